@@ -1,0 +1,1 @@
+"""The cellar: migrations, named queries, functions and triggers. No Python lives here."""

@@ -1,0 +1,26 @@
+-- lock --
+-- One migration at a time in a database; released with the transaction
+SELECT pg_advisory_xact_lock(hashtextextended('evalqueue migrate', 0))
+
+-- has_ledger --
+SELECT to_regclass('evalqueue_migrations') IS NOT NULL
+
+-- create_ledger --
+CREATE TABLE evalqueue_migrations (
+    name text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+
+-- applied --
+SELECT name FROM evalqueue_migrations ORDER BY name
+
+-- record --
+INSERT INTO evalqueue_migrations (name) VALUES (%(name)s)
+
+-- has_procrastinate --
+SELECT to_regclass('procrastinate_jobs') IS NOT NULL
+
+-- procrastinate_is_current --
+-- The newest thing its schema has that we lean on
+SELECT to_regproc('procrastinate_retry_job_v2') IS NOT NULL
+    AND to_regproc('procrastinate_fetch_job_v2') IS NOT NULL

@@ -1,0 +1,50 @@
+"""A Postgres-native queue and worker daemon: chatbot conversations, evaluated by LLM judges."""
+
+from importlib.metadata import version
+
+from evalqueue.client import Client
+from evalqueue.context import Checkpoint, JobContext, update_job_progress
+from evalqueue.errors import (
+    AttemptOver,
+    DatabaseUnavailable,
+    EvalqueueError,
+    InvalidParams,
+    JobFailed,
+    JobNotFound,
+    NotCancellable,
+    Refused,
+    SchemaOutdated,
+    TryAgain,
+    UnknownJobType,
+)
+from evalqueue.handlers import Handlers, register_job_handler
+from evalqueue.jobs import Job, JobStatus, Progress
+from evalqueue.jobtypes import JobParams
+from evalqueue.settings import Settings
+
+__version__ = version("evalqueue")
+
+__all__ = [
+    "AttemptOver",
+    "Checkpoint",
+    "Client",
+    "DatabaseUnavailable",
+    "EvalqueueError",
+    "Handlers",
+    "InvalidParams",
+    "Job",
+    "JobContext",
+    "JobFailed",
+    "JobNotFound",
+    "JobParams",
+    "JobStatus",
+    "NotCancellable",
+    "Progress",
+    "Refused",
+    "SchemaOutdated",
+    "Settings",
+    "TryAgain",
+    "UnknownJobType",
+    "register_job_handler",
+    "update_job_progress",
+]

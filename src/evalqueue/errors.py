@@ -1,0 +1,121 @@
+"""Everything this package raises, on one screen.
+
+EvalqueueError
+├── Refused                 what was asked can't be taken; nothing was stored
+│   ├── UnknownJobType
+│   ├── InvalidParams       one or more fields, each named
+│   └── JobNotFound
+├── NotCancellable          the job is over already
+├── DatabaseUnavailable     no Postgres answered in time
+├── SchemaOutdated          `evalqueue migrate` has to run first
+├── AttemptOver             the fence: this attempt may not write any more
+├── JobFailed               raised by a handler: failed for good, with a reason
+└── TryAgain                raised by a handler: not now, later
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+
+class EvalqueueError(Exception):
+    """The root of the tree."""
+
+
+class Refused(EvalqueueError):
+    """What was asked can't be taken. Nothing was stored."""
+
+
+class UnknownJobType(Refused):
+    """No such job type is registered."""
+
+    def __init__(self, job_type: str, known: Sequence[str]) -> None:
+        super().__init__(f"Unknown job_type: {job_type}. Known: {', '.join(sorted(known))}")
+        self.job_type = job_type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong with what was asked."""
+
+    loc: tuple[str | int, ...]
+    """The path to it: `("params", "llm_model")`."""
+    msg: str
+    type: str = "value_error"
+    ctx: Mapping[str, Any] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"loc": list(self.loc), "msg": self.msg, "type": self.type}
+        return found if self.ctx is None else found | {"ctx": dict(self.ctx)}
+
+
+class InvalidParams(Refused):
+    """Some params are wrong; all of them are named at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        lines = [f"{'.'.join(map(str, problem.loc))}: {problem.msg}" for problem in problems]
+        super().__init__("\n".join(lines))
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of(cls, field: str, msg: str) -> "InvalidParams":
+        """One field of the params is wrong."""
+        return cls([Problem(loc=("params", field), msg=msg)])
+
+
+class JobNotFound(Refused):
+    """There is no job with this id."""
+
+    def __init__(self, job_id: UUID) -> None:
+        super().__init__(f"Job not found: {job_id}")
+        self.job_id = job_id
+
+
+class NotCancellable(EvalqueueError):
+    """The job is over already."""
+
+    def __init__(self, job_id: UUID, status: str) -> None:
+        super().__init__(f"Cannot cancel job in '{status}' state")
+        self.job_id = job_id
+        self.status = status
+
+
+class DatabaseUnavailable(EvalqueueError):
+    """No Postgres answered in time."""
+
+
+class SchemaOutdated(EvalqueueError):
+    """The database's schema is not the one this code needs."""
+
+
+class AttemptOver(EvalqueueError):
+    """Another attempt, a cancel or a finish has happened: this attempt may not write any more."""
+
+
+class JobFailed(EvalqueueError):
+    """A handler's way to say: failed for good, and why, and what was found all the same."""
+
+    def __init__(self, reason: str, *, result: dict[str, Any] | None = None) -> None:
+        super().__init__(reason)
+        self.result = result
+
+
+class TryAgain(EvalqueueError):
+    """A handler's way to say: not now. Counts as an attempt.
+
+    Args:
+        reason: what was in the way.
+        after: seconds to wait; without it, exponential backoff with full jitter.
+    """
+
+    def __init__(self, reason: str, *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+
+def describe(error: BaseException) -> str:
+    """An error in words, never empty: some exceptions have no message of their own."""
+    text = str(error).strip()
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,104 @@
+"""What a job is: plain values and the arrows between its states. No database here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+
+class JobStatus(StrEnum):
+    """Where a job stands. The table's CHECK knows the same five."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_over(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: Mapping[JobStatus, Mapping[JobStatus, str]] = {
+    JobStatus.QUEUED: {
+        JobStatus.RUNNING: "a worker claims it",
+        JobStatus.CANCELLED: "cancelled before it began",
+    },
+    JobStatus.RUNNING: {
+        JobStatus.QUEUED: "retried, released, parked, or its worker was lost",
+        JobStatus.COMPLETED: "its handler returned",
+        JobStatus.FAILED: "failed for good, or attempts used up",
+        JobStatus.CANCELLED: "cancelled while it ran",
+    },
+    JobStatus.COMPLETED: {},
+    JobStatus.FAILED: {},
+    JobStatus.CANCELLED: {},
+}
+"""Every arrow there is, with what causes it. The database's triggers draw the same ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a job is: finished items, never started ones."""
+
+    current: int = 0
+    total: int = 0
+    message: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Whatever else the job says about itself, `run_id` above all. Merged, never replaced."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "Progress":
+        rest = {k: v for k, v in value.items() if k not in ("current", "total", "message")}
+        return cls(
+            current=value.get("current", 0),
+            total=value.get("total", 0),
+            message=value.get("message", ""),
+            details=rest,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "current": self.current,
+            "total": self.total,
+            "message": self.message,
+            **self.details,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One request for work, as its row says."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+    params: Mapping[str, Any]
+    result: Mapping[str, Any] | None
+    progress: Progress
+    error_message: str | None
+    owner: str
+    attempt: int
+    """The fencing number of the current or last attempt; 0: none yet."""
+    failed_attempts: int
+    max_attempts: int
+    worker: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRecord:
+    """One try at a job, as its row says."""
+
+    job_id: UUID
+    attempt: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None
+    outcome: str | None
+    error: str | None

@@ -1,0 +1,103 @@
+"""Job types: a typed params model *is* the job type. One declaration, shared by whoever submits
+and whoever handles.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evalqueue.errors import InvalidParams, Problem, UnknownJobType
+from evalqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from evalqueue.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What `JobParams.admit` may look at."""
+
+    settings: Settings
+    database: "Database"
+
+
+class JobParams(BaseModel):
+    """The params of a job type:
+
+        class Greet(JobParams, job_type="greet"):
+            name: str
+
+    Unknown fields are refused: a misspelt one must not become a silent default.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    job_type: ClassVar[str] = ""
+
+    def __init_subclass__(cls, job_type: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if job_type is not None:
+            cls.job_type = job_type
+
+    async def admit(self, desk: Desk) -> Self:
+        """Look at the world before the job is stored: refuse what can't work, fill in what is open.
+
+        Raises:
+            InvalidParams: naming the fields, and what to do.
+        """
+        return self
+
+    def stored(self) -> dict[str, Any]:
+        """The params as the job's row keeps them: what was set, no defaults of today."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class JobTypes(Mapping[str, type[JobParams]]):
+    """The job types a process knows, by name."""
+
+    def __init__(self, models: Iterable[type[JobParams]] = ()) -> None:
+        self._models: dict[str, type[JobParams]] = {}
+        for model in models:
+            self.add(model)
+
+    def add(self, model: type[JobParams]) -> None:
+        """Make a job type known. A name belongs to one model."""
+        if not model.job_type:
+            raise TypeError(
+                f'{model.__name__} has no name: class {model.__name__}(JobParams, job_type="…")'
+            )
+        if self._models.setdefault(model.job_type, model) is not model:
+            raise TypeError(f"Two models for the job type {model.job_type!r}")
+
+    def decode(self, job_type: str, params: Mapping[str, Any]) -> JobParams:
+        """Params from outside become a typed value.
+
+        Raises:
+            UnknownJobType: no such job type here.
+            InvalidParams: all that is wrong with them, field by field.
+        """
+        model = self._models.get(job_type)
+        if model is None:
+            raise UnknownJobType(job_type, list(self._models))
+        try:
+            return model.model_validate(params)
+        except ValidationError as error:
+            raise InvalidParams(_problems(error)) from error
+
+    def __getitem__(self, job_type: str) -> type[JobParams]:
+        return self._models[job_type]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    return [
+        Problem(loc=("params", *found["loc"]), msg=found["msg"], type=found["type"])
+        for found in error.errors(include_url=False, include_context=False, include_input=False)
+    ]

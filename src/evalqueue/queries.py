@@ -1,0 +1,26 @@
+"""The named statements of `sql/queries/*.sql`.
+
+They are typed `LiteralString`: psycopg's signatures then let the type checker refuse any statement
+that was put together from data.
+"""
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import LiteralString, cast
+
+_NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
+
+
+def _load(name: str) -> Mapping[str, LiteralString]:
+    text = (files("evalqueue.sql") / "queries" / f"{name}.sql").read_text("utf-8")
+    _, *parts = _NAME.split(text)
+    # A file of this package is as literal as a string in its code.
+    return {
+        key: cast("LiteralString", body.strip())
+        for key, body in zip(parts[::2], parts[1::2], strict=True)
+    }
+
+
+JOBS = _load("jobs")
+SCHEMA = _load("schema")

@@ -1,0 +1,109 @@
+"""The one room that knows procrastinate's App: plain `procrastinate --app=… worker` is our worker.
+
+The App's connector works on our pool, waits for the database, and refuses an outdated schema; its
+`run_worker_async` runs our loop, so procrastinate's command line and its flags just work.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import procrastinate
+import procrastinate.exceptions
+from procrastinate import PsycopgConnector
+from procrastinate.jobs import DeleteJobCondition
+
+from evalqueue import schema
+from evalqueue.database import Database
+from evalqueue.handlers import Handlers
+from evalqueue.settings import Settings
+from evalqueue.worker import Worker, WorkerOptions
+
+_DELETED_AFTER: dict[DeleteJobCondition, frozenset[str]] = {
+    DeleteJobCondition.NEVER: frozenset(),
+    DeleteJobCondition.SUCCESSFUL: frozenset({"completed"}),
+    DeleteJobCondition.ALWAYS: frozenset({"completed", "failed"}),
+}
+
+
+class Connector(PsycopgConnector):
+    """procrastinate's connector on our pool, which is made when the app is opened, not before."""
+
+    def __init__(self, address: Callable[[], str], settings: Settings) -> None:
+        super().__init__()
+        self._address = address
+        self._settings = settings
+        self.database: Database | None = None
+
+    async def open_async(self, pool: Any = None) -> None:
+        """Open the pool, once the database answers and its schema is the one we need.
+
+        Raises:
+            DatabaseUnavailable: no Postgres answered in time.
+            SchemaOutdated: `evalqueue migrate` has to run first.
+        """
+        if self.database is None:
+            # Finding the address may start the embedded Postgres, which takes its time.
+            address = await asyncio.to_thread(self._address)
+            database = Database(address, max_size=self._settings.pool_size)
+            await database.open(wait_seconds=self._settings.database_wait_seconds)
+            try:
+                await schema.verify(database)
+            except BaseException:
+                await database.close()
+                raise
+            self.database = database
+        await super().open_async(pool or self.database.pool)
+
+    async def close_async(self) -> None:
+        if self.database is not None:
+            await self.database.close()
+            self.database = None
+        self._async_pool = None
+
+
+class App(procrastinate.App):
+    """procrastinate's App, whose worker is ours."""
+
+    def __init__(
+        self, *, address: Callable[[], str], handlers: Callable[[], Handlers], settings: Settings
+    ) -> None:
+        self._connector = Connector(address, settings)
+        super().__init__(connector=self._connector)
+        self._handlers = handlers
+        self._settings = settings
+
+    async def run_worker_async(self, **kwargs: Any) -> None:
+        """Run our worker with procrastinate's options; see `WorkerOptions` for the defaults."""
+        database = self._connector.database
+        if database is None:
+            raise procrastinate.exceptions.AppNotOpen
+        worker = Worker(
+            manager=self.job_manager,
+            database=database,
+            handlers=self._handlers(),
+            options=worker_options(self._settings, **kwargs),
+        )
+        await worker.run()
+
+
+def worker_options(settings: Settings, **kwargs: Any) -> WorkerOptions:
+    """procrastinate's worker options as ours; what is not given comes from the settings."""
+    given = {key: value for key, value in kwargs.items() if value is not None}
+    condition = DeleteJobCondition(given.get("delete_jobs", DeleteJobCondition.NEVER))
+    queues = given.get("queues")
+    known = {
+        key: given[key]
+        for key in (
+            "name", "wait", "listen_notify", "fetch_job_polling_interval",
+            "shutdown_graceful_timeout", "install_signal_handlers", "update_heartbeat_interval",
+        )
+        if key in given
+    }  # fmt: skip
+    return WorkerOptions(
+        queues=[settings.queue] if queues is None else list(queues),
+        concurrency=given.get("concurrency", settings.concurrency),
+        delete_tasks_after=_DELETED_AFTER[condition],
+        lease_seconds=settings.lease_seconds,
+        **known,
+    )

@@ -1,0 +1,301 @@
+"""One attempt of one job, from claim to recorded outcome: start → handle → record.
+
+Outcomes are values. This room is where whatever a handler raises becomes one, and the only one that
+may catch everything.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from evalqueue import context as contexts
+from evalqueue import store
+from evalqueue.context import JobContext
+from evalqueue.database import TRANSIENT, Database
+from evalqueue.errors import AttemptOver, JobFailed, TryAgain, describe
+from evalqueue.handlers import Handler, Handlers
+from evalqueue.jobs import Job
+
+FLUSH_INTERVAL = 0.25  # seconds: at most four progress writes a second and job
+FENCE_INTERVAL = 1.0  # seconds between looks at the fence while there is nothing to write
+BACKOFF_BASE = 2.0  # seconds
+BACKOFF_MAX = 120.0  # seconds
+RECORD_DELAY_MAX = 5.0  # seconds between tries to record an outcome
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """The handler returned."""
+
+    name: str = "completed"
+    result: Mapping[str, Any]
+    error: None = None
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Failed for good."""
+
+    name: str = "failed"
+    error: str
+    result: Mapping[str, Any] | None = None
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retried:
+    """Not now: again after a delay, as long as there are attempts left."""
+
+    name: str = "retry"
+    error: str
+    delay_seconds: float
+    result: None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The worker is stopping: back to the queue, not counted."""
+
+    name: str = "released"
+    error: str = "Its worker was stopped; it goes on elsewhere"
+    result: None = None
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """Nobody here knows this job type: put aside for a worker that does, not counted."""
+
+    name: str = "parked"
+    error: str
+    result: None = None
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Over:
+    """The attempt ended from outside (cancelled, lost): there is nothing left to record."""
+
+
+Outcome = Completed | Failed | Retried | Released | Parked
+Ending = Outcome | Over
+
+
+class Stop(StrEnum):
+    """Why a running attempt is told to stop."""
+
+    OVER = "over"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A task that this worker has claimed through procrastinate."""
+
+    task_id: int
+    job_id: UUID
+    worker_id: int
+    worker: str
+
+
+class Attempt:
+    """One try at one job. `run` does all of it; `stop` may be called at any time."""
+
+    def __init__(
+        self,
+        claim: Claim,
+        *,
+        database: Database,
+        handlers: Handlers,
+        lease_seconds: float,
+        delete_task_after: frozenset[str] = frozenset(),
+    ) -> None:
+        self.claim = claim
+        self._database = database
+        self._handlers = handlers
+        self._lease_seconds = lease_seconds
+        self._delete_task_after = delete_task_after
+        self._stopped: Stop | None = None
+        self._handling: asyncio.Task[Any] | None = None
+
+    async def run(self) -> None:
+        """Start, handle, record."""
+        job = await self._start()
+        if job is None:
+            return
+        logger.info("Job %s starts (%s, attempt %d)", job.id, job.job_type, job.attempt)
+        ending = await self._handle(job)
+        if isinstance(ending, Over):
+            logger.info("Job %s: attempt %d is over", job.id, job.attempt)
+            return
+        await self._record(job, ending)
+
+    def stop(self, why: Stop) -> None:
+        """Interrupt the handler where it waits. What it finds afterwards is not recorded."""
+        if self._stopped is None or why is Stop.OVER:
+            self._stopped = why
+        if self._handling is not None:
+            self._handling.cancel()
+
+    async def _start(self) -> Job | None:
+        async with self._database.connection() as connection:
+            return await store.start(
+                connection,
+                task_id=self.claim.task_id,
+                worker_id=self.claim.worker_id,
+                worker=self.claim.worker,
+                lease_seconds=self._lease_seconds,
+            )
+
+    async def _handle(self, job: Job) -> Ending:
+        handler = self._handlers.get(job.job_type)
+        if handler is None:
+            return Parked(error=f"Waits for a worker that knows the job type {job.job_type!r}")
+        if self._stopped is not None:
+            return Over() if self._stopped is Stop.OVER else Released()
+        context = JobContext(job, self._database)
+        self._handling = asyncio.create_task(_call(handler, context), name=f"job {job.id}")
+        keeping = asyncio.create_task(self._keep_alive(context), name=f"lease of job {job.id}")
+        try:
+            await asyncio.wait({self._handling})
+        finally:
+            self._handling.cancel()
+            keeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+        ending = _ending(self._handling, job, self._stopped)
+        if not isinstance(ending, Over):
+            await self._last_progress(context)
+        return ending
+
+    async def _keep_alive(self, context: JobContext) -> None:
+        """Write progress, keep the lease, watch the fence: one statement each time."""
+        troubled = False
+        while True:
+            await context.until_noted(FENCE_INTERVAL)
+            noted = context.take_noted()
+            try:
+                alive = await self._flush(context.job, noted)
+            except TRANSIENT as error:
+                context.put_back(noted)
+                if not troubled:
+                    logger.warning("Job %s: progress waits for Postgres: %s", context.job.id, error)
+                troubled = True
+                await asyncio.sleep(FENCE_INTERVAL)
+                continue
+            troubled = False
+            if not alive:
+                self.stop(Stop.OVER)
+                return
+            await asyncio.sleep(FLUSH_INTERVAL)
+
+    async def _flush(self, job: Job, noted: Mapping[str, Any] | None) -> bool:
+        async with self._database.connection() as connection:
+            return await store.flush(
+                connection,
+                job_id=job.id,
+                attempt=job.attempt,
+                progress=noted,
+                lease_seconds=self._lease_seconds,
+            )
+
+    async def _last_progress(self, context: JobContext) -> None:
+        noted = context.take_noted()
+        if noted is not None:
+            with contextlib.suppress(
+                *TRANSIENT
+            ):  # the outcome, retried until it lands, matters more
+                await self._flush(context.job, noted)
+
+    async def _record(self, job: Job, outcome: Outcome) -> None:
+        """Write the outcome down, however long the database is away."""
+        delay = 0.1
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    status = await store.finish(
+                        connection,
+                        job_id=job.id,
+                        attempt=job.attempt,
+                        outcome=outcome,
+                        delete_task=outcome.name in self._delete_task_after,
+                    )
+            except TRANSIENT as error:
+                logger.warning("Job %s: its outcome waits for Postgres: %s", job.id, error)
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter
+                delay = min(RECORD_DELAY_MAX, delay * 2)
+            else:
+                logger.info(
+                    "Job %s: attempt %d %s; the job is %s",
+                    job.id, job.attempt, outcome.name, status or "no longer ours",
+                )  # fmt: skip
+                return
+
+
+async def _call(handler: Handler, context: JobContext) -> Mapping[str, Any]:
+    contexts.current.set(context)
+    params = handler.params.model_validate(context.job.params)
+    return await handler.function(context, params) or {}
+
+
+def _ending(handling: asyncio.Task[Mapping[str, Any]], job: Job, stopped: Stop | None) -> Ending:
+    """What became of the handler, as a value."""
+    if stopped is Stop.OVER:
+        return Over()
+    if handling.cancelled():
+        if stopped is Stop.SHUTDOWN:
+            return Released()
+        return Failed(error="Its handler cancelled itself")
+    error = handling.exception()
+    if error is None:
+        return Completed(result=handling.result())
+    if stopped is Stop.SHUTDOWN:
+        logger.info("Job %s was interrupted by the shutdown: %s", job.id, describe(error))
+        return Released()
+    return _failure(_first(error), job)
+
+
+def _failure(error: BaseException, job: Job) -> Ending:
+    match error:
+        case AttemptOver():
+            return Over()
+        case JobFailed():
+            return Failed(error=str(error), result=error.result)
+        case TryAgain():
+            return Retried(error=str(error), delay_seconds=_delay(job, error.after))
+        case ValidationError():
+            return Failed(error=f"Its params don't fit the job type {job.job_type!r}: {error}")
+        case _ if isinstance(error, TRANSIENT):
+            return Retried(error=describe(error), delay_seconds=_delay(job, None))
+        case _:
+            logger.error("Job %s failed", job.id, exc_info=error)
+            return Failed(error=describe(error))
+
+
+def _first(error: BaseException) -> BaseException:
+    """Of several errors at once the one that decides: a lost fence, then a handler's own word."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    leaves = [_first(inner) for inner in group.exceptions]
+    rank = (AttemptOver, JobFailed, TryAgain)
+    return min(leaves, key=lambda e: next((i for i, t in enumerate(rank) if isinstance(e, t)), 9))
+
+
+def _delay(job: Job, after: float | None) -> float:
+    """Seconds until the next attempt: what was asked for, else exponential with full jitter
+    (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)."""
+    if after is not None:
+        return after
+    return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2**job.failed_attempts))  # noqa: S311

@@ -1,0 +1,65 @@
+"""Settings, from the environment only (12-factor). Secrets of LLM vendors are not here."""
+
+from functools import cache
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _user_data_dir() -> Path:
+    return Path(platformdirs.user_data_dir("evalqueue"))
+
+
+class Settings(BaseSettings):
+    """Each field is `EVALQUEUE_<NAME>` in the environment; the database is `DATABASE_URL`."""
+
+    model_config = SettingsConfigDict(env_prefix="EVALQUEUE_", frozen=True, extra="ignore")
+
+    database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    """Where Postgres is. Unset: a private one is started in `home`."""
+    home: Path = Field(default_factory=_user_data_dir)
+    """Holds the embedded Postgres and the default `data_dir`."""
+    data_dir: Path | None = None
+    """The only directory that a job's `data_path` may name files in. Default: `<home>/data`."""
+    database_wait_seconds: float = Field(30.0, ge=0)
+    """How long to wait for Postgres at start before giving up."""
+    pool_size: int = Field(10, ge=2, le=200)
+    """Connections per process at most."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8721, ge=0, le=65535)
+    api_token: SecretStr | None = None
+    """Required as `Authorization: Bearer …` when set; must be set to listen beyond loopback."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Web origins whose pages may call the API, separated by commas."""
+    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    """Larger request bodies are refused with 413."""
+
+    queue: str = "evalqueue"
+    """The procrastinate queue jobs go to and workers listen on by default."""
+    concurrency: int = Field(4, ge=1, le=1000)
+    """Jobs a worker runs at the same time."""
+    lease_seconds: float = Field(30.0, ge=1)
+    """A job whose worker was not heard of for this long is taken from it."""
+    imports: Annotated[tuple[str, ...], NoDecode] = ()
+    """Modules with further job types and handlers, separated by commas."""
+
+    def __init__(self, **values: object) -> None:
+        super().__init__(**values)  # pyright: ignore[reportArgumentType]  pydantic checks them
+
+    @property
+    def database_address(self) -> str | None:
+        return None if self.database_url is None else self.database_url.get_secret_value()
+
+    @property
+    def data_directory(self) -> Path:
+        return self.data_dir or self.home / "data"
+
+
+@cache
+def read() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()

@@ -1,0 +1,204 @@
+"""Job rows in and out: every statement about jobs, each one round trip."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from evalqueue import codec
+from evalqueue.database import Connection
+from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
+from evalqueue.queries import JOBS
+
+ERROR_LIMIT = 4000  # characters, the table's CHECK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What is written down when a job is submitted."""
+
+    job_type: str
+    params: Mapping[str, Any]
+    owner: str = "default"
+    priority: int = 0
+    scheduled_at: datetime | None = None
+    queue: str = "evalqueue"
+    max_attempts: int = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swept:
+    """What a look around found."""
+
+    brought_back: int
+    next_due: float | None
+    """Seconds until something is due that no NOTIFY tells; None: nothing is."""
+
+
+class Outcome(Protocol):
+    """How an attempt ended: what `finish` writes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def result(self) -> Mapping[str, Any] | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def delay_seconds(self) -> float: ...
+
+
+async def submit(connection: Connection, submission: Submission) -> Job:
+    arguments = {
+        "job_type": submission.job_type,
+        "params": _jsonb(submission.params),
+        "owner": codec.clean_text(submission.owner),
+        "priority": submission.priority,
+        "scheduled_at": submission.scheduled_at,
+        "queue": submission.queue,
+        "max_attempts": submission.max_attempts,
+    }
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS["submit"], arguments)
+        row = await cursor.fetchone()
+    assert row is not None, "a function that returns a row"  # noqa: S101  says so to the checker
+    return job_of(row)
+
+
+async def get(connection: Connection, job_id: UUID) -> Job | None:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS["get"], {"job_id": job_id})
+        row = await cursor.fetchone()
+    return None if row is None else job_of(row)
+
+
+async def list_jobs(
+    connection: Connection,
+    *,
+    status: JobStatus | None,
+    job_type: str | None,
+    limit: int,
+    offset: int,
+) -> list[Job]:
+    arguments = {"status": status, "job_type": job_type, "limit": limit, "offset": offset}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS["list"], arguments)
+        return [job_of(row) for row in await cursor.fetchall()]
+
+
+async def cancel(connection: Connection, job_id: UUID) -> bool | None:
+    """True: cancelled by this call. False: was over already. None: no such job."""
+    return await _value(connection, "cancel", {"job_id": job_id})
+
+
+async def attempts(connection: Connection, job_id: UUID) -> list[AttemptRecord]:
+    async with connection.cursor(row_factory=class_row(AttemptRecord)) as cursor:
+        await cursor.execute(JOBS["attempts"], {"job_id": job_id})
+        return await cursor.fetchall()
+
+
+async def dataset(connection: Connection, dataset_id: str) -> str | None:
+    """The content of a stored dataset; None: there is none with this id."""
+    return await _value(connection, "dataset", {"dataset_id": dataset_id})
+
+
+async def start(
+    connection: Connection, *, task_id: int, worker_id: int, worker: str, lease_seconds: float
+) -> Job | None:
+    """The attempt of a claimed task begins; None: the claim is no longer ours."""
+    arguments = {
+        "task_id": task_id,
+        "worker_id": worker_id,
+        "worker": worker,
+        "lease_seconds": lease_seconds,
+    }
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS["start"], arguments)
+        row = await cursor.fetchone()
+    return None if row is None else job_of(row)
+
+
+async def flush(
+    connection: Connection,
+    *,
+    job_id: UUID,
+    attempt: int,
+    progress: Mapping[str, Any] | None,
+    lease_seconds: float,
+) -> bool:
+    """Fence, lease and progress in one statement. False: the attempt is over."""
+    arguments = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "progress": None if progress is None else _jsonb(progress),
+        "lease_seconds": lease_seconds,
+    }
+    return bool(await _value(connection, "flush", arguments))
+
+
+async def hold(connection: Connection, *, job_id: UUID, attempt: int) -> bool:
+    """The fence, held until the transaction ends. False: the attempt is over."""
+    return bool(await _value(connection, "hold", {"job_id": job_id, "attempt": attempt}))
+
+
+async def finish(
+    connection: Connection, *, job_id: UUID, attempt: int, outcome: Outcome, delete_task: bool
+) -> JobStatus | None:
+    """The attempt ends. None: it was over already, and nothing was changed."""
+    error = None if outcome.error is None else codec.clean_text(outcome.error, limit=ERROR_LIMIT)
+    arguments = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "outcome": outcome.name,
+        "result": None if outcome.result is None else _jsonb(outcome.result),
+        "error": error,
+        "delay_seconds": outcome.delay_seconds,
+        "delete_task": delete_task,
+    }
+    status: str | None = await _value(connection, "finish", arguments)
+    return None if status is None else JobStatus(status)
+
+
+async def sweep(connection: Connection, job_types: list[str]) -> Swept:
+    """Re-queue what lost its worker, unpark what these job types can do, and look ahead."""
+    async with connection.cursor(row_factory=class_row(Swept)) as cursor:
+        await cursor.execute(JOBS["sweep"], {"job_types": job_types})
+        swept = await cursor.fetchone()
+    assert swept is not None, "a row of three functions"  # noqa: S101  says so to the checker
+    return swept
+
+
+def job_of(row: Mapping[str, Any]) -> Job:
+    """A row of `jobs` as a value."""
+    return Job(
+        id=row["id"],
+        job_type=row["job_type"],
+        status=JobStatus(row["status"]),
+        params=row["params"],
+        result=row["result"],
+        progress=Progress.from_json(row["progress"]),
+        error_message=row["error_message"],
+        owner=row["owner"],
+        attempt=row["attempt"],
+        failed_attempts=row["failed_attempts"],
+        max_attempts=row["max_attempts"],
+        worker=row["worker"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+    )
+
+
+async def _value(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Any:
+    cursor = await connection.execute(JOBS[query], arguments)
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def _jsonb(value: Mapping[str, Any]) -> Jsonb:
+    # A connection of the caller's own was not configured by us: the choke point goes along.
+    return Jsonb(value, dumps=codec.dump_json)

@@ -1,0 +1,53 @@
+"""Conversations: what is evaluated.
+
+A *turn* is a user message and the bot's answer; a *thread* is one conversation. Both are plain
+values: where they come from is `sources`' business, what is thought of them the evaluators'.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One user message and the bot's answer to it."""
+
+    number: int
+    """1 for the first turn of its thread."""
+    timestamp: datetime
+    """Aware; a source without a time zone means UTC."""
+    user_text: str
+    bot_text: str
+    routed_intent: str | None = None
+    """The intent production's router chose (the ground truth of `intent`); None: not recorded."""
+    routed_query_type: str | None = None
+    has_image: bool = False
+    error: str | None = None
+    """What went wrong in production during this turn, if anything did."""
+    session_id: str | None = None
+    response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thread:
+    """One conversation: at least one turn, in the order they happened."""
+
+    thread_id: str
+    user_id: str
+    turns: tuple[Turn, ...]
+
+    @property
+    def started_at(self) -> datetime:
+        return self.turns[0].timestamp
+
+    @property
+    def ended_at(self) -> datetime:
+        return self.turns[-1].timestamp
+
+    @property
+    def duration(self) -> timedelta:
+        return self.ended_at - self.started_at
+
+    @property
+    def has_errors(self) -> bool:
+        return any(turn.error for turn in self.turns)
