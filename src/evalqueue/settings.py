@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
@@ -46,6 +46,13 @@ class Settings(BaseSettings):
     """A job whose worker was not heard of for this long is taken from it."""
     imports: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules with further job types and handlers, separated by commas."""
+
+    @field_validator("cors_origins", "imports", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
 
     def __init__(self, **values: object) -> None:
         super().__init__(**values)  # pyright: ignore[reportArgumentType]  pydantic checks them

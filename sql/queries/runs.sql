@@ -1,0 +1,83 @@
+-- open --
+-- The run's frozen config, written when it first starts; a later attempt leaves it as it is
+UPDATE eval_runs SET
+    app_id = %(app_id)s, llm_provider = %(llm_provider)s, llm_model = %(llm_model)s,
+    eval_temperature = %(eval_temperature)s, data_path = %(data_path)s,
+    data_file_hash = %(data_file_hash)s, total_items = %(total_items)s, config = %(config)s
+WHERE id = %(run_id)s AND config = '{}'
+
+-- checkpoint --
+-- Threads that are already evaluated
+SELECT thread_id, error IS NULL AS succeeded FROM thread_evaluations WHERE run_id = %(run_id)s
+
+-- keep --
+-- One thread's result: the checkpoint
+INSERT INTO thread_evaluations (
+    run_id, thread_id, data_file_hash, intent_accuracy, worst_correctness, efficiency_verdict,
+    success_status, error, result, attempt, duration_ms
+) VALUES (
+    %(run_id)s, %(thread_id)s, %(data_file_hash)s, %(intent_accuracy)s, %(worst_correctness)s,
+    %(efficiency_verdict)s, %(success_status)s, %(error)s, %(result)s, %(attempt)s, %(duration_ms)s
+)
+
+-- outcomes --
+-- What counts of each thread, without the weight of its result
+SELECT thread_id, intent_accuracy, worst_correctness, efficiency_verdict, success_status, error,
+    jsonb_build_object(
+        'failures', result -> 'failures', 'coverage', result -> 'coverage',
+        'evaluator_versions', result -> 'evaluator_versions'
+    ) AS result
+FROM thread_evaluations WHERE run_id = %(run_id)s ORDER BY id
+
+-- log --
+COPY api_logs (
+    run_id, thread_id, test_case_label, evaluator, turn, provider, model, method, outcome,
+    try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
+    tokens_cached, tokens_reasoning, request_id, attempt, started_at
+) FROM STDIN
+
+-- list --
+SELECT * FROM eval_runs
+WHERE %(command)s::text IS NULL OR command = %(command)s
+ORDER BY created_at DESC, id DESC
+LIMIT %(limit)s OFFSET %(offset)s
+
+-- get --
+SELECT * FROM eval_runs WHERE id = %(run_id)s
+
+-- threads --
+SELECT id, run_id, thread_id, intent_accuracy, worst_correctness, efficiency_verdict,
+    success_status, error, result, created_at
+FROM thread_evaluations
+WHERE run_id = %(run_id)s AND id > %(after)s
+ORDER BY id LIMIT %(limit)s
+
+-- count_threads --
+SELECT count(*) FROM thread_evaluations WHERE run_id = %(run_id)s
+
+-- adversarial --
+SELECT id, run_id, category, difficulty, verdict, goal_achieved, total_turns, result, created_at
+FROM adversarial_evaluations
+WHERE run_id = %(run_id)s AND id > %(after)s
+ORDER BY id LIMIT %(limit)s
+
+-- count_adversarial --
+SELECT count(*) FROM adversarial_evaluations WHERE run_id = %(run_id)s
+
+-- logs --
+-- Newest first; prompts and answers stay behind
+SELECT id, run_id, thread_id, evaluator, turn, provider, model, method, outcome, try_number,
+    duration_ms, tokens_in, tokens_out, tokens_cached, tokens_reasoning, error, created_at
+FROM api_logs WHERE run_id = %(run_id)s
+ORDER BY id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- stats --
+SELECT (SELECT count(*) FROM eval_runs) AS total_runs,
+    (SELECT count(DISTINCT thread_id) FROM thread_evaluations) AS total_threads_evaluated,
+    (SELECT count(*) FROM adversarial_evaluations) AS total_adversarial_tests
+
+-- usage --
+-- What a run's LLM calls came to; a sum over nothing known is NULL
+SELECT count(*) AS calls, count(*) FILTER (WHERE outcome <> 'ok') AS failed_calls,
+    sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out
+FROM api_logs WHERE run_id = %(run_id)s

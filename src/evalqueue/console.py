@@ -1,0 +1,281 @@
+"""What the command line says: exit codes, errors in words, JSON, tables and the line of progress.
+
+Data goes to stdout, and is JSON when asked for; everything said to a person meanwhile goes to
+stderr, so that pipes carry data alone. Whatever a job says about itself is printed as plain text:
+it may come from a transcript, and must neither colour nor steer a terminal.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from evalqueue.jobs import AttemptRecord, Job, JobStatus
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+    from rich.progress import TaskID
+    from rich.table import Table
+
+LINE_INTERVAL = 1.0  # seconds between two lines of progress where there is no terminal
+_WIDE = 240  # characters: where nobody looks at a screen, nothing is folded
+
+
+class ExitCode(IntEnum):
+    """What the shell is told."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    CANCELLED = 3
+    NOT_FOUND = 4
+    NO_DATABASE = 5
+    OUTDATED = 6
+    INTERRUPTED = 130
+
+
+EXIT_CODES: Mapping[ExitCode, str] = {
+    ExitCode.DONE: "done",
+    ExitCode.FAILED: "the job failed, or something unexpected happened",
+    ExitCode.USAGE: "wrong usage, or what was asked was refused: each problem on a line of its own",
+    ExitCode.CANCELLED: "the job was cancelled",
+    ExitCode.NOT_FOUND: "no such job, or it is over and can't be cancelled",
+    ExitCode.NO_DATABASE: "the database does not answer",
+    ExitCode.OUTDATED: "the schema is outdated: evalqueue migrate",
+    ExitCode.INTERRUPTED: "interrupted",
+}
+"""Each exit code and its meaning; `evalqueue --help` prints this table."""
+
+ENDINGS: Mapping[JobStatus, ExitCode] = {
+    JobStatus.COMPLETED: ExitCode.DONE,
+    JobStatus.FAILED: ExitCode.FAILED,
+    JobStatus.CANCELLED: ExitCode.CANCELLED,
+}
+"""The exit code of a command that has followed a job to its end."""
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal something that is not data."""
+    sys.stderr.write(f"{plain(text)}\n")
+    sys.stderr.flush()
+
+
+def put(text: str) -> None:
+    """Print data."""
+    sys.stdout.write(f"{plain(text)}\n")
+    sys.stdout.flush()
+
+
+def put_json(value: Any) -> None:
+    """Print one JSON document on one line."""
+    put(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def plain(text: str) -> str:
+    """Text without what steers a terminal: control characters become a visible stand-in."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
+
+
+def job_json(job: Job) -> dict[str, Any]:
+    """A job with all its columns."""
+    return asdict(job) | {"progress": job.progress.as_json()}
+
+
+def put_jobs(jobs: Sequence[Job]) -> None:
+    """Print a table of jobs."""
+    table = _table("id", "type", "status", "progress", "attempt", "created", "took")
+    for job in jobs:
+        table.add_row(*_cells(
+            job.id, job.job_type, job.status, _share(job), f"{job.attempt}/{job.max_attempts}",
+            _moment(job.created_at), _took(job.started_at, job.completed_at),
+        ))  # fmt: skip
+    data_console().print(table)
+
+
+def put_job(job: Job, attempts: Sequence[AttemptRecord]) -> None:
+    """Print all there is to know about one job."""
+    facts: dict[str, object] = {
+        "id": job.id,
+        "type": job.job_type,
+        "status": job.status,
+        "progress": f"{_share(job)} {job.progress.message}".strip(),
+        "owner": job.owner,
+        "created": _moment(job.created_at),
+        "started": _moment(job.started_at),
+        "ended": _moment(job.completed_at),
+        "took": _took(job.started_at, job.completed_at),
+        "worker": job.worker,
+        "error": job.error_message,
+        "params": _indented(job.params),
+        "details": _indented(job.progress.details),
+        "result": _indented(job.result),
+    }
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        if fact:
+            put(f"{name:<{width}}  {str(fact).replace(chr(10), chr(10) + ' ' * (width + 2))}")
+    if attempts:
+        table = _table("attempt", "worker", "started", "took", "outcome", "error")
+        for each in attempts:
+            table.add_row(*_cells(
+                each.attempt, each.worker, _moment(each.started_at),
+                _took(each.started_at, each.ended_at), each.outcome or "running", each.error or "",
+            ))  # fmt: skip
+        data_console().print(table)
+
+
+def data_console() -> "Console":
+    """rich's console on stdout, for text that is nobody's markup."""
+    return _console(stderr=False)
+
+
+class ProgressLine:
+    """A job's progress while it is watched: a bar on a terminal, else a line now and then."""
+
+    def __init__(self) -> None:
+        self._pace = Pace()
+        self._bar: Bar | None = None
+        self._task: TaskID | None = None
+        self._said: tuple[JobStatus, float] | None = None
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._bar = _bar(_console(stderr=True))
+            self._task = self._bar.add_task("", total=None, count="", pace="")
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, job: Job) -> None:
+        """Show how far it is now."""
+        now = time.monotonic()
+        pace = self._pace.at(now, job.progress.current, job.progress.total)
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task,
+                description=str(job.status),
+                completed=job.progress.current,
+                total=job.progress.total or None,
+                count=_share(job),
+                pace=_joined(pace, job.progress.message),
+            )
+        elif self._is_due(job, now):
+            self._said = (job.status, now)
+            say(_joined(str(job.status), _share(job), pace, job.progress.message))
+
+    def _is_due(self, job: Job, now: float) -> bool:
+        if self._said is None:
+            return True
+        status, when = self._said
+        return job.status is not status or now - when >= LINE_INTERVAL
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast items get done, seen from when watching began: what was done before cost no time
+    that we know of."""
+
+    began: float | None = None
+    done_before: int = 0
+
+    def at(self, now: float, current: int, total: int) -> str:
+        """Rate and time left in words; empty while nothing is known.
+
+        Args:
+            now: seconds of a monotonic clock.
+        """
+        if self.began is None or current < self.done_before:
+            self.began, self.done_before = now, current
+        done, seconds = current - self.done_before, now - self.began
+        if done <= 0 or seconds <= 0:
+            return ""
+        rate = done / seconds
+        left = f", ETA {duration((total - current) / rate)}" if total > current else ""
+        return f"{rate:.1f}/s{left}" if rate >= 1 else f"{rate * 60:.1f}/min{left}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 60:  # noqa: PLR2004  seconds in a minute
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004  a digit that matters only here
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02} h" if hours else f"{minutes}:{rest:02} min"
+
+
+def _console(*, stderr: bool) -> "Console":
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(
+        stderr=stderr,
+        markup=False,
+        emoji=False,
+        highlight=False,
+        width=None if stream.isatty() else _WIDE,
+    )
+
+
+def _bar(console: "Console") -> "Bar":
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    return Bar(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[count]}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[pace]}", markup=False),
+        console=console,
+    )
+
+
+def _table(*headings: str) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "id")
+    return table
+
+
+def _cells(*values: object) -> Iterable[str]:
+    return (plain(str(value)) for value in values)
+
+
+def _joined(*parts: str) -> str:
+    return "  ".join(plain(part).replace("\n", " ") for part in parts if part)
+
+
+def _share(job: Job) -> str:
+    current, total = job.progress.current, job.progress.total
+    return f"{current}/{total} {current / total:.0%}" if total else ""
+
+
+def _moment(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _took(started: datetime | None, ended: datetime | None) -> str:
+    if started is None:
+        return ""
+    return duration(max(0.0, ((ended or datetime.now(UTC)) - started).total_seconds()))
+
+
+def _indented(value: Mapping[str, Any] | None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2, default=str) if value else ""

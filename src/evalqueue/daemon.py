@@ -1,0 +1,47 @@
+"""The worker daemon: `procrastinate --app=evalqueue.daemon.app worker`.
+
+One of the two rooms that know both floors: it puts settings, handlers and the App together.
+"""
+
+import importlib
+from functools import cache
+from pathlib import Path
+
+from evalqueue import settings
+from evalqueue.embedded import Embedded
+from evalqueue.evaluators.handlers import evaluation_handlers
+from evalqueue.evaluators.llm.catalogue import ProviderSettings
+from evalqueue.handlers import Handlers, registered
+from evalqueue.jobtypes import JobParams
+from evalqueue.queue import App
+from evalqueue.settings import Settings
+
+
+@cache
+def embedded(home: Path) -> Embedded:
+    """The embedded Postgres of this process; it stops with the last process that uses it."""
+    return Embedded(home)
+
+
+def address(settings: Settings) -> str:
+    """Where the database is: `DATABASE_URL`, or else the embedded one, started if need be."""
+    return settings.database_address or embedded(settings.home).url
+
+
+def all_handlers() -> Handlers:
+    """Every handler of this process: ours, and those of the modules in `EVALQUEUE_IMPORTS`."""
+    current = settings.read()
+    handlers = evaluation_handlers(current, ProviderSettings())
+    for module in current.imports:
+        importlib.import_module(module)
+    handlers.include(registered)
+    return handlers
+
+
+def job_types() -> list[type[JobParams]]:
+    """Every job type of this process."""
+    return list(all_handlers().job_types.values())
+
+
+app = App(address=lambda: address(settings.read()), handlers=all_handlers, settings=settings.read())
+"""What procrastinate's command line asks for."""

@@ -1,0 +1,9 @@
+"""The first floor: conversations → verdicts.
+
+Its thinking rooms (evaluators, judge, runs, batch, llm) know neither queue nor database; `store`,
+`jobtypes` and `handlers` are where the two floors meet.
+"""
+
+from evalqueue.evaluators.jobtypes import EvaluateBatch
+
+__all__ = ["EvaluateBatch"]

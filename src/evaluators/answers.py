@@ -1,0 +1,198 @@
+"""A judge's answer: the schema it is asked for, the menus it chooses from, the reading of it.
+
+An answer is a pydantic model without defaults. The JSON schema sent to the vendor is built from
+it inside the subset that every vendor's strict mode takes; what the schema can't say there
+(ranges, labels known only at run time) is checked when the answer is read. Nothing is guessed:
+what doesn't fit is `InvalidAnswer`, and the judge decides what to do about that.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, core_schema
+
+PARSER_VERSION = "1"
+"""Part of every evaluator's version: raise it when `read` or `strict_schema` changes its mind."""
+
+Menus = Mapping[str, tuple[str, ...]]
+"""Labels a judge may choose from, by the menu's name."""
+
+_SHOWN_ERRORS = 5
+_MENU = "x-menu"
+
+
+class Answer(BaseModel):
+    """The root of every answer: immutable, no NaN; keys nobody asked for are left out."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class InvalidAnswer(ValueError):
+    """The text is not the answer that was asked for; says why, in words a judge can act on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """Marks a string field that takes its values from a menu given at run time.
+
+    An answer from outside the menu is invalid; with `enforced=False` the menu is only offered,
+    and whoever reads the answer sorts out what isn't on it.
+    """
+
+    name: str
+    enforced: bool = True
+
+    def __get_pydantic_core_schema__(
+        self,
+        source: Any,  # pydantic's protocol: any annotation
+        handler: GetCoreSchemaHandler,
+    ) -> CoreSchema:
+        schema = handler(source)
+        if not self.enforced:
+            return schema
+        return core_schema.with_info_after_validator_function(self._choose, schema)
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {**handler(schema), _MENU: self.name}
+
+    def _choose(self, value: str, info: ValidationInfo) -> str:
+        menus: Menus = info.context or {}
+        for label in menus[self.name]:
+            if same_label(label, value):
+                return label
+        raise ValueError(f"must be one of {', '.join(menus[self.name])}")
+
+
+A = TypeVar("A", bound=Answer)
+
+
+class Form(Generic[A]):
+    """The form of an answer: what the vendor is told of it, and how it is read."""
+
+    def __init__(self, answer: type[A], menus: Menus | None = None) -> None:
+        self.answer = answer
+        self.menus: Menus = menus or {}
+        self.schema: Mapping[str, Any] = strict_schema(answer, self.menus)
+
+    def read(self, text: str) -> A:
+        """The answer in a judge's text; raises InvalidAnswer."""
+        return read(text, self.answer, self.menus)
+
+
+def same_label(one: str, other: str) -> bool:
+    """Whether two labels differ in spelling only: case, spaces, hyphens, underscores."""
+    return label_key(one) == label_key(other)
+
+
+def label_key(label: str) -> str:
+    return "".join(label.lower().split()).replace("_", "").replace("-", "")
+
+
+def read(text: str, answer: type[A], menus: Menus) -> A:
+    """The answer in a judge's text: the text itself, or the one object in it that fits.
+
+    Fences and prose around the object are ignored. Two different answers are none: picking one
+    would be a guess, and the other may have come from the transcript.
+
+    Raises:
+        InvalidAnswer: there is none, it doesn't fit, or there are several.
+    """
+    fitting: list[A] = []
+    complaint: str | None = None
+    for candidate in _objects(text):
+        try:
+            found = answer.model_validate_json(candidate, context=menus)
+        except ValidationError as error:
+            complaint = complaint or _complaint(error)
+        else:
+            fitting += [found] if found not in fitting else []
+    if len(fitting) > 1:
+        raise InvalidAnswer("There is more than one answer: give exactly one JSON object.")
+    if not fitting:
+        raise InvalidAnswer(complaint or "There is no complete JSON object in the answer.")
+    return fitting[0]
+
+
+def strict_schema(answer: type[Answer], menus: Menus) -> dict[str, Any]:
+    """The JSON schema of an answer, inside every vendor's strict subset.
+
+    Every property is required, no other is allowed, an optional one is a union with null, nothing
+    is referenced, and no keyword is used beyond those written here.
+
+    Raises:
+        TypeError: the model has something that the subset can't express.
+    """
+    raw = answer.model_json_schema()
+    return _strict(raw, raw.get("$defs", {}), menus)
+
+
+def _strict(node: Mapping[str, Any], defs: Mapping[str, Any], menus: Menus) -> dict[str, Any]:
+    if "$ref" in node:
+        return _strict(defs[node["$ref"].removeprefix("#/$defs/")], defs, menus)
+    about = {"description": node["description"]} if "description" in node else {}
+    if "anyOf" in node:
+        return {**about, "anyOf": [_strict(each, defs, menus) for each in node["anyOf"]]}
+    match node.get("type"):
+        case "object" if "properties" in node:
+            properties: Mapping[str, Any] = node["properties"]
+            return {
+                "type": "object",
+                **about,
+                "properties": {k: _strict(v, defs, menus) for k, v in properties.items()},
+                "required": list(properties),
+                "additionalProperties": False,
+            }
+        case "array" if "items" in node:
+            return {"type": "array", **about, "items": _strict(node["items"], defs, menus)}
+        case "string":
+            return {"type": "string", **about, **_enum(node, menus)}
+        case "integer" | "number" | "boolean" | "null" as scalar:
+            return {"type": scalar, **about}
+        case _:
+            raise TypeError(f"not in every vendor's strict subset: {dict(node)}")
+
+
+def _enum(node: Mapping[str, Any], menus: Menus) -> dict[str, list[str]]:
+    if _MENU in node:
+        # An empty enum is not a schema: an empty menu offers nothing and forbids nothing.
+        return {"enum": list(labels)} if (labels := menus[node[_MENU]]) else {}
+    if "const" in node:
+        return {"enum": [node["const"]]}
+    return {"enum": list(node["enum"])} if "enum" in node else {}
+
+
+def _complaint(error: ValidationError) -> str:
+    slips = error.errors(include_url=False, include_input=False)
+    lines = [f"{'.'.join(map(str, slip['loc'])) or 'answer'}: {slip['msg']}" for slip in slips]
+    more = len(lines) - _SHOWN_ERRORS
+    return "; ".join(lines[:_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else []))
+
+
+def _objects(text: str) -> Iterator[str]:
+    """The outermost `{…}` spans of a text, braces inside JSON strings not counted; in one pass."""
+    depth = start = 0
+    in_string = escaped = False
+    for position, character in enumerate(text):
+        if in_string:
+            in_string = escaped or character != '"'
+            escaped = character == "\\" and not escaped
+        elif character == '"' and depth:
+            in_string = True
+        elif character == "{":
+            start = start if depth else position
+            depth += 1
+        elif character == "}" and depth:
+            depth -= 1
+            if not depth:
+                yield text[start : position + 1]

@@ -1,0 +1,178 @@
+"""The first floor's handlers: wiring only. The evaluators think, `store` keeps."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from evalqueue.context import Checkpoint, JobContext
+from evalqueue.errors import JobFailed
+from evalqueue.evaluators import store
+from evalqueue.evaluators.batch import Chosen, ThreadResult, evaluate_thread
+from evalqueue.evaluators.calllog import CallLog
+from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.jobtypes import EvaluateBatch
+from evalqueue.evaluators.judge import Judge
+from evalqueue.evaluators.llm.catalogue import (
+    Catalogue,
+    Choice,
+    ProviderSettings,
+    ProviderUnavailable,
+    resolve,
+)
+from evalqueue.evaluators.llm.errors import ProviderError
+from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.runs import RunEnd, ThreadOutcome, settle, summarise
+from evalqueue.evaluators.sources import Dataset, SourceError
+from evalqueue.handlers import Handlers
+from evalqueue.jobtypes import Desk
+from evalqueue.settings import Settings
+
+Summary = Mapping[str, Any]
+
+
+def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Handlers:
+    """The handlers of all evaluation jobs, sharing one long-lived LLM client per credential."""
+    handlers = Handlers()
+    catalogue = Catalogue(providers)
+    handlers.when_closing(catalogue.aclose)
+
+    @handlers.handles(EvaluateBatch)
+    async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await _BatchRun(context, params, settings, catalogue, providers).run()
+
+    return handlers
+
+
+class _BatchRun:
+    """One attempt at one run of `evaluate-batch`."""
+
+    def __init__(
+        self,
+        context: JobContext,
+        params: EvaluateBatch,
+        settings: Settings,
+        catalogue: Catalogue,
+        providers: ProviderSettings,
+    ) -> None:
+        self.context = context
+        self.params = params
+        self.settings = settings
+        self.catalogue = catalogue
+        self.providers = providers
+        self.run_id = UUID(str(context.job.progress.details["run_id"]))
+        self.started = time.monotonic()
+
+    async def run(self) -> Summary:
+        dataset, choice = await self._open()
+        chosen = self.params.choose(dataset)
+        checkpoint = await self._start(dataset, chosen, choice)
+        await self._evaluate(dataset, chosen, choice, checkpoint)
+        return await self._settle(chosen)
+
+    async def _open(self) -> tuple[Dataset, Choice]:
+        desk = Desk(settings=self.settings, database=self.context.database)
+        try:
+            choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
+            return await self.params.dataset(desk), choice
+        except (SourceError, ProviderUnavailable) as error:
+            raise JobFailed(str(error)) from error
+
+    async def _start(self, dataset: Dataset, chosen: Chosen, choice: Choice) -> Checkpoint:
+        evaluators = self.params.plan().evaluators()
+        config = {
+            "params": self.params.model_dump(mode="json", exclude={"csv_content", "thread_ids"}),
+            "evaluator_versions": {each.name: each.version for each in evaluators},
+            "dataset": {"name": dataset.name, "sha256": dataset.sha256},
+        }
+        opening = store.Opening(
+            run_id=self.run_id,
+            app_id=self.params.app_id,
+            llm_provider=choice.provider.value,
+            llm_model=choice.model,
+            eval_temperature=self.params.temperature,
+            data_path=self.params.data_path or dataset.name,
+            data_file_hash=dataset.sha256,
+            total_items=len(chosen.thread_ids),
+            config=config,
+        )
+        async with self.context.transaction() as connection:
+            await store.open_run(connection, opening)
+            return await store.checkpoint(connection, self.run_id)
+
+    async def _evaluate(
+        self, dataset: Dataset, chosen: Chosen, choice: Choice, checkpoint: Checkpoint
+    ) -> None:
+        wanted = {thread.thread_id: thread for thread in dataset.threads}
+        evaluators = self.params.plan().evaluators()
+        provider = await self.catalogue.provider(choice)
+        policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
+        job = self.context.job
+        async with CallLog(self.context.database, run_id=self.run_id, attempt=job.attempt) as calls:
+            slots = Slots(self.params.concurrency)
+            judge = Judge(Caller(provider, slots=slots, recorder=calls, policy=policy))
+
+            async def work(thread: Thread) -> store.Kept:
+                began = time.perf_counter()
+                found = await evaluate_thread(thread, evaluators, judge)
+                await calls.flush()
+                return self._kept(found, dataset, (time.perf_counter() - began) * 1000)
+
+            try:
+                await self.context.map(
+                    [wanted[thread_id] for thread_id in chosen.thread_ids],
+                    work,
+                    key=lambda thread: thread.thread_id,
+                    keep=store.keep,
+                    succeeded=lambda kept: not kept.found.failed,
+                    checkpoint=checkpoint,
+                    concurrency=self.params.concurrency,
+                    noun="Thread",
+                )
+            except* ProviderError as stopping:
+                # Every later call would fare the same: stop here, with what there is.
+                reason = _first(stopping)
+                result = await self._result(await self._outcomes())
+                raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
+
+    def _kept(self, found: ThreadResult, dataset: Dataset, duration_ms: float) -> store.Kept:
+        return store.Kept(
+            run_id=self.run_id,
+            attempt=self.context.job.attempt,
+            data_file_hash=dataset.sha256,
+            duration_ms=duration_ms,
+            found=found,
+        )
+
+    async def _settle(self, chosen: Chosen) -> Summary:
+        outcomes = await self._outcomes()
+        settlement = settle(outcomes)
+        result = await self._result(outcomes) | {"run_status": settlement.status.value}
+        if settlement.error_message is not None:
+            result["message"] = settlement.error_message
+        if chosen.unknown:
+            result["unknown_thread_ids"] = list(chosen.unknown[:1000])
+        if settlement.status is RunEnd.FAILED:
+            raise JobFailed(settlement.error_message or "Nothing was evaluated", result=result)
+        return result
+
+    async def _outcomes(self) -> list[ThreadOutcome]:
+        async with self.context.database.connection() as connection:
+            return await store.outcomes(connection, self.run_id)
+
+    async def _result(self, outcomes: list[ThreadOutcome]) -> dict[str, Any]:
+        async with self.context.database.connection() as connection:
+            usage = await store.usage(connection, self.run_id)
+        return {
+            "run_id": str(self.run_id),
+            "duration_seconds": round(time.monotonic() - self.started, 3),
+            **summarise(outcomes),
+            **usage.as_json(),
+        }
+
+
+def _first(group: ExceptionGroup[ProviderError]) -> ProviderError:
+    error: ProviderError | ExceptionGroup[ProviderError] = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return error

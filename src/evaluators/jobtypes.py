@@ -1,0 +1,160 @@
+"""The job types of the first floor: what may be asked, and what is refused at the door."""
+
+import asyncio
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from evalqueue import store as jobs
+from evalqueue.errors import InvalidParams, Problem
+from evalqueue.evaluators import profiles
+from evalqueue.evaluators.batch import Chosen, EvaluationPlan, choose
+from evalqueue.evaluators.conversations import kaira_csv
+from evalqueue.evaluators.judge import Parameters
+from evalqueue.evaluators.llm.catalogue import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.sources import BadData, Dataset, SourceError
+from evalqueue.evaluators.sources.csv import CsvSource, read_csv
+from evalqueue.jobtypes import Desk, JobParams
+
+DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class EvaluateBatch(JobParams, job_type="evaluate-batch"):
+    """Evaluate conversations: intent, correctness, efficiency."""
+
+    name: str | None = Field(None, max_length=200)
+    description: str | None = Field(None, max_length=2000)
+
+    data_path: str | None = Field(None, min_length=1)
+    """A CSV file inside `EVALQUEUE_DATA_DIR`."""
+    csv_content: str | None = None
+    """The CSV itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
+    dataset_id: DatasetId | None = None
+    """A stored dataset."""
+    total_items: int | None = Field(None, ge=1)
+    """So many of the bundled conversations, for a first try without data of one's own."""
+
+    thread_ids: list[str] | None = Field(None, min_length=1)
+    """Only these threads."""
+    sample_size: int | None = Field(None, ge=1)
+    """Only so many threads, drawn by `seed`: the same ones each time."""
+    seed: int = 0
+
+    app_id: str = "kaira-bot"
+    """The profile of the bot that is evaluated."""
+    llm_provider: str | None = None
+    """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
+    llm_model: str | None = Field(None, min_length=1)
+    temperature: float = Field(0.1, ge=0, le=2)
+    intent_system_prompt: str | None = Field(None, max_length=100_000)
+    """A taxonomy of intents of the job's own; blank: the profile's."""
+    evaluate_intent: bool = True
+    evaluate_correctness: bool = True
+    evaluate_efficiency: bool = True
+    concurrency: int = Field(8, ge=1, le=256)
+    """LLM calls in flight at most."""
+    call_timeout_seconds: float = Field(60.0, ge=5, le=600)
+    """Of one attempt at one LLM call."""
+
+    api_key: str | None = None
+    service_account_path: str | None = None
+
+    @field_validator("api_key", "service_account_path")
+    @classmethod
+    def _no_secrets(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError(
+                "Credentials never travel in a job: set OPENAI_API_KEY, AZURE_OPENAI_API_KEY, "
+                "GEMINI_API_KEY or GOOGLE_APPLICATION_CREDENTIALS where the worker runs"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        sources = [self.data_path, self.csv_content, self.dataset_id, self.total_items]
+        if sum(source is not None for source in sources) != 1:
+            raise ValueError(
+                "Say what to evaluate: data_path, csv_content or dataset_id, one of them"
+            )
+        if not (self.evaluate_intent or self.evaluate_correctness or self.evaluate_efficiency):
+            raise ValueError("All evaluators are off: there is nothing to do")
+        return self
+
+    async def admit(self, desk: Desk) -> Self:
+        """Refuse what can't work: no key, no model, no such profile, bad rows, unknown threads."""
+        try:
+            choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
+            profiles.load(self.app_id)
+            dataset = await self.dataset(desk)
+        except ProviderUnavailable as error:
+            raise InvalidParams.of(error.field, error.message) from error
+        except profiles.UnknownProfile as error:
+            raise InvalidParams.of("app_id", str(error)) from error
+        except SourceError as error:
+            raise InvalidParams(_problems(self._source_field(), error)) from error
+        chosen = self.choose(dataset)
+        if chosen.unknown:
+            shown = ", ".join(chosen.unknown[:10])
+            raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
+        return self.model_copy(
+            update={"llm_provider": choice.provider.value, "llm_model": choice.model}
+        )
+
+    async def dataset(self, desk: Desk) -> Dataset:
+        """The conversations that are meant.
+
+        Raises:
+            SourceError: they can't be read, or some rows are bad.
+        """
+        if self.data_path is not None:
+            return await CsvSource.of_file(desk.settings.data_directory, self.data_path).dataset()
+        if self.csv_content is not None:
+            return await CsvSource.of_text(self.csv_content).dataset()
+        if self.dataset_id is not None:
+            async with desk.database.connection() as connection:
+                content = await jobs.dataset(connection, self.dataset_id)
+            if content is None:
+                raise SourceError(f"There is no dataset {self.dataset_id}")
+            return await CsvSource.of_text(content, self.dataset_id).dataset()
+        path = kaira_csv()
+        return await asyncio.to_thread(read_csv, path, path.name)
+
+    def choose(self, dataset: Dataset) -> Chosen:
+        """The threads of the data that are meant."""
+        return choose(
+            (thread.thread_id for thread in dataset.threads),
+            thread_ids=self.thread_ids,
+            sample_size=self.sample_size or self.total_items,
+            seed=self.seed,
+        )
+
+    def plan(self) -> EvaluationPlan:
+        """What is asked of every thread."""
+        return EvaluationPlan(
+            profile=profiles.load(self.app_id),
+            evaluate_intent=self.evaluate_intent,
+            evaluate_correctness=self.evaluate_correctness,
+            evaluate_efficiency=self.evaluate_efficiency,
+            intent_system_prompt=self.intent_system_prompt or "",
+            parameters=Parameters(temperature=self.temperature),
+        )
+
+    def _source_field(self) -> str:
+        fields = ("data_path", "csv_content", "dataset_id")
+        return next((field for field in fields if getattr(self, field) is not None), "total_items")
+
+
+def _problems(field: str, error: SourceError) -> list[Problem]:
+    if not isinstance(error, BadData):
+        return [Problem(loc=("params", field), msg=str(error))]
+    problems = [
+        Problem(loc=("params", field), msg=str(row), type="bad_row", ctx=_where(row))
+        for row in error.rows
+    ]
+    if error.more:
+        problems.append(Problem(loc=("params", field), msg=f"… and {error.more} more bad rows"))
+    return problems
+
+
+def _where(row: Any) -> dict[str, Any]:
+    return {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason}

@@ -1,0 +1,269 @@
+"""Runs, thread evaluations and call logs: rows in and out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from evalqueue import codec
+from evalqueue.context import Checkpoint
+from evalqueue.database import Connection
+from evalqueue.evaluators.batch import ThreadResult
+from evalqueue.evaluators.runs import ThreadOutcome
+from evalqueue.queries import load
+
+QUERIES = load("runs")
+ERROR_LIMIT = 4000  # characters, the table's CHECK
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one evaluation job found, or will find."""
+
+    id: UUID
+    job_id: UUID | None
+    command: str
+    status: str
+    app_id: str | None
+    name: str | None
+    description: str | None
+    llm_provider: str | None
+    llm_model: str | None
+    eval_temperature: float | None
+    data_path: str | None
+    data_file_hash: str | None
+    config: Mapping[str, Any]
+    total_items: int | None
+    duration_seconds: float | None
+    summary: Mapping[str, Any] | None
+    error_message: str | None
+    owner: str
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a run freezes when it first starts."""
+
+    run_id: UUID
+    app_id: str
+    llm_provider: str
+    llm_model: str
+    eval_temperature: float | None
+    data_path: str
+    data_file_hash: str
+    total_items: int
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRow:
+    """What was found in one thread of a run."""
+
+    id: int
+    run_id: UUID
+    thread_id: str
+    intent_accuracy: float | None
+    worst_correctness: str | None
+    efficiency_verdict: str | None
+    success_status: bool | None
+    error: str | None
+    result: Mapping[str, Any]
+    created_at: datetime
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing at all could be measured."""
+        return self.error is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdversarialRow:
+    """What became of one adversarial case of a run."""
+
+    id: int
+    run_id: UUID
+    category: str
+    difficulty: str
+    verdict: str | None
+    goal_achieved: bool | None
+    total_turns: int
+    result: Mapping[str, Any]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRow:
+    """One attempt at one LLM call, without its texts."""
+
+    id: int
+    run_id: UUID
+    thread_id: str | None
+    evaluator: str
+    turn: int | None
+    provider: str
+    model: str
+    method: str
+    outcome: str
+    try_number: int
+    duration_ms: float
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    tokens_reasoning: int | None
+    error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Totals over all runs."""
+
+    total_runs: int
+    total_threads_evaluated: int
+    total_adversarial_tests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTotals:
+    """What a run's LLM calls came to; None: no call said."""
+
+    calls: int
+    failed_calls: int
+    tokens_in: int | None
+    tokens_out: int | None
+
+    def as_json(self) -> Mapping[str, int | None]:
+        return {
+            "llm_calls": self.calls,
+            "failed_llm_calls": self.failed_calls,
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A thread's result on its way into its row."""
+
+    run_id: UUID
+    attempt: int
+    data_file_hash: str
+    duration_ms: float
+    found: ThreadResult
+
+    def arguments(self) -> Mapping[str, Any]:
+        found = self.found
+        error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
+        return {
+            "run_id": self.run_id,
+            "attempt": self.attempt,
+            "data_file_hash": self.data_file_hash,
+            "duration_ms": self.duration_ms,
+            "thread_id": found.thread_id,
+            "intent_accuracy": found.intent_accuracy,
+            "worst_correctness": found.worst_correctness,
+            "efficiency_verdict": found.efficiency_verdict,
+            "success_status": found.success_status,
+            "error": error,
+            "result": Jsonb(found.result, dumps=codec.dump_json),
+        }
+
+
+async def open_run(connection: Connection, opening: Opening) -> None:
+    """Freeze the run's config, unless an earlier attempt has."""
+    arguments = {name: getattr(opening, name) for name in Opening.__slots__}
+    arguments["config"] = Jsonb(opening.config, dumps=codec.dump_json)
+    await connection.execute(QUERIES["open"], arguments)
+
+
+async def checkpoint(connection: Connection, run_id: UUID) -> Checkpoint:
+    """The threads that are evaluated already."""
+    cursor = await connection.execute(QUERIES["checkpoint"], {"run_id": run_id})
+    rows = await cursor.fetchall()
+    return Checkpoint(
+        succeeded=frozenset(thread_id for thread_id, succeeded in rows if succeeded),
+        failed=frozenset(thread_id for thread_id, succeeded in rows if not succeeded),
+    )
+
+
+async def keep(connection: Connection, kept: Kept) -> None:
+    await connection.execute(QUERIES["keep"], kept.arguments())
+
+
+async def outcomes(connection: Connection, run_id: UUID) -> list[ThreadOutcome]:
+    """What counts of each thread, for the summary."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["outcomes"], {"run_id": run_id})
+        return [ThreadOutcome.of_row(row) async for row in cursor]
+
+
+async def usage(connection: Connection, run_id: UUID) -> UsageTotals:
+    """What the run's LLM calls came to so far."""
+    (row,) = await _rows(connection, UsageTotals, "usage", run_id=run_id)
+    return row
+
+
+async def list_runs(
+    connection: Connection, *, command: str | None, limit: int, offset: int
+) -> list[Run]:
+    """Runs, newest first."""
+    return await _rows(connection, Run, "list", command=command, limit=limit, offset=offset)
+
+
+async def get_run(connection: Connection, run_id: UUID) -> Run | None:
+    return next(iter(await _rows(connection, Run, "get", run_id=run_id)), None)
+
+
+async def threads_of(
+    connection: Connection, run_id: UUID, *, after: int, limit: int
+) -> list[ThreadRow]:
+    """A run's threads in the order they were finished; `after`: the last id seen, or 0."""
+    return await _rows(connection, ThreadRow, "threads", run_id=run_id, after=after, limit=limit)
+
+
+async def count_threads(connection: Connection, run_id: UUID) -> int:
+    return await _count(connection, "count_threads", run_id)
+
+
+async def adversarial_of(
+    connection: Connection, run_id: UUID, *, after: int, limit: int
+) -> list[AdversarialRow]:
+    """A run's adversarial cases in the order they were finished."""
+    return await _rows(
+        connection, AdversarialRow, "adversarial", run_id=run_id, after=after, limit=limit
+    )
+
+
+async def count_adversarial(connection: Connection, run_id: UUID) -> int:
+    return await _count(connection, "count_adversarial", run_id)
+
+
+async def logs_of(connection: Connection, run_id: UUID, *, limit: int, offset: int) -> list[LogRow]:
+    """A run's LLM calls, newest first."""
+    return await _rows(connection, LogRow, "logs", run_id=run_id, limit=limit, offset=offset)
+
+
+async def stats(connection: Connection) -> Stats:
+    (row,) = await _rows(connection, Stats, "stats")
+    return row
+
+
+async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        await cursor.execute(QUERIES[query], arguments)
+        return await cursor.fetchall()
+
+
+async def _count(connection: Connection, query: str, run_id: UUID) -> int:
+    cursor = await connection.execute(QUERIES[query], {"run_id": run_id})
+    row = await cursor.fetchone()
+    return 0 if row is None else row[0]

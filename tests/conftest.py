@@ -1,0 +1,88 @@
+"""The real parts every test stands on: one Postgres per session, a fresh database per test."""
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
+
+import psycopg
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+from evalqueue import schema
+from evalqueue.database import Database
+from evalqueue.embedded import Embedded
+
+hypothesis_settings.register_profile("evalqueue", deadline=None)  # the machine may be busy
+hypothesis_settings.load_profile("evalqueue")
+
+_TEMPLATE = "evalqueue_template"
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[str]:
+    """The address of a Postgres of this session's own, with a migrated template database."""
+    home = Path(tempfile.mkdtemp(prefix="evalqueue-tests-"))
+    server = Embedded(home)
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        # Nothing here has to survive a power cut.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("ALTER SYSTEM SET full_page_writes = off")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+    asyncio.run(_migrate(database_address(server.url, _TEMPLATE)))
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def empty_dsn(postgres: str) -> Generator[str]:
+    """The address of a database with nothing in it."""
+    yield from _database(postgres, "template1")
+
+
+@pytest.fixture
+def dsn(postgres: str) -> Generator[str]:
+    """The address of a database with the current schema and no rows."""
+    yield from _database(postgres, _TEMPLATE)
+
+
+@pytest.fixture
+async def database(dsn: str) -> AsyncGenerator[Database]:
+    """An open pool on a fresh database."""
+    database = Database(dsn)
+    await database.open()
+    yield database
+    await database.close()
+
+
+def database_address(server: str, name: str) -> str:
+    return psycopg.conninfo.make_conninfo(server, dbname=name)
+
+
+def _database(server: str, template: str) -> Generator[str]:
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield url_of(database_address(server, name))
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def url_of(conninfo: str) -> str:
+    """A keyword address as a URL, which every driver and the environment take."""
+    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+    return f"postgresql://{parts['user']}@/{parts['dbname']}?host={parts['host']}"
+
+
+async def _migrate(dsn: str) -> None:
+    database = Database(dsn)
+    await database.open()
+    await schema.migrate(database)
+    await database.close()

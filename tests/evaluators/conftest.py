@@ -1,0 +1,129 @@
+"""A judge that answers from a script, and short ways to write conversations."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from evalqueue.evaluators import profiles
+from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.llm.errors import ProviderError
+from evalqueue.evaluators.llm.provider import Completion, CompletionRequest
+from evalqueue.evaluators.llm.recorder import CallSite
+
+NOON = datetime(2025, 11, 10, 12, 0, tzinfo=UTC)
+
+Reply = str | dict[str, Any] | ProviderError
+Script = Callable[[CompletionRequest, CallSite, str], Reply]
+
+
+@dataclass
+class ScriptedCalls:
+    """Answers every call as its script says, and remembers what it was asked."""
+
+    script: Script
+    asked: list[tuple[CompletionRequest, CallSite, str]] = field(default_factory=list)
+
+    async def call(
+        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
+    ) -> Completion:
+        self.asked.append((request, site, method))
+        reply = self.script(request, site, method)
+        if isinstance(reply, ProviderError):
+            raise reply
+        text = reply if isinstance(reply, str) else json.dumps(reply)
+        return Completion(text=text, model="scripted", latency_ms=0.0)
+
+
+@pytest.fixture
+def scripted() -> Callable[..., ScriptedCalls]:
+    """`scripted(reply, …)` answers in order, `scripted(function)` by what is asked."""
+
+    def make(*replies: Reply | Script) -> ScriptedCalls:
+        if len(replies) == 1 and callable(replies[0]):
+            return ScriptedCalls(replies[0])
+        left = list(replies)
+        return ScriptedCalls(lambda *_: left.pop(0))
+
+    return make
+
+
+@pytest.fixture
+def turn() -> Callable[..., Turn]:
+    def make(number: int = 1, user: str = "2 idli at 8", bot: str = "Noted.", **more: Any) -> Turn:
+        return Turn(
+            number=number,
+            timestamp=NOON + timedelta(minutes=number),
+            user_text=user,
+            bot_text=bot,
+            response_id=f"resp_{number}",
+            **more,
+        )
+
+    return make
+
+
+@pytest.fixture
+def thread() -> Callable[..., Thread]:
+    def make(*turns: Turn, thread_id: str = "thr_1") -> Thread:
+        return Thread(thread_id=thread_id, user_id="usr_1", turns=turns)
+
+    return make
+
+
+@pytest.fixture
+def app() -> profiles.Profile:
+    """A small app with meals, two rules of each scope, and figures that are checked."""
+    return profiles.parse(APP, where="app.toml")
+
+
+APP = """
+app_id = "small"
+name = "Small"
+about = "A bot that logs meals."
+[[intents]]
+name = "FoodAgent"
+description = "logs food"
+examples = ["2 idli"]
+[[intents]]
+name = "General"
+description = "the rest"
+[[query_types]]
+name = "logging"
+description = "records"
+[[query_types]]
+name = "question"
+description = "asks"
+[[rules]]
+rule_id = "require_xml_chips"
+section = "Chips"
+text = "Both chips are there."
+scopes = ["correctness"]
+[[rules]]
+rule_id = "exact_calorie_values"
+section = "Data"
+text = "Nothing is rounded."
+scopes = ["correctness"]
+[[rules]]
+rule_id = "ask_time_if_missing"
+section = "Time"
+text = "Ask for the time."
+scopes = ["efficiency"]
+[meal_summary]
+markers = ["meal summary", "consumed at"]
+description = "a meal summary"
+[efficiency]
+not_friction = ["asking for the time"]
+bot_friction = ["asking again"]
+ideal_turns = 2
+[bounds]
+item_kcal_seldom_above = 2000
+meal_kcal_seldom_above = 4000
+kcal_always_wrong_from = 10000
+items_sum_tolerance_kcal = 15
+items_sum_tolerance_share = 0.05
+macro_tolerance_share = 0.20
+"""
