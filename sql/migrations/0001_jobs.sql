@@ -185,15 +185,15 @@ CREATE TRIGGER evalqueue_abort_at_once AFTER UPDATE OF abort_requested ON procra
 CREATE FUNCTION evalqueue_follow_deleted_task() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    job_id uuid;
+    cancelled uuid;
 BEGIN
     UPDATE jobs SET status = 'cancelled', completed_at = clock_timestamp(), lease_expires_at = NULL
         WHERE task_id = OLD.id AND status IN ('queued', 'running')
-        RETURNING id INTO job_id;
+        RETURNING id INTO cancelled;
     IF FOUND THEN
         UPDATE job_attempts SET ended_at = clock_timestamp(), outcome = 'cancelled'
-            WHERE job_attempts.job_id = evalqueue_follow_deleted_task.job_id AND ended_at IS NULL;
-        PERFORM pg_notify('evalqueue_cancel_v1', job_id::text);
+            WHERE job_id = cancelled AND ended_at IS NULL;
+        PERFORM pg_notify('evalqueue_cancel_v1', cancelled::text);
     END IF;
     RETURN OLD;
 END;

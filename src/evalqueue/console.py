@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from enum import IntEnum
 from types import TracebackType
@@ -82,9 +82,13 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
-def job_json(job: Job) -> dict[str, Any]:
-    """A job with all its columns."""
-    return asdict(job) | {"progress": job.progress.as_json()}
+def job_json(job: Job, attempts: Sequence[AttemptRecord] | None = None) -> dict[str, Any]:
+    """A job with all its columns, and its attempts if they are given."""
+    columns = {each.name: getattr(job, each.name) for each in fields(job)}
+    columns |= {"progress": job.progress.as_json()}
+    if attempts is not None:
+        columns |= {"attempts": [asdict(attempt) for attempt in attempts]}
+    return columns
 
 
 def put_jobs(jobs: Sequence[Job]) -> None:

@@ -124,6 +124,10 @@ class JobContext:
         if noted is not None:
             self._noted = {**noted, **(self._noted or {})}
 
+    def wake(self) -> None:
+        """Let whoever waits in `until_noted` look around now."""
+        self._dirty.set()
+
     async def until_noted(self, timeout: float) -> None:
         """Wait until something is noted, `timeout` seconds at most."""
         try:

@@ -6,6 +6,7 @@ transaction says so.
 
 import asyncio
 import logging
+import select
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -29,8 +30,8 @@ connection, a deadlock, a shutdown."""
 
 _LIBPQ_ONLY = frozenset({
     "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name",
-    "gssencmode", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle", "keepalives_interval",
-    "load_balance_hosts", "tcp_user_timeout",
+    "gssencmode", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle",
+    "keepalives_interval", "load_balance_hosts", "tcp_user_timeout",
 })  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Database:
             open=False,
             kwargs={"autocommit": True},
             configure=_configure,
+            check=_check,
         )
 
     async def open(self, *, wait_seconds: float = 30.0) -> None:
@@ -90,6 +92,18 @@ class Database:
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     set_json_dumps(codec.dump_json, connection)
+
+
+async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Whether an idle connection still lives, without a round trip when it does.
+
+    A server says nothing to an idle client of its own accord but goodbye: only a connection that
+    has something to read is suspect, and is asked.
+    """
+    poll = select.poll()
+    poll.register(connection.pgconn.socket, select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:

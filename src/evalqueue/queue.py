@@ -75,16 +75,23 @@ class App(procrastinate.App):
 
     async def run_worker_async(self, **kwargs: Any) -> None:
         """Run our worker with procrastinate's options; see `WorkerOptions` for the defaults."""
+        await self.worker(**kwargs).run()
+
+    def worker(self, **kwargs: Any) -> Worker:
+        """A worker on this app's database, not yet running.
+
+        Raises:
+            AppNotOpen: outside of `open_async`.
+        """
         database = self._connector.database
         if database is None:
             raise procrastinate.exceptions.AppNotOpen
-        worker = Worker(
+        return Worker(
             manager=self.job_manager,
             database=database,
             handlers=self._handlers(),
             options=worker_options(self._settings, **kwargs),
         )
-        await worker.run()
 
 
 def worker_options(settings: Settings, **kwargs: Any) -> WorkerOptions:

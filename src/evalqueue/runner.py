@@ -166,23 +166,25 @@ class Attempt:
             return Over() if self._stopped is Stop.OVER else Released()
         context = JobContext(job, self._database)
         self._handling = asyncio.create_task(_call(handler, context), name=f"job {job.id}")
-        keeping = asyncio.create_task(self._keep_alive(context), name=f"lease of job {job.id}")
+        done = asyncio.Event()
+        keeping = asyncio.create_task(self._keep_alive(context, done), name=f"lease {job.id}")
         try:
             await asyncio.wait({self._handling})
         finally:
             self._handling.cancel()
-            keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
+            # Told, not cancelled: a statement that is cut short costs its connection.
+            done.set()
+            context.wake()
+            await keeping
         ending = _ending(self._handling, job, self._stopped)
         if not isinstance(ending, Over):
             await self._last_progress(context)
         return ending
 
-    async def _keep_alive(self, context: JobContext) -> None:
+    async def _keep_alive(self, context: JobContext, done: asyncio.Event) -> None:
         """Write progress, keep the lease, watch the fence: one statement each time."""
         troubled = False
-        while True:
+        while not done.is_set():
             await context.until_noted(FENCE_INTERVAL)
             noted = context.take_noted()
             try:
@@ -192,13 +194,13 @@ class Attempt:
                 if not troubled:
                     logger.warning("Job %s: progress waits for Postgres: %s", context.job.id, error)
                 troubled = True
-                await asyncio.sleep(FENCE_INTERVAL)
+                await _pause(done, FENCE_INTERVAL)
                 continue
             troubled = False
             if not alive:
                 self.stop(Stop.OVER)
                 return
-            await asyncio.sleep(FLUSH_INTERVAL)
+            await _pause(done, FLUSH_INTERVAL)
 
     async def _flush(self, job: Job, noted: Mapping[str, Any] | None) -> bool:
         async with self._database.connection() as connection:
@@ -241,6 +243,12 @@ class Attempt:
                     job.id, job.attempt, outcome.name, status or "no longer ours",
                 )  # fmt: skip
                 return
+
+
+async def _pause(done: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await done.wait()
 
 
 async def _call(handler: Handler, context: JobContext) -> Mapping[str, Any]:

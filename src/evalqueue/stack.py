@@ -156,9 +156,9 @@ class Stack:
             api = starting.create_task(self._start(_api(environment, self._plan)))
             starting.create_task(self._start(worker))
         async with asyncio.TaskGroup() as watching:
-            watchers = [watching.create_task(self._keep(worker))]
-            for name in self._children.keys() - {worker.name}:
-                watchers.append(watching.create_task(self._guard(self._children[name])))
+            needed = [child for name, child in self._children.items() if name != worker.name]
+            watchers = [watching.create_task(self._guard(child)) for child in needed]
+            watchers.append(watching.create_task(self._keep(worker)))
             await work(Addresses(api=api.result(), database=database, simulated=simulated))
             for watcher in watchers:
                 watcher.cancel()
@@ -311,6 +311,8 @@ class Child:
         """Wait until it ends by itself, and say how it did."""
         assert self._process is not None, "started"  # noqa: S101  for the checker
         exit_code = await self._process.wait()
+        if self._reading is not None:
+            await asyncio.wait({self._reading})  # its last line is the most telling one
         return PartDied(self._part.name, exit_code, self._last_line)
 
     async def stop(self, hurry: asyncio.Event) -> None:
@@ -335,9 +337,7 @@ class Child:
         async with asyncio.TaskGroup() as group:
             ended = group.create_task(self._process.wait())
             asked = group.create_task((hurry or asyncio.Event()).wait())
-            await asyncio.wait(
-                {ended, asked}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait({ended, asked}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
             asked.cancel()
         return self._process.returncode is not None

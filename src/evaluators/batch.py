@@ -6,7 +6,7 @@ boundary: what one of them could not find out takes nothing from the others.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import Any, cast
 
@@ -43,13 +43,13 @@ class EvaluationPlan:
         return tuple(EVALUATORS[name](self) for name in EVALUATORS if self.has(name))
 
     def has(self, name: str) -> bool:
-        """Whether an evaluator is on."""
+        """Whether an evaluator is on; one without a switch always is."""
         switches = {
             intent.NAME: self.evaluate_intent,
             correctness.NAME: self.evaluate_correctness,
             efficiency.NAME: self.evaluate_efficiency,
         }
-        return switches[name]
+        return switches.get(name, True)
 
 
 EVALUATORS: Mapping[str, Callable[[EvaluationPlan], Evaluator]] = {
@@ -85,7 +85,7 @@ class ThreadResult:
 
     def row(self) -> dict[str, Any]:
         """The row as `ThreadOutcome.of_row` reads it back."""
-        return asdict(self)
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What an evaluator is, what it returns, and the list of those there are.
+"""What an evaluator is and what it returns. `batch.EVALUATORS` lists those there are.
 
 An evaluator turns one thread into an `Evaluation`. A judge that could not decide is a `Failure`
 *inside* it, beside whatever else was measured: each message is its own error boundary.

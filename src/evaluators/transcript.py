@@ -37,11 +37,9 @@ def marker(thread: Thread, turn: Turn | None = None) -> str:
 
 
 def fence(name: str, content: str) -> str:
-    """`content` between tags that it does not contain."""
+    """`content` between tags that it can't contain: they hold its own hash."""
     content = clean_text(content)  # lone surrogates can't be sent to a vendor either
     tag = f"{name}-{sha256(content.encode()).hexdigest()[:16]}"
-    while tag in content:
-        tag = f"{name}-{sha256((tag + content).encode()).hexdigest()[:16]}"
     return f"<{tag}>\n{content}\n</{tag}>"
 
 

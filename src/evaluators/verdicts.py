@@ -11,7 +11,7 @@ class Correctness(StrEnum):
     """Is the bot's answer right? In order of severity, mildest first."""
 
     NOT_APPLICABLE = "NOT APPLICABLE"
-    PASS = "PASS"
+    PASS = "PASS"  # noqa: S105  a verdict, not a password
     SOFT_FAIL = "SOFT FAIL"
     HARD_FAIL = "HARD FAIL"
     CRITICAL = "CRITICAL"

@@ -161,6 +161,18 @@ async def test_success_is_what_efficiency_says_else_what_correctness_says_else_u
     assert unknown.success_status is None
 
 
+async def test_a_task_that_was_not_completed_is_no_success(
+    app: Profile, scripted: Make, turn: Make, thread: Make
+) -> None:
+    plan = EvaluationPlan(profile=app, evaluate_intent=False)
+    calls = scripted(EFFICIENCY | {"task_completed": False, "verdict": "BROKEN"})
+
+    found = await evaluate_thread(thread(turn(1)), plan.evaluators(), Judge(calls))
+
+    assert found.worst_correctness == "NOT APPLICABLE"
+    assert found.success_status is False
+
+
 async def test_a_thread_of_which_nothing_was_judged_has_failed(evaluate: Make) -> None:
     found = await evaluate("intent", "correctness", "efficiency")
 

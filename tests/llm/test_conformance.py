@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -201,6 +202,39 @@ async def test_a_vendor_that_is_not_there_is_transient(
 
     with pytest.raises(ProviderError, match="no connection") as failure:
         await provider.complete(request_, timeout=PATIENT_SECONDS)
+
+    assert failure.value.outcome is Outcome.TRANSIENT
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [("200 OK", "<html>"), ("200 OK", '{"choices": []'), ("502 Bad Gateway", "<html>")],
+)
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+async def test_a_proxys_page_instead_of_an_answer_is_transient(
+    name: str,
+    status: str,
+    body: str,
+    kind: str,
+    open_provider: Open,
+    request_: CompletionRequest,
+) -> None:
+    async def page(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = re.search(rb"content-length: (\d+)", head.lower())
+        assert length is not None
+        await reader.readexactly(int(length[1]))
+        about = f"content-type: {kind}\r\ncontent-length: {len(body)}\r\nconnection: close"
+        writer.write(f"HTTP/1.1 {status}\r\n{about}\r\n\r\n{body}".encode())
+        writer.close()
+        await writer.wait_closed()
+
+    async with await asyncio.start_server(page, "127.0.0.1") as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        provider = await open_provider(name, f"http://127.0.0.1:{port}")
+
+        with pytest.raises(ProviderError) as failure:
+            await provider.complete(request_, timeout=PATIENT_SECONDS)
 
     assert failure.value.outcome is Outcome.TRANSIENT
 

@@ -117,7 +117,7 @@ class OpenAIWire:
     def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
         match fault:
             case Fault.REFUSAL:
-                said = "simulated: I can't help with judging this."
+                said = "I can't help with judging this."
                 return self._completion(ask, {"content": None, "refusal": said}, said)
             case Fault.TRUNCATED:
                 cut = text[: len(text) // 2]

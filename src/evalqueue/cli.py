@@ -1,0 +1,407 @@
+"""The command line: flags, help and exit codes. What each command does is in `commands`.
+
+Whatever is large (SDKs, the HTTP app, rich) is imported by the command that needs it, so that
+`--help` does not wait for it. `main` is the boundary of the process: here, and only here,
+an error becomes a line on stderr and an exit code.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+from uuid import UUID
+
+import psycopg
+import typer
+from pydantic import ValidationError
+
+from evalqueue import commands, console
+from evalqueue.console import EXIT_CODES, ExitCode
+from evalqueue.errors import (
+    DatabaseUnavailable,
+    EvalqueueError,
+    JobNotFound,
+    NotCancellable,
+    Refused,
+    SchemaOutdated,
+    describe,
+)
+from evalqueue.jobs import JobStatus
+
+DEBUG = "EVALQUEUE_DEBUG"
+"""The environment variable that has unexpected errors shown with their traceback."""
+
+
+def _examples(*lines: str) -> str:
+    # \b keeps the lines as they are; without it they would be filled into a paragraph.
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+app = typer.Typer(
+    name="evalqueue",
+    help="A Postgres-native queue and worker daemon: chatbot conversations, judged by LLMs.",
+    epilog="\b\nExit codes:\n"
+    + "\n".join(f"  {code.value:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
+    + f"\n\n\b\nSettings come from the environment: DATABASE_URL and EVALQUEUE_…\n"
+    f"{DEBUG}=1 shows tracebacks.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain text: made sooner, and easy to search
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JobId = Annotated[UUID, typer.Argument(metavar="JOB_ID", show_default=False)]
+UntilEof = Annotated[
+    bool, typer.Option("--until-eof", help="Stop when stdin ends: for whoever starts this.")
+]
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command and leave the process with its exit code."""
+    try:
+        app(None if arguments is None else list(arguments), prog_name="evalqueue")
+    except Exception as error:  # the boundary of the process: nothing is above it
+        if os.environ.get(DEBUG):
+            traceback.print_exception(error)
+        leaves = list(_leaves(error))
+        for leaf in leaves:
+            for line in _lines_of(leaf):
+                console.say(line)
+        sys.exit(_exit_code(leaves[0]))
+    sys.exit(ExitCode.DONE)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from evalqueue import __version__
+
+        console.put(f"evalqueue {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def evalqueue(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What holds for every command; `--version` has ended the process before this is called."""
+
+
+@app.command(epilog=_examples("evalqueue migrate", "DATABASE_URL=postgresql://… evalqueue migrate"))
+def migrate(*, as_json: Json = False) -> None:
+    """Bring the database's schema up to date. Safe to repeat, and to run from several places."""
+    _run(commands.migrate(as_json=as_json))
+
+
+@app.command(
+    epilog=_examples("evalqueue serve", "EVALQUEUE_API_TOKEN=… evalqueue serve --host 0.0.0.0")
+)
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen. Default: EVALQUEUE_HOST, else 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="0: a free one. Default: EVALQUEUE_PORT, else 8721.")
+    ] = None,
+    until_eof: UntilEof = False,
+) -> None:
+    """Serve the HTTP API until SIGTERM or Ctrl-C."""
+    _log_to_stderr(logging.INFO)
+    _stop_at_eof(until_eof)
+    _run(commands.serve(host, port))
+
+
+@app.command(
+    epilog=_examples(
+        "evalqueue worker",
+        "evalqueue worker --concurrency 8 --queues evalqueue,nightly",
+        "evalqueue worker --one-shot",
+        "procrastinate --app=evalqueue.daemon.app worker    # the same worker",
+    )
+)
+def worker(
+    *,
+    name: Annotated[str | None, typer.Option("--name", "-n", envvar="WORKER_NAME")] = None,
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            "--queues", "-q", envvar="WORKER_QUEUES",
+            help="Separated by commas. Default: EVALQUEUE_QUEUE, else evalqueue.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency", "-c", min=1, envvar="WORKER_CONCURRENCY",
+            help="Jobs at the same time. Default: EVALQUEUE_CONCURRENCY, else 4.",
+        ),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--one-shot", envvar="WORKER_WAIT", help="Whether to wait for further jobs."
+        ),
+    ] = True,
+    shutdown_graceful_timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="WORKER_SHUTDOWN_GRACEFUL_TIMEOUT", min=0,
+            help="Seconds for running jobs to finish after SIGTERM; then they go back to the "
+            "queue. Default: as long as they take.",
+        ),
+    ] = None,
+    until_eof: UntilEof = False,
+) -> None:  # fmt: skip
+    """Run jobs until SIGTERM or Ctrl-C; what runs is finished first. A second one doesn't wait."""
+    _log_to_stderr(logging.INFO)
+    _stop_at_eof(until_eof)
+    _run(
+        commands.work(
+            name=name,
+            queues=None if queues is None else [q.strip() for q in queues.split(",") if q.strip()],
+            concurrency=concurrency,
+            wait=wait,
+            shutdown_graceful_timeout=shutdown_graceful_timeout,
+        )
+    )
+
+
+@app.command(epilog=_examples("evalqueue up", "evalqueue up --port 9000"))
+def up(
+    *,
+    port: Annotated[
+        int | None, typer.Option(help="The API's. Default: EVALQUEUE_PORT, else 8721.")
+    ] = None,
+) -> None:
+    """Run all of it in the foreground: Postgres, schema, API and worker.
+
+    Without DATABASE_URL a private Postgres is started; without the key of an LLM vendor, a
+    simulated one is.
+    """
+    _log_to_stderr(logging.WARNING)
+    _run(commands.up(port))
+
+
+@app.command(
+    epilog=_examples(
+        "evalqueue submit evaluate-batch data_path=test.csv app_id=kaira-bot",
+        """evalqueue submit evaluate-batch data_path=test.csv 'thread_ids:=["t1", "t2"]' --watch""",
+        "evalqueue submit evaluate-batch --params @params.json",
+        "jq … | evalqueue submit evaluate-batch -",
+    )
+)
+def submit(
+    job_type: Annotated[str, typer.Argument(metavar="JOB_TYPE", show_default=False)],
+    given: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE | KEY:=JSON | -]...",
+            show_default=False,
+            help="Params one by one, as text or as JSON; - reads a JSON object from stdin.",
+        ),
+    ] = None,
+    *,
+    params: Annotated[
+        str, typer.Option(metavar="JSON|@FILE|-", help="All params as one JSON object.")
+    ] = "{}",
+    owner: Annotated[str, typer.Option(help="Whose job it is.")] = "default",
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Submit a job; its id is printed."""
+    decoded = _params(params, given or [])
+    _run(commands.submit(job_type, decoded, owner=owner, watch=watch, as_json=as_json))
+
+
+@app.command(
+    epilog=_examples(
+        "evalqueue status",
+        "evalqueue status --status failed --limit 5 --json",
+        "evalqueue status 0b6f3a52-…",
+    )
+)
+def status(
+    job_id: Annotated[UUID | None, typer.Argument(metavar="[JOB_ID]", show_default=False)] = None,
+    *,
+    only: Annotated[
+        JobStatus | None, typer.Option("--status", help="Only jobs in this state.")
+    ] = None,
+    job_type: Annotated[str | None, typer.Option(help="Only jobs of this type.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many jobs.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Show the newest jobs, or all there is to know about one."""
+    if job_id is None:
+        _run(commands.list_jobs(only, job_type, limit, as_json=as_json))
+    else:
+        _run(commands.show(job_id, as_json=as_json))
+
+
+@app.command(epilog=_examples("evalqueue watch 0b6f3a52-…", "evalqueue watch 0b6f3a52-… --json"))
+def watch(job_id: JobId, *, as_json: Json = False) -> None:
+    """Follow a job to its end. With --json: a line for each change.
+
+    Ctrl-C stops watching; the job goes on.
+    """
+    _run(commands.watch(job_id, as_json=as_json))
+
+
+@app.command(epilog=_examples("evalqueue cancel 0b6f3a52-…"))
+def cancel(job_id: JobId, *, as_json: Json = False) -> None:
+    """Cancel a queued or running job: final when this returns."""
+    _run(commands.cancel(job_id, as_json=as_json))
+
+
+@app.command(epilog=_examples("evalqueue demo", "evalqueue demo --keep"))
+def demo(
+    *, keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C.")] = False
+) -> None:
+    """Evaluate the bundled conversations, end to end, and show what was found.
+
+    Everything it needs and makes is in a directory of its own.
+    """
+    _log_to_stderr(logging.WARNING)
+    _run(commands.demo(keep=keep))
+
+
+@app.command(epilog=_examples("evalqueue simulate --port 8722 --latency-ms 200 --rate-429 0.02"))
+def simulate(
+    *,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8722,
+    latency_ms: Annotated[float, typer.Option(min=0, help="The median, in milliseconds.")] = 0.0,
+    latency_sigma: Annotated[float, typer.Option(min=0, help="Of a lognormal; 0: fixed.")] = 0.0,
+    rate_429: Annotated[float, typer.Option("--rate-429", min=0, max=1)] = 0.0,
+    rate_500: Annotated[float, typer.Option("--rate-500", min=0, max=1)] = 0.0,
+    rate_malformed: Annotated[float, typer.Option(min=0, max=1, help="Answers not JSON.")] = 0.0,
+    error_rate: Annotated[float, typer.Option(min=0, max=1, help="Wrong labels.")] = 0.0,
+    until_eof: UntilEof = False,
+) -> None:
+    """Run the simulated LLM vendor. Rates are shares of requests, from 0 to 1."""
+    from evalqueue.evaluators.llm import simulated
+
+    _stop_at_eof(until_eof)
+    simulated.main([
+        f"--port={port}", f"--latency-ms={latency_ms}",
+        f"--latency-sigma={latency_sigma}", f"--rate-429={rate_429}", f"--rate-500={rate_500}",
+        f"--rate-malformed={rate_malformed}", f"--error-rate={error_rate}",
+    ])  # fmt: skip
+
+
+def _run(work: Coroutine[Any, Any, ExitCode]) -> NoReturn:
+    raise typer.Exit(asyncio.run(work))
+
+
+def _params(document: str, given: Sequence[str]) -> dict[str, Any]:
+    """The params from `--params`, and over them those given one by one."""
+    params = _object("--params", document)
+    for each in given:
+        if each == "-":
+            params |= _object("stdin", each)
+            continue
+        key, is_given, value = each.partition("=")
+        if not is_given or not key.removesuffix(":"):
+            raise Refused(f"{each}: params are given as key=text, as key:=JSON, or as - for stdin.")
+        if key.endswith(":"):
+            params[key[:-1]] = _json(key[:-1], value)
+        else:
+            params[key] = value
+    return params
+
+
+def _object(where: str, document: str) -> dict[str, Any]:
+    if document == "-":
+        document = sys.stdin.read()
+    elif document.startswith("@"):
+        try:
+            document = Path(document[1:]).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"{where}: can't read {document[1:]}: {error}") from error
+    value = _json(where, document)
+    if not isinstance(value, dict):
+        raise Refused(f"{where}: a JSON object is needed, this is {type(value).__name__}.")
+    return cast("dict[str, Any]", value)  # the keys of a JSON object are text
+
+
+def _json(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise Refused(f"{where}: this is not JSON: {error}") from error
+
+
+def _log_to_stderr(level: int) -> None:
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+
+def _stop_at_eof(wanted: bool) -> None:
+    """Treat the end of stdin as SIGTERM: however a parent dies, its pipe to us ends."""
+
+    def watch() -> None:
+        while os.read(0, 4096):  # not sys.stdin: its lock would be in the way of our own exit
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if wanted:
+        threading.Thread(target=watch, name="until eof", daemon=True).start()
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """What task groups have wrapped."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)  # isinstance can't say of what
+        for each in group.exceptions:
+            yield from _leaves(each)
+    else:
+        yield error
+
+
+def _lines_of(error: BaseException) -> list[str]:
+    match error:
+        case ValidationError():  # of the settings: job params have become InvalidParams
+            return [
+                f"{_variable(found['loc'])}: {found['msg']}"
+                for found in error.errors(include_url=False, include_context=False)
+            ]
+        case EvalqueueError() | OSError():
+            return str(error).splitlines()
+        case psycopg.OperationalError():
+            return [f"The database does not answer: {str(error).strip()}"]
+        case _:
+            return [f"Unexpected: {describe(error)}", f"{DEBUG}=1 shows where."]
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    name = str(loc[0]) if loc else "settings"
+    return name if name.isupper() else f"EVALQUEUE_{name.upper()}"
+
+
+def _exit_code(error: BaseException) -> ExitCode:
+    match error:
+        case JobNotFound() | NotCancellable():
+            return ExitCode.NOT_FOUND
+        case Refused() | ValidationError():
+            return ExitCode.USAGE
+        case DatabaseUnavailable() | psycopg.OperationalError():
+            return ExitCode.NO_DATABASE
+        case SchemaOutdated():
+            return ExitCode.OUTDATED
+        case _:
+            return ExitCode.FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""What the commands do, as coroutines that return an exit code. `cli` declares their flags."""
+
+import asyncio
+import os
+import shlex
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from evalqueue import console, schema, settings
+from evalqueue.client import Client
+from evalqueue.console import ENDINGS, ExitCode
+from evalqueue.database import without_secrets
+from evalqueue.jobs import Job, JobStatus
+from evalqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from evalqueue.demo import Judging
+    from evalqueue.stack import Addresses
+
+
+async def migrate(*, as_json: bool) -> ExitCode:
+    """Bring the schema up to date."""
+    async with _client(verified=False) as client:
+        applied = await schema.migrate(await client.database())
+    if as_json:
+        console.put_json({"applied": applied})
+    else:
+        console.put("\n".join(applied) or "The schema is up to date.")
+    return ExitCode.DONE
+
+
+async def serve(host: str | None, port: int | None) -> ExitCode:
+    """Serve the HTTP API."""
+    from evalqueue import daemon
+
+    async with _client() as client:
+        for job_type in daemon.job_types():
+            client.job_types.add(job_type)
+        ...
+    return ExitCode.DONE
+
+
+async def work(**options: Any) -> ExitCode:
+    """Run jobs, as `procrastinate --app=evalqueue.daemon.app worker` does.
+
+    Args:
+        options: procrastinate's; what is None or missing comes from the settings.
+    """
+    from evalqueue import daemon
+
+    async with daemon.app.open_async():
+        await daemon.app.run_worker_async(**options)
+    return ExitCode.DONE
+
+
+async def submit(
+    job_type: str, params: Mapping[str, Any], *, owner: str, watch: bool, as_json: bool
+) -> ExitCode:
+    """Submit a job and, if asked to, follow it."""
+    from evalqueue import daemon
+
+    async with _client() as client:
+        for known in daemon.job_types():
+            client.job_types.add(known)
+        job = await client.submit_params(job_type, params, owner=owner)
+        if not as_json:
+            console.put(str(job.id))
+        elif not watch:
+            console.put_json(console.job_json(job))
+        if watch:
+            return ENDINGS[(await follow(client, job.id, as_json=as_json)).status]
+    console.say(f"Submitted. To follow it: evalqueue watch {job.id}")
+    return ExitCode.DONE
+
+
+async def list_jobs(
+    status: JobStatus | None, job_type: str | None, limit: int, *, as_json: bool
+) -> ExitCode:
+    """Print the newest jobs."""
+    async with _client() as client:
+        jobs = await client.list(status=status, job_type=job_type, limit=limit)
+    if as_json:
+        console.put_json([console.job_json(job) for job in jobs])
+    elif jobs:
+        console.put_jobs(jobs)
+    else:
+        console.say("No jobs.")
+    return ExitCode.DONE
+
+
+async def show(job_id: UUID, *, as_json: bool) -> ExitCode:
+    """Print one job and its attempts."""
+    async with _client() as client:
+        job = await client.get(job_id)
+        attempts = await client.attempts(job_id)
+    if as_json:
+        console.put_json(console.job_json(job, attempts))
+    else:
+        console.put_job(job, attempts)
+    return ExitCode.DONE
+
+
+async def watch(job_id: UUID, *, as_json: bool) -> ExitCode:
+    """Follow a job to its end."""
+    async with _client() as client:
+        return ENDINGS[(await follow(client, job_id, as_json=as_json)).status]
+
+
+async def cancel(job_id: UUID, *, as_json: bool) -> ExitCode:
+    """Cancel a job."""
+    async with _client() as client:
+        await client.cancel(job_id)
+    if as_json:
+        console.put_json({"id": job_id, "status": JobStatus.CANCELLED})
+    else:
+        console.put(f"cancelled {job_id}")
+    return ExitCode.DONE
+
+
+async def follow(client: Client, job_id: UUID, *, as_json: bool = False) -> Job:
+    """Show each change of a job until it is over. To stop watching is not to cancel."""
+    job = await client.get(job_id)
+    try:
+        with console.ProgressLine() as line:
+            async for job in client.watch(job_id):
+                if as_json:
+                    console.put_json(console.job_json(job))
+                line.show(job)
+    except asyncio.CancelledError:
+        if not job.status.is_over:
+            console.say(
+                f"Stopped watching; job {job_id} goes on. To cancel it: evalqueue cancel {job_id}"
+            )
+        raise
+    if job.error_message:
+        console.say(job.error_message)
+    return job
+
+
+async def up(port: int | None) -> ExitCode:
+    """Run everything until a signal says to stop."""
+    from evalqueue import demo, stack
+
+    current = settings.read()
+    port = current.port if port is None else port
+    if port and not stack.is_free(current.host, port):
+        raise stack.PortTaken(
+            f"Port {port} of {current.host} is taken. Stop what listens there, "
+            "or choose another one: EVALQUEUE_PORT, or --port."
+        )
+    if not current.data_directory.exists():
+        stack.copy_conversations(current.data_directory)
+    plan = stack.Plan(settings=current, port=port, simulated=stack.wants_simulation(os.environ))
+
+    async def stay(at: stack.Addresses) -> None:
+        for line in _welcome(current, at, demo.Judging.of(os.environ)):
+            console.put(line)
+        await asyncio.Event().wait()
+
+    await stack.Stack(plan, lambda name, line: console.say(f"{name:<18} | {line}")).run(stay)
+    return ExitCode.DONE  # a signal is the way to end it
+
+
+def _welcome(current: Settings, at: "Addresses", judging: "Judging") -> Iterator[str]:
+    from evalqueue import demo
+
+    own = current.database_address is None
+    shown = at.database if own else without_secrets(at.database)
+    further = {"DATABASE_URL": shown if own else "…"}
+    if at.simulated:
+        further |= {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": at.simulated}
+    variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in further.items())
+    yield ""
+    yield f"API               {at.api}"
+    yield f"its description   {at.api}/openapi.json"
+    yield f"database          psql {shlex.quote(shown)}"
+    yield f"data directory    {current.data_directory}"
+    yield f"LLM provider      {judging}"
+    yield f"one more worker   {variables} procrastinate --app=evalqueue.daemon.app worker"
+    yield f"submit            {demo.curl(at.api)}"
+    yield "Ctrl-C stops all of it; jobs that run may finish first."
+    yield ""
+
+
+async def demo(*, keep: bool) -> ExitCode:
+    """Show everything once."""
+    from evalqueue import demo as show
+
+    return await show.run(settings.read(), keep=keep)
+
+
+@asynccontextmanager
+async def _client(*, verified: bool = True) -> AsyncGenerator[Client]:
+    """A client on the database of the settings.
+
+    Raises:
+        SchemaOutdated: unless not `verified`.
+    """
+    from evalqueue import daemon
+
+    current = settings.read()
+    address = await asyncio.to_thread(daemon.address, current)  # may start the embedded Postgres
+    async with Client(address, settings=current) as client:
+        if verified:
+            await schema.verify(await client.database())
+        yield client
