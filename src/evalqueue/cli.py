@@ -6,7 +6,6 @@ an error becomes a line on stderr and an exit code.
 """
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -14,7 +13,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Coroutine, Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 from uuid import UUID
 
@@ -185,10 +183,10 @@ def up(
         int | None, typer.Option(help="The API's. Default: EVALQUEUE_PORT, else 8721.")
     ] = None,
 ) -> None:
-    """Run all of it in the foreground: Postgres, schema, API and worker.
+    """Run all of it in the foreground.
 
-    Without DATABASE_URL a private Postgres is started; without the key of an LLM vendor, a
-    simulated one is.
+    That is Postgres, schema, API and worker. Without DATABASE_URL a private Postgres is started;
+    without the key of an LLM vendor, a simulated one is.
     """
     _log_to_stderr(logging.WARNING)
     _run(commands.up(port))
@@ -207,7 +205,7 @@ def submit(
     given: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[KEY=VALUE | KEY:=JSON | -]...",
+            metavar="KEY=TEXT|KEY:=JSON|-",
             show_default=False,
             help="Params one by one, as text or as JSON; - reads a JSON object from stdin.",
         ),
@@ -221,8 +219,8 @@ def submit(
     as_json: Json = False,
 ) -> None:
     """Submit a job; its id is printed."""
-    decoded = _params(params, given or [])
-    _run(commands.submit(job_type, decoded, owner=owner, watch=watch, as_json=as_json))
+    read = commands.read_params(params, given or [])
+    _run(commands.submit(job_type, read, owner=owner, watch=watch, as_json=as_json))
 
 
 @app.command(
@@ -233,7 +231,7 @@ def submit(
     )
 )
 def status(
-    job_id: Annotated[UUID | None, typer.Argument(metavar="[JOB_ID]", show_default=False)] = None,
+    job_id: Annotated[UUID | None, typer.Argument(metavar="JOB_ID", show_default=False)] = None,
     *,
     only: Annotated[
         JobStatus | None, typer.Option("--status", help="Only jobs in this state.")
@@ -268,9 +266,9 @@ def cancel(job_id: JobId, *, as_json: Json = False) -> None:
 def demo(
     *, keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C.")] = False
 ) -> None:
-    """Evaluate the bundled conversations, end to end, and show what was found.
+    """Evaluate the bundled conversations, end to end.
 
-    Everything it needs and makes is in a directory of its own.
+    What was found is shown. Everything it needs and makes is in a directory of its own.
     """
     _log_to_stderr(logging.WARNING)
     _run(commands.demo(keep=keep))
@@ -301,44 +299,6 @@ def simulate(
 
 def _run(work: Coroutine[Any, Any, ExitCode]) -> NoReturn:
     raise typer.Exit(asyncio.run(work))
-
-
-def _params(document: str, given: Sequence[str]) -> dict[str, Any]:
-    """The params from `--params`, and over them those given one by one."""
-    params = _object("--params", document)
-    for each in given:
-        if each == "-":
-            params |= _object("stdin", each)
-            continue
-        key, is_given, value = each.partition("=")
-        if not is_given or not key.removesuffix(":"):
-            raise Refused(f"{each}: params are given as key=text, as key:=JSON, or as - for stdin.")
-        if key.endswith(":"):
-            params[key[:-1]] = _json(key[:-1], value)
-        else:
-            params[key] = value
-    return params
-
-
-def _object(where: str, document: str) -> dict[str, Any]:
-    if document == "-":
-        document = sys.stdin.read()
-    elif document.startswith("@"):
-        try:
-            document = Path(document[1:]).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise Refused(f"{where}: can't read {document[1:]}: {error}") from error
-    value = _json(where, document)
-    if not isinstance(value, dict):
-        raise Refused(f"{where}: a JSON object is needed, this is {type(value).__name__}.")
-    return cast("dict[str, Any]", value)  # the keys of a JSON object are text
-
-
-def _json(where: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise Refused(f"{where}: this is not JSON: {error}") from error
 
 
 def _log_to_stderr(level: int) -> None:

@@ -1,17 +1,21 @@
 """What the commands do, as coroutines that return an exit code. `cli` declares their flags."""
 
 import asyncio
+import json
 import os
 import shlex
-from collections.abc import AsyncGenerator, Iterator, Mapping
+import sys
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 from evalqueue import console, schema, settings
 from evalqueue.client import Client
 from evalqueue.console import ENDINGS, ExitCode
 from evalqueue.database import without_secrets
+from evalqueue.errors import Refused
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.settings import Settings
 
@@ -53,6 +57,23 @@ async def work(**options: Any) -> ExitCode:
     async with daemon.app.open_async():
         await daemon.app.run_worker_async(**options)
     return ExitCode.DONE
+
+
+def read_params(document: str, given: Sequence[str]) -> dict[str, Any]:
+    """The params from `--params`, and over them those given one by one."""
+    found = _object("--params", document)
+    for each in given:
+        if each == "-":
+            found |= _object("stdin", each)
+            continue
+        key, is_given, value = each.partition("=")
+        if not is_given or not key.removesuffix(":"):
+            raise Refused(f"{each}: params are given as key=text, as key:=JSON, or as - for stdin.")
+        if key.endswith(":"):
+            found[key[:-1]] = _json(key[:-1], value)
+        else:
+            found[key] = value
+    return found
 
 
 async def submit(
@@ -206,3 +227,24 @@ async def _client(*, verified: bool = True) -> AsyncGenerator[Client]:
         if verified:
             await schema.verify(await client.database())
         yield client
+
+
+def _object(where: str, document: str) -> dict[str, Any]:
+    if document == "-":
+        document = sys.stdin.read()
+    elif document.startswith("@"):
+        try:
+            document = Path(document[1:]).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Refused(f"{where}: can't read {document[1:]}: {error}") from error
+    value = _json(where, document)
+    if not isinstance(value, dict):
+        raise Refused(f"{where}: a JSON object is needed, this is {type(value).__name__}.")
+    return cast("dict[str, Any]", value)  # the keys of a JSON object are text
+
+
+def _json(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise Refused(f"{where}: this is not JSON: {error}") from error

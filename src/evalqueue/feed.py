@@ -89,14 +89,18 @@ class Feed:
     async def _listen(self) -> None:
         connect = cast("Any", asyncpg.connect)  # its annotations are incomplete
         connection = await connect(self._dsn, timeout=PING_TIMEOUT)
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _connection: lost.set())
         try:
             for channel in self._channels:
                 await connection.add_listener(channel, self._deliver)
             self._listening.set()
             for resync in tuple(self._resync):
                 resync()
-            while True:
-                await asyncio.sleep(PING_INTERVAL)
+            while not lost.is_set():
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PING_INTERVAL):
+                        await lost.wait()
                 await connection.execute("SELECT 1", timeout=PING_TIMEOUT)
         finally:
             connection.terminate()

@@ -1,0 +1,75 @@
+"""The application: all operations behind all guards."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+import evalqueue
+from evalqueue.client import Client
+from evalqueue.http import health, jobs, openapi, runs
+from evalqueue.http.guards import BearerToken, KnownHost, KnownOrigin, token_of
+from evalqueue.http.headers import SecurityHeaders
+from evalqueue.http.limits import BodyLimit
+from evalqueue.http.operations import AnyOperation, Nothing, Operation
+from evalqueue.http.refusals import REFUSED, bug, refusal
+from evalqueue.settings import Settings
+
+
+def create_app(client: Client) -> Starlette:
+    """The HTTP API of a client, for any ASGI server.
+
+    The client stays its owner's, to open and to close; so are its settings: token, origins and
+    body limit are taken from them.
+    """
+    return Starlette(
+        routes=[operation.route(client) for operation in OPERATIONS],
+        middleware=_middleware(client.settings),
+        exception_handlers={**dict.fromkeys(REFUSED, refusal), Exception: bug},
+    )
+
+
+async def get_openapi(client: Client, _asked: Nothing) -> dict[str, Any]:
+    return openapi.document(OPERATIONS, client, evalqueue.__version__)
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    *health.OPERATIONS,
+    Operation(
+        method="GET",
+        path="/openapi.json",
+        tag="health",
+        summary="This document",
+        asks=Nothing,
+        tells=TypeAdapter(dict[str, Any]),
+        answer=get_openapi,
+    ),
+    *jobs.OPERATIONS,
+    *runs.OPERATIONS,
+)
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    """From the outside in."""
+    guards = [Middleware(SecurityHeaders)]
+    token = token_of(settings)
+    if token is None:
+        guards.append(Middleware(KnownHost, own_names=[settings.host]))
+    if settings.cors_origins:
+        # Before the token's guard: a browser asks for leave without it.
+        guards.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["Authorization", "Content-Type"],
+                expose_headers=["Retry-After"],
+            )
+        )
+    guards.append(Middleware(KnownOrigin, origins=settings.cors_origins))
+    if token is not None:
+        guards.append(Middleware(BearerToken, token=token))
+    guards.append(Middleware(BodyLimit, max_bytes=settings.max_body_bytes))
+    return guards

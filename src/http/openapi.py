@@ -1,0 +1,188 @@
+"""The OpenAPI 3.1 document, made from the operations and from the job types' params models."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+from evalqueue.client import Client
+from evalqueue.http.guards import CLOSED, token_of
+from evalqueue.http.operations import AnyOperation
+from evalqueue.http.representations import Error, ValidationErrors
+from evalqueue.jobtypes import JobParams
+
+Schema = dict[str, Any]  # JSON Schema is a format, not a type
+
+_REF = "#/components/schemas/"
+_ERRORS: Mapping[int, str] = {
+    400: "The job is over already",
+    401: "No token, or not the right one",
+    403: "The Host or the Origin is not known here",
+    404: "There is none with this id",
+    413: "The body is too large",
+    415: "The body is not sent as JSON",
+    422: "Something in the request is wrong; nothing was stored",
+    503: "The database does not answer, or its schema is outdated. Try again later",
+}
+
+
+def document(operations: Sequence[AnyOperation], client: Client, version: str) -> Schema:
+    """What the API is, for programs."""
+    schemas = _Schemas(operations, client.job_types)
+    has_token = token_of(client.settings) is not None
+    paths: dict[str, Schema] = {}
+    for operation in operations:
+        described = _operation(operation, schemas, has_token=has_token)
+        paths.setdefault(operation.path, {})[operation.method.lower()] = described
+    components: Schema = {"schemas": schemas.components}
+    if has_token:
+        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "evalqueue",
+            "version": version,
+            "summary": "Chatbot conversations, evaluated by LLM judges: jobs and what they found.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": paths,
+        "components": components,
+    }
+
+
+class _Schemas:
+    """The schemas of everything, made in one go so that no two of one name get mixed up."""
+
+    def __init__(
+        self, operations: Sequence[AnyOperation], job_types: Mapping[str, type[JobParams]]
+    ) -> None:
+        inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = [
+            ("error", "serialization", TypeAdapter(Error)),
+            ("invalid", "serialization", TypeAdapter(ValidationErrors)),
+        ]
+        for operation in operations:
+            inputs.append((f"asks {operation.name}", "validation", TypeAdapter(operation.asks)))
+            inputs.append((f"tells {operation.name}", "serialization", operation.tells))
+        for job_type, model in job_types.items():
+            inputs.append((f"params {job_type}", "validation", TypeAdapter(model)))
+        found, rest = TypeAdapter.json_schemas(inputs, ref_template=_REF + "{model}")
+        self._found = {key: schema for (key, _), schema in found.items()}
+        self.components: dict[str, Schema] = rest.get("$defs", {})
+        self._parameters = {
+            operation.name: self._taken_out(self._found[f"asks {operation.name}"])
+            for operation in operations
+            if not operation.in_body
+        }
+        self._submissions = self._by_job_type(job_types)
+
+    def tells(self, operation: AnyOperation) -> Schema:
+        return self._found[f"tells {operation.name}"]
+
+    def error(self, status: int | None = None) -> Schema:
+        return self._found["invalid" if status == HTTPStatus.UNPROCESSABLE_ENTITY else "error"]
+
+    def parameters(self, operation: AnyOperation) -> Schema:
+        """The properties of what is asked in path and query."""
+        return self._parameters[operation.name].get("properties", {})
+
+    def body(self, operation: AnyOperation) -> Schema:
+        return self._submissions or self._found[f"asks {operation.name}"]
+
+    def _taken_out(self, schema: Schema) -> Schema:
+        """A schema that is written out where it is used, and so is no component."""
+        name = str(schema.get("$ref", "")).removeprefix(_REF)
+        return self.components.pop(name, schema)
+
+    def _by_job_type(self, job_types: Mapping[str, type[JobParams]]) -> Schema:
+        if not job_types:
+            return {}
+        mapping: dict[str, str] = {}
+        for job_type, model in job_types.items():
+            needs_params = any(field.is_required() for field in model.model_fields.values())
+            self.components[f"submit-{job_type}"] = {
+                "type": "object",
+                "properties": {
+                    "job_type": {"const": job_type, "type": "string"},
+                    "params": self._found[f"params {job_type}"],
+                },
+                "required": ["job_type", "params"] if needs_params else ["job_type"],
+                "additionalProperties": False,
+            }
+            mapping[job_type] = f"{_REF}submit-{job_type}"
+        return {
+            "oneOf": [{"$ref": ref} for ref in mapping.values()],
+            "discriminator": {"propertyName": "job_type", "mapping": mapping},
+        }
+
+
+def _operation(operation: AnyOperation, schemas: _Schemas, *, has_token: bool) -> Schema:
+    needs_token = has_token and operation.path.startswith(CLOSED)
+    described: Schema = {
+        "operationId": operation.name,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+    }
+    if operation.in_body:
+        described["requestBody"] = {"required": True, "content": _json(schemas.body(operation))}
+    elif parameters := _parameters(operation, schemas):
+        described["parameters"] = parameters
+    described["responses"] = {
+        str(operation.status): {
+            "description": operation.summary,
+            "content": _json(schemas.tells(operation)),
+        },
+        **{
+            str(status): {
+                "description": _ERRORS[status],
+                "content": _json(schemas.error(status)),
+            }
+            for status in _errors(operation, needs_token=needs_token)
+        },
+        "default": {"description": "Any other error", "content": _json(schemas.error())},
+    }
+    if needs_token:
+        described["security"] = [{"token": []}]
+    return described
+
+
+def _errors(operation: AnyOperation, *, needs_token: bool) -> list[int]:
+    found = {403, *operation.errors}
+    if operation.asks.model_fields:
+        found.add(422)
+    if operation.in_body:
+        found |= {413, 415}
+    if needs_token:
+        found.add(401)
+    return sorted(found)
+
+
+def _parameters(operation: AnyOperation, schemas: _Schemas) -> list[Schema]:
+    described: list[Schema] = []
+    for name, schema in schemas.parameters(operation).items():
+        in_path = f"{{{name}}}" in operation.path
+        parameter = {
+            "name": name,
+            "in": "path" if in_path else "query",
+            "required": in_path,
+            "schema": _given(schema),
+        }
+        if "description" in schema:
+            parameter["description"] = schema["description"]
+        described.append(parameter)
+    return described
+
+
+def _given(schema: Schema) -> Schema:
+    """A parameter that is there has a value: null is only how its absence looks inside."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    kept = {key: value for key, value in schema.items() if key not in {"anyOf", "description"}}
+    if not choices:
+        return kept
+    (choice,) = choices
+    return choice
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}

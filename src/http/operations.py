@@ -1,0 +1,163 @@
+"""What an operation of the API is, and how a request becomes a typed value and back.
+
+One declaration holds method, path, the model of what is asked and the type of what is told. The
+route is made from it here, and the document in `openapi`.
+"""
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, NoReturn, TypeVar
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from evalqueue import codec
+from evalqueue.client import Client
+from evalqueue.errors import Problem
+
+MAX_DEPTH = 100
+"""Levels of nesting in a body: far below what any step behind us can walk."""
+
+Asked = TypeVar("Asked", bound=BaseModel)
+Told = TypeVar("Told")
+
+
+class InvalidRequest(Exception):
+    """Something in the request is wrong; all of it is named at once, with its full path."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(problem.msg for problem in problems))
+        self.problems = tuple(problems)
+
+    @classmethod
+    def of_body(cls, msg: str, kind: str) -> "InvalidRequest":
+        return cls([Problem(loc=("body",), msg=msg, type=kind)])
+
+
+class Nothing(BaseModel):
+    """An operation that asks for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation(Generic[Asked, Told]):
+    """One thing the API does."""
+
+    method: Literal["GET", "POST"]
+    path: str
+    tag: str
+    summary: str
+    asks: type[Asked]
+    """Filled from the path and the query; from the JSON body where `in_body`."""
+    tells: TypeAdapter[Told]
+    answer: Callable[[Client, Asked], Awaitable[Told]]
+    in_body: bool = False
+    status: int = 200
+    errors: tuple[int, ...] = ()
+    """Its own; those that every operation with an input or a token can have are understood."""
+
+    @property
+    def name(self) -> str:
+        return self.answer.__name__
+
+    def route(self, client: Client) -> Route:
+        """The operation as Starlette knows it."""
+
+        async def endpoint(request: Request) -> Response:
+            told = await self.answer(client, await self._read(request))
+            return Response(
+                self.tells.dump_json(told), status_code=self.status, media_type="application/json"
+            )
+
+        return Route(self.path, endpoint, methods=[self.method], name=self.name)
+
+    async def _read(self, request: Request) -> Asked:
+        if self.in_body:
+            return _validated(self.asks, await _body(request), lambda _: "body")
+        # A blank value is as good as none: that is how forms send it.
+        query = {name: value for name, value in request.query_params.items() if value}
+        path = request.path_params
+        return _validated(self.asks, query | path, lambda name: "path" if name in path else "query")
+
+
+AnyOperation = Operation[Any, Any]  # a list of them mixes what is asked and told
+
+
+def _validated(
+    model: type[Asked], value: dict[str, Any], place: Callable[[str | int], str]
+) -> Asked:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidRequest(
+            [
+                Problem(
+                    loc=(place(found["loc"][0]), *found["loc"]),
+                    msg=found["msg"],
+                    type=found["type"],
+                )
+                for found in error.errors(
+                    include_url=False, include_context=False, include_input=False
+                )
+            ]
+        ) from error
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    body = await request.body()
+    if not body:
+        raise InvalidRequest.of_body("A JSON object is needed", "missing")
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise HTTPException(415, "The body must be JSON, sent with Content-Type: application/json")
+    value = _json(body)
+    if not isinstance(value, dict):
+        raise InvalidRequest.of_body("Must be a JSON object", "dict_type")
+    return value  # pyright: ignore[reportUnknownVariableType]  the keys of a JSON object are text
+
+
+def _json(body: bytes) -> object:
+    try:
+        text = body.decode("utf-8-sig")
+        value: object = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+    except ValueError as error:  # bad UTF-8, bad JSON, a number that can't be kept
+        raise InvalidRequest.of_body(f"This is not JSON: {error}", "json_invalid") from error
+    except RecursionError as error:
+        raise _too_deep() from error
+    if _depth_exceeds(value, MAX_DEPTH):
+        raise _too_deep()
+    # Only an escape can bring NUL or half a surrogate pair this far.
+    return codec.clean_json(value) if "\\u" in text else value
+
+
+def _too_deep() -> InvalidRequest:
+    return InvalidRequest.of_body(f"Nested deeper than {MAX_DEPTH} levels", "json_too_deep")
+
+
+def _depth_exceeds(value: object, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [
+            child
+            for each in level
+            for child in (each.values() if isinstance(each, dict) else each)  # pyright: ignore[reportUnknownVariableType, reportGeneralTypeIssues, reportUnknownArgumentType, reportAttributeAccessIssue]  any JSON
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON value")

@@ -1,0 +1,336 @@
+"""The JSON of the API: what goes in and what comes out, as pydantic models.
+
+The first keys of each are those that clients have always had, in their order; more may follow
+them, none is ever renamed. What is not known is null.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+from evalqueue import codec, jobs
+from evalqueue.evaluators.verdicts import Correctness, Efficiency
+from evalqueue.jobs import JobStatus
+
+MAX_INTEGER = 2**53 - 1  # what JavaScript can count to, and less than a bigint
+MAX_NAME = 50  # characters of a job type
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+Moment = Annotated[
+    AwareDatetime,
+    PlainSerializer(_iso, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
+Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True, use_attribute_docstrings=True)
+
+
+# What is asked
+
+
+class SubmitJob(Model):
+    """A request for work."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    job_type: str = Field(min_length=1, max_length=MAX_NAME)
+    params: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """What the job type's model takes."""
+
+
+class JobId(Model):
+    job_id: UUID
+
+
+class JobsQuery(Model):
+    status: JobStatus | None = None
+    """Only jobs in this state."""
+    job_type: Name | None = None
+    """Only jobs of this type."""
+    limit: int = Field(20, ge=1, le=100)
+    offset: Offset = 0
+
+
+class RunId(Model):
+    run_id: UUID
+
+
+class RunsQuery(Model):
+    command: Name | None = None
+    """Only runs of this job type."""
+    limit: int = Field(50, ge=1, le=200)
+    offset: Offset = 0
+
+
+class ResultsQuery(RunId):
+    after: Offset = 0
+    """The last `id` of the page before."""
+    limit: int = Field(1000, ge=1, le=1000)
+
+
+class LogsQuery(RunId):
+    limit: int = Field(200, ge=1, le=1000)
+    offset: Offset = 0
+
+
+# What is told
+
+
+class Progress(Model):
+    """How far a job is. A job may say more about itself, as further keys."""
+
+    model_config = ConfigDict(extra="allow")
+
+    current: int
+    total: int
+    message: str
+
+
+class SubmittedJob(Model):
+    """A job that was taken."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+    created_at: Moment
+    run_id: UUID | None
+    """The run that will hold what it finds; null where its type has none."""
+
+    @classmethod
+    def of(cls, job: jobs.Job) -> "SubmittedJob":
+        return cls(
+            id=job.id,
+            job_type=job.job_type,
+            status=job.status,
+            created_at=job.created_at,
+            run_id=job.progress.details.get("run_id"),
+        )
+
+
+class Job(Model):
+    """One request for work."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+    params: dict[str, Any]
+    result: dict[str, Any] | None
+    progress: Progress
+    error_message: str | None
+    created_at: Moment
+    started_at: Moment | None
+    completed_at: Moment | None
+    owner: str
+    attempt: int
+    """The number of the current or last attempt; 0: none yet."""
+    max_attempts: int
+
+    @classmethod
+    def of(cls, job: jobs.Job) -> "Job":
+        return cls(
+            id=job.id,
+            job_type=job.job_type,
+            status=job.status,
+            params=dict(job.params),
+            result=None if job.result is None else dict(job.result),
+            progress=Progress.model_validate(job.progress.as_json()),
+            error_message=job.error_message,
+            created_at=job.created_at,
+            started_at=job.started_at,
+            completed_at=job.completed_at,
+            owner=job.owner,
+            attempt=job.attempt,
+            max_attempts=job.max_attempts,
+        )
+
+
+class CancelledJob(Model):
+    """A job that was cancelled: final, whatever its worker does."""
+
+    id: UUID
+    status: Literal["cancelled"] = "cancelled"
+
+
+RunStatus = Literal[
+    "pending", "running", "completed", "completed_with_errors", "failed", "cancelled"
+]
+
+
+class EvalRun(Model):
+    """What one evaluation job found, or will find."""
+
+    id: UUID
+    command: str
+    """The job type."""
+    status: RunStatus
+    llm_provider: str | None
+    llm_model: str | None
+    duration_seconds: float | None
+    total_items: int | None
+    summary: dict[str, Any] | None
+    error_message: str | None
+    created_at: Moment
+    job_id: UUID | None
+    app_id: str | None
+    name: str | None
+    description: str | None
+    eval_temperature: float | None
+    data_path: str | None
+    data_file_hash: str | None
+    config: dict[str, Any]
+    """Frozen when the run first started."""
+    owner: str
+    started_at: Moment | None
+    completed_at: Moment | None
+
+
+class ThreadEvaluation(Model):
+    """What was found in one conversation. Null is "not measured", never a bad verdict."""
+
+    id: int
+    run_id: UUID
+    thread_id: str
+    intent_accuracy: float | None
+    worst_correctness: Correctness | None
+    efficiency_verdict: Efficiency | None
+    success_status: bool | None
+    result: dict[str, Any]
+    failed: bool
+    """Nothing could be measured; `error` says why."""
+    error: str | None
+    created_at: Moment
+
+
+class ThreadEvaluations(Model):
+    """A page of a run's conversations, in the order they were finished."""
+
+    run_id: UUID
+    evaluations: list[ThreadEvaluation]
+    total: int
+    """Of the run, not of the page."""
+
+
+class AdversarialEvaluation(Model):
+    """What became of one adversarial case."""
+
+    id: int
+    run_id: UUID
+    category: str
+    difficulty: str
+    verdict: Correctness | None
+    goal_achieved: bool | None
+    total_turns: int
+    result: dict[str, Any]
+    created_at: Moment
+
+
+class AdversarialEvaluations(Model):
+    """A page of a run's adversarial cases, in the order they were finished."""
+
+    run_id: UUID
+    evaluations: list[AdversarialEvaluation]
+    total: int
+    """Of the run, not of the page."""
+
+
+class ApiLog(Model):
+    """One attempt at one LLM call, without its texts."""
+
+    id: int
+    run_id: UUID
+    provider: str
+    model: str
+    method: str
+    duration_ms: float
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    tokens_reasoning: int | None
+    thread_id: str | None
+    evaluator: str
+    turn: int | None
+    outcome: str
+    try_number: int
+    error: str | None
+    created_at: Moment
+
+
+class ApiLogs(Model):
+    """A page of a run's LLM calls, newest first."""
+
+    run_id: UUID
+    logs: list[ApiLog]
+
+
+class SummaryStats(Model):
+    """Totals over all runs."""
+
+    total_runs: int
+    total_threads_evaluated: int
+    """Different conversations."""
+    total_adversarial_tests: int
+
+
+class Index(Model):
+    """Where to look."""
+
+    name: Literal["evalqueue"] = "evalqueue"
+    version: str
+    openapi: str = "/openapi.json"
+    jobs: str = "/api/jobs"
+    eval_runs: str = "/api/eval-runs"
+
+
+class Alive(Model):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(Model):
+    """The database answers, and its schema is the one this code needs."""
+
+    status: Literal["ready"] = "ready"
+    version: str
+
+
+class Error(Model):
+    """What went wrong, in words."""
+
+    detail: str
+
+
+class FieldError(Model):
+    """One thing that is wrong with what was asked."""
+
+    loc: list[str | int]
+    """The path to it: `["body", "params", "llm_model"]`."""
+    msg: str
+    type: str
+    ctx: dict[str, Any] | None = None
+    """More about it, where there is more."""
+
+
+class ValidationErrors(Model):
+    """Everything that is wrong with what was asked."""
+
+    detail: list[FieldError]

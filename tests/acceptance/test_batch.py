@@ -1,0 +1,204 @@
+"""A batch, end to end: submitted by a client, judged over HTTP by a worker process, kept in rows."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+from uuid import UUID
+
+from evalqueue import Client, Job, JobStatus
+from evalqueue.database import Database
+from evalqueue.evaluators import EvaluateBatch, store
+from evalqueue.testing import Behaviour, SimulatedServer
+
+PATIENCE = 60.0  # seconds
+
+
+async def query(database: Database, sql: str, *arguments: object) -> list[tuple[Any, ...]]:
+    async with database.connection() as connection:
+        cursor = await connection.execute(sql.encode(), arguments)
+        return await cursor.fetchall()
+
+
+def run_of(job: Job) -> UUID:
+    return UUID(job.progress.details["run_id"])
+
+
+async def until_kept(database: Database, threads: int) -> None:
+    """Wait until so many threads are kept."""
+    async with asyncio.timeout(PATIENCE):
+        while (await query(database, "SELECT count(*) FROM thread_evaluations"))[0][0] < threads:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_batch_is_judged_kept_and_summed_up(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    async with start_daemon():
+        job = await client.submit(EvaluateBatch(total_items=48, concurrency=32))
+        messages = [change.progress.message async for change in client.watch(job.id)]
+        job = await client.get(job.id)
+
+    assert job.status is JobStatus.COMPLETED
+    assert job.result is not None
+    assert messages[-1] == "Thread 48/48 (48 ok, 0 failed)"
+    assert (job.progress.current, job.progress.total) == (48, 48)
+    async with database.connection() as connection:
+        run = await store.get_run(connection, run_of(job))
+        rows = await store.threads_of(connection, run_of(job), after=0, limit=1000)
+    assert run is not None
+    assert (run.status, run.total_items, run.llm_provider) == ("completed", 48, "simulated")
+    assert run.summary is not None
+    assert run.summary["correctness_verdicts"] == dict(
+        Counter(row.worst_correctness for row in rows)
+    )
+    calls = await query(
+        database,
+        "SELECT count(*), bool_and(tokens_in > 0 AND tokens_out > 0 AND duration_ms > 100), "
+        "bool_and(thread_id IS NOT NULL AND provider = 'simulated') FROM api_logs",
+    )
+    assert calls == [(judge.simulation.stats["requests"], True, True)]
+    assert run.summary["llm_calls"] == calls[0][0]
+    # References, not copies: nothing a user or the bot said is repeated, but for quoted evidence.
+    assert "turns" not in rows[0].result["thread"]
+
+
+async def test_a_batch_whose_worker_is_killed_goes_on_where_it_was(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    async with start_daemon() as first:
+        job = await client.submit(EvaluateBatch(total_items=48, concurrency=12))
+        await until_kept(database, 8)
+        await first.kill()
+    kept = dict(await query(database, "SELECT thread_id, created_at FROM thread_evaluations"))
+    in_flight = 12
+
+    async with start_daemon():
+        job = await client.wait(job.id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.COMPLETED
+    assert (job.attempt, job.failed_attempts) == (2, 1)
+    after = await query(database, "SELECT thread_id, created_at, attempt FROM thread_evaluations")
+    assert len(after) == 48
+    assert len({thread_id for thread_id, _, _ in after}) == 48
+    assert {t: at for t, at, _ in after if t in kept} == kept, "what was kept is left alone"
+    assert {attempt for t, _, attempt in after if t not in kept} == {2}
+    # A call for a thread that was already kept would be one more than these.
+    bought = judge.simulation.stats["requests"]
+    needed = 262
+    threads_lost = 2 * in_flight
+    assert bought <= needed + threads_lost * 7
+
+
+async def test_cancelling_aborts_the_llm_calls_in_flight(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    async with SimulatedServer(Behaviour(latency_ms=30_000, latency_sigma=0)) as slow:
+        async with start_daemon(EVALQUEUE_SIMULATED_URL=slow.url):
+            job = await client.submit(EvaluateBatch(total_items=10, concurrency=6))
+            async with asyncio.timeout(PATIENCE):
+                await slow.simulation.until(lambda stats: stats["in_flight"] == 6)
+                await client.cancel(job.id)
+                assert (await client.get(job.id)).status is JobStatus.CANCELLED
+                await slow.simulation.until(lambda stats: stats["in_flight"] == 0)
+                while (await query(database, "SELECT count(*) FROM api_logs"))[0][0] < 6:
+                    await asyncio.sleep(0.02)
+            assert slow.simulation.stats["aborted"] == 6
+
+    assert await query(database, "SELECT status, outcome FROM jobs, job_attempts") == [
+        ("cancelled", "cancelled")
+    ]
+    assert await query(database, "SELECT status FROM eval_runs") == [("cancelled",)]
+    assert await query(database, "SELECT DISTINCT outcome FROM api_logs") == [("cancelled",)]
+    assert judge.simulation.stats["requests"] == 0
+
+
+async def test_sigterm_lets_a_batch_finish_and_then_the_process_ends(
+    client: Client, database: Database, start_daemon: Any
+):
+    async with start_daemon() as daemon:
+        job = await client.submit(EvaluateBatch(total_items=6, concurrency=4))
+        await until_kept(database, 1)
+        assert await daemon.terminate() == 0
+
+    assert (await client.get(job.id)).status is JobStatus.COMPLETED
+
+
+async def test_sigterm_past_the_grace_period_hands_the_batch_on(
+    client: Client, database: Database, start_daemon: Any
+):
+    async with start_daemon("--shutdown-graceful-timeout=0.2") as daemon:
+        job = await client.submit(EvaluateBatch(total_items=48, concurrency=4))
+        await until_kept(database, 2)
+        assert await daemon.terminate() == 0
+        job = await client.get(job.id)
+        assert (job.status, job.failed_attempts) == (JobStatus.QUEUED, 0)
+        assert await query(database, "SELECT status FROM eval_runs") == [("pending",)]
+
+    async with start_daemon():
+        job = await client.wait(job.id, timeout=PATIENCE)
+    assert job.status is JobStatus.COMPLETED
+    assert (await query(database, "SELECT count(*) FROM thread_evaluations")) == [(48,)]
+
+
+async def test_a_judge_that_fails_is_never_a_verdict(
+    client: Client, database: Database, start_daemon: Any
+):
+    refusing = Behaviour(latency_ms=1, latency_sigma=0, rate_refusal=1.0)
+    async with SimulatedServer(refusing) as judge:
+        async with start_daemon(EVALQUEUE_SIMULATED_URL=judge.url):
+            job = await client.submit(EvaluateBatch(total_items=5))
+            job = await client.wait(job.id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.FAILED
+    assert job.error_message is not None
+    assert job.error_message.startswith("All 5 thread evaluations failed: ")
+    assert "judge_refused" in job.error_message
+    assert await query(
+        database,
+        "SELECT DISTINCT intent_accuracy, worst_correctness, efficiency_verdict, success_status "
+        "FROM thread_evaluations",
+    ) == [(None, None, None, None)]
+    ((status, summary),) = await query(database, "SELECT status, summary FROM eval_runs")
+    assert status == "failed"
+    assert summary["errors"] == 5
+    assert "avg_intent_accuracy" not in summary
+
+
+async def test_a_wrong_key_stops_the_job_at_once_with_that_reason(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    async with start_daemon(
+        OPENAI_API_KEY="bad-key", OPENAI_BASE_URL=f"{judge.url}/v1", EVALQUEUE_LLM_PROVIDER="openai"
+    ):
+        (row,) = await query(
+            database,
+            "SELECT evalqueue_submit_job('evaluate-batch', "
+            """'{"total_items": 40, "llm_provider": "openai", "llm_model": "m", "concurrency": 4}')""",
+        )
+        job = await client.wait(row[0], timeout=PATIENCE)
+
+    assert job.status is JobStatus.FAILED
+    assert job.error_message is not None
+    assert job.error_message.startswith("auth: ")
+    assert judge.simulation.stats["requests"] <= 4, "what was in flight, and nothing after it"
+    everything = await query(database, "SELECT row_to_json(j)::text FROM jobs j UNION ALL SELECT row_to_json(l)::text FROM api_logs l")
+    assert not any("bad-key" in text for (text,) in everything)
+
+
+async def test_bad_params_from_plain_sql_fail_the_job_and_say_why(
+    client: Client, database: Database, start_daemon: Any
+):
+    async with start_daemon():
+        for params, reason in [
+            ('{"data_path": "../../etc/passwd"}', "data_path"),
+            ('{"total_items": 3, "sample": 2}', "sample"),
+            ('{"csv_content": "thread_id\\nt1\\n"}', "user_id"),
+            ('{"dataset_id": "sha256:%s"}' % ("0" * 64), "dataset"),
+        ]:
+            (row,) = await query(
+                database, "SELECT evalqueue_submit_job('evaluate-batch', %s::jsonb)", params
+            )
+            job = await client.wait(row[0], timeout=PATIENCE)
+            assert job.status is JobStatus.FAILED
+            assert job.error_message is not None
+            assert reason in job.error_message

@@ -1,0 +1,145 @@
+"""The command line as its users have it: real processes, real signals, a real Postgres."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EVALQUEUE = (sys.executable, "-m", "evalqueue.cli")
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A process that has ended."""
+
+    exit_code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass(slots=True)
+class Running:
+    """A process that still runs, and what it has said so far."""
+
+    process: asyncio.subprocess.Process
+    said: dict[str, str] = field(default_factory=lambda: {"out": "", "err": ""})
+
+    async def until(self, text: str, stream: str = "err") -> str:
+        """Read until `text` was said; returns all that was said until then."""
+        source = self.process.stderr if stream == "err" else self.process.stdout
+        assert source is not None
+        while text not in self.said[stream]:
+            line = await source.readline()
+            assert line, f"ended without {text!r}: {self.said}"
+            self.said[stream] += line.decode()
+        return self.said[stream]
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def end(self) -> Finished:
+        out, err = await self.process.communicate()
+        assert self.process.returncode is not None
+        return Finished(
+            exit_code=self.process.returncode,
+            out=self.said["out"] + out.decode(),
+            err=self.said["err"] + err.decode(),
+        )
+
+
+@dataclass(slots=True)
+class Shell:
+    """Runs `evalqueue` in an environment of its own."""
+
+    environment: Mapping[str, str]
+    directory: Path
+    started: list[asyncio.subprocess.Process] = field(default_factory=list)
+
+    async def start(self, *arguments: str, **environment: str) -> Running:
+        process = await asyncio.create_subprocess_exec(
+            *EVALQUEUE, *arguments,
+            env={**self.environment, **environment},
+            cwd=self.directory,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )  # fmt: skip
+        self.started.append(process)
+        return Running(process)
+
+    async def run(self, *arguments: str, stdin: str = "", **environment: str) -> Finished:
+        running = await self.start(*arguments, **environment)
+        out, err = await running.process.communicate(stdin.encode())
+        assert running.process.returncode is not None
+        return Finished(exit_code=running.process.returncode, out=out.decode(), err=err.decode())
+
+    async def worker(self, *flags: str) -> Running:
+        worker = await self.start("worker", *flags)
+        await worker.until(" is ready: ")
+        return worker
+
+    def write(self, name: str, text: str) -> None:
+        (self.directory / name).write_text(text)
+
+    async def kill_all(self) -> None:
+        for process in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.communicate()
+
+
+@dataclass(slots=True)
+class Gate:
+    """Where `hold` jobs wait: `arrived` gives a connection for each, closing it lets the job go."""
+
+    path: str
+    arrivals: asyncio.Queue[asyncio.StreamWriter] = field(default_factory=asyncio.Queue)
+    open: list[asyncio.StreamWriter] = field(default_factory=list)
+
+    async def arrived(self) -> asyncio.StreamWriter:
+        """The connection of a job that has begun."""
+        return await self.arrivals.get()
+
+    async def let_in(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open.append(writer)
+        await self.arrivals.put(writer)
+
+
+@pytest.fixture
+async def shell(dsn: str, tmp_path: Path) -> AsyncGenerator[Shell]:
+    """A shell whose database is migrated and whose job types are those of `shell_jobs`."""
+    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+        "DATABASE_URL": dsn,
+        "EVALQUEUE_HOME": str(tmp_path / "home"),
+        "EVALQUEUE_IMPORTS": "shell_jobs",
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    shell = Shell(environment, tmp_path)
+    yield shell
+    await shell.kill_all()
+
+
+@pytest.fixture
+async def gate(tmp_path: Path) -> AsyncGenerator[Gate]:
+    """A gate that no job has reached yet."""
+    gate = Gate(str(tmp_path / "gate"))
+
+    server = await asyncio.start_unix_server(gate.let_in, gate.path)
+    yield gate
+    server.close()
+    for writer in gate.open:
+        writer.close()

@@ -1,0 +1,273 @@
+"""The commands of a person or a script: what they print, and with which exit code they end."""
+
+import json
+import signal
+from uuid import uuid4
+
+import pytest
+from tests.cli.conftest import Gate, Shell
+
+from evalqueue import Client
+from evalqueue.console import EXIT_CODES
+from evalqueue.jobs import JobStatus
+
+COMMANDS = (
+    "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "demo", "simulate",
+)  # fmt: skip
+
+
+async def test_the_help_lists_every_command_and_every_exit_code(shell: Shell) -> None:
+    shown = await shell.run("--help")
+
+    assert shown.exit_code == 0
+    for command in COMMANDS:
+        assert f"\n  {command} " in shown.out
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code.value:>3}  {meaning}" in shown.out
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_the_help_of_a_command_has_an_example(shell: Shell, command: str) -> None:
+    shown = await shell.run(command, "--help")
+
+    assert shown.exit_code == 0
+    assert f"Examples:\n    evalqueue {command}" in shown.out
+
+
+async def test_the_version_is_printed(shell: Shell) -> None:
+    shown = await shell.run("--version")
+
+    assert (shown.exit_code, shown.out) == (0, "evalqueue 0.1.0\n")
+
+
+async def test_an_unknown_command_is_wrong_usage(shell: Shell) -> None:
+    refused = await shell.run("evaluate")
+
+    assert refused.exit_code == 2
+    assert "No such command 'evaluate'" in refused.err
+
+
+async def test_a_bad_setting_is_named_by_its_variable(shell: Shell) -> None:
+    refused = await shell.run("status", EVALQUEUE_PORT="eighty")
+
+    assert refused.exit_code == 2
+    assert refused.err.startswith("EVALQUEUE_PORT: Input should be a valid integer")
+    assert "Traceback" not in refused.err
+
+
+async def test_a_database_that_is_down_has_its_own_exit_code(shell: Shell) -> None:
+    refused = await shell.run(
+        "status",
+        DATABASE_URL="postgresql://me:secret@127.0.0.1:1/nowhere",
+        EVALQUEUE_DATABASE_WAIT_SECONDS="0.2",
+    )
+
+    assert refused.exit_code == 5
+    assert "Postgres does not answer" in refused.err
+    assert "DATABASE_URL" in refused.err
+    assert "secret" not in refused.err
+    assert "Traceback" not in refused.err
+
+
+@pytest.mark.parametrize("command", [("status",), ("worker",), ("submit", "fail", "reason=no")])
+async def test_an_outdated_schema_says_which_command_to_run(
+    shell: Shell, empty_dsn: str, command: tuple[str, ...]
+) -> None:
+    refused = await shell.run(*command, DATABASE_URL=empty_dsn)
+
+    assert refused.exit_code == 6
+    assert "Run: evalqueue migrate" in refused.err
+
+
+async def test_migrate_says_what_it_applied_and_then_that_nothing_is_left(
+    shell: Shell, empty_dsn: str
+) -> None:
+    first = await shell.run("migrate", "--json", DATABASE_URL=empty_dsn)
+    second = await shell.run("migrate", DATABASE_URL=empty_dsn)
+
+    assert first.exit_code == second.exit_code == 0
+    assert "0001_jobs.sql" in first.json["applied"]
+    assert second.out == "The schema is up to date.\n"
+
+
+async def test_submit_prints_the_id_alone_and_the_hint_elsewhere(shell: Shell, dsn: str) -> None:
+    submitted = await shell.run("submit", "fail", "reason=none", "--owner", "me")
+
+    assert submitted.exit_code == 0
+    assert "evalqueue watch" in submitted.err
+    async with Client(dsn) as client:
+        (job,) = await client.list()
+    assert submitted.out == f"{job.id}\n"
+    assert (job.params, job.owner) == ({"reason": "none"}, "me")
+
+
+async def test_params_come_from_a_file_from_stdin_and_one_by_one(shell: Shell) -> None:
+    shell.write("params.json", '{"gate": "file", "label": "file"}')
+
+    from_file = await shell.run("submit", "hold", "--params", "@params.json", "label=b", "--json")
+    from_stdin = await shell.run(
+        "submit", "hold", "-", "total:=3", "--json", stdin='{"gate": "stdin"}'
+    )
+
+    assert from_file.json["params"] == {"gate": "file", "label": "b"}
+    assert from_stdin.json["params"] == {"gate": "stdin", "total": 3}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("hold", "gate"), "gate: params are given as key=text, as key:=JSON, or as - for stdin."),
+        (("hold", "--params", "[1]"), "--params: a JSON object is needed, this is list."),
+        (("hold", "total:=many"), "total: this is not JSON: "),
+        (("hold", "--params", "@nothing.json"), "--params: can't read nothing.json: "),
+        (("dance",), "Unknown job_type: dance. Known: evaluate-batch, fail, hold"),
+    ],
+)
+async def test_what_cannot_be_submitted_is_refused_in_words(
+    shell: Shell, arguments: tuple[str, ...], line: str
+) -> None:
+    refused = await shell.run("submit", *arguments)
+
+    assert refused.exit_code == 2
+    assert line in refused.err
+    assert refused.out == ""
+    assert "Traceback" not in refused.err
+
+
+async def test_every_problem_of_the_params_is_on_a_line_of_its_own(shell: Shell) -> None:
+    refused = await shell.run("submit", "hold", "total:=0", "lable=b")
+
+    assert refused.exit_code == 2
+    assert refused.err.splitlines() == [
+        "params.gate: Field required",
+        "params.total: Input should be greater than or equal to 1",
+        "params.lable: Extra inputs are not permitted",
+    ]
+
+
+async def test_status_shows_jobs_newest_first_and_only_those_asked_for(shell: Shell) -> None:
+    older = await shell.run("submit", "fail", "reason=a")
+    newer = await shell.run("submit", "hold", "gate=b")
+
+    listed = await shell.run("status", "--json")
+    filtered = await shell.run("status", "--status", "queued", "--job-type", "fail", "--json")
+    table = await shell.run("status", "--limit", "1")
+    none = await shell.run("status", "--status", "failed")
+
+    assert [job["id"] for job in listed.json] == [newer.out.strip(), older.out.strip()]
+    assert [job["id"] for job in filtered.json] == [older.out.strip()]
+    assert newer.out.strip() in table.out
+    assert older.out.strip() not in table.out
+    assert (none.exit_code, none.out, none.err) == (0, "", "No jobs.\n")
+
+
+@pytest.mark.parametrize("command", ["status", "watch", "cancel"])
+async def test_a_job_that_is_not_there_is_not_found(shell: Shell, command: str) -> None:
+    job_id = str(uuid4())
+
+    answered = await shell.run(command, job_id)
+
+    assert answered.exit_code == 4
+    assert answered.err == f"Job not found: {job_id}\n"
+
+
+async def test_submit_and_watch_a_job_to_its_good_end(shell: Shell, gate: Gate) -> None:
+    await shell.worker()
+    watching = await shell.start("submit", "hold", f"gate={gate.path}", "--watch", "--json")
+    held = await gate.arrived()
+    await watching.until("held", "out")
+    held.close()
+    ended = await watching.end()
+
+    documents = [json.loads(line) for line in ended.out.splitlines()]
+    assert ended.exit_code == 0
+    assert documents[-1]["status"] == "completed"
+    assert documents[-1]["result"] == {"label": "a"}
+    assert {document["id"] for document in documents} == {documents[0]["id"]}
+    assert "running  1/2 50%" in ended.err
+    assert "\x1b" not in ended.err, "a job's words must not steer a terminal"
+
+
+async def test_watching_a_job_that_fails_ends_with_its_reason(shell: Shell) -> None:
+    await shell.worker()
+    ended = await shell.run("submit", "fail", "reason=out of beans", "--watch")
+    shown = await shell.run("status", ended.out.strip())
+    as_json = await shell.run("status", ended.out.strip(), "--json")
+
+    assert ended.exit_code == 1
+    assert "out of beans" in ended.err
+    assert "out of beans" in shown.out
+    assert as_json.json["attempts"][0]["outcome"] == "failed"
+
+
+async def test_cancel_is_final_and_a_second_one_is_refused(shell: Shell, gate: Gate) -> None:
+    await shell.worker()
+    watching = await shell.start("submit", "hold", f"gate={gate.path}", "--watch")
+    job_id = (await watching.until("\n", "out")).strip()
+    await gate.arrived()
+
+    cancelled = await shell.run("cancel", job_id, "--json")
+    again = await shell.run("cancel", job_id)
+    ended = await watching.end()
+
+    assert cancelled.json == {"id": job_id, "status": "cancelled"}
+    assert (again.exit_code, again.err) == (4, "Cannot cancel job in 'cancelled' state\n")
+    assert ended.exit_code == 3
+
+
+async def test_ctrl_c_stops_watching_and_leaves_the_job(shell: Shell, gate: Gate, dsn: str) -> None:
+    await shell.worker()
+    watching = await shell.start("submit", "hold", f"gate={gate.path}", "--watch")
+    job_id = (await watching.until("\n", "out")).strip()
+    held = await gate.arrived()
+    await watching.until("running")
+    watching.send(signal.SIGINT)
+    ended = await watching.end()
+
+    assert ended.exit_code == 130
+    assert f"To cancel it: evalqueue cancel {job_id}" in ended.err
+    assert "Traceback" not in ended.err
+    async with Client(dsn) as client:
+        (job,) = await client.list()
+        assert job.status is JobStatus.RUNNING
+        held.close()
+        assert (await client.wait(job.id, timeout=30)).status is JobStatus.COMPLETED
+
+
+async def test_a_terminated_worker_finishes_what_it_runs(
+    shell: Shell, gate: Gate, dsn: str
+) -> None:
+    worker = await shell.worker()
+    submitted = await shell.run("submit", "hold", f"gate={gate.path}", "--json")
+    held = await gate.arrived()
+    worker.send(signal.SIGTERM)
+    await worker.until("Stopping: waiting for 1 running job(s)")
+    held.close()
+    ended = await worker.end()
+
+    assert ended.exit_code == 0
+    async with Client(dsn) as client:
+        (job,) = await client.list()
+    assert str(job.id) == submitted.json["id"]
+    assert job.status is JobStatus.COMPLETED
+
+
+async def test_a_worker_whose_parent_is_gone_stops(shell: Shell) -> None:
+    """Its stdin is a pipe from the parent, and ends with it."""
+    worker = await shell.worker("--until-eof")
+    assert worker.process.stdin is not None
+    worker.process.stdin.close()
+    ended = await worker.end()
+
+    assert ended.exit_code == 0
+    assert "Stopping" in ended.err
+
+
+async def test_a_one_shot_worker_ends_when_nothing_is_left(shell: Shell) -> None:
+    await shell.run("submit", "fail", "reason=first")
+
+    ended = await shell.run("worker", "--one-shot", "--queues", "evalqueue", "--concurrency", "1")
+    jobs = await shell.run("status", "--json")
+
+    assert ended.exit_code == 0
+    assert [job["status"] for job in jobs.json] == ["failed"]
