@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import shlex
+import signal
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -36,13 +37,14 @@ async def migrate(*, as_json: bool) -> ExitCode:
 
 
 async def serve(host: str | None, port: int | None) -> ExitCode:
-    """Serve the HTTP API."""
-    from evalqueue import daemon
+    """Serve the HTTP API until a signal says to stop."""
+    from evalqueue.http.serve import serve as serving
 
     async with _client() as client:
-        for job_type in daemon.job_types():
-            client.job_types.add(job_type)
-        ...
+        _teach(client)
+        async with serving(client, host=host, port=port) as address:
+            console.put(f"API on {address.url}")
+            await _stop_signal()
     return ExitCode.DONE
 
 
@@ -80,11 +82,8 @@ async def submit(
     job_type: str, params: Mapping[str, Any], *, owner: str, watch: bool, as_json: bool
 ) -> ExitCode:
     """Submit a job and, if asked to, follow it."""
-    from evalqueue import daemon
-
     async with _client() as client:
-        for known in daemon.job_types():
-            client.job_types.add(known)
+        _teach(client)
         job = await client.submit_params(job_type, params, owner=owner)
         if not as_json:
             console.put(str(job.id))
@@ -200,7 +199,7 @@ def _welcome(current: Settings, at: "Addresses", judging: "Judging") -> Iterator
     yield f"data directory    {current.data_directory}"
     yield f"LLM provider      {judging}"
     yield f"one more worker   {variables} procrastinate --app=evalqueue.daemon.app worker"
-    yield f"submit            {demo.curl(at.api)}"
+    yield f"submit            {demo.curl(at.api, with_token=current.api_token is not None)}"
     yield "Ctrl-C stops all of it; jobs that run may finish first."
     yield ""
 
@@ -210,6 +209,25 @@ async def demo(*, keep: bool) -> ExitCode:
     from evalqueue import demo as show
 
     return await show.run(settings.read(), keep=keep)
+
+
+async def _stop_signal() -> None:
+    """Wait for SIGINT or SIGTERM; a second one has its usual effect, and hurries."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)
+
+
+def _teach(client: Client) -> None:
+    """Make the job types of this process known: what is submitted is checked against them."""
+    from evalqueue import daemon
+
+    for job_type in daemon.job_types():
+        client.job_types.add(job_type)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -24,6 +24,9 @@ from evalqueue.errors import EvalqueueError, InvalidParams, Problem
 from evalqueue.jobs import Job
 from evalqueue.settings import Settings
 from evalqueue.stack import Addresses, Plan, Stack
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, not judgements"
 DEFAULT_MODELS: Mapping[str, str] = {"openai": "gpt-4o-mini", "gemini": "gemini-2.5-flash"}
@@ -41,7 +44,7 @@ _FOREIGN = ("EVALQUEUE_", "WORKER_", "DATABASE_URL")
 _BAR_WIDTH = 32  # characters
 _SHOWN_THREADS = 5
 _HTTP_TIMEOUT = 60.0  # seconds
-_ALARMING = {"HARD FAIL", "CRITICAL", "BROKEN"}
+_ALARMING = ("CRITICAL", "BROKEN", "HARD FAIL")  # the worst first
 _STYLES = {
     "PASS": "green", "EFFICIENT": "green", "ACCEPTABLE": "green",
     "SOFT FAIL": "yellow", "FRICTION": "yellow", "INCOMPLETE": "yellow",
@@ -196,7 +199,7 @@ class _Demo:
 
 def findings(
     run: Mapping[str, Any], threads: Sequence[Mapping[str, Any]], judging: Judging
-) -> "Iterator[Any]":
+) -> Iterator["Text"]:
     """What a run found, line by line, from its JSON."""
     from rich.text import Text
 
@@ -239,7 +242,7 @@ def findings(
 
 def _distribution(
     title: str, verdicts: Iterable[str], found: Sequence[str | None]
-) -> "Iterator[Any]":
+) -> Iterator["Text"]:
     from rich.text import Text
 
     yield Text(title, "bold")
@@ -255,24 +258,27 @@ def _distribution(
     yield Text()
 
 
-def _alarming(threads: Sequence[Mapping[str, Any]]) -> "Iterator[Any]":
+def _alarming(threads: Sequence[Mapping[str, Any]]) -> Iterator["Text"]:
     from rich.text import Text
 
     alarming = [
-        (thread["thread_id"], _ALARMING.intersection(
-            [thread["worst_correctness"], thread["efficiency_verdict"]]
-        ))
+        (_ALARMING.index(found[0]), thread["thread_id"], found)
         for thread in threads
-    ]  # fmt: skip
-    alarming = [(thread_id, verdicts) for thread_id, verdicts in alarming if verdicts]
+        if (found := [verdict for verdict in _ALARMING if verdict in _verdicts_of(thread)])
+    ]
+    alarming.sort(key=lambda each: each[:2])
     if not alarming:
         return
     yield Text()
     yield Text("Look at these first", "bold")
-    for thread_id, verdicts in alarming[:_SHOWN_THREADS]:
-        yield Text(f"  {console.plain(thread_id):<16}{', '.join(sorted(verdicts))}")
+    for _, thread_id, found in alarming[:_SHOWN_THREADS]:
+        yield Text(f"  {console.plain(thread_id):<16}{', '.join(found)}")
     if (more := len(alarming) - _SHOWN_THREADS) > 0:
         yield Text(f"  … and {more} more")
+
+
+def _verdicts_of(thread: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    return thread["worst_correctness"], thread["efficiency_verdict"]
 
 
 def _next_steps(at: Addresses, run_id: str, *, keep: bool) -> Iterator[str]:
@@ -292,10 +298,11 @@ def _next_steps(at: Addresses, run_id: str, *, keep: bool) -> Iterator[str]:
     yield f"  {evalqueue} status"
 
 
-def curl(api: str) -> str:
+def curl(api: str, *, with_token: bool = False) -> str:
     """A line for the shell that submits a job."""
     body = {"job_type": "evaluate-batch", "params": {"data_path": "test.csv"}}
-    return f"curl -H 'Content-Type: application/json' -d '{json.dumps(body)}' {api}/api/jobs"
+    token = '-H "Authorization: Bearer $EVALQUEUE_API_TOKEN" ' if with_token else ""
+    return f"curl {token}-H 'Content-Type: application/json' -d '{json.dumps(body)}' {api}/api/jobs"
 
 
 def command() -> str:

@@ -90,7 +90,7 @@ class Feed:
         connect = cast("Any", asyncpg.connect)  # its annotations are incomplete
         connection = await connect(self._dsn, timeout=PING_TIMEOUT)
         lost = asyncio.Event()
-        connection.add_termination_listener(lambda _connection: lost.set())
+        connection.add_termination_listener(lambda *_: lost.set())  # pyright: ignore[reportUnknownLambdaType]  asyncpg's connection, unused
         try:
             for channel in self._channels:
                 await connection.add_listener(channel, self._deliver)

@@ -16,33 +16,35 @@ def _user_data_dir() -> Path:
 class Settings(BaseSettings):
     """Each field is `EVALQUEUE_<NAME>` in the environment; the database is `DATABASE_URL`."""
 
-    model_config = SettingsConfigDict(env_prefix="EVALQUEUE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="EVALQUEUE_", frozen=True, extra="ignore", populate_by_name=True
+    )
 
-    database_url: SecretStr | None = Field(None, validation_alias="DATABASE_URL")
+    database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
     """Where Postgres is. Unset: a private one is started in `home`."""
     home: Path = Field(default_factory=_user_data_dir)
     """Holds the embedded Postgres and the default `data_dir`."""
     data_dir: Path | None = None
     """The only directory that a job's `data_path` may name files in. Default: `<home>/data`."""
-    database_wait_seconds: float = Field(30.0, ge=0)
+    database_wait_seconds: float = Field(default=30.0, ge=0)
     """How long to wait for Postgres at start before giving up."""
-    pool_size: int = Field(10, ge=2, le=200)
+    pool_size: int = Field(default=10, ge=2, le=200)
     """Connections per process at most."""
 
     host: str = "127.0.0.1"
-    port: int = Field(8721, ge=0, le=65535)
+    port: int = Field(default=8721, ge=0, le=65535)
     api_token: SecretStr | None = None
     """Required as `Authorization: Bearer …` when set; must be set to listen beyond loopback."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web origins whose pages may call the API, separated by commas."""
-    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1024)
+    max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Larger request bodies are refused with 413."""
 
     queue: str = "evalqueue"
     """The procrastinate queue jobs go to and workers listen on by default."""
-    concurrency: int = Field(4, ge=1, le=1000)
+    concurrency: int = Field(default=4, ge=1, le=1000)
     """Jobs a worker runs at the same time."""
-    lease_seconds: float = Field(30.0, ge=1)
+    lease_seconds: float = Field(default=30.0, ge=1)
     """A job whose worker was not heard of for this long is taken from it."""
     imports: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules with further job types and handlers, separated by commas."""

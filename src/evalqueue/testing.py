@@ -5,7 +5,7 @@
 
     await run_jobs(dsn, handlers)  # returns when the queue is empty
 
-Both are the real thing: the SDKs talk HTTP to the simulated provider, and jobs run through Postgres.
+Both are the real thing: SDKs talk HTTP to the simulated provider, jobs run through Postgres.
 """
 
 from evalqueue.evaluators.llm.simulated import Behaviour, SimulatedServer

@@ -22,21 +22,21 @@ DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 class EvaluateBatch(JobParams, job_type="evaluate-batch"):
     """Evaluate conversations: intent, correctness, efficiency."""
 
-    name: str | None = Field(None, max_length=200)
-    description: str | None = Field(None, max_length=2000)
+    name: str | None = Field(default=None, max_length=200)
+    description: str | None = Field(default=None, max_length=2000)
 
-    data_path: str | None = Field(None, min_length=1)
+    data_path: str | None = Field(default=None, min_length=1)
     """A CSV file inside `EVALQUEUE_DATA_DIR`."""
     csv_content: str | None = None
     """The CSV itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
     dataset_id: DatasetId | None = None
     """A stored dataset."""
-    total_items: int | None = Field(None, ge=1)
+    total_items: int | None = Field(default=None, ge=1)
     """So many of the bundled conversations, for a first try without data of one's own."""
 
-    thread_ids: list[str] | None = Field(None, min_length=1)
+    thread_ids: list[str] | None = Field(default=None, min_length=1)
     """Only these threads."""
-    sample_size: int | None = Field(None, ge=1)
+    sample_size: int | None = Field(default=None, ge=1)
     """Only so many threads, drawn by `seed`: the same ones each time."""
     seed: int = 0
 
@@ -44,16 +44,16 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
     """The profile of the bot that is evaluated."""
     llm_provider: str | None = None
     """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
-    llm_model: str | None = Field(None, min_length=1)
-    temperature: float = Field(0.1, ge=0, le=2)
-    intent_system_prompt: str | None = Field(None, max_length=100_000)
+    llm_model: str | None = Field(default=None, min_length=1)
+    temperature: float = Field(default=0.1, ge=0, le=2)
+    intent_system_prompt: str | None = Field(default=None, max_length=100_000)
     """A taxonomy of intents of the job's own; blank: the profile's."""
     evaluate_intent: bool = True
     evaluate_correctness: bool = True
     evaluate_efficiency: bool = True
-    concurrency: int = Field(8, ge=1, le=256)
+    concurrency: int = Field(default=8, ge=1, le=256)
     """LLM calls in flight at most."""
-    call_timeout_seconds: float = Field(60.0, ge=5, le=600)
+    call_timeout_seconds: float = Field(default=60.0, ge=5, le=600)
     """Of one attempt at one LLM call."""
 
     api_key: str | None = None

@@ -1,4 +1,4 @@
-"""A batch, end to end: submitted by a client, judged over HTTP by a worker process, kept in rows."""
+"""A batch, end to end: submitted by a client, judged by a worker process, kept in rows."""
 
 import asyncio
 from collections import Counter
@@ -172,8 +172,8 @@ async def test_a_wrong_key_stops_the_job_at_once_with_that_reason(
     ):
         (row,) = await query(
             database,
-            "SELECT evalqueue_submit_job('evaluate-batch', "
-            """'{"total_items": 40, "llm_provider": "openai", "llm_model": "m", "concurrency": 4}')""",
+            "SELECT evalqueue_submit_job('evaluate-batch', %s::jsonb)",
+            '{"total_items": 40, "llm_provider": "openai", "llm_model": "m", "concurrency": 4}',
         )
         job = await client.wait(row[0], timeout=PATIENCE)
 
@@ -181,7 +181,11 @@ async def test_a_wrong_key_stops_the_job_at_once_with_that_reason(
     assert job.error_message is not None
     assert job.error_message.startswith("auth: ")
     assert judge.simulation.stats["requests"] <= 4, "what was in flight, and nothing after it"
-    everything = await query(database, "SELECT row_to_json(j)::text FROM jobs j UNION ALL SELECT row_to_json(l)::text FROM api_logs l")
+    everything = await query(
+        database,
+        "SELECT row_to_json(j)::text FROM jobs j "
+        "UNION ALL SELECT row_to_json(l)::text FROM api_logs l",
+    )
     assert not any("bad-key" in text for (text,) in everything)
 
 

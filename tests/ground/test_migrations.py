@@ -4,11 +4,11 @@ import asyncio
 
 import psycopg
 import pytest
+from procrastinate.schema import SchemaManager
 
 from evalqueue import schema
 from evalqueue.database import Database
 from evalqueue.errors import SchemaOutdated
-from procrastinate.schema import SchemaManager
 
 
 async def opened(dsn: str) -> Database:
@@ -62,7 +62,9 @@ async def test_a_migration_that_fails_leaves_nothing_behind(empty_dsn: str):
         await schema.migrate(database)
 
     async with database.connection() as connection:
-        cursor = await connection.execute("SELECT to_regclass('jobs'), to_regclass('evalqueue_migrations')")
+        cursor = await connection.execute(
+            "SELECT to_regclass('jobs'), to_regclass('evalqueue_migrations')"
+        )
         assert await cursor.fetchone() == (None, None)
     await database.close()
 
@@ -87,7 +89,8 @@ async def test_everything_is_made_in_the_first_schema_of_the_search_path(empty_d
     await schema.migrate(database)
     async with database.connection() as connection:
         cursor = await connection.execute(
-            "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN ('jobs', 'procrastinate_jobs')"
+            "SELECT DISTINCT schemaname FROM pg_tables "
+            "WHERE tablename IN ('jobs', 'procrastinate_jobs')"
         )
         assert await cursor.fetchall() == [("evals",)]
 

@@ -68,7 +68,10 @@ async def attempts_of(database: Database, job_id: UUID) -> list[tuple[int, str |
 @pytest.mark.parametrize(
     ("outcome", "job", "task", "run"),
     [
-        (Completed(result={"run_status": "completed_with_errors"}), "completed", "succeeded", "completed_with_errors"),
+        (
+            Completed(result={"run_status": "completed_with_errors"}),
+            "completed", "succeeded", "completed_with_errors",
+        ),
         (Completed(result={}), "completed", "succeeded", "completed"),
         (Failed(error="no"), "failed", "failed", "failed"),
         (Retried(error="later", delay_seconds=60), "queued", "todo", "pending"),
@@ -109,7 +112,9 @@ async def test_procrastinate_s_own_abort_of_a_running_job_is_final_at_once(datab
     await submitted(database)
     async with database.connection() as connection:
         job = await claimed(connection)
-        await connection.execute("SELECT procrastinate_cancel_job_v1(task_id, true, false) FROM jobs")
+        await connection.execute(
+            "SELECT procrastinate_cancel_job_v1(task_id, true, false) FROM jobs"
+        )
 
     assert await status_of(database, job) == ("cancelled", "aborted", "cancelled")
     assert await attempts_of(database, job.id) == [(1, "cancelled")]
@@ -130,10 +135,16 @@ async def test_terminal_is_for_ever(database: Database, over: Outcome | None):
         assert await finish(connection, job, Completed(result={"late": True})) is None
         assert await finish(connection, job, Retried(error="late", delay_seconds=0)) is None
         assert not await store.flush(
-            connection, job_id=job.id, attempt=job.attempt, progress={"current": 9}, lease_seconds=LEASE
+            connection,
+            job_id=job.id,
+            attempt=job.attempt,
+            progress={"current": 9},
+            lease_seconds=LEASE,
         )
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="for ever"):
-            await connection.execute("UPDATE procrastinate_jobs SET status = 'todo', abort_requested = false")
+            await connection.execute(
+                "UPDATE procrastinate_jobs SET status = 'todo', abort_requested = false"
+            )
 
         assert await store.get(connection, job.id) == before
 
@@ -165,7 +176,9 @@ async def test_a_zombie_can_change_nothing_once_another_attempt_has_begun(databa
 async def test_a_claim_that_was_lost_before_it_began_starts_nothing(database: Database):
     await submitted(database)
     async with database.connection() as connection:
-        cursor = await connection.execute("SELECT worker_id FROM procrastinate_register_worker_v1()")
+        cursor = await connection.execute(
+            "SELECT worker_id FROM procrastinate_register_worker_v1()"
+        )
         (worker_id,) = await one(cursor)
         cursor = await connection.execute(
             "SELECT id FROM procrastinate_fetch_job_v2(NULL, %s)", [worker_id]

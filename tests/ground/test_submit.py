@@ -109,7 +109,8 @@ def test_psql_submits(dsn: str):
     )
     assert UUID(done.stdout.strip())
     listed = subprocess.run(
-        [psql, dsn, "-Atc", "SELECT id, status, job_type FROM jobs ORDER BY created_at DESC LIMIT 5"],
+        [psql, dsn, "-Atc",
+         "SELECT id, status, job_type FROM jobs ORDER BY created_at DESC LIMIT 5"],
         capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
     assert listed.stdout.strip() == f"{done.stdout.strip()}|queued|greet"
@@ -121,9 +122,7 @@ def _bundled_psql() -> str:
     return str(max(POSTGRES_VERSIONS.items())[1] / "psql")
 
 
-async def test_a_job_that_evaluates_has_a_pending_run_from_the_start(
-    dsn: str, database: Database
-):
+async def test_a_job_that_evaluates_has_a_pending_run_from_the_start(dsn: str, database: Database):
     async with Client(dsn) as client:
         job = await client.submit(Evaluate())
         await client.submit(Greet(name="Asha"))

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import procrastinate
@@ -93,8 +94,8 @@ async def test_what_a_handler_raises_becomes_the_job_s_reason(dsn: str):
     handlers = Handlers()
     errors: dict[str, Callable[[], Exception]] = {
         "bug": lambda: KeyError("colour"),
-        "mute": lambda: ValueError(),
-        "own": lambda: JobFailed("no such bot", result={"partial": True}),
+        "mute": ValueError,
+        "own": partial(JobFailed, "no such bot", result={"partial": True}),
     }
 
     @handlers.handles(Work)
@@ -111,9 +112,7 @@ async def test_what_a_handler_raises_becomes_the_job_s_reason(dsn: str):
     assert jobs["own"].result == {"partial": True}
 
 
-async def test_params_that_no_longer_fit_fail_the_job_and_name_the_field(
-    dsn: str, database: Any
-):
+async def test_params_that_no_longer_fit_fail_the_job_and_name_the_field(dsn: str, database: Any):
     async with database.connection() as connection:
         await connection.execute("SELECT evalqueue_submit_job('work', '{\"steps\": \"many\"}')")
     async with working(dsn, steps()) as client:
@@ -225,9 +224,7 @@ async def test_a_lost_worker_s_job_goes_on_elsewhere(dsn: str, database: Any):
     assert (job.attempt, job.failed_attempts) == (2, 1)
 
 
-async def test_a_connection_that_is_cut_is_made_anew_and_nothing_is_missed(
-    dsn: str, database: Any
-):
+async def test_a_connection_that_is_cut_is_made_anew_and_nothing_is_missed(dsn: str, database: Any):
     async with working(dsn, steps()) as client:
         await over(client, await client.submit(Work()))
         async with database.connection() as connection:
@@ -329,7 +326,9 @@ async def test_a_handler_registered_by_name_gets_its_id_and_a_dict(dsn: str):
     async def count(job_id: Any, params: dict[str, Any]) -> dict[str, Any]:
         total = params.get("total_items", 5)
         for item in range(total):
-            await update_job_progress(job_id, item + 1, total, f"Processing item {item + 1}/{total}")
+            await update_job_progress(
+                job_id, item + 1, total, f"Processing item {item + 1}/{total}"
+            )
         return {"total_processed": total}
 
     async with Client(dsn, job_types=registered.job_types.values()) as client:

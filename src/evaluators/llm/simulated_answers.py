@@ -15,12 +15,12 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
 
-from evalqueue import evaluators
+from evalqueue.evaluators.conversations import kaira_gold
 
 Json = Mapping[str, Any]
 """A JSON object: somebody else's data, looked at key by key."""
 
-_GOLD_FILE = Path(evaluators.__file__).parent / "conversations" / "kaira.gold.json"
+_GOLD_FILE = kaira_gold()
 
 
 class Malformed(StrEnum):
