@@ -28,6 +28,7 @@ from evalqueue.stack import Addresses, Plan, Stack
 if TYPE_CHECKING:
     from rich.text import Text
 
+SIMULATED = "simulated"
 SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, not judgements"
 DEFAULT_MODELS: Mapping[str, str] = {"openai": "gpt-4o-mini", "gemini": "gemini-2.5-flash"}
 """What the demo asks when `EVALQUEUE_LLM_MODEL` doesn't say: small, cheap, good enough to see."""
@@ -67,16 +68,16 @@ class Judging:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Judging":
         """The provider that is named, or whose key is set, or the simulated one."""
-        if stack.wants_simulation(environment):
-            return cls(provider="simulated", model="simulated-judge")
         keys = (name for key, name in _PROVIDERS_BY_KEY.items() if environment.get(key))
-        provider = environment.get("EVALQUEUE_LLM_PROVIDER") or next(keys)
+        provider = environment.get("EVALQUEUE_LLM_PROVIDER") or next(keys, SIMULATED)
+        if provider == SIMULATED:  # whatever model is set, it is not the one that answers
+            return cls(provider=provider, model="simulated-judge")
         model = environment.get("EVALQUEUE_LLM_MODEL") or DEFAULT_MODELS.get(provider)
         return cls(provider=provider, model=model)
 
     @property
     def is_simulated(self) -> bool:
-        return self.provider == "simulated"
+        return self.provider == SIMULATED
 
     def __str__(self) -> str:
         if self.is_simulated:
@@ -99,7 +100,12 @@ async def run(settings: Settings, *, keep: bool) -> ExitCode:
     judging = Judging.of(environment)
     console.say(f"Judge: {judging}")
     console.say("Starting Postgres, API and worker. The first time takes a few seconds more.")
-    plan = Plan(settings=own, port=port, simulated=judging.is_simulated, environment=environment)
+    plan = Plan(
+        settings=own,
+        port=port,
+        simulated=stack.wants_simulation(environment),
+        environment=environment,
+    )
     with ChildLogs(home / "logs") as logs:
         show = _Demo(own, judging, keep=keep)
         try:

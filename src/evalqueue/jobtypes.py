@@ -98,6 +98,10 @@ class JobTypes(Mapping[str, type[JobParams]]):
 
 def _problems(error: ValidationError) -> list[Problem]:
     return [
-        Problem(loc=("params", *found["loc"]), msg=found["msg"], type=found["type"])
+        Problem(
+            loc=("params", *found["loc"]),
+            msg=found["msg"].removeprefix("Value error, "),
+            type=found["type"],
+        )
         for found in error.errors(include_url=False, include_context=False, include_input=False)
     ]
