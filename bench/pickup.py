@@ -10,12 +10,11 @@ import asyncio
 import random
 import sys
 
+import noop_jobs  # noqa: F401  registers the job types
 from stage import percentiles, postgres, worker
 
 from evalqueue import Client
 from evalqueue.handlers import registered
-
-import noop_jobs  # noqa: F401  registers the job types
 
 
 async def main(submissions: int) -> None:

@@ -296,7 +296,9 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    INSERT INTO job_attempts (job_id, attempt, worker) VALUES (job.id, job.attempt, worker);
+    -- A worker that never got the answer asks again.
+    INSERT INTO job_attempts (job_id, attempt, worker) VALUES (job.id, job.attempt, worker)
+        ON CONFLICT DO NOTHING;
     RETURN NEXT job;
 END;
 $$;

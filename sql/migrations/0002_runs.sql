@@ -155,7 +155,8 @@ BEGIN
     UPDATE eval_runs SET
         status = CASE NEW.status
             WHEN 'queued' THEN 'pending'
-            WHEN 'completed' THEN COALESCE(NEW.result ->> 'run_status', 'completed')
+            WHEN 'completed' THEN CASE NEW.result ->> 'run_status'
+                WHEN 'completed_with_errors' THEN 'completed_with_errors' ELSE 'completed' END
             ELSE NEW.status END,
         started_at = COALESCE(started_at, NEW.started_at),
         completed_at = NEW.completed_at,

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from evalqueue import store
+from evalqueue import codec, store
 from evalqueue.database import Connection, Database
 from evalqueue.errors import AttemptOver, EvalqueueError
 from evalqueue.jobs import Job
+
+MESSAGE_LIMIT = 500  # characters
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -52,9 +54,13 @@ class JobContext:
             total: items in all.
             message: for people.
             details: merged into the progress object beside these three.
+
+        Raises:
+            TypeError: something in the details is not JSON.
         """
-        noted = self._noted or {}
-        self._noted = noted | {"current": current, "total": total, "message": message} | details
+        codec.dump_json(details)  # refused here, where it was said, rather than when it is written
+        said = {"current": int(current), "total": int(total), "message": message[:MESSAGE_LIMIT]}
+        self._noted = (self._noted or {}) | details | said
         self._dirty.set()
 
     @asynccontextmanager

@@ -8,27 +8,30 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from pydantic import ValidationError
 
+from evalqueue import codec, store
 from evalqueue import context as contexts
-from evalqueue import store
 from evalqueue.context import JobContext
-from evalqueue.database import TRANSIENT, Database
+from evalqueue.database import TRANSIENT, Connection, Database
 from evalqueue.errors import AttemptOver, JobFailed, TryAgain, describe
 from evalqueue.handlers import Handler, Handlers
-from evalqueue.jobs import Job
+from evalqueue.jobs import Job, JobStatus
 
 FLUSH_INTERVAL = 0.25  # seconds: at most four progress writes a second and job
 FENCE_INTERVAL = 1.0  # seconds between looks at the fence while there is nothing to write
 BACKOFF_BASE = 2.0  # seconds
 BACKOFF_MAX = 120.0  # seconds
 RECORD_DELAY_MAX = 5.0  # seconds between tries to record an outcome
+RESULT_LIMIT = 1024 * 1024  # characters of JSON; what is larger belongs into a table
+
+Answer = TypeVar("Answer")
 
 logger = logging.getLogger(__name__)
 
@@ -149,7 +152,7 @@ class Attempt:
             self._handling.cancel()
 
     async def _start(self) -> Job | None:
-        async with self._database.connection() as connection:
+        async def start(connection: Connection) -> Job | None:
             return await store.start(
                 connection,
                 task_id=self.claim.task_id,
@@ -157,6 +160,8 @@ class Attempt:
                 worker=self.claim.worker,
                 lease_seconds=self._lease_seconds,
             )
+
+        return await self._until_done(start, "its start")
 
     async def _handle(self, job: Job) -> Ending:
         handler = self._handlers.get(job.job_type)
@@ -169,13 +174,15 @@ class Attempt:
         done = asyncio.Event()
         keeping = asyncio.create_task(self._keep_alive(context, done), name=f"lease {job.id}")
         try:
-            await asyncio.wait({self._handling})
+            await asyncio.wait({self._handling, keeping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._handling.cancel()
             # Told, not cancelled: a statement that is cut short costs its connection.
             done.set()
             context.wake()
-            await keeping
+            await asyncio.wait({self._handling, keeping})
+        if (broken := keeping.exception()) is not None:
+            return Failed(error=f"Its progress could not be written: {describe(broken)}")
         ending = _ending(self._handling, job, self._stopped)
         if not isinstance(ending, Over):
             await self._last_progress(context)
@@ -221,28 +228,34 @@ class Attempt:
                 await self._flush(context.job, noted)
 
     async def _record(self, job: Job, outcome: Outcome) -> None:
-        """Write the outcome down, however long the database is away."""
+        async def finish(connection: Connection) -> JobStatus | None:
+            return await store.finish(
+                connection,
+                job_id=job.id,
+                attempt=job.attempt,
+                outcome=outcome,
+                delete_task=outcome.name in self._delete_task_after,
+            )
+
+        status = await self._until_done(finish, "its outcome")
+        logger.info(
+            "Job %s: attempt %d %s; the job is %s",
+            job.id, job.attempt, outcome.name, status or "no longer ours",
+        )  # fmt: skip
+
+    async def _until_done(
+        self, statement: Callable[[Connection], Awaitable[Answer]], what: str
+    ) -> Answer:
+        """Say it to the database until it has heard, however long it is away."""
         delay = 0.1
         while True:
             try:
                 async with self._database.connection() as connection:
-                    status = await store.finish(
-                        connection,
-                        job_id=job.id,
-                        attempt=job.attempt,
-                        outcome=outcome,
-                        delete_task=outcome.name in self._delete_task_after,
-                    )
+                    return await statement(connection)
             except TRANSIENT as error:
-                logger.warning("Job %s: its outcome waits for Postgres: %s", job.id, error)
+                logger.warning("Job %s: %s waits for Postgres: %s", self.claim.job_id, what, error)
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter
                 delay = min(RECORD_DELAY_MAX, delay * 2)
-            else:
-                logger.info(
-                    "Job %s: attempt %d %s; the job is %s",
-                    job.id, job.attempt, outcome.name, status or "no longer ours",
-                )  # fmt: skip
-                return
 
 
 async def _pause(done: asyncio.Event, seconds: float) -> None:
@@ -267,11 +280,21 @@ def _ending(handling: asyncio.Task[Mapping[str, Any]], job: Job, stopped: Stop |
         return Failed(error="Its handler cancelled itself")
     error = handling.exception()
     if error is None:
-        return Completed(result=handling.result())
+        return _completed(handling.result())
     if stopped is Stop.SHUTDOWN:
         logger.info("Job %s was interrupted by the shutdown: %s", job.id, describe(error))
         return Released()
     return _failure(_first(error), job)
+
+
+def _completed(result: Mapping[str, Any]) -> Ending:
+    try:
+        size = len(codec.dump_json(result))
+    except TypeError as error:
+        return Failed(error=f"Its handler returned something that is not JSON: {error}")
+    if size > RESULT_LIMIT:
+        return Failed(error=f"Its handler returned {size} characters of JSON, over {RESULT_LIMIT}")
+    return Completed(result=result)
 
 
 def _failure(error: BaseException, job: Job) -> Ending:

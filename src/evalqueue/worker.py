@@ -31,7 +31,8 @@ TASK_NAME = "evalqueue.run_job"
 """procrastinate's name for the task that carries a job; `evalqueue_submit_job` writes it."""
 
 TROUBLE_DELAY = 1.0  # seconds between tries while the database is away
-DUE_DELAY_MIN = 0.02  # seconds: something due is looked for at most this often
+DUE_DELAY_MIN = 0.02  # seconds
+OVERDUE_DELAY = 0.5  # seconds: what is due and can't be had yet is looked for this often
 
 _TROUBLE = (*TRANSIENT, procrastinate.exceptions.ConnectorException)
 
@@ -100,8 +101,14 @@ class Worker:
             try:
                 async with self._listening(), asyncio.TaskGroup() as side:
                     beating = side.create_task(self._beat())
-                    await self._loop()
-                    await self._drain()
+                    try:
+                        await self._loop()
+                        await self._drain()
+                    except asyncio.CancelledError:
+                        # Whoever runs us inside a program of their own stops us this way.
+                        self._hurry.set()
+                        await self._drain()
+                        raise
                     beating.cancel()
             finally:
                 with contextlib.suppress(*_TROUBLE):
@@ -176,7 +183,9 @@ class Worker:
             swept = await store.sweep(connection, list(self._handlers.job_types))
         if swept.brought_back:
             return 0.0
-        return None if swept.next_due is None else max(swept.next_due, DUE_DELAY_MIN)
+        if swept.next_due is None:
+            return None
+        return OVERDUE_DELAY if swept.next_due < 0 else max(swept.next_due, DUE_DELAY_MIN)
 
     async def _sleep(self, due: float | None) -> None:
         net = self._options.fetch_job_polling_interval

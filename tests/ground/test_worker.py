@@ -112,6 +112,40 @@ async def test_what_a_handler_raises_becomes_the_job_s_reason(dsn: str):
     assert jobs["own"].result == {"partial": True}
 
 
+async def test_a_result_or_progress_that_is_no_json_fails_the_job_and_says_so(dsn: str):
+    handlers = Handlers()
+
+    @handlers.handles(Work)
+    async def work(context: JobContext, params: Work) -> dict[str, Any]:
+        if params.fail == "progress":
+            context.progress(1, 2, when=datetime.now(UTC))
+        return {"when": datetime.now(UTC)}
+
+    async with working(dsn, handlers) as client:
+        for fail, says in [("result", "not JSON"), ("progress", "not JSON serializable")]:
+            job = await over(client, await client.submit(Work(fail=fail)))
+            assert (job.status, job.failed_attempts) == (JobStatus.FAILED, 1)
+            assert says in str(job.error_message)
+
+
+async def test_a_worker_that_is_cancelled_inside_its_program_hands_its_jobs_on(dsn: str):
+    handlers = Handlers()
+    begun = asyncio.Event()
+
+    @handlers.handles(Work)
+    async def work(_context: JobContext, _params: Work) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async with Client(dsn) as client:
+        job = await client.submit(Work())
+        async with working(dsn, handlers):
+            await begun.wait()
+        job = await client.get(job.id)
+
+    assert (job.status, job.failed_attempts) == (JobStatus.QUEUED, 0)
+
+
 async def test_params_that_no_longer_fit_fail_the_job_and_name_the_field(dsn: str, database: Any):
     async with database.connection() as connection:
         await connection.execute("SELECT evalqueue_submit_job('work', '{\"steps\": \"many\"}')")
