@@ -4,12 +4,15 @@ Several processes may share one: it stops with the last of them.
 """
 
 import logging
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from evalqueue.errors import DatabaseUnavailable
+
+NOBODY = -1  # no process has this id: removing it only reads the list
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +38,8 @@ class Embedded:
                 "Its log is in pgdata/log there. Set DATABASE_URL to use another Postgres."
             ) from error
 
+        self._forget_the_dead()
+
     @property
     def url(self) -> str:
         """A `postgresql://…` address for psql and every driver."""
@@ -42,7 +47,25 @@ class Embedded:
 
     def stop(self) -> None:
         """Let go of it; the last one to do so stops it."""
+        self._forget_the_dead()
         self._server.cleanup()
+
+    def _forget_the_dead(self) -> None:
+        """A process that was killed never let go: without this the server would outlive us all."""
+        holders = self._server.global_process_id_list
+        for pid in holders.get_and_remove(NOBODY):
+            if not _is_alive(pid):
+                holders.get_and_remove(pid)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, and someone else's
+        return True
+    return True
 
 
 def _import() -> Callable[[Path], Any]:

@@ -1,0 +1,72 @@
+"""The embedded Postgres: shared by processes, and gone with the last of them."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from evalqueue.embedded import Embedded
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from evalqueue.embedded import Embedded
+print(Embedded(Path(sys.argv[1])).url, flush=True)
+time.sleep(60)
+"""
+
+
+def holder(home: Path) -> tuple[subprocess.Popen[str], str]:
+    """Another process that holds on to the server, and the address it was given."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", HOLD, str(home)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    url = process.stdout.readline().strip()
+    process.stdout.close()
+    return process, url
+
+
+@pytest.fixture
+def home() -> Path:
+    # pytest's own folders are longer than a unix socket's name may be, and not for others to enter.
+    return Path(tempfile.mkdtemp(prefix="evalqueue-embedded-"))
+
+
+def test_two_processes_starting_at_once_share_one_server_that_outlives_neither(home: Path):
+    first, first_url = holder(home)
+    second, second_url = holder(home)
+    assert first_url == second_url
+    mine = Embedded(home)
+    first.kill()
+    second.kill()
+    first.wait()
+    second.wait()
+
+    with psycopg.connect(mine.url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    mine.stop()
+
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(mine.url)
+
+
+def test_a_server_that_was_killed_starts_again_with_what_it_held(home: Path):
+    process, url = holder(home)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept (n integer)")
+    postmaster = int((home / "pgdata" / "postmaster.pid").read_text().splitlines()[0])
+    process.kill()
+    process.wait()
+    killed = psutil.Process(postmaster)
+    killed.kill()
+    killed.wait(timeout=20)
+
+    again = Embedded(home)
+    with psycopg.connect(again.url) as connection:
+        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+    again.stop()
