@@ -35,7 +35,7 @@ async def hold(context: JobContext, params: Hold) -> dict[str, Any]:
         await reader.read()
     finally:
         writer.close()
-    context.progress(params.total, params.total, "let go")
+    context.progress(params.total, params.total, "let \x1b[31mgo")
     return {"label": params.label}
 
 

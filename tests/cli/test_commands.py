@@ -184,7 +184,7 @@ async def test_submit_and_watch_a_job_to_its_good_end(shell: Shell, gate: Gate) 
     assert documents[-1]["status"] == "completed"
     assert documents[-1]["result"] == {"label": "a"}
     assert {document["id"] for document in documents} == {documents[0]["id"]}
-    assert "running  1/2 50%" in ended.err
+    assert "completed  2/2 100%" in ended.err
     assert "\x1b" not in ended.err, "a job's words must not steer a terminal"
 
 

@@ -1,0 +1,232 @@
+"""`up` and `demo` as a person sees them: every process real, ended by real signals."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from tests.cli.conftest import Gate, Running, Shell
+
+
+@pytest.fixture
+def home() -> Generator[Path]:
+    """A home for an embedded Postgres, where its own user may go."""
+    home = Path(tempfile.mkdtemp(prefix="evalqueue-cli-"))
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def stack_shell(shell: Shell, home: Path) -> Shell:
+    """A shell whose stacks live in `home` and take any free port."""
+    shell.environment = {
+        **shell.environment, "EVALQUEUE_HOME": str(home), "EVALQUEUE_PORT": "0",
+    }  # fmt: skip
+    return shell
+
+
+@pytest.fixture
+async def up(stack_shell: Shell) -> Running:
+    """A whole stack on the test's database."""
+    running = await stack_shell.start("up")
+    await running.until("Ctrl-C stops all of it", "out")
+    return running
+
+
+async def test_demo_evaluates_the_bundled_conversations_and_leaves_nothing_running(
+    stack_shell: Shell, home: Path
+) -> None:
+    """On the port of the settings if it is free: here it is not."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = await stack_shell.run("demo", EVALQUEUE_PORT=str(port))
+
+    assert ended.exit_code == 0, ended.err
+    assert f"Port {port} is taken" in ended.err
+    assert "48/48 100%" in ended.err
+    assert "48 of 48 conversations evaluated" in ended.out
+    assert "Judge: simulated" in ended.out
+    assert re.search(r"CRITICAL +█+ \d", ended.out)
+    assert not (home / "demo/pgdata/postmaster.pid").exists()
+    assert sorted(path.name for path in home.iterdir()) == ["demo"]
+    assert {path.stem for path in (home / "demo/logs").iterdir()} >= {"api", "worker"}
+
+
+async def test_up_takes_a_job_over_http_and_ctrl_c_stops_it_in_order(
+    stack_shell: Shell, up: Running, home: Path, dsn: str
+) -> None:
+    said = await up.until("submit  ", "out")
+    api = _found(r"API +(http://\S+)", said)
+    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+        submitted = await http.post(
+            "/api/jobs",
+            json={"job_type": "evaluate-batch", "params": {"data_path": "test.csv"}},
+        )
+    assert submitted.status_code == 201, submitted.text
+    watched = await stack_shell.run("watch", submitted.json()["id"])
+    os.killpg(up.process.pid, signal.SIGINT)  # as a terminal sends it
+    ended = await up.end()
+
+    assert watched.exit_code == 0
+    assert ended.exit_code == 0
+    assert "simulated: no key set" in ended.out
+    assert "Traceback" not in ended.err
+    assert sorted(path.name for path in (home / "data").iterdir()) == [
+        "kaira-conversations.csv", "test.csv",
+    ]  # fmt: skip
+    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get("/healthz")
+
+
+async def test_a_job_that_runs_may_finish_after_ctrl_c(
+    stack_shell: Shell, up: Running, gate: Gate
+) -> None:
+    """The terminal's Ctrl-C reaches the parent alone: twice would mean to hurry."""
+    submitted = await stack_shell.run("submit", "hold", f"gate={gate.path}")
+    held = await gate.arrived()
+    os.killpg(up.process.pid, signal.SIGINT)
+    await up.until("Stopping: waiting for 1 running job(s)")
+    held.close()
+    ended = await up.end()
+    shown = await stack_shell.run("status", submitted.out.strip(), "--json")
+
+    assert ended.exit_code == 0
+    assert shown.json["status"] == "completed"
+
+
+async def test_a_second_ctrl_c_sends_running_jobs_back_to_the_queue(
+    stack_shell: Shell, up: Running, gate: Gate
+) -> None:
+    submitted = await stack_shell.run("submit", "hold", f"gate={gate.path}")
+    await gate.arrived()
+    up.send(signal.SIGINT)
+    await up.until("Stopping: waiting for 1 running job(s)")
+    up.send(signal.SIGINT)
+    ended = await up.end()
+    shown = await stack_shell.run("status", submitted.out.strip(), "--json")
+
+    assert ended.exit_code == 0
+    assert (shown.json["status"], shown.json["failed_attempts"]) == ("queued", 0)
+
+
+async def test_up_starts_a_killed_worker_again(up: Running) -> None:
+    said = await up.until(" is ready: ")
+    os.kill(int(_found(r"worker@\S+:(\d+) is ready", said)), signal.SIGKILL)
+    up.said["err"] = ""
+
+    said = await up.until(" is ready: ")
+
+    assert "The worker ended unexpectedly (signal 9)" in said
+    assert "Starting it again in" in said
+
+
+async def test_up_ends_when_its_api_dies_and_says_so(up: Running) -> None:
+    (api,) = [child for child in _children(up) if "serve" in child.cmdline()]
+    api.kill()
+    ended = await up.end()
+
+    assert ended.exit_code == 1
+    assert "The API ended unexpectedly (signal 9)" in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_the_children_of_a_killed_parent_stop_by_themselves(up: Running) -> None:
+    children = [(child.pid, os.pidfd_open(child.pid)) for child in _children(up)]
+    assert len(children) == 3
+
+    up.send(signal.SIGKILL)
+
+    for _pid, descriptor in children:
+        await asyncio.wait_for(_exit_of(descriptor), 30)
+
+
+async def test_up_on_a_taken_port_names_the_port_and_the_setting(stack_shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = await stack_shell.run("up", "--port", str(port))
+
+    assert refused.exit_code == 1
+    assert f"Port {port} of 127.0.0.1 is taken" in refused.err
+    assert "EVALQUEUE_PORT" in refused.err
+
+
+async def test_serve_says_where_it_listens_and_stops_on_sigterm(stack_shell: Shell) -> None:
+    serving = await stack_shell.start("serve")
+    api = _found(r"API on (\S+)", await serving.until("API on", "out"))
+    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+        healthy = await http.get("/healthz")
+        refused = await http.post("/api/jobs", json={"job_type": "dance", "params": {}})
+    serving.send(signal.SIGTERM)
+    ended = await serving.end()
+
+    assert healthy.status_code == 200
+    assert "hold" in refused.text, "job types of EVALQUEUE_IMPORTS are known"
+    assert ended.exit_code == 0
+
+
+async def test_the_simulated_vendor_answers_and_stops_on_sigterm(stack_shell: Shell) -> None:
+    simulating = await stack_shell.start("simulate", "--port", "0")
+    url = _found(r"provider on (\S+)", await simulating.until("provider on", "out"))
+    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+        stats = await http.get("/stats")
+    simulating.send(signal.SIGTERM)
+    await simulating.end()
+
+    assert stats.json()["requests"] == 0
+
+
+async def test_a_demo_that_is_interrupted_ends_as_interrupted(
+    stack_shell: Shell, home: Path
+) -> None:
+    demo = await stack_shell.start("demo")
+    await demo.until("running")
+    os.killpg(demo.process.pid, signal.SIGINT)
+    ended = await demo.end()
+
+    assert ended.exit_code == 130
+    assert "Traceback" not in ended.err
+    assert not (home / "demo/pgdata/postmaster.pid").exists()
+
+
+async def test_a_demo_that_is_refused_says_why_and_where_its_logs_are(
+    stack_shell: Shell, home: Path
+) -> None:
+    refused = await stack_shell.run("demo", EVALQUEUE_LLM_PROVIDER="oracle")
+
+    assert refused.exit_code == 2
+    assert "params.llm_provider: There is no provider 'oracle'" in refused.err
+    assert str(home / "demo/logs/worker.log") in refused.err
+    assert "Traceback" not in refused.err
+
+
+def _found(pattern: str, text: str) -> str:
+    match = re.search(pattern, text)
+    assert match, text
+    return match[1]
+
+
+def _children(running: Running) -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process(running.process.pid).children()
+        if "evalqueue.cli" in child.cmdline()
+    ]
+
+
+async def _exit_of(descriptor: int) -> None:
+    """Wait for the end of a process that is nobody's child any more."""
+    exited = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_reader(descriptor, exited.set)
+    await exited.wait()
+    loop.remove_reader(descriptor)
+    os.close(descriptor)

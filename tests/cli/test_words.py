@@ -1,0 +1,162 @@
+"""What is shown, as plain values: no process needed."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from evalqueue import console
+from evalqueue.console import Pace
+from evalqueue.demo import Judging, demo_environment, findings
+from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
+from evalqueue.stack import wants_simulation
+
+
+def test_the_pace_is_unknown_until_something_was_done_while_watching() -> None:
+    pace = Pace()
+
+    assert pace.at(100.0, 7, 20) == ""
+    assert pace.at(101.0, 7, 20) == ""
+    assert pace.at(102.0, 11, 20) == "2.0/s, ETA 4.5 s"
+
+
+def test_what_was_done_before_watching_does_not_flatter_the_pace() -> None:
+    pace = Pace()
+    pace.at(0.0, 1000, 1100)
+
+    assert pace.at(10.0, 1005, 1100) == "30.0/min, ETA 3:10 min"
+
+
+def test_a_finished_job_has_no_time_left() -> None:
+    pace = Pace()
+    pace.at(0.0, 0, 8)
+
+    assert pace.at(4.0, 8, 8) == "2.0/s"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (59.4, "59 s"), (61, "1:01 min"), (3723.4, "1:02:03 h")],
+)
+def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
+    assert console.duration(seconds) == words
+
+
+def test_text_of_a_job_cannot_steer_the_terminal() -> None:
+    assert console.plain("a\x1b[2J\rb\x07 ok\n\té") == "a�[2J�b� ok\n\té"
+
+
+def test_a_table_prints_hostile_text_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    console.put_jobs([_job(job_type="[bold]x[/bold]\x1b]0;title\x07 :smile:")])
+
+    assert "[bold]x[/bold]�]0;title� :smile:" in capsys.readouterr().out
+
+
+def test_one_job_is_shown_with_its_attempts(capsys: pytest.CaptureFixture[str]) -> None:
+    job = _job(error_message="line one\nline two")
+    tried = AttemptRecord(
+        job_id=job.id, attempt=1, worker="worker@here:1", started_at=job.created_at,
+        ended_at=job.created_at, outcome="failed", error="line one",
+    )  # fmt: skip
+
+    console.put_job(job, [tried])
+
+    out = capsys.readouterr().out
+    assert "error     line one\n          line two\n" in out
+    assert "worker@here:1" in out
+
+
+@pytest.mark.parametrize(
+    ("environment", "simulated"),
+    [
+        ({}, True),
+        ({"OPENAI_API_KEY": ""}, True),
+        ({"OPENAI_API_KEY": "key"}, False),
+        ({"GOOGLE_APPLICATION_CREDENTIALS": "file"}, False),
+        ({"EVALQUEUE_LLM_PROVIDER": "gemini"}, False),
+        ({"EVALQUEUE_LLM_PROVIDER": "simulated", "OPENAI_API_KEY": "key"}, True),
+        ({"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": "http://x"}, False),
+    ],
+)
+def test_the_simulated_provider_runs_only_where_nobody_chose_another(
+    environment: dict[str, str], simulated: bool
+) -> None:
+    assert wants_simulation(environment) is simulated
+
+
+@pytest.mark.parametrize(
+    ("environment", "provider", "model"),
+    [
+        ({}, "simulated", "simulated-judge"),
+        ({"OPENAI_API_KEY": "k"}, "openai", "gpt-4o-mini"),
+        ({"OPENAI_API_KEY": "k", "EVALQUEUE_LLM_MODEL": "o9"}, "openai", "o9"),
+        ({"GOOGLE_API_KEY": "k"}, "gemini", "gemini-2.5-flash"),
+        ({"AZURE_OPENAI_API_KEY": "k"}, "azure_openai", None),
+        ({"EVALQUEUE_LLM_PROVIDER": "gemini", "OPENAI_API_KEY": "k"}, "gemini", "gemini-2.5-flash"),
+        (
+            {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": "http://x"},
+            "simulated",
+            "simulated-judge",
+        ),
+    ],
+)
+def test_the_demo_judges_with_the_provider_whose_key_is_set(
+    environment: dict[str, str], provider: str, model: str | None
+) -> None:
+    assert Judging.of(environment) == Judging(provider=provider, model=model)
+
+
+def test_the_demo_takes_over_llm_settings_and_no_others() -> None:
+    environment = {
+        "DATABASE_URL": "postgresql://production", "EVALQUEUE_DATA_DIR": "/data",
+        "WORKER_QUEUES": "mine", "EVALQUEUE_LLM_MODEL": "m", "OPENAI_API_KEY": "k", "PATH": "/bin",
+    }  # fmt: skip
+
+    assert demo_environment(environment, Path("/home/demo")) == {
+        "EVALQUEUE_LLM_MODEL": "m",
+        "OPENAI_API_KEY": "k",
+        "PATH": "/bin",
+        "EVALQUEUE_HOME": "/home/demo",
+    }
+
+
+def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
+    threads = [
+        {"thread_id": "t1", "worst_correctness": "HARD FAIL", "efficiency_verdict": "EFFICIENT"},
+        {"thread_id": "t2", "worst_correctness": "CRITICAL", "efficiency_verdict": "BROKEN"},
+        {"thread_id": "t3", "worst_correctness": None, "efficiency_verdict": "EFFICIENT"},
+    ]
+    run: dict[str, Any] = {
+        "status": "completed", "total_items": 4, "duration_seconds": 12.3, "summary": {
+            "coverage": {"correctness": {"judged": 2, "attempted": 3, "rate": 0.6667}},
+            "failures": {"timeout": 1}, "llm_calls": 1234, "failed_llm_calls": 1,
+        },
+    }  # fmt: skip
+    judging = Judging(provider="simulated", model="simulated-judge")
+
+    lines = [str(line) for line in findings(run, threads, judging)]
+
+    assert "3 of 4 conversations evaluated in 12 s, run completed" in lines
+    assert (
+        "Judge: simulated: no key set; answers are gold labels with noise, not judgements" in lines
+    )
+    assert "  EFFICIENT       ████████████████████████████████ 2" in lines
+    assert "  not measured    1" in lines
+    assert "Intent accuracy   not measured" in lines
+    assert "Coverage          correctness: 2 of 3 judged (66.7%)" in lines
+    assert "Not judged        timeout: 1" in lines
+    assert "LLM calls         1,234, 1 of them failed (and were tried again)" in lines
+    assert "Tokens            not known in, not known out" in lines
+    assert lines[-2:] == ["  t2              CRITICAL, BROKEN", "  t1              HARD FAIL"]
+
+
+def _job(*, job_type: str = "fail", error_message: str | None = None) -> Job:
+    moment = datetime(2026, 11, 22, tzinfo=UTC)
+    return Job(
+        id=uuid4(), job_type=job_type, status=JobStatus.FAILED, params={"a": 1}, result=None,
+        progress=Progress(), error_message=error_message, owner="me", attempt=1,
+        failed_attempts=1, max_attempts=3, worker=None, created_at=moment, started_at=moment,
+        completed_at=moment,
+    )  # fmt: skip
