@@ -10,7 +10,7 @@ from pydantic.json_schema import JsonSchemaMode
 from evalqueue.client import Client
 from evalqueue.http.guards import CLOSED, token_of
 from evalqueue.http.operations import AnyOperation
-from evalqueue.http.representations import Error, ValidationErrors
+from evalqueue.http.representations import Error, SubmitJob, ValidationErrors
 from evalqueue.jobtypes import JobParams
 
 Schema = dict[str, Any]  # JSON Schema is a format, not a type
@@ -70,12 +70,14 @@ class _Schemas:
         found, rest = TypeAdapter.json_schemas(inputs, ref_template=_REF + "{model}")
         self._found = {key: schema for (key, _), schema in found.items()}
         self.components: dict[str, Schema] = rest.get("$defs", {})
-        self._parameters = {
-            operation.name: self._taken_out(self._found[f"asks {operation.name}"])
-            for operation in operations
-            if not operation.in_body
-        }
         self._submissions = self._by_job_type(job_types)
+        self._asks = {
+            operation.name: self._resolved(self._found[f"asks {operation.name}"])
+            for operation in operations
+        }
+        for operation in operations:
+            if not operation.in_body or self._takes_submissions(operation):
+                self._forget(self._found[f"asks {operation.name}"])
 
     def tells(self, operation: AnyOperation) -> Schema:
         return self._found[f"tells {operation.name}"]
@@ -85,15 +87,23 @@ class _Schemas:
 
     def parameters(self, operation: AnyOperation) -> Schema:
         """The properties of what is asked in path and query."""
-        return self._parameters[operation.name].get("properties", {})
+        return self._asks[operation.name].get("properties", {})
 
     def body(self, operation: AnyOperation) -> Schema:
-        return self._submissions or self._found[f"asks {operation.name}"]
+        if self._takes_submissions(operation):
+            return self._submissions
+        return self._found[f"asks {operation.name}"]
 
-    def _taken_out(self, schema: Schema) -> Schema:
-        """A schema that is written out where it is used, and so is no component."""
-        name = str(schema.get("$ref", "")).removeprefix(_REF)
-        return self.components.pop(name, schema)
+    def _takes_submissions(self, operation: AnyOperation) -> bool:
+        return operation.asks is SubmitJob and bool(self._submissions)
+
+    def _resolved(self, schema: Schema) -> Schema:
+        return self.components[_component(schema)] if "$ref" in schema else schema
+
+    def _forget(self, schema: Schema) -> None:
+        """What is written out where it is used is no component. Several operations may ask it."""
+        if "$ref" in schema:
+            self.components.pop(_component(schema), None)
 
     def _by_job_type(self, job_types: Mapping[str, type[JobParams]]) -> Schema:
         if not job_types:
@@ -115,6 +125,10 @@ class _Schemas:
             "oneOf": [{"$ref": ref} for ref in mapping.values()],
             "discriminator": {"propertyName": "job_type", "mapping": mapping},
         }
+
+
+def _component(schema: Schema) -> str:
+    return schema["$ref"].removeprefix(_REF)
 
 
 def _operation(operation: AnyOperation, schemas: _Schemas, *, has_token: bool) -> Schema:

@@ -139,12 +139,12 @@ def _too_deep() -> InvalidRequest:
 
 
 def _depth_exceeds(value: object, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
+    level: list[dict[str, Any] | list[Any]] = [[value]]
+    for _ in range(limit + 1):
         level = [
             child
             for each in level
-            for child in (each.values() if isinstance(each, dict) else each)  # pyright: ignore[reportUnknownVariableType, reportGeneralTypeIssues, reportUnknownArgumentType, reportAttributeAccessIssue]  any JSON
+            for child in (each.values() if isinstance(each, dict) else each)
             if isinstance(child, dict | list)
         ]
         if not level:

@@ -26,7 +26,9 @@ def test_the_functions_and_tables_our_sql_calls_are_in_procrastinate_s_schema():
 
 def test_the_columns_our_triggers_read_are_there():
     (table,) = re.findall(
-        r"CREATE TABLE procrastinate_jobs \((.*?)\n\);", schema.SchemaManager.get_schema(), re.DOTALL
+        r"CREATE TABLE procrastinate_jobs \((.*?)\n\);",
+        schema.SchemaManager.get_schema(),
+        re.DOTALL,
     )
     for column in ("id", "queue_name", "status", "scheduled_at", "abort_requested", "worker_id"):
         assert re.search(rf"^\s+{column} ", table, re.MULTILINE), column

@@ -28,9 +28,7 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-async def client(
-    dsn: str, tmp_path: Path, no_keys: pytest.MonkeyPatch
-) -> AsyncGenerator[Client]:
+async def client(dsn: str, tmp_path: Path, no_keys: pytest.MonkeyPatch) -> AsyncGenerator[Client]:
     """A client whose data directory holds one good file, and which has the simulated provider."""
     no_keys.setenv("EVALQUEUE_LLM_PROVIDER", "simulated")
     data = tmp_path / "data"

@@ -2,7 +2,7 @@
 
 A comment in front of a fenced block says what it is:
 
-    <!-- run -->         python or sh: run it; it must succeed
+    <!-- run -->         python, sh or sql: run it; it must succeed
     <!-- file: NAME -->  write it to NAME, beside which the page's other blocks run
     <!-- prints -->      what the block before it wrote to stdout; … stands for anything
 
@@ -22,8 +22,18 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PATIENCE = 60.0  # seconds; the machine may be busy
+RUN_SQL = """
+import os, sys, psycopg
+with psycopg.connect(os.environ["DATABASE_URL"]) as connection:
+    cursor = connection.execute(sys.argv[1])
+    while cursor.nextset():
+        pass
+    for row in cursor if cursor.description else ():
+        print(*row, sep="\\t")
+"""
 MARKED = re.compile(
-    r"^<!-- (?P<mark>run|prints|file: (?P<name>[\w./-]+)) -->\n```(?P<language>\w+)\n(?P<text>.*?)^```$",
+    r"^<!-- (?P<mark>run|prints|file: (?P<name>[\w./-]+)) -->\n"
+    r"```(?P<language>\w+)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -43,8 +53,10 @@ class Block:
                 return [sys.executable, "-c", self.text]
             case "sh":
                 return ["sh", "-euc", self.text]
+            case "sql":
+                return [sys.executable, "-c", RUN_SQL, self.text]
             case other:
-                raise ValueError(f"a block to run is python or sh, not {other}")
+                raise ValueError(f"a block to run is python, sh or sql, not {other}")
 
 
 def blocks_of(page: str) -> list[Block]:

@@ -1,0 +1,329 @@
+"""What the documents say and the code knows better: compared, so that it can't drift apart."""
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import psycopg
+import pytest
+import typer.main
+from pydantic_settings import BaseSettings
+
+import evalqueue
+from evalqueue import cli
+from evalqueue.evaluators.llm.catalogue import ProviderSettings
+from evalqueue.evaluators.llm.errors import Outcome
+from evalqueue.http.app import OPERATIONS
+from evalqueue.jobs import TRANSITIONS, JobStatus
+from evalqueue.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted(DOCS.rglob("*.md")),
+]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+SHELL_BLOCK = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+TASK_STATUS = {
+    "queued": "todo",
+    "running": "doing",
+    "completed": "succeeded",
+    "failed": "failed",
+    "cancelled": "aborted",
+}
+"""procrastinate's word for each of ours."""
+
+
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def without_code(page: str) -> str:
+    return re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading, up to the next one of its level or above."""
+    level = heading.split(" ", 1)[0]
+    found = re.search(
+        rf"^{re.escape(heading)}\n(.*?)(?=^#{{1,{len(level)}}} |\Z)", page, re.MULTILINE | re.DOTALL
+    )
+    assert found is not None, f"no section {heading!r}"
+    return found[1]
+
+
+def rows(text: str) -> Iterator[list[str]]:
+    """The rows of the first table of a text, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    for line in lines[2:]:
+        yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def anchors(page: str) -> set[str]:
+    """The names that a forge gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+# Links, commands, versions.
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code(page.read_text("utf-8"))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), target
+        if anchor:
+            assert anchor in anchors(linked.read_text("utf-8")), target
+
+
+def test_every_document_is_in_the_index() -> None:
+    linked = set(re.findall(r"\]\(([^)#]+)", text_of("docs/index.md")))
+    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} - {"index.md"}
+    assert pages <= linked
+
+
+def test_every_verb_of_run_that_is_mentioned_exists() -> None:
+    verbs = set(re.findall(r"^\./run (\w+)", text_of("run"), re.MULTILINE))
+    mentioned = {
+        verb for page in PAGES for verb in re.findall(r"\./run ([a-z]+)", page.read_text("utf-8"))
+    }
+    assert mentioned == verbs
+
+
+def test_every_command_that_is_mentioned_exists() -> None:
+    commands = set(typer.main.get_group(cli.app).commands)
+    code = re.compile(r"(?:^|[`/ ])evalqueue ([a-z]+)", re.MULTILINE)
+    mentioned: set[str] = set()
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for block in [*SHELL_BLOCK.findall(text), *re.findall(r"`[^`\n]+`", without_code(text))]:
+            mentioned.update(code.findall(block))
+    assert mentioned == commands
+
+
+def test_the_changelog_has_this_version() -> None:
+    versions = re.findall(
+        r"^## \[(\d[^\]]*)\] - \d{4}-\d\d-\d\d$", text_of("CHANGELOG.md"), re.MULTILINE
+    )
+    assert versions[0] == PYPROJECT["project"]["version"] == evalqueue.__version__
+
+
+def test_the_changelog_names_every_command() -> None:
+    listed = re.search(r"The command line: (.*?)\.\n", text_of("CHANGELOG.md"), re.DOTALL)
+    assert listed is not None
+    assert set(re.findall(r"`(\w+)`", listed[1])) == set(typer.main.get_group(cli.app).commands)
+
+
+def test_decisions_are_short_and_say_what_was_rejected() -> None:
+    decisions = sorted((DOCS / "adr").glob("*.md"))
+    for number, path in enumerate(decisions, start=1):
+        text = path.read_text("utf-8")
+        assert path.name.startswith(f"{number:04}-")
+        assert text.startswith(f"# {number:04} ")
+        assert len(text.splitlines()) <= 40
+        headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+        assert headings == ["Context", "Decision", "Consequences", "Rejected"]
+
+
+# Rooms.
+
+
+def modules_in(folder: str) -> set[str]:
+    """Modules and packages of a folder, by their dotted names; the links to other floors aside."""
+    root = ROOT / "src" / folder
+    found = [path.relative_to(root) for path in root.rglob("*.py")]
+    names = {".".join(path.with_suffix("").parts).removesuffix("__init__") for path in found}
+    return {name.strip(".") for name in names} - {""}
+
+
+def rooms(*headings: str) -> set[str]:
+    page = text_of("docs/architecture.md")
+    return {row[0].strip("`") for heading in headings for row in rows(section(page, heading))}
+
+
+@pytest.mark.parametrize(
+    ("folder", "headings"),
+    [
+        ("evalqueue", ("### Roof: `evalqueue`", "### Ground: `evalqueue`")),
+        ("evaluators", ("### First floor: `evalqueue.evaluators`",)),
+        ("http", ("### Street: `evalqueue.http`",)),
+    ],
+)
+def test_every_module_has_its_reason_in_the_architecture(
+    folder: str, headings: tuple[str, ...]
+) -> None:
+    assert rooms(*headings) == modules_in(folder)
+
+
+def test_every_sql_file_has_its_reason_in_the_architecture() -> None:
+    named = set(
+        re.findall(
+            r"`([\w/]+\.sql)`", section(text_of("docs/architecture.md"), "### Cellar: `sql`")
+        )
+    )
+    assert named == {
+        path.relative_to(ROOT / "sql").as_posix() for path in (ROOT / "sql").rglob("*.sql")
+    }
+
+
+def test_every_contract_is_in_the_architecture() -> None:
+    contracts = {each["name"] for each in PYPROJECT["tool"]["importlinter"]["contracts"]}
+    assert contracts == set(
+        re.findall(r'^- "(.+?)"', text_of("docs/architecture.md"), re.MULTILINE)
+    )
+
+
+def test_every_sql_function_in_the_way_of_a_job_exists(dsn: str) -> None:
+    way = section(text_of("docs/architecture.md"), "## The way of a job")
+    functions = set(re.findall(r"`((?:evalqueue|procrastinate)_\w+)`", way))
+    with psycopg.connect(dsn) as connection:
+        known = {name for (name,) in connection.execute("SELECT proname FROM pg_proc")}
+    assert functions
+    assert functions <= known
+
+
+# The life of a job.
+
+
+def arrows() -> dict[tuple[str, str], str]:
+    diagram = re.search(r"```mermaid\n(.*?)```", text_of("docs/lifecycle.md"), re.DOTALL)
+    assert diagram is not None
+    found = re.findall(r"^ *(\w+) --> (\w+) : (.+)$", diagram[1], re.MULTILINE)
+    return {(source, target): cause for source, target, cause in found}
+
+
+def test_the_diagram_has_the_arrows_of_the_code() -> None:
+    assert arrows() == {
+        (source.value, target.value): cause
+        for source, targets in TRANSITIONS.items()
+        for target, cause in targets.items()
+    }
+
+
+@pytest.mark.parametrize("arrow", arrows(), ids="->".join)
+def test_the_database_takes_every_arrow(dsn: str, arrow: tuple[str, str]) -> None:
+    with psycopg.connect(dsn) as connection:
+        source, target = arrow
+        assert status_after(connection, *path_to(source), target) == target
+
+
+@pytest.mark.parametrize("status", [each for each in JobStatus if each.is_over])
+def test_the_database_takes_no_arrow_out_of_an_end(dsn: str, status: JobStatus) -> None:
+    for target in ("queued", "running"):
+        with psycopg.connect(dsn) as connection:
+            with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="for ever"):
+                status_after(connection, *path_to(status.value), status.value, target)
+            connection.rollback()
+
+
+def path_to(status: str) -> list[str]:
+    """The statuses between a submission and this one, itself included."""
+    return [] if status == "queued" else ["running"]
+
+
+def status_after(connection: psycopg.Connection[Any], *statuses: str) -> str:
+    """The status of a new job whose task goes through some statuses."""
+    row = connection.execute("SELECT evalqueue_submit_job('greet')").fetchone()
+    assert row is not None
+    for status in statuses:
+        connection.execute(
+            "UPDATE procrastinate_jobs SET status = %s"
+            " WHERE id = (SELECT task_id FROM jobs WHERE id = %s)",
+            [TASK_STATUS[status], row[0]],
+        )
+    found = connection.execute("SELECT status FROM jobs WHERE id = %s", row).fetchone()
+    assert found is not None
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("heading", "constraint"),
+    [
+        ("## Jobs", "jobs_status_is_known"),
+        ("## Attempts", "job_attempts_outcome_is_known"),
+        ("## Runs", "eval_runs_status_is_known"),
+    ],
+)
+def test_the_lifecycle_names_what_the_table_allows(dsn: str, heading: str, constraint: str) -> None:
+    with psycopg.connect(dsn) as connection:
+        definition = connection.execute(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = %s", [constraint]
+        ).fetchone()
+    assert definition is not None
+    allowed = set(re.findall(r"'(\w+)'", definition[0]))
+    listed = {row[0].strip("`") for row in rows(section(text_of("docs/lifecycle.md"), heading))}
+    assert listed == allowed
+
+
+def test_the_provider_page_names_every_outcome() -> None:
+    table = section(text_of("docs/howto/add-a-provider.md"), "## The outcomes")
+    listed = {row[0]: row[2:] for row in rows(table)}
+    flags = {
+        name: (retried == "yes", stops == "yes")
+        for names, (retried, stops) in listed.items()
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert flags == {
+        each.value: (each.retryable, each.stops_the_job)
+        for each in Outcome
+        if each is not Outcome.OK
+    }
+
+
+# Settings.
+
+
+@pytest.mark.parametrize(
+    ("heading", "model"), [("## The process", Settings), ("## LLM providers", ProviderSettings)]
+)
+def test_every_setting_is_in_the_configuration(heading: str, model: type[BaseSettings]) -> None:
+    listed = {
+        row[0].strip("`"): row[1]
+        for row in rows(section(text_of("docs/configuration.md"), heading))
+    }
+    fields = {variable(model, name): field for name, field in model.model_fields.items()}
+    assert set(listed) == set(fields)
+    for name, field in fields.items():
+        if field.default is not None and field.default != () and not field.default_factory:
+            assert listed[name] == f"`{field.default}`", name
+
+
+def variable(model: type[BaseSettings], field: str) -> str:
+    alias = model.model_fields[field].validation_alias
+    return str(alias) if alias else f"{model.model_config.get('env_prefix', '')}{field}".upper()
+
+
+# The HTTP API.
+
+
+def test_every_route_is_in_the_page_about_the_api() -> None:
+    described = set(
+        re.findall(r"^### ((?:GET|POST) \S+)$", text_of("docs/http-api.md"), re.MULTILINE)
+    )
+    assert described == {f"{each.method} {each.path}" for each in OPERATIONS}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: f"{each.method} {each.path}")
+def test_the_example_answers_have_the_shape_of_real_ones(operation: Any) -> None:
+    part = section(text_of("docs/http-api.md"), f"### {operation.method} {operation.path}")
+    for example in re.findall(r"^```json\n(.*?)^```$", part, re.MULTILINE | re.DOTALL):
+        told = operation.tells.validate_json(example)
+        assert keys(operation.tells.dump_python(told, mode="json")) == keys(json.loads(example))
+
+
+def keys(value: Any) -> Any:
+    """The keys of a JSON value, all the way down."""
+    if isinstance(value, dict):
+        return {name: keys(each) for name, each in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [keys(each) for each in cast("list[Any]", value)]
+    return None

@@ -1,0 +1,71 @@
+"""The real API over real HTTP: uvicorn on loopback in the test's own loop, and a real Postgres."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import Field
+
+from evalqueue import Client, JobParams, Settings
+from evalqueue.database import Database
+from evalqueue.errors import InvalidParams
+from evalqueue.http.serve import serve
+from evalqueue.jobtypes import Desk
+
+ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+class Note(JobParams, job_type="note"):
+    """A job type with nothing special about it."""
+
+    text: str = ""
+    weight: float | None = Field(None, ge=0)
+    anything: Any = None
+
+
+class EvaluateTest(JobParams, job_type="evaluate-test"):
+    """A job type whose jobs have a run, made by the database."""
+
+    app_id: str
+    data_path: str | None = None
+
+    async def admit(self, desk: Desk) -> "EvaluateTest":
+        if self.data_path == "missing.csv":
+            raise InvalidParams.of("data_path", "There is no such file")
+        return self
+
+
+class Broken(JobParams, job_type="broken"):
+    """A job type with a bug in it."""
+
+    async def admit(self, desk: Desk) -> "Broken":
+        raise ZeroDivisionError("the secret of the house")
+
+
+@pytest.fixture
+def serve_api(database: Database) -> ServeApi:
+    """Serve the API with some settings; what comes out calls it."""
+
+    @asynccontextmanager
+    async def serving(**settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
+        client = Client(
+            job_types=[Note, EvaluateTest, Broken],
+            settings=Settings(**{"port": 0} | settings),
+            database=database,
+        )
+        async with (
+            serve(client) as address,
+            httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+        ):
+            yield http
+
+    return serving
+
+
+@pytest.fixture
+async def api(serve_api: ServeApi) -> AsyncGenerator[httpx.AsyncClient]:
+    """The API as it is out of the box."""
+    async with serve_api() as http:
+        yield http

@@ -1,0 +1,384 @@
+"""Jobs over HTTP: submitted, listed, looked at, cancelled; and what is said when that can't be."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+
+from evalqueue import Handlers, JobContext, JobFailed, JobParams
+from evalqueue.database import Database
+from evalqueue.testing import run_jobs
+
+JOB_KEYS = [
+    "id", "job_type", "status", "params", "result", "progress", "error_message",
+    "created_at", "started_at", "completed_at",
+]  # fmt: skip
+
+
+async def submit(api: httpx.AsyncClient, **params: Any) -> dict[str, Any]:
+    reply = await api.post("/api/jobs", json={"job_type": "note", "params": params})
+    assert reply.status_code == 201, reply.text
+    return reply.json()
+
+
+async def post_body(api: httpx.AsyncClient, body: bytes | str, **headers: str) -> httpx.Response:
+    return await api.post(
+        "/api/jobs", content=body, headers={"Content-Type": "application/json"} | headers
+    )
+
+
+async def jobs_stored(database: Database) -> int:
+    async with database.connection() as connection:
+        cursor = await connection.execute("SELECT count(*) FROM jobs")
+        row = await cursor.fetchone()
+    assert row is not None
+    return row[0]
+
+
+async def test_a_submitted_job_is_told_back_in_four_words(api: httpx.AsyncClient) -> None:
+    reply = await api.post("/api/jobs", json={"job_type": "note", "params": {"text": "hello"}})
+
+    assert reply.status_code == 201
+    assert reply.headers["content-type"] == "application/json"
+    told = reply.json()
+    assert list(told)[:4] == ["id", "job_type", "status", "created_at"]
+    assert UUID(told["id"])
+    assert (told["job_type"], told["status"], told["run_id"]) == ("note", "queued", None)
+    assert datetime.fromisoformat(told["created_at"]).tzinfo is not None
+
+
+async def test_params_may_be_left_out(api: httpx.AsyncClient) -> None:
+    reply = await api.post("/api/jobs", json={"job_type": "note"})
+
+    assert reply.status_code == 201
+    assert (await api.get(f"/api/jobs/{reply.json()['id']}")).json()["params"] == {}
+
+
+async def test_an_evaluation_has_its_run_from_the_start(api: httpx.AsyncClient) -> None:
+    body = {"job_type": "evaluate-test", "params": {"app_id": "kaira-bot"}}
+
+    told = (await api.post("/api/jobs", json=body)).json()
+
+    job = (await api.get(f"/api/jobs/{told['id']}")).json()
+    run = (await api.get(f"/api/eval-runs/{told['run_id']}")).json()
+    assert job["progress"]["run_id"] == told["run_id"] == run["id"]
+    assert (run["job_id"], run["status"], run["app_id"]) == (told["id"], "pending", "kaira-bot")
+
+
+async def test_a_job_has_the_ten_keys_clients_know_and_more_after_them(
+    api: httpx.AsyncClient,
+) -> None:
+    told = await submit(api, text="hello")
+
+    job = (await api.get(f"/api/jobs/{told['id']}")).json()
+
+    assert list(job)[:10] == JOB_KEYS
+    assert list(job)[10:] == ["owner", "attempt", "max_attempts"]
+    assert job["params"] == {"text": "hello"}
+    assert job["progress"] == {"current": 0, "total": 0, "message": ""}
+    unknown = ("result", "error_message", "started_at", "completed_at")
+    assert [job[key] for key in unknown] == [None] * 4
+
+
+async def test_jobs_are_listed_newest_first_as_a_bare_array(api: httpx.AsyncClient) -> None:
+    ids = [(await submit(api, text=str(number)))["id"] for number in range(5)]
+
+    listed = (await api.get("/api/jobs")).json()
+    page = (await api.get("/api/jobs", params={"limit": 2, "offset": 1})).json()
+
+    assert [job["id"] for job in listed] == ids[::-1]
+    assert [job["id"] for job in page] == [ids[3], ids[2]]
+
+
+async def test_a_page_of_jobs_has_twenty_unless_it_is_told_otherwise(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    async with database.connection() as connection:
+        await connection.execute("SELECT evalqueue_submit_job('note') FROM generate_series(1, 105)")
+
+    assert len((await api.get("/api/jobs")).json()) == 20
+    assert len((await api.get("/api/jobs", params={"limit": 100})).json()) == 100
+
+
+async def test_jobs_are_filtered_by_status_and_type(api: httpx.AsyncClient) -> None:
+    note = (await submit(api))["id"]
+    gone = (await submit(api))["id"]
+    body = {"job_type": "evaluate-test", "params": {"app_id": "x"}}
+    run = (await api.post("/api/jobs", json=body)).json()["id"]
+    await api.post(f"/api/jobs/{gone}/cancel")
+
+    async def ids(**query: str) -> list[str]:
+        return [job["id"] for job in (await api.get("/api/jobs", params=query)).json()]
+
+    assert await ids(status="cancelled") == [gone]
+    assert await ids(status="queued") == [run, note]
+    assert await ids(status="queued", job_type="note") == [note]
+    assert await ids(job_type="nobody-knows-it") == []
+    assert await ids(job_type="nu\x00ll") == []
+    assert await ids(status="") == [run, gone, note]
+
+
+async def test_an_impossible_query_value_is_named(api: httpx.AsyncClient) -> None:
+    for name, value in (
+        ("status", "foo"), ("limit", "0"), ("limit", "101"), ("limit", "abc"), ("offset", "-1"),
+        ("offset", "99999999999999999999"), ("job_type", "x" * 51),
+    ):  # fmt: skip
+        reply = await api.get("/api/jobs", params={name: value})
+
+        assert reply.status_code == 422
+        (problem,) = reply.json()["detail"]
+        assert problem["loc"] == ["query", name]
+        assert problem["msg"]
+        assert problem["type"]
+
+
+async def test_an_unknown_job_is_not_found(api: httpx.AsyncClient) -> None:
+    for reply in (
+        await api.get(f"/api/jobs/{uuid4()}"),
+        await api.post(f"/api/jobs/{uuid4()}/cancel"),
+    ):
+        assert (reply.status_code, reply.json()) == (404, {"detail": "Job not found"})
+
+
+async def test_an_id_that_is_no_uuid_is_named(api: httpx.AsyncClient) -> None:
+    for reply in (
+        await api.get("/api/jobs/17"),
+        await api.get("/api/jobs/%00"),
+        await api.post("/api/jobs/seventeen/cancel"),
+    ):
+        assert reply.status_code == 422
+        assert [problem["loc"] for problem in reply.json()["detail"]] == [["path", "job_id"]]
+
+
+async def test_a_cancelled_job_stays_cancelled(api: httpx.AsyncClient) -> None:
+    job_id = (await submit(api))["id"]
+
+    first = await api.post(f"/api/jobs/{job_id}/cancel")
+    second = await api.post(f"/api/jobs/{job_id}/cancel")
+
+    assert (first.status_code, first.json()) == (200, {"id": job_id, "status": "cancelled"})
+    assert second.status_code == 400
+    assert second.json() == {"detail": "Cannot cancel job in 'cancelled' state"}
+    job = (await api.get(f"/api/jobs/{job_id}")).json()
+    assert job["status"] == "cancelled"
+    assert job["completed_at"] is not None
+
+
+async def test_an_unknown_job_type_is_refused_with_those_that_are_known(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    reply = await api.post("/api/jobs", json={"job_type": "nope", "params": {}})
+
+    assert reply.status_code == 422
+    (problem,) = reply.json()["detail"]
+    assert problem["loc"] == ["body", "job_type"]
+    assert problem["msg"] == "Unknown job_type: nope. Known: broken, evaluate-test, note"
+    assert await jobs_stored(database) == 0
+
+
+REFUSED_BODIES: list[tuple[Any, list[str]]] = [
+    ({}, ["body", "job_type"]),
+    ({"params": {}}, ["body", "job_type"]),
+    ({"job_type": 5}, ["body", "job_type"]),
+    ({"job_type": ""}, ["body", "job_type"]),
+    ({"job_type": "x" * 51}, ["body", "job_type"]),
+    ({"job_type": "note", "params": []}, ["body", "params"]),
+    ({"job_type": "note", "params": None}, ["body", "params"]),
+    ({"job_type": "note", "parms": {}}, ["body", "parms"]),
+    ({"job_type": "note", "params": {"weight": -1}}, ["body", "params", "weight"]),
+    ({"job_type": "note", "params": {"wait": 1}}, ["body", "params", "wait"]),
+    ({"job_type": "evaluate-test"}, ["body", "params", "app_id"]),
+    (
+        {"job_type": "evaluate-test", "params": {"app_id": "x", "data_path": "missing.csv"}},
+        ["body", "params", "data_path"],
+    ),
+    ([], ["body"]),
+    ("text", ["body"]),
+    (None, ["body"]),
+]
+
+
+async def test_what_is_wrong_with_a_body_is_named_and_nothing_is_stored(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    for body, loc in REFUSED_BODIES:
+        reply = await post_body(api, json.dumps(body))
+
+        assert reply.status_code == 422, body
+        (problem,) = reply.json()["detail"]
+        assert problem["loc"] == loc
+        assert problem["msg"]
+    assert await jobs_stored(database) == 0
+
+
+async def test_everything_that_is_wrong_is_named_at_once(api: httpx.AsyncClient) -> None:
+    body = {"job_type": "note", "params": {"text": 1, "weight": -1, "more": 1}}
+
+    reply = await api.post("/api/jobs", json=body)
+
+    found = {problem["loc"][-1] for problem in reply.json()["detail"]}
+    assert found == {"text", "weight", "more"}
+
+
+NOT_JSON = [
+        b"", b"{", b"nonsense", b'{"job_type": "note",}', b'\xff\xfe{"job_type": "note"}',
+        b'{"job_type": "note", "params": {"weight": NaN}}',
+        b'{"job_type": "note", "params": {"weight": 1e999}}',
+        b'{"job_type": "note", "params": {"anything": -Infinity}}',
+        b'{"job_type": "note", "params": {"anything": ' + b"9" * 5000 + b"}}",
+        b'{"job_type": "note", "params": {"text": "\x00"}}',
+        b'{"job_type": "note", "params": {"text": "\xed\xa0\xbd"}}',
+]  # fmt: skip
+
+
+async def test_a_body_that_is_not_json_is_refused(api: httpx.AsyncClient) -> None:
+    for body in NOT_JSON:
+        reply = await post_body(api, body)
+
+        assert reply.status_code == 422, body
+        assert [problem["loc"] for problem in reply.json()["detail"]] == [["body"]]
+
+
+async def test_a_body_nested_without_end_is_refused(api: httpx.AsyncClient) -> None:
+    for depth in (99, 2_000, 500_000):
+        for opening, closing in (("[", "]"), ('{"a":', "}")):
+            nested = opening * depth + "1" + closing * depth
+
+            reply = await post_body(
+                api, f'{{"job_type": "note", "params": {{"anything": {nested}}}}}'
+            )
+
+            assert reply.status_code == 422
+            assert reply.json()["detail"][0]["msg"] == "Nested deeper than 100 levels"
+
+
+async def test_a_body_nested_deep_enough_is_stored_as_it_is(api: httpx.AsyncClient) -> None:
+    nested = "[" * 98 + '"%s"' + "]" * 98  # with the body and its params: 100 levels
+    body = '{"job_type": "note", "params": {"anything": %s}}' % (nested % r"\ud800")
+
+    told = (await post_body(api, body)).json()
+
+    stored = (await api.get(f"/api/jobs/{told['id']}")).json()["params"]["anything"]
+    assert json.dumps(stored, ensure_ascii=False) == nested % "�"
+
+
+async def test_text_that_postgres_cannot_take_is_replaced_visibly(api: httpx.AsyncClient) -> None:
+    body = (
+        r'{"job_type": "note", "params": {"text": "nul \u0000 half \ud83d whole \ud83d\ude00", '
+        r'"anything": {"k\u0000ey": ["\udc00"]}}}'
+    )
+
+    reply = await post_body(api, body)
+
+    assert reply.status_code == 201, reply.text
+    params = (await api.get(f"/api/jobs/{reply.json()['id']}")).json()["params"]
+    assert params == {"text": "nul � half � whole 😀", "anything": {"k�ey": ["�"]}}
+
+
+async def test_hostile_names_are_refused_and_told_back_as_text(api: httpx.AsyncClient) -> None:
+    for body, loc in (
+        (r'{"job_type": "no\u0000te"}', ["body", "job_type"]),
+        (r'{"job_type": "\ud800"}', ["body", "job_type"]),
+        (r'{"job_type": "note", "\ud800": 1}', ["body", "�"]),
+        (r'{"job_type": "note", "params": {"\u0000": 1}}', ["body", "params", "�"]),
+    ):
+        reply = await post_body(api, body)
+        assert reply.status_code == 422
+        assert [problem["loc"] for problem in reply.json()["detail"]] == [loc]
+
+
+async def test_a_body_must_say_that_it_is_json(api: httpx.AsyncClient) -> None:
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", ""):
+        reply = await post_body(api, '{"job_type": "note"}', **{"Content-Type": content_type})
+
+        assert reply.status_code == 415
+        assert "Content-Type: application/json" in reply.json()["detail"]
+
+
+async def test_a_charset_and_a_byte_order_mark_do_no_harm(api: httpx.AsyncClient) -> None:
+    body = '{"job_type": "note"}'.encode("utf-8-sig")
+
+    reply = await post_body(api, body, **{"Content-Type": "Application/JSON; charset=utf-8"})
+
+    assert reply.status_code == 201
+
+
+class TypeScriptClient:
+    """What the front-end's `jobsApi` does, call by call."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def _request(self, path: str, method: str = "GET", body: str | None = None) -> Any:
+        reply = await self._http.request(
+            method, path, content=body, headers={"Content-Type": "application/json"}
+        )
+        reply.raise_for_status()
+        return reply.json()
+
+    async def submit(self, job_type: str, params: dict[str, Any]) -> Any:
+        body = json.dumps({"job_type": job_type, "params": params}, separators=(",", ":"))
+        return await self._request("/api/jobs", "POST", body)
+
+    async def list(self, status: str | None = None) -> Any:
+        return await self._request(f"/api/jobs{f'?status={status}' if status else ''}")
+
+    async def get(self, job_id: str) -> Any:
+        return await self._request(f"/api/jobs/{job_id}")
+
+    async def cancel(self, job_id: str) -> None:
+        await self._request(f"/api/jobs/{job_id}/cancel", "POST")
+
+    async def poll_until_done(
+        self, job_id: str, on_progress: Callable[[Any], None], interval_seconds: float
+    ) -> Any:
+        while True:
+            job = await self.get(job_id)
+            on_progress(job)
+            if job["status"] in ("completed", "failed", "cancelled"):
+                return job
+            await asyncio.sleep(interval_seconds)
+
+
+async def test_the_typescript_client_submits_polls_and_reads_the_result(
+    api: httpx.AsyncClient, dsn: str
+) -> None:
+    handlers = Handlers()
+
+    class Words(JobParams, job_type="note"):
+        text: str = ""
+
+    @handlers.handles(Words)
+    async def note(context: JobContext, params: Words) -> dict[str, Any]:
+        if not params.text:
+            raise JobFailed("Nothing to note")
+        context.progress(1, 1, "Noted", shelf="upper")
+        return {"length": len(params.text)}
+
+    client = TypeScriptClient(api)
+    good = await client.submit("note", {"text": "hello"})
+    bad = await client.submit("note", {})
+    gone = await client.submit("note", {})
+    await client.cancel(gone["id"])
+    assert {job["id"] for job in await client.list("queued")} == {good["id"], bad["id"]}
+
+    seen: list[Any] = []
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        polling = tasks.create_task(client.poll_until_done(good["id"], seen.append, 0.02))
+        await run_jobs(dsn, handlers)
+
+    job = polling.result()
+    assert job == seen[-1]
+    assert job["status"] == "completed"
+    assert job["result"] == {"length": 5}
+    assert job["progress"] == {"current": 1, "total": 1, "message": "Noted", "shelf": "upper"}
+    assert job["created_at"] <= job["started_at"] <= job["completed_at"]
+    assert (job["attempt"], job["error_message"]) == (1, None)
+    failed = await client.get(bad["id"])
+    assert (failed["status"], failed["error_message"]) == ("failed", "Nothing to note")
+    assert len(await client.list()) == 3
+    assert [job["id"] for job in await client.list("cancelled")] == [gone["id"]]

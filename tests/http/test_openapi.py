@@ -1,0 +1,296 @@
+"""The document tells the truth: every operation in it is called, every reply held against it."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from starlette.routing import Route
+
+from evalqueue import Client, Settings
+from evalqueue.database import Database
+from evalqueue.http.app import create_app
+
+ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+Schema = dict[str, Any]
+
+TYPES: dict[str, tuple[type, ...]] = {
+    "object": (dict,), "array": (list,), "string": (str,), "integer": (int,),
+    "number": (int, float), "boolean": (bool,), "null": (type(None),),
+}  # fmt: skip
+FORMATS: dict[str, Callable[[str], bool]] = {
+    "uuid": lambda text: str(UUID(text)) == text,
+    "date-time": lambda text: datetime.fromisoformat(text).tzinfo is not None,
+}
+CHECKED = {
+    "$ref", "type", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf",
+    "enum", "const", "format", "minimum", "maximum", "minLength", "maxLength", "pattern",
+}  # fmt: skip
+SAYS_NOTHING = {"title", "description", "default", "discriminator"}
+
+
+def problems(value: Any, schema: Schema, document: Schema, at: str = "$") -> Iterator[str]:
+    """What in a value is not as its schema says. Knows the keywords that the document uses."""
+    assert set(schema) <= CHECKED | SAYS_NOTHING, f"{at}: teach me {set(schema) - CHECKED}"
+    if "$ref" in schema:
+        yield from problems(value, resolved(schema, document), document, at)
+    if "anyOf" in schema and not any(
+        fits(value, choice, document, at) for choice in schema["anyOf"]
+    ):
+        yield f"{at}: none of anyOf: {value!r}"
+    if "oneOf" in schema:
+        matching = sum(fits(value, choice, document, at) for choice in schema["oneOf"])
+        if matching != 1:
+            yield f"{at}: {matching} of oneOf: {value!r}"
+    yield from scalar_problems(value, schema, at)
+    kind = kind_of(value)
+    if kind is dict:
+        yield from object_problems(value, schema, document, at)
+    if kind is list and "items" in schema:
+        for index, item in enumerate(value):
+            yield from problems(item, schema["items"], document, f"{at}[{index}]")
+
+
+def kind_of(value: object) -> type[object]:
+    """What a JSON value is; JSON knows no subclasses, and true is no number in it."""
+    return type(value)
+
+
+def fits(value: Any, schema: Schema, document: Schema, at: str) -> bool:
+    return not list(problems(value, schema, document, at))
+
+
+def scalar_problems(value: Any, schema: Schema, at: str) -> Iterator[str]:
+    kind = kind_of(value)
+    if "type" in schema and kind not in TYPES[schema["type"]]:
+        yield f"{at}: not {schema['type']}: {value!r}"
+        return
+    if "const" in schema and value != schema["const"]:
+        yield f"{at}: not {schema['const']!r}: {value!r}"
+    if "enum" in schema and value not in schema["enum"]:
+        yield f"{at}: not one of {schema['enum']}: {value!r}"
+    if kind in (int, float):
+        lowest, highest = schema.get("minimum", float("-inf")), schema.get("maximum", float("inf"))
+        if not lowest <= value <= highest:
+            yield f"{at}: out of range: {value!r}"
+    if kind is str:
+        yield from text_problems(value, schema, at)
+
+
+def text_problems(value: str, schema: Schema, at: str) -> Iterator[str]:
+    if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", float("inf")):
+        yield f"{at}: too short or too long: {value!r}"
+    if "pattern" in schema and not re.search(schema["pattern"], value):
+        yield f"{at}: not like {schema['pattern']}: {value!r}"
+    if "format" in schema and not FORMATS[schema["format"]](value):
+        yield f"{at}: not {schema['format']}: {value!r}"
+
+
+def object_problems(
+    value: dict[str, Any], schema: Schema, document: Schema, at: str
+) -> Iterator[str]:
+    properties = schema.get("properties", {})
+    rest: Any = schema.get("additionalProperties", True)
+    for name in schema.get("required", []):
+        if name not in value:
+            yield f"{at}: {name} is missing"
+    for name, item in value.items():
+        if name in properties:
+            yield from problems(item, properties[name], document, f"{at}.{name}")
+        elif rest is False:
+            yield f"{at}: {name} is not in the schema"
+        elif rest is not True:
+            yield from problems(item, rest, document, f"{at}.{name}")
+
+
+def resolved(schema: Schema, document: Schema) -> Schema:
+    found = document
+    for step in schema["$ref"].removeprefix("#/").split("/"):
+        found = found[step]
+    return found
+
+
+def closed(schema: Any) -> Any:
+    """The same document, in which objects have the properties that are written down and no more."""
+    kind = kind_of(schema)
+    if kind is list:
+        return [closed(item) for item in schema]
+    if kind is not dict:
+        return schema
+    shut: Schema = {key: closed(value) for key, value in schema.items()}
+    if schema.get("type") == "object" and "properties" in schema:
+        shut.setdefault("additionalProperties", False)
+    return shut
+
+
+@pytest.fixture
+async def document(api: httpx.AsyncClient) -> Schema:
+    return closed((await api.get("/openapi.json")).json())
+
+
+def assert_as_documented(document: Schema, path: str, reply: httpx.Response) -> None:
+    responses = document["paths"][path][reply.request.method.lower()]["responses"]
+    assert str(reply.status_code) in responses, f"{path}: {reply.status_code} is not documented"
+    (media_type,) = (response := responses[str(reply.status_code)])["content"]
+    assert reply.headers["content-type"] == media_type
+    found = list(problems(reply.json(), response["content"][media_type]["schema"], document))
+    assert found == [], f"{reply.request.method} {path} {reply.status_code}"
+
+
+async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
+    """A job, and its run with something of everything; as path parameters."""
+    body = {"job_type": "evaluate-test", "params": {"app_id": "kaira-bot"}}
+    job = (await api.post("/api/jobs", json=body)).json()
+    async with database.connection() as connection:
+        for statement in (
+            "INSERT INTO thread_evaluations (run_id, thread_id, intent_accuracy,"
+            " worst_correctness, result, attempt, duration_ms)"
+            " VALUES (%s, 't1', 0.25, 'HARD FAIL', '{}', 1, 1)",
+            "INSERT INTO thread_evaluations (run_id, thread_id, error, result, attempt,"
+            " duration_ms) VALUES (%s, 't2', 'no judge', '{}', 1, 1)",
+            "INSERT INTO adversarial_evaluations (run_id, category, difficulty, verdict,"
+            " total_turns, result) VALUES (%s, 'typos', 'HARD', 'PASS', 2, '{}')",
+            "INSERT INTO api_logs (run_id, evaluator, provider, model, method, outcome,"
+            " try_number, prompt, duration_ms, attempt, started_at)"
+            " VALUES (%s, 'intent', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now())",
+        ):
+            await connection.execute(statement, [job["run_id"]])
+    return {"job_id": job["id"], "run_id": job["run_id"]}
+
+
+async def test_every_operation_replies_as_it_is_documented(
+    api: httpx.AsyncClient, document: Schema, database: Database
+) -> None:
+    known = await seeded(database, api)
+    unknown = {"job_id": str(uuid4()), "run_id": str(uuid4())}
+    bad = {"job_id": "17", "run_id": "17"}
+    seen: set[tuple[str, str, int]] = set()
+
+    async def call(method: str, path: str, ids: dict[str, str], **options: Any) -> None:
+        reply = await api.request(method.upper(), path.format(**ids), **options)
+        assert_as_documented(document, path, reply)
+        seen.add((reply.request.method, path, reply.status_code))
+
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            body = {"json": {"job_type": "note"}} if "requestBody" in operation else {}
+            for ids in (known, unknown, bad) if "{" in path else (known,):
+                await call(method, path, ids, **body)
+            await call(method, path, known, headers={"Host": "evil.example"}, **body)
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "query":
+                    await call(method, path, known, params={parameter["name"]: "\x00" * 51})
+    await call("POST", "/api/jobs", {}, json={"job_type": "nope"})
+    await call("POST", "/api/jobs", {}, content=b"x" * 2000)
+    await call("POST", "/api/jobs/{job_id}/cancel", known)
+
+    for method, path, status in (
+        ("POST", "/api/jobs", 201), ("POST", "/api/jobs", 422), ("POST", "/api/jobs", 415),
+        ("POST", "/api/jobs/{job_id}/cancel", 200), ("POST", "/api/jobs/{job_id}/cancel", 400),
+        ("GET", "/api/jobs/{job_id}", 404), ("GET", "/api/jobs", 422),
+        ("GET", "/api/eval-runs/{run_id}/logs", 200), ("GET", "/api/eval-runs", 403),
+    ):  # fmt: skip
+        assert (method, path, status) in seen
+
+
+async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: ServeApi) -> None:
+    async with serve_api(api_token="abc", max_body_bytes=1024) as http:
+        document = closed((await http.get("/openapi.json")).json())
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                reply = await http.request(method, path.format(job_id=uuid4(), run_id=uuid4()))
+                assert (reply.status_code == 401) == ("security" in operation)
+                assert_as_documented(document, path, reply)
+        reply = await http.post(
+            "/api/jobs", content=b" " * 2000, headers={"Authorization": "Bearer abc"}
+        )
+        assert reply.status_code == 413
+        assert_as_documented(document, "/api/jobs", reply)
+
+
+async def test_what_is_documented_as_a_body_is_what_is_taken(
+    api: httpx.AsyncClient, document: Schema
+) -> None:
+    content = document["paths"]["/api/jobs"]["post"]["requestBody"]["content"]
+    schema = content["application/json"]["schema"]
+    bodies: list[Any] = [
+        {"job_type": "note"},
+        {"job_type": "note", "params": {"text": "x", "weight": 1.5, "anything": [None]}},
+        {"job_type": "evaluate-test", "params": {"app_id": "x"}},
+        {"job_type": "evaluate-test"},
+        {"job_type": "evaluate-test", "params": {"app_id": "x", "more": 1}},
+        {"job_type": "note", "params": {"weight": -1}},
+        {"job_type": "note", "more": 1},
+        {"job_type": "nope"},
+        {"params": {}},
+        {"job_type": "note", "params": None},
+        [],
+    ]
+    for body in bodies:
+        taken = (await api.post("/api/jobs", json=body)).status_code == 201
+        assert taken == fits(body, schema, document, "$"), body
+
+
+async def test_parameters_are_documented_with_their_limits(document: Schema) -> None:
+    parameters = {
+        each["name"]: each for each in document["paths"]["/api/jobs"]["get"]["parameters"]
+    }
+
+    assert list(parameters) == ["status", "job_type", "limit", "offset"]
+    assert parameters["limit"]["schema"].items() >= {
+        "type": "integer", "default": 20, "minimum": 1, "maximum": 100,
+    }.items()  # fmt: skip
+    assert resolved(parameters["status"]["schema"], document)["enum"] == [
+        "queued", "running", "completed", "failed", "cancelled",
+    ]  # fmt: skip
+    assert parameters["status"]["description"]
+    assert not parameters["limit"]["required"]
+
+
+async def test_every_route_is_in_the_document_and_nothing_else(
+    document: Schema, database: Database
+) -> None:
+    app = create_app(Client(database=database, settings=Settings()))
+    routes: set[tuple[str, str]] = set()
+    for route in app.routes:
+        assert isinstance(route, Route)
+        routes |= {(route.path, method) for method in (route.methods or set()) - {"HEAD"}}
+
+    documented = {
+        (path, method.upper())
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+
+    assert documented == routes
+
+
+async def test_every_placeholder_of_a_path_is_a_required_parameter(document: Schema) -> None:
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            in_path = {
+                each["name"]
+                for each in operation.get("parameters", [])
+                if each["in"] == "path" and each["required"]
+            }
+            assert in_path == set(re.findall(r"{(\w+)}", path)), path
+
+
+async def test_the_document_is_whole(api: httpx.AsyncClient) -> None:
+    text = (await api.get("/openapi.json")).text
+    document = json.loads(text)
+
+    assert document["openapi"] == "3.1.0"
+    for ref in set(re.findall(r'"\$ref":"([^"]+)"', text)):
+        assert resolved({"$ref": ref}, document)
+    names = [
+        operation["operationId"]
+        for operations in document["paths"].values()
+        for operation in operations.values()
+    ]
+    assert len(names) == len(set(names))
