@@ -37,7 +37,11 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_status_is_known
         CHECK (status IN ('queued', 'running', 'completed', 'failed', 'cancelled')),
     CONSTRAINT jobs_params_is_an_object CHECK (jsonb_typeof(params) = 'object'),
-    CONSTRAINT jobs_progress_is_an_object CHECK (jsonb_typeof(progress) = 'object'),
+    CONSTRAINT jobs_progress_is_sound CHECK (
+        jsonb_typeof(progress -> 'current') IS NOT DISTINCT FROM 'number'
+        AND jsonb_typeof(progress -> 'total') IS NOT DISTINCT FROM 'number'
+        AND jsonb_typeof(progress -> 'message') IS NOT DISTINCT FROM 'string'
+    ),
     CONSTRAINT jobs_error_is_bounded CHECK (length(error_message) BETWEEN 1 AND 4000),
     CONSTRAINT jobs_owner_is_bounded CHECK (length(owner) BETWEEN 1 AND 200),
     CONSTRAINT jobs_attempts_are_sane
@@ -106,6 +110,11 @@ CREATE FUNCTION evalqueue_follow_task() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
+    -- A task that is called finished before anyone began it was cancelled; so procrastinate's own
+    -- log of events has it.
+    moved_to CONSTANT text := CASE
+        WHEN OLD.status = 'todo' AND NEW.status IN ('succeeded', 'failed') THEN 'cancelled'
+        ELSE NEW.status::text END;
     job jobs;
 BEGIN
     SELECT * INTO job FROM jobs WHERE task_id = NEW.id FOR UPDATE;
@@ -121,7 +130,7 @@ BEGIN
         RETURN NULL;
     END IF;
 
-    CASE NEW.status
+    CASE moved_to
         WHEN 'doing' THEN
             UPDATE jobs SET
                 status = 'running',
@@ -153,7 +162,7 @@ BEGIN
     IF NEW.status <> 'doing' THEN
         UPDATE job_attempts SET
             ended_at = moment,
-            outcome = CASE NEW.status
+            outcome = CASE moved_to
                 WHEN 'todo' THEN 'released' WHEN 'succeeded' THEN 'completed'
                 WHEN 'failed' THEN 'failed' ELSE 'cancelled' END
         WHERE job_id = job.id AND ended_at IS NULL;
@@ -237,6 +246,13 @@ DECLARE
     tasks bigint[];
     job jobs;
 BEGIN
+    -- A row is no place for a secret, and every door leads through here.
+    IF COALESCE(params ->> 'api_key', params ->> 'service_account_path') IS NOT NULL THEN
+        RAISE EXCEPTION 'Credentials never travel in a job'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Set them in the environment of the worker.';
+    END IF;
+
     -- Old clients send a whole file inside the params: it is kept once, beside them.
     content := params ->> 'csv_content';
     IF content IS NOT NULL THEN

@@ -102,8 +102,8 @@ class JobContext:
         tally = _Tally(
             noun=noun,
             total=len(items),
-            ok=len(checkpoint.succeeded),
-            failed=len(checkpoint.failed),
+            ok=sum(key(item) in checkpoint.succeeded for item in items),
+            failed=sum(key(item) in checkpoint.failed for item in items),
         )
         self.progress(tally.finished, tally.total, tally.message)
 

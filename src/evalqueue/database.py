@@ -34,6 +34,8 @@ _LIBPQ_ONLY = frozenset({
     "keepalives_interval", "load_balance_hosts", "tcp_user_timeout",
 })  # fmt: skip
 
+POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller is told
+
 logger = logging.getLogger(__name__)
 
 
@@ -58,6 +60,7 @@ class Database:
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
             min_size=1,
+            timeout=POOL_TIMEOUT,
             max_size=max_size,
             open=False,
             kwargs={"autocommit": True},

@@ -7,6 +7,7 @@ EvalqueueError
 │   └── JobNotFound
 ├── NotCancellable          the job is over already
 ├── DatabaseUnavailable     no Postgres answered in time
+├── CannotListen            (http) the address is taken, or open to others without a token
 ├── SchemaOutdated          `evalqueue migrate` has to run first
 ├── AttemptOver             the fence: this attempt may not write any more
 ├── JobFailed               raised by a handler: failed for good, with a reason

@@ -32,7 +32,10 @@ class JobParams(BaseModel):
     Unknown fields are refused: a misspelt one must not become a silent default.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Errors name the field and never repeat what was in it: it may be a secret.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     job_type: ClassVar[str] = ""
 

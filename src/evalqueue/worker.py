@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -32,6 +33,8 @@ TASK_NAME = "evalqueue.run_job"
 
 TROUBLE_DELAY = 1.0  # seconds between tries while the database is away
 DUE_DELAY_MIN = 0.02  # seconds
+SWEEP_INTERVAL = 5.0  # seconds between looks around while every slot is taken
+STALLED_AFTER = 60.0  # seconds; procrastinate's own record of a worker that is gone is removed
 OVERDUE_DELAY = 0.5  # seconds: what is due and can't be had yet is looked for this often
 
 _TROUBLE = (*TRANSIENT, procrastinate.exceptions.ConnectorException)
@@ -74,6 +77,7 @@ class Worker:
         self._options = options
         self._name = f"{options.name or 'worker'}@{socket.gethostname()}:{os.getpid()}"
         self._id = 0
+        self._swept_at = 0.0
         self._wake = asyncio.Event()
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -93,6 +97,7 @@ class Worker:
         """Work until stopped, or (`wait=False`) until there is nothing left to do."""
         with self._signals():
             self._id = await self._manager.register_worker()
+            await self._manager.prune_stalled_workers(STALLED_AFTER)
             logger.info(
                 "%s is ready: queues %s, %d at a time, job types %s", self._name,
                 ", ".join(self._options.queues or ("all",)), self._options.concurrency,
@@ -119,7 +124,8 @@ class Worker:
         while not self._stopping.is_set():
             self._wake.clear()  # before the fetch: what arrives from now on is not lost
             try:
-                due = await self._sweep() if await self._fill() else None
+                caught_up = await self._fill()
+                due = await self._sweep() if caught_up or self._sweep_is_due() else None
             except _TROUBLE as error:
                 logger.warning("Can't fetch jobs, trying again: %s", error)
                 due = TROUBLE_DELAY
@@ -177,8 +183,14 @@ class Worker:
         later = datetime.now(UTC) + timedelta(minutes=1)
         await self._manager.retry_job(job=task, retry_at=later)
 
+    def _sweep_is_due(self) -> bool:
+        """A worker with no free slot looks around, too, though not at every wake-up: what lost its
+        worker must be seen to wait, even while nobody can take it."""
+        return time.monotonic() - self._swept_at >= SWEEP_INTERVAL
+
     async def _sweep(self) -> float | None:
         """Bring back what was lost or parked; returns seconds until something is due."""
+        self._swept_at = time.monotonic()
         async with self._database.connection() as connection:
             swept = await store.sweep(connection, list(self._handlers.job_types))
         if swept.brought_back:
@@ -189,6 +201,8 @@ class Worker:
 
     async def _sleep(self, due: float | None) -> None:
         net = self._options.fetch_job_polling_interval
+        if len(self._running) >= self._options.concurrency:
+            net = min(net, SWEEP_INTERVAL)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(net if due is None else min(net, due)):
                 await self._wake.wait()

@@ -11,7 +11,10 @@ from evalqueue.database import Database
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.conversations import sample_csv
 
-HEADER = "thread_id,user_id,session_id,query_text,final_response_message,intent_detected,timestamp,has_image"
+HEADER = (
+    "thread_id,user_id,session_id,query_text,final_response_message,intent_detected,timestamp,"
+    "has_image"
+)
 GOOD = "t1,u1,s1,2 idli,Noted,FoodAgent,2025-11-01T08:00:00Z,0"
 CREDENTIALS = (
     "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY",
@@ -106,7 +109,10 @@ async def test_the_one_provider_whose_key_is_set_is_taken(
         ({}, {}, "llm_provider", "OPENAI_API_KEY"),
         ({"llm_provider": "openai"}, {}, "llm_provider", "OPENAI_API_KEY"),
         ({"llm_provider": "gemini"}, {"GEMINI_API_KEY": "k"}, "llm_model", "EVALQUEUE_LLM_MODEL"),
-        ({"llm_provider": "azure_openai"}, {"AZURE_OPENAI_API_KEY": "k"}, "llm_provider", "AZURE_OPENAI_ENDPOINT"),
+        (
+            {"llm_provider": "azure_openai"}, {"AZURE_OPENAI_API_KEY": "k"},
+            "llm_provider", "AZURE_OPENAI_ENDPOINT",
+        ),
         ({}, {"OPENAI_API_KEY": "a", "GEMINI_API_KEY": "b"}, "llm_provider", "llm_provider"),
         ({"llm_provider": "clippy"}, {}, "llm_provider", "gemini"),
     ],

@@ -95,8 +95,8 @@ async def test_whoever_moves_the_task_moves_the_job(database: Database):
     """As procrastinate's shell, its Django admin or a person with psql would."""
     for move, expected in [
         ("SELECT procrastinate_cancel_job_v1(task_id, false, false) FROM jobs", "cancelled"),
-        ("SELECT procrastinate_finish_job_v1(task_id, 'failed', false) FROM jobs", "failed"),
-        ("SELECT procrastinate_finish_job_v1(task_id, 'succeeded', false) FROM jobs", "completed"),
+        ("SELECT procrastinate_finish_job_v1(task_id, 'failed', false) FROM jobs", "cancelled"),
+        ("SELECT procrastinate_finish_job_v1(task_id, 'succeeded', false) FROM jobs", "cancelled"),
         ("UPDATE procrastinate_jobs SET status = 'aborted'", "cancelled"),
         ("DELETE FROM procrastinate_jobs", "cancelled"),
     ]:
@@ -106,6 +106,21 @@ async def test_whoever_moves_the_task_moves_the_job(database: Database):
             assert (await status_of(database, job))[0] == expected
             await connection.execute("DELETE FROM jobs")
             await connection.execute("DELETE FROM procrastinate_jobs")
+
+
+@pytest.mark.parametrize(("end", "expected"), [("succeeded", "completed"), ("failed", "failed")])
+async def test_whoever_ends_a_running_task_ends_the_job(
+    database: Database, end: str, expected: str
+):
+    await submitted(database)
+    async with database.connection() as connection:
+        job = await claimed(connection)
+        await connection.execute(
+            "SELECT procrastinate_finish_job_v1(task_id, %s, false) FROM jobs", [end]
+        )
+
+    assert await status_of(database, job) == (expected, end, expected)
+    assert await attempts_of(database, job.id) == [(1, expected)]
 
 
 async def test_procrastinate_s_own_abort_of_a_running_job_is_final_at_once(database: Database):
@@ -313,6 +328,7 @@ async def test_a_cancelled_run_says_how_far_it_came(database: Database):
         "attempt = -1",
         "error_message = ''",
         "progress = '[]'",
+        """progress = progress || '{"current": "x"}'""",
     ],
 )
 async def test_impossible_rows_are_refused(database: Database, change: str):

@@ -191,6 +191,17 @@ async def test_text_that_postgres_does_not_take_is_replaced_on_the_way_in(dsn: s
     assert job.params["name"] == "NUL �, half a pair �, <script>alert(1)</script>"
 
 
+async def test_no_door_lets_a_secret_into_a_row(dsn: str, database: Database):
+    async with database.connection() as connection:
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="never travel") as refused:
+            await connection.execute(
+                "SELECT evalqueue_submit_job('greet', '{\"api_key\": \"sk-1\"}')"
+            )
+        await connection.execute("SELECT evalqueue_submit_job('greet', '{\"api_key\": null}')")
+    assert "sk-1" not in str(refused.value)
+    assert await jobs_in(database) == 1
+
+
 async def test_the_list_is_newest_first_and_filtered(dsn: str):
     async with Client(dsn) as client:
         first = await client.submit(Greet(name="a"))

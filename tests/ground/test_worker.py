@@ -157,6 +157,40 @@ async def test_params_that_no_longer_fit_fail_the_job_and_name_the_field(dsn: st
     assert "steps" in job.error_message
 
 
+async def test_params_that_do_not_fit_are_never_repeated_in_the_reason(dsn: str, database: Any):
+    async with database.connection() as connection:
+        await connection.execute("SELECT evalqueue_submit_job('work', '{\"token\": \"sk-1\"}')")
+    async with working(dsn, steps()) as client:
+        (job,) = await client.list()
+        job = await over(client, job)
+
+    assert "token" in str(job.error_message)
+    assert "sk-1" not in str(job.error_message)
+
+
+async def test_a_full_worker_still_sees_what_was_lost(dsn: str, database: Any):
+    handlers = Handlers()
+    begun = asyncio.Event()
+
+    @handlers.handles(Work)
+    async def work(_context: JobContext, _params: Work) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async with working(dsn, handlers, concurrency=1) as client:
+        await client.submit(Work())
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
+            lost = await client.submit(Work())
+            async with database.connection() as connection:
+                await connection.execute("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
+                await connection.execute(
+                    "UPDATE jobs SET lease_expires_at = now() WHERE id = %s", [lost.id]
+                )
+            while (await client.get(lost.id)).status is not JobStatus.QUEUED:
+                await asyncio.sleep(0.1)
+
+
 async def test_try_again_comes_back_by_itself_and_gives_up_in_the_end(dsn: str):
     handlers = Handlers()
 
@@ -342,7 +376,7 @@ async def test_the_checkpointed_map_works_only_on_what_is_missing(dsn: str):
             key=str,
             keep=keep,
             succeeded=lambda found: found != "dd",
-            checkpoint=Checkpoint(succeeded={"a"}, failed={"c"}),
+            checkpoint=Checkpoint(succeeded={"a", "from an earlier choice"}, failed={"c"}),
             concurrency=2,
             noun="Thread",
         )
