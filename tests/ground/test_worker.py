@@ -23,8 +23,10 @@ from evalqueue import (
     Settings,
     TryAgain,
     register_job_handler,
+    schema,
     update_job_progress,
 )
+from evalqueue.database import Database
 from evalqueue.handlers import registered
 from evalqueue.queue import App
 from evalqueue.testing import run_jobs
@@ -79,6 +81,25 @@ async def test_a_job_runs_and_its_last_progress_stays(dsn: str):
     assert job.progress.as_json() == {
         "current": 3, "total": 3, "message": "step 3", "colour": "blue",
     }  # fmt: skip
+
+
+async def test_everything_works_in_a_schema_of_its_own(empty_dsn: str):
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA evals")
+    dsn = f"{empty_dsn}&options=-csearch_path%3Devals"
+    database = Database(dsn)
+    await database.open()
+    await schema.migrate(database)
+    await database.close()
+
+    async with working(dsn, steps()) as client:
+        job = await over(client, await client.submit(Work()))
+        with psycopg.connect(empty_dsn, autocommit=True) as stranger:
+            row = stranger.execute("SELECT evals.evalqueue_submit_job('work')").fetchone()
+        assert row is not None
+        other = await client.wait(row[0], timeout=PATIENCE)
+
+    assert job.status is other.status is JobStatus.COMPLETED
 
 
 async def test_watching_yields_the_job_until_it_is_over(dsn: str):

@@ -1,0 +1,120 @@
+"""What every evaluator keeps to, whichever it is: asked over HTTP, through a real SDK."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from evalqueue.evaluators import profiles
+from evalqueue.evaluators.batch import EVALUATORS, EvaluationPlan, coverage_of
+from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.conversations import kaira_csv
+from evalqueue.evaluators.evaluator import Evaluator
+from evalqueue.evaluators.judge import Judge, Parameters
+from evalqueue.evaluators.llm.catalogue import Catalogue, Choice, ProviderName, ProviderSettings
+from evalqueue.evaluators.llm.errors import Outcome, ProviderError
+from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.llm.recorder import CallRecord
+from evalqueue.evaluators.sources.csv import read_csv
+from evalqueue.testing import Behaviour, SimulatedServer
+
+
+class Records(list[CallRecord]):
+    """A recorder that keeps what it is given."""
+
+    record = list[CallRecord].append
+
+
+@pytest.fixture(scope="module")
+def threads() -> tuple[Thread, ...]:
+    return read_csv(kaira_csv(), "kaira.csv").threads
+
+
+@asynccontextmanager
+async def judging(
+    behaviour: Behaviour, *, model: str = "simulated-judge"
+) -> AsyncGenerator[tuple[Judge, Records, SimulatedServer]]:
+    """A judge who asks a vendor that behaves like this."""
+    async with SimulatedServer(behaviour) as server:
+        catalogue = Catalogue(ProviderSettings(evalqueue_simulated_url=server.url))
+        provider = await catalogue.provider(Choice(provider=ProviderName.SIMULATED, model=model))
+        records = Records()
+        policy = CallPolicy(max_attempts=2, backoff_base_seconds=0.001)
+        caller = Caller(provider, slots=Slots(16), recorder=records, policy=policy)
+        yield Judge(caller), records, server
+        await catalogue.aclose()
+
+
+def made(name: str, app_id: str = "kaira-bot", temperature: float = 0.1) -> Evaluator:
+    plan = EvaluationPlan(
+        profile=profiles.load(app_id), parameters=Parameters(temperature=temperature)
+    )
+    return EVALUATORS[name](plan)
+
+
+@pytest.fixture(params=sorted(EVALUATORS))
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+async def test_it_measures_every_conversation_when_the_judge_answers(
+    name: str, threads: tuple[Thread, ...]
+):
+    async with judging(Behaviour(latency_ms=0)) as (judge, records, _):
+        found = [await made(name).evaluate(thread, judge) for thread in threads]
+
+    assert all(each.evaluator == name for each in found)
+    assert not any(each.failures for each in found)
+    assert all(each.headline is not None for each in found if coverage_of(each).attempted)
+    assert all(record.site.evaluator == name for record in records)
+    assert {record.site.thread_id for record in records} <= {each.thread_id for each in threads}
+
+
+async def test_a_judge_that_refuses_is_a_failure_with_a_reason_and_never_a_value(
+    name: str, threads: tuple[Thread, ...]
+):
+    async with judging(Behaviour(latency_ms=0, rate_refusal=1.0)) as (judge, _, _):
+        found = [await made(name).evaluate(thread, judge) for thread in threads[:6]]
+
+    asked = [each for each in found if coverage_of(each).attempted]
+    assert asked
+    for evaluation in asked:
+        assert evaluation.headline is None
+        assert evaluation.task_completed is None
+        assert {failure.reason for failure in evaluation.failures} == {Outcome.JUDGE_REFUSED}
+        assert all(failure.evaluator == name and failure.message for failure in evaluation.failures)
+
+
+async def test_what_no_other_call_could_escape_stops_it(name: str, threads: tuple[Thread, ...]):
+    async with judging(Behaviour(latency_ms=0), model="no-such-model") as (judge, _, _):
+        with pytest.raises(ProviderError) as stopped:
+            for thread in threads:
+                await made(name).evaluate(thread, judge)
+
+    assert stopped.value.outcome is Outcome.MODEL_MISSING
+
+
+async def test_cancelling_it_aborts_what_it_asked(name: str, threads: tuple[Thread, ...]):
+    thread = next(each for each in threads if _has_something_for_everyone(each))
+    async with judging(Behaviour(latency_ms=60_000)) as (judge, _, server):
+        evaluating = asyncio.create_task(made(name).evaluate(thread, judge))
+        async with asyncio.timeout(20):
+            await server.simulation.until(lambda stats: stats["in_flight"] > 0)
+            evaluating.cancel()
+            await server.simulation.until(lambda stats: stats["in_flight"] == 0)
+    with pytest.raises(asyncio.CancelledError):
+        await evaluating
+
+
+def test_its_version_says_whether_a_verdict_could_differ(name: str):
+    version = made(name).version
+
+    assert made(name).version == version
+    assert made(name, temperature=0.7).version != version
+    assert made(name, app_id="retail-support").version != version
+
+
+def _has_something_for_everyone(thread: Thread) -> bool:
+    summary = profiles.load("kaira-bot").meal_summary
+    return summary is not None and any(summary.is_in(turn.bot_text) for turn in thread.turns)
