@@ -1,10 +1,15 @@
 -- open --
 -- The run's frozen config, written when it first starts; a later attempt leaves it as it is
-UPDATE eval_runs SET
-    app_id = %(app_id)s, llm_provider = %(llm_provider)s, llm_model = %(llm_model)s,
-    eval_temperature = %(eval_temperature)s, data_path = %(data_path)s,
-    data_file_hash = %(data_file_hash)s, total_items = %(total_items)s, config = %(config)s
-WHERE id = %(run_id)s AND config = '{}'
+WITH frozen AS (
+    UPDATE eval_runs SET
+        app_id = %(app_id)s, llm_provider = %(llm_provider)s, llm_model = %(llm_model)s,
+        eval_temperature = %(eval_temperature)s, data_path = %(data_path)s,
+        data_file_hash = %(data_file_hash)s, total_items = %(total_items)s, config = %(config)s
+    WHERE id = %(run_id)s AND config = '{}'
+    RETURNING data_file_hash
+)
+SELECT COALESCE((SELECT data_file_hash FROM frozen), data_file_hash)
+FROM eval_runs WHERE id = %(run_id)s
 
 -- checkpoint --
 -- Threads that are already evaluated

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from evalqueue.evaluators import store
 from evalqueue.evaluators.batch import Chosen, ThreadResult, evaluate_thread
 from evalqueue.evaluators.calllog import CallLog
 from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.evaluator import Evaluator
 from evalqueue.evaluators.jobtypes import EvaluateBatch
 from evalqueue.evaluators.judge import Judge
 from evalqueue.evaluators.llm.catalogue import (
@@ -22,6 +24,7 @@ from evalqueue.evaluators.llm.catalogue import (
 )
 from evalqueue.evaluators.llm.errors import ProviderError
 from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.profiles import UnknownProfile
 from evalqueue.evaluators.runs import RunEnd, ThreadOutcome, settle, summarise
 from evalqueue.evaluators.sources import Dataset, SourceError
 from evalqueue.handlers import Handlers
@@ -44,6 +47,16 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     return handlers
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What is to be done."""
+
+    dataset: Dataset
+    chosen: Chosen
+    choice: Choice
+    evaluators: tuple[Evaluator, ...]
+
+
 class _BatchRun:
     """One attempt at one run of `evaluate-batch`."""
 
@@ -64,48 +77,52 @@ class _BatchRun:
         self.started = time.monotonic()
 
     async def run(self) -> Summary:
-        dataset, choice = await self._open()
-        chosen = self.params.choose(dataset)
-        checkpoint = await self._start(dataset, chosen, choice)
-        await self._evaluate(dataset, chosen, choice, checkpoint)
-        return await self._settle(chosen)
+        batch = await self._open()
+        checkpoint = await self._start(batch)
+        await self._evaluate(batch, checkpoint)
+        return await self._settle(batch)
 
-    async def _open(self) -> tuple[Dataset, Choice]:
+    async def _open(self) -> _Batch:
+        """What a job that came by plain SQL may still have wrong is its reason to fail."""
         desk = Desk(settings=self.settings, database=self.context.database)
         try:
             choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
-            return await self.params.dataset(desk), choice
-        except (SourceError, ProviderUnavailable) as error:
+            evaluators = self.params.plan().evaluators()
+            dataset = await self.params.dataset(desk)
+        except (SourceError, ProviderUnavailable, UnknownProfile) as error:
             raise JobFailed(str(error)) from error
+        chosen = self.params.choose(dataset)
+        return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
 
-    async def _start(self, dataset: Dataset, chosen: Chosen, choice: Choice) -> Checkpoint:
-        evaluators = self.params.plan().evaluators()
-        config = {
-            "params": self.params.model_dump(mode="json", exclude={"csv_content", "thread_ids"}),
-            "evaluator_versions": {each.name: each.version for each in evaluators},
-            "dataset": {"name": dataset.name, "sha256": dataset.sha256},
-        }
+    async def _start(self, batch: _Batch) -> Checkpoint:
+        dataset = batch.dataset
         opening = store.Opening(
             run_id=self.run_id,
             app_id=self.params.app_id,
-            llm_provider=choice.provider.value,
-            llm_model=choice.model,
+            llm_provider=batch.choice.provider.value,
+            llm_model=batch.choice.model,
             eval_temperature=self.params.temperature,
             data_path=self.params.data_path or dataset.name,
             data_file_hash=dataset.sha256,
-            total_items=len(chosen.thread_ids),
-            config=config,
+            total_items=len(batch.chosen.thread_ids),
+            config={
+                "params": self.params.model_dump(
+                    mode="json", exclude={"csv_content", "thread_ids"}
+                ),
+                "evaluator_versions": {each.name: each.version for each in batch.evaluators},
+                "dataset": {"name": dataset.name, "sha256": dataset.sha256},
+            },
         )
         async with self.context.transaction() as connection:
-            await store.open_run(connection, opening)
-            return await store.checkpoint(connection, self.run_id)
+            begun_with = await store.open_run(connection, opening)
+            checkpoint = await store.checkpoint(connection, self.run_id)
+        if begun_with != dataset.sha256:
+            raise JobFailed(f"{opening.data_path} has changed since the run began: submit it anew")
+        return checkpoint
 
-    async def _evaluate(
-        self, dataset: Dataset, chosen: Chosen, choice: Choice, checkpoint: Checkpoint
-    ) -> None:
-        wanted = {thread.thread_id: thread for thread in dataset.threads}
-        evaluators = self.params.plan().evaluators()
-        provider = await self.catalogue.provider(choice)
+    async def _evaluate(self, batch: _Batch, checkpoint: Checkpoint) -> None:
+        wanted = {thread.thread_id: thread for thread in batch.dataset.threads}
+        provider = await self.catalogue.provider(batch.choice)
         policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
         job = self.context.job
         async with CallLog(self.context.database, run_id=self.run_id, attempt=job.attempt) as calls:
@@ -114,13 +131,13 @@ class _BatchRun:
 
             async def work(thread: Thread) -> store.Kept:
                 began = time.perf_counter()
-                found = await evaluate_thread(thread, evaluators, judge)
+                found = await evaluate_thread(thread, batch.evaluators, judge)
                 await calls.flush()
-                return self._kept(found, dataset, (time.perf_counter() - began) * 1000)
+                return self._kept(found, batch.dataset, (time.perf_counter() - began) * 1000)
 
             try:
                 await self.context.map(
-                    [wanted[thread_id] for thread_id in chosen.thread_ids],
+                    [wanted[thread_id] for thread_id in batch.chosen.thread_ids],
                     work,
                     key=lambda thread: thread.thread_id,
                     keep=store.keep,
@@ -144,14 +161,14 @@ class _BatchRun:
             found=found,
         )
 
-    async def _settle(self, chosen: Chosen) -> Summary:
+    async def _settle(self, batch: _Batch) -> Summary:
         outcomes = await self._outcomes()
         settlement = settle(outcomes)
         result = await self._result(outcomes) | {"run_status": settlement.status.value}
         if settlement.error_message is not None:
             result["message"] = settlement.error_message
-        if chosen.unknown:
-            result["unknown_thread_ids"] = list(chosen.unknown[:1000])
+        if batch.chosen.unknown:
+            result["unknown_thread_ids"] = list(batch.chosen.unknown[:1000])
         if settlement.status is RunEnd.FAILED:
             raise JobFailed(settlement.error_message or "Nothing was evaluated", result=result)
         return result

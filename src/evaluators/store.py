@@ -178,11 +178,13 @@ class Kept:
         }
 
 
-async def open_run(connection: Connection, opening: Opening) -> None:
-    """Freeze the run's config, unless an earlier attempt has."""
+async def open_run(connection: Connection, opening: Opening) -> str | None:
+    """Freeze the run's config, unless an earlier attempt has; returns the frozen data's hash."""
     arguments = {name: getattr(opening, name) for name in Opening.__slots__}
     arguments["config"] = Jsonb(opening.config, dumps=codec.dump_json)
-    await connection.execute(QUERIES["open"], arguments)
+    cursor = await connection.execute(QUERIES["open"], arguments)
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
 
 
 async def checkpoint(connection: Connection, run_id: UUID) -> Checkpoint:

@@ -1,13 +1,16 @@
 """A batch, end to end: submitted by a client, judged by a worker process, kept in rows."""
 
 import asyncio
+import shutil
 from collections import Counter
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from evalqueue import Client, Job, JobStatus
 from evalqueue.database import Database
 from evalqueue.evaluators import EvaluateBatch, store
+from evalqueue.evaluators.conversations import kaira_csv, sample_csv
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PATIENCE = 60.0  # seconds
@@ -87,6 +90,28 @@ async def test_a_batch_whose_worker_is_killed_goes_on_where_it_was(
     needed = 262
     threads_lost = 2 * in_flight
     assert bought <= needed + threads_lost * 7
+
+
+async def test_data_that_changed_since_the_run_began_is_not_mixed_in(
+    client: Client, database: Database, start_daemon: Any, tmp_path: Path
+):
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(kaira_csv(), data / "chats.csv")
+    async with start_daemon(EVALQUEUE_DATA_DIR=str(data)) as first:
+        ((job_id,),) = await query(
+            database,
+            "SELECT evalqueue_submit_job('evaluate-batch', %s::jsonb)",
+            '{"data_path": "chats.csv", "llm_provider": "simulated", "concurrency": 2}',
+        )
+        await until_kept(database, 1)
+        await first.kill()
+    shutil.copy(sample_csv(), data / "chats.csv")
+    async with start_daemon(EVALQUEUE_DATA_DIR=str(data)):
+        job = await client.wait(job_id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.FAILED
+    assert job.error_message == "chats.csv has changed since the run began: submit it anew"
 
 
 async def test_cancelling_aborts_the_llm_calls_in_flight(
