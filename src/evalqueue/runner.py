@@ -194,6 +194,8 @@ class Attempt:
         while not done.is_set():
             await context.until_noted(FENCE_INTERVAL)
             noted = context.take_noted()
+            if noted is None and done.is_set():
+                return
             try:
                 alive = await self._flush(context.job, noted)
             except TRANSIENT as error:

@@ -3,12 +3,15 @@
 import os
 import socket
 import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from evalqueue.evaluators.sources import SourceError
 from evalqueue.evaluators.sources.files import CHUNK_BYTES, FileError, read_confined
+
+NOBODY = 65534  # the user id that owns nothing
 
 
 @pytest.fixture
@@ -166,10 +169,24 @@ def test_a_missing_data_directory_is_refused(tmp_path: Path) -> None:
     refusal(tmp_path / "none", "a.csv")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_a_file_without_permission_is_refused(data_dir: Path) -> None:
+@pytest.fixture
+def nobody(data_dir: Path) -> Generator[None]:
+    """Root may read everything: be somebody who may not, for as long as the test lasts."""
     (data_dir / "a.csv").chmod(0)
+    if os.geteuid() != 0:
+        yield
+        return
+    for folder in (data_dir, *data_dir.parents[:3]):  # pytest's own, closed to others
+        folder.chmod(0o755)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
+
+@pytest.mark.usefixtures("nobody")
+def test_a_file_without_permission_is_refused(data_dir: Path) -> None:
     assert "permission" in refusal(data_dir, "a.csv")
 
 
