@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -213,21 +214,23 @@ class Attempt:
 
     async def _flush(self, job: Job, noted: Mapping[str, Any] | None) -> bool:
         async with self._database.connection() as connection:
-            return await store.flush(
-                connection,
-                job_id=job.id,
-                attempt=job.attempt,
-                progress=noted,
-                lease_seconds=self._lease_seconds,
-            )
+            return await self._flush_on(job, noted, connection)
+
+    async def _flush_on(
+        self, job: Job, noted: Mapping[str, Any] | None, connection: Connection
+    ) -> bool:
+        return await store.flush(
+            connection,
+            job_id=job.id,
+            attempt=job.attempt,
+            progress=noted,
+            lease_seconds=self._lease_seconds,
+        )
 
     async def _last_progress(self, context: JobContext) -> None:
         noted = context.take_noted()
         if noted is not None:
-            with contextlib.suppress(
-                *TRANSIENT
-            ):  # the outcome, retried until it lands, matters more
-                await self._flush(context.job, noted)
+            await self._until_done(partial(self._flush_on, context.job, noted), "its progress")
 
     async def _record(self, job: Job, outcome: Outcome) -> None:
         async def finish(connection: Connection) -> JobStatus | None:
