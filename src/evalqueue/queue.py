@@ -6,6 +6,7 @@ The App's connector works on our pool, waits for the database, and refuses an ou
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import procrastinate
@@ -46,12 +47,11 @@ class Connector(PsycopgConnector):
             # Finding the address may start the embedded Postgres, which takes its time.
             address = await asyncio.to_thread(self._address)
             database = Database(address, max_size=self._settings.pool_size)
-            await database.open(wait_seconds=self._settings.database_wait_seconds)
-            try:
+            async with AsyncExitStack() as on_failure:
+                await database.open(wait_seconds=self._settings.database_wait_seconds)
+                on_failure.push_async_callback(database.close)
                 await schema.verify(database)
-            except BaseException:
-                await database.close()
-                raise
+                on_failure.pop_all()
             self.database = database
         await super().open_async(pool or self.database.pool)
 
