@@ -246,6 +246,11 @@ DECLARE
     tasks bigint[];
     job jobs;
 BEGIN
+    IF jsonb_typeof(params) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'The params of a job are a JSON object'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
     -- A row is no place for a secret, and every door leads through here.
     IF COALESCE(params ->> 'api_key', params ->> 'service_account_path') IS NOT NULL THEN
         RAISE EXCEPTION 'Credentials never travel in a job'
@@ -269,7 +274,7 @@ BEGIN
     )::procrastinate_job_to_defer_v1]);
 
     INSERT INTO jobs (id, job_type, params, owner, task_id, max_attempts)
-        VALUES (job_id, job_type, COALESCE(params, '{}'), owner, tasks[1], max_attempts)
+        VALUES (job_id, job_type, params, owner, tasks[1], max_attempts)
         RETURNING * INTO job;
     RETURN job;
 END;

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from evalqueue import commands, console
 from evalqueue.console import EXIT_CODES, ExitCode
 from evalqueue.errors import (
+    CannotListen,
     DatabaseUnavailable,
     EvalqueueError,
     JobNotFound,
@@ -305,6 +306,8 @@ def _log_to_stderr(level: int) -> None:
     logging.basicConfig(
         level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
+    for chatty in ("httpx", "httpx2", "procrastinate", "uvicorn"):  # a line a call, a line a start
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _stop_at_eof(wanted: bool) -> None:
@@ -353,7 +356,7 @@ def _exit_code(error: BaseException) -> ExitCode:
     match error:
         case JobNotFound() | NotCancellable():
             return ExitCode.NOT_FOUND
-        case Refused() | ValidationError():
+        case Refused() | ValidationError() | CannotListen():
             return ExitCode.USAGE
         case DatabaseUnavailable() | psycopg.OperationalError():
             return ExitCode.NO_DATABASE

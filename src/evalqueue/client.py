@@ -14,7 +14,7 @@ from evalqueue.errors import JobNotFound, NotCancellable
 from evalqueue.feed import JOB_CHANGED, Feed
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
 from evalqueue.jobtypes import Desk, JobParams, JobTypes
-from evalqueue.settings import Settings, read
+from evalqueue.settings import Settings, check_address, read
 from evalqueue.store import Submission
 
 REREAD_INTERVAL = 15.0  # seconds: the net under the notifications
@@ -34,6 +34,9 @@ class Client:
     Args:
         dsn: a libpq address; without it, `DATABASE_URL`.
         job_types: what `submit_params` may submit. `submit` takes any `JobParams`.
+
+    Raises:
+        ValueError: the dsn can't be read.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class Client:
     ) -> None:
         self.settings = settings or read()
         self.job_types = JobTypes(job_types)
+        if dsn is not None:
+            check_address(dsn)
         self._dsn = dsn
         self._database = database
         self._owns_database = database is None
@@ -180,10 +185,13 @@ class Client:
             JobNotFound: there is none with this id.
             TimeoutError: it was not over in time.
         """
-        async with asyncio.timeout(timeout):
-            async for job in self.watch(job_id):
-                if job.status.is_over:
-                    return job
+        try:
+            async with asyncio.timeout(timeout):
+                async for job in self.watch(job_id):
+                    if job.status.is_over:
+                        return job
+        except TimeoutError as error:
+            raise TimeoutError(f"Job {job_id} was not over within {timeout} s") from error
         raise JobNotFound(job_id)
 
     async def watch(self, job_id: UUID) -> AsyncIterator[Job]:

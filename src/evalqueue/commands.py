@@ -199,6 +199,7 @@ def _welcome(current: Settings, at: "Addresses", judging: "Judging") -> Iterator
     yield f"data directory    {current.data_directory}"
     yield f"LLM provider      {judging}"
     yield f"one more worker   {variables} procrastinate --app=evalqueue.daemon.app worker"
+    yield f"one more job      {variables} evalqueue submit evaluate-batch total_items:=5 --watch"
     yield f"submit            {demo.curl(at.api, with_token=current.api_token is not None)}"
     yield "Ctrl-C stops all of it; jobs that run may finish first."
     yield ""

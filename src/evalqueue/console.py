@@ -74,7 +74,11 @@ def put(text: str) -> None:
 
 def put_json(value: Any) -> None:
     """Print one JSON document on one line."""
-    put(json.dumps(value, ensure_ascii=False, default=str))
+    put(json.dumps(value, ensure_ascii=False, default=_json_of))
+
+
+def _json_of(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 def plain(text: str) -> str:
@@ -93,11 +97,11 @@ def job_json(job: Job, attempts: Sequence[AttemptRecord] | None = None) -> dict[
 
 def put_jobs(jobs: Sequence[Job]) -> None:
     """Print a table of jobs."""
-    table = _table("id", "type", "status", "progress", "attempt", "created", "took")
+    table = _table("id", "type", "status", "progress", "failed", "created", "took")
     for job in jobs:
         table.add_row(*_cells(
-            job.id, job.job_type, job.status, _share(job), f"{job.attempt}/{job.max_attempts}",
-            _moment(job.created_at), _took(job.started_at, job.completed_at),
+            job.id, job.job_type, job.status, _share(job),
+            f"{job.failed_attempts} of {job.max_attempts}", _moment(job.created_at), _lasted(job),
         ))  # fmt: skip
     data_console().print(table)
 
@@ -113,7 +117,7 @@ def put_job(job: Job, attempts: Sequence[AttemptRecord]) -> None:
         "created": _moment(job.created_at),
         "started": _moment(job.started_at),
         "ended": _moment(job.completed_at),
-        "took": _took(job.started_at, job.completed_at),
+        "took": _lasted(job),
         "worker": job.worker,
         "error": job.error_message,
         "params": _indented(job.params),
@@ -273,6 +277,10 @@ def _share(job: Job) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _lasted(job: Job) -> str:
+    return "" if job.status is JobStatus.QUEUED else _took(job.started_at, job.completed_at)
 
 
 def _took(started: datetime | None, ended: datetime | None) -> str:

@@ -4,17 +4,25 @@ One of the two rooms that know both floors: it puts settings, handlers and the A
 """
 
 import importlib
+import logging
 from functools import cache
 from pathlib import Path
 
 from evalqueue import settings
 from evalqueue.embedded import Embedded
+from evalqueue.errors import Refused
 from evalqueue.evaluators.handlers import evaluation_handlers
-from evalqueue.evaluators.llm.catalogue import ProviderSettings
+from evalqueue.evaluators.llm.catalogue import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.handlers import Handlers, registered
 from evalqueue.jobtypes import JobParams
 from evalqueue.queue import App
 from evalqueue.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class ImportsMissing(Refused):
+    """A module named in `EVALQUEUE_IMPORTS` is not there."""
 
 
 @cache
@@ -33,9 +41,18 @@ def all_handlers() -> Handlers:
     current = settings.read()
     handlers = evaluation_handlers(current, ProviderSettings())
     for module in current.imports:
-        importlib.import_module(module)
+        _import(module)
     handlers.include(registered)
     return handlers
+
+
+def worker_handlers() -> Handlers:
+    """The handlers of a worker that is about to start; it is told what it will not be able to do."""
+    try:
+        resolve(ProviderSettings(), None, "any")
+    except ProviderUnavailable as error:
+        logger.warning("Jobs that name no llm_provider will fail here. %s", error)
+    return all_handlers()
 
 
 def job_types() -> list[type[JobParams]]:
@@ -43,5 +60,18 @@ def job_types() -> list[type[JobParams]]:
     return list(all_handlers().job_types.values())
 
 
-app = App(address=lambda: address(settings.read()), handlers=all_handlers, settings=settings.read())
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ImportsMissing(
+            f"EVALQUEUE_IMPORTS: there is no module {module!r}. Is it installed, or on PYTHONPATH?"
+        ) from error
+
+
+app = App(
+    address=lambda: address(settings.read()), handlers=worker_handlers, settings=settings.read()
+)
 """What procrastinate's command line asks for."""

@@ -34,6 +34,12 @@ _LIBPQ_ONLY = frozenset({
     "keepalives_interval", "load_balance_hosts", "tcp_user_timeout",
 })  # fmt: skip
 
+_HOPELESS = (
+    "password authentication failed",
+    "no pg_hba.conf entry",
+    '" does not exist',
+)
+"""What a server says that waiting won't change: a role or database it does not know, a password."""
 POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller is told
 
 logger = logging.getLogger(__name__)
@@ -116,16 +122,21 @@ async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:
         try:
             connection = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=5)
         except psycopg.OperationalError as error:
-            reason = str(error).strip()
+            reason = " ".join(str(error).split()).rstrip("?.")
+            where = without_secrets(conninfo)
+            if any(words in reason for words in _HOPELESS):
+                raise DatabaseUnavailable(
+                    f"Postgres refuses us ({where}): {reason}. Is DATABASE_URL right?"
+                ) from error
             if time.monotonic() >= deadline:
                 raise DatabaseUnavailable(
-                    f"Postgres does not answer ({without_secrets(conninfo)}): {reason}. "
+                    f"Postgres does not answer ({where}): {reason}. "
                     "Is it running, and is DATABASE_URL right?"
                 ) from error
             if not told:
                 logger.warning(
                     "Waiting up to %.0f s for Postgres (%s): %s",
-                    wait_seconds, without_secrets(conninfo), reason,
+                    wait_seconds, where, reason,
                 )  # fmt: skip
                 told = True
             await asyncio.sleep(min(0.5, max(0.0, deadline - time.monotonic())))

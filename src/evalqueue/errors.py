@@ -7,7 +7,7 @@ EvalqueueError
 │   └── JobNotFound
 ├── NotCancellable          the job is over already
 ├── DatabaseUnavailable     no Postgres answered in time
-├── CannotListen            (http) the address is taken, or open to others without a token
+├── CannotListen            the address is taken, or open to others without a token
 ├── SchemaOutdated          `evalqueue migrate` has to run first
 ├── AttemptOver             the fence: this attempt may not write any more
 ├── JobFailed               raised by a handler: failed for good, with a reason
@@ -32,7 +32,8 @@ class UnknownJobType(Refused):
     """No such job type is registered."""
 
     def __init__(self, job_type: str, known: Sequence[str]) -> None:
-        super().__init__(f"Unknown job_type: {job_type}. Known: {', '.join(sorted(known))}")
+        names = ", ".join(sorted(known)) or "none (Client(job_types=[…]) makes them known)"
+        super().__init__(f"Unknown job_type: {job_type}. Known: {names}")
         self.job_type = job_type
 
 
@@ -64,6 +65,11 @@ class InvalidParams(Refused):
         """One field of the params is wrong."""
         return cls([Problem(loc=("params", field), msg=msg)])
 
+    @classmethod
+    def of_all(cls, msg: str) -> "InvalidParams":
+        """The params as a whole are wrong."""
+        return cls([Problem(loc=("params",), msg=msg)])
+
 
 class JobNotFound(Refused):
     """There is no job with this id."""
@@ -84,6 +90,10 @@ class NotCancellable(EvalqueueError):
 
 class DatabaseUnavailable(EvalqueueError):
     """No Postgres answered in time."""
+
+
+class CannotListen(EvalqueueError):
+    """The address is taken, is not ours, or must not be listened on without a token."""
 
 
 class SchemaOutdated(EvalqueueError):

@@ -15,15 +15,14 @@ from functools import partial
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from evalqueue import codec, store
 from evalqueue import context as contexts
 from evalqueue.context import JobContext
 from evalqueue.database import TRANSIENT, Connection, Database
-from evalqueue.errors import AttemptOver, JobFailed, TryAgain, describe
+from evalqueue.errors import AttemptOver, InvalidParams, JobFailed, TryAgain, describe
 from evalqueue.handlers import Handler, Handlers
 from evalqueue.jobs import Job, JobStatus
+from evalqueue.jobtypes import JobTypes
 
 FLUSH_INTERVAL = 0.25  # seconds: at most four progress writes a second and job
 FENCE_INTERVAL = 1.0  # seconds between looks at the fence while there is nothing to write
@@ -271,7 +270,7 @@ async def _pause(done: asyncio.Event, seconds: float) -> None:
 
 async def _call(handler: Handler, context: JobContext) -> Mapping[str, Any]:
     contexts.current.set(context)
-    params = handler.params.model_validate(context.job.params)
+    params = JobTypes([handler.params]).decode(context.job.job_type, context.job.params)
     return await handler.function(context, params) or {}
 
 
@@ -310,7 +309,7 @@ def _failure(error: BaseException, job: Job) -> Ending:
             return Failed(error=str(error), result=error.result)
         case TryAgain():
             return Retried(error=str(error), delay_seconds=_delay(job, error.after))
-        case ValidationError():
+        case InvalidParams():
             return Failed(error=f"Its params don't fit the job type {job.job_type!r}: {error}")
         case _ if isinstance(error, TRANSIENT):
             return Retried(error=describe(error), delay_seconds=_delay(job, None))

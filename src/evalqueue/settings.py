@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Annotated
 
 import platformdirs
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -13,11 +15,31 @@ def _user_data_dir() -> Path:
     return Path(platformdirs.user_data_dir("evalqueue"))
 
 
+def check_address(address: str) -> None:
+    """Whether a Postgres address can be read at all. Says what is wrong without repeating it: it
+    may hold a password.
+
+    Raises:
+        ValueError: it can't.
+    """
+    try:
+        conninfo_to_dict(address)
+    except ProgrammingError:
+        raise ValueError(
+            "This is not a Postgres address: write postgresql://user:password@host/database "
+            "(without a driver's name, and with special characters percent-encoded)"
+        ) from None
+
+
 class Settings(BaseSettings):
     """Each field is `EVALQUEUE_<NAME>` in the environment; the database is `DATABASE_URL`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EVALQUEUE_", frozen=True, extra="ignore", populate_by_name=True
+        env_prefix="EVALQUEUE_",
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        hide_input_in_errors=True,
     )
 
     database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
@@ -48,6 +70,13 @@ class Settings(BaseSettings):
     """A job whose worker was not heard of for this long is taken from it."""
     imports: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules with further job types and handlers, separated by commas."""
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            check_address(value.get_secret_value())
+        return value
 
     @field_validator("cors_origins", "imports", mode="before")
     @classmethod

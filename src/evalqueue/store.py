@@ -6,11 +6,13 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from psycopg.errors import InvalidParameterValue
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from evalqueue import codec
 from evalqueue.database import Connection
+from evalqueue.errors import InvalidParams
 from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
 from evalqueue.queries import JOBS
 
@@ -63,7 +65,11 @@ async def submit(connection: Connection, submission: Submission) -> Job:
         "max_attempts": submission.max_attempts,
     }
     async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(JOBS["submit"], arguments)
+        try:
+            await cursor.execute(JOBS["submit"], arguments)
+        except InvalidParameterValue as error:
+            said = (error.diag.message_primary, error.diag.message_hint)
+            raise InvalidParams.of_all(". ".join(filter(None, said))) from error
         row = await cursor.fetchone()
     assert row is not None, "a function that returns a row"  # noqa: S101  says so to the checker
     return job_of(row)

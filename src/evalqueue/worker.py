@@ -35,6 +35,7 @@ TROUBLE_DELAY = 1.0  # seconds between tries while the database is away
 DUE_DELAY_MIN = 0.02  # seconds
 SWEEP_INTERVAL = 5.0  # seconds between looks around while every slot is taken
 STALLED_AFTER = 60.0  # seconds; procrastinate's own record of a worker that is gone is removed
+BROUGHT_BACK = 0.0  # seconds: there is something to fetch right now
 OVERDUE_DELAY = 0.5  # seconds: what is due and can't be had yet is looked for this often
 
 _TROUBLE = (*TRANSIENT, procrastinate.exceptions.ConnectorException)
@@ -129,7 +130,7 @@ class Worker:
             except _TROUBLE as error:
                 logger.warning("Can't fetch jobs, trying again: %s", error)
                 due = TROUBLE_DELAY
-            if not self._options.wait and not self._running:
+            if not (self._options.wait or self._running or due == BROUGHT_BACK):
                 return
             await self._sleep(due)
 
@@ -194,7 +195,7 @@ class Worker:
         async with self._database.connection() as connection:
             swept = await store.sweep(connection, list(self._handlers.job_types))
         if swept.brought_back:
-            return 0.0
+            return BROUGHT_BACK
         if swept.next_due is None:
             return None
         return OVERDUE_DELAY if swept.next_due < 0 else max(swept.next_due, DUE_DELAY_MIN)

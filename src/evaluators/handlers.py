@@ -149,6 +149,7 @@ class _BatchRun:
             except* ProviderError as stopping:
                 # Every later call would fare the same: stop here, with what there is.
                 reason = _first(stopping)
+                await calls.flush()  # its summary counts them
                 result = await self._result(await self._outcomes())
                 raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
 

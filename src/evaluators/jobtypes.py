@@ -16,6 +16,8 @@ from evalqueue.evaluators.sources import BadData, Dataset, SourceError
 from evalqueue.evaluators.sources.csv import CsvSource, read_csv
 from evalqueue.jobtypes import Desk, JobParams
 
+_SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
+
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -32,7 +34,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
     dataset_id: DatasetId | None = None
     """A stored dataset."""
     total_items: int | None = Field(default=None, ge=1)
-    """So many of the bundled conversations, for a first try without data of one's own."""
+    """So many of the bundled conversations (48), for a first try without data of one's own."""
 
     thread_ids: list[str] | None = Field(default=None, min_length=1)
     """Only these threads."""
@@ -71,10 +73,11 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        sources = [self.data_path, self.csv_content, self.dataset_id, self.total_items]
-        if sum(source is not None for source in sources) != 1:
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) != 1:
             raise ValueError(
-                "Say what to evaluate: data_path, csv_content or dataset_id, one of them"
+                f"Say what to evaluate by one of {', '.join(_SOURCES)}; "
+                f"{'given are ' + ' and '.join(given) if given else 'none is given'}"
             )
         if not (self.evaluate_intent or self.evaluate_correctness or self.evaluate_efficiency):
             raise ValueError("All evaluators are off: there is nothing to do")
@@ -93,6 +96,10 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         except SourceError as error:
             raise InvalidParams(_problems(self._source_field(), error)) from error
         chosen = self.choose(dataset)
+        if self.total_items is not None and self.total_items > len(dataset.threads):
+            raise InvalidParams.of(
+                "total_items", f"There are {len(dataset.threads)} bundled conversations"
+            )
         if chosen.unknown:
             shown = ", ".join(chosen.unknown[:10])
             raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
@@ -140,8 +147,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         )
 
     def _source_field(self) -> str:
-        fields = ("data_path", "csv_content", "dataset_id")
-        return next((field for field in fields if getattr(self, field) is not None), "total_items")
+        return next(name for name in _SOURCES if getattr(self, name) is not None)
 
 
 def _problems(field: str, error: SourceError) -> list[Problem]:

@@ -10,16 +10,12 @@ from dataclasses import dataclass
 import uvicorn
 
 from evalqueue.client import Client
-from evalqueue.errors import EvalqueueError
+from evalqueue.errors import CannotListen
 from evalqueue.http.app import create_app
 from evalqueue.http.guards import is_loopback, token_of
 
 GRACE_SECONDS = 10  # for requests under way, when serving ends
 _BACKLOG = 2048  # connections
-
-
-class CannotListen(EvalqueueError):
-    """The address is taken, is not ours, or must not be listened on without a token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

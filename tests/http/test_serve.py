@@ -10,7 +10,8 @@ import pytest
 
 from evalqueue import Client, JobParams, Settings
 from evalqueue.database import Database
-from evalqueue.http.serve import CannotListen, serve
+from evalqueue.errors import CannotListen
+from evalqueue.http.serve import serve
 from evalqueue.jobtypes import Desk
 
 

@@ -218,7 +218,7 @@ def _provider(settings: ProviderSettings, asked: str | None) -> ProviderName:
         raise ProviderUnavailable(
             "llm_provider",
             f"There is no key for any provider: set {', '.join(_KEYS.values())}, "
-            "or choose the provider simulated, which needs none.",
+            "or choose simulated, which needs none, as llm_provider or EVALQUEUE_LLM_PROVIDER.",
         )
     return usable[0]
 
