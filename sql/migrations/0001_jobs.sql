@@ -251,6 +251,11 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
+    IF scheduled_at >= '9999-01-01 00:00+00' THEN
+        RAISE EXCEPTION 'scheduled_at is later than any job can wait'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
     -- A row is no place for a secret, and every door leads through here.
     IF COALESCE(params ->> 'api_key', params ->> 'service_account_path') IS NOT NULL THEN
         RAISE EXCEPTION 'Credentials never travel in a job'
@@ -332,7 +337,12 @@ BEGIN
     PERFORM 1 FROM jobs
         WHERE jobs.id = job_id AND jobs.attempt = attempt AND jobs.status = 'running'
         FOR SHARE;
-    RETURN FOUND;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- Whoever is frozen while holding it must not hold up a cancel for ever.
+    PERFORM set_config('idle_in_transaction_session_timeout', '15s', true);
+    RETURN true;
 END;
 $$;
 
@@ -432,7 +442,8 @@ BEGIN
         WHEN 'parked' THEN
             UPDATE jobs SET progress = progress || jsonb_build_object('message', error)
                 WHERE jobs.id = job.id;
-            PERFORM procrastinate_retry_job_v2(job.task_id, '9999-01-01', NULL, NULL, NULL);
+            PERFORM procrastinate_retry_job_v2(
+                job.task_id, '9999-01-01 00:00+00', NULL, NULL, NULL);
     END CASE;
     RETURN (SELECT jobs.status FROM jobs WHERE jobs.id = job.id);
 END;
@@ -480,19 +491,27 @@ BEGIN
         ORDER BY task.id LIMIT 100
         FOR UPDATE OF task SKIP LOCKED
     LOOP
+        -- An attempt that is in the middle of keeping something holds its row: it lives, or its
+        -- transaction will be ended for it, and the next look finds it.
         SELECT * INTO job FROM jobs
             WHERE id = lost.id AND status = 'running' AND lease_expires_at < clock_timestamp()
-            FOR UPDATE;
+            FOR UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
         reaped := reaped + 1;
         UPDATE job_attempts SET
             ended_at = clock_timestamp(), outcome = 'lost', error = 'Its worker stopped answering'
         WHERE job_id = job.id AND ended_at IS NULL;
+        IF NOT FOUND THEN  -- claimed, and lost before it began
+            INSERT INTO job_attempts (job_id, attempt, worker, ended_at, outcome, error) VALUES (
+                job.id, job.attempt, COALESCE(job.worker, 'unknown'), clock_timestamp(), 'lost',
+                'Its worker claimed it and never began')
+            ON CONFLICT DO NOTHING;
+        END IF;
         UPDATE jobs SET
             failed_attempts = failed_attempts + 1,
             error_message = CASE WHEN job.failed_attempts + 1 >= max_attempts THEN format(
                 'Gave up after %s attempts. The last one lost its worker (%s stopped answering)',
-                job.failed_attempts + 1, job.worker) END
+                job.failed_attempts + 1, COALESCE(job.worker, 'unknown')) END
         WHERE id = job.id;
         IF job.failed_attempts + 1 >= job.max_attempts THEN
             PERFORM procrastinate_finish_job_v1(job.task_id, 'failed', false);
@@ -504,16 +523,20 @@ BEGIN
 END;
 $$;
 
--- A worker that knows these job types makes the parked ones due.
-CREATE FUNCTION evalqueue_unpark_jobs(job_types text[]) RETURNS integer
+-- A worker that knows these job types makes the parked ones of its queues due; NULL: all queues.
+CREATE FUNCTION evalqueue_unpark_jobs(job_types text[], queues text[]) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     unparked integer;
 BEGIN
-    UPDATE procrastinate_jobs AS task SET scheduled_at = NULL
-        FROM jobs
-        WHERE jobs.task_id = task.id AND jobs.job_type = ANY (job_types)
-            AND task.status = 'todo' AND task.scheduled_at = '9999-01-01';
+    UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE id IN (
+        SELECT task.id
+        FROM procrastinate_jobs AS task JOIN jobs ON jobs.task_id = task.id
+        WHERE task.status = 'todo' AND task.scheduled_at = '9999-01-01 00:00+00'
+            AND jobs.job_type = ANY (job_types)
+            AND (queues IS NULL OR task.queue_name = ANY (queues))
+        FOR UPDATE OF task SKIP LOCKED
+    );
     GET DIAGNOSTICS unparked = ROW_COUNT;
     RETURN unparked;
 END;
@@ -527,6 +550,7 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
         -- What became due within the last second may have slipped between fetch and this look.
         (SELECT scheduled_at AS due FROM procrastinate_jobs
             WHERE status = 'todo' AND scheduled_at > clock_timestamp() - interval '1 second'
+                AND scheduled_at < '9999-01-01 00:00+00'
             ORDER BY scheduled_at LIMIT 1)
         UNION ALL
         (SELECT min(lease_expires_at) FROM jobs WHERE status = 'running')

@@ -42,7 +42,7 @@ SELECT evalqueue_finish_job(
 -- sweep --
 -- running -> queued | failed for all that lost their lease; parked jobs of these types are due
 -- again; and the seconds until something is due that no NOTIFY tells
-SELECT evalqueue_reap_jobs() + evalqueue_unpark_jobs(%(job_types)s) AS brought_back,
+SELECT evalqueue_reap_jobs() + evalqueue_unpark_jobs(%(job_types)s, %(queues)s) AS brought_back,
     evalqueue_next_due() AS next_due
 
 -- attempts --

@@ -24,6 +24,8 @@ INSERT INTO thread_evaluations (
     %(run_id)s, %(thread_id)s, %(data_file_hash)s, %(intent_accuracy)s, %(worst_correctness)s,
     %(efficiency_verdict)s, %(success_status)s, %(error)s, %(result)s, %(attempt)s, %(duration_ms)s
 )
+-- Said again when the answer to the first time was lost
+ON CONFLICT (run_id, thread_id) DO NOTHING
 
 -- outcomes --
 -- What counts of each thread, without the weight of its result

@@ -24,3 +24,12 @@ SELECT to_regclass('procrastinate_jobs') IS NOT NULL
 -- The newest thing its schema has that we lean on
 SELECT to_regproc('procrastinate_retry_job_v2') IS NOT NULL
     AND to_regproc('procrastinate_fetch_job_v2') IS NOT NULL
+
+-- pin_search_path --
+-- Our functions keep the search_path of this transaction: the schema everything is made in, the
+-- one procrastinate is in, and nobody's temporary tables before them
+SELECT set_config('search_path', concat_ws(', ',
+    quote_ident(current_schema()),
+    (SELECT quote_ident(nspname) FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
+        WHERE pg_class.oid = to_regclass('procrastinate_jobs') AND nspname <> current_schema()),
+    'pg_temp'), true)

@@ -243,9 +243,8 @@ class Client:
         database = await self.database()
         async with self._opening:
             if self._feed is None:
-                feed = Feed(database.conninfo, [JOB_CHANGED])
-                await feed.open()
-                self._feed = feed
+                self._feed = Feed(database.conninfo, [JOB_CHANGED])
+                self._feed.start()
             return self._feed
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -67,13 +68,36 @@ class JobContext:
     async def transaction(self) -> AsyncGenerator[Connection]:
         """A transaction inside the fence: nobody can end this attempt before it commits.
 
+        For writing, not for thinking: after 15 idle seconds the server ends it.
+
         Raises:
             AttemptOver: the attempt is over; nothing was written.
         """
-        async with self.database.transaction() as connection:
+        async with self.database.connection() as connection, self._fenced(connection):
+            yield connection
+
+    async def insist(self, statement: Callable[[Connection], Awaitable[Found]]) -> Found:
+        """Do something in a transaction inside the fence, again and again while Postgres is away.
+
+        Args:
+            statement: may run more than once, also after a commit whose answer was lost.
+
+        Raises:
+            AttemptOver: the attempt is over; nothing was written.
+        """
+
+        async def fenced(connection: Connection) -> Found:
+            async with self._fenced(connection):
+                return await statement(connection)
+
+        return await self.database.until_done(fenced, what=f"Job {self.job.id}")
+
+    @asynccontextmanager
+    async def _fenced(self, connection: Connection) -> AsyncGenerator[None]:
+        async with connection.transaction():
             if not await store.hold(connection, job_id=self.job.id, attempt=self.job.attempt):
                 raise AttemptOver(f"Job {self.job.id}: attempt {self.job.attempt} is over")
-            yield connection
+            yield
 
     async def map(
         self,
@@ -94,7 +118,8 @@ class JobContext:
 
         Args:
             work: makes a result of an item. What it raises ends the whole map.
-            keep: stores a result, inside a transaction inside the fence.
+            keep: stores a result, inside a transaction inside the fence. What was stored before
+                is left alone: it is called again when the answer to a commit was lost.
             succeeded: whether a result counts as ok or as failed in the progress.
             concurrency: items in flight at most.
         """
@@ -110,8 +135,7 @@ class JobContext:
         async def lane() -> None:
             for item in waiting:
                 found = await work(item)
-                async with self.transaction() as connection:
-                    await keep(connection, found)
+                await self.insist(partial(_keeping, keep, found))
                 tally.count(ok=succeeded(found))
                 self.progress(tally.finished, tally.total, tally.message)
 
@@ -141,6 +165,12 @@ class JobContext:
                 await self._dirty.wait()
         except TimeoutError:
             return
+
+
+async def _keeping(
+    keep: Callable[[Connection, Found], Awaitable[None]], found: Found, connection: Connection
+) -> None:
+    await keep(connection, found)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -47,7 +47,7 @@ def all_handlers() -> Handlers:
 
 
 def worker_handlers() -> Handlers:
-    """The handlers of a worker that is about to start; it is told what it will not be able to do."""
+    """The handlers of a worker that is about to start, which says what it won't be able to do."""
     try:
         resolve(ProviderSettings(), None, "any")
     except ProviderUnavailable as error:

@@ -6,11 +6,12 @@ transaction says so.
 
 import asyncio
 import logging
+import random
 import select
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 import psycopg
@@ -22,24 +23,31 @@ from psycopg_pool import AsyncConnectionPool
 from evalqueue import codec
 from evalqueue.errors import DatabaseUnavailable
 
+Answer = TypeVar("Answer")
 Connection = psycopg.AsyncConnection[TupleRow]
 
 TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
 """What a statement raises when the database, not the statement, is the trouble: PoolTimeout, a cut
 connection, a deadlock, a shutdown."""
 
-_LIBPQ_ONLY = frozenset({
-    "channel_binding", "client_encoding", "connect_timeout", "fallback_application_name",
-    "gssencmode", "hostaddr", "keepalives", "keepalives_count", "keepalives_idle",
-    "keepalives_interval", "load_balance_hosts", "tcp_user_timeout",
+_ASYNCPG_KNOWS = frozenset({
+    "application_name", "dbname", "host", "krbsrvname", "options", "passfile", "password", "port",
+    "sslcert", "sslcrl", "sslkey", "sslmode", "sslrootcert", "target_session_attrs", "user",
 })  # fmt: skip
-
+_DEAD_PEER = {
+    "keepalives_idle": 10,  # seconds
+    "keepalives_interval": 5,  # seconds
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
+"""Unless the address says otherwise: a peer that is gone without a word is noticed in 15 to 25 s."""
 _HOPELESS = (
     "password authentication failed",
     "no pg_hba.conf entry",
     '" does not exist',
 )
-"""What a server says that waiting won't change: a role or database it does not know, a password."""
+"""What a server says that waiting won't change: an unknown role or database, a bad password."""
+RETRY_DELAY_MAX = 5.0  # seconds between tries to say something again
 POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller is told
 
 logger = logging.getLogger(__name__)
@@ -48,7 +56,7 @@ logger = logging.getLogger(__name__)
 def asyncpg_dsn(conninfo: str) -> str:
     """The same address for asyncpg, which knows only URLs and not all of libpq's words."""
     parts = psycopg.conninfo.conninfo_to_dict(conninfo)
-    kept = {k: str(v) for k, v in parts.items() if v is not None and k not in _LIBPQ_ONLY}
+    kept = {k: str(v) for k, v in parts.items() if v is not None and k in _ASYNCPG_KNOWS}
     return "postgresql://?" + urlencode(kept)
 
 
@@ -63,8 +71,9 @@ class Database:
 
     def __init__(self, conninfo: str, *, max_size: int = 10) -> None:
         self.conninfo = conninfo
+        given = psycopg.conninfo.conninfo_to_dict(conninfo)
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            conninfo,
+            psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given)),
             min_size=1,
             timeout=POOL_TIMEOUT,
             max_size=max_size,
@@ -97,6 +106,25 @@ class Database:
         """A connection inside a transaction: committed at the end, or rolled back."""
         async with self.pool.connection() as connection, connection.transaction():
             yield connection
+
+    async def until_done(
+        self, statement: Callable[[Connection], Awaitable[Answer]], *, what: str
+    ) -> Answer:
+        """Say it until the database has heard, however long it is away.
+
+        Args:
+            statement: may run more than once, also after a commit whose answer was lost.
+            what: names it in the log.
+        """
+        delay = 0.1
+        while True:
+            try:
+                async with self.connection() as connection:
+                    return await statement(connection)
+            except TRANSIENT as error:
+                logger.warning("%s waits for Postgres: %s", what, error)
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter
+                delay = min(RETRY_DELAY_MAX, delay * 2)
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -11,7 +11,8 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, Self, cast
 
 import asyncpg
 
@@ -30,11 +31,14 @@ RECONNECT_DELAY_MAX = 5.0  # seconds
 
 logger = logging.getLogger(__name__)
 
-_LOST = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
+_LOST = (
+    OSError, TimeoutError,
+    asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
 
 
 class Feed:
-    """Listens on some channels from `open` to `close`, through every outage in between."""
+    """Listens on some channels from `start` to `close`, through every outage in between."""
 
     def __init__(self, conninfo: str, channels: Iterable[str]) -> None:
         self._dsn = asyncpg_dsn(conninfo)
@@ -48,10 +52,21 @@ class Feed:
     def is_listening(self) -> bool:
         return self._listening.is_set()
 
-    async def open(self) -> None:
-        """Start listening; returns once the database has confirmed it."""
+    def start(self) -> None:
+        """Begin to listen. Subscribers are told by `resync` when it is so: nobody has to wait."""
         self._task = asyncio.create_task(self._run(), name="evalqueue feed")
-        await self._listening.wait()
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     async def close(self) -> None:
         if self._task is not None:

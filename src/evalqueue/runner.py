@@ -8,12 +8,14 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from uuid import UUID
+
+import psycopg
 
 from evalqueue import codec, store
 from evalqueue import context as contexts
@@ -28,10 +30,11 @@ FLUSH_INTERVAL = 0.25  # seconds: at most four progress writes a second and job
 FENCE_INTERVAL = 1.0  # seconds between looks at the fence while there is nothing to write
 BACKOFF_BASE = 2.0  # seconds
 BACKOFF_MAX = 120.0  # seconds
-RECORD_DELAY_MAX = 5.0  # seconds between tries to record an outcome
+RETRY_AFTER_MAX = 30 * 86_400.0  # seconds a handler may put its job off
 RESULT_LIMIT = 1024 * 1024  # characters of JSON; what is larger belongs into a table
 
-Answer = TypeVar("Answer")
+UNWRITABLE = (psycopg.Error, TypeError, ValueError)
+"""What says that an outcome, not the database, is the trouble (once TRANSIENT is waited out)."""
 
 logger = logging.getLogger(__name__)
 
@@ -142,14 +145,19 @@ class Attempt:
         if isinstance(ending, Over):
             logger.info("Job %s: attempt %d is over", job.id, job.attempt)
             return
-        await self._record(job, ending)
+        try:
+            await self._record(job, ending)
+        except UNWRITABLE as error:
+            reason = f"Its outcome could not be written: {describe(error)}"
+            await self._record(job, Failed(error=reason))
 
     def stop(self, why: Stop) -> None:
         """Interrupt the handler where it waits. What it finds afterwards is not recorded."""
-        if self._stopped is None or why is Stop.OVER:
+        first = self._stopped is None
+        if first or why is Stop.OVER:
             self._stopped = why
-        if self._handling is not None:
-            self._handling.cancel()
+        if first and self._handling is not None:
+            self._handling.cancel()  # once: a second one would cut short how it lets go
 
     async def _start(self) -> Job | None:
         async def start(connection: Connection) -> Job | None:
@@ -161,7 +169,7 @@ class Attempt:
                 lease_seconds=self._lease_seconds,
             )
 
-        return await self._until_done(start, "its start")
+        return await self._database.until_done(start, what=f"The start of job {self.claim.job_id}")
 
     async def _handle(self, job: Job) -> Ending:
         handler = self._handlers.get(job.job_type)
@@ -176,7 +184,8 @@ class Attempt:
         try:
             await asyncio.wait({self._handling, keeping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self._handling.cancel()
+            if not self._handling.done():
+                self.stop(self._stopped or Stop.OVER)
             # Told, not cancelled: a statement that is cut short costs its connection.
             done.set()
             context.wake()
@@ -229,7 +238,8 @@ class Attempt:
     async def _last_progress(self, context: JobContext) -> None:
         noted = context.take_noted()
         if noted is not None:
-            await self._until_done(partial(self._flush_on, context.job, noted), "its progress")
+            flush = partial(self._flush_on, context.job, noted)
+            await self._database.until_done(flush, what=f"The progress of job {context.job.id}")
 
     async def _record(self, job: Job, outcome: Outcome) -> None:
         async def finish(connection: Connection) -> JobStatus | None:
@@ -241,25 +251,11 @@ class Attempt:
                 delete_task=outcome.name in self._delete_task_after,
             )
 
-        status = await self._until_done(finish, "its outcome")
+        status = await self._database.until_done(finish, what=f"The outcome of job {job.id}")
         logger.info(
             "Job %s: attempt %d %s; the job is %s",
             job.id, job.attempt, outcome.name, status or "no longer ours",
         )  # fmt: skip
-
-    async def _until_done(
-        self, statement: Callable[[Connection], Awaitable[Answer]], what: str
-    ) -> Answer:
-        """Say it to the database until it has heard, however long it is away."""
-        delay = 0.1
-        while True:
-            try:
-                async with self._database.connection() as connection:
-                    return await statement(connection)
-            except TRANSIENT as error:
-                logger.warning("Job %s: %s waits for Postgres: %s", self.claim.job_id, what, error)
-                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter
-                delay = min(RECORD_DELAY_MAX, delay * 2)
 
 
 async def _pause(done: asyncio.Event, seconds: float) -> None:
@@ -292,13 +288,26 @@ def _ending(handling: asyncio.Task[Mapping[str, Any]], job: Job, stopped: Stop |
 
 
 def _completed(result: Mapping[str, Any]) -> Ending:
+    unfit = _unfit(result)
+    return Completed(result=result) if unfit is None else Failed(error=unfit)
+
+
+def _failed(error: str, result: Mapping[str, Any] | None) -> Ending:
+    unfit = None if result is None else _unfit(result)
+    return Failed(error=error, result=result) if unfit is None else Failed(error=error)
+
+
+def _unfit(result: object) -> str | None:
+    """Why something can't be a job's result; None: it can."""
+    if not isinstance(result, Mapping):
+        return f"Its handler returned {type(result).__name__}, and a result is a JSON object"
     try:
-        size = len(codec.dump_json(result))
-    except TypeError as error:
-        return Failed(error=f"Its handler returned something that is not JSON: {error}")
+        size = len(codec.dump_json(dict(result)))  # pyright: ignore[reportUnknownArgumentType]  that is what is checked
+    except (TypeError, ValueError) as error:
+        return f"Its handler returned something that is not JSON: {error}"
     if size > RESULT_LIMIT:
-        return Failed(error=f"Its handler returned {size} characters of JSON, over {RESULT_LIMIT}")
-    return Completed(result=result)
+        return f"Its handler returned {size} characters of JSON, over {RESULT_LIMIT}"
+    return None
 
 
 def _failure(error: BaseException, job: Job) -> Ending:
@@ -306,7 +315,7 @@ def _failure(error: BaseException, job: Job) -> Ending:
         case AttemptOver():
             return Over()
         case JobFailed():
-            return Failed(error=str(error), result=error.result)
+            return _failed(str(error) or describe(error), error.result)
         case TryAgain():
             return Retried(error=str(error), delay_seconds=_delay(job, error.after))
         case InvalidParams():
@@ -332,5 +341,5 @@ def _delay(job: Job, after: float | None) -> float:
     """Seconds until the next attempt: what was asked for, else exponential with full jitter
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)."""
     if after is not None:
-        return after
+        return min(max(after, 0.0), RETRY_AFTER_MAX)
     return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2**job.failed_attempts))  # noqa: S311

@@ -49,6 +49,7 @@ async def migrate(database: Database) -> list[str]:
             await connection.execute(SCHEMA["create_ledger"])
         applied = await _applied(connection)
         done = await _migrate_procrastinate(connection, applied)
+        await connection.execute(SCHEMA["pin_search_path"])
         for name, sql in own_migrations().items():
             if name not in applied:
                 await _apply(connection, name, sql)

@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     """The procrastinate queue jobs go to and workers listen on by default."""
     concurrency: int = Field(default=4, ge=1, le=1000)
     """Jobs a worker runs at the same time."""
-    lease_seconds: float = Field(default=30.0, ge=1)
+    lease_seconds: float = Field(default=30.0, ge=2)
     """A job whose worker was not heard of for this long is taken from it."""
     imports: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules with further job types and handlers, separated by commas."""

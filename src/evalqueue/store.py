@@ -169,10 +169,12 @@ async def finish(
     return None if status is None else JobStatus(status)
 
 
-async def sweep(connection: Connection, job_types: list[str]) -> Swept:
+async def sweep(
+    connection: Connection, job_types: list[str], queues: list[str] | None = None
+) -> Swept:
     """Re-queue what lost its worker, unpark what these job types can do, and look ahead."""
     async with connection.cursor(row_factory=class_row(Swept)) as cursor:
-        await cursor.execute(JOBS["sweep"], {"job_types": job_types})
+        await cursor.execute(JOBS["sweep"], {"job_types": job_types, "queues": queues})
         swept = await cursor.fetchone()
     assert swept is not None, "a row of three functions"  # noqa: S101  says so to the checker
     return swept

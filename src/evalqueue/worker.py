@@ -20,6 +20,7 @@ from uuid import UUID
 
 import procrastinate.exceptions
 import procrastinate.jobs
+import psycopg
 from procrastinate.manager import JobManager, get_channel_for_queues
 
 from evalqueue import store
@@ -36,6 +37,7 @@ DUE_DELAY_MIN = 0.02  # seconds
 SWEEP_INTERVAL = 5.0  # seconds between looks around while every slot is taken
 STALLED_AFTER = 60.0  # seconds; procrastinate's own record of a worker that is gone is removed
 BROUGHT_BACK = 0.0  # seconds: there is something to fetch right now
+HURRY_PATIENCE = 10.0  # seconds to hand jobs back once nobody waits for them to finish
 OVERDUE_DELAY = 0.5  # seconds: what is due and can't be had yet is looked for this often
 
 _TROUBLE = (*TRANSIENT, procrastinate.exceptions.ConnectorException)
@@ -126,11 +128,13 @@ class Worker:
             self._wake.clear()  # before the fetch: what arrives from now on is not lost
             try:
                 caught_up = await self._fill()
-                due = await self._sweep() if caught_up or self._sweep_is_due() else None
+                due = await self._sweep(caught_up) if caught_up or self._sweep_is_due() else None
             except _TROUBLE as error:
                 logger.warning("Can't fetch jobs, trying again: %s", error)
-                due = TROUBLE_DELAY
-            if not (self._options.wait or self._running or due == BROUGHT_BACK):
+                caught_up, due = False, TROUBLE_DELAY
+                await self._register_again_if_pruned(error)
+            done = caught_up and due != BROUGHT_BACK and not self._running
+            if done and not self._options.wait:
                 return
             await self._sleep(due)
 
@@ -141,16 +145,12 @@ class Worker:
             if task is None:
                 return True
             assert task.id is not None, "a stored task has an id"  # noqa: S101  for the checker
-            if task.task_name != TASK_NAME or "job_id" not in task.task_kwargs:
+            job_id = _job_of(task)
+            if job_id is None:
                 await self._put_back(task)
                 continue
             self._begin(
-                Claim(
-                    task_id=task.id,
-                    job_id=UUID(str(task.task_kwargs["job_id"])),
-                    worker_id=self._id,
-                    worker=self._name,
-                )
+                Claim(task_id=task.id, job_id=job_id, worker_id=self._id, worker=self._name)
             )
         return False
 
@@ -162,14 +162,18 @@ class Worker:
             lease_seconds=self._options.lease_seconds,
             delete_task_after=self._options.delete_tasks_after,
         )
+        if (earlier := self._attempts.get(claim.job_id)) is not None:
+            earlier.stop(Stop.OVER)  # we lost that one, and have claimed the job again ourselves
         self._attempts[claim.job_id] = attempt
         running = asyncio.create_task(attempt.run(), name=f"attempt at job {claim.job_id}")
         self._running.add(running)
-        running.add_done_callback(partial(self._ended, claim.job_id))
+        running.add_done_callback(partial(self._ended, attempt))
 
-    def _ended(self, job_id: UUID, running: asyncio.Task[None]) -> None:
+    def _ended(self, attempt: Attempt, running: asyncio.Task[None]) -> None:
+        job_id = attempt.claim.job_id
         self._running.discard(running)
-        self._attempts.pop(job_id, None)
+        if self._attempts.get(job_id) is attempt:
+            del self._attempts[job_id]
         self._wake.set()  # a slot is free
         if not running.cancelled() and (error := running.exception()) is not None:
             # Its lease will run out, and whoever reaps it will say so in the job.
@@ -189,11 +193,19 @@ class Worker:
         worker must be seen to wait, even while nobody can take it."""
         return time.monotonic() - self._swept_at >= SWEEP_INTERVAL
 
-    async def _sweep(self) -> float | None:
+    async def _register_again_if_pruned(self, error: BaseException) -> None:
+        """Whoever slept too long was taken for gone, and its record removed by another worker."""
+        if isinstance(error.__cause__, psycopg.errors.ForeignKeyViolation):
+            with contextlib.suppress(*_TROUBLE):
+                self._id = await self._manager.register_worker()
+
+    async def _sweep(self, caught_up: bool) -> float | None:
         """Bring back what was lost or parked; returns seconds until something is due."""
         self._swept_at = time.monotonic()
         async with self._database.connection() as connection:
-            swept = await store.sweep(connection, list(self._handlers.job_types))
+            # What is parked is only brought back by a worker that can take it at once.
+            job_types = list(self._handlers.job_types) if caught_up else []
+            swept = await store.sweep(connection, job_types, self._options.queues)
         if swept.brought_back:
             return BROUGHT_BACK
         if swept.next_due is None:
@@ -226,7 +238,8 @@ class Worker:
         for attempt in tuple(self._attempts.values()):
             attempt.stop(Stop.SHUTDOWN)
         if running:
-            await asyncio.wait(running)
+            # What can't be written in this time is left to the lease.
+            await asyncio.wait(running, timeout=HURRY_PATIENCE)
 
     async def _beat(self) -> None:
         """Keep procrastinate's own record of this worker fresh, for its tools."""
@@ -252,11 +265,8 @@ class Worker:
             subscriptions.enter_context(
                 feed.subscribe(JOB_CANCELLED, self._told_of_cancel, self._wake.set)
             )
-            await feed.open()
-            try:
+            async with feed:
                 yield
-            finally:
-                await feed.close()
 
     def _told_of_work(self, _payload: str) -> None:
         self._wake.set()
@@ -279,3 +289,13 @@ class Worker:
         finally:
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.remove_signal_handler(number)
+
+
+def _job_of(task: procrastinate.jobs.Job) -> UUID | None:
+    """The job that a task carries; None: it is not a task of ours."""
+    if task.task_name != TASK_NAME:
+        return None
+    try:
+        return UUID(str(task.task_kwargs.get("job_id")))
+    except ValueError:
+        return None

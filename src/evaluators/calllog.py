@@ -8,6 +8,7 @@ never fenced: what was paid for is on record even if the attempt is over by then
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +20,7 @@ from evalqueue.evaluators.llm.recorder import CallRecord
 from evalqueue.evaluators.store import ERROR_LIMIT, QUERIES
 
 WRITE_INTERVAL = 1.0  # seconds
+CLOSING_PATIENCE = 30.0  # seconds to go on trying once the run is over
 HELD_LIMIT = 10_000  # records kept while Postgres is away; beyond that the oldest are dropped
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class CallLog:
         self._attempt = attempt
         self._held: list[CallRecord] = []
         self._writing = asyncio.Lock()
+        self._closing = asyncio.Event()
         self._timer: asyncio.Task[None] | None = None
 
     def record(self, call: CallRecord) -> None:
@@ -48,14 +51,26 @@ class CallLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._closing.set()
         if self._timer is not None:
-            self._timer.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._timer
+            await self._timer
         await self.flush()
+        deadline = time.monotonic() + CLOSING_PATIENCE
+        while self._held and time.monotonic() < deadline:
+            await asyncio.sleep(WRITE_INTERVAL)
+            await self.flush()
 
     async def flush(self) -> None:
         """Write what is held. Postgres being away is no reason to lose it, nor to stop a run."""
+        writing = asyncio.create_task(self._flush_held(), name="call log flush")
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # Cut short, nobody could say which of them are stored.
+            await asyncio.wait({writing})
+            raise
+
+    async def _flush_held(self) -> None:
         async with self._writing:
             calls, self._held = self._held, []
             if not calls:
@@ -64,12 +79,11 @@ class CallLog:
                 await self._write(calls)
             except TRANSIENT as error:
                 self._held = [*calls, *self._held]
-                dropped = len(self._held) - HELD_LIMIT
-                if dropped > 0:
-                    del self._held[:dropped]
+                dropped = max(0, len(self._held) - HELD_LIMIT)
+                del self._held[:dropped]
                 logger.warning(
                     "%d LLM call record(s) wait for Postgres (%d dropped): %s",
-                    len(self._held), max(dropped, 0), error,
+                    len(self._held), dropped, error,
                 )  # fmt: skip
 
     async def _write(self, calls: Sequence[CallRecord]) -> None:
@@ -82,8 +96,10 @@ class CallLog:
                 await copy.write_row(self._row(call))
 
     async def _write_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(WRITE_INTERVAL)
+        while not self._closing.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_INTERVAL):
+                    await self._closing.wait()
             await self.flush()
 
     def _row(self, call: CallRecord) -> tuple[Any, ...]:

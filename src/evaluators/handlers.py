@@ -3,10 +3,12 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from evalqueue.context import Checkpoint, JobContext
+from evalqueue.database import Connection
 from evalqueue.errors import JobFailed
 from evalqueue.evaluators import store
 from evalqueue.evaluators.batch import Chosen, ThreadResult, evaluate_thread
@@ -113,9 +115,12 @@ class _BatchRun:
                 "dataset": {"name": dataset.name, "sha256": dataset.sha256},
             },
         )
-        async with self.context.transaction() as connection:
+
+        async def begin(connection: Connection) -> tuple[str | None, Checkpoint]:
             begun_with = await store.open_run(connection, opening)
-            checkpoint = await store.checkpoint(connection, self.run_id)
+            return begun_with, await store.checkpoint(connection, self.run_id)
+
+        begun_with, checkpoint = await self.context.insist(begin)
         if begun_with != dataset.sha256:
             raise JobFailed(f"{opening.data_path} has changed since the run began: submit it anew")
         return checkpoint
@@ -175,12 +180,10 @@ class _BatchRun:
         return result
 
     async def _outcomes(self) -> list[ThreadOutcome]:
-        async with self.context.database.connection() as connection:
-            return await store.outcomes(connection, self.run_id)
+        return await self.context.insist(partial(store.outcomes, run_id=self.run_id))
 
     async def _result(self, outcomes: list[ThreadOutcome]) -> dict[str, Any]:
-        async with self.context.database.connection() as connection:
-            usage = await store.usage(connection, self.run_id)
+        usage = await self.context.insist(partial(store.usage, run_id=self.run_id))
         return {
             "run_id": str(self.run_id),
             "duration_seconds": round(time.monotonic() - self.started, 3),

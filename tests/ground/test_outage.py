@@ -9,7 +9,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from evalqueue import Client, Handlers, JobContext, JobParams, JobStatus, Settings
+from evalqueue import Checkpoint, Client, Handlers, JobContext, JobParams, JobStatus, Settings
 from evalqueue.queue import App
 
 PATIENCE = 30.0  # seconds
@@ -94,6 +94,47 @@ async def test_an_outcome_found_during_an_outage_is_stored_when_it_ends(dsn: str
 
     assert (job.status, job.result) == (JobStatus.COMPLETED, {"found": 42})
     assert (job.attempt, job.progress.message) == (1, "done in the dark")
+
+
+async def test_results_found_during_an_outage_are_kept_once_and_the_attempt_goes_on(
+    dsn: str, outage: Outage
+):
+    begun, away = asyncio.Event(), asyncio.Event()
+    kept: list[str] = []
+
+    async def work(context: JobContext) -> dict[str, Any]:
+        async def find(item: str) -> str:
+            begun.set()
+            await away.wait()
+            return item
+
+        async def keep(connection: Any, item: str) -> None:
+            await connection.execute("SELECT 1")
+            kept.append(item)
+
+        await context.map(
+            ["a", "b", "c"],
+            find,
+            key=str,
+            keep=keep,
+            succeeded=lambda _: True,
+            checkpoint=Checkpoint(),
+            concurrency=2,
+        )
+        return {}
+
+    async with working(dsn, work) as client:
+        job = await client.submit(Work())
+        async with asyncio.timeout(PATIENCE):
+            await begun.wait()
+            async with outage:
+                away.set()
+                await asyncio.sleep(1.0)
+        job = await client.wait(job.id, timeout=PATIENCE)
+
+    assert (job.status, job.attempt) == (JobStatus.COMPLETED, 1)
+    assert sorted(kept) == ["a", "b", "c"]
+    assert job.progress.message == "Item 3/3 (3 ok, 0 failed)"
 
 
 async def test_a_worker_that_was_cut_off_hears_of_new_jobs_again(dsn: str, outage: Outage):

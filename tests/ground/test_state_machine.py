@@ -296,6 +296,39 @@ async def test_cancel_against_claim_never_deadlocks_and_never_runs_a_cancelled_j
         assert task in ("cancelled", "aborted")
 
 
+async def test_a_worker_frozen_in_the_middle_of_keeping_holds_up_no_other(database: Database):
+    """It holds its job's row; whoever sweeps passes it by."""
+    await submitted(database)
+    async with database.connection() as frozen, database.connection() as other:
+        job = await claimed(frozen, lease_seconds=0)
+        async with frozen.transaction():
+            assert await store.hold(frozen, job_id=job.id, attempt=job.attempt)
+            async with asyncio.timeout(5):
+                assert (await store.sweep(other, [])).brought_back == 0
+        assert (await store.sweep(other, [])).brought_back == 1
+
+
+async def test_a_parked_job_is_left_to_the_workers_of_its_queue(database: Database):
+    await submitted(database)
+    async with database.connection() as connection:
+        begun = await claimed(connection)
+        await finish(connection, begun, Parked(error="unknown type"))
+        await connection.execute("SET TimeZone = 'Asia/Kolkata'")
+
+        assert (await store.sweep(connection, ["evaluate-it"], ["other"])).brought_back == 0
+        assert (await store.sweep(connection, ["evaluate-it"], ["evalqueue"])).brought_back == 1
+
+
+async def test_a_claim_that_was_lost_before_it_began_is_in_the_attempts(database: Database):
+    job = await submitted(database)
+    async with database.connection() as connection:
+        await connection.execute("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
+        await connection.execute("UPDATE jobs SET lease_expires_at = now()")
+        await store.sweep(connection, [])
+
+    assert await attempts_of(database, job.id) == [(1, "lost")]
+
+
 async def test_cancelling_what_is_not_there_says_so(database: Database):
     async with database.connection() as connection:
         assert await store.cancel(connection, UUID(int=7)) is None

@@ -201,6 +201,24 @@ async def test_no_door_lets_a_secret_into_a_row(dsn: str, database: Database):
     assert await jobs_in(database) == 1
 
 
+async def test_a_job_can_not_be_put_off_for_ever(database: Database):
+    async with database.connection() as connection:
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="later than"):
+            await connection.execute(
+                "SELECT evalqueue_submit_job('greet', scheduled_at => 'infinity')"
+            )
+    assert await jobs_in(database) == 0
+
+
+async def test_a_caller_s_own_tables_of_the_same_name_are_left_alone(dsn: str, database: Database):
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as caller:
+        await caller.execute("CREATE TEMP TABLE jobs (LIKE public.jobs INCLUDING DEFAULTS)")
+        await caller.execute(SUBMIT)
+        cursor = await caller.execute("SELECT count(*) FROM pg_temp.jobs")
+        assert await cursor.fetchone() == (0,)
+    assert await jobs_in(database) == 1
+
+
 async def test_the_list_is_newest_first_and_filtered(dsn: str):
     async with Client(dsn) as client:
         first = await client.submit(Greet(name="a"))

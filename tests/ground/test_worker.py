@@ -212,6 +212,121 @@ async def test_a_full_worker_still_sees_what_was_lost(dsn: str, database: Any):
                 await asyncio.sleep(0.1)
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (JobFailed(""), "JobFailed"),
+        (JobFailed("no", result={"when": datetime.now(UTC)}), "no"),
+        (JobFailed("x" * 10_000), "xxx"),
+    ],
+)
+async def test_a_failure_that_is_hard_to_write_down_is_written_all_the_same(
+    dsn: str, error: JobFailed, says: str
+):
+    handlers = Handlers()
+
+    @handlers.handles(Work)
+    async def work(_context: JobContext, _params: Work) -> None:
+        raise error
+
+    async with working(dsn, handlers) as client:
+        job = await over(client, await client.submit(Work()))
+
+    assert (job.status, job.failed_attempts) == (JobStatus.FAILED, 1)
+    assert str(job.error_message).startswith(says)
+
+
+async def test_a_result_that_is_no_object_fails_the_job_and_says_so(dsn: str):
+    handlers = Handlers()
+
+    @handlers.handles(Work)
+    async def work(_context: JobContext, _params: Work) -> Any:
+        return 5
+
+    async with working(dsn, handlers) as client:
+        job = await over(client, await client.submit(Work()))
+
+    assert job.error_message == "Its handler returned int, and a result is a JSON object"
+
+
+async def test_a_worker_whose_record_was_removed_registers_again(dsn: str, database: Any):
+    async with working(dsn, steps()) as client:
+        await over(client, await client.submit(Work()))
+        async with database.connection() as connection:
+            await connection.execute("SELECT procrastinate_prune_stalled_workers_v1(0)")
+        job = await over(client, await client.submit(Work()))
+
+    assert job.status is JobStatus.COMPLETED
+
+
+async def test_a_malformed_task_of_ours_stops_no_worker(dsn: str, database: Any):
+    async with working(dsn, steps()) as client:
+        async with database.connection() as connection:
+            await connection.execute(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, args) "
+                "VALUES ('evalqueue', 'evalqueue.run_job', '{\"job_id\": \"x\"}')"
+            )
+        job = await over(client, await client.submit(Work()))
+
+    assert job.status is JobStatus.COMPLETED
+
+
+async def test_running_dry_includes_what_was_parked_and_what_was_lost(dsn: str, database: Any):
+    async with Client(dsn) as client:
+        parked, lost = await client.submit(Work()), await client.submit(Work())
+        await run_jobs(dsn, Handlers())
+        async with database.connection() as connection:
+            await connection.execute(
+                "UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE id = "
+                "(SELECT task_id FROM jobs WHERE id = %s)", [lost.id],
+            )  # fmt: skip
+            await connection.execute("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
+            await connection.execute(
+                "UPDATE jobs SET lease_expires_at = now() WHERE status = 'running'"
+            )
+        await run_jobs(dsn, steps())
+
+        assert (await client.get(parked.id)).status is JobStatus.COMPLETED
+        assert (await client.get(lost.id)).status is JobStatus.COMPLETED
+
+
+async def test_a_job_reclaimed_by_the_worker_that_lost_it_is_stopped_with_it(
+    dsn: str, database: Any
+):
+    handlers = Handlers()
+    begun: list[int] = []
+    again = asyncio.Event()
+
+    @handlers.handles(Work)
+    async def work(context: JobContext, _params: Work) -> None:
+        begun.append(context.job.attempt)
+        if len(begun) == 2:
+            again.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            if context.job.attempt == 1:  # takes its time to let go
+                await asyncio.sleep(1)
+
+    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
+    async with Client(dsn) as client, app.open_async():
+        job = await client.submit(Work())
+        worker = app.worker(shutdown_graceful_timeout=0.1, install_signal_handlers=False)
+        running = asyncio.create_task(worker.run())
+        async with asyncio.timeout(PATIENCE):
+            while not begun:
+                await asyncio.sleep(0.01)
+            async with database.connection() as connection:
+                await connection.execute("UPDATE jobs SET lease_expires_at = now()")
+                await connection.execute("SELECT evalqueue_reap_jobs()")
+            await again.wait()
+            worker.stop()
+            await running
+        attempts = await client.attempts(job.id)
+
+    assert [attempt.outcome for attempt in attempts] == ["lost", "released"]
+
+
 async def test_try_again_comes_back_by_itself_and_gives_up_in_the_end(dsn: str):
     handlers = Handlers()
 
