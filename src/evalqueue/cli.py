@@ -336,7 +336,7 @@ def _lines_of(error: BaseException) -> list[str]:
     match error:
         case ValidationError():  # of the settings: job params have become InvalidParams
             return [
-                f"{_variable(found['loc'])}: {found['msg']}"
+                f"{_variable(found['loc'])}: {found['msg'].removeprefix('Value error, ')}"
                 for found in error.errors(include_url=False, include_context=False)
             ]
         case EvalqueueError() | OSError():

@@ -40,7 +40,7 @@ _DEAD_PEER = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,  # milliseconds
 }
-"""Unless the address says otherwise: a peer that is gone without a word is noticed in 15 to 25 s."""
+"""Unless the address says otherwise: a peer gone without a word is noticed in 15 to 25 s."""
 _HOPELESS = (
     "password authentication failed",
     "no pg_hba.conf entry",

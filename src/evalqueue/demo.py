@@ -290,16 +290,14 @@ def _verdicts_of(thread: Mapping[str, Any]) -> tuple[str | None, str | None]:
 def _next_steps(at: Addresses, run_id: str, *, keep: bool) -> Iterator[str]:
     evalqueue = command()
     yield ""
-    yield f"This run          {at.api}/api/eval-runs/{run_id}"
-    yield f"The API           {at.api}/openapi.json"
-    yield f"psql              {at.database}"
-    yield (
-        "They stay up until Ctrl-C." if keep
-        else "They are gone with this demo; demo --keep leaves them up."
-    )  # fmt: skip
+    yield "Up until Ctrl-C:" if keep else "Up while this ran; demo --keep leaves it up:"
+    yield f"  this run        {at.api}/api/eval-runs/{run_id}"
+    yield f"  the API         {at.api}/openapi.json"
+    yield f"  psql            {at.database}"
     yield ""
     yield "Next"
     yield f"  {evalqueue} up"
+    yield "and in another terminal, while it runs:"
     yield f"  {curl('http://127.0.0.1:8721')}"
     yield f"  {evalqueue} status"
 

@@ -13,7 +13,7 @@ from evalqueue.http import health, jobs, openapi, runs
 from evalqueue.http.guards import BearerToken, KnownHost, KnownOrigin, token_of
 from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.limits import BodyLimit
-from evalqueue.http.operations import AnyOperation, Nothing, Operation
+from evalqueue.http.operations import AnyOperation, Nothing, Operation, routes
 from evalqueue.http.refusals import REFUSED, bug, refusal
 from evalqueue.settings import Settings
 
@@ -25,7 +25,7 @@ def create_app(client: Client) -> Starlette:
     body limit are taken from them.
     """
     return Starlette(
-        routes=[operation.route(client) for operation in OPERATIONS],
+        routes=routes(OPERATIONS, client),
         middleware=_middleware(client.settings),
         exception_handlers={**dict.fromkeys(REFUSED, refusal), Exception: bug},
     )

@@ -6,7 +6,7 @@ route is made from it here, and the document in `openapi`.
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
@@ -22,6 +22,8 @@ from evalqueue.errors import Problem
 
 MAX_DEPTH = 100
 """Levels of nesting in a body: far below what any step behind us can walk."""
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 Asked = TypeVar("Asked", bound=BaseModel)
 Told = TypeVar("Told")
@@ -64,8 +66,8 @@ class Operation(Generic[Asked, Told]):
     def name(self) -> str:
         return self.answer.__name__
 
-    def route(self, client: Client) -> Route:
-        """The operation as Starlette knows it."""
+    def endpoint(self, client: Client) -> Endpoint:
+        """The operation as Starlette calls it."""
 
         async def endpoint(request: Request) -> Response:
             told = await self.answer(client, await self._read(request))
@@ -73,7 +75,7 @@ class Operation(Generic[Asked, Told]):
                 self.tells.dump_json(told), status_code=self.status, media_type="application/json"
             )
 
-        return Route(self.path, endpoint, methods=[self.method], name=self.name)
+        return endpoint
 
     async def _read(self, request: Request) -> Asked:
         if self.in_body:
@@ -85,6 +87,25 @@ class Operation(Generic[Asked, Told]):
 
 
 AnyOperation = Operation[Any, Any]  # a list of them mixes what is asked and told
+
+
+def routes(operations: Sequence[AnyOperation], client: Client) -> list[Route]:
+    """One route a path, so that a wrong method is told all the right ones."""
+    by_path: dict[str, dict[str, Endpoint]] = {}
+    for operation in operations:
+        by_path.setdefault(operation.path, {})[operation.method] = operation.endpoint(client)
+    return [
+        Route(path, _by_method(endpoints), methods=list(endpoints))
+        for path, endpoints in by_path.items()
+    ]
+
+
+def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await endpoints[method](request)
+
+    return endpoint
 
 
 def _validated(

@@ -22,9 +22,11 @@ async def test_an_unknown_path_is_not_found(api: httpx.AsyncClient) -> None:
 
 async def test_a_wrong_method_is_told_the_right_ones(api: httpx.AsyncClient) -> None:
     reply = await api.delete("/healthz")
+    elsewhere = await api.delete("/api/jobs")
 
     assert (reply.status_code, reply.json()) == (405, {"detail": "Method Not Allowed"})
     assert set(reply.headers["allow"].split(", ")) == {"GET", "HEAD"}
+    assert set(elsewhere.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
 
 
 async def test_a_bug_is_logged_and_tells_nothing(
