@@ -5,6 +5,7 @@ to load. Keys come from the environment of the worker, never from a job.
 """
 
 import asyncio
+import gc
 import importlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ class Catalogue:
                 if choice.provider is ProviderName.SIMULATED:
                     await self._start_simulated()
                 # In a thread: loading an SDK takes seconds, and would stop the event loop.
-                await asyncio.to_thread(importlib.import_module, _ROOMS[choice.provider])
+                await asyncio.to_thread(_load, _ROOMS[choice.provider])
                 provider = await self._open(choice)
                 self._providers[choice] = provider
                 self._closing.push_async_callback(provider.aclose)
@@ -163,6 +164,17 @@ class Catalogue:
                     base_url=f"{(self._simulated_url or '').rstrip('/')}/v1",
                     name=ProviderName.SIMULATED.value,
                 )
+
+
+def _load(room: str) -> None:
+    """Import a provider's room, with the SDK behind it.
+
+    An SDK's classes stay for as long as the process does. Frozen, they are not walked by every full
+    collection, which would stop the event loop for a tenth of a second and more each time.
+    """
+    importlib.import_module(room)
+    gc.collect()
+    gc.freeze()
 
 
 async def _open_gemini(settings: ProviderSettings, model: str) -> Provider:
