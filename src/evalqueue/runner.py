@@ -342,4 +342,4 @@ def _delay(job: Job, after: float | None) -> float:
     (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)."""
     if after is not None:
         return min(max(after, 0.0), RETRY_AFTER_MAX)
-    return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2**job.failed_attempts))  # noqa: S311
+    return random.uniform(0, min(BACKOFF_MAX, BACKOFF_BASE * 2**job.failed_attempts))  # noqa: S311  jitter
