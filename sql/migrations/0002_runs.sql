@@ -3,6 +3,9 @@
 --
 --   pending -> running -> completed | completed_with_errors | failed | cancelled
 --   running -> pending    its job went back to the queue
+--
+-- A job that retries another one goes on with that one's run: the run is attached to it, and is
+-- pending again. A hand (a job with a parent) works on its parent's run and never moves it.
 
 CREATE TABLE eval_runs (
     id uuid PRIMARY KEY,
@@ -38,12 +41,16 @@ CREATE TABLE eval_runs (
 
 CREATE INDEX eval_runs_newest ON eval_runs (created_at DESC, id DESC);
 CREATE INDEX eval_runs_newest_of_command ON eval_runs (command, created_at DESC, id DESC);
+CREATE INDEX eval_runs_ended ON eval_runs (completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX eval_runs_of_job ON eval_runs (job_id);
 
 -- One row per thread of a run: the checkpoint. NULL means "not measured", never a bad verdict.
 CREATE TABLE thread_evaluations (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id uuid NOT NULL REFERENCES eval_runs ON DELETE CASCADE,
+    -- Whose work it is; for a hand, its parent. Only compared, never followed: the row outlives the
+    -- job, and a foreign key would lock the job's row with every thread.
+    job_id uuid,
     thread_id text NOT NULL CHECK (length(thread_id) BETWEEN 1 AND 500),
     data_file_hash text,
     intent_accuracy double precision CHECK (intent_accuracy BETWEEN 0 AND 1),
@@ -54,6 +61,11 @@ CREATE TABLE thread_evaluations (
     success_status boolean,
     error text CHECK (length(error) <= 4000),  -- why nothing at all could be measured
     result jsonb NOT NULL,
+    -- How many verdicts could not be had. A job that goes on with the run works on the thread again
+    -- unless this is 0.
+    missing_verdicts integer NOT NULL GENERATED ALWAYS AS (GREATEST(
+        jsonb_array_length(COALESCE(result -> 'failures', '[]')), (error IS NOT NULL)::integer
+    )) STORED,
     attempt integer NOT NULL,               -- of the job, that stored it
     duration_ms double precision NOT NULL CHECK (duration_ms >= 0),
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -81,10 +93,13 @@ CREATE TABLE adversarial_evaluations (
 CREATE INDEX adversarial_evaluations_of_run ON adversarial_evaluations (run_id, id);
 
 -- One row per attempt at an LLM call. Never fenced: what was paid for is recorded, even when the
--- attempt of the job that paid is over by then.
+-- attempt of the job that paid is over by then. An answer that is replayed from here has no row of
+-- its own: a row is a purchase.
 CREATE TABLE api_logs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id uuid REFERENCES eval_runs ON DELETE CASCADE,
+    job_id uuid,                            -- as in thread_evaluations
+    call_id uuid NOT NULL DEFAULT gen_random_uuid() UNIQUE,  -- once, however often it is said
     thread_id text,
     test_case_label text,
     evaluator text NOT NULL,
@@ -107,22 +122,36 @@ CREATE TABLE api_logs (
     tokens_cached integer CHECK (tokens_cached >= 0),
     tokens_reasoning integer CHECK (tokens_reasoning >= 0),
     request_id text,
+    -- Of all that decides the answer and of what it is for (SHA-256). NULL: the response is no answer,
+    -- or not the whole of it as it came, and can't be replayed.
+    request_hash bytea CHECK (length(request_hash) = 32),
     attempt integer NOT NULL,
     started_at timestamptz NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+
+    CONSTRAINT api_logs_only_answers_are_replayed
+        CHECK (request_hash IS NULL OR (outcome = 'ok' AND response IS NOT NULL))
 );
 
 CREATE INDEX api_logs_of_run ON api_logs (run_id, id DESC);
+CREATE INDEX api_logs_replayable ON api_logs (run_id, thread_id) WHERE request_hash IS NOT NULL;
 
--- A job that evaluates has a run; its id is in the job's progress from the first moment.
+-- A job that evaluates has a run; its id is in the job's progress from the first moment. A hand
+-- shares its parent's, a retry goes on with the one of the job it retries.
 CREATE FUNCTION evalqueue_name_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    run_id CONSTANT text := (
+        SELECT progress ->> 'run_id' FROM jobs WHERE id = COALESCE(NEW.parent_id, NEW.retry_of));
 BEGIN
-    NEW.progress := NEW.progress || jsonb_build_object('run_id', gen_random_uuid());
+    NEW.progress := NEW.progress
+        || jsonb_build_object('run_id', COALESCE(run_id, gen_random_uuid()::text));
     RETURN NEW;
 END;
 $$;
 
+-- A run is opened with its job, or attached to the job that retries it: what it had found stays,
+-- what had been said about its end is taken back.
 CREATE FUNCTION evalqueue_open_run() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
@@ -132,7 +161,17 @@ BEGIN
         (NEW.progress ->> 'run_id')::uuid, NEW.id, NEW.job_type, NEW.params ->> 'app_id',
         NEW.params ->> 'name', NEW.params ->> 'description', NEW.params ->> 'llm_provider',
         NEW.params ->> 'llm_model', NEW.params ->> 'data_path', NEW.owner
-    );
+    )
+    ON CONFLICT (id) DO UPDATE SET
+        job_id = EXCLUDED.job_id, status = 'pending', completed_at = NULL,
+        duration_seconds = NULL, error_message = NULL, summary = NULL
+        WHERE eval_runs.completed_at IS NOT NULL;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'Run % is not over: job % can''t be retried now',
+                NEW.progress ->> 'run_id', NEW.retry_of
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Another job goes on with it: wait for that one, or cancel it.';
+    END IF;
     RETURN NULL;
 END;
 $$;
@@ -141,7 +180,7 @@ CREATE TRIGGER evalqueue_name_run BEFORE INSERT ON jobs
     FOR EACH ROW WHEN (NEW.job_type LIKE 'evaluate-%')
     EXECUTE FUNCTION evalqueue_name_run();
 CREATE TRIGGER evalqueue_open_run AFTER INSERT ON jobs
-    FOR EACH ROW WHEN (NEW.job_type LIKE 'evaluate-%')
+    FOR EACH ROW WHEN (NEW.job_type LIKE 'evaluate-%' AND NEW.parent_id IS NULL)
     EXECUTE FUNCTION evalqueue_open_run();
 
 -- The run goes where its job goes, in the same transaction. What the job found is its result:
@@ -175,5 +214,6 @@ $$;
 
 CREATE TRIGGER evalqueue_follow_job AFTER UPDATE OF status ON jobs
     FOR EACH ROW
-    WHEN (NEW.job_type LIKE 'evaluate-%' AND OLD.status IS DISTINCT FROM NEW.status)
+    WHEN (NEW.job_type LIKE 'evaluate-%' AND NEW.parent_id IS NULL
+        AND OLD.status IS DISTINCT FROM NEW.status)
     EXECUTE FUNCTION evalqueue_follow_job();

@@ -2,16 +2,26 @@
 -- (nothing) -> queued, in the caller's transaction
 SELECT * FROM evalqueue_submit_job_row(
     job_type => %(job_type)s, params => %(params)s, owner => %(owner)s, priority => %(priority)s,
-    scheduled_at => %(scheduled_at)s, queue => %(queue)s, max_attempts => %(max_attempts)s
+    scheduled_at => %(scheduled_at)s, queue => %(queue)s, max_attempts => %(max_attempts)s,
+    idempotency_key => %(idempotency_key)s, after => %(after)s, asked => %(asked)s
 )
+
+-- retry --
+-- A new job goes on where one that is over stopped; no row when there is no such job
+SELECT * FROM evalqueue_retry_job(%(job_id)s) AS job WHERE job.id IS NOT NULL
+
+-- of_key --
+-- The job that was submitted with this idempotency key
+SELECT * FROM jobs WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s
 
 -- get --
 SELECT * FROM jobs WHERE id = %(job_id)s
 
 -- list --
--- Newest first; NULL filters nothing
+-- Newest first, without hands; NULL filters nothing
 SELECT * FROM jobs
-WHERE (%(status)s::text IS NULL OR status = %(status)s)
+WHERE parent_id IS NULL
+    AND (%(status)s::text IS NULL OR status = %(status)s)
     AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
@@ -19,10 +29,6 @@ LIMIT %(limit)s OFFSET %(offset)s
 -- cancel --
 -- queued | running -> cancelled
 SELECT evalqueue_cancel_job(%(job_id)s)
-
--- start --
--- The attempt of a claimed task begins; no row when the claim is lost
-SELECT * FROM evalqueue_start_job(%(task_id)s, %(worker_id)s, %(worker)s, %(lease_seconds)s)
 
 -- flush --
 -- Fence, lease and progress; false when the attempt is over
@@ -39,11 +45,22 @@ SELECT evalqueue_finish_job(
     error => %(error)s, delay_seconds => %(delay_seconds)s, delete_task => %(delete_task)s
 )
 
--- sweep --
--- running -> queued | failed for all that lost their lease; parked jobs of these types are due
--- again; and the seconds until something is due that no NOTIFY tells
-SELECT evalqueue_reap_jobs() + evalqueue_unpark_jobs(%(job_types)s, %(queues)s) AS brought_back,
-    evalqueue_next_due() AS next_due
+-- hands --
+-- So many auxiliary jobs help with this one, from other workers; false when the attempt is over
+SELECT evalqueue_ask_for_hands(%(job_id)s, %(attempt)s, %(wanted)s)
+
+-- claim_items --
+-- Items of a shared job become this attempt's own; NULL when the attempt is over
+SELECT evalqueue_claim_items(%(job_id)s, %(attempt)s, %(items)s, %(wanted)s)
+
+-- item_done --
+-- In the transaction that keeps what was found
+UPDATE job_items SET succeeded = %(succeeded)s WHERE job_id = %(root_id)s AND item = %(item)s
+
+-- items_done --
+-- What of these has been done, by whomever
+SELECT item, succeeded FROM job_items
+WHERE job_id = %(root_id)s AND item = ANY (%(items)s) AND succeeded IS NOT NULL
 
 -- attempts --
 SELECT * FROM job_attempts WHERE job_id = %(job_id)s ORDER BY attempt

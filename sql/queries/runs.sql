@@ -8,24 +8,51 @@ WITH frozen AS (
     WHERE id = %(run_id)s AND config = '{}'
     RETURNING data_file_hash
 )
-SELECT COALESCE((SELECT data_file_hash FROM frozen), data_file_hash)
+SELECT COALESCE((SELECT data_file_hash FROM frozen), data_file_hash) AS data_file_hash,
+    EXISTS (SELECT FROM frozen) AS is_first
 FROM eval_runs WHERE id = %(run_id)s
 
 -- checkpoint --
--- Threads that are already evaluated
-SELECT thread_id, error IS NULL AS succeeded FROM thread_evaluations WHERE run_id = %(run_id)s
+-- Threads that this job has nothing more to do for: they are complete, or as complete as it could
+-- make them
+SELECT thread_id, error IS NULL AS succeeded FROM thread_evaluations
+WHERE run_id = %(run_id)s AND (missing_verdicts = 0 OR job_id = %(job_id)s)
 
 -- keep --
 -- One thread's result: the checkpoint
 INSERT INTO thread_evaluations (
-    run_id, thread_id, data_file_hash, intent_accuracy, worst_correctness, efficiency_verdict,
-    success_status, error, result, attempt, duration_ms
+    run_id, job_id, thread_id, data_file_hash, intent_accuracy, worst_correctness,
+    efficiency_verdict, success_status, error, result, attempt, duration_ms
 ) VALUES (
-    %(run_id)s, %(thread_id)s, %(data_file_hash)s, %(intent_accuracy)s, %(worst_correctness)s,
-    %(efficiency_verdict)s, %(success_status)s, %(error)s, %(result)s, %(attempt)s, %(duration_ms)s
+    %(run_id)s, %(job_id)s, %(thread_id)s, %(data_file_hash)s, %(intent_accuracy)s,
+    %(worst_correctness)s, %(efficiency_verdict)s, %(success_status)s, %(error)s, %(result)s,
+    %(attempt)s, %(duration_ms)s
 )
--- Said again when the answer to the first time was lost
-ON CONFLICT (run_id, thread_id) DO NOTHING
+ON CONFLICT (run_id, thread_id) DO UPDATE SET
+    job_id = EXCLUDED.job_id, data_file_hash = EXCLUDED.data_file_hash,
+    intent_accuracy = EXCLUDED.intent_accuracy, worst_correctness = EXCLUDED.worst_correctness,
+    efficiency_verdict = EXCLUDED.efficiency_verdict, success_status = EXCLUDED.success_status,
+    error = EXCLUDED.error, result = EXCLUDED.result, attempt = EXCLUDED.attempt,
+    duration_ms = EXCLUDED.duration_ms, created_at = EXCLUDED.created_at
+-- The same job says it again when the answer to the first time was lost: nothing changes. Another
+-- job's verdicts are replaced by no fewer than there were.
+WHERE thread_evaluations.job_id IS DISTINCT FROM EXCLUDED.job_id
+    AND thread_evaluations.missing_verdicts > 0
+    AND thread_evaluations.missing_verdicts >= EXCLUDED.missing_verdicts
+
+-- recorded --
+-- Answers bought for a thread, newest first. Those that led to a failure are asked for anew, except
+-- by the job that has done so already
+SELECT request_hash, response AS text, model, request_id, duration_ms AS latency_ms,
+    tokens_in, tokens_out, tokens_cached, tokens_reasoning
+FROM api_logs
+WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND request_hash IS NOT NULL
+    AND (job_id = %(job_id)s OR (evaluator, COALESCE(turn, 0)) NOT IN (
+        SELECT failure ->> 'evaluator', COALESCE((failure ->> 'turn')::integer, 0)
+        FROM thread_evaluations, jsonb_array_elements(result -> 'failures') AS failure
+        WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s
+    ))
+ORDER BY id DESC
 
 -- outcomes --
 -- What counts of each thread, without the weight of its result
@@ -37,11 +64,18 @@ SELECT thread_id, intent_accuracy, worst_correctness, efficiency_verdict, succes
 FROM thread_evaluations WHERE run_id = %(run_id)s ORDER BY id
 
 -- log --
-COPY api_logs (
-    run_id, thread_id, test_case_label, evaluator, turn, provider, model, method, outcome,
-    try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
-    tokens_cached, tokens_reasoning, request_id, attempt, started_at
-) FROM STDIN
+-- Said again when the answer to the first time was lost: what is there already stays
+INSERT INTO api_logs (
+    run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
+    outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
+    tokens_cached, tokens_reasoning, request_id, request_hash, attempt, started_at
+)
+SELECT
+    run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
+    outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
+    tokens_cached, tokens_reasoning, request_id, request_hash, attempt, started_at
+FROM json_populate_recordset(NULL::api_logs, %(calls)s)
+ON CONFLICT (call_id) DO NOTHING
 
 -- list --
 SELECT * FROM eval_runs

@@ -8,14 +8,16 @@ SELECT to_regclass('evalqueue_migrations') IS NOT NULL
 -- create_ledger --
 CREATE TABLE evalqueue_migrations (
     name text PRIMARY KEY,
+    digest text,  -- of what was applied
     applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
 )
 
 -- applied --
-SELECT name FROM evalqueue_migrations ORDER BY name
+-- A ledger of an early build has no digests
+SELECT name, to_jsonb(migration) ->> 'digest' FROM evalqueue_migrations AS migration ORDER BY name
 
 -- record --
-INSERT INTO evalqueue_migrations (name) VALUES (%(name)s)
+INSERT INTO evalqueue_migrations (name, digest) VALUES (%(name)s, %(digest)s)
 
 -- has_procrastinate --
 SELECT to_regclass('procrastinate_jobs') IS NOT NULL

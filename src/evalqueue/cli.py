@@ -5,43 +5,34 @@ Whatever is large (SDKs, the HTTP app, rich) is imported by the command that nee
 an error becomes a line on stderr and an exit code.
 """
 
-import asyncio
 import logging
 import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Coroutine, Iterator, Sequence
-from typing import Annotated, Any, NoReturn, cast
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
 from uuid import UUID
 
-import psycopg
 import typer
-from pydantic import ValidationError
 
-from evalqueue import commands, console
-from evalqueue.console import EXIT_CODES, ExitCode
-from evalqueue.errors import (
-    CannotListen,
-    DatabaseUnavailable,
-    EvalqueueError,
-    JobNotFound,
-    NotCancellable,
-    Refused,
-    SchemaOutdated,
-    describe,
+from evalqueue import commands, console, fleet_cli
+from evalqueue.console import DEBUG, EXIT_CODES, ExitCode
+from evalqueue.flags import (
+    GivenParams,
+    JobId,
+    Json,
+    Owner,
+    Params,
+    Priority,
+    Queue,
+    UntilEof,
+    Watch,
+    examples,
+    run,
 )
 from evalqueue.jobs import JobStatus
-
-DEBUG = "EVALQUEUE_DEBUG"
-"""The environment variable that has unexpected errors shown with their traceback."""
-
-
-def _examples(*lines: str) -> str:
-    # \b keeps the lines as they are; without it they would be filled into a paragraph.
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
 
 app = typer.Typer(
     name="evalqueue",
@@ -57,12 +48,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-JobId = Annotated[UUID, typer.Argument(metavar="JOB_ID", show_default=False)]
-UntilEof = Annotated[
-    bool, typer.Option("--until-eof", help="Stop when stdin ends: for whoever starts this.")
-]
-
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and leave the process with its exit code."""
@@ -71,11 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # the boundary of the process: nothing is above it
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
-        leaves = list(_leaves(error))
+        leaves = list(console.leaves(error))
         for leaf in leaves:
-            for line in _lines_of(leaf):
+            for line in console.lines_of(leaf):
                 console.say(line)
-        sys.exit(_exit_code(leaves[0]))
+        sys.exit(console.exit_code(leaves[0]))
     sys.exit(ExitCode.DONE)
 
 
@@ -97,14 +82,14 @@ def evalqueue(
     """What holds for every command; `--version` has ended the process before this is called."""
 
 
-@app.command(epilog=_examples("evalqueue migrate", "DATABASE_URL=postgresql://… evalqueue migrate"))
+@app.command(epilog=examples("evalqueue migrate", "DATABASE_URL=postgresql://… evalqueue migrate"))
 def migrate(*, as_json: Json = False) -> None:
     """Bring the database's schema up to date. Safe to repeat, and to run from several places."""
-    _run(commands.migrate(as_json=as_json))
+    run(commands.migrate(as_json=as_json))
 
 
 @app.command(
-    epilog=_examples("evalqueue serve", "EVALQUEUE_API_TOKEN=… evalqueue serve --host 0.0.0.0")
+    epilog=examples("evalqueue serve", "EVALQUEUE_API_TOKEN=… evalqueue serve --host 0.0.0.0")
 )
 def serve(
     *,
@@ -119,11 +104,11 @@ def serve(
     """Serve the HTTP API until SIGTERM or Ctrl-C."""
     _log_to_stderr(logging.INFO)
     _stop_at_eof(until_eof)
-    _run(commands.serve(host, port))
+    run(commands.serve(host, port))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "evalqueue worker",
         "evalqueue worker --concurrency 8 --queues evalqueue,nightly",
         "evalqueue worker --one-shot",
@@ -166,7 +151,7 @@ def worker(
     """Run jobs until SIGTERM or Ctrl-C; what runs is finished first. A second one doesn't wait."""
     _log_to_stderr(logging.INFO)
     _stop_at_eof(until_eof)
-    _run(
+    run(
         commands.work(
             name=name,
             queues=None if queues is None else [q.strip() for q in queues.split(",") if q.strip()],
@@ -177,7 +162,7 @@ def worker(
     )
 
 
-@app.command(epilog=_examples("evalqueue up", "evalqueue up --port 9000"))
+@app.command(epilog=examples("evalqueue up", "evalqueue up --port 9000"))
 def up(
     *,
     port: Annotated[
@@ -190,42 +175,76 @@ def up(
     without the key of an LLM vendor, a simulated one is.
     """
     _log_to_stderr(logging.WARNING)
-    _run(commands.up(port))
+    run(commands.up(port))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples(
         "evalqueue submit evaluate-batch data_path=test.csv app_id=kaira-bot",
         """evalqueue submit evaluate-batch data_path=test.csv 'thread_ids:=["t1", "t2"]' --watch""",
         "evalqueue submit evaluate-batch --params @params.json",
         "jq … | evalqueue submit evaluate-batch -",
+        "evalqueue submit evaluate-batch data_path=a.csv --at 2026-12-24T18:00:00Z --priority 5",
     )
 )
-def submit(
+def submit(  # noqa: PLR0913  each is a flag
     job_type: Annotated[str, typer.Argument(metavar="JOB_TYPE", show_default=False)],
-    given: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="KEY=TEXT|KEY:=JSON|-",
-            show_default=False,
-            help="Params one by one, as text or as JSON; - reads a JSON object from stdin.",
-        ),
-    ] = None,
+    given: GivenParams = None,
     *,
-    params: Annotated[
-        str, typer.Option(metavar="JSON|@FILE|-", help="All params as one JSON object.")
-    ] = "{}",
-    owner: Annotated[str, typer.Option(help="Whose job it is.")] = "default",
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    params: Params = "{}",
+    owner: Owner = "default",
+    queue: Queue = None,
+    priority: Priority = 0,
+    at: Annotated[
+        str | None, typer.Option(metavar="RFC3339", help="Not before: 2026-12-24T18:00:00Z.")
+    ] = None,
+    after: Annotated[
+        UUID | None, typer.Option(metavar="JOB_ID", help="Not before this job is completed.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="The same key is the same job.")
+    ] = None,
+    watch: Watch = False,
     as_json: Json = False,
 ) -> None:
     """Submit a job; its id is printed."""
+    options = commands.Options(
+        owner=owner,
+        priority=priority,
+        scheduled_at=commands.read_moment("--at", at),
+        queue=queue,
+        idempotency_key=idempotency_key,
+        after=after,
+    )
     read = commands.read_params(params, given or [])
-    _run(commands.submit(job_type, read, owner=owner, watch=watch, as_json=as_json))
+    run(commands.submit(job_type, read, options, watch=watch, as_json=as_json))
 
 
 @app.command(
-    epilog=_examples(
+    epilog=examples("evalqueue retry 0b6f3a52-…", "evalqueue retry 0b6f3a52-… --all --watch")
+)
+def retry(
+    job_id: JobId,
+    *,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all/--failed-only",
+            help="Do all of it anew, as a new run; or only what is missing or failed.",
+        ),
+    ] = False,
+    watch: Watch = False,
+    as_json: Json = False,
+) -> None:
+    """Go on with a job that is over and did not get everything done.
+
+    What continues it is a new job, whose id is printed. The old one stays as it is.
+    """
+    run(commands.retry(job_id, everything=everything, watch=watch, as_json=as_json))
+
+
+@app.command(
+    epilog=examples(
         "evalqueue status",
         "evalqueue status --status failed --limit 5 --json",
         "evalqueue status 0b6f3a52-…",
@@ -243,27 +262,27 @@ def status(
 ) -> None:
     """Show the newest jobs, or all there is to know about one."""
     if job_id is None:
-        _run(commands.list_jobs(only, job_type, limit, as_json=as_json))
+        run(commands.list_jobs(only, job_type, limit, as_json=as_json))
     else:
-        _run(commands.show(job_id, as_json=as_json))
+        run(commands.show(job_id, as_json=as_json))
 
 
-@app.command(epilog=_examples("evalqueue watch 0b6f3a52-…", "evalqueue watch 0b6f3a52-… --json"))
+@app.command(epilog=examples("evalqueue watch 0b6f3a52-…", "evalqueue watch 0b6f3a52-… --json"))
 def watch(job_id: JobId, *, as_json: Json = False) -> None:
     """Follow a job to its end. With --json: a line for each change.
 
     Ctrl-C stops watching; the job goes on.
     """
-    _run(commands.watch(job_id, as_json=as_json))
+    run(commands.watch(job_id, as_json=as_json))
 
 
-@app.command(epilog=_examples("evalqueue cancel 0b6f3a52-…"))
+@app.command(epilog=examples("evalqueue cancel 0b6f3a52-…"))
 def cancel(job_id: JobId, *, as_json: Json = False) -> None:
     """Cancel a queued or running job: final when this returns."""
-    _run(commands.cancel(job_id, as_json=as_json))
+    run(commands.cancel(job_id, as_json=as_json))
 
 
-@app.command(epilog=_examples("evalqueue demo", "evalqueue demo --keep"))
+@app.command(epilog=examples("evalqueue demo", "evalqueue demo --keep"))
 def demo(
     *, keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C.")] = False
 ) -> None:
@@ -272,10 +291,10 @@ def demo(
     What was found is shown. Everything it needs and makes is in a directory of its own.
     """
     _log_to_stderr(logging.WARNING)
-    _run(commands.demo(keep=keep))
+    run(commands.demo(keep=keep))
 
 
-@app.command(epilog=_examples("evalqueue simulate --port 8722 --latency-ms 200 --rate-429 0.02"))
+@app.command(epilog=examples("evalqueue simulate --port 8722 --latency-ms 200 --rate-429 0.02"))
 def simulate(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 8722,
@@ -298,8 +317,7 @@ def simulate(
     ])  # fmt: skip
 
 
-def _run(work: Coroutine[Any, Any, ExitCode]) -> NoReturn:
-    raise typer.Exit(asyncio.run(work))
+fleet_cli.declare(app)
 
 
 def _log_to_stderr(level: int) -> None:
@@ -320,50 +338,6 @@ def _stop_at_eof(wanted: bool) -> None:
 
     if wanted:
         threading.Thread(target=watch, name="until eof", daemon=True).start()
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """What task groups have wrapped."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)  # isinstance can't say of what
-        for each in group.exceptions:
-            yield from _leaves(each)
-    else:
-        yield error
-
-
-def _lines_of(error: BaseException) -> list[str]:
-    match error:
-        case ValidationError():  # of the settings: job params have become InvalidParams
-            return [
-                f"{_variable(found['loc'])}: {found['msg'].removeprefix('Value error, ')}"
-                for found in error.errors(include_url=False, include_context=False)
-            ]
-        case EvalqueueError() | OSError():
-            return str(error).splitlines()
-        case psycopg.OperationalError():
-            return [f"The database does not answer: {str(error).strip()}"]
-        case _:
-            return [f"Unexpected: {describe(error)}", f"{DEBUG}=1 shows where."]
-
-
-def _variable(loc: tuple[int | str, ...]) -> str:
-    name = str(loc[0]) if loc else "settings"
-    return name if name.isupper() else f"EVALQUEUE_{name.upper()}"
-
-
-def _exit_code(error: BaseException) -> ExitCode:
-    match error:
-        case JobNotFound() | NotCancellable():
-            return ExitCode.NOT_FOUND
-        case Refused() | ValidationError() | CannotListen():
-            return ExitCode.USAGE
-        case DatabaseUnavailable() | psycopg.OperationalError():
-            return ExitCode.NO_DATABASE
-        case SchemaOutdated():
-            return ExitCode.OUTDATED
-        case _:
-            return ExitCode.FAILED
 
 
 if __name__ == "__main__":

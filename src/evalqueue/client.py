@@ -1,8 +1,9 @@
-"""The front door for other services: submit, get, list, cancel, wait, watch."""
+"""The front door for other services: submit, get, list, cancel, retry, wait, watch."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -88,6 +89,8 @@ class Client:
         scheduled_at: datetime | None = None,
         queue: str | None = None,
         max_attempts: int = 3,
+        idempotency_key: str | None = None,
+        after: UUID | None = None,
     ) -> Job:
         """Submit a job.
 
@@ -99,36 +102,75 @@ class Client:
             scheduled_at: not before this moment; None: as soon as possible.
             queue: the queue it waits in; None: `EVALQUEUE_QUEUE`.
             max_attempts: how often it may fail or lose its worker.
+            idempotency_key: the same key of the same owner is the same job, however often it is
+                submitted: for whoever can't know whether the first time went through. Kept as long
+                as the job.
+            after: start when this job is completed; be cancelled if it comes to another end.
 
         Raises:
             InvalidParams: the params can't work; nothing was stored.
+            KeyReused: another request came with this idempotency key before.
         """
-        desk = Desk(settings=self.settings, database=await self.database())
-        admitted = await params.admit(desk)
-        submission = Submission(
-            job_type=admitted.job_type,
-            params=admitted.stored(),
+        asked = Submission(
+            job_type=params.job_type,
+            params=params.stored(),
             owner=owner,
             priority=priority,
             scheduled_at=scheduled_at,
             queue=queue or self.settings.queue,
             max_attempts=max_attempts,
+            idempotency_key=idempotency_key,
+            after=after,
         )
         if connection is not None:
-            return await store.submit(connection, submission)
+            return await self._submit(connection, params, asked)
         async with self._connection() as own:
-            return await store.submit(own, submission)
+            return await self._submit(own, params, asked)
+
+    async def _submit(self, connection: Connection, params: JobParams, asked: Submission) -> Job:
+        if (key := asked.idempotency_key) is not None:
+            # As it was asked, before today's defaults are filled in: what is asked again tomorrow
+            # is still the same.
+            asked = replace(asked, asked=asked.params)
+            if await store.of_key(connection, owner=asked.owner, idempotency_key=key) is not None:
+                # Perhaps it would not be admitted today: its file is gone, say.
+                return await store.submit(connection, asked)
+        admitted = await params.admit(Desk(settings=self.settings, database=await self.database()))
+        return await store.submit(connection, replace(asked, params=admitted.stored()))
 
     async def submit_params(
-        self, job_type: str, params: Mapping[str, Any], *, owner: str = "default"
+        self,
+        job_type: str,
+        params: Mapping[str, Any],
+        *,
+        owner: str = "default",
+        idempotency_key: str | None = None,
     ) -> Job:
         """Submit a job from params as they come from outside.
 
         Raises:
             UnknownJobType: not among this client's `job_types`.
             InvalidParams: all that is wrong, field by field.
+            KeyReused: another request came with this idempotency key before.
         """
-        return await self.submit(self.job_types.decode(job_type, params), owner=owner)
+        return await self.submit(
+            self.job_types.decode(job_type, params), owner=owner, idempotency_key=idempotency_key
+        )
+
+    async def retry(self, job_id: UUID) -> Job:
+        """Go on with a job that is over and did not get everything done: failed, cancelled, or
+        completed with errors. What continues it is a new job, in the same run, which does what is
+        missing or failed; the old one stays as it is. Asking twice finds the same new job.
+
+        Raises:
+            JobNotFound: there is none with this id.
+            NotRetryable: it is not over, nothing is missing, or it was continued already.
+        """
+        async with self._connection() as connection:
+            job = await store.retry(connection, job_id)
+        if job is None:
+            raise JobNotFound(job_id)
+        return job
 
     async def get(self, job_id: UUID) -> Job:
         """One job.
@@ -203,7 +245,7 @@ class Client:
         Raises:
             JobNotFound: there is none with this id.
         """
-        feed = await self._listening()
+        feed = await self.feed()
         changed = asyncio.Event()
         wanted = str(job_id)
 
@@ -234,16 +276,21 @@ class Client:
                 dsn = self._dsn or self.settings.database_address
                 if dsn is None:
                     raise ValueError("Client needs a dsn, or DATABASE_URL in the environment")
-                database = Database(dsn, max_size=self.settings.pool_size)
+                database = Database(
+                    dsn,
+                    max_size=self.settings.pool_size,
+                    listen_conninfo=self.settings.listen_address,
+                )
                 await database.open(wait_seconds=self.settings.database_wait_seconds)
                 self._database = database
             return self._database
 
-    async def _listening(self) -> Feed:
+    async def feed(self) -> Feed:
+        """What the database tells, listened to from when first asked for."""
         database = await self.database()
         async with self._opening:
             if self._feed is None:
-                self._feed = Feed(database.conninfo, [JOB_CHANGED])
+                self._feed = Feed(database, [JOB_CHANGED])
                 self._feed.start()
             return self._feed
 

@@ -8,15 +8,17 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from evalqueue import console, schema, settings
+from evalqueue import console, fleet, schema, settings
 from evalqueue.client import Client
 from evalqueue.console import ENDINGS, ExitCode
 from evalqueue.database import without_secrets
-from evalqueue.errors import Refused
+from evalqueue.errors import NotRetryable, Refused
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.settings import Settings
 
@@ -25,9 +27,21 @@ if TYPE_CHECKING:
     from evalqueue.stack import Addresses
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What may be said about a job besides its type and params."""
+
+    owner: str = "default"
+    priority: int = 0
+    scheduled_at: datetime | None = None
+    queue: str | None = None
+    idempotency_key: str | None = None
+    after: UUID | None = None
+
+
 async def migrate(*, as_json: bool) -> ExitCode:
     """Bring the schema up to date."""
-    async with _client(verified=False) as client:
+    async with connected(verified=False) as client:
         applied = await schema.migrate(await client.database())
     if as_json:
         console.put_json({"applied": applied})
@@ -40,8 +54,8 @@ async def serve(host: str | None, port: int | None) -> ExitCode:
     """Serve the HTTP API until a signal says to stop."""
     from evalqueue.http.serve import serve as serving
 
-    async with _client() as client:
-        _teach(client)
+    async with connected() as client:
+        teach(client)
         async with serving(client, host=host, port=port) as address:
             console.put(f"API on {address.url}")
             await _stop_signal()
@@ -78,19 +92,73 @@ def read_params(document: str, given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def read_moment(where: str, text: str | None) -> datetime | None:
+    """A moment as RFC 3339 has it."""
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Refused(f"{where}: this is not a moment: {error}") from error
+    if moment.tzinfo is None:
+        raise Refused(f"{where}: in which time zone? Write {text}Z for UTC, or an offset: +01:00")
+    return moment
+
+
 async def submit(
-    job_type: str, params: Mapping[str, Any], *, owner: str, watch: bool, as_json: bool
+    job_type: str,
+    params: Mapping[str, Any],
+    options: Options,
+    *,
+    watch: bool,
+    as_json: bool,
 ) -> ExitCode:
     """Submit a job and, if asked to, follow it."""
-    async with _client() as client:
-        _teach(client)
-        job = await client.submit_params(job_type, params, owner=owner)
-        if not as_json:
-            console.put(str(job.id))
-        elif not watch:
-            console.put_json(console.job_json(job))
-        if watch:
-            return ENDINGS[(await follow(client, job.id, as_json=as_json)).status]
+    async with connected() as client:
+        teach(client)
+        job = await client.submit(
+            client.job_types.decode(job_type, params),
+            owner=options.owner,
+            priority=options.priority,
+            scheduled_at=options.scheduled_at,
+            queue=options.queue,
+            idempotency_key=options.idempotency_key,
+            after=options.after,
+        )
+        return await _hand_over(client, job, watch=watch, as_json=as_json)
+
+
+async def retry(job_id: UUID, *, everything: bool, watch: bool, as_json: bool) -> ExitCode:
+    """Go on with a job that is over, or do all of it anew."""
+    async with connected() as client:
+        if everything:
+            teach(client)
+            job = await _again(client, await client.get(job_id))
+        else:
+            job = await client.retry(job_id)
+        return await _hand_over(client, job, watch=watch, as_json=as_json)
+
+
+async def _again(client: Client, old: Job) -> Job:
+    if old.parent_id is not None:
+        raise NotRetryable(f"Job {old.id} only helps job {old.parent_id}. Retry that one.")
+    return await client.submit(
+        client.job_types.decode(old.job_type, old.params),
+        owner=old.owner,
+        priority=old.priority,
+        queue=old.queue,
+        max_attempts=old.max_attempts,
+    )
+
+
+async def _hand_over(client: Client, job: Job, *, watch: bool, as_json: bool) -> ExitCode:
+    """Print a new job's id and, if asked to, follow the job."""
+    if not as_json:
+        console.put(str(job.id))
+    elif not watch:
+        console.put_json(console.job_json(job))
+    if watch:
+        return ENDINGS[(await follow(client, job.id, as_json=as_json)).status]
     console.say(f"Submitted. To follow it: evalqueue watch {job.id}")
     return ExitCode.DONE
 
@@ -99,7 +167,7 @@ async def list_jobs(
     status: JobStatus | None, job_type: str | None, limit: int, *, as_json: bool
 ) -> ExitCode:
     """Print the newest jobs."""
-    async with _client() as client:
+    async with connected() as client:
         jobs = await client.list(status=status, job_type=job_type, limit=limit)
     if as_json:
         console.put_json([console.job_json(job) for job in jobs])
@@ -112,25 +180,28 @@ async def list_jobs(
 
 async def show(job_id: UUID, *, as_json: bool) -> ExitCode:
     """Print one job and its attempts."""
-    async with _client() as client:
+    async with connected() as client:
         job = await client.get(job_id)
         attempts = await client.attempts(job_id)
+        async with (await client.database()).connection() as connection:
+            continued_by = await fleet.continued_by(connection, job_id)
     if as_json:
-        console.put_json(console.job_json(job, attempts))
+        document = console.job_json(job, attempts)
+        console.put_json(document | {"continued_by": continued_by})
     else:
-        console.put_job(job, attempts)
+        console.put_job(job, attempts, continued_by)
     return ExitCode.DONE
 
 
 async def watch(job_id: UUID, *, as_json: bool) -> ExitCode:
     """Follow a job to its end."""
-    async with _client() as client:
+    async with connected() as client:
         return ENDINGS[(await follow(client, job_id, as_json=as_json)).status]
 
 
 async def cancel(job_id: UUID, *, as_json: bool) -> ExitCode:
     """Cancel a job."""
-    async with _client() as client:
+    async with connected() as client:
         await client.cancel(job_id)
     if as_json:
         console.put_json({"id": job_id, "status": JobStatus.CANCELLED})
@@ -223,7 +294,7 @@ async def _stop_signal() -> None:
         loop.remove_signal_handler(number)
 
 
-def _teach(client: Client) -> None:
+def teach(client: Client) -> None:
     """Make the job types of this process known: what is submitted is checked against them."""
     from evalqueue import daemon
 
@@ -232,7 +303,7 @@ def _teach(client: Client) -> None:
 
 
 @asynccontextmanager
-async def _client(*, verified: bool = True) -> AsyncGenerator[Client]:
+async def connected(*, verified: bool = True) -> AsyncGenerator[Client]:
     """A client on the database of the settings.
 
     Raises:

@@ -8,13 +8,28 @@ it may come from a transcript, and must neither colour nor steer a terminal.
 import json
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
+from uuid import UUID
 
+import psycopg
+from pydantic import ValidationError
+
+from evalqueue.errors import (
+    CannotListen,
+    DatabaseUnavailable,
+    EvalqueueError,
+    JobNotFound,
+    NotCancellable,
+    NotRetryable,
+    Refused,
+    SchemaOutdated,
+    describe,
+)
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
 
 if TYPE_CHECKING:
@@ -27,6 +42,10 @@ LINE_INTERVAL = 1.0  # seconds between two lines of progress where there is no t
 _WIDE = 240  # characters: where nobody looks at a screen, nothing is folded
 
 
+DEBUG = "EVALQUEUE_DEBUG"
+"""The environment variable that has unexpected errors shown with their traceback."""
+
+
 class ExitCode(IntEnum):
     """What the shell is told."""
 
@@ -37,17 +56,19 @@ class ExitCode(IntEnum):
     NOT_FOUND = 4
     NO_DATABASE = 5
     OUTDATED = 6
+    STUCK = 70
     INTERRUPTED = 130
 
 
 EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.DONE: "done",
-    ExitCode.FAILED: "the job failed, or something unexpected happened",
+    ExitCode.FAILED: "the job failed, the doctor found something wrong, or the unexpected happened",
     ExitCode.USAGE: "wrong usage, or what was asked was refused: each problem on a line of its own",
     ExitCode.CANCELLED: "the job was cancelled",
-    ExitCode.NOT_FOUND: "no such job, or it is over and can't be cancelled",
+    ExitCode.NOT_FOUND: "no such job or schedule, or the job can't be cancelled or retried",
     ExitCode.NO_DATABASE: "the database does not answer",
     ExitCode.OUTDATED: "the schema is outdated: evalqueue migrate",
+    ExitCode.STUCK: "a worker ended with handlers that could not be stopped",
     ExitCode.INTERRUPTED: "interrupted",
 }
 """Each exit code and its meaning; `evalqueue --help` prints this table."""
@@ -58,6 +79,47 @@ ENDINGS: Mapping[JobStatus, ExitCode] = {
     JobStatus.CANCELLED: ExitCode.CANCELLED,
 }
 """The exit code of a command that has followed a job to its end."""
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """What task groups have wrapped."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)  # isinstance can't say of what
+        for each in group.exceptions:
+            yield from leaves(each)
+    else:
+        yield error
+
+
+def lines_of(error: BaseException) -> list[str]:
+    """What is said of an error that ends a command."""
+    match error:
+        case ValidationError():  # of the settings: job params have become InvalidParams
+            return [
+                f"{_variable(found['loc'])}: {found['msg'].removeprefix('Value error, ')}"
+                for found in error.errors(include_url=False, include_context=False)
+            ]
+        case EvalqueueError() | OSError():
+            return str(error).splitlines()
+        case psycopg.OperationalError():
+            return [f"The database does not answer: {str(error).strip()}"]
+        case _:
+            return [f"Unexpected: {describe(error)}", f"{DEBUG}=1 shows where."]
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """What the shell is told of it."""
+    match error:
+        case JobNotFound() | NotCancellable() | NotRetryable():
+            return ExitCode.NOT_FOUND
+        case Refused() | ValidationError() | CannotListen():
+            return ExitCode.USAGE
+        case DatabaseUnavailable() | psycopg.OperationalError():
+            return ExitCode.NO_DATABASE
+        case SchemaOutdated():
+            return ExitCode.OUTDATED
+        case _:
+            return ExitCode.FAILED
 
 
 def say(text: str) -> None:
@@ -77,8 +139,18 @@ def put_json(value: Any) -> None:
     put(json.dumps(value, ensure_ascii=False, default=_json_of))
 
 
-def _json_of(value: object) -> str:
+def _json_of(value: object) -> str | float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def json_of(value: Any) -> dict[str, Any]:
+    """A value with all its fields; a length of time says that it is in seconds."""
+    return {
+        f"{name}_seconds" if isinstance(field, timedelta) else name: field
+        for name, field in asdict(value).items()
+    }
 
 
 def plain(text: str) -> str:
@@ -97,26 +169,43 @@ def job_json(job: Job, attempts: Sequence[AttemptRecord] | None = None) -> dict[
 
 def put_jobs(jobs: Sequence[Job]) -> None:
     """Print a table of jobs."""
-    table = _table("id", "type", "status", "progress", "failed", "created", "took")
-    for job in jobs:
-        table.add_row(*_cells(
-            job.id, job.job_type, job.status, _share(job),
-            f"{job.failed_attempts} of {job.max_attempts}", _moment(job.created_at), _lasted(job),
-        ))  # fmt: skip
+    put_table(
+        ("id", "type", "status", "progress", "failed", "created", "took"),
+        [
+            (
+                job.id, job.job_type, job.status, _share(job),
+                f"{job.failed_attempts} of {job.max_attempts}", moment(job.created_at),
+                _lasted(job),
+            )
+            for job in jobs
+        ],
+    )  # fmt: skip
+
+
+def put_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table of anything."""
+    table = _table(*headings)
+    for row in rows:
+        table.add_row(*_cells(*row))
     data_console().print(table)
 
 
-def put_job(job: Job, attempts: Sequence[AttemptRecord]) -> None:
+def put_job(job: Job, attempts: Sequence[AttemptRecord], continued_by: UUID | None = None) -> None:
     """Print all there is to know about one job."""
     facts: dict[str, object] = {
         "id": job.id,
         "type": job.job_type,
         "status": job.status,
         "progress": f"{_share(job)} {job.progress.message}".strip(),
+        "queue": f"{job.queue}, priority {job.priority}" if job.priority else job.queue,
+        "due": _due(job),
         "owner": job.owner,
-        "created": _moment(job.created_at),
-        "started": _moment(job.started_at),
-        "ended": _moment(job.completed_at),
+        "retry of": job.retry_of,
+        "continued by": continued_by,
+        "helps": job.parent_id,
+        "created": moment(job.created_at),
+        "started": moment(job.started_at),
+        "ended": moment(job.completed_at),
         "took": _lasted(job),
         "worker": job.worker,
         "error": job.error_message,
@@ -124,18 +213,30 @@ def put_job(job: Job, attempts: Sequence[AttemptRecord]) -> None:
         "details": _indented(job.progress.details),
         "result": _indented(job.result),
     }
-    width = max(map(len, facts))
+    width = max(len(name) for name, fact in facts.items() if fact)
     for name, fact in facts.items():
         if fact:
             put(f"{name:<{width}}  {str(fact).replace(chr(10), chr(10) + ' ' * (width + 2))}")
     if attempts:
-        table = _table("attempt", "worker", "started", "took", "outcome", "error")
-        for each in attempts:
-            table.add_row(*_cells(
-                each.attempt, each.worker, _moment(each.started_at),
-                _took(each.started_at, each.ended_at), each.outcome or "running", each.error or "",
-            ))  # fmt: skip
-        data_console().print(table)
+        put_table(
+            ("attempt", "worker", "started", "took", "outcome", "error"),
+            [
+                (
+                    each.attempt, each.worker, moment(each.started_at),
+                    _took(each.started_at, each.ended_at), each.outcome or "running",
+                    each.error or "",
+                )
+                for each in attempts
+            ],
+        )  # fmt: skip
+
+
+def _due(job: Job) -> str:
+    if job.status is not JobStatus.QUEUED:
+        return ""
+    if job.waiting:
+        return f"after job {job.after_id}"
+    return moment(job.due_at) if job.due_at > datetime.now(UTC) else "now"
 
 
 def data_console() -> "Console":
@@ -275,8 +376,9 @@ def _share(job: Job) -> str:
     return f"{current}/{total} {current / total:.0%}" if total else ""
 
 
-def _moment(moment: datetime | None) -> str:
-    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+def moment(value: datetime | None) -> str:
+    """A moment in this machine's time."""
+    return "" if value is None else value.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _lasted(job: Job) -> str:
@@ -291,3 +393,8 @@ def _took(started: datetime | None, ended: datetime | None) -> str:
 
 def _indented(value: Mapping[str, Any] | None) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2, default=str) if value else ""
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    name = str(loc[0]) if loc else "settings"
+    return name if name.isupper() else f"EVALQUEUE_{name.upper()}"

@@ -15,8 +15,9 @@ from uuid import UUID
 
 from evalqueue import codec, store
 from evalqueue.database import Connection, Database
-from evalqueue.errors import AttemptOver, EvalqueueError
+from evalqueue.errors import AttemptOver, EvalqueueError, MakesRoom
 from evalqueue.jobs import Job
+from evalqueue.sharing import AllOurs, Share, SharedWithOthers, Tally
 
 MESSAGE_LIMIT = 500  # characters
 
@@ -46,6 +47,20 @@ class JobContext:
         self.database = database
         self._noted: dict[str, Any] | None = None
         self._dirty = asyncio.Event()
+        self._makes_room = False
+
+    @property
+    def is_hand(self) -> bool:
+        """Whether this job only helps another one with its items."""
+        return self.job.parent_id is not None
+
+    @property
+    def makes_room(self) -> bool:
+        """Whether others wait for this slot: let go at the next good moment (`map` does)."""
+        return self._makes_room
+
+    def make_room(self) -> None:
+        self._makes_room = True
 
     def progress(self, current: int, total: int, message: str = "", **details: Any) -> None:
         """Note how far the job is. Written within 250 ms, together with whatever else is noted.
@@ -68,7 +83,8 @@ class JobContext:
     async def transaction(self) -> AsyncGenerator[Connection]:
         """A transaction inside the fence: nobody can end this attempt before it commits.
 
-        For writing, not for thinking: after 15 idle seconds the server ends it.
+        For writing, not for thinking: after 15 idle seconds the server ends it, and it may take 30
+        in all.
 
         Raises:
             AttemptOver: the attempt is over; nothing was written.
@@ -110,6 +126,7 @@ class JobContext:
         checkpoint: Checkpoint,
         concurrency: int,
         noun: str = "Item",
+        hands: int = 0,
     ) -> None:
         """Work on items concurrently; keep each result the moment it is there.
 
@@ -121,27 +138,55 @@ class JobContext:
             keep: stores a result, inside a transaction inside the fence. What was stored before
                 is left alone: it is called again when the answer to a commit was lost.
             succeeded: whether a result counts as ok or as failed in the progress.
-            concurrency: items in flight at most.
+            concurrency: items in flight at most, in each process that works on them.
+            hands: other workers that may help at most, when they have nothing better to do. They
+                run the same handler, as a job of their own (`is_hand`).
+
+        Raises:
+            MakesRoom: others wait for this slot; what is left is done by a later attempt.
         """
-        waiting = iter([item for item in items if key(item) not in checkpoint])
-        tally = _Tally(
+        todo = {key(item): item for item in items if key(item) not in checkpoint}
+        tally = Tally(
             noun=noun,
             total=len(items),
             ok=sum(key(item) in checkpoint.succeeded for item in items),
             failed=sum(key(item) in checkpoint.failed for item in items),
         )
         self.progress(tally.finished, tally.total, tally.message)
+        if hands and not self.is_hand:
+            await self._ask_for_hands(hands)
+        shared = bool(hands) or self.is_hand
+
+        def count(_key: str, ok: bool) -> None:
+            tally.count(ok=ok)
+            self.progress(tally.finished, tally.total, tally.message)
+
+        share: Share = (
+            SharedWithOthers(self, list(todo), concurrency, count)
+            if shared
+            else AllOurs(list(todo))
+        )
 
         async def lane() -> None:
-            for item in waiting:
-                found = await work(item)
-                await self.insist(partial(_keeping, keep, found))
-                tally.count(ok=succeeded(found))
-                self.progress(tally.finished, tally.total, tally.message)
+            while not self.makes_room and (name := await share.take()) is not None:
+                found = await work(todo[name])
+                await self.insist(partial(_keeping, keep, found, share, name, succeeded(found)))
+                count(name, succeeded(found))
 
         async with asyncio.TaskGroup() as lanes:
-            for _ in range(min(concurrency, len(items))):
+            for _ in range(min(concurrency, len(todo))):
                 lanes.create_task(lane())
+        if self.makes_room and share.something_is_left:
+            raise MakesRoom("Others wait for this slot")
+
+    async def _ask_for_hands(self, wanted: int) -> None:
+        async def ask(connection: Connection) -> bool:
+            return await store.ask_for_hands(
+                connection, job_id=self.job.id, attempt=self.job.attempt, wanted=wanted
+            )
+
+        if not await self.database.until_done(ask, what=f"Hands for job {self.job.id}"):
+            raise AttemptOver(f"Job {self.job.id}: attempt {self.job.attempt} is over")
 
     def take_noted(self) -> Mapping[str, Any] | None:
         """What was noted since the last call, for whoever writes it down."""
@@ -168,31 +213,15 @@ class JobContext:
 
 
 async def _keeping(
-    keep: Callable[[Connection, Found], Awaitable[None]], found: Found, connection: Connection
+    keep: Callable[[Connection, Found], Awaitable[None]],
+    found: Found,
+    share: Share,
+    name: str,
+    ok: bool,
+    connection: Connection,
 ) -> None:
     await keep(connection, found)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Tally:
-    noun: str
-    total: int
-    ok: int
-    failed: int
-
-    def count(self, *, ok: bool) -> None:
-        if ok:
-            self.ok += 1
-        else:
-            self.failed += 1
-
-    @property
-    def finished(self) -> int:
-        return self.ok + self.failed
-
-    @property
-    def message(self) -> str:
-        return f"{self.noun} {self.finished}/{self.total} ({self.ok} ok, {self.failed} failed)"
+    await share.done(connection, name, ok)
 
 
 async def update_job_progress(

@@ -20,6 +20,9 @@ from evalqueue.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# The pool warns at each of its tries, a hundred times a minute; who waits is said once in a while.
+logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
 
 class ImportsMissing(Refused):
     """A module named in `EVALQUEUE_IMPORTS` is not there."""

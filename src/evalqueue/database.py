@@ -5,9 +5,12 @@ transaction says so.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
 import random
 import select
+import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -26,9 +29,14 @@ from evalqueue.errors import DatabaseUnavailable
 Answer = TypeVar("Answer")
 Connection = psycopg.AsyncConnection[TupleRow]
 
-TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError)
+TRANSIENT = (
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
+    psycopg.errors.ReadOnlySqlTransaction,
+    psycopg.errors.IdleInTransactionSessionTimeout,
+)
 """What a statement raises when the database, not the statement, is the trouble: PoolTimeout, a cut
-connection, a deadlock, a shutdown."""
+connection, a deadlock, a timeout, a full disk, a shutdown, a server that is only a standby now."""
 
 _ASYNCPG_KNOWS = frozenset({
     "application_name", "dbname", "host", "krbsrvname", "options", "passfile", "password", "port",
@@ -48,7 +56,10 @@ _HOPELESS = (
 )
 """What a server says that waiting won't change: an unknown role or database, a bad password."""
 RETRY_DELAY_MAX = 5.0  # seconds between tries to say something again
+ANSWER_PATIENCE = 30.0  # seconds a connection may be held; what takes longer is a transaction
+COMPLAINT_INTERVAL = 10.0  # seconds between log lines about statements that wait
 POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller is told
+RECONNECT_INTERVAL = 1.0  # seconds between tries to connect while the server is away
 
 logger = logging.getLogger(__name__)
 
@@ -67,10 +78,17 @@ def without_secrets(conninfo: str) -> str:
 
 
 class Database:
-    """One pool, opened once per process and shared by everything in it."""
+    """One pool, opened once per process and shared by everything in it.
 
-    def __init__(self, conninfo: str, *, max_size: int = 10) -> None:
+    Args:
+        listen_conninfo: where to LISTEN, if `conninfo` leads to a pooler in transaction mode.
+    """
+
+    def __init__(
+        self, conninfo: str, *, max_size: int = 10, listen_conninfo: str | None = None
+    ) -> None:
         self.conninfo = conninfo
+        self.listen_conninfo = listen_conninfo or conninfo
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given)),
@@ -78,10 +96,18 @@ class Database:
             timeout=POOL_TIMEOUT,
             max_size=max_size,
             open=False,
-            kwargs={"autocommit": True},
+            # Behind a pooler the next statement may meet another server process.
+            kwargs={"autocommit": True} | ({"prepare_threshold": None} if listen_conninfo else {}),
             configure=_configure,
             check=_check,
+            # Left to itself, the pool doubles its delay with each failure: after a long outage it
+            # would be away for as long again.
+            reconnect_timeout=RECONNECT_INTERVAL,
+            reconnect_failed=self._insist_on_a_connection,
         )
+        self._insisting: asyncio.Task[None] | None = None
+        self._said_at: float | None = None
+        self._unsaid = 0
 
     async def open(self, *, wait_seconds: float = 30.0) -> None:
         """Connect, waiting for a server that isn't up yet.
@@ -94,17 +120,45 @@ class Database:
 
     async def close(self) -> None:
         await self.pool.close()
+        if self._insisting is not None:
+            await asyncio.wait({self._insisting})  # it sees that the pool is closed
+
+    async def _insist_on_a_connection(self, _pool: object) -> None:
+        if self._insisting is None or self._insisting.done():
+            self._insisting = asyncio.create_task(self._until_connected(), name="reconnecting")
+
+    async def _until_connected(self) -> None:
+        """Whoever asks for a connection makes the pool try anew."""
+        while not self.pool.closed:
+            try:
+                async with self.pool.connection(timeout=RECONNECT_INTERVAL):
+                    return
+            except psycopg.OperationalError:
+                continue  # PoolTimeout: it has waited
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
-        """A connection in autocommit mode."""
-        async with self.pool.connection() as connection:
-            yield connection
+        """A connection in autocommit mode, for 30 s at most: then it is cut, and whoever waits for
+        its answer learns that the database is the trouble.
+
+        A peer that is half gone may never answer, and still acknowledge every packet.
+        """
+        async with self.pool.connection() as connection, _said_goodbye_once(connection):
+            patience = asyncio.get_running_loop().call_later(ANSWER_PATIENCE, _cut, connection)
+            try:
+                yield connection
+            finally:
+                patience.cancel()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
-        """A connection inside a transaction: committed at the end, or rolled back."""
-        async with self.pool.connection() as connection, connection.transaction():
+        """A connection inside a transaction: committed at the end, or rolled back. As long as it
+        takes."""
+        async with (
+            self.pool.connection() as connection,
+            _said_goodbye_once(connection),
+            connection.transaction(),
+        ):
             yield connection
 
     async def until_done(
@@ -122,13 +176,46 @@ class Database:
                 async with self.connection() as connection:
                     return await statement(connection)
             except TRANSIENT as error:
-                logger.warning("%s waits for Postgres: %s", what, error)
+                self._complain(what, error)
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter
                 delay = min(RETRY_DELAY_MAX, delay * 2)
+
+    def _complain(self, what: str, error: Exception) -> None:
+        """Say who waits, for all of them once in a while: a worker may have hundreds."""
+        self._unsaid += 1
+        now = time.monotonic()
+        if self._said_at is None or now - self._said_at >= COMPLAINT_INTERVAL:
+            others = f" (and {self._unsaid - 1} more tries)" if self._unsaid > 1 else ""
+            logger.warning("%s waits for Postgres%s: %s", what, others, error)
+            self._said_at, self._unsaid = now, 0
+
+
+def _cut(connection: Connection) -> None:
+    """End a connection from outside, under whoever waits for it."""
+    logger.warning("A connection to Postgres has not answered for %.0f s: cut", ANSWER_PATIENCE)
+    with (
+        contextlib.suppress(OSError),  # it was gone already
+        socket.socket(fileno=os.dup(connection.pgconn.socket)) as peer,
+    ):
+        peer.shutdown(socket.SHUT_RDWR)
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     set_json_dumps(codec.dump_json, connection)
+
+
+@asynccontextmanager
+async def _said_goodbye_once(connection: Connection) -> AsyncGenerator[None]:
+    """A session that ends at a COMMIT is the database's trouble, also behind a pooler.
+
+    There are two goodbyes then, the server's and the pooler's, and psycopg takes them for a puzzle.
+    """
+    try:
+        yield
+    except psycopg.InternalError as error:
+        if error.sqlstate is not None or not connection.broken:
+            raise
+        raise psycopg.OperationalError(f"the connection is lost: {error}") from error
 
 
 async def _check(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -4,12 +4,16 @@ EvalqueueError
 ├── Refused                 what was asked can't be taken; nothing was stored
 │   ├── UnknownJobType
 │   ├── InvalidParams       one or more fields, each named
+│   ├── KeyReused           the idempotency key belongs to another request
 │   └── JobNotFound
 ├── NotCancellable          the job is over already
+├── NotRetryable            the job is not over, or nothing is missing
 ├── DatabaseUnavailable     no Postgres answered in time
+├── NotificationsLost       NOTIFY does not reach this process
 ├── CannotListen            the address is taken, or open to others without a token
 ├── SchemaOutdated          `evalqueue migrate` has to run first
 ├── AttemptOver             the fence: this attempt may not write any more
+├── MakesRoom               raised by `context.map`: others get their share first
 ├── JobFailed               raised by a handler: failed for good, with a reason
 └── TryAgain                raised by a handler: not now, later
 """
@@ -71,6 +75,10 @@ class InvalidParams(Refused):
         return cls([Problem(loc=("params",), msg=msg)])
 
 
+class KeyReused(Refused):
+    """The idempotency key was used for another request before."""
+
+
 class JobNotFound(Refused):
     """There is no job with this id."""
 
@@ -88,8 +96,16 @@ class NotCancellable(EvalqueueError):
         self.status = status
 
 
+class NotRetryable(EvalqueueError):
+    """The job is not over yet, was continued already, or has nothing missing or failed."""
+
+
 class DatabaseUnavailable(EvalqueueError):
     """No Postgres answered in time."""
+
+
+class NotificationsLost(EvalqueueError):
+    """What is sent by NOTIFY does not arrive at our LISTEN connection."""
 
 
 class CannotListen(EvalqueueError):
@@ -102,6 +118,10 @@ class SchemaOutdated(EvalqueueError):
 
 class AttemptOver(EvalqueueError):
     """Another attempt, a cancel or a finish has happened: this attempt may not write any more."""
+
+
+class MakesRoom(EvalqueueError):
+    """This attempt lets go at a good moment, so that others get their share. Not counted."""
 
 
 class JobFailed(EvalqueueError):

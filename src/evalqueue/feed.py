@@ -13,10 +13,12 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import Any, Self, cast
+from uuid import uuid4
 
 import asyncpg
 
-from evalqueue.database import asyncpg_dsn
+from evalqueue.database import TRANSIENT, Database, asyncpg_dsn
+from evalqueue.errors import NotificationsLost
 
 JOB_CHANGED = "evalqueue_job_v1"
 """Payload: the id of a job whose status or progress changed."""
@@ -25,7 +27,7 @@ JOB_CANCELLED = "evalqueue_cancel_v1"
 WORK_WAITS = "evalqueue_work_v1"
 """Payload: the queue a job went back to."""
 
-PING_INTERVAL = 10.0  # seconds
+PING_INTERVAL = 10.0  # seconds between proofs that what is sent is heard
 PING_TIMEOUT = 5.0  # seconds; a half-open connection answers nothing for ever
 RECONNECT_DELAY_MAX = 5.0  # seconds
 
@@ -40,9 +42,13 @@ _LOST = (
 class Feed:
     """Listens on some channels from `start` to `close`, through every outage in between."""
 
-    def __init__(self, conninfo: str, channels: Iterable[str]) -> None:
-        self._dsn = asyncpg_dsn(conninfo)
+    def __init__(self, database: Database, channels: Iterable[str]) -> None:
+        self._database = database
+        self._dsn = asyncpg_dsn(database.listen_conninfo)
         self._channels = tuple(channels)
+        self._echo_channel = f"evalqueue_echo_{uuid4().hex}"
+        self._echo = asyncio.Event()
+        self._deaf = asyncio.Event()
         self._subscribers: dict[str, set[Callable[[str], None]]] = defaultdict(set)
         self._resync: set[Callable[[], None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -50,7 +56,30 @@ class Feed:
 
     @property
     def is_listening(self) -> bool:
-        return self._listening.is_set()
+        """Whether what is sent was heard when it was last tried, and nothing has happened since."""
+        return self._listening.is_set() and self._echo.is_set()
+
+    async def heard_itself(self) -> None:
+        """Wait for the first proof that notifications arrive; while Postgres is away, not for ever.
+
+        Raises:
+            NotificationsLost: they are sent, and don't arrive.
+        """
+        heard = asyncio.create_task(self._echo.wait())
+        deaf = asyncio.create_task(self._deaf.wait())
+        try:
+            await asyncio.wait(
+                {heard, deaf}, timeout=2 * PING_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            heard.cancel()
+            deaf.cancel()
+        if self._deaf.is_set():
+            raise NotificationsLost(
+                "NOTIFY is sent through DATABASE_URL and does not arrive at our LISTEN connection: "
+                "a pooler such as PgBouncer in transaction mode forwards none. Set "
+                "EVALQUEUE_LISTEN_URL to an address of Postgres itself (the same database)."
+            )
 
     def start(self) -> None:
         """Begin to listen. Subscribers are told by `resync` when it is so: nobody has to wait."""
@@ -107,18 +136,44 @@ class Feed:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda *_: lost.set())  # pyright: ignore[reportUnknownLambdaType]  asyncpg's connection, unused
         try:
-            for channel in self._channels:
-                await connection.add_listener(channel, self._deliver)
+            async with asyncio.timeout(PING_TIMEOUT):
+                for channel in self._channels:
+                    await connection.add_listener(channel, self._deliver)
+                await connection.add_listener(self._echo_channel, lambda *_: self._echo.set())  # pyright: ignore[reportUnknownLambdaType]  asyncpg's arguments, unused
             self._listening.set()
             for resync in tuple(self._resync):
                 resync()
             while not lost.is_set():
+                await self._prove(connection)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PING_INTERVAL):
                         await lost.wait()
-                await connection.execute("SELECT 1", timeout=PING_TIMEOUT)
+            await connection.execute("SELECT 1", timeout=PING_TIMEOUT)  # says how it was lost
         finally:
+            self._echo.clear()
             connection.terminate()
+
+    async def _prove(self, connection: Any) -> None:
+        """What is said through the pool is heard here. A connection that hears nothing, half-open
+        or behind a pooler, looks like any other one."""
+        heard_before = self._echo.is_set()
+        self._echo.clear()
+        try:
+            async with asyncio.timeout(PING_TIMEOUT), self._database.connection() as speaking:
+                await speaking.execute("SELECT pg_notify(%s, '')", [self._echo_channel])
+        except (TimeoutError, *TRANSIENT):
+            # The pool's trouble, not ours: at least this connection answers.
+            await connection.execute("SELECT 1", timeout=PING_TIMEOUT)
+            if heard_before:
+                self._echo.set()
+            return
+        try:
+            async with asyncio.timeout(PING_TIMEOUT):
+                await self._echo.wait()
+        except TimeoutError:
+            self._deaf.set()
+            raise
+        self._deaf.clear()
 
     def _deliver(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         for told in tuple(self._subscribers[channel]):

@@ -57,8 +57,8 @@ class Handlers:
             self._add(handler)
         self._closing.extend(others._closing)
 
-    def get(self, job_type: str) -> Handler | None:
-        return self._handlers.get(job_type)
+    def __getitem__(self, job_type: str) -> Handler:
+        return self._handlers[job_type]
 
     @property
     def job_types(self) -> JobTypes:

@@ -28,7 +28,7 @@ TRANSITIONS: Mapping[JobStatus, Mapping[JobStatus, str]] = {
         JobStatus.CANCELLED: "cancelled before it began",
     },
     JobStatus.RUNNING: {
-        JobStatus.QUEUED: "retried, released, parked, or its worker was lost",
+        JobStatus.QUEUED: "retried, released, yielded, or its worker was lost",
         JobStatus.COMPLETED: "its handler returned",
         JobStatus.FAILED: "failed for good, or attempts used up",
         JobStatus.CANCELLED: "cancelled while it ran",
@@ -81,14 +81,32 @@ class Job:
     progress: Progress
     error_message: str | None
     owner: str
+    queue: str
+    priority: int
+    """Higher goes first."""
+    due_at: datetime
+    """Its place in line; it does not start before."""
     attempt: int
     """The fencing number of the current or last attempt; 0: none yet."""
     failed_attempts: int
     max_attempts: int
     worker: str | None
+    parent_id: UUID | None
+    """Of a hand: the job it helps with."""
+    retry_of: UUID | None
+    """The job that this one continues."""
+    after_id: UUID | None
+    """The job it was to start after."""
+    waiting: bool
+    """Until that one is completed."""
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+
+    @property
+    def root_id(self) -> UUID:
+        """The job whose work this is: its own id, or its parent's."""
+        return self.parent_id or self.id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

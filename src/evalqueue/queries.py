@@ -23,5 +23,7 @@ def load(name: str) -> Mapping[str, LiteralString]:
     }
 
 
+FLEET = load("fleet")
 JOBS = load("jobs")
+SCHEDULES = load("schedules")
 SCHEMA = load("schema")

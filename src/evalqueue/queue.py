@@ -7,6 +7,8 @@ The App's connector works on our pool, waits for the database, and refuses an ou
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from datetime import timedelta
+from importlib.metadata import version
 from typing import Any
 
 import procrastinate
@@ -15,6 +17,7 @@ from procrastinate import PsycopgConnector
 from procrastinate.jobs import DeleteJobCondition
 
 from evalqueue import schema
+from evalqueue.caretaker import Keeping
 from evalqueue.database import Database
 from evalqueue.handlers import Handlers
 from evalqueue.settings import Settings
@@ -46,7 +49,11 @@ class Connector(PsycopgConnector):
         if self.database is None:
             # Finding the address may start the embedded Postgres, which takes its time.
             address = await asyncio.to_thread(self._address)
-            database = Database(address, max_size=self._settings.pool_size)
+            database = Database(
+                address,
+                max_size=self._settings.pool_size,
+                listen_conninfo=self._settings.listen_address,
+            )
             async with AsyncExitStack() as on_failure:
                 await database.open(wait_seconds=self._settings.database_wait_seconds)
                 on_failure.push_async_callback(database.close)
@@ -87,11 +94,23 @@ class App(procrastinate.App):
         if database is None:
             raise procrastinate.exceptions.AppNotOpen
         return Worker(
-            manager=self.job_manager,
             database=database,
             handlers=self._handlers(),
             options=worker_options(self._settings, **kwargs),
         )
+
+
+def keeping(settings: Settings) -> Keeping:
+    """How long what is over is kept."""
+
+    def days(number: float | None) -> timedelta | None:
+        return None if number is None else timedelta(days=number)
+
+    return Keeping(
+        jobs=days(settings.keep_jobs_days),
+        runs=days(settings.keep_runs_days),
+        logs=days(settings.keep_logs_days),
+    )
 
 
 def worker_options(settings: Settings, **kwargs: Any) -> WorkerOptions:
@@ -112,5 +131,8 @@ def worker_options(settings: Settings, **kwargs: Any) -> WorkerOptions:
         concurrency=given.get("concurrency", settings.concurrency),
         delete_tasks_after=_DELETED_AFTER[condition],
         lease_seconds=settings.lease_seconds,
+        patience_seconds=settings.patience_seconds,
+        version=version("evalqueue"),
+        keeping=keeping(settings),
         **known,
     )

@@ -1,4 +1,4 @@
-"""One attempt of one job, from claim to recorded outcome: start → handle → record.
+"""One attempt of one job, from claim to recorded outcome: handle → record.
 
 Outcomes are values. This room is where whatever a handler raises becomes one, and the only one that
 may catch everything.
@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any, cast
-from uuid import UUID
 
 import psycopg
 
@@ -21,7 +20,14 @@ from evalqueue import codec, store
 from evalqueue import context as contexts
 from evalqueue.context import JobContext
 from evalqueue.database import TRANSIENT, Connection, Database
-from evalqueue.errors import AttemptOver, InvalidParams, JobFailed, TryAgain, describe
+from evalqueue.errors import (
+    AttemptOver,
+    InvalidParams,
+    JobFailed,
+    MakesRoom,
+    TryAgain,
+    describe,
+)
 from evalqueue.handlers import Handler, Handlers
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.jobtypes import JobTypes
@@ -80,11 +86,11 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parked:
-    """Nobody here knows this job type: put aside for a worker that does, not counted."""
+class Yielded:
+    """It made room for others: back to the end of its line, not counted."""
 
-    name: str = "parked"
-    error: str
+    name: str = "yielded"
+    error: str = "It made room for others, and goes on when it is its turn again"
     result: None = None
     delay_seconds: float = 0.0
 
@@ -94,7 +100,7 @@ class Over:
     """The attempt ended from outside (cancelled, lost): there is nothing left to record."""
 
 
-Outcome = Completed | Failed | Retried | Released | Parked
+Outcome = Completed | Failed | Retried | Released | Yielded
 Ending = Outcome | Over
 
 
@@ -105,97 +111,125 @@ class Stop(StrEnum):
     SHUTDOWN = "shutdown"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A task that this worker has claimed through procrastinate."""
-
-    task_id: int
-    job_id: UUID
-    worker_id: int
-    worker: str
-
-
 class Attempt:
-    """One try at one job. `run` does all of it; `stop` may be called at any time."""
+    """One try at one job. `run` does all of it; `stop` may be called at any time.
+
+    Args:
+        job: as it was claimed, its attempt running.
+        patience_seconds: how long a handler that was interrupted may take to let go, each of the
+            three times it is told. Then it is left to itself, and its slot is free.
+    """
 
     def __init__(
         self,
-        claim: Claim,
+        job: Job,
         *,
         database: Database,
         handlers: Handlers,
         lease_seconds: float,
+        patience_seconds: float,
         delete_task_after: frozenset[str] = frozenset(),
     ) -> None:
-        self.claim = claim
+        self.job = job
         self._database = database
         self._handlers = handlers
         self._lease_seconds = lease_seconds
+        self._patience_seconds = patience_seconds
         self._delete_task_after = delete_task_after
+        self._context = JobContext(job, database)
         self._stopped: Stop | None = None
-        self._handling: asyncio.Task[Any] | None = None
+        self._told = asyncio.Event()
+        self._handling: asyncio.Task[Mapping[str, Any]] | None = None
+
+    @property
+    def left_behind(self) -> asyncio.Task[Mapping[str, Any]] | None:
+        """The handler, if it goes on although it was told to stop."""
+        handling = self._handling
+        return handling if handling is not None and not handling.done() else None
+
+    @property
+    def makes_room(self) -> bool:
+        return self._context.makes_room
 
     async def run(self) -> None:
-        """Start, handle, record."""
-        job = await self._start()
-        if job is None:
-            return
+        """Handle, record."""
+        job = self.job
         logger.info("Job %s starts (%s, attempt %d)", job.id, job.job_type, job.attempt)
-        ending = await self._handle(job)
+        ending = await self._handle()
         if isinstance(ending, Over):
             logger.info("Job %s: attempt %d is over", job.id, job.attempt)
             return
         try:
-            await self._record(job, ending)
+            await self._record(ending)
         except UNWRITABLE as error:
             reason = f"Its outcome could not be written: {describe(error)}"
-            await self._record(job, Failed(error=reason))
+            await self._record(Failed(error=reason))
 
     def stop(self, why: Stop) -> None:
         """Interrupt the handler where it waits. What it finds afterwards is not recorded."""
         first = self._stopped is None
         if first or why is Stop.OVER:
             self._stopped = why
+        self._told.set()
         if first and self._handling is not None:
             self._handling.cancel()  # once: a second one would cut short how it lets go
 
-    async def _start(self) -> Job | None:
-        async def start(connection: Connection) -> Job | None:
-            return await store.start(
-                connection,
-                task_id=self.claim.task_id,
-                worker_id=self.claim.worker_id,
-                worker=self.claim.worker,
-                lease_seconds=self._lease_seconds,
-            )
+    def make_room(self) -> None:
+        """Ask the handler to let go at its next good moment."""
+        self._context.make_room()
 
-        return await self._database.until_done(start, what=f"The start of job {self.claim.job_id}")
-
-    async def _handle(self, job: Job) -> Ending:
-        handler = self._handlers.get(job.job_type)
-        if handler is None:
-            return Parked(error=f"Waits for a worker that knows the job type {job.job_type!r}")
+    async def _handle(self) -> Ending:
         if self._stopped is not None:
-            return Over() if self._stopped is Stop.OVER else Released()
-        context = JobContext(job, self._database)
+            return self._interrupted()
+        job, context = self.job, self._context
+        handler = self._handlers[job.job_type]
         self._handling = asyncio.create_task(_call(handler, context), name=f"job {job.id}")
         done = asyncio.Event()
         keeping = asyncio.create_task(self._keep_alive(context, done), name=f"lease {job.id}")
+        told = asyncio.create_task(self._told.wait(), name=f"stop {job.id}")
         try:
-            await asyncio.wait({self._handling, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({self._handling, keeping, told}, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            told.cancel()
             if not self._handling.done():
                 self.stop(self._stopped or Stop.OVER)
+            await self._let_go(self._handling)
             # Told, not cancelled: a statement that is cut short costs its connection.
             done.set()
             context.wake()
-            await asyncio.wait({self._handling, keeping})
+            await asyncio.wait({keeping})
         if (broken := keeping.exception()) is not None:
             return Failed(error=f"Its progress could not be written: {describe(broken)}")
+        if not self._handling.done():
+            self._handling.add_done_callback(_heard)
+            return self._interrupted()
+        _heard(self._handling)
         ending = _ending(self._handling, job, self._stopped)
         if not isinstance(ending, Over):
             await self._last_progress(context)
         return ending
+
+    def _interrupted(self) -> Ending:
+        return Released() if self._stopped is Stop.SHUTDOWN else Over()
+
+    async def _let_go(self, handling: asyncio.Task[Any]) -> None:
+        """Wait for an interrupted handler, and tell it again; one that won't listen is left alone.
+
+        Whatever it does from then on is refused by the fence.
+        """
+        for _ in range(2):
+            await asyncio.wait({handling}, timeout=self._patience_seconds)
+            if handling.done():
+                return
+            logger.warning("Job %s ignores that it is to stop: told again", self.job.id)
+            handling.cancel()
+        await asyncio.wait({handling}, timeout=self._patience_seconds)
+        if not handling.done():
+            logger.error(
+                "Job %s goes on although it was told three times to stop: left to itself. Its "
+                "handler swallows asyncio.CancelledError%s",
+                self.job.id, _where(handling),
+            )  # fmt: skip
 
     async def _keep_alive(self, context: JobContext, done: asyncio.Event) -> None:
         """Write progress, keep the lease, watch the fence: one statement each time."""
@@ -241,7 +275,9 @@ class Attempt:
             flush = partial(self._flush_on, context.job, noted)
             await self._database.until_done(flush, what=f"The progress of job {context.job.id}")
 
-    async def _record(self, job: Job, outcome: Outcome) -> None:
+    async def _record(self, outcome: Outcome) -> None:
+        job = self.job
+
         async def finish(connection: Connection) -> JobStatus | None:
             return await store.finish(
                 connection,
@@ -256,6 +292,18 @@ class Attempt:
             "Job %s: attempt %d %s; the job is %s",
             job.id, job.attempt, outcome.name, status or "no longer ours",
         )  # fmt: skip
+
+
+def _heard(handling: asyncio.Task[Any]) -> None:
+    """What an interrupted handler raised is nobody's business: asyncio need not complain of it."""
+    if not handling.cancelled():
+        handling.exception()
+
+
+def _where(handling: asyncio.Task[Any]) -> str:
+    """Where in its code a task waits, for a log line."""
+    frames = handling.get_stack(limit=1)
+    return f", in {frames[0].f_code.co_qualname}, line {frames[0].f_lineno}" if frames else ""
 
 
 async def _pause(done: asyncio.Event, seconds: float) -> None:
@@ -312,8 +360,8 @@ def _unfit(result: object) -> str | None:
 
 def _failure(error: BaseException, job: Job) -> Ending:
     match error:
-        case AttemptOver():
-            return Over()
+        case AttemptOver() | MakesRoom():
+            return Over() if isinstance(error, AttemptOver) else Yielded()
         case JobFailed():
             return _failed(str(error) or describe(error), error.result)
         case TryAgain():
@@ -333,7 +381,7 @@ def _first(error: BaseException) -> BaseException:
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
     leaves = [_first(inner) for inner in group.exceptions]
-    rank = (AttemptOver, JobFailed, TryAgain)
+    rank = (AttemptOver, JobFailed, TryAgain, MakesRoom)
     return min(leaves, key=lambda e: next((i for i, t in enumerate(rank) if isinstance(e, t)), 9))
 
 

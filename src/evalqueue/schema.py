@@ -6,6 +6,7 @@ one that fails leaves nothing behind. Everything goes into the first schema of t
 """
 
 import re
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import LiteralString, cast
@@ -85,7 +86,7 @@ async def _migrate_procrastinate(connection: Connection, applied: set[str]) -> l
     if _BASELINE not in applied:
         done = await _procrastinate_baseline(connection)
         for name in (_BASELINE, *migrations):
-            await connection.execute(SCHEMA["record"], {"name": name})
+            await _record(connection, name, migrations.get(name, ""))
         return done
     missing = [name for name in migrations if name not in applied]
     for name in missing:
@@ -109,12 +110,32 @@ async def _procrastinate_baseline(connection: Connection) -> list[str]:
 
 async def _apply(connection: Connection, name: str, sql: LiteralString) -> None:
     await connection.execute(sql)
-    await connection.execute(SCHEMA["record"], {"name": name})
+    await _record(connection, name, sql)
+
+
+async def _record(connection: Connection, name: str, sql: str) -> None:
+    await connection.execute(SCHEMA["record"], {"name": name, "digest": _digest(sql)})
 
 
 async def _applied(connection: Connection) -> set[str]:
+    """The names of what was applied.
+
+    Raises:
+        SchemaOutdated: a migration of ours was applied in another wording than today's.
+    """
     cursor = await connection.execute(SCHEMA["applied"])
-    return {name for (name,) in await cursor.fetchall()}
+    applied = dict(await cursor.fetchall())
+    for name, sql in own_migrations().items():
+        if name in applied and applied[name] != _digest(sql):
+            raise SchemaOutdated(
+                f"{name} was applied here by another build, in another wording, and nothing leads "
+                "from there to here. Make the database anew, or use the build that made it."
+            )
+    return set(applied)
+
+
+def _digest(sql: str) -> str:
+    return sha256(sql.encode()).hexdigest()
 
 
 async def _is(connection: Connection, question: LiteralString) -> bool:

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
     """Where Postgres is. Unset: a private one is started in `home`."""
+    listen_url: SecretStr | None = None
+    """Where to LISTEN, when `DATABASE_URL` is a pooler in transaction mode (PgBouncer): an address
+    of Postgres itself, of the same database."""
     home: Path = Field(default_factory=_user_data_dir)
     """Holds the embedded Postgres and the default `data_dir`."""
     data_dir: Path | None = None
@@ -68,10 +71,18 @@ class Settings(BaseSettings):
     """Jobs a worker runs at the same time."""
     lease_seconds: float = Field(default=30.0, ge=2)
     """A job whose worker was not heard of for this long is taken from it."""
+    patience_seconds: float = Field(default=5.0, ge=0.1)
+    """How long an interrupted handler may take to let go, each of the three times it is told."""
+    keep_jobs_days: float | None = Field(default=None, gt=0)
+    """Jobs that are over are deleted after so many days; their runs stay. Unset: never."""
+    keep_runs_days: float | None = Field(default=None, gt=0)
+    """Runs that are over are deleted after so many days, with all their results. Unset: never."""
+    keep_logs_days: float | None = Field(default=None, gt=0)
+    """LLM calls of runs that are over are deleted after so many days. Unset: never."""
     imports: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules with further job types and handlers, separated by commas."""
 
-    @field_validator("database_url")
+    @field_validator("database_url", "listen_url")
     @classmethod
     def _is_an_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
@@ -91,6 +102,10 @@ class Settings(BaseSettings):
     @property
     def database_address(self) -> str | None:
         return None if self.database_url is None else self.database_url.get_secret_value()
+
+    @property
+    def listen_address(self) -> str | None:
+        return None if self.listen_url is None else self.listen_url.get_secret_value()
 
     @property
     def data_directory(self) -> Path:

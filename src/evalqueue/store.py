@@ -1,18 +1,23 @@
 """Job rows in and out: every statement about jobs, each one round trip."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from psycopg.errors import InvalidParameterValue
+import psycopg
+from psycopg.errors import (
+    InvalidParameterValue,
+    ObjectNotInPrerequisiteState,
+    UniqueViolation,
+)
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Jsonb
 
 from evalqueue import codec
 from evalqueue.database import Connection
-from evalqueue.errors import InvalidParams
+from evalqueue.errors import InvalidParams, KeyReused, NotRetryable
 from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
 from evalqueue.queries import JOBS
 
@@ -30,15 +35,10 @@ class Submission:
     scheduled_at: datetime | None = None
     queue: str = "evalqueue"
     max_attempts: int = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """What a look around found."""
-
-    brought_back: int
-    next_due: float | None
-    """Seconds until something is due that no NOTIFY tells; None: nothing is."""
+    idempotency_key: str | None = None
+    after: UUID | None = None
+    asked: Mapping[str, Any] | None = None
+    """The params as they came with the key, before defaults were filled in; None: as above."""
 
 
 class Outcome(Protocol):
@@ -63,23 +63,39 @@ async def submit(connection: Connection, submission: Submission) -> Job:
         "scheduled_at": submission.scheduled_at,
         "queue": submission.queue,
         "max_attempts": submission.max_attempts,
+        "idempotency_key": submission.idempotency_key,
+        "after": submission.after,
+        "asked": None if submission.asked is None else _jsonb(submission.asked),
     }
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        try:
-            await cursor.execute(JOBS["submit"], arguments)
-        except InvalidParameterValue as error:
-            said = (error.diag.message_primary, error.diag.message_hint)
-            raise InvalidParams.of_all(". ".join(filter(None, said))) from error
-        row = await cursor.fetchone()
-    assert row is not None, "a function that returns a row"  # noqa: S101  says so to the checker
-    return job_of(row)
+    try:
+        job = await _job(connection, "submit", arguments)
+    except InvalidParameterValue as error:
+        raise InvalidParams.of_all(_said(error)) from error
+    except UniqueViolation as error:
+        raise KeyReused(_said(error)) from error
+    assert job is not None, "a function that returns a row"  # noqa: S101  says so to the checker
+    return job
+
+
+async def retry(connection: Connection, job_id: UUID) -> Job | None:
+    """The job that continues this one. None: there is no such job.
+
+    Raises:
+        NotRetryable: why not, and what to do instead.
+    """
+    try:
+        return await _job(connection, "retry", {"job_id": job_id})
+    except ObjectNotInPrerequisiteState as error:
+        raise NotRetryable(_said(error)) from error
+
+
+async def of_key(connection: Connection, *, owner: str, idempotency_key: str) -> Job | None:
+    """The job that was submitted with this key."""
+    return await _job(connection, "of_key", {"owner": owner, "idempotency_key": idempotency_key})
 
 
 async def get(connection: Connection, job_id: UUID) -> Job | None:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(JOBS["get"], {"job_id": job_id})
-        row = await cursor.fetchone()
-    return None if row is None else job_of(row)
+    return await _job(connection, "get", {"job_id": job_id})
 
 
 async def list_jobs(
@@ -110,22 +126,6 @@ async def attempts(connection: Connection, job_id: UUID) -> list[AttemptRecord]:
 async def dataset(connection: Connection, dataset_id: str) -> str | None:
     """The content of a stored dataset; None: there is none with this id."""
     return await _value(connection, "dataset", {"dataset_id": dataset_id})
-
-
-async def start(
-    connection: Connection, *, task_id: int, worker_id: int, worker: str, lease_seconds: float
-) -> Job | None:
-    """The attempt of a claimed task begins; None: the claim is no longer ours."""
-    arguments = {
-        "task_id": task_id,
-        "worker_id": worker_id,
-        "worker": worker,
-        "lease_seconds": lease_seconds,
-    }
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(JOBS["start"], arguments)
-        row = await cursor.fetchone()
-    return None if row is None else job_of(row)
 
 
 async def flush(
@@ -169,15 +169,33 @@ async def finish(
     return None if status is None else JobStatus(status)
 
 
-async def sweep(
-    connection: Connection, job_types: list[str], queues: list[str] | None = None
-) -> Swept:
-    """Re-queue what lost its worker, unpark what these job types can do, and look ahead."""
-    async with connection.cursor(row_factory=class_row(Swept)) as cursor:
-        await cursor.execute(JOBS["sweep"], {"job_types": job_types, "queues": queues})
-        swept = await cursor.fetchone()
-    assert swept is not None, "a row of three functions"  # noqa: S101  says so to the checker
-    return swept
+async def ask_for_hands(connection: Connection, *, job_id: UUID, attempt: int, wanted: int) -> bool:
+    """See to it that so many auxiliary jobs help with this one. False: the attempt is over."""
+    arguments = {"job_id": job_id, "attempt": attempt, "wanted": wanted}
+    return bool(await _value(connection, "hands", arguments))
+
+
+async def claim_items(
+    connection: Connection, *, job_id: UUID, attempt: int, items: Sequence[str], wanted: int
+) -> frozenset[str] | None:
+    """Which of these items are this attempt's own from now on. None: the attempt is over."""
+    arguments = {"job_id": job_id, "attempt": attempt, "items": list(items), "wanted": wanted}
+    claimed = await _value(connection, "claim_items", arguments)
+    return None if claimed is None else frozenset(claimed)
+
+
+async def item_done(connection: Connection, *, root_id: UUID, item: str, succeeded: bool) -> None:
+    arguments = {"root_id": root_id, "item": item, "succeeded": succeeded}
+    await connection.execute(JOBS["item_done"], arguments)
+
+
+async def items_done(
+    connection: Connection, *, root_id: UUID, items: Sequence[str]
+) -> Mapping[str, bool]:
+    """Which of these items are done, by whomever, and whether they succeeded."""
+    arguments = {"root_id": root_id, "items": list(items)}
+    cursor = await connection.execute(JOBS["items_done"], arguments)
+    return dict(await cursor.fetchall())
 
 
 def job_of(row: Mapping[str, Any]) -> Job:
@@ -191,14 +209,32 @@ def job_of(row: Mapping[str, Any]) -> Job:
         progress=Progress.from_json(row["progress"]),
         error_message=row["error_message"],
         owner=row["owner"],
+        queue=row["queue"],
+        priority=row["priority"],
+        due_at=row["due_at"],
         attempt=row["attempt"],
         failed_attempts=row["failed_attempts"],
         max_attempts=row["max_attempts"],
         worker=row["worker"],
+        parent_id=row["parent_id"],
+        retry_of=row["retry_of"],
+        after_id=row["after_id"],
+        waiting=row["waiting"],
         created_at=row["created_at"],
         started_at=row["started_at"],
         completed_at=row["completed_at"],
     )
+
+
+async def _job(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Job | None:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS[query], arguments)
+        row = await cursor.fetchone()
+    return None if row is None else job_of(row)
+
+
+def _said(error: psycopg.Error) -> str:
+    return ". ".join(filter(None, (error.diag.message_primary, error.diag.message_hint)))
 
 
 async def _value(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Any:

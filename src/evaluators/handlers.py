@@ -26,6 +26,7 @@ from evalqueue.evaluators.llm.catalogue import (
 )
 from evalqueue.evaluators.llm.errors import ProviderError
 from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.llm.replay import Replay
 from evalqueue.evaluators.profiles import UnknownProfile
 from evalqueue.evaluators.runs import RunEnd, ThreadOutcome, settle, summarise
 from evalqueue.evaluators.sources import Dataset, SourceError
@@ -59,6 +60,14 @@ class _Batch:
     evaluators: tuple[Evaluator, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """What is there already."""
+
+    run: store.Opened
+    checkpoint: Checkpoint
+
+
 class _BatchRun:
     """One attempt at one run of `evaluate-batch`."""
 
@@ -76,12 +85,15 @@ class _BatchRun:
         self.catalogue = catalogue
         self.providers = providers
         self.run_id = UUID(str(context.job.progress.details["run_id"]))
+        self.job_id = context.job.root_id
         self.started = time.monotonic()
 
     async def run(self) -> Summary:
         batch = await self._open()
-        checkpoint = await self._start(batch)
-        await self._evaluate(batch, checkpoint)
+        begun = await self._start(batch)
+        await self._evaluate(batch, begun)
+        if self.context.is_hand:
+            return {"helped": str(self.job_id)}
         return await self._settle(batch)
 
     async def _open(self) -> _Batch:
@@ -96,7 +108,7 @@ class _BatchRun:
         chosen = self.params.choose(dataset)
         return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
 
-    async def _start(self, batch: _Batch) -> Checkpoint:
+    async def _start(self, batch: _Batch) -> _Begun:
         dataset = batch.dataset
         opening = store.Opening(
             run_id=self.run_id,
@@ -116,27 +128,38 @@ class _BatchRun:
             },
         )
 
-        async def begin(connection: Connection) -> tuple[str | None, Checkpoint]:
-            begun_with = await store.open_run(connection, opening)
-            return begun_with, await store.checkpoint(connection, self.run_id)
+        async def begin(connection: Connection) -> _Begun | None:
+            run = await store.open_run(connection, opening)
+            if run is None:
+                return None
+            checkpoint = await store.checkpoint(connection, self.run_id, self.job_id)
+            return _Begun(run=run, checkpoint=checkpoint)
 
-        begun_with, checkpoint = await self.context.insist(begin)
-        if begun_with != dataset.sha256:
+        begun = await self.context.insist(begin)
+        if begun is None:
+            raise JobFailed(f"Its run {self.run_id} was deleted: submit it anew")
+        if begun.run.data_file_hash != dataset.sha256:
             raise JobFailed(f"{opening.data_path} has changed since the run began: submit it anew")
-        return checkpoint
+        return begun
 
-    async def _evaluate(self, batch: _Batch, checkpoint: Checkpoint) -> None:
+    async def _evaluate(self, batch: _Batch, begun: _Begun) -> None:
         wanted = {thread.thread_id: thread for thread in batch.dataset.threads}
         provider = await self.catalogue.provider(batch.choice)
         policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
-        job = self.context.job
-        async with CallLog(self.context.database, run_id=self.run_id, attempt=job.attempt) as calls:
+        attempt = self.context.job.attempt
+        hands = self.params.hands(len(batch.chosen.thread_ids))
+        async with CallLog(
+            self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=attempt
+        ) as calls:
             slots = Slots(self.params.concurrency)
-            judge = Judge(Caller(provider, slots=slots, recorder=calls, policy=policy))
+            caller = Caller(provider, slots=slots, recorder=calls, policy=policy)
 
             async def work(thread: Thread) -> store.Kept:
                 began = time.perf_counter()
-                found = await evaluate_thread(thread, batch.evaluators, judge)
+                # In a run's first attempt nothing is on record, unless a hand was lost.
+                fresh = begun.run.is_first and not hands
+                asking = caller if fresh else await self._replaying(caller, thread)
+                found = await evaluate_thread(thread, batch.evaluators, Judge(asking))
                 await calls.flush()
                 return self._kept(found, batch.dataset, (time.perf_counter() - began) * 1000)
 
@@ -147,9 +170,10 @@ class _BatchRun:
                     key=lambda thread: thread.thread_id,
                     keep=store.keep,
                     succeeded=lambda kept: not kept.found.failed,
-                    checkpoint=checkpoint,
+                    checkpoint=begun.checkpoint,
                     concurrency=self.params.concurrency,
                     noun="Thread",
+                    hands=hands,
                 )
             except* ProviderError as stopping:
                 # Every later call would fare the same: stop here, with what there is.
@@ -158,9 +182,24 @@ class _BatchRun:
                 result = await self._result(await self._outcomes())
                 raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
 
+    async def _replaying(self, caller: Caller, thread: Thread) -> Replay:
+        """The caller, behind what earlier attempts have on record for a thread.
+
+        Read when the thread's turn has come: no more is in memory than what is worked on.
+        """
+        recorded = await self.context.database.until_done(
+            partial(
+                store.recorded,
+                run_id=self.run_id, job_id=self.job_id, thread_id=thread.thread_id,
+            ),
+            what=f"Job {self.context.job.id}",
+        )  # fmt: skip
+        return Replay(caller, recorded)
+
     def _kept(self, found: ThreadResult, dataset: Dataset, duration_ms: float) -> store.Kept:
         return store.Kept(
             run_id=self.run_id,
+            job_id=self.job_id,
             attempt=self.context.job.attempt,
             data_file_hash=dataset.sha256,
             duration_ms=duration_ms,

@@ -16,6 +16,8 @@ from evalqueue.evaluators.sources import BadData, Dataset, SourceError
 from evalqueue.evaluators.sources.csv import CsvSource, read_csv
 from evalqueue.jobtypes import Desk, JobParams
 
+_THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
+_HANDS_MAX = 31
 _SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
 
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -54,7 +56,9 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
     evaluate_correctness: bool = True
     evaluate_efficiency: bool = True
     concurrency: int = Field(default=8, ge=1, le=256)
-    """LLM calls in flight at most."""
+    """LLM calls in flight at most, in each worker that shares the batch."""
+    max_workers: int | None = Field(default=None, ge=1, le=1000)
+    """Workers that may share a large batch; without it, as many as are idle."""
     call_timeout_seconds: float = Field(default=60.0, ge=5, le=600)
     """Of one attempt at one LLM call."""
 
@@ -134,6 +138,11 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             sample_size=self.sample_size or self.total_items,
             seed=self.seed,
         )
+
+    def hands(self, threads: int) -> int:
+        """How many other workers so many threads are worth."""
+        others = _HANDS_MAX if self.max_workers is None else self.max_workers - 1
+        return min(threads // _THREADS_PER_HAND, others)
 
     def plan(self) -> EvaluationPlan:
         """What is asked of every thread."""

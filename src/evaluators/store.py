@@ -13,6 +13,8 @@ from evalqueue import codec
 from evalqueue.context import Checkpoint
 from evalqueue.database import Connection
 from evalqueue.evaluators.batch import ThreadResult
+from evalqueue.evaluators.llm.provider import Completion, Usage
+from evalqueue.evaluators.llm.replay import Recorded
 from evalqueue.evaluators.runs import ThreadOutcome
 from evalqueue.queries import load
 
@@ -62,6 +64,16 @@ class Opening:
     data_file_hash: str
     total_items: int
     config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A run as an attempt finds it."""
+
+    data_file_hash: str | None
+    """Of the data that it began with."""
+    is_first: bool
+    """Whether this attempt is the one that froze it: nothing was on record then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,6 +167,7 @@ class Kept:
     """A thread's result on its way into its row."""
 
     run_id: UUID
+    job_id: UUID
     attempt: int
     data_file_hash: str
     duration_ms: float
@@ -165,6 +178,7 @@ class Kept:
         error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
         return {
             "run_id": self.run_id,
+            "job_id": self.job_id,
             "attempt": self.attempt,
             "data_file_hash": self.data_file_hash,
             "duration_ms": self.duration_ms,
@@ -178,18 +192,19 @@ class Kept:
         }
 
 
-async def open_run(connection: Connection, opening: Opening) -> str | None:
-    """Freeze the run's config, unless an earlier attempt has; returns the frozen data's hash."""
+async def open_run(connection: Connection, opening: Opening) -> Opened | None:
+    """Freeze the run's config, unless an earlier attempt has; None: the run was deleted."""
     arguments = {name: getattr(opening, name) for name in Opening.__slots__}
     arguments["config"] = Jsonb(opening.config, dumps=codec.dump_json)
-    cursor = await connection.execute(QUERIES["open"], arguments)
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
+    async with connection.cursor(row_factory=class_row(Opened)) as cursor:
+        await cursor.execute(QUERIES["open"], arguments)
+        return await cursor.fetchone()
 
 
-async def checkpoint(connection: Connection, run_id: UUID) -> Checkpoint:
-    """The threads that are evaluated already."""
-    cursor = await connection.execute(QUERIES["checkpoint"], {"run_id": run_id})
+async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Checkpoint:
+    """The threads that this job has nothing more to do for."""
+    arguments = {"run_id": run_id, "job_id": job_id}
+    cursor = await connection.execute(QUERIES["checkpoint"], arguments)
     rows = await cursor.fetchall()
     return Checkpoint(
         succeeded=frozenset(thread_id for thread_id, succeeded in rows if succeeded),
@@ -198,7 +213,22 @@ async def checkpoint(connection: Connection, run_id: UUID) -> Checkpoint:
 
 
 async def keep(connection: Connection, kept: Kept) -> None:
+    """Store a thread's result, unless what is there already is the same job's, or better."""
     await connection.execute(QUERIES["keep"], kept.arguments())
+
+
+async def recorded(
+    connection: Connection, *, run_id: UUID, job_id: UUID, thread_id: str
+) -> list[Recorded]:
+    """The answers that need not be bought for a thread, newest first.
+
+    What led to a failure of the thread's stored result is not among them: replayed, it would fail
+    for ever. What this job itself bought since then is.
+    """
+    arguments = {"run_id": run_id, "job_id": job_id, "thread_id": thread_id}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["recorded"], arguments)
+        return [_recorded(row) async for row in cursor]
 
 
 async def outcomes(connection: Connection, run_id: UUID) -> list[ThreadOutcome]:
@@ -257,6 +287,23 @@ async def logs_of(connection: Connection, run_id: UUID, *, limit: int, offset: i
 async def stats(connection: Connection) -> Stats:
     (row,) = await _rows(connection, Stats, "stats")
     return row
+
+
+def _recorded(row: Mapping[str, Any]) -> Recorded:
+    usage = Usage(
+        input_tokens=row["tokens_in"],
+        output_tokens=row["tokens_out"],
+        cached_tokens=row["tokens_cached"],
+        reasoning_tokens=row["tokens_reasoning"],
+    )
+    completion = Completion(
+        text=row["text"],
+        model=row["model"],
+        usage=usage,
+        latency_ms=row["latency_ms"],
+        request_id=row["request_id"],
+    )
+    return Recorded(request_hash=row["request_hash"], completion=completion)
 
 
 async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:

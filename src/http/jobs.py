@@ -1,4 +1,4 @@
-"""Submit, list, look at and cancel jobs."""
+"""Submit, list, look at, cancel and retry jobs."""
 
 from pydantic import TypeAdapter
 
@@ -8,7 +8,10 @@ from evalqueue.http.operations import AnyOperation, Operation
 
 
 async def submit_job(client: Client, asked: json.SubmitJob) -> json.SubmittedJob:
-    return json.SubmittedJob.of(await client.submit_params(asked.job_type, asked.params))
+    job = await client.submit_params(
+        asked.job_type, asked.params, idempotency_key=asked.idempotency_key
+    )
+    return json.SubmittedJob.of(job)
 
 
 async def list_jobs(client: Client, asked: json.JobsQuery) -> list[json.Job]:
@@ -27,6 +30,17 @@ async def cancel_job(client: Client, asked: json.JobId) -> json.CancelledJob:
     return json.CancelledJob(id=asked.job_id)
 
 
+async def retry_job(client: Client, asked: json.JobId) -> json.RetriedJob:
+    return json.RetriedJob.of(await client.retry(asked.job_id))
+
+
+async def list_attempts(client: Client, asked: json.JobId) -> list[json.Attempt]:
+    found = await client.attempts(asked.job_id)
+    if not found:
+        await client.get(asked.job_id)  # none yet, or no such job?
+    return [json.Attempt.of(attempt) for attempt in found]
+
+
 OPERATIONS: tuple[AnyOperation, ...] = (
     Operation(
         method="POST",
@@ -37,8 +51,9 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         in_body=True,
         tells=TypeAdapter(json.SubmittedJob),
         answer=submit_job,
+        headers={"idempotency_key": "Idempotency-Key"},
         status=201,
-        errors=(503,),
+        errors=(409, 503),
     ),
     Operation(
         method="GET",
@@ -69,5 +84,26 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         tells=TypeAdapter(json.CancelledJob),
         answer=cancel_job,
         errors=(400, 404, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/jobs/{job_id}/retry",
+        tag="jobs",
+        summary="Go on with a job that is over and did not get everything done",
+        asks=json.JobId,
+        tells=TypeAdapter(json.RetriedJob),
+        answer=retry_job,
+        status=201,
+        errors=(404, 409, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/api/jobs/{job_id}/attempts",
+        tag="jobs",
+        summary="What was tried so far, oldest first",
+        asks=json.JobId,
+        tells=TypeAdapter(list[json.Attempt]),
+        answer=list_attempts,
+        errors=(404, 503),
     ),
 )

@@ -21,6 +21,7 @@ _ERRORS: Mapping[int, str] = {
     401: "No token, or not the right one",
     403: "The Host or the Origin is not known here",
     404: "There is none with this id",
+    409: "It contradicts what was asked or done before",
     413: "The body is too large",
     415: "The body is not sent as JSON",
     422: "Something in the request is wrong; nothing was stored",
@@ -65,6 +66,9 @@ class _Schemas:
         for operation in operations:
             inputs.append((f"asks {operation.name}", "validation", TypeAdapter(operation.asks)))
             inputs.append((f"tells {operation.name}", "serialization", operation.tells))
+            for status, model in operation.says_more.items():
+                name = f"tells {operation.name} {status}"
+                inputs.append((name, "serialization", TypeAdapter(model)))
         for job_type, model in job_types.items():
             inputs.append((f"params {job_type}", "validation", TypeAdapter(model)))
         found, rest = TypeAdapter.json_schemas(inputs, ref_template=_REF + "{model}")
@@ -75,6 +79,14 @@ class _Schemas:
             operation.name: self._resolved(self._found[f"asks {operation.name}"])
             for operation in operations
         }
+        self._in_headers: dict[str, Schema] = {
+            # What comes in a header is no part of the rest.
+            operation.name: {
+                name: self._asks[operation.name]["properties"].pop(name)
+                for name in operation.headers
+            }
+            for operation in operations
+        }
         for operation in operations:
             if not operation.in_body or self._takes_submissions(operation):
                 self._forget(self._found[f"asks {operation.name}"])
@@ -82,12 +94,21 @@ class _Schemas:
     def tells(self, operation: AnyOperation) -> Schema:
         return self._found[f"tells {operation.name}"]
 
-    def error(self, status: int | None = None) -> Schema:
+    def error(self, operation: AnyOperation, status: int | None = None) -> Schema:
+        if status in operation.says_more:
+            return self._found[f"tells {operation.name} {status}"]
         return self._found["invalid" if status == HTTPStatus.UNPROCESSABLE_ENTITY else "error"]
 
     def parameters(self, operation: AnyOperation) -> Schema:
         """The properties of what is asked in path and query."""
-        return self._asks[operation.name].get("properties", {})
+        return {} if operation.in_body else self._asks[operation.name].get("properties", {})
+
+    def headers(self, operation: AnyOperation) -> Schema:
+        """The properties of what is asked in headers, by the names of these."""
+        return {
+            header: self._in_headers[operation.name][name]
+            for name, header in operation.headers.items()
+        }
 
     def body(self, operation: AnyOperation) -> Schema:
         if self._takes_submissions(operation):
@@ -140,7 +161,7 @@ def _operation(operation: AnyOperation, schemas: _Schemas, *, has_token: bool) -
     }
     if operation.in_body:
         described["requestBody"] = {"required": True, "content": _json(schemas.body(operation))}
-    elif parameters := _parameters(operation, schemas):
+    if parameters := _parameters(operation, schemas):
         described["parameters"] = parameters
     described["responses"] = {
         str(operation.status): {
@@ -150,11 +171,11 @@ def _operation(operation: AnyOperation, schemas: _Schemas, *, has_token: bool) -
         **{
             str(status): {
                 "description": _ERRORS[status],
-                "content": _json(schemas.error(status)),
+                "content": _json(schemas.error(operation, status)),
             }
             for status in _errors(operation, needs_token=needs_token)
         },
-        "default": {"description": "Any other error", "content": _json(schemas.error())},
+        "default": {"description": "Any other error", "content": _json(schemas.error(operation))},
     }
     if needs_token:
         described["security"] = [{"token": []}]
@@ -173,19 +194,19 @@ def _errors(operation: AnyOperation, *, needs_token: bool) -> list[int]:
 
 
 def _parameters(operation: AnyOperation, schemas: _Schemas) -> list[Schema]:
-    described: list[Schema] = []
-    for name, schema in schemas.parameters(operation).items():
-        in_path = f"{{{name}}}" in operation.path
-        parameter = {
-            "name": name,
-            "in": "path" if in_path else "query",
-            "required": in_path,
-            "schema": _given(schema),
-        }
-        if "description" in schema:
-            parameter["description"] = schema["description"]
-        described.append(parameter)
-    return described
+    described = [
+        _parameter(name, "path" if f"{{{name}}}" in operation.path else "query", schema)
+        for name, schema in schemas.parameters(operation).items()
+    ]
+    headers = schemas.headers(operation)
+    return described + [_parameter(name, "header", schema) for name, schema in headers.items()]
+
+
+def _parameter(name: str, place: str, schema: Schema) -> Schema:
+    parameter = {"name": name, "in": place, "required": place == "path", "schema": _given(schema)}
+    if "description" in schema:
+        parameter["description"] = schema["description"]
+    return parameter
 
 
 def _given(schema: Schema) -> Schema:

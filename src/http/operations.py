@@ -7,7 +7,7 @@ route is made from it here, and the document in `openapi`.
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -58,9 +58,13 @@ class Operation(Generic[Asked, Told]):
     tells: TypeAdapter[Told]
     answer: Callable[[Client, Asked], Awaitable[Told]]
     in_body: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Fields of `asks` that come from a header: their names, and the headers'."""
     status: int = 200
     errors: tuple[int, ...] = ()
     """Its own; those that every operation with an input or a token can have are understood."""
+    says_more: Mapping[int, type[BaseModel]] = field(default_factory=dict[int, type[BaseModel]])
+    """Errors whose reply has more in it than `detail`."""
 
     @property
     def name(self) -> str:
@@ -78,12 +82,32 @@ class Operation(Generic[Asked, Told]):
         return endpoint
 
     async def _read(self, request: Request) -> Asked:
-        if self.in_body:
-            return _validated(self.asks, await _body(request), lambda _: "body")
-        # A blank value is as good as none: that is how forms send it.
-        query = {name: value for name, value in request.query_params.items() if value}
         path = request.path_params
-        return _validated(self.asks, query | path, lambda name: "path" if name in path else "query")
+        if self.in_body:
+            given, place = await _body(request), "body"
+        else:
+            # A blank value is as good as none: that is how forms send it.
+            given = {name: value for name, value in request.query_params.items() if value}
+            place = "query"
+        if smuggled := [name for name in self.headers if name in given]:
+            raise InvalidRequest(
+                [
+                    Problem(loc=(place, name), msg=f"Comes as a header: {self.headers[name]}")
+                    for name in smuggled
+                ]
+            )
+        sent = {
+            name: ", ".join(request.headers.getlist(header))
+            for name, header in self.headers.items()
+            if header in request.headers
+        }
+        places = dict.fromkeys(sent, "header") | dict.fromkeys(path, "path")
+        try:
+            return self.asks.model_validate(given | sent | path)
+        except ValidationError as error:
+            raise _invalid(
+                error, lambda name: places.get(str(name), place), self.headers
+            ) from error
 
 
 AnyOperation = Operation[Any, Any]  # a list of them mixes what is asked and told
@@ -108,24 +132,24 @@ def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
     return endpoint
 
 
-def _validated(
-    model: type[Asked], value: dict[str, Any], place: Callable[[str | int], str]
-) -> Asked:
-    try:
-        return model.model_validate(value)
-    except ValidationError as error:
-        raise InvalidRequest(
-            [
-                Problem(
-                    loc=(place(found["loc"][0]), *found["loc"]),
-                    msg=found["msg"],
-                    type=found["type"],
-                )
-                for found in error.errors(
-                    include_url=False, include_context=False, include_input=False
-                )
-            ]
-        ) from error
+def _invalid(
+    error: ValidationError, place: Callable[[str | int], str], headers: Mapping[str, str]
+) -> InvalidRequest:
+    """What is wrong, by the names that the caller knows."""
+    return InvalidRequest(
+        [
+            Problem(
+                loc=(place(found["loc"][0]), *_named(found["loc"], headers)),
+                msg=found["msg"],
+                type=found["type"],
+            )
+            for found in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+    )
+
+
+def _named(loc: tuple[int | str, ...], headers: Mapping[str, str]) -> tuple[int | str, ...]:
+    return (headers.get(str(loc[0]), loc[0]), *loc[1:])
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -15,20 +15,34 @@ from evalqueue.errors import (
     DatabaseUnavailable,
     InvalidParams,
     JobNotFound,
+    KeyReused,
     NotCancellable,
+    NotRetryable,
     Problem,
     SchemaOutdated,
     UnknownJobType,
     describe,
 )
+from evalqueue.http.conditions import Unready
 from evalqueue.http.headers import SECURITY_HEADERS
 from evalqueue.http.operations import InvalidRequest
 
 RETRY_AFTER_SECONDS = 5
+_RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
+class NotReady(Exception):
+    """The process can't do its work now; what was looked at says why."""
+
+    def __init__(self, told: Unready) -> None:
+        super().__init__(told.detail)
+        self.told = told
+
 
 REFUSED = (
-    HTTPException, InvalidRequest, InvalidParams, UnknownJobType, JobNotFound, NotCancellable,
-    SchemaOutdated, DatabaseUnavailable, *TRANSIENT, ClientDisconnect,
+    HTTPException, InvalidRequest, InvalidParams, UnknownJobType, JobNotFound, KeyReused,
+    NotCancellable, NotRetryable, NotReady, SchemaOutdated, DatabaseUnavailable, *TRANSIENT,
+    ClientDisconnect,
 )  # fmt: skip
 """What is raised on purpose, here or below. Anything else is a bug."""
 
@@ -59,8 +73,12 @@ async def refusal(request: Request, error: Exception) -> Response:
             reply = _invalid([problem])
         case JobNotFound():
             reply = detail(404, "Job not found")
-        case NotCancellable():
-            reply = detail(400, str(error))
+        case NotCancellable() | KeyReused() | NotRetryable():
+            reply = detail(400 if isinstance(error, NotCancellable) else 409, str(error))
+        case NotReady():
+            reply = JSONResponse(
+                error.told.model_dump(mode="json"), status_code=503, headers=_RETRY_AFTER
+            )
         case ClientDisconnect():
             reply = detail(400, "The connection ended before the body did")
         case SchemaOutdated():
@@ -86,4 +104,4 @@ def _invalid(problems: Sequence[Problem], *, inside: str | None = None) -> JSONR
 
 def _later(request: Request, error: Exception, text: str) -> JSONResponse:
     logger.warning("%s %r: %s", request.method, request.scope["path"], describe(error))
-    return detail(503, text, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+    return detail(503, text, _RETRY_AFTER)

@@ -4,7 +4,7 @@ The first keys of each are those that clients have always had, in their order; m
 them, none is ever renamed. What is not known is null.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -24,6 +24,8 @@ from evalqueue.jobs import JobStatus
 
 MAX_INTEGER = 2**53 - 1  # what JavaScript can count to, and less than a bigint
 MAX_NAME = 50  # characters of a job type
+MAX_KEY = 255  # characters of an idempotency key
+PRINTABLE_ASCII = "^[ -~]*$"
 
 
 def _iso(moment: datetime) -> str:
@@ -38,6 +40,15 @@ Moment = Annotated[
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+
+
+def shared(model: type[BaseModel], value: object) -> dict[str, Any]:
+    """What a model and a value from below have in common."""
+    return {name: getattr(value, name) for name in model.model_fields if hasattr(value, name)}
+
+
+def seconds(length: timedelta | None) -> float | None:
+    return None if length is None else length.total_seconds()
 
 
 class Model(BaseModel):
@@ -55,6 +66,11 @@ class SubmitJob(Model):
     job_type: str = Field(min_length=1, max_length=MAX_NAME)
     params: dict[str, Any] = Field(default_factory=dict[str, Any])
     """What the job type's model takes."""
+    idempotency_key: str | None = Field(
+        None, min_length=1, max_length=MAX_KEY, pattern=PRINTABLE_ASCII
+    )
+    """The same key is the same job, however often the request is sent; another request with it is
+    refused. Kept as long as the job."""
 
 
 class JobId(Model):
@@ -143,9 +159,25 @@ class Job(Model):
     attempt: int
     """The number of the current or last attempt; 0: none yet."""
     max_attempts: int
+    failed_attempts: int
+    """Those that count against `max_attempts`."""
+    queue: str
+    priority: int
+    """Higher goes first."""
+    scheduled_at: Moment | None
+    """While it is queued: it does not start before; null: nothing but its turn is waited for."""
+    worker: str | None
+    """Of the current or last attempt."""
+    retry_of: UUID | None
+    """The job that this one continues."""
+    after: UUID | None
+    """The job it was to start after."""
 
     @classmethod
     def of(cls, job: jobs.Job) -> "Job":
+        is_later = job.status is JobStatus.QUEUED and (
+            job.waiting or job.due_at > datetime.now(UTC)
+        )
         return cls(
             id=job.id,
             job_type=job.job_type,
@@ -160,7 +192,43 @@ class Job(Model):
             owner=job.owner,
             attempt=job.attempt,
             max_attempts=job.max_attempts,
+            failed_attempts=job.failed_attempts,
+            queue=job.queue,
+            priority=job.priority,
+            scheduled_at=job.due_at if is_later else None,
+            worker=job.worker,
+            retry_of=job.retry_of,
+            after=job.after_id,
         )
+
+
+class RetriedJob(SubmittedJob):
+    """A new job that continues one that is over, in the same run."""
+
+    retry_of: UUID
+
+    @classmethod
+    def of(cls, job: jobs.Job) -> "RetriedJob":
+        assert job.retry_of is not None, "it was made by a retry"  # noqa: S101  says so to the checker
+        return cls(**SubmittedJob.of(job).model_dump(), retry_of=job.retry_of)
+
+
+class Attempt(Model):
+    """One try at a job."""
+
+    attempt: int
+    worker: str
+    started_at: Moment
+    ended_at: Moment | None
+    duration_seconds: float | None
+    """Null while it runs."""
+    outcome: str | None
+    error: str | None
+
+    @classmethod
+    def of(cls, record: jobs.AttemptRecord) -> "Attempt":
+        lasted = None if record.ended_at is None else record.ended_at - record.started_at
+        return cls(**shared(cls, record), duration_seconds=seconds(lasted))
 
 
 class CancelledJob(Model):
@@ -288,29 +356,6 @@ class SummaryStats(Model):
     total_threads_evaluated: int
     """Different conversations."""
     total_adversarial_tests: int
-
-
-class Index(Model):
-    """Where to look."""
-
-    name: Literal["evalqueue"] = "evalqueue"
-    version: str
-    openapi: str = "/openapi.json"
-    jobs: str = "/api/jobs"
-    eval_runs: str = "/api/eval-runs"
-
-
-class Alive(Model):
-    """The process answers."""
-
-    status: Literal["ok"] = "ok"
-
-
-class Ready(Model):
-    """The database answers, and its schema is the one this code needs."""
-
-    status: Literal["ready"] = "ready"
-    version: str
 
 
 class Error(Model):

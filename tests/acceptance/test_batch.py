@@ -66,30 +66,59 @@ async def test_a_batch_is_judged_kept_and_summed_up(
 
 
 async def test_a_batch_whose_worker_is_killed_goes_on_where_it_was(
-    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+    client: Client, database: Database, start_daemon: Any
 ):
-    async with start_daemon() as first:
-        job = await client.submit(EvaluateBatch(total_items=48, concurrency=12))
-        await until_kept(database, 8)
-        await first.kill()
-    kept = dict(await query(database, "SELECT thread_id, created_at FROM thread_evaluations"))
-    in_flight = 12
-
-    async with start_daemon():
-        job = await client.wait(job.id, timeout=PATIENCE)
+    concurrency = 12
+    async with SimulatedServer(Behaviour(latency_ms=150, latency_sigma=0.5)) as judge:
+        vendor = judge.simulation
+        async with start_daemon(EVALQUEUE_SIMULATED_URL=judge.url) as first:
+            job = await client.submit(EvaluateBatch(total_items=48, concurrency=concurrency))
+            await until_kept(database, 8)
+            await first.kill()
+        kept = dict(await query(database, "SELECT thread_id, created_at FROM thread_evaluations"))
+        async with asyncio.timeout(PATIENCE):
+            await vendor.until(lambda stats: stats["in_flight"] == 0)
+        asked, answered = vendor.stats["requests"], vendor.stats["by_status"]["200"]
+        async with start_daemon(EVALQUEUE_SIMULATED_URL=judge.url):
+            job = await client.wait(job.id, timeout=PATIENCE)
 
     assert job.status is JobStatus.COMPLETED
     assert (job.attempt, job.failed_attempts) == (2, 1)
     after = await query(database, "SELECT thread_id, created_at, attempt FROM thread_evaluations")
-    assert len(after) == 48
-    assert len({thread_id for thread_id, _, _ in after}) == 48
+    assert len({thread_id for thread_id, _, _ in after}) == len(after) == 48
     assert {t: at for t, at, _ in after if t in kept} == kept, "what was kept is left alone"
     assert {attempt for t, _, attempt in after if t not in kept} == {2}
-    # A call for a thread that was already kept would be one more than these.
-    bought = judge.simulation.stats["requests"]
-    needed = 262
-    threads_lost = 2 * in_flight
-    assert bought <= needed + threads_lost * 7
+    ((needed, recorded),) = await query(
+        database,
+        "SELECT count(DISTINCT request_hash), count(*) FILTER (WHERE attempt = 1) FROM api_logs",
+    )
+    assert needed == 262
+    assert vendor.stats["requests"] - asked == needed - recorded, "what is on record is not bought"
+    assert vendor.stats["duplicates"] == answered - recorded <= concurrency
+    assert job.result is not None
+    assert job.result["llm_calls"] == needed, "an answer that is replayed is no purchase"
+
+
+async def test_a_run_s_first_attempt_looks_for_no_record(
+    client: Client, database: Database, start_daemon: Any, dsn: str
+):
+    looks = """
+        SELECT seq_scan + (SELECT sum(idx_scan)::bigint FROM pg_stat_user_indexes
+            WHERE relname = 'api_logs' AND indexrelname <> 'api_logs_call_id_key')  -- for writing
+        FROM pg_stat_user_tables WHERE relname = 'api_logs'
+        """
+    connected = "SELECT 1 FROM pg_stat_activity WHERE application_name = 'looking'"
+    ((before,),) = await query(database, looks)
+    async with start_daemon(DATABASE_URL=f"{dsn}&application_name=looking") as daemon:
+        job = await client.submit(EvaluateBatch(total_items=5))
+        await client.wait(job.id, timeout=PATIENCE)
+        assert await query(database, connected)
+        await daemon.terminate()
+    async with asyncio.timeout(PATIENCE):
+        while await query(database, connected):  # a backend tells what it did when it ends
+            await asyncio.sleep(0.02)
+
+    assert await query(database, looks) == [(before + 1,)], "once, for the totals of the summary"
 
 
 async def test_data_that_changed_since_the_run_began_is_not_mixed_in(
@@ -231,3 +260,95 @@ async def test_bad_params_from_plain_sql_fail_the_job_and_say_why(
             assert job.status is JobStatus.FAILED
             assert job.error_message is not None
             assert reason in job.error_message
+
+
+async def test_a_retry_buys_only_the_verdicts_that_are_missing(
+    client: Client, database: Database, start_daemon: Any
+):
+    # Some answers can't be read, nor their repairs: they are on record as answers all the same.
+    flaky = Behaviour(latency_ms=1, rate_refusal=0.05, rate_malformed=0.25, seed=1)
+    async with SimulatedServer(flaky) as bad, SimulatedServer(Behaviour(latency_ms=1)) as good:
+        async with start_daemon(EVALQUEUE_SIMULATED_URL=bad.url):
+            first = await client.wait(
+                (await client.submit(EvaluateBatch(total_items=20))).id, timeout=PATIENCE
+            )
+        assert first.status is JobStatus.COMPLETED
+        before = await query(
+            database,
+            "SELECT thread_id, missing_verdicts, created_at, result -> 'failures'"
+            " FROM thread_evaluations",
+        )
+        reasons = {each["reason"] for _, _, _, failures in before for each in failures}
+        assert reasons == {"judge_refused", "schema_invalid"}
+        ((run,),) = await query(database, "SELECT row_to_json(eval_runs) FROM eval_runs")
+        assert run["status"] == "completed_with_errors"
+
+        second = await client.retry(first.id)
+        async with start_daemon(EVALQUEUE_SIMULATED_URL=good.url):
+            second = await client.wait(second.id, timeout=PATIENCE)
+
+    assert good.simulation.stats["requests"] == sum(missing for _, missing, _, _ in before)
+    after = await query(
+        database, "SELECT thread_id, missing_verdicts, created_at, job_id FROM thread_evaluations"
+    )
+    assert {missing for _, missing, _, _ in after} == {0}
+    complete = {(thread_id, at) for thread_id, missing, at, _ in before if not missing}
+    assert {(thread_id, at) for thread_id, _, at, job_id in after if job_id == first.id} == complete
+    assert len(after) - len(complete) == sum(job_id == second.id for _, _, _, job_id in after) > 3
+    assert second.progress.message == "Thread 20/20 (20 ok, 0 failed)"
+    ((again,),) = await query(database, "SELECT row_to_json(eval_runs) FROM eval_runs")
+    assert (again["id"], again["job_id"]) == (run["id"], str(second.id))
+    assert (again["status"], again["error_message"]) == ("completed", None)
+    assert again["config"] == run["config"]
+    assert again["summary"]["total_threads"] == 20
+    assert again["summary"]["failures"] == {}
+    bought = bad.simulation.stats["requests"] + good.simulation.stats["requests"]
+    assert again["summary"]["llm_calls"] == bought
+
+
+async def test_a_retry_of_a_cancelled_job_goes_on_where_it_was(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    async with start_daemon():
+        first = await client.submit(EvaluateBatch(total_items=24, concurrency=8))
+        await until_kept(database, 3)
+        await client.cancel(first.id)
+        async with asyncio.timeout(PATIENCE):
+            await judge.simulation.until(lambda stats: stats["in_flight"] == 0)
+        asked = judge.simulation.stats["requests"]
+        kept = await query(database, "SELECT thread_id, created_at FROM thread_evaluations")
+        job = await client.wait((await client.retry(first.id)).id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.COMPLETED
+    after = await query(database, "SELECT thread_id, created_at FROM thread_evaluations")
+    assert len(after) == 24
+    assert set(kept) <= set(after)
+    ((needed, recorded),) = await query(
+        database,
+        "SELECT count(DISTINCT request_hash), count(request_hash) FILTER (WHERE job_id = %s)"
+        " FROM api_logs",
+        first.id,
+    )
+    assert judge.simulation.stats["requests"] - asked == needed - recorded
+    assert judge.simulation.stats["duplicates"] == 0, "a cancel loses no answer"
+    assert (await client.get(first.id)).status is JobStatus.CANCELLED
+    assert await query(database, "SELECT status, job_id FROM eval_runs") == [("completed", job.id)]
+
+
+async def test_a_retry_of_a_failed_job_takes_back_why_it_failed(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    refusing = Behaviour(latency_ms=1, rate_refusal=1.0)
+    async with SimulatedServer(refusing) as bad, start_daemon(EVALQUEUE_SIMULATED_URL=bad.url):
+        first = await client.submit(EvaluateBatch(total_items=3))
+        first = await client.wait(first.id, timeout=PATIENCE)
+    assert first.status is JobStatus.FAILED
+    async with start_daemon():
+        job = await client.wait((await client.retry(first.id)).id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.COMPLETED
+    assert await query(database, "SELECT status, error_message FROM eval_runs") == [
+        ("completed", None)
+    ]
+    assert await query(database, "SELECT DISTINCT error FROM thread_evaluations") == [(None,)]
+    assert judge.simulation.stats["requests"] == bad.simulation.stats["requests"]

@@ -1,10 +1,9 @@
 """Canaries: what this product leans on in procrastinate. When one fails, look before upgrading."""
 
-import inspect
 import re
 
 from procrastinate import App, jobs, schema
-from procrastinate.manager import JobManager, get_channel_for_queues
+from procrastinate.manager import get_channel_for_queues
 
 from evalqueue.queue import App as OurApp
 from evalqueue.schema import own_migrations
@@ -38,17 +37,6 @@ def test_the_states_of_a_task_are_those_the_trigger_knows():
     assert {status.value for status in jobs.Status} == {
         "todo", "doing", "succeeded", "failed", "cancelled", "aborting", "aborted",
     }  # fmt: skip
-
-
-def test_the_manager_has_the_methods_the_worker_calls():
-    for method, parameters in {
-        JobManager.fetch_job: ["queues", "worker_id"],
-        JobManager.register_worker: [],
-        JobManager.unregister_worker: ["worker_id"],
-        JobManager.update_heartbeat: ["worker_id"],
-    }.items():
-        assert list(inspect.signature(method).parameters)[1:] == parameters
-    assert {"job", "retry_at"} <= set(inspect.signature(JobManager.retry_job).parameters)
 
 
 def test_new_tasks_are_told_on_the_channels_the_worker_listens_on():

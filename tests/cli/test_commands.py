@@ -2,6 +2,7 @@
 
 import json
 import signal
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -12,7 +13,8 @@ from evalqueue.console import EXIT_CODES
 from evalqueue.jobs import JobStatus
 
 COMMANDS = (
-    "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "demo", "simulate",
+    "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "retry", "demo",
+    "simulate", "queues", "workers", "schedules", "prune", "doctor",
 )  # fmt: skip
 
 
@@ -161,7 +163,7 @@ async def test_status_shows_jobs_newest_first_and_only_those_asked_for(shell: Sh
     assert (none.exit_code, none.out, none.err) == (0, "", "No jobs.\n")
 
 
-@pytest.mark.parametrize("command", ["status", "watch", "cancel"])
+@pytest.mark.parametrize("command", ["status", "watch", "cancel", "retry"])
 async def test_a_job_that_is_not_there_is_not_found(shell: Shell, command: str) -> None:
     job_id = str(uuid4())
 
@@ -271,3 +273,76 @@ async def test_a_one_shot_worker_ends_when_nothing_is_left(shell: Shell) -> None
 
     assert ended.exit_code == 0
     assert [job["status"] for job in jobs.json] == ["failed"]
+
+
+async def test_submit_says_when_where_after_what_and_how_urgently(shell: Shell) -> None:
+    first = (await shell.run("submit", "fail", "reason=a")).out.strip()
+
+    told = await shell.run(
+        "submit", "fail", "reason=b", "--at", "2100-01-01T00:00:00+01:00", "--queue", "nightly",
+        "--priority", "7", "--after", first, "--json",
+    )  # fmt: skip
+    shown = await shell.run("status", told.json["id"])
+
+    assert (told.json["queue"], told.json["priority"]) == ("nightly", 7)
+    assert (told.json["after_id"], told.json["waiting"]) == (first, True)
+    assert datetime.fromisoformat(told.json["due_at"]) == datetime(2099, 12, 31, 23, tzinfo=UTC)
+    assert "nightly, priority 7" in shown.out
+    assert f"after job {first}" in shown.out
+
+
+async def test_the_same_idempotency_key_is_the_same_job(shell: Shell) -> None:
+    first = await shell.run("submit", "fail", "reason=a", "--idempotency-key", "k")
+    again = await shell.run("submit", "fail", "reason=a", "--idempotency-key", "k")
+    other = await shell.run("submit", "fail", "reason=b", "--idempotency-key", "k")
+
+    assert first.out == again.out
+    assert (other.exit_code, other.out) == (2, "")
+    assert first.out.strip() in other.err
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [("tomorrow", "--at: this is not a moment"), ("2100-01-01T00:00", "in which time zone?")],
+)
+async def test_a_moment_that_can_not_be_meant_is_refused(
+    shell: Shell, moment: str, words: str
+) -> None:
+    refused = await shell.run("submit", "fail", "reason=a", "--at", moment)
+
+    assert refused.exit_code == 2
+    assert words in refused.err
+
+
+async def test_a_retry_continues_a_job_and_both_say_so(shell: Shell) -> None:
+    old = (await shell.run("submit", "fail", "reason=a", "--owner", "me")).out.strip()
+    too_early = await shell.run("retry", old)
+    await shell.run("cancel", old)
+
+    retried = await shell.run("retry", old)
+    again = await shell.run("retry", old, "--failed-only", "--json")
+    anew = await shell.run("retry", old, "--all", "--json")
+
+    assert (too_early.exit_code, too_early.out) == (4, "")
+    assert "only what is over can be retried" in too_early.err
+    assert (retried.exit_code, again.json["id"]) == (0, retried.out.strip())
+    assert again.json["retry_of"] == old
+    assert (anew.json["retry_of"], anew.json["owner"], anew.json["params"]) == (
+        None, "me", {"reason": "a"},
+    )  # fmt: skip
+    shown = await shell.run("status", old)
+    assert f"continued by  {retried.out.strip()}" in shown.out
+    assert (await shell.run("status", old, "--json")).json["continued_by"] == retried.out.strip()
+    lines = (await shell.run("status", retried.out.strip())).out.splitlines()
+    assert ["retry", "of", old] in [line.split() for line in lines]
+
+
+async def test_a_retry_can_be_watched(shell: Shell) -> None:
+    old = (await shell.run("submit", "fail", "reason=still no")).out.strip()
+    await shell.run("cancel", old)
+    await shell.worker()
+
+    ended = await shell.run("retry", old, "--watch")
+
+    assert ended.exit_code == 1
+    assert "still no" in ended.err

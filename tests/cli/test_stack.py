@@ -120,7 +120,7 @@ async def test_a_second_ctrl_c_sends_running_jobs_back_to_the_queue(
 
 async def test_up_starts_a_killed_worker_again(up: Running) -> None:
     said = await up.until(" is ready: ")
-    os.kill(int(_found(r"worker@\S+:(\d+) is ready", said)), signal.SIGKILL)
+    os.kill(int(_found(r"worker@\S+:(\d+)/\d+ is ready", said)), signal.SIGKILL)
     up.said["err"] = ""
 
     said = await up.until(" is ready: ")

@@ -64,7 +64,7 @@ def test_one_job_is_shown_with_its_attempts(capsys: pytest.CaptureFixture[str]) 
     console.put_job(job, [tried])
 
     out = capsys.readouterr().out
-    assert "error     line one\n          line two\n" in out
+    assert "error    line one\n         line two\n" in out
     assert "worker@here:1" in out
 
 
@@ -156,7 +156,8 @@ def _job(*, job_type: str = "fail", error_message: str | None = None) -> Job:
     moment = datetime(2026, 11, 22, tzinfo=UTC)
     return Job(
         id=uuid4(), job_type=job_type, status=JobStatus.FAILED, params={"a": 1}, result=None,
-        progress=Progress(), error_message=error_message, owner="me", attempt=1,
-        failed_attempts=1, max_attempts=3, worker=None, created_at=moment, started_at=moment,
-        completed_at=moment,
+        progress=Progress(), error_message=error_message, owner="me", queue="evalqueue",
+        priority=0, due_at=moment, parent_id=None, retry_of=None, after_id=None, waiting=False,
+        attempt=1, failed_attempts=1, max_attempts=3, worker=None, created_at=moment,
+        started_at=moment, completed_at=moment,
     )  # fmt: skip

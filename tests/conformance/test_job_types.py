@@ -24,7 +24,7 @@ def test_its_name_is_one_that_the_table_takes(model: type[JobParams]):
 
 
 def test_it_has_a_handler_and_an_explanation(model: type[JobParams]):
-    assert HANDLERS.get(model.job_type) is not None
+    assert HANDLERS[model.job_type].params is model
     assert model.__doc__
 
 

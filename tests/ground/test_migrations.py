@@ -43,6 +43,24 @@ async def test_a_process_refuses_a_schema_that_lacks_a_migration(empty_dsn: str)
     await database.close()
 
 
+async def test_a_database_made_by_a_build_with_other_migrations_is_refused(empty_dsn: str):
+    database = await opened(empty_dsn)
+    await schema.migrate(database)
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE evalqueue_migrations SET digest = 'other' WHERE name = '0001_jobs.sql'"
+        )
+    for look in (schema.verify, schema.migrate):
+        with pytest.raises(SchemaOutdated, match="0001_jobs.sql was applied here by another build"):
+            await look(database)
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE evalqueue_migrations DROP COLUMN digest")
+    with pytest.raises(SchemaOutdated, match="another build"):
+        await schema.verify(database)
+
+    await database.close()
+
+
 async def test_eight_processes_migrating_at_once_apply_each_migration_once(empty_dsn: str):
     databases = [await opened(empty_dsn) for _ in range(8)]
 

@@ -6,10 +6,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from evalqueue import store
+from evalqueue import fleet, store
 from evalqueue.database import Connection, Database
+from evalqueue.fleet import Offer
 from evalqueue.jobs import TRANSITIONS, Job, JobStatus
-from evalqueue.runner import Completed, Failed, Outcome, Parked, Released, Retried
+from evalqueue.runner import Completed, Failed, Outcome, Released, Retried, Yielded
 from evalqueue.store import Submission
 
 LEASE = 30.0  # seconds
@@ -23,17 +24,21 @@ async def submitted(database: Database, *, max_attempts: int = 3) -> Job:
 
 async def claimed(connection: Connection, *, lease_seconds: float = LEASE) -> Job:
     """The next job, begun by a worker of its own."""
-    cursor = await connection.execute("SELECT worker_id FROM procrastinate_register_worker_v1()")
-    (worker_id,) = await one(cursor)
-    cursor = await connection.execute(
-        "SELECT id FROM procrastinate_fetch_job_v2(NULL, %s)", [worker_id]
-    )
-    (task_id,) = await one(cursor)
-    job = await store.start(
-        connection, task_id=task_id, worker_id=worker_id, worker="w", lease_seconds=lease_seconds
-    )
-    assert job is not None
+    (job,) = await claims(connection, lease_seconds=lease_seconds)
     return job
+
+
+async def claims(connection: Connection, *, slots: int = 1, lease_seconds: float = LEASE):
+    offer = Offer(queues=None, job_types=["evaluate-it"])
+    worker = await fleet.enter(connection, name="w", version="1", offer=offer, slots=slots)
+    return await fleet.claim(connection, worker, offer, slots=slots, lease_seconds=lease_seconds)
+
+
+async def reaped(connection: Connection) -> int:
+    cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+    (number,) = await one(cursor)
+    assert isinstance(number, int)
+    return number
 
 
 async def one(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> tuple[object, ...]:
@@ -76,7 +81,7 @@ async def attempts_of(database: Database, job_id: UUID) -> list[tuple[int, str |
         (Failed(error="no"), "failed", "failed", "failed"),
         (Retried(error="later", delay_seconds=60), "queued", "todo", "pending"),
         (Released(), "queued", "todo", "pending"),
-        (Parked(error="who?"), "queued", "todo", "pending"),
+        (Yielded(), "queued", "todo", "pending"),
     ],
 )  # fmt: skip
 async def test_an_outcome_moves_the_task_and_the_job_and_its_run_follow(
@@ -168,8 +173,7 @@ async def test_a_zombie_can_change_nothing_once_another_attempt_has_begun(databa
     await submitted(database)
     async with database.connection() as connection:
         zombie = await claimed(connection, lease_seconds=0)
-        swept = await store.sweep(connection, [])
-        assert swept.brought_back == 1
+        assert await reaped(connection) == 1
         heir = await claimed(connection)
         assert (zombie.attempt, heir.attempt) == (1, 2)
 
@@ -188,42 +192,21 @@ async def test_a_zombie_can_change_nothing_once_another_attempt_has_begun(databa
     assert await attempts_of(database, job.id) == [(1, "lost"), (2, "completed")]
 
 
-async def test_a_claim_that_was_lost_before_it_began_starts_nothing(database: Database):
-    await submitted(database)
-    async with database.connection() as connection:
-        cursor = await connection.execute(
-            "SELECT worker_id FROM procrastinate_register_worker_v1()"
-        )
-        (worker_id,) = await one(cursor)
-        cursor = await connection.execute(
-            "SELECT id FROM procrastinate_fetch_job_v2(NULL, %s)", [worker_id]
-        )
-        (task_id,) = await one(cursor)
-        await connection.execute("SELECT evalqueue_cancel_job(id) FROM jobs")
-
-        started = await store.start(
-            connection, task_id=task_id, worker_id=worker_id, worker="w", lease_seconds=LEASE  # pyright: ignore[reportArgumentType]
-        )  # fmt: skip
-
-    assert started is None
-
-
 async def test_a_job_that_keeps_losing_its_worker_is_failed_with_that_reason(database: Database):
     job = await submitted(database, max_attempts=2)
     async with database.connection() as connection:
         for _ in range(2):
             await claimed(connection, lease_seconds=0)
-            assert (await store.sweep(connection, [])).brought_back == 1
+            assert await reaped(connection) == 1
         over = await store.get(connection, job.id)
 
     assert over is not None
     assert over.status is JobStatus.FAILED
     assert over.error_message is not None
-    assert "Gave up after 2 attempts" in over.error_message
-    assert "w stopped answering" in over.error_message
+    assert over.error_message.startswith("Quarantined: workers lost to it: 2 (w@")
 
 
-async def test_released_and_parked_attempts_are_not_counted_and_reuse_no_fence(database: Database):
+async def test_released_and_yielded_attempts_are_not_counted_and_reuse_no_fence(database: Database):
     job = await submitted(database, max_attempts=1)
     async with database.connection() as connection:
         for number in (1, 2, 3):
@@ -231,14 +214,12 @@ async def test_released_and_parked_attempts_are_not_counted_and_reuse_no_fence(d
             assert begun.attempt == number
             assert await finish(connection, begun, Released()) == "queued"
         begun = await claimed(connection)
-        assert await finish(connection, begun, Parked(error="unknown type")) == "queued"
-        assert (await store.sweep(connection, ["something-else"])).brought_back == 0
-        assert (await store.sweep(connection, ["evaluate-it"])).brought_back == 1
+        assert await finish(connection, begun, Yielded()) == "queued"
         begun = await claimed(connection)
         assert await finish(connection, begun, Retried(error="boom", delay_seconds=0)) == "failed"
 
     assert [outcome for _, outcome in await attempts_of(database, job.id)] == [
-        "released", "released", "released", "parked", "failed",
+        "released", "released", "released", "yielded", "failed",
     ]  # fmt: skip
 
 
@@ -289,7 +270,7 @@ async def test_cancel_against_claim_never_deadlocks_and_never_runs_a_cancelled_j
         async with database.connection() as one_side, database.connection() as other_side:
             await asyncio.gather(
                 store.cancel(other_side, job.id),
-                one_side.execute("SELECT procrastinate_fetch_job_v2(NULL, NULL)"),
+                claims(one_side),
             )
         status, task, run = await status_of(database, job)
         assert (status, run) == ("cancelled", "cancelled")
@@ -304,19 +285,8 @@ async def test_a_worker_frozen_in_the_middle_of_keeping_holds_up_no_other(databa
         async with frozen.transaction():
             assert await store.hold(frozen, job_id=job.id, attempt=job.attempt)
             async with asyncio.timeout(5):
-                assert (await store.sweep(other, [])).brought_back == 0
-        assert (await store.sweep(other, [])).brought_back == 1
-
-
-async def test_a_parked_job_is_left_to_the_workers_of_its_queue(database: Database):
-    await submitted(database)
-    async with database.connection() as connection:
-        begun = await claimed(connection)
-        await finish(connection, begun, Parked(error="unknown type"))
-        await connection.execute("SET TimeZone = 'Asia/Kolkata'")
-
-        assert (await store.sweep(connection, ["evaluate-it"], ["other"])).brought_back == 0
-        assert (await store.sweep(connection, ["evaluate-it"], ["evalqueue"])).brought_back == 1
+                assert await reaped(other) == 0
+        assert await reaped(other) == 1
 
 
 async def test_a_claim_that_was_lost_before_it_began_is_in_the_attempts(database: Database):
@@ -324,7 +294,7 @@ async def test_a_claim_that_was_lost_before_it_began_is_in_the_attempts(database
     async with database.connection() as connection:
         await connection.execute("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
         await connection.execute("UPDATE jobs SET lease_expires_at = now()")
-        await store.sweep(connection, [])
+        await reaped(connection)
 
     assert await attempts_of(database, job.id) == [(1, "lost")]
 

@@ -271,23 +271,15 @@ async def test_a_malformed_task_of_ours_stops_no_worker(dsn: str, database: Any)
     assert job.status is JobStatus.COMPLETED
 
 
-async def test_running_dry_includes_what_was_parked_and_what_was_lost(dsn: str, database: Any):
+async def test_running_dry_includes_what_was_lost(dsn: str, database: Any):
     async with Client(dsn) as client:
-        parked, lost = await client.submit(Work()), await client.submit(Work())
-        await run_jobs(dsn, Handlers())
+        job = await client.submit(Work())
         async with database.connection() as connection:
-            await connection.execute(
-                "UPDATE procrastinate_jobs SET scheduled_at = NULL WHERE id = "
-                "(SELECT task_id FROM jobs WHERE id = %s)", [lost.id],
-            )  # fmt: skip
             await connection.execute("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
-            await connection.execute(
-                "UPDATE jobs SET lease_expires_at = now() WHERE status = 'running'"
-            )
+            await connection.execute("UPDATE jobs SET lease_expires_at = now()")
         await run_jobs(dsn, steps())
 
-        assert (await client.get(parked.id)).status is JobStatus.COMPLETED
-        assert (await client.get(lost.id)).status is JobStatus.COMPLETED
+        assert (await client.get(job.id)).status is JobStatus.COMPLETED
 
 
 async def test_a_job_reclaimed_by_the_worker_that_lost_it_is_stopped_with_it(
@@ -399,19 +391,16 @@ async def test_a_cancel_is_noticed_at_the_fence_when_nobody_was_told(dsn: str):
         await asyncio.wait({deaf})
 
 
-async def test_an_unknown_job_type_is_parked_until_a_worker_knows_it(dsn: str):
+async def test_an_unknown_job_type_waits_for_a_worker_that_knows_it(dsn: str):
     async with working(dsn, Handlers()) as client:
         job = await client.submit(Work())
-        async with asyncio.timeout(PATIENCE):
-            async for change in client.watch(job.id):
-                if "Waits for a worker" in change.progress.message:
-                    assert change.status is JobStatus.QUEUED
-                    break
+        await run_jobs(dsn, Handlers())  # another one that looks, and leaves it
+        assert (await client.get(job.id)).attempt == 0
     async with working(dsn, steps()) as client:
         job = await over(client, job)
 
     assert job.status is JobStatus.COMPLETED
-    assert job.failed_attempts == 0
+    assert job.attempt == 1
 
 
 async def test_a_lost_worker_s_job_goes_on_elsewhere(dsn: str, database: Any):
@@ -544,7 +533,7 @@ async def test_a_handler_registered_by_name_gets_its_id_and_a_dict(dsn: str):
     assert job.progress.message == "Processing item 4/4"
 
 
-async def test_someone_else_s_task_in_our_queue_is_put_back_untouched(dsn: str, database: Any):
+async def test_someone_else_s_task_in_our_queue_is_left_alone(dsn: str, database: Any):
     app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=dsn))
     async with app.open_async():
         await app.configure_task("their.task", queue="evalqueue").defer_async(n=1)

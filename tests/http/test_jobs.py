@@ -77,7 +77,10 @@ async def test_a_job_has_the_ten_keys_clients_know_and_more_after_them(
     job = (await api.get(f"/api/jobs/{told['id']}")).json()
 
     assert list(job)[:10] == JOB_KEYS
-    assert list(job)[10:] == ["owner", "attempt", "max_attempts"]
+    assert list(job)[10:] == [
+        "owner", "attempt", "max_attempts", "failed_attempts", "queue", "priority", "scheduled_at",
+        "worker", "retry_of", "after",
+    ]  # fmt: skip
     assert job["params"] == {"text": "hello"}
     assert job["progress"] == {"current": 0, "total": 0, "message": ""}
     unknown = ("result", "error_message", "started_at", "completed_at")
@@ -140,6 +143,8 @@ async def test_an_unknown_job_is_not_found(api: httpx.AsyncClient) -> None:
     for reply in (
         await api.get(f"/api/jobs/{uuid4()}"),
         await api.post(f"/api/jobs/{uuid4()}/cancel"),
+        await api.post(f"/api/jobs/{uuid4()}/retry"),
+        await api.get(f"/api/jobs/{uuid4()}/attempts"),
     ):
         assert (reply.status_code, reply.json()) == (404, {"detail": "Job not found"})
 
@@ -382,3 +387,124 @@ async def test_the_typescript_client_submits_polls_and_reads_the_result(
     assert (failed["status"], failed["error_message"]) == ("failed", "Nothing to note")
     assert len(await client.list()) == 3
     assert [job["id"] for job in await client.list("cancelled")] == [gone["id"]]
+
+
+async def post_with_key(api: httpx.AsyncClient, key: str | bytes, **params: Any) -> httpx.Response:
+    return await api.post(
+        "/api/jobs",
+        json={"job_type": "note", "params": params},
+        headers={"Idempotency-Key": key},
+    )
+
+
+async def test_the_same_key_is_the_same_job_however_often_it_is_sent(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        sent = [tasks.create_task(post_with_key(api, "order 7", text="a")) for _ in range(5)]
+    replies = [each.result() for each in sent]
+
+    other = await post_with_key(api, "order 8", text="a")
+
+    assert {reply.status_code for reply in (*replies, other)} == {201}
+    assert len({reply.json()["id"] for reply in replies}) == 1
+    assert other.json()["id"] != replies[0].json()["id"]
+    assert await jobs_stored(database) == 2
+
+
+async def test_a_key_of_another_request_is_refused_with_the_job_it_belongs_to(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    first = (await post_with_key(api, "order 7", text="a")).json()
+
+    refused = await post_with_key(api, "order 7", text="b")
+
+    assert refused.status_code == 409
+    assert first["id"] in refused.json()["detail"]
+    assert "new key" in refused.json()["detail"]
+    assert await jobs_stored(database) == 1
+
+
+async def test_a_key_that_can_not_be_one_is_named(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    for key in (b"", b"x" * 256, "schlüssel".encode("latin-1"), b"tab\there"):
+        refused = await post_with_key(api, key)
+
+        assert refused.status_code == 422, key
+        assert [each["loc"] for each in refused.json()["detail"]] == [["header", "Idempotency-Key"]]
+    assert await jobs_stored(database) == 0
+
+
+async def test_the_key_is_taken_from_its_header_alone(api: httpx.AsyncClient) -> None:
+    reply = await api.post("/api/jobs", json={"job_type": "note", "idempotency_key": "k"})
+
+    assert reply.status_code == 422
+    (problem,) = reply.json()["detail"]
+    assert problem["loc"] == ["body", "idempotency_key"]
+    assert "Idempotency-Key" in problem["msg"]
+
+
+async def test_a_cancelled_evaluation_is_continued_by_a_new_job_in_the_same_run(
+    api: httpx.AsyncClient,
+) -> None:
+    body = {"job_type": "evaluate-test", "params": {"app_id": "kaira-bot"}}
+    first = (await api.post("/api/jobs", json=body)).json()
+    too_early = await api.post(f"/api/jobs/{first['id']}/retry")
+    await api.post(f"/api/jobs/{first['id']}/cancel")
+
+    retried = await api.post(f"/api/jobs/{first['id']}/retry")
+    again = await api.post(f"/api/jobs/{first['id']}/retry")
+
+    assert too_early.status_code == 409
+    assert "only what is over can be retried" in too_early.json()["detail"]
+    assert retried.status_code == again.status_code == 201
+    assert again.json()["id"] == retried.json()["id"] != first["id"]
+    assert retried.json()["retry_of"] == first["id"]
+    assert retried.json()["run_id"] == first["run_id"]
+    assert retried.json()["status"] == "queued"
+    job = (await api.get(f"/api/jobs/{retried.json()['id']}")).json()
+    assert (job["retry_of"], job["params"]) == (first["id"], {"app_id": "kaira-bot"})
+
+
+async def test_a_job_says_when_and_after_what_it_may_start(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    first = (await submit(api))["id"]
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT evalqueue_submit_job('note', after => %s, priority => 5, queue => 'nightly'),"
+            " evalqueue_submit_job('note', scheduled_at => '2100-01-01 00:00+00')",
+            [first],
+        )
+        row = await cursor.fetchone()
+    assert row is not None
+
+    plain, follower, scheduled = [
+        (await api.get(f"/api/jobs/{job_id}")).json() for job_id in (first, *row)
+    ]
+
+    assert (plain["scheduled_at"], plain["after"]) == (None, None)
+    assert (follower["after"], follower["queue"], follower["priority"]) == (first, "nightly", 5)
+    assert follower["scheduled_at"] is not None
+    assert scheduled["scheduled_at"] == "2100-01-01T00:00:00+00:00"
+
+
+async def test_what_was_tried_is_told_attempt_by_attempt(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    job_id = (await submit(api))["id"]
+    none = await api.get(f"/api/jobs/{job_id}/attempts")
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO job_attempts VALUES (%s, 1, 'w@here:1/1', now() - interval '3 s', now(),"
+            " 'retried', 'no tea'), (%s, 2, 'w@here:1/1', now(), NULL, NULL, NULL)",
+            [job_id, job_id],
+        )
+
+    first, second = (await api.get(f"/api/jobs/{job_id}/attempts")).json()
+
+    assert (none.status_code, none.json()) == (200, [])
+    assert (first["attempt"], first["outcome"], first["error"]) == (1, "retried", "no tea")
+    assert (first["worker"], first["duration_seconds"]) == ("w@here:1/1", 3.0)
+    assert (second["ended_at"], second["duration_seconds"], second["outcome"]) == (None,) * 3

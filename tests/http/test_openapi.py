@@ -160,15 +160,18 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
             " VALUES (%s, 'intent', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now())",
         ):
             await connection.execute(statement, [job["run_id"]])
-    return {"job_id": job["id"], "run_id": job["run_id"]}
+        await connection.execute(
+            "SELECT evalqueue_enter_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
+        )
+    return {"job_id": job["id"], "run_id": job["run_id"], "queue": "evalqueue"}
 
 
 async def test_every_operation_replies_as_it_is_documented(
     api: httpx.AsyncClient, document: Schema, database: Database
 ) -> None:
     known = await seeded(database, api)
-    unknown = {"job_id": str(uuid4()), "run_id": str(uuid4())}
-    bad = {"job_id": "17", "run_id": "17"}
+    unknown = {"job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "nobody-knows-it"}
+    bad = {"job_id": "17", "run_id": "17", "queue": "q" * 41}
     seen: set[tuple[str, str, int]] = set()
 
     async def call(method: str, path: str, ids: dict[str, str], **options: Any) -> None:
@@ -185,15 +188,26 @@ async def test_every_operation_replies_as_it_is_documented(
             for parameter in operation.get("parameters", []):
                 if parameter["in"] == "query":
                     await call(method, path, known, params={parameter["name"]: "\x00" * 51})
+                if parameter["in"] == "header":
+                    await call(method, path, known, headers={parameter["name"]: "x" * 256}, **body)
     await call("POST", "/api/jobs", {}, json={"job_type": "nope"})
     await call("POST", "/api/jobs", {}, content=b"x" * 2000)
     await call("POST", "/api/jobs/{job_id}/cancel", known)
+    await call("POST", "/api/jobs/{job_id}/retry", known)
+    queued = (await api.post("/api/jobs", json={"job_type": "note"})).json()["id"]
+    await call("POST", "/api/jobs/{job_id}/retry", {"job_id": queued})
+    for text in ("one", "another"):
+        body = {"job_type": "note", "params": {"text": text}}
+        await call("POST", "/api/jobs", {}, json=body, headers={"Idempotency-Key": "k"})
 
     for method, path, status in (
         ("POST", "/api/jobs", 201), ("POST", "/api/jobs", 422), ("POST", "/api/jobs", 415),
         ("POST", "/api/jobs/{job_id}/cancel", 200), ("POST", "/api/jobs/{job_id}/cancel", 400),
         ("GET", "/api/jobs/{job_id}", 404), ("GET", "/api/jobs", 422),
         ("GET", "/api/eval-runs/{run_id}/logs", 200), ("GET", "/api/eval-runs", 403),
+        ("POST", "/api/jobs", 409), ("POST", "/api/jobs/{job_id}/retry", 201),
+        ("POST", "/api/jobs/{job_id}/retry", 409), ("POST", "/api/queues/{queue}/pause", 422),
+        ("GET", "/api/workers", 200), ("GET", "/readyz", 200),
     ):  # fmt: skip
         assert (method, path, status) in seen
 
@@ -203,7 +217,9 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
         document = closed((await http.get("/openapi.json")).json())
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
-                reply = await http.request(method, path.format(job_id=uuid4(), run_id=uuid4()))
+                reply = await http.request(
+                    method, path.format(job_id=uuid4(), run_id=uuid4(), queue="q")
+                )
                 assert (reply.status_code == 401) == ("security" in operation)
                 assert_as_documented(document, path, reply)
         reply = await http.post(

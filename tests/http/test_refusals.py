@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import signal
 import socket
+import time
 from contextlib import AsyncExitStack
 
 import httpx
@@ -119,7 +122,97 @@ async def test_a_database_without_our_schema_is_not_ready(empty_dsn: str) -> Non
     assert "evalqueue migrate" in reply.json()["detail"]
 
 
-async def test_a_current_database_is_ready(api: httpx.AsyncClient) -> None:
+async def test_a_current_database_that_tells_what_changes_is_ready(api: httpx.AsyncClient) -> None:
     reply = await api.get("/readyz")
 
     assert (reply.status_code, reply.json()["status"]) == (200, "ready")
+    checks = {each["name"]: each for each in reply.json()["checks"]}
+    assert list(checks) == ["database", "schema", "notifications"]
+    assert all(each["ok"] and each["fix"] is None for each in checks.values())
+    # No worker runs here: that takes nothing away from the API.
+    assert [each["name"] for each in reply.json()["warnings"]] == ["workers"]
+
+
+async def test_readiness_names_each_check_and_what_to_do(empty_dsn: str) -> None:
+    async with (
+        Client(empty_dsn, settings=Settings(port=0)) as client,
+        serve(client) as address,
+        httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+    ):
+        reply = await http.get("/readyz")
+
+    assert (reply.status_code, reply.json()["status"]) == (503, "unready")
+    assert int(reply.headers["retry-after"]) > 0
+    checks = {each["name"]: each for each in reply.json()["checks"]}
+    assert {name: each["ok"] for name, each in checks.items()} == {
+        "database": True, "schema": False, "notifications": True,
+    }  # fmt: skip
+    assert checks["schema"]["fix"] == "evalqueue migrate"
+
+
+async def test_a_process_that_hears_no_notifications_is_not_ready(dsn: str, empty_dsn: str) -> None:
+    """LISTEN in another database hears as little as LISTEN behind a pooler."""
+    async with (
+        Client(
+            database=Database(dsn, listen_conninfo=empty_dsn), settings=Settings(port=0)
+        ) as client,
+        serve(client) as address,
+        httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+    ):
+        database = await client.database()
+        await database.open()
+        async with asyncio.timeout(READY_WITHIN + 1):
+            reply = await http.get("/readyz", timeout=None)
+        await client.aclose()
+        await database.close()
+
+    assert reply.status_code == 503
+    checks = {each["name"]: each for each in reply.json()["checks"]}
+    assert (checks["database"]["ok"], checks["notifications"]["ok"]) == (True, False)
+
+
+async def test_readiness_says_what_is_wrong_with_the_fleet_and_nothing_of_its_work(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    async with database.connection() as connection:
+        await connection.execute("SELECT evalqueue_submit_job('note', queue => 'secret')")
+        await connection.execute("UPDATE jobs SET due_at = now() - interval '5 min'")
+        await connection.execute("SELECT evalqueue_submit_job('note', owner => 'secret')")
+        await connection.execute(
+            "UPDATE procrastinate_jobs SET status = 'doing' WHERE queue_name <> 'secret'"
+        )
+        await connection.execute(
+            "UPDATE jobs SET lease_expires_at = now() - interval '1 min' WHERE status = 'running'"
+        )
+
+    reply = await api.get("/readyz")
+
+    assert reply.status_code == 200
+    assert [each["name"] for each in reply.json()["warnings"]] == ["workers", "waiting", "lease"]
+    assert all(each["fix"] == "evalqueue doctor" for each in reply.json()["warnings"])
+    assert "secret" not in reply.text
+
+
+async def test_a_database_that_is_frozen_is_told_in_time(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    assert (await api.get("/readyz")).status_code == 200
+    async with AsyncExitStack() as held:
+        connections = [
+            await held.enter_async_context(database.connection())
+            for _ in range(database.pool.max_size)
+        ]
+        backends = [each.info.backend_pid for each in connections]
+    for backend in backends:
+        os.kill(backend, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        reply = await api.get("/readyz", timeout=None)
+        took = time.monotonic() - began
+    finally:
+        for backend in backends:
+            os.kill(backend, signal.SIGCONT)
+
+    assert reply.status_code == 503
+    assert not reply.json()["checks"][0]["ok"]
+    assert took < READY_WITHIN + 1

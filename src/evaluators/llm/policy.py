@@ -24,6 +24,7 @@ from evalqueue.evaluators.llm.recorder import (
     CallRecord,
     CallSite,
     Recorder,
+    request_hash,
 )
 
 
@@ -210,6 +211,7 @@ class _Log:
             response=completion.text,
             usage=completion.usage,
             request_id=completion.request_id,
+            request_hash=self._request_hash(completion),
         )
 
     def failed(self, error: ProviderError) -> CallRecord:
@@ -224,6 +226,11 @@ class _Log:
     def cancelled(self) -> CallRecord:
         return self._record(Outcome.CANCELLED, error="cancelled before there was an answer")
 
+    def _request_hash(self, completion: Completion) -> bytes | None:
+        if len(completion.text) > RESPONSE_LIMIT:
+            return None
+        return request_hash(self._request, self._site, self._method, self._provider)
+
     def _record(
         self,
         outcome: Outcome,
@@ -233,6 +240,7 @@ class _Log:
         error: str | None = None,
         usage: Usage | None = None,
         request_id: str | None = None,
+        request_hash: bytes | None = None,
     ) -> CallRecord:
         return CallRecord(
             site=self._site,
@@ -249,4 +257,5 @@ class _Log:
             duration_ms=(time.perf_counter() - self._started) * 1000,
             usage=usage or Usage(),
             request_id=request_id,
+            request_hash=request_hash,
         )

@@ -3,12 +3,15 @@
 The thinking rooms only know the protocol; `store` writes the records in batches, off the hot path.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from hashlib import sha256
 from typing import Protocol
+from uuid import UUID, uuid4
 
 from evalqueue.evaluators.llm.errors import Outcome
-from evalqueue.evaluators.llm.provider import Usage
+from evalqueue.evaluators.llm.provider import CompletionRequest, Provider, Usage
 
 PROMPT_LIMIT = 50_000  # characters
 SYSTEM_PROMPT_LIMIT = 20_000  # characters
@@ -46,9 +49,26 @@ class CallRecord:
     duration_ms: float
     usage: Usage
     request_id: str | None = None
+    call_id: UUID = field(default_factory=uuid4)
+    request_hash: bytes | None = None
+    """Of the call; None: there is no answer, or `response` is not the whole of it."""
 
 
 class Recorder(Protocol):
     """Takes call records; must not block."""
 
     def record(self, call: CallRecord) -> None: ...
+
+
+def request_hash(
+    request: CompletionRequest, site: CallSite, method: str, provider: Provider
+) -> bytes:
+    """Of everything that decides the answer, and of what it is wanted for.
+
+    The same question asked for two turns is two questions: one answer must not count as two.
+    """
+    asked = {each.name: getattr(request, each.name) for each in fields(request)}
+    said_by = {"provider": provider.name, "model": provider.model, "method": method}
+    # Unsorted: an answer is written in the order of its schema, so the order decides, too.
+    canonical = json.dumps([said_by, asdict(site), asked])
+    return sha256(canonical.encode()).digest()

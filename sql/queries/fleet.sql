@@ -1,0 +1,132 @@
+-- enter --
+-- A worker begins
+SELECT id, name FROM evalqueue_enter_worker(
+    %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s, %(job_types)s, %(slots)s
+)
+
+-- beat --
+-- A worker lives; false when it was taken for gone
+SELECT evalqueue_beat(
+    %(worker_id)s, %(running)s, %(stuck)s, %(draining)s, %(listening)s
+)
+
+-- leave --
+SELECT evalqueue_leave(%(worker_id)s)
+
+-- claim --
+-- queued -> running, in fair order
+SELECT * FROM evalqueue_claim_jobs(
+    %(worker_id)s, %(worker)s, %(queues)s, %(job_types)s, %(slots)s, %(lease_seconds)s
+)
+
+-- unheard --
+-- What a worker has claimed without ever getting the answer
+SELECT jobs.* FROM jobs JOIN procrastinate_jobs AS task ON task.id = jobs.task_id
+WHERE task.worker_id = %(worker_id)s AND task.status = 'doing' AND jobs.id <> ALL (%(held)s)
+
+-- make_room --
+-- Which of these jobs should go back, so that others get their share
+SELECT evalqueue_make_room(
+    %(worker)s, %(held)s, %(queues)s, %(job_types)s, %(slice_seconds)s
+)
+
+-- next_due --
+SELECT evalqueue_next_due(%(queues)s)
+
+-- sweep --
+-- running -> queued | failed for all that lost their lease, if this worker looks after the fleet
+SELECT in_charge, reaped, due_in FROM evalqueue_sweep(%(worker)s, %(term_seconds)s)
+
+-- prune --
+SELECT evalqueue_prune(%(keep_jobs)s, %(keep_runs)s, %(keep_logs)s)
+
+-- workers --
+SELECT id, name, host, pid, version, queues, job_types, slots, running, stuck, draining, listening,
+    started_at, seen_at, clock_timestamp() - seen_at AS silent_for
+FROM job_workers ORDER BY id
+
+-- leader --
+SELECT worker, term, since, ends_at, ends_at > clock_timestamp() AS in_office FROM job_leader
+
+-- queues --
+-- Every queue that has something in it, is worked on, or has rules
+WITH counted AS (  -- by the indexes of what is not over
+    SELECT queue AS name, count(*) AS running, 0 AS due, 0 AS later
+        FROM jobs WHERE status = 'running' GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, count(*) FILTER (WHERE due_at <= statement_timestamp()),
+            count(*) FILTER (WHERE due_at > statement_timestamp())
+        FROM jobs WHERE status = 'queued' AND NOT waiting GROUP BY queue
+    UNION ALL
+    SELECT queue, 0, 0, count(*) FROM jobs WHERE status = 'queued' AND waiting GROUP BY queue
+    UNION ALL SELECT name, 0, 0, 0 FROM job_queues
+    UNION ALL SELECT unnest(queues), 0, 0, 0 FROM job_workers
+)
+SELECT name, rules.paused_at, rules.max_running, rules.max_running_per_owner,
+    sum(running)::bigint AS running, sum(due)::bigint AS due, sum(later)::bigint AS later,
+    (SELECT statement_timestamp() - min(due_at) FROM jobs WHERE queue = name AND status = 'queued'
+        AND NOT waiting AND parent_id IS NULL AND due_at <= statement_timestamp()) AS oldest_waits
+FROM counted LEFT JOIN job_queues AS rules USING (name)
+GROUP BY name, rules.paused_at, rules.max_running, rules.max_running_per_owner
+ORDER BY name
+
+-- pause --
+INSERT INTO job_queues (name, paused_at) VALUES (%(queue)s, clock_timestamp())
+ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE(job_queues.paused_at, EXCLUDED.paused_at)
+
+-- resume --
+WITH resumed AS (UPDATE job_queues SET paused_at = NULL WHERE name = %(queue)s)
+SELECT pg_notify('evalqueue_work_v1', %(queue)s)
+
+-- limit --
+-- NULL: no limit
+WITH limited AS (
+    INSERT INTO job_queues (name, max_running, max_running_per_owner)
+    VALUES (%(queue)s, %(max_running)s, %(max_running_per_owner)s)
+    ON CONFLICT (name) DO UPDATE SET
+        max_running = EXCLUDED.max_running, max_running_per_owner = EXCLUDED.max_running_per_owner
+)
+SELECT pg_notify('evalqueue_work_v1', %(queue)s)
+
+-- stuck --
+-- Jobs that should not be where they are, oldest first, with what is odd about them
+SELECT * FROM (
+    SELECT id, job_type, queue, owner, 'lease' AS oddity, lease_expires_at AS since FROM jobs
+        WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '30 seconds'
+    UNION ALL
+    SELECT id, job_type, queue, owner, 'unknown_type', due_at FROM jobs
+        WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL
+            AND due_at < clock_timestamp() - interval '30 seconds'
+            AND NOT EXISTS (SELECT 1 FROM job_workers WHERE jobs.job_type = ANY (job_types)
+                AND (queues IS NULL OR jobs.queue = ANY (queues)))
+    UNION ALL
+    SELECT id, job_type, queue, owner, 'waits_for_nothing', created_at FROM jobs
+        WHERE status = 'queued' AND waiting AND NOT EXISTS (
+            SELECT 1 FROM jobs AS before
+            WHERE before.id = jobs.after_id AND before.completed_at IS NULL)
+    UNION ALL
+    SELECT jobs.id, job_type, queue, owner, 'disagrees', jobs.created_at
+        FROM jobs JOIN procrastinate_jobs AS task ON task.id = task_id
+        WHERE jobs.status IN ('queued', 'running')
+            AND task.status::text <> CASE jobs.status WHEN 'queued' THEN 'todo' ELSE 'doing' END
+) AS odd
+ORDER BY since LIMIT %(limit)s
+
+-- continued_by --
+-- The job that goes on where this one stopped
+SELECT id FROM jobs WHERE retry_of = %(job_id)s
+
+-- pulse --
+-- How the fleet is, at a price that every probe may pay
+SELECT
+    (SELECT count(*) FROM job_workers
+        WHERE seen_at > clock_timestamp() - interval '30 seconds') AS workers_alive,
+    (SELECT clock_timestamp() - due_at FROM jobs WHERE status = 'queued' AND NOT waiting
+        AND due_at <= clock_timestamp() ORDER BY due_at LIMIT 1) AS oldest_waits,
+    (SELECT count(*) FROM jobs WHERE status = 'running'
+        AND lease_expires_at < clock_timestamp() - interval '30 seconds') AS leases_run_out
+
+-- census --
+-- The database's time, and how many jobs are over; counted up to a limit
+SELECT clock_timestamp() AS moment, (SELECT count(*) FROM (
+    SELECT 1 FROM jobs WHERE completed_at IS NOT NULL LIMIT %(at_most)s) AS counted) AS jobs_over

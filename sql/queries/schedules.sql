@@ -1,0 +1,42 @@
+-- list --
+SELECT name, cron, timezone, job_type, params, owner, queue, priority, max_attempts, next_at,
+    last_at, last_job_id, paused_at
+FROM job_schedules ORDER BY name
+
+-- due --
+SELECT name, cron, timezone, next_at, clock_timestamp() AS moment FROM job_schedules
+WHERE paused_at IS NULL AND next_at <= clock_timestamp() ORDER BY next_at
+
+-- next --
+-- Seconds until a schedule is due; NULL: there is none
+SELECT EXTRACT(epoch FROM min(next_at) - clock_timestamp())::double precision
+FROM job_schedules WHERE paused_at IS NULL
+
+-- now --
+SELECT clock_timestamp()
+
+-- fire --
+SELECT evalqueue_fire_schedule(%(name)s, %(at)s, %(next_at)s)
+
+-- put --
+-- One with this name is replaced
+INSERT INTO job_schedules (
+    name, cron, timezone, job_type, params, owner, queue, priority, max_attempts, next_at
+) VALUES (
+    %(name)s, %(cron)s, %(timezone)s, %(job_type)s, %(params)s, %(owner)s, %(queue)s, %(priority)s,
+    %(max_attempts)s, %(next_at)s
+)
+ON CONFLICT (name) DO UPDATE SET
+    cron = EXCLUDED.cron, timezone = EXCLUDED.timezone, job_type = EXCLUDED.job_type,
+    params = EXCLUDED.params, owner = EXCLUDED.owner, queue = EXCLUDED.queue,
+    priority = EXCLUDED.priority, max_attempts = EXCLUDED.max_attempts, next_at = EXCLUDED.next_at
+
+-- pause --
+UPDATE job_schedules SET paused_at = clock_timestamp() WHERE name = %(name)s RETURNING name
+
+-- resume --
+-- What came due while it was paused is left out
+UPDATE job_schedules SET paused_at = NULL, next_at = %(next_at)s WHERE name = %(name)s RETURNING name
+
+-- remove --
+DELETE FROM job_schedules WHERE name = %(name)s RETURNING name

@@ -1,0 +1,75 @@
+"""What there is to work, and who does: queues and workers."""
+
+from pydantic import TypeAdapter
+
+from evalqueue import fleet
+from evalqueue.client import Client
+from evalqueue.http import conditions as json
+from evalqueue.http.operations import AnyOperation, Nothing, Operation
+
+
+async def list_queues(client: Client, _asked: Nothing) -> list[json.Queue]:
+    async with (await client.database()).connection() as connection:
+        return [json.Queue.of(state) for state in await fleet.queues(connection)]
+
+
+async def pause_queue(client: Client, asked: json.QueueName) -> json.PausedQueue:
+    async with (await client.database()).connection() as connection:
+        await fleet.pause(connection, asked.queue)
+    return json.PausedQueue(name=asked.queue, paused=True)
+
+
+async def resume_queue(client: Client, asked: json.QueueName) -> json.PausedQueue:
+    async with (await client.database()).connection() as connection:
+        await fleet.resume(connection, asked.queue)
+    return json.PausedQueue(name=asked.queue, paused=False)
+
+
+async def list_workers(client: Client, _asked: Nothing) -> list[json.Worker]:
+    async with (await client.database()).connection() as connection:
+        leader = await fleet.leader(connection)
+        return [json.Worker.of(record, leader) for record in await fleet.workers(connection)]
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/queues",
+        tag="fleet",
+        summary="Every queue, with its rules and what is in it",
+        asks=Nothing,
+        tells=TypeAdapter(list[json.Queue]),
+        answer=list_queues,
+        errors=(503,),
+    ),
+    Operation(
+        method="POST",
+        path="/api/queues/{queue}/pause",
+        tag="fleet",
+        summary="Start nothing of this queue until it is resumed; what runs goes on",
+        asks=json.QueueName,
+        tells=TypeAdapter(json.PausedQueue),
+        answer=pause_queue,
+        errors=(503,),
+    ),
+    Operation(
+        method="POST",
+        path="/api/queues/{queue}/resume",
+        tag="fleet",
+        summary="Start jobs of this queue again",
+        asks=json.QueueName,
+        tells=TypeAdapter(json.PausedQueue),
+        answer=resume_queue,
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/workers",
+        tag="fleet",
+        summary="Every worker, as it last said",
+        asks=Nothing,
+        tells=TypeAdapter(list[json.Worker]),
+        answer=list_workers,
+        errors=(503,),
+    ),
+)

@@ -1,0 +1,43 @@
+"""What is not worth a person's time is not in the log."""
+
+import asyncio
+import gc
+from typing import Any
+
+from faults.stage import Stage
+from faults.work import Steps
+
+from evalqueue import Handlers, JobContext, Settings
+from evalqueue.queue import App
+
+
+async def test_asyncio_does_not_complain_of_what_an_interrupted_handler_raises(stage: Stage):
+    complaints: list[str] = []
+    begun = asyncio.Event()
+    handlers = Handlers()
+
+    @handlers.handles(Steps)
+    async def raises_on_its_way_out(_context: JobContext, _params: Steps) -> dict[str, Any]:
+        begun.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ValueError("on its way out") from None
+        return {}
+
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _loop, told: complaints.append(told["message"])
+    )
+    app = App(address=lambda: stage.address, handlers=lambda: handlers, settings=Settings())
+    async with app.open_async():
+        worker = app.worker(install_signal_handlers=False)
+        running = asyncio.create_task(worker.run())
+        job = await stage.submit(Steps())
+        await begun.wait()
+        await stage.cancel(job)
+        worker.stop()
+        await running
+    gc.collect()
+
+    assert complaints == []
+    await stage.assert_sound()

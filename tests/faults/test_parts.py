@@ -1,0 +1,63 @@
+"""The parts themselves: what is used to break things does what it says."""
+
+from pathlib import Path
+
+import psycopg
+from faults.bouncer import bouncer
+from faults.checker import Tables, check, judge
+from faults.stage import Stage
+from faults.work import Steps
+
+
+async def test_a_sound_job_is_found_sound(stage: Stage):
+    job = await stage.submit(Steps())
+    await stage.worker()
+    await stage.until_over(job)
+    await stage.assert_sound()
+
+
+async def test_the_checker_finds_what_is_unsound(stage: Stage):
+    """Each line of rows is spoiled by hand, past every function and trigger."""
+    job = await stage.submit(Steps())
+    await stage.worker()
+    await stage.until_over(job)
+    async with await stage.server.connect(stage.database) as connection:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(
+            "INSERT INTO faults.effects SELECT job_id, item, 2 FROM faults.effects"
+        )
+        await connection.execute(
+            "INSERT INTO faults.history (job_id, old, new) VALUES (%s, 'completed', 'failed')",
+            [job.id],
+        )
+        await connection.execute("UPDATE procrastinate_jobs SET status = 'doing'")
+        await connection.execute("UPDATE jobs SET attempt = 2")
+    report = await check(stage.address)
+
+    assert {finding.rule for finding in report.findings} == {
+        "task", "arrows", "attempts", "once", "whole",
+    }  # fmt: skip
+
+
+def test_a_call_that_was_bought_twice_is_found_unless_it_was_in_flight_when_a_worker_died():
+    call = {
+        "run_id": 1, "thread_id": "a", "evaluator": "intent", "turn": 1, "method": "judge",
+        "prompt": "?", "outcome": "ok",
+    }  # fmt: skip
+    tables = Tables(
+        jobs=[], tasks={}, history={}, attempts={}, effects=[], runs=[], threads=[],
+        calls=[call, call, call | {"outcome": "timeout"}],
+    )  # fmt: skip
+
+    assert [finding.rule for finding in judge(tables)] == ["bought once"]
+    assert list(judge(tables, calls_in_flight=1)) == []
+
+
+async def test_a_bouncer_answers_a_select(stage: Stage, tmp_path: Path):
+    async with bouncer(tmp_path, stage.server.port) as port:
+        address = stage.server.address(stage.database, port=port)
+        async with await psycopg.AsyncConnection.connect(
+            address, autocommit=True, prepare_threshold=None
+        ) as connection:
+            cursor = await connection.execute("SELECT count(*) FROM jobs")
+            assert await cursor.fetchone() == (0,)

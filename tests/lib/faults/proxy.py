@@ -1,0 +1,223 @@
+"""A network to break: a TCP proxy on loopback in front of Postgres, which can delay, cut, fall
+silent, and stop a connection at a statement.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncGenerator, Callable
+from enum import Enum, auto
+
+from faults.steps import Moment, Trap
+from faults.wire import Frame, Wire
+
+CHUNK = 65536  # bytes
+LOOK_INTERVAL = 0.02  # seconds
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
+
+
+class Weather(Enum):
+    """What the network does to everyone who uses it."""
+
+    FAIR = auto()
+    CUT = auto()
+    """Connections were reset, and new ones are."""
+    SILENT = auto()
+    """Nothing gets through, and nobody is told: what is sent waits until it is over."""
+
+
+class Link:
+    """One connection through the proxy."""
+
+    def __init__(self, proxy: "Proxy", client: "End", server: "End") -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = server
+        self._wire = Wire()
+        self._open = asyncio.Event()
+        self._withheld: Trap | None = None
+        self.stranded = False
+        self.listens = False
+        self.passing(True)
+
+    async def run(self) -> None:
+        """Carry both directions until either side ends."""
+        ways = {asyncio.create_task(self._up()), asyncio.create_task(self._down())}
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.wait(ways)
+            self.reset()
+
+    def reset(self) -> None:
+        self._client.reset()
+        self._server.reset()
+
+    def passing(self, passes: bool) -> None:
+        """Let bytes through, or hold them."""
+        if passes and not self.stranded:
+            self._open.set()
+        else:
+            self._open.clear()
+
+    def strand(self) -> None:
+        """Silent from now on, for ever: half-open, as after a router forgot about it."""
+        self.stranded = True
+        self.passing(False)
+
+    async def _up(self) -> None:
+        while chunk := await self._client.read():
+            await self._travel()
+            for frame in self._wire.from_client(chunk):
+                await self._say(frame)
+
+    async def _down(self) -> None:
+        while chunk := await self._server.read():
+            await self._travel()
+            for frame in self._wire.from_server(chunk):
+                if self._withheld is not None and frame.kind == b"Z":
+                    trap, self._withheld = self._withheld, None
+                    await self._held(trap)
+                self._client.write(frame.data, withhold=self._withheld is not None)
+
+    async def _say(self, frame: Frame) -> None:
+        text = self._wire.statement(frame)
+        if text is not None:
+            self.listens = self.listens or text.startswith("LISTEN ")
+            for trap in self._proxy.traps:
+                if not trap.catches(text):
+                    continue
+                if trap.moment is Moment.BEFORE:
+                    await self._held(trap)
+                else:
+                    self._withheld = trap
+        self._server.write(frame.data)
+
+    async def _held(self, trap: Trap) -> None:
+        await trap.hold()
+        await self._open.wait()
+
+    async def _travel(self) -> None:
+        await asyncio.sleep(self._proxy.delay_seconds)
+        await self._open.wait()
+
+
+class End:
+    """One side of a link."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._withheld = bytearray()
+
+    async def read(self) -> bytes:
+        """Some bytes; none at the end, however it came."""
+        try:
+            return await self._reader.read(CHUNK)
+        except OSError:
+            return b""
+
+    def write(self, data: bytes, *, withhold: bool = False) -> None:
+        """Send, after whatever was withheld so far; or withhold this, too."""
+        self._withheld += data
+        if not withhold and not self._writer.is_closing():
+            self._writer.write(bytes(self._withheld))
+            self._withheld.clear()
+
+    def reset(self) -> None:
+        connection = self._writer.get_extra_info("socket")
+        if connection is not None and connection.fileno() >= 0:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._writer.transport.abort()
+
+
+class Proxy:
+    """Connects whoever comes to a port of Postgres, as the weather allows."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._listener: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._weather = Weather.FAIR
+        self.links: set[Link] = set()
+        self.traps: list[Trap] = []
+        self.delay_seconds = 0.0
+
+    @property
+    def port(self) -> int:
+        assert self._listener is not None
+        return self._listener.sockets[0].getsockname()[1]
+
+    @property
+    def weather(self) -> Weather:
+        return self._weather
+
+    @weather.setter
+    def weather(self, weather: Weather) -> None:
+        self._weather = weather
+        for link in tuple(self.links):
+            link.passing(weather is not Weather.SILENT)
+        if weather is Weather.CUT:
+            self.reset_all()
+
+    def trap(self, statement: str, moment: Moment, *, nth: int = 1) -> Trap:
+        """Set a trap for whoever says such a statement for the nth time."""
+        trap = Trap(statement=statement, moment=moment, nth=nth)
+        self.traps.append(trap)
+        return trap
+
+    def reset_all(self) -> None:
+        """Reset every connection there is; new ones may come."""
+        for link in tuple(self.links):
+            link.reset()
+
+    async def until(self, which: Callable[[Link], bool]) -> None:
+        """Wait for a connection that is like this."""
+        while not any(which(link) for link in self.links):
+            await asyncio.sleep(LOOK_INTERVAL)
+
+    def strand(self, which: Callable[[Link], bool]) -> int:
+        """Leave some connections half-open for ever; how many."""
+        stranded = [link for link in self.links if which(link)]
+        for link in stranded:
+            link.strand()
+        return len(stranded)
+
+    @contextlib.asynccontextmanager
+    async def open(self) -> AsyncGenerator["Proxy"]:
+        self._listener = await asyncio.start_server(self._welcome, "127.0.0.1", 0)
+        try:
+            yield self
+        finally:
+            self._listener.close()
+            self.reset_all()
+            for task in tuple(self._tasks):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        client = End(reader, writer)
+        if self._weather is Weather.CUT:
+            client.reset()
+            return
+        task = asyncio.create_task(self._carry(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry(self, client: End) -> None:
+        try:
+            streams = await asyncio.open_connection("127.0.0.1", self._server_port)
+        except OSError:  # Postgres is not there: neither are we
+            client.reset()
+            return
+        link = Link(self, client, End(*streams))
+        link.passing(self._weather is not Weather.SILENT)
+        self.links.add(link)
+        try:
+            await link.run()
+        finally:
+            self.links.discard(link)

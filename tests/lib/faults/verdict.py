@@ -1,0 +1,168 @@
+"""What a soak has to keep, beyond what the checker looks at: what the services were promised."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, LiteralString
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from faults import checker
+from faults.checker import Finding
+from faults.load import CLOCK, Promises
+from faults.work import Manner
+
+CALLS_PER_LOSS = 8  # a batch of a soak has 4 calls in flight, and as many not yet on record
+TOLD_ABOUT = 300  # jobs that the API is asked about
+LOST, TWICE, STUCK = "lost", "twice", "stuck"
+VERDICTS: Mapping[str, frozenset[str]] = {
+    LOST: frozenset({"promised", "key", "whole", "task"}),
+    TWICE: frozenset({"once", "bought once", "continued once", "schedule"}),
+    STUCK: frozenset({"settled", "left over", "worker"}),
+}
+"""Which rules are about what people ask first; all others are "wrong"."""
+
+_JOBS: LiteralString = """
+    SELECT jobs.id, job_type, status, params, queue, max_attempts, owner, parent_id, after_id,
+        error_message, started_at, completed_at
+    FROM jobs"""
+_LOST_BATCHES: LiteralString = """
+    SELECT count(*) FROM job_attempts JOIN jobs ON jobs.id = job_id
+    WHERE outcome = 'lost' AND job_type = 'evaluate-batch'"""
+_LEFT_OVER: LiteralString = """
+    SELECT jobs.id, count(*) FROM job_items JOIN jobs ON jobs.id = job_id
+    WHERE completed_at IS NOT NULL GROUP BY jobs.id"""
+_SIZES: LiteralString = """
+    SELECT relname AS name, pg_total_relation_size(relid) AS bytes, n_live_tup AS live,
+        n_dead_tup AS dead
+    FROM pg_stat_user_tables WHERE n_live_tup + n_dead_tup > 0 AND schemaname <> 'faults'
+    ORDER BY bytes DESC LIMIT 8"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was looked at, and all that is wrong."""
+
+    summary: str
+    findings: tuple[Finding, ...]
+    calls_on_record: int
+    tables: list[dict[str, Any]]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        counted = Counter(_verdict_of(finding.rule) for finding in self.findings)
+        return {name: counted[name] for name in (*VERDICTS, "wrong")}
+
+
+async def judge(
+    address: str, promises: Promises, *, minutes: float, oddities: list[str], over_limit: list[str]
+) -> Verdict:
+    """Judge a database in which nothing happens any more."""
+    async with await psycopg.AsyncConnection.connect(
+        address, autocommit=True, row_factory=dict_row
+    ) as connection:
+
+        async def rows(query: LiteralString) -> list[dict[str, Any]]:
+            return await (await connection.execute(query)).fetchall()
+
+        jobs = {row["id"]: row for row in await rows(_JOBS)}
+        lost_batches = (await rows(_LOST_BATCHES))[0]["count"]
+        left_over = {row["id"]: row["count"] for row in await rows(_LEFT_OVER)}
+        calls = await rows("SELECT count(*) FROM api_logs WHERE outcome = 'ok'")
+        await connection.execute("ANALYZE")
+        tables = await rows(_SIZES)
+    report = await checker.check(
+        address, calls_in_flight=lost_batches * CALLS_PER_LOSS, told_about=TOLD_ABOUT
+    )
+    findings = [
+        *report.findings,
+        *not_kept(jobs, promises, minutes=minutes),
+        *(_finding("left over", job_id, f"{count} items") for job_id, count in left_over.items()),
+        *(_finding("worker", "fleet", oddity) for oddity in oddities),
+        *(_finding("limit", "queue", what) for what in over_limit),
+    ]
+    return Verdict(
+        summary=report.summary,
+        findings=tuple(findings),
+        calls_on_record=calls[0]["count"],
+        tables=tables,
+    )
+
+
+def not_kept(
+    jobs: Mapping[UUID, Mapping[str, Any]], promises: Promises, *, minutes: float
+) -> Iterator[Finding]:
+    """Every promise that these rows of jobs break."""
+    yield from _as_answered(jobs, promises)
+    yield from _ended_as_asked(jobs, promises)
+    yield from _in_order(jobs, promises)
+    yield from _on_time(jobs, minutes)
+
+
+def _finding(rule: str, where: object, what: str) -> Finding:
+    return Finding(rule=rule, where=str(where), what=what)
+
+
+def _verdict_of(rule: str) -> str:
+    return next((verdict for verdict, rules in VERDICTS.items() if rule in rules), "wrong")
+
+
+def _as_answered(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
+    """Whatever was answered is so."""
+    for job_id in promises.jobs - jobs.keys():
+        yield _finding("promised", job_id, "it was submitted, and is not there")
+    for key, ids in promises.keys.items():
+        if len(ids) != 1:
+            yield _finding("key", key, f"is {len(ids)} jobs")
+    for job_id in promises.cancelled & jobs.keys():
+        if jobs[job_id]["status"] != "cancelled":
+            yield _finding(
+                "cancelled", job_id, f"it was cancelled, and is {jobs[job_id]['status']}"
+            )
+    for broken in promises.broken:
+        twice = "continued twice" in broken
+        yield _finding("continued once" if twice else "answer", "API", broken)
+
+
+def _ended_as_asked(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
+    """No fault of ours made a job fail, and nobody's cancel is nobody's."""
+    for job in jobs.values():
+        where = f"job {job['id']} ({job['job_type']}, {job['status']})"
+        if job["status"] == "failed" and not _fails_of_itself(job):
+            yield _finding("failed", where, job["error_message"])
+        by_nobody = job["id"] not in promises.perhaps_cancelled and job["after_id"] is None
+        if job["status"] == "cancelled" and by_nobody and job["parent_id"] is None:
+            yield _finding("cancelled", where, "by nobody")
+        if job["status"] == "completed" and _never_completes(job):
+            yield _finding("completed", where, f"with {job['params']}")
+
+
+def _fails_of_itself(job: Mapping[str, Any]) -> bool:
+    """Whoever harms its worker may use up its attempts."""
+    params = job["params"]
+    harmful = params.get("kills_its_worker", 0) > 0 or params.get("manner") == Manner.BLOCKS
+    return harmful or params.get("tries_again", 0) > 0 or _never_completes(job)
+
+
+def _never_completes(job: Mapping[str, Any]) -> bool:
+    params = job["params"]
+    again: int = params.get("tries_again", 0)
+    return job["parent_id"] is None and (params.get("fails", False) or again >= job["max_attempts"])
+
+
+def _in_order(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
+    """What was to start after another job did, or never."""
+    for follower_id, before_id in promises.followers.items():
+        follower, before = jobs.get(follower_id), jobs.get(before_id)
+        if follower is None or before is None or follower["started_at"] is None:
+            continue
+        if before["status"] != "completed" or before["completed_at"] > follower["started_at"]:
+            yield _finding("order", follower_id, f"began before {before_id} was completed")
+
+
+def _on_time(jobs: Mapping[UUID, Any], minutes: float) -> Iterator[Finding]:
+    submitted = sum(job["owner"] == CLOCK for job in jobs.values())
+    if submitted > minutes + 2:
+        yield _finding("schedule", CLOCK, f"{submitted} times in {minutes:.1f} minutes")

@@ -1,0 +1,127 @@
+"""Work whose effects can be counted: job types for worker processes (`EVALQUEUE_IMPORTS`).
+
+Each item of a job leaves one row in a table of the test's own, kept through the fence. The table
+takes the same item twice if it comes from two attempts: that nothing is done twice is for the
+checker to find, not for a constraint to hide.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from enum import StrEnum
+from typing import Any, LiteralString
+
+from evalqueue import Checkpoint, JobContext, JobFailed, JobParams, TryAgain
+from evalqueue.database import Connection
+from evalqueue.handlers import registered
+
+SCHEMA: LiteralString = """
+CREATE SCHEMA IF NOT EXISTS faults;
+CREATE TABLE faults.effects (
+    job_id uuid NOT NULL,
+    item text NOT NULL,
+    attempt integer NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    hand uuid,  -- whose attempt it was; NULL: the job's own
+    -- Said again after a lost answer, it is still one.
+    UNIQUE NULLS NOT DISTINCT (job_id, item, hand, attempt)
+);
+"""
+
+_KEEP: LiteralString = (
+    "INSERT INTO faults.effects (job_id, item, hand, attempt) VALUES (%s, %s, %s, %s) "
+    "ON CONFLICT DO NOTHING"
+)
+
+
+class Manner(StrEnum):
+    """How an item is worked on."""
+
+    SLEEPS = "sleeps"
+    """Waits, as for an answer from afar."""
+    BLOCKS = "blocks"
+    """Holds up the whole event loop for that long."""
+    CLINGS = "clings"
+    """Swallows its cancellation and goes on."""
+
+
+class Steps(JobParams, job_type="fault-steps"):
+    """Some items, each of which takes its time and leaves one effect."""
+
+    items: int = 3
+    seconds: float = 0.05
+    """Per item."""
+    concurrency: int = 1
+    hands: int = 0
+    """Other workers that may help with the items."""
+    manner: Manner = Manner.SLEEPS
+    kills_its_worker: int = 0
+    """In so many attempts it kills its own process, once half of its items are done."""
+    tries_again: int = 0
+    """In so many attempts it asks for another one at its end."""
+    after: float = 0.0
+    """Seconds until that one."""
+    later_attempts_rest: float = 0.0
+    """Seconds that an attempt after the first takes before it ends."""
+    fails: bool = False
+    """At its end it fails for good."""
+    result_characters: int = 0
+
+
+@registered.handles(Steps)
+async def work(context: JobContext, params: Steps) -> dict[str, Any]:
+    async def step(item: str) -> str:
+        if context.job.attempt <= params.kills_its_worker and int(item) >= params.items // 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await _spend(params.seconds, params.manner)
+        return item
+
+    async def keep(connection: Connection, item: str) -> None:
+        hand = context.job.id if context.is_hand else None
+        await connection.execute(_KEEP, [context.job.root_id, item, hand, context.job.attempt])
+
+    await context.map(
+        [str(number) for number in range(params.items)],
+        step,
+        key=str,
+        keep=keep,
+        succeeded=lambda _: True,
+        checkpoint=Checkpoint(succeeded=await _kept(context)),
+        concurrency=params.concurrency,
+        hands=params.hands,
+    )
+    if context.is_hand:
+        return {"helped": str(context.job.root_id)}
+    if context.job.attempt > 1:
+        await asyncio.sleep(params.later_attempts_rest)
+    if context.job.attempt <= params.tries_again:
+        raise TryAgain("not now", after=params.after)
+    if params.fails:
+        raise JobFailed("as it was asked to")
+    return {"items": params.items, "filling": "x" * params.result_characters}
+
+
+async def _kept(context: JobContext) -> list[str]:
+    async def read(connection: Connection) -> list[str]:
+        cursor = await connection.execute(
+            "SELECT item FROM faults.effects WHERE job_id = %s", [context.job.root_id]
+        )
+        return [item for (item,) in await cursor.fetchall()]
+
+    return await context.database.until_done(read, what="The checkpoint")
+
+
+async def _spend(seconds: float, manner: Manner) -> None:
+    match manner:
+        case Manner.SLEEPS:
+            await asyncio.sleep(seconds)
+        case Manner.BLOCKS:
+            time.sleep(seconds)  # noqa: ASYNC251  that is its manner
+        case Manner.CLINGS:
+            ends = time.monotonic() + seconds
+            while (left := ends - time.monotonic()) > 0:
+                try:
+                    await asyncio.sleep(left)
+                except asyncio.CancelledError:
+                    continue
