@@ -10,7 +10,6 @@ CREATE TABLE job_workers (
     queues text[],                          -- NULL: all
     job_types text[] NOT NULL,
     slots integer NOT NULL,
-    running integer NOT NULL DEFAULT 0,
     stuck integer NOT NULL DEFAULT 0,       -- handlers that ignore being cancelled
     draining boolean NOT NULL DEFAULT false,
     listening boolean NOT NULL DEFAULT false,
@@ -48,16 +47,15 @@ $$;
 
 -- A worker lives. False: it was taken for gone, and has to enter again.
 CREATE FUNCTION evalqueue_beat(
-    worker_id bigint, running integer, stuck integer, draining boolean, listening boolean
+    worker_id bigint, stuck integer, draining boolean, listening boolean
 ) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 BEGIN
     UPDATE procrastinate_workers SET last_heartbeat = clock_timestamp() WHERE id = worker_id;
     UPDATE job_workers SET
-        running = evalqueue_beat.running, stuck = evalqueue_beat.stuck,
-        draining = evalqueue_beat.draining, listening = evalqueue_beat.listening,
-        seen_at = clock_timestamp()
+        stuck = evalqueue_beat.stuck, draining = evalqueue_beat.draining,
+        listening = evalqueue_beat.listening, seen_at = clock_timestamp()
     WHERE id = worker_id;
     RETURN FOUND;
 END;

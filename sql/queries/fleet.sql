@@ -7,7 +7,7 @@ SELECT id, name FROM evalqueue_enter_worker(
 -- beat --
 -- A worker lives; false when it was taken for gone
 SELECT evalqueue_beat(
-    %(worker_id)s, %(running)s, %(stuck)s, %(draining)s, %(listening)s
+    %(worker_id)s, %(stuck)s, %(draining)s, %(listening)s
 )
 
 -- leave --
@@ -41,8 +41,9 @@ SELECT in_charge, reaped, due_in FROM evalqueue_sweep(%(worker)s, %(term_seconds
 SELECT evalqueue_prune(%(keep_jobs)s, %(keep_runs)s, %(keep_logs)s)
 
 -- workers --
-SELECT id, name, host, pid, version, queues, job_types, slots, running, stuck, draining, listening,
-    started_at, seen_at, clock_timestamp() - seen_at AS silent_for
+SELECT id, name, host, pid, version, queues, job_types, slots, stuck, draining, listening,
+    started_at, seen_at, clock_timestamp() - seen_at AS silent_for,
+    (SELECT count(*) FROM jobs WHERE status = 'running' AND worker = name) AS running
 FROM job_workers ORDER BY id
 
 -- leader --

@@ -43,6 +43,7 @@ _ASYNCPG_KNOWS = frozenset({
     "sslcert", "sslcrl", "sslkey", "sslmode", "sslrootcert", "target_session_attrs", "user",
 })  # fmt: skip
 _DEAD_PEER = {
+    "connect_timeout": 10,  # seconds; a peer may accept and then say nothing
     "keepalives_idle": 10,  # seconds
     "keepalives_interval": 5,  # seconds
     "keepalives_count": 3,

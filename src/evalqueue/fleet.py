@@ -149,7 +149,6 @@ async def beat(
     connection: Connection,
     worker_id: int,
     *,
-    running: int,
     stuck: int,
     draining: bool,
     listening: bool,
@@ -157,7 +156,6 @@ async def beat(
     """Say that a worker lives. False: it was taken for gone, and has to enter again."""
     arguments = {
         "worker_id": worker_id,
-        "running": running,
         "stuck": stuck,
         "draining": draining,
         "listening": listening,

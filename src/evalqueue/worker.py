@@ -302,7 +302,6 @@ class Worker:
                     known = await fleet.beat(
                         connection,
                         self._me.id,
-                        running=len(self._running),
                         stuck=len(self._stuck),
                         draining=self._stopping.is_set(),
                         listening=self._feed is not None and self._feed.is_listening,

@@ -125,9 +125,7 @@ async def test_a_worker_that_was_taken_for_gone_has_to_enter_again(connection: C
 
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         await claimed(connection, gone)
-    assert not await fleet.beat(
-        connection, gone.id, running=0, stuck=0, draining=False, listening=True
-    )
+    assert not await fleet.beat(connection, gone.id, stuck=0, draining=False, listening=True)
     assert await running(connection) == 0
     again = await entered(connection)
     assert again.name != gone.name
