@@ -74,7 +74,7 @@ async def test_a_handler_that_blocks_its_process_past_the_lease_loses_its_job(st
 
     found = await stage.get(job)
     assert found.status is JobStatus.FAILED
-    assert "lost its worker" in (found.error_message or "")
+    assert "workers lost to it" in (found.error_message or "")
     await stage.assert_sound()
 
 
@@ -88,6 +88,6 @@ async def test_a_job_that_kills_its_worker_each_time_is_failed_with_that_reason(
 
     found = await stage.get(job)
     assert (found.status, found.attempt, found.failed_attempts) == (JobStatus.FAILED, 2, 2)
-    assert "lost its worker" in (found.error_message or "")
+    assert "workers lost to it" in (found.error_message or "")
     assert survivor.is_alive
     await stage.assert_sound()
