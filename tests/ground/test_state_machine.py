@@ -246,7 +246,7 @@ async def test_progress_is_merged_and_never_goes_backwards(database: Database):
 async def test_cancel_against_finish_has_one_winner_every_time(database: Database):
     """Whichever commits first; the loser is told, and the three rows agree."""
     wins = {"cancelled": 0, "completed": 0}
-    for _ in range(100):
+    for _ in range(1_000):
         await submitted(database)
         async with database.connection() as one_side, database.connection() as other_side:
             job = await claimed(one_side)
@@ -259,7 +259,7 @@ async def test_cancel_against_finish_has_one_winner_every_time(database: Databas
         assert status == ("cancelled" if cancelled else "completed") == run
         assert task == ("aborted" if cancelled else "succeeded")
         wins[status] += 1
-    assert sum(wins.values()) == 100
+    assert sum(wins.values()) == 1_000
 
 
 async def test_cancel_against_claim_never_deadlocks_and_never_runs_a_cancelled_job(
