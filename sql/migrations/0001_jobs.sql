@@ -587,32 +587,37 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     root uuid;
     claimed text[];
+    seen bigint;
 BEGIN
     SELECT COALESCE(jobs.parent_id, jobs.id) INTO root FROM jobs
         WHERE jobs.id = job_id AND jobs.attempt = attempt AND jobs.status = 'running' FOR SHARE;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    WITH free AS (
-        SELECT wish.item FROM unnest(items) WITH ORDINALITY AS wish (item, place)
-        LEFT JOIN job_items AS taken ON taken.job_id = root AND taken.item = wish.item
-        WHERE taken.item IS NULL OR (taken.succeeded IS NULL AND NOT EXISTS (
-            SELECT 1 FROM jobs WHERE jobs.id = taken.holder AND jobs.id <> job_id
-                AND jobs.attempt = taken.attempt AND jobs.status = 'running'))
-        ORDER BY wish.place LIMIT wanted
-    ), mine AS (
-        INSERT INTO job_items AS taken (job_id, item, holder, attempt)
-        SELECT root, free.item, evalqueue_claim_items.job_id, evalqueue_claim_items.attempt
-        FROM free ORDER BY free.item
-        ON CONFLICT ON CONSTRAINT job_items_pkey DO UPDATE SET
-            holder = EXCLUDED.holder, attempt = EXCLUDED.attempt
-            -- Whoever was faster keeps it.
-            WHERE taken.succeeded IS NULL AND NOT EXISTS (
+    LOOP
+        WITH free AS (
+            SELECT wish.item FROM unnest(items) WITH ORDINALITY AS wish (item, place)
+            LEFT JOIN job_items AS taken ON taken.job_id = root AND taken.item = wish.item
+            WHERE taken.item IS NULL OR (taken.succeeded IS NULL AND NOT EXISTS (
                 SELECT 1 FROM jobs WHERE jobs.id = taken.holder AND jobs.id <> job_id
-                    AND jobs.attempt = taken.attempt AND jobs.status = 'running')
-        RETURNING taken.item
-    )
-    SELECT COALESCE(array_agg(item), '{}') INTO claimed FROM mine;
+                    AND jobs.attempt = taken.attempt AND jobs.status = 'running'))
+            ORDER BY wish.place LIMIT wanted
+        ), mine AS (
+            INSERT INTO job_items AS taken (job_id, item, holder, attempt)
+            SELECT root, free.item, evalqueue_claim_items.job_id, evalqueue_claim_items.attempt
+            FROM free ORDER BY free.item
+            ON CONFLICT ON CONSTRAINT job_items_pkey DO UPDATE SET
+                holder = EXCLUDED.holder, attempt = EXCLUDED.attempt
+                -- Whoever was faster keeps it.
+                WHERE taken.succeeded IS NULL AND NOT EXISTS (
+                    SELECT 1 FROM jobs WHERE jobs.id = taken.holder AND jobs.id <> job_id
+                        AND jobs.attempt = taken.attempt AND jobs.status = 'running')
+            RETURNING taken.item
+        )
+        SELECT COALESCE(array_agg(item), '{}'), (SELECT count(*) FROM free) INTO claimed, seen FROM mine;
+        -- Others were faster with all of them: there may be more.
+        EXIT WHEN cardinality(claimed) > 0 OR seen = 0;
+    END LOOP;
     RETURN claimed;
 END;
 $$;

@@ -65,7 +65,7 @@ class Caretaker:
             swept = await fleet.sweep(connection, self._me, term_seconds=self._term_seconds)
             if not swept.in_charge:
                 # Not all at once, when the leader is gone.
-                return swept.due_in + random.uniform(0, self._term_seconds / 4)  # noqa: S311  jitter
+                return swept.due_in + random.uniform(0, self._term_seconds / 4)  # noqa: S311  jitter, not a secret
             if swept.reaped:
                 logger.warning("%d job(s) had lost their worker", swept.reaped)
             next_schedule = await schedules.fire_due(connection)

@@ -178,7 +178,7 @@ class Database:
                     return await statement(connection)
             except TRANSIENT as error:
                 self._complain(what, error)
-                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter
+                await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter, not a secret
                 delay = min(RETRY_DELAY_MAX, delay * 2)
 
     def _complain(self, what: str, error: Exception) -> None:

@@ -104,10 +104,12 @@ class SharedWithOthers:
                     await self._learn()
                 if self._left:
                     await self._claim([self._left.popleft() for _ in range(self._window())])
-                elif self._sharer.is_hand or not self._theirs:
+                elif not self._theirs:
                     return None
-                else:
-                    await self._take_over()
+                elif not await self._take_over():
+                    if self._sharer.is_hand:
+                        return None  # whoever works on the rest will keep it
+                    await asyncio.sleep(LOOK_INTERVAL)
             return None
 
     async def done(self, connection: Connection, item: str, ok: bool) -> None:
@@ -133,24 +135,21 @@ class SharedWithOthers:
         if ours is None:
             raise AttemptOver(f"Job {job.id}: attempt {job.attempt} is over")
         self._ours.extend(item for item in wished if item in ours)
-        beyond = max((n for n, item in enumerate(wished) if item in ours), default=len(wished))
-        full = len(ours) == self._at_once
-        for n, item in enumerate(wished):
+        last = max((n for n, item in enumerate(wished) if item in ours), default=len(wished))
+        for item in wished[: last + 1]:
             if item in ours:
                 self._theirs.pop(item, None)
-            elif not full or n < beyond:
+            else:
                 self._theirs[item] = None
-        if full:  # what lies behind was not reached
-            self._left.extendleft(
-                item for item in reversed(wished[beyond + 1 :]) if item not in self._theirs
-            )
+        # What lies behind the last one that we got was not reached, or lost in a race.
+        behind = [item for item in wished[last + 1 :] if item not in self._theirs]
+        self._left.extendleft(reversed(behind))
 
-    async def _take_over(self) -> None:
-        """Wait for what others work on; take what they have left undone."""
+    async def _take_over(self) -> bool:
+        """Take what others have left undone, or were faster to ask for and then did not get."""
         await self._learn()
         await self._claim(list(self._theirs)[:WINDOW])
-        if self._theirs and not self._ours:
-            await asyncio.sleep(LOOK_INTERVAL)
+        return bool(self._ours) or not self._theirs
 
     async def _learn(self) -> None:
         """Count what others have done."""

@@ -105,7 +105,7 @@ async def test_another_request_with_the_same_key_is_refused_and_names_the_job(
     first = await client.submit(Greet(name="Asha"), idempotency_key="k")
     asked = {"params": Greet(name="Asha")} | other
     with pytest.raises(KeyReused, match=str(first.id)):
-        await client.submit(**asked, idempotency_key="k")  # type: ignore[arg-type]
+        await client.submit(**asked, idempotency_key="k")  # type: ignore[arg-type]  # one argument at a time
 
     assert await counted(client) == (1, 1)
 

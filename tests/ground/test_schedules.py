@@ -18,7 +18,7 @@ SOON = timedelta(minutes=1)
 
 
 def utc(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]  # year, month, day …
 
 
 def times(cron: str, timezone: str, after: datetime, number: int) -> list[str]:

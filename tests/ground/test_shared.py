@@ -20,9 +20,11 @@ from evalqueue import (
     fleet,
     store,
 )
-from evalqueue.database import Connection
+from evalqueue.database import Connection, Database
 from evalqueue.fleet import Offer
 from evalqueue.queue import App
+from evalqueue.sharing import SharedWithOthers
+from evalqueue.store import Submission
 
 PATIENCE = 20.0  # seconds
 OFFER = Offer(queues=None, job_types=["share"])
@@ -347,3 +349,33 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str,
     assert len(work.by_hand) >= 10
     assert work.done == Counter({f"item {n}": 1 for n in range(40)})
     assert job.progress.message == "Item 40/40 (36 ok, 4 failed)"
+
+
+async def test_no_hand_that_lost_a_race_leaves_while_an_item_is_free(database: Database):
+    """Whoever loses a race for some items has not seen that all of them are taken."""
+    names = [str(number) for number in range(240)]
+    async with database.connection() as connection:
+        await store.submit(connection, Submission(job_type="work", params={}))
+        offer = Offer(queues=None, job_types=["work"])
+        jobs: list[Job] = []
+        for _ in range(6):
+            worker = await fleet.enter(connection, name="w", version="1", offer=offer, slots=1)
+            jobs += await fleet.claim(connection, worker, offer, slots=1, lease_seconds=60)
+            await store.ask_for_hands(connection, job_id=jobs[0].id, attempt=1, wanted=5)
+    done: list[str] = []
+
+    async def help_with(hand: Job) -> None:
+        share = SharedWithOthers(JobContext(hand, database), names, 4, lambda _item, _ok: None)
+        while (name := await share.take()) is not None:
+            async with database.connection() as connection:
+                await share.done(connection, name, True)
+            done.append(name)
+        async with database.connection() as connection:
+            cursor = await connection.execute("SELECT count(*) FROM job_items")
+            assert await cursor.fetchone() == (len(names),), "nobody's"
+
+    async with asyncio.TaskGroup() as hands:
+        for hand in jobs[1:]:
+            hands.create_task(help_with(hand))
+
+    assert sorted(done) == sorted(names)
