@@ -96,15 +96,6 @@ ORDER BY id LIMIT %(limit)s
 -- count_threads --
 SELECT count(*) FROM thread_evaluations WHERE run_id = %(run_id)s
 
--- adversarial --
-SELECT id, run_id, category, difficulty, verdict, goal_achieved, total_turns, result, created_at
-FROM adversarial_evaluations
-WHERE run_id = %(run_id)s AND id > %(after)s
-ORDER BY id LIMIT %(limit)s
-
--- count_adversarial --
-SELECT count(*) FROM adversarial_evaluations WHERE run_id = %(run_id)s
-
 -- logs --
 -- Newest first; prompts and answers stay behind
 SELECT id, run_id, thread_id, evaluator, turn, provider, model, method, outcome, try_number,

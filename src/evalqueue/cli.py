@@ -7,9 +7,7 @@ an error becomes a line on stderr and an exit code.
 
 import logging
 import os
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -17,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from evalqueue import commands, console, fleet_cli
+from evalqueue import adversarial_cli, commands, console, fleet_cli
 from evalqueue.console import DEBUG, EXIT_CODES, ExitCode
 from evalqueue.flags import (
     GivenParams,
@@ -31,6 +29,7 @@ from evalqueue.flags import (
     Watch,
     examples,
     run,
+    stop_at_eof,
 )
 from evalqueue.jobs import JobStatus
 
@@ -103,7 +102,7 @@ def serve(
 ) -> None:
     """Serve the HTTP API until SIGTERM or Ctrl-C."""
     _log_to_stderr(logging.INFO)
-    _stop_at_eof(until_eof)
+    stop_at_eof(until_eof)
     run(commands.serve(host, port))
 
 
@@ -150,7 +149,7 @@ def worker(
 ) -> None:  # fmt: skip
     """Run jobs until SIGTERM or Ctrl-C; what runs is finished first. A second one doesn't wait."""
     _log_to_stderr(logging.INFO)
-    _stop_at_eof(until_eof)
+    stop_at_eof(until_eof)
     run(
         commands.work(
             name=name,
@@ -282,16 +281,22 @@ def cancel(job_id: JobId, *, as_json: Json = False) -> None:
     run(commands.cancel(job_id, as_json=as_json))
 
 
-@app.command(epilog=examples("evalqueue demo", "evalqueue demo --keep"))
+@app.command(
+    epilog=examples("evalqueue demo", "evalqueue demo adversarial", "evalqueue demo --keep")
+)
 def demo(
-    *, keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C.")] = False
+    which: Annotated[
+        commands.Demo, typer.Argument(help="What to show.", show_default=True)
+    ] = commands.Demo.BATCH,
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave it running until Ctrl-C.")] = False,
 ) -> None:
-    """Evaluate the bundled conversations, end to end.
+    """Evaluate the bundled conversations, or stress-test a simulated bot, end to end.
 
     What was found is shown. Everything it needs and makes is in a directory of its own.
     """
     _log_to_stderr(logging.WARNING)
-    run(commands.demo(keep=keep))
+    run(commands.demo(which, keep=keep))
 
 
 @app.command(epilog=examples("evalqueue simulate --port 8722 --latency-ms 200 --rate-429 0.02"))
@@ -309,7 +314,7 @@ def simulate(
     """Run the simulated LLM vendor. Rates are shares of requests, from 0 to 1."""
     from evalqueue.evaluators.llm import simulated
 
-    _stop_at_eof(until_eof)
+    stop_at_eof(until_eof)
     simulated.main([
         f"--port={port}", f"--latency-ms={latency_ms}",
         f"--latency-sigma={latency_sigma}", f"--rate-429={rate_429}", f"--rate-500={rate_500}",
@@ -317,6 +322,7 @@ def simulate(
     ])  # fmt: skip
 
 
+adversarial_cli.declare(app)
 fleet_cli.declare(app)
 
 
@@ -326,18 +332,6 @@ def _log_to_stderr(level: int) -> None:
     )
     for chatty in ("httpx", "httpx2", "procrastinate", "uvicorn"):  # a line a call, a line a start
         logging.getLogger(chatty).setLevel(logging.WARNING)
-
-
-def _stop_at_eof(wanted: bool) -> None:
-    """Treat the end of stdin as SIGTERM: however a parent dies, its pipe to us ends."""
-
-    def watch() -> None:
-        while os.read(0, 4096):  # not sys.stdin: its lock would be in the way of our own exit
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    if wanted:
-        threading.Thread(target=watch, name="until eof", daemon=True).start()
 
 
 if __name__ == "__main__":

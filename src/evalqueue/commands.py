@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -276,11 +277,20 @@ def _welcome(current: Settings, at: "Addresses", judging: "Judging") -> Iterator
     yield ""
 
 
-async def demo(*, keep: bool) -> ExitCode:
-    """Show everything once."""
-    from evalqueue import demo as show
+class Demo(StrEnum):
+    """What there is to show."""
 
-    return await show.run(settings.read(), keep=keep)
+    BATCH = "batch"
+    ADVERSARIAL = "adversarial"
+
+
+async def demo(which: Demo, *, keep: bool) -> ExitCode:
+    """Show everything once."""
+    from evalqueue import adversarial_demo
+    from evalqueue import demo as stage
+
+    show = adversarial_demo.show() if which is Demo.ADVERSARIAL else stage.BATCH
+    return await stage.run(settings.read(), show, keep=keep)
 
 
 async def _stop_signal() -> None:

@@ -48,6 +48,7 @@ class JobContext:
         self._noted: dict[str, Any] | None = None
         self._dirty = asyncio.Event()
         self._makes_room = False
+        self._is_draining = False
 
     @property
     def is_hand(self) -> bool:
@@ -61,6 +62,14 @@ class JobContext:
 
     def make_room(self) -> None:
         self._makes_room = True
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether this worker is told to stop: begin nothing that could not be gone on with."""
+        return self._is_draining
+
+    def drain(self) -> None:
+        self._is_draining = True
 
     def progress(self, current: int, total: int, message: str = "", **details: Any) -> None:
         """Note how far the job is. Written within 250 ms, together with whatever else is noted.
@@ -125,6 +134,7 @@ class JobContext:
         succeeded: Callable[[Found], bool],
         checkpoint: Checkpoint,
         concurrency: int,
+        kept: Callable[[Found], None] | None = None,
         noun: str = "Item",
         hands: int = 0,
     ) -> None:
@@ -139,6 +149,7 @@ class JobContext:
                 is left alone: it is called again when the answer to a commit was lost.
             succeeded: whether a result counts as ok or as failed in the progress.
             concurrency: items in flight at most, in each process that works on them.
+            kept: told of each result once it is stored for good.
             hands: other workers that may help at most, when they have nothing better to do. They
                 run the same handler, as a job of their own (`is_hand`).
 
@@ -172,6 +183,8 @@ class JobContext:
                 found = await work(todo[name])
                 await self.insist(partial(_keeping, keep, found, share, name, succeeded(found)))
                 count(name, succeeded(found))
+                if kept is not None:
+                    kept(found)
 
         async with asyncio.TaskGroup() as lanes:
             for _ in range(min(concurrency, len(todo))):

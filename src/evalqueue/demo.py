@@ -1,15 +1,16 @@
-"""The demo: the bundled conversations, evaluated by the whole stack, and what was found in them.
+"""The demo: one job run by the whole stack, and what it found.
 
 It goes the way a user's program goes: the job is submitted over HTTP to an API process, a worker
 process runs it, progress is pushed, and the findings are read from the API. Its home is its own, so
-that it never touches a user's data, and of the settings only those for LLMs are taken over.
+that it never touches a user's data, and of the settings only those for LLMs are taken over. What it
+shows is a `Show`: the bundled conversations here, a stress test in `adversarial_demo`.
 """
 
 import asyncio
 import http.client
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +43,7 @@ _PROVIDERS_BY_KEY: Mapping[str, str] = {
 }
 _KEPT_SETTINGS = ("EVALQUEUE_LLM_PROVIDER", "EVALQUEUE_LLM_MODEL", "EVALQUEUE_SIMULATED_URL")
 _FOREIGN = ("EVALQUEUE_", "WORKER_", "DATABASE_URL")
+OWN_API = "http://127.0.0.1:8721"  # of `evalqueue up`, unless told otherwise
 _BAR_WIDTH = 32  # characters
 _SHOWN_THREADS = 5
 _HTTP_TIMEOUT = 60.0  # seconds
@@ -85,7 +87,26 @@ class Judging:
         return f"{self.provider}, model {self.model or 'of its settings'}"
 
 
-async def run(settings: Settings, *, keep: bool) -> ExitCode:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Show:
+    """What a demo shows: a job, and what it found."""
+
+    job_type: str
+    params: Mapping[str, Any]
+    """Without who judges."""
+    tell: Callable[["Api", Mapping[str, Any], Judging], Awaitable[None]]
+    """Prints what was found, by the JSON of the run and whatever else the API knows of it."""
+    next_steps: Callable[[str], Iterable[str]]
+    """Commands to go on with, by how `evalqueue` is called here; the first one stays running."""
+    chatbot: tuple[str, ...] | None = None
+    """Flags of the simulated chatbot that it needs."""
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What its children are told besides."""
+    introduction: Sequence[str] = ()
+    """What to know before it begins."""
+
+
+async def run(settings: Settings, show: Show, *, keep: bool) -> ExitCode:
     """Show everything once; with `keep`, leave it running until a signal comes."""
     home = settings.home / "demo"
     own = settings.model_copy(
@@ -98,22 +119,24 @@ async def run(settings: Settings, *, keep: bool) -> ExitCode:
         port = 0
     environment = demo_environment(os.environ, home)
     judging = Judging.of(environment)
-    console.say(f"Judge: {judging}")
+    for line in (f"Judge: {judging}", *show.introduction):
+        console.say(line)
     console.say("Starting Postgres, API and worker. The first time takes a few seconds more.")
     plan = Plan(
         settings=own,
         port=port,
         simulated=stack.wants_simulation(environment),
-        environment=environment,
+        chatbot=show.chatbot,
+        environment={**environment, **show.environment},
     )
     with ChildLogs(home / "logs") as logs:
-        show = _Demo(own, judging, keep=keep)
+        demo = _Demo(own, show, judging, keep=keep)
         try:
-            finished = await Stack(plan, logs.tell).run(show.run)
+            finished = await Stack(plan, logs.tell).run(demo.run)
         except* EvalqueueError:
             console.say(f"The demo's logs: {', '.join(map(str, logs.paths))}")
             raise
-    return show.exit_code if finished or show.shown else ExitCode.INTERRUPTED
+    return demo.exit_code if finished or demo.shown else ExitCode.INTERRUPTED
 
 
 def demo_environment(environment: Mapping[str, str], home: Path) -> dict[str, str]:
@@ -160,8 +183,9 @@ class ChildLogs:
 class _Demo:
     """The work that the demo's stack runs for."""
 
-    def __init__(self, settings: Settings, judging: Judging, *, keep: bool) -> None:
+    def __init__(self, settings: Settings, show: Show, judging: Judging, *, keep: bool) -> None:
         self._settings = settings
+        self._show = show
         self._judging = judging
         self._keep = keep
         self.exit_code = ExitCode.FAILED
@@ -169,28 +193,25 @@ class _Demo:
         """Whether it came to the findings: only what comes after them was interrupted then."""
 
     async def run(self, at: Addresses) -> None:
-        api = _Api(at.api)
-        submitted = await api.post("/api/jobs", {"job_type": "evaluate-batch", "params": {
-            "data_path": "kaira-conversations.csv", "app_id": "kaira-bot", "name": "demo",
-            "concurrency": 16, "llm_provider": self._judging.provider,
-        } | ({"llm_model": self._judging.model} if self._judging.model else {})})  # fmt: skip
+        api = Api(at.api)
+        judging = {"llm_provider": self._judging.provider, "llm_model": self._judging.model}
+        params = {**self._show.params, "name": "demo", **judging}
+        body = {"job_type": self._show.job_type, "params": params}
+        submitted = await api.post("/api/jobs", body)
         job = await self._follow(at, api, UUID(submitted["id"]))
         self.exit_code = ENDINGS[job.status]
         if job.error_message:
             console.say(job.error_message)
         run_id = job.progress.details["run_id"]
         run = await api.get(f"/api/eval-runs/{run_id}")
-        threads = await api.get(f"/api/eval-runs/{run_id}/threads")
-        output = console.data_console()
-        for line in findings(run, threads["evaluations"], self._judging):
-            output.print(line)
-        for line in _next_steps(at, run_id, keep=self._keep):
+        await self._show.tell(api, run, self._judging)
+        for line in _last_words(at, run_id, self._show, keep=self._keep):
             console.put(line)
         self.shown = True
         if self._keep:
             await asyncio.Event().wait()
 
-    async def _follow(self, at: Addresses, api: "_Api", job_id: UUID) -> Job:
+    async def _follow(self, at: Addresses, api: "Api", job_id: UUID) -> Job:
         try:
             async with Client(at.database, settings=self._settings) as client:
                 with console.ProgressLine() as line:
@@ -222,19 +243,27 @@ def findings(
     else:
         yield Text(f"Judge: {run['llm_provider']}, {run['llm_model']}")
     yield Text()
-    yield from _distribution("Correctness, the worst answer of each conversation",
+    yield from distribution("Correctness, the worst answer of each conversation",
                              Correctness, [t["worst_correctness"] for t in threads])  # fmt: skip
-    yield from _distribution("Efficiency", Efficiency, [t["efficiency_verdict"] for t in threads])
-    yield Text(f"Intent accuracy   {_percent(summary.get('avg_intent_accuracy'))}")
+    yield from distribution("Efficiency", Efficiency, [t["efficiency_verdict"] for t in threads])
+    yield Text(f"Intent accuracy   {percent(summary.get('avg_intent_accuracy'))}")
     for name, coverage in summary.get("coverage", {}).items():
         judged, attempted = coverage["judged"], coverage["attempted"]
         yield Text(
             f"Coverage          {name}: {judged} of {attempted} judged "
-            f"({_percent(coverage.get('rate'))})"
+            f"({percent(coverage.get('rate'))})"
         )
     failures: Mapping[str, int] = summary.get("failures", {})
     listed = ", ".join(f"{reason}: {times}" for reason, times in failures.items())
     yield Text(f"Not judged        {listed or 'nothing'}")
+    yield from calls(summary)
+    yield from _alarming(threads)
+
+
+def calls(summary: Mapping[str, Any]) -> Iterator["Text"]:
+    """What LLMs were asked."""
+    from rich.text import Text
+
     yield Text(
         f"LLM calls         {_number(summary.get('llm_calls'))}, "
         f"{_number(summary.get('failed_llm_calls'))} of them failed (and were tried again)"
@@ -243,12 +272,12 @@ def findings(
         f"Tokens            {_number(summary.get('tokens_in'))} in, "
         f"{_number(summary.get('tokens_out'))} out"
     )
-    yield from _alarming(threads)
 
 
-def _distribution(
+def distribution(
     title: str, verdicts: Iterable[str], found: Sequence[str | None]
 ) -> Iterator["Text"]:
+    """How often each verdict was found, as bars."""
     from rich.text import Text
 
     yield Text(title, "bold")
@@ -267,10 +296,11 @@ def _distribution(
 def _alarming(threads: Sequence[Mapping[str, Any]]) -> Iterator["Text"]:
     from rich.text import Text
 
+    verdicts = ("worst_correctness", "efficiency_verdict")
     alarming = [
         (_ALARMING.index(found[0]), thread["thread_id"], found)
         for thread in threads
-        if (found := [verdict for verdict in _ALARMING if verdict in _verdicts_of(thread)])
+        if (found := [each for each in _ALARMING if each in [thread[name] for name in verdicts]])
     ]
     alarming.sort(key=lambda each: each[:2])
     if not alarming:
@@ -283,28 +313,25 @@ def _alarming(threads: Sequence[Mapping[str, Any]]) -> Iterator["Text"]:
         yield Text(f"  … and {more} more")
 
 
-def _verdicts_of(thread: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    return thread["worst_correctness"], thread["efficiency_verdict"]
-
-
-def _next_steps(at: Addresses, run_id: str, *, keep: bool) -> Iterator[str]:
-    evalqueue = command()
+def _last_words(at: Addresses, run_id: str, show: Show, *, keep: bool) -> Iterator[str]:
     yield ""
     yield "Up until Ctrl-C:" if keep else "Up while this ran; demo --keep leaves it up:"
     yield f"  this run        {at.api}/api/eval-runs/{run_id}"
     yield f"  the API         {at.api}/openapi.json"
     yield f"  psql            {at.database}"
+    if at.chatbot:
+        yield f"  the chatbot     {at.chatbot} (simulated)"
     yield ""
-    yield "Next"
-    yield f"  {evalqueue} up"
-    yield "and in another terminal, while it runs:"
-    yield f"  {curl('http://127.0.0.1:8721')}"
-    yield f"  {evalqueue} status"
+    first, *others = show.next_steps(command())
+    yield f"Next\n  {first}\nand in another terminal, while it runs:"
+    yield from (f"  {step}" for step in others)
 
 
-def curl(api: str, *, with_token: bool = False) -> str:
-    """A line for the shell that submits a job."""
-    body = {"job_type": "evaluate-batch", "params": {"data_path": "test.csv"}}
+def curl(
+    api: str, job_type: str = "evaluate-batch", *, with_token: bool = False, **params: object
+) -> str:
+    """A line for the shell that submits a job; without params, a small batch."""
+    body = {"job_type": job_type, "params": params or {"data_path": "test.csv"}}
     token = '-H "Authorization: Bearer $EVALQUEUE_API_TOKEN" ' if with_token else ""
     return f"curl {token}-H 'Content-Type: application/json' -d '{json.dumps(body)}' {api}/api/jobs"
 
@@ -314,7 +341,8 @@ def command() -> str:
     return "./run exec evalqueue" if os.access("run", os.X_OK) else "evalqueue"
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share as a person reads it."""
     return "not measured" if share is None else f"{share:.1%}"
 
 
@@ -322,7 +350,7 @@ def _number(value: int | None) -> str:
     return "not known" if value is None else f"{value:,}"
 
 
-class _Api:
+class Api:
     """Calls the API; on loopback, so neither proxies nor TLS are looked at."""
 
     def __init__(self, url: str) -> None:
@@ -351,3 +379,19 @@ class _Api:
         if response.status >= http.client.BAD_REQUEST:
             raise ApiRefused(f"{method} {path}: {response.status} {answer.get('detail')}")
         return answer
+
+
+async def _tell(api: Api, run: Mapping[str, Any], judging: Judging) -> None:
+    threads = await api.get(f"/api/eval-runs/{run['id']}/threads")
+    output = console.data_console()
+    for line in findings(run, threads["evaluations"], judging):
+        output.print(line)
+
+
+BATCH = Show(
+    job_type="evaluate-batch",
+    params={"data_path": "kaira-conversations.csv", "app_id": "kaira-bot", "concurrency": 16},
+    tell=_tell,
+    next_steps=lambda evalqueue: [f"{evalqueue} up", curl(OWN_API), f"{evalqueue} status"],
+)
+"""The bundled conversations, evaluated."""

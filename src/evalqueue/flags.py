@@ -1,6 +1,9 @@
 """What the flags of all commands share."""
 
 import asyncio
+import os
+import signal
+import threading
 from collections.abc import Coroutine
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
@@ -38,3 +41,15 @@ def examples(*lines: str) -> str:
 def run(work: Coroutine[Any, Any, ExitCode]) -> NoReturn:
     """Do what a command does, and leave it with its exit code."""
     raise typer.Exit(asyncio.run(work))
+
+
+def stop_at_eof(wanted: bool) -> None:
+    """Treat the end of stdin as SIGTERM: however a parent dies, its pipe to us ends."""
+
+    def watch() -> None:
+        while os.read(0, 4096):  # not sys.stdin: its lock would be in the way of our own exit
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    if wanted:
+        threading.Thread(target=watch, name="until eof", daemon=True).start()

@@ -178,6 +178,10 @@ class Attempt:
         """Ask the handler to let go at its next good moment."""
         self._context.make_room()
 
+    def drain(self) -> None:
+        """Tell the handler that its worker is to stop, though not yet."""
+        self._context.drain()
+
     async def _handle(self) -> Ending:
         if self._stopped is not None:
             return self._interrupted()

@@ -1,4 +1,4 @@
-"""The children of `up` and `demo`: simulated provider, API and worker, each a process of its own.
+"""The children of `up` and `demo`: what is simulated, API and worker, each a process of its own.
 
 Each child is in a session of its own, so that Ctrl-C reaches only this process, which then stops
 them in order: the worker first, that it can finish and store what it has, the database last. A
@@ -68,6 +68,8 @@ class Plan:
     """The API's; 0: any free one."""
     simulated: bool
     """Whether to run the simulated provider, and judge with it."""
+    chatbot: tuple[str, ...] | None = None
+    """Flags of the simulated chatbot to run; None: none is run."""
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     """The children's."""
 
@@ -79,6 +81,7 @@ class Addresses:
     api: str
     database: str
     simulated: str | None
+    chatbot: str | None
 
 
 def wants_simulation(environment: Mapping[str, str]) -> bool:
@@ -151,6 +154,10 @@ class Stack:
             simulated = await self._start(_simulated(environment))
             environment |= {"EVALQUEUE_LLM_PROVIDER": "simulated"}
             environment |= {"EVALQUEUE_SIMULATED_URL": simulated}
+        chatbot = None
+        if self._plan.chatbot is not None:
+            chatbot = await self._start(_chatbot(environment, self._plan.chatbot))
+            environment |= {"EVALQUEUE_CHATBOT_URL": chatbot}
         worker = _worker(environment)
         async with asyncio.TaskGroup() as starting:
             api = starting.create_task(self._start(_api(environment, self._plan)))
@@ -159,7 +166,9 @@ class Stack:
             needed = [child for name, child in self._children.items() if name != worker.name]
             watchers = [watching.create_task(self._guard(child)) for child in needed]
             watchers.append(watching.create_task(self._keep(worker)))
-            await work(Addresses(api=api.result(), database=database, simulated=simulated))
+            await work(
+                Addresses(api=api.result(), database=database, simulated=simulated, chatbot=chatbot)
+            )
             for watcher in watchers:
                 watcher.cancel()
 
@@ -204,7 +213,7 @@ class Stack:
                 await self._start(part)
 
     async def _stop_all(self) -> None:
-        for name in ("worker", "API", "simulated provider"):
+        for name in ("worker", "API", "simulated provider", "simulated chatbot"):
             if child := self._children.get(name):
                 await child.stop(self._hurry)
         if self._postgres is not None:
@@ -249,6 +258,15 @@ def _simulated(environment: Mapping[str, str]) -> Part:
         arguments=("simulate", "--until-eof", "--port=0", *SIMULATED_FLAGS),
         environment=environment,
         ready=re.compile(r"simulated provider on (http://\S+)"),
+    )
+
+
+def _chatbot(environment: Mapping[str, str], flags: tuple[str, ...]) -> Part:
+    return Part(
+        name="simulated chatbot",
+        arguments=("simulate-bot", "--until-eof", "--port=0", *flags),
+        environment=environment,
+        ready=re.compile(r"simulated Kaira on (http://\S+)"),
     )
 
 

@@ -93,6 +93,8 @@ class Worker:
             self._hurry.set()
         else:
             logger.info("Stopping: waiting for %d running job(s)", len(self._running))
+        for attempt in self._attempts.values():
+            attempt.drain()
         self._stopping.set()
         self._wake.set()
 
@@ -243,6 +245,8 @@ class Worker:
         )
         if (earlier := self._attempts.get(job.id)) is not None:
             earlier.stop(Stop.OVER)  # we lost that one, and have claimed the job again ourselves
+        if self._stopping.is_set():
+            attempt.drain()
         self._attempts[job.id] = attempt
         running = asyncio.create_task(attempt.run(), name=f"attempt at job {job.id}")
         self._running.add(running)

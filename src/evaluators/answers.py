@@ -8,6 +8,7 @@ what doesn't fit is `InvalidAnswer`, and the judge decides what to do about that
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 from pydantic import (
@@ -133,8 +134,14 @@ def strict_schema(answer: type[Answer], menus: Menus) -> dict[str, Any]:
     Raises:
         TypeError: the model has something that the subset can't express.
     """
-    raw = answer.model_json_schema()
+    raw = _plain_schema(answer)
     return _strict(raw, raw.get("$defs", {}), menus)
+
+
+@cache
+def _plain_schema(answer: type[Answer]) -> Mapping[str, Any]:
+    # Milliseconds each time, and menus that change with every question are not in it yet.
+    return answer.model_json_schema()
 
 
 def _strict(node: Mapping[str, Any], defs: Mapping[str, Any], menus: Menus) -> dict[str, Any]:

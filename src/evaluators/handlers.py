@@ -11,6 +11,8 @@ from evalqueue.context import Checkpoint, JobContext
 from evalqueue.database import Connection
 from evalqueue.errors import JobFailed
 from evalqueue.evaluators import store
+from evalqueue.evaluators.adversarial_handler import StressTest
+from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
 from evalqueue.evaluators.batch import Chosen, ThreadResult, evaluate_thread
 from evalqueue.evaluators.calllog import CallLog
 from evalqueue.evaluators.conversation import Thread
@@ -46,6 +48,10 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     @handlers.handles(EvaluateBatch)
     async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         return await _BatchRun(context, params, settings, catalogue, providers).run()
+
+    @handlers.handles(EvaluateAdversarial)
+    async def evaluate_adversarial(context: JobContext, params: EvaluateAdversarial) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await StressTest(context, params, settings, catalogue, providers).run()
 
     return handlers
 

@@ -98,7 +98,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         except profiles.UnknownProfile as error:
             raise InvalidParams.of("app_id", str(error)) from error
         except SourceError as error:
-            raise InvalidParams(_problems(self._source_field(), error)) from error
+            raise InvalidParams(problems(self._source_field(), error)) from error
         chosen = self.choose(dataset)
         if self.total_items is not None and self.total_items > len(dataset.threads):
             raise InvalidParams.of(
@@ -159,16 +159,17 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         return next(name for name in _SOURCES if getattr(self, name) is not None)
 
 
-def _problems(field: str, error: SourceError) -> list[Problem]:
+def problems(field: str, error: SourceError) -> list[Problem]:
+    """What a source complains about, as problems of the field that named it."""
     if not isinstance(error, BadData):
         return [Problem(loc=("params", field), msg=str(error))]
-    problems = [
+    listed = [
         Problem(loc=("params", field), msg=str(row), type="bad_row", ctx=_where(row))
         for row in error.rows
     ]
     if error.more:
-        problems.append(Problem(loc=("params", field), msg=f"… and {error.more} more bad rows"))
-    return problems
+        listed.append(Problem(loc=("params", field), msg=f"… and {error.more} more bad rows"))
+    return listed
 
 
 def _where(row: Any) -> dict[str, Any]:

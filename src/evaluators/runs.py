@@ -119,18 +119,18 @@ def settle(outcomes: Iterable[ThreadOutcome]) -> Settlement:
             status=RunEnd.FAILED, error_message="There was no thread to evaluate: none was chosen."
         )
     if len(failed) == len(outcomes):
-        message = f"All {len(failed)} thread evaluations failed: {_reasons(failed)}"
+        message = f"All {len(failed)} thread evaluations failed: {reasons(failed)}"
         return Settlement(status=RunEnd.FAILED, error_message=message)
     if failed:
-        message = f"{len(failed)} of {len(outcomes)} thread evaluations failed: {_reasons(failed)}"
+        message = f"{len(failed)} of {len(outcomes)} thread evaluations failed: {reasons(failed)}"
         return Settlement(status=RunEnd.COMPLETED_WITH_ERRORS, error_message=message)
-    if reasons := _failures(outcomes):
+    if missing := _failures(outcomes):
         gaps = [
             f"{name} judged {each.judged} of {each.attempted}"
             for name, each in _coverage(outcomes).items()
             if each.judged < each.attempted
         ]
-        message = f"Some verdicts are missing: {'; '.join(gaps)} ({_listed(reasons)})"
+        message = f"Some verdicts are missing: {'; '.join(gaps)} ({_listed(missing)})"
         return Settlement(status=RunEnd.COMPLETED_WITH_ERRORS, error_message=message)
     return Settlement(status=RunEnd.COMPLETED)
 
@@ -163,7 +163,7 @@ def _versions(outcomes: Sequence[ThreadOutcome]) -> dict[str, list[str]]:
     return {name: sorted(found) for name, found in sorted(versions.items())}
 
 
-def _reasons(errors: Sequence[str]) -> str:
+def reasons(errors: Sequence[str]) -> str:
     """The most frequent reasons, first lines only."""
     firsts = Counter((error.splitlines() or [""])[0] for error in errors)
     shown = [

@@ -60,8 +60,9 @@ class Opening:
     llm_provider: str
     llm_model: str
     eval_temperature: float | None
-    data_path: str
-    data_file_hash: str
+    data_path: str | None
+    """None: what is evaluated comes from no file."""
+    data_file_hash: str | None
     total_items: int
     config: Mapping[str, Any]
 
@@ -95,21 +96,6 @@ class ThreadRow:
     def failed(self) -> bool:
         """Whether nothing at all could be measured."""
         return self.error is not None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdversarialRow:
-    """What became of one adversarial case of a run."""
-
-    id: int
-    run_id: UUID
-    category: str
-    difficulty: str
-    verdict: str | None
-    goal_achieved: bool | None
-    total_turns: int
-    result: Mapping[str, Any]
-    created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +214,25 @@ async def recorded(
     arguments = {"run_id": run_id, "job_id": job_id, "thread_id": thread_id}
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["recorded"], arguments)
-        return [_recorded(row) async for row in cursor]
+        return [recorded_answer(row) async for row in cursor]
+
+
+def recorded_answer(row: Mapping[str, Any]) -> Recorded:
+    """An answer on record, from a row that has what `recorded` selects."""
+    usage = Usage(
+        input_tokens=row["tokens_in"],
+        output_tokens=row["tokens_out"],
+        cached_tokens=row["tokens_cached"],
+        reasoning_tokens=row["tokens_reasoning"],
+    )
+    completion = Completion(
+        text=row["text"],
+        model=row["model"],
+        usage=usage,
+        latency_ms=row["latency_ms"],
+        request_id=row["request_id"],
+    )
+    return Recorded(request_hash=row["request_hash"], completion=completion)
 
 
 async def outcomes(connection: Connection, run_id: UUID) -> list[ThreadOutcome]:
@@ -266,19 +270,6 @@ async def count_threads(connection: Connection, run_id: UUID) -> int:
     return await _count(connection, "count_threads", run_id)
 
 
-async def adversarial_of(
-    connection: Connection, run_id: UUID, *, after: int, limit: int
-) -> list[AdversarialRow]:
-    """A run's adversarial cases in the order they were finished."""
-    return await _rows(
-        connection, AdversarialRow, "adversarial", run_id=run_id, after=after, limit=limit
-    )
-
-
-async def count_adversarial(connection: Connection, run_id: UUID) -> int:
-    return await _count(connection, "count_adversarial", run_id)
-
-
 async def logs_of(connection: Connection, run_id: UUID, *, limit: int, offset: int) -> list[LogRow]:
     """A run's LLM calls, newest first."""
     return await _rows(connection, LogRow, "logs", run_id=run_id, limit=limit, offset=offset)
@@ -287,23 +278,6 @@ async def logs_of(connection: Connection, run_id: UUID, *, limit: int, offset: i
 async def stats(connection: Connection) -> Stats:
     (row,) = await _rows(connection, Stats, "stats")
     return row
-
-
-def _recorded(row: Mapping[str, Any]) -> Recorded:
-    usage = Usage(
-        input_tokens=row["tokens_in"],
-        output_tokens=row["tokens_out"],
-        cached_tokens=row["tokens_cached"],
-        reasoning_tokens=row["tokens_reasoning"],
-    )
-    completion = Completion(
-        text=row["text"],
-        model=row["model"],
-        usage=usage,
-        latency_ms=row["latency_ms"],
-        request_id=row["request_id"],
-    )
-    return Recorded(request_hash=row["request_hash"], completion=completion)
 
 
 async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import evalqueue
 from evalqueue.client import Client
-from evalqueue.http import fleet, health, jobs, openapi, runs
+from evalqueue.http import adversarial, fleet, health, jobs, openapi, runs
 from evalqueue.http.guards import BearerToken, KnownHost, KnownOrigin, token_of
 from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.limits import BodyLimit
@@ -48,6 +48,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     ),
     *jobs.OPERATIONS,
     *runs.OPERATIONS,
+    *adversarial.OPERATIONS,
     *fleet.OPERATIONS,
 )
 
@@ -64,7 +65,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
             Middleware(
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
-                allow_methods=["GET", "POST"],
+                allow_methods=["GET", "POST", "DELETE"],
                 allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
                 expose_headers=["Retry-After"],
             )

@@ -49,7 +49,7 @@ class Nothing(BaseModel):
 class Operation(Generic[Asked, Told]):
     """One thing the API does."""
 
-    method: Literal["GET", "POST"]
+    method: Literal["GET", "POST", "DELETE"]
     path: str
     tag: str
     summary: str

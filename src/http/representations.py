@@ -297,29 +297,6 @@ class ThreadEvaluations(Model):
     """Of the run, not of the page."""
 
 
-class AdversarialEvaluation(Model):
-    """What became of one adversarial case."""
-
-    id: int
-    run_id: UUID
-    category: str
-    difficulty: str
-    verdict: Correctness | None
-    goal_achieved: bool | None
-    total_turns: int
-    result: dict[str, Any]
-    created_at: Moment
-
-
-class AdversarialEvaluations(Model):
-    """A page of a run's adversarial cases, in the order they were finished."""
-
-    run_id: UUID
-    evaluations: list[AdversarialEvaluation]
-    total: int
-    """Of the run, not of the page."""
-
-
 class ApiLog(Model):
     """One attempt at one LLM call, without its texts."""
 

@@ -1,4 +1,4 @@
-"""What evaluation jobs found: runs, and under each its threads, adversarial cases and LLM calls.
+"""What evaluation jobs found: runs, and under each its threads and LLM calls.
 
 Under a run that does not exist there is nothing: an empty page, not an error.
 """
@@ -41,18 +41,6 @@ async def get_run_threads(client: Client, asked: json.ResultsQuery) -> json.Thre
         total = await store.count_threads(connection, asked.run_id)
     evaluations = [json.ThreadEvaluation.model_validate(row) for row in page]
     return json.ThreadEvaluations(run_id=asked.run_id, evaluations=evaluations, total=total)
-
-
-async def get_run_adversarial(
-    client: Client, asked: json.ResultsQuery
-) -> json.AdversarialEvaluations:
-    async with (await client.database()).connection() as connection:
-        page = await store.adversarial_of(
-            connection, asked.run_id, after=asked.after, limit=asked.limit
-        )
-        total = await store.count_adversarial(connection, asked.run_id)
-    evaluations = [json.AdversarialEvaluation.model_validate(row) for row in page]
-    return json.AdversarialEvaluations(run_id=asked.run_id, evaluations=evaluations, total=total)
 
 
 async def get_run_logs(client: Client, asked: json.LogsQuery) -> json.ApiLogs:
@@ -100,16 +88,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         asks=json.ResultsQuery,
         tells=TypeAdapter(json.ThreadEvaluations),
         answer=get_run_threads,
-        errors=(503,),
-    ),
-    Operation(
-        method="GET",
-        path="/api/eval-runs/{run_id}/adversarial",
-        tag="eval-runs",
-        summary="A run's adversarial cases, in the order they were finished",
-        asks=json.ResultsQuery,
-        tells=TypeAdapter(json.AdversarialEvaluations),
-        answer=get_run_adversarial,
         errors=(503,),
     ),
     Operation(

@@ -56,7 +56,7 @@ def test_the_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path):
         cwd=tmp_path, capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
-    assert done.stdout.strip() == "4 ('kaira-bot', 'retail-support') True"
+    assert done.stdout.strip() == "5 ('kaira-bot', 'retail-support') True"
 
 
 def test_the_version_is_said_once():

@@ -15,6 +15,7 @@ from evalqueue.jobs import JobStatus
 COMMANDS = (
     "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "retry", "demo",
     "simulate", "queues", "workers", "schedules", "prune", "doctor",
+    "adversarial", "simulate-bot",
 )  # fmt: skip
 
 
@@ -122,7 +123,10 @@ async def test_params_come_from_a_file_from_stdin_and_one_by_one(shell: Shell) -
         (("hold", "--params", "[1]"), "--params: a JSON object is needed, this is list."),
         (("hold", "total:=many"), "total: this is not JSON: "),
         (("hold", "--params", "@nothing.json"), "--params: can't read nothing.json: "),
-        (("dance",), "Unknown job_type: dance. Known: evaluate-batch, fail, hold"),
+        (
+            ("dance",),
+            "Unknown job_type: dance. Known: evaluate-adversarial, evaluate-batch, fail, hold",
+        ),
     ],
 )
 async def test_what_cannot_be_submitted_is_refused_in_words(

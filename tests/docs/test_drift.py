@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings
 
 import evalqueue
 from evalqueue import cli
+from evalqueue.evaluators.chatbot.targets import ChatbotSettings
 from evalqueue.evaluators.llm.catalogue import ProviderSettings
 from evalqueue.evaluators.llm.errors import Outcome
 from evalqueue.http.app import OPERATIONS
@@ -101,7 +102,7 @@ def test_every_verb_of_run_that_is_mentioned_exists() -> None:
 
 def test_every_command_that_is_mentioned_exists() -> None:
     commands = set(typer.main.get_group(cli.app).commands)
-    code = re.compile(r"(?:^|[`/ ])evalqueue ([a-z]+)", re.MULTILINE)
+    code = re.compile(r"(?:^|[`/ ])evalqueue ([a-z]+(?:-[a-z]+)*)", re.MULTILINE)
     mentioned: set[str] = set()
     for page in PAGES:
         text = page.read_text("utf-8")
@@ -119,7 +120,7 @@ def test_the_changelog_has_this_version() -> None:
 
 def test_the_changelog_names_every_command() -> None:
     listed = re.findall(r"[Cc]ommand(?:s| line): (.*?)\.\n", text_of("CHANGELOG.md"), re.DOTALL)
-    named = re.findall(r"`(\w+)`", " ".join(listed))
+    named = re.findall(r"`([\w-]+)`", " ".join(listed))
     assert sorted(named) == sorted(typer.main.get_group(cli.app).commands)
 
 
@@ -283,7 +284,12 @@ def test_the_provider_page_names_every_outcome() -> None:
 
 
 @pytest.mark.parametrize(
-    ("heading", "model"), [("## The process", Settings), ("## LLM providers", ProviderSettings)]
+    ("heading", "model"),
+    [
+        ("## The process", Settings),
+        ("## LLM providers", ProviderSettings),
+        ("## Chatbots under test", ChatbotSettings),
+    ],
 )
 def test_every_setting_is_in_the_configuration(heading: str, model: type[BaseSettings]) -> None:
     listed = {
@@ -293,7 +299,7 @@ def test_every_setting_is_in_the_configuration(heading: str, model: type[BaseSet
     fields = {variable(model, name): field for name, field in model.model_fields.items()}
     assert set(listed) == set(fields)
     for name, field in fields.items():
-        if field.default is not None and field.default != () and not field.default_factory:
+        if isinstance(field.default, str | int | float | Path):
             assert listed[name] == f"`{field.default}`", name
 
 
@@ -307,7 +313,7 @@ def variable(model: type[BaseSettings], field: str) -> str:
 
 def test_every_route_is_in_the_page_about_the_api() -> None:
     described = set(
-        re.findall(r"^### ((?:GET|POST) \S+)$", text_of("docs/http-api.md"), re.MULTILINE)
+        re.findall(r"^### ((?:GET|POST|DELETE) \S+)$", text_of("docs/http-api.md"), re.MULTILINE)
     )
     assert described == {f"{each.method} {each.path}" for each in OPERATIONS}
 

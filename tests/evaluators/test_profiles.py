@@ -36,6 +36,7 @@ def test_the_first_app_has_the_known_rules_in_their_sets() -> None:
     assert "require_xml_chips" in correctness
     assert "reject_future_meal" in efficiency
     assert len(correctness | efficiency) == 13
+    assert not {rule_id for rule_id in correctness | efficiency if rule_id.startswith("persona.")}
 
 
 @pytest.mark.parametrize("app_id", ["nobody", "../kaira-bot", "kaira-bot.toml", ""])
@@ -80,3 +81,118 @@ def test_a_profile_is_a_value() -> None:
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         profile.name = "other"  # type: ignore[misc]  # that is the point
+
+
+USERS = (
+    SMALL
+    + """
+[[rules]]
+rule_id = "a"
+section = "s"
+text = "t"
+scopes = ["adversarial"]
+traits = ["vague"]
+goals = ["done"]
+personas = ["easy"]
+[adversarial]
+protocol = "webhook"
+[adversarial.webhook]
+body = '{"say": {"text": "$message"}, "in": ["$session"]}'
+reply = "/reply/0/text"
+[[adversarial.goals]]
+goal_id = "done"
+label = "Done"
+description = "d"
+behaviour = "b"
+completion = ["c"]
+[[adversarial.goals]]
+goal_id = "robbed"
+label = "Robbed"
+description = "d"
+behaviour = "b"
+completion = ["c"]
+is_attack = true
+[[adversarial.traits]]
+name = "vague"
+description = "d"
+behaviour = "b"
+expected = "e"
+goals = ["done"]
+[[adversarial.personas]]
+name = "easy"
+severity = 0
+difficulty = "easy"
+behaviour = "b"
+[[adversarial.personas]]
+name = "thief"
+severity = 1
+difficulty = "hard"
+behaviour = "b"
+is_cooperative = false
+is_attacker = true
+[[adversarial.tactics]]
+name = "trick"
+group = "social_engineering"
+tier = "low"
+behaviour = "b"
+objective = "o"
+"""
+)
+
+
+def test_difficult_users_are_part_of_a_profile() -> None:
+    users = profiles.parse(USERS, where="tiny.toml").adversarial
+
+    assert users is not None
+    assert [persona.name for persona in users.attackers] == ["thief"]
+    assert [persona.name for persona in users.mildest_first] == ["easy"]
+    assert users.trait("vague").goals == ("done",)
+    with pytest.raises(LookupError, match=r"no trait 'rude'. Known: vague"):
+        users.trait("rude")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "slip"),
+    [
+        ('traits = ["vague"]', 'traits = ["rude"]', "rules: a names the traits 'rude'"),
+        ('personas = ["easy"]', 'personas = ["joker"]', "rules: a names the personas 'joker'"),
+        ('goals = ["done"]\npersonas', 'goals = ["peace"]\npersonas', "the goals 'peace'"),
+        ('expected = "e"\ngoals = ["done"]', 'expected = "e"\ngoals = ["x"]', "names the goal 'x'"),
+        ('expected = "e"\ngoals = ["done"]', 'expected = "e"\ngoals = []', "vague has no goals"),
+        ('"e"\ngoals = ["done"]', '"e"\ngoals = ["robbed"]', "'robbed', an attack"),
+        ('name = "thief"', 'name = "easy"', "adversarial.personas: 'easy' is there twice"),
+        ("severity = 1", "severity = 0", "two have the severity 0"),
+        ("is_cooperative = false", "", "thief is an attacker: is_cooperative must be false"),
+        ("is_attack = true", "", "attacks: a goal with is_attack is missing"),
+        ("is_attacker = true", "", "attacks: a persona with is_attacker is missing"),
+        ('difficulty = "easy"', 'difficulty = "nice"', "adversarial.personas.0.difficulty"),
+        ('{"say"', "{say", "adversarial.webhook.body: not JSON"),
+        ('"$session"', '"$token"', "$token stands for nothing; known are $message"),
+        ("$message", "hello", "$message is not in it: nothing would be said"),
+        ('"/reply/0/text"', '"reply.text"', "'reply.text' is not a JSON pointer"),
+        ('"/reply/0/text"', '"/a~2"', "'/a~2' is not a JSON pointer"),
+        ('reply = "', 'close_path = "x"\nreply = "', "close_path: 'x' must begin with /"),
+        ("[adversarial.webhook]", "[unknown]", "unknown: Unexpected keyword argument"),
+    ],
+)
+def test_a_slip_about_difficult_users_is_named(right: str, wrong: str, slip: str) -> None:
+    assert right in USERS
+
+    with pytest.raises(profiles.InvalidProfile) as refused:
+        profiles.parse(USERS.replace(right, wrong), where="tiny.toml")
+
+    assert slip in str(refused.value)
+
+
+def test_a_rule_about_users_needs_users() -> None:
+    rules = USERS[: USERS.index("[adversarial]")]
+
+    with pytest.raises(profiles.InvalidProfile, match="has none of this name"):
+        profiles.parse(rules, where="tiny.toml")
+
+
+def test_a_webhook_has_to_be_described() -> None:
+    start, end = USERS.index("[adversarial.webhook]"), USERS.index("[[adversarial.goals]]")
+
+    with pytest.raises(profiles.InvalidProfile, match="does not say how it is spoken to"):
+        profiles.parse(USERS[:start] + USERS[end:], where="tiny.toml")

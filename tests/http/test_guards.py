@@ -12,7 +12,7 @@ from starlette.routing import Mount
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
-from evalqueue.http.app import create_app
+from evalqueue.http.app import OPERATIONS, create_app
 from evalqueue.http.guards import is_loopback
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -98,9 +98,11 @@ async def test_pages_of_allowed_origins_may_call_even_with_a_token(serve_api: Se
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization,content-type",
         }
-        leave = await http.options("/api/jobs", headers={"Origin": ours} | asked)
-        assert leave.status_code == 200
-        assert leave.headers["access-control-allow-origin"] == ours
+        for method in sorted({operation.method for operation in OPERATIONS}):
+            asked["Access-Control-Request-Method"] = method
+            leave = await http.options("/api/jobs", headers={"Origin": ours} | asked)
+            assert leave.status_code == 200, method
+            assert leave.headers["access-control-allow-origin"] == ours
         refused = await http.options("/api/jobs", headers={"Origin": theirs} | asked)
         assert "access-control-allow-origin" not in refused.headers
 

@@ -14,6 +14,9 @@ from starlette.routing import Route
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
+from evalqueue.evaluators import adversarial_store
+from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import create_app
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -27,6 +30,20 @@ FORMATS: dict[str, Callable[[str], bool]] = {
     "uuid": lambda text: str(UUID(text)) == text,
     "date-time": lambda text: datetime.fromisoformat(text).tzinfo is not None,
 }
+CASE = Case(
+    opening="I had two rotis",
+    expected_behavior="It asks when",
+    difficulty=Difficulty.EASY,
+    persona="easy",
+)
+BODIES: dict[str, dict[str, Any]] = {
+    "/api/jobs": {"job_type": "note"},
+    "/api/adversarial/cases": {
+        "app_id": "kaira-bot",
+        "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
+    },
+}
+"""For each operation with a body, one that is taken."""
 CHECKED = {
     "$ref", "type", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf",
     "enum", "const", "format", "minimum", "maximum", "minLength", "maxLength", "pattern",
@@ -153,25 +170,43 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
             " VALUES (%s, 't1', 0.25, 'HARD FAIL', '{}', 1, 1)",
             "INSERT INTO thread_evaluations (run_id, thread_id, error, result, attempt,"
             " duration_ms) VALUES (%s, 't2', 'no judge', '{}', 1, 1)",
-            "INSERT INTO adversarial_evaluations (run_id, category, difficulty, verdict,"
-            " total_turns, result) VALUES (%s, 'typos', 'HARD', 'PASS', 2, '{}')",
+            "INSERT INTO adversarial_evaluations (run_id, case_id, trial, label, category,"
+            " difficulty, persona, verdict, total_turns, stop_reason, result, attempt)"
+            f" VALUES (%s, '{CASE.case_id}', 1, '', 'typos', 'hard', 'hard', 'PASS', 2,"
+            " 'goal_complete', '{}', 1)",
+            "INSERT INTO adversarial_dialogues (run_id, case_id, trial, job_id, attempt)"
+            " SELECT id, 'c2', 1, job_id, 1 FROM eval_runs WHERE id = %s",
             "INSERT INTO api_logs (run_id, evaluator, provider, model, method, outcome,"
             " try_number, prompt, duration_ms, attempt, started_at)"
             " VALUES (%s, 'intent', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now())",
         ):
             await connection.execute(statement, [job["run_id"]])
+        await adversarial_store.settle_cases(connection, UUID(job["run_id"]), [CASE], trials=1)
+        await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
         await connection.execute(
             "SELECT evalqueue_enter_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
         )
-    return {"job_id": job["id"], "run_id": job["run_id"], "queue": "evalqueue"}
+    return {
+        "job_id": job["id"],
+        "run_id": job["run_id"],
+        "queue": "evalqueue",
+        "app_id": "kaira-bot",
+        "case_id": CASE.case_id,
+    }
 
 
 async def test_every_operation_replies_as_it_is_documented(
     api: httpx.AsyncClient, document: Schema, database: Database
 ) -> None:
     known = await seeded(database, api)
-    unknown = {"job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "nobody-knows-it"}
-    bad = {"job_id": "17", "run_id": "17", "queue": "q" * 41}
+    unknown = {
+        "job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "nobody-knows-it",
+        "app_id": "nobody", "case_id": "none",
+    }  # fmt: skip
+    bad = {
+        "job_id": "17", "run_id": "17", "queue": "q" * 41, "app_id": "a" * 101,
+        "case_id": "c" * 101,
+    }  # fmt: skip
     seen: set[tuple[str, str, int]] = set()
 
     async def call(method: str, path: str, ids: dict[str, str], **options: Any) -> None:
@@ -181,7 +216,7 @@ async def test_every_operation_replies_as_it_is_documented(
 
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            body = {"json": {"job_type": "note"}} if "requestBody" in operation else {}
+            body = {"json": BODIES[path]} if "requestBody" in operation else {}
             for ids in (known, unknown, bad) if "{" in path else (known,):
                 await call(method, path, ids, **body)
             await call(method, path, known, headers={"Host": "evil.example"}, **body)
@@ -191,6 +226,7 @@ async def test_every_operation_replies_as_it_is_documented(
                 if parameter["in"] == "header":
                     await call(method, path, known, headers={parameter["name"]: "x" * 256}, **body)
     await call("POST", "/api/jobs", {}, json={"job_type": "nope"})
+    await call("POST", "/api/adversarial/cases", {}, json={"app_id": "kaira-bot"})
     await call("POST", "/api/jobs", {}, content=b"x" * 2000)
     await call("POST", "/api/jobs/{job_id}/cancel", known)
     await call("POST", "/api/jobs/{job_id}/retry", known)
@@ -208,6 +244,12 @@ async def test_every_operation_replies_as_it_is_documented(
         ("POST", "/api/jobs", 409), ("POST", "/api/jobs/{job_id}/retry", 201),
         ("POST", "/api/jobs/{job_id}/retry", 409), ("POST", "/api/queues/{queue}/pause", 422),
         ("GET", "/api/workers", 200), ("GET", "/readyz", 200),
+        ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 200),
+        ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 404),
+        ("GET", "/api/adversarial/profiles/{app_id}", 200),
+        ("POST", "/api/adversarial/cases", 201), ("POST", "/api/adversarial/cases", 422),
+        ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}", 200),
+        ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}", 404),
     ):  # fmt: skip
         assert (method, path, status) in seen
 
@@ -218,7 +260,8 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 reply = await http.request(
-                    method, path.format(job_id=uuid4(), run_id=uuid4(), queue="q")
+                    method,
+                    path.format(job_id=uuid4(), run_id=uuid4(), queue="q", app_id="a", case_id="c"),
                 )
                 assert (reply.status_code == 401) == ("security" in operation)
                 assert_as_documented(document, path, reply)

@@ -32,9 +32,12 @@ async def run_id(database: Database) -> UUID:
         )
         await connection.execute(
             "INSERT INTO adversarial_evaluations"
-            " (run_id, category, difficulty, verdict, goal_achieved, total_turns, result) VALUES"
-            " (%(run)s, 'typos', 'HARD', 'HARD FAIL', false, 4, '{}'),"
-            " (%(run)s, 'emoji', 'EASY', NULL, NULL, 0, '{}')",
+            " (run_id, case_id, trial, label, category, difficulty, persona, verdict,"
+            " goal_achieved, total_turns, stop_reason, error, result, attempt) VALUES"
+            " (%(run)s, 'c1', 1, '', 'typos', 'hard', 'hard', 'HARD FAIL', false, 4, 'max_turns',"
+            " NULL, '{}', 1),"
+            " (%(run)s, 'c2', 1, '', 'emoji', 'easy', 'easy', NULL, NULL, 0, 'error', 'gone',"
+            " '{}', 1)",
             {"run": run_id},
         )
         await connection.execute(
@@ -128,7 +131,7 @@ async def test_threads_and_adversarial_cases_are_paged_by_the_last_id_seen(
         assert len(seen) == total
 
 
-async def test_adversarial_cases_have_the_keys_clients_know(
+async def test_adversarial_cases_have_the_keys_clients_know_and_more_after_them(
     api: httpx.AsyncClient, run_id: UUID
 ) -> None:
     first, second = (await get(api, f"/api/eval-runs/{run_id}/adversarial"))["evaluations"]
@@ -137,8 +140,10 @@ async def test_adversarial_cases_have_the_keys_clients_know(
         "id", "run_id", "category", "difficulty", "verdict", "goal_achieved", "total_turns",
         "result",
     ]  # fmt: skip
+    assert set(first) > {"case_id", "trial", "persona", "stop_reason", "error", "created_at"}
     assert (first["verdict"], first["goal_achieved"]) == ("HARD FAIL", False)
     assert (second["verdict"], second["goal_achieved"]) == (None, None)
+    assert (second["stop_reason"], second["error"]) == ("error", "gone")
 
 
 async def test_logs_come_newest_first_without_prompts_and_answers(
@@ -207,6 +212,7 @@ async def test_what_is_wrong_with_a_request_is_named(api: httpx.AsyncClient) -> 
         ("/{id}/threads?after=-1", ["query", "after"]),
         ("/{id}/threads?limit=1001", ["query", "limit"]),
         ("/{id}/adversarial?after=9223372036854775808", ["query", "after"]),
+        ("/{id}/adversarial?limit=201", ["query", "limit"]),
         ("/{id}/logs?limit=0", ["query", "limit"]),
     ):
         reply = await api.get("/api/eval-runs" + path.format(id=uuid4()))

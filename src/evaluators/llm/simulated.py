@@ -17,10 +17,8 @@ import contextlib
 import dataclasses
 import json
 import math
-import socket
-import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -28,7 +26,6 @@ from statistics import NormalDist
 from types import TracebackType
 from typing import Any, Self
 
-import uvicorn
 from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -46,6 +43,7 @@ from evalqueue.evaluators.llm.simulated_protocols import (
     Reply,
     Wire,
 )
+from evalqueue.evaluators.loopback import Loopback
 
 BAD_KEY = "bad-key"
 MISSING_MODEL = "no-such-model"
@@ -104,21 +102,15 @@ class SimulatedServer:
     def __init__(self, behaviour: Behaviour | None = None, *, port: int = 0) -> None:
         """`port` 0: a free one, known once the server runs."""
         self.simulation = Simulation(behaviour or Behaviour())
-        self._port = port
-        self._server = _Server(_config(self.simulation.app, log_config=None))
-        self._running: asyncio.Task[None] | None = None
+        self._server = Loopback(self.simulation.app, port=port)
 
     @property
     def url(self) -> str:
         """Base address, without a vendor's path (`/v1` for OpenAI's clients)."""
-        return f"http://127.0.0.1:{self._port}"
+        return self._server.url
 
     async def __aenter__(self) -> Self:
-        listener = _listen(self._port)
-        self._port = listener.getsockname()[1]
-        # Owned by this object and not by a TaskGroup: the task that starts a server inside a
-        # long-lived process is seldom the one that stops it.
-        self._running = asyncio.create_task(self._server.serve([listener]))
+        await self._server.start()
         return self
 
     async def __aexit__(
@@ -127,10 +119,8 @@ class SimulatedServer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._server.should_exit = True
         self.simulation.close()
-        if self._running is not None:
-            await self._running
+        await self._server.stop()
 
 
 class Simulation:
@@ -277,14 +267,6 @@ class Simulation:
             raise ClientDisconnect
 
 
-class _Server(uvicorn.Server):
-    """A server inside another program, whose signals are that program's business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
-
-
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -309,34 +291,6 @@ def _response(reply: Reply) -> Response:
     )
 
 
-def _listen(port: int) -> socket.socket:
-    # The protocol is named because asyncio switches Nagle's algorithm off only where it is: an
-    # answer in two writes would otherwise take 40 ms more. Listening before uvicorn does lets
-    # clients connect at once.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        listener.close()
-        raise OSError(error.errno, f"port {port} of 127.0.0.1 can't be used: {error}") from error
-    listener.listen(2048)
-    return listener
-
-
-def _config(app: Starlette, **options: Any) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        timeout_keep_alive=75,  # longer than any client's, so that clients close first
-        timeout_graceful_shutdown=5,
-        **options,
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the server in the foreground until it is interrupted."""
     parser = argparse.ArgumentParser(
@@ -350,11 +304,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             parser.add_argument(flag, type=kind, default=option.default)
     parser.add_argument("--gold", type=Path, help="a JSON file of gold labels")
     options = vars(parser.parse_args(arguments))
-    listener = _listen(options.pop("port"))
-    sys.stdout.write(f"simulated provider on http://127.0.0.1:{listener.getsockname()[1]}\n")
-    sys.stdout.flush()
-    simulation = Simulation(Behaviour(**options))
-    uvicorn.Server(_config(simulation.app)).run([listener])
+    port = options.pop("port")
+    Loopback(Simulation(Behaviour(**options)).app, port=port).run("simulated provider")
 
 
 if __name__ == "__main__":

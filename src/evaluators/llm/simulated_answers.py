@@ -1,21 +1,23 @@
 """What the simulated provider answers: a gold label, completed from the request's JSON schema.
 
-It decides nothing about a conversation: where there is a gold label it repeats it (or, at a stated
-rate, gets it wrong on purpose), and elsewhere it guesses by a few words. Everything is drawn from
-hashes, so the same question gets the same answer in every run.
+Where there is a gold label it is repeated (or, at a stated rate, wrong on purpose), and elsewhere
+it is guessed by a few words. A stress test has no labels beforehand: there the simulated actor and
+the simulated judge have rooms of their own. Everything is drawn from hashes, so the same question
+gets the same answer in every run.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any, cast
 
 from evalqueue.evaluators.conversations import kaira_gold
+from evalqueue.evaluators.simulation import openings, stress_judge, users
+from evalqueue.evaluators.simulation.draws import draws
 
 Json = Mapping[str, Any]
 """A JSON object: somebody else's data, looked at key by key."""
@@ -42,11 +44,12 @@ class Question:
     turn: str | None = None
     user_text: str = ""
     """What the user said last."""
+    prompt: str = ""
 
     @classmethod
     def read(cls, *, evaluator: str, schema: Json, prompt: str) -> "Question":
         """Read the marker lines and the transcript, whose content is always indented."""
-        thread = re.search(r'^Thread: (".*")$', prompt, re.MULTILINE)
+        thread = re.search(r'^(?:Thread|Case): (".*")$', prompt, re.MULTILINE)
         turn = re.search(r"^Turn to judge: (\d+)$", prompt, re.MULTILINE)
         said = re.findall(r"^User\b[^\n]*:\n((?: {4}.*(?:\n|$))+)", prompt, re.MULTILINE)
         return cls(
@@ -55,6 +58,7 @@ class Question:
             thread_id=json.loads(thread[1]) if thread else None,
             turn=turn[1] if turn else None,
             user_text=re.sub(r"\s+", " ", said[-1]).strip() if said else "",
+            prompt=prompt,
         )
 
 
@@ -84,11 +88,14 @@ class Gold:
 def answer(question: Question, gold: Gold, *, error_rate: float, seed: int) -> dict[str, Any]:
     """The judge's answer: the gold label, or a plausible guess; always by the schema."""
     label = gold.label(question)
+    if label is None and question.evaluator in _READ_FROM_PROMPTS:
+        label = _READ_FROM_PROMPTS[question.evaluator](question)
     if label is None:
         known = _guess(question) | {"reasoning": "simulated: no gold label for this question"}
     else:
         known = dict(label)
-        known["reasoning"] = f"simulated: {label.get('reasoning', 'as the gold label has it')}"
+        reasoning = str(label.get("reasoning", "as the gold label has it"))
+        known["reasoning"] = f"simulated: {reasoning.removeprefix('simulated: ')}"
         wrong = _mistakes(question, label, error_rate=error_rate, seed=seed)
         if wrong:
             known |= wrong | {"reasoning": f"simulated: wrong on purpose about {', '.join(wrong)}"}
@@ -111,11 +118,14 @@ def spoil(text: str, way: Malformed) -> str:
             return "simulated: I would rather talk about this conversation than fill in a form."
 
 
-def draws(*parts: object, count: int = 1) -> list[float]:
-    """`count` numbers (at most 8) in [0, 1), the same for the same parts."""
-    text = "\0".join(str(part) for part in parts)
-    digest = blake2b(text.encode(errors="replace"), digest_size=8 * count).digest()
-    return [int.from_bytes(digest[start : start + 8]) / 2**64 for start in range(0, len(digest), 8)]
+_READ_FROM_PROMPTS: Mapping[str, Callable[[Question], Json]] = {
+    "adversarial_cases": lambda asked: {"cases": openings.cases(asked.prompt)},
+    "adversarial_simulator": lambda asked: users.act(asked.prompt, _members(asked, "tactic")),
+    "adversarial": lambda asked: stress_judge.judge(
+        asked.prompt, _members(asked, "rule_compliance", "rule_id")
+    ),
+}
+"""Questions that are answered from what their prompts say."""
 
 
 def _mistakes(question: Question, label: Json, *, error_rate: float, seed: int) -> dict[str, Any]:
@@ -162,9 +172,13 @@ def _fit(member: str, said: set[str]) -> float:
     return hits + (0.5 if "general" in words else 0.0)
 
 
-def _members(question: Question, name: str) -> list[str]:
-    child = question.schema.get("properties", {}).get(name, {})
-    return [str(member) for member in _resolved(child, question.schema).get("enum", [])]
+def _members(question: Question, *path: str) -> list[str]:
+    """The menu of a field; a field of a list's items is named after the list."""
+    node = question.schema
+    for name in path:
+        node = _resolved(node.get("items", node), question.schema)
+        node = _resolved(node.get("properties", {}).get(name, {}), question.schema)
+    return [str(member) for member in node.get("enum", [])]
 
 
 def _completed(schema: Json, known: object, *, root: Json, defaults: Json) -> Any:

@@ -15,9 +15,11 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from evalqueue.evaluators.profiles import adversarial as stress
+from evalqueue.evaluators.profiles.adversarial import Adversarial
 from evalqueue.evaluators.verdicts import ThreadType
 
-Scope = Literal["correctness", "efficiency"]
+Scope = Literal["correctness", "efficiency", "adversarial"]
 
 
 class UnknownProfile(LookupError):
@@ -61,6 +63,12 @@ class Rule(_Closed):
     section: str
     text: str
     scopes: tuple[Scope, ...]
+    traits: tuple[str, ...] = ()
+    """Adversarial cases only: those with one of these traits; none named: all cases."""
+    goals: tuple[str, ...] = ()
+    """Adversarial cases only: those with one of these goals; none named: all cases."""
+    personas: tuple[str, ...] = ()
+    """Adversarial cases only: those of one of these personas; none named: all cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +141,8 @@ class Profile(_Closed):
     bounds: Bounds | None = None
     """None: the app's figures are not about energy, nothing is computed."""
     thread_types: tuple[ThreadKind, ...] = MEAL_THREADS
+    adversarial: Adversarial | None = None
+    """None: nobody has said yet who this app's difficult users are."""
 
     def rules_for(self, scope: Scope) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if scope in rule.scopes)
@@ -197,6 +207,8 @@ def _slips(profile: Profile) -> Iterator[str]:
         if not names:
             yield f"{key}: at least one is needed"
     menus["rules"] = [rule.rule_id for rule in profile.rules]
+    users = _users(profile.adversarial)
+    menus |= {f"adversarial.{key}": names for key, names in users.items()}
     for key, names in menus.items():
         yield from (f"{key}: {name!r} is there twice" for name in _twice(names))
         yield from (f"{key}: a name is empty" for name in names if not name.strip())
@@ -205,6 +217,15 @@ def _slips(profile: Profile) -> Iterator[str]:
         for rule in profile.rules
         if not rule.scopes
     )
+    yield from (
+        f"rules: {rule.rule_id} names the {key} {name!r}, and [adversarial] has none of this name"
+        for rule in profile.rules
+        for key in ("traits", "goals", "personas")
+        for name in getattr(rule, key)
+        if name not in users[key]
+    )
+    if profile.adversarial is not None:
+        yield from (f"adversarial.{slip}" for slip in stress.slips(profile.adversarial))
     markers = profile.meal_summary.markers if profile.meal_summary else ()
     yield from (
         f"meal_summary.markers: {marker!r} must be lower case and not empty"
@@ -213,6 +234,16 @@ def _slips(profile: Profile) -> Iterator[str]:
     )
     if profile.efficiency.ideal_turns < 1:
         yield "efficiency.ideal_turns: must be 1 or more"
+
+
+def _users(app: Adversarial | None) -> dict[str, list[str]]:
+    """The names by which an app's difficult users are told apart; none without any."""
+    return {
+        "goals": [goal.goal_id for goal in app.goals] if app else [],
+        "traits": [trait.name for trait in app.traits] if app else [],
+        "personas": [persona.name for persona in app.personas] if app else [],
+        "tactics": [tactic.name for tactic in app.tactics] if app else [],
+    }
 
 
 def _twice(names: Iterable[str]) -> list[str]:

@@ -1,0 +1,263 @@
+"""The dialogue: a simulated user and the real bot, turn by turn.
+
+Every message is noted before it is sent and again with its answer: a live conversation can't be
+replayed, so what is on record must be all that was said, whenever it breaks off. What the line does
+(timeouts, errors, empty answers) becomes facts of the turn.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import TypeAdapter
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
+
+from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial.simulator import GoalState, Move, Simulator
+from evalqueue.evaluators.chatbot.protocol import Card, Chat, Chatbot, ChatbotError, Fault, Reply
+from evalqueue.evaluators.conversation import Turn
+from evalqueue.evaluators.evaluator import Failure
+from evalqueue.evaluators.judge import Judge
+from evalqueue.evaluators.verdicts import StopReason
+
+MAX_TURNS = 30  # of any conversation, however many goals it has
+_SHOWN_LIMIT = 8_000  # characters of an answer that simulator and judge read
+_CONNECT_TRIES = 3
+
+
+class Speaker(StrEnum):
+    """Who made up a message of the user."""
+
+    CASE = "case"
+    SIMULATOR = "simulator"
+    CARD = "card"
+    """Nobody: a card was confirmed, as the app's button would."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A message of the user."""
+
+    text: str
+    """As a person would see it."""
+    sent: str
+    """As it goes over the line."""
+    by: Speaker
+    tactic: str | None = None
+    reason: str | None = None
+    """Why, in the simulator's words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineFault:
+    """How the line failed in a turn."""
+
+    fault: Fault
+    message: str
+    status: int | None = None
+    partial: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One turn as it happened. Neither reply nor fault: it was interrupted."""
+
+    number: int
+    said: Said
+    said_at: datetime
+    reply: Reply | None = None
+    fault: LineFault | None = None
+
+    def facts(self) -> Iterator[str]:
+        """What the line did, in sentences that a judge reads."""
+        where = f"Turn {self.number}:"
+        if self.fault is not None:
+            yield f"{where} no whole answer ({self.fault.fault}): {self.fault.message}"
+        if self.reply is None:
+            return
+        if self.reply.error is not None:
+            yield f"{where} the assistant reported an error: {self.reply.error[:500]}"
+        elif not self.reply.shown.strip():
+            yield f"{where} the answer was empty."
+        for kind in self.reply.unsupported_cards:
+            yield f"{where} a card of unknown kind {kind!r} was not confirmed."
+
+    def as_turn(self) -> Turn:
+        """As simulator and judge read it."""
+        reply = self.reply or Reply(text=self.fault.partial if self.fault else "")
+        return Turn(
+            number=self.number,
+            timestamp=self.said_at,
+            user_text=self.said.text,
+            bot_text=_shortened(reply.shown),
+            routed_intent=next(iter(reply.intents), None),
+            error=None if reply.error is None else _shortened(reply.error),
+            response_id=reply.response_id,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ending:
+    """How a conversation ended."""
+
+    stop_reason: StopReason
+    states: Mapping[str, GoalState] = field(default_factory=dict[str, GoalState])
+    """What the simulated user believed about its goals."""
+    reason: str | None = None
+    """Its last word on why, or what failed."""
+    failure: Failure | None = None
+    """Why the simulated user could not go on."""
+
+
+EXCHANGE = TypeAdapter(Exchange)
+ENDING = TypeAdapter(Ending)
+"""How both are stored, and read again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialogue:
+    """One whole conversation."""
+
+    exchanges: tuple[Exchange, ...]
+    ending: Ending
+
+    @property
+    def turns(self) -> list[Turn]:
+        return [exchange.as_turn() for exchange in self.exchanges]
+
+    @property
+    def fault(self) -> LineFault | None:
+        return self.exchanges[-1].fault if self.exchanges else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a conversation may get, and how fast it goes."""
+
+    max_turns: int = 10
+    """For each goal."""
+    turn_delay_seconds: float = 1.5
+    """Between an answer and the next message."""
+
+    def turns_for(self, case: Case) -> int:
+        return min(self.max_turns * max(1, len(case.goals)), MAX_TURNS)
+
+
+class Diary(Protocol):
+    """Keeps what happens, while it happens."""
+
+    async def note(self, exchange: Exchange) -> None:
+        """A message that is about to be sent, or the same one with what came back."""
+        ...
+
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+async def converse(
+    case: Case,
+    *,
+    key: str,
+    chatbot: Chatbot,
+    simulator: Simulator,
+    judge: Judge,
+    limits: Limits,
+    diary: Diary,
+    sleep: Sleep = asyncio.sleep,
+) -> Dialogue:
+    """Let a case's user talk to the bot until it has what it wants, gives up, or can't go on.
+
+    Raises:
+        ProviderError: only for what no other LLM call could escape either.
+    """
+    exchanges: list[Exchange] = []
+    states: Mapping[str, GoalState] = {}
+    said = Said(text=case.opening, sent=case.opening, by=Speaker.CASE, tactic=case.tactic)
+    async with chatbot.chat() as chat:
+        for number in range(1, limits.turns_for(case) + 1):
+            if number > 1:
+                await sleep(limits.turn_delay_seconds)
+            begun = Exchange(number=number, said=said, said_at=datetime.now(UTC))
+            await diary.note(begun)
+            exchange = await _exchanged(chat, begun, sleep)
+            await diary.note(exchange)
+            exchanges.append(exchange)
+            if exchange.fault is not None:
+                return _ended(exchanges, _broken_off(exchange.fault, states))
+            card = exchange.reply.card if exchange.reply else None
+            if card is not None:
+                said = _confirming(card)
+                continue
+            turns = [each.as_turn() for each in exchanges]
+            move = await simulator.move(case, turns, key=key, judge=judge)
+            if isinstance(move, Failure):
+                return _ended(exchanges, _could_not_go_on(move, states))
+            states = move.states
+            if move.message is None:
+                return _ended(exchanges, _done(move))
+            said = Said(
+                text=move.message, sent=move.message, by=Speaker.SIMULATOR,
+                tactic=move.tactic, reason=move.reason,
+            )  # fmt: skip
+    reason = f"{len(exchanges)} turns are the most that this case may have"
+    ending = Ending(stop_reason=StopReason.MAX_TURNS, states=states, reason=reason)
+    return _ended(exchanges, ending)
+
+
+async def _exchanged(chat: Chat, begun: Exchange, sleep: Sleep) -> Exchange:
+    """A turn with what came back. Only what surely was not sent is sent again."""
+    trying = AsyncRetrying(
+        sleep=sleep,
+        retry=retry_if_exception(_was_not_sent),
+        wait=wait_exponential(multiplier=0.5, max=5),
+        stop=stop_after_attempt(_CONNECT_TRIES),
+        reraise=True,
+    )
+    try:
+        return replace(begun, reply=await trying(chat.say, begun.said.sent))
+    except ChatbotError as error:
+        fault = LineFault(
+            fault=error.fault, message=error.message, status=error.status, partial=error.partial
+        )
+        return replace(begun, fault=fault)
+
+
+def _was_not_sent(error: BaseException) -> bool:
+    return isinstance(error, ChatbotError) and error.fault is Fault.UNREACHABLE
+
+
+def _confirming(card: Card) -> Said:
+    return Said(text=card.label, sent=card.confirmation, by=Speaker.CARD)
+
+
+def _ended(exchanges: Sequence[Exchange], ending: Ending) -> Dialogue:
+    return Dialogue(exchanges=tuple(exchanges), ending=ending)
+
+
+def _done(move: Move) -> Ending:
+    gave_up = GoalState.ABANDONED in move.states.values()
+    return Ending(
+        stop_reason=StopReason.GOAL_ABANDONED if gave_up else StopReason.GOAL_COMPLETE,
+        states=move.states,
+        reason=move.reason,
+    )
+
+
+def _broken_off(fault: LineFault, states: Mapping[str, GoalState]) -> Ending:
+    return Ending(stop_reason=StopReason.ERROR, states=states, reason=fault.message)
+
+
+def _could_not_go_on(failure: Failure, states: Mapping[str, GoalState]) -> Ending:
+    return Ending(
+        stop_reason=StopReason.ERROR, states=states, reason=failure.message, failure=failure
+    )
+
+
+def _shortened(text: str) -> str:
+    over = len(text) - _SHOWN_LIMIT
+    if over <= 0:
+        return text
+    return f"{text[:_SHOWN_LIMIT]}\n[{over} more characters are left out here]"

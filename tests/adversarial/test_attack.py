@@ -1,0 +1,240 @@
+"""Attack success: rates over verdicts alone, intervals that hold, and how a run ends."""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evalqueue.evaluators.adversarial.attack import (
+    Outcome,
+    effective_size,
+    settle,
+    success,
+    summarise,
+    wilson,
+)
+from evalqueue.evaluators.runs import RunEnd
+from evalqueue.evaluators.verdicts import (
+    Difficulty,
+    FailureMode,
+    RuleStatus,
+    StopReason,
+    StressVerdict,
+)
+
+PASS, SOFT, HARD, CRITICAL = StressVerdict
+
+
+def outcome(case_id: str = "a", verdict: StressVerdict | None = PASS, **more: Any) -> Outcome:
+    said: dict[str, Any] = {"difficulty": Difficulty.EASY, "persona": "easy", "category": "t"}
+    return Outcome(case_id=case_id, verdict=verdict, **said | more)
+
+
+def line_failed(case_id: str, **more: Any) -> Outcome:
+    return outcome(
+        case_id, None, failures=("chatbot: timeout",), error="timeout: no answer", **more
+    )
+
+
+def judge_failed(case_id: str, **more: Any) -> Outcome:
+    return outcome(
+        case_id,
+        None,
+        failures=("adversarial: judge_refused",),
+        error="the judge refused",
+        **more,
+    )
+
+
+def test_what_was_not_judged_is_in_no_rate_and_is_counted() -> None:
+    summary = summarise([
+        outcome("a"), outcome("b", HARD), outcome("c", SOFT), outcome("d"),
+        line_failed("e"), judge_failed("f"),
+    ])  # fmt: skip
+
+    assert summary["total_tests"] == 6
+    assert summary["infrastructure_failures"] == 2
+    assert summary["failures"] == {"adversarial: judge_refused": 1, "chatbot: timeout": 1}
+    assert summary["pass_rate"] == 0.5
+    assert summary["coverage"] == 0.6667
+    assert summary["verdict_distribution"] == {
+        "PASS": 2,
+        "SOFT FAIL": 1,
+        "HARD FAIL": 1,
+        "CRITICAL": 0,
+    }
+    assert summary["attack_success"]["overall"]["broken"] == 1
+    assert "trials" not in summary
+
+
+def test_where_nothing_was_judged_there_is_no_rate() -> None:
+    summary = summarise([line_failed("a"), judge_failed("b")])
+
+    assert summary["pass_rate"] is None
+    nothing = {"judged": 0, "broken": 0, "rate": None, "low": None, "high": None}
+    assert summary["attack_success"]["overall"] == nothing
+    assert summarise([])["coverage"] is None
+
+
+def test_success_is_told_by_trait_tactic_difficulty_and_persona() -> None:
+    attack = {"persona": "moriarty", "difficulty": Difficulty.HARD, "tactic": "roleplay"}
+    summary = summarise([
+        outcome("a", traits=("x", "y")), outcome("b", CRITICAL, traits=("x",)),
+        outcome("c", HARD, **attack), line_failed("d", **attack),
+    ])["attack_success"]  # fmt: skip
+
+    assert {key: (r["broken"], r["judged"]) for key, r in summary["by_trait"].items()} == {
+        "x": (1, 2),
+        "y": (0, 1),
+    }
+    assert summary["by_tactic"]["roleplay"]["rate"] == 1.0
+    assert set(summary["by_difficulty"]) == {"easy", "hard"}
+    assert set(summary["by_persona"]) == {"easy", "moriarty"}
+
+
+def test_goals_modes_stops_and_contradictions_are_counted() -> None:
+    summary = summarise([
+        outcome("a", goals=("g", "h"), goal_verdicts={"g": True, "h": False},
+                stop_reason=StopReason.GOAL_COMPLETE),
+        outcome("b", HARD, goals=("g",), goal_verdicts={"g": False},
+                stop_reason=StopReason.MAX_TURNS,
+                failure_modes=(FailureMode.CONTEXT_LOSS, FailureMode.REPETITIVE_LOOP),
+                contradictions=("simulator_goal_vs_judge_goal: g", "failed_without_a_reason")),
+        line_failed("c", goals=("g",), stop_reason=StopReason.ERROR),
+    ])  # fmt: skip
+
+    assert summary["goal_distribution"] == {
+        "g": {"attempts": 3, "judged": 2, "achieved": 1, "rate": 0.5},
+        "h": {"attempts": 1, "judged": 1, "achieved": 0, "rate": 0.0},
+    }
+    assert summary["failure_modes"] == {"CONTEXT_LOSS": 1, "REPETITIVE_LOOP": 1}
+    assert summary["stop_reasons"] == {"error": 1, "goal_complete": 1, "max_turns": 1}
+    assert summary["contradictions"] == {
+        "failed_without_a_reason": 1,
+        "simulator_goal_vs_judge_goal": 1,
+    }
+
+
+def test_repeated_trials_show_the_worst_and_the_mean() -> None:
+    trials = summarise([
+        outcome("a", PASS, trial=1), outcome("a", CRITICAL, trial=2),
+        outcome("b", PASS, trial=1), outcome("b", PASS, trial=2),
+        outcome("c", SOFT, trial=1), outcome("c", PASS, trial=2),
+        outcome("d", HARD, trial=1), line_failed("d", trial=2),
+    ])["trials"]  # fmt: skip
+
+    assert (trials["per_case"], trials["cases"], trials["complete_cases"]) == (2, 4, 3)
+    assert (trials["any_of_k"]["cases"], trials["any_of_k"]["rate"]) == (1, 0.3333)
+    assert (trials["pass_all_k"]["cases"], trials["pass_all_k"]["rate"]) == (1, 0.3333)
+    assert trials["by_case"]["a"] == {
+        "trials": 2,
+        "judged": 2,
+        "worst": "CRITICAL",
+        "broken_rate": 0.5,
+        "pass_rate": 0.5,
+    }
+    assert trials["by_case"]["d"]["judged"] == 1
+
+
+@pytest.mark.parametrize(
+    ("broken", "size", "low", "high"),
+    [(0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (81, 263, 0.2553, 0.3662)],
+)  # the last: Newcombe 1998, Statistics in Medicine 17:857, table I
+def test_wilsons_interval_has_the_published_figures(
+    broken: int, size: int, low: float, high: float
+) -> None:
+    assert wilson(broken / size, size) == pytest.approx((low, high), abs=5e-5)
+
+
+clusters = st.lists(st.lists(st.booleans(), min_size=1, max_size=5), min_size=1, max_size=20)
+
+
+@given(clusters)
+def test_the_effective_size_lies_between_cases_and_trials(found: list[list[bool]]) -> None:
+    assert len(found) <= effective_size(found) <= sum(map(len, found))
+
+
+@given(clusters)
+def test_a_rate_lies_in_its_interval(found: list[list[bool]]) -> None:
+    rate = success(
+        outcome(str(case), HARD if broken else PASS, trial=trial)
+        for case, trials in enumerate(found)
+        for trial, broken in enumerate(trials, start=1)
+    )
+
+    assert rate.rate is not None
+    assert rate.low is not None
+    assert rate.high is not None
+    assert 0 <= rate.low <= rate.rate <= rate.high <= 1
+
+
+def test_one_trial_per_case_is_wilson_and_equal_trials_count_as_one() -> None:
+    single = [[True], [False], [False], [False]]
+
+    assert effective_size(single) == 4
+    assert effective_size([each * 5 for each in single]) == 4
+
+
+def test_alike_trials_count_as_fewer_by_the_variance_between_cases() -> None:
+    # rate 1/2; sums off by 1, 1, 0, 0; variance 4/3 x 2/64; 1/4 over that
+    assert effective_size([[True, True], [False, False], [True, False], [True, False]]) == 6
+    # rate 1/2; sums off by 1, 1, 0; variance 3/2 x 2/36; 1/4 over that
+    assert effective_size([[True, True], [False, False], [True, False]]) == pytest.approx(3)
+
+
+def test_trials_without_a_difference_count_as_one_for_each_case() -> None:
+    assert effective_size([[False, False, False], [False, False, False]]) == 2
+    assert effective_size([[True, False, False]]) == 1
+
+
+def test_intervals_over_repeated_trials_hold_what_they_promise() -> None:
+    draw = random.Random(7)  # noqa: S311  a simulation
+
+    def holds(rate: float, alike: float, cases: int, trials: int) -> bool:
+        a, b = rate * (1 - alike) / alike, (1 - rate) * (1 - alike) / alike
+        chances = [draw.betavariate(a, b) for _ in range(cases)]
+        found = [[draw.random() < chance for _ in range(trials)] for chance in chances]
+        low, high = wilson(sum(map(sum, found)) / (cases * trials), effective_size(found))
+        return low <= rate <= high
+
+    for rate, alike in [(0.3, 0.1), (0.3, 0.5), (0.5, 0.9)]:
+        held = sum(holds(rate, alike, cases=20, trials=3) for _ in range(600))
+        assert held / 600 > 0.92  # taken as independent, it would be 0.75 of the last
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status", "message"),
+    [
+        ([], RunEnd.FAILED, "no case to put"),
+        ([outcome("a"), outcome("b", CRITICAL)], RunEnd.COMPLETED, None),
+        (
+            [outcome("a"), line_failed("b"), line_failed("c"), judge_failed("d")],
+            RunEnd.COMPLETED_WITH_ERRORS,
+            "3 of 4 tests could not be judged: timeout: no answer (2 times); the judge refused",
+        ),
+        ([line_failed("a"), judge_failed("b")], RunEnd.FAILED, "None of 2 tests could be judged"),
+    ],
+)
+def test_a_run_ends_as_its_trials_did(
+    outcomes: list[Outcome], status: RunEnd, message: str | None
+) -> None:
+    end = settle(outcomes)
+
+    assert end.status is status
+    assert (message or "") in (end.error_message or "")
+    assert (end.error_message is None) is (message is None)
+
+
+def test_rules_are_counted_where_they_arose() -> None:
+    kept, broken = RuleStatus.FOLLOWED, RuleStatus.VIOLATED
+    outcomes = [
+        outcome("a", rules={"ask": kept, "loop": RuleStatus.NOT_APPLICABLE}),
+        outcome("b", rules={"ask": broken, "loop": RuleStatus.NOT_EVALUATED}),
+        outcome("c", rules={"ask": kept}),
+        outcome("d", verdict=None, rules={"ask": broken}),
+    ]
+    assert summarise(outcomes)["rule_compliance"] == {
+        "ask": {"followed": 2, "violated": 1, "rate": 0.6667}
+    }

@@ -1,0 +1,182 @@
+"""A stress test put to the test: every weakness of the simulated bot is found, and nothing else.
+
+All of it is real but the intelligence: cases are generated, users talk over HTTP by the protocols'
+own clients, and judges are asked through the vendor's SDK. Who makes up, plays and judges reads
+prompts only: which weakness is switched on it can't know.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from evalqueue.evaluators import profiles
+from evalqueue.evaluators.adversarial.adjudication import Adjudicator, CaseResult
+from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial.dialogue import Exchange, Limits, converse
+from evalqueue.evaluators.adversarial.generation import generate
+from evalqueue.evaluators.adversarial.simulator import Simulator
+from evalqueue.evaluators.adversarial.slots import spread
+from evalqueue.evaluators.chatbot import catalogue, targets
+from evalqueue.evaluators.chatbot.simulated import Behaviour, SimulatedKaira
+from evalqueue.evaluators.chatbot.targets import ChatbotSettings, Credential
+from evalqueue.evaluators.judge import Judge
+from evalqueue.evaluators.llm.catalogue import Catalogue, Choice, ProviderName, ProviderSettings
+from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.llm.simulated import SimulatedServer
+from evalqueue.evaluators.simulation.bot import RULE_OF, Weakness
+from evalqueue.evaluators.verdicts import StressVerdict
+
+PROFILE = profiles.load("kaira-bot")
+PROTOCOLS = ("kaira_v1", "kaira_v2")
+LANES = 4  # users of the bot, each in one conversation at a time
+FAILING = {StressVerdict.SOFT_FAIL, StressVerdict.HARD_FAIL, StressVerdict.CRITICAL}
+
+WHO_FINDS: dict[Weakness, dict[str, Any]] = {
+    Weakness.ACCEPTS_FUTURE_TIMES: {"traits": ["future_time_rejection"]},
+    Weakness.MERGES_MEALS: {"traits": ["multi_meal_single_message"]},
+    Weakness.ASSUMES_QUANTITY: {"traits": ["quantity_ambiguity"], "goals": ["meal_logged"]},
+    Weakness.ASSUMES_TIME: {"traits": ["quantity_ambiguity"], "goals": ["meal_logged"]},
+    Weakness.GUESSES_FOOD: {"traits": ["contextual_without_context"], "goals": ["meal_logged"]},
+    Weakness.SPLITS_DISHES: {"traits": ["composite_dish"]},
+    Weakness.FORGETS_CORRECTIONS: {"traits": ["correction_contradiction"]},
+    Weakness.REFUSES_LATE_EDITS: {"traits": ["edit_after_confirmation"]},
+    Weakness.OMITS_CHIPS: {"traits": ["composite_dish"]},
+    Weakness.LOGS_UNCONFIRMED: {"traits": ["composite_dish"]},
+    Weakness.DEFLECTS_QUESTIONS: {"goals": ["question_answered"]},
+    Weakness.LEAKS_PROMPT: {"tactics": ["system_disclosure"]},
+    Weakness.OBEYS_INJECTIONS: {"tactics": ["prompt_override"]},
+    Weakness.LEAKS_RECORDS: {"tactics": ["data_exfil"]},
+    Weakness.ANSWERS_SQL: {"tactics": ["sql_syntax_select"]},
+    Weakness.MIRRORS_ABUSE: {"personas": ["crack"]},
+    Weakness.SHOWS_ERRORS: {"goals": ["question_answered"]},
+    Weakness.ANSWERS_NOTHING: {"goals": ["question_answered"]},
+}
+"""The users before whom a weakness shows."""
+
+
+@dataclass(slots=True)
+class Diary:
+    """Keeps what was said, in memory."""
+
+    said: list[Exchange] = field(default_factory=list)
+
+    async def note(self, exchange: Exchange) -> None:
+        self.said.append(exchange)
+
+
+@pytest.fixture
+async def judge() -> AsyncGenerator[Judge]:
+    """The simulated vendor, asked as every other vendor is."""
+    async with SimulatedServer() as vendor, aclosing(_Closing(vendor.url)) as closing:
+        provider = await closing.providers.provider(
+            Choice(provider=ProviderName.SIMULATED, model="simulated-judge")
+        )
+        yield Judge(Caller(provider, slots=Slots(16), recorder=Nobody(), policy=CallPolicy()))
+
+
+class _Closing:
+    """A catalogue, for `aclosing`."""
+
+    def __init__(self, url: str) -> None:
+        self.providers = Catalogue(ProviderSettings(evalqueue_simulated_url=url))
+
+    async def aclose(self) -> None:
+        await self.providers.aclose()
+
+
+class Nobody:
+    """Records nothing."""
+
+    def record(self, call: object) -> None:
+        """Let go of it."""
+
+
+async def cases(judge: Judge, count: int, **selection: Any) -> list[Case]:
+    assert PROFILE.adversarial is not None
+    slots = spread(PROFILE.adversarial, count, **selection)
+    return await generate(PROFILE, slots, judge)
+
+
+async def put(
+    cases: Sequence[Case], judge: Judge, protocol: str, *weaknesses: Weakness
+) -> list[CaseResult]:
+    """What becomes of cases that are put to a bot with these weaknesses."""
+    assert PROFILE.adversarial is not None
+    simulator = Simulator(PROFILE, PROFILE.adversarial)
+    adjudicator = Adjudicator(PROFILE, PROFILE.adversarial)
+    waiting = list(cases)
+    found: list[CaseResult] = []
+    async with AsyncExitStack() as stack:
+        bot = SimulatedKaira(Behaviour(weaknesses=frozenset(weaknesses)))
+        await stack.enter_async_context(bot)
+        settings = ChatbotSettings()
+        target = targets.check(bot.url, settings, protocol=protocol)
+
+        async def lane(user: str) -> None:
+            token = SecretStr(f"token-of-{user}")
+            who = Credential(name=user, user_id=user, token=token, host="localhost")
+            chatbot = catalogue.open_chatbot(target, who, PROFILE)
+            stack.push_async_callback(chatbot.aclose)
+            while waiting:
+                case = waiting.pop()
+                dialogue = await converse(
+                    case, key=f"{case.case_id}/1", chatbot=chatbot, simulator=simulator,
+                    judge=judge, limits=Limits(turn_delay_seconds=0), diary=Diary(),
+                )  # fmt: skip
+                key = f"{case.case_id}/1"
+                found.append(await adjudicator.judged(case, 1, dialogue, key=key, judge=judge))
+
+        async with asyncio.TaskGroup() as lanes:
+            for number in range(LANES):
+                lanes.create_task(lane(f"user-{number}"))
+        assert bot.stats["max_parallel_per_user"] == 1
+        assert bot.stats["mixed_turns"] == 0
+    return found
+
+
+def violated(result: CaseResult) -> set[str]:
+    compliance = (result.result["judge"] or {"rule_compliance": []})["rule_compliance"]
+    return {each["rule_id"] for each in compliance if each["status"] == "VIOLATED"}
+
+
+def shown(result: CaseResult) -> str:
+    """A result for whoever reads why a test failed."""
+    said = [
+        f"{each['said']['text']!r} -> {(each['reply'] or {}).get('text')!r}"
+        for each in result.result["transcript"]
+    ]
+    about = (result.case.category, result.case.persona, result.verdict, result.error)
+    return "\n".join([str(about), *sorted(violated(result)), str(result.result["derived"]), *said])
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_bot_without_weaknesses_passes_every_case(judge: Judge, protocol: str) -> None:
+    everybody = {"personas": ["easy", "medium", "hard", "crack", "moriarty"]}
+    found = await put(await cases(judge, 40, **everybody), judge, protocol)
+
+    assert len(found) == 40
+    for result in found:
+        assert result.verdict is StressVerdict.PASS, shown(result)
+        assert violated(result) == set(), shown(result)
+        assert result.result["derived"]["contradictions"] == [], shown(result)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("weakness", Weakness)
+async def test_a_weakness_is_found_and_no_other_is_blamed(
+    judge: Judge, weakness: Weakness, protocol: str
+) -> None:
+    found = await put(await cases(judge, 4, **WHO_FINDS[weakness]), judge, protocol, weakness)
+
+    caught = [each for each in found if RULE_OF[weakness] in violated(each)]
+    assert caught, "\n\n".join(map(shown, found))
+    assert any(each.verdict in FAILING for each in caught), "\n\n".join(map(shown, found))
+    for result in found:
+        assert result.verdict is not None, shown(result)
+        others = set(RULE_OF.values()) - {RULE_OF[weakness]}
+        assert violated(result) & others == set(), shown(result)
