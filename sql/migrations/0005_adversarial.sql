@@ -77,32 +77,62 @@ CREATE TABLE saved_cases (
 -- for the same user are one lane.
 CREATE TABLE chatbot_lanes (
     lane text PRIMARY KEY,
-    job_id uuid NOT NULL,
-    attempt integer NOT NULL,
-    taken_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    job_id uuid,                            -- NULL: nobody's
+    attempt integer,
+    taken_at timestamptz,
+    wanted_by uuid,                         -- the job whose turn is next
+    wanted_at timestamptz
 );
 
 -- True: the lane is ours. It is free when its holder has let go of it, or when the holder's attempt
--- has been over for long enough that whatever it still had on the line is gone.
+-- has been over for long enough that whatever it still had on the line is gone. Whoever is refused
+-- is next, as long as it keeps asking: its holder would otherwise always be faster.
 CREATE FUNCTION evalqueue_take_lane(
-    lane text, job_id uuid, attempt integer, grace_seconds double precision
+    lane text, job_id uuid, attempt integer,
+    grace_seconds double precision, patience_seconds double precision
 ) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
+DECLARE
+    held chatbot_lanes;
+    asked_at timestamptz;
+    is_taken boolean;
+    is_promised boolean;
 BEGIN
-    INSERT INTO chatbot_lanes AS held VALUES (lane, job_id, attempt, clock_timestamp())
-    ON CONFLICT ON CONSTRAINT chatbot_lanes_pkey DO UPDATE SET
-        job_id = EXCLUDED.job_id, attempt = EXCLUDED.attempt, taken_at = EXCLUDED.taken_at
-    WHERE (held.job_id = EXCLUDED.job_id AND held.attempt = EXCLUDED.attempt)
-        OR NOT EXISTS (
-            SELECT FROM job_attempts AS holder
-            WHERE holder.job_id = held.job_id AND holder.attempt = held.attempt
-                AND (holder.ended_at IS NULL OR holder.ended_at
-                    > clock_timestamp() - make_interval(secs => grace_seconds))
-        );
-    RETURN FOUND;
+    INSERT INTO chatbot_lanes (lane) VALUES (lane)
+        ON CONFLICT ON CONSTRAINT chatbot_lanes_pkey DO NOTHING;
+    SELECT * INTO held FROM chatbot_lanes WHERE chatbot_lanes.lane = lane FOR UPDATE;
+    asked_at := clock_timestamp();
+    IF held.job_id = job_id AND held.attempt = attempt THEN
+        RETURN true;
+    END IF;
+    is_taken := EXISTS (
+        SELECT FROM job_attempts AS holder
+        WHERE holder.job_id = held.job_id AND holder.attempt = held.attempt
+            AND (holder.ended_at IS NULL
+                OR holder.ended_at > asked_at - make_interval(secs => grace_seconds)));
+    is_promised := COALESCE(held.wanted_by <> job_id
+        AND held.wanted_at > asked_at - make_interval(secs => patience_seconds), false);
+    IF is_taken OR is_promised THEN
+        IF NOT is_promised THEN
+            UPDATE chatbot_lanes SET wanted_by = job_id, wanted_at = asked_at
+                WHERE chatbot_lanes.lane = lane;
+        END IF;
+        RETURN false;
+    END IF;
+    UPDATE chatbot_lanes SET job_id = job_id, attempt = attempt, taken_at = asked_at,
+            wanted_by = NULL, wanted_at = NULL
+        WHERE chatbot_lanes.lane = lane;
+    RETURN true;
 END;
 $$;
+
+-- Tokens of chatbots are the workers' alone, also for those who submit by plain SQL.
+ALTER TABLE jobs ADD CONSTRAINT jobs_hold_no_credentials_of_chatbots CHECK (
+    job_type <> 'evaluate-adversarial'
+    OR (NOT params ?| ARRAY['kaira_auth_token', 'kaira_credential_pool']
+        AND NOT COALESCE(params -> 'chatbot', '{}') ?| ARRAY['token', 'auth_token', 'api_key'])
+);
 
 -- As before, and a run of cases counts those.
 CREATE OR REPLACE FUNCTION evalqueue_follow_job() RETURNS trigger

@@ -17,11 +17,12 @@ UPDATE eval_runs SET total_items = %(total_items)s WHERE id = %(run_id)s
 SELECT body FROM adversarial_cases AS asked
 WHERE run_id = %(run_id)s AND CASE
     WHEN %(case_ids)s::text[] IS NOT NULL THEN case_id = ANY (%(case_ids)s)
-    ELSE NOT EXISTS (
-        SELECT FROM adversarial_evaluations AS found
-        WHERE found.run_id = asked.run_id AND found.case_id = asked.case_id
-        HAVING bool_and(verdict = 'PASS') AND count(verdict) = count(*)
-    ) END
+    ELSE (
+        SELECT count(*) FROM adversarial_evaluations AS found
+        WHERE found.run_id = asked.run_id AND found.case_id = asked.case_id AND verdict = 'PASS'
+    ) < COALESCE((
+        SELECT (config -> 'params' ->> 'trials')::integer FROM eval_runs WHERE id = asked.run_id
+    ), 1) END
 ORDER BY position
 
 -- checkpoint --
@@ -93,10 +94,11 @@ SELECT case_id, trial, category, difficulty, persona, tactic, verdict, stop_reas
 FROM adversarial_evaluations WHERE run_id = %(run_id)s ORDER BY id
 
 -- take_lane --
-SELECT evalqueue_take_lane(%(lane)s, %(job_id)s, %(attempt)s, %(grace_seconds)s)
+SELECT evalqueue_take_lane(
+    %(lane)s, %(job_id)s, %(attempt)s, %(grace_seconds)s, %(patience_seconds)s)
 
 -- leave_lane --
-DELETE FROM chatbot_lanes
+UPDATE chatbot_lanes SET job_id = NULL, attempt = NULL, taken_at = NULL
 WHERE lane = %(lane)s AND job_id = %(job_id)s AND attempt = %(attempt)s
 
 -- recorded --

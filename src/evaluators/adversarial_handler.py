@@ -31,10 +31,9 @@ from evalqueue.evaluators.adversarial.dialogue import (
 from evalqueue.evaluators.adversarial.generation import NAME as GENERATION
 from evalqueue.evaluators.adversarial.generation import TooFewCases, generate
 from evalqueue.evaluators.adversarial.simulator import Simulator
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial, stressed
+from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial, chatbot_settings, stressed
 from evalqueue.evaluators.adversarial_lanes import ChatbotGone, Lanes
 from evalqueue.evaluators.calllog import CallLog
-from evalqueue.evaluators.chatbot import targets
 from evalqueue.evaluators.chatbot.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.judge import Judge, Parameters
 from evalqueue.evaluators.llm.catalogue import (
@@ -114,6 +113,8 @@ class StressTest:
         self.providers = providers
         self.run_id = UUID(str(context.job.progress.details["run_id"]))
         self.job_id = context.job.root_id
+        self.planned: int | None = None
+        """Tests of the run in all, once its cases are settled."""
         self.started = time.monotonic()
 
     async def run(self) -> Summary:
@@ -148,8 +149,9 @@ class StressTest:
 
     def _open(self) -> _Test:
         """What a job that came by plain SQL may still have wrong is its reason to fail."""
-        params, settings = self.params, targets.read()
+        params = self.params
         try:
+            settings = chatbot_settings()
             choice = resolve(self.providers, params.llm_provider, params.llm_model)
             profile = profiles.load(params.app_id)
             app = stressed(profile)
@@ -206,6 +208,7 @@ class StressTest:
                 return await kept.cases(connection, self.run_id)
 
             cases = await self.context.insist(settle)
+        self.planned = len(cases) * self.params.trials
 
         async def look(connection: Connection) -> _Left:
             return _Left(
@@ -223,6 +226,8 @@ class StressTest:
             slots = self.params.slots(test.app)
         except (InvalidParams, ValueError) as error:
             raise JobFailed(str(error)) from error
+        if not slots and not given:
+            raise JobFailed("There is no case to put: none is generated, and none is given")
         if not slots:
             return given
         self.context.progress(0, len(slots) + len(given), f"Making up {len(slots)} cases")
@@ -313,7 +318,7 @@ class StressTest:
             )
             ended_at = datetime.now(UTC)
             await self.context.insist(partial(kept.end, place=place, ending=dialogue.ending))
-        lanes.learn(dialogue.fault)
+            lanes.learn(lane, dialogue.fault)
         found = await self._judged(test, trial, dialogue, judge)
         return kept.Kept(place=place, found=found, started_at=started_at, ended_at=ended_at)
 
@@ -352,7 +357,7 @@ class StressTest:
         return {
             "run_id": str(self.run_id),
             "duration_seconds": round(time.monotonic() - self.started, 3),
-            **attack.summarise(outcomes),
+            **attack.summarise(outcomes, planned=self.planned),
             **usage.as_json(),
         }
 

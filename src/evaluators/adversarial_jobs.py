@@ -1,7 +1,7 @@
 """The job type of stress tests: what may be asked, and what is refused at the door."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -12,6 +12,7 @@ from pydantic import (
     ConfigDict,
     Field,
     StringConstraints,
+    ValidationError,
     field_validator,
     model_validator,
 )
@@ -19,7 +20,13 @@ from pydantic import (
 from evalqueue.database import Connection
 from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators import adversarial_store, profiles
-from evalqueue.evaluators.adversarial.cases import Case, CaseInput, CaseSource, InvalidCase
+from evalqueue.evaluators.adversarial.cases import (
+    Case,
+    CaseInput,
+    CaseSource,
+    InvalidCase,
+    misfit,
+)
 from evalqueue.evaluators.adversarial.dialogue import MAX_TURNS, Limits
 from evalqueue.evaluators.adversarial.files import read_cases
 from evalqueue.evaluators.adversarial.slots import Slot, Unfit, spread
@@ -38,6 +45,7 @@ from evalqueue.jobtypes import Desk, JobParams
 TEST_COUNT = 15
 """How many cases are generated when a job names none of any kind."""
 _CASES_MAX = 1_000
+_SHOWN_MISFITS = 5
 _FILE_MAX_BYTES = 64 * 1024**2
 
 CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -146,7 +154,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
     def _makes_sense(self) -> Self:
         if self.from_run_cases is not None and self.from_run is None:
             raise ValueError("from_run_cases: say of which run (from_run)")
-        if self.test_count == 0 and not self._has_cases():
+        if self.test_count == 0 and self.saved == "none" and not self._has_cases():
             raise ValueError("There is nothing to do: test_count is 0 and no other cases are given")
         return self
 
@@ -170,7 +178,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             raise InvalidParams.of(error.field, error.message) from error
         profile = _refusing("app_id", lambda: profiles.load(self.app_id))
         _refusing("app_id", lambda: stressed(profile))
-        settings = targets.read()
+        settings = _refusing("chatbot", chatbot_settings)
         _refusing("chatbot.protocol", lambda: self.protocol(profile))
         target = _refusing("chatbot.url", lambda: self.target(profile, settings))
         if target is not None:
@@ -179,7 +187,8 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             self.slots(stressed(profile))
         except Unfit as error:
             raise InvalidParams.of(error.field, str(error)) from error
-        await self.given(desk, profile)
+        if not await self.given(desk, profile) and not self.generated:
+            raise InvalidParams.of("saved", "There is nothing to do: no such case is saved")
         return self.model_copy(
             update={"llm_provider": choice.provider.value, "llm_model": choice.model}
         )
@@ -271,7 +280,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             InvalidParams: some of them can't be had.
         """
         app = stressed(profile)
-        manual = self._manual(app)
+        manual = await asyncio.to_thread(self._manual, app)
         imported = await self._imported(desk, profile)
         async with desk.database.connection() as connection:
             saved = (
@@ -288,7 +297,22 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
         missing = set(self.saved_case_ids) - {each.case_id for each in named}
         if missing:
             raise InvalidParams.of("saved_case_ids", f"Not saved: {', '.join(sorted(missing))}")
-        return [*manual, *imported, *map(_as_saved, (*named, *saved)), *again]
+        stored = [*map(_as_saved, (*named, *saved)), *again]
+        await asyncio.to_thread(self._refuse_misfits, stored, app)
+        return [*manual, *imported, *stored]
+
+    def _refuse_misfits(self, stored: Sequence[Case], app: Adversarial) -> None:
+        """Refuse cases that the profile had a place for when they were stored, and has no more."""
+        misfits = [f"{case.case_id}: {why}" for case in stored if (why := misfit(case, app))]
+        if not misfits:
+            return
+        shown = "; ".join(misfits[:_SHOWN_MISFITS])
+        more = len(misfits) - _SHOWN_MISFITS
+        raise InvalidParams.of(
+            "from_run" if self.from_run else "saved",
+            f"The profile {self.app_id} has no place for some of these cases: {shown}"
+            f"{f'; and {more} more' if more > 0 else ''}. Remove them, or name others.",
+        )
 
     def _manual(self, app: Adversarial) -> list[Case]:
         found: list[Case] = []
@@ -356,6 +380,24 @@ def stressed(profile: Profile) -> Adversarial:
             "difficult users are."
         )
     return profile.adversarial
+
+
+def chatbot_settings() -> ChatbotSettings:
+    """What this process's environment says about chatbots.
+
+    Raises:
+        TargetRefused: it can't be read.
+    """
+    try:
+        return targets.read()
+    except ValidationError as error:
+        slips = "; ".join(
+            f"{'.'.join(map(str, slip['loc']))}: {slip['msg'].removeprefix('Value error, ')}"
+            for slip in error.errors(include_url=False, include_input=False, include_context=False)
+        )
+        raise TargetRefused(
+            f"The settings of the API or the worker can't be read: {slips}"
+        ) from None
 
 
 def _as_saved(each: adversarial_store.SavedCase) -> Case:

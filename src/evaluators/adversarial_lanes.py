@@ -23,8 +23,9 @@ from evalqueue.evaluators.chatbot.protocol import Chatbot, Fault
 from evalqueue.evaluators.chatbot.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.profiles import Profile
 
-LOOK_SECONDS = 1.0  # between looks at a lane that another job is in
-HOPELESS_STREAK = 5  # cases in a row without anybody to talk to, after which none is begun
+LOOK_SECONDS = 1.0  # between looks at a lane that another job is in; under the store's patience
+UNREACHABLE_STREAK = 5  # cases in a row that reached nobody, after which none is begun
+REFUSAL_STREAK = 2  # cases in a row that a credential was not let in with, after which it rests
 _NOT_LET_IN = (401, 403)  # HTTP
 _STATELESS = ("openai", "scripted")  # protocols in which the bot holds no session
 
@@ -33,14 +34,17 @@ class ChatbotGone(Exception):
     """Nobody answers at the chatbot's address, or lets us in: no further case could fare better."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Lane:
     """A credential, and the chatbot that is spoken to with it."""
 
-    name: str
-    """The same for the same user of the same chatbot, whoever asks."""
+    name: str | None
+    """The same for the same user of the same chatbot, whoever asks; None: nobody else can be in
+    these conversations."""
     credential: str | None
     chatbot: Chatbot
+    refusals: int = 0
+    """How many times in a row we were not let in."""
 
 
 class Lanes:
@@ -59,10 +63,11 @@ class Lanes:
         self._target = target
         self._profile = profile
         self._credentials = credentials or (None,)
-        self._free = asyncio.Queue[Lane]()
+        self._in_use = len(self._credentials)
+        self._free = asyncio.Queue[Lane | None]()
         self._open = AsyncExitStack()
         self._pace = _Pace(case_delay_seconds)
-        self._hopeless = 0
+        self._unreachable = 0
         self._last_word = ""
         self._under_way = set[str]()
         self._nothing_under_way = asyncio.Event()
@@ -96,24 +101,26 @@ class Lanes:
             ChatbotGone: there is no point in beginning another conversation.
             MakesRoom: this worker is to let go.
         """
-        lane = await self._free.get()
+        lane = await self._next()
         try:
             await self._stop_if_told()
             async with self._held(lane):
                 await self._pace.wait()
+                await self._stop_if_told()
                 self._under_way.add(key)
                 self._nothing_under_way.clear()
                 yield lane
         finally:
-            self._free.put_nowait(lane)
+            self._give_back(lane)
 
-    def learn(self, fault: LineFault | None) -> None:
+    def learn(self, lane: Lane, fault: LineFault | None) -> None:
         """How a conversation ended, as far as the line is concerned."""
-        nobody = fault is not None and (
-            fault.fault is Fault.UNREACHABLE or fault.status in _NOT_LET_IN
-        )
-        self._hopeless = self._hopeless + 1 if nobody else 0
-        self._last_word = fault.message if fault is not None else ""
+        unreachable = fault is not None and fault.fault is Fault.UNREACHABLE
+        refused = fault is not None and fault.status in _NOT_LET_IN
+        self._unreachable = self._unreachable + 1 if unreachable else 0
+        lane.refusals = lane.refusals + 1 if refused else 0
+        if fault is not None:
+            self._last_word = fault.message
 
     def kept(self, key: str) -> None:
         """A case is done with, and its result is stored."""
@@ -121,27 +128,58 @@ class Lanes:
         if not self._under_way:
             self._nothing_under_way.set()
 
+    async def _next(self) -> Lane:
+        lane = await self._free.get()
+        if lane is not None:
+            return lane
+        self._free.put_nowait(None)  # for whoever else waits
+        await self._nothing_under_way.wait()
+        raise self._gone("No credential is let in")
+
+    def _give_back(self, lane: Lane) -> None:
+        if lane.refusals < REFUSAL_STREAK:
+            self._free.put_nowait(lane)
+            return
+        self._in_use -= 1
+        if not self._in_use:
+            self._free.put_nowait(None)
+
     async def _stop_if_told(self) -> None:
         """Begin no other conversation; those that have begun are let finish first: they can't be
         handed over."""
-        hopeless = self._hopeless >= HOPELESS_STREAK
-        if not (hopeless or self._context.makes_room or self._context.is_draining):
+        if not (self._is_hopeless or self._is_leaving):
             return
         await self._nothing_under_way.wait()
-        if not hopeless:
+        if self._is_leaving:
             raise MakesRoom("No further conversation is begun here")
-        raise ChatbotGone(
-            f"{self._hopeless} cases in a row found nobody to talk to at {self._target.url} (the "
-            f"last one: {self._last_word}): the rest is not begun. Retry the job when it is back."
+        if self._is_hopeless:
+            raise self._gone(f"{self._unreachable} cases in a row found nobody to talk to")
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self._context.makes_room or self._context.is_draining
+
+    @property
+    def _is_hopeless(self) -> bool:
+        return self._unreachable >= UNREACHABLE_STREAK
+
+    def _gone(self, what: str) -> ChatbotGone:
+        return ChatbotGone(
+            f"{what} at {self._target.url} (the last one: {self._last_word}): the rest is not "
+            "begun. Retry the job when that is mended."
         )
 
     @asynccontextmanager
     async def _held(self, lane: Lane) -> AsyncGenerator[None]:
+        if lane.name is None:
+            yield
+            return
         job = self._context.job
         whose = {"lane": lane.name, "job_id": job.id, "attempt": job.attempt}
         # Others let go of it in their own time, and there is nobody who would say so.
-        while not await self._context.insist(partial(store.take_lane, **whose)):  # noqa: ASYNC110  the lane is in another process
+        while not await self._context.insist(partial(store.take_lane, **whose)):
             await asyncio.sleep(LOOK_SECONDS)
+            await self._stop_if_told()
         try:
             yield
         finally:
@@ -153,18 +191,20 @@ class Lanes:
     def _opened(self, credential: Credential | None) -> Lane:
         chatbot = catalogue.open_chatbot(self._target, credential, self._profile)
         self._open.push_async_callback(chatbot.aclose)
-        target = self._target
-        name = sha256(f"{target.host}:{target.port}/{self._user(credential)}".encode()).hexdigest()
-        return Lane(
-            name=name, credential=None if credential is None else credential.name, chatbot=chatbot
-        )
+        if credential is None:
+            shared = self._target.protocol not in _STATELESS
+            return Lane(
+                name=self._name("anonymous") if shared else None, credential=None, chatbot=chatbot
+            )
+        name = self._name(credential.user_id.casefold())
+        return Lane(name=name, credential=credential.name, chatbot=chatbot)
 
-    def _user(self, credential: Credential | None) -> str:
-        if credential is not None:
-            return credential.user_id.casefold()
-        if self._target.protocol in _STATELESS:
-            return f"job {self._context.job.id}"  # nobody else can be in these conversations
-        return "anonymous"
+    def _name(self, user: str) -> str:
+        # A host has several names and ports for the same bot: better one lane too few. On loopback,
+        # it is the port that tells bots apart.
+        target = self._target
+        host = f"localhost:{target.port}" if target.reach.is_loopback else target.host
+        return sha256(f"{host}/{user}".encode()).hexdigest()
 
 
 class _Pace:

@@ -29,6 +29,7 @@ from evalqueue.queries import load
 
 QUERIES = load("adversarial")
 LANE_GRACE = 5.0  # seconds that a lane stays taken after its holder's attempt is over
+LANE_PATIENCE = 3.0  # seconds that a lane is kept for the job that was refused it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,8 +194,14 @@ async def outcomes(connection: Connection, run_id: UUID) -> list[Outcome]:
 
 
 async def take_lane(connection: Connection, lane: str, *, job_id: UUID, attempt: int) -> bool:
-    """Whether this attempt may now hold a conversation on a lane."""
-    arguments = {"lane": lane, "job_id": job_id, "attempt": attempt, "grace_seconds": LANE_GRACE}
+    """Whether this attempt may now hold a conversation on a lane. Refused, it is next to get it."""
+    arguments = {
+        "lane": lane,
+        "job_id": job_id,
+        "attempt": attempt,
+        "grace_seconds": LANE_GRACE,
+        "patience_seconds": LANE_PATIENCE,
+    }
     cursor = await connection.execute(QUERIES["take_lane"], arguments)
     row = await cursor.fetchone()
     return row is not None and row[0]

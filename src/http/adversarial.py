@@ -2,18 +2,19 @@
 worth keeping. They are submitted as all jobs are.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterable, Iterator
 
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from evalqueue.client import Client
-from evalqueue.database import Connection
+from evalqueue.database import Database
 from evalqueue.errors import Problem
 from evalqueue.evaluators import adversarial_findings as findings
 from evalqueue.evaluators import adversarial_store as store
 from evalqueue.evaluators import profiles
-from evalqueue.evaluators.adversarial.cases import Case, InvalidCase, distinct
+from evalqueue.evaluators.adversarial.cases import Case, InvalidCase, distinct, misfit
 from evalqueue.evaluators.adversarial_jobs import stressed
 from evalqueue.evaluators.profiles import Profile, UnknownProfile
 from evalqueue.evaluators.profiles.adversarial import Adversarial
@@ -78,8 +79,12 @@ async def save_cases(client: Client, asked: json.SaveCases) -> list[json.SavedCa
         _, app = _known(asked.app_id)
     except UnknownProfile as error:
         raise _refused("app_id", str(error)) from error
-    async with (await client.database()).connection() as connection:
-        cases = _written(asked, app) if asked.cases else await _put_before(connection, asked)
+    database = await client.database()
+    if asked.cases:
+        cases = await asyncio.to_thread(_written, asked, app)
+    else:
+        cases = await _put_before(database, asked, app)
+    async with database.connection() as connection:
         await store.save(connection, asked.app_id, cases, pinned=asked.pinned)
         kept = await store.saved_named(connection, asked.app_id, [case.case_id for case in cases])
     return [json.SavedCase.model_validate(each) for each in kept]
@@ -137,17 +142,29 @@ def _faults(number: int, error: InvalidCase) -> Iterator[Problem]:
         yield Problem(loc=("body", "cases", number, field), msg=reason)
 
 
-async def _put_before(connection: Connection, asked: json.SaveCases) -> list[Case]:
+async def _put_before(database: Database, asked: json.SaveCases, app: Adversarial) -> list[Case]:
     if asked.from_run is None:
         raise _refused("cases", "What is to be kept? cases, or from_run with case_ids")
     if not asked.case_ids:
         raise _refused("case_ids", "Which cases of the run?")
-    found = await store.cases_of(connection, asked.from_run, asked.case_ids)
+    async with database.connection() as connection:
+        found = await store.cases_of(connection, asked.from_run, asked.case_ids)
     missing = set(asked.case_ids) - {case.case_id for case in found}
     if missing:
         shown = ", ".join(sorted(missing)[:10])
         raise _refused("case_ids", f"Not in run {asked.from_run}: {shown}")
+    if problems := await asyncio.to_thread(lambda: [*_misfits(found, asked, app)]):
+        raise InvalidRequest(problems)
     return found
+
+
+def _misfits(cases: Iterable[Case], asked: json.SaveCases, app: Adversarial) -> Iterator[Problem]:
+    """The run may be of another app, or its app's profile have changed since."""
+    for case in cases:
+        if reason := misfit(case, app):
+            number = asked.case_ids.index(case.case_id)
+            msg = f"The case {case.case_id} does not fit {asked.app_id}: {reason}"
+            yield Problem(loc=("body", "case_ids", number), msg=msg)
 
 
 def _refused(field: str, msg: str) -> InvalidRequest:

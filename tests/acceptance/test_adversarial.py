@@ -282,7 +282,7 @@ async def test_a_cancel_hangs_up_and_leaves_the_lane_to_the_next_job(
     assert await query(database, "SELECT status FROM eval_runs ORDER BY created_at") == [
         ("cancelled",), ("completed",),
     ]  # fmt: skip
-    assert await query(database, "SELECT count(*) FROM chatbot_lanes") == [(0,)]
+    assert await query(database, "SELECT count(job_id) FROM chatbot_lanes") == [(0,)]
 
 
 async def test_cases_during_an_outage_of_the_bot_are_in_no_rate(
@@ -342,6 +342,27 @@ async def test_a_bot_that_is_not_there_stops_the_job_which_can_be_retried(
     assert again.status is JobStatus.COMPLETED
     told = await summary(database)
     assert (told["status"], told["judged"], told["pass_rate"]) == ("completed", len(OPENINGS), 1.0)
+
+
+async def test_a_credential_that_is_not_let_in_rests_and_the_others_do_its_cases(
+    client: Client,
+    database: Database,
+    start_daemon: Any,
+    bot: SimulatedKaira,
+    environment: dict[str, str],
+):
+    known = json.loads(environment["EVALQUEUE_CHATBOT_CREDENTIALS"])
+    known["ben"]["token"] = "bad-token"
+    environment |= {"EVALQUEUE_CHATBOT_CREDENTIALS": json.dumps(known)}
+    async with start_daemon(**environment):
+        job = await client.submit(stress(bot, *OPENINGS, credentials=("anna", "ben")))
+        job = await finished(client, job)
+
+    assert job.status is JobStatus.COMPLETED
+    told = await summary(database)
+    assert told["status"] == "completed_with_errors"
+    assert told["failures"] == {"chatbot: http_error": 2}
+    assert (told["judged"], told["pass_rate"]) == (len(OPENINGS) - 2, 1.0)
 
 
 async def test_each_answer_that_is_none_costs_one_case(
@@ -430,7 +451,7 @@ async def test_sigterm_past_the_grace_period_cuts_one_conversation_and_costs_no_
         assert await daemon.terminate() == 0
         await until_bot(bot, open_streams=0)
     released = await client.get(job.id)
-    lanes = await query(database, "SELECT count(*) FROM chatbot_lanes")
+    lanes = await query(database, "SELECT count(job_id) FROM chatbot_lanes")
     async with start_daemon(**environment):
         job = await finished(client, job)
 

@@ -235,6 +235,15 @@ async def test_what_was_said_stays_inside_its_fence(stressed: Profile, scripted:
     assert "\n## The answer" not in prompt
 
 
+async def test_a_goal_that_the_judge_passed_over_is_not_reached_by_the_others(
+    stressed: Profile, scripted: Scripted
+) -> None:
+    both = replace(CASE, goals=("meal_logged", "question_answered"))
+    found = await judged(stressed, scripted(answer()), case=both)
+    assert found.goal_achieved is None
+    assert "goal_not_judged: question_answered" in found.result["derived"]["contradictions"]
+
+
 async def test_a_turn_that_does_not_exist_is_no_failing_turn(
     stressed: Profile, scripted: Scripted
 ) -> None:

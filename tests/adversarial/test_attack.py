@@ -1,5 +1,6 @@
 """Attack success: rates over verdicts alone, intervals that hold, and how a run ends."""
 
+import json
 import random
 from typing import Any
 
@@ -136,6 +137,44 @@ def test_repeated_trials_show_the_worst_and_the_mean() -> None:
         "pass_rate": 0.5,
     }
     assert trials["by_case"]["d"]["judged"] == 1
+
+
+def test_of_many_cases_the_summary_has_the_worst_and_says_how_many_more_there_are() -> None:
+    worst = {"z": (CRITICAL, HARD), "y": (HARD, HARD), "x": (CRITICAL, None), "w": (HARD, PASS)}
+    good = {f"{number:016x}": (PASS, PASS) for number in range(9_990)}
+    verdicts = {**good, "v": (SOFT, SOFT), "u": (SOFT, PASS), "0": (None, None), **worst}
+    summary = summarise(
+        outcome(case_id, verdict, trial=trial)
+        for case_id, said in verdicts.items()
+        for trial, verdict in enumerate(said, start=1)
+    )
+
+    trials = summary["trials"]
+    shown = list(trials["by_case"])
+    assert shown[:7] == ["z", "y", "x", "w", "v", "u", "0000000000000000"]
+    assert len(shown) == 100
+    assert "0" not in shown, "nothing bad is known of it"
+    assert (trials["cases"], trials["by_case_left_out"]) == (9_997, 9_897)
+    assert len(json.dumps(summary)) < 20_000
+
+
+def test_a_summary_stays_small_whatever_fails() -> None:
+    why = [f"chatbot: reason {number}" for number in range(5_000)]
+    failures = summarise(outcome(each, None, failures=(each, why[0])) for each in why)["failures"]
+
+    assert len(failures) == 101
+    assert (failures[why[0]], failures["(others)"]) == (5_001, 4_900)
+
+
+def test_what_was_planned_and_never_came_to_be_is_missing_from_the_coverage() -> None:
+    done = [outcome("a"), outcome("b"), line_failed("c")]
+
+    stopped = summarise(done, planned=1_000)
+    assert (stopped["planned_tests"], stopped["total_tests"]) == (1_000, 3)
+    assert (stopped["coverage"], stopped["pass_rate"]) == (0.002, 1.0)
+    assert summarise([], planned=1_000)["coverage"] == 0.0
+    assert summarise(done, planned=2)["coverage"] == summarise(done)["coverage"] == 0.6667
+    assert "planned_tests" not in summarise(done)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from evalqueue.evaluators.adversarial.cases import (
     CaseSource,
     InvalidCase,
     distinct,
+    misfit,
 )
 from evalqueue.evaluators.verdicts import Difficulty
 
@@ -155,3 +156,50 @@ def test_an_app_without_destructive_payloads_gets_none() -> None:
 def test_the_form_of_a_case_is_checked_at_the_door(broken: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         CaseInput.model_validate({"opening": "a", "expected_behavior": "b", **broken})
+
+
+ATTACK = replace(
+    CASE,
+    persona="moriarty",
+    traits=(),
+    goals=("attack_objective",),
+    tactic="sql_syntax_destructive",
+    objective="Run it.",
+)
+
+
+def test_a_stored_case_that_fits_the_profile_has_no_fault() -> None:
+    for case in (CASE, ATTACK, replace(ATTACK, tactic=None), written(tactic="roleplay")):
+        assert misfit(case, KAIRA) is None
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        (replace(CASE, persona="joker"), "persona: There is no persona 'joker'"),
+        (replace(CASE, traits=("composite_dish", "lazy")), "traits: There is no trait 'lazy'"),
+        (replace(CASE, goals=("peace",)), "goals: There is no goal 'peace'"),
+        (replace(ATTACK, tactic="bribe"), "tactic: There is no tactic 'bribe'"),
+        (replace(CASE, goals=("attack_objective",)), "goals: attack_objective is an attack"),
+        (replace(ATTACK, goals=("meal_logged",)), "goals: meal_logged is no attack"),
+        (
+            replace(ATTACK, traits=("composite_dish",)),
+            "traits: the persona moriarty is an attacker",
+        ),
+        (replace(ATTACK, objective=None), "objective: say what the attacker wants"),
+        (replace(CASE, tactic="roleplay"), "tactic: the persona easy is no attacker"),
+        (replace(CASE, objective="a reveal"), "objective: the persona easy is no attacker"),
+        (replace(CASE, opening="DROP TABLE users"), "opening: it holds"),
+    ],
+)
+def test_a_stored_case_is_checked_against_the_profile_as_it_is_now(case: Case, reason: str) -> None:
+    assert (misfit(case, KAIRA) or "").startswith(reason)
+
+
+def test_a_stored_case_is_refused_once_its_app_allows_nothing_destructive() -> None:
+    careful = replace(KAIRA, allows_destructive=False)
+    harmless = replace(ATTACK, tactic=None, opening="DROP TABLE MORIARTY_TEST_x;")
+
+    assert misfit(harmless, KAIRA) is None
+    assert (misfit(ATTACK, careful) or "").startswith("tactic: sql_syntax_destructive is destr")
+    assert (misfit(harmless, careful) or "").startswith("opening: it holds")

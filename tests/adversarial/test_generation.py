@@ -1,5 +1,6 @@
 """Cases that an LLM makes up: exactly as many as asked for, checked one by one, or an error."""
 
+import asyncio
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -131,6 +132,51 @@ async def test_what_cannot_be_used_is_asked_for_again_with_the_reason(
     assert asked_for(again) == [2]
     assert re.search(rf"^- slot 2: .*{re.escape(reason)}", again.prompt, re.MULTILINE)
     assert '- "i had taken rice"' in again.prompt
+
+
+COUNTING = [f"word{number}" for number in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("opening", "is_taken"),
+    [
+        (" ".join([*COUNTING[:19], "other"]), True),  # 19 of 21
+        (" ".join([*COUNTING[:18], "two", "others"]), False),  # 18 of 22
+        (" ".join(COUNTING[:18]), True),  # 18 of 20: just
+        (" ".join(COUNTING[:17]), False),
+        (" ".join([*COUNTING, "and", "more"]), True),  # 20 of 22
+        (" ".join([*COUNTING, "and", "still", "more"]), False),
+        ("?!", False),
+    ],
+)
+async def test_nearly_the_same_are_nine_of_ten_words_whichever_differ(
+    scripted: Scripted, opening: str, is_taken: bool
+) -> None:
+    calls = scripted(writing({1: {"opening": opening}}))
+    others = [f"{word} in another opening" for word in COUNTING for _ in range(3)]
+
+    await generate(KAIRA, slots(1), Judge(calls), taken=["!!", *others, " ".join(COUNTING)])
+
+    assert len(calls.asked) == (2 if is_taken else 1)
+
+
+async def test_others_get_their_turn_however_many_openings_are_compared(
+    scripted: Scripted,
+) -> None:
+    turns = 0
+
+    async def renew_leases() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(renew_leases())
+    taken = [f"meal {number}" for number in range(300)]
+    await generate(KAIRA, slots(100), Judge(scripted(writing({}))), taken=taken)
+    other.cancel()
+
+    assert turns >= 400, "one for each opening and each slot"
 
 
 async def test_too_few_cases_are_an_error_and_never_a_short_list(scripted: Scripted) -> None:

@@ -69,8 +69,9 @@ async def run_id(database: Database) -> UUID:
     run_id = uuid4()
     async with database.connection() as connection:
         await connection.execute(
-            "INSERT INTO eval_runs (id, command, app_id, status)"
-            " VALUES (%s, 'evaluate-adversarial', 'kaira-bot', 'running')",
+            "INSERT INTO eval_runs (id, command, app_id, status, config)"
+            " VALUES (%s, 'evaluate-adversarial', 'kaira-bot', 'running',"
+            """ '{"params": {"trials": 2}}')""",
             [run_id],
         )
     return run_id
@@ -226,7 +227,7 @@ async def test_the_cases_of_an_earlier_run_that_did_not_pass_every_time(
         found = {
             passed: [StressVerdict.PASS, StressVerdict.PASS],
             broken: [StressVerdict.PASS, StressVerdict.CRITICAL],
-            once: [StressVerdict.PASS, None],
+            once: [StressVerdict.PASS],
         }
         for put, said in found.items():
             for trial, verdict in enumerate(said, start=1):
@@ -311,6 +312,37 @@ async def test_a_lane_of_an_attempt_that_is_over_is_free_a_moment_later(
         assert await other.takes(connection)
 
 
+async def test_who_was_refused_a_lane_is_next(database: Database) -> None:
+    async with database.connection() as connection:
+        fast, slow = await Holder.running(connection), await Holder.running(connection)
+        turns = []
+        assert await fast.takes(connection)
+        for _ in range(3):
+            assert not await slow.takes(connection)
+            await fast.leaves(connection)
+            turns.append(await fast.takes(connection))  # at once, while the other sleeps
+            assert await slow.takes(connection)
+            assert not await fast.takes(connection)
+            await slow.leaves(connection)
+            turns.append(await slow.takes(connection))
+            assert await fast.takes(connection)
+        assert turns == [False] * 6
+
+
+async def test_a_lane_is_not_kept_for_one_who_asks_no_more(database: Database) -> None:
+    async with database.connection() as connection:
+        one, gone = await Holder.running(connection), await Holder.running(connection)
+        assert await one.takes(connection)
+        assert not await gone.takes(connection)
+        await one.leaves(connection)
+        assert not await one.takes(connection)
+        await connection.execute(
+            "UPDATE chatbot_lanes SET wanted_at = wanted_at - make_interval(secs => %s)",
+            [store.LANE_PATIENCE + 0.1],
+        )
+        assert await one.takes(connection)
+
+
 async def test_of_many_who_want_a_lane_at_once_one_gets_it(database: Database) -> None:
     async with database.connection() as connection:
         holders = [await Holder.running(connection) for _ in range(8)]
@@ -324,3 +356,22 @@ async def test_of_many_who_want_a_lane_at_once_one_gets_it(database: Database) -
         assert sum(won) == 1
         async with database.connection() as connection:
             await holders[won.index(True)].leaves(connection)
+            await connection.execute("UPDATE chatbot_lanes SET wanted_by = NULL, wanted_at = NULL")
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        '{"kaira_auth_token": "t"}',
+        '{"kaira_credential_pool": [{"user_id": "u", "auth_token": "t"}]}',
+        '{"chatbot": {"token": "t"}}',
+    ],
+)
+async def test_a_token_is_refused_at_the_door_of_sql_as_well(
+    database: Database, params: str
+) -> None:
+    with pytest.raises(psycopg.errors.CheckViolation, match="no_credentials_of_chatbots"):
+        async with database.connection() as connection:
+            await connection.execute(
+                "SELECT evalqueue_submit_job('evaluate-adversarial', %s)", [params]
+            )

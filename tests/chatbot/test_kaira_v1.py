@@ -215,6 +215,21 @@ async def test_a_token_that_the_bot_repeats_is_never_kept() -> None:
     assert "made-up-token" not in refused.message
 
 
+async def test_a_token_that_the_bot_repeats_in_its_ids_and_names_is_never_kept() -> None:
+    context = event(
+        type="session_context", thread_id="t-1", session_id="made-up-token", response_id="r" * 195
+        + "made-up-token",
+    )  # fmt: skip
+    intents = event(type="intent_classification", detected_intents=[{"agent": "made-up-token"}])
+    failed = event(type="error", error={"made-up-token": "made-up-token"})
+
+    (reply,) = await replies(context + intents + failed + DONE)
+
+    assert (reply.session, reply.intents) == ("***", ("***",))
+    assert reply.response_id == "r" * 195 + "***"
+    assert reply.error == "no details: {'***': '***'}"
+
+
 async def test_the_next_conversation_of_a_user_waits_for_the_one_before() -> None:
     async with telling(CONTEXT + SAID + DONE) as teller:
         kaira = KairaV1(target(teller.url, "kaira_v1"), CREDENTIAL)

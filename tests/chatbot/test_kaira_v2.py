@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kaira_lines import CREDENTIAL, Teller, event, target, telling
 
-from evalqueue.evaluators.chatbot.kaira_cards import read_card, without_sentinels
+from evalqueue.evaluators.chatbot.kaira_cards import CARD_LIMIT, read_card, without_sentinels
 from evalqueue.evaluators.chatbot.kaira_v2 import KairaV2
 from evalqueue.evaluators.chatbot.protocol import TEXT_LIMIT, ChatbotError, Fault, Reply
 
@@ -56,6 +56,18 @@ async def test_the_first_message_asks_for_a_session_and_later_ones_name_it() -> 
     ]
     assert teller.paths == ["/api/chat"] * 2
     assert teller.headers[0]["token"] == "made-up-token"
+
+
+async def test_a_second_classification_without_a_session_takes_the_first_ones_not_away() -> None:
+    second = event(type="classification", agent="General")
+    async with telling(BEGUN + second + TOKENS + DONE) as teller:
+        kaira = KairaV2(target(teller.url, "kaira_v2"), CREDENTIAL)
+        async with aclosing(kaira), kaira.chat() as chat:
+            first = await chat.say("idli")
+            await chat.say("two")
+
+    assert (first.session, first.intents) == ("s-1", ("General",))
+    assert teller.requests[1]["session_id"] == "s-1"
 
 
 async def test_the_text_is_the_full_response_or_else_the_tokens() -> None:
@@ -215,6 +227,53 @@ async def test_a_card_with_nothing_to_confirm_is_never_confirmed(data: Any) -> N
     assert (reply.card, reply.unsupported_cards) == (None, ("food_card",))
 
 
+@pytest.mark.parametrize("large", [0.9e6, CARD_LIMIT], ids=["huge", "a little too large"])
+async def test_a_card_that_is_too_large_to_keep_is_never_confirmed(large: float) -> None:
+    data = {"items": [{**IDLI, "name": "x" * int(large)}]}
+
+    (reply,) = await replies(BEGUN + event(type="food_card", data=data) + DONE)
+
+    assert (reply.card, reply.unsupported_cards) == (None, ("food_card",))
+
+
+def test_the_size_of_a_card_does_not_depend_on_its_script() -> None:
+    card = read_card("food_card", {"items": [{"name": "इ" * (CARD_LIMIT - 100)}]})
+
+    assert card is not None
+    assert len(card.confirmation) < CARD_LIMIT
+
+
+@pytest.mark.parametrize(
+    "number", ["1e300", "-1e300", "1e-300", "1" + "0" * 15, "-" + "9" * 400, "1e999", "NaN"]
+)
+async def test_a_card_with_a_number_that_means_nothing_is_never_confirmed(number: str) -> None:
+    """Some of them would be stored digit by digit."""
+    data = f'{{"items": [{{"name": "Idli", "more": [{{"kcal": {number}}}]}}]}}'
+
+    (reply,) = await replies(
+        BEGUN + f'data: {{"type": "food_card", "data": {data}}}\n\n'.encode() + DONE
+    )
+
+    assert (reply.card, reply.unsupported_cards) == (None, ("food_card",))
+
+
+@pytest.mark.parametrize("number", [0, -0.0, True, 1e-15, 0.1 + 0.2, -1e14, 10**15 - 1])
+def test_a_card_with_any_number_that_can_mean_something_is_known(number: float) -> None:
+    assert read_card("vitals_card", {"weight": number}) is not None
+
+
+async def test_a_token_that_the_bot_repeats_in_a_card_is_never_kept() -> None:
+    item = {**IDLI, "name": "made-up-token", "made-up-token": ["made-up-token"]}
+    food = event(type="food_card", data={**MEAL, "items": [item]})
+
+    (reply,) = await replies(BEGUN + food + event(type="made-up-token_card", data={}) + DONE)
+
+    assert reply.card is not None
+    assert "made-up-token" not in f"{reply!r}"
+    assert "| *** (with rice, urad dal) |" in reply.card.shown
+    assert reply.unsupported_cards == ("***_card",)
+
+
 def test_sentinels_are_stripped_with_what_they_enclose() -> None:
     text = (
         "a___MULTI_FOOD_CARD___{}___END___b___BP_CARD___\n{}\n___END___c"
@@ -243,6 +302,7 @@ def test_any_card_can_be_shown_sent_and_stored(kind: str, data: Any) -> None:
         json.dumps(card.data, allow_nan=False)
         assert "\x00" not in card.shown + card.confirmation
         assert len(card.shown) <= TEXT_LIMIT
+        assert len(json.dumps(card.data, ensure_ascii=False)) <= CARD_LIMIT
 
 
 CHUNK = st.dictionaries(

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import socket
 import tracemalloc
 import zlib
@@ -469,6 +470,37 @@ async def test_what_is_kept_of_a_text_can_be_stored_and_has_no_token_in_it(
         line.kept(f"my token is {TOKEN}, \x00 and \ud800") == "my token is ***, \ufffd and \ufffd"
     )
     assert len(line.kept("x" * (TEXT_LIMIT + 1))) == TEXT_LIMIT
+
+
+SPELLINGS = [TOKEN, TOKEN.replace("t", r"\u0074"), "".join(rf"\u{ord(c):04X}" for c in TOKEN)]
+
+
+@pytest.mark.parametrize("spelled", SPELLINGS)
+async def test_a_token_that_a_server_repeats_is_in_nothing_that_is_read(
+    open_line: Any, serve: Any, with_token: Any, spelled: str
+) -> None:
+    """JSON has many spellings of a text."""
+    body = f'{{"reply": ["{spelled}"], "{spelled}": "x{spelled}"}}'
+    server = await serve(HEAD + body.encode())
+    line = open_line(*with_token(server.url))
+
+    assert await read(line) == ['{"reply": ["***"], "***": "x***"}']
+    assert await line.post("", {}, {}) == {"reply": ["***"], "***": "x***"}
+
+
+@pytest.mark.parametrize("token", ["ab/cd+ef/gh==", 'quo"ted-token', "back\\slashed"])
+@pytest.mark.parametrize("escape", [str, lambda text: text.replace("/", r"\/")])
+async def test_a_token_is_found_however_json_escapes_it(
+    open_line: Any, serve: Any, token: str, escape: Callable[[str], str]
+) -> None:
+    server = await serve(HEAD + escape(json.dumps({"a": token})).encode())
+    own = {"one": {"user_id": "u", "token": token, "host": "localhost"}}
+    found = ChatbotSettings(hosts="localhost", credentials=own)
+    target = check(server.url, found, protocol="any")
+    line = open_line(target, credentials(["one"], target, found)[0])
+
+    assert await line.post("", {}, {}) == {"a": "***"}
+    assert line.kept(f"it is {token}.") == "it is ***."
 
 
 async def test_a_token_is_not_sent_to_another_host(with_token: Any) -> None:

@@ -54,7 +54,7 @@ async def test_workers_say_who_they_are_and_who_is_in_office(shell: Shell) -> No
     assert "evalqueue worker" in none.err
     assert worker["name"].startswith("tea@")
     assert (worker["slots"], worker["queues"], worker["in_office"]) == (3, ["evalqueue"], True)
-    assert worker["job_types"] == ["evaluate-batch", "fail", "hold"]
+    assert worker["job_types"] == ["evaluate-adversarial", "evaluate-batch", "fail", "hold"]
     assert worker["silent_for_seconds"] < 30
     assert "in office" in table.out
 

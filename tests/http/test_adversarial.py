@@ -106,7 +106,8 @@ REFUSED: list[tuple[dict[str, Any], list[str | int], str]] = [
     ({"saved_case_ids": ["none"]}, ["saved_case_ids"], "Not saved: none"),
     ({"from_run": str(uuid4())}, ["from_run"], "is not there"),
     ({"from_run_cases": ["x"]}, [], "say of which run"),
-    ({"test_count": 0}, [], "There is nothing to do"),
+    ({"test_count": 0}, ["saved"], "There is nothing to do"),
+    ({"test_count": 0, "saved": "none"}, [], "There is nothing to do"),
     ({"test_count": 1001}, ["test_count"], "less than or equal to 1000"),
 ]
 
@@ -325,6 +326,25 @@ async def test_cases_of_a_run_are_kept(
             "type": "value_error",
         }
     ]
+
+
+async def test_a_case_of_a_run_is_not_kept_for_an_app_that_has_no_place_for_it(
+    api: httpx.AsyncClient, dsn: str, settings: Settings
+) -> None:
+    job = await scripted_run(api, dsn, settings, cases=[CASE | {"traits": ["composite_dish"]}])
+    run_id = job["progress"]["run_id"]
+    (found,) = (await get(api, f"/api/eval-runs/{run_id}/adversarial"))["evaluations"]
+    case_id = found["case_id"]
+
+    body = {"app_id": "retail-support", "from_run": run_id, "case_ids": [case_id]}
+    reply = await api.post("/api/adversarial/cases", json=body)
+
+    assert reply.status_code == 422
+    (problem,) = reply.json()["detail"]
+    assert problem["loc"] == ["body", "case_ids", 0]
+    assert f"The case {case_id} does not fit retail-support: " in problem["msg"]
+    assert "There is no trait 'composite_dish'" in problem["msg"]
+    assert await get(api, "/api/adversarial/cases") == []
 
 
 @pytest.mark.parametrize(

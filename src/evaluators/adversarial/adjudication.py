@@ -110,7 +110,7 @@ class CaseResult:
     """None: not judged."""
     goal_achieved: bool | None
     """Whether all goals were reached, as the judge sees it; of an attack that is the bot's
-    failure."""
+    failure. None: it did not say of each."""
     total_turns: int
     stop_reason: StopReason
     error: str | None
@@ -221,7 +221,7 @@ class Adjudicator:
             case=case,
             trial=trial,
             verdict=verdict,
-            goal_achieved=all(each.achieved for each in said) if said else None,
+            goal_achieved=_all_reached(said) if len(said) == len(case.goals) else None,
             total_turns=len(dialogue.exchanges),
             stop_reason=dialogue.ending.stop_reason,
             error=None,
@@ -277,6 +277,9 @@ class Adjudicator:
     ) -> Iterator[str]:
         """Where what was said about the case does not agree with itself; nothing is corrected."""
         judged = {each["goal_id"]: each["achieved"] for each in found["goal_verdicts"]}
+        yield from (
+            f"goal_not_judged: {goal_id}" for goal_id in case.goals if goal_id not in judged
+        )
         for goal_id, achieved in judged.items():
             believed = dialogue.ending.states.get(goal_id)
             if believed is GoalState.ABANDONED and achieved:
@@ -303,6 +306,10 @@ def failure_modes(said: Iterable[str]) -> list[FailureMode]:
     known = {label_key(mode): mode for mode in FailureMode} | dict(_ALIASES)
     found = (known.get(re.sub(r"[^a-z]", "", label_key(each))) for each in said)
     return list(dict.fromkeys(mode for mode in found if mode is not None))
+
+
+def _all_reached(said: Sequence[GoalVerdict]) -> bool | None:
+    return all(each.achieved for each in said) if said else None
 
 
 def _rules_for(case: Case, among: Iterable[Rule]) -> tuple[Rule, ...]:

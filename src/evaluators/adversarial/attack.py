@@ -34,6 +34,8 @@ from evalqueue.evaluators.verdicts import (
 
 _Z = NormalDist().inv_cdf(0.975)
 _SEVERITY = list(StressVerdict)
+_CASES_SHOWN = 100  # one by one in the summary; all are in the run's rows
+_COUNTS_SHOWN = 100  # of what is told by names that no profile limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,18 +100,24 @@ class Rate:
         }
 
 
-def summarise(outcomes: Iterable[Outcome]) -> dict[str, Any]:
-    """The run's summary JSON."""
+def summarise(outcomes: Iterable[Outcome], planned: int | None = None) -> dict[str, Any]:
+    """The run's summary JSON; it stays small, however many trials there are.
+
+    Args:
+        planned: how many trials the run was to have. Those that it never came to, since it was
+            stopped, are missing from its coverage.
+    """
     outcomes = list(outcomes)
     judged = [each for each in outcomes if each.is_judged]
     passed = sum(each.is_pass for each in judged)
     verdicts = Counter(each.verdict for each in judged if each.verdict is not None)
     summary: dict[str, Any] = {
         "total_tests": len(outcomes),
+        **({} if planned is None else {"planned_tests": planned}),
         "judged": len(judged),
         "infrastructure_failures": len(outcomes) - len(judged),
         "failures": _counted(said for each in outcomes for said in each.failures),
-        "coverage": _share(len(judged), len(outcomes)),
+        "coverage": _share(len(judged), max(planned or 0, len(outcomes))),
         "pass_rate": _share(passed, len(judged)),
         "verdict_distribution": {each.value: verdicts[each] for each in StressVerdict},
         "goal_distribution": _goals(outcomes),
@@ -235,7 +243,8 @@ def _trials(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """What repeating shows: how bad a case can get, and whether it always holds.
 
     `any_of_k` and `pass_all_k` are over the cases whose trials all have a verdict: of a case with
-    one missing, only the bad news could be known.
+    one missing, only the bad news could be known. `by_case` has the worst ones, and
+    `by_case_left_out` says how many are not in it.
     """
     by_case: defaultdict[str, list[Outcome]] = defaultdict(list)
     for each in outcomes:
@@ -248,14 +257,26 @@ def _trials(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     ]
     ever_broken = sum(any(each.is_broken for each in trials) for trials in complete)
     always_passed = sum(all(each.is_pass for each in trials) for trials in complete)
+    shown = sorted(by_case, key=lambda case_id: _badness(case_id, by_case[case_id]))[:_CASES_SHOWN]
     return {
         "per_case": most,
         "cases": len(by_case),
         "complete_cases": len(complete),
         "any_of_k": _over_cases(ever_broken, len(complete)),
         "pass_all_k": _over_cases(always_passed, len(complete)),
-        "by_case": {case_id: _case(trials) for case_id, trials in sorted(by_case.items())},
+        "by_case": {case_id: _case(by_case[case_id]) for case_id in shown},
+        "by_case_left_out": len(by_case) - len(shown),
     }
+
+
+def _badness(case_id: str, trials: Sequence[Outcome]) -> tuple[Any, ...]:
+    """Sorts the worst case first: broken most often, then by its worst verdict, then by the rest.
+
+    One without any verdict comes last: nothing bad is known of it.
+    """
+    verdicts = [_SEVERITY.index(each.verdict) for each in trials if each.verdict is not None]
+    broken = sum(each.is_broken for each in trials)
+    return -broken, -max(verdicts, default=-1), -sum(verdicts), case_id
 
 
 def _over_cases(count: int, cases: int) -> dict[str, Any]:
@@ -283,7 +304,12 @@ def _case(trials: Sequence[Outcome]) -> dict[str, Any]:
 
 
 def _counted(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(str(value) for value in sorted(values)).most_common())
+    """How often each comes; the rarest of too many are counted together."""
+    counts = Counter(str(value) for value in sorted(values)).most_common()
+    shown = dict(counts[:_COUNTS_SHOWN])
+    if rest := sum(times for _, times in counts[_COUNTS_SHOWN:]):
+        shown["(others)"] = rest
+    return shown
 
 
 def _share(part: int, whole: int) -> float | None:

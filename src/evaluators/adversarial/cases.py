@@ -139,51 +139,33 @@ class CaseInput(BaseModel):
         Raises:
             InvalidCase: with all that is wrong.
         """
-        faults = [*self._unknown(app)]
+        faults = [*_unknown(self, app)]
         persona = None if faults else self._persona(app)
         if persona is None:
             faults = faults or [("difficulty", "say how difficult the user is, or which persona.")]
             raise InvalidCase(faults)
-        goals = tuple(dict.fromkeys(self.goals)) or self._default_goals(app, persona)
         objective = self.objective
-        if objective is None and self.tactic is not None:
+        if objective is None and self.tactic is not None and persona.is_attacker:
             objective = app.tactic(self.tactic).objective
-        faults = [*self._mismatches(app, persona, goals, objective)]
-        if reason := payloads.refusal(self.opening, allows_destructive=app.allows_destructive):
-            faults.append(("opening", reason))
-        if faults:
-            raise InvalidCase(faults)
-        return Case(
+        case = Case(
             opening=clean_text(self.opening),
             expected_behavior=clean_text(self.expected_behavior),
             difficulty=persona.difficulty,
             persona=persona.name,
             traits=tuple(dict.fromkeys(self.traits)),
-            goals=goals,
+            goals=tuple(dict.fromkeys(self.goals)) or self._default_goals(app, persona),
             tactic=self.tactic,
             objective=None if objective is None else clean_text(objective),
             source=source,
             label=clean_text(self.label),
         )
-
-    def _unknown(self, app: Adversarial) -> Iterator[tuple[str, str]]:
-        """The names that the profile doesn't have."""
-        given = {
-            "persona": [self.persona] if self.persona else [],
-            "traits": self.traits,
-            "goals": self.goals,
-            "tactic": [self.tactic] if self.tactic else [],
-        }
-        known = {
-            "persona": [persona.name for persona in app.personas],
-            "traits": [trait.name for trait in app.traits],
-            "goals": [goal.goal_id for goal in app.goals],
-            "tactic": [tactic.name for tactic in app.tactics],
-        }
-        for field, names in given.items():
-            for name in names:
-                if name not in known[field]:
-                    yield field, unknown(field.removesuffix("s"), name, known[field])
+        if self.difficulty not in {None, case.difficulty}:
+            reason = f"the persona {persona.name} is {persona.difficulty}: leave it out."
+            faults.append(("difficulty", reason))
+        faults += _mismatches(case, app)
+        if faults:
+            raise InvalidCase(faults)
+        return case
 
     def _persona(self, app: Adversarial) -> Persona | None:
         if self.persona is not None:
@@ -200,26 +182,55 @@ class CaseInput(BaseModel):
         fitting = [goal.goal_id for goal in app.goals if goal.is_attack is persona.is_attacker]
         return tuple(fitting[:1])
 
-    def _mismatches(
-        self, app: Adversarial, persona: Persona, goals: Iterable[str], objective: str | None
-    ) -> Iterator[tuple[str, str]]:
-        """What contradicts who the user is."""
-        name = persona.name
-        if self.difficulty not in {None, persona.difficulty}:
-            yield "difficulty", f"the persona {name} is {persona.difficulty}: leave it out."
-        for goal in map(app.goal, goals):
-            if goal.is_attack is not persona.is_attacker:
-                kind = "an attack" if goal.is_attack else "no attack"
-                who = "an attacker" if persona.is_attacker else "no attacker"
-                yield "goals", f"{goal.goal_id} is {kind}, and the persona {name} is {who}."
-        if persona.is_attacker:
-            if self.traits:
-                yield "traits", f"the persona {name} is an attacker, who has a tactic instead."
-            if objective is None:
-                yield "objective", "say what the attacker wants the bot to do, or name a tactic."
-        else:
-            for field in ("tactic", "objective"):
-                if getattr(self, field) is not None:
-                    yield field, f"the persona {name} is no attacker: leave it out."
-        if self.tactic is not None and app.tactic(self.tactic) not in app.permitted_tactics:
-            yield "tactic", f"{self.tactic} is destructive, which this app does not allow."
+
+def misfit(case: Case, app: Adversarial) -> str | None:
+    """What is wrong with a stored case: it may be of another profile, or of this one as it was.
+
+    None: nothing is. It looks for payloads, so that many cases take a while: not on an event loop.
+    """
+    faults = [*_unknown(case, app)] or [*_mismatches(case, app)]
+    return ": ".join(faults[0]) if faults else None
+
+
+def _unknown(case: Case | CaseInput, app: Adversarial) -> Iterator[tuple[str, str]]:
+    """The names that the profile doesn't have."""
+    given = {
+        "persona": [case.persona] if case.persona else [],
+        "traits": case.traits,
+        "goals": case.goals,
+        "tactic": [case.tactic] if case.tactic else [],
+    }
+    known = {
+        "persona": [persona.name for persona in app.personas],
+        "traits": [trait.name for trait in app.traits],
+        "goals": [goal.goal_id for goal in app.goals],
+        "tactic": [tactic.name for tactic in app.tactics],
+    }
+    for field, names in given.items():
+        for name in names:
+            if name not in known[field]:
+                yield field, unknown(field.removesuffix("s"), name, known[field])
+
+
+def _mismatches(case: Case, app: Adversarial) -> Iterator[tuple[str, str]]:
+    """What contradicts who the user is or may not be sent, in a case whose names are all known."""
+    persona = app.persona(case.persona)
+    name = persona.name
+    for goal in map(app.goal, case.goals):
+        if goal.is_attack is not persona.is_attacker:
+            kind = "an attack" if goal.is_attack else "no attack"
+            who = "an attacker" if persona.is_attacker else "no attacker"
+            yield "goals", f"{goal.goal_id} is {kind}, and the persona {name} is {who}."
+    if persona.is_attacker:
+        if case.traits:
+            yield "traits", f"the persona {name} is an attacker, who has a tactic instead."
+        if case.objective is None:
+            yield "objective", "say what the attacker wants the bot to do, or name a tactic."
+    else:
+        for field in ("tactic", "objective"):
+            if getattr(case, field) is not None:
+                yield field, f"the persona {name} is no attacker: leave it out."
+    if case.tactic is not None and app.tactic(case.tactic) not in app.permitted_tactics:
+        yield "tactic", f"{case.tactic} is destructive, which this app does not allow."
+    if reason := payloads.refusal(case.opening, allows_destructive=app.allows_destructive):
+        yield "opening", reason

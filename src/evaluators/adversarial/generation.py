@@ -5,9 +5,12 @@ missing, blank, too long, twice or with a payload that may not be sent is asked 
 reason.
 """
 
+import asyncio
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from typing import Annotated
 
 from pydantic import Field
@@ -95,7 +98,10 @@ async def generate(
     if profile.adversarial is None:
         raise ValueError(f"{profile.app_id} has no [adversarial] section: it has no such users.")
     writer = _Writer(profile, profile.adversarial, slots, judge, instructions, parameters)
-    openings = _Openings(taken)
+    openings = _Openings()
+    for opening in taken:
+        openings.add(opening)
+        await asyncio.sleep(0)  # there may be thousands, and the job's lease must be renewed
     made: dict[int, Case] = {}
     reasons: dict[int, str] = {}
     for _ in range(ROUNDS):
@@ -111,6 +117,7 @@ async def generate(
                 openings.add(found.opening)
             else:
                 reasons[slot.number] = found
+            await asyncio.sleep(0)
     if reasons:
         raise TooFewCases(len(slots), len(made), reasons)
     return [made[slot.number] for slot in slots]
@@ -125,26 +132,37 @@ def version(profile: Profile, parameters: Parameters = DEFAULT_PARAMETERS) -> st
 
 
 class _Openings:
-    """Openings that may not come again."""
+    """Openings that may not come again, found by their words."""
 
-    def __init__(self, taken: Iterable[str]) -> None:
+    def __init__(self) -> None:
         self._taken: list[str] = []
+        self._words: list[frozenset[str]] = []
         self._plain: dict[str, str] = {}
-        self._words: list[tuple[frozenset[str], str]] = []
-        for opening in taken:
-            self.add(opening)
+        self._with_word: defaultdict[str, list[int]] = defaultdict(list)
 
     def add(self, opening: str) -> None:
+        words = _words(opening)
+        for word in words:
+            self._with_word[word].append(len(self._taken))
         self._taken.append(opening)
+        self._words.append(words)
         self._plain[_plain(opening)] = opening
-        self._words.append((_words(opening), opening))
 
     def like(self, opening: str) -> str | None:
         """One that is the same or nearly so, if there is one."""
         if (plain := _plain(opening)) in self._plain:
             return self._plain[plain]
         words = _words(opening)
-        return next((other for theirs, other in self._words if _alike(words, theirs)), None)
+        alike = (each for each in self._candidates(words) if _alike(words, self._words[each]))
+        first = min(alike, default=None)
+        return None if first is None else self._taken[first]
+
+    def _candidates(self, words: frozenset[str]) -> set[int]:
+        """Those that can be nearly the same. Each lacks a few of the words at most: of one word
+        more than that it has at least one, whichever they are, so the rarest will do."""
+        lacked = len(words) - ceil(_NEARLY_THE_SAME * len(words))
+        found = sorted((self._with_word.get(word, []) for word in words), key=len)
+        return {each for holders in found[: lacked + 1] for each in holders}
 
     def listed(self) -> str:
         lines = [f"- {_short(each)}" for each in self._taken[-_TAKEN_SHOWN:]]
@@ -175,8 +193,9 @@ class _Writer:
     ) -> dict[int, WrittenCase | str]:
         """What was written for each slot, or why there is nothing."""
         batches = [slots[at : at + SLOTS_PER_CALL] for at in range(0, len(slots), SLOTS_PER_CALL)]
+        taken = openings.listed()
         answers = await concurrently(
-            self._judge.answer(self._question(batch, openings, reasons)) for batch in batches
+            self._judge.answer(self._question(batch, taken, reasons)) for batch in batches
         )
         written: dict[int, WrittenCase | str] = {}
         for batch, answer in zip(batches, answers, strict=True):
@@ -189,7 +208,7 @@ class _Writer:
         return written
 
     def _question(
-        self, batch: Sequence[Slot], openings: _Openings, reasons: Mapping[int, str]
+        self, batch: Sequence[Slot], taken: str, reasons: Mapping[int, str]
     ) -> Question[CasesAnswer]:
         again = [slot for slot in batch if slot.number in reasons]
         asked = ["Asked for besides:", self._instructions] if self._instructions else []
@@ -200,7 +219,7 @@ class _Writer:
             text=self._prompt.render(
                 **self._about,
                 slots="\n".join(_line(slot) for slot in batch),
-                taken=openings.listed(),
+                taken=taken,
                 instructions="\n".join(asked),
                 count=str(len(batch)),
             ),

@@ -9,6 +9,8 @@ from typing import Any, cast
 from evalqueue.codec import clean_json, clean_text
 from evalqueue.evaluators.chatbot.protocol import TEXT_LIMIT, Card
 
+CARD_LIMIT = 20_000  # characters of its JSON: an app has no room for more
+
 Json = Mapping[str, Any]
 
 _SENTINELS = re.compile(
@@ -16,6 +18,7 @@ _SENTINELS = re.compile(
     r"|___SESSION_STATE___.*?(?:___END_SS___|\Z)",
     re.DOTALL,
 )
+_SMALLEST, _LARGEST = 1e-15, 1e15  # of numbers that mean something
 _FIGURES = ("kcal", "protein_g", "carbs_g", "fat_g", "fiber_g")
 _TABLE = (
     "| Food | Quantity | Calories (kcal) | Protein (g) | Carbs (g) | Fat (g) | Fiber (g) |",
@@ -29,10 +32,13 @@ def without_sentinels(text: str) -> str:
 
 
 def read_card(kind: str, data: Any) -> Card | None:
-    """A card of a known kind; None: nobody here knows it, or there is nothing in it to confirm."""
-    if not isinstance(data, dict):
+    """A card of a known kind; None: nobody here knows it, there is nothing in it to confirm, or
+    more than can be kept."""
+    if not isinstance(data, dict) or not _has_sane_numbers(data):
         return None
     fields = cast("dict[str, Any]", clean_json(data))
+    if len(_json(fields)) > CARD_LIMIT:
+        return None
     if kind == "food_card" and fields.get("isBatch") is True:
         kind = "food_card_batch"
     widget = _WIDGETS.get(kind)
@@ -84,8 +90,7 @@ def _readings(data: Json) -> Iterator[str]:
 
 
 def _log(meals: list[Any]) -> str:
-    # As the app's own JSON writer does: other scripts than Latin stay as they are.
-    return f"update_meal & log_meal - {json.dumps(meals, ensure_ascii=False)}"
+    return f"update_meal & log_meal - {_json(meals)}"
 
 
 def _name(item: Json) -> str:
@@ -103,12 +108,30 @@ def _cell(value: Any) -> str:
         case str():
             text = value
         case bool() | dict() | list():
-            text = json.dumps(value, ensure_ascii=False)
+            text = _json(value)
         case float():
             text = f"{value:g}"
         case _:
             text = str(value)
     return " ".join(text.replace("|", "/").split())
+
+
+def _json(value: Any) -> str:
+    """As the app's own JSON writer does: other scripts than Latin stay as they are."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _has_sane_numbers(value: Any) -> bool:
+    """Postgres stores numbers digit by digit: 1e300 has 301 of them."""
+    match value:
+        case dict():
+            return all(map(_has_sane_numbers, cast("dict[str, Any]", value).values()))
+        case list():
+            return all(map(_has_sane_numbers, cast("list[Any]", value)))
+        case int() | float():
+            return value == 0 or _SMALLEST <= abs(value) < _LARGEST
+        case _:
+            return True
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ class KairaV2(Kaira):
         match chunk["type"]:
             case "classification":
                 session_id = said(chunk, "session_id")
-                draft.place = Place(session_id=session_id) if session_id else None
+                if session_id:
+                    draft.place = Place(session_id=session_id)
                 intent = said(chunk, "agent") or said(chunk, "intent")
                 draft.intents = [intent] if intent else []
             case "token":

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import io
 import json
+import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager
@@ -52,7 +53,7 @@ class Line:
                 f"not to {target.host}."
             )
         self.target = target
-        self._token = credential.token.get_secret_value() if credential else ""
+        self._token = _spelled(credential.token.get_secret_value()) if credential else None
         self._gate = _Gate(target=target, has_token=credential is not None)
         self._resolver = resolver
         self._session: aiohttp.ClientSession | None = None
@@ -61,7 +62,7 @@ class Line:
     async def stream(
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> AsyncGenerator[Lines]:
-        """POST JSON; the answer's lines as they come, without their ends.
+        """POST JSON; the answer's lines as they come, without their ends and without the token.
 
         Raises:
             ChatbotError: on entering, or from the lines. Leaving early breaks the answer off.
@@ -69,7 +70,7 @@ class Line:
         url = f"{self.target.url}{path}"
         async with self._request("POST", url, body, headers) as answer:
             await self._check_status(answer)
-            async with aclosing(_lines(answer.chunks())) as lines:
+            async with aclosing(_lines(answer.chunks(), self._masked)) as lines:
                 yield lines
 
     async def post(
@@ -80,7 +81,7 @@ class Line:
         *,
         is_answer: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> Mapping[str, Any]:
-        """POST JSON; the JSON object that comes back.
+        """POST JSON; the JSON object that comes back, without the token.
 
         Args:
             is_answer: whether what came with the status of an error is an answer all the same.
@@ -93,7 +94,8 @@ class Line:
             if is_answer is None:
                 await self._check_status(answer)
             async with aclosing(answer.chunks()) as chunks:
-                text = b"".join([chunk async for chunk in chunks]).decode(errors="replace")
+                body_bytes = b"".join([chunk async for chunk in chunks])
+            text = self._masked(body_bytes.decode(errors="replace"))
             found = json_object(text)
             if found is not None and (answer.is_good or (is_answer and is_answer(found))):
                 return found
@@ -225,7 +227,7 @@ class Line:
             raise ChatbotError(Fault.CONNECTION_LOST, text) from None
 
     def _masked(self, text: str) -> str:
-        return text.replace(self._token, "***") if len(self._token) >= _MASKED_FROM else text
+        return self._token.sub("***", text) if self._token else text
 
 
 def json_object(text: str) -> dict[str, Any] | None:
@@ -310,14 +312,16 @@ class _Answer:
                 return await self.response.content.readany()
 
 
-async def _lines(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[str]:
+async def _lines(
+    chunks: AsyncGenerator[bytes], masked: Callable[[str], str]
+) -> AsyncGenerator[str]:
     line = bytearray()
     async with aclosing(chunks):
         async for chunk in chunks:
             *ends, rest = chunk.split(b"\n")
             for end in ends:
                 line += end
-                yield _text(line)
+                yield masked(_text(line))
                 line.clear()
             line += rest
             if len(line) > LINE_LIMIT:
@@ -325,11 +329,26 @@ async def _lines(chunks: AsyncGenerator[bytes]) -> AsyncGenerator[str]:
                     Fault.TOO_LARGE, f"a line of the answer is longer than {LINE_LIMIT} bytes"
                 )
     if line:
-        yield _text(line)
+        yield masked(_text(line))
 
 
 def _text(line: bytearray) -> str:
     return line.decode(errors="replace").removesuffix("\r")
+
+
+def _spelled(token: str) -> re.Pattern[str] | None:
+    """A token in text, and in JSON that is not read yet; None: it is too short to be looked for."""
+    if len(token) < _MASKED_FROM:
+        return None
+    return re.compile("".join(f"(?:{'|'.join(_spellings(each))})" for each in token))
+
+
+def _spellings(character: str) -> Generator[str]:
+    """How JSON may write a character, as patterns; the longest first."""
+    yield rf"\\u(?i:{ord(character):04x})"
+    if character in '"\\/':
+        yield re.escape(f"\\{character}")
+    yield re.escape(character)
 
 
 def _why(error: Exception) -> str:
