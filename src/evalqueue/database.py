@@ -36,7 +36,10 @@ TRANSIENT = (
     psycopg.errors.IdleInTransactionSessionTimeout,
 )
 """What a statement raises when the database, not the statement, is the trouble: PoolTimeout, a cut
-connection, a deadlock, a timeout, a full disk, a shutdown, a server that is only a standby now."""
+connection, a deadlock, a timeout, a full disk, a shutdown, a server that is only a standby now.
+
+What is over a limit of Postgres is an OperationalError as well, but stays so however often it is
+said: out of `Database.connection` and `transaction` it comes as a DataError."""
 
 _ASYNCPG_KNOWS = frozenset({
     "application_name", "dbname", "host", "krbsrvname", "options", "passfile", "password", "port",
@@ -50,6 +53,7 @@ _DEAD_PEER = {
     "tcp_user_timeout": 15_000,  # milliseconds
 }
 """Unless the address says otherwise: a peer gone without a word is noticed in 15 to 25 s."""
+_OVER_A_LIMIT = "54"  # the class of SQLSTATEs: a value over 1 GB, too many columns
 _HOPELESS = (
     "password authentication failed",
     "no pg_hba.conf entry",
@@ -144,7 +148,7 @@ class Database:
 
         A peer that is half gone may never answer, and still acknowledge every packet.
         """
-        async with self.pool.connection() as connection, _said_goodbye_once(connection):
+        async with self.pool.connection() as connection, _told_apart(connection):
             patience = asyncio.get_running_loop().call_later(ANSWER_PATIENCE, _cut, connection)
             try:
                 yield connection
@@ -157,7 +161,7 @@ class Database:
         takes."""
         async with (
             self.pool.connection() as connection,
-            _said_goodbye_once(connection),
+            _told_apart(connection),
             connection.transaction(),
         ):
             yield connection
@@ -206,13 +210,20 @@ async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
 
 
 @asynccontextmanager
-async def _said_goodbye_once(connection: Connection) -> AsyncGenerator[None]:
-    """A session that ends at a COMMIT is the database's trouble, also behind a pooler.
+async def _told_apart(connection: Connection) -> AsyncGenerator[None]:
+    """Errors as what they are: the database's trouble, or the statement's.
 
-    There are two goodbyes then, the server's and the pooler's, and psycopg takes them for a puzzle.
+    A session that ends at a COMMIT is the database's trouble, also behind a pooler. There are two
+    goodbyes then, the server's and the pooler's, and psycopg takes them for a puzzle.
+
+    What is over a limit is the statement's, although psycopg calls it operational.
     """
     try:
         yield
+    except psycopg.OperationalError as error:
+        if not (error.sqlstate or "").startswith(_OVER_A_LIMIT):
+            raise
+        raise psycopg.DataError(f"over a limit of Postgres: {error}") from error
     except psycopg.InternalError as error:
         if error.sqlstate is not None or not connection.broken:
             raise

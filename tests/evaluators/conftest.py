@@ -1,54 +1,21 @@
 """A judge that answers from a script, and short ways to write conversations."""
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from scripted_calls import ScriptedCalls, scripted_calls
 
 from evalqueue.evaluators import profiles
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.llm.errors import ProviderError
-from evalqueue.evaluators.llm.provider import Completion, CompletionRequest
-from evalqueue.evaluators.llm.recorder import CallSite
 
 NOON = datetime(2025, 11, 10, 12, 0, tzinfo=UTC)
-
-Reply = str | dict[str, Any] | ProviderError
-Script = Callable[[CompletionRequest, CallSite, str], Reply]
-
-
-@dataclass
-class ScriptedCalls:
-    """Answers every call as its script says, and remembers what it was asked."""
-
-    script: Script
-    asked: list[tuple[CompletionRequest, CallSite, str]] = field(default_factory=list)
-
-    async def call(
-        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
-    ) -> Completion:
-        self.asked.append((request, site, method))
-        reply = self.script(request, site, method)
-        if isinstance(reply, ProviderError):
-            raise reply
-        text = reply if isinstance(reply, str) else json.dumps(reply)
-        return Completion(text=text, model="scripted", latency_ms=0.0)
 
 
 @pytest.fixture
 def scripted() -> Callable[..., ScriptedCalls]:
-    """`scripted(reply, …)` answers in order, `scripted(function)` by what is asked."""
-
-    def make(*replies: Reply | Script) -> ScriptedCalls:
-        if len(replies) == 1 and callable(replies[0]):
-            return ScriptedCalls(replies[0])
-        left = list(replies)
-        return ScriptedCalls(lambda *_: left.pop(0))
-
-    return make
+    return scripted_calls
 
 
 @pytest.fixture

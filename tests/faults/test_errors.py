@@ -1,5 +1,8 @@
-"""The server refuses a statement of ours for a reason that passes: it is said again."""
+"""The server refuses a statement of ours: it is said again if the reason passes, and only then."""
 
+import asyncio
+
+import psycopg
 import pytest
 from faults.injector import STATES, inject, unused
 from faults.stage import Stage
@@ -7,6 +10,7 @@ from faults.steps import STATEMENTS
 from faults.work import Steps
 
 from evalqueue import Client, Job, JobStatus
+from evalqueue.database import Connection, Database
 
 TIMES = {"claim": 1, "flush": 2, "keep": 2, "finish": 2}
 
@@ -40,4 +44,48 @@ async def test_a_statement_that_is_refused_for_a_while_is_said_again(stage: Stag
     assert {job.failed_attempts for job in found.values()} == {0}
     assert left == []
     assert worker.is_alive
+    await stage.assert_sound()
+
+
+@pytest.mark.parametrize("size", ["repeat('x', 2000000000)", "lpad('x', 1500000000)"])
+async def test_what_is_over_a_limit_of_postgres_is_not_said_again(stage: Stage, size: str):
+    database = Database(stage.address)
+    await database.open()
+    tries: list[str] = []
+
+    async def ask(connection: Connection) -> None:
+        tries.append(size)
+        await connection.execute(f"SELECT {size}".encode())
+
+    try:
+        async with asyncio.timeout(10):
+            with pytest.raises(psycopg.DataError, match="requested length too large"):
+                await database.until_done(ask, what="Too much")
+            with pytest.raises(psycopg.DataError, match="requested length too large"):
+                async with database.transaction() as connection:
+                    await ask(connection)
+    finally:
+        await database.close()
+
+    assert len(tries) == 2
+
+
+async def test_a_job_that_keeps_what_is_over_a_limit_of_postgres_fails_at_once(stage: Stage):
+    async with (
+        Client(stage.address) as client,
+        await stage.server.connect(stage.database) as connection,
+    ):
+        async with connection.transaction():
+            job = await client.submit(Steps(items=2), connection=connection)
+            await connection.execute("CREATE SEQUENCE faults.left_over_a_limit")
+            await connection.execute(
+                "INSERT INTO faults.injections VALUES (%s, %s, '54000', %s, 1000, %s)",
+                [job.id, STATEMENTS["keep"], "too large", "faults.left_over_a_limit"],
+            )
+        await stage.worker(None)
+        await stage.until_over(job)
+
+    found = await stage.get(job)
+    assert found.status is JobStatus.FAILED
+    assert "over a limit of Postgres: too large" in (found.error_message or "")
     await stage.assert_sound()

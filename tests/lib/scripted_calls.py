@@ -1,0 +1,39 @@
+"""A judge that answers from a script, in place of a vendor."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalqueue.evaluators.llm.errors import ProviderError
+from evalqueue.evaluators.llm.provider import Completion, CompletionRequest
+from evalqueue.evaluators.llm.recorder import CallSite
+
+Reply = str | dict[str, Any] | ProviderError
+Script = Callable[[CompletionRequest, CallSite, str], Reply]
+
+
+@dataclass
+class ScriptedCalls:
+    """Answers every call as its script says, and remembers what it was asked."""
+
+    script: Script
+    asked: list[tuple[CompletionRequest, CallSite, str]] = field(default_factory=list)
+
+    async def call(
+        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
+    ) -> Completion:
+        self.asked.append((request, site, method))
+        reply = self.script(request, site, method)
+        if isinstance(reply, ProviderError):
+            raise reply
+        text = reply if isinstance(reply, str) else json.dumps(reply)
+        return Completion(text=text, model="scripted", latency_ms=0.0)
+
+
+def scripted_calls(*replies: Reply | Script) -> ScriptedCalls:
+    """`scripted_calls(reply, …)` answers in order, `scripted_calls(function)` by what is asked."""
+    if len(replies) == 1 and callable(replies[0]):
+        return ScriptedCalls(replies[0])
+    left = list(replies)
+    return ScriptedCalls(lambda *_: left.pop(0))
