@@ -57,7 +57,8 @@ def checked(quotes: Sequence[Quote], turns: Sequence[Turn]) -> list[dict[str, An
     Case, white space and what is put around a quote don't matter; the turn's number doesn't
     either, because a true quote with a wrong number is still true.
     """
-    said = [_plain(f"{turn.user_text}\n{turn.bot_text}") for turn in turns]
+    # Cleaned as it was shown: what can't be sent to a vendor can't be quoted either.
+    said = [_plain(clean_text(f"{turn.user_text}\n{turn.bot_text}")) for turn in turns]
     return [
         {"turn": each.turn, "quote": each.quote, "in_transcript": _occurs(each.quote, said)}
         for each in quotes

@@ -10,7 +10,7 @@ from evalqueue.evaluators.llm.catalogue import ProviderSettings
 from evalqueue.jobtypes import JobTypes
 
 HANDLERS = evaluation_handlers(Settings(), ProviderSettings())
-SMALLEST = {"evaluate-batch": {"total_items": 1}}
+SMALLEST = {"evaluate-batch": {"total_items": 1}, "evaluate-adversarial": {"test_count": 1}}
 """The least that each job type takes. A new one is one more line here."""
 
 
