@@ -13,7 +13,8 @@ from typing import Any
 from stage import postgres, vendor, worker
 
 from evalqueue import Client, Job
-from evalqueue.evaluators.adversarial_jobs import ChatbotParams, EvaluateAdversarial
+from evalqueue.evaluators.adversarial_chatbot import ChatbotParams
+from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
 from evalqueue.evaluators.chatbot.simulated import Behaviour, SimulatedKaira
 from evalqueue.evaluators.simulation.bot import RULE_OF, Weakness
 

@@ -19,7 +19,8 @@ from evalqueue.evaluators import adversarial_store as cases_store
 from evalqueue.evaluators import profiles, store
 from evalqueue.evaluators.adversarial.cases import Case, distinct
 from evalqueue.evaluators.adversarial.files import read_cases
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial, stressed
+from evalqueue.evaluators.adversarial_chatbot import stressed
+from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
 from evalqueue.evaluators.adversarial_store import SavedCase
 from evalqueue.evaluators.profiles import Profile, UnknownProfile
 from evalqueue.evaluators.profiles.adversarial import Adversarial

@@ -31,7 +31,8 @@ from evalqueue.evaluators.adversarial.dialogue import (
 from evalqueue.evaluators.adversarial.generation import NAME as GENERATION
 from evalqueue.evaluators.adversarial.generation import TooFewCases, generate
 from evalqueue.evaluators.adversarial.simulator import Simulator
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial, chatbot_settings, stressed
+from evalqueue.evaluators.adversarial_chatbot import chatbot_settings, stressed
+from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
 from evalqueue.evaluators.adversarial_lanes import ChatbotGone, Lanes
 from evalqueue.evaluators.calllog import CallLog
 from evalqueue.evaluators.chatbot.targets import Credential, Target, TargetRefused
@@ -155,12 +156,12 @@ class StressTest:
             choice = resolve(self.providers, params.llm_provider, params.llm_model)
             profile = profiles.load(params.app_id)
             app = stressed(profile)
-            target = params.target(profile, settings)
+            target = params.chatbot.target(profile, settings)
             if target is None:
                 raise TargetRefused(
                     "Where is the chatbot? Set chatbot.url or EVALQUEUE_CHATBOT_URL"
                 )
-            credentials = params.credentials(target, settings)
+            credentials = params.chatbot.credentials_for(target, settings)
         except (ProviderUnavailable, UnknownProfile, TargetRefused) as error:
             raise JobFailed(str(error)) from error
         playing = Parameters(temperature=params.simulator_temperature, max_output_tokens=2048)

@@ -8,11 +8,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     StringConstraints,
-    ValidationError,
     field_validator,
     model_validator,
 )
@@ -30,9 +27,14 @@ from evalqueue.evaluators.adversarial.cases import (
 from evalqueue.evaluators.adversarial.dialogue import MAX_TURNS, Limits
 from evalqueue.evaluators.adversarial.files import read_cases
 from evalqueue.evaluators.adversarial.slots import Slot, Unfit, spread
-from evalqueue.evaluators.chatbot import catalogue, targets
-from evalqueue.evaluators.chatbot.scripted import Cue
-from evalqueue.evaluators.chatbot.targets import ChatbotSettings, Credential, Target, TargetRefused
+from evalqueue.evaluators.adversarial_chatbot import (
+    ChatbotParams,
+    Name,
+    chatbot_settings,
+    stressed,
+)
+from evalqueue.evaluators.chatbot import catalogue
+from evalqueue.evaluators.chatbot.targets import ChatbotSettings, Target
 from evalqueue.evaluators.jobtypes import problems
 from evalqueue.evaluators.llm.catalogue import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.profiles import Profile
@@ -49,31 +51,7 @@ _SHOWN_MISFITS = 5
 _FILE_MAX_BYTES = 64 * 1024**2
 
 CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 T = TypeVar("T")
-
-
-class ChatbotParams(BaseModel):
-    """The system under test. Tokens are never here: `credentials` names those of the workers."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    protocol: str | None = None
-    """`kaira_v1`, `kaira_v2`, `openai`, `webhook` or `scripted`; without it, the profile's."""
-    url: str | None = Field(default=None, min_length=1, max_length=2_000)
-    """Where it is; without it, `EVALQUEUE_CHATBOT_URL` of the worker. Its host must be one of
-    `EVALQUEUE_CHATBOT_HOSTS`."""
-    model: str | None = Field(default=None, min_length=1, max_length=200)
-    """For `openai`: the model to ask for."""
-    credentials: list[Name] = Field(default_factory=list[Name], max_length=100)
-    """Names from `EVALQUEUE_CHATBOT_CREDENTIALS`: each is a lane, in which one case runs at a time.
-    None: one lane, without a token."""
-    timeout_seconds: float = Field(default=120.0, ge=1, le=300)
-    """At most so long may nothing come."""
-    reply_seconds: float = Field(default=300.0, ge=1, le=1_800)
-    """At most so long may one answer take."""
-    script: list[Cue] | None = Field(default=None, min_length=1, max_length=1_000)
-    """For `scripted`: what it answers."""
 
 
 class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
@@ -179,8 +157,8 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
         profile = _refusing("app_id", lambda: profiles.load(self.app_id))
         _refusing("app_id", lambda: stressed(profile))
         settings = _refusing("chatbot", chatbot_settings)
-        _refusing("chatbot.protocol", lambda: self.protocol(profile))
-        target = _refusing("chatbot.url", lambda: self.target(profile, settings))
+        _refusing("chatbot.protocol", lambda: self.chatbot.protocol_for(profile))
+        target = _refusing("chatbot.url", lambda: self.chatbot.target(profile, settings))
         if target is not None:
             await self._try_chatbot(target, settings, profile)
         try:
@@ -200,7 +178,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
         if self.chatbot.credentials and not settings.credentials:
             return  # they are the worker's alone, which will say so if it has none of these names
         credentials = _refusing(
-            "chatbot.credentials", lambda: self.credentials(target, settings)
+            "chatbot.credentials", lambda: self.chatbot.credentials_for(target, settings)
         ) or (None,)
         for credential in credentials:
             opened = _refusing(
@@ -208,56 +186,11 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             )
             await opened.aclose()
 
-    def protocol(self, profile: Profile) -> str:
-        """How the chatbot is spoken to.
-
-        Raises:
-            TargetRefused: there is no such protocol, or it doesn't go with a script.
-        """
-        protocol = self.chatbot.protocol or stressed(profile).protocol
-        if protocol not in catalogue.PROTOCOLS:
-            known = ", ".join(catalogue.PROTOCOLS)
-            raise TargetRefused(f"There is no protocol {protocol!r}. Known: {known}.")
-        if (protocol == "scripted") is (self.chatbot.script is None):
-            raise TargetRefused("A scripted chatbot needs a script, and no other one has one")
-        return protocol
-
-    def target(self, profile: Profile, settings: ChatbotSettings) -> Target | None:
-        """The chatbot that is meant; None: only the worker knows, from its environment.
-
-        Raises:
-            TargetRefused: it may not be spoken to.
-        """
-        asked, protocol = self.chatbot, self.protocol(profile)
-        if asked.script is not None:
-            return targets.scripted(asked.script)
-        url = asked.url
-        if url is None and settings.url is not None:
-            url = settings.url.get_secret_value()
-        if url is None:
-            return None
-        return targets.check(
-            url,
-            settings,
-            protocol=protocol,
-            model=asked.model,
-            timeout_seconds=asked.timeout_seconds,
-            reply_seconds=asked.reply_seconds,
-        )
-
-    def credentials(self, target: Target, settings: ChatbotSettings) -> tuple[Credential, ...]:
-        """The credentials that are meant, each user of the bot once.
-
-        Raises:
-            TargetRefused: one is not there, or is not for this chatbot.
-        """
-        return targets.credentials(self.chatbot.credentials, target, settings)
-
     def slots(self, app: Adversarial) -> list[Slot]:
         """What each case that is to be made up is about.
 
         Raises:
-                Unfit: something is named that the profile doesn't have.
+            Unfit: something is named that the profile doesn't have.
         """
         if not self.generated:
             return []
@@ -366,38 +299,6 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
 
     def _has_cases(self) -> bool:
         return bool(self.cases or self.cases_path or self.saved_case_ids or self.from_run)
-
-
-def stressed(profile: Profile) -> Adversarial:
-    """What a profile says about difficult users.
-
-    Raises:
-        UnknownProfile: nothing.
-    """
-    if profile.adversarial is None:
-        raise profiles.UnknownProfile(
-            f"The profile {profile.app_id!r} has no section [adversarial]: nobody has said who its "
-            "difficult users are."
-        )
-    return profile.adversarial
-
-
-def chatbot_settings() -> ChatbotSettings:
-    """What this process's environment says about chatbots.
-
-    Raises:
-        TargetRefused: it can't be read.
-    """
-    try:
-        return targets.read()
-    except ValidationError as error:
-        slips = "; ".join(
-            f"{'.'.join(map(str, slip['loc']))}: {slip['msg'].removeprefix('Value error, ')}"
-            for slip in error.errors(include_url=False, include_input=False, include_context=False)
-        )
-        raise TargetRefused(
-            f"The settings of the API or the worker can't be read: {slips}"
-        ) from None
 
 
 def _as_saved(each: adversarial_store.SavedCase) -> Case:

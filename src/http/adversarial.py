@@ -15,7 +15,7 @@ from evalqueue.evaluators import adversarial_findings as findings
 from evalqueue.evaluators import adversarial_store as store
 from evalqueue.evaluators import profiles
 from evalqueue.evaluators.adversarial.cases import Case, InvalidCase, distinct, misfit
-from evalqueue.evaluators.adversarial_jobs import stressed
+from evalqueue.evaluators.adversarial_chatbot import stressed
 from evalqueue.evaluators.profiles import Profile, UnknownProfile
 from evalqueue.evaluators.profiles.adversarial import Adversarial
 from evalqueue.http import stress as json

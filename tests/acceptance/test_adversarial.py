@@ -11,7 +11,8 @@ import pytest
 
 from evalqueue import Client, Job, JobStatus
 from evalqueue.database import Database
-from evalqueue.evaluators.adversarial_jobs import ChatbotParams, EvaluateAdversarial
+from evalqueue.evaluators.adversarial_chatbot import ChatbotParams
+from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
 from evalqueue.evaluators.adversarial_store import LANE_GRACE
 from evalqueue.evaluators.chatbot.simulated import Behaviour as BotBehaviour
 from evalqueue.evaluators.chatbot.simulated import SimulatedKaira
@@ -202,6 +203,29 @@ async def test_two_jobs_in_two_workers_share_a_credential_without_meeting(
     assert together, "they ran at the same time"
     assert_never_mixed(bot)
     await assert_no_conversations_overlap(database)
+
+
+async def test_a_job_that_waits_for_a_lane_hears_that_its_worker_is_to_stop(
+    client: Client,
+    database: Database,
+    start_daemon: Any,
+    bot: SimulatedKaira,
+    environment: dict[str, str],
+):
+    alone = ("--concurrency=1",)
+    async with start_daemon(*alone, **environment):
+        talking = await client.submit(stress(bot, f"{OPENINGS[0]} [[hang]]", timeout_seconds=60))
+        await until_bot(bot, open_streams=1)
+        async with start_daemon(*alone, **environment) as daemon:
+            waiting = await client.submit(stress(bot, OPENINGS[1]))
+            await until(database, "SELECT count(wanted_by) = 1 FROM chatbot_lanes")
+            assert await daemon.terminate() == 0
+        waiting = await client.get(waiting.id)
+        talking = await client.get(talking.id)
+
+    assert (waiting.status, waiting.failed_attempts) == (JobStatus.QUEUED, 0)
+    assert talking.status is JobStatus.RUNNING
+    assert bot.stats["requests"] == 1
 
 
 async def test_a_killed_worker_costs_the_conversation_it_was_in_and_nothing_else(
