@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
-from evalqueue.client import Client
 from evalqueue.database import Database
 from evalqueue.errors import Problem
 from evalqueue.evaluators import adversarial_findings as findings
@@ -19,13 +18,14 @@ from evalqueue.evaluators.adversarial_chatbot import stressed
 from evalqueue.evaluators.profiles import Profile, UnknownProfile
 from evalqueue.evaluators.profiles.adversarial import Adversarial
 from evalqueue.http import stress as json
+from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, InvalidRequest, Operation
 
 
 async def get_run_adversarial(
-    client: Client, asked: json.AdversarialQuery
+    call: Call, asked: json.AdversarialQuery
 ) -> json.AdversarialEvaluations:
-    async with (await client.database()).connection() as connection:
+    async with (await call.client.database()).connection() as connection:
         page = await findings.evaluations(
             connection, asked.run_id, after=asked.after, limit=asked.limit
         )
@@ -34,8 +34,8 @@ async def get_run_adversarial(
     return json.AdversarialEvaluations(run_id=asked.run_id, evaluations=evaluations, total=total)
 
 
-async def get_run_case(client: Client, asked: json.CaseOfRun) -> json.CaseTrials:
-    async with (await client.database()).connection() as connection:
+async def get_run_case(call: Call, asked: json.CaseOfRun) -> json.CaseTrials:
+    async with (await call.client.database()).connection() as connection:
         case = await findings.case(connection, asked.run_id, asked.case_id)
         trials = await findings.trials(connection, asked.run_id, asked.case_id)
     if case is None:
@@ -48,13 +48,13 @@ async def get_run_case(client: Client, asked: json.CaseOfRun) -> json.CaseTrials
     )
 
 
-async def get_run_dialogues(client: Client, asked: json.RunId) -> json.Dialogues:
-    async with (await client.database()).connection() as connection:
+async def get_run_dialogues(call: Call, asked: json.RunId) -> json.Dialogues:
+    async with (await call.client.database()).connection() as connection:
         found = await findings.live(connection, asked.run_id)
     return json.Dialogues(run_id=asked.run_id, dialogues=[json.Dialogue.of(row) for row in found])
 
 
-async def get_stress_profile(_client: Client, asked: json.AppId) -> json.StressProfile:
+async def get_stress_profile(_call: Call, asked: json.AppId) -> json.StressProfile:
     try:
         profile, app = _known(asked.app_id)
     except UnknownProfile as error:
@@ -62,8 +62,8 @@ async def get_stress_profile(_client: Client, asked: json.AppId) -> json.StressP
     return json.StressProfile.of(profile, app)
 
 
-async def list_saved_cases(client: Client, asked: json.SavedCasesQuery) -> list[json.SavedCase]:
-    async with (await client.database()).connection() as connection:
+async def list_saved_cases(call: Call, asked: json.SavedCasesQuery) -> list[json.SavedCase]:
+    async with (await call.client.database()).connection() as connection:
         found = await store.saved_page(
             connection,
             app_id=asked.app_id,
@@ -74,12 +74,12 @@ async def list_saved_cases(client: Client, asked: json.SavedCasesQuery) -> list[
     return [json.SavedCase.model_validate(each) for each in found]
 
 
-async def save_cases(client: Client, asked: json.SaveCases) -> list[json.SavedCase]:
+async def save_cases(call: Call, asked: json.SaveCases) -> list[json.SavedCase]:
     try:
         _, app = _known(asked.app_id)
     except UnknownProfile as error:
         raise _refused("app_id", str(error)) from error
-    database = await client.database()
+    database = await call.client.database()
     if asked.cases:
         cases = await asyncio.to_thread(_written, asked, app)
     else:
@@ -90,23 +90,23 @@ async def save_cases(client: Client, asked: json.SaveCases) -> list[json.SavedCa
     return [json.SavedCase.model_validate(each) for each in kept]
 
 
-async def pin_case(client: Client, asked: json.SavedCaseId) -> json.PinnedCase:
-    return await _pinned(client, asked, pinned=True)
+async def pin_case(call: Call, asked: json.SavedCaseId) -> json.PinnedCase:
+    return await _pinned(call, asked, pinned=True)
 
 
-async def unpin_case(client: Client, asked: json.SavedCaseId) -> json.PinnedCase:
-    return await _pinned(client, asked, pinned=False)
+async def unpin_case(call: Call, asked: json.SavedCaseId) -> json.PinnedCase:
+    return await _pinned(call, asked, pinned=False)
 
 
-async def forget_case(client: Client, asked: json.SavedCaseId) -> json.ForgottenCase:
-    async with (await client.database()).connection() as connection:
+async def forget_case(call: Call, asked: json.SavedCaseId) -> json.ForgottenCase:
+    async with (await call.client.database()).connection() as connection:
         if not await store.unsave(connection, asked.app_id, [asked.case_id]):
             raise HTTPException(404, "Case not found")
     return json.ForgottenCase(app_id=asked.app_id, case_id=asked.case_id)
 
 
-async def _pinned(client: Client, asked: json.SavedCaseId, *, pinned: bool) -> json.PinnedCase:
-    async with (await client.database()).connection() as connection:
+async def _pinned(call: Call, asked: json.SavedCaseId, *, pinned: bool) -> json.PinnedCase:
+    async with (await call.client.database()).connection() as connection:
         if not await store.pin(connection, asked.app_id, [asked.case_id], pinned=pinned):
             raise HTTPException(404, "Case not found")
     return json.PinnedCase(app_id=asked.app_id, case_id=asked.case_id, pinned=pinned)

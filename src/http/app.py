@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 import evalqueue
 from evalqueue.client import Client
 from evalqueue.http import adversarial, fleet, health, jobs, openapi, runs
+from evalqueue.http.callers import Call
 from evalqueue.http.guards import BearerToken, KnownHost, KnownOrigin, token_of
 from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.limits import BodyLimit
@@ -31,8 +32,8 @@ def create_app(client: Client) -> Starlette:
     )
 
 
-async def get_openapi(client: Client, _asked: Nothing) -> dict[str, Any]:
-    return openapi.document(OPERATIONS, client, evalqueue.__version__)
+async def get_openapi(call: Call, _asked: Nothing) -> dict[str, Any]:
+    return openapi.document(OPERATIONS, call.client, evalqueue.__version__)
 
 
 OPERATIONS: tuple[AnyOperation, ...] = (

@@ -3,30 +3,30 @@
 from pydantic import TypeAdapter
 
 from evalqueue import fleet
-from evalqueue.client import Client
 from evalqueue.http import conditions as json
+from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, Nothing, Operation
 
 
-async def list_queues(client: Client, _asked: Nothing) -> list[json.Queue]:
-    async with (await client.database()).connection() as connection:
+async def list_queues(call: Call, _asked: Nothing) -> list[json.Queue]:
+    async with (await call.client.database()).connection() as connection:
         return [json.Queue.of(state) for state in await fleet.queues(connection)]
 
 
-async def pause_queue(client: Client, asked: json.QueueName) -> json.PausedQueue:
-    async with (await client.database()).connection() as connection:
+async def pause_queue(call: Call, asked: json.QueueName) -> json.PausedQueue:
+    async with (await call.client.database()).connection() as connection:
         await fleet.pause(connection, asked.queue)
     return json.PausedQueue(name=asked.queue, paused=True)
 
 
-async def resume_queue(client: Client, asked: json.QueueName) -> json.PausedQueue:
-    async with (await client.database()).connection() as connection:
+async def resume_queue(call: Call, asked: json.QueueName) -> json.PausedQueue:
+    async with (await call.client.database()).connection() as connection:
         await fleet.resume(connection, asked.queue)
     return json.PausedQueue(name=asked.queue, paused=False)
 
 
-async def list_workers(client: Client, _asked: Nothing) -> list[json.Worker]:
-    async with (await client.database()).connection() as connection:
+async def list_workers(call: Call, _asked: Nothing) -> list[json.Worker]:
+    async with (await call.client.database()).connection() as connection:
         leader = await fleet.leader(connection)
         return [json.Worker.of(record, leader) for record in await fleet.workers(connection)]
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from evalqueue.http.callers import THIS_MACHINE, identify
 from evalqueue.http.refusals import detail
 from evalqueue.settings import Settings
 
@@ -55,6 +56,7 @@ class KnownHost:
             )
             await reply(scope, receive, send)
             return
+        identify(scope, THIS_MACHINE)
         await self._app(scope, receive, send)
 
     def _is_known(self, host: str) -> bool:
@@ -114,6 +116,7 @@ class BearerToken:
             )
             await reply(scope, receive, send)
             return
+        identify(scope, THIS_MACHINE)
         await self._app(scope, receive, send)
 
     def _has_token(self, scope: Scope) -> bool:

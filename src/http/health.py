@@ -6,11 +6,11 @@ from pydantic import TypeAdapter
 
 import evalqueue
 from evalqueue import doctor, fleet
-from evalqueue.client import Client
 from evalqueue.database import TRANSIENT
 from evalqueue.doctor import Finding, Level
 from evalqueue.errors import DatabaseUnavailable
 from evalqueue.http import conditions as json
+from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, Nothing, Operation
 from evalqueue.http.refusals import NotReady
 
@@ -22,17 +22,17 @@ _given_up: set[asyncio.Task[list[Finding]]] = set()
 """Looks that nobody waits for any more. A driver lets go of a statement when its server agrees."""
 
 
-async def index(_client: Client, _asked: Nothing) -> json.Index:
+async def index(_call: Call, _asked: Nothing) -> json.Index:
     return json.Index(version=evalqueue.__version__)
 
 
-async def get_health(_client: Client, _asked: Nothing) -> json.Alive:
+async def get_health(_call: Call, _asked: Nothing) -> json.Alive:
     return json.Alive()
 
 
-async def get_readiness(client: Client, _asked: Nothing) -> json.Ready:
+async def get_readiness(call: Call, _asked: Nothing) -> json.Ready:
     found: dict[str, Finding] = {}
-    looking = asyncio.create_task(_look(client, found), name="readiness")
+    looking = asyncio.create_task(_look(call, found), name="readiness")
     _given_up.add(looking)
     looking.add_done_callback(_given_up.discard)
     await asyncio.wait({looking}, timeout=READY_WITHIN)
@@ -57,16 +57,16 @@ async def get_readiness(client: Client, _asked: Nothing) -> json.Ready:
     )
 
 
-async def _look(client: Client, found: dict[str, Finding]) -> list[Finding]:
+async def _look(call: Call, found: dict[str, Finding]) -> list[Finding]:
     """Find one vital thing after the other. Returns what else there is to say."""
     loop = asyncio.get_running_loop()
     until = loop.time() + READY_WITHIN - MARGIN
     try:
-        database = await client.database()
+        database = await call.client.database()
         found["database"] = await doctor.answers(database)
         found["schema"] = await doctor.schema_is_current(database)
         left = until - loop.time()
-        found["notifications"] = await doctor.hears(await client.feed(), within_seconds=left)
+        found["notifications"] = await doctor.hears(await call.client.feed(), within_seconds=left)
         if any(each.level is not Level.OK for each in found.values()):
             return []
         async with database.connection() as connection:

@@ -2,42 +2,42 @@
 
 from pydantic import TypeAdapter
 
-from evalqueue.client import Client
 from evalqueue.http import representations as json
+from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, Operation
 
 
-async def submit_job(client: Client, asked: json.SubmitJob) -> json.SubmittedJob:
-    job = await client.submit_params(
+async def submit_job(call: Call, asked: json.SubmitJob) -> json.SubmittedJob:
+    job = await call.client.submit_params(
         asked.job_type, asked.params, idempotency_key=asked.idempotency_key
     )
     return json.SubmittedJob.of(job)
 
 
-async def list_jobs(client: Client, asked: json.JobsQuery) -> list[json.Job]:
-    found = await client.list(
+async def list_jobs(call: Call, asked: json.JobsQuery) -> list[json.Job]:
+    found = await call.client.list(
         status=asked.status, job_type=asked.job_type, limit=asked.limit, offset=asked.offset
     )
     return [json.Job.of(job) for job in found]
 
 
-async def get_job(client: Client, asked: json.JobId) -> json.Job:
-    return json.Job.of(await client.get(asked.job_id))
+async def get_job(call: Call, asked: json.JobId) -> json.Job:
+    return json.Job.of(await call.client.get(asked.job_id))
 
 
-async def cancel_job(client: Client, asked: json.JobId) -> json.CancelledJob:
-    await client.cancel(asked.job_id)
+async def cancel_job(call: Call, asked: json.JobId) -> json.CancelledJob:
+    await call.client.cancel(asked.job_id)
     return json.CancelledJob(id=asked.job_id)
 
 
-async def retry_job(client: Client, asked: json.JobId) -> json.RetriedJob:
-    return json.RetriedJob.of(await client.retry(asked.job_id))
+async def retry_job(call: Call, asked: json.JobId) -> json.RetriedJob:
+    return json.RetriedJob.of(await call.client.retry(asked.job_id))
 
 
-async def list_attempts(client: Client, asked: json.JobId) -> list[json.Attempt]:
-    found = await client.attempts(asked.job_id)
+async def list_attempts(call: Call, asked: json.JobId) -> list[json.Attempt]:
+    found = await call.client.attempts(asked.job_id)
     if not found:
-        await client.get(asked.job_id)  # none yet, or no such job?
+        await call.client.get(asked.job_id)  # none yet, or no such job?
     return [json.Attempt.of(attempt) for attempt in found]
 
 

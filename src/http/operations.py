@@ -19,6 +19,7 @@ from starlette.routing import Route
 from evalqueue import codec
 from evalqueue.client import Client
 from evalqueue.errors import Problem
+from evalqueue.http.callers import Call, Right, caller_of
 
 MAX_DEPTH = 100
 """Levels of nesting in a body: far below what any step behind us can walk."""
@@ -56,10 +57,12 @@ class Operation(Generic[Asked, Told]):
     asks: type[Asked]
     """Filled from the path and the query; from the JSON body where `in_body`."""
     tells: TypeAdapter[Told]
-    answer: Callable[[Client, Asked], Awaitable[Told]]
+    answer: Callable[[Call, Asked], Awaitable[Told]]
     in_body: bool = False
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Fields of `asks` that come from a header: their names, and the headers'."""
+    needs: Right | None = None
+    """What a caller has to be allowed; None: to read where the method is GET, else to submit."""
     status: int = 200
     errors: tuple[int, ...] = ()
     """Its own; those that every operation with an input or a token can have are understood."""
@@ -70,11 +73,18 @@ class Operation(Generic[Asked, Told]):
     def name(self) -> str:
         return self.answer.__name__
 
+    @property
+    def right(self) -> Right:
+        return self.needs or (Right.READ if self.method == "GET" else Right.SUBMIT)
+
     def endpoint(self, client: Client) -> Endpoint:
         """The operation as Starlette calls it."""
 
         async def endpoint(request: Request) -> Response:
-            told = await self.answer(client, await self._read(request))
+            call = Call(client=client, caller=caller_of(request.scope))
+            if not call.caller.right.covers(self.right):
+                raise HTTPException(403, f"This needs the right to {self.right}")
+            told = await self.answer(call, await self._read(request))
             return Response(
                 self.tells.dump_json(told), status_code=self.status, media_type="application/json"
             )

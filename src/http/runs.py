@@ -6,35 +6,35 @@ Under a run that does not exist there is nothing: an empty page, not an error.
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
-from evalqueue.client import Client
 from evalqueue.evaluators import store
 from evalqueue.http import representations as json
+from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, Nothing, Operation
 
 
-async def list_eval_runs(client: Client, asked: json.RunsQuery) -> list[json.EvalRun]:
-    async with (await client.database()).connection() as connection:
+async def list_eval_runs(call: Call, asked: json.RunsQuery) -> list[json.EvalRun]:
+    async with (await call.client.database()).connection() as connection:
         found = await store.list_runs(
             connection, command=asked.command, limit=asked.limit, offset=asked.offset
         )
     return [json.EvalRun.model_validate(run) for run in found]
 
 
-async def get_summary_stats(client: Client, _asked: Nothing) -> json.SummaryStats:
-    async with (await client.database()).connection() as connection:
+async def get_summary_stats(call: Call, _asked: Nothing) -> json.SummaryStats:
+    async with (await call.client.database()).connection() as connection:
         return json.SummaryStats.model_validate(await store.stats(connection))
 
 
-async def get_eval_run(client: Client, asked: json.RunId) -> json.EvalRun:
-    async with (await client.database()).connection() as connection:
+async def get_eval_run(call: Call, asked: json.RunId) -> json.EvalRun:
+    async with (await call.client.database()).connection() as connection:
         run = await store.get_run(connection, asked.run_id)
     if run is None:
         raise HTTPException(404, "Run not found")
     return json.EvalRun.model_validate(run)
 
 
-async def get_run_threads(client: Client, asked: json.ResultsQuery) -> json.ThreadEvaluations:
-    async with (await client.database()).connection() as connection:
+async def get_run_threads(call: Call, asked: json.ResultsQuery) -> json.ThreadEvaluations:
+    async with (await call.client.database()).connection() as connection:
         page = await store.threads_of(
             connection, asked.run_id, after=asked.after, limit=asked.limit
         )
@@ -43,8 +43,8 @@ async def get_run_threads(client: Client, asked: json.ResultsQuery) -> json.Thre
     return json.ThreadEvaluations(run_id=asked.run_id, evaluations=evaluations, total=total)
 
 
-async def get_run_logs(client: Client, asked: json.LogsQuery) -> json.ApiLogs:
-    async with (await client.database()).connection() as connection:
+async def get_run_logs(call: Call, asked: json.LogsQuery) -> json.ApiLogs:
+    async with (await call.client.database()).connection() as connection:
         page = await store.logs_of(connection, asked.run_id, limit=asked.limit, offset=asked.offset)
     return json.ApiLogs(run_id=asked.run_id, logs=[json.ApiLog.model_validate(row) for row in page])
 
