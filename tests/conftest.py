@@ -21,10 +21,10 @@ hypothesis_settings.load_profile("evalqueue")
 _TEMPLATE = "evalqueue_template"
 _TABLES = [
     "adversarial_cases", "adversarial_dialogues", "adversarial_evaluations", "adversarial_turns",
-    "api_logs", "chatbot_lanes", "datasets", "eval_runs", "job_attempts", "job_items",
-    "job_leader", "job_queues", "job_schedules", "job_workers", "jobs", "procrastinate_events",
-    "procrastinate_jobs", "procrastinate_periodic_defers", "procrastinate_workers", "saved_cases",
-    "thread_evaluations",
+    "api_logs", "chatbot_lanes", "dataset_owners", "dataset_threads", "datasets", "eval_runs",
+    "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",
+    "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
+    "procrastinate_workers", "saved_cases", "thread_evaluations",
 ]  # fmt: skip
 _numbers = itertools.count(1)
 

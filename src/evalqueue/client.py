@@ -135,7 +135,9 @@ class Client:
             if await store.of_key(connection, owner=asked.owner, idempotency_key=key) is not None:
                 # Perhaps it would not be admitted today: its file is gone, say.
                 return await store.submit(connection, asked)
-        admitted = await params.admit(Desk(settings=self.settings, database=await self.database()))
+        database = await self.database()
+        desk = Desk(settings=self.settings, database=database, owner=asked.owner)
+        admitted = await params.admit(desk)
         return await store.submit(connection, replace(asked, params=admitted.stored()))
 
     async def submit_params(

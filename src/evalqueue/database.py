@@ -64,6 +64,7 @@ RETRY_DELAY_MAX = 5.0  # seconds between tries to say something again
 ANSWER_PATIENCE = 30.0  # seconds a connection may be held; what takes longer is a transaction
 COMPLAINT_INTERVAL = 10.0  # seconds between log lines about statements that wait
 POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller is told
+LONG_SHARE = 5  # of so many connections, one may be held for minutes
 RECONNECT_INTERVAL = 1.0  # seconds between tries to connect while the server is away
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class Database:
             reconnect_timeout=RECONNECT_INTERVAL,
             reconnect_failed=self._insist_on_a_connection,
         )
+        self._long = asyncio.Semaphore(max(1, max_size // LONG_SHARE))
         self._insisting: asyncio.Task[None] | None = None
         self._said_at: float | None = None
         self._unsaid = 0
@@ -164,6 +166,12 @@ class Database:
             _told_apart(connection),
             connection.transaction(),
         ):
+            yield connection
+
+    @asynccontextmanager
+    async def long_transaction(self) -> AsyncGenerator[Connection]:
+        """A transaction that may take minutes: so few at once that the pool is never theirs."""
+        async with self._long, self.transaction() as connection:
             yield connection
 
     async def until_done(

@@ -189,7 +189,9 @@ async def add_schedule(wanted: Wanted, *, as_json: bool) -> ExitCode:
         teach(client)
         database = await client.database()
         params = client.job_types.decode(wanted.job_type, wanted.params)
-        admitted = await params.admit(Desk(settings=client.settings, database=database))
+        admitted = await params.admit(
+            Desk(settings=client.settings, database=database, owner=wanted.owner)
+        )
         async with database.connection() as connection:
             now = await schedules.now(connection)
             schedule = Schedule(
@@ -197,7 +199,7 @@ async def add_schedule(wanted: Wanted, *, as_json: bool) -> ExitCode:
                 cron=wanted.cron,
                 timezone=wanted.timezone,
                 job_type=wanted.job_type,
-                params=admitted.stored(),
+                params=admitted.lasting(),
                 owner=wanted.owner,
                 queue=wanted.queue or client.settings.queue,
                 priority=wanted.priority,

@@ -21,6 +21,8 @@ class Desk:
 
     settings: Settings
     database: "Database"
+    owner: str = "default"
+    """Whose job it will be."""
 
 
 class JobParams(BaseModel):
@@ -55,6 +57,10 @@ class JobParams(BaseModel):
     def stored(self) -> dict[str, Any]:
         """The params as the job's row keeps them: what was set, no defaults of today."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+    def lasting(self) -> dict[str, Any]:
+        """The params as a schedule keeps them: what is looked up anew each time is left open."""
+        return self.stored()
 
 
 class JobTypes(Mapping[str, type[JobParams]]):

@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """Web origins whose pages may call the API, separated by commas."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Larger request bodies are refused with 413."""
+    max_dataset_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)
+    """Of a file of conversations: one that is uploaded, or that a job names."""
 
     queue: str = "evalqueue"
     """The procrastinate queue jobs go to and workers listen on by default."""

@@ -123,11 +123,6 @@ async def attempts(connection: Connection, job_id: UUID) -> list[AttemptRecord]:
         return await cursor.fetchall()
 
 
-async def dataset(connection: Connection, dataset_id: str) -> str | None:
-    """The content of a stored dataset; None: there is none with this id."""
-    return await _value(connection, "dataset", {"dataset_id": dataset_id})
-
-
 async def flush(
     connection: Connection,
     *,

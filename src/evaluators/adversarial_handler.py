@@ -185,6 +185,7 @@ class StressTest:
             eval_temperature=self.params.temperature,
             data_path=self.params.cases_path,
             data_file_hash=None,
+            dataset_id=None,
             total_items=self.params.generated * self.params.trials,
             config={
                 "params": self.params.model_dump(mode="json", exclude={"cases"}),

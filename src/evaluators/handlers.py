@@ -10,12 +10,13 @@ from uuid import UUID
 from evalqueue.context import Checkpoint, JobContext
 from evalqueue.database import Connection
 from evalqueue.errors import JobFailed
-from evalqueue.evaluators import store
+from evalqueue.evaluators import datasets, store
 from evalqueue.evaluators.adversarial_handler import StressTest
 from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
 from evalqueue.evaluators.batch import Chosen, ThreadResult, evaluate_thread
 from evalqueue.evaluators.calllog import CallLog
 from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.datasets import Content
 from evalqueue.evaluators.evaluator import Evaluator
 from evalqueue.evaluators.jobtypes import EvaluateBatch
 from evalqueue.evaluators.judge import Judge
@@ -31,7 +32,7 @@ from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
 from evalqueue.evaluators.llm.replay import Replay
 from evalqueue.evaluators.profiles import UnknownProfile
 from evalqueue.evaluators.runs import RunEnd, ThreadOutcome, settle, summarise
-from evalqueue.evaluators.sources import Dataset, SourceError
+from evalqueue.evaluators.sources import SourceError
 from evalqueue.handlers import Handlers
 from evalqueue.jobtypes import Desk
 from evalqueue.settings import Settings
@@ -60,7 +61,7 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
 class _Batch:
     """What is to be done."""
 
-    dataset: Dataset
+    dataset: Content
     chosen: Chosen
     choice: Choice
     evaluators: tuple[Evaluator, ...]
@@ -104,14 +105,16 @@ class _BatchRun:
 
     async def _open(self) -> _Batch:
         """What a job that came by plain SQL may still have wrong is its reason to fail."""
-        desk = Desk(settings=self.settings, database=self.context.database)
+        desk = Desk(
+            settings=self.settings, database=self.context.database, owner=self.context.job.owner
+        )
         try:
             choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
             evaluators = self.params.plan().evaluators()
-            dataset = await self.params.dataset(desk)
+            dataset = await self.params.content(desk)
+            chosen = await self.params.choose(desk, dataset.id)
         except (SourceError, ProviderUnavailable, UnknownProfile) as error:
             raise JobFailed(str(error)) from error
-        chosen = self.params.choose(dataset)
         return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
 
     async def _start(self, batch: _Batch) -> _Begun:
@@ -122,15 +125,20 @@ class _BatchRun:
             llm_provider=batch.choice.provider.value,
             llm_model=batch.choice.model,
             eval_temperature=self.params.temperature,
-            data_path=self.params.data_path or dataset.name,
+            data_path=self.params.data_path or dataset.name or dataset.id,
             data_file_hash=dataset.sha256,
+            dataset_id=dataset.id,
             total_items=len(batch.chosen.thread_ids),
             config={
                 "params": self.params.model_dump(
                     mode="json", exclude={"csv_content", "thread_ids"}
                 ),
                 "evaluator_versions": {each.name: each.version for each in batch.evaluators},
-                "dataset": {"name": dataset.name, "sha256": dataset.sha256},
+                "dataset": {
+                    "id": dataset.id,
+                    "name": dataset.name,
+                    "sha256": dataset.sha256,
+                },
             },
         )
 
@@ -138,6 +146,8 @@ class _BatchRun:
             run = await store.open_run(connection, opening)
             if run is None:
                 return None
+            # From now on it is this that the job reads, and so do its hands, wherever they are.
+            await datasets.pin(connection, job_id=self.context.job.id, dataset_id=dataset.id)
             checkpoint = await store.checkpoint(connection, self.run_id, self.job_id)
             return _Begun(run=run, checkpoint=checkpoint)
 
@@ -149,7 +159,6 @@ class _BatchRun:
         return begun
 
     async def _evaluate(self, batch: _Batch, begun: _Begun) -> None:
-        wanted = {thread.thread_id: thread for thread in batch.dataset.threads}
         provider = await self.catalogue.provider(batch.choice)
         policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
         attempt = self.context.job.attempt
@@ -160,20 +169,21 @@ class _BatchRun:
             slots = Slots(self.params.concurrency)
             caller = Caller(provider, slots=slots, recorder=calls, policy=policy)
 
-            async def work(thread: Thread) -> store.Kept:
+            async def work(thread_id: str) -> store.Kept:
                 began = time.perf_counter()
+                thread = await self._thread(batch.dataset, thread_id)
                 # In a run's first attempt nothing is on record, unless a hand was lost.
                 fresh = begun.run.is_first and not hands
-                asking = caller if fresh else await self._replaying(caller, thread)
+                asking = caller if fresh else await self._replaying(caller, thread_id)
                 found = await evaluate_thread(thread, batch.evaluators, Judge(asking))
                 await calls.flush()
                 return self._kept(found, batch.dataset, (time.perf_counter() - began) * 1000)
 
             try:
                 await self.context.map(
-                    [wanted[thread_id] for thread_id in batch.chosen.thread_ids],
+                    batch.chosen.thread_ids,
                     work,
-                    key=lambda thread: thread.thread_id,
+                    key=str,
                     keep=store.keep,
                     succeeded=lambda kept: not kept.found.failed,
                     checkpoint=begun.checkpoint,
@@ -188,7 +198,17 @@ class _BatchRun:
                 result = await self._result(await self._outcomes())
                 raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
 
-    async def _replaying(self, caller: Caller, thread: Thread) -> Replay:
+    async def _thread(self, dataset: Content, thread_id: str) -> Thread:
+        """One conversation, read when its turn has come."""
+        found = await self.context.database.until_done(
+            partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
+            what=f"Job {self.context.job.id}",
+        )
+        if found is None:
+            raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
+        return found
+
+    async def _replaying(self, caller: Caller, thread_id: str) -> Replay:
         """The caller, behind what earlier attempts have on record for a thread.
 
         Read when the thread's turn has come: no more is in memory than what is worked on.
@@ -196,13 +216,13 @@ class _BatchRun:
         recorded = await self.context.database.until_done(
             partial(
                 store.recorded,
-                run_id=self.run_id, job_id=self.job_id, thread_id=thread.thread_id,
+                run_id=self.run_id, job_id=self.job_id, thread_id=thread_id,
             ),
             what=f"Job {self.context.job.id}",
         )  # fmt: skip
         return Replay(caller, recorded)
 
-    def _kept(self, found: ThreadResult, dataset: Dataset, duration_ms: float) -> store.Kept:
+    def _kept(self, found: ThreadResult, dataset: Content, duration_ms: float) -> store.Kept:
         return store.Kept(
             run_id=self.run_id,
             job_id=self.job_id,

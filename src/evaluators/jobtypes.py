@@ -1,24 +1,27 @@
 """The job types of the first floor: what may be asked, and what is refused at the door."""
 
 import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from evalqueue import store as jobs
 from evalqueue.errors import InvalidParams, Problem
-from evalqueue.evaluators import profiles
+from evalqueue.evaluators import datasets, imports, profiles
 from evalqueue.evaluators.batch import Chosen, EvaluationPlan, choose
 from evalqueue.evaluators.conversations import kaira_csv
+from evalqueue.evaluators.imports import Incoming
 from evalqueue.evaluators.judge import Parameters
 from evalqueue.evaluators.llm.catalogue import ProviderSettings, ProviderUnavailable, resolve
-from evalqueue.evaluators.sources import BadData, Dataset, SourceError
-from evalqueue.evaluators.sources.csv import CsvSource, read_csv
+from evalqueue.evaluators.sources import BadData, SourceError
+from evalqueue.evaluators.sources.files import opened_confined
 from evalqueue.jobtypes import Desk, JobParams
 
 _THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
 _HANDS_MAX = 31
 _SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
+_STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
@@ -30,9 +33,10 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
     description: str | None = Field(default=None, max_length=2000)
 
     data_path: str | None = Field(default=None, min_length=1)
-    """A CSV file inside `EVALQUEUE_DATA_DIR`."""
+    """A file inside `EVALQUEUE_DATA_DIR`: CSV, or chat messages as JSON lines. It is stored when
+    the job is submitted; beside `dataset_id` it only says what that was called."""
     csv_content: str | None = None
-    """The CSV itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
+    """The file itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
     dataset_id: DatasetId | None = None
     """A stored dataset."""
     total_items: int | None = Field(default=None, ge=1)
@@ -78,7 +82,8 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         given = [name for name in _SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
+        # What was asked for stays beside the dataset that it led to.
+        if len(given) != 1 and given not in _STORED:
             raise ValueError(
                 f"Say what to evaluate by one of {', '.join(_SOURCES)}; "
                 f"{'given are ' + ' and '.join(given) if given else 'none is given'}"
@@ -92,48 +97,98 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         try:
             choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
             profiles.load(self.app_id)
-            dataset = await self.dataset(desk)
+            content = await self.content(desk)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
         except profiles.UnknownProfile as error:
             raise InvalidParams.of("app_id", str(error)) from error
         except SourceError as error:
             raise InvalidParams(problems(self._source_field(), error)) from error
-        chosen = self.choose(dataset)
-        if self.total_items is not None and self.total_items > len(dataset.threads):
+        if self.total_items is not None and self.total_items > (content.threads or 0):
             raise InvalidParams.of(
-                "total_items", f"There are {len(dataset.threads)} bundled conversations"
+                "total_items", f"There are {content.threads} bundled conversations"
             )
-        if chosen.unknown:
-            shown = ", ".join(chosen.unknown[:10])
-            raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
+        if self.thread_ids is not None:
+            chosen = await self.choose(desk, content.id)
+            if chosen.unknown:
+                shown = ", ".join(chosen.unknown[:10])
+                raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
         return self.model_copy(
-            update={"llm_provider": choice.provider.value, "llm_model": choice.model}
+            update={
+                "llm_provider": choice.provider.value,
+                "llm_model": choice.model,
+                "dataset_id": content.id,
+                "csv_content": None,
+            }
         )
 
-    async def dataset(self, desk: Desk) -> Dataset:
-        """The conversations that are meant.
+    def stored(self) -> dict[str, Any]:
+        """A file never travels in a job: nor does the place where it was."""
+        without = set[str]() if self.csv_content is not None else {"csv_content"}
+        return self.model_dump(mode="json", exclude_unset=True, exclude=without)
+
+    def lasting(self) -> dict[str, Any]:
+        """A schedule reads a file as it is when its time has come."""
+        stored = self.stored()
+        if self.data_path is not None or self.total_items is not None:
+            stored.pop("dataset_id", None)
+        return stored
+
+    async def content(self, desk: Desk) -> datasets.Content:
+        """The dataset that is meant, which is stored by then.
 
         Raises:
-            SourceError: they can't be read, or some rows are bad.
+            SourceError: it can't be read, or some rows are bad.
         """
-        if self.data_path is not None:
-            return await CsvSource.of_file(desk.settings.data_directory, self.data_path).dataset()
-        if self.csv_content is not None:
-            return await CsvSource.of_text(self.csv_content).dataset()
-        if self.dataset_id is not None:
+        dataset_id = self.dataset_id
+        if dataset_id is None:
+            async with self._incoming(desk) as incoming:
+                added = await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
+            dataset_id = added.dataset_id
+        async with desk.database.connection() as connection:
+            found = await datasets.content(connection, dataset_id, owner=desk.owner)
+            text = None if found is None else await datasets.raw(connection, dataset_id)
+        if text is not None:  # it came by plain SQL, and nobody has read it yet
+            async with imports.spooled(text) as file:
+                del text
+                incoming = Incoming(file=file, name="csv_content")
+                await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
             async with desk.database.connection() as connection:
-                content = await jobs.dataset(connection, self.dataset_id)
-            if content is None:
-                raise SourceError(f"There is no dataset {self.dataset_id}")
-            return await CsvSource.of_text(content, self.dataset_id).dataset()
-        path = kaira_csv()
-        return await asyncio.to_thread(read_csv, path, path.name)
+                found = await datasets.content(connection, dataset_id, owner=desk.owner)
+        if found is None:
+            raise SourceError(f"There is no dataset {dataset_id}")
+        return found
 
-    def choose(self, dataset: Dataset) -> Chosen:
-        """The threads of the data that are meant."""
+    @asynccontextmanager
+    async def _incoming(self, desk: Desk) -> AsyncGenerator[Incoming]:
+        """The file that is meant."""
+        if self.csv_content is not None:
+            async with imports.spooled(self.csv_content) as file:
+                yield Incoming(file=file, name="csv_content")
+        elif self.data_path is not None:
+            opening = opened_confined(
+                desk.settings.data_directory,
+                self.data_path,
+                max_bytes=desk.settings.max_dataset_bytes,
+            )
+            with ExitStack() as files:
+                file = await asyncio.to_thread(files.enter_context, opening)
+                yield Incoming(file=file, name=self.data_path)
+        else:
+            path = kaira_csv()
+            with await asyncio.to_thread(path.open, "rb") as file:
+                yield Incoming(file=file, name=path.name)
+
+    async def choose(self, desk: Desk, dataset_id: str) -> Chosen:
+        """The threads of a dataset that are meant."""
+        async with desk.database.connection() as connection:
+            available = await datasets.thread_ids(connection, dataset_id)
+        return self.chosen(available)
+
+    def chosen(self, available: Iterable[str]) -> Chosen:
+        """The threads that are meant, of those there are."""
         return choose(
-            (thread.thread_id for thread in dataset.threads),
+            available,
             thread_ids=self.thread_ids,
             sample_size=self.sample_size or self.total_items,
             seed=self.seed,

@@ -40,6 +40,7 @@ class Run:
     eval_temperature: float | None
     data_path: str | None
     data_file_hash: str | None
+    dataset_id: str | None
     config: Mapping[str, Any]
     total_items: int | None
     duration_seconds: float | None
@@ -63,6 +64,7 @@ class Opening:
     data_path: str | None
     """None: what is evaluated comes from no file."""
     data_file_hash: str | None
+    dataset_id: str | None
     total_items: int
     config: Mapping[str, Any]
 

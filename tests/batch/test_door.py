@@ -1,6 +1,7 @@
 """What `evaluate-batch` refuses at the door, before anything is stored, and what it fills in."""
 
 from collections.abc import AsyncGenerator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 
 from evalqueue import Client, InvalidParams, Settings
 from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators import EvaluateBatch, datasets
 from evalqueue.evaluators.conversations import sample_csv
+from evalqueue.jobtypes import Desk
 
 HEADER = (
     "thread_id,user_id,session_id,query_text,final_response_message,intent_detected,timestamp,"
@@ -78,8 +80,11 @@ async def test_csv_content_becomes_a_dataset_that_can_be_submitted_again_as_it_i
     assert "csv_content" not in job.params
     assert again.params == job.params
     async with database.connection() as connection:
-        cursor = await connection.execute("SELECT id, content FROM datasets")
-        assert await cursor.fetchall() == [(job.params["dataset_id"], content)]
+        cursor = await connection.execute("SELECT id, content, size_bytes FROM datasets")
+        assert await cursor.fetchall() == [(job.params["dataset_id"], None, len(content))]
+        thread = await datasets.thread(connection, job.params["dataset_id"], "t1")
+    assert thread is not None
+    assert [turn.user_text for turn in thread.turns] == ["2 idli"]
 
 
 async def test_what_is_left_open_is_decided_at_the_door_and_kept_in_the_params(client: Client):
@@ -87,6 +92,7 @@ async def test_what_is_left_open_is_decided_at_the_door_and_kept_in_the_params(c
 
     assert job.params == {
         "data_path": "good.csv", "llm_provider": "simulated", "llm_model": "simulated-judge",
+        "dataset_id": "sha256:" + sha256(f"{HEADER}\n{GOOD}\n".encode()).hexdigest(),
     }  # fmt: skip
 
 
@@ -177,12 +183,14 @@ async def test_text_of_five_megabytes_with_everything_hostile_in_it_is_taken(cli
     assert job.params["dataset_id"].startswith("sha256:")
 
 
-async def test_a_sample_is_the_same_each_time_and_smaller_ones_lie_within_it(client: Client):
+async def test_a_sample_is_the_same_each_time_and_smaller_ones_lie_within_it(
+    client: Client, database: Database
+):
     params = EvaluateBatch(csv_content=sample_csv().read_text(), sample_size=3, seed=1)
-    desk: Any = None  # csv_content needs nothing from it
-    dataset = await params.dataset(desk)
-    three = params.choose(dataset).thread_ids
-    two = params.model_copy(update={"sample_size": 2}).choose(dataset).thread_ids
+    desk = Desk(settings=client.settings, database=database)
+    dataset = await params.content(desk)
+    three = (await params.choose(desk, dataset.id)).thread_ids
+    two = (await params.model_copy(update={"sample_size": 2}).choose(desk, dataset.id)).thread_ids
 
-    assert params.choose(await params.dataset(desk)).thread_ids == three
+    assert (await params.choose(desk, dataset.id)).thread_ids == three
     assert set(two) < set(three)

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
+from whole import read_csv
 
 from evalqueue.evaluators import profiles
 from evalqueue.evaluators.batch import EVALUATORS, EvaluationPlan, coverage_of
@@ -16,7 +17,6 @@ from evalqueue.evaluators.llm.catalogue import Catalogue, Choice, ProviderName, 
 from evalqueue.evaluators.llm.errors import Outcome, ProviderError
 from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
 from evalqueue.evaluators.llm.recorder import CallRecord
-from evalqueue.evaluators.sources.csv import read_csv
 from evalqueue.testing import Behaviour, SimulatedServer
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from whole import read_csv
 
 from evalqueue.evaluators import conversations, profiles
 from evalqueue.evaluators.batch import EvaluationPlan, ThreadResult, evaluate_thread
@@ -15,7 +16,6 @@ from evalqueue.evaluators.llm.policy import Caller, Slots
 from evalqueue.evaluators.llm.recorder import CallRecord
 from evalqueue.evaluators.llm.simulated import Behaviour, SimulatedServer
 from evalqueue.evaluators.runs import RunEnd, ThreadOutcome, settle, summarise
-from evalqueue.evaluators.sources.csv import read_csv
 
 
 class Kept:

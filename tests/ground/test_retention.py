@@ -180,7 +180,16 @@ async def test_what_continues_a_job_outlives_it(database: Database, connection: 
 CSV = "thread_id,text\n1,hello\n"
 
 
-async def test_a_dataset_is_kept_while_any_job_names_it(database: Database, connection: Connection):
+async def content(connection: Connection, job: Job) -> str | None:
+    cursor = await connection.execute(
+        "SELECT content FROM datasets WHERE id = %s", [job.params["dataset_id"]]
+    )
+    return (await cursor.fetchone() or [None])[0]
+
+
+async def test_a_dataset_is_kept_while_any_job_or_run_names_it(
+    database: Database, connection: Connection
+):
     await over(connection, csv_content=CSV)
     waits = await submitted(connection, csv_content=CSV)
     await ages(connection)
@@ -191,7 +200,20 @@ async def test_a_dataset_is_kept_while_any_job_names_it(database: Database, conn
     await store.cancel(connection, waits.id)
     await ages(connection)
     await prune(database, Keeping(jobs=OLD / 2))
+    assert (await counted(connection))["datasets"] == 1, "what its runs found refers to it"
+
+    await prune(database, Keeping(jobs=OLD / 2, runs=OLD / 2))
     assert "datasets" not in await counted(connection)
+
+
+async def test_a_dataset_that_somebody_put_there_is_never_old(
+    database: Database, connection: Connection
+):
+    await over(connection, csv_content=CSV)
+    await connection.execute("UPDATE dataset_owners SET kept = true")
+    await prune(database, Keeping(jobs=OLD / 2, runs=OLD / 2))
+
+    assert await counted(connection) == {"datasets": 1}
 
 
 async def test_a_dataset_that_nobody_names_yet_is_not_old(
@@ -214,10 +236,10 @@ async def test_an_old_dataset_is_not_deleted_under_a_job_that_is_just_submitted(
             mine, Submission(job_type="evaluate-it", params={"csv_content": CSV})
         )
         async with asyncio.timeout(PATIENCE):
-            await prune(database, Keeping(jobs=OLD / 2))
+            await prune(database, Keeping(jobs=OLD / 2, runs=OLD / 2))
         await mine.commit()
 
-    assert await store.dataset(connection, job.params["dataset_id"]) == CSV
+    assert await content(connection, job) == CSV
 
 
 async def test_a_job_that_comes_while_its_dataset_is_deleted_stores_it_again(
@@ -225,13 +247,13 @@ async def test_a_job_that_comes_while_its_dataset_is_deleted_stores_it_again(
 ):
     await over(connection, csv_content=CSV)
     async with await psycopg.AsyncConnection.connect(dsn) as mine:
-        await mine.execute("SELECT evalqueue_prune('5 days', NULL, NULL)")
+        await mine.execute("SELECT evalqueue_prune('5 days', '5 days', NULL)")
         coming = asyncio.create_task(submit_on_its_own(database))
         await somebody_waits_for_a_lock(connection)
         await mine.commit()
         job = await coming
 
-    assert await store.dataset(connection, job.params["dataset_id"]) == CSV
+    assert await content(connection, job) == CSV
 
 
 async def submit_on_its_own(database: Database) -> Job:

@@ -6,17 +6,12 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from whole import read_csv
 
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.sources import BAD_ROWS_KEPT, BadData, BadRow
-from evalqueue.evaluators.sources.csv import (
-    CELL_LIMIT,
-    COLUMNS,
-    OPTIONAL_COLUMNS,
-    CsvSource,
-    read_csv,
-)
-from evalqueue.evaluators.sources.files import FileError
+from evalqueue.evaluators.sources.csv import COLUMNS, OPTIONAL_COLUMNS
+from evalqueue.evaluators.sources.rows import CELL_LIMIT
 
 GOOD = {
     "thread_id": "thr_1",
@@ -504,32 +499,3 @@ def test_bad_data_says_where_and_what_in_words_and_in_json() -> None:
         "bad_rows": [{"file": "meals.csv", "row": 2, "column": "user_id", "reason": reason}],
         "more": 0,
     }
-
-
-# The source.
-
-
-async def test_a_source_yields_the_same_threads_each_time() -> None:
-    text = table(*({"thread_id": name} for name in "cabc"))
-    source = CsvSource.of_text(text)
-
-    first = [thread async for thread in source.threads()]
-    second = [thread async for thread in source.threads()]
-
-    assert first == second == list(read_csv(text, "a.csv").threads)
-
-
-async def test_a_source_reads_a_file_of_the_data_directory(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(table({}), encoding="utf-8")
-
-    dataset = await CsvSource.of_file(tmp_path, "a.csv").dataset()
-
-    assert (dataset.name, dataset.statistics.threads) == ("a.csv", 1)
-
-
-async def test_a_source_reads_no_file_outside_the_data_directory(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(table({}), encoding="utf-8")
-    (tmp_path / "data").mkdir()
-
-    with pytest.raises(FileError, match="outside the data directory"):
-        await CsvSource.of_file(tmp_path / "data", "../a.csv").dataset()

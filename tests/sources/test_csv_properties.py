@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from whole import read_csv
 
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.sources import BadData
-from evalqueue.evaluators.sources.csv import COLUMNS, read_csv
+from evalqueue.evaluators.sources.csv import COLUMNS
 
 storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 ids = storable.filter(str.strip)

@@ -1,30 +1,97 @@
-"""Where threads come from: the `Source` protocol, what a source hands over, how it complains.
+"""Where conversations come from: what a format reads, and how it complains.
 
-A source refuses bad data as a whole and names every fault at once: half a dataset would give rates
-that look like the whole's, and one fault per attempt makes a person submit twenty times.
+A format reads a file, once and from its beginning, into messages; it keeps none of them. It refuses
+bad data as a whole and names every fault at once: half a dataset would give rates that look like
+the whole's, and one fault per attempt makes a person submit twenty times.
 """
 
-from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Protocol, Self
-
-from evalqueue.evaluators.conversation import Thread
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 BAD_ROWS_KEPT = 1_000  # faults listed by one BadData; the rest is only counted
 BAD_ROWS_IN_MESSAGE = 5
 SHOWN_CHARACTERS = 60  # of a value quoted in a reason
+THREAD_ID_CHARACTERS = 500  # at most: what the tables and their indexes take
 
 
-class Source(Protocol):
-    """Somewhere conversations can be read from."""
+class Message(NamedTuple):
+    """One user message and the bot's answer, as a file has it. A dataclass takes twice as long."""
 
-    def threads(self) -> AsyncIterator[Thread]:
-        """Every thread once, in an order that is the same each time.
+    row: int
+    """Where a spreadsheet or an editor shows it."""
+    thread_id: str
+    user_id: str
+    timestamp: datetime
+    """Aware; a source without a time zone means UTC."""
+    user_text: str
+    bot_text: str
+    routed_intent: str | None
+    routed_query_type: str | None
+    has_image: bool
+    error: str | None
+    session_id: str | None
+    response_id: str | None
 
-        Raises `SourceError` for what the person who named the source can put right.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a file, for whoever has to say what is in it."""
+
+    name: str
+    samples: tuple[str, ...]
+    """Some of its first values, cut short."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """What the first rows of a file say about its columns."""
+
+    columns: tuple[Column, ...] = ()
+    mapping: Mapping[str, str]
+    """Our column: the file's header. As given, and for the rest the best guess."""
+    missing: tuple[str, ...] = ()
+    """Columns of ours that are needed and that no header stands for."""
+
+
+class Format(Protocol):
+    """A way to write conversations into a file. Everything blocks: it belongs into a thread."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Of the names of such files."""
+        ...
+
+    def messages(
+        self,
+        file: BinaryIO,
+        faults: "Faults",
+        *,
+        mapping: Mapping[str, str] | None = None,
+        is_cut: bool = False,
+    ) -> Iterator[Message]:
+        """Every message in the file's order; none any more once there is a fault.
+
+        The rows of a thread may be anywhere, in any order: they are put together by `thread_id`,
+        and those of one moment keep the file's order.
+
+        Args:
+            file: at its beginning; is read in order, a little at a time.
+            mapping: our column: the file's header, where it has another name.
+            is_cut: the file goes on beyond its end; what that leaves open is no fault.
         """
+        ...
+
+    def effective(self, file: BinaryIO, mapping: Mapping[str, str]) -> Mapping[str, str]:
+        """What of a mapping changes anything; the rest says what the file itself says."""
+        ...
+
+    def head(self, file: BinaryIO, mapping: Mapping[str, str] | None = None) -> Head:
+        """What there is to know about the columns of a file that is at its beginning."""
         ...
 
 
@@ -38,38 +105,10 @@ class Statistics:
     first_at: datetime | None
     """None: there are no messages."""
     last_at: datetime | None
-    intents: dict[str, int]
+    intents: Mapping[str, int]
     """Messages per routed intent, most frequent first; messages without one are in none."""
     messages_with_images: int
     messages_with_errors: int
-
-    @classmethod
-    def of(cls, threads: Iterable[Thread]) -> Self:
-        threads = tuple(threads)
-        turns = [turn for thread in threads for turn in thread.turns]
-        intents = Counter(turn.routed_intent for turn in turns if turn.routed_intent is not None)
-        return cls(
-            messages=len(turns),
-            threads=len(threads),
-            users=len({thread.user_id for thread in threads}),
-            first_at=min((turn.timestamp for turn in turns), default=None),
-            last_at=max((turn.timestamp for turn in turns), default=None),
-            intents=dict(sorted(intents.items(), key=lambda pair: (-pair[1], pair[0]))),
-            messages_with_images=sum(turn.has_image for turn in turns),
-            messages_with_errors=sum(turn.error is not None for turn in turns),
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dataset:
-    """The threads of one source, read and checked."""
-
-    name: str
-    threads: tuple[Thread, ...]
-    """In order of first appearance."""
-    statistics: Statistics
-    sha256: str
-    """Of the content as it was read: the same hash means the same threads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +181,17 @@ class Faults:
 
     def raise_if_any(self) -> None:
         if self._rows:
-            raise BadData(tuple(self._rows), self._more)
+            raise BadData(self.rows, self._more)
+
+    @property
+    def rows(self) -> tuple[BadRow, ...]:
+        """The first of them."""
+        return tuple(self._rows)
+
+    @property
+    def more(self) -> int:
+        """How many there are besides."""
+        return self._more
 
 
 def shown(value: str) -> str:

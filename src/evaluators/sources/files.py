@@ -16,8 +16,12 @@ import stat
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
 
 from evalqueue.evaluators.sources import SourceError, shown
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_BYTES = 512 * 1024**2
 CHUNK_BYTES = 1024**2
@@ -42,11 +46,33 @@ class FileError(SourceError):
 
 def read_confined(data_dir: Path, data_path: str, *, max_bytes: int = MAX_BYTES) -> bytes:
     """The content of a regular file inside the data directory; blocks, so call it in a thread."""
+    with opened_confined(data_dir, data_path, max_bytes=max_bytes) as file:
+        return file.read()
+
+
+@contextmanager
+def opened_confined(
+    data_dir: Path, data_path: str, *, max_bytes: int = MAX_BYTES
+) -> Generator[BinaryIO]:
+    """A regular file inside the data directory, open for reading; blocks, so call it in a thread.
+
+    Reading it raises `FileError` once it has come to more than `max_bytes`.
+    """
+    with _in_words(data_path):
+        descriptor = _open_beneath(data_dir, _parts_inside(data_dir, data_path))
     try:
-        with _opened_beneath(data_dir, _parts_inside(data_dir, data_path)) as descriptor:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise FileError(data_path, "is not a regular file. Name a file, not a directory.")
-            return _read_bounded(descriptor, data_path, max_bytes)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise FileError(data_path, "is not a regular file. Name a file, not a directory.")
+        with io.BufferedReader(_Bounded(descriptor, data_path, max_bytes), CHUNK_BYTES) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _in_words(data_path: str) -> Generator[None]:
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError) as exc:
         reason = "is not in the data directory. Put the file there and name it relative to it."
         raise FileError(data_path, reason) from exc
@@ -55,6 +81,30 @@ def read_confined(data_dir: Path, data_path: str, *, max_bytes: int = MAX_BYTES)
         raise FileError(data_path, reason) from exc
     except OSError as exc:
         raise FileError(data_path, f"can't be read: {exc.strerror}.") from exc
+
+
+class _Bounded(io.FileIO):
+    """A file that is not larger than it may be, also if it grows while it is read."""
+
+    def __init__(self, descriptor: int, data_path: str, max_bytes: int) -> None:
+        super().__init__(descriptor, closefd=False)
+        self._data_path = data_path
+        self._max_bytes = max_bytes
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int | None:
+        with _in_words(self._data_path):
+            length = super().readinto(buffer)
+        if self.tell() > self._max_bytes:
+            reason = f"is larger than {self._max_bytes:,} bytes. Split it into smaller files."
+            raise FileError(self._data_path, reason)
+        return length
+
+    def readall(self) -> bytes:
+        content = io.BytesIO()  # whose getvalue() hands its buffer over instead of copying it
+        chunk = bytearray(CHUNK_BYTES)
+        while length := self.readinto(chunk):
+            content.write(memoryview(chunk)[:length])
+        return content.getvalue()
 
 
 def _parts_inside(data_dir: Path, data_path: str) -> tuple[str, ...]:
@@ -95,26 +145,14 @@ def _is_inside(data_path: str, directories: tuple[Path, ...]) -> bool:
     return any(PurePosixPath(data_path).is_relative_to(directory) for directory in directories)
 
 
-@contextmanager
-def _opened_beneath(data_dir: Path, parts: tuple[str, ...]) -> Generator[int]:
+def _open_beneath(data_dir: Path, parts: tuple[str, ...]) -> int:
     """The descriptor of a file, reached by its components without following a link."""
     descriptor = os.open(data_dir, _DIRECTORY)
-    try:
-        for depth, part in enumerate(parts, start=1):
-            flags = _FILE if depth == len(parts) else _DIRECTORY | os.O_NOFOLLOW
-            above, descriptor = descriptor, os.open(part, flags, dir_fd=descriptor)
+    for depth, part in enumerate(parts, start=1):
+        flags = _FILE if depth == len(parts) else _DIRECTORY | os.O_NOFOLLOW
+        above = descriptor
+        try:
+            descriptor = os.open(part, flags, dir_fd=above)
+        finally:
             os.close(above)
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _read_bounded(descriptor: int, data_path: str, max_bytes: int) -> bytes:
-    """Everything, unless it is too much: also of a file that grows while it is read."""
-    content = io.BytesIO()  # whose getvalue() hands its buffer over instead of copying it
-    while chunk := os.read(descriptor, CHUNK_BYTES):
-        if content.tell() + len(chunk) > max_bytes:
-            reason = f"is larger than {max_bytes:,} bytes. Split it into smaller files."
-            raise FileError(data_path, reason)
-        content.write(chunk)
-    return content.getvalue()
+    return descriptor

@@ -1,0 +1,173 @@
+-- lock --
+-- One import of a dataset at a time; released with the transaction
+SELECT pg_advisory_xact_lock(hashtextextended('evalqueue dataset ' || %(dataset_id)s, 0))
+
+-- is_read --
+-- Whoever brings it again keeps it from being too old
+UPDATE datasets SET created_at = clock_timestamp()
+WHERE id = %(dataset_id)s AND format IS NOT NULL RETURNING 1
+
+-- raw --
+-- What came by plain SQL and was not read yet
+SELECT content FROM datasets WHERE id = %(dataset_id)s AND content IS NOT NULL
+
+-- stage --
+-- The messages of one file, in its order; gone with the transaction
+CREATE TEMPORARY TABLE evalqueue_messages (
+    number bigint NOT NULL,
+    row bigint NOT NULL,
+    thread_id text COLLATE "C" NOT NULL,
+    user_id text COLLATE "C" NOT NULL,
+    at timestamptz NOT NULL,
+    intent text COLLATE "C",
+    has_image boolean NOT NULL,
+    has_error boolean NOT NULL,
+    marked boolean NOT NULL,
+    bytes integer NOT NULL,
+    opening text NOT NULL,
+    turn text
+) ON COMMIT DROP;
+ALTER TABLE pg_temp.evalqueue_messages ALTER COLUMN turn SET STORAGE EXTERNAL
+
+-- copy --
+COPY pg_temp.evalqueue_messages FROM STDIN
+
+-- too_large --
+-- Conversations that nobody could hold in memory
+SELECT min(row), thread_id, sum(bytes)::bigint FROM pg_temp.evalqueue_messages
+GROUP BY thread_id HAVING sum(bytes) > %(max_bytes)s ORDER BY min(number) LIMIT %(limit)s
+
+-- statistics --
+-- A message whose time is not known stands at the epoch
+WITH ordered AS (
+    SELECT *, row_number() OVER (PARTITION BY thread_id ORDER BY at, number) AS turn_number
+    FROM pg_temp.evalqueue_messages
+), labels AS (
+    SELECT intent, count(*) AS times FROM pg_temp.evalqueue_messages
+    WHERE intent IS NOT NULL GROUP BY intent
+)
+SELECT count(*) AS messages,
+    count(*) FILTER (WHERE turn_number = 1) AS threads,
+    count(DISTINCT user_id) FILTER (WHERE turn_number = 1) AS users,
+    min(at) FILTER (WHERE at > 'epoch') AS first_at,
+    max(at) FILTER (WHERE at > 'epoch') AS last_at,
+    (SELECT COALESCE(json_object_agg(intent, times ORDER BY times DESC, intent), '{}') FROM labels)
+        AS intents,
+    count(*) FILTER (WHERE has_image) AS messages_with_images,
+    count(*) FILTER (WHERE has_error) AS messages_with_errors
+FROM ordered
+
+-- staged_ids --
+SELECT thread_id FROM pg_temp.evalqueue_messages GROUP BY thread_id ORDER BY min(number)
+
+-- staged_counts --
+-- Of the conversations that are meant; NULL: of all
+SELECT count(DISTINCT thread_id) AS threads, count(*) AS messages,
+    count(*) FILTER (WHERE marked) AS marked
+FROM pg_temp.evalqueue_messages
+WHERE %(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s)
+
+-- keep --
+INSERT INTO datasets (
+    id, content, size_bytes, format, mapping, messages, threads, users, first_at, last_at, intents,
+    messages_with_images, messages_with_errors
+) VALUES (
+    %(dataset_id)s, NULL, %(size_bytes)s, %(format)s, %(mapping)s, %(messages)s, %(threads)s,
+    %(users)s, %(first_at)s, %(last_at)s, %(intents)s, %(messages_with_images)s,
+    %(messages_with_errors)s
+)
+ON CONFLICT (id) DO UPDATE SET  -- it was there, and not read yet
+    content = NULL, size_bytes = EXCLUDED.size_bytes, format = EXCLUDED.format,
+    mapping = EXCLUDED.mapping, messages = EXCLUDED.messages, threads = EXCLUDED.threads,
+    users = EXCLUDED.users, first_at = EXCLUDED.first_at, last_at = EXCLUDED.last_at,
+    intents = EXCLUDED.intents, messages_with_images = EXCLUDED.messages_with_images,
+    messages_with_errors = EXCLUDED.messages_with_errors
+
+-- keep_threads --
+WITH ordered AS (
+    SELECT *, row_number() OVER (PARTITION BY thread_id ORDER BY at, number) AS turn_number
+    FROM pg_temp.evalqueue_messages
+), grouped AS (
+    SELECT thread_id, min(number) AS first_number,
+        min(user_id) FILTER (WHERE turn_number = 1) AS user_id,
+        count(*) AS messages, NULLIF(min(at), 'epoch') AS first_at, NULLIF(max(at), 'epoch') AS last_at,
+        bool_or(has_image) AS has_images, bool_or(has_error) AS has_errors,
+        min(opening) FILTER (WHERE turn_number = 1) AS opening,
+        -- A turn is a JSON object but for its beginning.
+        '[' || string_agg('{"number":' || turn_number || ',' || turn, ',' ORDER BY turn_number)
+            || ']' AS turns
+    FROM ordered GROUP BY thread_id
+)
+INSERT INTO dataset_threads (
+    dataset_id, position, thread_id, user_id, messages, first_at, last_at, has_images, has_errors,
+    opening, turns
+)
+SELECT %(dataset_id)s, row_number() OVER (ORDER BY first_number), thread_id, user_id, messages,
+    first_at, last_at, has_images, has_errors, opening, turns::jsonb
+FROM grouped
+
+-- enter --
+-- Somebody has it. Who puts it there to stay says its name anew; a job does not
+INSERT INTO dataset_owners AS entry (dataset_id, owner, name, kept)
+VALUES (%(dataset_id)s, %(owner)s, %(name)s, %(kept)s)
+ON CONFLICT (dataset_id, owner) DO UPDATE SET name = EXCLUDED.name, kept = true
+    WHERE EXCLUDED.kept
+
+-- list --
+-- Newest first. Of everybody (owner NULL) each dataset once, as who had it first calls it
+SELECT dataset.id, entry.name, dataset.format, dataset.size_bytes, dataset.mapping, entry.owner,
+    entry.created_at, dataset.messages, dataset.threads, dataset.users, dataset.first_at,
+    dataset.last_at, dataset.intents, dataset.messages_with_images, dataset.messages_with_errors
+FROM datasets AS dataset
+CROSS JOIN LATERAL (
+    SELECT name, owner, created_at FROM dataset_owners
+    WHERE dataset_id = dataset.id AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+    ORDER BY created_at, owner LIMIT 1
+) AS entry
+WHERE dataset.format IS NOT NULL AND (%(dataset_id)s::text IS NULL OR dataset.id = %(dataset_id)s)
+ORDER BY entry.created_at DESC, dataset.id LIMIT %(limit)s OFFSET %(offset)s
+
+-- content --
+-- What the dataset is, whoever has it
+SELECT id, size_bytes, format, messages, threads,
+    (SELECT name FROM dataset_owners WHERE dataset_id = datasets.id
+        ORDER BY owner <> %(owner)s, created_at, owner LIMIT 1) AS name
+FROM datasets WHERE id = %(dataset_id)s
+
+-- remove --
+SELECT evalqueue_remove_dataset(%(dataset_id)s, %(owner)s)
+
+-- thread --
+SELECT thread_id, user_id, turns FROM dataset_threads
+WHERE dataset_id = %(dataset_id)s AND thread_id = %(thread_id)s
+
+-- thread_ids --
+SELECT thread_id FROM dataset_threads WHERE dataset_id = %(dataset_id)s ORDER BY position
+
+-- counts --
+-- Of the conversations that are meant; NULL: of all
+SELECT count(*) AS threads, COALESCE(sum(messages), 0)::bigint AS messages FROM dataset_threads
+WHERE dataset_id = %(dataset_id)s
+    AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
+
+-- bot_texts --
+-- What the bot said, in a stretch of the conversations that are meant; NULL: of all
+SELECT position, jsonb_path_query_array(turns, '$[*].bot_text') FROM dataset_threads
+WHERE dataset_id = %(dataset_id)s AND position > %(after)s
+    AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
+ORDER BY position LIMIT %(limit)s
+
+-- statistics_of --
+SELECT messages, threads, users, first_at, last_at, intents, messages_with_images,
+    messages_with_errors
+FROM datasets WHERE id = %(dataset_id)s AND format IS NOT NULL
+
+-- threads --
+SELECT position, thread_id, user_id, messages, first_at, last_at, has_images, has_errors, opening
+FROM dataset_threads WHERE dataset_id = %(dataset_id)s AND position > %(after)s
+ORDER BY position LIMIT %(limit)s
+
+-- pin --
+-- A job that did not say so in advance reads this from now on, and so do its hands
+UPDATE jobs SET params = params || jsonb_build_object('dataset_id', %(dataset_id)s::text)
+WHERE id = %(job_id)s AND NOT params ? 'dataset_id'

@@ -1,0 +1,97 @@
+"""A file read whole and grouped the naive way, in memory: what streaming is compared with."""
+
+import hashlib
+import io
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.sources import Faults, Format, Message, Statistics
+from evalqueue.evaluators.sources.csv import CSV
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """The threads of one file."""
+
+    name: str
+    threads: tuple[Thread, ...]
+    statistics: Statistics
+    sha256: str
+
+
+def read_csv(
+    content: str | bytes | Path, name: str, mapping: dict[str, str] | None = None
+) -> Whole:
+    return read_whole(CSV, content, name, mapping)
+
+
+def read_whole(
+    form: Format, content: str | bytes | Path, name: str, mapping: dict[str, str] | None = None
+) -> Whole:
+    """Read, check and group a file; raises `BadData`."""
+    match content:
+        case Path():
+            data = content.read_bytes()
+        case str():
+            data = content.encode("utf-8", "surrogatepass")
+        case bytes():
+            data = content
+    faults = Faults(name)
+    messages = list(form.messages(io.BytesIO(data), faults, mapping=mapping))
+    faults.raise_if_any()
+    threads = grouped(messages)
+    return Whole(
+        name=name,
+        threads=threads,
+        statistics=statistics_of(threads),
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
+
+
+def grouped(messages: list[Message]) -> tuple[Thread, ...]:
+    by_thread: dict[str, list[Message]] = {}
+    for message in messages:
+        by_thread.setdefault(message.thread_id, []).append(message)
+    return tuple(
+        _thread(sorted(of_one, key=lambda message: message.timestamp))
+        for of_one in by_thread.values()
+    )
+
+
+def statistics_of(threads: tuple[Thread, ...]) -> Statistics:
+    turns = [turn for thread in threads for turn in thread.turns]
+    intents = Counter(turn.routed_intent for turn in turns if turn.routed_intent is not None)
+    return Statistics(
+        messages=len(turns),
+        threads=len(threads),
+        users=len({thread.user_id for thread in threads}),
+        first_at=min((turn.timestamp for turn in turns), default=None),
+        last_at=max((turn.timestamp for turn in turns), default=None),
+        intents=dict(sorted(intents.items(), key=lambda pair: (-pair[1], pair[0]))),
+        messages_with_images=sum(turn.has_image for turn in turns),
+        messages_with_errors=sum(turn.error is not None for turn in turns),
+    )
+
+
+def _thread(messages: list[Message]) -> Thread:
+    return Thread(
+        thread_id=messages[0].thread_id,
+        user_id=messages[0].user_id,
+        turns=tuple(
+            Turn(
+                number=number,
+                timestamp=message.timestamp,
+                user_text=message.user_text,
+                bot_text=message.bot_text,
+                routed_intent=message.routed_intent,
+                routed_query_type=message.routed_query_type,
+                has_image=message.has_image,
+                error=message.error,
+                session_id=message.session_id,
+                response_id=message.response_id,
+            )
+            for number, message in enumerate(messages, start=1)
+        ),
+    )
