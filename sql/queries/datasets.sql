@@ -150,12 +150,22 @@ SELECT count(*) AS threads, COALESCE(sum(messages), 0)::bigint AS messages FROM 
 WHERE dataset_id = %(dataset_id)s
     AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
 
+-- stretches --
+-- Where to pause when some conversations (NULL: all) are read in order, so many bytes at a time
+SELECT max(position) FROM (
+    SELECT position,
+        sum(pg_column_size(turns)) OVER (ORDER BY position) / %(bytes)s::bigint AS stretch
+    FROM dataset_threads
+    WHERE dataset_id = %(dataset_id)s
+        AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
+) AS counted
+GROUP BY stretch ORDER BY 1
+
 -- bot_texts --
--- What the bot said, in a stretch of the conversations that are meant; NULL: of all
-SELECT position, jsonb_path_query_array(turns, '$[*].bot_text') FROM dataset_threads
-WHERE dataset_id = %(dataset_id)s AND position > %(after)s
+-- What the bot said in one of them
+SELECT jsonb_path_query_array(turns, '$[*].bot_text')::text FROM dataset_threads
+WHERE dataset_id = %(dataset_id)s AND position > %(after)s AND position <= %(until)s
     AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
-ORDER BY position LIMIT %(limit)s
 
 -- statistics_of --
 SELECT messages, threads, users, first_at, last_at, intents, messages_with_images,

@@ -4,7 +4,7 @@ and whoever handles.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -63,6 +63,9 @@ class JobParams(BaseModel):
         return self.stored()
 
 
+Params = TypeVar("Params", bound=JobParams)
+
+
 class JobTypes(Mapping[str, type[JobParams]]):
     """The job types a process knows, by name."""
 
@@ -90,10 +93,7 @@ class JobTypes(Mapping[str, type[JobParams]]):
         model = self._models.get(job_type)
         if model is None:
             raise UnknownJobType(job_type, list(self._models))
-        try:
-            return model.model_validate(params)
-        except ValidationError as error:
-            raise InvalidParams(_problems(error)) from error
+        return decoded(model, params)
 
     def __getitem__(self, job_type: str) -> type[JobParams]:
         return self._models[job_type]
@@ -103,6 +103,18 @@ class JobTypes(Mapping[str, type[JobParams]]):
 
     def __len__(self) -> int:
         return len(self._models)
+
+
+def decoded(model: type[Params], params: Mapping[str, Any]) -> Params:
+    """Params from outside as what a job type takes.
+
+    Raises:
+        InvalidParams: all that is wrong with them, field by field.
+    """
+    try:
+        return model.model_validate(params)
+    except ValidationError as error:
+        raise InvalidParams(_problems(error)) from error
 
 
 def _problems(error: ValidationError) -> list[Problem]:

@@ -20,7 +20,7 @@ from evalqueue.jobtypes import Desk, JobParams
 
 _THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
 _HANDS_MAX = 31
-_SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
+SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
 _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -81,11 +81,11 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        given = [name for name in SOURCES if getattr(self, name) is not None]
         # What was asked for stays beside the dataset that it led to.
         if len(given) != 1 and given not in _STORED:
             raise ValueError(
-                f"Say what to evaluate by one of {', '.join(_SOURCES)}; "
+                f"Say what to evaluate by one of {', '.join(SOURCES)}; "
                 f"{'given are ' + ' and '.join(given) if given else 'none is given'}"
             )
         if not (self.evaluate_intent or self.evaluate_correctness or self.evaluate_efficiency):
@@ -103,7 +103,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         except profiles.UnknownProfile as error:
             raise InvalidParams.of("app_id", str(error)) from error
         except SourceError as error:
-            raise InvalidParams(problems(self._source_field(), error)) from error
+            raise InvalidParams(problems(self.source_field, error)) from error
         if self.total_items is not None and self.total_items > (content.threads or 0):
             raise InvalidParams.of(
                 "total_items", f"There are {content.threads} bundled conversations"
@@ -142,7 +142,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         """
         dataset_id = self.dataset_id
         if dataset_id is None:
-            async with self._incoming(desk) as incoming:
+            async with self.incoming(desk) as incoming:
                 added = await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
             dataset_id = added.dataset_id
         async with desk.database.connection() as connection:
@@ -160,8 +160,8 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         return found
 
     @asynccontextmanager
-    async def _incoming(self, desk: Desk) -> AsyncGenerator[Incoming]:
-        """The file that is meant."""
+    async def incoming(self, desk: Desk) -> AsyncGenerator[Incoming]:
+        """The file that is meant, where it is not stored yet."""
         if self.csv_content is not None:
             async with imports.spooled(self.csv_content) as file:
                 yield Incoming(file=file, name="csv_content")
@@ -210,20 +210,31 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             parameters=Parameters(temperature=self.temperature),
         )
 
-    def _source_field(self) -> str:
-        return next(name for name in _SOURCES if getattr(self, name) is not None)
+    @property
+    def chooses(self) -> bool:
+        """Whether some threads only are meant, and not all there are."""
+        return not (
+            self.thread_ids is None and self.sample_size is None and self.total_items is None
+        )
+
+    @property
+    def source_field(self) -> str:
+        """The param that says what to evaluate."""
+        return next(name for name in SOURCES if getattr(self, name) is not None)
 
 
-def problems(field: str, error: SourceError) -> list[Problem]:
+def problems(
+    field: str, error: SourceError, *, inside: tuple[str, ...] = ("params",)
+) -> list[Problem]:
     """What a source complains about, as problems of the field that named it."""
     if not isinstance(error, BadData):
-        return [Problem(loc=("params", field), msg=str(error))]
+        return [Problem(loc=(*inside, field), msg=str(error))]
     listed = [
-        Problem(loc=("params", field), msg=str(row), type="bad_row", ctx=_where(row))
+        Problem(loc=(*inside, field), msg=str(row), type="bad_row", ctx=_where(row))
         for row in error.rows
     ]
     if error.more:
-        listed.append(Problem(loc=("params", field), msg=f"… and {error.more} more bad rows"))
+        listed.append(Problem(loc=(*inside, field), msg=f"… and {error.more} more bad rows"))
     return listed
 
 

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import evalqueue
 from evalqueue.client import Client
-from evalqueue.http import adversarial, fleet, health, jobs, openapi, runs
+from evalqueue.http import adversarial, datasets, fleet, health, jobs, openapi, runs
 from evalqueue.http.callers import Call
 from evalqueue.http.guards import BearerToken, KnownHost, KnownOrigin, token_of
 from evalqueue.http.headers import SecurityHeaders
@@ -48,6 +48,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         answer=get_openapi,
     ),
     *jobs.OPERATIONS,
+    *datasets.OPERATIONS,
     *runs.OPERATIONS,
     *adversarial.OPERATIONS,
     *fleet.OPERATIONS,
@@ -74,5 +75,12 @@ def _middleware(settings: Settings) -> list[Middleware]:
     guards.append(Middleware(KnownOrigin, origins=settings.cors_origins))
     if token is not None:
         guards.append(Middleware(BearerToken, token=token))
-    guards.append(Middleware(BodyLimit, max_bytes=settings.max_body_bytes))
+    guards.append(
+        Middleware(
+            BodyLimit,
+            max_bytes=settings.max_body_bytes,
+            max_file_bytes=settings.max_dataset_bytes,
+            uploads=[each.path for each in OPERATIONS if each.form is not None],
+        )
+    )
     return guards

@@ -4,10 +4,12 @@ from pydantic import TypeAdapter
 
 from evalqueue.http import representations as json
 from evalqueue.http.callers import Call
+from evalqueue.http.datasets import see
 from evalqueue.http.operations import AnyOperation, Operation
 
 
 async def submit_job(call: Call, asked: json.SubmitJob) -> json.SubmittedJob:
+    await see(call, asked.params.get("dataset_id"))
     job = await call.client.submit_params(
         asked.job_type, asked.params, idempotency_key=asked.idempotency_key
     )

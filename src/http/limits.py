@@ -1,26 +1,42 @@
 """No request body is larger than it may be, and nothing beyond that is kept in memory."""
 
+from collections.abc import Collection
+
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evalqueue.http.refusals import detail
+from evalqueue.http.uploads import FORM_BYTES, is_form, too_large
 
 
 class BodyLimit:
-    """Refuses larger bodies with 413: at once where their length is told, else on the way."""
+    """Refuses larger bodies with 413: at once where their length is told, else on the way.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    Args:
+        max_file_bytes: of a file, in a form that is sent to one of `uploads`.
+        uploads: the paths that take files.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, max_file_bytes: int, uploads: Collection[str]
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._max_file_bytes = max_file_bytes
+        self._uploads = frozenset(uploads)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        limit, reason = self._max_bytes, self._reason
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in self._uploads and is_form(scope):
+            limit, reason = self._max_file_bytes + FORM_BYTES, too_large(self._max_file_bytes)
         declared = Headers(scope=scope).get("content-length", "")
-        if declared.isdecimal() and int(declared) > self._max_bytes:
-            await detail(413, self._reason)(scope, receive, send)
+        if declared.isdecimal() and int(declared) > limit:
+            await detail(413, reason)(scope, receive, send)
             return
 
         received_bytes = 0
@@ -29,8 +45,8 @@ class BodyLimit:
             nonlocal received_bytes
             message = await receive()
             received_bytes += len(message.get("body", b""))
-            if received_bytes > self._max_bytes:
-                raise HTTPException(413, self._reason)
+            if received_bytes > limit:
+                raise HTTPException(413, reason)
             return message
 
         await self._app(scope, counted, send)

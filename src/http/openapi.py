@@ -11,6 +11,7 @@ from evalqueue.client import Client
 from evalqueue.http.guards import CLOSED, token_of
 from evalqueue.http.operations import AnyOperation
 from evalqueue.http.representations import Error, SubmitJob, ValidationErrors
+from evalqueue.http.uploads import FORM
 from evalqueue.jobtypes import JobParams
 
 Schema = dict[str, Any]  # JSON Schema is a format, not a type
@@ -23,7 +24,7 @@ _ERRORS: Mapping[int, str] = {
     404: "There is none with this id",
     409: "It contradicts what was asked or done before",
     413: "The body is too large",
-    415: "The body is not sent as JSON",
+    415: "The body is not sent as what it has to be",
     422: "Something in the request is wrong; nothing was stored",
     503: "The database does not answer, or its schema is outdated. Try again later",
 }
@@ -65,6 +66,9 @@ class _Schemas:
         ]
         for operation in operations:
             inputs.append((f"asks {operation.name}", "validation", TypeAdapter(operation.asks)))
+            if operation.form is not None:
+                form = TypeAdapter[Any](operation.form)
+                inputs.append((f"form {operation.name}", "validation", form))
             inputs.append((f"tells {operation.name}", "serialization", operation.tells))
             for status, model in operation.says_more.items():
                 name = f"tells {operation.name} {status}"
@@ -88,7 +92,8 @@ class _Schemas:
             for operation in operations
         }
         for operation in operations:
-            if not operation.in_body or self._takes_submissions(operation):
+            is_used = operation.in_body or operation.form is operation.asks
+            if not is_used or self._takes_submissions(operation):
                 self._forget(self._found[f"asks {operation.name}"])
 
     def tells(self, operation: AnyOperation) -> Schema:
@@ -101,7 +106,8 @@ class _Schemas:
 
     def parameters(self, operation: AnyOperation) -> Schema:
         """The properties of what is asked in path and query."""
-        return {} if operation.in_body else self._asks[operation.name].get("properties", {})
+        in_body = operation.in_body or operation.form is operation.asks
+        return {} if in_body else self._asks[operation.name].get("properties", {})
 
     def headers(self, operation: AnyOperation) -> Schema:
         """The properties of what is asked in headers, by the names of these."""
@@ -110,7 +116,14 @@ class _Schemas:
             for name, header in operation.headers.items()
         }
 
-    def body(self, operation: AnyOperation) -> Schema:
+    def content(self, operation: AnyOperation) -> Schema:
+        """What a body may hold, by media type."""
+        found = _json(self._body(operation)) if operation.in_body else Schema()
+        if operation.form is not None:
+            found[FORM] = {"schema": self._found[f"form {operation.name}"]}
+        return found
+
+    def _body(self, operation: AnyOperation) -> Schema:
         if self._takes_submissions(operation):
             return self._submissions
         return self._found[f"asks {operation.name}"]
@@ -159,14 +172,17 @@ def _operation(operation: AnyOperation, schemas: _Schemas, *, has_token: bool) -
         "tags": [operation.tag],
         "summary": operation.summary,
     }
-    if operation.in_body:
-        described["requestBody"] = {"required": True, "content": _json(schemas.body(operation))}
+    if content := schemas.content(operation):
+        described["requestBody"] = {"required": True, "content": content}
     if parameters := _parameters(operation, schemas):
         described["parameters"] = parameters
     described["responses"] = {
-        str(operation.status): {
-            "description": operation.summary,
-            "content": _json(schemas.tells(operation)),
+        **{
+            str(status): {
+                "description": operation.summary,
+                "content": _json(schemas.tells(operation)),
+            }
+            for status in (operation.status, *operation.also)
         },
         **{
             str(status): {
@@ -186,7 +202,7 @@ def _errors(operation: AnyOperation, *, needs_token: bool) -> list[int]:
     found = {403, *operation.errors}
     if operation.asks.model_fields:
         found.add(422)
-    if operation.in_body:
+    if operation.in_body or operation.form is not None:
         found |= {413, 415}
     if needs_token:
         found.add(401)

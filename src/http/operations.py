@@ -6,9 +6,10 @@ route is made from it here, and the document in `openapi`.
 
 import json
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, NoReturn, TypeVar
+from typing import Any, Generic, Literal, NoReturn, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
@@ -20,6 +21,7 @@ from evalqueue import codec
 from evalqueue.client import Client
 from evalqueue.errors import Problem
 from evalqueue.http.callers import Call, Right, caller_of
+from evalqueue.http.uploads import InvalidRequest, is_form, received
 
 MAX_DEPTH = 100
 """Levels of nesting in a body: far below what any step behind us can walk."""
@@ -28,22 +30,19 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 Asked = TypeVar("Asked", bound=BaseModel)
 Told = TypeVar("Told")
-
-
-class InvalidRequest(Exception):
-    """Something in the request is wrong; all of it is named at once, with its full path."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(problem.msg for problem in problems))
-        self.problems = tuple(problems)
-
-    @classmethod
-    def of_body(cls, msg: str, kind: str) -> "InvalidRequest":
-        return cls([Problem(loc=("body",), msg=msg, type=kind)])
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
 
 
 class Nothing(BaseModel):
     """An operation that asks for nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(Generic[Told]):
+    """An answer with another status of success than the usual one."""
+
+    told: Told
+    status: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +56,19 @@ class Operation(Generic[Asked, Told]):
     asks: type[Asked]
     """Filled from the path and the query; from the JSON body where `in_body`."""
     tells: TypeAdapter[Told]
-    answer: Callable[[Call, Asked], Awaitable[Told]]
+    answer: Callable[[Call, Any], Awaitable[Told | Reply[Told]]]
+    """Takes what `asks` or `form` made of the request."""
     in_body: bool = False
+    form: type[BaseModel] | None = None
+    """What is asked where it comes as multipart/form-data, with a file that is on disk by then: an
+    `Upload`. Such bodies may be as large as a dataset."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Fields of `asks` that come from a header: their names, and the headers'."""
     needs: Right | None = None
     """What a caller has to be allowed; None: to read where the method is GET, else to submit."""
     status: int = 200
+    also: tuple[int, ...] = ()
+    """Other statuses of success: of answers that are a `Reply`."""
     errors: tuple[int, ...] = ()
     """Its own; those that every operation with an input or a token can have are understood."""
     says_more: Mapping[int, type[BaseModel]] = field(default_factory=dict[int, type[BaseModel]])
@@ -84,12 +89,30 @@ class Operation(Generic[Asked, Told]):
             call = Call(client=client, caller=caller_of(request.scope))
             if not call.caller.right.covers(self.right):
                 raise HTTPException(403, f"This needs the right to {self.right}")
-            told = await self.answer(call, await self._read(request))
+            async with self._asked(request, client) as asked:
+                answer = await self.answer(call, asked)
+            told = Reply(told=answer, status=self.status)
+            if isinstance(answer, Reply):
+                told = cast("Reply[Told]", answer)  # isinstance can't say of what
             return Response(
-                self.tells.dump_json(told), status_code=self.status, media_type="application/json"
+                self.tells.dump_json(told.told),
+                status_code=told.status,
+                media_type="application/json",
             )
 
         return endpoint
+
+    @asynccontextmanager
+    async def _asked(self, request: Request, client: Client) -> AsyncGenerator[BaseModel]:
+        if self.form is None:
+            yield await self._read(request)
+        elif is_form(request.scope):
+            async with received(request, client.settings.max_dataset_bytes) as given:
+                yield _model(self.form, given | request.path_params, lambda _name: "body", {})
+        elif self.in_body:
+            yield await self._read(request)
+        else:
+            raise HTTPException(415, "The body must be sent as multipart/form-data")
 
     async def _read(self, request: Request) -> Asked:
         path = request.path_params
@@ -112,12 +135,12 @@ class Operation(Generic[Asked, Told]):
             if header in request.headers
         }
         places = dict.fromkeys(sent, "header") | dict.fromkeys(path, "path")
-        try:
-            return self.asks.model_validate(given | sent | path)
-        except ValidationError as error:
-            raise _invalid(
-                error, lambda name: places.get(str(name), place), self.headers
-            ) from error
+        return _model(
+            self.asks,
+            given | sent | path,
+            lambda name: places.get(str(name), place),
+            self.headers,
+        )
 
 
 AnyOperation = Operation[Any, Any]  # a list of them mixes what is asked and told
@@ -142,6 +165,18 @@ def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:
     return endpoint
 
 
+def _model(
+    model: type[AnyModel],
+    given: Mapping[str, Any],
+    place: Callable[[str | int], str],
+    headers: Mapping[str, str],
+) -> AnyModel:
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        raise _invalid(error, place, headers) from error
+
+
 def _invalid(
     error: ValidationError, place: Callable[[str | int], str], headers: Mapping[str, str]
 ) -> InvalidRequest:
@@ -149,8 +184,8 @@ def _invalid(
     return InvalidRequest(
         [
             Problem(
-                loc=(place(found["loc"][0]), *_named(found["loc"], headers)),
-                msg=found["msg"],
+                loc=_located(found["loc"], place, headers),
+                msg=found["msg"].removeprefix("Value error, "),
                 type=found["type"],
             )
             for found in error.errors(include_url=False, include_context=False, include_input=False)
@@ -158,8 +193,12 @@ def _invalid(
     )
 
 
-def _named(loc: tuple[int | str, ...], headers: Mapping[str, str]) -> tuple[int | str, ...]:
-    return (headers.get(str(loc[0]), loc[0]), *loc[1:])
+def _located(
+    loc: tuple[int | str, ...], place: Callable[[str | int], str], headers: Mapping[str, str]
+) -> tuple[int | str, ...]:
+    if not loc:  # it is about the whole
+        return (place(""),)
+    return (place(loc[0]), headers.get(str(loc[0]), loc[0]), *loc[1:])
 
 
 async def _body(request: Request) -> dict[str, Any]:

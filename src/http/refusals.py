@@ -25,7 +25,7 @@ from evalqueue.errors import (
 )
 from evalqueue.http.conditions import Unready
 from evalqueue.http.headers import SECURITY_HEADERS
-from evalqueue.http.operations import InvalidRequest
+from evalqueue.http.uploads import InvalidRequest
 
 RETRY_AFTER_SECONDS = 5
 _RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}

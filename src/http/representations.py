@@ -264,6 +264,8 @@ class EvalRun(Model):
     eval_temperature: float | None
     data_path: str | None
     data_file_hash: str | None
+    dataset_id: str | None
+    """What it evaluates, as it is stored."""
     config: dict[str, Any]
     """Frozen when the run first started."""
     owner: str

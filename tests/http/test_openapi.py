@@ -1,10 +1,12 @@
 """The document tells the truth: every operation in it is called, every reply held against it."""
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
+from hashlib import sha256
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -14,8 +16,10 @@ from starlette.routing import Route
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
-from evalqueue.evaluators import adversarial_store
+from evalqueue.evaluators import adversarial_store, imports
 from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.conversations import sample_csv
+from evalqueue.evaluators.imports import Incoming
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import create_app
 
@@ -38,17 +42,31 @@ CASE = Case(
 )
 BODIES: dict[str, dict[str, Any]] = {
     "/api/jobs": {"job_type": "note"},
+    "/api/eval-runs/preview": {"total_items": 3},
     "/api/adversarial/cases": {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
     },
 }
 """For each operation with a body, one that is taken."""
+CSV = sample_csv().read_bytes()
+FORMS: dict[str, dict[str, Any]] = {
+    "/api/datasets": {"files": {"file": ("a.csv", CSV)}, "data": {"mapping": "{}"}},
+    "/api/eval-runs/preview": {"files": {"file": ("a.csv", CSV)}, "data": {"head": "true"}},
+}
+"""The same for those that take forms."""
 CHECKED = {
     "$ref", "type", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf",
     "enum", "const", "format", "minimum", "maximum", "minLength", "maxLength", "pattern",
 }  # fmt: skip
-SAYS_NOTHING = {"title", "description", "default", "discriminator"}
+SAYS_NOTHING = {
+    "contentMediaType",
+    "contentSchema",
+    "title",
+    "description",
+    "default",
+    "discriminator",
+}
 
 
 def problems(value: Any, schema: Schema, document: Schema, at: str = "$") -> Iterator[str]:
@@ -182,6 +200,8 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         ):
             await connection.execute(statement, [job["run_id"]])
         await adversarial_store.settle_cases(connection, UUID(job["run_id"]), [CASE], trials=1)
+        incoming = Incoming(file=io.BytesIO(CSV), name="sample.csv")
+        await imports.add(database, incoming, owner="default", kept=True)
         await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
         await connection.execute(
             "SELECT evalqueue_enter_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
@@ -192,6 +212,7 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         "queue": "evalqueue",
         "app_id": "kaira-bot",
         "case_id": CASE.case_id,
+        "dataset_id": f"sha256:{sha256(CSV).hexdigest()}",
     }
 
 
@@ -201,11 +222,11 @@ async def test_every_operation_replies_as_it_is_documented(
     known = await seeded(database, api)
     unknown = {
         "job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "nobody-knows-it",
-        "app_id": "nobody", "case_id": "none",
+        "app_id": "nobody", "case_id": "none", "dataset_id": "sha256:" + "0" * 64,
     }  # fmt: skip
     bad = {
         "job_id": "17", "run_id": "17", "queue": "q" * 41, "app_id": "a" * 101,
-        "case_id": "c" * 101,
+        "case_id": "c" * 101, "dataset_id": "latest",
     }  # fmt: skip
     seen: set[tuple[str, str, int]] = set()
 
@@ -216,7 +237,15 @@ async def test_every_operation_replies_as_it_is_documented(
 
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            body = {"json": BODIES[path]} if "requestBody" in operation else {}
+            body: dict[str, Any] = {"json": BODIES[path]} if path in BODIES else {}
+            assert set(operation.get("requestBody", {}).get("content", ())) == {
+                *(["application/json"] if path in BODIES and method == "post" else []),
+                *(["multipart/form-data"] if path in FORMS and method == "post" else []),
+            }
+            if method == "post" and path in FORMS:
+                await call(method, path, known, **FORMS[path])
+                await call(method, path, known, data={"name": "a"}, files={"mapping": b"[]"})
+            body = body if method == "post" else {}
             for ids in (known, unknown, bad) if "{" in path else (known,):
                 await call(method, path, ids, **body)
             await call(method, path, known, headers={"Host": "evil.example"}, **body)
@@ -244,6 +273,14 @@ async def test_every_operation_replies_as_it_is_documented(
         ("POST", "/api/jobs", 409), ("POST", "/api/jobs/{job_id}/retry", 201),
         ("POST", "/api/jobs/{job_id}/retry", 409), ("POST", "/api/queues/{queue}/pause", 422),
         ("GET", "/api/workers", 200), ("GET", "/readyz", 200),
+        ("POST", "/api/datasets", 201), ("POST", "/api/datasets", 200),
+        ("POST", "/api/datasets", 415), ("POST", "/api/datasets", 422),
+        ("GET", "/api/datasets/{dataset_id}", 200), ("GET", "/api/datasets/{dataset_id}", 404),
+        ("GET", "/api/datasets/{dataset_id}", 422), ("GET", "/api/datasets", 200),
+        ("GET", "/api/datasets/{dataset_id}/threads", 200),
+        ("DELETE", "/api/datasets/{dataset_id}", 200),
+        ("DELETE", "/api/datasets/{dataset_id}", 404),
+        ("POST", "/api/eval-runs/preview", 200), ("POST", "/api/eval-runs/preview", 422),
         ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 200),
         ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 404),
         ("GET", "/api/adversarial/profiles/{app_id}", 200),
@@ -261,7 +298,14 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
             for method, operation in operations.items():
                 reply = await http.request(
                     method,
-                    path.format(job_id=uuid4(), run_id=uuid4(), queue="q", app_id="a", case_id="c"),
+                    path.format(
+                        job_id=uuid4(),
+                        run_id=uuid4(),
+                        queue="q",
+                        app_id="a",
+                        case_id="c",
+                        dataset_id="d",
+                    ),  # fmt: skip
                 )
                 assert (reply.status_code == 401) == ("security" in operation)
                 assert_as_documented(document, path, reply)

@@ -1,0 +1,511 @@
+"""Datasets over HTTP: uploads, what is refused, who sees what, and what a batch would cost."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from evalqueue import Client, Settings
+from evalqueue.database import Database
+from evalqueue.evaluators import EvaluateBatch, datasets
+from evalqueue.evaluators.conversations import kaira_csv, sample_csv
+from evalqueue.evaluators.sources.csv import COLUMNS
+from evalqueue.http import guards
+from evalqueue.http.callers import Caller, Right
+from evalqueue.http.serve import serve
+
+ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+HEADER = ",".join(COLUMNS[:8])
+GOOD = "t1,u1,s1,2 idli,Noted,FoodAgent,2025-11-01T08:00:00Z,0"
+BAD = GOOD.replace("2025", "never")
+CONTENT = f"{HEADER}\n{GOOD}\n".encode()
+NONE = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def serve_api(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServeApi:
+    """Serve the API with some settings to a caller; what comes out calls it."""
+    monkeypatch.setenv("EVALQUEUE_LLM_PROVIDER", "simulated")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "good.csv").write_bytes(CONTENT)
+    (data / "bad.csv").write_text(f"{HEADER}\n{BAD}\n")
+
+    @asynccontextmanager
+    async def serving(
+        caller: Caller = guards.THIS_MACHINE, **settings: Any
+    ) -> AsyncGenerator[httpx.AsyncClient]:
+        monkeypatch.setattr(guards, "THIS_MACHINE", caller)
+        client = Client(
+            job_types=[EvaluateBatch],
+            settings=Settings(**{"port": 0, "data_dir": data} | settings),
+            database=database,
+        )
+        async with (
+            serve(client) as address,
+            httpx.AsyncClient(base_url=address.url, trust_env=False, timeout=60) as http,
+        ):
+            yield http
+
+    return serving
+
+
+@pytest.fixture
+async def api(serve_api: ServeApi) -> AsyncGenerator[httpx.AsyncClient]:
+    async with serve_api() as http:
+        yield http
+
+
+async def upload(
+    http: httpx.AsyncClient, content: bytes = CONTENT, name: str = "june.csv", **fields: Any
+) -> httpx.Response:
+    return await http.post("/api/datasets", files={"file": (name, content)}, data=fields)
+
+
+async def preview(
+    http: httpx.AsyncClient, content: bytes, name: str = "june.csv", **fields: Any
+) -> Any:
+    reply = await http.post("/api/eval-runs/preview", files={"file": (name, content)}, data=fields)
+    assert reply.status_code == 200, reply.text
+    return reply.json()
+
+
+async def stored(database: Database) -> int:
+    """Rows of all that an upload might have left."""
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT (SELECT count(*) FROM datasets) + (SELECT count(*) FROM dataset_threads)"
+            " + (SELECT count(*) FROM dataset_owners)"
+        )
+        return (await cursor.fetchone() or (0,))[0]
+
+
+# Uploads.
+
+
+async def test_a_file_becomes_a_dataset_and_is_there_the_second_time(api: httpx.AsyncClient):
+    content = kaira_csv().read_bytes()
+    first = await upload(api, content, "kaira.csv")
+    second = await upload(api, content, "kaira.csv")
+
+    assert (first.status_code, second.status_code) == (201, 200)
+    assert first.json() == second.json()
+    told = first.json()
+    assert told["id"] == f"sha256:{sha256(content).hexdigest()}"
+    assert (told["name"], told["format"], told["owner"]) == ("kaira.csv", "csv", "default")
+    assert (told["threads"], told["size_bytes"]) == (48, len(content))
+    assert list(told["intents"].values()) == sorted(told["intents"].values(), reverse=True)
+    assert (await api.get("/api/datasets")).json() == [told]
+    assert (await api.get(f"/api/datasets/{told['id']}")).json() == told
+
+
+async def test_the_same_file_from_many_at_once_is_stored_once(
+    api: httpx.AsyncClient, database: Database
+):
+    content = kaira_csv().read_bytes()
+    replies = await asyncio.gather(*(upload(api, content) for _ in range(6)))
+
+    assert sorted(reply.status_code for reply in replies) == [200] * 5 + [201]
+    assert await stored(database) == 1 + 48 + 1
+
+
+async def test_conversations_are_listed_page_by_page(api: httpx.AsyncClient):
+    dataset_id = (await upload(api, kaira_csv().read_bytes())).json()["id"]
+    path = f"/api/datasets/{dataset_id}/threads"
+    first = (await api.get(path, params={"limit": 30})).json()
+    second = (await api.get(path, params={"limit": 30, "after": 30})).json()
+
+    assert (first["total"], second["total"], first["dataset_id"]) == (48, 48, dataset_id)
+    positions = [each["position"] for each in first["threads"] + second["threads"]]
+    assert positions == list(range(1, 49))
+    assert all(each["opening"] and each["messages"] for each in first["threads"])
+
+
+async def test_a_mapping_a_name_and_a_format_may_come_along(api: httpx.AsyncClient):
+    theirs = CONTENT.replace(b"thread_id", b"chat")
+    mapping = {"thread_id": "chat", "user_id": "user_id"}
+    reply = await upload(api, theirs, name="x", mapping=json.dumps(mapping), format="csv")
+    named = await api.post(
+        "/api/datasets", files={"file": ("x", CONTENT)}, data={"name": "June", "format": ""}
+    )
+
+    assert reply.status_code == 201
+    assert reply.json()["mapping"] == {"thread_id": "chat"}
+    assert named.json()["name"] == "June"
+    assert named.json()["mapping"] is None
+
+
+async def test_chat_messages_as_json_lines_are_read(api: httpx.AsyncClient):
+    line = {"id": "c1", "messages": [
+        {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"},
+    ]}  # fmt: skip
+    told = (await upload(api, json.dumps(line).encode(), "chats.jsonl")).json()
+
+    assert (told["format"], told["threads"], told["messages"]) == ("jsonl", 1, 1)
+    assert told["first_at"] is None, "there are no times in it"
+
+
+# Refusals.
+
+
+async def test_every_bad_row_is_named_and_nothing_is_stored(
+    api: httpx.AsyncClient, database: Database
+):
+    rows = [GOOD, BAD, GOOD.replace("u1", ""), BAD]
+    reply = await upload(api, "\n".join([HEADER, *rows]).encode())
+
+    assert reply.status_code == 422
+    found = reply.json()["detail"]
+    assert all((each["loc"], each["type"]) == (["body", "file"], "bad_row") for each in found)
+    where = [(each["ctx"]["file"], each["ctx"]["row"], each["ctx"]["column"]) for each in found]
+    assert where == [
+        ("june.csv", 3, "timestamp"), ("june.csv", 4, "user_id"), ("june.csv", 5, "timestamp"),
+    ]  # fmt: skip
+    assert all(each["ctx"]["reason"] in each["msg"] for each in found)
+    assert await stored(database) == 0
+
+
+async def test_the_first_thousand_bad_rows_are_listed_and_the_rest_is_counted(
+    api: httpx.AsyncClient, database: Database
+):
+    reply = await upload(api, "\n".join([HEADER, *[BAD] * 1_007]).encode())
+    found = reply.json()["detail"]
+
+    assert len(found) == 1_001
+    assert found[-1]["msg"] == "… and 7 more bad rows"
+    assert await stored(database) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "field"),
+    [
+        ({"mapping": "nonsense"}, {"file": CONTENT}, "mapping"),
+        ({"mapping": '{"thread_id": 7}'}, {"file": CONTENT}, "mapping"),
+        ({"mapping": '{"thread_id": "chat"}'}, {"file": CONTENT}, "file"),
+        ({"format": "xlsx"}, {"file": CONTENT}, "format"),
+        ({"name": "n" * 501}, {"file": CONTENT}, "name"),
+        ({"file": "not a file"}, {"mapping": b"{}"}, "file"),
+        ({"name": "a"}, {"other": CONTENT}, "file"),
+        ({"name": ["a", "b"]}, {"file": CONTENT}, "name"),
+    ],
+)
+async def test_what_is_wrong_with_a_form_is_said_by_its_field(
+    api: httpx.AsyncClient,
+    database: Database,
+    fields: dict[str, Any],
+    files: dict[str, bytes],
+    field: str,
+):
+    reply = await api.post("/api/datasets", data=fields, files=files)
+
+    assert reply.status_code == 422
+    assert ["body", field] in [each["loc"][:2] for each in reply.json()["detail"]]
+    assert await stored(database) == 0
+
+
+@pytest.mark.parametrize(
+    ("content_type", "status"),
+    [
+        ("application/json", 415),
+        ("text/csv", 415),
+        ("multipart/form-data", 422),
+        ("multipart/form-data; boundary=x", 422),
+    ],
+)
+async def test_a_body_that_is_no_form_is_refused(
+    api: httpx.AsyncClient, content_type: str, status: int
+):
+    reply = await api.post(
+        "/api/datasets", content=b"--y\r\nnonsense", headers={"Content-Type": content_type}
+    )
+
+    assert reply.status_code == status
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_file_that_is_too_large_is_refused_at_once_or_on_the_way(
+    serve_api: ServeApi, database: Database, is_told: bool
+):
+    limit = 100_000
+    body = form_of(b"x" * (6 * 1024**2))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield body
+
+    async with serve_api(max_dataset_bytes=limit, max_body_bytes=2048) as http:
+        reply = await http.post(
+            "/api/datasets",
+            content=body if is_told else pieces(),
+            headers={"Content-Type": "multipart/form-data; boundary=b"},
+        )
+        assert reply.status_code == 413
+        assert "EVALQUEUE_MAX_DATASET_BYTES" in reply.json()["detail"]
+        just_over = CONTENT + f"{GOOD}\n".encode() * (limit // len(GOOD))
+        assert (await upload(http, just_over)).status_code == 413
+        assert await stored(database) == 0
+        just_under = just_over[: limit - 1]
+        just_under = just_under[: just_under.rindex(b"\n")]
+        assert (await upload(http, just_under)).status_code == 201, "whatever other bodies may be"
+
+
+async def test_other_paths_take_no_large_forms(serve_api: ServeApi):
+    async with serve_api(max_body_bytes=2048) as http:
+        reply = await http.post("/api/jobs", files={"file": ("a", b"x" * 5_000)})
+
+    assert reply.status_code == 413
+    assert "EVALQUEUE_MAX_BODY_BYTES" in reply.json()["detail"]
+
+
+def form_of(content: bytes) -> bytes:
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n'
+    return head + content + b"\r\n--b--\r\n"
+
+
+async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(
+    api: httpx.AsyncClient, database: Database
+):
+    address = urlsplit(str(api.base_url))
+    _, writer = await asyncio.open_connection(address.hostname, address.port)
+    body = form_of(CONTENT + f"{GOOD}\n".encode() * 40_000)
+    writer.write(
+        b"POST /api/datasets HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n"
+        b"Content-Type: multipart/form-data; boundary=b\r\n\r\n" % len(body)
+    )
+    writer.write(body[:-100])
+    await writer.drain()
+    writer.transport.abort()
+    assert (await upload(api, b"nonsense")).status_code == 422, "it goes on serving"
+
+    assert await stored(database) == 0
+
+
+# Who sees what.
+
+ANN = Caller(name="ann", right=Right.SUBMIT)
+BOB = Caller(name="bob", right=Right.SUBMIT)
+ROOT = Caller(name="root", right=Right.ADMIN)
+
+
+async def test_a_caller_sees_what_they_have_and_an_administrator_all(
+    serve_api: ServeApi, database: Database
+):
+    async with serve_api(ANN) as http:
+        hers = (await upload(http)).json()["id"]
+    async with serve_api(BOB) as http:
+        his = (await upload(http, CONTENT + GOOD.encode())).json()["id"]
+        assert [each["id"] for each in (await http.get("/api/datasets")).json()] == [his]
+        for path in (f"/api/datasets/{hers}", f"/api/datasets/{hers}/threads"):
+            assert (await http.get(path)).status_code == 404
+        assert (await http.delete(f"/api/datasets/{hers}")).status_code == 404
+        for path, body, loc in (
+            ("/api/eval-runs/preview", {"dataset_id": hers}, ["body", "params", "dataset_id"]),
+            (
+                "/api/jobs",
+                {"job_type": "evaluate-batch", "params": {"dataset_id": hers}},
+                ["body", "params", "dataset_id"],
+            ),
+        ):
+            reply = await http.post(path, json=body)
+            assert reply.status_code == 422
+            assert reply.json()["detail"][0]["loc"] == loc
+        assert (await upload(http)).status_code == 200, "who has the file may have the dataset"
+        assert (await http.get(f"/api/datasets/{hers}")).json()["owner"] == "bob"
+    async with serve_api(ROOT) as http:
+        told = (await http.get("/api/datasets")).json()
+        assert {each["id"] for each in told} == {hers, his}
+        assert len(told) == 2
+        reply = await http.post("/api/eval-runs/preview", json={"dataset_id": hers})
+        assert reply.status_code == 200
+    assert await stored(database) == 2 + 2 + 3
+
+
+async def test_removing_takes_one_s_own_and_the_content_goes_with_the_last(
+    serve_api: ServeApi, database: Database
+):
+    async with serve_api(ANN) as http:
+        dataset_id = (await upload(http)).json()["id"]
+    async with serve_api(BOB) as http:
+        await upload(http)
+        reply = await http.delete(f"/api/datasets/{dataset_id}")
+        assert reply.json() == {"id": dataset_id, "deleted": True}
+        assert (await http.delete(f"/api/datasets/{dataset_id}")).status_code == 404
+    async with serve_api(ANN) as http:
+        assert (await http.get(f"/api/datasets/{dataset_id}")).status_code == 200
+        assert (await http.delete(f"/api/datasets/{dataset_id}")).status_code == 200
+
+    assert await stored(database) == 0
+
+
+async def test_what_a_job_reads_stays_until_it_is_over_and_what_a_run_names_longer(
+    api: httpx.AsyncClient, database: Database
+):
+    dataset_id = (await upload(api)).json()["id"]
+    body = {"job_type": "evaluate-batch", "params": {"dataset_id": dataset_id}}
+    job = (await api.post("/api/jobs", json=body)).json()
+    run = (await api.get(f"/api/eval-runs/{job['run_id']}")).json()
+    assert run["dataset_id"] == dataset_id, "from the start"
+
+    reply = await api.delete(f"/api/datasets/{dataset_id}")
+    assert reply.status_code == 409
+    await api.post(f"/api/jobs/{job['id']}/cancel")
+    assert (await api.delete(f"/api/datasets/{dataset_id}")).status_code == 200
+    assert (await api.get("/api/datasets")).json() == []
+    async with database.connection() as connection:
+        assert await datasets.thread(connection, dataset_id, "t1") is not None
+
+
+# Previews.
+
+
+async def test_a_preview_of_a_stored_dataset_counts_what_would_be_asked(
+    api: httpx.AsyncClient, database: Database
+):
+    dataset_id = (await upload(api, kaira_csv().read_bytes())).json()["id"]
+    before = await stored(database)
+    params = {"dataset_id": dataset_id, "sample_size": 5, "evaluate_efficiency": False}
+    told = (await api.post("/api/eval-runs/preview", json=params)).json()
+
+    assert told["statistics"]["threads"] == 48
+    assert told["chosen"]["threads"] == 5
+    assert told["llm_calls"]["intent"] == told["chosen"]["messages"]
+    assert told["llm_calls"]["efficiency"] == 0
+    assert told["llm_calls"]["total"] == sum(
+        told["llm_calls"][each] for each in ("intent", "correctness", "efficiency")
+    )
+    assert (told["columns"], told["mapping"], told["missing_columns"]) == ([], {}, [])
+    assert await stored(database) == before
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"sample_size": 7, "seed": 3},
+        {"thread_ids": ["kc-003", "none", "kc-001"]},
+        {"app_id": "retail-support"},
+    ],
+)
+async def test_a_file_is_previewed_as_the_dataset_would_be_and_nothing_is_stored(
+    api: httpx.AsyncClient, database: Database, params: dict[str, Any]
+):
+    content = kaira_csv().read_bytes()
+    of_file = await preview(api, content, params=json.dumps(params))
+    assert await stored(database) == 0
+    dataset_id = (await upload(api, content)).json()["id"]
+    reply = await api.post("/api/eval-runs/preview", json=params | {"dataset_id": dataset_id})
+
+    of_dataset = reply.json()
+    for key in ("statistics", "chosen", "llm_calls", "unknown_thread_ids", "bad_rows"):
+        assert of_file[key] == of_dataset[key], key
+    assert of_file["mapping"] == {column: column for column in COLUMNS}
+    if "thread_ids" in params:
+        assert of_file["unknown_thread_ids"] == [
+            each for each in params["thread_ids"] if each == "none" or each not in all_ids()
+        ]
+
+
+def all_ids() -> set[str]:
+    return {line.split(",")[0] for line in kaira_csv().read_text().splitlines()}
+
+
+@pytest.mark.parametrize("source", [{"data_path": "good.csv"}, {"total_items": 9}])
+async def test_other_sources_are_previewed_without_being_stored(
+    api: httpx.AsyncClient, database: Database, source: dict[str, Any]
+):
+    told = (await api.post("/api/eval-runs/preview", json=source)).json()
+
+    assert told["chosen"]["threads"] == source.get("total_items", 1)
+    assert told["columns"] == []
+    assert await stored(database) == 0
+
+
+async def test_bad_rows_are_part_of_a_preview(api: httpx.AsyncClient, database: Database):
+    of_path = (await api.post("/api/eval-runs/preview", json={"data_path": "bad.csv"})).json()
+    of_file = await preview(api, "\n".join([HEADER, *[BAD] * 1_003]).encode())
+
+    for told, found, more in ((of_path, 1, 0), (of_file, 1_000, 3)):
+        assert (told["statistics"], told["chosen"], told["llm_calls"]) == (None, None, None)
+        assert (len(told["bad_rows"]), told["more_bad_rows"]) == (found, more)
+        assert told["bad_rows"][0]["row"] == 2
+        assert told["bad_rows"][0]["column"] == "timestamp"
+    assert await stored(database) == 0
+
+
+async def test_other_headers_are_guessed_and_shown_with_samples(api: httpx.AsyncClient):
+    header = "Conversation ID,Customer,Session,Question,Answer,Intent,Created At,Image,Notes"
+    rows = [GOOD + f",{n}" for n in range(5)]
+    told = await preview(api, "\n".join([header, *rows]).encode())
+
+    assert told["mapping"] == {
+        "thread_id": "Conversation ID", "user_id": "Customer", "session_id": "Session",
+        "query_text": "Question", "final_response_message": "Answer",
+        "intent_detected": "Intent", "timestamp": "Created At", "has_image": "Image",
+    }  # fmt: skip
+    assert told["missing_columns"] == []
+    assert told["columns"][-1] == {"name": "Notes", "samples": ["0", "1", "2"]}
+    assert told["statistics"]["messages"] == 5, "read by the guess"
+
+
+async def test_what_nothing_stands_for_is_missing(api: httpx.AsyncClient):
+    told = await preview(api, CONTENT.replace(b"has_image", b"???").replace(b"user_id", b"!"))
+
+    assert told["missing_columns"] == ["user_id", "has_image"]
+    assert {each["column"] for each in told["bad_rows"]} == {"user_id", "has_image"}
+    given = await preview(
+        api,
+        CONTENT.replace(b"has_image", b"???"),
+        mapping=json.dumps({"has_image": "???"}),
+    )
+    assert (given["missing_columns"], given["bad_rows"]) == ([], [])
+    assert given["mapping"]["has_image"] == "???"
+
+
+@pytest.mark.parametrize("cut", [-1, -3, -30, -70])
+async def test_the_head_of_a_file_may_end_anywhere(api: httpx.AsyncClient, cut: int):
+    tall = GOOD.replace("2 idli", '"two\nठीक है\nlines"')
+    content = "\n".join([HEADER, GOOD, BAD, *[tall] * 3, ""]).encode()
+    told = await preview(api, content[:cut], head="true")
+
+    assert [(each["row"], each["column"]) for each in told["bad_rows"]] == [(3, "timestamp")]
+    assert (told["statistics"], told["chosen"], told["llm_calls"]) == (None, None, None)
+    assert [each["name"] for each in told["columns"]] == HEADER.split(",")
+    assert told["missing_columns"] == []
+
+
+@pytest.mark.parametrize(
+    ("params", "field"),
+    [
+        ({"dataset_id": NONE}, ["body", "dataset_id"]),
+        ({"data_path": "../x"}, ["body", "data_path"]),
+        ({"total_items": 49}, ["body", "total_items"]),
+        ({"total_items": 4, "app_id": "clippy"}, ["body", "app_id"]),
+        ({"total_items": 4, "smaple_size": 4}, ["body", "smaple_size"]),
+        ({}, ["body"]),
+    ],
+)
+async def test_a_preview_of_what_cannot_be_is_refused_by_the_name_of_the_field(
+    api: httpx.AsyncClient, params: dict[str, Any], field: list[str]
+):
+    reply = await api.post("/api/eval-runs/preview", json=params)
+
+    assert reply.status_code == 422
+    assert [each["loc"] for each in reply.json()["detail"]] == [field]
+
+
+async def test_params_beside_a_file_are_refused_with_their_path(api: httpx.AsyncClient):
+    for params in ({"app_id": "clippy"}, {"sample_size": 0}):
+        reply = await api.post(
+            "/api/eval-runs/preview",
+            files={"file": ("a.csv", sample_csv().read_bytes())},
+            data={"params": json.dumps(params)},
+        )
+        assert reply.status_code == 422
+        (found,) = reply.json()["detail"]
+        assert found["loc"] == ["body", "params", *params]
