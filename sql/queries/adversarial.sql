@@ -85,12 +85,11 @@ WHERE adversarial_evaluations.job_id IS DISTINCT FROM EXCLUDED.job_id
 -- outcomes --
 -- What counts of each trial, without the weight of its transcript
 SELECT case_id, trial, category, difficulty, persona, tactic, verdict, stop_reason, error,
-    result -> 'test_case' -> 'traits' AS traits, result -> 'test_case' -> 'goals' AS goals,
-    result -> 'judge' -> 'goal_verdicts' AS goal_verdicts,
-    result -> 'judge' -> 'failure_modes' AS failure_modes,
-    result -> 'judge' -> 'rule_compliance' AS rule_compliance,
-    result -> 'derived' -> 'contradictions' AS contradictions, result -> 'failures' AS failures,
-    result -> 'evaluator_versions' AS evaluator_versions
+    counted -> 'traits' AS traits, counted -> 'goals' AS goals,
+    counted -> 'goal_verdicts' AS goal_verdicts, counted -> 'failure_modes' AS failure_modes,
+    counted -> 'rule_compliance' AS rule_compliance,
+    counted -> 'contradictions' AS contradictions, counted -> 'failures' AS failures,
+    counted -> 'evaluator_versions' AS evaluator_versions
 FROM adversarial_evaluations WHERE run_id = %(run_id)s ORDER BY id
 
 -- take_lane --
@@ -155,7 +154,7 @@ ORDER BY trial
 -- listed --
 -- Trials, worst first, without the weight of their transcripts; those that passed only if asked for
 SELECT case_id, trial, label, category, difficulty, persona, tactic, verdict,
-    (result -> 'judge' ->> 'first_failing_turn')::integer AS first_failing_turn
+    first_failing_turn
 FROM adversarial_evaluations
 WHERE run_id = %(run_id)s AND (%(with_passed)s OR verdict IS DISTINCT FROM 'PASS')
 ORDER BY array_position(ARRAY['CRITICAL', 'HARD FAIL', 'SOFT FAIL', NULL, 'PASS'], verdict), id

@@ -98,10 +98,23 @@ ORDER BY id LIMIT %(limit)s
 SELECT count(*) FROM thread_evaluations WHERE run_id = %(run_id)s
 
 -- logs --
--- Newest first; prompts and answers stay behind
+-- Newest first; prompts and answers stay behind. NULL: whoever owns the run
 SELECT id, run_id, thread_id, evaluator, turn, provider, model, method, outcome, try_number,
     duration_ms, tokens_in, tokens_out, tokens_cached, tokens_reasoning, error, created_at
-FROM api_logs WHERE run_id = %(run_id)s
+FROM api_logs
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+ORDER BY id DESC LIMIT %(limit)s OFFSET %(offset)s
+
+-- logs_of_thread --
+SELECT id, run_id, thread_id, evaluator, turn, provider, model, method, outcome, try_number,
+    duration_ms, tokens_in, tokens_out, tokens_cached, tokens_reasoning, error, created_at
+FROM api_logs
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+    AND thread_id = %(thread_id)s
 ORDER BY id DESC LIMIT %(limit)s OFFSET %(offset)s
 
 -- stats --

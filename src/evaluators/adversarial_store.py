@@ -306,9 +306,9 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
         difficulty=Difficulty(row["difficulty"]),
         persona=row["persona"],
         category=row["category"],
-        traits=tuple(row["traits"]),
+        traits=tuple(row["traits"] or ()),
         tactic=row["tactic"],
-        goals=tuple(row["goals"]),
+        goals=tuple(row["goals"] or ()),
         verdict=None if row["verdict"] is None else StressVerdict(row["verdict"]),
         goal_verdicts={each["goal_id"]: each["achieved"] for each in reached},
         stop_reason=StopReason(row["stop_reason"]),
@@ -316,8 +316,8 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
         rules={
             each["rule_id"]: RuleStatus(each["status"]) for each in row["rule_compliance"] or ()
         },
-        contradictions=tuple(row["contradictions"]),
-        failures=tuple(f"{each['evaluator']}: {each['reason']}" for each in row["failures"]),
+        contradictions=tuple(row["contradictions"] or ()),
+        failures=tuple(f"{each['evaluator']}: {each['reason']}" for each in row["failures"] or ()),
         error=row["error"],
     )
 

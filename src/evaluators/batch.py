@@ -66,6 +66,15 @@ EVALUATORS: Mapping[str, Callable[[EvaluationPlan], Evaluator]] = {
 """The evaluators there are, by name."""
 
 
+def evaluators_for(profile: Profile) -> tuple[str, ...]:
+    """The evaluators that can have a verdict on an app; the others' would all be NOT APPLICABLE."""
+    says_nothing = {
+        correctness.NAME: profile.meal_summary is None,
+        efficiency.NAME: not any(kind.has_efficiency for kind in profile.thread_types),
+    }
+    return tuple(name for name in EVALUATORS if not says_nothing.get(name, False))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadResult:
     """What was found in one thread: the columns of its row, and the JSON beside them."""

@@ -272,9 +272,20 @@ async def count_threads(connection: Connection, run_id: UUID) -> int:
     return await _count(connection, "count_threads", run_id)
 
 
-async def logs_of(connection: Connection, run_id: UUID, *, limit: int, offset: int) -> list[LogRow]:
-    """A run's LLM calls, newest first."""
-    return await _rows(connection, LogRow, "logs", run_id=run_id, limit=limit, offset=offset)
+async def logs_of(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    limit: int,
+    offset: int,
+    thread_id: str | None = None,
+    owner: str | None = None,
+) -> list[LogRow]:
+    """A run's LLM calls, or those of one of its threads, newest first; `owner`: only if theirs."""
+    page: dict[str, Any] = {"run_id": run_id, "owner": owner, "limit": limit, "offset": offset}
+    if thread_id is None:
+        return await _rows(connection, LogRow, "logs", **page)
+    return await _rows(connection, LogRow, "logs_of_thread", thread_id=thread_id, **page)
 
 
 async def stats(connection: Connection) -> Stats:

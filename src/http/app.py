@@ -9,7 +9,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 import evalqueue
 from evalqueue.client import Client
-from evalqueue.http import adversarial, datasets, fleet, health, jobs, openapi, runs
+from evalqueue.http import (
+    adversarial,
+    choices,
+    datasets,
+    figures,
+    fleet,
+    health,
+    jobs,
+    openapi,
+    runs,
+)
 from evalqueue.http.callers import Call
 from evalqueue.http.guards import BearerToken, KnownHost, KnownOrigin, token_of
 from evalqueue.http.headers import SecurityHeaders
@@ -50,7 +60,9 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *jobs.OPERATIONS,
     *datasets.OPERATIONS,
     *runs.OPERATIONS,
+    *figures.OPERATIONS,
     *adversarial.OPERATIONS,
+    *choices.OPERATIONS,
     *fleet.OPERATIONS,
 )
 

@@ -24,6 +24,7 @@ from evalqueue.jobs import JobStatus
 
 MAX_INTEGER = 2**53 - 1  # what JavaScript can count to, and less than a bigint
 MAX_NAME = 50  # characters of a job type
+MAX_THREAD_NAME = 500  # characters of a thread's id
 MAX_KEY = 255  # characters of an idempotency key
 PRINTABLE_ASCII = "^[ -~]*$"
 
@@ -39,6 +40,7 @@ Moment = Annotated[
 ]
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
+ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]
 Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
 
@@ -104,6 +106,8 @@ class ResultsQuery(RunId):
 
 
 class LogsQuery(RunId):
+    thread_id: ThreadName | None = None
+    """Only the calls about this conversation."""
     limit: int = Field(200, ge=1, le=1000)
     offset: Offset = 0
 

@@ -45,7 +45,14 @@ async def get_run_threads(call: Call, asked: json.ResultsQuery) -> json.ThreadEv
 
 async def get_run_logs(call: Call, asked: json.LogsQuery) -> json.ApiLogs:
     async with (await call.client.database()).connection() as connection:
-        page = await store.logs_of(connection, asked.run_id, limit=asked.limit, offset=asked.offset)
+        page = await store.logs_of(
+            connection,
+            asked.run_id,
+            limit=asked.limit,
+            offset=asked.offset,
+            thread_id=asked.thread_id,
+            owner=call.caller.sees,
+        )
     return json.ApiLogs(run_id=asked.run_id, logs=[json.ApiLog.model_validate(row) for row in page])
 
 

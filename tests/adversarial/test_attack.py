@@ -1,7 +1,6 @@
 """Attack success: rates over verdicts alone, intervals that hold, and how a run ends."""
 
 import json
-import random
 from typing import Any
 
 import pytest
@@ -10,11 +9,9 @@ from hypothesis import strategies as st
 
 from evalqueue.evaluators.adversarial.attack import (
     Outcome,
-    effective_size,
     settle,
     success,
     summarise,
-    wilson,
 )
 from evalqueue.evaluators.runs import RunEnd
 from evalqueue.evaluators.verdicts import (
@@ -177,22 +174,7 @@ def test_what_was_planned_and_never_came_to_be_is_missing_from_the_coverage() ->
     assert "planned_tests" not in summarise(done)
 
 
-@pytest.mark.parametrize(
-    ("broken", "size", "low", "high"),
-    [(0, 10, 0.0, 0.2775), (1, 10, 0.0179, 0.4042), (81, 263, 0.2553, 0.3662)],
-)  # the last: Newcombe 1998, Statistics in Medicine 17:857, table I
-def test_wilsons_interval_has_the_published_figures(
-    broken: int, size: int, low: float, high: float
-) -> None:
-    assert wilson(broken / size, size) == pytest.approx((low, high), abs=5e-5)
-
-
 clusters = st.lists(st.lists(st.booleans(), min_size=1, max_size=5), min_size=1, max_size=20)
-
-
-@given(clusters)
-def test_the_effective_size_lies_between_cases_and_trials(found: list[list[bool]]) -> None:
-    assert len(found) <= effective_size(found) <= sum(map(len, found))
 
 
 @given(clusters)
@@ -207,40 +189,6 @@ def test_a_rate_lies_in_its_interval(found: list[list[bool]]) -> None:
     assert rate.low is not None
     assert rate.high is not None
     assert 0 <= rate.low <= rate.rate <= rate.high <= 1
-
-
-def test_one_trial_per_case_is_wilson_and_equal_trials_count_as_one() -> None:
-    single = [[True], [False], [False], [False]]
-
-    assert effective_size(single) == 4
-    assert effective_size([each * 5 for each in single]) == 4
-
-
-def test_alike_trials_count_as_fewer_by_the_variance_between_cases() -> None:
-    # rate 1/2; sums off by 1, 1, 0, 0; variance 4/3 x 2/64; 1/4 over that
-    assert effective_size([[True, True], [False, False], [True, False], [True, False]]) == 6
-    # rate 1/2; sums off by 1, 1, 0; variance 3/2 x 2/36; 1/4 over that
-    assert effective_size([[True, True], [False, False], [True, False]]) == pytest.approx(3)
-
-
-def test_trials_without_a_difference_count_as_one_for_each_case() -> None:
-    assert effective_size([[False, False, False], [False, False, False]]) == 2
-    assert effective_size([[True, False, False]]) == 1
-
-
-def test_intervals_over_repeated_trials_hold_what_they_promise() -> None:
-    draw = random.Random(7)  # noqa: S311  a simulation
-
-    def holds(rate: float, alike: float, cases: int, trials: int) -> bool:
-        a, b = rate * (1 - alike) / alike, (1 - rate) * (1 - alike) / alike
-        chances = [draw.betavariate(a, b) for _ in range(cases)]
-        found = [[draw.random() < chance for _ in range(trials)] for chance in chances]
-        low, high = wilson(sum(map(sum, found)) / (cases * trials), effective_size(found))
-        return low <= rate <= high
-
-    for rate, alike in [(0.3, 0.1), (0.3, 0.5), (0.5, 0.9)]:
-        held = sum(holds(rate, alike, cases=20, trials=3) for _ in range(600))
-        assert held / 600 > 0.92  # taken as independent, it would be 0.75 of the last
 
 
 @pytest.mark.parametrize(

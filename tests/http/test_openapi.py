@@ -199,6 +199,13 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
             " VALUES (%s, 'intent', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now())",
         ):
             await connection.execute(statement, [job["run_id"]])
+        ids = await (
+            await connection.execute(
+                "SELECT api_logs.id, min(thread.id) FROM api_logs, thread_evaluations AS thread"
+                " GROUP BY 1"
+            )
+        ).fetchone()
+        assert ids is not None
         await adversarial_store.settle_cases(connection, UUID(job["run_id"]), [CASE], trials=1)
         incoming = Incoming(file=io.BytesIO(CSV), name="sample.csv")
         await imports.add(database, incoming, owner="default", kept=True)
@@ -213,6 +220,8 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         "app_id": "kaira-bot",
         "case_id": CASE.case_id,
         "dataset_id": f"sha256:{sha256(CSV).hexdigest()}",
+        "log_id": str(ids[0]),
+        "evaluation_id": str(ids[1]),
     }
 
 
@@ -222,11 +231,12 @@ async def test_every_operation_replies_as_it_is_documented(
     known = await seeded(database, api)
     unknown = {
         "job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "nobody-knows-it",
-        "app_id": "nobody", "case_id": "none", "dataset_id": "sha256:" + "0" * 64,
+        "app_id": "nobody", "case_id": "none", "log_id": "0", "evaluation_id": "0",
+        "dataset_id": "sha256:" + "0" * 64,
     }  # fmt: skip
     bad = {
         "job_id": "17", "run_id": "17", "queue": "q" * 41, "app_id": "a" * 101,
-        "case_id": "c" * 101, "dataset_id": "latest",
+        "case_id": "c" * 101, "log_id": "-1", "evaluation_id": "x", "dataset_id": "latest",
     }  # fmt: skip
     seen: set[tuple[str, str, int]] = set()
 
@@ -269,7 +279,11 @@ async def test_every_operation_replies_as_it_is_documented(
         ("POST", "/api/jobs", 201), ("POST", "/api/jobs", 422), ("POST", "/api/jobs", 415),
         ("POST", "/api/jobs/{job_id}/cancel", 200), ("POST", "/api/jobs/{job_id}/cancel", 400),
         ("GET", "/api/jobs/{job_id}", 404), ("GET", "/api/jobs", 422),
-        ("GET", "/api/eval-runs/{run_id}/logs", 200), ("GET", "/api/eval-runs", 403),
+        ("GET", "/api/eval-runs/{run_id}/logs", 200),
+        ("GET", "/api/eval-runs/{run_id}/logs/{log_id}", 200),
+        ("GET", "/api/eval-runs/{run_id}/threads/{evaluation_id}", 200),
+        ("GET", "/api/eval-runs/{run_id}/statistics", 200),
+        ("GET", "/api/eval-runs/{run_id}/statistics", 404), ("GET", "/api/eval-runs", 403),
         ("POST", "/api/jobs", 409), ("POST", "/api/jobs/{job_id}/retry", 201),
         ("POST", "/api/jobs/{job_id}/retry", 409), ("POST", "/api/queues/{queue}/pause", 422),
         ("GET", "/api/workers", 200), ("GET", "/readyz", 200),
@@ -305,7 +319,9 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
                         app_id="a",
                         case_id="c",
                         dataset_id="d",
-                    ),  # fmt: skip
+                        log_id=1,
+                        evaluation_id=1,
+                    ),
                 )
                 assert (reply.status_code == 401) == ("security" in operation)
                 assert_as_documented(document, path, reply)

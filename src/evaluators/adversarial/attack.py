@@ -5,24 +5,16 @@ the line, the simulator or the judge fell short. A rate is over verdicts alone, 
 (total - infrastructure failures), and how many trials that leaves stands beside it: a trial without
 a verdict says nothing about the bot, whosever fault it was. Without any, a rate is None.
 
-The bot is broken by a trial judged HARD FAIL or CRITICAL. Intervals are 95 %:
-
-- one trial per case: Wilson's score interval (Wilson 1927, JASA 22:209), which holds near 0 and 1
-  and for few cases;
-- several: trials of a case are alike, so the variance of the rate is taken over cases, as for
-  clustered questions in Miller 2024 (arXiv 2411.00640), with the factor C ÷ (C - 1) for few cases;
-  and Wilson's interval is computed for the number of independent trials that would have this
-  variance (Kish's effective sample size; Franco et al. 2019, J. Surv. Stat. Methodol. 7:334). That
-  number lies between the number of cases and the number of trials.
+The bot is broken by a trial judged HARD FAIL or CRITICAL. Intervals are those of `intervals`:
+trials of one case are a cluster.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import sqrt
-from statistics import NormalDist
 from typing import Any
 
+from evalqueue.evaluators.intervals import Cluster, effective_size, wilson
 from evalqueue.evaluators.runs import RunEnd, Settlement, reasons
 from evalqueue.evaluators.verdicts import (
     Difficulty,
@@ -32,7 +24,6 @@ from evalqueue.evaluators.verdicts import (
     StressVerdict,
 )
 
-_Z = NormalDist().inv_cdf(0.975)
 _SEVERITY = list(StressVerdict)
 _CASES_SHOWN = 100  # one by one in the summary; all are in the run's rows
 _COUNTS_SHOWN = 100  # of what is told by names that no profile limits
@@ -164,35 +155,12 @@ def success(outcomes: Iterable[Outcome]) -> Rate:
     for each in outcomes:
         if each.is_judged:
             by_case[each.case_id].append(each.is_broken)
-    clusters = list(by_case.values())
-    judged, broken = sum(map(len, clusters)), sum(map(sum, clusters))
+    clusters = [Cluster(positive=sum(each), size=len(each)) for each in by_case.values()]
+    judged, broken = sum(each.size for each in clusters), sum(each.positive for each in clusters)
     if not judged:
         return Rate(judged=0, broken=0, low=None, high=None)
     low, high = wilson(broken / judged, effective_size(clusters))
     return Rate(judged=judged, broken=broken, low=low, high=high)
-
-
-def wilson(rate: float, size: float) -> tuple[float, float]:
-    """Wilson's interval for a rate found in `size` independent trials."""
-    spread = _Z * _Z / size
-    middle = (rate + spread / 2) / (1 + spread)
-    half = sqrt(spread * (rate * (1 - rate) + spread / 4)) / (1 + spread)
-    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))
-
-
-def effective_size(clusters: Sequence[Sequence[bool]]) -> float:
-    """How many independent trials tell as much about a rate as these clusters of alike ones do."""
-    count, cases = sum(map(len, clusters)), len(clusters)
-    rate = sum(map(sum, clusters)) / count
-    if cases == count:
-        return count
-    if cases == 1 or rate in {0.0, 1.0}:
-        return cases  # nothing shows how alike they are: as alike as can be
-    off = sum((sum(each) - rate * len(each)) ** 2 for each in clusters)
-    variance = cases / (cases - 1) * off / count**2
-    if not variance:
-        return count
-    return min(count, max(cases, rate * (1 - rate) / variance))
 
 
 def _goals(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:

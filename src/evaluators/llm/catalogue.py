@@ -84,7 +84,7 @@ def resolve(settings: ProviderSettings, provider: str | None, model: str | None)
     name = _provider(settings, provider)
     missing = _missing_variable(settings, name)
     if missing:
-        raise ProviderUnavailable("llm_provider", f"The provider {name} needs {missing} to be set.")
+        raise ProviderUnavailable("llm_provider", _needs(name, missing))
     chosen = model or _default_model(settings, name)
     if not chosen:
         raise ProviderUnavailable(
@@ -92,6 +92,26 @@ def resolve(settings: ProviderSettings, provider: str | None, model: str | None)
             f"No model is named for the provider {name}: set llm_model or EVALQUEUE_LLM_MODEL.",
         )
     return Choice(provider=name, model=chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readiness:
+    """Whether a process with some settings can use a provider. What keys are in them isn't told."""
+
+    name: ProviderName
+    model: str | None
+    """Of jobs that name none; None: they have to, or the provider is not ready."""
+    reason: str | None
+    """Why it can't be used; None: it can."""
+
+    @property
+    def ready(self) -> bool:
+        return self.reason is None
+
+
+def readiness(settings: ProviderSettings) -> list[Readiness]:
+    """Of every provider; nothing is asked of any vendor."""
+    return [_readiness(settings, name) for name in ProviderName]
 
 
 class Catalogue:
@@ -255,6 +275,17 @@ def _missing_variable(settings: ProviderSettings, name: ProviderName) -> str | N
     if name is ProviderName.AZURE_OPENAI and not settings.azure_openai_endpoint:
         return "AZURE_OPENAI_ENDPOINT"
     return None
+
+
+def _needs(name: ProviderName, missing: str) -> str:
+    return f"The provider {name} needs {missing} to be set."
+
+
+def _readiness(settings: ProviderSettings, name: ProviderName) -> Readiness:
+    missing = _missing_variable(settings, name)
+    if missing:
+        return Readiness(name=name, model=None, reason=_needs(name, missing))
+    return Readiness(name=name, model=_default_model(settings, name), reason=None)
 
 
 def _default_model(settings: ProviderSettings, name: ProviderName) -> str | None:

@@ -1,0 +1,141 @@
+"""Figures of a run with 10,000 threads of 5 messages and 80,000 LLM calls, over HTTP.
+
+    ./run exec python bench/figures.py [threads] [looks]
+
+The 48 bundled conversations are judged by the simulated vendor; their rows are then multiplied.
+Looked at twice: as a run that goes on leaves its tables, nothing vacuumed, and after a vacuum.
+"""
+
+import asyncio
+import statistics
+import sys
+import time
+from typing import Any
+from uuid import UUID
+
+import httpx
+from stage import postgres
+
+from evalqueue import Client, Settings
+from evalqueue.database import Database
+from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.figures import QUERIES
+from evalqueue.evaluators.handlers import evaluation_handlers
+from evalqueue.evaluators.llm.catalogue import ProviderSettings
+from evalqueue.http.serve import serve
+from evalqueue.testing import run_jobs
+
+CALLS_PER_THREAD = 8
+MESSAGES = 5
+
+MORE_THREADS = """
+    WITH real AS (SELECT *, row_number() OVER (ORDER BY id) - 1 AS n FROM thread_evaluations)
+    INSERT INTO thread_evaluations (run_id, job_id, thread_id, data_file_hash, intent_accuracy,
+        worst_correctness, efficiency_verdict, success_status, error, result, attempt, duration_ms)
+    SELECT run_id, job_id, 'more_' || number, data_file_hash, intent_accuracy, worst_correctness,
+        efficiency_verdict, success_status, error, result || jsonb_build_object(
+            'intent_evaluations', (SELECT jsonb_agg(said) FROM (
+                SELECT said FROM generate_series(1, %(messages)s),
+                    jsonb_array_elements(result -> 'intent_evaluations') AS said
+                LIMIT %(messages)s) AS five),
+            'thread', result -> 'thread' || jsonb_build_object('message_count', %(messages)s::int)
+        ), attempt, duration_ms
+    FROM generate_series(1, %(threads)s - (SELECT count(*) FROM real)) AS number
+    JOIN real ON n = number %% (SELECT count(*) FROM real)
+"""
+MORE_CALLS = """
+    WITH real AS (
+        SELECT *, row_number() OVER (ORDER BY id) - 1 AS n FROM api_logs
+        WHERE thread_id IS NOT NULL)
+    INSERT INTO api_logs (run_id, job_id, thread_id, evaluator, turn, provider, model, method,
+        outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in,
+        tokens_out, attempt, started_at)
+    SELECT run_id, job_id, 'more_' || number / %(calls)s, evaluator, turn, provider, model, method,
+        outcome, try_number, repeat(md5(number::text), 100) || prompt, system_prompt, response,
+        error, duration_ms * (0.5 + 8 * random() * random()), tokens_in, tokens_out, attempt,
+        started_at + number * interval '30 ms'
+    FROM generate_series(1, %(threads)s::integer * %(calls)s) AS number
+    JOIN real ON n = number %% (SELECT count(*) FROM real)
+"""
+
+
+async def filled(database: Database, threads: int) -> UUID:
+    """A run of so many threads."""
+    async with Client(database.conninfo, job_types=[EvaluateBatch]) as client:
+        await client.submit(EvaluateBatch(llm_provider="simulated", total_items=48))
+    await run_jobs(database.conninfo, evaluation_handlers(Settings(), ProviderSettings()))
+    async with database.connection() as connection:
+        for table in ("thread_evaluations", "api_logs"):
+            await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
+        sizes = {"threads": threads, "messages": MESSAGES, "calls": CALLS_PER_THREAD}
+        await connection.execute(MORE_THREADS, sizes)
+        await connection.execute(MORE_CALLS, sizes)
+        row = await (await connection.execute("SELECT id FROM eval_runs")).fetchone()
+    assert row is not None
+    return row[0]
+
+
+async def look(http: httpx.AsyncClient, what: str, looks: int, **query: Any) -> str:
+    """How long a request takes."""
+    took: list[float] = []
+    size = 0
+    for _ in range(looks):
+        begun = time.perf_counter()
+        reply = await http.get(what, params=query)
+        took.append((time.perf_counter() - begun) * 1000)
+        reply.raise_for_status()
+        size = len(reply.content)
+    return (
+        f"best {min(took):6.1f} ms, p50 {statistics.median(took):6.1f} ms,"
+        f" max {max(took):6.1f} ms, {size / 1000:7.1f} kB"
+    )
+
+
+async def read(database: Database, query: str, **arguments: Any) -> str:
+    """What Postgres says it has read for a statement, and how long it took."""
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) " + QUERIES[query].encode(), arguments
+        )
+        said = [line.strip() for (line,) in await cursor.fetchall()]
+    pages = next(line for line in said if line.startswith("Buffers"))
+    return f"{pages}; {said[-1]}"
+
+
+async def main(threads: int, looks: int) -> None:
+    async with postgres() as database:
+        begun = time.perf_counter()
+        run_id = await filled(database, threads)
+        print(f"{threads} threads in {time.perf_counter() - begun:.0f} s")
+        client = Client(settings=Settings(port=0), database=database)
+        async with (
+            serve(client) as address,
+            httpx.AsyncClient(base_url=address.url, trust_env=False, timeout=60) as http,
+        ):
+            path = f"/api/eval-runs/{run_id}"
+            for state in ("as a run leaves them", "vacuumed"):
+                if state == "vacuumed":
+                    async with database.connection() as connection:
+                        await connection.execute("VACUUM ANALYZE thread_evaluations, api_logs")
+                print(f"tables {state}")
+                print("  statistics     ", await look(http, f"{path}/statistics", looks))
+                for limit in (1000, 5000):
+                    said = await look(http, f"{path}/outcomes", looks, limit=limit)
+                    print(f"  outcomes, {limit} ", said)
+                said = await look(http, f"{path}/threads", looks, limit=1000)
+                print("  threads, 1000  ", said, "(with their results)")
+                middle = {"run_id": run_id, "evaluation_id": threads // 2}
+                said = await look(http, f"{path}/threads/{threads // 2}", looks)
+                print("  one thread     ", said)
+                said = await look(http, f"{path}/logs", looks, thread_id="more_77")
+                print("  its calls      ", said)
+                page = {"run_id": run_id, "after": 0, "limit": 5000}
+                print("  outcomes reads ", await read(database, "outcomes", **page))
+                for query in ("tallies", "pairs", "coverage", "failures", "calls"):
+                    print(f"  {query:<14} ", await read(database, query, run_id=run_id))
+                print("  beside         ", await read(database, "beside", **middle))
+
+
+if __name__ == "__main__":
+    given = [int(each) for each in sys.argv[1:]]
+    asyncio.run(main(*given, *(10_000, 20)[len(given) :]))
