@@ -1,6 +1,11 @@
 -- cases --
--- What a run puts to the bot, in order; nothing: nobody has settled it yet
-SELECT body FROM adversarial_cases WHERE run_id = %(run_id)s ORDER BY position
+-- What a run puts to the bot, in order; nothing: nobody has settled it yet. NULL: whoever owns it;
+-- here and below
+SELECT body FROM adversarial_cases
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+ORDER BY position
 
 -- settle_cases --
 -- Said again when the answer to the first time was lost: what is there stays
@@ -15,7 +20,10 @@ UPDATE eval_runs SET total_items = %(total_items)s WHERE id = %(run_id)s
 -- cases_of --
 -- Cases of an earlier run: those named, or else those that did not pass in every trial
 SELECT body FROM adversarial_cases AS asked
-WHERE run_id = %(run_id)s AND CASE
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+    AND CASE
     WHEN %(case_ids)s::text[] IS NOT NULL THEN case_id = ANY (%(case_ids)s)
     ELSE (
         SELECT count(*) FROM adversarial_evaluations AS found
@@ -137,18 +145,27 @@ DELETE FROM saved_cases WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)
 SELECT id, run_id, category, difficulty, verdict, goal_achieved, total_turns, result, case_id, trial,
     label, persona, tactic, stop_reason, error, credential, started_at, ended_at, created_at
 FROM adversarial_evaluations
-WHERE run_id = %(run_id)s AND id > %(after)s
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+    AND id > %(after)s
 ORDER BY id LIMIT %(limit)s
 
 -- count_evaluations --
-SELECT count(*) FROM adversarial_evaluations WHERE run_id = %(run_id)s
+SELECT count(*) FROM adversarial_evaluations
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
 
 -- trials --
 -- What became of one case
 SELECT id, run_id, category, difficulty, verdict, goal_achieved, total_turns, result, case_id, trial,
     label, persona, tactic, stop_reason, error, credential, started_at, ended_at, created_at
 FROM adversarial_evaluations
-WHERE run_id = %(run_id)s AND case_id = %(case_id)s
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+    AND case_id = %(case_id)s
 ORDER BY trial
 
 -- listed --
@@ -183,7 +200,10 @@ SELECT case_id, trial, credential, started_at, ended_at, ending,
             = (held.run_id, held.case_id, held.trial)
     ), '[]') AS exchanges
 FROM adversarial_dialogues AS held
-WHERE run_id = %(run_id)s AND (%(case_id)s::text IS NULL OR case_id = %(case_id)s)
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+    AND (%(case_id)s::text IS NULL OR case_id = %(case_id)s)
 ORDER BY started_at, case_id, trial
 LIMIT %(limit)s
 

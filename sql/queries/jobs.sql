@@ -7,28 +7,34 @@ SELECT * FROM evalqueue_submit_job_row(
 )
 
 -- retry --
--- A new job goes on where one that is over stopped; no row when there is no such job
-SELECT * FROM evalqueue_retry_job(%(job_id)s) AS job WHERE job.id IS NOT NULL
+-- A new job goes on where one that is over stopped; no row when there is no such job of this owner's
+SELECT job.* FROM jobs AS old CROSS JOIN LATERAL evalqueue_retry_job(old.id) AS job
+WHERE old.id = %(job_id)s AND (%(owner)s::text IS NULL OR old.owner = %(owner)s)
+    AND job.id IS NOT NULL
 
 -- of_key --
 -- The job that was submitted with this idempotency key
 SELECT * FROM jobs WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s
 
 -- get --
-SELECT * FROM jobs WHERE id = %(job_id)s
+-- NULL: whoever owns it; here and below
+SELECT * FROM jobs
+WHERE id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- list --
 -- Newest first, without hands; NULL filters nothing
 SELECT * FROM jobs
 WHERE parent_id IS NULL
+    AND (%(owner)s::text IS NULL OR owner = %(owner)s)
     AND (%(status)s::text IS NULL OR status = %(status)s)
     AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- cancel --
--- queued | running -> cancelled
-SELECT evalqueue_cancel_job(%(job_id)s)
+-- queued | running -> cancelled; no row when there is no such job of this owner's
+SELECT evalqueue_cancel_job(id) FROM jobs
+WHERE id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- flush --
 -- Fence, lease and progress; false when the attempt is over
@@ -63,7 +69,9 @@ SELECT item, succeeded FROM job_items
 WHERE job_id = %(root_id)s AND item = ANY (%(items)s) AND succeeded IS NOT NULL
 
 -- attempts --
-SELECT * FROM job_attempts WHERE job_id = %(job_id)s ORDER BY attempt
+SELECT job_attempts.* FROM job_attempts JOIN jobs ON jobs.id = job_id
+WHERE job_id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+ORDER BY job_attempts.attempt
 
 -- dataset --
 SELECT content FROM datasets WHERE id = %(dataset_id)s

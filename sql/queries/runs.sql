@@ -80,22 +80,31 @@ ON CONFLICT (call_id) DO NOTHING
 
 -- list --
 SELECT * FROM eval_runs
-WHERE %(command)s::text IS NULL OR command = %(command)s
+WHERE (%(command)s::text IS NULL OR command = %(command)s)
+    AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- get --
-SELECT * FROM eval_runs WHERE id = %(run_id)s
+-- NULL: whoever owns it; here and below
+SELECT * FROM eval_runs
+WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- threads --
 SELECT id, run_id, thread_id, intent_accuracy, worst_correctness, efficiency_verdict,
     success_status, error, result, created_at
 FROM thread_evaluations
-WHERE run_id = %(run_id)s AND id > %(after)s
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+    AND id > %(after)s
 ORDER BY id LIMIT %(limit)s
 
 -- count_threads --
-SELECT count(*) FROM thread_evaluations WHERE run_id = %(run_id)s
+SELECT count(*) FROM thread_evaluations
+WHERE run_id = (
+        SELECT id FROM eval_runs
+        WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
 
 -- logs --
 -- Newest first; prompts and answers stay behind. NULL: whoever owns the run
@@ -118,9 +127,15 @@ WHERE run_id = (
 ORDER BY id DESC LIMIT %(limit)s OFFSET %(offset)s
 
 -- stats --
-SELECT (SELECT count(*) FROM eval_runs) AS total_runs,
-    (SELECT count(DISTINCT thread_id) FROM thread_evaluations) AS total_threads_evaluated,
-    (SELECT count(*) FROM adversarial_evaluations) AS total_adversarial_tests
+SELECT (
+        SELECT count(*) FROM eval_runs WHERE %(owner)s::text IS NULL OR owner = %(owner)s
+    ) AS total_runs, (
+        SELECT count(DISTINCT thread_id) FROM thread_evaluations WHERE %(owner)s::text IS NULL
+            OR run_id IN (SELECT id FROM eval_runs WHERE owner = %(owner)s)
+    ) AS total_threads_evaluated, (
+        SELECT count(*) FROM adversarial_evaluations WHERE %(owner)s::text IS NULL
+            OR run_id IN (SELECT id FROM eval_runs WHERE owner = %(owner)s)
+    ) AS total_adversarial_tests
 
 -- usage --
 -- What a run's LLM calls came to; a sum over nothing known is NULL

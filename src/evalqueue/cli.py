@@ -32,6 +32,7 @@ from evalqueue.flags import (
     stop_at_eof,
 )
 from evalqueue.jobs import JobStatus
+from evalqueue.tokens import Right
 
 app = typer.Typer(
     name="evalqueue",
@@ -88,7 +89,7 @@ def migrate(*, as_json: Json = False) -> None:
 
 
 @app.command(
-    epilog=examples("evalqueue serve", "EVALQUEUE_API_TOKEN=… evalqueue serve --host 0.0.0.0")
+    epilog=examples("evalqueue serve", "EVALQUEUE_API_TOKENS=… evalqueue serve --host 0.0.0.0")
 )
 def serve(
     *,
@@ -104,6 +105,22 @@ def serve(
     _log_to_stderr(logging.INFO)
     stop_at_eof(until_eof)
     run(commands.serve(host, port))
+
+
+@app.command(
+    epilog=examples("evalqueue token anna --right submit", "evalqueue token ci --right read --json")
+)
+def token(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    right: Annotated[Right, typer.Option(help="read: look at one's own; submit: and submit it.")],
+    as_json: Json = False,
+) -> None:
+    """Make a token for the API: what the caller holds, and the entry for EVALQUEUE_API_TOKENS.
+
+    Nothing is stored. A second token of the same name takes over from the first.
+    """
+    commands.token(name, right, as_json=as_json)
 
 
 @app.command(

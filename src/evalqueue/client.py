@@ -29,6 +29,8 @@ class Client:
         async for change in client.watch(job.id):
             print(change.progress.message)
 
+    It sees everybody's jobs. Where `owner` is given, others' are as if they were not there.
+
     Connects when first used; `aclose` it, or use it as an async context manager. One client serves
     a whole process.
 
@@ -91,6 +93,7 @@ class Client:
         max_attempts: int = 3,
         idempotency_key: str | None = None,
         after: UUID | None = None,
+        sees: str | None = None,
     ) -> Job:
         """Submit a job.
 
@@ -106,6 +109,7 @@ class Client:
                 submitted: for whoever can't know whether the first time went through. Kept as long
                 as the job.
             after: start when this job is completed; be cancelled if it comes to another end.
+            sees: the owner whose runs the params may name; None: everybody's.
 
         Raises:
             InvalidParams: the params can't work; nothing was stored.
@@ -123,11 +127,13 @@ class Client:
             after=after,
         )
         if connection is not None:
-            return await self._submit(connection, params, asked)
+            return await self._submit(connection, params, asked, sees)
         async with self._connection() as own:
-            return await self._submit(own, params, asked)
+            return await self._submit(own, params, asked, sees)
 
-    async def _submit(self, connection: Connection, params: JobParams, asked: Submission) -> Job:
+    async def _submit(
+        self, connection: Connection, params: JobParams, asked: Submission, sees: str | None
+    ) -> Job:
         if (key := asked.idempotency_key) is not None:
             # As it was asked, before today's defaults are filled in: what is asked again tomorrow
             # is still the same.
@@ -136,7 +142,7 @@ class Client:
                 # Perhaps it would not be admitted today: its file is gone, say.
                 return await store.submit(connection, asked)
         database = await self.database()
-        desk = Desk(settings=self.settings, database=database, owner=asked.owner)
+        desk = Desk(settings=self.settings, database=database, owner=asked.owner, sees=sees)
         admitted = await params.admit(desk)
         return await store.submit(connection, replace(asked, params=admitted.stored()))
 
@@ -147,6 +153,7 @@ class Client:
         *,
         owner: str = "default",
         idempotency_key: str | None = None,
+        sees: str | None = None,
     ) -> Job:
         """Submit a job from params as they come from outside.
 
@@ -156,10 +163,13 @@ class Client:
             KeyReused: another request came with this idempotency key before.
         """
         return await self.submit(
-            self.job_types.decode(job_type, params), owner=owner, idempotency_key=idempotency_key
+            self.job_types.decode(job_type, params),
+            owner=owner,
+            idempotency_key=idempotency_key,
+            sees=sees,
         )
 
-    async def retry(self, job_id: UUID) -> Job:
+    async def retry(self, job_id: UUID, *, owner: str | None = None) -> Job:
         """Go on with a job that is over and did not get everything done: failed, cancelled, or
         completed with errors. What continues it is a new job, in the same run, which does what is
         missing or failed; the old one stays as it is. Asking twice finds the same new job.
@@ -169,19 +179,19 @@ class Client:
             NotRetryable: it is not over, nothing is missing, or it was continued already.
         """
         async with self._connection() as connection:
-            job = await store.retry(connection, job_id)
+            job = await store.retry(connection, job_id, owner=owner)
         if job is None:
             raise JobNotFound(job_id)
         return job
 
-    async def get(self, job_id: UUID) -> Job:
+    async def get(self, job_id: UUID, *, owner: str | None = None) -> Job:
         """One job.
 
         Raises:
             JobNotFound: there is none with this id.
         """
         async with self._connection() as connection:
-            job = await store.get(connection, job_id)
+            job = await store.get(connection, job_id, owner=owner)
         if job is None:
             raise JobNotFound(job_id)
         return job
@@ -191,21 +201,27 @@ class Client:
         *,
         status: JobStatus | None = None,
         job_type: str | None = None,
+        owner: str | None = None,
         limit: int = 20,
         offset: int = 0,
     ) -> Sequence[Job]:
         """Jobs, newest first."""
         async with self._connection() as connection:
             return await store.list_jobs(
-                connection, status=status, job_type=job_type, limit=limit, offset=offset
+                connection,
+                status=status,
+                job_type=job_type,
+                owner=owner,
+                limit=limit,
+                offset=offset,
             )
 
-    async def attempts(self, job_id: UUID) -> Sequence[AttemptRecord]:
+    async def attempts(self, job_id: UUID, *, owner: str | None = None) -> Sequence[AttemptRecord]:
         """What was tried so far, oldest first."""
         async with self._connection() as connection:
-            return await store.attempts(connection, job_id)
+            return await store.attempts(connection, job_id, owner=owner)
 
-    async def cancel(self, job_id: UUID) -> None:
+    async def cancel(self, job_id: UUID, *, owner: str | None = None) -> None:
         """Cancel a queued or running job: final when this returns, whatever its worker does.
 
         Raises:
@@ -213,7 +229,7 @@ class Client:
             NotCancellable: it was over already.
         """
         async with self._connection() as connection:
-            cancelled = await store.cancel(connection, job_id)
+            cancelled = await store.cancel(connection, job_id, owner=owner)
         if cancelled is None:
             raise JobNotFound(job_id)
         if not cancelled:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from evalqueue import console, fleet, schema, settings
+from evalqueue import console, fleet, schema, settings, tokens
 from evalqueue.client import Client
 from evalqueue.console import ENDINGS, ExitCode
 from evalqueue.database import without_secrets
 from evalqueue.errors import NotRetryable, Refused
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.settings import Settings
+from evalqueue.tokens import Right
 
 if TYPE_CHECKING:
     from evalqueue.demo import Judging
@@ -61,6 +62,23 @@ async def serve(host: str | None, port: int | None) -> ExitCode:
             console.put(f"API on {address.url}")
             await _stop_signal()
     return ExitCode.DONE
+
+
+def token(name: str, right: Right, *, as_json: bool) -> None:
+    """Print a new token, and the entry by which the API knows it."""
+    try:
+        made, known = tokens.make(name, right)
+    except ValueError as error:
+        raise Refused(f"NAME: {error}") from error
+    if as_json:
+        console.put_json({"name": name, "right": right, "token": made, "entry": known.entry})
+        return
+    console.put(f"token  {made}\nentry  {known.entry}")
+    console.say(
+        f"The token is for whoever calls, and is shown only now: Authorization: Bearer …\n"
+        f"The entry is for {tokens.VARIABLE} where the API runs, beside others. Keep it to "
+        "yourself, too: whoever has it can forge the cookie of a sign-in."
+    )
 
 
 async def work(**options: Any) -> ExitCode:
@@ -272,7 +290,7 @@ def _welcome(current: Settings, at: "Addresses", judging: "Judging") -> Iterator
     yield f"LLM provider      {judging}"
     yield f"one more worker   {variables} procrastinate --app=evalqueue.daemon.app worker"
     yield f"one more job      {variables} evalqueue submit evaluate-batch total_items:=5 --watch"
-    yield f"submit            {demo.curl(at.api, with_token=current.api_token is not None)}"
+    yield f"submit            {demo.curl(at.api, with_token=bool(current.api_tokens))}"
     yield "Ctrl-C stops all of it; jobs that run may finish first."
     yield ""
 

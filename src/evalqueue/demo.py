@@ -332,7 +332,7 @@ def curl(
 ) -> str:
     """A line for the shell that submits a job; without params, a small batch."""
     body = {"job_type": job_type, "params": params or {"data_path": "test.csv"}}
-    token = '-H "Authorization: Bearer $EVALQUEUE_API_TOKEN" ' if with_token else ""
+    token = '-H "Authorization: Bearer $TOKEN" ' if with_token else ""
     return f"curl {token}-H 'Content-Type: application/json' -d '{json.dumps(body)}' {api}/api/jobs"
 
 

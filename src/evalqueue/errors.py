@@ -10,7 +10,7 @@ EvalqueueError
 ├── NotRetryable            the job is not over, or nothing is missing
 ├── DatabaseUnavailable     no Postgres answered in time
 ├── NotificationsLost       NOTIFY does not reach this process
-├── CannotListen            the address is taken, or open to others without a token
+├── CannotListen            the address is taken, or open to others without tokens
 ├── SchemaOutdated          `evalqueue migrate` has to run first
 ├── AttemptOver             the fence: this attempt may not write any more
 ├── MakesRoom               raised by `context.map`: others get their share first
@@ -109,7 +109,7 @@ class NotificationsLost(EvalqueueError):
 
 
 class CannotListen(EvalqueueError):
-    """The address is taken, is not ours, or must not be listened on without a token."""
+    """The address is taken, is not ours, or must not be listened on without tokens."""
 
 
 class SchemaOutdated(EvalqueueError):

@@ -23,6 +23,8 @@ class Desk:
     database: "Database"
     owner: str = "default"
     """Whose job it will be."""
+    sees: str | None = None
+    """The owner whose runs the params may name; None: everybody's."""
 
 
 class JobParams(BaseModel):

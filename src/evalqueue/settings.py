@@ -1,6 +1,9 @@
 """Settings, from the environment only (12-factor). Secrets of LLM vendors are not here."""
 
+import re
+from dataclasses import dataclass
 from functools import cache
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +12,14 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from evalqueue import tokens
+from evalqueue.tokens import Token
+
+NO_LIMIT = "off"
+
+_RATE = re.compile(r"([1-9]\d{0,8}) ?/ ?(second|minute|hour)")
+_SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
 def _user_data_dir() -> Path:
@@ -29,6 +40,14 @@ def check_address(address: str) -> None:
             "This is not a Postgres address: write postgresql://user:password@host/database "
             "(without a driver's name, and with special characters percent-encoded)"
         ) from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """So many in so many seconds."""
+
+    amount: int
+    seconds: float
 
 
 class Settings(BaseSettings):
@@ -58,14 +77,22 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8721, ge=0, le=65535)
-    api_token: SecretStr | None = None
-    """Required as `Authorization: Bearer …` when set; must be set to listen beyond loopback."""
+    api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
+    """Who may call: `name:right:sha256hex`, separated by commas or white space, made by `evalqueue
+    token`. None: whoever is on this machine. Must be set to listen beyond loopback."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web origins whose pages may call the API, separated by commas."""
+    proxies: Annotated[tuple[str, ...], NoDecode] = ()
+    """Addresses or networks of the proxies in front of the API, separated by commas: what they say
+    about who calls (`X-Forwarded-For`) is believed."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
     """Larger request bodies are refused with 413."""
     max_dataset_bytes: int = Field(default=512 * 1024 * 1024, ge=1024)
     """Of a file of conversations: one that is uploaded, or that a job names."""
+    max_connections: int = Field(default=2000, ge=1)
+    """Connections to the API at the same time; more are answered with 503."""
+    rate_limit: str = "6000/minute"
+    """Requests of one caller: `600/minute`, `10/second`, `off`. More are refused with 429."""
 
     queue: str = "evalqueue"
     """The procrastinate queue jobs go to and workers listen on by default."""
@@ -91,7 +118,29 @@ class Settings(BaseSettings):
             check_address(value.get_secret_value())
         return value
 
-    @field_validator("cors_origins", "imports", mode="before")
+    @field_validator("api_tokens", mode="before")
+    @classmethod
+    def _parse_tokens(cls, value: object) -> object:
+        return tokens.parse(value) if isinstance(value, str) else value
+
+    @field_validator("proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for each in value:
+            try:
+                ip_network(each)
+            except ValueError as error:
+                raise ValueError(f"{each} is neither an IP address nor a network") from error
+        return value
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_a_rate(cls, value: str) -> str:
+        if value != NO_LIMIT and not _RATE.fullmatch(value):
+            raise ValueError(f"Write 600/minute, 10/second or 5000/hour; or {NO_LIMIT}")
+        return value
+
+    @field_validator("cors_origins", "imports", "proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if not isinstance(value, str):
@@ -108,6 +157,14 @@ class Settings(BaseSettings):
     @property
     def listen_address(self) -> str | None:
         return None if self.listen_url is None else self.listen_url.get_secret_value()
+
+    @property
+    def rate(self) -> Rate | None:
+        """`rate_limit` as a value; None: there is no limit."""
+        if self.rate_limit == NO_LIMIT:
+            return None
+        amount, _, unit = self.rate_limit.replace(" ", "").partition("/")
+        return Rate(amount=int(amount), seconds=_SECONDS[unit])
 
     @property
     def data_directory(self) -> Path:

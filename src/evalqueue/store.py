@@ -1,4 +1,7 @@
-"""Job rows in and out: every statement about jobs, each one round trip."""
+"""Job rows in and out: every statement about jobs, each one round trip.
+
+Where `owner` is given, others' jobs are as if they were not there.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,14 +80,14 @@ async def submit(connection: Connection, submission: Submission) -> Job:
     return job
 
 
-async def retry(connection: Connection, job_id: UUID) -> Job | None:
+async def retry(connection: Connection, job_id: UUID, *, owner: str | None = None) -> Job | None:
     """The job that continues this one. None: there is no such job.
 
     Raises:
         NotRetryable: why not, and what to do instead.
     """
     try:
-        return await _job(connection, "retry", {"job_id": job_id})
+        return await _job(connection, "retry", {"job_id": job_id, "owner": owner})
     except ObjectNotInPrerequisiteState as error:
         raise NotRetryable(_said(error)) from error
 
@@ -94,8 +97,8 @@ async def of_key(connection: Connection, *, owner: str, idempotency_key: str) ->
     return await _job(connection, "of_key", {"owner": owner, "idempotency_key": idempotency_key})
 
 
-async def get(connection: Connection, job_id: UUID) -> Job | None:
-    return await _job(connection, "get", {"job_id": job_id})
+async def get(connection: Connection, job_id: UUID, *, owner: str | None = None) -> Job | None:
+    return await _job(connection, "get", {"job_id": job_id, "owner": owner})
 
 
 async def list_jobs(
@@ -103,23 +106,28 @@ async def list_jobs(
     *,
     status: JobStatus | None,
     job_type: str | None,
+    owner: str | None,
     limit: int,
     offset: int,
 ) -> list[Job]:
-    arguments = {"status": status, "job_type": job_type, "limit": limit, "offset": offset}
+    arguments = {
+        "status": status, "job_type": job_type, "owner": owner, "limit": limit, "offset": offset,
+    }  # fmt: skip
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(JOBS["list"], arguments)
         return [job_of(row) for row in await cursor.fetchall()]
 
 
-async def cancel(connection: Connection, job_id: UUID) -> bool | None:
+async def cancel(connection: Connection, job_id: UUID, *, owner: str | None = None) -> bool | None:
     """True: cancelled by this call. False: was over already. None: no such job."""
-    return await _value(connection, "cancel", {"job_id": job_id})
+    return await _value(connection, "cancel", {"job_id": job_id, "owner": owner})
 
 
-async def attempts(connection: Connection, job_id: UUID) -> list[AttemptRecord]:
+async def attempts(
+    connection: Connection, job_id: UUID, *, owner: str | None = None
+) -> list[AttemptRecord]:
     async with connection.cursor(row_factory=class_row(AttemptRecord)) as cursor:
-        await cursor.execute(JOBS["attempts"], {"job_id": job_id})
+        await cursor.execute(JOBS["attempts"], {"job_id": job_id, "owner": owner})
         return await cursor.fetchall()
 
 

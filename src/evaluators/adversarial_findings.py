@@ -1,7 +1,7 @@
 """What stress tests found, for whoever looks: rows out, and the figures made of them.
 
 The figures are computed from the rows at each look, so that they are there while a run goes on and
-after it was cancelled, too.
+after it was cancelled, too. Where `owner` is given, others' runs are as if they were not there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -124,37 +124,51 @@ async def of_run(connection: Connection, run_id: UUID, *, with_passed: bool = Fa
 
 
 async def evaluations(
-    connection: Connection, run_id: UUID, *, after: int, limit: int
+    connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None = None
 ) -> list[AdversarialRow]:
     """A run's trials in the order they were finished; `after`: the last id seen, or 0."""
     return await _rows(
-        connection, AdversarialRow, "evaluations", run_id=run_id, after=after, limit=limit
+        connection,
+        AdversarialRow,
+        "evaluations",
+        run_id=run_id,
+        owner=owner,
+        after=after,
+        limit=limit,
     )
 
 
-async def count(connection: Connection, run_id: UUID) -> int:
+async def count(connection: Connection, run_id: UUID, *, owner: str | None = None) -> int:
     """How many trials of a run are finished."""
-    cursor = await connection.execute(QUERIES["count_evaluations"], {"run_id": run_id})
+    arguments = {"run_id": run_id, "owner": owner}
+    cursor = await connection.execute(QUERIES["count_evaluations"], arguments)
     row = await cursor.fetchone()
     return 0 if row is None else row[0]
 
 
-async def case(connection: Connection, run_id: UUID, case_id: str) -> Case | None:
+async def case(
+    connection: Connection, run_id: UUID, case_id: str, *, owner: str | None = None
+) -> Case | None:
     """A case that the run puts to the bot; None: it has none of this id."""
-    return next(iter(await adversarial_store.cases_of(connection, run_id, [case_id])), None)
+    found = await adversarial_store.cases_of(connection, run_id, [case_id], owner=owner)
+    return next(iter(found), None)
 
 
-async def trials(connection: Connection, run_id: UUID, case_id: str) -> list[AdversarialRow]:
+async def trials(
+    connection: Connection, run_id: UUID, case_id: str, *, owner: str | None = None
+) -> list[AdversarialRow]:
     """What became of each finished trial of a case."""
-    return await _rows(connection, AdversarialRow, "trials", run_id=run_id, case_id=case_id)
+    return await _rows(
+        connection, AdversarialRow, "trials", run_id=run_id, case_id=case_id, owner=owner
+    )
 
 
 async def live(
-    connection: Connection, run_id: UUID, *, case_id: str | None = None
+    connection: Connection, run_id: UUID, *, case_id: str | None = None, owner: str | None = None
 ) -> list[LiveRow]:
     """Conversations without a verdict, oldest first, at most `LIVE_LISTED`."""
     return await _rows(
-        connection, LiveRow, "live", run_id=run_id, case_id=case_id, limit=LIVE_LISTED
+        connection, LiveRow, "live", run_id=run_id, case_id=case_id, owner=owner, limit=LIVE_LISTED
     )
 
 

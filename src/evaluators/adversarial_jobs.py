@@ -226,7 +226,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             named = await adversarial_store.saved_named(
                 connection, self.app_id, self.saved_case_ids
             )
-            again = await self._again(connection)
+            again = await self._again(connection, desk.sees)
         missing = set(self.saved_case_ids) - {each.case_id for each in named}
         if missing:
             raise InvalidParams.of("saved_case_ids", f"Not saved: {', '.join(sorted(missing))}")
@@ -283,16 +283,18 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
         except SourceError as error:
             raise InvalidParams(problems("cases_path", error)) from error
 
-    async def _again(self, connection: Connection) -> list[Case]:
+    async def _again(self, connection: Connection, sees: str | None) -> list[Case]:
         if self.from_run is None:
             return []
-        found = await adversarial_store.cases_of(connection, self.from_run, self.from_run_cases)
+        found = await adversarial_store.cases_of(
+            connection, self.from_run, self.from_run_cases, owner=sees
+        )
         missing = set(self.from_run_cases or ()) - {case.case_id for case in found}
         if missing:
             shown = ", ".join(sorted(missing)[:10])
             raise InvalidParams.of("from_run_cases", f"Not in run {self.from_run}: {shown}")
         if not found:
-            passed = await adversarial_store.cases(connection, self.from_run)
+            passed = await adversarial_store.cases(connection, self.from_run, owner=sees)
             why = "has no case that did not pass" if passed else "put no cases, or is not there"
             raise InvalidParams.of("from_run", f"Run {self.from_run} {why}")
         return [replace(case, source=CaseSource.RETRIED) for case in found]

@@ -113,9 +113,9 @@ def key_of(case_id: str, trial: int) -> str:
     return f"{case_id}/{trial}"
 
 
-async def cases(connection: Connection, run_id: UUID) -> list[Case]:
+async def cases(connection: Connection, run_id: UUID, *, owner: str | None = None) -> list[Case]:
     """What the run puts to the bot; none: nobody has settled it yet."""
-    cursor = await connection.execute(QUERIES["cases"], {"run_id": run_id})
+    cursor = await connection.execute(QUERIES["cases"], {"run_id": run_id, "owner": owner})
     return [Case.of_json(body) for (body,) in await cursor.fetchall()]
 
 
@@ -130,10 +130,16 @@ async def settle_cases(
 
 
 async def cases_of(
-    connection: Connection, run_id: UUID, case_ids: Sequence[str] | None
+    connection: Connection,
+    run_id: UUID,
+    case_ids: Sequence[str] | None,
+    *,
+    owner: str | None = None,
 ) -> list[Case]:
-    """Cases of an earlier run: those named, or those that did not pass every time."""
-    arguments = {"run_id": run_id, "case_ids": None if case_ids is None else list(case_ids)}
+    """Cases of an earlier run: those named, or those that did not pass every time. Where `owner` is
+    given, others' runs put none."""
+    named = None if case_ids is None else list(case_ids)
+    arguments = {"run_id": run_id, "case_ids": named, "owner": owner}
     cursor = await connection.execute(QUERIES["cases_of"], arguments)
     return [Case.of_json(body) for (body,) in await cursor.fetchall()]
 

@@ -1,4 +1,7 @@
-"""Runs, thread evaluations and call logs: rows in and out."""
+"""Runs, thread evaluations and call logs: rows in and out.
+
+Where `owner` is given, others' runs are as if they were not there.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -251,25 +254,37 @@ async def usage(connection: Connection, run_id: UUID) -> UsageTotals:
 
 
 async def list_runs(
-    connection: Connection, *, command: str | None, limit: int, offset: int
+    connection: Connection,
+    *,
+    command: str | None,
+    limit: int,
+    offset: int,
+    owner: str | None = None,
 ) -> list[Run]:
     """Runs, newest first."""
-    return await _rows(connection, Run, "list", command=command, limit=limit, offset=offset)
+    return await _rows(
+        connection, Run, "list", command=command, owner=owner, limit=limit, offset=offset
+    )
 
 
-async def get_run(connection: Connection, run_id: UUID) -> Run | None:
-    return next(iter(await _rows(connection, Run, "get", run_id=run_id)), None)
+async def get_run(connection: Connection, run_id: UUID, *, owner: str | None = None) -> Run | None:
+    return next(iter(await _rows(connection, Run, "get", run_id=run_id, owner=owner)), None)
 
 
 async def threads_of(
-    connection: Connection, run_id: UUID, *, after: int, limit: int
+    connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None = None
 ) -> list[ThreadRow]:
     """A run's threads in the order they were finished; `after`: the last id seen, or 0."""
-    return await _rows(connection, ThreadRow, "threads", run_id=run_id, after=after, limit=limit)
+    return await _rows(
+        connection, ThreadRow, "threads", run_id=run_id, owner=owner, after=after, limit=limit
+    )
 
 
-async def count_threads(connection: Connection, run_id: UUID) -> int:
-    return await _count(connection, "count_threads", run_id)
+async def count_threads(connection: Connection, run_id: UUID, *, owner: str | None = None) -> int:
+    arguments = {"run_id": run_id, "owner": owner}
+    cursor = await connection.execute(QUERIES["count_threads"], arguments)
+    row = await cursor.fetchone()
+    return 0 if row is None else row[0]
 
 
 async def logs_of(
@@ -288,8 +303,8 @@ async def logs_of(
     return await _rows(connection, LogRow, "logs_of_thread", thread_id=thread_id, **page)
 
 
-async def stats(connection: Connection) -> Stats:
-    (row,) = await _rows(connection, Stats, "stats")
+async def stats(connection: Connection, *, owner: str | None = None) -> Stats:
+    (row,) = await _rows(connection, Stats, "stats", owner=owner)
     return row
 
 
@@ -297,9 +312,3 @@ async def _rows(connection: Connection, kind: type[Row], query: str, **arguments
     async with connection.cursor(row_factory=class_row(kind)) as cursor:
         await cursor.execute(QUERIES[query], arguments)
         return await cursor.fetchall()
-
-
-async def _count(connection: Connection, query: str, run_id: UUID) -> int:
-    cursor = await connection.execute(QUERIES[query], {"run_id": run_id})
-    row = await cursor.fetchone()
-    return 0 if row is None else row[0]

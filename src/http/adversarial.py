@@ -1,5 +1,8 @@
 """Stress tests: what they found, what is being said, who the difficult users are, and the cases
 worth keeping. They are submitted as all jobs are.
+
+Saved cases are nobody's own. Anybody who may submit may keep one; what changes the runs of others
+(pinning, forgetting) is an admin's business.
 """
 
 import asyncio
@@ -20,6 +23,7 @@ from evalqueue.evaluators.profiles.adversarial import Adversarial
 from evalqueue.http import stress as json
 from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, InvalidRequest, Operation
+from evalqueue.tokens import Right
 
 
 async def get_run_adversarial(
@@ -27,17 +31,22 @@ async def get_run_adversarial(
 ) -> json.AdversarialEvaluations:
     async with (await call.client.database()).connection() as connection:
         page = await findings.evaluations(
-            connection, asked.run_id, after=asked.after, limit=asked.limit
+            connection,
+            asked.run_id,
+            owner=call.caller.sees,
+            after=asked.after,
+            limit=asked.limit,
         )
-        total = await findings.count(connection, asked.run_id)
+        total = await findings.count(connection, asked.run_id, owner=call.caller.sees)
     evaluations = [json.AdversarialEvaluation.model_validate(row) for row in page]
     return json.AdversarialEvaluations(run_id=asked.run_id, evaluations=evaluations, total=total)
 
 
 async def get_run_case(call: Call, asked: json.CaseOfRun) -> json.CaseTrials:
     async with (await call.client.database()).connection() as connection:
-        case = await findings.case(connection, asked.run_id, asked.case_id)
-        trials = await findings.trials(connection, asked.run_id, asked.case_id)
+        owner = call.caller.sees
+        case = await findings.case(connection, asked.run_id, asked.case_id, owner=owner)
+        trials = await findings.trials(connection, asked.run_id, asked.case_id, owner=owner)
     if case is None:
         raise HTTPException(404, "Case not found")
     return json.CaseTrials(
@@ -50,7 +59,7 @@ async def get_run_case(call: Call, asked: json.CaseOfRun) -> json.CaseTrials:
 
 async def get_run_dialogues(call: Call, asked: json.RunId) -> json.Dialogues:
     async with (await call.client.database()).connection() as connection:
-        found = await findings.live(connection, asked.run_id)
+        found = await findings.live(connection, asked.run_id, owner=call.caller.sees)
     return json.Dialogues(run_id=asked.run_id, dialogues=[json.Dialogue.of(row) for row in found])
 
 
@@ -75,6 +84,8 @@ async def list_saved_cases(call: Call, asked: json.SavedCasesQuery) -> list[json
 
 
 async def save_cases(call: Call, asked: json.SaveCases) -> list[json.SavedCase]:
+    if asked.pinned:
+        call.must_have(Right.ADMIN)
     try:
         _, app = _known(asked.app_id)
     except UnknownProfile as error:
@@ -83,7 +94,7 @@ async def save_cases(call: Call, asked: json.SaveCases) -> list[json.SavedCase]:
     if asked.cases:
         cases = await asyncio.to_thread(_written, asked, app)
     else:
-        cases = await _put_before(database, asked, app)
+        cases = await _put_before(database, asked, app, call.caller.sees)
     async with database.connection() as connection:
         await store.save(connection, asked.app_id, cases, pinned=asked.pinned)
         kept = await store.saved_named(connection, asked.app_id, [case.case_id for case in cases])
@@ -142,13 +153,15 @@ def _faults(number: int, error: InvalidCase) -> Iterator[Problem]:
         yield Problem(loc=("body", "cases", number, field), msg=reason)
 
 
-async def _put_before(database: Database, asked: json.SaveCases, app: Adversarial) -> list[Case]:
+async def _put_before(
+    database: Database, asked: json.SaveCases, app: Adversarial, sees: str | None
+) -> list[Case]:
     if asked.from_run is None:
         raise _refused("cases", "What is to be kept? cases, or from_run with case_ids")
     if not asked.case_ids:
         raise _refused("case_ids", "Which cases of the run?")
     async with database.connection() as connection:
-        found = await store.cases_of(connection, asked.from_run, asked.case_ids)
+        found = await store.cases_of(connection, asked.from_run, asked.case_ids, owner=sees)
     missing = set(asked.case_ids) - {case.case_id for case in found}
     if missing:
         shown = ", ".join(sorted(missing)[:10])
@@ -242,6 +255,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         asks=json.SavedCaseId,
         tells=TypeAdapter(json.PinnedCase),
         answer=pin_case,
+        needs=Right.ADMIN,
         errors=(404, 503),
     ),
     Operation(
@@ -252,6 +266,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         asks=json.SavedCaseId,
         tells=TypeAdapter(json.PinnedCase),
         answer=unpin_case,
+        needs=Right.ADMIN,
         errors=(404, 503),
     ),
     Operation(
@@ -262,6 +277,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         asks=json.SavedCaseId,
         tells=TypeAdapter(json.ForgottenCase),
         answer=forget_case,
+        needs=Right.ADMIN,
         errors=(404, 503),
     ),
 )

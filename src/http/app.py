@@ -19,21 +19,24 @@ from evalqueue.http import (
     jobs,
     openapi,
     runs,
+    sessions,
 )
 from evalqueue.http.callers import Call
-from evalqueue.http.guards import BearerToken, KnownHost, KnownOrigin, token_of
+from evalqueue.http.guards import Admitted, KnownCaller, KnownHost, KnownOrigin
 from evalqueue.http.headers import SecurityHeaders
-from evalqueue.http.limits import BodyLimit
+from evalqueue.http.limits import BodyLimit, SteadyBody
 from evalqueue.http.operations import AnyOperation, Nothing, Operation, routes
+from evalqueue.http.rates import RateLimit
 from evalqueue.http.refusals import REFUSED, bug, refusal
+from evalqueue.http.sessions import Door
 from evalqueue.settings import Settings
 
 
 def create_app(client: Client) -> Starlette:
     """The HTTP API of a client, for any ASGI server.
 
-    The client stays its owner's, to open and to close; so are its settings: token, origins and
-    body limit are taken from them.
+    The client stays its owner's, to open and to close; so are its settings: tokens, origins and
+    limits are taken from them.
     """
     return Starlette(
         routes=routes(OPERATIONS, client),
@@ -57,6 +60,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         tells=TypeAdapter(dict[str, Any]),
         answer=get_openapi,
     ),
+    *sessions.OPERATIONS,
     *jobs.OPERATIONS,
     *datasets.OPERATIONS,
     *runs.OPERATIONS,
@@ -70,11 +74,10 @@ OPERATIONS: tuple[AnyOperation, ...] = (
 def _middleware(settings: Settings) -> list[Middleware]:
     """From the outside in."""
     guards = [Middleware(SecurityHeaders)]
-    token = token_of(settings)
-    if token is None:
+    if not settings.api_tokens:
         guards.append(Middleware(KnownHost, own_names=[settings.host]))
     if settings.cors_origins:
-        # Before the token's guard: a browser asks for leave without it.
+        # Before whoever asks for a token: a browser asks for leave without it.
         guards.append(
             Middleware(
                 CORSMiddleware,
@@ -85,8 +88,13 @@ def _middleware(settings: Settings) -> list[Middleware]:
             )
         )
     guards.append(Middleware(KnownOrigin, origins=settings.cors_origins))
-    if token is not None:
-        guards.append(Middleware(BearerToken, token=token))
+    if settings.api_tokens:
+        door = Door(settings.api_tokens)
+        guards.append(Middleware(KnownCaller, door=door, origins=settings.cors_origins))
+    if settings.rate is not None:
+        guards.append(Middleware(RateLimit, rate=settings.rate))
+    guards.append(Middleware(Admitted))
+    guards.append(Middleware(SteadyBody))
     guards.append(
         Middleware(
             BodyLimit,

@@ -1,4 +1,7 @@
-"""What there is to work, and who does: queues and workers."""
+"""What there is to work, and who does: queues and workers.
+
+They are everybody's: whoever may call may look, and only an admin may stop a queue.
+"""
 
 from pydantic import TypeAdapter
 
@@ -6,6 +9,7 @@ from evalqueue import fleet
 from evalqueue.http import conditions as json
 from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, Nothing, Operation
+from evalqueue.tokens import Right
 
 
 async def list_queues(call: Call, _asked: Nothing) -> list[json.Queue]:
@@ -50,6 +54,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         asks=json.QueueName,
         tells=TypeAdapter(json.PausedQueue),
         answer=pause_queue,
+        needs=Right.ADMIN,
         errors=(503,),
     ),
     Operation(
@@ -60,6 +65,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         asks=json.QueueName,
         tells=TypeAdapter(json.PausedQueue),
         answer=resume_queue,
+        needs=Right.ADMIN,
         errors=(503,),
     ),
     Operation(

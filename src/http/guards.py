@@ -5,7 +5,6 @@ user's browser call it: `KnownHost` stops those that point a name of their own a
 rebinding), `KnownOrigin` those that post across origins.
 """
 
-import hmac
 from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -13,20 +12,24 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from evalqueue.http.callers import THIS_MACHINE, identify
+from evalqueue.http.callers import ANYBODY, THIS_MACHINE, Caller, identify, is_known
+from evalqueue.http.rates import TooMany
 from evalqueue.http.refusals import detail
-from evalqueue.settings import Settings
+from evalqueue.http.sessions import Door, cookie_of, install
+from evalqueue.tokens import VARIABLE
 
 CLOSED = "/api/"
 """What a token is needed for. The rest says nothing about anybody's work."""
 
+SIGN_IN = ("POST", "/api/session")
+"""The one thing there that a token is not needed for: it is where one is shown."""
+
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
 
-def token_of(settings: Settings) -> str | None:
-    """The API token; a blank one is none."""
-    token = "" if settings.api_token is None else settings.api_token.get_secret_value().strip()
-    return token or None
+def is_closed(method: str, path: str) -> bool:
+    """Whether a token is needed, where there are tokens."""
+    return path.startswith(CLOSED) and (method, path) != SIGN_IN
 
 
 def is_loopback(host: str) -> bool:
@@ -52,7 +55,7 @@ class KnownHost:
             reply = detail(
                 403,
                 "The Host header does not name this machine. Call it by 127.0.0.1 or localhost; "
-                "to serve under another name, set EVALQUEUE_API_TOKEN.",
+                f"to serve under another name, set {VARIABLE}.",
             )
             await reply(scope, receive, send)
             return
@@ -75,57 +78,106 @@ class KnownOrigin:
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] == "http"
-            and scope["method"] not in _SAFE_METHODS
-            and not self._is_known(Headers(scope=scope))
-        ):
-            reply = detail(
-                403,
-                "Pages of this Origin may not change anything here. "
-                "To allow them, add it to EVALQUEUE_CORS_ORIGINS.",
-            )
-            await reply(scope, receive, send)
-            return
+        if scope["type"] == "http" and scope["method"] not in _SAFE_METHODS:
+            headers = Headers(scope=scope)
+            is_browser = "origin" in headers
+            if is_browser and "*" not in self._origins and not _is_ours(headers, self._origins):
+                await _foreign()(scope, receive, send)
+                return
         await self._app(scope, receive, send)
 
-    def _is_known(self, headers: Headers) -> bool:
-        origin = headers.get("origin")
-        if origin is None or origin in self._origins or "*" in self._origins:
-            return True  # no Origin: not a browser
-        try:
-            return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
-        except ValueError:
-            return False
 
+class KnownCaller:
+    """Finds out who calls, by the token in a header or else by the cookie of a sign-in.
 
-class BearerToken:
-    """Refuses requests to `CLOSED` without the token."""
+    What a cookie says, the browser said without being asked: changes need an Origin besides, and
+    it has to be ours or one that is named. A cookie that came by TLS is no good on a page without.
+    """
 
-    def __init__(self, app: ASGIApp, *, token: str) -> None:
+    def __init__(self, app: ASGIApp, *, door: Door, origins: Collection[str]) -> None:
         self._app = app
-        self._token = token.encode()
+        self._door = door
+        self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and _is_closed(scope) and not self._has_token(scope):
+        reply = self._look(scope) if scope["type"] == "http" else None
+        await (reply or self._app)(scope, receive, send)
+
+    def _look(self, scope: Scope) -> ASGIApp | None:
+        """Identify the caller if it can be done. Returns the refusal, if it has to be one."""
+        install(scope, self._door)
+        if not _needs_token(scope):
+            identify(scope, ANYBODY)
+            return None
+        if (given := _bearer(scope)) is not None:
+            try:
+                token = self._door.token_of(given, scope)
+            except TooMany as error:
+                return detail(error.status_code, error.detail, error.headers)
+        elif (cookie := cookie_of(scope)) is not None:
+            value, is_secure = cookie
+            token = self._door.session_of(value)
+            if token is not None and not self._may_change(scope, is_secure=is_secure):
+                return _foreign()
+        else:
+            token = None
+        if token is not None:
+            identify(scope, Caller(name=token.name, right=token.right))
+        return None
+
+    def _may_change(self, scope: Scope, *, is_secure: bool) -> bool:
+        if scope["method"] in _SAFE_METHODS:
+            return True
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        return _is_ours(headers, self._origins) and origin.startswith(
+            "https://" if is_secure else ""
+        )
+
+
+class Admitted:
+    """Refuses whoever is not known what a token is needed for."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not is_known(scope):
             reply = detail(
                 401,
-                "This needs Authorization: Bearer <token>, the one in EVALQUEUE_API_TOKEN "
-                "where the server runs.",
+                f"This needs Authorization: Bearer <token>, one of {VARIABLE} where the server "
+                "runs, or a sign-in of the last 12 hours.",
                 {"WWW-Authenticate": 'Bearer realm="evalqueue"'},
             )
             await reply(scope, receive, send)
             return
-        identify(scope, THIS_MACHINE)
         await self._app(scope, receive, send)
 
-    def _has_token(self, scope: Scope) -> bool:
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        # Headers reads bytes as latin-1: this gives them back as they came.
-        same = hmac.compare_digest(given.strip().encode("latin-1"), self._token)
-        return same and scheme.lower() == "bearer"
+
+def _foreign() -> ASGIApp:
+    return detail(
+        403,
+        "Pages of this Origin may not change anything here. "
+        "To allow them, add it to EVALQUEUE_CORS_ORIGINS.",
+    )
 
 
-def _is_closed(scope: Scope) -> bool:
+def _is_ours(headers: Headers, origins: Collection[str]) -> bool:
+    origin = headers.get("origin", "")
+    if origin in origins:
+        return True
+    try:
+        return urlsplit(origin).netloc.lower() == headers.get("host", "").lower() != ""
+    except ValueError:
+        return False
+
+
+def _bearer(scope: Scope) -> bytes | None:
+    scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
+    # Headers reads bytes as latin-1: this gives them back as they came.
+    return given.strip().encode("latin-1") if scheme.lower() == "bearer" else None
+
+
+def _needs_token(scope: Scope) -> bool:
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "")).startswith(CLOSED)
+    return is_closed(scope["method"], path.removeprefix(scope.get("root_path", "")))

@@ -1,4 +1,7 @@
-"""What every reply tells the browser that may have asked: take it as it is said, keep nothing."""
+"""What every reply tells the browser that may have asked: take it as it is said, keep nothing.
+
+Strict-Transport-Security is not among them: whether there is TLS, the proxy that does it knows.
+"""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -8,7 +11,32 @@ SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": (
+        "accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), hid=(), "
+        "magnetometer=(), microphone=(), midi=(), payment=(), serial=(), usb=()"
+    ),
 }
+
+PAGE_HEADERS = SECURITY_HEADERS | {
+    "Content-Security-Policy": "; ".join([
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+        "trusted-types lit-html",
+    ]),
+    "Cache-Control": "no-cache",
+}  # fmt: skip
+"""Those of the page and its files: everything comes from here, and text becomes HTML nowhere but in
+lit-html's templates. The browser may keep them, and asks whether they are still the same."""
 
 
 class SecurityHeaders:

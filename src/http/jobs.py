@@ -11,35 +11,43 @@ from evalqueue.http.operations import AnyOperation, Operation
 async def submit_job(call: Call, asked: json.SubmitJob) -> json.SubmittedJob:
     await see(call, asked.params.get("dataset_id"))
     job = await call.client.submit_params(
-        asked.job_type, asked.params, idempotency_key=asked.idempotency_key
+        asked.job_type,
+        asked.params,
+        owner=call.caller.name,
+        idempotency_key=asked.idempotency_key,
+        sees=call.caller.sees,
     )
     return json.SubmittedJob.of(job)
 
 
 async def list_jobs(call: Call, asked: json.JobsQuery) -> list[json.Job]:
     found = await call.client.list(
-        status=asked.status, job_type=asked.job_type, limit=asked.limit, offset=asked.offset
+        status=asked.status,
+        job_type=asked.job_type,
+        owner=call.caller.sees,
+        limit=asked.limit,
+        offset=asked.offset,
     )
     return [json.Job.of(job) for job in found]
 
 
 async def get_job(call: Call, asked: json.JobId) -> json.Job:
-    return json.Job.of(await call.client.get(asked.job_id))
+    return json.Job.of(await call.client.get(asked.job_id, owner=call.caller.sees))
 
 
 async def cancel_job(call: Call, asked: json.JobId) -> json.CancelledJob:
-    await call.client.cancel(asked.job_id)
+    await call.client.cancel(asked.job_id, owner=call.caller.sees)
     return json.CancelledJob(id=asked.job_id)
 
 
 async def retry_job(call: Call, asked: json.JobId) -> json.RetriedJob:
-    return json.RetriedJob.of(await call.client.retry(asked.job_id))
+    return json.RetriedJob.of(await call.client.retry(asked.job_id, owner=call.caller.sees))
 
 
 async def list_attempts(call: Call, asked: json.JobId) -> list[json.Attempt]:
-    found = await call.client.attempts(asked.job_id)
+    found = await call.client.attempts(asked.job_id, owner=call.caller.sees)
     if not found:
-        await call.client.get(asked.job_id)  # none yet, or no such job?
+        await call.client.get(asked.job_id, owner=call.caller.sees)  # none yet, or no such job?
     return [json.Attempt.of(attempt) for attempt in found]
 
 

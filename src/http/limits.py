@@ -1,5 +1,8 @@
-"""No request body is larger than it may be, and nothing beyond that is kept in memory."""
+"""No request body is larger than it may be, nothing beyond that is kept in memory, and none keeps
+us waiting: what comes too slowly is cut.
+"""
 
+import asyncio
 from collections.abc import Collection
 
 from starlette.datastructures import Headers
@@ -57,3 +60,57 @@ class BodyLimit:
             f"The body is larger than {self._max_bytes} bytes. Send less, "
             "or raise EVALQUEUE_MAX_BODY_BYTES where the server runs."
         )
+
+
+PAUSE_SECONDS = 20.0
+MIN_BYTES = 4096  # in that time
+
+
+class SteadyBody:
+    """Refuses with 408 a body of which, for `PAUSE_SECONDS`, less than `MIN_BYTES` came.
+
+    However long it is, it may take its time as a whole; and once it is there, nothing is timed:
+    an answer may be a stream.
+    """
+
+    def __init__(self, app: ASGIApp, *, pause_seconds: float = PAUSE_SECONDS) -> None:
+        self._app = app
+        self._pause_seconds = pause_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        loop = asyncio.get_running_loop()
+        is_coming, is_answered = True, False
+        received_bytes, patience = 0, self._pause_seconds
+
+        async def timed() -> Message:
+            nonlocal is_coming, received_bytes, patience
+            if not is_coming:
+                return await receive()
+            began = loop.time()
+            try:
+                async with asyncio.timeout(patience):
+                    message = await receive()
+            except TimeoutError:
+                is_coming = False
+                if is_answered:
+                    return {"type": "http.disconnect"}
+                raise HTTPException(408, _TOO_SLOW, {"Connection": "close"}) from None
+            patience -= loop.time() - began  # only waiting counts: the pause may be ours
+            received_bytes += len(message.get("body", b""))
+            if received_bytes >= MIN_BYTES:
+                received_bytes, patience = 0, self._pause_seconds
+            is_coming = message.get("more_body", False)
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal is_answered
+            is_answered = True
+            await send(message)
+
+        await self._app(scope, timed, noted)
+
+
+_TOO_SLOW = "The body came too slowly. Send it again, in one go."

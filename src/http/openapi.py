@@ -8,9 +8,10 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from evalqueue.client import Client
-from evalqueue.http.guards import CLOSED, token_of
+from evalqueue.http.guards import is_closed
 from evalqueue.http.operations import AnyOperation
 from evalqueue.http.representations import Error, SubmitJob, ValidationErrors
+from evalqueue.http.sessions import COOKIE, SECURE_COOKIE
 from evalqueue.http.uploads import FORM
 from evalqueue.jobtypes import JobParams
 
@@ -19,28 +20,38 @@ Schema = dict[str, Any]  # JSON Schema is a format, not a type
 _REF = "#/components/schemas/"
 _ERRORS: Mapping[int, str] = {
     400: "The job is over already",
-    401: "No token, or not the right one",
-    403: "The Host or the Origin is not known here",
+    401: "No token or sign-in, or not a right one",
+    403: "The Host or the Origin is not known here, or the caller lacks the right",
     404: "There is none with this id",
+    408: "The body came too slowly",
     409: "It contradicts what was asked or done before",
     413: "The body is too large",
     415: "The body is not sent as what it has to be",
     422: "Something in the request is wrong; nothing was stored",
+    429: "Too many requests, or too many wrong tokens; Retry-After says when to come again",
     503: "The database does not answer, or its schema is outdated. Try again later",
+}
+
+
+_WAYS_IN: Mapping[str, Schema] = {
+    "token": {"type": "http", "scheme": "bearer"},
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
+    "session_by_tls": {"type": "apiKey", "in": "cookie", "name": SECURE_COOKIE},
 }
 
 
 def document(operations: Sequence[AnyOperation], client: Client, version: str) -> Schema:
     """What the API is, for programs."""
     schemas = _Schemas(operations, client.job_types)
-    has_token = token_of(client.settings) is not None
+    has_token = bool(client.settings.api_tokens)
+    has_rate = client.settings.rate is not None
     paths: dict[str, Schema] = {}
     for operation in operations:
-        described = _operation(operation, schemas, has_token=has_token)
+        described = _operation(operation, schemas, has_token=has_token, has_rate=has_rate)
         paths.setdefault(operation.path, {})[operation.method.lower()] = described
     components: Schema = {"schemas": schemas.components}
     if has_token:
-        components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        components["securitySchemes"] = _WAYS_IN
     return {
         "openapi": "3.1.0",
         "info": {
@@ -165,8 +176,10 @@ def _component(schema: Schema) -> str:
     return schema["$ref"].removeprefix(_REF)
 
 
-def _operation(operation: AnyOperation, schemas: _Schemas, *, has_token: bool) -> Schema:
-    needs_token = has_token and operation.path.startswith(CLOSED)
+def _operation(
+    operation: AnyOperation, schemas: _Schemas, *, has_token: bool, has_rate: bool
+) -> Schema:
+    needs_token = has_token and is_closed(operation.method, operation.path)
     described: Schema = {
         "operationId": operation.name,
         "tags": [operation.tag],
@@ -189,23 +202,26 @@ def _operation(operation: AnyOperation, schemas: _Schemas, *, has_token: bool) -
                 "description": _ERRORS[status],
                 "content": _json(schemas.error(operation, status)),
             }
-            for status in _errors(operation, needs_token=needs_token)
+            for status in _errors(operation, needs_token=needs_token, has_rate=has_rate)
         },
         "default": {"description": "Any other error", "content": _json(schemas.error(operation))},
     }
     if needs_token:
-        described["security"] = [{"token": []}]
+        # To be allowed what: the right that is needed, as OpenAPI 3.1 has it.
+        described["security"] = [{way: [operation.right]} for way in _WAYS_IN]
     return described
 
 
-def _errors(operation: AnyOperation, *, needs_token: bool) -> list[int]:
+def _errors(operation: AnyOperation, *, needs_token: bool, has_rate: bool) -> list[int]:
     found = {403, *operation.errors}
     if operation.asks.model_fields:
         found.add(422)
     if operation.in_body or operation.form is not None:
-        found |= {413, 415}
+        found |= {408, 413, 415}
     if needs_token:
-        found.add(401)
+        found |= {401, 429}
+    if has_rate:
+        found.add(429)
     return sorted(found)
 
 

@@ -86,19 +86,21 @@ class Operation(Generic[Asked, Told]):
         """The operation as Starlette calls it."""
 
         async def endpoint(request: Request) -> Response:
-            call = Call(client=client, caller=caller_of(request.scope))
-            if not call.caller.right.covers(self.right):
-                raise HTTPException(403, f"This needs the right to {self.right}")
+            call = Call(client=client, caller=caller_of(request.scope), scope=request.scope)
+            call.must_have(self.right)
             async with self._asked(request, client) as asked:
                 answer = await self.answer(call, asked)
             told = Reply(told=answer, status=self.status)
             if isinstance(answer, Reply):
                 told = cast("Reply[Told]", answer)  # isinstance can't say of what
-            return Response(
+            reply = Response(
                 self.tells.dump_json(told.told),
                 status_code=told.status,
                 media_type="application/json",
             )
+            for cookie in call.cookies:
+                reply.headers.append("Set-Cookie", cookie)
+            return reply
 
         return endpoint
 

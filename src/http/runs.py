@@ -1,6 +1,7 @@
 """What evaluation jobs found: runs, and under each its threads and LLM calls.
 
-Under a run that does not exist there is nothing: an empty page, not an error.
+Under a run that does not exist, or that the caller does not see, there is nothing: an empty page,
+not an error.
 """
 
 from pydantic import TypeAdapter
@@ -15,19 +16,24 @@ from evalqueue.http.operations import AnyOperation, Nothing, Operation
 async def list_eval_runs(call: Call, asked: json.RunsQuery) -> list[json.EvalRun]:
     async with (await call.client.database()).connection() as connection:
         found = await store.list_runs(
-            connection, command=asked.command, limit=asked.limit, offset=asked.offset
+            connection,
+            command=asked.command,
+            owner=call.caller.sees,
+            limit=asked.limit,
+            offset=asked.offset,
         )
     return [json.EvalRun.model_validate(run) for run in found]
 
 
 async def get_summary_stats(call: Call, _asked: Nothing) -> json.SummaryStats:
     async with (await call.client.database()).connection() as connection:
-        return json.SummaryStats.model_validate(await store.stats(connection))
+        found = await store.stats(connection, owner=call.caller.sees)
+    return json.SummaryStats.model_validate(found)
 
 
 async def get_eval_run(call: Call, asked: json.RunId) -> json.EvalRun:
     async with (await call.client.database()).connection() as connection:
-        run = await store.get_run(connection, asked.run_id)
+        run = await store.get_run(connection, asked.run_id, owner=call.caller.sees)
     if run is None:
         raise HTTPException(404, "Run not found")
     return json.EvalRun.model_validate(run)
@@ -36,9 +42,13 @@ async def get_eval_run(call: Call, asked: json.RunId) -> json.EvalRun:
 async def get_run_threads(call: Call, asked: json.ResultsQuery) -> json.ThreadEvaluations:
     async with (await call.client.database()).connection() as connection:
         page = await store.threads_of(
-            connection, asked.run_id, after=asked.after, limit=asked.limit
+            connection,
+            asked.run_id,
+            owner=call.caller.sees,
+            after=asked.after,
+            limit=asked.limit,
         )
-        total = await store.count_threads(connection, asked.run_id)
+        total = await store.count_threads(connection, asked.run_id, owner=call.caller.sees)
     evaluations = [json.ThreadEvaluation.model_validate(row) for row in page]
     return json.ThreadEvaluations(run_id=asked.run_id, evaluations=evaluations, total=total)
 
@@ -71,7 +81,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         method="GET",
         path="/api/eval-runs/stats/summary",
         tag="eval-runs",
-        summary="Totals over all runs",
+        summary="Totals over all runs that you see",
         asks=Nothing,
         tells=TypeAdapter(json.SummaryStats),
         answer=get_summary_stats,

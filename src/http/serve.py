@@ -12,7 +12,9 @@ import uvicorn
 from evalqueue.client import Client
 from evalqueue.errors import CannotListen
 from evalqueue.http.app import create_app
-from evalqueue.http.guards import is_loopback, token_of
+from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, PromptProtocol
+from evalqueue.http.guards import is_loopback
+from evalqueue.tokens import VARIABLE
 
 GRACE_SECONDS = 10  # for requests under way, when serving ends
 _BACKLOG = 2048  # connections
@@ -49,10 +51,11 @@ async def serve(
         CannotListen: with the reason, before anything is served.
     """
     host = client.settings.host if host is None else host
-    if not is_loopback(host) and token_of(client.settings) is None:
+    if not is_loopback(host) and not client.settings.api_tokens:
         raise CannotListen(
-            f"{host or 'Every address'} can be reached from other machines, and the API has no "
-            "token. Set EVALQUEUE_API_TOKEN, or listen on 127.0.0.1."
+            f"{host or 'Every address'} can be reached from other machines, and the API asks for "
+            "no token. Make one (evalqueue token NAME --right submit) and set "
+            f"{VARIABLE}, or listen on 127.0.0.1."
         )
     listener = _listen(host, client.settings.port if port is None else port)
     server = _server(client)
@@ -74,13 +77,19 @@ class _Server(uvicorn.Server):
 
 
 def _server(client: Client) -> _Server:
+    settings = client.settings
     config = uvicorn.Config(
         create_app(client),
+        http=PromptProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
         ws="none",
+        limit_concurrency=settings.max_connections + 1,  # uvicorn refuses the one that makes it
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
     return _Server(config)

@@ -3,6 +3,7 @@
 import json
 import signal
 from datetime import UTC, datetime
+from hashlib import sha256
 from uuid import uuid4
 
 import pytest
@@ -14,7 +15,7 @@ from evalqueue.jobs import JobStatus
 
 COMMANDS = (
     "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "retry", "demo",
-    "simulate", "queues", "workers", "schedules", "prune", "doctor",
+    "simulate", "token", "queues", "workers", "schedules", "prune", "doctor",
     "adversarial", "simulate-bot",
 )  # fmt: skip
 
@@ -56,6 +57,50 @@ async def test_a_bad_setting_is_named_by_its_variable(shell: Shell) -> None:
     assert refused.exit_code == 2
     assert refused.err.startswith("EVALQUEUE_PORT: Input should be a valid integer")
     assert "Traceback" not in refused.err
+
+
+async def test_a_bad_token_entry_is_named_and_not_repeated(shell: Shell) -> None:
+    entries = f"anna:read:{'0' * 64}, otto:submit:hunter2-hunter2 hunter2"
+    refused = await shell.run("serve", EVALQUEUE_API_TOKENS=entries)
+
+    assert refused.exit_code == 2
+    first, second = refused.err.splitlines()
+    assert first.startswith(
+        "EVALQUEUE_API_TOKENS: Entry 2 (otto) seems to have a token that is not"
+    )
+    assert second.startswith("Entry 3 is not name:right:sha256hex")
+    assert "hunter2" not in refused.err
+
+
+async def test_beyond_this_machine_nothing_is_served_without_tokens(shell: Shell) -> None:
+    refused = await shell.run("serve", "--host", "0.0.0.0", "--port", "0")  # noqa: S104  refused
+
+    assert refused.exit_code == 2
+    assert "set EVALQUEUE_API_TOKENS" in refused.err
+    assert "evalqueue token NAME --right submit" in refused.err
+
+
+async def test_a_token_is_made_with_the_entry_that_knows_it(shell: Shell) -> None:
+    made = await shell.run("token", "anna", "--right", "submit")
+    printed = dict(line.split() for line in made.out.splitlines())
+
+    assert made.exit_code == 0
+    assert printed["entry"] == f"anna:submit:{sha256(printed['token'].encode()).hexdigest()}"
+    assert "EVALQUEUE_API_TOKENS" in made.err
+    assert printed["token"] not in made.err
+
+    told = (await shell.run("token", "ci", "--right", "read", "--json")).json
+    assert told["entry"] == f"ci:read:{sha256(told['token'].encode()).hexdigest()}"
+    assert (told["name"], told["right"]) == ("ci", "read")
+
+
+async def test_a_token_needs_a_good_name_and_right(shell: Shell) -> None:
+    nameless = await shell.run("token", "an:na", "--right", "read")
+    rightless = await shell.run("token", "anna", "--right", "root")
+
+    assert nameless.exit_code == rightless.exit_code == 2
+    assert "A name has 1 to 50 letters" in nameless.err
+    assert "'read', 'submit', 'admin'" in rightless.err
 
 
 async def test_a_database_that_is_down_has_its_own_exit_code(shell: Shell) -> None:

@@ -173,6 +173,22 @@ async def test_serve_says_where_it_listens_and_stops_on_sigterm(stack_shell: She
     assert ended.exit_code == 0
 
 
+async def test_serve_asks_for_the_tokens_of_the_environment(stack_shell: Shell) -> None:
+    made = (await stack_shell.run("token", "anna", "--right", "submit", "--json")).json
+    serving = await stack_shell.start("serve", EVALQUEUE_API_TOKENS=made["entry"])
+    api = _found(r"API on (\S+)", await serving.until("API on", "out"))
+    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+        for token, status in ((made["token"], 200), ("a-guess", 401)):
+            reply = await http.get("/api/jobs", headers={"Authorization": f"Bearer {token}"})
+            assert reply.status_code == status
+    serving.send(signal.SIGTERM)
+    ended = await serving.end()
+
+    assert ended.exit_code == 0
+    for secret in (made["token"], made["entry"], made["entry"][-64:], "a-guess"):
+        assert secret not in ended.out + ended.err
+
+
 async def test_the_simulated_vendor_answers_and_stops_on_sigterm(stack_shell: Shell) -> None:
     simulating = await stack_shell.start("simulate", "--port", "0")
     url = _found(r"provider on (\S+)", await simulating.until("provider on", "out"))

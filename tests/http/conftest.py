@@ -13,8 +13,30 @@ from evalqueue.database import Database
 from evalqueue.errors import InvalidParams
 from evalqueue.http.serve import serve
 from evalqueue.jobtypes import Desk
+from evalqueue.tokens import Right, Token, digest_of
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+TOKENS = {name: f"the-token-of-{name}" for name in ("rita", "sam", "ada")} | {
+    "otto": "s3cret-ünïcode"
+}
+"""What each caller holds."""
+
+RIGHTS = {"rita": Right.READ, "sam": Right.SUBMIT, "otto": Right.SUBMIT, "ada": Right.ADMIN}
+
+
+def entry(name: str, right: Right, token: str) -> str:
+    """An entry of EVALQUEUE_API_TOKENS."""
+    return Token(name=name, right=right, digest=digest_of(token.encode())).entry
+
+
+ENTRIES = ", ".join(entry(name, RIGHTS[name], token) for name, token in TOKENS.items())
+
+
+def bearer(token: str) -> dict[bytes, bytes]:
+    """The header that shows a token."""
+    return {b"Authorization": f"Bearer {token}".encode()}
 
 
 class Note(JobParams, job_type="note"):

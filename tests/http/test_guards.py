@@ -8,16 +8,20 @@ from contextlib import AbstractAsyncContextManager
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from tests.http.conftest import ENTRIES, TOKENS
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
 from evalqueue.http.app import OPERATIONS, create_app
 from evalqueue.http.guards import is_loopback
+from evalqueue.http.headers import PAGE_HEADERS, SecurityHeaders
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 NOTE = {"job_type": "note"}
-TOKEN = "s3cret-ünïcode"
+TOKEN = TOKENS["otto"]
 
 
 async def raw(http: httpx.AsyncClient, request: bytes) -> bytes:
@@ -55,7 +59,7 @@ async def test_a_foreign_host_name_is_refused(api: httpx.AsyncClient) -> None:
         reply = await api.get("/api/jobs", headers={"Host": host})
 
         assert reply.status_code == 403, host
-        assert "EVALQUEUE_API_TOKEN" in reply.json()["detail"]
+        assert "EVALQUEUE_API_TOKENS" in reply.json()["detail"]
 
 
 async def test_names_of_this_machine_are_known(api: httpx.AsyncClient) -> None:
@@ -68,7 +72,7 @@ async def test_a_request_without_a_host_is_refused(api: httpx.AsyncClient) -> No
 
 
 async def test_with_a_token_any_host_name_will_do(serve_api: ServeApi) -> None:
-    async with serve_api(api_token=TOKEN) as http:
+    async with serve_api(api_tokens=ENTRIES) as http:
         headers = {b"Host": b"evals.example", b"Authorization": f"Bearer {TOKEN}".encode()}
         assert (await http.get("/api/jobs", headers=headers)).status_code == 200
 
@@ -93,7 +97,7 @@ async def test_our_own_pages_may_change_things(api: httpx.AsyncClient) -> None:
 
 async def test_pages_of_allowed_origins_may_call_even_with_a_token(serve_api: ServeApi) -> None:
     ours, theirs = "https://ui.example", "https://evil.example"
-    async with serve_api(cors_origins=(ours,), api_token="abc") as http:
+    async with serve_api(cors_origins=(ours,), api_tokens=ENTRIES) as http:
         asked = {
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization,content-type",
@@ -106,7 +110,7 @@ async def test_pages_of_allowed_origins_may_call_even_with_a_token(serve_api: Se
         refused = await http.options("/api/jobs", headers={"Origin": theirs} | asked)
         assert "access-control-allow-origin" not in refused.headers
 
-        token = {"Authorization": "Bearer abc"}
+        token = {"Authorization": f"Bearer {TOKENS['sam']}"}
         taken = await http.post("/api/jobs", json=NOTE, headers={"Origin": ours} | token)
         assert taken.status_code == 201
         assert taken.headers["access-control-allow-origin"] == ours
@@ -119,7 +123,7 @@ async def test_pages_of_allowed_origins_may_call_even_with_a_token(serve_api: Se
 
 
 async def test_without_the_token_nothing_is_told(serve_api: ServeApi) -> None:
-    async with serve_api(api_token=TOKEN) as http:
+    async with serve_api(api_tokens=ENTRIES) as http:
         for given in ("", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN):
             headers = {b"Authorization": given.encode()} if given else {}
             for reply in (
@@ -129,30 +133,30 @@ async def test_without_the_token_nothing_is_told(serve_api: ServeApi) -> None:
             ):
                 assert reply.status_code == 401, given
                 assert reply.headers["www-authenticate"].startswith("Bearer")
-                assert "EVALQUEUE_API_TOKEN" in reply.json()["detail"]
+                assert "EVALQUEUE_API_TOKENS" in reply.json()["detail"]
                 assert TOKEN not in reply.text
 
 
 async def test_with_the_token_everything_works(serve_api: ServeApi) -> None:
-    async with serve_api(api_token=TOKEN) as http:
+    async with serve_api(api_tokens=ENTRIES) as http:
         headers = {b"Authorization": f"bearer {TOKEN}".encode()}
         assert (await http.post("/api/jobs", json=NOTE, headers=headers)).status_code == 201
 
 
 async def test_health_and_the_document_need_no_token(serve_api: ServeApi) -> None:
-    async with serve_api(api_token=TOKEN) as http:
+    async with serve_api(api_tokens=ENTRIES) as http:
         for path in ("/", "/healthz", "/readyz", "/openapi.json"):
             assert (await http.get(path)).status_code == 200
 
 
-async def test_a_blank_token_is_no_token(serve_api: ServeApi) -> None:
-    async with serve_api(api_token=" ") as http:
+async def test_blank_tokens_are_no_tokens(serve_api: ServeApi) -> None:
+    async with serve_api(api_tokens=" ") as http:
         assert (await http.get("/api/jobs")).status_code == 200
         assert (await http.get("/api/jobs", headers={"Host": "evil.example"})).status_code == 403
 
 
 async def test_the_token_is_needed_wherever_the_app_is_mounted(database: Database) -> None:
-    app = create_app(Client(database=database, settings=Settings(api_token=TOKEN)))
+    app = create_app(Client(database=database, settings=Settings(api_tokens=ENTRIES)))
     outer = Starlette(routes=[Mount("/evals", app)])
     transport = httpx.ASGITransport(outer)
     async with httpx.AsyncClient(transport=transport, base_url="http://host.example") as http:
@@ -172,7 +176,33 @@ async def test_every_reply_tells_the_browser_to_be_careful(serve_api: ServeApi) 
         ):
             assert reply.headers["x-content-type-options"] == "nosniff"
             assert reply.headers["cache-control"] == "no-store"
-            assert reply.headers["content-security-policy"].startswith("default-src 'none'")
+            assert reply.headers["content-security-policy"] == (
+                "default-src 'none'; frame-ancestors 'none'"
+            )
+            assert reply.headers["referrer-policy"] == "no-referrer"
+            assert reply.headers["cross-origin-opener-policy"] == "same-origin"
+            assert reply.headers["cross-origin-resource-policy"] == "same-origin"
+            assert "camera=()" in reply.headers["permissions-policy"]
+            assert "strict-transport-security" not in reply.headers  # the proxy's
+
+
+async def test_a_page_may_run_its_own_scripts_and_nothing_else() -> None:
+    async def page(_request: Request) -> Response:
+        return Response("<!doctype html>", media_type="text/html", headers=PAGE_HEADERS)
+
+    app = SecurityHeaders(Starlette(routes=[Route("/", page)]))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://host.example") as http:
+        headers = (await http.get("/")).headers
+
+    assert headers.get_list("content-security-policy") == [
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html"
+    ]
+    assert headers["cache-control"] == "no-cache"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
 
 
 async def chunks(count: int) -> AsyncGenerator[bytes]:

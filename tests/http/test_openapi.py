@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from starlette.routing import Route
+from tests.http.conftest import ENTRIES, TOKENS, bearer
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
@@ -22,6 +23,7 @@ from evalqueue.evaluators.conversations import sample_csv
 from evalqueue.evaluators.imports import Incoming
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import create_app
+from evalqueue.http.sessions import COOKIE, SECURE_COOKIE
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 Schema = dict[str, Any]
@@ -43,6 +45,7 @@ CASE = Case(
 BODIES: dict[str, dict[str, Any]] = {
     "/api/jobs": {"job_type": "note"},
     "/api/eval-runs/preview": {"total_items": 3},
+    "/api/session": {"token": "of-nobody"},
     "/api/adversarial/cases": {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
@@ -306,10 +309,12 @@ async def test_every_operation_replies_as_it_is_documented(
 
 
 async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: ServeApi) -> None:
-    async with serve_api(api_token="abc", max_body_bytes=1024) as http:
+    async with serve_api(api_tokens=ENTRIES, max_body_bytes=1024) as http:
         document = closed((await http.get("/openapi.json")).json())
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
+                if (method, path) == ("post", "/api/session"):
+                    continue  # where tokens are shown
                 reply = await http.request(
                     method,
                     path.format(
@@ -325,11 +330,50 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
                 )
                 assert (reply.status_code == 401) == ("security" in operation)
                 assert_as_documented(document, path, reply)
-        reply = await http.post(
-            "/api/jobs", content=b" " * 2000, headers={"Authorization": "Bearer abc"}
-        )
+        reply = await http.post("/api/jobs", content=b" " * 2000, headers=bearer(TOKENS["sam"]))
         assert reply.status_code == 413
         assert_as_documented(document, "/api/jobs", reply)
+
+
+async def test_the_rights_that_are_needed_are_documented(serve_api: ServeApi) -> None:
+    async with serve_api(api_tokens=ENTRIES) as http:
+        document = (await http.get("/openapi.json")).json()
+
+    ways = document["components"]["securitySchemes"]
+    assert ways["token"] == {"type": "http", "scheme": "bearer"}
+    assert {way["name"] for way in ways.values() if way["type"] == "apiKey"} == {
+        COOKIE,
+        SECURE_COOKIE,
+    }
+    needed = {
+        (method, path): operation.get("security")
+        for path, operations in document["paths"].items()
+        for method, operation in operations.items()
+    }
+    for route, right in (
+        (("get", "/api/jobs"), "read"), (("post", "/api/jobs"), "submit"),
+        (("post", "/api/queues/{queue}/pause"), "admin"), (("delete", "/api/session"), "read"),
+    ):  # fmt: skip
+        assert needed[route] == [{way: [right]} for way in ways]
+    for route in (("get", "/healthz"), ("post", "/api/session"), ("get", "/openapi.json")):
+        assert needed[route] is None
+
+
+async def test_refusals_are_documented_where_they_can_come(serve_api: ServeApi) -> None:
+    async with serve_api(api_tokens=ENTRIES, rate_limit="20/minute") as http:
+        document = closed((await http.get("/openapi.json")).json())
+        sam = bearer(TOKENS["sam"])
+        refused = await http.post("/api/queues/q/pause", headers=sam)
+        assert refused.status_code == 403
+        assert_as_documented(document, "/api/queues/{queue}/pause", refused)
+        while (reply := await http.get("/api/workers", headers=sam)).status_code == 200:
+            continue
+        assert reply.status_code == 429
+        assert_as_documented(document, "/api/workers", reply)
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                assert "429" in operation["responses"], path
+                assert ("408" in operation["responses"]) == ("requestBody" in operation), method
 
 
 async def test_what_is_documented_as_a_body_is_what_is_taken(

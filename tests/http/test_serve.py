@@ -7,6 +7,7 @@ import socket
 
 import httpx
 import pytest
+from tests.http.conftest import ENTRIES
 
 from evalqueue import Client, JobParams, Settings
 from evalqueue.database import Database
@@ -22,13 +23,13 @@ def client(database: Database) -> Client:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "192.0.2.1", "evals.example"])  # noqa: S104  refused
 async def test_without_a_token_only_this_machine_is_served(client: Client, host: str) -> None:
-    with pytest.raises(CannotListen, match="EVALQUEUE_API_TOKEN"):
+    with pytest.raises(CannotListen, match="EVALQUEUE_API_TOKENS"):
         async with serve(client, host=host):
             pass
 
 
 async def test_with_a_token_other_machines_are_served(database: Database) -> None:
-    settings = Settings(port=0, api_token="abc")
+    settings = Settings(port=0, api_tokens=ENTRIES)
     async with serve(Client(database=database, settings=settings), host="0.0.0.0") as address:  # noqa: S104  meant
         async with httpx.AsyncClient(trust_env=False) as http:
             reply = await http.get(f"http://127.0.0.1:{address.port}/healthz")

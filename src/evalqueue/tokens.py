@@ -1,0 +1,126 @@
+"""API tokens: who may call, known by the hash of what they hold.
+
+`EVALQUEUE_API_TOKENS` has an entry `name:right:sha256hex` for each token. The token itself is with
+whoever calls and nowhere else; several may share a name, so that one can take over from another.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+
+VARIABLE = "EVALQUEUE_API_TOKENS"
+TOKEN_BYTES = 32
+NAME_RULE = "1 to 50 letters, digits and . _ @ + -, of which the first is a letter or a digit"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,49}")
+_SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
+_OTHER_HASH = re.compile(r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{96}|[0-9A-Fa-f]{128}")
+_OF_NOTHING = sha256(b"").digest()
+_PARTS = 3
+_AS_LONG_AS_TOKENS = 32  # characters: what is said in the wrong place is not repeated either
+
+
+class Right(StrEnum):
+    """What a caller may do; each may also do what those before it may."""
+
+    READ = "read"
+    """Look at what is one's own."""
+    SUBMIT = "submit"
+    """Submit jobs, and do with them what one likes."""
+    ADMIN = "admin"
+    """Everything, also with what is others'."""
+
+    def covers(self, needed: "Right") -> bool:
+        return _ORDER.index(self) >= _ORDER.index(needed)
+
+
+_ORDER = list(Right)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token:
+    """A token as the server knows it."""
+
+    name: str
+    """Who holds it: the owner of what they submit."""
+    right: Right
+    digest: bytes = field(repr=False)
+    """The SHA-256 of the token. Sessions are signed with it: it is nobody else's business."""
+
+    @property
+    def entry(self) -> str:
+        """It as the variable has it."""
+        return f"{self.name}:{self.right}:{self.digest.hex()}"
+
+
+def digest_of(token: bytes) -> bytes:
+    return sha256(token).digest()
+
+
+def make(name: str, right: Right) -> tuple[str, Token]:
+    """A new token, and what the server is to know of it.
+
+    Raises:
+        ValueError: it can't be called so.
+    """
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"A name has {NAME_RULE}.")
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    return token, Token(name=name, right=right, digest=digest_of(token.encode()))
+
+
+def parse(text: str) -> tuple[Token, ...]:
+    """The entries of the variable.
+
+    Raises:
+        ValueError: with a line for each entry that is wrong. What is in it is not repeated, except
+            a name: it may be a secret.
+    """
+    entries = [entry for entry in re.split(r"[,\s]+", text) if entry]
+    found: dict[bytes, int] = {}
+    tokens: list[Token] = []
+    wrong: list[str] = []
+    for number, entry in enumerate(entries, start=1):
+        name, _, rest = entry.partition(":")
+        right, _, digest = rest.partition(":")
+        if faults := list(_faults(entry)):
+            wrong += [f"{_called(number, entry)} {fault}" for fault in faults]
+            continue
+        token = Token(name=name, right=Right(right), digest=bytes.fromhex(digest))
+        if (first := found.setdefault(token.digest, number)) != number:
+            wrong.append(f"{_called(number, entry)} has the hash of entry {first}. Keep one.")
+        tokens.append(token)
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    return tuple(tokens)
+
+
+def _faults(entry: str) -> Iterator[str]:
+    parts = entry.split(":")
+    if len(parts) != _PARTS:
+        looks_like = "" if len(parts) > 1 else " (it looks like a token that is not hashed)"
+        yield f"is not name:right:sha256hex{looks_like}. {_REMEDY}"
+        return
+    name, right, digest = parts
+    if not _NAME.fullmatch(name):
+        yield f"has no good name. A name has {NAME_RULE}."
+    if right not in _ORDER:
+        yield f"has no good right. It is one of {', '.join(_ORDER)}."
+    if _OTHER_HASH.fullmatch(digest):
+        yield f"has a hash that is no SHA-256, which is 64 hexadecimal digits. {_REMEDY}"
+    elif not _SHA256.fullmatch(digest):
+        yield f"seems to have a token that is not hashed. {_REMEDY}"
+    elif bytes.fromhex(digest) == _OF_NOTHING:
+        yield f"has the hash of an empty text. {_REMEDY}"
+
+
+_REMEDY = "Make a new one: evalqueue token NAME --right submit prints a token and its entry."
+
+
+def _called(number: int, entry: str) -> str:
+    name, *rest = entry.split(":")
+    is_name = len(rest) == _PARTS - 1 and len(name) < _AS_LONG_AS_TOKENS and _NAME.fullmatch(name)
+    return f"Entry {number} ({name})" if is_name else f"Entry {number}"

@@ -1,0 +1,353 @@
+"""Every route, with every right, on what is one's own and on what is another's.
+
+A new route needs a row in `ROWS`: until somebody has decided who may call it, this fails.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+from tests.http.conftest import ENTRIES, RIGHTS, TOKENS, EvaluateTest, Note, bearer
+
+from evalqueue import Client, Settings
+from evalqueue.database import Database
+from evalqueue.errors import InvalidParams, JobNotFound
+from evalqueue.evaluators import adversarial_store
+from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
+from evalqueue.evaluators.verdicts import Difficulty
+from evalqueue.http.app import OPERATIONS
+from evalqueue.jobs import Job, JobStatus
+from evalqueue.tokens import Right
+
+ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+class Access(Enum):
+    """Who gets what of a route."""
+
+    OPEN = "no token is needed"
+    ALL = "whoever has a token gets the same"
+    OWN_OR_404 = "one's own; another's is not found"
+    OWN_OR_NOTHING = "one's own; of another's nothing is in the answer"
+    CHANGES_OWN = "with the right to submit, one's own; another's is not found"
+    SUBMITS = "with the right to submit"
+    ADMINISTERS = "with the right admin"
+
+
+ROWS: dict[tuple[str, str], Access] = {
+    ("GET", "/"): Access.OPEN,
+    ("GET", "/healthz"): Access.OPEN,
+    ("GET", "/readyz"): Access.OPEN,
+    ("GET", "/openapi.json"): Access.OPEN,
+    ("POST", "/api/session"): Access.OPEN,
+    ("GET", "/api/session"): Access.ALL,
+    ("DELETE", "/api/session"): Access.ALL,
+    ("POST", "/api/jobs"): Access.SUBMITS,
+    ("GET", "/api/jobs"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/jobs/{job_id}"): Access.OWN_OR_404,
+    ("GET", "/api/jobs/{job_id}/attempts"): Access.OWN_OR_404,
+    ("POST", "/api/jobs/{job_id}/cancel"): Access.CHANGES_OWN,
+    ("POST", "/api/jobs/{job_id}/retry"): Access.CHANGES_OWN,
+    ("GET", "/api/eval-runs"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/stats/summary"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/{run_id}"): Access.OWN_OR_404,
+    ("GET", "/api/eval-runs/{run_id}/threads"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/{run_id}/logs"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/{run_id}/adversarial"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}"): Access.OWN_OR_404,
+    ("GET", "/api/eval-runs/{run_id}/dialogues"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/adversarial/profiles/{app_id}"): Access.ALL,
+    ("GET", "/api/adversarial/cases"): Access.ALL,
+    ("POST", "/api/adversarial/cases"): Access.SUBMITS,
+    ("POST", "/api/adversarial/cases/{app_id}/{case_id}/pin"): Access.ADMINISTERS,
+    ("POST", "/api/adversarial/cases/{app_id}/{case_id}/unpin"): Access.ADMINISTERS,
+    ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}"): Access.ADMINISTERS,
+    ("GET", "/api/queues"): Access.ALL,
+    ("POST", "/api/queues/{queue}/pause"): Access.ADMINISTERS,
+    ("POST", "/api/queues/{queue}/resume"): Access.ADMINISTERS,
+    ("GET", "/api/workers"): Access.ALL,
+}
+
+HAVE_OWNERS = {Access.OWN_OR_404, Access.OWN_OR_NOTHING, Access.CHANGES_OWN}
+
+OF_OWNERS = [route for route, access in ROWS.items() if access in HAVE_OWNERS]
+
+MARK = "seven-locks"
+"""In everything that a run has."""
+
+NEEDED = {
+    Access.CHANGES_OWN: Right.SUBMIT,
+    Access.SUBMITS: Right.SUBMIT,
+    Access.ADMINISTERS: Right.ADMIN,
+}
+
+COUNTED = '"total_runs":1,"total_threads_evaluated":1,"total_adversarial_tests":1'
+
+CASE = Case(
+    opening=f"I had two rotis {MARK}",
+    expected_behavior="It asks when",
+    difficulty=Difficulty.EASY,
+    persona="easy",
+)
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/api/session"): {"token": TOKENS["rita"]},
+    ("POST", "/api/jobs"): {"job_type": "note"},
+    ("POST", "/api/adversarial/cases"): {
+        "app_id": "kaira-bot",
+        "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
+    },
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Something that belongs to somebody."""
+
+    client: Client
+    job: Job
+    run_id: UUID
+
+    def ids(self) -> dict[str, str]:
+        return {
+            "job_id": str(self.job.id),
+            "run_id": str(self.run_id),
+            "case_id": CASE.case_id,
+            "app_id": "kaira-bot",
+            "queue": "evalqueue",
+        }
+
+
+async def world_of(owner: str, database: Database) -> World:
+    """A job, an attempt at it, and its run with something of everything; of the library's making,
+    which asks nobody for a right."""
+    client = Client(database=database, settings=Settings(), job_types=[EvaluateTest, Note])
+    job = await client.submit(EvaluateTest(app_id=MARK), owner=owner)
+    run_id = UUID(str(job.progress.details["run_id"]))
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO job_attempts (job_id, attempt, worker, error, ended_at, outcome)"
+            " VALUES (%s, 1, 'w', %s, now(), 'failed')",
+            [job.id, MARK],
+        )
+        for statement in (
+            "INSERT INTO thread_evaluations (run_id, thread_id, worst_correctness, result,"
+            f" attempt, duration_ms) VALUES (%s, '{MARK}', 'PASS', '{{}}', 1, 1)",
+            "INSERT INTO adversarial_evaluations (run_id, case_id, trial, label, category,"
+            " difficulty, persona, verdict, total_turns, stop_reason, result, attempt)"
+            f" VALUES (%s, '{CASE.case_id}', 1, '{MARK}', 'typos', 'hard', 'hard', 'PASS', 2,"
+            " 'goal_complete', '{}', 1)",
+            "INSERT INTO adversarial_dialogues (run_id, case_id, trial, job_id, attempt)"
+            f" SELECT id, '{MARK}', 1, job_id, 1 FROM eval_runs WHERE id = %s",
+            "INSERT INTO api_logs (run_id, thread_id, evaluator, provider, model, method, outcome,"
+            " try_number, prompt, duration_ms, attempt, started_at)"
+            f" VALUES (%s, '{MARK}', 'intent', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now())",
+        ):
+            await connection.execute(statement, [run_id])
+        await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
+        await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
+    return World(client=client, job=job, run_id=run_id)
+
+
+def expected(access: Access, right: Right, *, own: bool) -> tuple[int, bool | None]:
+    """The status, and whether what is asked for is in the answer; None: it says nothing of it."""
+    sees = own or right is Right.ADMIN
+    if not right.covers(NEEDED.get(access, Right.READ)):
+        return 403, False
+    if access is Access.OWN_OR_NOTHING:
+        return 200, sees
+    if access in HAVE_OWNERS and not sees:
+        return 404, False
+    return 200, True if access is Access.OWN_OR_404 else None
+
+
+async def state(database: Database) -> list[Any]:
+    """Everything that a call could have changed."""
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT (SELECT jsonb_agg(jobs ORDER BY id) FROM jobs),"
+            " (SELECT jsonb_agg(saved_cases) FROM saved_cases),"
+            " (SELECT jsonb_agg(job_queues) FROM job_queues)"
+        )
+        return await cursor.fetchall()
+
+
+def test_every_route_has_a_row() -> None:
+    assert set(ROWS) == {(each.method, each.path) for each in OPERATIONS}
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["own", "another's"])
+@pytest.mark.parametrize("name", ["rita", "sam", "ada"])
+@pytest.mark.parametrize("route", ROWS, ids=" ".join)
+async def test_a_right_is_good_for_what_it_says(
+    serve_api: ServeApi, database: Database, route: tuple[str, str], name: str, own: bool
+) -> None:
+    world = await world_of(name if own else "otto", database)
+    if route[1].endswith("/retry"):
+        await world.client.cancel(world.job.id)
+    status, shown = expected(ROWS[route], RIGHTS[name], own=own)
+    before = await state(database)
+    async with serve_api(api_tokens=ENTRIES) as http:
+        reply = await http.request(
+            route[0], route[1].format(**world.ids()), json=BODIES.get(route),
+            headers=bearer(TOKENS[name]),
+        )  # fmt: skip
+
+    assert reply.status_code in ((200, 201) if status == 200 else (status,)), reply.text
+    if shown is not None:
+        assert (MARK in reply.text or COUNTED in reply.text) == shown, reply.text
+    if status == 403:
+        assert f"{name} has the right {RIGHTS[name]}" in reply.json()["detail"]
+    if status != 200 or route[0] == "GET":
+        assert await state(database) == before
+
+
+@pytest.mark.parametrize("route", ROWS, ids=" ".join)
+async def test_without_a_token_only_what_is_open_is_told(
+    serve_api: ServeApi, database: Database, route: tuple[str, str]
+) -> None:
+    world = await world_of("otto", database)
+    before = await state(database)
+    async with serve_api(api_tokens=ENTRIES) as http:
+        for headers in ({}, bearer("somebody-else's"), {b"Authorization": b"Bearer"}):
+            reply = await http.request(
+                route[0], route[1].format(**world.ids()), json=BODIES.get(route), headers=headers
+            )
+            assert (reply.status_code == 401) == (ROWS[route] is not Access.OPEN), reply.text
+            assert MARK not in reply.text
+
+    assert await state(database) == before
+
+
+@pytest.mark.parametrize(
+    "route", [each for each in ROWS if ROWS[each] in HAVE_OWNERS], ids=" ".join
+)
+async def test_anothers_is_as_if_it_were_not_there(
+    serve_api: ServeApi, database: Database, route: tuple[str, str]
+) -> None:
+    """Not only the status: every word is the same as for what nobody has."""
+    world = await world_of("otto", database)
+    nowhere = {"job_id": str(uuid4()), "run_id": str(uuid4()), "case_id": CASE.case_id}
+    async with serve_api(api_tokens=ENTRIES) as http:
+        anothers, nobodys = [
+            await http.request(route[0], route[1].format(**ids), headers=bearer(TOKENS["sam"]))
+            for ids in (world.ids(), nowhere)
+        ]
+
+    assert anothers.status_code == nobodys.status_code
+    assert without_ids(anothers.text, world.ids()) == without_ids(nobodys.text, nowhere)
+
+
+def without_ids(text: str, ids: dict[str, str]) -> str:
+    for name, value in ids.items():
+        text = text.replace(value, name)
+    return text
+
+
+async def test_what_is_submitted_belongs_to_who_submits_it(serve_api: ServeApi) -> None:
+    body = {"job_type": "evaluate-test", "params": {"app_id": "x"}}
+    async with serve_api(api_tokens=ENTRIES) as http:
+        for name in ("sam", "ada"):
+            job = (await http.post("/api/jobs", json=body, headers=bearer(TOKENS[name]))).json()
+            seen = await http.get(f"/api/jobs/{job['id']}", headers=bearer(TOKENS[name]))
+            run = await http.get(f"/api/eval-runs/{job['run_id']}", headers=bearer(TOKENS[name]))
+            assert (seen.json()["owner"], run.json()["owner"]) == (name, name)
+
+
+async def test_without_tokens_what_is_submitted_is_the_defaults(api: httpx.AsyncClient) -> None:
+    job = (await api.post("/api/jobs", json={"job_type": "note"})).json()
+
+    assert (await api.get(f"/api/jobs/{job['id']}")).json()["owner"] == "default"
+
+
+async def test_a_job_that_an_admin_retries_keeps_its_owner(
+    serve_api: ServeApi, database: Database
+) -> None:
+    world = await world_of("sam", database)
+    await world.client.cancel(world.job.id)
+    path = f"/api/jobs/{world.job.id}/retry"
+    async with serve_api(api_tokens=ENTRIES) as http:
+        assert (await http.post(path, headers=bearer(TOKENS["otto"]))).status_code == 404
+        new = (await http.post(path, headers=bearer(TOKENS["ada"]))).json()
+        again = (await http.post(path, headers=bearer(TOKENS["sam"]))).json()
+        assert (await http.post(path, headers=bearer(TOKENS["otto"]))).status_code == 404
+
+    assert again["id"] == new["id"]
+    assert (await world.client.get(UUID(new["id"]))).owner == "sam"
+
+
+async def test_the_same_idempotency_key_of_two_callers_is_two_jobs(serve_api: ServeApi) -> None:
+    async with serve_api(api_tokens=ENTRIES) as http:
+        ids: list[str] = []
+        for name, text in (("sam", "one"), ("otto", "two"), ("sam", "one")):
+            body = {"job_type": "note", "params": {"text": text}}
+            headers = bearer(TOKENS[name]) | {b"Idempotency-Key": b"k"}
+            ids.append((await http.post("/api/jobs", json=body, headers=headers)).json()["id"])
+
+    assert ids[0] == ids[2] != ids[1]
+
+
+async def test_cases_of_anothers_run_can_not_be_kept(
+    serve_api: ServeApi, database: Database
+) -> None:
+    world = await world_of("otto", database)
+    body = {"app_id": "kaira-bot", "from_run": str(world.run_id), "case_ids": [CASE.case_id]}
+    async with serve_api(api_tokens=ENTRIES) as http:
+        for name, status in (("sam", 422), ("otto", 201), ("ada", 201)):
+            reply = await http.post(
+                "/api/adversarial/cases", json=body, headers=bearer(TOKENS[name])
+            )
+            assert reply.status_code == status, reply.text
+
+
+@pytest.mark.parametrize("named", [{}, {"from_run_cases": [CASE.case_id]}], ids=["all", "named"])
+async def test_cases_of_anothers_run_can_not_be_put_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch, named: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("EVALQUEUE_LLM_PROVIDER", "simulated")
+    world = await world_of("otto", database)
+    async with database.connection() as connection:
+        await connection.execute("UPDATE adversarial_evaluations SET verdict = 'HARD FAIL'")
+    client = Client(database=database, settings=Settings(), job_types=[EvaluateAdversarial])
+
+    async def submit(run_id: UUID, owner: str) -> None:
+        params = {"from_run": str(run_id), "test_count": 0, **named}
+        await client.submit_params("evaluate-adversarial", params, owner=owner, sees=owner)
+
+    await submit(world.run_id, "otto")
+    refused: set[str] = set()
+    for run_id in (world.run_id, uuid4()):
+        with pytest.raises(InvalidParams, match="from_run") as raised:
+            await submit(run_id, "sam")
+        refused.add(str(raised.value).replace(str(run_id), "it"))
+    assert len(refused) == 1
+
+
+async def test_only_an_admin_keeps_a_case_pinned(serve_api: ServeApi) -> None:
+    body = BODIES["POST", "/api/adversarial/cases"] | {"pinned": True}
+    async with serve_api(api_tokens=ENTRIES) as http:
+        for name, status in (("sam", 403), ("ada", 201)):
+            reply = await http.post(
+                "/api/adversarial/cases", json=body, headers=bearer(TOKENS[name])
+            )
+            assert reply.status_code == status
+
+
+async def test_the_library_sees_everything_unless_told_whose(database: Database) -> None:
+    world = await world_of("otto", database)
+    client, job_id = world.client, world.job.id
+
+    assert [each.id for each in await client.list()] == [job_id]
+    assert [each.id for each in await client.list(owner="otto")] == [job_id]
+    assert await client.list(owner="sam") == []
+    assert await client.attempts(job_id, owner="sam") == []
+    for refused in (client.get, client.cancel, client.retry):
+        with pytest.raises(JobNotFound):
+            await refused(job_id, owner="sam")
+    await client.cancel(job_id, owner="otto")
+    assert (await client.get(job_id)).status is JobStatus.CANCELLED

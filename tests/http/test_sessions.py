@@ -1,0 +1,266 @@
+"""Signing in by a page: the cookie, what it is good for, and what ends it."""
+
+import base64
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
+from http.cookies import Morsel, SimpleCookie
+from typing import Any
+
+import httpx
+import pytest
+from itsdangerous import URLSafeTimedSerializer
+from itsdangerous.timed import TimestampSigner
+from tests.http.conftest import ENTRIES, TOKENS, bearer, entry
+
+from evalqueue.database import Database
+from evalqueue.http.sessions import COOKIE, SECURE_COOKIE, SESSION_SECONDS
+from evalqueue.tokens import Right, digest_of
+
+ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+NOTE = {"job_type": "note"}
+
+
+@pytest.fixture
+async def guarded(serve_api: ServeApi) -> AsyncGenerator[httpx.AsyncClient]:
+    """The API with tokens."""
+    async with serve_api(api_tokens=ENTRIES) as http:
+        yield http
+
+
+def origin_of(http: httpx.AsyncClient) -> dict[str, str]:
+    return {"Origin": str(http.base_url).rstrip("/")}
+
+
+async def signed_in(
+    http: httpx.AsyncClient, name: str = "sam", **headers: str
+) -> tuple[httpx.Response, Morsel[str]]:
+    """The answer to a sign-in, and its cookie; the client keeps none by itself."""
+    headers = origin_of(http) | headers
+    reply = await http.post("/api/session", json={"token": TOKENS[name]}, headers=headers)
+    http.cookies.clear()
+    assert reply.status_code == 200, reply.text
+    (cookie,) = SimpleCookie(reply.headers["set-cookie"]).values()
+    return reply, cookie
+
+
+def kept(cookie: Morsel[str]) -> dict[str, str]:
+    return {"Cookie": f"{cookie.key}={cookie.value}"}
+
+
+async def test_a_page_signs_in_and_is_known(guarded: httpx.AsyncClient) -> None:
+    reply, cookie = await signed_in(guarded, "rita")
+
+    assert reply.json() == {"name": "rita", "right": "read", "needs_token": True}
+    again = await guarded.get("/api/session", headers=kept(cookie))
+    assert again.json() == reply.json()
+    assert (await guarded.get("/api/jobs", headers=kept(cookie))).status_code == 200
+
+
+async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
+    guarded: httpx.AsyncClient,
+) -> None:
+    _, cookie = await signed_in(guarded)
+
+    assert cookie.key == COOKIE
+    assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
+    assert (cookie["max-age"], cookie["domain"], cookie["secure"]) == (str(12 * 3600), "", "")
+
+
+async def test_by_tls_the_cookie_stays_with_tls_and_this_host(guarded: httpx.AsyncClient) -> None:
+    host = {"Host": "evals.example"}
+    _, cookie = await signed_in(guarded, Origin="https://evals.example", **host)
+
+    assert cookie.key == SECURE_COOKIE == "__Host-evalqueue_session"
+    assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
+    for origin, status in (("https://evals.example", 201), ("http://evals.example", 403)):
+        headers = kept(cookie) | host | {"Origin": origin}
+        assert (await guarded.post("/api/jobs", json=NOTE, headers=headers)).status_code == status
+
+
+async def test_neither_token_nor_hash_is_in_the_cookie(guarded: httpx.AsyncClient) -> None:
+    _, cookie = await signed_in(guarded)
+    payload = cookie.value.partition(".")[0]
+    said = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+
+    assert said == b'"sam"'
+    for secret in (TOKENS["sam"], digest_of(TOKENS["sam"].encode()).hex()):
+        assert secret not in cookie.value
+
+
+async def test_a_wrong_token_signs_nobody_in(guarded: httpx.AsyncClient) -> None:
+    for token in ("wrong", TOKENS["sam"] + "x", digest_of(TOKENS["sam"].encode()).hex()):
+        reply = await guarded.post("/api/session", json={"token": token})
+        assert reply.status_code == 401
+        assert "set-cookie" not in reply.headers
+        assert token not in reply.text
+    for body in ({}, {"token": ""}, {"token": "x" * 1001}, {"token": 7}):
+        reply = await guarded.post("/api/session", json=body)
+        assert reply.status_code == 422
+        assert "x" * 1001 not in reply.text
+
+
+async def test_a_token_that_was_copied_with_its_line_end_is_taken(
+    guarded: httpx.AsyncClient,
+) -> None:
+    reply = await guarded.post("/api/session", json={"token": f" {TOKENS['otto']}\n"})
+
+    assert reply.json()["name"] == "otto"
+
+
+async def test_signing_out_takes_the_cookie_away(guarded: httpx.AsyncClient) -> None:
+    _, cookie = await signed_in(guarded, "rita")
+    reply = await guarded.delete("/api/session", headers=kept(cookie) | origin_of(guarded))
+
+    assert reply.json() == {"signed_out": True}
+    gone = [SimpleCookie(each) for each in reply.headers.get_list("set-cookie")]
+    assert {name: each["max-age"] for one in gone for name, each in one.items()} == {
+        COOKIE: "0",
+        SECURE_COOKIE: "0",
+    }
+
+
+async def test_a_cookie_holds_for_twelve_hours(
+    guarded: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, cookie = await signed_in(guarded)
+    now = TimestampSigner.get_timestamp
+    for later, status in ((SESSION_SECONDS - 5, 200), (SESSION_SECONDS + 1, 401), (-5, 401)):
+        with monkeypatch.context() as clock:
+            clock.setattr(TimestampSigner, "get_timestamp", lambda s, by=later: now(s) + by)
+            reply = await guarded.get("/api/session", headers=kept(cookie))
+        assert reply.status_code == status, later
+
+
+async def test_a_cookie_that_was_changed_is_nobodys(guarded: httpx.AsyncClient) -> None:
+    _, sams = await signed_in(guarded, "sam")
+    _, adas = await signed_in(guarded, "ada")
+    payload, moment, signature = sams.value.split(".")
+    admin = adas.value.split(".")[0]
+    forged = URLSafeTimedSerializer(b"a guess", salt=COOKIE).dumps("ada")
+    for value in (
+        f"{admin}.{moment}.{signature}", f"{payload}.{moment}.{signature[:-2]}AA",
+        f"{payload}.{moment}", f"{payload}..{signature}", forged, TOKENS["sam"], "", "..",
+        "x" * 4000,
+    ):  # fmt: skip
+        reply = await guarded.get("/api/jobs", headers={"Cookie": f"{COOKIE}={value}"})
+        assert reply.status_code == 401, value
+
+
+async def test_a_session_outlives_a_restart_and_not_its_token(serve_api: ServeApi) -> None:
+    before = [entry("sam", Right.SUBMIT, "old"), entry("ada", Right.ADMIN, "hers")]
+    both = [*before, entry("sam", Right.SUBMIT, "new")]
+    async with serve_api(api_tokens=" ".join(before)) as http:
+        reply = await http.post("/api/session", json={"token": "old"}, headers=origin_of(http))
+        (cookie,) = SimpleCookie(reply.headers["set-cookie"]).values()
+    for entries, status in ((before, 200), (both, 200), (both[1:], 401)):
+        async with serve_api(api_tokens=" ".join(entries)) as http:
+            reply = await http.get("/api/session", headers=kept(cookie))
+            assert reply.status_code == status
+
+
+async def test_a_session_has_the_right_that_its_token_has_now(serve_api: ServeApi) -> None:
+    async with serve_api(api_tokens=entry("sam", Right.ADMIN, "t")) as http:
+        reply = await http.post("/api/session", json={"token": "t"}, headers=origin_of(http))
+        (cookie,) = SimpleCookie(reply.headers["set-cookie"]).values()
+    async with serve_api(api_tokens=entry("sam", Right.READ, "t")) as http:
+        reply = await http.get("/api/session", headers=kept(cookie))
+        assert reply.json()["right"] == "read"
+
+
+async def test_a_token_in_the_header_wins_over_a_cookie(guarded: httpx.AsyncClient) -> None:
+    _, cookie = await signed_in(guarded, "ada")
+    as_rita = await guarded.get("/api/session", headers=_both(cookie, TOKENS["rita"]))
+    as_nobody = await guarded.get("/api/session", headers=_both(cookie, "wrong"))
+    basic = kept(cookie) | {"Authorization": "Basic cHJveHk6cHJveHk="}
+    as_ada = await guarded.get("/api/session", headers=basic)
+
+    assert as_rita.json()["name"] == "rita"
+    assert as_nobody.status_code == 401
+    assert as_ada.json()["name"] == "ada"  # a proxy's own password is not meant for us
+
+
+def _both(cookie: Morsel[str], token: str) -> dict[bytes, bytes]:
+    return bearer(token) | {k.encode(): v.encode() for k, v in kept(cookie).items()}
+
+
+async def test_a_change_by_cookie_needs_an_origin_that_is_known(serve_api: ServeApi) -> None:
+    ui = "https://ui.example"
+    async with serve_api(api_tokens=ENTRIES, cors_origins=(ui,)) as http:
+        _, cookie = await signed_in(http)
+        own = origin_of(http)["Origin"]
+        for origin, status in (
+            (None, 403), ("null", 403), ("http://evil.example", 403), ("", 403),
+            (own.replace("127.0.0.1", "localhost"), 403), (own, 201), (ui, 201),
+        ):  # fmt: skip
+            headers = kept(cookie) | ({} if origin is None else {"Origin": origin})
+            reply = await http.post("/api/jobs", json=NOTE, headers=headers)
+            assert reply.status_code == status, origin
+        # Who shows a token is no page that somebody else has led astray.
+        assert (
+            await http.post("/api/jobs", json=NOTE, headers=bearer(TOKENS["sam"]))
+        ).status_code == 201
+        assert len((await http.get("/api/jobs", headers=kept(cookie))).json()) == 3
+
+
+async def test_any_origin_for_tokens_is_not_any_origin_for_cookies(serve_api: ServeApi) -> None:
+    async with serve_api(api_tokens=ENTRIES, cors_origins=("*",)) as http:
+        _, cookie = await signed_in(http)
+        foreign = {"Origin": "http://evil.example"}
+        by_cookie = await http.post("/api/jobs", json=NOTE, headers=kept(cookie) | foreign)
+        by_token = await http.post(
+            "/api/jobs", json=NOTE, headers=bearer(TOKENS["sam"]) | {b"Origin": b"http://x.example"}
+        )
+
+    assert by_cookie.status_code == 403
+    assert "access-control-allow-credentials" not in by_cookie.headers
+    assert by_token.status_code == 201
+
+
+async def test_another_site_can_not_sign_anybody_in(guarded: httpx.AsyncClient) -> None:
+    reply = await guarded.post(
+        "/api/session", json={"token": TOKENS["sam"]}, headers={"Origin": "http://evil.example"}
+    )
+
+    assert reply.status_code == 403
+    assert "set-cookie" not in reply.headers
+
+
+async def test_without_tokens_everybody_here_is_the_admin(api: httpx.AsyncClient) -> None:
+    known = {"name": "default", "right": "admin", "needs_token": False}
+
+    assert (await api.get("/api/session")).json() == known
+    signed = await api.post("/api/session", json={"token": "whatever"})
+    assert (signed.json(), "set-cookie" in signed.headers) == (known, False)
+    rebound = {"Host": "evil.example", "Origin": "http://evil.example"}
+    assert (await api.get("/api/session", headers=rebound)).status_code == 403
+    assert (await api.post("/api/jobs", json=NOTE, headers=rebound)).status_code == 403
+
+
+async def test_no_secret_is_logged_told_or_stored(
+    guarded: httpx.AsyncClient, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    reply, cookie = await signed_in(guarded)
+    told = [reply.text]
+    for headers in (bearer(TOKENS["sam"]), bearer("a-wrong-guess"), kept(cookie)):
+        for method, path, body in (
+            ("POST", "/api/jobs", {"job_type": "broken"}),  # a bug: the server logs it
+            ("POST", "/api/jobs", {"job_type": "evaluate-test", "params": {"app_id": "x"}}),
+            ("POST", "/api/jobs", {"job_type": "evaluate-test"}),
+            ("GET", "/api/session", None),
+            ("GET", "/api/jobs", None),
+        ):
+            said: Any = dict(headers) | ({} if b"Authorization" in headers else origin_of(guarded))
+            told.append((await guarded.request(method, path, json=body, headers=said)).text)
+    async with database.connection() as connection:
+        cursor = await connection.execute("SELECT jobs::text, eval_runs::text FROM jobs, eval_runs")
+        rows = str(await cursor.fetchall())
+    assert "sam" in rows
+    assert caplog.text.count("ZeroDivisionError") >= 2
+    # Of the test's own client, which does know them, nothing is meant.
+    logged = "\n".join(each.getMessage() for each in caplog.records if "http" not in each.name[:5])
+    digest = digest_of(TOKENS["sam"].encode())
+    for secret in (TOKENS["sam"], "a-wrong-guess", digest.hex(), repr(digest), cookie.value):
+        for where in (logged, rows, *told):
+            assert secret not in where
