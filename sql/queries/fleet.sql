@@ -113,10 +113,6 @@ SELECT * FROM (
 ) AS odd
 ORDER BY since LIMIT %(limit)s
 
--- continued_by --
--- The job that goes on where this one stopped
-SELECT id FROM jobs WHERE retry_of = %(job_id)s
-
 -- pulse --
 -- How the fleet is, at a price that every probe may pay
 SELECT

@@ -18,18 +18,43 @@ SELECT * FROM jobs WHERE owner = %(owner)s AND idempotency_key = %(idempotency_k
 
 -- get --
 -- NULL: whoever owns it; here and below
-SELECT * FROM jobs
-WHERE id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+SELECT jobs.*, place.ahead, place.continued_by
+FROM jobs LEFT JOIN evalqueue_places(ARRAY[%(job_id)s::uuid]) AS place ON place.job_id = jobs.id
+WHERE jobs.id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- list --
 -- Newest first, without hands; NULL filters nothing
-SELECT * FROM jobs
-WHERE parent_id IS NULL
-    AND (%(owner)s::text IS NULL OR owner = %(owner)s)
-    AND (%(status)s::text IS NULL OR status = %(status)s)
-    AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
-ORDER BY created_at DESC, id DESC
-LIMIT %(limit)s OFFSET %(offset)s
+WITH page AS MATERIALIZED (
+    SELECT * FROM jobs
+    WHERE parent_id IS NULL
+        AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+        AND (%(status)s::text IS NULL OR status = %(status)s)
+        AND (%(job_type)s::text IS NULL OR job_type = %(job_type)s)
+    ORDER BY created_at DESC, id DESC
+    LIMIT %(limit)s OFFSET %(offset)s
+)
+SELECT page.*, place.ahead, place.continued_by
+FROM page LEFT JOIN evalqueue_places(ARRAY(SELECT id FROM page)) AS place ON place.job_id = page.id
+ORDER BY page.created_at DESC, page.id DESC
+
+-- changed --
+-- What whoever watches is told: params and results only of jobs that are watched by themselves, and
+-- no hands but those
+SELECT jobs.id, job_type, status, error_message, progress, owner, queue, priority, due_at, attempt,
+    failed_attempts, max_attempts, worker, parent_id, retry_of, after_id, waiting, created_at,
+    started_at, completed_at, revision, place.ahead, place.continued_by, params ->> 'name' AS name,
+    CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN params ELSE '{}' END AS params,
+    CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN result END AS result
+FROM jobs LEFT JOIN evalqueue_places(%(ids)s::uuid[]) AS place ON place.job_id = jobs.id
+WHERE jobs.id = ANY (%(ids)s::uuid[])
+    AND (parent_id IS NULL OR jobs.id = ANY (%(watched)s::uuid[]))
+
+-- line --
+-- The first of those that are due in some queues, and how many stand before each
+SELECT busy.queue, line.job_id, line.owner, line.ahead
+FROM unnest(%(queues)s::text[]) AS busy (queue)
+    LEFT JOIN LATERAL evalqueue_line(busy.queue, %(at_most)s) AS line ON true
+ORDER BY busy.queue, line.ahead
 
 -- cancel --
 -- queued | running -> cancelled; no row when there is no such job of this owner's

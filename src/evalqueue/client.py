@@ -276,7 +276,7 @@ class Client:
             while True:
                 changed.clear()  # before the look: what changes from now on is not missed
                 job = await self.get(job_id)
-                if job != last:
+                if last is None or (job.revision, job.ahead) != (last.revision, last.ahead):
                     yield job
                     last = job
                 if job.status.is_over:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
-from evalqueue import console, fleet, schema, settings, tokens
+from evalqueue import console, schema, settings, tokens
 from evalqueue.client import Client
 from evalqueue.console import ENDINGS, ExitCode
 from evalqueue.database import without_secrets
@@ -202,13 +202,10 @@ async def show(job_id: UUID, *, as_json: bool) -> ExitCode:
     async with connected() as client:
         job = await client.get(job_id)
         attempts = await client.attempts(job_id)
-        async with (await client.database()).connection() as connection:
-            continued_by = await fleet.continued_by(connection, job_id)
     if as_json:
-        document = console.job_json(job, attempts)
-        console.put_json(document | {"continued_by": continued_by})
+        console.put_json(console.job_json(job, attempts))
     else:
-        console.put_job(job, attempts, continued_by)
+        console.put_job(job, attempts)
     return ExitCode.DONE
 
 

@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
-from uuid import UUID
 
 import psycopg
 from pydantic import ValidationError
@@ -30,7 +29,7 @@ from evalqueue.errors import (
     SchemaOutdated,
     describe,
 )
-from evalqueue.jobs import AttemptRecord, Job, JobStatus
+from evalqueue.jobs import AHEAD_LIMIT, AttemptRecord, Job, JobStatus
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -173,7 +172,7 @@ def put_jobs(jobs: Sequence[Job]) -> None:
         ("id", "type", "status", "progress", "failed", "created", "took"),
         [
             (
-                job.id, job.job_type, job.status, _share(job),
+                job.id, job.job_type, job.status, _share(job) or _ahead(job),
                 f"{job.failed_attempts} of {job.max_attempts}", moment(job.created_at),
                 _lasted(job),
             )
@@ -190,7 +189,7 @@ def put_table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> None
     data_console().print(table)
 
 
-def put_job(job: Job, attempts: Sequence[AttemptRecord], continued_by: UUID | None = None) -> None:
+def put_job(job: Job, attempts: Sequence[AttemptRecord]) -> None:
     """Print all there is to know about one job."""
     facts: dict[str, object] = {
         "id": job.id,
@@ -201,7 +200,7 @@ def put_job(job: Job, attempts: Sequence[AttemptRecord], continued_by: UUID | No
         "due": _due(job),
         "owner": job.owner,
         "retry of": job.retry_of,
-        "continued by": continued_by,
+        "continued by": job.continued_by,
         "helps": job.parent_id,
         "created": moment(job.created_at),
         "started": moment(job.started_at),
@@ -236,7 +235,16 @@ def _due(job: Job) -> str:
         return ""
     if job.waiting:
         return f"after job {job.after_id}"
-    return moment(job.due_at) if job.due_at > datetime.now(UTC) else "now"
+    return moment(job.due_at) if job.due_at > datetime.now(UTC) else _joined("now", _ahead(job))
+
+
+def _ahead(job: Job) -> str:
+    """How many jobs go before one that waits for its turn."""
+    if job.ahead is None:
+        return ""
+    if job.ahead == 0:
+        return "next"
+    return f"{job.ahead}{'+' if job.ahead >= AHEAD_LIMIT else ''} ahead"
 
 
 def data_console() -> "Console":
@@ -280,11 +288,11 @@ class ProgressLine:
                 completed=job.progress.current,
                 total=job.progress.total or None,
                 count=_share(job),
-                pace=_joined(pace, job.progress.message),
+                pace=_joined(pace, _ahead(job), job.progress.message),
             )
         elif self._is_due(job, now):
             self._said = (job.status, now)
-            say(_joined(str(job.status), _share(job), pace, job.progress.message))
+            say(_joined(str(job.status), _share(job), pace, _ahead(job), job.progress.message))
 
     def _is_due(self, job: Job, now: float) -> bool:
         if self._said is None:

@@ -21,7 +21,7 @@ from evalqueue.database import TRANSIENT, Database, asyncpg_dsn
 from evalqueue.errors import NotificationsLost
 
 JOB_CHANGED = "evalqueue_job_v1"
-"""Payload: the id of a job whose status or progress changed."""
+"""Payload: the id of a job that is new, or whose revision went up."""
 JOB_CANCELLED = "evalqueue_cancel_v1"
 """Payload: the id of a job that is cancelled as of now."""
 WORK_WAITS = "evalqueue_work_v1"

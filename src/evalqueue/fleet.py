@@ -279,11 +279,6 @@ async def census(connection: Connection, *, at_most: int) -> Census:
     return found
 
 
-async def continued_by(connection: Connection, job_id: UUID) -> UUID | None:
-    """The job that goes on where this one stopped."""
-    return await _value(connection, "continued_by", {"job_id": job_id})
-
-
 async def _jobs(connection: Connection, query: str, arguments: Mapping[str, Any]) -> list[Job]:
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(FLEET[query], arguments)

@@ -40,6 +40,9 @@ TRANSITIONS: Mapping[JobStatus, Mapping[JobStatus, str]] = {
 """Every arrow there is, with what causes it. The database's triggers draw the same ones."""
 
 
+AHEAD_LIMIT = 1000  # jobs; nobody counts on what is behind them
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """How far a job is: finished items, never started ones."""
@@ -102,6 +105,15 @@ class Job:
     created_at: datetime
     started_at: datetime | None
     completed_at: datetime | None
+    revision: int
+    """Goes up with every change of what is shown of the job."""
+    name: str | None = None
+    """What its params call it."""
+    ahead: int | None = field(default=None, compare=False)
+    """How many stand before it in its queue while it is queued and due, counted to `AHEAD_LIMIT`.
+    At most so many go first, since shares are fair. Known of jobs that were looked up."""
+    continued_by: UUID | None = field(default=None, compare=False)
+    """The job that continues this one. Known of jobs that were looked up."""
 
     @property
     def root_id(self) -> UUID:

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     rate_limit: str = "6000/minute"
     """Requests of one caller: `600/minute`, `10/second`, `off`. More are refused with 429."""
 
+    max_watchers: int = Field(default=1000, ge=1, le=100_000)
+    """Streams of events at the same time; beyond, clients are told to come back later."""
+
     queue: str = "evalqueue"
     """The procrastinate queue jobs go to and workers listen on by default."""
     concurrency: int = Field(default=4, ge=1, le=1000)

@@ -3,7 +3,7 @@
 Where `owner` is given, others' jobs are as if they were not there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -42,6 +42,15 @@ class Submission:
     after: UUID | None = None
     asked: Mapping[str, Any] | None = None
     """The params as they came with the key, before defaults were filled in; None: as above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a job that is due stands in its queue."""
+
+    job_id: UUID
+    owner: str
+    ahead: int
 
 
 class Outcome(Protocol):
@@ -116,6 +125,28 @@ async def list_jobs(
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(JOBS["list"], arguments)
         return [job_of(row) for row in await cursor.fetchall()]
+
+
+async def changed(
+    connection: Connection, ids: Collection[UUID], *, watched: Collection[UUID]
+) -> list[Job]:
+    """What has become of some jobs, without hands; params and results only of those `watched`."""
+    arguments = {"ids": list(ids), "watched": list(watched)}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS["changed"], arguments)
+        return [job_of(row) for row in await cursor.fetchall()]
+
+
+async def lines(
+    connection: Connection, queues: Collection[str], *, at_most: int
+) -> dict[str, tuple[Place, ...]]:
+    """The first of those that are due, in each of some queues."""
+    found: dict[str, list[Place]] = {queue: [] for queue in queues}
+    cursor = await connection.execute(JOBS["line"], {"queues": list(queues), "at_most": at_most})
+    for queue, job_id, owner, ahead in await cursor.fetchall():
+        if job_id is not None:
+            found[queue].append(Place(job_id=job_id, owner=owner, ahead=ahead))
+    return {queue: tuple(places) for queue, places in found.items()}
 
 
 async def cancel(connection: Connection, job_id: UUID, *, owner: str | None = None) -> bool | None:
@@ -226,7 +257,16 @@ def job_of(row: Mapping[str, Any]) -> Job:
         created_at=row["created_at"],
         started_at=row["started_at"],
         completed_at=row["completed_at"],
+        revision=row["revision"],
+        name=row["name"] if "name" in row else _name(row["params"]),
+        ahead=row.get("ahead"),
+        continued_by=row.get("continued_by"),
     )
+
+
+def _name(params: Mapping[str, Any]) -> str | None:
+    name = params.get("name")
+    return name if isinstance(name, str) else None
 
 
 async def _job(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Job | None:

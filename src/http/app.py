@@ -1,5 +1,8 @@
 """The application: all operations behind all guards."""
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,6 +16,7 @@ from evalqueue.http import (
     adversarial,
     choices,
     datasets,
+    events,
     figures,
     fleet,
     health,
@@ -21,6 +25,7 @@ from evalqueue.http import (
     runs,
     sessions,
 )
+from evalqueue.http.bulletin import Bulletin
 from evalqueue.http.callers import Call
 from evalqueue.http.guards import Admitted, KnownCaller, KnownHost, KnownOrigin
 from evalqueue.http.headers import SecurityHeaders
@@ -36,13 +41,24 @@ def create_app(client: Client) -> Starlette:
     """The HTTP API of a client, for any ASGI server.
 
     The client stays its owner's, to open and to close; so are its settings: tokens, origins and
-    limits are taken from them.
+    limits are taken from them. Streams of events end when their clients leave: whoever serves
+    it calls `state.bulletin.end()` before waiting for them.
     """
-    return Starlette(
-        routes=routes(OPERATIONS, client),
+    bulletin = Bulletin(client)
+    app = Starlette(
+        routes=routes(OPERATIONS, client, bulletin),
         middleware=_middleware(client.settings),
         exception_handlers={**dict.fromkeys(REFUSED, refusal), Exception: bug},
+        lifespan=partial(_lifespan, bulletin),
     )
+    app.state.bulletin = bulletin
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(bulletin: Bulletin, _app: Starlette) -> AsyncGenerator[None]:
+    yield
+    await bulletin.aclose()
 
 
 async def get_openapi(call: Call, _asked: Nothing) -> dict[str, Any]:
@@ -63,6 +79,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     *sessions.OPERATIONS,
     *jobs.OPERATIONS,
     *datasets.OPERATIONS,
+    *events.OPERATIONS,
     *runs.OPERATIONS,
     *figures.OPERATIONS,
     *adversarial.OPERATIONS,
@@ -83,7 +100,7 @@ def _middleware(settings: Settings) -> list[Middleware]:
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key"],
+                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
                 expose_headers=["Retry-After"],
             )
         )

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from evalqueue.client import Client
+from evalqueue.http.bulletin import Bulletin
 from evalqueue.tokens import Right
 
 _KEY = "evalqueue.caller"
@@ -40,10 +41,11 @@ ANYBODY = Caller(name="anybody", right=Right.READ)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """What an operation works with: the client of this process, and who asks."""
+    """What an operation works with: the client and the bulletin of this process, and who asks."""
 
     client: Client
     caller: Caller
+    bulletin: Bulletin
     scope: Scope = field(default_factory=dict[str, Any])
     """The request, for the few that look at more than what they ask."""
     cookies: list[str] = field(default_factory=list[str])

@@ -12,6 +12,8 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from evalqueue.http import streams
+
 MAX_HEAD_BYTES = 32 * 1024  # of a request line and its headers
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
@@ -28,6 +30,8 @@ class PromptProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  as uvicorn's own
         super().connection_made(transport)
+        # A stream has to be able to cut the connection it came on.
+        self.app = streams.on(self.app, transport)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]  the same protocol, declared twice
         self._watch()
 
     def data_received(self, data: bytes) -> None:

@@ -29,7 +29,8 @@ _ERRORS: Mapping[int, str] = {
     415: "The body is not sent as what it has to be",
     422: "Something in the request is wrong; nothing was stored",
     429: "Too many requests, or too many wrong tokens; Retry-After says when to come again",
-    503: "The database does not answer, or its schema is outdated. Try again later",
+    503: "The database does not answer, its schema is outdated, or all places are taken. "
+    "Try again later",
 }
 
 
@@ -193,7 +194,7 @@ def _operation(
         **{
             str(status): {
                 "description": operation.summary,
-                "content": _json(schemas.tells(operation)),
+                "content": {operation.media_type: {"schema": schemas.tells(operation)}},
             }
             for status in (operation.status, *operation.also)
         },

@@ -20,6 +20,7 @@ from starlette.routing import Route
 from evalqueue import codec
 from evalqueue.client import Client
 from evalqueue.errors import Problem
+from evalqueue.http.bulletin import Bulletin
 from evalqueue.http.callers import Call, Right, caller_of
 from evalqueue.http.uploads import InvalidRequest, is_form, received
 
@@ -56,8 +57,10 @@ class Operation(Generic[Asked, Told]):
     asks: type[Asked]
     """Filled from the path and the query; from the JSON body where `in_body`."""
     tells: TypeAdapter[Told]
-    answer: Callable[[Call, Any], Awaitable[Told | Reply[Told]]]
-    """Takes what `asks` or `form` made of the request."""
+    answer: Callable[[Call, Any], Awaitable[Told | Reply[Told] | Response]]
+    """Takes what `asks` or `form` made of the request; tells, or sees to its reply itself."""
+    media_type: str = "application/json"
+    """Of the reply; in a stream of events `tells` is the data of each."""
     in_body: bool = False
     form: type[BaseModel] | None = None
     """What is asked where it comes as multipart/form-data, with a file that is on disk by then: an
@@ -82,21 +85,28 @@ class Operation(Generic[Asked, Told]):
     def right(self) -> Right:
         return self.needs or (Right.READ if self.method == "GET" else Right.SUBMIT)
 
-    def endpoint(self, client: Client) -> Endpoint:
+    def endpoint(self, client: Client, bulletin: Bulletin) -> Endpoint:
         """The operation as Starlette calls it."""
 
         async def endpoint(request: Request) -> Response:
-            call = Call(client=client, caller=caller_of(request.scope), scope=request.scope)
+            call = Call(
+                client=client,
+                caller=caller_of(request.scope),
+                bulletin=bulletin,
+                scope=request.scope,
+            )
             call.must_have(self.right)
             async with self._asked(request, client) as asked:
                 answer = await self.answer(call, asked)
+            if isinstance(answer, Response):
+                return answer
             told = Reply(told=answer, status=self.status)
             if isinstance(answer, Reply):
                 told = cast("Reply[Told]", answer)  # isinstance can't say of what
             reply = Response(
                 self.tells.dump_json(told.told),
                 status_code=told.status,
-                media_type="application/json",
+                media_type=self.media_type,
             )
             for cookie in call.cookies:
                 reply.headers.append("Set-Cookie", cookie)
@@ -148,11 +158,13 @@ class Operation(Generic[Asked, Told]):
 AnyOperation = Operation[Any, Any]  # a list of them mixes what is asked and told
 
 
-def routes(operations: Sequence[AnyOperation], client: Client) -> list[Route]:
+def routes(operations: Sequence[AnyOperation], client: Client, bulletin: Bulletin) -> list[Route]:
     """One route a path, so that a wrong method is told all the right ones."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for operation in operations:
-        by_path.setdefault(operation.path, {})[operation.method] = operation.endpoint(client)
+        by_path.setdefault(operation.path, {})[operation.method] = operation.endpoint(
+            client, bulletin
+        )
     return [
         Route(path, _by_method(endpoints), methods=list(endpoints))
         for path, endpoints in by_path.items()

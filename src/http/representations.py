@@ -176,6 +176,16 @@ class Job(Model):
     """The job that this one continues."""
     after: UUID | None
     """The job it was to start after."""
+    revision: int
+    """Goes up with every change."""
+    ahead: int | None
+    """While it is queued and due: at most so many jobs go before it, counted to 1000."""
+    name: str | None
+    """What its params call it."""
+    run_id: UUID | None
+    """The run that holds what it finds; null where its type has none."""
+    continued_by: UUID | None
+    """The job that continues this one."""
 
     @classmethod
     def of(cls, job: jobs.Job) -> "Job":
@@ -203,6 +213,11 @@ class Job(Model):
             worker=job.worker,
             retry_of=job.retry_of,
             after=job.after_id,
+            revision=job.revision,
+            ahead=job.ahead,
+            name=job.name,
+            run_id=job.progress.details.get("run_id"),
+            continued_by=job.continued_by,
         )
 
 

@@ -12,6 +12,7 @@ import uvicorn
 from evalqueue.client import Client
 from evalqueue.errors import CannotListen
 from evalqueue.http.app import create_app
+from evalqueue.http.bulletin import Bulletin
 from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, PromptProtocol
 from evalqueue.http.guards import is_loopback
 from evalqueue.tokens import VARIABLE
@@ -71,15 +72,24 @@ async def serve(
 class _Server(uvicorn.Server):
     """A server inside another program, whose signals are that program's business."""
 
+    def __init__(self, config: uvicorn.Config, bulletin: Bulletin) -> None:
+        super().__init__(config)
+        self._bulletin = bulletin
+
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._bulletin.end()  # a stream has no end of its own that could be waited for
+        await super().shutdown(sockets)
+
 
 def _server(client: Client) -> _Server:
+    app = create_app(client)
     settings = client.settings
     config = uvicorn.Config(
-        create_app(client),
+        app,
         http=PromptProtocol,
         log_config=None,
         access_log=False,
@@ -92,7 +102,7 @@ def _server(client: Client) -> _Server:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return _Server(config)
+    return _Server(config, app.state.bulletin)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -212,6 +212,27 @@ async def test_status_shows_jobs_newest_first_and_only_those_asked_for(shell: Sh
     assert (none.exit_code, none.out, none.err) == (0, "", "No jobs.\n")
 
 
+async def test_a_queued_job_is_shown_with_how_many_are_ahead(shell: Shell) -> None:
+    first = (await shell.run("submit", "fail", "reason=a")).out.strip()
+    second = (await shell.run("submit", "fail", "reason=b")).out.strip()
+
+    rows = {
+        line.split()[0]: line
+        for line in (await shell.run("status")).out.splitlines()
+        if line.strip()
+    }
+    shown = (await shell.run("status", second)).out
+    watching = await shell.start("watch", second)
+    watched = await watching.until("queued")
+    watching.send(signal.SIGINT)
+    await watching.end()
+
+    assert " next " in rows[first]
+    assert " 1 ahead " in rows[second]
+    assert "now  1 ahead" in shown
+    assert "queued  1 ahead" in watched
+
+
 @pytest.mark.parametrize("command", ["status", "watch", "cancel", "retry"])
 async def test_a_job_that_is_not_there_is_not_found(shell: Shell, command: str) -> None:
     job_id = str(uuid4())

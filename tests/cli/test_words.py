@@ -159,5 +159,5 @@ def _job(*, job_type: str = "fail", error_message: str | None = None) -> Job:
         progress=Progress(), error_message=error_message, owner="me", queue="evalqueue",
         priority=0, due_at=moment, parent_id=None, retry_of=None, after_id=None, waiting=False,
         attempt=1, failed_attempts=1, max_attempts=3, worker=None, created_at=moment,
-        started_at=moment, completed_at=moment,
+        started_at=moment, completed_at=moment, revision=1,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """The document tells the truth: every operation in it is called, every reply held against it."""
 
+import asyncio
 import io
 import json
 import re
@@ -58,6 +59,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "/api/eval-runs/preview": {"files": {"file": ("a.csv", CSV)}, "data": {"head": "true"}},
 }
 """The same for those that take forms."""
+STREAM = "text/event-stream"
 CHECKED = {
     "$ref", "type", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf",
     "enum", "const", "format", "minimum", "maximum", "minLength", "maxLength", "pattern",
@@ -180,6 +182,31 @@ def assert_as_documented(document: Schema, path: str, reply: httpx.Response) -> 
     assert found == [], f"{reply.request.method} {path} {reply.status_code}"
 
 
+async def first_lines(reply: httpx.Response) -> list[str]:
+    """What a stream says first: how to come back, and of a single job how it is."""
+    lines: list[str] = []
+    async with asyncio.timeout(30):
+        async for line in reply.aiter_lines():
+            lines.append(line)
+            if not line and (reply.url.path == "/api/events" or lines[-2].startswith("data: ")):
+                return lines
+    raise AssertionError(lines)
+
+
+async def assert_told_as_documented(document: Schema, path: str, reply: httpx.Response) -> None:
+    if reply.headers["content-type"] != STREAM:
+        await reply.aread()
+        assert_as_documented(document, path, reply)
+        return
+    schema = document["paths"][path]["get"]["responses"]["200"]["content"][STREAM]["schema"]
+    lines = await first_lines(reply)
+    assert lines[0].startswith("retry: ")
+    for line in lines:
+        if line.startswith("data: "):
+            data = json.loads(line.removeprefix("data: "))
+            assert list(problems(data, schema, document)) == [], path
+
+
 async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
     """A job, and its run with something of everything; as path parameters."""
     body = {"job_type": "evaluate-test", "params": {"app_id": "kaira-bot"}}
@@ -244,8 +271,8 @@ async def test_every_operation_replies_as_it_is_documented(
     seen: set[tuple[str, str, int]] = set()
 
     async def call(method: str, path: str, ids: dict[str, str], **options: Any) -> None:
-        reply = await api.request(method.upper(), path.format(**ids), **options)
-        assert_as_documented(document, path, reply)
+        async with api.stream(method.upper(), path.format(**ids), **options) as reply:
+            await assert_told_as_documented(document, path, reply)
         seen.add((reply.request.method, path, reply.status_code))
 
     for path, operations in document["paths"].items():
@@ -289,6 +316,8 @@ async def test_every_operation_replies_as_it_is_documented(
         ("GET", "/api/eval-runs/{run_id}/statistics", 404), ("GET", "/api/eval-runs", 403),
         ("POST", "/api/jobs", 409), ("POST", "/api/jobs/{job_id}/retry", 201),
         ("POST", "/api/jobs/{job_id}/retry", 409), ("POST", "/api/queues/{queue}/pause", 422),
+        ("GET", "/api/events", 200), ("GET", "/api/events", 422),
+        ("GET", "/api/jobs/{job_id}/events", 200), ("GET", "/api/jobs/{job_id}/events", 404),
         ("GET", "/api/workers", 200), ("GET", "/readyz", 200),
         ("POST", "/api/datasets", 201), ("POST", "/api/datasets", 200),
         ("POST", "/api/datasets", 415), ("POST", "/api/datasets", 422),

@@ -1,0 +1,98 @@
+-- What whoever watches needs: a number that goes up with every change of a job, and how many stand
+-- before it in its queue.
+
+-- No index has it: a progress update stays within its page (HOT).
+ALTER TABLE jobs ADD COLUMN revision bigint NOT NULL DEFAULT 1;
+
+CREATE FUNCTION evalqueue_revise() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    NEW.revision := OLD.revision + 1;
+    RETURN NEW;
+END;
+$$;
+
+-- Whatever a watcher shows; a lease that is extended changes none of it. What changes only together
+-- with the status (attempt, started_at, completed_at) need not be compared.
+CREATE TRIGGER evalqueue_revise BEFORE UPDATE ON jobs
+    FOR EACH ROW WHEN (
+        (OLD.status, OLD.progress, OLD.queue, OLD.priority, OLD.due_at, OLD.waiting, OLD.worker,
+            OLD.failed_attempts, OLD.error_message, OLD.result)
+        IS DISTINCT FROM
+        (NEW.status, NEW.progress, NEW.queue, NEW.priority, NEW.due_at, NEW.waiting, NEW.worker,
+            NEW.failed_attempts, NEW.error_message, NEW.result)
+    )
+    EXECUTE FUNCTION evalqueue_revise();
+
+-- Told of every revision, whatever brought it about.
+DROP TRIGGER evalqueue_tell_changed ON jobs;
+CREATE TRIGGER evalqueue_tell_changed AFTER UPDATE ON jobs
+    FOR EACH ROW WHEN (OLD.revision <> NEW.revision)
+    EXECUTE FUNCTION evalqueue_tell();
+
+-- A job that is continued says so: that changes it, too.
+CREATE FUNCTION evalqueue_note_continued() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    UPDATE jobs SET revision = revision + 1 WHERE id = NEW.retry_of;
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER evalqueue_note_continued AFTER INSERT ON jobs
+    FOR EACH ROW WHEN (NEW.retry_of IS NOT NULL)
+    EXECUTE FUNCTION evalqueue_note_continued();
+
+-- A queue in the order of its jobs, whoever they belong to and without hands.
+CREATE INDEX jobs_in_queue ON jobs (queue, priority DESC, due_at, task_id)
+    WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL;
+
+-- The first of those that are due in a queue, and how many stand before each: at most so many, since
+-- shares are fair, and whoever has less running goes first. Hops from priority to priority, so that
+-- nobody walks past what is scheduled for later.
+CREATE FUNCTION evalqueue_line(queue text, at_most integer)
+RETURNS TABLE (job_id uuid, owner text, ahead integer)
+LANGUAGE sql STABLE SET search_path FROM CURRENT
+-- In the order of jobs_in_queue, which needs no sorting: jobs_due looks cheaper than it is.
+SET enable_sort = off SET enable_incremental_sort = off AS $$
+    WITH RECURSIVE steps AS (
+        (SELECT priority FROM jobs
+            WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL AND queue = $1
+            ORDER BY priority DESC LIMIT 1)
+        UNION ALL
+        SELECT hop.priority FROM steps CROSS JOIN LATERAL (
+            SELECT priority FROM jobs
+            WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL AND queue = $1
+                AND priority < steps.priority
+            ORDER BY priority DESC LIMIT 1
+        ) AS hop
+    )
+    SELECT first.id, first.owner,
+        (row_number() OVER (ORDER BY steps.priority DESC, first.due_at, first.task_id) - 1)::integer
+    FROM steps CROSS JOIN LATERAL (
+        SELECT id, owner, due_at, task_id FROM jobs
+        WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL AND queue = $1
+            AND priority = steps.priority AND due_at <= statement_timestamp()
+        ORDER BY due_at, task_id LIMIT $2
+    ) AS first
+    ORDER BY steps.priority DESC, first.due_at, first.task_id LIMIT $2;
+$$;
+
+-- What is to be known of some jobs that is in no column of theirs: how many stand before them,
+-- counted to 1,000 (NULL: it is no question of its turn), and which job continues them.
+CREATE FUNCTION evalqueue_places(ids uuid[])
+RETURNS TABLE (job_id uuid, ahead integer, continued_by uuid)
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    WITH asked AS MATERIALIZED (
+        SELECT jobs.id, jobs.queue, jobs.status = 'queued' AND NOT jobs.waiting
+            AND jobs.parent_id IS NULL AND jobs.due_at <= statement_timestamp() AS is_due
+        FROM jobs WHERE jobs.id = ANY ($1)
+    ), lines AS MATERIALIZED (
+        SELECT line.job_id, line.ahead
+        FROM (SELECT DISTINCT asked.queue FROM asked WHERE is_due) AS busy
+            CROSS JOIN LATERAL evalqueue_line(busy.queue, 1000) AS line
+    )
+    SELECT asked.id, CASE WHEN asked.is_due THEN COALESCE(lines.ahead, 1000) END,
+        (SELECT next.id FROM jobs AS next WHERE next.retry_of = asked.id)
+    FROM asked LEFT JOIN lines ON lines.job_id = asked.id;
+$$;

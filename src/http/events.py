@@ -1,0 +1,50 @@
+"""Follow jobs as they change, instead of asking again and again."""
+
+from pydantic import TypeAdapter
+from starlette.responses import Response
+
+from evalqueue.http import news
+from evalqueue.http import representations as json
+from evalqueue.http.callers import Call
+from evalqueue.http.operations import AnyOperation, Operation
+from evalqueue.http.streams import EventStream
+
+LAST_EVENT_ID = {"last_event_id": "Last-Event-ID"}
+
+
+async def follow_jobs(call: Call, asked: news.FollowJobs) -> Response:
+    return await call.bulletin.follow(call.caller.sees, asked.last_event_id)
+
+
+async def follow_job(call: Call, asked: news.FollowJob) -> Response:
+    stream = await call.bulletin.follow_job(asked.job_id, call.caller.sees, asked.last_event_id)
+    # A browser comes back after every end, until it is told that there is nothing more.
+    return Response(status_code=204) if stream is None else stream
+
+
+OPERATIONS: tuple[AnyOperation, ...] = (
+    Operation(
+        method="GET",
+        path="/api/events",
+        tag="events",
+        summary="All jobs as they change, without params and results",
+        asks=news.FollowJobs,
+        headers=LAST_EVENT_ID,
+        tells=news.ANY_EVENT,
+        media_type=EventStream.media_type,
+        answer=follow_jobs,
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/jobs/{job_id}/events",
+        tag="events",
+        summary="One job: as it is, then each time it changed, until it is over",
+        asks=news.FollowJob,
+        headers=LAST_EVENT_ID,
+        tells=TypeAdapter(json.Job),
+        media_type=EventStream.media_type,
+        answer=follow_job,
+        errors=(404, 503),
+    ),
+)
