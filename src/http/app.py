@@ -1,4 +1,4 @@
-"""The application: all operations behind all guards."""
+"""The application: all operations and the page, behind all guards."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -22,6 +22,7 @@ from evalqueue.http import (
     health,
     jobs,
     openapi,
+    page,
     runs,
     sessions,
 )
@@ -38,7 +39,7 @@ from evalqueue.settings import Settings
 
 
 def create_app(client: Client) -> Starlette:
-    """The HTTP API of a client, for any ASGI server.
+    """The HTTP API of a client and the page on it, for any ASGI server.
 
     The client stays its owner's, to open and to close; so are its settings: tokens, origins and
     limits are taken from them. Streams of events end when their clients leave: whoever serves
@@ -46,7 +47,7 @@ def create_app(client: Client) -> Starlette:
     """
     bulletin = Bulletin(client)
     app = Starlette(
-        routes=routes(OPERATIONS, client, bulletin),
+        routes=[*routes(OPERATIONS, client, bulletin), *page.routes()],
         middleware=_middleware(client.settings),
         exception_handlers={**dict.fromkeys(REFUSED, refusal), Exception: bug},
         lifespan=partial(_lifespan, bulletin),

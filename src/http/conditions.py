@@ -14,16 +14,6 @@ class QueueName(Model):
     queue: Annotated[str, Field(max_length=MAX_QUEUE_NAME), AfterValidator(codec.clean_text)]
 
 
-class Index(Model):
-    """Where to look."""
-
-    name: Literal["evalqueue"] = "evalqueue"
-    version: str
-    openapi: str = "/openapi.json"
-    jobs: str = "/api/jobs"
-    eval_runs: str = "/api/eval-runs"
-
-
 class Alive(Model):
     """The process answers."""
 

@@ -22,10 +22,6 @@ _given_up: set[asyncio.Task[list[Finding]]] = set()
 """Looks that nobody waits for any more. A driver lets go of a statement when its server agrees."""
 
 
-async def index(_call: Call, _asked: Nothing) -> json.Index:
-    return json.Index(version=evalqueue.__version__)
-
-
 async def get_health(_call: Call, _asked: Nothing) -> json.Alive:
     return json.Alive()
 
@@ -77,15 +73,6 @@ async def _look(call: Call, found: dict[str, Finding]) -> list[Finding]:
 
 
 OPERATIONS: tuple[AnyOperation, ...] = (
-    Operation(
-        method="GET",
-        path="/",
-        tag="health",
-        summary="Where to look",
-        asks=Nothing,
-        tells=TypeAdapter(json.Index),
-        answer=index,
-    ),
     Operation(
         method="GET",
         path="/healthz",

@@ -48,6 +48,8 @@ def test_the_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path):
     code = (
         "import evalqueue, evalqueue.http, evalqueue.evaluators as e, http.client;"
         "from evalqueue import schema; from evalqueue.evaluators import profiles, conversations;"
+        "from evalqueue.http import page; assert (page.FOLDER / 'index.html').is_file();"
+        "assert (page.FOLDER / 'client/index.js').is_file();"
         "assert evalqueue.__file__.startswith(%r), evalqueue.__file__;"
         "print(len(schema.own_migrations()), profiles.known(), conversations.kaira_csv().exists())"
     )

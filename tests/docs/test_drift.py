@@ -18,6 +18,7 @@ from evalqueue.evaluators.chatbot.targets import ChatbotSettings
 from evalqueue.evaluators.llm.catalogue import ProviderSettings
 from evalqueue.evaluators.llm.errors import Outcome
 from evalqueue.http.app import OPERATIONS
+from evalqueue.http.page import PATHS as PAGE_PATHS
 from evalqueue.jobs import TRANSITIONS, JobStatus
 from evalqueue.settings import Settings
 
@@ -309,6 +310,11 @@ def variable(model: type[BaseSettings], field: str) -> str:
 
 
 # The HTTP API.
+
+
+def test_every_address_of_the_page_is_described() -> None:
+    part = section(text_of("docs/http-api.md"), "## The page")
+    assert set(re.findall(r"`(/[^`…]*)`", part)) == set(PAGE_PATHS)
 
 
 def test_every_route_is_in_the_page_about_the_api() -> None:

@@ -1,0 +1,3 @@
+export { createClient, jobsApi } from "./client.js";
+export { ApiError } from "./errors.js";
+export { isOver } from "./watch.js";

@@ -1,0 +1,27 @@
+// Is anybody looking? A hidden tab needs no news: it reads again when it is shown.
+const ALWAYS = { hidden: false, addEventListener() { }, removeEventListener() { } };
+/** The page's document; where there is none, somebody is always looking. */
+export function visibility() {
+    return typeof document === "undefined" ? ALWAYS : document;
+}
+/** Resolves once it is hidden, or shown; rejects with the signal's reason. */
+export function until(hidden, visible, signal) {
+    return new Promise((resolve, reject) => {
+        if (signal.aborted)
+            return reject(signal.reason);
+        if (visible.hidden === hidden)
+            return resolve();
+        const end = (settle) => {
+            visible.removeEventListener("visibilitychange", changed);
+            signal.removeEventListener("abort", aborted);
+            settle();
+        };
+        const changed = () => {
+            if (visible.hidden === hidden)
+                end(resolve);
+        };
+        const aborted = () => end(() => reject(signal.reason));
+        visible.addEventListener("visibilitychange", changed);
+        signal.addEventListener("abort", aborted, { once: true });
+    });
+}

@@ -1,0 +1,4 @@
+// The virtualiser for the page: import it from here, so that it finds what it expects.
+import "./production.js";
+
+export * from "./vendor/virtual-core/index.js";

@@ -1,0 +1,34 @@
+// `evalqueue serve` itself, as a process that can be killed.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+
+export class RealServer {
+  #process = null;
+  #port = 0;
+  url = "";
+
+  async start() {
+    const [command, ...first] = JSON.parse(process.env.EVALQUEUE_COMMAND);
+    const serving = spawn(command, [...first, "serve", "--port", String(this.#port)], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    this.#process = serving;
+    let said = "";
+    for await (const text of serving.stdout.setEncoding("utf8")) {
+      said += text;
+      if (said.includes("\n")) break;
+    }
+    this.url = /API on (\S+)/.exec(said)?.[1] ?? "";
+    if (!this.url) throw new Error(`The server said: ${said}`);
+    this.#port = Number(new URL(this.url).port);
+    return this;
+  }
+
+  /** Signal it, and wait until it is gone. */
+  async stop(signal = "SIGTERM") {
+    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
+    const gone = once(this.#process, "exit");
+    this.#process.kill(signal);
+    await gone;
+  }
+}

@@ -1,0 +1,84 @@
+"""The TypeScript client: its tests run in Node, on the modules that the page loads.
+
+Those of `real.test.mjs` call a real `evalqueue serve`, with a real worker behind it.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import pytest
+
+from evalqueue.testing import Behaviour, SimulatedServer
+
+HERE = Path(__file__).parent
+BIN = Path(sys.executable).parent
+OLDEST = 20
+
+
+def nodes() -> dict[str, str]:
+    """Ours, and the system's where it is another one that we promise to work with."""
+    found: dict[str, str] = {}
+    elsewhere = os.pathsep.join(
+        folder for folder in os.get_exec_path() if Path(folder).resolve() != BIN.resolve()
+    )
+    for path in (shutil.which("node", path=str(BIN)), shutil.which("node", path=elsewhere)):
+        if path is None:
+            continue
+        version = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
+        major = version.stdout.strip().removeprefix("v").partition(".")[0]
+        if int(major) >= OLDEST:
+            found.setdefault(major, path)
+    return found
+
+
+NODES = nodes()
+
+
+def run_tests(node: str, name: str, **environment: str) -> None:
+    done = subprocess.run(
+        [node, "--test", "--test-reporter=spec", str(HERE / name)],
+        capture_output=True, text=True, timeout=110, check=False, env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_there_is_a_node() -> None:
+    assert NODES, "./run exec and ./run test bring one"
+
+
+@pytest.mark.parametrize("major", NODES)
+@pytest.mark.parametrize("name", ["sse.test.mjs", "requests.test.mjs", "watching.test.mjs"])
+def test_the_client_by_itself(name: str, major: str) -> None:
+    run_tests(NODES[major], name)
+
+
+@pytest.fixture
+async def environment(dsn: str, tmp_path: Path) -> AsyncGenerator[dict[str, str]]:
+    """What server and worker are started with; the worker is."""
+    async with SimulatedServer(Behaviour(latency_ms=60, latency_sigma=0)) as judge:
+        environment = {
+            "DATABASE_URL": dsn,
+            "EVALQUEUE_LLM_PROVIDER": "simulated",
+            "EVALQUEUE_SIMULATED_URL": judge.url,
+            "EVALQUEUE_COMMAND": json.dumps([str(BIN / "evalqueue")]),
+        }
+        with (tmp_path / "worker.log").open("wb") as log:
+            worker = await asyncio.create_subprocess_exec(
+                BIN / "evalqueue", "worker", stdout=log, stderr=log, env=os.environ | environment
+            )
+        try:
+            yield environment
+        finally:
+            worker.kill()
+            await worker.wait()
+
+
+async def test_the_client_and_the_real_thing(environment: dict[str, str]) -> None:
+    ours = next(iter(NODES.values()))
+    await asyncio.to_thread(run_tests, ours, "real.test.mjs", **environment)

@@ -1,0 +1,394 @@
+// Watching, whatever servers, lines and tabs do.
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { fileURLToPath } from "node:url";
+import { afterEach, beforeEach, test } from "node:test";
+import { setTimeout as after } from "node:timers/promises";
+
+import { ApiError, createClient } from "../../src/http/page/client/index.js";
+import { aJob, EventsServer, json } from "./lib/events-server.mjs";
+import { Proxy, QUICK, Tab, until } from "./lib/parts.mjs";
+
+const ID = "5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1";
+
+let server;
+let proxy;
+let begun;
+
+beforeEach(async () => {
+  begun = [];
+  server = await new EventsServer().start();
+  server.change(ID, {});
+  proxy = await new Proxy().start(server.port);
+});
+
+afterEach(async () => {
+  for (const watch of begun) watch.stop();
+  await proxy.stop();
+  await server.stop().catch(() => {});
+});
+
+/** Watch the job, and keep what is told. */
+function watching({ url = server.url, timing = {}, ...options } = {}) {
+  const told = { jobs: [], states: [] };
+  const client = createClient({ baseUrl: url, token: "abc" });
+  const watch = client.watch(ID, (job) => told.jobs.push(job), {
+    timing: { ...QUICK, ...timing }, onState: (state) => told.states.push(state), ...options,
+  });
+  begun.push(watch);
+  return Object.assign(told, { watch, revisions: () => told.jobs.map(({ revision }) => revision) });
+}
+
+function watchingAll({ url = server.url, ...options } = {}) {
+  const told = { jobs: [], states: [], resyncs: 0 };
+  const client = createClient({ baseUrl: url });
+  const watch = client.watchAll((job) => told.jobs.push(job), () => (told.resyncs += 1), {
+    timing: QUICK, onState: (state) => told.states.push(state), ...options,
+  });
+  begun.push(watch);
+  return Object.assign(told, { watch });
+}
+
+test("each change is told as it happens, until the job is over", async () => {
+  const told = watching();
+  await until(() => told.jobs.length === 1);
+  server.change(ID, { progress: { current: 3, total: 5, message: "3/5" } });
+  await until(() => told.jobs.length === 2);
+  server.change(ID, { status: "completed", result: { fine: true } });
+  const job = await told.watch.done;
+  assert.deepEqual(job, told.jobs[2]);
+  assert.deepEqual(job.result, { fine: true });
+  assert.deepEqual(told.states, ["live"]);
+  assert.deepEqual(server.asked.map(({ path }) => path), [`/api/jobs/${ID}/events`]);
+  assert.equal(server.asked[0].authorization, "Bearer abc");
+  await until(() => server.streams === 0);
+});
+
+test("a server that is restarted is found again", async () => {
+  const told = watching();
+  await until(() => told.jobs.length === 1);
+  await server.stop();
+  await until(() => told.states.includes("reconnecting"));
+  await after(300); // some tries in vain
+  await server.start();
+  server.change(ID, {});
+  await until(() => told.states.length === 3);
+  assert.deepEqual(told.states, ["live", "reconnecting", "live"]);
+  server.change(ID, { status: "failed" });
+  assert.equal((await told.watch.done).status, "failed");
+  assert.equal(server.asked.at(-1).lastEventId, "1");
+});
+
+test("a job that ends while the line is down is seen to have ended", async () => {
+  const told = watching({ url: proxy.url });
+  await until(() => told.jobs.length === 1);
+  server.jobs.set(ID, aJob(ID, { revision: 9, status: "cancelled" })); // and nobody is told
+  proxy.cut();
+  assert.equal((await told.watch.done).status, "cancelled");
+  assert.deepEqual(told.revisions(), [1, 9]);
+});
+
+test("a line that is cut again and again is opened again and again", async () => {
+  const told = watching({ url: proxy.url });
+  for (let round = 1; round <= 5; round += 1) {
+    await until(() => told.jobs.at(-1)?.revision === round);
+    proxy.cut();
+    server.change(ID, {});
+  }
+  server.change(ID, { status: "completed" });
+  await told.watch.done;
+  assert.deepEqual(told.revisions(), [...told.revisions()].sort((a, b) => a - b));
+});
+
+test("a stream that falls silent is given up, one with heartbeats is not", async () => {
+  const told = watching();
+  await until(() => told.jobs.length === 1);
+  await after(3 * QUICK.silentMs);
+  assert.deepEqual(told.states, ["live"]);
+  server.heartbeatMs = 60_000;
+  server.cut();
+  await until(() => told.states.join() === "live,reconnecting,live,reconnecting,live");
+  await until(() => server.streams === 1); // the silent ones were closed
+});
+
+test("a hidden tab closes the stream, and reads again when it is shown", async () => {
+  const tab = new Tab();
+  const told = watching({ visibility: tab });
+  await until(() => told.jobs.length === 1);
+  tab.hide(true);
+  await until(() => server.streams === 0);
+  server.change(ID, {});
+  await after(100);
+  assert.equal(told.jobs.length, 1);
+  tab.hide(false);
+  await until(() => told.jobs.length === 2);
+  assert.deepEqual(told.states, ["live", "paused", "live"]);
+});
+
+test("a tab that is hidden from the start asks for nothing", async () => {
+  const tab = new Tab();
+  tab.hidden = true;
+  const told = watching({ visibility: tab });
+  await after(100);
+  assert.deepEqual([told.states, server.asked], [["paused"], []]);
+  tab.hide(false);
+  await until(() => told.jobs.length === 1);
+});
+
+test("a tab that is hidden while the server is away waits to be shown", async () => {
+  const tab = new Tab();
+  const told = watching({ visibility: tab, timing: { retryMs: 20, maxRetryMs: 40 } });
+  await until(() => told.jobs.length === 1);
+  await server.stop();
+  await until(() => told.states.includes("reconnecting"));
+  tab.hide(true);
+  await until(() => told.states.at(-1) === "paused");
+  await server.start();
+  const { length } = server.asked;
+  await after(200);
+  assert.equal(server.asked.length, length);
+  tab.hide(false);
+  await until(() => told.states.at(-1) === "live");
+});
+
+const NO_STREAMS = {
+  "no such route": (response) => json(response, 404, { detail: "Not Found" }),
+  "no room": (response) => json(response, 503, { detail: "Too many" }, { "Retry-After": "0.1" }),
+  "a page instead": (response) => {
+    response.writeHead(200, { "Content-Type": "text/html" });
+    response.end("<h1>Welcome to the hotel's network</h1>");
+  },
+  "a proxy that holds everything back": () => {},
+  "a proxy that holds the body back": (response) => {
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.flushHeaders();
+  },
+  "streams that end at once": (response) => {
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.end();
+  },
+};
+
+for (const [name, answer] of Object.entries(NO_STREAMS)) {
+  test(`where streaming is not possible, jobs are polled: ${name}`, async () => {
+    server.instead = ({ url }, response) => {
+      if (!url.endsWith("/events")) return false;
+      answer(response);
+      return true;
+    };
+    const told = watching();
+    await until(() => told.states.includes("polling"));
+    await until(() => told.jobs.length === 1);
+    server.change(ID, {});
+    await until(() => told.jobs.length === 2);
+    server.instead = null; // and is possible later
+    await until(() => told.states.at(-1) === "live");
+    server.change(ID, { status: "completed" });
+    await told.watch.done;
+    assert.deepEqual(told.revisions(), [1, 2, 3]);
+  });
+}
+
+test("a server that asks for patience gets it", async () => {
+  let times = [];
+  server.instead = ({ url }, response) => {
+    if (!url.endsWith("/events")) return false;
+    times.push(performance.now());
+    if (times.length > 1) return false;
+    json(response, 429, { detail: "Slowly" }, { "Retry-After": "0.6" });
+    return true;
+  };
+  const told = watching();
+  await until(() => told.jobs.length === 1);
+  assert.ok(times[1] - times[0] >= 590);
+  assert.deepEqual(told.states, ["reconnecting", "live"]);
+});
+
+test("what polling meets is waited out, too", async () => {
+  let polls = 0;
+  server.instead = ({ url }, response) => {
+    if (url.endsWith("/events")) json(response, 404, { detail: "Not Found" });
+    else if ((polls += 1) <= 3) json(response, [500, 502, 429][polls - 1], { detail: "?" });
+    else return false;
+    return true;
+  };
+  const told = watching({ timing: { restreamMs: 60_000 } });
+  await until(() => told.jobs.length === 1);
+  assert.deepEqual(told.states, ["polling"]);
+});
+
+for (const [status, detail] of [[401, "Who are you?"], [403, "Not you"], [404, "Job not found"]]) {
+  test(`what can't be waited out is an error: ${status}`, async () => {
+    server.instead = (_request, response) => (json(response, status, { detail }), true);
+    await assert.rejects(watching().watch.done, (error) =>
+      error instanceof ApiError && error.status === status && error.detail === detail);
+  });
+}
+
+test("an older state is never told after a newer one", async () => {
+  const told = watching();
+  await until(() => told.jobs.length === 1);
+  server.change(ID, { revision: 20, status: "running" });
+  await until(() => told.jobs.length === 2);
+  for (const revision of [3, 19]) {
+    const older = aJob(ID, { revision, status: "completed" });
+    server.blurt(`event: job\ndata: ${JSON.stringify(older)}\n\n`);
+  }
+  server.change(ID, { revision: 21, status: "completed" });
+  await told.watch.done;
+  assert.deepEqual(told.revisions(), [1, 20, 21]);
+});
+
+test("nonsense is not told; what it should have said is asked for", async () => {
+  const told = watching();
+  await until(() => told.jobs.length === 1);
+  const other = JSON.stringify(aJob("11111111-1111-1111-1111-111111111111", { revision: 99 }));
+  const nonsense = [
+    "{", "null", "[]", '"x"', "1e999", "{}", '{"id":1}', `{"id":"${ID}"}`, other,
+    `{"id":"${ID}","status":"completed","progress":null}`,
+    `{"id":"${ID}","status":"completed","progress":{},"revision":"9","params":{}}`,
+    '{"__proto__":{"id":"x"}}', "[".repeat(50_000) + "]".repeat(50_000),
+  ];
+  for (const data of nonsense) {
+    server.jobs.set(ID, { ...server.jobs.get(ID), revision: server.jobs.get(ID).revision + 1 });
+    server.blurt(`event: job\ndata: ${data}\n\n`);
+    await until(() => told.jobs.at(-1).revision === server.jobs.get(ID).revision);
+  }
+  server.blurt("event: unheard-of\ndata: {\n\n\u0000\uFFFF\n\n: \n\nid\ndata\n\n");
+  server.change(ID, { status: "completed" });
+  await told.watch.done;
+  assert.ok(told.jobs.every(({ id, progress }) => id === ID && progress));
+  assert.deepEqual(told.states, ["live"]);
+  assert.equal({}.id, undefined);
+});
+
+test("once it is stopped nothing is told, and the promise says why", async () => {
+  const told = watching();
+  await until(() => told.jobs.length === 1);
+  server.change(ID, {});
+  told.watch.stop();
+  await assert.rejects(told.watch.done, { name: "AbortError" });
+  await until(() => server.streams === 0);
+  assert.equal(told.jobs.length, 1);
+  told.watch.stop(); // again is no harm
+});
+
+test("whoever is told may stop, in the middle of many events", async () => {
+  const client = createClient({ baseUrl: server.url });
+  const seen = [];
+  const watch = client.watch(ID, (job) => {
+    seen.push(job.revision);
+    if (job.revision === 1) {
+      const events = [2, 3, 4].map((revision) => JSON.stringify(aJob(ID, { revision })));
+      server.blurt(events.map((data) => `event: job\ndata: ${data}\n\n`).join(""));
+    }
+    if (job.revision === 2) watch.stop();
+  }, { timing: QUICK });
+  await assert.rejects(watch.done, { name: "AbortError" });
+  assert.deepEqual(seen, [1, 2]);
+});
+
+test("a signal stops it as well, before and after", async () => {
+  const controller = new AbortController();
+  const told = watching({ signal: controller.signal });
+  await until(() => told.jobs.length === 1);
+  controller.abort(new Error("enough"));
+  await assert.rejects(told.watch.done, { message: "enough" });
+  const asked = server.asked.length;
+  await assert.rejects(watching({ signal: controller.signal }).watch.done, { message: "enough" });
+  assert.equal(server.asked.length, asked);
+});
+
+test("all jobs: goes on after the last event it had, and misses none", async () => {
+  const told = watchingAll({ url: proxy.url });
+  await until(() => server.streams === 1);
+  server.change(ID, {});
+  await until(() => told.jobs.length === 1);
+  proxy.cut();
+  await until(() => server.streams === 0);
+  server.change(ID, {});
+  server.change("22222222-2222-2222-2222-222222222222", {});
+  await until(() => told.jobs.length === 3);
+  assert.deepEqual(told.jobs.map(({ revision }) => revision), [2, 3, 1]);
+  assert.equal(server.asked.at(-1).lastEventId, "2");
+  assert.equal(told.resyncs, 0);
+  assert.ok(!("params" in told.jobs[0]));
+});
+
+test("all jobs: says when something may have been missed", async () => {
+  const told = watchingAll({ url: proxy.url });
+  await until(() => told.states.at(-1) === "live");
+  proxy.cut(); // before any event: there is nothing to go on after
+  await until(() => told.resyncs === 1);
+  server.change(ID, {});
+  await until(() => told.jobs.length === 1);
+  server.blurt("event: resync\ndata: {}\n\n");
+  await until(() => told.resyncs === 2);
+});
+
+test("all jobs: an event that can't be read is made up for", async () => {
+  const told = watchingAll();
+  await until(() => server.streams === 1);
+  server.jobs.set(ID, aJob(ID, { revision: 5 }));
+  server.blurt("event: job\ndata: {oh\n\n");
+  await until(() => told.jobs.length === 1);
+  assert.equal(told.jobs[0].revision, 5);
+  assert.ok(!("params" in told.jobs[0]));
+});
+
+test("all jobs: polled where streaming is not possible", async () => {
+  server.instead = ({ url }, response) => {
+    if (!url.startsWith("/api/events")) return false;
+    json(response, 404, { detail: "Not Found" });
+    return true;
+  };
+  const told = watchingAll();
+  await until(() => told.jobs.length === 1);
+  assert.deepEqual(told.states, ["polling"]);
+  told.watch.stop();
+  await assert.rejects(told.watch.done, { name: "AbortError" });
+});
+
+test("a callback that throws is reported, and the rest is told", async () => {
+  const reported = [];
+  const listen = (error) => reported.push(error.message);
+  process.on("uncaughtException", listen);
+  const others = process.listeners("uncaughtException").filter((each) => each !== listen);
+  for (const each of others) process.off("uncaughtException", each);
+  try {
+    const client = createClient({ baseUrl: server.url });
+    const watch = client.watch(ID, () => {
+      throw new Error("a bug of the page");
+    }, { timing: QUICK });
+    await until(() => reported.length === 1);
+    server.change(ID, { status: "completed" });
+    assert.equal((await watch.done).status, "completed");
+    await until(() => reported.length === 2);
+  } finally {
+    process.off("uncaughtException", listen);
+    for (const each of others) process.on("uncaughtException", each);
+  }
+});
+
+for (const mode of ["live", "polling", "reconnecting"]) {
+  test(`a process that has stopped watching ends by itself: ${mode}`, async () => {
+    server.instead = ({ url }, response) => {
+      if (mode === "live" || !url.endsWith("/events")) return false;
+      json(response, mode === "polling" ? 404 : 502, { detail: "No" });
+      return true;
+    };
+    const client = fileURLToPath(import.meta.resolve("../../src/http/page/client/index.js"));
+    const script = `
+      import { createClient } from ${JSON.stringify(client)};
+      const client = createClient({ baseUrl: ${JSON.stringify(server.url)} });
+      const watch = client.watch("${ID}", () => {}, {
+        onState: (state) => state === "${mode}" && setTimeout(() => watch.stop(), 50),
+      });`;
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: "inherit" });
+    const began = performance.now();
+    const [code] = await once(child, "exit");
+    assert.equal(code, 0);
+    assert.ok(performance.now() - began < 6_000);
+  });
+}

@@ -1,0 +1,87 @@
+# Programs that tests need and that neither PyPI nor npm has: the system's, or else Debian's. Root
+# installs what is large; all else is unpacked beside the environment. `run` reads this file.
+
+# Some tests go through PgBouncer.
+ensure_pgbouncer() {
+    PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "${EVALQUEUE_PGBOUNCER:-pgbouncer}" >/dev/null && return
+    if unpack_pgbouncer >"$VENV/pgbouncer.log" 2>&1; then return; fi
+    echo "./run: there is no PgBouncer, and none could be fetched (see $VENV/pgbouncer.log): the tests" >&2
+    echo "./run: that go through one will fail. Install it: apt-get install pgbouncer, brew install pgbouncer" >&2
+}
+
+# Some look at the page in a browser. Tests find it by EVALQUEUE_CHROMIUM, or by name.
+ensure_chromium() {
+    if [ -n "${EVALQUEUE_CHROMIUM:-}" ]; then
+        command -v "$EVALQUEUE_CHROMIUM" >/dev/null && return
+        echo "./run: EVALQUEUE_CHROMIUM is $EVALQUEUE_CHROMIUM, and there is no such program." >&2
+        exit 1
+    fi
+    for candidate in chromium chromium-browser google-chrome \
+            "/Applications/Chromium.app/Contents/MacOS/Chromium" \
+            "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+        if EVALQUEUE_CHROMIUM=$(command -v "$candidate"); then export EVALQUEUE_CHROMIUM; return; fi
+    done
+    unset EVALQUEUE_CHROMIUM
+    echo "./run: fetching Chromium (once)…" >&2
+    if [ "$(id -u)" = 0 ] && install_chromium >"$VENV/chromium.log" 2>&1; then return; fi
+    if unpack_chromium >>"$VENV/chromium.log" 2>&1; then return; fi
+    echo "./run: there is no Chromium, and none could be fetched (see $VENV/chromium.log): the tests of" >&2
+    echo "./run: the page will fail. Install it: apt-get install chromium, brew install --cask chromium," >&2
+    echo "./run: or set EVALQUEUE_CHROMIUM to a Chrome." >&2
+}
+
+install_chromium() {
+    install="env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends chromium"
+    $install || { apt-get update && $install; }
+}
+
+unpack_pgbouncer() {
+    unpack pgbouncer || return 1
+    command_in "$unpacked/pgbouncer" <<TEXT
+exec "$unpacked/usr/sbin/pgbouncer" "\$@"
+TEXT
+    "$unpacked/pgbouncer" --version && ln -sf "$unpacked/pgbouncer" "$VENV/bin/pgbouncer"
+}
+
+unpack_chromium() {
+    unpack chromium || return 1
+    cat > "$unpacked/fonts.conf" <<TEXT
+<fontconfig>
+  <dir>$unpacked/usr/share/fonts</dir><dir>/usr/share/fonts</dir><cachedir>$unpacked/fonts</cachedir>
+</fontconfig>
+TEXT
+    command_in "$unpacked/chromium" <<TEXT
+export FONTCONFIG_FILE="$unpacked/fonts.conf"
+exec "$unpacked/usr/lib/chromium/chromium" "\$@"
+TEXT
+    "$unpacked/chromium" --version && ln -sf "$unpacked/chromium" "$VENV/bin/chromium"
+}
+
+# unpack PACKAGE: it, and all it needs that is not installed, to a folder called $unpacked.
+unpack() {
+    unpacked="$VENV/debian/$1"
+    rm -rf "$unpacked" && mkdir -p "$unpacked" || return 1
+    for try in 1 2; do
+        # What is installed already would only be upgraded: "Inst name [version] …".
+        wanted=$(apt-get install --simulate --no-install-recommends "$1" |
+            sed -n 's/^Inst \([^ ]*\) (.*/\1/p')
+        # shellcheck disable=SC2086  # names, one per word
+        [ -n "$wanted" ] && (cd "$unpacked" && apt-get download $wanted) && break
+        [ "$try" = 1 ] && [ "$(id -u)" = 0 ] && apt-get update || return 1
+    done
+    for package in "$unpacked"/*.deb; do
+        dpkg-deb -x "$package" "$unpacked" && rm "$package" || return 1
+    done
+}
+
+# command_in FILE: a command that finds the libraries beside it; the rest of it comes from stdin.
+command_in() {
+    {
+        echo "#!/bin/sh"
+        echo "libraries=\"$unpacked\"/usr/lib"
+        echo "LD_LIBRARY_PATH=\$(echo \"\$libraries\"/*-linux-gnu* \"\$libraries\"/*-linux-gnu*/*/ | tr ' ' ':')"
+        echo "export LD_LIBRARY_PATH"
+        cat
+    } > "$1"
+    chmod +x "$1"
+}

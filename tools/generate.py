@@ -1,0 +1,158 @@
+"""What is committed although a program makes it: made anew, or compared with what it would be.
+
+    ./run generate            make it
+    python tools/generate.py --check    is it up to date? (./run check asks)
+
+- third-party modules of the page, as they come from npm: `src/http/page/vendor`
+- the client's types, from the app's own OpenAPI document: `clients/typescript/src/openapi.ts`
+- the client for the page, compiled: `src/http/page/client`
+- the client's licence, which its package has to bring: `clients/typescript/LICENSE`
+
+What is written by hand beside it is checked by the compiler, too: `clients/typescript/checks`.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from evalqueue import Client, daemon
+from evalqueue.http.app import create_app
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ROOT / "node_modules"
+BIN = PACKAGES / ".bin"
+VENDOR = ROOT / "src/http/page/vendor"
+CLIENT = ROOT / "clients/typescript"
+TYPES = CLIENT / "src/openapi.ts"
+COMPILED = ROOT / "src/http/page/client"
+
+# Modules that the page can do with, and what they import. Those that put text into a page as HTML
+# (unsafe-html and its kin) stay out, and style-map, which begins with an inline style: no content
+# security policy worth having allows that (`page/styles.js` does the same another way).
+_LIT = (
+    "lit-html", "directive", "directive-helpers", "async-directive", "static",
+    *(
+        f"directives/{name}"
+        for name in (
+            "cache", "choose", "class-map", "guard", "if-defined", "join", "keyed", "live", "map",
+            "private-async-helpers", "range", "ref", "repeat", "template-content",
+            "until", "when",
+        )
+    ),
+)  # fmt: skip
+_VIRTUAL = ("index", "utils", "lazy-measurements", "scroll-classifier", "ios-gesture")
+VENDORED: Mapping[str, Mapping[str, str]] = {
+    "lit-html": {f"lit-html/{name}.js": f"{name}.js" for name in _LIT}
+    | {"lit-html/LICENSE": "LICENSE"},
+    "@tanstack/virtual-core": {
+        f"virtual-core/{name}.js": f"dist/esm/{name}.js" for name in _VIRTUAL
+    }
+    | {"virtual-core/LICENSE": "LICENSE"},
+}
+"""Packages, and their files: what they are called here, what there."""
+
+
+def main(arguments: list[str]) -> int:
+    """Returns an exit code."""
+    if not BIN.exists():
+        print("node_modules is missing: ./run generate and ./run check install it.")
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        made = _make(Path(folder))
+        if arguments == ["--check"]:
+            _run("tsc", "-p", str(CLIENT / "tsconfig.check.json"))
+            return _compare(made)
+        for target, fresh in made.items():
+            _put(fresh, target)
+    return 0
+
+
+def _make(folder: Path) -> dict[Path, Path]:
+    """Everything, in a folder: what is committed, and what it should be."""
+    vendor, types, compiled = folder / "vendor", folder / "openapi.ts", folder / "client"
+    _vendor(vendor)
+    _types(folder, types)
+    _run("tsc", "-p", str(CLIENT / "tsconfig.page.json"), "--outDir", str(compiled))
+    return {
+        VENDOR: vendor,
+        TYPES: types,
+        COMPILED: compiled,
+        CLIENT / "LICENSE": ROOT / "LICENSE",
+    }
+
+
+def _vendor(folder: Path) -> None:
+    versions: list[str] = []
+    for package, files in VENDORED.items():
+        for name, source in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(PACKAGES / package / source, folder / name)
+        told = json.loads((PACKAGES / package / "package.json").read_text("utf-8"))
+        versions.append(f"{package} {told['version']} {told['license']}\n")
+    (folder / "VERSIONS").write_text("".join(versions), "utf-8")
+
+
+def _types(folder: Path, types: Path) -> None:
+    document = folder / "openapi.json"
+    document.write_text(json.dumps(_document()), "utf-8")
+    _run("openapi-typescript", str(document), "--output", str(types))
+
+
+def _document() -> dict[str, Any]:
+    """What the API says about itself out of the box, whatever the settings of whoever asks."""
+    for name in [name for name in os.environ if name.startswith("EVALQUEUE_")]:
+        del os.environ[name]
+    app = create_app(Client(job_types=daemon.job_types()))
+    return TestClient(app, base_url="http://localhost").get("/openapi.json").json()
+
+
+def _run(program: str, *arguments: str) -> None:
+    done = subprocess.run([BIN / program, *arguments], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{program} says:\n{done.stdout}{done.stderr}")
+
+
+def _put(fresh: Path, target: Path) -> None:
+    if fresh.is_file():
+        shutil.copyfile(fresh, target)
+        return
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(fresh, target)
+
+
+def _compare(made: Mapping[Path, Path]) -> int:
+    stale = [
+        path.relative_to(ROOT).as_posix()
+        for target, fresh in made.items()
+        for path in _differing(target, fresh)
+    ]
+    if stale:
+        print("Not what ./run generate makes:", *stale, sep="\n  ")
+    return 1 if stale else 0
+
+
+def _differing(target: Path, fresh: Path) -> list[Path]:
+    if fresh.is_file():
+        return [] if _same(target, fresh) else [target]
+    names = _files(fresh) | _files(target)
+    return [target / name for name in sorted(names) if not _same(target / name, fresh / name)]
+
+
+def _files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
