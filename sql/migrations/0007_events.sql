@@ -79,12 +79,18 @@ SET enable_sort = off SET enable_incremental_sort = off AS $$
 $$;
 
 -- What is to be known of some jobs that is in no column of theirs: how many stand before them,
--- counted to 1,000 (NULL: it is no question of its turn), and which job continues them.
+-- counted to 1,000 (NULL: it is no question of its turn), which job continues them, and whether one
+-- could.
 CREATE FUNCTION evalqueue_places(ids uuid[])
-RETURNS TABLE (job_id uuid, ahead integer, continued_by uuid)
+RETURNS TABLE (job_id uuid, ahead integer, continued_by uuid, retryable boolean)
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH asked AS MATERIALIZED (
-        SELECT jobs.id, jobs.queue, jobs.status = 'queued' AND NOT jobs.waiting
+        SELECT jobs.id, jobs.queue, (SELECT next.id FROM jobs AS next WHERE next.retry_of = jobs.id)
+                AS continued_by,
+            jobs.parent_id IS NULL AND (jobs.status IN ('failed', 'cancelled')
+                OR jobs.status = 'completed'
+                    AND jobs.result ->> 'run_status' = 'completed_with_errors') AS left_something,
+            jobs.status = 'queued' AND NOT jobs.waiting
             AND jobs.parent_id IS NULL AND jobs.due_at <= statement_timestamp() AS is_due
         FROM jobs WHERE jobs.id = ANY ($1)
     ), lines AS MATERIALIZED (
@@ -93,6 +99,6 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
             CROSS JOIN LATERAL evalqueue_line(busy.queue, 1000) AS line
     )
     SELECT asked.id, CASE WHEN asked.is_due THEN COALESCE(lines.ahead, 1000) END,
-        (SELECT next.id FROM jobs AS next WHERE next.retry_of = asked.id)
+        asked.continued_by, COALESCE(asked.left_something AND asked.continued_by IS NULL, false)
     FROM asked LEFT JOIN lines ON lines.job_id = asked.id;
 $$;

@@ -18,7 +18,7 @@ SELECT * FROM jobs WHERE owner = %(owner)s AND idempotency_key = %(idempotency_k
 
 -- get --
 -- NULL: whoever owns it; here and below
-SELECT jobs.*, place.ahead, place.continued_by
+SELECT jobs.*, place.ahead, place.continued_by, place.retryable
 FROM jobs LEFT JOIN evalqueue_places(ARRAY[%(job_id)s::uuid]) AS place ON place.job_id = jobs.id
 WHERE jobs.id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
@@ -33,7 +33,7 @@ WITH page AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s OFFSET %(offset)s
 )
-SELECT page.*, place.ahead, place.continued_by
+SELECT page.*, place.ahead, place.continued_by, place.retryable
 FROM page LEFT JOIN evalqueue_places(ARRAY(SELECT id FROM page)) AS place ON place.job_id = page.id
 ORDER BY page.created_at DESC, page.id DESC
 
@@ -42,7 +42,7 @@ ORDER BY page.created_at DESC, page.id DESC
 -- no hands but those
 SELECT jobs.id, job_type, status, error_message, progress, owner, queue, priority, due_at, attempt,
     failed_attempts, max_attempts, worker, parent_id, retry_of, after_id, waiting, created_at,
-    started_at, completed_at, revision, place.ahead, place.continued_by, params ->> 'name' AS name,
+    started_at, completed_at, revision, place.ahead, place.continued_by, place.retryable, params ->> 'name' AS name,
     CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN params ELSE '{}' END AS params,
     CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN result END AS result
 FROM jobs LEFT JOIN evalqueue_places(%(ids)s::uuid[]) AS place ON place.job_id = jobs.id

@@ -114,6 +114,8 @@ class Job:
     At most so many go first, since shares are fair. Known of jobs that were looked up."""
     continued_by: UUID | None = field(default=None, compare=False)
     """The job that continues this one. Known of jobs that were looked up."""
+    retryable: bool = field(default=False, compare=False)
+    """Whether a new job could go on where this one stopped. Known of jobs that were looked up."""
 
     @property
     def root_id(self) -> UUID:

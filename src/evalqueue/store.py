@@ -261,6 +261,7 @@ def job_of(row: Mapping[str, Any]) -> Job:
         name=row["name"] if "name" in row else _name(row["params"]),
         ahead=row.get("ahead"),
         continued_by=row.get("continued_by"),
+        retryable=bool(row.get("retryable")),
     )
 
 

@@ -300,7 +300,6 @@ class Worker:
     async def _beat(self) -> None:
         """Say that this worker lives, and how it is."""
         while True:
-            await asyncio.sleep(self._options.update_heartbeat_interval)
             try:
                 async with self._database.connection() as connection:
                     known = await fleet.beat(
@@ -314,6 +313,7 @@ class Worker:
                     await self._enter_again()
             except TRANSIENT as error:
                 logger.warning("No heartbeat this time: %s", error)
+            await asyncio.sleep(self._options.update_heartbeat_interval)
 
     async def _be_watched(self) -> None:
         """Have somebody outside of the event loop see whether it stands still."""

@@ -100,19 +100,19 @@ class Operation(Generic[Asked, Told]):
                 answer = await self.answer(call, asked)
             if isinstance(answer, Response):
                 return answer
-            told = Reply(told=answer, status=self.status)
-            if isinstance(answer, Reply):
-                told = cast("Reply[Told]", answer)  # isinstance can't say of what
-            reply = Response(
-                self.tells.dump_json(told.told),
-                status_code=told.status,
-                media_type=self.media_type,
-            )
+            reply = self._told(answer)
             for cookie in call.cookies:
                 reply.headers.append("Set-Cookie", cookie)
             return reply
 
         return endpoint
+
+    def _told(self, answer: object) -> Response:
+        told, status = cast("Told", answer), self.status
+        if isinstance(answer, Reply):
+            other = cast("Reply[Told]", answer)  # isinstance can't say of what
+            told, status = other.told, other.status
+        return Response(self.tells.dump_json(told), status_code=status, media_type=self.media_type)
 
     @asynccontextmanager
     async def _asked(self, request: Request, client: Client) -> AsyncGenerator[BaseModel]:

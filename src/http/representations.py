@@ -186,6 +186,8 @@ class Job(Model):
     """The run that holds what it finds; null where its type has none."""
     continued_by: UUID | None
     """The job that continues this one."""
+    retryable: bool
+    """Whether a new job could go on where this one stopped."""
 
     @classmethod
     def of(cls, job: jobs.Job) -> "Job":
@@ -218,6 +220,7 @@ class Job(Model):
             name=job.name,
             run_id=job.progress.details.get("run_id"),
             continued_by=job.continued_by,
+            retryable=job.retryable,
         )
 
 

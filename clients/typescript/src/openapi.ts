@@ -55,6 +55,25 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/session": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who I am here, and what I may do */
+        get: operations["get_session"];
+        put?: never;
+        /** Sign in: trade a token for a cookie, for pages */
+        post: operations["sign_in"];
+        /** Sign out: the browser forgets the cookie */
+        delete: operations["sign_out"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/jobs": {
         parameters: {
             query?: never;
@@ -141,6 +160,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/datasets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List datasets, newest first */
+        get: operations["list_datasets"];
+        put?: never;
+        /** Store a file of conversations */
+        post: operations["add_dataset"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/datasets/{dataset_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One dataset */
+        get: operations["get_dataset"];
+        put?: never;
+        post?: never;
+        /** Remove a dataset from those that the caller has */
+        delete: operations["delete_dataset"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/datasets/{dataset_id}/threads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A dataset's conversations, in order of first appearance */
+        get: operations["get_dataset_threads"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a batch would do, and how many LLM calls it would make; nothing is stored */
+        post: operations["preview_eval_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** All jobs as they change, without params and results */
+        get: operations["follow_jobs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/jobs/{job_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One job: as it is, then each time it changed, until it is over */
+        get: operations["follow_job"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/eval-runs": {
         parameters: {
             query?: never;
@@ -165,7 +288,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Totals over all runs */
+        /** Totals over all runs that you see */
         get: operations["get_summary_stats"];
         put?: never;
         post?: never;
@@ -218,6 +341,91 @@ export interface paths {
         };
         /** A run's LLM calls, newest first, without prompts and answers */
         get: operations["get_run_logs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/outcomes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a run's conversations came to, without their results */
+        get: operations["get_run_outcomes"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/trials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a stress test's trials came to, without their transcripts */
+        get: operations["get_run_trials"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/statistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The figures of a run so far, with intervals */
+        get: operations["get_run_statistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/threads/{evaluation_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One conversation of a run: what was found in it, and what was said */
+        get: operations["get_run_thread"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/logs/{log_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One LLM call of a run, with prompt and answer */
+        get: operations["get_run_log"];
         put?: never;
         post?: never;
         delete?: never;
@@ -363,6 +571,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/profiles": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The apps that can be evaluated */
+        get: operations["list_profiles"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/providers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The LLM providers, and whether this process can use them */
+        get: operations["list_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/queues": {
         parameters: {
             query?: never;
@@ -435,6 +677,35 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AddDataset
+         * @description A file of conversations.
+         */
+        AddDataset: {
+            /**
+             * File
+             * Format: binary
+             */
+            file: string;
+            /**
+             * Name
+             * @description Without it, the file's.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * Mapping
+             * @description Our column: the file's header, where it has another name.
+             * @default null
+             */
+            mapping: string | null;
+            /**
+             * Format
+             * @description `csv` or `jsonl`; without it, the one that the name or the content says.
+             * @default null
+             */
+            format: string | null;
+        };
         /**
          * AdversarialEvaluation
          * @description What became of one trial of a case. Null is "not judged", never a bad verdict.
@@ -576,6 +847,63 @@ export interface components {
             created_at: string;
         };
         /**
+         * ApiLogTexts
+         * @description One attempt at one LLM call, with its texts, as they were cleaned and cut to be kept.
+         */
+        ApiLogTexts: {
+            /** Id */
+            id: number;
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Provider */
+            provider: string;
+            /** Model */
+            model: string;
+            /** Method */
+            method: string;
+            /** Duration Ms */
+            duration_ms: number;
+            /** Tokens In */
+            tokens_in: number | null;
+            /** Tokens Out */
+            tokens_out: number | null;
+            /** Tokens Cached */
+            tokens_cached: number | null;
+            /** Tokens Reasoning */
+            tokens_reasoning: number | null;
+            /** Thread Id */
+            thread_id: string | null;
+            /** Evaluator */
+            evaluator: string;
+            /** Turn */
+            turn: number | null;
+            /** Outcome */
+            outcome: string;
+            /** Try Number */
+            try_number: number;
+            /** Error */
+            error: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Prompt */
+            prompt: string;
+            /** System Prompt */
+            system_prompt: string | null;
+            /** Response */
+            response: string | null;
+            /**
+             * Request Id
+             * @description The vendor's name for it.
+             */
+            request_id: string | null;
+        };
+        /**
          * ApiLogs
          * @description A page of a run's LLM calls, newest first.
          */
@@ -613,6 +941,72 @@ export interface components {
             outcome: string | null;
             /** Error */
             error: string | null;
+        };
+        /** BadRow */
+        BadRow: {
+            /**
+             * Row
+             * @description The header is row 1; null: the fault is the file's.
+             */
+            row: number | null;
+            /** Column */
+            column: string | null;
+            /** Reason */
+            reason: string;
+        };
+        /**
+         * BatchStatistics
+         * @description What was found in the conversations of a run so far.
+         */
+        BatchStatistics: {
+            /**
+             * Threads
+             * @description How many of them a verdict is not measured in: this, less the sum of its counts.
+             */
+            threads: number;
+            /**
+             * Failed
+             * @description Nothing at all could be measured in them.
+             */
+            failed: number;
+            /** Correctness */
+            correctness: components["schemas"]["Share"][];
+            /** Efficiency */
+            efficiency: components["schemas"]["Share"][];
+            /** @description Null: no message could be compared. */
+            intent: components["schemas"]["IntentFigures"] | null;
+            /** Coverage */
+            coverage: {
+                [key: string]: components["schemas"]["Covered"];
+            };
+            /**
+             * Failures
+             * @description The most frequent first.
+             */
+            failures: components["schemas"]["MissingVerdicts"][];
+        };
+        /**
+         * Calls
+         * @description LLM calls, exactly, if none has to be repeated.
+         */
+        Calls: {
+            /**
+             * Intent
+             * @description One per message.
+             */
+            intent: number;
+            /**
+             * Correctness
+             * @description One per answer with figures.
+             */
+            correctness: number;
+            /**
+             * Efficiency
+             * @description One per conversation.
+             */
+            efficiency: number;
+            /** Total */
+            total: number;
         };
         /**
          * CancelledJob
@@ -785,12 +1179,41 @@ export interface components {
              */
             fix: string | null;
         };
+        /** Column */
+        Column: {
+            /** Name */
+            name: string;
+            /**
+             * Samples
+             * @description Some of its first values, cut short; three at most.
+             */
+            samples: string[];
+        };
         /**
          * Correctness
          * @description Is the bot's answer right? In order of severity, mildest first.
          * @enum {string}
          */
         Correctness: "NOT APPLICABLE" | "PASS" | "SOFT FAIL" | "HARD FAIL" | "CRITICAL";
+        /** Counts */
+        Counts: {
+            /** Threads */
+            threads: number;
+            /** Messages */
+            messages: number;
+        };
+        /**
+         * Covered
+         * @description How many answers were asked of a judge, and how many came.
+         */
+        Covered: {
+            /** Judged */
+            judged: number;
+            /** Attempted */
+            attempted: number;
+            /** Rate */
+            rate: number | null;
+        };
         /**
          * Cue
          * @description One thing the bot may say.
@@ -813,6 +1236,120 @@ export interface components {
             error: string | null;
             /** @default null */
             fault: components["schemas"]["Fault"] | null;
+        };
+        /**
+         * Dataset
+         * @description Conversations that are stored.
+         */
+        Dataset: {
+            /**
+             * Id
+             * @description `sha256:` and the hash of the content: the same file is the same dataset.
+             */
+            id: string;
+            /** Name */
+            name: string;
+            /** Format */
+            format: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /**
+             * Mapping
+             * @description Our column: the file's header; null where they are the same.
+             */
+            mapping: {
+                [key: string]: string;
+            } | null;
+            /** Owner */
+            owner: string;
+            /**
+             * Created At
+             * Format: date-time
+             * @description When the owner got it.
+             */
+            created_at: string;
+            /** Messages */
+            messages: number;
+            /** Threads */
+            threads: number;
+            /** Users */
+            users: number;
+            /**
+             * First At
+             * @description Null where the file has no times.
+             */
+            first_at: string | null;
+            /** Last At */
+            last_at: string | null;
+            /**
+             * Intents
+             * @description Messages per routed intent, most frequent first.
+             */
+            intents: {
+                [key: string]: number;
+            };
+            /** Messages With Images */
+            messages_with_images: number;
+            /** Messages With Errors */
+            messages_with_errors: number;
+        };
+        /**
+         * DatasetThread
+         * @description A conversation of a dataset, without what was said.
+         */
+        DatasetThread: {
+            /**
+             * Position
+             * @description In order of first appearance, from 1.
+             */
+            position: number;
+            /** Thread Id */
+            thread_id: string;
+            /** User Id */
+            user_id: string;
+            /** Messages */
+            messages: number;
+            /** First At */
+            first_at: string | null;
+            /** Last At */
+            last_at: string | null;
+            /** Has Images */
+            has_images: boolean;
+            /** Has Errors */
+            has_errors: boolean;
+            /**
+             * Opening
+             * @description What the user said first, 200 characters at most.
+             */
+            opening: string;
+        };
+        /**
+         * DatasetThreads
+         * @description A page of a dataset's conversations.
+         */
+        DatasetThreads: {
+            /** Dataset Id */
+            dataset_id: string;
+            /** Threads */
+            threads: components["schemas"]["DatasetThread"][];
+            /**
+             * Total
+             * @description Of the dataset, not of the page.
+             */
+            total: number;
+        };
+        /**
+         * DeletedDataset
+         * @description A dataset that the caller has no longer.
+         */
+        DeletedDataset: {
+            /** Id */
+            id: string;
+            /**
+             * Deleted
+             * @default true
+             */
+            deleted: boolean;
         };
         /**
          * Dialogue
@@ -935,6 +1472,11 @@ export interface components {
             data_path: string | null;
             /** Data File Hash */
             data_file_hash: string | null;
+            /**
+             * Dataset Id
+             * @description What it evaluates, as it is stored.
+             */
+            dataset_id: string | null;
             /**
              * Config
              * @description Frozen when the run first started.
@@ -1239,6 +1781,34 @@ export interface components {
             service_account_path: string | null;
         };
         /**
+         * EvaluatorCalls
+         * @description The LLM calls of one evaluator, every attempt one.
+         */
+        EvaluatorCalls: {
+            /** Evaluator */
+            evaluator: string;
+            /** Calls */
+            calls: number;
+            /** Failed Calls */
+            failed_calls: number;
+            /**
+             * P50 Ms
+             * @description Of the calls that got an answer; null: there is none.
+             */
+            p50_ms: number | null;
+            /** P95 Ms */
+            p95_ms: number | null;
+            /** Max Ms */
+            max_ms: number | null;
+            /**
+             * Tokens In
+             * @description Null: no call said.
+             */
+            tokens_in: number | null;
+            /** Tokens Out */
+            tokens_out: number | null;
+        };
+        /**
          * Fault
          * @description How a line to a chatbot fails. None of these is anything that the bot has said.
          * @enum {string}
@@ -1282,6 +1852,43 @@ export interface components {
              * @constant
              */
             deleted: true;
+        };
+        /**
+         * IntentFigures
+         * @description How often the router's label is the judge's, and which were taken for which.
+         */
+        IntentFigures: {
+            /** Accuracy */
+            accuracy: number;
+            /** Low */
+            low: number;
+            /**
+             * High
+             * @description The interval knows that messages of one conversation are alike.
+             */
+            high: number;
+            /** Correct */
+            correct: number;
+            /**
+             * Compared
+             * @description Messages.
+             */
+            compared: number;
+            /**
+             * Threads
+             * @description Those with a message that could be compared.
+             */
+            threads: number;
+            /**
+             * Labels
+             * @description The most frequent first, at most 30; the rest of more is the last, `other`.
+             */
+            labels: string[];
+            /**
+             * Matrix
+             * @description A row for each label expected, a column for each predicted.
+             */
+            matrix: number[][];
         };
         /**
          * Job
@@ -1357,6 +1964,123 @@ export interface components {
              * @description The job it was to start after.
              */
             after: string | null;
+            /**
+             * Revision
+             * @description Goes up with every change.
+             */
+            revision: number;
+            /**
+             * Ahead
+             * @description While it is queued and due: at most so many jobs go before it, counted to 1000.
+             */
+            ahead: number | null;
+            /**
+             * Name
+             * @description What its params call it.
+             */
+            name: string | null;
+            /**
+             * Run Id
+             * @description The run that holds what it finds; null where its type has none.
+             */
+            run_id: string | null;
+            /**
+             * Continued By
+             * @description The job that continues this one.
+             */
+            continued_by: string | null;
+        };
+        /**
+         * JobEvent
+         * @description A job as it is now, without params and result.
+         */
+        JobEvent: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Job Type */
+            job_type: string;
+            status: components["schemas"]["JobStatus"];
+            progress: components["schemas"]["Progress"];
+            /** Error Message */
+            error_message: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** Started At */
+            started_at: string | null;
+            /** Completed At */
+            completed_at: string | null;
+            /** Owner */
+            owner: string;
+            /**
+             * Attempt
+             * @description The number of the current or last attempt; 0: none yet.
+             */
+            attempt: number;
+            /** Max Attempts */
+            max_attempts: number;
+            /**
+             * Failed Attempts
+             * @description Those that count against `max_attempts`.
+             */
+            failed_attempts: number;
+            /** Queue */
+            queue: string;
+            /**
+             * Priority
+             * @description Higher goes first.
+             */
+            priority: number;
+            /**
+             * Scheduled At
+             * @description While it is queued: it does not start before; null: nothing but its turn is waited for.
+             */
+            scheduled_at: string | null;
+            /**
+             * Worker
+             * @description Of the current or last attempt.
+             */
+            worker: string | null;
+            /**
+             * Retry Of
+             * @description The job that this one continues.
+             */
+            retry_of: string | null;
+            /**
+             * After
+             * @description The job it was to start after.
+             */
+            after: string | null;
+            /**
+             * Revision
+             * @description Goes up with every change.
+             */
+            revision: number;
+            /**
+             * Ahead
+             * @description While it is queued and due: at most so many jobs go before it, counted to 1000.
+             */
+            ahead: number | null;
+            /**
+             * Name
+             * @description What its params call it.
+             */
+            name: string | null;
+            /**
+             * Run Id
+             * @description The run that holds what it finds; null where its type has none.
+             */
+            run_id: string | null;
+            /**
+             * Continued By
+             * @description The job that continues this one.
+             */
+            continued_by: string | null;
         };
         /**
          * JobStatus
@@ -1388,6 +2112,48 @@ export interface components {
             /** Is Attacker */
             is_attacker: boolean;
         };
+        /**
+         * KnownProfile
+         * @description An app that can be evaluated.
+         */
+        KnownProfile: {
+            /** App Id */
+            app_id: string;
+            /** Name */
+            name: string;
+            /** About */
+            about: string;
+            /**
+             * Evaluators
+             * @description Those that have something to say about it.
+             */
+            evaluators: string[];
+            /**
+             * Has Adversarial
+             * @description Whether it can be stress-tested.
+             */
+            has_adversarial: boolean;
+        };
+        /**
+         * KnownProvider
+         * @description An LLM provider, as far as this process can use it.
+         */
+        KnownProvider: {
+            /** Name */
+            name: string;
+            /** Ready */
+            ready: boolean;
+            /**
+             * Model
+             * @description The one that is used where a job names none; null: a job has to name one.
+             */
+            model: string | null;
+            /**
+             * Reason
+             * @description Why it is not ready: what to set.
+             */
+            reason: string | null;
+        };
         /** KnownTactic */
         KnownTactic: {
             /** Name */
@@ -1417,6 +2183,120 @@ export interface components {
             goals: string[];
         };
         /**
+         * Latencies
+         * @description How many answered calls took how long: the n-th count is between the n-th edge and the next.
+         *
+         *     What took less than 1 ms is in the first bin.
+         */
+        Latencies: {
+            /** Edges Ms */
+            edges_ms: number[];
+            /**
+             * Counts
+             * @description By evaluator.
+             */
+            counts: {
+                [key: string]: number[];
+            };
+        };
+        /**
+         * LlmStatistics
+         * @description What the LLM calls of a run came to so far.
+         */
+        LlmStatistics: {
+            /** Calls */
+            calls: number;
+            /** Failed Calls */
+            failed_calls: number;
+            /**
+             * Tokens In
+             * @description Null: no call said.
+             */
+            tokens_in: number | null;
+            /** Tokens Out */
+            tokens_out: number | null;
+            /** Evaluators */
+            evaluators: components["schemas"]["EvaluatorCalls"][];
+            latency: components["schemas"]["Latencies"];
+            /**
+             * Timeline
+             * @description Equal stretches from the first call to the last, at most 120.
+             */
+            timeline: components["schemas"]["Stretch"][];
+        };
+        /**
+         * MissingVerdicts
+         * @description How many verdicts are missing for a reason.
+         */
+        MissingVerdicts: {
+            /** Evaluator */
+            evaluator: string;
+            /** Reason */
+            reason: string;
+            /** Count */
+            count: number;
+            /**
+             * Example
+             * @description One of the messages.
+             */
+            example: string | null;
+        };
+        /**
+         * Outcome
+         * @description What a conversation came to, without its result.
+         */
+        Outcome: {
+            /** Id */
+            id: number;
+            /** Thread Id */
+            thread_id: string;
+            /** Intent Accuracy */
+            intent_accuracy: number | null;
+            worst_correctness: components["schemas"]["Correctness"] | null;
+            efficiency_verdict: components["schemas"]["Efficiency"] | null;
+            /** Success Status */
+            success_status: boolean | null;
+            /**
+             * Failed
+             * @description Nothing could be measured; `error` says why.
+             */
+            failed: boolean;
+            /** Error */
+            error: string | null;
+            /** Missing Verdicts */
+            missing_verdicts: number;
+            /** Messages */
+            messages: number | null;
+            /**
+             * Duration Ms
+             * @description That it took to evaluate it.
+             */
+            duration_ms: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * Outcomes
+         * @description A page of a run's conversations, in the order they were begun to be kept.
+         */
+        Outcomes: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Outcomes */
+            outcomes: components["schemas"]["Outcome"][];
+            /**
+             * Total
+             * @description Of the run, not of the page.
+             */
+            total: number;
+        };
+        /**
          * PausedQueue
          * @description Whether a queue's jobs are started.
          */
@@ -1437,6 +2317,82 @@ export interface components {
             case_id: string;
             /** Pinned */
             pinned: boolean;
+        };
+        /**
+         * Preview
+         * @description What a batch would do.
+         */
+        Preview: {
+            /** Format */
+            format: string;
+            /**
+             * Columns
+             * @description Of the uploaded file.
+             */
+            columns: components["schemas"]["Column"][];
+            /**
+             * Mapping
+             * @description Our column: the file's header; as given, or the best guess.
+             */
+            mapping: {
+                [key: string]: string;
+            };
+            /**
+             * Missing Columns
+             * @description Of ours that are needed and that no header stands for.
+             */
+            missing_columns: string[];
+            /** @description Null where the file has faults or is cut off; so are the next and `llm_calls`. */
+            statistics: components["schemas"]["Statistics"] | null;
+            /** @description What would be evaluated of it. */
+            chosen: components["schemas"]["Counts"] | null;
+            /**
+             * Unknown Thread Ids
+             * @description Asked for by name, and not there.
+             */
+            unknown_thread_ids: string[];
+            llm_calls: components["schemas"]["Calls"] | null;
+            /** Bad Rows */
+            bad_rows: components["schemas"]["BadRow"][];
+            /**
+             * More Bad Rows
+             * @description How many there are besides the first thousand.
+             */
+            more_bad_rows: number;
+        };
+        /**
+         * PreviewForm
+         * @description A file that is not stored, and what would be asked of it.
+         */
+        PreviewForm: {
+            /**
+             * File
+             * Format: binary
+             */
+            file: string;
+            /**
+             * Mapping
+             * @description Our column: the file's header. Without it, the best guess.
+             * @default null
+             */
+            mapping: string | null;
+            /**
+             * Params
+             * @description Of `evaluate-batch`; the file stands for what is evaluated.
+             * @default null
+             */
+            params: string | null;
+            /**
+             * Head
+             * @description The file is cut off somewhere: only its columns and the faults of whole rows are meant.
+             * @default false
+             */
+            head: boolean;
+            /**
+             * Format
+             * @default null
+             */
+            format: string | null;
         };
         /**
          * Progress
@@ -1487,6 +2443,22 @@ export interface components {
             oldest_waits_seconds: number | null;
         };
         /**
+         * QueueEvent
+         * @description A queue that has moved on.
+         */
+        QueueEvent: {
+            /** Queue */
+            queue: string;
+            /**
+             * Ahead
+             * @description How many jobs stand before each of the first; whoever is not among them has at least as many
+             *     before it.
+             */
+            ahead: {
+                [key: string]: number;
+            };
+        };
+        /**
          * Ready
          * @description The database answers, its schema is the one this code needs, and notifications arrive.
          */
@@ -1507,6 +2479,11 @@ export interface components {
              */
             warnings: components["schemas"]["Check"][];
         };
+        /**
+         * Resync
+         * @description Something may have been missed: read again.
+         */
+        Resync: Record<string, never>;
         /**
          * RetriedJob
          * @description A new job that continues one that is over, in the same run.
@@ -1535,6 +2512,42 @@ export interface components {
              * Format: uuid
              */
             retry_of: string;
+        };
+        /**
+         * Right
+         * @description What a caller may do; each may also do what those before it may.
+         * @enum {string}
+         */
+        Right: "read" | "submit" | "admin";
+        /**
+         * RunStatistics
+         * @description The figures of a run so far, all of the same moment.
+         */
+        RunStatistics: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Command */
+            command: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "running" | "completed" | "completed_with_errors" | "failed" | "cancelled";
+            /** Total Items */
+            total_items: number | null;
+            /** @description Null: the run is of another kind. */
+            batch: components["schemas"]["BatchStatistics"] | null;
+            /**
+             * Adversarial
+             * @description As the summary of a stress test; null: the run is of another kind.
+             */
+            adversarial: {
+                [key: string]: unknown;
+            } | null;
+            llm: components["schemas"]["LlmStatistics"];
         };
         /**
          * SaveCases
@@ -1585,6 +2598,91 @@ export interface components {
             case: components["schemas"]["Case"];
         };
         /**
+         * Session
+         * @description Who calls.
+         */
+        Session: {
+            /**
+             * Name
+             * @description The owner of what they submit.
+             */
+            name: string;
+            right: components["schemas"]["Right"];
+            /**
+             * Needs Token
+             * @description Whether the API asks for a token at all.
+             */
+            needs_token: boolean;
+        };
+        /**
+         * Share
+         * @description How many of the conversations measured have a verdict, with the 95 % interval of the share.
+         *
+         *     Null: none was measured.
+         */
+        Share: {
+            /** Verdict */
+            verdict: string;
+            /** Count */
+            count: number;
+            /** Share */
+            share: number | null;
+            /** Low */
+            low: number | null;
+            /** High */
+            high: number | null;
+        };
+        /**
+         * SignIn
+         * @description A token, to be traded for a cookie.
+         */
+        SignIn: {
+            /** Token */
+            token: string;
+        };
+        /**
+         * SignedOut
+         * @description The browser forgets the cookie. One that was copied before holds until it is 12 h old.
+         */
+        SignedOut: {
+            /**
+             * Signed Out
+             * @default true
+             * @constant
+             */
+            signed_out: true;
+        };
+        /**
+         * Statistics
+         * @description What conversations hold.
+         */
+        Statistics: {
+            /** Messages */
+            messages: number;
+            /** Threads */
+            threads: number;
+            /** Users */
+            users: number;
+            /**
+             * First At
+             * @description Null where the file has no times.
+             */
+            first_at: string | null;
+            /** Last At */
+            last_at: string | null;
+            /**
+             * Intents
+             * @description Messages per routed intent, most frequent first.
+             */
+            intents: {
+                [key: string]: number;
+            };
+            /** Messages With Images */
+            messages_with_images: number;
+            /** Messages With Errors */
+            messages_with_errors: number;
+        };
+        /**
          * StopReason
          * @description Why a simulated conversation ended.
          * @enum {string}
@@ -1621,6 +2719,25 @@ export interface components {
          * @enum {string}
          */
         StressVerdict: "PASS" | "SOFT FAIL" | "HARD FAIL" | "CRITICAL";
+        /**
+         * Stretch
+         * @description The LLM calls that began within a stretch of time; it ends where the next one begins.
+         */
+        Stretch: {
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /** Calls */
+            calls: number;
+            /** Failed Calls */
+            failed_calls: number;
+            /** Tokens In */
+            tokens_in: number | null;
+            /** Tokens Out */
+            tokens_out: number | null;
+        };
         /**
          * SubmittedJob
          * @description A job that was taken.
@@ -1659,6 +2776,27 @@ export interface components {
             total_threads_evaluated: number;
             /** Total Adversarial Tests */
             total_adversarial_tests: number;
+        };
+        /**
+         * ThreadDetail
+         * @description One conversation of a run: what was found in it, what was said, and where it stands.
+         */
+        ThreadDetail: {
+            evaluation: components["schemas"]["ThreadEvaluation"];
+            /**
+             * Turns
+             * @description Null: what was said isn't kept, or is kept no longer.
+             */
+            turns: components["schemas"]["Turn"][] | null;
+            /** Dataset Id */
+            dataset_id: string | null;
+            /**
+             * Previous Id
+             * @description Of the evaluation before this one in the run; null: it is the first.
+             */
+            previous_id: number | null;
+            /** Next Id */
+            next_id: number | null;
         };
         /**
          * ThreadEvaluation
@@ -1714,6 +2852,100 @@ export interface components {
              * @description Of the run, not of the page.
              */
             total: number;
+        };
+        /**
+         * Trial
+         * @description What a trial of a case came to, without its transcript.
+         */
+        Trial: {
+            /** Id */
+            id: number;
+            /** Case Id */
+            case_id: string;
+            /** Trial */
+            trial: number;
+            /** Label */
+            label: string;
+            /** Category */
+            category: string;
+            difficulty: components["schemas"]["Difficulty"];
+            /** Persona */
+            persona: string;
+            /** Tactic */
+            tactic: string | null;
+            verdict: components["schemas"]["StressVerdict"] | null;
+            /**
+             * Goal Achieved
+             * @description Of an attack, that is the bot's failure.
+             */
+            goal_achieved: boolean | null;
+            /** Total Turns */
+            total_turns: number;
+            stop_reason: components["schemas"]["StopReason"];
+            /**
+             * Error
+             * @description Why there is no verdict.
+             */
+            error: string | null;
+            /** Credential */
+            credential: string | null;
+            /** First Failing Turn */
+            first_failing_turn: number | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
+         * Trials
+         * @description A page of a run's trials, likewise.
+         */
+        Trials: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Trials */
+            trials: components["schemas"]["Trial"][];
+            /**
+             * Total
+             * @description Of the run, not of the page.
+             */
+            total: number;
+        };
+        /**
+         * Turn
+         * @description A user message and the bot's answer.
+         */
+        Turn: {
+            /** Number */
+            number: number;
+            /** Timestamp */
+            timestamp: string | null;
+            /** User Text */
+            user_text: string;
+            /** Bot Text */
+            bot_text: string;
+            /**
+             * Routed Intent
+             * @description What the bot's router made of the message.
+             */
+            routed_intent: string | null;
+            /** Routed Query Type */
+            routed_query_type: string | null;
+            /** Has Image */
+            has_image: boolean;
+            /**
+             * Error
+             * @description What went wrong in production.
+             */
+            error: string | null;
+            /** Session Id */
+            session_id: string | null;
+            /** Response Id */
+            response_id: string | null;
         };
         /**
          * Unready
@@ -1835,8 +3067,17 @@ export interface operations {
                     "application/json": components["schemas"]["Alive"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1873,7 +3114,7 @@ export interface operations {
                     "application/json": components["schemas"]["Ready"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1882,7 +3123,16 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -1922,8 +3172,207 @@ export interface operations {
                     };
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_session: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who I am here, and what I may do */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sign_in: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SignIn"];
+            };
+        };
+        responses: {
+            /** @description Sign in: trade a token for a cookie, for pages */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description No token or sign-in, or not a right one */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is not sent as what it has to be */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    sign_out: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Sign out: the browser forgets the cookie */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SignedOut"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1967,7 +3416,7 @@ export interface operations {
                     "application/json": components["schemas"]["Job"][];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -1985,7 +3434,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2033,8 +3491,17 @@ export interface operations {
                     "application/json": components["schemas"]["SubmittedJob"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2060,7 +3527,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not sent as JSON */
+            /** @description The body is not sent as what it has to be */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -2078,7 +3545,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2118,7 +3594,7 @@ export interface operations {
                     "application/json": components["schemas"]["Job"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2145,7 +3621,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2194,7 +3679,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2221,7 +3706,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2261,7 +3755,7 @@ export interface operations {
                     "application/json": components["schemas"]["RetriedJob"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2297,7 +3791,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2337,7 +3840,7 @@ export interface operations {
                     "application/json": components["schemas"]["Attempt"][];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2364,7 +3867,683 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_datasets: {
+        parameters: {
+            query?: {
+                limit?: number;
+                offset?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description List datasets, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"][];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    add_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["AddDataset"];
+            };
+        };
+        responses: {
+            /** @description Store a file of conversations */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
+            /** @description Store a file of conversations */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is not sent as what it has to be */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One dataset */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dataset"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_dataset: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Remove a dataset from those that the caller has */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedDataset"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description It contradicts what was asked or done before */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_dataset_threads: {
+        parameters: {
+            query?: {
+                /** @description The last `position` of the page before. */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A dataset's conversations, in order of first appearance */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetThreads"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    preview_eval_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EvaluateBatch"];
+                "multipart/form-data": components["schemas"]["PreviewForm"];
+            };
+        };
+        responses: {
+            /** @description What a batch would do, and how many LLM calls it would make; nothing is stored */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is not sent as what it has to be */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    follow_jobs: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The last `id` that was received: what came after it is told first. */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All jobs as they change, without params and results */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["JobEvent"] | components["schemas"]["QueueEvent"] | components["schemas"]["Resync"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    follow_job: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The last `id` that was received. */
+                "Last-Event-ID"?: string;
+            };
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One job: as it is, then each time it changed, until it is over */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Job"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2407,7 +4586,7 @@ export interface operations {
                     "application/json": components["schemas"]["EvalRun"][];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2425,7 +4604,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2454,7 +4642,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Totals over all runs */
+            /** @description Totals over all runs that you see */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2463,7 +4651,7 @@ export interface operations {
                     "application/json": components["schemas"]["SummaryStats"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2472,7 +4660,16 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2512,7 +4709,7 @@ export interface operations {
                     "application/json": components["schemas"]["EvalRun"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2539,7 +4736,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2583,7 +4789,7 @@ export interface operations {
                     "application/json": components["schemas"]["ThreadEvaluations"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2601,7 +4807,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2624,6 +4839,8 @@ export interface operations {
     get_run_logs: {
         parameters: {
             query?: {
+                /** @description Only the calls about this conversation. */
+                thread_id?: string;
                 limit?: number;
                 offset?: number;
             };
@@ -2644,7 +4861,7 @@ export interface operations {
                     "application/json": components["schemas"]["ApiLogs"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2662,7 +4879,388 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_outcomes: {
+        parameters: {
+            query?: {
+                /** @description The last `id` of the page before. */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a run's conversations came to, without their results */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Outcomes"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_trials: {
+        parameters: {
+            query?: {
+                /** @description The last `id` of the page before. */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What a stress test's trials came to, without their transcripts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Trials"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_statistics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The figures of a run so far, with intervals */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunStatistics"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_thread: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+                evaluation_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One conversation of a run: what was found in it, and what was said */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ThreadDetail"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_log: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+                log_id: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One LLM call of a run, with prompt and answer */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ApiLogTexts"];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Something in the request is wrong; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2707,7 +5305,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdversarialEvaluations"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2725,7 +5323,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2766,7 +5373,7 @@ export interface operations {
                     "application/json": components["schemas"]["CaseTrials"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2793,7 +5400,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2833,7 +5449,7 @@ export interface operations {
                     "application/json": components["schemas"]["Dialogues"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2851,7 +5467,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -2891,7 +5516,7 @@ export interface operations {
                     "application/json": components["schemas"]["StressProfile"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2916,6 +5541,15 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
                 };
             };
             /** @description Any other error */
@@ -2954,7 +5588,7 @@ export interface operations {
                     "application/json": components["schemas"]["SavedCase"][];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -2972,7 +5606,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3014,8 +5657,17 @@ export interface operations {
                     "application/json": components["schemas"]["SavedCase"][];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3032,7 +5684,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not sent as JSON */
+            /** @description The body is not sent as what it has to be */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3050,7 +5702,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3091,7 +5752,7 @@ export interface operations {
                     "application/json": components["schemas"]["PinnedCase"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3118,7 +5779,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3159,7 +5829,7 @@ export interface operations {
                     "application/json": components["schemas"]["PinnedCase"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3186,7 +5856,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3227,7 +5906,7 @@ export interface operations {
                     "application/json": components["schemas"]["ForgottenCase"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3254,8 +5933,111 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_profiles: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The apps that can be evaluated */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnownProfile"][];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_providers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The LLM providers, and whether this process can use them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnownProvider"][];
+                };
+            };
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3292,7 +6074,7 @@ export interface operations {
                     "application/json": components["schemas"]["Queue"][];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3301,7 +6083,16 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3341,7 +6132,7 @@ export interface operations {
                     "application/json": components["schemas"]["PausedQueue"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3359,7 +6150,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3399,7 +6199,7 @@ export interface operations {
                     "application/json": components["schemas"]["PausedQueue"];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3417,7 +6217,16 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3455,7 +6264,7 @@ export interface operations {
                     "application/json": components["schemas"]["Worker"][];
                 };
             };
-            /** @description The Host or the Origin is not known here */
+            /** @description The Host or the Origin is not known here, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3464,7 +6273,16 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, or its schema is outdated. Try again later */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;

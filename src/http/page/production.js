@@ -1,2 +1,2 @@
 // virtual-core asks `process.env.NODE_ENV` what every bundler would have answered for it.
-globalThis.process ??= { env: { NODE_ENV: "production" } };
+/** @type {{ process?: unknown }} */ (globalThis).process ??= { env: { NODE_ENV: "production" } };

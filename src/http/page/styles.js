@@ -4,21 +4,30 @@ import { Directive, directive, PartType } from "./vendor/lit-html/directive.js";
 import { noChange } from "./vendor/lit-html/lit-html.js";
 
 class Styles extends Directive {
+  /** @type {Set<string>} */
   #set = new Set();
 
+  /** @param {import("./vendor/lit-html/directive.js").PartInfo} part */
   constructor(part) {
     super(part);
-    if (part.type !== PartType.ATTRIBUTE || part.name !== "style" || part.strings?.length > 2) {
+    if (part.type !== PartType.ATTRIBUTE || part.name !== "style" || (part.strings?.length ?? 0) > 2) {
       throw new Error("styles() is the whole value of a style attribute");
     }
   }
 
-  render() {
+  /** @param {Record<string, string | null | undefined>} _properties */
+  render(_properties) {
     return noChange;
   }
 
-  /** Names as in CSS ("max-width", "--share"); null and undefined remove a property. */
-  update({ element }, [properties]) {
+  /**
+   * Names as in CSS ("max-width", "--share"); null and undefined remove a property.
+   * @override
+   * @param {import("./vendor/lit-html/lit-html.js").AttributePart} part
+   * @param {[Record<string, string | null | undefined>]} properties
+   */
+  update(part, [properties]) {
+    const element = /** @type {HTMLElement} */ (part.element);
     for (const name of this.#set) {
       if (properties[name] == null) {
         element.style.removeProperty(name);

@@ -1,0 +1,250 @@
+// The page: which view is shown, the frame around it, and what all views share.
+
+import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
+import { repeat } from "./vendor/lit-html/directives/repeat.js";
+import { createClient } from "./client/index.js";
+import { Live } from "./live.js";
+import { banner, errorText } from "./parts.js";
+import { find, navigation, routes } from "./router.js";
+import { signIn } from "./views/signin.js";
+
+/**
+ * @typedef {import("./parts.js").Template} Template
+ * @typedef {{ title: string, render: () => unknown, keys?: Record<string, () => void> }} View
+ * @typedef {{ id: number, word: string, text: string }} Toast
+ * @typedef {typeof app} App
+ */
+
+const ROUTES = routes({
+  "/": "jobs",
+  "/new": "new",
+  "/jobs/{id}": "job",
+  "/runs": "runs",
+  "/runs/{id}": "run",
+  "/runs/{id}/threads/{evaluation}": "thread",
+  "/runs/{id}/cases/{case}": "case",
+  "/datasets": "datasets",
+  "/workers": "workers",
+});
+
+const NAVIGATION = [
+  ["/", "Jobs", ["jobs", "job"]],
+  ["/new", "New evaluation", ["new"]],
+  ["/runs", "Runs", ["runs", "run", "thread", "case"]],
+  ["/datasets", "Datasets", ["datasets"]],
+  ["/workers", "Workers", ["workers"]],
+];
+
+const TOAST_MS = 8_000;
+const root = /** @type {HTMLElement} */ (document.getElementById("app"));
+const api = createClient();
+
+const app = {
+  api,
+  live: new Live(api, () => app.refresh()),
+  /** @type {import("./client/index.js").Session | null} */
+  session: null,
+  place: find(ROUTES, new URL(location.href)),
+  now: Date.now(),
+  /** Show everything anew, once before the next frame. */
+  refresh() {
+    if (pending) return;
+    pending = true;
+    requestAnimationFrame(() => {
+      pending = false;
+      draw();
+    });
+  },
+  /** @type {(path: string, options?: { replace?: boolean }) => void} */
+  go: () => {},
+  /** Say something in passing. @param {string} text @param {string} [word] sets the tone */
+  toast(text, word = "completed") {
+    const toast = { id: Math.random(), word, text };
+    toasts = [...toasts.slice(-4), toast];
+    setTimeout(() => dismiss(toast), TOAST_MS);
+    app.refresh();
+  },
+  /**
+   * Do something that may fail, and say so if it does; a missing sign-in is asked for.
+   * @template T @param {() => Promise<T>} work @returns {Promise<T | undefined>}
+   */
+  async attempt(work) {
+    try {
+      return await work();
+    } catch (error) {
+      if (isAborted(error)) return undefined;
+      if (needsSignIn(error)) await session();
+      else app.toast(errorText(error), "failed");
+      return undefined;
+    }
+  },
+};
+
+let pending = false;
+/** @type {Toast[]} */
+let toasts = [];
+/** @type {View | null} */
+let view = null;
+/** @type {unknown} */
+let broken = null;
+let leaving = new AbortController();
+
+/** @param {Toast} toast */
+function dismiss(toast) {
+  toasts = toasts.filter((each) => each !== toast);
+  app.refresh();
+}
+
+/** @param {unknown} error */
+function isAborted(error) {
+  return error instanceof DOMException && error.name === "AbortError";
+}
+
+/** @param {unknown} error */
+function needsSignIn(error) {
+  return error instanceof Error && "status" in error && error.status === 401;
+}
+
+/** Who we are; asks for a token if that is what it takes. */
+async function session() {
+  try {
+    app.session = await api.session.get();
+    broken = null;
+    app.live.start();
+    await show(app.place);
+  } catch (error) {
+    app.live.stop();
+    leaving.abort();
+    app.session = null;
+    broken = null;
+    view = needsSignIn(error) ? signIn(app, session) : null;
+    if (!view) broken = error;
+    app.refresh();
+  }
+}
+
+/** @param {import("./router.js").Place} place */
+async function show(place) {
+  leaving.abort();
+  leaving = new AbortController();
+  const { signal } = leaving;
+  app.place = place;
+  broken = null;
+  try {
+    const { default: make } = await import(`./views/${place.view}.js`);
+    if (signal.aborted) return;
+    view = make(app, { ...place, signal });
+  } catch (error) {
+    broken = error;
+  }
+  document.title = view && !broken ? `${view.title} · evalqueue` : "evalqueue";
+  app.refresh();
+}
+
+/** @param {URL} url */
+function arrived(url) {
+  const place = find(ROUTES, url);
+  void show(place).then(() => {
+    window.scrollTo(0, 0);
+    document.getElementById("main")?.focus({ preventScroll: true });
+  });
+}
+
+function draw() {
+  if (view && !broken) document.title = `${view.title} · evalqueue`;
+  render(frame(), root);
+}
+
+function frame() {
+  return html`
+    <header class="top"><div>
+      <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">evalqueue</a>
+      <nav aria-label="Main">${NAVIGATION.map(([path, name, views]) => html`
+        <a href=${path} aria-current=${views?.includes(app.place.view) ? "page" : nothing}>${name}</a>`)}</nav>
+      <div class="tools">${liveness()}${themeButton()}${whoAmI()}</div>
+    </div></header>
+    <main id="main" tabindex="-1">
+      ${broken ? banner("failed", "This can't be shown", errorText(broken), html`<button type="button" @click=${() => session()}>Try again</button>`) : view?.render()}
+    </main>
+    <div class="toasts" role="status" aria-live="polite">${repeat(toasts, ({ id }) => id, (toast) => html`
+      <div class="toast tone-${toast.word === "failed" ? "bad" : "good"}"><p>${toast.text}</p>
+        <button type="button" class="plain tiny" aria-label="Dismiss" @click=${() => dismiss(toast)}>✕</button></div>`)}
+    </div>`;
+}
+
+const STATES = {
+  live: ["Live", "live-on", "Changes are pushed as they happen"],
+  polling: ["Polling", "live-late", "The event stream can't be had: looking every few seconds"],
+  reconnecting: ["Reconnecting", "live-late", "The server is not reached: trying again"],
+  paused: ["Paused", "", "The page is hidden"],
+};
+
+function liveness() {
+  if (!app.session) return nothing;
+  const [word, look, title] = STATES[app.live.state];
+  return html`<span class="live ${look}" title=${title} role="status">${word}</span>`;
+}
+
+function themeButton() {
+  const dark = isDark();
+  return html`<button type="button" class="plain icon" aria-label=${dark ? "Use light colours" : "Use dark colours"}
+    title=${dark ? "Light" : "Dark"} @click=${toggleTheme}>${dark ? "☀" : "☾"}</button>`;
+}
+
+function whoAmI() {
+  if (!app.session?.needs_token) return nothing;
+  return html`<span class="small">${app.session.name} <span class="quiet">(${app.session.right})</span></span>
+    <button type="button" class="tiny" @click=${signOut}>Sign out</button>`;
+}
+
+async function signOut() {
+  await app.attempt(() => api.session.signOut());
+  await session();
+}
+
+function isDark() {
+  const chosen = document.documentElement.dataset.theme;
+  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+}
+
+function toggleTheme() {
+  const theme = isDark() ? "light" : "dark";
+  document.documentElement.dataset.theme = theme;
+  try {
+    localStorage.setItem("evalqueue.theme", theme);
+  } catch {
+    // Storage may be switched off: then the choice lasts as long as the page does.
+  }
+  app.refresh();
+}
+
+/** One key each, when nothing is being written. @param {KeyboardEvent} event */
+function pressed(event) {
+  const writes = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
+  if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
+  /** @type {Record<string, () => void>} */
+  const keys = { n: () => app.go("/new"), g: () => app.go("/"), ...view?.keys };
+  const act = keys[event.key];
+  if (act) {
+    event.preventDefault();
+    act();
+  }
+}
+
+function begin() {
+  try {
+    const theme = localStorage.getItem("evalqueue.theme");
+    if (theme) document.documentElement.dataset.theme = theme;
+  } catch {
+    // as above
+  }
+  app.go = navigation(arrived);
+  document.addEventListener("keydown", pressed);
+  setInterval(() => {
+    app.now = Date.now();
+    if (!document.hidden) app.refresh();
+  }, 1_000);
+  void session();
+}
+
+begin();

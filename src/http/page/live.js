@@ -1,0 +1,97 @@
+// What every job is doing now, pushed by the server; and how fast, which only a watcher knows.
+
+/**
+ * @typedef {import("./client/index.js").JobEvent} JobEvent
+ * @typedef {{ at: number, current: number }} Sample
+ */
+
+const WINDOW_MS = 15_000; // what a rate is measured over
+const LEAST_MS = 1_000; // less than this says nothing about a rate
+
+export class Live {
+  /**
+   * @param {import("./client/index.js").Client} api
+   * @param {() => void} changed  something is to be shown anew
+   */
+  constructor(api, changed) {
+    this.api = api;
+    this.changed = changed;
+    /** @type {Map<string, JobEvent>} the latest that is known of each job */
+    this.jobs = new Map();
+    /** @type {Map<string, Sample[]>} */
+    this.samples = new Map();
+    /** @type {import("./client/index.js").WatchState} */
+    this.state = "reconnecting";
+    /** @type {Set<(job: JobEvent) => void>} */
+    this.listeners = new Set();
+    /** @type {Set<() => void>} */
+    this.readers = new Set();
+    /** @type {{ stop(): void } | null} */
+    this.watching = null;
+  }
+
+  start() {
+    this.stop();
+    this.watching = this.api.watchAll((job) => this.take(job), () => this.readers.forEach((read) => read()), {
+      onState: (state) => {
+        this.state = state;
+        this.changed();
+      },
+    });
+  }
+
+  stop() {
+    this.watching?.stop();
+    this.watching = null;
+  }
+
+  /** What the server said of a job, in whatever order it arrives. @param {JobEvent} job */
+  take(job) {
+    const known = this.jobs.get(job.id);
+    if (known && known.revision > job.revision) return;
+    this.jobs.set(job.id, { ...known, ...job });
+    this.measure(job);
+    this.listeners.forEach((listener) => listener(job));
+    this.changed();
+  }
+
+  /**
+   * Hear of every change, and of gaps in hearing, until the signal says stop.
+   * @param {AbortSignal} signal @param {{ job?: (job: JobEvent) => void, resync?: () => void }} heard
+   */
+  listen(signal, { job, resync }) {
+    if (job) {
+      this.listeners.add(job);
+      signal.addEventListener("abort", () => this.listeners.delete(job));
+    }
+    if (resync) {
+      this.readers.add(resync);
+      signal.addEventListener("abort", () => this.readers.delete(resync));
+    }
+  }
+
+  /** @param {JobEvent} job */
+  measure({ id, status, progress: { current } }) {
+    if (status !== "running") {
+      this.samples.delete(id);
+      return;
+    }
+    const now = performance.now();
+    const kept = (this.samples.get(id) ?? []).filter(({ at }) => now - at < WINDOW_MS);
+    if (kept.at(-1)?.current !== current) kept.push({ at: now, current });
+    this.samples.set(id, kept);
+  }
+
+  /**
+   * Items a second lately, and the seconds that are left at this rate. Null: nobody can say yet.
+   * @param {JobEvent} job
+   */
+  pace({ id, status, progress }) {
+    const samples = this.samples.get(id) ?? [];
+    const [first, last] = [samples[0], samples.at(-1)];
+    if (status !== "running" || !first || !last || last.at - first.at < LEAST_MS) return { rate: null, eta: null };
+    const rate = ((last.current - first.current) * 1000) / (last.at - first.at);
+    const left = Math.max(0, progress.total - progress.current);
+    return rate > 0 ? { rate, eta: progress.total ? left / rate : null } : { rate: null, eta: null };
+  }
+}

@@ -1,0 +1,75 @@
+// Stored conversations.
+
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { repeat } from "../vendor/lit-html/directives/repeat.js";
+import * as format from "../format.js";
+import { age, banner, empty, errorText } from "../parts.js";
+
+const PAGE = 100;
+
+/**
+ * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} place
+ * @returns {import("../app.js").View}
+ */
+export default function datasets(app, { signal }) {
+  /** @type {import("../client/index.js").Dataset[]} */
+  let found = [];
+  let isRead = false;
+  let mayBeMore = false;
+  /** @type {unknown} */
+  let broken = null;
+
+  async function read(from = 0) {
+    try {
+      const page = await app.api.datasets.list({ limit: PAGE, offset: from });
+      if (signal.aborted) return;
+      found = from ? [...found, ...page] : page;
+      mayBeMore = page.length === PAGE;
+      broken = null;
+    } catch (error) {
+      broken = error;
+    }
+    isRead = true;
+    app.refresh();
+  }
+  void read();
+
+  /** @param {import("../client/index.js").Dataset} dataset */
+  async function remove(dataset) {
+    if (!confirm(`Remove ${dataset.name}? Runs keep their verdicts.`)) return;
+    await app.attempt(async () => {
+      await app.api.datasets.remove(dataset.id);
+      app.toast(`Removed: ${dataset.name}`);
+      await read();
+    });
+  }
+
+  return {
+    title: "Datasets",
+    render: () => html`
+      <div class="page-head"><div><h1>Datasets</h1><p class="quiet small">Stored once, named by their content: the same file twice is one dataset.</p></div><a class="button primary" href="/new">New evaluation</a></div>
+      ${broken ? banner("failed", "The datasets can't be read", errorText(broken)) : nothing}
+      ${found.length ? table() : isRead && !broken ? empty("No datasets yet", "A file that is evaluated is kept here.", html`<a class="button primary" href="/new">Add one</a>`) : nothing}
+      ${mayBeMore ? html`<p><button type="button" @click=${() => read(found.length)}>Show more</button></p>` : nothing}`,
+  };
+
+  function table() {
+    const may = app.session?.right !== "read";
+    return html`
+      <div class="card flush"><div class="scroll"><table class="table cards">
+        <caption class="visually-hidden">Datasets</caption>
+        <thead><tr><th scope="col">Dataset</th><th scope="col" class="num">Conversations</th><th scope="col" class="num">Messages</th><th scope="col" class="num">Users</th><th scope="col">Dates</th><th scope="col" class="num">Size</th><th scope="col">Added</th><th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead>
+        <tbody>${repeat(found, ({ id, owner }) => `${id} ${owner}`, (dataset) => html`<tr>
+          <td><strong>${dataset.name}</strong><div class="small quiet"><span class="mono">${format.shortId(dataset.id)}</span> · ${dataset.format} · ${dataset.owner}</div></td>
+          <td data-label="Conversations" class="num">${format.count(dataset.threads)}</td>
+          <td data-label="Messages" class="num">${format.count(dataset.messages)}</td>
+          <td data-label="Users" class="num">${format.count(dataset.users)}</td>
+          <td data-label="Dates" class="small">${format.dayRange(dataset.first_at, dataset.last_at)}</td>
+          <td data-label="Size" class="num">${format.bytes(dataset.size_bytes)}</td>
+          <td data-label="Added" class="nowrap">${age(dataset.created_at, app.now)}</td>
+          <td class="right"><div class="row">${may ? html`
+            <a class="button tiny" href="/new?dataset=${encodeURIComponent(dataset.id)}">Evaluate</a>
+            <button type="button" class="tiny danger" @click=${() => remove(dataset)}>Remove<span class="visually-hidden"> ${dataset.name}</span></button>` : nothing}</div></td></tr>`)}</tbody>
+      </table></div></div>`;
+  }
+}

@@ -1,0 +1,211 @@
+"""The product as its users have it, in processes of its own, and a browser that looks at it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psycopg
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage
+
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
+START_SECONDS = 60
+
+
+@dataclass(slots=True)
+class Process:
+    """A child of the test, and what it has said."""
+
+    popen: subprocess.Popen[str]
+    ready: re.Pattern[str]
+    address: str = ""
+    lines: list[str] = field(default_factory=list)
+
+    def wait_until_ready(self) -> None:
+        """Read until it says that it is ready; go on reading, so that its pipe never fills."""
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.lines.append(line)
+            if found := self.ready.search(line):
+                self.address = found[1] if found.re.groups else ""
+                break
+        else:
+            raise AssertionError(f"ended before it was ready: {''.join(self.lines)}")
+        threading.Thread(target=self._read_on, daemon=True).start()
+
+    def _read_on(self) -> None:
+        assert self.popen.stdout is not None
+        for line in self.popen.stdout:
+            self.lines.append(line)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        self.popen.send_signal(number)
+        self.popen.wait(timeout=START_SECONDS)
+
+
+@dataclass(slots=True)
+class Site:
+    """The product as its users have it, on one database."""
+
+    dsn: str
+    home: Path
+    environment: dict[str, str]
+    processes: list[Process] = field(default_factory=list)
+    port: int = 0
+
+    def start(self, ready: str, *arguments: str, **environment: str) -> Process:
+        popen = subprocess.Popen(
+            [sys.executable, "-m", "evalqueue.cli", *arguments],
+            env=self.environment | environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        process = Process(popen, re.compile(ready))
+        self.processes.append(process)
+        process.wait_until_ready()
+        return process
+
+    def judge(self, *flags: str) -> None:
+        """A simulated vendor; what is started after it asks it."""
+        process = self.start(r"simulated provider on (http://\S+)", "simulate", "--port=0", *flags)
+        self.environment |= {
+            "EVALQUEUE_LLM_PROVIDER": "simulated",
+            "EVALQUEUE_SIMULATED_URL": process.address,
+        }
+
+    def run(self, *arguments: str) -> None:
+        """A command, to its end."""
+        subprocess.run(
+            [sys.executable, "-m", "evalqueue.cli", *arguments],
+            env=self.environment, cwd=self.home, check=True, capture_output=True,
+        )  # fmt: skip
+
+    def furnish(self) -> None:
+        """Everything there is: a judge, a chatbot, a worker, the API."""
+        self.judge("--latency-ms=20", "--latency-sigma=0.3")
+        bot = self.start(r"simulated Kaira on (http://\S+)", "simulate-bot", "--port=0")
+        self.environment["EVALQUEUE_CHATBOT_URL"] = bot.address
+        self.worker()
+        self.api()
+
+    def worker(self) -> Process:
+        return self.start(" is ready: ", "worker", EVALQUEUE_LEASE_SECONDS="3")
+
+    def api(self, **environment: str) -> Process:
+        """The API: on a free port the first time, on the same one from then on."""
+        process = self.start(r"API on (http://\S+)", "serve", f"--port={self.port}", **environment)
+        self.port = int(process.address.rsplit(":", 1)[1])
+        return process
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def http(self, **more: object) -> httpx.Client:
+        return httpx.Client(base_url=self.url, trust_env=False, timeout=30, **more)  # pyright: ignore[reportArgumentType]
+
+    def submit(self, **params: object) -> dict[str, str]:
+        with self.http() as http:
+            answer = http.post("/api/jobs", json={"job_type": "evaluate-batch", "params": params})
+            assert answer.status_code == 201, answer.text
+            return answer.json()
+
+    def finish(self, job_type: str, **params: object) -> str:
+        """Submit a job and wait for its end; returns its run's id."""
+        with self.http() as http:
+            answer = http.post("/api/jobs", json={"job_type": job_type, "params": params})
+            assert answer.status_code == 201, answer.text
+            job = answer.json()
+            while http.get(f"/api/jobs/{job['id']}").json()["status"] in {"queued", "running"}:
+                time.sleep(0.1)
+        return job["run_id"]
+
+    def places(self) -> dict[str, str]:
+        """The address of every page, with something on it: an evaluation and a stress test."""
+        batch = self.finish("evaluate-batch", total_items=48, name="Bundled conversations")
+        stress = self.finish(
+            "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0
+        )
+        with self.http() as http:
+            (job, *_) = http.get("/api/jobs").json()
+            threads = http.get(f"/api/eval-runs/{batch}/outcomes").json()["outcomes"]
+            trials = http.get(f"/api/eval-runs/{stress}/trials").json()["trials"]
+        worst = next(each for each in threads if each["worst_correctness"] == "HARD FAIL")
+        broken = next(each for each in trials if each["verdict"] in {"HARD FAIL", "CRITICAL"})
+        paths = {
+            "jobs": "/",
+            "job": f"/jobs/{job['id']}",
+            "new": "/new",
+            "runs": "/runs",
+            "run": f"/runs/{batch}",
+            "thread": f"/runs/{batch}/threads/{worst['id']}",
+            "stress-test": f"/runs/{stress}",
+            "case": f"/runs/{stress}/cases/{broken['case_id']}",
+            "datasets": "/datasets",
+            "workers": "/workers",
+        }
+        return {name: f"{self.url}{path}" for name, path in paths.items()}
+
+    def execute(self, statement: str, *values: object) -> None:
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            connection.execute(statement, values or None)  # pyright: ignore[reportArgumentType]
+
+    def stop(self) -> None:
+        for process in self.processes:
+            if process.popen.poll() is None:
+                process.popen.kill()
+            process.popen.wait()
+            assert process.popen.stdout is not None
+            process.popen.stdout.close()
+
+
+def environment(home: Path, dsn: str) -> dict[str, str]:
+    """What processes are told."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+        "DATABASE_URL": dsn,
+        "EVALQUEUE_HOME": str(home / "home"),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+@dataclass(slots=True)
+class Watched:
+    """What pages complained about."""
+
+    complaints: list[str] = field(default_factory=list)
+    allowed: list[re.Pattern[str]] = field(default_factory=list)
+
+    def allow(self, pattern: str) -> None:
+        """A complaint that the test provokes."""
+        self.allowed.append(re.compile(pattern))
+
+    def console(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(f"{message.type}: {message.text} ({message.location})")
+
+    @property
+    def unexpected(self) -> list[str]:
+        return [each for each in self.complaints if not any(p.search(each) for p in self.allowed)]
+
+
+@contextmanager
+def context_of(browser: Browser, watched: Watched, **options: object) -> Generator[BrowserContext]:
+    context = browser.new_context(**options)  # pyright: ignore[reportArgumentType]
+    context.set_default_timeout(30_000)
+    context.on("console", lambda message: watched.console(message))  # noqa: PLW0108  it sets attributes on methods
+    context.on("weberror", lambda error: watched.complaints.append(f"uncaught: {error.error}"))
+    try:
+        yield context
+    finally:
+        context.close()

@@ -1,0 +1,52 @@
+"""Pictures of every page, for the documents: `./run screenshots`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from browsing import Site, Watched, context_of, environment
+from chromium import FLAGS, path_of_chromium
+from playwright.sync_api import expect, sync_playwright
+
+from evalqueue.embedded import Embedded
+
+FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
+SIZE = {"width": 1280, "height": 860}
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="evalqueue-screens-") as folder:
+        home = Path(folder)
+        server = Embedded(home / "postgres")
+        site = Site(server.url, home, environment(home, server.url))
+        try:
+            site.run("migrate")
+            site.furnish()
+            photograph(site.places())
+        finally:
+            site.stop()
+            server.stop()
+
+
+def photograph(places: dict[str, str]) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path_of_chromium(), args=FLAGS, chromium_sandbox=False
+        )
+        for scheme in ("light", "dark"):
+            with context_of(
+                browser, Watched(), viewport=SIZE, color_scheme=scheme, reduced_motion="reduce"
+            ) as context:
+                tab = context.new_page()
+                for name, address in places.items():
+                    tab.goto(address)
+                    expect(tab.locator("main h1")).to_be_visible()
+                    tab.wait_for_timeout(1_500)  # until everything has been read
+                    tab.screenshot(path=FOLDER / f"{name}-{scheme}.png")
+                    sys.stdout.write(f"{name}, {scheme}\n")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+"""Who may see the page's contents."""
+
+from browsing import Site, Watched
+from playwright.sync_api import Page, expect
+
+from evalqueue.tokens import Right, make
+
+
+def test_a_token_signs_in_and_owners_see_their_own(
+    site: Site, page: Page, watched: Watched
+) -> None:
+    watched.allow("401|403")
+    (secret, anna), (other_secret, bert) = make("anna", Right.SUBMIT), make("bert", Right.SUBMIT)
+    site.api(EVALQUEUE_API_TOKENS=f"{anna.entry},{bert.entry}")
+    for given, token in ((secret, anna), (other_secret, bert)):
+        with site.http(headers={"Authorization": f"Bearer {given}"}) as http:
+            params = {"total_items": 1, "name": f"of {token.name}", "llm_provider": "simulated"}
+            body = {"job_type": "evaluate-batch", "params": params}
+            assert http.post("/api/jobs", json=body).status_code == 201
+
+    page.goto(site.url)
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    page.get_by_label("Token").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("of anna")).to_be_visible()
+    expect(page.get_by_text("of bert")).to_have_count(0)
+    expect(page.get_by_text("anna (submit)")).to_be_visible()
+
+    page.reload()
+    expect(page.get_by_text("of anna")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert secret not in page.content()

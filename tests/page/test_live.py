@@ -1,0 +1,113 @@
+"""What happens elsewhere is seen here, without a reload."""
+
+import re
+
+from browsing import Site, Watched
+from playwright.sync_api import BrowserContext, Page, expect
+
+
+def test_a_job_is_seen_from_its_submission_to_its_end(up: Site, page: Page) -> None:
+    page.goto(up.url)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    job = up.submit(total_items=12, concurrency=2, name="watched")
+    row = page.locator(f"tr[data-job='{job['id']}']")
+    expect(row).to_contain_text("watched")
+    expect(row.get_by_role("progressbar")).to_be_visible()
+    expect(row.locator(".badge")).to_have_text("running")
+    expect(row.locator(".badge")).to_have_text("completed")
+    expect(row.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "12")
+
+
+def test_results_appear_while_the_run_goes_on(site: Site, page: Page) -> None:
+    site.judge("--latency-ms=400", "--latency-sigma=0")
+    site.worker()
+    site.api()
+    job = site.submit(total_items=10, concurrency=2)
+    page.goto(f"{site.url}/runs/{job['run_id']}")
+    rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
+    expect(rows).not_to_have_count(0)
+    expect(page.locator("main .badge").first).to_have_text("running")
+    expect(rows).to_have_count(10)
+    expect(page.locator("main .badge").first).to_have_text("completed")
+
+
+def test_cancel_mid_run(site: Site, page: Page) -> None:
+    site.judge("--latency-ms=2000", "--latency-sigma=0")
+    site.worker()
+    site.api()
+    job = site.submit(total_items=40, concurrency=2, name="too much")
+    page.goto(f"{site.url}/runs/{job['run_id']}")
+    expect(page.locator("main .badge").first).to_have_text("running")
+    page.get_by_role("button", name="Cancel too much").click()
+    expect(page.locator(".banner")).to_contain_text("Cancelled")
+    with site.http() as http:
+        assert http.get(f"/api/jobs/{job['id']}").json()["status"] == "cancelled"
+    page.get_by_role("button", name="Retry too much").click()
+    expect(page.locator("main .badge").first).to_have_text(re.compile("pending|running"))
+
+
+def test_whoever_waits_sees_how_many_are_ahead(site: Site, page: Page) -> None:
+    site.judge("--latency-ms=100", "--latency-sigma=0")
+    site.api()
+    for number in range(3):
+        site.submit(total_items=1, name=f"job {number}")
+    page.goto(site.url)
+    expect(page.locator("tbody tr").filter(has_text="job 2")).to_contain_text("2 ahead")
+    expect(page.locator("tbody tr").filter(has_text="job 0")).to_contain_text("next in line")
+    site.worker()
+    expect(page.locator("tbody tr").filter(has_text="job 2").locator(".badge")).to_have_text(
+        "completed"
+    )
+
+
+def test_the_server_restarts_while_somebody_watches(
+    site: Site, page: Page, watched: Watched
+) -> None:
+    watched.allow(
+        "ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_CONNECTION_RESET|ERR_EMPTY"
+    )
+    site.judge("--latency-ms=300", "--latency-sigma=0")
+    site.worker()
+    api = site.api()
+    page.goto(site.url)
+    job = site.submit(total_items=8, concurrency=2, name="goes on")
+    row = page.locator(f"tr[data-job='{job['id']}']")
+    expect(row.locator(".badge")).to_have_text("running")
+    api.stop()
+    expect(page.get_by_text(re.compile("^(Reconnecting|Polling)$"))).to_be_visible()
+    site.api()
+    expect(row.locator(".badge")).to_have_text("completed")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=90_000)
+
+
+def test_two_tabs_see_the_same(up: Site, context: BrowserContext) -> None:
+    one, other = context.new_page(), context.new_page()
+    one.goto(up.url)
+    other.goto(up.url)
+    up.execute("INSERT INTO job_queues (name, paused_at) VALUES ('evalqueue', now())")
+    job = up.submit(total_items=2, name="shared")
+    for tab in (one, other):
+        tab.bring_to_front()
+        expect(tab.locator(f"tr[data-job='{job['id']}']")).to_contain_text("next in line")
+    other.get_by_role("button", name="Cancel shared").click()
+    for tab in (one, other):
+        tab.bring_to_front()
+        expect(tab.locator(f"tr[data-job='{job['id']}'] .badge")).to_have_text("cancelled")
+
+
+def test_a_failed_job_says_why_and_what_was_tried(up: Site, page: Page) -> None:
+    up.execute("SELECT evalqueue_submit_job('evaluate-batch', '{\"data_path\": \"missing.csv\"}')")
+    page.goto(up.url)
+    page.get_by_role("link", name="evaluate-batch").first.click()
+    expect(page.locator(".banner")).to_contain_text("missing.csv")
+    expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
+    expect(page.locator("main")).to_contain_text("worker@")
+
+
+def test_workers_and_queues(up: Site, page: Page) -> None:
+    page.goto(f"{up.url}/workers")
+    expect(page.get_by_role("table", name="Workers")).to_contain_text("ready")
+    page.get_by_role("button", name="Pause evalqueue").click()
+    expect(page.get_by_role("table", name="Queues")).to_contain_text("paused")
+    page.get_by_role("button", name="Resume evalqueue").click()
+    expect(page.get_by_role("table", name="Queues")).to_contain_text("open")

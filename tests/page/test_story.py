@@ -1,0 +1,132 @@
+"""From a file that is dropped to the sentence that a judge quotes."""
+
+import csv
+import json
+import re
+from pathlib import Path
+
+from browsing import Site, Watched
+from playwright.sync_api import Page, expect
+
+from evalqueue.evaluators.conversations import kaira_csv, sample_csv
+
+
+def choose_file(page: Page, path: Path) -> None:
+    page.locator("#file").set_input_files(path)
+
+
+def drop_file(page: Page, path: Path) -> None:
+    """As a person drops it, with the browser's own events."""
+    data = page.evaluate_handle(
+        """([name, text]) => {
+            const carried = new DataTransfer();
+            carried.items.add(new File([text], name, { type: "text/csv" }));
+            return carried;
+        }""",
+        [path.name, path.read_text("utf-8")],
+    )
+    page.dispatch_event(".drop", "drop", {"dataTransfer": data})
+
+
+def test_from_drop_to_drill_down(up: Site, page: Page) -> None:
+    page.goto(up.url)
+    expect(page.get_by_role("heading", name="No jobs yet")).to_be_visible()
+    page.get_by_role("link", name="New evaluation").last.click()
+
+    drop_file(page, kaira_csv())
+    preview = page.get_by_role("region", name="Preview")
+    expect(preview).to_contain_text("48, ")
+    calls = page.locator("#calls")
+    expect(calls).to_have_text(re.compile(r"^\d+ LLM calls$"))
+    all_calls = int((calls.text_content() or "").split()[0])
+    page.get_by_label("A sample: the same one each time").check()
+    page.get_by_label("How many").fill("6")
+    expect(page.get_by_role("status").filter(has_text="for 6 conversations")).to_be_visible()
+    assert int((calls.text_content() or "").split()[0]) < all_calls
+
+    page.get_by_role("button", name="Start the evaluation").click()
+    expect(page).to_have_url(re.compile(r"/runs/[0-9a-f-]{36}$"))
+    expect(page.get_by_text("simulated judge")).to_be_visible()
+    expect(page.locator("main .badge").first).to_have_text("completed")
+    rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
+    expect(rows).to_have_count(6)
+    expect(page.get_by_role("heading", name="Correctness")).to_be_visible()
+    expect(page.get_by_role("region", name="Confusion matrix of intents")).to_be_visible()
+
+    rows.first.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(r"/threads/\d+$"))
+    expect(page.locator(".turn").first).to_be_visible()
+    expect(page.locator("mark").first).to_be_visible()
+    quote = page.locator("button.link").first
+    for details in page.locator(".turn details").all():
+        if not details.get_attribute("open"):
+            details.locator("summary").click()
+    quote.click()
+    expect(page.locator("mark.active").first).to_be_visible()
+    call = page.locator("aside li details").first
+    call.locator("summary").click()
+    expect(call.get_by_role("heading", name="Prompt")).to_be_visible()
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile(r"/threads/\d+$"))
+    page.keyboard.press("u")
+    expect(page).to_have_url(re.compile(r"/runs/[0-9a-f-]{36}$"))
+
+
+def test_every_bad_row_is_shown_and_nothing_is_stored(
+    up: Site, page: Page, tmp_path: Path, watched: Watched
+) -> None:
+    watched.allow("422")
+    lines = sample_csv().read_text("utf-8").splitlines()
+    header = next(csv.reader(lines))
+    bad = dict.fromkeys(header, "x") | {"timestamp": "yesterday", "has_image": "maybe"}
+    path = tmp_path / "bad.csv"
+    path.write_text("\n".join([*lines, *[",".join(bad.values())] * 3]) + "\n")
+    page.goto(f"{up.url}/new")
+    choose_file(page, path)
+    faults = page.locator("#bad-rows tbody tr")
+    expect(faults).to_have_count(6)
+    expect(faults.first).to_contain_text("timestamp")
+    expect(faults.first).to_contain_text("yesterday")
+    with up.http() as http:
+        assert http.get("/api/datasets").json() == []
+
+
+def test_other_headers_are_mapped(up: Site, page: Page, tmp_path: Path) -> None:
+    text = sample_csv().read_text("utf-8")
+    header, rest = text.split("\n", 1)
+    renamed = header.replace("thread_id", "Conversation").replace("query_text", "Question")
+    path = tmp_path / "export.csv"
+    path.write_text(f"{renamed}\n{rest}")
+    page.goto(f"{up.url}/new")
+    choose_file(page, path)
+    go_on = page.get_by_role("button", name="Go on")
+    page.locator("#column-thread_id").select_option("Conversation")
+    page.locator("#column-query_text").select_option("Question")
+    go_on.click()
+    expect(page.get_by_role("region", name="Preview")).to_be_visible()
+    with up.http() as http:
+        (dataset,) = http.get("/api/datasets").json()
+    assert dataset["mapping"]["thread_id"] == "Conversation"
+
+
+def test_conversations_as_chat_messages(up: Site, page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "chats.jsonl"
+    conversation = {
+        "id": "c1",
+        "messages": [
+            {"role": "user", "content": "I had two idlis at 8"},
+            {"role": "assistant", "content": "Logged: two idlis, 120 kcal"},
+        ],
+    }
+    path.write_text(json.dumps(conversation) + "\n")
+    page.goto(f"{up.url}/new")
+    choose_file(page, path)
+    expect(page.get_by_role("region", name="Preview")).to_contain_text("1, 1 message of 1 user")
+
+
+def test_the_bundled_conversations_need_no_file(up: Site, page: Page) -> None:
+    page.goto(f"{up.url}/new")
+    page.get_by_role("button", name="Take the bundled ones").click()
+    expect(page.locator("#calls")).to_be_visible()
+    page.get_by_role("button", name="Start the evaluation").click()
+    expect(page).to_have_url(re.compile(r"/runs/"))
