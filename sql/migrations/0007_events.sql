@@ -52,30 +52,34 @@ CREATE INDEX jobs_in_queue ON jobs (queue, priority DESC, due_at, task_id)
 -- nobody walks past what is scheduled for later.
 CREATE FUNCTION evalqueue_line(queue text, at_most integer)
 RETURNS TABLE (job_id uuid, owner text, ahead integer)
-LANGUAGE sql STABLE SET search_path FROM CURRENT
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
 -- In the order of jobs_in_queue, which needs no sorting: jobs_due looks cheaper than it is.
 SET enable_sort = off SET enable_incremental_sort = off AS $$
-    WITH RECURSIVE steps AS (
-        (SELECT priority FROM jobs
-            WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL AND queue = $1
-            ORDER BY priority DESC LIMIT 1)
-        UNION ALL
-        SELECT hop.priority FROM steps CROSS JOIN LATERAL (
-            SELECT priority FROM jobs
-            WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL AND queue = $1
-                AND priority < steps.priority
-            ORDER BY priority DESC LIMIT 1
-        ) AS hop
-    )
-    SELECT first.id, first.owner,
-        (row_number() OVER (ORDER BY steps.priority DESC, first.due_at, first.task_id) - 1)::integer
-    FROM steps CROSS JOIN LATERAL (
-        SELECT id, owner, due_at, task_id FROM jobs
-        WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL AND queue = $1
-            AND priority = steps.priority AND due_at <= statement_timestamp()
-        ORDER BY due_at, task_id LIMIT $2
-    ) AS first
-    ORDER BY steps.priority DESC, first.due_at, first.task_id LIMIT $2;
+DECLARE
+    moment CONSTANT timestamptz := statement_timestamp();
+    level integer;
+    told integer := 0;
+    told_here integer;
+BEGIN
+    SELECT max(line.priority) INTO level FROM jobs AS line
+        WHERE line.status = 'queued' AND NOT line.waiting AND line.parent_id IS NULL
+            AND line.queue = evalqueue_line.queue;
+    WHILE level IS NOT NULL AND told < at_most LOOP
+        RETURN QUERY
+            SELECT first.id, first.owner, told + (row_number() OVER ())::integer - 1 FROM (
+                SELECT line.id, line.owner FROM jobs AS line
+                WHERE line.status = 'queued' AND NOT line.waiting AND line.parent_id IS NULL
+                    AND line.queue = evalqueue_line.queue AND line.priority = level
+                    AND line.due_at <= moment
+                ORDER BY line.due_at, line.task_id LIMIT at_most - told
+            ) AS first;
+        GET DIAGNOSTICS told_here = ROW_COUNT;
+        told := told + told_here;
+        SELECT max(line.priority) INTO level FROM jobs AS line
+            WHERE line.status = 'queued' AND NOT line.waiting AND line.parent_id IS NULL
+                AND line.queue = evalqueue_line.queue AND line.priority < level;
+    END LOOP;
+END;
 $$;
 
 -- What is to be known of some jobs that is in no column of theirs: how many stand before them,

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import typer
 
-from evalqueue import adversarial_cli, commands, console, fleet_cli
+from evalqueue import adversarial_cli, commands, console, datasets_cli, fleet_cli
 from evalqueue.console import DEBUG, EXIT_CODES, ExitCode
 from evalqueue.flags import (
     GivenParams,
@@ -339,6 +339,7 @@ def simulate(
     ])  # fmt: skip
 
 
+datasets_cli.declare(app)
 adversarial_cli.declare(app)
 fleet_cli.declare(app)
 

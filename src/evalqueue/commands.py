@@ -96,10 +96,10 @@ async def work(**options: Any) -> ExitCode:
 
 def read_params(document: str, given: Sequence[str]) -> dict[str, Any]:
     """The params from `--params`, and over them those given one by one."""
-    found = _object("--params", document)
+    found = read_object("--params", document)
     for each in given:
         if each == "-":
-            found |= _object("stdin", each)
+            found |= read_object("stdin", each)
             continue
         key, is_given, value = each.partition("=")
         if not is_given or not key.removesuffix(":"):
@@ -344,7 +344,7 @@ async def connected(*, verified: bool = True) -> AsyncGenerator[Client]:
         yield client
 
 
-def _object(where: str, document: str) -> dict[str, Any]:
+def read_object(where: str, document: str) -> dict[str, Any]:
     if document == "-":
         document = sys.stdin.read()
     elif document.startswith("@"):

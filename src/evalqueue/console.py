@@ -64,7 +64,7 @@ EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.FAILED: "the job failed, the doctor found something wrong, or the unexpected happened",
     ExitCode.USAGE: "wrong usage, or what was asked was refused: each problem on a line of its own",
     ExitCode.CANCELLED: "the job was cancelled",
-    ExitCode.NOT_FOUND: "no such job, run, case or schedule; or it can't be cancelled or retried",
+    ExitCode.NOT_FOUND: "there is none of this name, or it can't be cancelled, retried or removed",
     ExitCode.NO_DATABASE: "the database does not answer",
     ExitCode.OUTDATED: "the schema is outdated: evalqueue migrate",
     ExitCode.STUCK: "a worker ended with handlers that could not be stopped",

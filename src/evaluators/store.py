@@ -167,6 +167,8 @@ class Kept:
     def arguments(self) -> Mapping[str, Any]:
         found = self.found
         error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
+        # What needed no call (NOT APPLICABLE) measures nothing where every call failed.
+        verdicts = ("intent_accuracy", "worst_correctness", "efficiency_verdict")
         return {
             "run_id": self.run_id,
             "job_id": self.job_id,
@@ -174,9 +176,7 @@ class Kept:
             "data_file_hash": self.data_file_hash,
             "duration_ms": self.duration_ms,
             "thread_id": found.thread_id,
-            "intent_accuracy": found.intent_accuracy,
-            "worst_correctness": found.worst_correctness,
-            "efficiency_verdict": found.efficiency_verdict,
+            **{name: None if found.failed else getattr(found, name) for name in verdicts},
             "success_status": found.success_status,
             "error": error,
             "result": Jsonb(found.result, dumps=codec.dump_json),

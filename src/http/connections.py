@@ -14,7 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from evalqueue.http import streams
 
-MAX_HEAD_BYTES = 32 * 1024  # of a request line and its headers
+MAX_HEAD_BYTES = 16 * 1024  # of a request line and its headers: h11's own, said where it is seen
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
 

@@ -175,6 +175,16 @@ OPERATIONS: tuple[AnyOperation, ...] = (
     ),
     Operation(
         method="GET",
+        path="/api/datasets/{dataset_id}/threads",
+        tag="datasets",
+        summary="A dataset's conversations, in order of first appearance",
+        asks=json.DatasetThreadsQuery,
+        tells=TypeAdapter(json.DatasetThreads),
+        answer=get_dataset_threads,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="GET",
         path="/api/datasets/{dataset_id}",
         tag="datasets",
         summary="One dataset",
@@ -192,16 +202,6 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         tells=TypeAdapter(json.DeletedDataset),
         answer=delete_dataset,
         errors=(404, 409, 503),
-    ),
-    Operation(
-        method="GET",
-        path="/api/datasets/{dataset_id}/threads",
-        tag="datasets",
-        summary="A dataset's conversations, in order of first appearance",
-        asks=json.DatasetThreadsQuery,
-        tells=TypeAdapter(json.DatasetThreads),
-        answer=get_dataset_threads,
-        errors=(404, 503),
     ),
     Operation(
         method="POST",

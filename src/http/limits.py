@@ -9,12 +9,16 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from evalqueue.http.callers import ANYBODY, caller_of
 from evalqueue.http.refusals import detail
 from evalqueue.http.uploads import FORM_BYTES, is_form, too_large
 
+STRANGERS_BYTES = 16 * 1024  # enough to sign in
+
 
 class BodyLimit:
-    """Refuses larger bodies with 413: at once where their length is told, else on the way.
+    """Refuses larger bodies with 413: at once where their length is told, else on the way. Whoever
+    is not known may send `STRANGERS_BYTES`.
 
     Args:
         max_file_bytes: of a file, in a form that is sent to one of `uploads`.
@@ -33,10 +37,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit, reason = self._max_bytes, self._reason
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if path in self._uploads and is_form(scope):
-            limit, reason = self._max_file_bytes + FORM_BYTES, too_large(self._max_file_bytes)
+        limit, reason = self._limit(scope)
         declared = Headers(scope=scope).get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
             await detail(413, reason)(scope, receive, send)
@@ -54,12 +55,22 @@ class BodyLimit:
 
         await self._app(scope, counted, send)
 
-    @property
-    def _reason(self) -> str:
-        return (
-            f"The body is larger than {self._max_bytes} bytes. Send less, "
-            "or raise EVALQUEUE_MAX_BODY_BYTES where the server runs."
-        )
+    def _limit(self, scope: Scope) -> tuple[int, str]:
+        """How many bytes there may be, and what is said about more."""
+        if caller_of(scope) is ANYBODY:
+            limit = min(self._max_bytes, STRANGERS_BYTES)
+            return limit, _too_large(limit)
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if path in self._uploads and is_form(scope):
+            return self._max_file_bytes + FORM_BYTES, too_large(self._max_file_bytes)
+        return self._max_bytes, _too_large(self._max_bytes)
+
+
+def _too_large(max_bytes: int) -> str:
+    return (
+        f"The body is larger than {max_bytes} bytes. Send less, "
+        "or raise EVALQUEUE_MAX_BODY_BYTES where the server runs."
+    )
 
 
 PAUSE_SECONDS = 20.0

@@ -100,19 +100,17 @@ class Operation(Generic[Asked, Told]):
                 answer = await self.answer(call, asked)
             if isinstance(answer, Response):
                 return answer
-            reply = self._told(answer)
+            told = _reply(answer, self.status)
+            reply = Response(
+                self.tells.dump_json(told.told),
+                status_code=told.status,
+                media_type=self.media_type,
+            )
             for cookie in call.cookies:
                 reply.headers.append("Set-Cookie", cookie)
             return reply
 
         return endpoint
-
-    def _told(self, answer: object) -> Response:
-        told, status = cast("Told", answer), self.status
-        if isinstance(answer, Reply):
-            other = cast("Reply[Told]", answer)  # isinstance can't say of what
-            told, status = other.told, other.status
-        return Response(self.tells.dump_json(told), status_code=status, media_type=self.media_type)
 
     @asynccontextmanager
     async def _asked(self, request: Request, client: Client) -> AsyncGenerator[BaseModel]:
@@ -153,6 +151,12 @@ class Operation(Generic[Asked, Told]):
             lambda name: places.get(str(name), place),
             self.headers,
         )
+
+
+def _reply(answer: Told | Reply[Told], status: int) -> Reply[Told]:
+    if isinstance(answer, Reply):
+        return cast("Reply[Told]", answer)  # isinstance can't say of what
+    return Reply(told=answer, status=status)
 
 
 AnyOperation = Operation[Any, Any]  # a list of them mixes what is asked and told

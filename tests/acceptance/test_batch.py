@@ -124,7 +124,37 @@ async def test_a_run_s_first_attempt_looks_for_no_record(
 async def test_data_that_changed_since_the_run_began_is_not_mixed_in(
     client: Client, database: Database, start_daemon: Any, tmp_path: Path
 ):
+    job_id = await begun_on_a_file(database, start_daemon, tmp_path / "data")
+    (tmp_path / "data" / "chats.csv").unlink()
+    async with start_daemon(EVALQUEUE_DATA_DIR=str(tmp_path)):
+        job = await client.wait(job_id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.COMPLETED, "it goes on with what it began with"
+    dataset_id = job.params["dataset_id"]
+    assert await query(
+        database, "SELECT data_path, dataset_id, 'sha256:' || data_file_hash FROM eval_runs"
+    ) == [("chats.csv", dataset_id, dataset_id)]
+    assert await query(database, "SELECT count(*) FROM thread_evaluations") == [(48,)]
+
+
+async def test_a_job_that_would_go_on_with_other_data_than_its_run_began_with_is_refused(
+    client: Client, database: Database, start_daemon: Any, tmp_path: Path
+):
     data = tmp_path / "data"
+    job_id = await begun_on_a_file(database, start_daemon, data)
+    await query(  # as it was before jobs kept the dataset that they read
+        database, "UPDATE jobs SET params = params - 'dataset_id' WHERE id = %s RETURNING 1", job_id
+    )
+    shutil.copy(sample_csv(), data / "chats.csv")
+    async with start_daemon(EVALQUEUE_DATA_DIR=str(data)):
+        job = await client.wait(job_id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.FAILED
+    assert job.error_message == "chats.csv has changed since the run began: submit it anew"
+
+
+async def begun_on_a_file(database: Database, start_daemon: Any, data: Path) -> UUID:
+    """A job that came by plain SQL and whose worker was killed when it had begun."""
     data.mkdir()
     shutil.copy(kaira_csv(), data / "chats.csv")
     async with start_daemon(EVALQUEUE_DATA_DIR=str(data)) as first:
@@ -135,12 +165,7 @@ async def test_data_that_changed_since_the_run_began_is_not_mixed_in(
         )
         await until_kept(database, 1)
         await first.kill()
-    shutil.copy(sample_csv(), data / "chats.csv")
-    async with start_daemon(EVALQUEUE_DATA_DIR=str(data)):
-        job = await client.wait(job_id, timeout=PATIENCE)
-
-    assert job.status is JobStatus.FAILED
-    assert job.error_message == "chats.csv has changed since the run began: submit it anew"
+    return job_id
 
 
 async def test_cancelling_aborts_the_llm_calls_in_flight(

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -270,6 +271,18 @@ async def test_a_result_that_measured_nothing_never_replaces_one_that_measured_s
     await keep(run_id, second, found("t1", REFUSED, TIMED_OUT, error="nothing"))
 
     assert await query(database, "SELECT job_id, error FROM thread_evaluations") == [(first, None)]
+
+
+async def test_where_every_call_failed_a_verdict_that_needed_none_is_not_kept(
+    database: Database, keep: Any
+):
+    job_id, run_id = await submitted(database)
+    failed = replace(found("t", REFUSED, error="all"), worst_correctness="NOT APPLICABLE")
+    await keep(run_id, job_id, failed)
+
+    assert await query(database, "SELECT worst_correctness, error FROM thread_evaluations") == [
+        (None, "all")
+    ]
 
 
 async def test_the_same_job_s_first_word_on_a_thread_stands(database: Database, keep: Any):

@@ -152,6 +152,19 @@ test("a tab that is hidden while the server is away waits to be shown", async ()
   await until(() => told.states.at(-1) === "live");
 });
 
+test("a tab that is hidden in a long wait need not wait when it is shown", async () => {
+  const tab = new Tab();
+  server.instead = (_request, response) =>
+    (json(response, 429, { detail: "Slowly" }, { "Retry-After": "60" }), true);
+  const told = watching({ visibility: tab });
+  await until(() => told.states.at(-1) === "reconnecting");
+  tab.hide(true);
+  await until(() => told.states.at(-1) === "paused");
+  server.instead = null;
+  tab.hide(false);
+  await until(() => told.states.at(-1) === "live");
+});
+
 const NO_STREAMS = {
   "no such route": (response) => json(response, 404, { detail: "Not Found" }),
   "no room": (response) => json(response, 503, { detail: "Too many" }, { "Retry-After": "0.1" }),
@@ -248,6 +261,7 @@ test("nonsense is not told; what it should have said is asked for", async () => 
     "{", "null", "[]", '"x"', "1e999", "{}", '{"id":1}', `{"id":"${ID}"}`, other,
     `{"id":"${ID}","status":"completed","progress":null}`,
     `{"id":"${ID}","status":"completed","progress":{},"revision":"9","params":{}}`,
+    JSON.stringify({ ...aJob(ID, { revision: 99, status: "completed" }), params: undefined }),
     '{"__proto__":{"id":"x"}}', "[".repeat(50_000) + "]".repeat(50_000),
   ];
   for (const data of nonsense) {

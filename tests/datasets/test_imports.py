@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from whole import grouped, read_csv, statistics_of
+from whole import read_csv, statistics_of
 
 from evalqueue.database import Database
 from evalqueue.evaluators import datasets, imports
@@ -22,6 +22,7 @@ from evalqueue.evaluators.imports import Added, Incoming
 from evalqueue.evaluators.sources import BadData, Head, Message, SourceError
 from evalqueue.evaluators.sources.csv import COLUMNS
 from evalqueue.evaluators.sources.formats import format_of
+from evalqueue.evaluators.sources.whole import grouped
 
 HEADER = ",".join(COLUMNS[:8])
 GOOD = "t1,u1,s1,2 idli,Noted,FoodAgent,2025-11-01T08:00:00Z,0"

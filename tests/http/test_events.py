@@ -428,12 +428,13 @@ async def test_more_changes_than_can_be_told_are_told_as_one_word(
 
 
 async def test_what_anybody_may_notify_harms_nobody(
-    api: httpx.AsyncClient, database: Database
+    api: httpx.AsyncClient, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with watching(api) as stream:
         await said(database, "SELECT pg_notify('evalqueue_job_v1', 'no id')")
         await said(database, "SELECT pg_notify('evalqueue_job_v1', gen_random_uuid()::text)")
         assert await stream.until(await submit(database))
+    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
 
 
 async def test_a_job_that_is_deleted_ends_its_stream(

@@ -80,6 +80,7 @@ async def test_a_job_has_the_ten_keys_clients_know_and_more_after_them(
     assert list(job)[10:] == [
         "owner", "attempt", "max_attempts", "failed_attempts", "queue", "priority", "scheduled_at",
         "worker", "retry_of", "after", "revision", "ahead", "name", "run_id", "continued_by",
+        "retryable",
     ]  # fmt: skip
     assert job["params"] == {"text": "hello"}
     assert job["progress"] == {"current": 0, "total": 0, "message": ""}

@@ -56,7 +56,7 @@ BODIES: dict[str, dict[str, Any]] = {
 """For each operation with a body, one that is taken."""
 CSV = sample_csv().read_bytes()
 FORMS: dict[str, dict[str, Any]] = {
-    "/api/datasets": {"files": {"file": ("a.csv", CSV)}, "data": {"mapping": "{}"}},
+    "/api/datasets": {"files": {"file": ("a.csv", CSV + b"\n")}, "data": {"mapping": "{}"}},
     "/api/eval-runs/preview": {"files": {"file": ("a.csv", CSV)}, "data": {"head": "true"}},
 }
 """The same for those that take forms."""
@@ -309,7 +309,7 @@ async def test_every_operation_replies_as_it_is_documented(
         body = {"job_type": "note", "params": {"text": text}}
         await call("POST", "/api/jobs", {}, json=body, headers={"Idempotency-Key": "k"})
 
-    for method, path, status in (
+    assert seen >= {
         ("POST", "/api/jobs", 201), ("POST", "/api/jobs", 422), ("POST", "/api/jobs", 415),
         ("POST", "/api/jobs/{job_id}/cancel", 200), ("POST", "/api/jobs/{job_id}/cancel", 400),
         ("GET", "/api/jobs/{job_id}", 404), ("GET", "/api/jobs", 422),
@@ -337,8 +337,7 @@ async def test_every_operation_replies_as_it_is_documented(
         ("POST", "/api/adversarial/cases", 201), ("POST", "/api/adversarial/cases", 422),
         ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}", 200),
         ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}", 404),
-    ):  # fmt: skip
-        assert (method, path, status) in seen
+    }  # fmt: skip
 
 
 async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: ServeApi) -> None:

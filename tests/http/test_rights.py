@@ -16,12 +16,13 @@ from tests.http.conftest import ENTRIES, RIGHTS, TOKENS, EvaluateTest, Note, bea
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
-from evalqueue.errors import InvalidParams, JobNotFound
+from evalqueue.errors import JobNotFound
 from evalqueue.evaluators import adversarial_store
 from evalqueue.evaluators.adversarial.cases import Case
 from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import OPERATIONS
+from evalqueue.http.serve import serve
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.tokens import Right
 
@@ -313,19 +314,24 @@ async def test_cases_of_anothers_run_can_not_be_put_again(
     world = await world_of("otto", database)
     async with database.connection() as connection:
         await connection.execute("UPDATE adversarial_evaluations SET verdict = 'HARD FAIL'")
-    client = Client(database=database, settings=Settings(), job_types=[EvaluateAdversarial])
-
-    async def submit(run_id: UUID, owner: str) -> None:
-        params = {"from_run": str(run_id), "test_count": 0, **named}
-        await client.submit_params("evaluate-adversarial", params, owner=owner, sees=owner)
-
-    await submit(world.run_id, "otto")
+    settings = Settings(port=0, api_tokens=ENTRIES)
+    client = Client(database=database, settings=settings, job_types=[EvaluateAdversarial])
     refused: set[str] = set()
-    for run_id in (world.run_id, uuid4()):
-        with pytest.raises(InvalidParams, match="from_run") as raised:
-            await submit(run_id, "sam")
-        refused.add(str(raised.value).replace(str(run_id), "it"))
+    async with serve(client) as at, httpx.AsyncClient(base_url=at.url, trust_env=False) as http:
+
+        async def submit(run_id: UUID, name: str) -> httpx.Response:
+            params = {"from_run": str(run_id), "test_count": 0, **named}
+            body = {"job_type": "evaluate-adversarial", "params": params}
+            return await http.post("/api/jobs", json=body, headers=bearer(TOKENS[name]))
+
+        for name in ("otto", "ada"):
+            assert (await submit(world.run_id, name)).status_code == 201
+        for run_id in (world.run_id, uuid4()):
+            reply = await submit(run_id, "sam")
+            assert reply.status_code == 422, reply.text
+            refused.add(reply.text.replace(str(run_id), "it"))
     assert len(refused) == 1
+    assert "from_run" in refused.pop()
 
 
 async def test_only_an_admin_keeps_a_case_pinned(serve_api: ServeApi) -> None:

@@ -14,6 +14,7 @@ from itsdangerous.timed import TimestampSigner
 from tests.http.conftest import ENTRIES, TOKENS, bearer, entry
 
 from evalqueue.database import Database
+from evalqueue.http.limits import STRANGERS_BYTES
 from evalqueue.http.sessions import COOKIE, SECURE_COOKIE, SESSION_SECONDS
 from evalqueue.tokens import Right, digest_of
 
@@ -98,6 +99,14 @@ async def test_a_wrong_token_signs_nobody_in(guarded: httpx.AsyncClient) -> None
         reply = await guarded.post("/api/session", json=body)
         assert reply.status_code == 422
         assert "x" * 1001 not in reply.text
+
+
+async def test_whoever_is_not_known_can_not_send_much(guarded: httpx.AsyncClient) -> None:
+    padded = b'{"token": "wrong"}'.ljust(STRANGERS_BYTES)
+    json = {"Content-Type": "application/json"}
+    for body, status in ((padded, 401), (padded + b" ", 413)):
+        reply = await guarded.post("/api/session", content=body, headers=json)
+        assert reply.status_code == status
 
 
 async def test_a_token_that_was_copied_with_its_line_end_is_taken(

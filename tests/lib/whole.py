@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.sources import Faults, Format, Message, Statistics
+from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.sources import Faults, Format, Statistics
 from evalqueue.evaluators.sources.csv import CSV
+from evalqueue.evaluators.sources.whole import grouped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,16 +51,6 @@ def read_whole(
     )
 
 
-def grouped(messages: list[Message]) -> tuple[Thread, ...]:
-    by_thread: dict[str, list[Message]] = {}
-    for message in messages:
-        by_thread.setdefault(message.thread_id, []).append(message)
-    return tuple(
-        _thread(sorted(of_one, key=lambda message: message.timestamp))
-        for of_one in by_thread.values()
-    )
-
-
 def statistics_of(threads: tuple[Thread, ...]) -> Statistics:
     turns = [turn for thread in threads for turn in thread.turns]
     intents = Counter(turn.routed_intent for turn in turns if turn.routed_intent is not None)
@@ -72,26 +63,4 @@ def statistics_of(threads: tuple[Thread, ...]) -> Statistics:
         intents=dict(sorted(intents.items(), key=lambda pair: (-pair[1], pair[0]))),
         messages_with_images=sum(turn.has_image for turn in turns),
         messages_with_errors=sum(turn.error is not None for turn in turns),
-    )
-
-
-def _thread(messages: list[Message]) -> Thread:
-    return Thread(
-        thread_id=messages[0].thread_id,
-        user_id=messages[0].user_id,
-        turns=tuple(
-            Turn(
-                number=number,
-                timestamp=message.timestamp,
-                user_text=message.user_text,
-                bot_text=message.bot_text,
-                routed_intent=message.routed_intent,
-                routed_query_type=message.routed_query_type,
-                has_image=message.has_image,
-                error=message.error,
-                session_id=message.session_id,
-                response_id=message.response_id,
-            )
-            for number, message in enumerate(messages, start=1)
-        ),
     )
