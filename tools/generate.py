@@ -8,7 +8,8 @@
 - the client for the page, compiled: `src/http/page/client`
 - the client's licence, which its package has to bring: `clients/typescript/LICENSE`
 
-What is written by hand beside it is checked by the compiler, too: `clients/typescript/checks`.
+What is written by hand is checked by the compiler, too: the page's modules, which nothing compiles,
+and `clients/typescript/checks`.
 """
 
 import json
@@ -29,10 +30,11 @@ from evalqueue.http.app import create_app
 ROOT = Path(__file__).parents[1]
 PACKAGES = ROOT / "node_modules"
 BIN = PACKAGES / ".bin"
-VENDOR = ROOT / "src/http/page/vendor"
+PAGE = ROOT / "src/http/page"
+VENDOR = PAGE / "vendor"
 CLIENT = ROOT / "clients/typescript"
 TYPES = CLIENT / "src/openapi.ts"
-COMPILED = ROOT / "src/http/page/client"
+COMPILED = PAGE / "client"
 
 # Modules that the page can do with, and what they import. Those that put text into a page as HTML
 # (unsafe-html and its kin) stay out, and style-map, which begins with an inline style: no content
@@ -69,6 +71,7 @@ def main(arguments: list[str]) -> int:
         made = _make(Path(folder))
         if arguments == ["--check"]:
             _run("tsc", "-p", str(CLIENT / "tsconfig.check.json"))
+            _check_page(Path(folder))
             return _compare(made)
         for target, fresh in made.items():
             _put(fresh, target)
@@ -112,6 +115,22 @@ def _document() -> dict[str, Any]:
         del os.environ[name]
     app = create_app(Client(job_types=daemon.job_types()))
     return TestClient(app, base_url="http://localhost").get("/openapi.json").json()
+
+
+def _check_page(folder: Path) -> None:
+    """Check the page's own modules, with the types of what they import beside them."""
+    checked = folder / "page"
+    checked.mkdir()
+    for source in PAGE.glob("*.js"):
+        shutil.copyfile(source, checked / source.name)
+    shutil.copytree(PAGE / "views", checked / "views")
+    shutil.copytree(CLIENT / "src", checked / "client")
+    shutil.copytree(PACKAGES / "lit-html", checked / "vendor/lit-html")
+    shutil.copytree(PACKAGES / "@tanstack/virtual-core/dist/esm", checked / "vendor/virtual-core")
+    (checked / "vendor/lit-html/package.json").unlink()
+    (checked / "package.json").write_text('{"type": "module"}', "utf-8")
+    shutil.copyfile(ROOT / "tools/tsconfig.page.json", checked / "tsconfig.json")
+    _run("tsc", "-p", str(checked))
 
 
 def _run(program: str, *arguments: str) -> None:

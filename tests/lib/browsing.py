@@ -1,5 +1,6 @@
 """The product as its users have it, in processes of its own, and a browser that looks at it."""
 
+import json
 import os
 import re
 import signal
@@ -94,8 +95,13 @@ class Site:
     def furnish(self) -> None:
         """Everything there is: a judge, a chatbot, a worker, the API."""
         self.judge("--latency-ms=20", "--latency-sigma=0.3")
-        bot = self.start(r"simulated Kaira on (http://\S+)", "simulate-bot", "--port=0")
-        self.environment["EVALQUEUE_CHATBOT_URL"] = bot.address
+        weak = ("--weakness=accepts_future_times", "--weakness=forgets_corrections")
+        bot = self.start(r"simulated Kaira on (http://\S+)", "simulate-bot", "--port=0", *weak)
+        lanes = {"anna": {"user_id": "anna", "token": "of-anna", "host": "127.0.0.1"}}
+        self.environment |= {
+            "EVALQUEUE_CHATBOT_URL": bot.address,
+            "EVALQUEUE_CHATBOT_CREDENTIALS": json.dumps(lanes),
+        }
         self.worker()
         self.api()
 
@@ -135,8 +141,9 @@ class Site:
         """The address of every page, with something on it: an evaluation and a stress test."""
         batch = self.finish("evaluate-batch", total_items=48, name="Bundled conversations")
         stress = self.finish(
-            "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0
-        )
+            "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0,
+            chatbot={"credentials": ["anna"]}, personas=["easy", "hard", "moriarty"],
+        )  # fmt: skip
         with self.http() as http:
             (job, *_) = http.get("/api/jobs").json()
             threads = http.get(f"/api/eval-runs/{batch}/outcomes").json()["outcomes"]

@@ -7,7 +7,7 @@ import { runs, type RunsApi } from "./runs.js";
 import { session, type SessionApi } from "./session.js";
 import { stress, type StressApi } from "./stress.js";
 import type { Job, JobEvent, Profile, Provider } from "./types.js";
-import { type Watch, watch, watchAll } from "./watch.js";
+import { type Watch, watch, watchAll, type WatchAllOptions } from "./watch.js";
 
 /** The API of one evalqueue. */
 export interface Client {
@@ -26,7 +26,7 @@ export interface Client {
   watch(jobId: string, onChange: (job: Job) => void, options?: WatchOptions): Watch<Job>;
   /** Be told of each change of every job; and that some may have been missed: read again. */
   watchAll(
-    onChange: (job: JobEvent) => void, onResync: () => void, options?: WatchOptions,
+    onChange: (job: JobEvent) => void, onResync: () => void, options?: WatchAllOptions,
   ): Watch<void>;
 }
 

@@ -13,4 +13,4 @@ export type { SessionApi } from "./session.js";
 export type { ListCases, SaveCases, StressApi } from "./stress.js";
 export type * from "./types.js";
 export type { Visible } from "./visibility.js";
-export { isOver, type Watch } from "./watch.js";
+export { isOver, type Watch, type WatchAllOptions } from "./watch.js";

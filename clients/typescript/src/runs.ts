@@ -28,6 +28,8 @@ export interface PreviewOptions extends Abortable {
   fileName?: string | undefined;
   /** Our column: their header. */
   mapping?: { readonly [column: string]: string } | undefined;
+  /** Default: what the file looks like. */
+  format?: "csv" | "jsonl" | undefined;
   /** Whether the file is cut off: no statistics are meant. */
   head?: boolean | undefined;
 }
@@ -87,13 +89,14 @@ export function runs(line: Line): RunsApi {
 }
 
 function previewed(
-  params: Record<string, unknown>, { file, fileName, mapping, head }: PreviewOptions,
+  params: Record<string, unknown>, { file, fileName, mapping, format, head }: PreviewOptions,
 ): Record<string, unknown> | FormData {
   if (!file) return params;
   const form = new FormData();
   form.set("file", file, fileName ?? (file as Partial<File>).name ?? "file");
   if (mapping) form.set("mapping", JSON.stringify(mapping));
   if (Object.keys(params).length > 0) form.set("params", JSON.stringify(params));
+  if (format) form.set("format", format);
   if (head) form.set("head", "true");
   return form;
 }

@@ -3,7 +3,7 @@ import { ApiError } from "./errors.js";
 import { calling, Follow, type Source, type Timing, type WatchOptions } from "./follow.js";
 import { type Line, piece } from "./line.js";
 import type { ServerEvent } from "./sse.js";
-import type { Job, JobEvent } from "./types.js";
+import type { Job, JobEvent, QueueEvent } from "./types.js";
 import { follower } from "./waiting.js";
 
 /** A watch that has begun. */
@@ -12,6 +12,12 @@ export interface Watch<Told> {
   stop(): void;
   /** What it ends with. Rejects with an ApiError, or with an AbortError once it is stopped. */
   done: Promise<Told>;
+}
+
+/** Of a watch of all jobs. */
+export interface WatchAllOptions extends WatchOptions {
+  /** Told when a queue moves: nothing changes in a job whose turn comes nearer. */
+  onQueue?: ((queue: QueueEvent) => void) | undefined;
 }
 
 const OVER: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
@@ -36,9 +42,10 @@ export function watch(
 }
 
 export function watchAll(
-  line: Line, onChange: (job: JobEvent) => void, onResync: () => void, options: WatchOptions = {},
+  line: Line, onChange: (job: JobEvent) => void, onResync: () => void,
+  options: WatchAllOptions = {},
 ): Watch<void> {
-  return begin(line, new AllJobs(line, onChange, onResync), options, () => {});
+  return begin(line, new AllJobs(line, onChange, onResync, options.onQueue), options, () => {});
 }
 
 function begin<Told>(line: Line, source: Source, options: WatchOptions, told: () => Told): Watch<Told> {
@@ -132,11 +139,16 @@ class AllJobs implements Source {
   readonly #line: Line;
   readonly #newest: Newest<JobEvent>;
   readonly #onResync: () => void;
+  readonly #onQueue: (queue: QueueEvent) => void;
 
-  constructor(line: Line, onChange: (job: JobEvent) => void, onResync: () => void) {
+  constructor(
+    line: Line, onChange: (job: JobEvent) => void, onResync: () => void,
+    onQueue: (queue: QueueEvent) => void = () => {},
+  ) {
     this.#line = line;
     this.#newest = new Newest(onChange);
     this.#onResync = onResync;
+    this.#onQueue = onQueue;
   }
 
   opened(hasMissed: boolean): void {
@@ -144,12 +156,25 @@ class AllJobs implements Source {
   }
 
   take(event: ServerEvent): "more" | "unclear" {
-    if (event.type === "resync") calling(this.#onResync);
-    if (event.type !== "job") return "more";
-    const job = jobOf(event.data);
-    if (!job) return "unclear";
-    this.#newest.tell(job);
-    return "more";
+    switch (event.type) {
+      case "resync":
+        calling(this.#onResync);
+        return "more";
+      case "queue": {
+        const queue = queueOf(event.data);
+        if (!queue) return "unclear";
+        calling(() => this.#onQueue(queue));
+        return "more";
+      }
+      case "job": {
+        const job = jobOf(event.data);
+        if (!job) return "unclear";
+        this.#newest.tell(job);
+        return "more";
+      }
+      default:
+        return "more";
+    }
   }
 
   /** The newest jobs: more can't be had without a stream. */
@@ -169,6 +194,16 @@ function jobOf(data: string): JobEvent | null {
   try {
     const value: unknown = JSON.parse(data);
     return isJob(value) ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+function queueOf(data: string): QueueEvent | null {
+  try {
+    const value = JSON.parse(data) as Partial<QueueEvent> | null;
+    const isQueue = typeof value?.queue === "string" && typeof value.ahead === "object";
+    return isQueue && value.ahead !== null ? (value as QueueEvent) : null;
   } catch {
     return null;
   }

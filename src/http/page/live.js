@@ -2,6 +2,7 @@
 
 /**
  * @typedef {import("./client/index.js").JobEvent} JobEvent
+ * @typedef {import("./client/index.js").QueueEvent} QueueEvent
  * @typedef {{ at: number, current: number }} Sample
  */
 
@@ -37,6 +38,7 @@ export class Live {
         this.state = state;
         this.changed();
       },
+      onQueue: (queue) => this.move(queue),
     });
   }
 
@@ -52,6 +54,15 @@ export class Live {
     this.jobs.set(job.id, { ...known, ...job });
     this.measure(job);
     this.listeners.forEach((listener) => listener(job));
+    this.changed();
+  }
+
+  /** A queue moves on. Whoever is not among its first keeps what is known. @param {QueueEvent} queue */
+  move({ ahead }) {
+    for (const [id, before] of Object.entries(ahead)) {
+      const job = this.jobs.get(id);
+      if (job?.status === "queued") this.jobs.set(id, { ...job, ahead: before });
+    }
     this.changed();
   }
 

@@ -21,7 +21,7 @@ export function runs(line) {
         dialogues: (runId, options) => get(`${of(runId)}/dialogues`, options),
     };
 }
-function previewed(params, { file, fileName, mapping, head }) {
+function previewed(params, { file, fileName, mapping, format, head }) {
     if (!file)
         return params;
     const form = new FormData();
@@ -30,6 +30,8 @@ function previewed(params, { file, fileName, mapping, head }) {
         form.set("mapping", JSON.stringify(mapping));
     if (Object.keys(params).length > 0)
         form.set("params", JSON.stringify(params));
+    if (format)
+        form.set("format", format);
     if (head)
         form.set("head", "true");
     return form;

@@ -18,7 +18,7 @@ export function watch(line, jobId, onChange, options = {}) {
     return begin(line, source, options, () => source.last);
 }
 export function watchAll(line, onChange, onResync, options = {}) {
-    return begin(line, new AllJobs(line, onChange, onResync), options, () => { });
+    return begin(line, new AllJobs(line, onChange, onResync, options.onQueue), options, () => { });
 }
 function begin(line, source, options, told) {
     const { controller, release } = follower(options.signal);
@@ -104,25 +104,39 @@ class AllJobs {
     #line;
     #newest;
     #onResync;
-    constructor(line, onChange, onResync) {
+    #onQueue;
+    constructor(line, onChange, onResync, onQueue = () => { }) {
         this.#line = line;
         this.#newest = new Newest(onChange);
         this.#onResync = onResync;
+        this.#onQueue = onQueue;
     }
     opened(hasMissed) {
         if (hasMissed)
             calling(this.#onResync);
     }
     take(event) {
-        if (event.type === "resync")
-            calling(this.#onResync);
-        if (event.type !== "job")
-            return "more";
-        const job = jobOf(event.data);
-        if (!job)
-            return "unclear";
-        this.#newest.tell(job);
-        return "more";
+        switch (event.type) {
+            case "resync":
+                calling(this.#onResync);
+                return "more";
+            case "queue": {
+                const queue = queueOf(event.data);
+                if (!queue)
+                    return "unclear";
+                calling(() => this.#onQueue(queue));
+                return "more";
+            }
+            case "job": {
+                const job = jobOf(event.data);
+                if (!job)
+                    return "unclear";
+                this.#newest.tell(job);
+                return "more";
+            }
+            default:
+                return "more";
+        }
     }
     /** The newest jobs: more can't be had without a stream. */
     async poll(signal, { pollMs }) {
@@ -142,6 +156,16 @@ function jobOf(data) {
     try {
         const value = JSON.parse(data);
         return isJob(value) ? value : null;
+    }
+    catch {
+        return null;
+    }
+}
+function queueOf(data) {
+    try {
+        const value = JSON.parse(data);
+        const isQueue = typeof value?.queue === "string" && typeof value.ahead === "object";
+        return isQueue && value.ahead !== null ? value : null;
     }
     catch {
         return null;
