@@ -270,7 +270,7 @@ BEGIN
         total := total + cardinality(old);
         unneeded := ARRAY(SELECT id FROM datasets
             WHERE created_at < moment - keep_jobs AND NOT evalqueue_dataset_is_needed(id)
-            LIMIT GREATEST(chunk / 100, 1) FOR UPDATE SKIP LOCKED);
+            LIMIT GREATEST(chunk / 500, 1) FOR UPDATE SKIP LOCKED);  -- each may have 100,000 threads
         -- Looked at again, now that they are locked: a job may just have been submitted.
         DELETE FROM datasets WHERE id = ANY (unneeded) AND NOT evalqueue_dataset_is_needed(id);
         GET DIAGNOSTICS gone = ROW_COUNT;

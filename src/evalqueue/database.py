@@ -183,11 +183,24 @@ class Database:
             statement: may run more than once, also after a commit whose answer was lost.
             what: names it in the log.
         """
+
+        async def said() -> Answer:
+            async with self.connection() as connection:
+                return await statement(connection)
+
+        return await self.patiently(said, what=what)
+
+    async def patiently(self, work: Callable[[], Awaitable[Answer]], *, what: str) -> Answer:
+        """Do what takes several statements again and again, while the database is away.
+
+        Args:
+            work: may run more than once; gets its connections from here.
+            what: names it in the log.
+        """
         delay = 0.1
         while True:
             try:
-                async with self.connection() as connection:
-                    return await statement(connection)
+                return await work()
             except TRANSIENT as error:
                 self._complain(what, error)
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter, not a secret

@@ -111,11 +111,16 @@ class _BatchRun:
         try:
             choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
             evaluators = self.params.plan().evaluators()
-            dataset = await self.params.content(desk)
-            chosen = await self.params.choose(desk, dataset.id)
+            dataset, chosen = await self.context.database.patiently(
+                partial(self._choose, desk), what=f"Job {self.context.job.id}"
+            )
         except (SourceError, ProviderUnavailable, UnknownProfile) as error:
             raise JobFailed(str(error)) from error
         return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
+
+    async def _choose(self, desk: Desk) -> tuple[Content, Chosen]:
+        dataset = await self.params.content(desk)
+        return dataset, await self.params.choose(desk, dataset.id)
 
     async def _start(self, batch: _Batch) -> _Begun:
         dataset = batch.dataset

@@ -76,6 +76,21 @@ async def test_whoever_submits_while_a_dataset_is_removed_either_has_it_or_knows
         assert len(await datasets.thread_ids(connection, dataset_id)) == 5
 
 
+async def test_a_job_that_comes_while_its_dataset_is_removed_is_taken_and_names_none(
+    dsn: str, database: Database
+):
+    dataset_id = await add(database)
+    async with await psycopg.AsyncConnection.connect(dsn) as mine:
+        assert await datasets.remove(mine, dataset_id, owner="ann") is Removal.GONE
+        params = json.dumps({"dataset_id": dataset_id})
+        submitting = asyncio.create_task(value(database, SUBMIT, params))
+        await somebody_waits_for_a_lock(database)
+        await mine.commit()
+        assert await submitting == dataset_id
+
+    assert await value(database, "SELECT dataset_id FROM eval_runs") is None
+
+
 async def remove(database: Database, dataset_id: str) -> Removal | None:
     async with database.transaction() as connection:
         return await datasets.remove(connection, dataset_id, owner="ann")
@@ -110,6 +125,21 @@ def test_a_schedule_reads_a_file_as_it_is_each_time():
 
     assert of_file.lasting() == {"data_path": "a.csv", "seed": 3}
     assert of_content.lasting() == {"dataset_id": dataset_id}
+
+
+async def test_what_takes_several_statements_is_done_again_while_the_database_is_away(
+    database: Database,
+):
+    tries: list[int] = []
+
+    async def look() -> str:
+        tries.append(len(tries))
+        if len(tries) < 3:
+            raise psycopg.OperationalError("gone")
+        return await value(database, "SELECT 'there'")
+
+    assert await database.patiently(look, what="A look") == "there"
+    assert tries == [0, 1, 2]
 
 
 async def test_importing_leaves_connections_for_everybody_else(dsn: str):

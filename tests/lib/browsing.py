@@ -146,6 +146,7 @@ class Site:
         )  # fmt: skip
         with self.http() as http:
             (job, *_) = http.get("/api/jobs").json()
+            (dataset, *_) = http.get("/api/datasets").json()
             threads = http.get(f"/api/eval-runs/{batch}/outcomes").json()["outcomes"]
             trials = http.get(f"/api/eval-runs/{stress}/trials").json()["trials"]
         worst = next(each for each in threads if each["worst_correctness"] == "HARD FAIL")
@@ -154,6 +155,7 @@ class Site:
             "jobs": "/",
             "job": f"/jobs/{job['id']}",
             "new": "/new",
+            "chosen": f"/new?dataset={dataset['id']}",
             "runs": "/runs",
             "run": f"/runs/{batch}",
             "thread": f"/runs/{batch}/threads/{worst['id']}",

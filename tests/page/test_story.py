@@ -59,13 +59,12 @@ def test_from_drop_to_drill_down(up: Site, page: Page) -> None:
     expect(page.locator("mark").first).to_be_visible()
     quote = page.locator("button.link").first
     for details in page.locator(".turn details").all():
-        if not details.get_attribute("open"):
-            details.locator("summary").click()
+        details.evaluate("each => { each.open = true }")
     quote.click()
     expect(page.locator("mark.active").first).to_be_visible()
     call = page.locator("aside li details").first
     call.locator("summary").click()
-    expect(call.get_by_role("heading", name="Prompt")).to_be_visible()
+    expect(call.get_by_role("heading", name="Prompt", exact=True)).to_be_visible()
     page.keyboard.press("j")
     expect(page).to_have_url(re.compile(r"/threads/\d+$"))
     page.keyboard.press("u")
@@ -100,6 +99,8 @@ def test_other_headers_are_mapped(up: Site, page: Page, tmp_path: Path) -> None:
     page.goto(f"{up.url}/new")
     choose_file(page, path)
     go_on = page.get_by_role("button", name="Go on")
+    page.locator("#column-thread_id").select_option("")
+    expect(go_on).to_be_disabled()
     page.locator("#column-thread_id").select_option("Conversation")
     page.locator("#column-query_text").select_option("Question")
     go_on.click()

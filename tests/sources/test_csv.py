@@ -9,7 +9,7 @@ import pytest
 from whole import read_csv
 
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.sources import BAD_ROWS_KEPT, BadData, BadRow
+from evalqueue.evaluators.sources import BAD_ROWS_KEPT, BadData, BadRow, rows
 from evalqueue.evaluators.sources.csv import COLUMNS, OPTIONAL_COLUMNS
 from evalqueue.evaluators.sources.rows import CELL_LIMIT
 
@@ -244,6 +244,18 @@ def test_a_cell_above_the_limit_is_a_bad_row() -> None:
 
     assert fault.row == 3
     assert "longer than" in fault.reason
+
+
+@pytest.mark.parametrize("row", ["x," * 2_000, '"' + "x\n" * 2_000, f'{LINE},"{"y" * 5_000}"'])
+def test_a_row_that_nobody_could_hold_is_the_last_that_is_read(
+    monkeypatch: pytest.MonkeyPatch, row: str
+) -> None:
+    monkeypatch.setattr(rows, "ROW_LIMIT", 3_000)
+
+    fault = only_fault("\n".join([HEADER, LINE, row, "short", LINE]))
+
+    assert fault.row == 3
+    assert "longer than 3,000 characters" in fault.reason
 
 
 def test_long_cells_are_read_without_touching_the_limit_of_the_whole_process() -> None:

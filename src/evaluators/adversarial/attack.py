@@ -111,6 +111,10 @@ def summarise(outcomes: Iterable[Outcome], planned: int | None = None) -> dict[s
         "coverage": _share(len(judged), max(planned or 0, len(outcomes))),
         "pass_rate": _share(passed, len(judged)),
         "verdict_distribution": {each.value: verdicts[each] for each in StressVerdict},
+        "verdict_intervals": {
+            each.value: _interval(judged, lambda outcome, verdict=each: outcome.verdict is verdict)
+            for each in StressVerdict
+        },
         "goal_distribution": _goals(outcomes),
         "failure_modes": _counted(mode for each in judged for mode in each.failure_modes),
         "rule_compliance": _rules(judged),
@@ -151,16 +155,33 @@ def settle(outcomes: Iterable[Outcome]) -> Settlement:
 
 def success(outcomes: Iterable[Outcome]) -> Rate:
     """How often the bot was broken, with an interval that knows which trials are of one case."""
-    by_case: defaultdict[str, list[bool]] = defaultdict(list)
-    for each in outcomes:
-        if each.is_judged:
-            by_case[each.case_id].append(each.is_broken)
-    clusters = [Cluster(positive=sum(each), size=len(each)) for each in by_case.values()]
+    clusters = _clusters(outcomes, lambda each: each.is_broken)
     judged, broken = sum(each.size for each in clusters), sum(each.positive for each in clusters)
     if not judged:
         return Rate(judged=0, broken=0, low=None, high=None)
     low, high = wilson(broken / judged, effective_size(clusters))
     return Rate(judged=judged, broken=broken, low=low, high=high)
+
+
+def _clusters(outcomes: Iterable[Outcome], came_out: Callable[[Outcome], bool]) -> list[Cluster]:
+    """How the judged trials of each case came out."""
+    by_case: defaultdict[str, list[bool]] = defaultdict(list)
+    for each in outcomes:
+        if each.is_judged:
+            by_case[each.case_id].append(came_out(each))
+    return [Cluster(positive=sum(each), size=len(each)) for each in by_case.values()]
+
+
+def _interval(
+    outcomes: Iterable[Outcome], came_out: Callable[[Outcome], bool]
+) -> dict[str, float | None]:
+    """Where the share of trials that came out so lies; None: nothing was judged."""
+    clusters = _clusters(outcomes, came_out)
+    judged, positive = sum(each.size for each in clusters), sum(each.positive for each in clusters)
+    if not judged:
+        return {"low": None, "high": None}
+    low, high = wilson(positive / judged, effective_size(clusters))
+    return {"low": _rounded(low), "high": _rounded(high)}
 
 
 def _goals(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:

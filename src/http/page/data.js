@@ -74,7 +74,8 @@ export class DataChoice {
     try {
       const head = file.slice(0, HEAD_BYTES);
       const seen = await this.app.api.runs.preview({}, { file: head, fileName: file.name, head: file.size > HEAD_BYTES });
-      if (seen.missing_columns.length && seen.columns.length) {
+      const isKnown = Object.entries(seen.mapping).every(([ours, theirs]) => ours === theirs);
+      if (seen.columns.length && (seen.missing_columns.length || !isKnown)) {
         this.mapping = new Mapping(seen, () => this.app.refresh());
         this.changed();
         return;

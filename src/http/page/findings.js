@@ -64,7 +64,7 @@ function arithmetic({ arithmetic_consistency: judged, calorie_sanity: sanity, qu
   /** @type {(key: string) => unknown} */
   const figures = (key) => meals.length ? meals.map((meal) => kcal(meal[key])).join(", ") : format.NOTHING;
   return html`
-    <div class="scroll"><table class="matrix">
+    <div class="scroll" tabindex="0" role="region" aria-label="Arithmetic"><table class="matrix">
       <caption class="visually-hidden">Arithmetic: the judge and the program</caption>
       <thead><tr><td></td><th scope="col">the judge</th><th scope="col">computed</th></tr></thead>
       <tbody>

@@ -50,7 +50,7 @@ export class Statistics {
       <div class="grid wide">
         <section class="card"><h2>Latency of LLM calls</h2>${charts.latency(llm.latency)}</section>
         <section class="card"><h2>Tokens over time</h2>${charts.tokens(llm.timeline)}</section>
-        <section class="card"><h2>LLM calls</h2><div class="scroll"><table class="table">
+        <section class="card"><h2>LLM calls</h2><div class="scroll" tabindex="0" role="region" aria-label="LLM calls by evaluator"><table class="table">
           <caption class="visually-hidden">LLM calls by evaluator</caption>
           <thead><tr><th scope="col">Evaluator</th><th scope="col" class="num">Calls</th><th scope="col" class="num">Failed</th><th scope="col" class="num">p50</th><th scope="col" class="num">p95</th><th scope="col" class="num">Tokens</th></tr></thead>
           <tbody>${llm.evaluators.map((each) => html`<tr><td>${each.evaluator}</td><td class="num">${format.count(each.calls)}</td><td class="num">${format.count(each.failed_calls)}</td>

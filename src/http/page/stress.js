@@ -75,7 +75,8 @@ export class StressRun {
     const judged = found.judged || 0;
     const shares = VERDICTS.map((verdict) => {
       const count = found.verdict_distribution[verdict] ?? 0;
-      return { verdict, count, share: judged ? count / judged : null, low: null, high: null };
+      const { low = null, high = null } = found.verdict_intervals?.[verdict] ?? {};
+      return { verdict, count, share: judged ? count / judged : null, low, high };
     });
     return html`
       <section class="card grid narrow">

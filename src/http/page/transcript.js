@@ -155,7 +155,7 @@ function cells(text, { start, end }) {
 function table(text, [head = [], ...rows], ranges) {
   const cell = (/** @type {Cell} */ { start, end }) => pieces(text, start, end, ranges);
   return html`
-    <div class="scroll"><table>
+    <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
       <thead><tr>${head.map((each) => html`<th scope="col">${cell(each)}</th>`)}</tr></thead>
       <tbody>${rows.map((row) => html`<tr>${row.map((each) => html`<td>${cell(each)}</td>`)}</tr>`)}</tbody>
     </table></div>`;

@@ -56,7 +56,7 @@ export default function datasets(app, { signal }) {
   function table() {
     const may = app.session?.right !== "read";
     return html`
-      <div class="card flush"><div class="scroll"><table class="table cards">
+      <div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Datasets"><table class="table cards">
         <caption class="visually-hidden">Datasets</caption>
         <thead><tr><th scope="col">Dataset</th><th scope="col" class="num">Conversations</th><th scope="col" class="num">Messages</th><th scope="col" class="num">Users</th><th scope="col">Dates</th><th scope="col" class="num">Size</th><th scope="col">Added</th><th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead>
         <tbody>${repeat(found, ({ id, owner }) => `${id} ${owner}`, (dataset) => html`<tr>

@@ -127,7 +127,7 @@ export default function jobs(app, { query, signal }) {
   /** @param {import("../live.js").JobEvent[]} rows */
   function table(rows) {
     return html`
-      <div class="card flush"><div class="scroll">
+      <div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Jobs">
         <table class="table cards jobs">
           <caption class="visually-hidden">Jobs</caption>
           <thead><tr>

@@ -57,7 +57,7 @@ export default function runs(app, { signal }) {
 
   function table() {
     return html`
-      <div class="card flush"><div class="scroll"><table class="table cards">
+      <div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Runs"><table class="table cards">
         <caption class="visually-hidden">Runs</caption>
         <thead><tr><th scope="col">Status</th><th scope="col">Run</th><th scope="col" class="num">Items</th><th scope="col">Found</th><th scope="col">Judge</th><th scope="col">Took</th><th scope="col">Age</th></tr></thead>
         <tbody>${repeat(found, ({ id }) => id, (run) => html`<tr>

@@ -58,7 +58,7 @@ export default function workers(app, { signal }) {
   /** @param {import("../client/index.js").Worker[]} fleet */
   function workerTable(fleet) {
     return html`
-      <section class="card flush"><div class="row-wide"><h2>${format.plural(fleet.length, "worker")}</h2></div><div class="scroll">
+      <section class="card flush"><div class="row-wide"><h2>${format.plural(fleet.length, "worker")}</h2></div><div class="scroll" tabindex="0" role="region" aria-label="Workers">
         <table class="table cards"><caption class="visually-hidden">Workers</caption>
           <thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col">Jobs</th><th scope="col">Queues</th><th scope="col">Up for</th><th scope="col">Heard of</th><th scope="col">Version</th></tr></thead>
           <tbody>${repeat(fleet, ({ name }) => name, (worker) => html`<tr>
@@ -75,7 +75,7 @@ export default function workers(app, { signal }) {
   function queueTable() {
     const mayPause = app.session?.right === "admin";
     return html`
-      <section class="card flush"><div class="row-wide"><h2>Queues</h2></div><div class="scroll">
+      <section class="card flush"><div class="row-wide"><h2>Queues</h2></div><div class="scroll" tabindex="0" role="region" aria-label="Queues">
         <table class="table cards"><caption class="visually-hidden">Queues</caption>
           <thead><tr><th scope="col">Queue</th><th scope="col">State</th><th scope="col" class="num">Running</th><th scope="col" class="num">Waiting</th><th scope="col" class="num">Later</th><th scope="col">Oldest waits</th><th scope="col">Limits</th><th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead>
           <tbody>${repeat(queues, ({ name }) => name, (queue) => html`<tr>
