@@ -280,7 +280,8 @@ def _welcome(current: Settings, at: "Addresses", judging: "Judging") -> Iterator
         further |= {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": at.simulated}
     variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in further.items())
     yield ""
-    yield f"API               {at.api}"
+    yield f"the page          {at.api}/"
+    yield f"API               {at.api}/api"
     yield f"its description   {at.api}/openapi.json"
     yield f"database          psql {shlex.quote(shown)}"
     yield f"data directory    {current.data_directory}"

@@ -198,6 +198,7 @@ class _Demo:
         params = {**self._show.params, "name": "demo", **judging}
         body = {"job_type": self._show.job_type, "params": params}
         submitted = await api.post("/api/jobs", body)
+        console.say(f"To watch it in a browser: {at.api}/runs/{submitted['run_id']}")
         job = await self._follow(at, api, UUID(submitted["id"]))
         self.exit_code = ENDINGS[job.status]
         if job.error_message:
@@ -316,7 +317,7 @@ def _alarming(threads: Sequence[Mapping[str, Any]]) -> Iterator["Text"]:
 def _last_words(at: Addresses, run_id: str, show: Show, *, keep: bool) -> Iterator[str]:
     yield ""
     yield "Up until Ctrl-C:" if keep else "Up while this ran; demo --keep leaves it up:"
-    yield f"  this run        {at.api}/api/eval-runs/{run_id}"
+    yield f"  this run        {at.api}/runs/{run_id}"
     yield f"  the API         {at.api}/openapi.json"
     yield f"  psql            {at.database}"
     if at.chatbot:

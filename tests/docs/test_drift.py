@@ -166,6 +166,14 @@ def test_every_module_has_its_reason_in_the_architecture(
     assert rooms(*headings) == modules_in(folder)
 
 
+def test_every_module_of_the_page_has_its_reason_in_the_architecture() -> None:
+    page = ROOT / "src/http/page"
+    modules = [path.relative_to(page).with_suffix("") for path in page.rglob("*.js")]
+    own = {path.as_posix() for path in modules if path.parts[0] not in {"client", "vendor"}}
+    table = section(text_of("docs/architecture.md"), "### The page: `src/http/page`")
+    assert {name for row in rows(table) for name in re.findall(r"`([\w/-]+)`", row[0])} == own
+
+
 def test_every_sql_file_has_its_reason_in_the_architecture() -> None:
     named = set(
         re.findall(

@@ -144,8 +144,9 @@ class Site:
             "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0,
             chatbot={"credentials": ["anna"]}, personas=["easy", "hard", "moriarty"],
         )  # fmt: skip
+        self.odd_jobs()
         with self.http() as http:
-            (job, *_) = http.get("/api/jobs").json()
+            (job, *_) = http.get("/api/jobs?status=completed").json()
             (dataset, *_) = http.get("/api/datasets").json()
             threads = http.get(f"/api/eval-runs/{batch}/outcomes").json()["outcomes"]
             trials = http.get(f"/api/eval-runs/{stress}/trials").json()["trials"]
@@ -165,6 +166,16 @@ class Site:
             "workers": "/workers",
         }
         return {name: f"{self.url}{path}" for name, path in paths.items()}
+
+    def odd_jobs(self) -> None:
+        """One that failed, one that was cancelled, some that wait."""
+        submit = "SELECT evalqueue_submit_job('evaluate-batch', %s::jsonb, queue => %s)"
+        self.execute(submit, '{"data_path": "gone.csv", "name": "Its file is gone"}', "evalqueue")
+        cancelled = self.submit(total_items=40, concurrency=1, name="Too much")
+        with self.http() as http:
+            http.post(f"/api/jobs/{cancelled['id']}/cancel")
+        for name in ("Of the night", "Of the next night"):
+            self.execute(submit, json.dumps({"total_items": 3, "name": name}), "nightly")
 
     def execute(self, statement: str, *values: object) -> None:
         with psycopg.connect(self.dsn, autocommit=True) as connection:

@@ -125,6 +125,31 @@ def test_conversations_as_chat_messages(up: Site, page: Page, tmp_path: Path) ->
     expect(page.get_by_role("region", name="Preview")).to_contain_text("1, 1 message of 1 user")
 
 
+def test_conversations_are_chosen_one_by_one(up: Site, page: Page) -> None:
+    page.goto(f"{up.url}/new")
+    choose_file(page, kaira_csv())
+    page.get_by_label("Some, chosen one by one").check()
+    page.get_by_label("Find conversations").fill("thr_0020")
+    page.get_by_label("thr_0020").check()
+    page.get_by_label("Find conversations").fill("")
+    page.get_by_label("thr_0003").check()
+    expect(page.get_by_text("2 conversations chosen")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="for 2 conversations")).to_be_visible()
+    page.get_by_role("button", name="Start the evaluation").click()
+    rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
+    expect(rows).to_have_count(2)
+
+
+def test_keys_are_told(up: Site, page: Page) -> None:
+    page.goto(up.url)
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    expect(page.get_by_role("heading", name="New evaluation")).to_be_visible()
+
+
 def test_the_bundled_conversations_need_no_file(up: Site, page: Page) -> None:
     page.goto(f"{up.url}/new")
     page.get_by_role("button", name="Take the bundled ones").click()

@@ -6,6 +6,7 @@ import { createClient } from "./client/index.js";
 import { Live } from "./live.js";
 import { banner, errorText } from "./parts.js";
 import { find, navigation, routes } from "./router.js";
+import { isOver } from "./verdicts.js";
 import { signIn } from "./views/signin.js";
 
 /**
@@ -35,6 +36,9 @@ const NAVIGATION = [
   ["/workers", "Workers", ["workers"]],
 ];
 
+const KEYS = [
+  ["n", "New evaluation"], ["g", "All jobs"], ["/", "Find"], ["j  k", "Next and previous conversation"], ["u", "Up, to the run"], ["?", "These keys"],
+];
 const TOAST_MS = 8_000;
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 const api = createClient();
@@ -46,6 +50,8 @@ const app = {
   session: null,
   place: find(ROUTES, new URL(location.href)),
   now: Date.now(),
+  /** @type {Set<string>} jobs that were submitted here, and whose end is told wherever one is */
+  mine: new Set(),
   /** Show everything anew, once before the next frame. */
   refresh() {
     if (pending) return;
@@ -161,11 +167,12 @@ function frame() {
       <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">evalqueue</a>
       <nav aria-label="Main">${NAVIGATION.map(([path, name, views]) => html`
         <a href=${path} aria-current=${views?.includes(app.place.view) ? "page" : nothing}>${name}</a>`)}</nav>
-      <div class="tools">${liveness()}${themeButton()}${whoAmI()}</div>
+      <div class="tools">${liveness()}<button type="button" class="plain icon" aria-label="Keys" title="Keys (?)" @click=${showKeys}>?</button>${themeButton()}${whoAmI()}</div>
     </div></header>
     <main id="main" tabindex="-1">
       ${broken ? banner("failed", "This can't be shown", errorText(broken), html`<button type="button" @click=${() => session()}>Try again</button>`) : view?.render()}
     </main>
+    ${keysDialog()}
     <div class="toasts" role="status" aria-live="polite">${repeat(toasts, ({ id }) => id, (toast) => html`
       <div class="toast tone-${toast.word === "failed" ? "bad" : "good"}"><p>${toast.text}</p>
         <button type="button" class="plain tiny" aria-label="Dismiss" @click=${() => dismiss(toast)}>✕</button></div>`)}
@@ -202,6 +209,26 @@ async function signOut() {
   await session();
 }
 
+function keysDialog() {
+  return html`
+    <dialog id="keys" aria-labelledby="keys-title"><form method="dialog" class="stack">
+      <h2 id="keys-title">Keys</h2>
+      <dl class="facts">${KEYS.map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
+      <div class="row"><button class="primary">Close</button></div>
+    </form></dialog>`;
+}
+
+function showKeys() {
+  const dialog = document.getElementById("keys");
+  if (dialog instanceof HTMLDialogElement && !dialog.open) dialog.showModal();
+}
+
+/** The end of a job that was submitted here. @param {import("./live.js").JobEvent} job */
+function tellEnd(job) {
+  if (!isOver(job.status) || !app.mine.delete(job.id) || app.place.params.id === job.run_id) return;
+  app.toast(`${job.name || job.job_type}: ${job.status}`, job.status);
+}
+
 function isDark() {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -223,7 +250,7 @@ function pressed(event) {
   const writes = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
   if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
   /** @type {Record<string, () => void>} */
-  const keys = { n: () => app.go("/new"), g: () => app.go("/"), ...view?.keys };
+  const keys = { n: () => app.go("/new"), g: () => app.go("/"), "?": showKeys, ...view?.keys };
   const act = keys[event.key];
   if (act) {
     event.preventDefault();
@@ -240,6 +267,7 @@ function begin() {
   }
   app.go = navigation(arrived);
   document.addEventListener("keydown", pressed);
+  app.live.listen(new AbortController().signal, { job: tellEnd });
   setInterval(() => {
     app.now = Date.now();
     if (!document.hidden) app.refresh();

@@ -1,5 +1,7 @@
 // What every job is doing now, pushed by the server; and how fast, which only a watcher knows.
 
+import { isOver } from "./verdicts.js";
+
 /**
  * @typedef {import("./client/index.js").JobEvent} JobEvent
  * @typedef {import("./client/index.js").QueueEvent} QueueEvent
@@ -8,6 +10,7 @@
 
 const WINDOW_MS = 15_000; // what a rate is measured over
 const LEAST_MS = 1_000; // less than this says nothing about a rate
+const REMEMBERED = 5_000; // jobs
 
 export class Live {
   /**
@@ -52,6 +55,7 @@ export class Live {
     const known = this.jobs.get(job.id);
     if (known && known.revision > job.revision) return;
     this.jobs.set(job.id, { ...known, ...job });
+    this.forget();
     this.measure(job);
     this.listeners.forEach((listener) => listener(job));
     this.changed();
@@ -64,6 +68,17 @@ export class Live {
       if (job?.status === "queued") this.jobs.set(id, { ...job, ahead: before });
     }
     this.changed();
+  }
+
+  /** Those that have been over for longest, when there are too many. */
+  forget() {
+    if (this.jobs.size <= REMEMBERED) return;
+    for (const [id, { status }] of this.jobs) {
+      if (isOver(status)) {
+        this.jobs.delete(id);
+        return;
+      }
+    }
   }
 
   /**

@@ -33,6 +33,10 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
   signal.addEventListener("abort", () => clearTimeout(timer));
 
   async function read() {
+    if (document.hidden) {
+      timer = setTimeout(read, LOOK_MS);
+      return;
+    }
     try {
       const [trials, { dialogues }, { status }] = await Promise.all([
         app.api.runs.case(run, caseId), app.api.runs.dialogues(run), app.api.runs.get(run),

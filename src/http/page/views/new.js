@@ -4,6 +4,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { DataChoice } from "../data.js";
 import * as format from "../format.js";
 import { banner, errorText, problemsOf } from "../parts.js";
+import { ThreadPicker } from "../threads.js";
 
 const EVALUATORS = /** @type {const} */ ([
   ["intent", "Intent", "Did the router send each message to the right agent? One call for each message."],
@@ -19,12 +20,14 @@ const PREVIEW_MS = 250; // after the last change
  */
 export default function newEvaluation(app, { query, signal }) {
   const data = new DataChoice(app, signal, () => changed());
+  /** @type {ThreadPicker | null} of the dataset that is chosen */
+  let picker = null;
   /** @type {import("../client/index.js").Profile[]} */
   let profiles = [];
   /** @type {import("../client/index.js").Provider[]} */
   let providers = [];
   const asked = {
-    name: "", app_id: "kaira-bot", scope: /** @type {"all" | "sample" | "ids"} */ ("all"), sample: 20, ids: "",
+    name: "", app_id: "kaira-bot", scope: /** @type {"all" | "sample" | "ids"} */ ("all"), sample: 20,
     intent: true, correctness: true, efficiency: true, provider: "", model: "", concurrency: 8, temperature: 0.1,
   };
   /** @type {import("../client/index.js").Preview | null} */
@@ -33,6 +36,7 @@ export default function newEvaluation(app, { query, signal }) {
   let broken = null;
   let isSubmitting = false;
   let looking = 0;
+  let asking = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
@@ -49,13 +53,12 @@ export default function newEvaluation(app, { query, signal }) {
 
   /** What the form says, as the job's params. */
   function params() {
-    const ids = asked.ids.split("\n").map((each) => each.trim()).filter(Boolean);
     return {
       ...data.source(),
       app_id: asked.app_id,
       ...(asked.name.trim() ? { name: asked.name.trim() } : {}),
       ...(asked.scope === "sample" && !data.isSample ? { sample_size: asked.sample } : {}),
-      ...(asked.scope === "ids" && ids.length ? { thread_ids: ids } : {}),
+      ...(asked.scope === "ids" && picker?.chosen.size ? { thread_ids: [...picker.chosen] } : {}),
       evaluate_intent: asked.intent,
       evaluate_correctness: asked.correctness,
       evaluate_efficiency: asked.efficiency,
@@ -69,6 +72,9 @@ export default function newEvaluation(app, { query, signal }) {
   /** Something was chosen: what it comes to is asked anew. */
   function changed() {
     clearTimeout(timer);
+    if (picker?.dataset !== data.dataset) {
+      picker = data.dataset && new ThreadPicker(app, data.dataset, signal, () => changed());
+    }
     if (data.isReady) timer = setTimeout(look, PREVIEW_MS);
     else preview = null;
     app.refresh();
@@ -77,8 +83,10 @@ export default function newEvaluation(app, { query, signal }) {
 
   async function look() {
     const turn = ++looking;
+    asking.abort();
+    asking = new AbortController();
     try {
-      const found = await app.api.runs.preview(params());
+      const found = await app.api.runs.preview(params(), { signal: AbortSignal.any([signal, asking.signal]) });
       if (turn !== looking || signal.aborted) return;
       preview = found;
       broken = null;
@@ -94,7 +102,8 @@ export default function newEvaluation(app, { query, signal }) {
     isSubmitting = true;
     app.refresh();
     try {
-      const job = await app.api.jobs.submit("evaluate-batch", params(), { idempotencyKey: crypto.randomUUID?.() });
+      const job = await app.api.jobs.submit("evaluate-batch", params());
+      app.mine.add(job.id);
       app.go(job.run_id ? `/runs/${job.run_id}` : `/jobs/${job.id}`);
     } catch (error) {
       broken = error;
@@ -141,8 +150,8 @@ export default function newEvaluation(app, { query, signal }) {
           ${option("all", html`All ${total == null ? "" : format.count(total)}`)}
           ${option("sample", "A sample: the same one each time")}
           ${asked.scope === "sample" ? html`<label class="field"><span>How many</span><input type="number" min="1" max=${total ?? nothing} .value=${String(asked.sample)} @input=${set("sample")}></label>` : nothing}
-          ${option("ids", "Some, by their ids")}
-          ${asked.scope === "ids" ? html`<label class="field"><span>Ids, one a line</span><textarea rows="4" .value=${asked.ids} @input=${set("ids")}></textarea></label>` : nothing}
+          ${option("ids", "Some, chosen one by one")}
+          ${asked.scope === "ids" && picker ? picker.render() : nothing}
           ${preview?.unknown_thread_ids.length ? html`<p class="wrong" role="alert">Not in the data: ${preview.unknown_thread_ids.slice(0, 10).join(", ")}</p>` : nothing}
           ${wrong("thread_ids", "sample_size")}`}
         <label class="field"><span>Name of the evaluation</span><input maxlength="200" placeholder=${data.dataset?.name ?? "optional"} .value=${asked.name} @input=${set("name")}></label>

@@ -54,7 +54,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
 
   return {
     get title() {
-      return found ? title(found) : "Run";
+      return found ? `${share()}${title(found)}` : "Run";
     },
     get keys() {
       return content?.keys ?? {};
@@ -72,6 +72,13 @@ export default function run(app, { params: { id = "" }, query, signal }) {
         <div class="stack">${state(found, job)}${content?.render()}</div>`;
     },
   };
+
+  /** How far it is, for whoever only sees the tab. */
+  function share() {
+    const job = found?.job_id ? app.live.jobs.get(found.job_id) : undefined;
+    if (job?.status !== "running" || !job.progress.total) return "";
+    return `${Math.floor((100 * job.progress.current) / job.progress.total)} % · `;
+  }
 
   /** @param {import("../client/index.js").EvalRun} run */
   function title(run) {
