@@ -38,13 +38,14 @@ SELECT min(row), thread_id, sum(bytes)::bigint FROM pg_temp.evalqueue_messages
 GROUP BY thread_id HAVING sum(bytes) > %(max_bytes)s ORDER BY min(number) LIMIT %(limit)s
 
 -- statistics --
--- A message whose time is not known stands at the epoch
+-- A message whose time is not known stands at the epoch. Of labels only so many, and so much of each:
+-- whoever lists datasets gets them all
 WITH ordered AS (
     SELECT *, row_number() OVER (PARTITION BY thread_id ORDER BY at, number) AS turn_number
     FROM pg_temp.evalqueue_messages
 ), labels AS (
-    SELECT intent, count(*) AS times FROM pg_temp.evalqueue_messages
-    WHERE intent IS NOT NULL GROUP BY intent
+    SELECT left(intent, 200) AS intent, count(*) AS times FROM pg_temp.evalqueue_messages
+    WHERE intent IS NOT NULL GROUP BY 1 ORDER BY times DESC, 1 LIMIT 1000
 )
 SELECT count(*) AS messages,
     count(*) FILTER (WHERE turn_number = 1) AS threads,
@@ -112,6 +113,10 @@ INSERT INTO dataset_owners AS entry (dataset_id, owner, name, kept)
 VALUES (%(dataset_id)s, %(owner)s, %(name)s, %(kept)s)
 ON CONFLICT (dataset_id, owner) DO UPDATE SET name = EXCLUDED.name, kept = true
     WHERE EXCLUDED.kept
+RETURNING xmax = 0 AS is_new  -- no row was there to be locked
+
+-- has --
+SELECT EXISTS (SELECT 1 FROM dataset_owners WHERE dataset_id = %(dataset_id)s AND owner = %(owner)s)
 
 -- list --
 -- Newest first. Of everybody (owner NULL) each dataset once, as who had it first calls it

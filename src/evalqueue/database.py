@@ -111,7 +111,9 @@ class Database:
             reconnect_timeout=RECONNECT_INTERVAL,
             reconnect_failed=self._insist_on_a_connection,
         )
-        self._long = asyncio.Semaphore(max(1, max_size // LONG_SHARE))
+        few = max(1, max_size // LONG_SHARE)
+        self._long = asyncio.Semaphore(few)
+        self._long_looks = asyncio.Semaphore(max(1, few // 2))
         self._insisting: asyncio.Task[None] | None = None
         self._said_at: float | None = None
         self._unsaid = 0
@@ -172,6 +174,13 @@ class Database:
     async def long_transaction(self) -> AsyncGenerator[Connection]:
         """A transaction that may take minutes: so few at once that the pool is never theirs."""
         async with self._long, self.transaction() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def long_look(self) -> AsyncGenerator[Connection]:
+        """The same for whoever changes nothing: where there are several at once, one is left to
+        those who do."""
+        async with self._long_looks, self.long_transaction() as connection:
             yield connection
 
     async def until_done(

@@ -128,6 +128,11 @@ async def get(connection: Connection, dataset_id: str, *, owner: str | None) -> 
     return next(iter(found), None)
 
 
+async def has(connection: Connection, dataset_id: str, *, owner: str) -> bool:
+    """Whether the owner has it, be it read or not."""
+    return await _value(connection, "has", dataset_id=dataset_id, owner=owner)
+
+
 async def content(connection: Connection, dataset_id: str, *, owner: str) -> Content | None:
     found = await _rows(connection, Content, "content", dataset_id=dataset_id, owner=owner)
     return next(iter(found), None)

@@ -76,7 +76,7 @@ class Added:
 
     dataset_id: str
     is_new: bool
-    """Whether its content was not there before."""
+    """Whether they did not have it before. Whether others had it is not theirs to know."""
 
 
 async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool) -> Added:
@@ -92,20 +92,20 @@ async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool)
     entry = {
         "dataset_id": found.dataset_id,
         "owner": owner,
-        "name": codec.clean_text(found.name, limit=NAME_LIMIT) or "unnamed",
+        # On one line: it stands in tables.
+        "name": codec.clean_text(" ".join(found.name.split()), limit=NAME_LIMIT) or "unnamed",
         "kept": kept,
     }
     async with database.connection() as connection, connection.transaction():
         if await _is_read(connection, found):
-            await connection.execute(QUERIES["enter"], entry)
-            return Added(dataset_id=found.dataset_id, is_new=False)
+            is_new = await _enter(connection, entry)
+            return Added(dataset_id=found.dataset_id, is_new=is_new)
     async with database.long_transaction() as connection:
         # Whoever brings the same file at the same moment waits here, and then finds it.
         await connection.execute(QUERIES["lock"], {"dataset_id": found.dataset_id})
-        is_new = not await _is_read(connection, found)
-        if is_new:
+        if not await _is_read(connection, found):
             await _keep(connection, found)
-        await connection.execute(QUERIES["enter"], entry)
+        is_new = await _enter(connection, entry)
     return Added(dataset_id=found.dataset_id, is_new=is_new)
 
 
@@ -206,6 +206,13 @@ async def statistics(connection: Connection) -> Statistics:
 async def _is_read(connection: Connection, found: Identified) -> bool:
     cursor = await connection.execute(QUERIES["is_read"], {"dataset_id": found.dataset_id})
     return await cursor.fetchone() is not None
+
+
+async def _enter(connection: Connection, entry: Mapping[str, Any]) -> bool:
+    """Note that somebody has it; whether they had not before."""
+    cursor = await connection.execute(QUERIES["enter"], entry)
+    found = await cursor.fetchone()
+    return found is not None and found[0]
 
 
 async def _keep(connection: Connection, found: Identified) -> None:

@@ -4,6 +4,7 @@ A caller sees those that they have; an administrator all.
 """
 
 import asyncio
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -26,7 +27,14 @@ from evalqueue.http.uploads import InvalidRequest, Upload
 from evalqueue.jobtypes import Desk, decoded
 
 _UNKNOWN_SHOWN = 1_000
+_IS_ID = re.compile("sha256:[0-9a-f]{64}")
 _NOT_FOUND = "Dataset not found"
+
+PREVIEW_SECONDS = 120.0
+_TOO_LONG = (
+    "The preview was not done in time: others are made, or there is too much to count. Come back "
+    "later, or submit the batch without one."
+)
 
 
 async def add_dataset(call: Call, asked: json.AddDataset) -> Reply[json.Dataset]:
@@ -74,6 +82,15 @@ async def delete_dataset(call: Call, asked: json.OneDataset) -> json.DeletedData
 
 
 async def preview_eval_run(call: Call, asked: EvaluateBatch | json.PreviewForm) -> json.Preview:
+    try:
+        # It costs nothing to ask for one, and as long as it takes nobody else gets theirs.
+        async with asyncio.timeout(PREVIEW_SECONDS):
+            return await _preview(call, asked)
+    except TimeoutError:
+        raise HTTPException(503, _TOO_LONG, {"Retry-After": "30"}) from None
+
+
+async def _preview(call: Call, asked: EvaluateBatch | json.PreviewForm) -> json.Preview:
     if isinstance(asked, EvaluateBatch):
         return _told(await _of_params(call, asked))
     incoming = _incoming(asked.file, None, asked.format, asked.mapping)
@@ -86,14 +103,13 @@ async def preview_eval_run(call: Call, asked: EvaluateBatch | json.PreviewForm) 
 
 
 async def _of_params(call: Call, params: EvaluateBatch) -> previews.Preview:
-    if params.dataset_id is not None:
-        await see(call, params.dataset_id)
     desk = Desk(
         settings=call.client.settings,
         database=await call.client.database(),
         owner=call.caller.name,
     )
     try:
+        await see(call, params.dataset_id)
         return await previews.of_params(desk, params)
     except InvalidParams as error:  # here the params are the body, not in it
         raise InvalidRequest(
@@ -107,10 +123,12 @@ async def see(call: Call, dataset_id: Any) -> None:
     Raises:
         InvalidParams: so.
     """
-    if call.caller.sees is None or not isinstance(dataset_id, str):
+    owner = call.caller.sees
+    # What has another shape is another job type's own business, or refused by ours.
+    if owner is None or not isinstance(dataset_id, str) or not _IS_ID.fullmatch(dataset_id):
         return
     async with (await call.client.database()).connection() as connection:
-        if await datasets.get(connection, dataset_id, owner=call.caller.sees) is None:
+        if not await datasets.has(connection, dataset_id, owner=owner):
             raise InvalidParams.of("dataset_id", f"There is no dataset {dataset_id}")
 
 

@@ -26,7 +26,6 @@ PAGE_HEADERS = SECURITY_HEADERS | {
         "style-src 'self'",
         "img-src 'self' data:",
         "connect-src 'self'",
-        "font-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -35,8 +34,12 @@ PAGE_HEADERS = SECURITY_HEADERS | {
     ]),
     "Cache-Control": "no-cache",
 }  # fmt: skip
-"""Those of the page and its files: everything comes from here, and text becomes HTML nowhere but in
-lit-html's templates. The browser may keep them, and asks whether they are still the same."""
+"""Those of the page's document. Whatever a transcript says: no script and no style but ours, no
+address but this server's, and text becomes HTML nowhere but in lit-html's templates. The browser
+may keep it, and asks whether it is still the same."""
+
+ASSET_HEADERS = SECURITY_HEADERS | {"Cache-Control": PAGE_HEADERS["Cache-Control"]}
+"""Those of its files. None of them is a document: opened as one, it may do nothing."""
 
 
 class SecurityHeaders:

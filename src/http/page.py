@@ -7,6 +7,7 @@ asking whether it is still the same: a page and an API of different versions nev
 import gzip
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from evalqueue.http.headers import ASSET_HEADERS, PAGE_HEADERS
 
 FOLDER = Path(__file__).with_name("page")
 
@@ -42,13 +45,6 @@ MEDIA_TYPES = {
 }
 """By the ends of names. Others are not served."""
 
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; require-trusted-types-for 'script'; trusted-types lit-html; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""Whatever a transcript says: no script and no style but ours, no address but this server's."""
-
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*(/[\w-]+(\.[\w-]+)*)*", re.ASCII)  # so none is ".."
 _MAX_NAME = 200  # characters; what can't be a name is not looked for
 _COMPRESSED = ("text/", "image/svg")
@@ -64,11 +60,9 @@ class _File:
     media_type: str
     digest: str
 
-    def reply(self, request: Request, policy: str | None = None) -> Response:
+    def reply(self, request: Request, guarded: Mapping[str, str]) -> Response:
         content, tag = self.content, f'"{self.digest}"'
-        headers = {"Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
-        if policy is not None:
-            headers["Content-Security-Policy"] = policy
+        headers = {**guarded, "Vary": "Accept-Encoding"}
         if self.compressed is not None and _takes_gzip(request):
             content, tag = self.compressed, f'"{self.digest}-gzip"'
             headers["Content-Encoding"] = "gzip"
@@ -88,11 +82,11 @@ def routes() -> list[Route]:
 
 
 async def _document(request: Request) -> Response:
-    return _file("index.html").reply(request, POLICY)
+    return _file("index.html").reply(request, PAGE_HEADERS)
 
 
 async def _asset(request: Request) -> Response:
-    return _file(request.path_params["name"]).reply(request)
+    return _file(request.path_params["name"]).reply(request, ASSET_HEADERS)
 
 
 def _file(name: str) -> _File:

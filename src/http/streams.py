@@ -16,6 +16,7 @@ from evalqueue.http.watchers import Watcher
 
 STUCK_SECONDS = 10.0  # in which a watcher took nothing: cut
 HEARTBEAT_SECONDS = 15.0  # of silence
+LIFE_SECONDS = 3600.0  # then whoever still may comes back, and who may no longer does not
 FAREWELL_SECONDS = 2.0  # for the rest of a stream that has ended
 KERNEL_BYTES = 64 * 1024  # that the kernel may keep for a watcher
 GONE_MILLISECONDS = 30_000  # in which a peer acknowledged nothing: gone
@@ -80,6 +81,7 @@ class EventStream(Response):
         self.watcher = watcher
         self._leave = leave
         self._connection: Connection | None = None
+        self._began_at = asyncio.get_running_loop().time()
         self._sent_at = 0.0
         self._waits_since: float | None = None
         self._waiting_bytes = 0
@@ -118,8 +120,11 @@ class EventStream(Response):
         self.watcher.end()
 
     def look_after(self, now: float) -> None:
-        """Show that it lives when it was silent for long; cut it when nobody takes anything."""
-        if self._waits_since is None:
+        """Show that it lives when it was silent for long; cut it when nobody takes anything; end it
+        when it has lived for long: a sign-in may be over meanwhile."""
+        if now - self._began_at >= LIFE_SECONDS:
+            self.end()
+        elif self._waits_since is None:
             if now - self._sent_at >= HEARTBEAT_SECONDS:
                 self.watcher.beat()
         elif now - self._waits_since >= STUCK_SECONDS and self._connection is not None:

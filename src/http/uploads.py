@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, BinaryIO
 
 from pydantic import InstanceOf, WithJsonSchema
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -70,6 +71,10 @@ async def received(request: Request, max_bytes: int) -> AsyncGenerator[dict[str,
         InvalidRequest: it is no form, or has a field twice.
         HTTPException: the file is too large.
     """
+    # In any other, a field may take minutes to decode, or come out as what JSON can't say.
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise InvalidRequest.of_body("The form must be in UTF-8", "multipart_invalid")
     form = request.form(max_files=1, max_fields=_FIELDS, max_part_size=_FIELD_BYTES)
     try:
         fields = await form

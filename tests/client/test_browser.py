@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from evalqueue.evaluators.loopback import Loopback
 from evalqueue.http import page
+from evalqueue.http.headers import PAGE_HEADERS
 
 JOB: dict[str, Any] = {
     "id": "5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1",
@@ -37,7 +38,7 @@ class Api:
     async def document(self, _request: Request) -> Response:
         return HTMLResponse(
             '<!doctype html><link rel="icon" href="data:,"><title>test</title>',
-            headers={"Content-Security-Policy": page.POLICY},
+            headers=PAGE_HEADERS,
         )
 
     async def upload(self, request: Request) -> Response:

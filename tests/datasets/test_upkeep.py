@@ -163,3 +163,29 @@ async def test_importing_leaves_connections_for_everybody_else(dsn: str):
         assert len(entered) == 5
     finally:
         await database.close()
+
+
+async def test_looking_leaves_room_for_importing(dsn: str):
+    database = Database(dsn, max_size=10)
+    await database.open()
+    looking = 0
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def look() -> None:
+        nonlocal looking
+        async with database.long_look():
+            looking += 1
+            begun.set()
+            await go_on.wait()
+
+    try:
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(30):
+            for _ in range(5):
+                tasks.create_task(look())
+            await begun.wait()
+            async with database.long_transaction():
+                assert looking == 1
+            go_on.set()
+        assert looking == 5
+    finally:
+        await database.close()

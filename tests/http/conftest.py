@@ -51,6 +51,7 @@ class EvaluateTest(JobParams, job_type="evaluate-test"):
     """A job type whose jobs have a run, made by the database."""
 
     app_id: str
+    name: str | None = None
     data_path: str | None = None
 
     async def admit(self, desk: Desk) -> "EvaluateTest":

@@ -17,6 +17,7 @@ from evalqueue.database import Database
 from evalqueue.evaluators import EvaluateBatch, datasets
 from evalqueue.evaluators.conversations import kaira_csv, sample_csv
 from evalqueue.evaluators.sources.csv import COLUMNS
+from evalqueue.http import datasets as http_datasets
 from evalqueue.http import guards
 from evalqueue.http.callers import Caller, Right
 from evalqueue.http.serve import serve
@@ -217,6 +218,8 @@ async def test_what_is_wrong_with_a_form_is_said_by_its_field(
         ("text/csv", 415),
         ("multipart/form-data", 422),
         ("multipart/form-data; boundary=x", 422),
+        ("multipart/form-data; boundary=y; charset=punycode", 422),
+        ("multipart/form-data; boundary=y; charset=undefined", 422),
     ],
 )
 async def test_a_body_that_is_no_form_is_refused(
@@ -305,7 +308,7 @@ async def test_a_caller_sees_what_they_have_and_an_administrator_all(
             assert (await http.get(path)).status_code == 404
         assert (await http.delete(f"/api/datasets/{hers}")).status_code == 404
         for path, body, loc in (
-            ("/api/eval-runs/preview", {"dataset_id": hers}, ["body", "params", "dataset_id"]),
+            ("/api/eval-runs/preview", {"dataset_id": hers}, ["body", "dataset_id"]),
             (
                 "/api/jobs",
                 {"job_type": "evaluate-batch", "params": {"dataset_id": hers}},
@@ -315,7 +318,7 @@ async def test_a_caller_sees_what_they_have_and_an_administrator_all(
             reply = await http.post(path, json=body)
             assert reply.status_code == 422
             assert reply.json()["detail"][0]["loc"] == loc
-        assert (await upload(http)).status_code == 200, "who has the file may have the dataset"
+        assert (await upload(http)).status_code == 201, "who has the file may have the dataset"
         assert (await http.get(f"/api/datasets/{hers}")).json()["owner"] == "bob"
     async with serve_api(ROOT) as http:
         told = (await http.get("/api/datasets")).json()
@@ -510,3 +513,16 @@ async def test_params_beside_a_file_are_refused_with_their_path(api: httpx.Async
         assert reply.status_code == 422
         (found,) = reply.json()["detail"]
         assert found["loc"] == ["body", "params", *params]
+
+
+async def test_a_preview_that_takes_too_long_is_given_up(
+    api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(http_datasets, "PREVIEW_SECONDS", 0.2)
+    async with database.long_look():
+        reply = await api.post("/api/eval-runs/preview", files={"file": ("june.csv", CONTENT)})
+
+    assert reply.status_code == 503
+    assert "not done in time" in reply.json()["detail"]
+    assert reply.headers["retry-after"]
+    assert (await upload(api)).status_code == 201

@@ -25,6 +25,7 @@ from starlette.types import Receive, Scope, Send
 from evalqueue import Client, JobParams, Settings, schema
 from evalqueue.database import Database
 from evalqueue.evaluators.loopback import Loopback
+from evalqueue.http import streams
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.bulletin import LINE_LENGTH, MAX_UNREAD, Bulletin
 from evalqueue.http.callers import Caller, Right, identify
@@ -243,6 +244,17 @@ async def test_a_job_that_is_over_is_told_once_and_then_not_again(
 
     assert only.data["status"] == missed.data["status"] == "cancelled"
     assert (again.status_code, again.content) == (204, b"")  # which ends a browser's returning
+
+
+async def test_no_stream_outlives_a_sign_in_by_much(
+    api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends, and who comes back is asked anew who they are."""
+    monkeypatch.setattr(streams, "LIFE_SECONDS", 0.0)
+    job_id = await submit(database)
+    async with watching(api) as all_jobs, watching(api, f"/api/jobs/{job_id}/events") as one:
+        assert [each for each in await all_jobs.rest() if each.kind == "job"] == []
+        assert [each.data["status"] for each in await one.rest()] == ["queued"]
 
 
 async def test_there_is_nothing_to_follow_where_there_is_no_job(api: httpx.AsyncClient) -> None:

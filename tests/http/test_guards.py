@@ -8,16 +8,13 @@ from contextlib import AbstractAsyncContextManager
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount
 from tests.http.conftest import ENTRIES, TOKENS
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
 from evalqueue.http.app import OPERATIONS, create_app
 from evalqueue.http.guards import is_loopback
-from evalqueue.http.headers import PAGE_HEADERS, SecurityHeaders
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 NOTE = {"job_type": "note"}
@@ -184,25 +181,6 @@ async def test_every_reply_tells_the_browser_to_be_careful(serve_api: ServeApi) 
             assert reply.headers["cross-origin-resource-policy"] == "same-origin"
             assert "camera=()" in reply.headers["permissions-policy"]
             assert "strict-transport-security" not in reply.headers  # the proxy's
-
-
-async def test_a_page_may_run_its_own_scripts_and_nothing_else() -> None:
-    async def page(_request: Request) -> Response:
-        return Response("<!doctype html>", media_type="text/html", headers=PAGE_HEADERS)
-
-    app = SecurityHeaders(Starlette(routes=[Route("/", page)]))
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://host.example") as http:
-        headers = (await http.get("/")).headers
-
-    assert headers.get_list("content-security-policy") == [
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        "connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types lit-html"
-    ]
-    assert headers["cache-control"] == "no-cache"
-    assert headers["x-content-type-options"] == "nosniff"
-    assert headers["cross-origin-opener-policy"] == "same-origin"
 
 
 async def chunks(count: int) -> AsyncGenerator[bytes]:

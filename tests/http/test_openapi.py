@@ -298,6 +298,7 @@ async def test_every_operation_replies_as_it_is_documented(
                     await call(method, path, known, params={parameter["name"]: "\x00" * 51})
                 if parameter["in"] == "header":
                     await call(method, path, known, headers={parameter["name"]: "x" * 256}, **body)
+    await call("POST", "/api/datasets", {}, **FORMS["/api/datasets"])  # for the second time
     await call("POST", "/api/jobs", {}, json={"job_type": "nope"})
     await call("POST", "/api/adversarial/cases", {}, json={"app_id": "kaira-bot"})
     await call("POST", "/api/jobs", {}, content=b"x" * 2000)

@@ -9,6 +9,7 @@ import pytest
 from starlette.routing import compile_path
 
 from evalqueue.http import page
+from evalqueue.http.headers import ASSET_HEADERS, PAGE_HEADERS, SECURITY_HEADERS
 
 ADDRESSES = [
     "/", "/new", "/jobs/5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1", "/runs", "/runs/1",
@@ -29,9 +30,47 @@ async def test_every_address_of_the_page_is_the_same_document(
     assert reply.status_code == 200
     assert reply.content == (page.FOLDER / "index.html").read_bytes()
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
-    assert reply.headers["cache-control"] == "no-cache"
-    assert reply.headers["content-security-policy"] == page.POLICY
-    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert PAGE_HEADERS.items() <= said(reply).items()
+
+
+def said(reply: httpx.Response) -> dict[str, str]:
+    """The headers, each of which came once."""
+    names = [name.lower() for name, _ in reply.headers.raw]
+    assert len(names) == len(set(names))
+    known = (*PAGE_HEADERS, *ASSET_HEADERS)
+    return {name: reply.headers[name] for name in known if name in reply.headers}
+
+
+async def test_a_page_may_run_its_own_scripts_and_its_files_may_do_nothing(
+    api: httpx.AsyncClient,
+) -> None:
+    for address, headers in (
+        ("/", PAGE_HEADERS),
+        ("/assets/index.html", ASSET_HEADERS),
+        ("/assets/icon.svg", ASSET_HEADERS),
+        ("/assets/app.js", ASSET_HEADERS),
+        ("/assets/nothing.js", SECURITY_HEADERS),
+    ):
+        for method in ("GET", "HEAD"):
+            reply = await api.request(method, address)
+            assert said(reply) == headers, address
+            if tag := reply.headers.get("etag"):
+                again = await api.request(method, address, headers={"If-None-Match": tag})
+                assert again.status_code == 304
+                assert said(again) == headers, address
+
+    policies = {each["Content-Security-Policy"] for each in (ASSET_HEADERS, SECURITY_HEADERS)}
+    assert policies == {"default-src 'none'; frame-ancestors 'none'"}
+    assert PAGE_HEADERS["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+        "require-trusted-types-for 'script'; trusted-types lit-html"
+    )
+    for headers in (PAGE_HEADERS, ASSET_HEADERS):
+        assert headers["Cache-Control"] == "no-cache"
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "camera=()" in headers["Permissions-Policy"]
 
 
 def test_these_are_all_its_addresses() -> None:

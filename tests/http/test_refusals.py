@@ -7,12 +7,14 @@ import signal
 import socket
 import time
 from contextlib import AsyncExitStack
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
+from evalqueue.http.app import OPERATIONS
 from evalqueue.http.health import READY_WITHIN
 from evalqueue.http.serve import serve
 
@@ -216,3 +218,48 @@ async def test_a_database_that_is_frozen_is_told_in_time(
     assert reply.status_code == 503
     assert not reply.json()["checks"][0]["ok"]
     assert took < READY_WITHIN + 1
+
+
+async def test_every_path_has_its_methods_and_no_others(api: httpx.AsyncClient) -> None:
+    ids = {"job_id": uuid4(), "run_id": uuid4(), "dataset_id": f"sha256:{'0' * 64}"}
+    methods: dict[str, set[str]] = {}
+    for each in OPERATIONS:
+        methods.setdefault(each.path, set()).add(each.method)
+    for path, known in methods.items():
+        address = path.format(
+            **ids, evaluation_id=1, log_id=1, case_id="c", app_id="kaira-bot", queue="q"
+        )
+        for method in ("HEAD", "OPTIONS", "PUT", "PATCH", "TRACE", "CONNECTED"):
+            reply = await api.request(method, address)
+            if method == "HEAD" and "GET" in known:
+                assert reply.status_code in (200, 404), path
+                assert reply.content == b""
+            elif method == "HEAD" and path == "/api/eval-runs/preview":
+                assert reply.status_code == 422, "to read, it is a run's id"
+            else:
+                assert reply.status_code == 405, path
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("GET http://evil.example/api/jobs HTTP/1.1\r\nHost: localhost", 404),
+        ("GET http://localhost/api/jobs HTTP/1.1\r\nHost: localhost", 404),
+        ("CONNECT evil.example:443 HTTP/1.1\r\nHost: localhost", 404),
+        ("OPTIONS * HTTP/1.1\r\nHost: localhost", 404),
+        ("GET /api/jobs HTTP/1.1\r\nHost: localhost\r\nHost: localhost", 400),
+        ("GET /api/jobs HTTP/1.1\r\nHost: localhost\r\nHost: evil.example", 400),
+        ("GET //evil.example/api/jobs/ HTTP/1.1\r\nHost: localhost", 404),
+        ("GET /api/jobs HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1", 200),
+        ("GET /assets/app.js HTTP/1.1\r\nHost: localhost\r\nRange: bytes=0-1", 200),
+    ],
+)
+async def test_what_no_browser_of_ours_would_send_leads_nowhere(
+    api: httpx.AsyncClient, head: str, status: int
+) -> None:
+    reader, writer = await asyncio.open_connection(api.base_url.host, api.base_url.port)
+    writer.write(f"{head}\r\nConnection: close\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        first = await reader.readline()
+    writer.close()
+    assert int(first.split()[1]) == status

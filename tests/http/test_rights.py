@@ -3,7 +3,9 @@
 A new route needs a row in `ROWS`: until somebody has decided who may call it, this fails.
 """
 
-from collections.abc import Callable
+import asyncio
+import io
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
@@ -12,16 +14,20 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from starlette.routing import Route
 from tests.http.conftest import ENTRIES, RIGHTS, TOKENS, EvaluateTest, Note, bearer
 
-from evalqueue import Client, Settings
+from evalqueue import Client, JobParams, Settings
 from evalqueue.database import Database
 from evalqueue.errors import JobNotFound
-from evalqueue.evaluators import adversarial_store
+from evalqueue.evaluators import adversarial_store, imports
 from evalqueue.evaluators.adversarial.cases import Case
 from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
+from evalqueue.evaluators.imports import Incoming
+from evalqueue.evaluators.sources.csv import COLUMNS
 from evalqueue.evaluators.verdicts import Difficulty
-from evalqueue.http.app import OPERATIONS
+from evalqueue.http import page
+from evalqueue.http.app import OPERATIONS, create_app
 from evalqueue.http.serve import serve
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.tokens import Right
@@ -38,11 +44,13 @@ class Access(Enum):
     OWN_OR_NOTHING = "one's own; of another's nothing is in the answer"
     CHANGES_OWN = "with the right to submit, one's own; another's is not found"
     SUBMITS = "with the right to submit"
+    NAMES_OWN = "with the right to submit, about one's own; another's can't be named"
     ADMINISTERS = "with the right admin"
 
 
 ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/"): Access.OPEN,
+    ("GET", "/assets/{name}"): Access.OPEN,
     ("GET", "/healthz"): Access.OPEN,
     ("GET", "/readyz"): Access.OPEN,
     ("GET", "/openapi.json"): Access.OPEN,
@@ -55,11 +63,24 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/jobs/{job_id}/attempts"): Access.OWN_OR_404,
     ("POST", "/api/jobs/{job_id}/cancel"): Access.CHANGES_OWN,
     ("POST", "/api/jobs/{job_id}/retry"): Access.CHANGES_OWN,
+    ("GET", "/api/jobs/{job_id}/events"): Access.OWN_OR_404,
+    ("GET", "/api/events"): Access.OWN_OR_NOTHING,
+    ("POST", "/api/datasets"): Access.SUBMITS,
+    ("GET", "/api/datasets"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/datasets/{dataset_id}"): Access.OWN_OR_404,
+    ("GET", "/api/datasets/{dataset_id}/threads"): Access.OWN_OR_404,
+    ("DELETE", "/api/datasets/{dataset_id}"): Access.CHANGES_OWN,
+    ("POST", "/api/eval-runs/preview"): Access.NAMES_OWN,
     ("GET", "/api/eval-runs"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/stats/summary"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/threads"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}/logs"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/{run_id}/outcomes"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/{run_id}/trials"): Access.OWN_OR_NOTHING,
+    ("GET", "/api/eval-runs/{run_id}/statistics"): Access.OWN_OR_404,
+    ("GET", "/api/eval-runs/{run_id}/threads/{evaluation_id}"): Access.OWN_OR_404,
+    ("GET", "/api/eval-runs/{run_id}/logs/{log_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/adversarial"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/dialogues"): Access.OWN_OR_NOTHING,
@@ -69,15 +90,20 @@ ROWS: dict[tuple[str, str], Access] = {
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/pin"): Access.ADMINISTERS,
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/unpin"): Access.ADMINISTERS,
     ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}"): Access.ADMINISTERS,
+    ("GET", "/api/profiles"): Access.ALL,
+    ("GET", "/api/providers"): Access.ALL,
     ("GET", "/api/queues"): Access.ALL,
     ("POST", "/api/queues/{queue}/pause"): Access.ADMINISTERS,
     ("POST", "/api/queues/{queue}/resume"): Access.ADMINISTERS,
     ("GET", "/api/workers"): Access.ALL,
 }
 
-HAVE_OWNERS = {Access.OWN_OR_404, Access.OWN_OR_NOTHING, Access.CHANGES_OWN}
+HAVE_OWNERS = {
+    Access.OWN_OR_404, Access.OWN_OR_NOTHING, Access.CHANGES_OWN, Access.NAMES_OWN,
+}  # fmt: skip
 
-OF_OWNERS = [route for route, access in ROWS.items() if access in HAVE_OWNERS]
+EVENTS = ("GET", "/api/events")
+"""Has no end of its own: `watched` reads it."""
 
 MARK = "seven-locks"
 """In everything that a run has."""
@@ -85,6 +111,7 @@ MARK = "seven-locks"
 NEEDED = {
     Access.CHANGES_OWN: Right.SUBMIT,
     Access.SUBMITS: Right.SUBMIT,
+    Access.NAMES_OWN: Right.SUBMIT,
     Access.ADMINISTERS: Right.ADMIN,
 }
 
@@ -96,6 +123,8 @@ CASE = Case(
     difficulty=Difficulty.EASY,
     persona="easy",
 )
+ANSWER = f"{MARK},{MARK},s1,{MARK},{MARK},{MARK},2025-11-01T08:00:00Z,0"
+FILE = f"{','.join(COLUMNS[:8])}\n{ANSWER}\n".encode()
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/session"): {"token": TOKENS["rita"]},
     ("POST", "/api/jobs"): {"job_type": "note"},
@@ -113,46 +142,98 @@ class World:
     client: Client
     job: Job
     run_id: UUID
+    dataset_id: str
+    evaluation_id: int
+    log_id: int
 
     def ids(self) -> dict[str, str]:
         return {
             "job_id": str(self.job.id),
             "run_id": str(self.run_id),
+            "dataset_id": self.dataset_id,
+            "evaluation_id": str(self.evaluation_id),
+            "log_id": str(self.log_id),
             "case_id": CASE.case_id,
             "app_id": "kaira-bot",
             "queue": "evalqueue",
+            "name": "app.js",
         }
 
 
 async def world_of(owner: str, database: Database) -> World:
-    """A job, an attempt at it, and its run with something of everything; of the library's making,
-    which asks nobody for a right."""
+    """A job, an attempt at it, its dataset, and its run with something of everything; of the
+    library's making, which asks nobody for a right."""
     client = Client(database=database, settings=Settings(), job_types=[EvaluateTest, Note])
-    job = await client.submit(EvaluateTest(app_id=MARK), owner=owner)
+    job = await client.submit(EvaluateTest(app_id=MARK, name=MARK), owner=owner)
     run_id = UUID(str(job.progress.details["run_id"]))
+    incoming = Incoming(file=io.BytesIO(FILE), name=MARK)
+    added = await imports.add(database, incoming, owner=owner, kept=True)
     async with database.connection() as connection:
         await connection.execute(
             "INSERT INTO job_attempts (job_id, attempt, worker, error, ended_at, outcome)"
             " VALUES (%s, 1, 'w', %s, now(), 'failed')",
             [job.id, MARK],
         )
+        await connection.execute(
+            "UPDATE eval_runs SET dataset_id = %s WHERE id = %s", [added.dataset_id, run_id]
+        )
+        made: list[int] = []
         for statement in (
             "INSERT INTO thread_evaluations (run_id, thread_id, worst_correctness, result,"
-            f" attempt, duration_ms) VALUES (%s, '{MARK}', 'PASS', '{{}}', 1, 1)",
+            f" attempt, duration_ms) VALUES (%s, '{MARK}', 'PASS', '{{}}', 1, 1) RETURNING id",
             "INSERT INTO adversarial_evaluations (run_id, case_id, trial, label, category,"
             " difficulty, persona, verdict, total_turns, stop_reason, result, attempt)"
             f" VALUES (%s, '{CASE.case_id}', 1, '{MARK}', 'typos', 'hard', 'hard', 'PASS', 2,"
-            " 'goal_complete', '{}', 1)",
+            " 'goal_complete', '{}', 1) RETURNING id",
             "INSERT INTO adversarial_dialogues (run_id, case_id, trial, job_id, attempt)"
-            f" SELECT id, '{MARK}', 1, job_id, 1 FROM eval_runs WHERE id = %s",
+            f" SELECT id, '{MARK}', 1, job_id, 1 FROM eval_runs WHERE id = %s RETURNING 0",
             "INSERT INTO api_logs (run_id, thread_id, evaluator, provider, model, method, outcome,"
-            " try_number, prompt, duration_ms, attempt, started_at)"
-            f" VALUES (%s, '{MARK}', 'intent', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now())",
+            " try_number, prompt, duration_ms, attempt, started_at) VALUES (%s,"
+            f" '{MARK}', '{MARK}', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now()) RETURNING id",
         ):
-            await connection.execute(statement, [run_id])
+            cursor = await connection.execute(statement, [run_id])
+            made += [each for (each,) in await cursor.fetchall()]
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
         await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
-    return World(client=client, job=job, run_id=run_id)
+    return World(
+        client=client,
+        job=job,
+        run_id=run_id,
+        dataset_id=added.dataset_id,
+        evaluation_id=made[0],
+        log_id=made[-1],
+    )
+
+
+def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
+    """What a request brings along."""
+    if route == ("POST", "/api/datasets"):
+        return {"files": {"file": ("june.csv", FILE)}}
+    if route == ("POST", "/api/eval-runs/preview"):
+        return {"json": {"dataset_id": ids["dataset_id"]}}
+    return {"json": BODIES.get(route)}
+
+
+async def watched(
+    http: httpx.AsyncClient, world: World, name: str, *, after: str | None = None
+) -> str:
+    """What a stream of events tells, until it has told of a job of the watcher's own that was
+    submitted last, and where that stands."""
+    headers = bearer(TOKENS[name]) | ({} if after is None else {b"Last-Event-ID": after.encode()})
+    told = ""
+    assert (await http.get("/readyz")).status_code == 200  # so that nothing was missed
+    async with (
+        asyncio.timeout(30),
+        http.stream("GET", EVENTS[1], headers=headers, timeout=30) as reply,
+    ):
+        assert reply.status_code == 200, await reply.aread()
+        await world.client.cancel(world.job.id)
+        fence = str((await world.client.submit(Note(), owner=name)).id)
+        async for text in reply.aiter_text():
+            told += text
+            if f'"id":"{fence}"' in told and f'"{fence}":' in told:
+                break
+    return told
 
 
 def expected(access: Access, right: Right, *, own: bool) -> tuple[int, bool | None]:
@@ -163,8 +244,8 @@ def expected(access: Access, right: Right, *, own: bool) -> tuple[int, bool | No
     if access is Access.OWN_OR_NOTHING:
         return 200, sees
     if access in HAVE_OWNERS and not sees:
-        return 404, False
-    return 200, True if access is Access.OWN_OR_404 else None
+        return 422 if access is Access.NAMES_OWN else 404, False
+    return 200, True if access in {Access.OWN_OR_404, Access.NAMES_OWN} else None
 
 
 async def state(database: Database) -> list[Any]:
@@ -173,13 +254,24 @@ async def state(database: Database) -> list[Any]:
         cursor = await connection.execute(
             "SELECT (SELECT jsonb_agg(jobs ORDER BY id) FROM jobs),"
             " (SELECT jsonb_agg(saved_cases) FROM saved_cases),"
-            " (SELECT jsonb_agg(job_queues) FROM job_queues)"
+            " (SELECT jsonb_agg(job_queues) FROM job_queues),"
+            " (SELECT jsonb_agg(dataset_owners) FROM dataset_owners),"
+            " (SELECT count(*) FROM datasets)"
         )
         return await cursor.fetchall()
 
 
-def test_every_route_has_a_row() -> None:
-    assert set(ROWS) == {(each.method, each.path) for each in OPERATIONS}
+PAGE = [("GET", "/"), ("GET", "/assets/{name}")]
+"""One of the page's addresses, which are all the same document; and one of its files."""
+
+
+def test_every_route_has_a_row(database: Database) -> None:
+    app = create_app(Client(database=database))
+    paths = [each.path for each in app.routes if isinstance(each, Route)]
+
+    assert set(ROWS).difference(PAGE) == {(each.method, each.path) for each in OPERATIONS}
+    assert len(paths) == len(app.routes)
+    assert set(paths) == {each.path for each in (*OPERATIONS, *page.routes())}
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "another's"])
@@ -189,14 +281,17 @@ async def test_a_right_is_good_for_what_it_says(
     serve_api: ServeApi, database: Database, route: tuple[str, str], name: str, own: bool
 ) -> None:
     world = await world_of(name if own else "otto", database)
-    if route[1].endswith("/retry"):
-        await world.client.cancel(world.job.id)
+    if route[1].endswith(("/retry", "{job_id}/events")):
+        await world.client.cancel(world.job.id)  # what is over has a stream with an end
     status, shown = expected(ROWS[route], RIGHTS[name], own=own)
     before = await state(database)
     async with serve_api(api_tokens=ENTRIES) as http:
+        if route == EVENTS:
+            assert (MARK in await watched(http, world, name)) == shown
+            return
         reply = await http.request(
-            route[0], route[1].format(**world.ids()), json=BODIES.get(route),
-            headers=bearer(TOKENS[name]),
+            route[0], route[1].format(**world.ids()), headers=bearer(TOKENS[name]),
+            **sent(route, world.ids()),
         )  # fmt: skip
 
     assert reply.status_code in ((200, 201) if status == 200 else (status,)), reply.text
@@ -217,8 +312,9 @@ async def test_without_a_token_only_what_is_open_is_told(
     async with serve_api(api_tokens=ENTRIES) as http:
         for headers in ({}, bearer("somebody-else's"), {b"Authorization": b"Bearer"}):
             reply = await http.request(
-                route[0], route[1].format(**world.ids()), json=BODIES.get(route), headers=headers
-            )
+                route[0], route[1].format(**world.ids()), headers=headers,
+                **sent(route, world.ids()),
+            )  # fmt: skip
             assert (reply.status_code == 401) == (ROWS[route] is not Access.OPEN), reply.text
             assert MARK not in reply.text
 
@@ -226,22 +322,59 @@ async def test_without_a_token_only_what_is_open_is_told(
 
 
 @pytest.mark.parametrize(
-    "route", [each for each in ROWS if ROWS[each] in HAVE_OWNERS], ids=" ".join
+    "route", [each for each in ROWS if ROWS[each] in HAVE_OWNERS and each != EVENTS], ids=" ".join
 )
 async def test_anothers_is_as_if_it_were_not_there(
     serve_api: ServeApi, database: Database, route: tuple[str, str]
 ) -> None:
     """Not only the status: every word is the same as for what nobody has."""
     world = await world_of("otto", database)
-    nowhere = {"job_id": str(uuid4()), "run_id": str(uuid4()), "case_id": CASE.case_id}
+    nowhere = world.ids() | {
+        "job_id": str(uuid4()),
+        "run_id": str(uuid4()),
+        "dataset_id": f"sha256:{'0' * 64}",
+    }
     async with serve_api(api_tokens=ENTRIES) as http:
         anothers, nobodys = [
-            await http.request(route[0], route[1].format(**ids), headers=bearer(TOKENS["sam"]))
+            await http.request(
+                route[0], route[1].format(**ids), headers=bearer(TOKENS["sam"]), **sent(route, ids)
+            )
             for ids in (world.ids(), nowhere)
         ]
 
     assert anothers.status_code == nobodys.status_code
     assert without_ids(anothers.text, world.ids()) == without_ids(nobodys.text, nowhere)
+
+
+async def test_what_is_in_anothers_run_is_not_in_ones_own(
+    serve_api: ServeApi, database: Database
+) -> None:
+    """Numbers of threads and calls are everybody's; they lead nowhere but in their own run."""
+    others, own = await world_of("otto", database), await world_of("sam", database)
+    async with serve_api(api_tokens=ENTRIES) as http:
+        for path in (f"threads/{others.evaluation_id}", f"logs/{others.log_id}"):
+            for run_id, name in ((own.run_id, "sam"), (own.run_id, "ada"), (others.run_id, "sam")):
+                reply = await http.get(
+                    f"/api/eval-runs/{run_id}/{path}", headers=bearer(TOKENS[name])
+                )
+                assert reply.status_code == 404
+                assert MARK not in reply.text
+
+
+async def test_a_stream_that_goes_on_tells_nothing_of_others_either(
+    serve_api: ServeApi, database: Database
+) -> None:
+    world, another = await world_of("otto", database), await world_of("otto", database)
+    async with serve_api(api_tokens=ENTRIES) as http:
+        told = await watched(http, world, "ada")
+        first = told.partition("id: ")[2].partition("\n")[0]
+        again = await watched(http, another, "sam", after=first)
+
+    assert str(world.job.id) in told
+    assert "event: resync" not in again
+    for each in (world, another):
+        assert str(each.job.id) not in again
+    assert "otto" not in again
 
 
 def without_ids(text: str, ids: dict[str, str]) -> str:
@@ -357,3 +490,55 @@ async def test_the_library_sees_everything_unless_told_whose(database: Database)
             await refused(job_id, owner="sam")
     await client.cancel(job_id, owner="otto")
     assert (await client.get(job_id)).status is JobStatus.CANCELLED
+
+
+async def test_who_brings_a_file_is_not_told_that_others_have_it(
+    serve_api: ServeApi, database: Database
+) -> None:
+    await world_of("otto", database)
+    async with serve_api(api_tokens=ENTRIES) as http:
+        for name, status in (("sam", 201), ("sam", 200), ("otto", 200), ("ada", 201)):
+            reply = await http.post(
+                "/api/datasets", files={"file": ("a.csv", FILE)}, headers=bearer(TOKENS[name])
+            )
+            assert (reply.status_code, reply.json()["owner"]) == (status, name)
+
+
+async def test_a_dataset_that_nobody_has_read_yet_can_be_named_by_who_has_it(
+    serve_api: ServeApi, database: Database
+) -> None:
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT evalqueue_submit_job('evaluate-batch', jsonb_build_object('csv_content',"
+            " %s::text), owner => 'sam')",
+            [FILE.decode()],
+        )
+        await cursor.fetchone()
+        cursor = await connection.execute("SELECT id FROM datasets")
+        body = {"dataset_id": (await cursor.fetchone() or (None,))[0]}
+    async with serve_api(api_tokens=ENTRIES) as http:
+        for name, status in (("otto", 422), ("sam", 200)):
+            reply = await http.post(
+                "/api/eval-runs/preview", json=body, headers=bearer(TOKENS[name])
+            )
+            assert reply.status_code == status, reply.text
+            assert (MARK in reply.text) == (name == "sam")
+
+
+class OfTheirOwn(JobParams, job_type="of-their-own"):
+    """Says `dataset_id` and means something else."""
+
+    dataset_id: str
+
+
+async def test_what_another_job_type_calls_a_dataset_is_its_own_business(
+    database: Database,
+) -> None:
+    world = await world_of("otto", database)
+    settings = Settings(port=0, api_tokens=ENTRIES)
+    client = Client(database=database, settings=settings, job_types=[OfTheirOwn])
+    async with serve(client) as at, httpx.AsyncClient(base_url=at.url, trust_env=False) as http:
+        for dataset_id, status in (("june", 201), ("", 201), (world.dataset_id, 422)):
+            body = {"job_type": "of-their-own", "params": {"dataset_id": dataset_id}}
+            reply = await http.post("/api/jobs", json=body, headers=bearer(TOKENS["sam"]))
+            assert reply.status_code == status, reply.text

@@ -273,3 +273,25 @@ async def test_no_secret_is_logged_told_or_stored(
     for secret in (TOKENS["sam"], "a-wrong-guess", digest.hex(), repr(digest), cookie.value):
         for where in (logged, rows, *told):
             assert secret not in where
+
+
+async def test_files_and_removals_by_cookie_need_an_origin_as_well(serve_api: ServeApi) -> None:
+    """A form with a file is what any page can have a browser send without asking."""
+    none = f"/api/datasets/sha256:{'0' * 64}"
+    async with serve_api(api_tokens=ENTRIES) as http:
+        _, cookie = await signed_in(http)
+        own = origin_of(http)["Origin"]
+        for origin, statuses in (
+            (None, (403, 403, 403)), ("null", (403, 403, 403)),
+            ("http://evil.example", (403, 403, 403)), (own, (422, 422, 404)),
+        ):  # fmt: skip
+            headers = kept(cookie) | ({} if origin is None else {"Origin": origin})
+            found = [
+                await http.request(method, path, files=files, headers=headers)
+                for method, path, files in (
+                    ("POST", "/api/datasets", {"file": ("a.csv", b"nothing")}),
+                    ("POST", "/api/eval-runs/preview", {"other": ("a.csv", b"nothing")}),
+                    ("DELETE", none, None),
+                )
+            ]
+            assert tuple(each.status_code for each in found) == statuses, origin

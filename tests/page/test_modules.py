@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from evalqueue.evaluators.loopback import Loopback
 from evalqueue.http import page
+from evalqueue.http.headers import PAGE_HEADERS
 
 ROOT = Path(__file__).parents[2]
 VENDOR = page.FOLDER / "vendor"
@@ -71,7 +72,7 @@ async def tried() -> tuple[dict[str, Any], list[str]]:
         return HTMLResponse(
             '<!doctype html><link rel="icon" href="data:,"><div id="list"></div>'
             '<div id="frame"></div><script type="module" src="/script.js"></script>',
-            headers={"Content-Security-Policy": page.POLICY},
+            headers=PAGE_HEADERS,
         )
 
     async def script(_request: Request) -> Response:

@@ -10,7 +10,7 @@ from whole import read_csv
 
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.sources import BAD_ROWS_KEPT, BadData, BadRow, rows
-from evalqueue.evaluators.sources.csv import COLUMNS, OPTIONAL_COLUMNS
+from evalqueue.evaluators.sources.csv import COLUMNS, CSV, MAX_COLUMNS, OPTIONAL_COLUMNS
 from evalqueue.evaluators.sources.rows import CELL_LIMIT
 
 GOOD = {
@@ -237,6 +237,22 @@ def test_a_cell_of_five_million_characters_is_read_whole() -> None:
     text = "kcal " * 1_000_000
 
     assert only_turn(final_response_message=text).bot_text == text
+
+
+def test_a_row_of_commas_is_no_header() -> None:
+    """Whatever is in the first row: it is not looked through for minutes, nor kept many times."""
+    header = ("thread_id",) + ("",) * MAX_COLUMNS
+    fault = only_fault(",".join(header) + "\n1\n")
+    head = CSV.head(io.BytesIO(",".join(header).encode()))
+
+    assert (fault.row, fault.column) == (1, None)
+    assert fault.reason == "it names 5,001 columns. There may be 5,000."
+    assert len(head.columns) == MAX_COLUMNS
+
+
+@pytest.mark.parametrize("column", ["thread_id", "user_id"])
+def test_an_id_above_the_limit_is_a_bad_row(column: str) -> None:
+    assert faults(table({column: "x" * 501}, {column: "x" * 500})) == [(2, column)]
 
 
 def test_a_cell_above_the_limit_is_a_bad_row() -> None:

@@ -236,3 +236,23 @@ def test_what_postgres_cannot_store_is_replaced(written: bytes) -> None:
     ((turn,),) = [thread.turns for thread in of_bytes(content)]
 
     assert turn.user_text in ("\ufffd", "🙂")
+
+
+@pytest.mark.parametrize("levels", [300, 900, 100_000])
+def test_a_line_that_is_nested_too_deeply_to_be_walked_is_a_fault(levels: int) -> None:
+    line = b'{"messages": [{"role": "user", "content": "\\u0041"}], "x": %b%b}'
+    deep = line % (b"[" * levels, b"]" * levels)
+    try:
+        (thread,) = of_bytes(deep)
+    except BadData as refused:
+        (fault,) = refused.rows
+        assert (fault.row, fault.reason) == (1, "it is nested too deeply.")
+    else:
+        assert (levels, said(thread)) == (300, [("A", "")])
+
+
+@pytest.mark.parametrize("column", ["thread_id", "user_id"])
+def test_an_id_above_the_limit_is_a_fault(column: str) -> None:
+    line = json.dumps({"messages": [HI, HELLO], column: "x" * 501}).encode()
+
+    assert faults(line) == [(1, column)]

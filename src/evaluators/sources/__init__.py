@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 BAD_ROWS_KEPT = 1_000  # faults listed by one BadData; the rest is only counted
 BAD_ROWS_IN_MESSAGE = 5
 SHOWN_CHARACTERS = 60  # of a value quoted in a reason
-THREAD_ID_CHARACTERS = 500  # at most: what the tables and their indexes take
+ID_CHARACTERS = 500  # at most, of threads and users: what tables, indexes and lists of them take
 
 
 class Message(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO, NamedTuple
 
 from evalqueue.evaluators.sources import (
-    THREAD_ID_CHARACTERS,
+    ID_CHARACTERS,
     Column,
     Faults,
     Head,
@@ -20,6 +20,7 @@ from evalqueue.evaluators.sources import (
 from evalqueue.evaluators.sources.cells import YEARS, moment_of, optional
 from evalqueue.evaluators.sources.rows import rows
 
+MAX_COLUMNS = 5_000  # a row of commas only is no header, and looking for names in it takes minutes
 _SAMPLES = 3  # values of a column
 _SAMPLE_CHARACTERS = 120
 _SAMPLED_ROWS = 20
@@ -121,6 +122,7 @@ class _Csv:
     def head(self, file: BinaryIO, mapping: Mapping[str, str] | None = None) -> Head:
         sampled = rows(file, Faults(""), is_cut=True)
         _, header = next(sampled, (1, list[str]()))
+        header = header[:MAX_COLUMNS]
         samples = [list[str]() for _ in header]
         for _, (_, cells) in zip(range(_SAMPLED_ROWS), sampled, strict=False):
             for kept, cell in zip(samples, cells, strict=False):
@@ -158,7 +160,7 @@ def _names(header: Sequence[str]) -> list[str]:
 
 def _header(file: BinaryIO) -> list[str]:
     _, header = next(rows(file, Faults(""), is_cut=True), (1, list[str]()))
-    return header
+    return header[:MAX_COLUMNS]
 
 
 def _guess(column: str, header: Sequence[str], names: Sequence[str]) -> str | None:
@@ -177,6 +179,9 @@ def _positions(
     """Where each column stands; an absent optional one stands behind the last."""
     if not header:
         faults.add(None, None, "it is empty. The first row has to name the columns.")
+        return []
+    if len(header) > MAX_COLUMNS:
+        faults.add(row, None, f"it names {len(header):,} columns. There may be {MAX_COLUMNS:,}.")
         return []
     names = _names(header)
     for column in sorted(mapping.keys() - set(COLUMNS)):
@@ -211,9 +216,9 @@ def _message(row: int, cells: _Cells, faults: Faults) -> Message | None:
     for column, cell in (("thread_id", cells.thread_id), ("user_id", cells.user_id)):
         if not cell.strip():
             faults.add(row, column, "it is empty. Every message needs one.")
-    if len(cells.thread_id) > THREAD_ID_CHARACTERS:
-        reason = f"{shown(cells.thread_id)} is longer than {THREAD_ID_CHARACTERS} characters."
-        faults.add(row, "thread_id", reason)
+        elif len(cell) > ID_CHARACTERS:
+            reason = f"{shown(cell)} is longer than {ID_CHARACTERS} characters."
+            faults.add(row, column, reason)
     timestamp = moment_of(cells.timestamp)
     if timestamp is None:
         reason = (

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO, cast
 
 from evalqueue import codec
-from evalqueue.evaluators.sources import THREAD_ID_CHARACTERS, Faults, Head, Message, shown
+from evalqueue.evaluators.sources import ID_CHARACTERS, Faults, Head, Message, shown
 from evalqueue.evaluators.sources.cells import YEARS, moment_of, optional
 
 LINE_LIMIT = 64 * 1024**2  # bytes
@@ -93,6 +93,9 @@ def _lines(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, bytes]]:
 def _value(number: int, line: bytes, faults: Faults) -> Object | None:
     try:
         value: object = json.loads(line)
+        if b"\\u" in line:
+            # Only an escape can bring NUL or half a surrogate pair this far, or NUL itself.
+            value = codec.clean_json(value)
     except UnicodeDecodeError as error:
         faults.add(number, None, f"it is not UTF-8: {error.reason} at byte {error.start}.")
     except ValueError as error:
@@ -101,8 +104,7 @@ def _value(number: int, line: bytes, faults: Faults) -> Object | None:
         faults.add(number, None, "it is nested too deeply.")
     else:
         if isinstance(value, dict):
-            # Only an escape can bring NUL or half a surrogate pair this far, or NUL itself.
-            return codec.clean_json(value) if b"\\u" in line else cast("Object", value)
+            return cast("Object", value)
         faults.add(number, None, 'it is no object. Write {"messages": […]}.')
     return None
 
@@ -132,16 +134,17 @@ class _Conversation:
 
     def messages(self) -> list[Message]:
         thread_id = _text(self._value, _THREAD) or f"line-{self._number}"
-        if len(thread_id) > THREAD_ID_CHARACTERS:
-            reason = f"{shown(thread_id)} is longer than {THREAD_ID_CHARACTERS} characters."
-            self._fault("thread_id", reason)
+        user_id = _text(self._value, _USER) or UNKNOWN_USER
+        for column, each in (("thread_id", thread_id), ("user_id", user_id)):
+            if len(each) > ID_CHARACTERS:
+                reason = f"{shown(each)} is longer than {ID_CHARACTERS} characters."
+                self._fault(column, reason)
         turns = self._turns()
         # A time that is missing is the one before it, or else the first there is: the order of the
         # file is kept, and no conversation seems to have taken years.
         first = self._time(self._value, "")
         at = first or next((turn.at for turn in turns if turn.at), UNKNOWN_TIME)
         session_id = _text(self._value, _SESSION)
-        user_id = _text(self._value, _USER) or UNKNOWN_USER
         found: list[Message] = []
         for turn in turns:
             at = turn.at or at
