@@ -1,6 +1,6 @@
 """Follow jobs as they change, instead of asking again and again."""
 
-from pydantic import TypeAdapter
+from pydantic import InstanceOf, TypeAdapter
 from starlette.responses import Response
 
 from evalqueue.http import news
@@ -9,6 +9,7 @@ from evalqueue.http.callers import Call
 from evalqueue.http.operations import AnyOperation, Operation
 from evalqueue.http.streams import EventStream
 
+SAYS_NO_MORE: TypeAdapter[Response] = TypeAdapter(InstanceOf[Response])
 LAST_EVENT_ID = {"last_event_id": "Last-Event-ID"}
 
 
@@ -30,7 +31,8 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         summary="All jobs as they change, without params and results",
         asks=news.FollowJobs,
         headers=LAST_EVENT_ID,
-        tells=news.ANY_EVENT,
+        tells=SAYS_NO_MORE,
+        events={"job": news.JobEvent, "queue": news.QueueEvent, "resync": news.Resync},
         media_type=EventStream.media_type,
         answer=follow_jobs,
         errors=(503,),
@@ -42,7 +44,8 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         summary="One job: as it is, then each time it changed, until it is over",
         asks=news.FollowJob,
         headers=LAST_EVENT_ID,
-        tells=TypeAdapter(json.Job),
+        tells=SAYS_NO_MORE,
+        events={"job": json.Job},
         media_type=EventStream.media_type,
         answer=follow_job,
         errors=(404, 503),

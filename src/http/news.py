@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field, TypeAdapter, create_model
+from pydantic import BaseModel, Field, create_model
 
 from evalqueue import jobs
 from evalqueue.http.representations import Job, JobId, Model
@@ -46,10 +46,6 @@ class QueueEvent(Model):
 
 class Resync(Model):
     """Something may have been missed: read again."""
-
-
-_ANY: Any = JobEvent | QueueEvent | Resync
-ANY_EVENT: TypeAdapter[Any] = TypeAdapter(_ANY)
 
 
 def whole(job: jobs.Job) -> bytes:

@@ -81,7 +81,11 @@ class _Schemas:
             if operation.form is not None:
                 form = TypeAdapter[Any](operation.form)
                 inputs.append((f"form {operation.name}", "validation", form))
-            inputs.append((f"tells {operation.name}", "serialization", operation.tells))
+            if not operation.events:
+                inputs.append((f"tells {operation.name}", "serialization", operation.tells))
+            for kind, model in operation.events.items():
+                name = f"event {operation.name} {kind}"
+                inputs.append((name, "serialization", TypeAdapter(model)))
             for status, model in operation.says_more.items():
                 name = f"tells {operation.name} {status}"
                 inputs.append((name, "serialization", TypeAdapter(model)))
@@ -109,7 +113,27 @@ class _Schemas:
                 self._forget(self._found[f"asks {operation.name}"])
 
     def tells(self, operation: AnyOperation) -> Schema:
-        return self._found[f"tells {operation.name}"]
+        if not operation.events:
+            return self._found[f"tells {operation.name}"]
+        events = [self._event(operation, kind) for kind in operation.events]
+        return {"oneOf": events} if len(events) > 1 else events[0]
+
+    def _event(self, operation: AnyOperation, kind: str) -> Schema:
+        """An event as its fields are on the wire. OpenAPI 3.1 does not say what the schema of a
+        stream is about; that it is about each event is how programs read it."""
+        return {
+            "type": "object",
+            "properties": {
+                "event": {"const": kind, "type": "string"},
+                "id": {"type": "string"},
+                "data": {
+                    "type": "string",
+                    "contentMediaType": "application/json",
+                    "contentSchema": self._found[f"event {operation.name} {kind}"],
+                },
+            },
+            "required": ["event", "id", "data"],
+        }
 
     def error(self, operation: AnyOperation, status: int | None = None) -> Schema:
         if status in operation.says_more:
@@ -237,6 +261,8 @@ def _parameters(operation: AnyOperation, schemas: _Schemas) -> list[Schema]:
 
 def _parameter(name: str, place: str, schema: Schema) -> Schema:
     parameter = {"name": name, "in": place, "required": place == "path", "schema": _given(schema)}
+    if place == "query":
+        parameter["allowEmptyValue"] = True  # as good as none: that is how forms send it
     if "description" in schema:
         parameter["description"] = schema["description"]
     return parameter

@@ -15,7 +15,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from evalqueue import codec
 from evalqueue.client import Client
@@ -60,7 +61,9 @@ class Operation(Generic[Asked, Told]):
     answer: Callable[[Call, Any], Awaitable[Told | Reply[Told] | Response]]
     """Takes what `asks` or `form` made of the request; tells, or sees to its reply itself."""
     media_type: str = "application/json"
-    """Of the reply; in a stream of events `tells` is the data of each."""
+    """Of the reply."""
+    events: Mapping[str, type[BaseModel]] = field(default_factory=dict[str, type[BaseModel]])
+    """Of a reply that is a stream of events: the data of each kind. `tells` says nothing then."""
     in_body: bool = False
     form: type[BaseModel] | None = None
     """What is asked where it comes as multipart/form-data, with a file that is on disk by then: an
@@ -170,9 +173,18 @@ def routes(operations: Sequence[AnyOperation], client: Client, bulletin: Bulleti
             client, bulletin
         )
     return [
-        Route(path, _by_method(endpoints), methods=list(endpoints))
-        for path, endpoints in by_path.items()
+        _Written(path, _by_method(endpoints), methods=list(endpoints))
+        for path, endpoints in sorted(by_path.items(), key=lambda each: "{" in each[0])
     ]
+
+
+class _Written(Route):
+    """A path that is written out is no other's id, whatever the method: those come first."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        match, found = super().matches(scope)
+        is_wrong_method = match is Match.PARTIAL and not self.param_convertors
+        return (Match.FULL if is_wrong_method else match), found
 
 
 def _by_method(endpoints: Mapping[str, Endpoint]) -> Endpoint:

@@ -77,7 +77,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         answer=list_eval_runs,
         errors=(503,),
     ),
-    Operation(  # before the run's own path, which would take "stats" for an id
+    Operation(
         method="GET",
         path="/api/eval-runs/stats/summary",
         tag="eval-runs",

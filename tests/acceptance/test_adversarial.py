@@ -528,16 +528,18 @@ async def test_tokens_are_in_no_row_no_log_and_no_answer_of_the_api(
     assert "401" in job.error_message or "found nobody" in job.error_message
     await assert_no_token(database, daemon.log)
     ((case_id,),) = await query(database, "SELECT min(case_id) FROM adversarial_evaluations")
+    ((log_id,),) = await query(database, "SELECT min(id) FROM api_logs")
     places = {
         "run_id": job.progress.details["run_id"], "job_id": job.id, "case_id": case_id,
-        "app_id": "kaira-bot",
+        "app_id": "kaira-bot", "log_id": log_id,
     }  # fmt: skip
+    elsewhere = ("dataset_id", "evaluation_id", "/api/events")  # of batches; without an end
     async with (
         serve(client, host="127.0.0.1", port=0) as address,
         httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
     ):
         for operation in OPERATIONS:
-            if operation.method == "GET":
+            if operation.method == "GET" and not any(e in operation.path for e in elsewhere):
                 told = await http.get(operation.path.format_map(places))
                 assert told.status_code == 200, f"{operation.path}: {told.text}"
                 assert not any(token in told.text for token in TOKENS.values()), operation.path

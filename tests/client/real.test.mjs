@@ -7,6 +7,12 @@ import { Proxy, until } from "./lib/parts.mjs";
 import { RealServer } from "./lib/real-server.mjs";
 
 const QUICK = { retryMs: 50, maxRetryMs: 300, pollMs: 100, restreamMs: 1_000 };
+const QUEUE = "evalqueue";
+const CSV = `conversation,user_id,session_id,query_text,final_response_message,intent_detected,timestamp,has_image
+t1,u1,s1,I had two rotis,Logged two rotis: 240 kcal.,FoodLogging,2026-11-01T09:00:00Z,0
+t1,u1,s1,And a glass of milk,Logged a glass of milk: 150 kcal.,FoodLogging,2026-11-01T09:01:00Z,0
+t2,u2,s2,What did I eat today?,You had two rotis.,Question,2026-11-01T10:00:00Z,0
+`;
 const NOBODY = "00000000-0000-0000-0000-000000000000";
 
 let server;
@@ -79,7 +85,7 @@ test("a cancelled job is cancelled for whoever watches", async () => {
 });
 
 test("a server that is killed and started again in the middle of a job", async () => {
-  const job = await client.jobs.submit("evaluate-batch", { total_items: 12 });
+  const job = await client.jobs.submit("evaluate-batch", { total_items: 24 });
   const seen = [];
   const states = [];
   const watch = client.watch(job.id, (each) => seen.push(each), {
@@ -90,9 +96,10 @@ test("a server that is killed and started again in the middle of a job", async (
   await server.start();
   const done = await watch.done;
   assert.equal(done.status, "completed");
-  assert.equal(done.progress.current, 12);
+  assert.equal(done.progress.current, 24);
   assert.ok(rising(seen));
   assert.equal(seen.filter(isOver).length, 1);
+  assert.deepEqual(states, ["live", "reconnecting", "live"]);
 });
 
 test("a job that ends while the line is down", async () => {
@@ -106,14 +113,134 @@ test("a job that ends while the line is down", async () => {
   await proxy.stop();
 });
 
-test("all jobs are watched", async () => {
+test("all jobs are watched, and the queue moves on before those that wait", async () => {
   const seen = new Map();
-  const watch = client.watchAll((job) => seen.set(job.id, job), () => {}, { timing: QUICK });
-  const job = await client.jobs.submit("evaluate-batch", { total_items: 1 });
-  await until(() => seen.get(job.id)?.status === "completed", 20_000);
-  assert.ok(!("params" in seen.get(job.id)));
+  const queues = [];
+  const states = [];
+  const watch = client.watchAll((job) => seen.set(job.id, job), () => {}, {
+    timing: QUICK, onQueue: (queue) => queues.push(queue), onState: (state) => states.push(state),
+  });
+  await until(() => states.at(-1) === "live");
+  await client.queues.pause(QUEUE);
+  const [first, second] = [await submitted(), await submitted()];
+  const aheadOf = ({ id }) => queues.findLast(({ ahead }) => id in ahead)?.ahead[id];
+  await until(() => aheadOf(first) === 0 && aheadOf(second) === 1);
+  assert.ok(queues.every(({ queue }) => queue === QUEUE));
+  await client.jobs.cancel(first.id); // nothing changes in the row of the second
+  await until(() => aheadOf(second) === 0);
+  assert.equal(seen.get(second.id).status, "queued");
+  await client.queues.resume(QUEUE);
+  await until(() => seen.get(second.id).status === "completed", 40_000);
+  assert.equal(seen.get(first.id).status, "cancelled");
+  assert.ok(!("params" in seen.get(second.id)));
   watch.stop();
   await assert.rejects(watch.done, { name: "AbortError" });
+  assert.deepEqual(states, ["live"]);
+});
+
+function submitted() {
+  return client.jobs.submit("evaluate-batch", { total_items: 1 });
+}
+
+test("all jobs are watched across a server that is killed, and what was missed is said", async () => {
+  const seen = new Map();
+  const states = [];
+  let resyncs = 0;
+  const watch = client.watchAll((job) => seen.set(job.id, job), () => (resyncs += 1), {
+    timing: QUICK, onState: (state) => states.push(state),
+  });
+  await until(() => states.at(-1) === "live");
+  const told = await submitted();
+  await until(() => seen.has(told.id));
+  await server.stop("SIGKILL");
+  await until(() => states.at(-1) === "reconnecting");
+  await server.start();
+  await until(() => resyncs > 0 && states.at(-1) === "live");
+  const next = await submitted();
+  await until(() => seen.get(next.id)?.status === "completed", 40_000);
+  watch.stop();
+  assert.deepEqual(states, ["live", "reconnecting", "live"]);
+});
+
+test("a file is looked at, uploaded, evaluated and removed; its run has figures", async () => {
+  const file = new Blob([CSV]);
+  const look = await client.runs.preview({}, { file: file.slice(0, 300), fileName: "mine.csv", head: true });
+  assert.equal(look.mapping.thread_id, "conversation");
+  assert.deepEqual([look.missing_columns, look.llm_calls], [[], null]);
+  const options = { fileName: "mine.csv", mapping: look.mapping };
+  const preview = await client.runs.preview({ evaluate_intent: false }, { file, ...options });
+  assert.deepEqual([preview.chosen.threads, preview.llm_calls.intent], [2, 0]);
+
+  const sent = [];
+  const upload = { name: "mine.csv", mapping: look.mapping, onProgress: (bytes) => sent.push(bytes) };
+  const dataset = await client.datasets.upload(file, upload);
+  assert.equal(sent.at(-1), file.size);
+  assert.equal((await client.datasets.upload(file, upload)).id, dataset.id);
+  assert.deepEqual(await client.datasets.get(dataset.id), (await client.datasets.list())[0]);
+  const { threads, total } = await client.datasets.threads(dataset.id, { limit: 1 });
+  assert.deepEqual([threads[0].thread_id, total], ["t1", 2]);
+  await assert.rejects(client.datasets.upload(new Blob(["nothing\n"])), (error) => {
+    assert.equal(error.status, 422);
+    return error.problems.length > 0;
+  });
+
+  const params = { app_id: "kaira-bot", dataset_id: dataset.id };
+  assert.equal((await client.runs.preview(params)).chosen.threads, 2);
+  const job = await client.jobs.submit("evaluate-batch", params);
+  const done = await client.watch(job.id, () => {}, { timing: QUICK }).done;
+  assert.equal(done.status, "completed");
+  const run = done.result.run_id;
+  assert.equal((await client.runs.get(run)).dataset_id, dataset.id);
+  const { outcomes } = await client.runs.outcomes(run, { limit: 10 });
+  assert.deepEqual(outcomes.map(({ thread_id }) => thread_id).sort(), ["t1", "t2"]);
+  const thread = await client.runs.thread(run, outcomes[0].id);
+  assert.equal(thread.evaluation.thread_id, outcomes[0].thread_id);
+  assert.ok(thread.turns.length > 0);
+  const { batch, adversarial, llm } = await client.runs.statistics(run);
+  assert.ok(batch && !adversarial && llm);
+  const { logs } = await client.runs.logs(run, { thread_id: "t1", limit: 1 });
+  assert.ok((await client.runs.log(run, logs[0].id)).prompt.length > 0);
+  assert.deepEqual((await client.runs.trials(run)).trials, []);
+
+  assert.deepEqual(await client.datasets.remove(dataset.id), { id: dataset.id, deleted: true });
+  await assert.rejects(client.datasets.get(dataset.id), { status: 404 });
+});
+
+test("a server with tokens knows who asks, by the token or by a sign-in", async () => {
+  const closed = new RealServer();
+  const { TOKEN, TOKEN_ENTRY } = process.env;
+  await closed.start({ EVALQUEUE_API_TOKENS: TOKEN_ENTRY });
+  try {
+    const stranger = createClient({ baseUrl: closed.url });
+    await assert.rejects(stranger.jobs.list(), { status: 401 });
+    await assert.rejects(stranger.session.get(), { status: 401 });
+    await assert.rejects(stranger.watchAll(() => {}, () => {}).done, { status: 401 });
+    await assert.rejects(stranger.session.signIn("wrong"), { status: 401 });
+    const anna = { name: "anna", right: "submit", needs_token: true };
+    const holder = createClient({ baseUrl: closed.url, token: TOKEN });
+    assert.deepEqual(await holder.session.get(), anna);
+
+    let cookie = "";
+    const browser = createClient({
+      baseUrl: closed.url,
+      async fetch(url, asked) { // as far as a browser is one here: it keeps what it is given
+        const headers = { ...asked.headers, Cookie: cookie, Origin: closed.url };
+        const reply = await fetch(url, { ...asked, headers });
+        for (const given of reply.headers.getSetCookie()) cookie ||= given.split(";")[0];
+        return reply;
+      },
+    });
+    assert.deepEqual(await browser.session.signIn(TOKEN), anna);
+    assert.deepEqual(await browser.session.get(), anna);
+    const job = await browser.jobs.submit("evaluate-batch", { total_items: 1 });
+    assert.equal(job.owner, "anna");
+    assert.equal((await browser.watch(job.id, () => {}, { timing: QUICK }).done).status, "completed");
+    assert.deepEqual((await holder.jobs.list()).map(({ id }) => id), [job.id]); // not what others have
+    await assert.rejects(holder.queues.pause(QUEUE), { status: 403 });
+    await browser.session.signOut();
+  } finally {
+    await closed.stop();
+  }
 });
 
 test("queues are paused and resumed, workers are seen", async () => {

@@ -13,12 +13,15 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
+from tests.http.conftest import entry
 
 from evalqueue.testing import Behaviour, SimulatedServer
+from evalqueue.tokens import Right
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 OLDEST = 20
+TOKEN = "the-token-of-anna"
 
 
 def nodes() -> dict[str, str]:
@@ -66,6 +69,8 @@ async def environment(dsn: str, tmp_path: Path) -> AsyncGenerator[dict[str, str]
             "DATABASE_URL": dsn,
             "EVALQUEUE_LLM_PROVIDER": "simulated",
             "EVALQUEUE_SIMULATED_URL": judge.url,
+            "TOKEN": TOKEN,
+            "TOKEN_ENTRY": entry("anna", Right.SUBMIT, TOKEN),
             "EVALQUEUE_COMMAND": json.dumps([str(BIN / "evalqueue")]),
         }
         with (tmp_path / "worker.log").open("wb") as log:

@@ -30,9 +30,9 @@ afterEach(async () => {
 });
 
 /** Watch the job, and keep what is told. */
-function watching({ url = server.url, timing = {}, ...options } = {}) {
+function watching({ url = server.url, timing = {}, fetch, ...options } = {}) {
   const told = { jobs: [], states: [] };
-  const client = createClient({ baseUrl: url, token: "abc" });
+  const client = createClient({ baseUrl: url, token: "abc", fetch });
   const watch = client.watch(ID, (job) => told.jobs.push(job), {
     timing: { ...QUICK, ...timing }, onState: (state) => told.states.push(state), ...options,
   });
@@ -301,6 +301,96 @@ test("whoever is told may stop, in the middle of many events", async () => {
   }, { timing: QUICK });
   await assert.rejects(watch.done, { name: "AbortError" });
   assert.deepEqual(seen, [1, 2]);
+});
+
+test("an answer that is no stream and never ends is not kept open", async () => {
+  let asked = 0;
+  let open = 0;
+  server.instead = ({ url }, response) => {
+    if (!url.endsWith("/events")) return false;
+    asked += 1;
+    open += 1;
+    response.on("close", () => (open -= 1));
+    response.writeHead(200, { "Content-Type": "text/html" });
+    response.write("<h1>Welcome");
+    return true;
+  };
+  const told = watching({ fetch: keeping(), timing: { restreamMs: 20_000 } });
+  await until(() => told.jobs.length === 1); // polled, while the watch goes on
+  await until(() => open === 0);
+  assert.equal(asked, 1);
+});
+
+/** A fetch whose answers are not closed by a garbage collector. */
+function keeping(ask = fetch) {
+  const kept = [];
+  return async (...given) => {
+    kept.push(await ask(...given));
+    return kept.at(-1);
+  };
+}
+
+test("a stream is closed with the watch, even where fetch does not look at signals", async () => {
+  const told = watching({ fetch: keeping((url, { signal: _, ...asked }) => fetch(url, asked)) });
+  await until(() => told.jobs.length === 1);
+  told.watch.stop();
+  await assert.rejects(told.watch.done, { name: "AbortError" });
+  await until(() => server.streams === 0);
+});
+
+test("a stream that has not begun is given up with the watch", async () => {
+  let asked = 0;
+  let open = 0;
+  server.instead = (_request, response) => {
+    asked += 1;
+    open += 1;
+    response.on("close", () => (open -= 1));
+    return true; // and never says a word
+  };
+  const told = watching();
+  await until(() => asked === 1);
+  told.watch.stop();
+  await assert.rejects(told.watch.done, { name: "AbortError" });
+  await until(() => open === 0);
+  assert.equal(asked, 1);
+});
+
+test("a stream whose end is not read leaves its connection when the watch ends", async () => {
+  let closed = false;
+  server.instead = ({ url }, response) => {
+    if (!url.endsWith("/events")) return false;
+    response.writeHead(200, { "Content-Type": "text/event-stream" });
+    response.write(`event: job\nid: 2\ndata: ${JSON.stringify(aJob(ID, { status: "completed" }))}\n\n`);
+    response.on("close", () => (closed = true));
+    return true; // the last event, and no end
+  };
+  assert.equal((await watching({ fetch: keeping() }).watch.done).status, "completed");
+  await until(() => closed);
+});
+
+test("nothing listens to the tab once a watch is over, however many streams it took", async () => {
+  const tab = new Tab();
+  let listening = 0;
+  const { addEventListener, removeEventListener } = tab;
+  tab.addEventListener = (...given) => {
+    listening += 1;
+    addEventListener.apply(tab, given);
+  };
+  tab.removeEventListener = (...given) => {
+    listening -= 1;
+    removeEventListener.apply(tab, given);
+  };
+  const told = watching({ visibility: tab });
+  for (let round = 1; round <= 3; round += 1) {
+    await until(() => server.streams === 1);
+    assert.equal(listening, 1);
+    server.cut();
+    await until(() => told.states.length === 2 * round);
+  }
+  await until(() => told.states.at(-1) === "live");
+  server.change(ID, { status: "completed" });
+  await told.watch.done;
+  assert.equal(listening, 0);
 });
 
 test("a signal stops it as well, before and after", async () => {

@@ -710,7 +710,7 @@ async def test_what_waits_and_what_is_over_costs_nobody_who_looks_for_work(conne
 
     async def listed(status: str | None, job_type: str | None) -> None:
         await connection.execute(store.JOBS["list"],
-            {"status": status, "job_type": job_type, "limit": 20, "offset": 0})  # fmt: skip
+            {"owner": None, "status": status, "job_type": job_type, "limit": 20, "offset": 0})  # fmt: skip
 
     steps = {
         "claim": lambda: claimed(connection, me, offer=other),

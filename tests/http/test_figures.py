@@ -23,6 +23,7 @@ from evalqueue.evaluators.handlers import evaluation_handlers
 from evalqueue.evaluators.intervals import Cluster, effective_size, wilson
 from evalqueue.evaluators.llm.catalogue import ProviderSettings
 from evalqueue.http import figures, measures
+from evalqueue.http.bulletin import Bulletin
 from evalqueue.http.callers import Call, Caller, Right
 from evalqueue.http.representations import LogsQuery, RunId
 from evalqueue.http.runs import get_run_logs
@@ -621,7 +622,8 @@ async def test_another_s_run_is_as_if_it_were_not_there(
         ((evaluation_id,),) = await cursor.fetchall()
 
     def of(name: str) -> Call:
-        return Call(client=client, caller=Caller(name=name, right=Right.READ))
+        caller = Caller(name=name, right=Right.READ)
+        return Call(client=client, caller=caller, bulletin=Bulletin(client))
 
     owner, other = of("default"), of("someone")
     asked = measures.OutcomesQuery(run_id=run_id)

@@ -64,10 +64,10 @@ STREAM = "text/event-stream"
 CHECKED = {
     "$ref", "type", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf",
     "enum", "const", "format", "minimum", "maximum", "minLength", "maxLength", "pattern",
+    "contentSchema",
 }  # fmt: skip
 SAYS_NOTHING = {
     "contentMediaType",
-    "contentSchema",
     "title",
     "description",
     "default",
@@ -90,6 +90,8 @@ def problems(value: Any, schema: Schema, document: Schema, at: str = "$") -> Ite
             yield f"{at}: {matching} of oneOf: {value!r}"
     yield from scalar_problems(value, schema, at)
     kind = kind_of(value)
+    if kind is str and "contentSchema" in schema:
+        yield from problems(json.loads(value), schema["contentSchema"], document, at)
     if kind is dict:
         yield from object_problems(value, schema, document, at)
     if kind is list and "items" in schema:
@@ -202,10 +204,10 @@ async def assert_told_as_documented(document: Schema, path: str, reply: httpx.Re
     schema = document["paths"][path]["get"]["responses"]["200"]["content"][STREAM]["schema"]
     lines = await first_lines(reply)
     assert lines[0].startswith("retry: ")
-    for line in lines:
-        if line.startswith("data: "):
-            data = json.loads(line.removeprefix("data: "))
-            assert list(problems(data, schema, document)) == [], path
+    for block in "\n".join(lines).split("\n\n"):
+        event = dict(line.split(": ", 1) for line in block.splitlines())
+        if "data" in event:
+            assert list(problems(event, schema, document)) == [], path
 
 
 async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
@@ -229,7 +231,7 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
             " try_number, prompt, duration_ms, attempt, started_at)"
             " VALUES (%s, 'intent', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now())",
         ):
-            await connection.execute(statement, [job["run_id"]])
+            await connection.execute(statement, [job["run_id"]])  # pyright: ignore[reportArgumentType]
         ids = await (
             await connection.execute(
                 "SELECT api_logs.id, min(thread.id) FROM api_logs, thread_evaluations AS thread"

@@ -49,11 +49,14 @@ async def trickle(writer: asyncio.StreamWriter, text: bytes) -> None:
 async def all_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> bytes:
     """What is said until the connection ends, while `text` is sent again and again."""
     sending = asyncio.create_task(trickle(writer, text))
+    said = b""
     try:
         async with asyncio.timeout(20 * PAUSE):
-            return await reader.read()
+            while more := await reader.read(65_536):
+                said += more
+        return said
     except ConnectionResetError:
-        return b""
+        return said  # what was sent after the end is answered so
     finally:
         sending.cancel()
         await asyncio.wait({sending})

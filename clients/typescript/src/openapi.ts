@@ -4444,7 +4444,22 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["JobEvent"] | components["schemas"]["QueueEvent"] | components["schemas"]["Resync"];
+                    "text/event-stream": {
+                        /** @constant */
+                        event: "job";
+                        id: string;
+                        data: string;
+                    } | {
+                        /** @constant */
+                        event: "queue";
+                        id: string;
+                        data: string;
+                    } | {
+                        /** @constant */
+                        event: "resync";
+                        id: string;
+                        data: string;
+                    };
                 };
             };
             /** @description The Host or the Origin is not known here, or the caller lacks the right */
@@ -4514,7 +4529,12 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": components["schemas"]["Job"];
+                    "text/event-stream": {
+                        /** @constant */
+                        event: "job";
+                        id: string;
+                        data: string;
+                    };
                 };
             };
             /** @description The Host or the Origin is not known here, or the caller lacks the right */

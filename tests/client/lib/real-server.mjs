@@ -7,10 +7,11 @@ export class RealServer {
   #port = 0;
   url = "";
 
-  async start() {
+  async start(environment = {}) {
     const [command, ...first] = JSON.parse(process.env.EVALQUEUE_COMMAND);
     const serving = spawn(command, [...first, "serve", "--port", String(this.#port)], {
       stdio: ["ignore", "pipe", "inherit"],
+      env: { ...process.env, ...environment },
     });
     this.#process = serving;
     let said = "";
