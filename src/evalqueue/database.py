@@ -152,7 +152,7 @@ class Database:
 
         A peer that is half gone may never answer, and still acknowledge every packet.
         """
-        async with self.pool.connection() as connection, _told_apart(connection):
+        async with self._taken() as connection:
             patience = asyncio.get_running_loop().call_later(ANSWER_PATIENCE, _cut, connection)
             try:
                 yield connection
@@ -163,12 +163,24 @@ class Database:
     async def transaction(self) -> AsyncGenerator[Connection]:
         """A connection inside a transaction: committed at the end, or rolled back. As long as it
         takes."""
-        async with (
-            self.pool.connection() as connection,
-            _told_apart(connection),
-            connection.transaction(),
-        ):
+        async with self._taken() as connection, connection.transaction():
             yield connection
+
+    @asynccontextmanager
+    async def _taken(self) -> AsyncGenerator[Connection]:
+        """A connection of the pool; and a cancellation that gets lost on the way is heeded all the
+        same.
+
+        Pool and driver wait by asyncio.wait_for, and Python 3.11's forgets a cancellation that comes
+        together with what was waited for (bpo-37658). Whoever loops would go on for ever.
+        """
+        before = _cancellations()
+        try:
+            async with self.pool.connection() as connection, _told_apart(connection):
+                _heed_cancellation(since=before)
+                yield connection
+        finally:
+            _heed_cancellation(since=before)
 
     @asynccontextmanager
     async def long_transaction(self) -> AsyncGenerator[Connection]:
@@ -237,6 +249,16 @@ def _cut(connection: Connection) -> None:
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     set_json_dumps(codec.dump_json, connection)
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return 0 if task is None else task.cancelling()
+
+
+def _heed_cancellation(*, since: int) -> None:
+    if _cancellations() > since:
+        raise asyncio.CancelledError
 
 
 @asynccontextmanager

@@ -709,8 +709,8 @@ async def test_what_waits_and_what_is_over_costs_nobody_who_looks_for_work(conne
     other = Offer(queues=None, job_types=["work", "nobody-asked-for"])
 
     async def listed(status: str | None, job_type: str | None) -> None:
-        await connection.execute(store.JOBS["list"],
-            {"owner": None, "status": status, "job_type": job_type, "limit": 20, "offset": 0})  # fmt: skip
+        wanted = {"owner": None, "status": status, "job_type": job_type}
+        await connection.execute(store.JOBS["list"], wanted | {"limit": 20, "offset": 0})
 
     steps = {
         "claim": lambda: claimed(connection, me, offer=other),
