@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalqueue import adversarial_words as words
 from evalqueue import console
-from evalqueue.demo import OWN_API, Api, Judging, Show, calls, curl, distribution, percent
+from evalqueue.demo import Api, Judging, Show, calls, curl, distribution, percent
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -186,12 +186,12 @@ async def _tell(api: Api, run: Mapping[str, Any], judging: Judging) -> None:
         console.put(f"\nThe judge: {example['result']['judge']['reasoning']}")
 
 
-def _next_steps(evalqueue: str) -> Iterator[str]:
+def _next_steps(evalqueue: str, api: str) -> Iterator[str]:
     credential = {"me": {"user_id": "me", "token": "any", "host": "localhost"}}
     yield f"EVALQUEUE_CHATBOT_CREDENTIALS='{json.dumps(credential)}' {evalqueue} up"
     yield f"{evalqueue} simulate-bot --weakness merges_meals &    # or a bot of yours"
     yield curl(
-        OWN_API,
+        api,
         "evaluate-adversarial",
         chatbot={"url": "http://127.0.0.1:8723", "credentials": ["me"]},
     )

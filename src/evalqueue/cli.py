@@ -113,12 +113,15 @@ def serve(
 def token(
     name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     *,
-    right: Annotated[Right, typer.Option(help="read: look at one's own; submit: and submit it.")],
+    right: Annotated[
+        Right, typer.Option(help="read: look at one's own; submit: and change it; admin: all.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Make a token for the API: what the caller holds, and the entry for EVALQUEUE_API_TOKENS.
 
-    Nothing is stored. A second token of the same name takes over from the first.
+    Nothing is stored. Several entries may have the same name: a new token is good beside the old
+    one until that one's entry is taken out.
     """
     commands.token(name, right, as_json=as_json)
 

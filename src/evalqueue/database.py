@@ -171,7 +171,7 @@ class Database:
         """A connection of the pool; and a cancellation that gets lost on the way is heeded all the
         same.
 
-        Pool and driver wait by asyncio.wait_for, and Python 3.11's forgets a cancellation that comes
+        The pool waits by asyncio.wait_for, and Python 3.11's forgets a cancellation that comes
         together with what was waited for (bpo-37658). Whoever loops would go on for ever.
         """
         before = _cancellations()

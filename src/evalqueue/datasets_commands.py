@@ -242,9 +242,10 @@ def _words(found: Dataset) -> str:
     when = ""
     if found.first_at is not None and found.last_at is not None:
         when = f", {found.first_at:%Y-%m-%d} to {found.last_at:%Y-%m-%d}"
-    return (
-        f"{found.threads:,} conversations, {found.messages:,} messages, {found.users:,} users{when}"
-    )
+    counted = (
+        (found.threads, "conversation"), (found.messages, "message"), (found.users, "user"),
+    )  # fmt: skip
+    return ", ".join(f"{n:,} {noun}{'' if n == 1 else 's'}" for n, noun in counted) + when
 
 
 def _short(dataset_id: str) -> str:

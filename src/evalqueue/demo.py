@@ -43,7 +43,6 @@ _PROVIDERS_BY_KEY: Mapping[str, str] = {
 }
 _KEPT_SETTINGS = ("EVALQUEUE_LLM_PROVIDER", "EVALQUEUE_LLM_MODEL", "EVALQUEUE_SIMULATED_URL")
 _FOREIGN = ("EVALQUEUE_", "WORKER_", "DATABASE_URL")
-OWN_API = "http://127.0.0.1:8721"  # of `evalqueue up`, unless told otherwise
 _BAR_WIDTH = 32  # characters
 _SHOWN_THREADS = 5
 _HTTP_TIMEOUT = 60.0  # seconds
@@ -96,8 +95,9 @@ class Show:
     """Without who judges."""
     tell: Callable[["Api", Mapping[str, Any], Judging], Awaitable[None]]
     """Prints what was found, by the JSON of the run and whatever else the API knows of it."""
-    next_steps: Callable[[str], Iterable[str]]
-    """Commands to go on with, by how `evalqueue` is called here; the first one stays running."""
+    next_steps: Callable[[str, str], Iterable[str]]
+    """Commands to go on with, by how `evalqueue` is called here and where the API of `up` will be;
+    the first one stays running."""
     chatbot: tuple[str, ...] | None = None
     """Flags of the simulated chatbot that it needs."""
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -206,7 +206,7 @@ class _Demo:
         run_id = job.progress.details["run_id"]
         run = await api.get(f"/api/eval-runs/{run_id}")
         await self._show.tell(api, run, self._judging)
-        for line in _last_words(at, run_id, self._show, keep=self._keep):
+        for line in last_words(at, run_id, self._show, port=self._settings.port, keep=self._keep):
             console.put(line)
         self.shown = True
         if self._keep:
@@ -314,7 +314,8 @@ def _alarming(threads: Sequence[Mapping[str, Any]]) -> Iterator["Text"]:
         yield Text(f"  … and {more} more")
 
 
-def _last_words(at: Addresses, run_id: str, show: Show, *, keep: bool) -> Iterator[str]:
+def last_words(at: Addresses, run_id: str, show: Show, *, port: int, keep: bool) -> Iterator[str]:
+    """Where things are, and how to go on; `port`: of `evalqueue up`, 0 for a free one."""
     yield ""
     yield "Up until Ctrl-C:" if keep else "Up while this ran; demo --keep leaves it up:"
     yield f"  this run        {at.api}/runs/{run_id}"
@@ -323,7 +324,7 @@ def _last_words(at: Addresses, run_id: str, show: Show, *, keep: bool) -> Iterat
     if at.chatbot:
         yield f"  the chatbot     {at.chatbot} (simulated)"
     yield ""
-    first, *others = show.next_steps(command())
+    first, *others = show.next_steps(command(), f"http://127.0.0.1:{port or 'PORT'}")
     yield f"Next\n  {first}\nand in another terminal, while it runs:"
     yield from (f"  {step}" for step in others)
 
@@ -393,6 +394,6 @@ BATCH = Show(
     job_type="evaluate-batch",
     params={"data_path": "kaira-conversations.csv", "app_id": "kaira-bot", "concurrency": 16},
     tell=_tell,
-    next_steps=lambda evalqueue: [f"{evalqueue} up", curl(OWN_API), f"{evalqueue} status"],
+    next_steps=lambda evalqueue, api: [f"{evalqueue} up", curl(api), f"{evalqueue} status"],
 )
 """The bundled conversations, evaluated."""

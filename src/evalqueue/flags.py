@@ -27,7 +27,7 @@ GivenParams = Annotated[
 ]
 Params = Annotated[str, typer.Option(metavar="JSON|@FILE|-", help="All params as one JSON object.")]
 Watch = Annotated[bool, typer.Option("--watch", help="Follow it to its end.")]
-Owner = Annotated[str, typer.Option(help="Whose job it is.")]
+Owner = Annotated[str, typer.Option(help="Whose it is.")]
 Priority = Annotated[int, typer.Option(min=-(2**31), max=2**31 - 1, help="Higher goes first.")]
 Queue = Annotated[str | None, typer.Option(help="Default: EVALQUEUE_QUEUE, else evalqueue.")]
 

@@ -159,7 +159,8 @@ class StressTest:
             target = params.chatbot.target(profile, settings)
             if target is None:
                 raise TargetRefused(
-                    "Where is the chatbot? Set chatbot.url or EVALQUEUE_CHATBOT_URL"
+                    "Where is the chatbot? Set chatbot.url, or EVALQUEUE_CHATBOT_URL where the "
+                    "workers run"
                 )
             credentials = params.chatbot.credentials_for(target, settings)
         except (ProviderUnavailable, UnknownProfile, TargetRefused) as error:

@@ -118,7 +118,7 @@ class KnownCaller:
             value, is_secure = cookie
             token = self._door.session_of(value)
             if token is not None and not self._may_change(scope, is_secure=is_secure):
-                return _foreign()
+                return _foreign() if "origin" in Headers(scope=scope) else _unsaid()
         else:
             token = None
         if token is not None:
@@ -159,6 +159,14 @@ def _foreign() -> ASGIApp:
         403,
         "Pages of this Origin may not change anything here. "
         "To allow them, add it to EVALQUEUE_CORS_ORIGINS.",
+    )
+
+
+def _unsaid() -> ASGIApp:
+    return detail(
+        403,
+        "A change by a sign-in needs the header Origin, as browsers send it. "
+        "Programs send the token itself: Authorization: Bearer <token>.",
     )
 
 

@@ -1,5 +1,6 @@
 """What is evaluated is stored: a preview counts what will be asked, and no worker needs a file."""
 
+import asyncio
 import json
 import shutil
 from collections import Counter
@@ -110,6 +111,8 @@ async def test_hands_of_a_job_that_came_by_plain_sql_need_no_file_either(
                     "evaluate_efficiency": False, "evaluate_correctness": False,
                 }),
             )  # fmt: skip
+            while not await query(database, "SELECT 1 FROM jobs WHERE parent_id IS NOT NULL"):
+                await asyncio.sleep(0.02)
             async with start_daemon(EVALQUEUE_DATA_DIR=str(tmp_path / "elsewhere"), **url):
                 while not await query(
                     database,

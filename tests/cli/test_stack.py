@@ -64,7 +64,7 @@ async def test_up_takes_a_job_over_http_and_ctrl_c_stops_it_in_order(
     stack_shell: Shell, up: Running, home: Path, dsn: str
 ) -> None:
     said = await up.until("submit  ", "out")
-    api = _found(r"API +(http://\S+)", said)
+    api = _found(r"API +(http://\S+)/api", said)
     async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
         submitted = await http.post(
             "/api/jobs",

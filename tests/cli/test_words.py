@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from evalqueue import console
+from evalqueue import adversarial_demo, console
 from evalqueue.console import Pace
-from evalqueue.demo import Judging, demo_environment, findings
+from evalqueue.demo import BATCH, Judging, Show, demo_environment, findings, last_words
 from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
-from evalqueue.stack import wants_simulation
+from evalqueue.stack import Addresses, wants_simulation
 
 
 def test_the_pace_is_unknown_until_something_was_done_while_watching() -> None:
@@ -161,3 +161,15 @@ def _job(*, job_type: str = "fail", error_message: str | None = None) -> Job:
         attempt=1, failed_attempts=1, max_attempts=3, worker=None, created_at=moment,
         started_at=moment, completed_at=moment, revision=1,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("show", [BATCH, adversarial_demo.show()])
+def test_a_demo_leads_on_to_where_up_will_serve(show: Show) -> None:
+    at = Addresses(
+        api="http://127.0.0.1:1", database="postgresql:///", simulated=None, chatbot=None
+    )
+
+    for port, address in ((8799, "http://127.0.0.1:8799/api/jobs"), (0, ":PORT/api/jobs")):
+        steps = list(last_words(at, "r", show, port=port, keep=False))
+        (curl,) = [step for step in steps if "curl" in step]
+        assert curl.endswith(address)

@@ -206,7 +206,7 @@ def _separator_hint(header: list[str]) -> str:
         for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
             if separator in header[0]:
                 return f" The columns seem to be separated by {name}: use commas."
-    return " Add it, or rename the column that holds it."
+    return " Add it, rename the column that holds it, or map that one to it."
 
 
 # Rows.

@@ -3,9 +3,11 @@
 import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { repeat } from "./vendor/lit-html/directives/repeat.js";
 import { createClient } from "./client/index.js";
+import { keepingFocus } from "./focus.js";
 import { Live } from "./live.js";
 import { banner, errorText } from "./parts.js";
 import { find, navigation, routes } from "./router.js";
+import { mayPass } from "./steady.js";
 import { isOver } from "./verdicts.js";
 import { signIn } from "./views/signin.js";
 
@@ -40,12 +42,13 @@ const KEYS = [
   ["n", "New evaluation"], ["g", "All jobs"], ["/", "Find"], ["j  k", "Next and previous conversation"], ["u", "Up, to the run"], ["?", "These keys"],
 ];
 const TOAST_MS = 8_000;
+const AGAIN_MS = 5_000; // after the server was not there at all
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 const api = createClient();
 
 const app = {
   api,
-  live: new Live(api, () => app.refresh()),
+  live: new Live(api, () => app.refresh(), (error) => app.noted(error)),
   /** @type {import("./client/index.js").Session | null} */
   session: null,
   place: find(ROUTES, new URL(location.href)),
@@ -72,17 +75,22 @@ const app = {
   },
   /**
    * Do something that may fail, and say so if it does; a missing sign-in is asked for.
-   * @template T @param {() => Promise<T>} work @returns {Promise<T | undefined>}
+   * @template T @param {() => Promise<T>} work @param {AbortSignal} [signal] whoever wanted it has left
+   * @returns {Promise<T | undefined>}
    */
-  async attempt(work) {
+  async attempt(work, signal) {
     try {
       return await work();
     } catch (error) {
       if (isAborted(error)) return undefined;
-      if (needsSignIn(error)) await session();
-      else app.toast(errorText(error), "failed");
+      if (!needsSignIn(app.noted(error)) && !signal?.aborted) app.toast(errorText(error), "failed");
       return undefined;
     }
+  },
+  /** An error, on its way to be shown: if it is that we are signed out, we are asked in. @param {unknown} error */
+  noted(error) {
+    if (needsSignIn(error) && app.session) void session();
+    return error;
   },
 };
 
@@ -94,6 +102,8 @@ let view = null;
 /** @type {unknown} */
 let broken = null;
 let leaving = new AbortController();
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let again;
 
 /** @param {Toast} toast */
 function dismiss(toast) {
@@ -113,23 +123,26 @@ function needsSignIn(error) {
 
 /** Who we are; asks for a token if that is what it takes. */
 async function session() {
+  clearTimeout(again);
   try {
     app.session = await api.session.get();
     broken = null;
     app.live.start();
-    await show(app.place);
+    await show(find(ROUTES, new URL(location.href)));
   } catch (error) {
     app.live.stop();
     leaving.abort();
     app.session = null;
     broken = null;
     view = needsSignIn(error) ? signIn(app, session) : null;
-    if (!view) broken = error;
+    if (view) app.live.clear(); // whoever comes next may be somebody else
+    else broken = error;
+    if (mayPass(error)) again = setTimeout(session, AGAIN_MS);
     app.refresh();
   }
 }
 
-/** @param {import("./router.js").Place} place */
+/** @param {import("./router.js").Place} place @returns {Promise<boolean>} whether it is still wanted */
 async function show(place) {
   leaving.abort();
   leaving = new AbortController();
@@ -138,19 +151,22 @@ async function show(place) {
   broken = null;
   try {
     const { default: make } = await import(`./views/${place.view}.js`);
-    if (signal.aborted) return;
+    if (signal.aborted) return false;
     view = make(app, { ...place, signal });
   } catch (error) {
+    if (signal.aborted) return false;
     broken = error;
   }
   document.title = view && !broken ? `${view.title} · evalqueue` : "evalqueue";
   app.refresh();
+  return true;
 }
 
 /** @param {URL} url */
 function arrived(url) {
-  const place = find(ROUTES, url);
-  void show(place).then(() => {
+  if (!app.session) return; // who signs in is shown what the address says then
+  void show(find(ROUTES, url)).then((isShown) => {
+    if (!isShown) return;
     window.scrollTo(0, 0);
     document.getElementById("main")?.focus({ preventScroll: true });
   });
@@ -158,14 +174,14 @@ function arrived(url) {
 
 function draw() {
   if (view && !broken) document.title = `${view.title} · evalqueue`;
-  render(frame(), root);
+  keepingFocus(() => render(frame(), root));
 }
 
 function frame() {
   return html`
     <header class="top"><div>
       <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">evalqueue</a>
-      <nav aria-label="Main">${NAVIGATION.map(([path, name, views]) => html`
+      <nav aria-label="Main">${NAVIGATION.filter(([path]) => path !== "/new" || app.session?.right !== "read").map(([path, name, views]) => html`
         <a href=${path} aria-current=${views?.includes(app.place.view) ? "page" : nothing}>${name}</a>`)}</nav>
       <div class="tools">${liveness()}<button type="button" class="plain icon" aria-label="Keys" title="Keys (?)" @click=${showKeys}>?</button>${themeButton()}${whoAmI()}</div>
     </div></header>
@@ -248,7 +264,7 @@ function toggleTheme() {
 /** One key each, when nothing is being written. @param {KeyboardEvent} event */
 function pressed(event) {
   const writes = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
-  if (writes || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (writes || document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
   /** @type {Record<string, () => void>} */
   const keys = { n: () => app.go("/new"), g: () => app.go("/"), "?": showKeys, ...view?.keys };
   const act = keys[event.key];

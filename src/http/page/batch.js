@@ -43,7 +43,7 @@ export class BatchRun {
     };
     /** @param {unknown} error */
     const failed = (error) => {
-      this.broken = error;
+      this.broken = app.noted(error);
       app.refresh();
     };
     /** @type {Outcomes<Row>} */
@@ -52,7 +52,7 @@ export class BatchRun {
       return { rows, total };
     }, changed, failed, signal);
     this.statistics = new Statistics(app, id, signal, failed);
-    this.rows = new Rows(changed, signal);
+    this.rows = new Rows(() => app.refresh(), signal);
     /** @type {Row[]} what the table shows, made anew when what it is made of changed */
     this.shown = [];
     this.madeOf = /** @type {unknown[]} */ ([]);

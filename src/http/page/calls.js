@@ -21,7 +21,7 @@ export class Calls {
 
   /** @param {string} thread */
   async read(thread) {
-    const found = await this.app.attempt(() => this.app.api.runs.logs(this.run, { thread_id: thread, limit: 1000 }));
+    const found = await this.app.attempt(() => this.app.api.runs.logs(this.run, { thread_id: thread, limit: 1000 }), this.signal);
     if (!found || this.signal.aborted) return;
     this.listed = found.logs;
     this.app.refresh();
@@ -30,7 +30,7 @@ export class Calls {
   /** @param {ApiLog} call @param {Event} event */
   async open(call, event) {
     if (!(/** @type {HTMLDetailsElement} */ (event.target).open) || this.texts.has(call.id)) return;
-    const found = await this.app.attempt(() => this.app.api.runs.log(this.run, call.id));
+    const found = await this.app.attempt(() => this.app.api.runs.log(this.run, call.id), this.signal);
     if (!found) return;
     this.texts.set(call.id, found);
     this.app.refresh();

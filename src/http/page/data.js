@@ -35,7 +35,7 @@ export class DataChoice {
     void app.attempt(async () => {
       this.stored = await app.api.datasets.list({ limit: 100 });
       app.refresh();
-    });
+    }, signal);
   }
 
   get isReady() {
@@ -74,6 +74,7 @@ export class DataChoice {
     try {
       const head = file.slice(0, HEAD_BYTES);
       const seen = await this.app.api.runs.preview({}, { file: head, fileName: file.name, head: file.size > HEAD_BYTES });
+      if (this.file !== file || this.signal.aborted) return; // another was chosen meanwhile
       const isKnown = Object.entries(seen.mapping).every(([ours, theirs]) => ours === theirs);
       if (seen.columns.length && (seen.missing_columns.length || !isKnown)) {
         this.mapping = new Mapping(seen, () => this.app.refresh());
@@ -82,7 +83,7 @@ export class DataChoice {
       }
       await this.send(file);
     } catch (error) {
-      this.fail(error);
+      if (this.file === file) this.fail(error);
     }
   }
 
@@ -102,12 +103,12 @@ export class DataChoice {
           this.app.refresh();
         },
       });
-      if (this.signal.aborted) return;
+      if (this.signal.aborted || this.file !== file) return;
       this.sending = null;
       this.mapping = null;
       this.take(dataset);
     } catch (error) {
-      this.fail(error);
+      if (this.file === file) this.fail(error);
     }
   }
 
@@ -115,7 +116,7 @@ export class DataChoice {
   fail(error) {
     this.sending = null;
     if (error instanceof DOMException && error.name === "AbortError") return;
-    this.broken = error;
+    this.broken = this.app.noted(error);
     this.changed();
   }
 
@@ -138,7 +139,7 @@ export class DataChoice {
           <h2>Or take what is here</h2>
           ${this.stored.length ? html`<label class="field"><span>A stored dataset</span>
             <select id="stored" @change=${(/** @type {Event} */ event) => this.pickStored(event)}><option value="">Choose …</option>${this.stored.map((each) => html`<option value=${each.id}>${each.name} (${format.plural(each.threads, "conversation")})</option>`)}</select></label>` : nothing}
-          <div class="row"><label class="field"><span>Bundled conversations, for a first try</span><input type="number" min="1" max=${BUNDLED} .value=${String(this.sample)} @input=${(/** @type {Event} */ event) => { this.sample = Math.min(BUNDLED, Math.max(1, Number(/** @type {HTMLInputElement} */ (event.target).value))); }}></label></div>
+          <div class="row"><label class="field"><span>Bundled conversations, for a first try</span><input type="number" min="1" max=${BUNDLED} value=${this.sample} @input=${(/** @type {Event} */ event) => { this.sample = Math.min(BUNDLED, Math.max(1, Math.round(Number(/** @type {HTMLInputElement} */ (event.target).value)))); }} @change=${(/** @type {Event} */ event) => { /** @type {HTMLInputElement} */ (event.target).value = String(this.sample); }}></label></div>
           <button type="button" @click=${() => { this.isSample = true; this.changed(); }}>Take the bundled ones</button>
         </div>
       </div>`;
@@ -161,7 +162,9 @@ export class DataChoice {
 
   /** @param {Event} event */
   picked(event) {
-    const file = /** @type {HTMLInputElement} */ (event.target).files?.[0];
+    const input = /** @type {HTMLInputElement} */ (event.target);
+    const file = input.files?.[0];
+    input.value = ""; // the same one, mended, is another choice
     if (file) void this.open(file);
   }
 
@@ -176,7 +179,7 @@ export class DataChoice {
     return html`
       <div class="card stack-tight"><h2>${this.file?.name}</h2>
         ${progress({ current: sent, total, status: "running", label: "Upload" })}
-        <div class="row-wide"><p class="hint" role="status">${sent < total ? `${format.bytes(sent)} of ${format.bytes(total)} sent` : "Reading and checking every row …"}</p>
+        <div class="row-wide"><p class="hint">${sent < total ? `${format.bytes(sent)} of ${format.bytes(total)} sent` : nothing}<span role="status">${sent < total ? nothing : "Reading and checking every row …"}</span></p>
           <button type="button" @click=${() => this.reset()}>Stop</button></div></div>`;
   }
 

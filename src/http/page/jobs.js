@@ -11,6 +11,11 @@ export function name(job) {
   return job.name || job.job_type;
 }
 
+/** The way to a new evaluation, for whoever may start one. @param {import("./app.js").App} app @param {string} [label] */
+export function start(app, label = "New evaluation") {
+  return app.session?.right === "read" ? nothing : html`<a class="button primary" href="/new">${label}</a>`;
+}
+
 /** Where it stands, in words: its turn, its reason, its next try. @param {Job} job */
 export function standing(job) {
   if (job.status === "queued") return html`<div class="small quiet">${waiting(job)}</div>`;
@@ -44,9 +49,20 @@ export function actions(app, job, size = "") {
       aria-label="Retry ${name(job)}">Retry</button>` : nothing}`;
 }
 
+/** What is being done with which job: pressed twice is meant once. @type {Set<string>} */
+const doing = new Set();
+
+/** @param {import("./app.js").App} app @param {Job} job @param {() => Promise<void>} work */
+async function once(app, job, work) {
+  if (doing.has(job.id)) return;
+  doing.add(job.id);
+  await app.attempt(work);
+  doing.delete(job.id);
+}
+
 /** @param {import("./app.js").App} app @param {Job} job */
 async function cancel(app, job) {
-  await app.attempt(async () => {
+  await once(app, job, async () => {
     await app.api.jobs.cancel(job.id);
     app.live.take(await app.api.jobs.get(job.id));
     app.toast(`Cancelled: ${name(job)}. Nothing more is evaluated, whatever its worker does.`);
@@ -55,11 +71,12 @@ async function cancel(app, job) {
 
 /** @param {import("./app.js").App} app @param {Job} job */
 async function retry(app, job) {
-  await app.attempt(async () => {
+  const { place } = app;
+  await once(app, job, async () => {
     const next = await app.api.jobs.retry(job.id);
     app.live.take(await app.api.jobs.get(next.id));
     app.live.take(await app.api.jobs.get(job.id));
     app.toast("A new job goes on with what is missing or failed.");
-    if (app.place.view === "job") app.go(`/jobs/${next.id}`);
+    if (place === app.place && place.view === "job") app.go(`/jobs/${next.id}`);
   });
 }

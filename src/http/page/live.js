@@ -16,8 +16,10 @@ export class Live {
   /**
    * @param {import("./client/index.js").Client} api
    * @param {() => void} changed  something is to be shown anew
+   * @param {(error: unknown) => void} ended  nothing is told any more, because of this
    */
-  constructor(api, changed) {
+  constructor(api, changed, ended) {
+    this.ended = ended;
     this.api = api;
     this.changed = changed;
     /** @type {Map<string, JobEvent>} the latest that is known of each job */
@@ -36,13 +38,26 @@ export class Live {
 
   start() {
     this.stop();
-    this.watching = this.api.watchAll((job) => this.take(job), () => this.readers.forEach((read) => read()), {
+    const watching = this.api.watchAll((job) => this.take(job), () => this.readers.forEach((read) => read()), {
       onState: (state) => {
         this.state = state;
         this.changed();
       },
       onQueue: (queue) => this.move(queue),
     });
+    this.watching = watching;
+    watching.done.catch((error) => {
+      if (this.watching !== watching) return;
+      this.watching = null;
+      this.state = "reconnecting";
+      this.ended(error);
+    });
+  }
+
+  /** Nothing is known any more. */
+  clear() {
+    this.jobs.clear();
+    this.samples.clear();
   }
 
   stop() {

@@ -1,5 +1,7 @@
 // The results of a run, as they come: read in pages, kept by id, read anew when something is missing.
 
+import { steady } from "./steady.js";
+
 const PAGE = 5_000;
 const LEAST_MS = 500; // between two looks while a run goes on
 
@@ -12,14 +14,12 @@ export class Outcomes {
   constructor(page, changed, failed, signal) {
     this.page = page;
     this.changed = changed;
-    this.failed = failed;
     this.signal = signal;
     /** @type {Map<number, Row>} */
     this.rows = new Map();
     this.isRead = false;
-    this.isReading = false;
-    this.isWanted = false;
     this.isStale = false;
+    this.ask = steady(() => this.read(), { signal, restMs: LEAST_MS, failed });
   }
 
   /** @returns {Row[]} */
@@ -30,28 +30,22 @@ export class Outcomes {
   /** There may be more; `anew`: and what is there may have changed. @param {{ anew?: boolean }} [how] */
   look({ anew = false } = {}) {
     this.isStale ||= anew;
-    this.isWanted = true;
-    if (!this.isReading) void this.readAll();
-  }
-
-  async readAll() {
-    this.isReading = true;
-    try {
-      while (this.isWanted && !this.signal.aborted) {
-        this.isWanted = false;
-        await this.read();
-        await new Promise((done) => setTimeout(done, LEAST_MS));
-      }
-    } catch (error) {
-      if (!this.signal.aborted) this.failed(error);
-    } finally {
-      this.isReading = false;
-    }
+    this.ask();
   }
 
   async read() {
     const anew = this.isStale;
     this.isStale = false;
+    try {
+      await this.readFrom(anew);
+    } catch (error) {
+      this.isStale ||= anew;
+      throw error;
+    }
+  }
+
+  /** @param {boolean} anew */
+  async readFrom(anew) {
     const rows = anew ? new Map() : new Map(this.rows);
     let after = anew ? 0 : Math.max(0, ...rows.keys());
     let total = 0;

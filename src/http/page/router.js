@@ -51,6 +51,13 @@ export function navigation(arrived) {
     const link = event.target instanceof Element ? event.target.closest("a[href]") : null;
     if (!(link instanceof HTMLAnchorElement) || !isPlain(event) || !isOurs(link)) return;
     event.preventDefault();
+    if (link.hash && link.pathname === location.pathname) {
+      // The browser would tell of it as of another address, and what was filled in would be gone.
+      const target = document.getElementById(link.hash.slice(1));
+      target?.focus();
+      target?.scrollIntoView();
+      return;
+    }
     go(link.href);
   });
 
@@ -74,6 +81,5 @@ function isPlain(event) {
 /** @param {HTMLAnchorElement} link */
 function isOurs(link) {
   const isPage = !/^\/(api|assets|openapi\.json|healthz|readyz|metrics)(\/|$)/.test(link.pathname);
-  const isJump = link.hash && link.pathname === location.pathname;
-  return link.origin === location.origin && !link.target && !link.download && isPage && !isJump;
+  return link.origin === location.origin && !link.target && !link.download && isPage;
 }

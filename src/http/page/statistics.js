@@ -3,6 +3,7 @@
 import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import * as charts from "./charts.js";
 import * as format from "./format.js";
+import { steady } from "./steady.js";
 
 const LEAST_MS = 1_000;
 const SHARE = 4; // rest so many times as long as the last look took
@@ -12,35 +13,16 @@ export class Statistics {
   constructor(app, id, signal, failed) {
     this.app = app;
     this.id = id;
-    this.signal = signal;
-    this.failed = failed;
     /** @type {import("./client/index.js").RunStatistics | null} */
     this.found = null;
-    this.isLooking = false;
-    this.isWanted = false;
-  }
-
-  look() {
-    this.isWanted = true;
-    if (!this.isLooking) void this.read();
+    this.look = steady(() => this.read(), { signal, restMs: LEAST_MS, failed });
   }
 
   async read() {
-    this.isLooking = true;
-    try {
-      while (this.isWanted && !this.signal.aborted) {
-        this.isWanted = false;
-        const began = performance.now();
-        this.found = await this.app.api.runs.statistics(this.id);
-        this.app.refresh();
-        const rest = Math.max(LEAST_MS, SHARE * (performance.now() - began));
-        await new Promise((done) => setTimeout(done, rest));
-      }
-    } catch (error) {
-      if (!this.signal.aborted) this.failed(error);
-    } finally {
-      this.isLooking = false;
-    }
+    const began = performance.now();
+    this.found = await this.app.api.runs.statistics(this.id);
+    this.app.refresh();
+    return Math.max(LEAST_MS, SHARE * (performance.now() - began));
   }
 
   callCharts() {

@@ -7,11 +7,13 @@ import * as format from "./format.js";
 import { Outcomes } from "./outcomes.js";
 import { badge, banner, chip, errorText, figure } from "./parts.js";
 import { Statistics } from "./statistics.js";
+import { steady } from "./steady.js";
 import { said, severity } from "./verdicts.js";
 import { Rows } from "./virtual.js";
 
 /** @typedef {import("./client/index.js").Trial} Row */
 
+const LEAST_MS = 1_000; // between two looks at what is being said
 const VERDICTS = ["CRITICAL", "HARD FAIL", "SOFT FAIL", "PASS"];
 const GROUPS = /** @type {const} */ ([
   ["by_difficulty", "Difficulty"], ["by_trait", "What makes the user difficult"], ["by_tactic", "Tactic"], ["by_persona", "Persona"],
@@ -33,14 +35,18 @@ export class StressRun {
     this.dialogues = [];
     /** @param {unknown} error */
     const failed = (error) => {
-      this.broken = error;
+      this.broken = app.noted(error);
       app.refresh();
     };
     /** @type {Outcomes<Row>} */
     this.outcomes = new Outcomes(async (after, limit) => {
       const { trials: rows, total } = await app.api.runs.trials(id, { after, limit });
       return { rows, total };
-    }, () => app.refresh(), failed, signal);
+    }, () => {
+      this.broken = null;
+      app.refresh();
+    }, failed, signal);
+    this.listen = steady(() => this.readDialogues(), { signal, restMs: LEAST_MS, failed });
     this.statistics = new Statistics(app, id, signal, failed);
     this.rows = new Rows(() => app.refresh(), signal);
   }
@@ -49,13 +55,11 @@ export class StressRun {
   look(how) {
     this.outcomes.look(how);
     this.statistics.look();
-    void this.readDialogues();
+    this.listen();
   }
 
   async readDialogues() {
-    const found = await this.app.attempt(() => this.app.api.runs.dialogues(this.id));
-    if (!found || this.signal.aborted) return;
-    this.dialogues = found.dialogues;
+    this.dialogues = (await this.app.api.runs.dialogues(this.id)).dialogues;
     this.app.refresh();
   }
 

@@ -6,6 +6,7 @@ import { evidence } from "../findings.js";
 import * as format from "../format.js";
 import { badge, banner, chip, errorText } from "../parts.js";
 import { ruleList } from "../rules.js";
+import { mayPass } from "../steady.js";
 import { bubble } from "../transcript.js";
 import { isOver, said } from "../verdicts.js";
 
@@ -43,11 +44,14 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
       ]);
       if (signal.aborted) return;
       found = trials;
+      broken = null;
       held = dialogues.filter((each) => each.case_id === caseId);
       void calls.read(`${caseId}/${trial}`);
       if (!isOver(status)) timer = setTimeout(read, LOOK_MS);
     } catch (error) {
-      broken = error;
+      if (signal.aborted) return;
+      broken = app.noted(error);
+      if (mayPass(error)) timer = setTimeout(read, LOOK_MS);
     }
     app.refresh();
   }
@@ -74,8 +78,8 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
     },
     keys: { u: () => app.go(`/runs/${run}`) },
     render() {
-      if (broken) return banner("failed", "This case can't be shown", errorText(broken));
-      if (!found) return nothing;
+      const problem = broken ? banner("failed", found ? "It can't be read how this case stands" : "This case can't be shown", errorText(broken)) : nothing;
+      if (!found) return problem;
       const row = found.evaluations.find((each) => each.trial === trial);
       const live = held.find((each) => each.trial === trial);
       const result = /** @type {Found} */ (row?.result ?? {});
@@ -86,7 +90,7 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
           <div class="row">${row ? badge(row.verdict, "not judged") : live ? html`<span class="badge tone-busy">${live.is_live ? "talking" : "to be judged"}</span>` : html`<span class="badge tone-none">not put yet</span>`}
             ${row ? html`<span class="small quiet">${said(row.stop_reason)} after ${format.plural(row.total_turns, "turn")}</span>` : nothing}</div></div></div>
         <div class="stack">
-          ${trials()}
+          ${problem}${trials()}
           ${row?.error ? banner("failed", "No verdict", row.error) : nothing}
           <div class="split">
             <section class="card" aria-label="Conversation">${turns.length

@@ -3,6 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import * as format from "../format.js";
+import { start } from "../jobs.js";
 import { age, banner, empty, errorText } from "../parts.js";
 
 const PAGE = 100;
@@ -27,7 +28,7 @@ export default function datasets(app, { signal }) {
       mayBeMore = page.length === PAGE;
       broken = null;
     } catch (error) {
-      broken = error;
+      broken = app.noted(error);
     }
     isRead = true;
     app.refresh();
@@ -47,9 +48,9 @@ export default function datasets(app, { signal }) {
   return {
     title: "Datasets",
     render: () => html`
-      <div class="page-head"><div><h1>Datasets</h1><p class="quiet small">Stored once, named by their content: the same file twice is one dataset.</p></div><a class="button primary" href="/new">New evaluation</a></div>
+      <div class="page-head"><div><h1>Datasets</h1><p class="quiet small">Stored once, named by their content: the same file twice is one dataset.</p></div>${start(app)}</div>
       ${broken ? banner("failed", "The datasets can't be read", errorText(broken)) : nothing}
-      ${found.length ? table() : isRead && !broken ? empty("No datasets yet", "A file that is evaluated is kept here.", html`<a class="button primary" href="/new">Add one</a>`) : nothing}
+      ${found.length ? table() : isRead && !broken ? empty("No datasets yet", "A file that is evaluated is kept here.", start(app, "Add one")) : nothing}
       ${mayBeMore ? html`<p><button type="button" @click=${() => read(found.length)}>Show more</button></p>` : nothing}`,
   };
 

@@ -26,12 +26,12 @@ export default function job(app, { params: { id = "" }, signal }) {
   signal.addEventListener("abort", () => watching.stop());
   watching.done.catch((error) => {
     if (signal.aborted) return;
-    broken = error;
+    broken = app.noted(error);
     app.refresh();
   });
 
   async function readAttempts() {
-    const read = await app.attempt(() => app.api.jobs.attempts(id));
+    const read = await app.attempt(() => app.api.jobs.attempts(id), signal);
     if (signal.aborted || !read) return;
     attempts = read;
     app.refresh();

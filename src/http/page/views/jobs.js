@@ -3,7 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import * as format from "../format.js";
-import { actions, name, standing } from "../jobs.js";
+import { actions, name, standing, start } from "../jobs.js";
 import { age, badge, banner, chip, empty, errorText, progress } from "../parts.js";
 
 const STATUSES = ["queued", "running", "completed", "failed", "cancelled"];
@@ -19,6 +19,8 @@ export default function jobs(app, { query, signal }) {
   let words = query.get("q") ?? "";
   /** @type {Set<string>} ids of what is listed */
   let listed = new Set();
+  /** @type {Set<string> | null} ids of those that were heard of while the list is read: it may be older */
+  let heard = null;
   let mayBeMore = false;
   let isRead = false;
   /** @type {unknown} */
@@ -28,6 +30,7 @@ export default function jobs(app, { query, signal }) {
   /** @param {number} wanted  rows in all */
   async function read(wanted = Math.max(PAGE, listed.size)) {
     const turn = ++reading;
+    heard ??= new Set();
     try {
       const found = new Set();
       let offset = 0;
@@ -41,12 +44,13 @@ export default function jobs(app, { query, signal }) {
         offset += page.length;
       } while (page.length === PAGE && offset < Math.min(wanted, AT_MOST));
       if (turn !== reading || signal.aborted) return;
-      listed = found;
+      listed = new Set([...found, ...heard]);
+      heard = null;
       mayBeMore = page.length === PAGE && offset < AT_MOST;
       broken = null;
     } catch (error) {
       if (turn !== reading || signal.aborted) return;
-      broken = error;
+      broken = app.noted(error);
     }
     isRead = true;
     app.refresh();
@@ -54,7 +58,9 @@ export default function jobs(app, { query, signal }) {
 
   app.live.listen(signal, {
     job: (job) => {
-      if (!status || job.status === status) listed.add(job.id);
+      if (status && job.status !== status) return;
+      listed.add(job.id);
+      heard?.add(job.id);
     },
     resync: () => void read(),
   });
@@ -90,7 +96,8 @@ export default function jobs(app, { query, signal }) {
       .map((id) => app.live.jobs.get(id))
       .filter((job) => job != null)
       .filter((job) => (!status || job.status === status) && (!wanted || searchable(job).includes(wanted)))
-      .sort((a, b) => b.created_at.localeCompare(a.created_at) || b.id.localeCompare(a.id));
+      .sort((a, b) => order(b.created_at, a.created_at) || order(b.id, a.id))
+      .slice(0, AT_MOST);
   }
 
   return {
@@ -101,7 +108,7 @@ export default function jobs(app, { query, signal }) {
       return html`
         <div class="page-head">
           <div><h1>Jobs</h1><p class="quiet small">Newest first. What changes, changes here by itself.</p></div>
-          <a class="button primary" href="/new">New evaluation</a>
+          ${start(app)}
         </div>
         <div class="stack">
           <div class="row-wide">
@@ -121,7 +128,7 @@ export default function jobs(app, { query, signal }) {
 
   function none() {
     if (words || status) return empty("No such job", "No job fits this filter.", html`<button type="button" @click=${() => { words = ""; filter(null); }}>Show all</button>`);
-    return empty("No jobs yet", "Drop a file of conversations, and see what judges make of it.", html`<a class="button primary" href="/new">New evaluation</a>`);
+    return empty("No jobs yet", "Drop a file of conversations, and see what judges make of it.", start(app));
   }
 
   /** @param {import("../live.js").JobEvent[]} rows */
@@ -155,6 +162,11 @@ export default function jobs(app, { query, signal }) {
         <td class="right"><div class="row">${actions(app, job, "tiny")}</div></td>
       </tr>`;
   }
+}
+
+/** @param {string} a @param {string} b */
+function order(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 /** @param {import("../live.js").JobEvent} job */

@@ -47,9 +47,9 @@ export default function newEvaluation(app, { query, signal }) {
     asked.model = ready?.model ?? "";
     if (!profiles.some(({ app_id: id }) => id === asked.app_id)) asked.app_id = profiles[0]?.app_id ?? "";
     app.refresh();
-  });
+  }, signal);
   const named = query.get("dataset");
-  if (named) void app.attempt(async () => data.take(await app.api.datasets.get(named)));
+  if (named) void app.attempt(async () => data.take(await app.api.datasets.get(named)), signal);
 
   /** What the form says, as the job's params. */
   function params() {
@@ -93,20 +93,23 @@ export default function newEvaluation(app, { query, signal }) {
     } catch (error) {
       if (turn !== looking || signal.aborted) return;
       preview = null;
-      broken = error;
+      broken = app.noted(error);
     }
     app.refresh();
   }
 
   async function submit() {
+    if (isSubmitting) return;
     isSubmitting = true;
     app.refresh();
     try {
       const job = await app.api.jobs.submit("evaluate-batch", params());
       app.mine.add(job.id);
-      app.go(job.run_id ? `/runs/${job.run_id}` : `/jobs/${job.id}`);
+      if (signal.aborted) app.toast(`Submitted: ${job.name || job.job_type}`);
+      else app.go(job.run_id ? `/runs/${job.run_id}` : `/jobs/${job.id}`);
     } catch (error) {
-      broken = error;
+      if (signal.aborted) app.toast(errorText(error), "failed");
+      broken = app.noted(error);
       isSubmitting = false;
       app.refresh();
     }
@@ -133,14 +136,18 @@ export default function newEvaluation(app, { query, signal }) {
     title: "New evaluation",
     render: () => html`
       <div class="page-head"><div><h1>New evaluation</h1><p class="quiet small">Drop conversations, choose judges, see what it takes, start.</p></div></div>
+      ${app.session?.right === "read" ? banner("cancelled", "Not with this token", "It may read what others evaluate, and start nothing.") : form()}`,
+  };
+
+  function form() {
+    return html`
       <div class="stack">
         ${data.render()}
         ${data.isReady ? html`<div class="grid">${scope()}${evaluators()}${judge()}</div>` : nothing}
-        ${broken && !problemsOf(broken).length ? banner("failed", "It can't be started like this", errorText(broken)) : nothing}
-        ${broken && problemsOf(broken).length ? banner("failed", "It can't be started like this", errorText(broken)) : nothing}
+        ${broken ? banner("failed", "It can't be started like this", errorText(broken)) : nothing}
         ${data.isReady ? bar() : nothing}
-      </div>`,
-  };
+      </div>`;
+  }
 
   function scope() {
     const total = data.dataset?.threads;
@@ -149,7 +156,7 @@ export default function newEvaluation(app, { query, signal }) {
         ${data.isSample ? html`<p>${format.plural(data.sample, "bundled conversation")}</p>` : html`
           ${option("all", html`All ${total == null ? "" : format.count(total)}`)}
           ${option("sample", "A sample: the same one each time")}
-          ${asked.scope === "sample" ? html`<label class="field"><span>How many</span><input type="number" min="1" max=${total ?? nothing} .value=${String(asked.sample)} @input=${set("sample")}></label>` : nothing}
+          ${asked.scope === "sample" ? html`<label class="field"><span>How many</span><input type="number" min="1" max=${total ?? nothing} value=${asked.sample} @input=${set("sample")}></label>` : nothing}
           ${option("ids", "Some, chosen one by one")}
           ${asked.scope === "ids" && picker ? picker.render() : nothing}
           ${preview?.unknown_thread_ids.length ? html`<p class="wrong" role="alert">Not in the data: ${preview.unknown_thread_ids.slice(0, 10).join(", ")}</p>` : nothing}
@@ -186,20 +193,19 @@ export default function newEvaluation(app, { query, signal }) {
         <label class="field"><span>Model</span><input placeholder="the provider's default" .value=${asked.model} @input=${set("model")}></label>
         ${wrong("llm_model")}
         <label class="field"><span>LLM calls at once: ${asked.concurrency}</span><input type="range" min="1" max="64" .value=${String(asked.concurrency)} @input=${set("concurrency")}></label>
-        <label class="field"><span>Temperature</span><input type="number" min="0" max="2" step="0.1" .value=${String(asked.temperature)} @input=${set("temperature")}></label>
+        <label class="field"><span>Temperature</span><input type="number" min="0" max="2" step="0.1" value=${asked.temperature} @input=${set("temperature")}></label>
         ${wrong("temperature", "concurrency")}
       </fieldset>`;
   }
 
   function bar() {
     const calls = preview?.llm_calls;
-    const may = app.session?.right !== "read";
     return html`
       <div class="bar-bottom row-wide">
         <p role="status">${calls && preview?.chosen
           ? html`<strong id="calls">${format.plural(calls.total, "LLM call")}</strong> <span class="quiet">for ${format.plural(preview.chosen.threads, "conversation")} of ${format.plural(preview.chosen.messages, "message")}, retries aside</span>`
           : html`<span class="quiet">${broken ? "Something has to be put right first." : "Counting the calls …"}</span>`}</p>
-        <button type="button" class="primary" ?disabled=${!calls?.total || isSubmitting || !may} @click=${submit}>${isSubmitting ? "Submitting …" : "Start the evaluation"}</button>
+        <button type="button" class="primary" ?disabled=${!calls?.total || isSubmitting} @click=${submit}>${isSubmitting ? "Submitting …" : "Start the evaluation"}</button>
       </div>`;
   }
 }

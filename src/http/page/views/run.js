@@ -6,9 +6,11 @@ import { StressRun } from "../stress.js";
 import * as format from "../format.js";
 import { actions, name as jobName } from "../jobs.js";
 import { badge, banner, errorText, progress } from "../parts.js";
-import { isOver } from "../verdicts.js";
+import { steady } from "../steady.js";
+import { isOver, said } from "../verdicts.js";
 
 const STRESS = "evaluate-adversarial";
+const LEAST_MS = 100; // between two looks at how the run stands
 
 /**
  * @param {import("../app.js").App} app
@@ -24,33 +26,36 @@ export default function run(app, { params: { id = "" }, query, signal }) {
   let broken = null;
   let seen = "";
 
-  async function read() {
-    try {
-      const [got] = await Promise.all([app.api.runs.get(id)]);
-      if (signal.aborted) return;
-      found = got;
-      content ??= new (got.command === STRESS ? StressRun : BatchRun)(app, id, query, signal);
-      content.look({ anew: isOver(got.status) });
-      if (got.job_id && !app.live.jobs.has(got.job_id)) {
-        await app.api.jobs.get(got.job_id).then((job) => app.live.take(job), () => {}); // it may be pruned: the run stays
-      }
-    } catch (error) {
-      if (!signal.aborted) broken = error;
+  const read = steady(async () => {
+    const got = await app.api.runs.get(id);
+    if (signal.aborted) return;
+    found = got;
+    broken = null;
+    content ??= new (got.command === STRESS ? StressRun : BatchRun)(app, id, query, signal);
+    content.look({ anew: isOver(got.status) });
+    if (got.job_id && !app.live.jobs.has(got.job_id)) {
+      await app.api.jobs.get(got.job_id).then((job) => app.live.take(job), () => {}); // it may be pruned: the run stays
     }
     app.refresh();
-  }
+  }, {
+    signal, restMs: LEAST_MS,
+    failed: (error) => {
+      broken = app.noted(error);
+      app.refresh();
+    },
+  });
 
   app.live.listen(signal, {
     job: (job) => {
       if (job.run_id !== id) return;
       const now = `${job.id} ${job.status}`;
-      if (now !== seen) void read();
+      if (now !== seen) read();
       else content?.look({});
       seen = now;
     },
-    resync: () => void read(),
+    resync: read,
   });
-  void read();
+  read();
 
   return {
     get title() {
@@ -60,8 +65,8 @@ export default function run(app, { params: { id = "" }, query, signal }) {
       return content?.keys ?? {};
     },
     render() {
-      if (broken) return banner("failed", "This run can't be shown", errorText(broken));
-      if (!found) return nothing;
+      const problem = broken ? banner("failed", found ? "It can't be read how this run stands" : "This run can't be shown", errorText(broken)) : nothing;
+      if (!found) return problem;
       const job = found.job_id ? app.live.jobs.get(found.job_id) : undefined;
       return html`
         <div class="crumbs"><a href="/runs">Runs</a><span class="mono">${format.shortId(id)}</span></div>
@@ -69,7 +74,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
           <div><h1>${title(found)}</h1>${about(found)}</div>
           <div class="row">${job ? actions(app, job) : nothing}${found.job_id ? html`<a class="button" href="/jobs/${found.job_id}">Job</a>` : nothing}</div>
         </div>
-        <div class="stack">${state(found, job)}${content?.render()}</div>`;
+        <div class="stack">${problem}${state(found, job)}${content?.render()}</div>`;
     },
   };
 
@@ -111,7 +116,8 @@ export default function run(app, { params: { id = "" }, query, signal }) {
       default:
         return job ? html`
           <div class="card">${progress({ ...job.progress, status: job.status, ...app.live.pace(job), label: `Progress of ${jobName(job)}` })}
-            <p class="small quiet" role="status">${job.status === "queued" ? waits(job) : job.progress.message}</p></div>` : nothing;
+            <p class="visually-hidden" role="status">${said(job.status)}</p>
+            <p class="small quiet">${job.status === "queued" ? waits(job) : job.progress.message}</p></div>` : nothing;
     }
   }
 

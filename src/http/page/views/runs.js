@@ -3,9 +3,13 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import * as format from "../format.js";
+import { start } from "../jobs.js";
 import { age, badge, banner, empty, errorText } from "../parts.js";
+import { steady } from "../steady.js";
 
 const PAGE = 50;
+const AT_MOST = 200;
+const LEAST_MS = 500; // between two looks: hundreds of jobs may change at once
 
 /**
  * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} place
@@ -15,22 +19,29 @@ export default function runs(app, { signal }) {
   /** @type {import("../client/index.js").EvalRun[]} */
   let found = [];
   let mayBeMore = false;
+  let wanted = PAGE;
   let isRead = false;
   /** @type {unknown} */
   let broken = null;
 
-  async function read(wanted = Math.max(PAGE, found.length)) {
-    try {
-      const page = await app.api.runs.list({ limit: Math.min(wanted, 200) });
-      if (signal.aborted) return;
-      found = page;
-      mayBeMore = page.length === wanted && wanted < 200;
-      broken = null;
-    } catch (error) {
-      broken = error;
-    }
+  const read = steady(async () => {
+    const limit = wanted;
+    found = await app.api.runs.list({ limit });
+    mayBeMore = found.length === limit && limit < AT_MOST;
+    broken = null;
     isRead = true;
     app.refresh();
+  }, {
+    signal, restMs: LEAST_MS,
+    failed: (error) => {
+      broken = app.noted(error);
+      app.refresh();
+    },
+  });
+
+  function more() {
+    wanted = Math.min(AT_MOST, wanted + PAGE);
+    read();
   }
 
   /** @type {Map<string, string>} */
@@ -39,20 +50,20 @@ export default function runs(app, { signal }) {
     job: ({ id, run_id, status }) => {
       if (run_id && known.get(id) !== status) {
         known.set(id, status);
-        void read();
+        read();
       }
     },
-    resync: () => void read(),
+    resync: read,
   });
-  void read();
+  read();
 
   return {
     title: "Runs",
     render: () => html`
-      <div class="page-head"><div><h1>Runs</h1><p class="quiet small">What evaluations have found.</p></div><a class="button primary" href="/new">New evaluation</a></div>
+      <div class="page-head"><div><h1>Runs</h1><p class="quiet small">What evaluations have found.</p></div>${start(app)}</div>
       ${broken ? banner("failed", "The runs can't be read", errorText(broken)) : nothing}
-      ${found.length ? table() : isRead && !broken ? empty("No runs yet", "Each evaluation is a run: it is there from the moment it is submitted.", html`<a class="button primary" href="/new">New evaluation</a>`) : nothing}
-      ${mayBeMore ? html`<p><button type="button" @click=${() => read(found.length + PAGE)}>Show more</button></p>` : nothing}`,
+      ${found.length ? table() : isRead && !broken ? empty("No runs yet", "Each evaluation is a run: it is there from the moment it is submitted.", start(app)) : nothing}
+      ${mayBeMore ? html`<p><button type="button" @click=${more}>Show more</button></p>` : nothing}`,
   };
 
   function table() {

@@ -9,6 +9,9 @@ import { errorText } from "../parts.js";
  */
 export function signIn(app, done) {
   let wrong = "";
+  // "autofocus" is only heeded when the page is loaded.
+  requestAnimationFrame(() => requestAnimationFrame(() =>
+    /** @type {HTMLElement | null} */ (document.querySelector("input[name=token]"))?.focus()));
 
   /** @param {SubmitEvent} event */
   async function submit(event) {

@@ -5,6 +5,7 @@ import { Calls } from "../calls.js";
 import { correctnessCard, efficiencyCard, intentCard } from "../findings.js";
 import * as format from "../format.js";
 import { badge, banner, errorText } from "../parts.js";
+import { steady } from "../steady.js";
 import { bubble } from "../transcript.js";
 
 /**
@@ -26,17 +27,20 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
   let pointed = null;
   const calls = new Calls(app, run, signal);
 
-  async function read() {
-    try {
-      found = await app.api.runs.thread(run, Number(evaluation));
-      if (signal.aborted) return;
-      void calls.read(found.evaluation.thread_id);
-    } catch (error) {
-      broken = error;
-    }
+  const read = steady(async () => {
+    found = await app.api.runs.thread(run, Number(evaluation));
+    if (signal.aborted) return;
+    broken = null;
+    void calls.read(found.evaluation.thread_id);
     app.refresh();
-  }
-  void read();
+  }, {
+    signal, restMs: 0,
+    failed: (error) => {
+      broken = app.noted(error);
+      app.refresh();
+    },
+  });
+  read();
 
   /** @param {number | null | undefined} id */
   function go(id) {

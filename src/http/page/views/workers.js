@@ -26,7 +26,7 @@ export default function workers(app, { signal }) {
         [fleet, queues] = await Promise.all([app.api.workers.list(), app.api.queues.list()]);
         broken = null;
       } catch (error) {
-        broken = error;
+        broken = app.noted(error);
       }
       app.refresh();
     }

@@ -1,0 +1,134 @@
+"""By keyboard alone, by ear, and on screens that are set up otherwise."""
+
+import re
+
+import pytest
+from browsing import Site, Watched, context_of
+from playwright.sync_api import Browser, Page, expect
+
+BYSTANDERS = "document.activeElement.closest('tr')?.textContent ?? document.activeElement.tagName"
+
+
+@pytest.fixture(scope="module")
+def run(furnished: Site) -> str:
+    return furnished.finish("evaluate-batch", total_items=20, name="Read by keyboard")
+
+
+def test_the_focus_stays_where_it_was_when_its_button_goes(furnished: Site, page: Page) -> None:
+    furnished.execute("INSERT INTO job_queues (name, paused_at) VALUES ('evalqueue', now())")
+    furnished.submit(total_items=2, name="to be cancelled")
+    page.goto(furnished.url)
+    page.get_by_role("button", name="Cancel to be cancelled").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("tr", has_text="to be cancelled").locator(".badge")).to_have_text(
+        "cancelled"
+    )
+    page.wait_for_timeout(200)
+    furnished.execute("DELETE FROM job_queues WHERE name = 'evalqueue'")
+    assert "to be cancelled" in page.evaluate(BYSTANDERS)
+
+
+def test_skipping_to_the_content_keeps_what_was_filled_in(furnished: Site, page: Page) -> None:
+    page.goto(f"{furnished.url}/new")
+    page.get_by_role("button", name="Take the bundled ones").click()
+    page.get_by_label("Name of the evaluation").fill("kept")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    expect(page.get_by_label("Name of the evaluation")).to_have_value("kept")
+    expect(page.locator("#main")).to_be_focused()
+
+
+def test_keys_do_nothing_behind_a_dialog(furnished: Site, page: Page) -> None:
+    page.goto(furnished.url)
+    opener = page.get_by_role("button", name="Keys")
+    opener.focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("n")
+    page.wait_for_timeout(200)
+    expect(page).to_have_url(f"{furnished.url}/")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(opener).to_be_focused()
+
+
+def test_numbers_are_typed_as_they_are_written(furnished: Site, page: Page) -> None:
+    page.goto(f"{furnished.url}/new")
+    sample = page.get_by_label("Bundled conversations")
+    sample.press("ControlOrMeta+a")
+    sample.press("Backspace")
+    page.wait_for_timeout(100)
+    sample.press_sequentially("25", delay=60)
+    expect(sample).to_have_value("25")
+    page.get_by_role("button", name="Take the bundled ones").click()
+    expect(page.get_by_text("25 bundled conversations")).to_be_visible()
+    temperature = page.get_by_label("Temperature")
+    temperature.press("ControlOrMeta+a")
+    temperature.press_sequentially("0.05", delay=60)
+    expect(temperature).to_have_value("0.05")
+
+
+def test_the_focus_is_seen_in_colours_of_the_readers_own(
+    furnished: Site, run: str, browser: Browser, watched: Watched
+) -> None:
+    with context_of(browser, watched, forced_colors="active") as context:
+        page = context.new_page()
+        for path in ("/", "/new", f"/runs/{run}"):
+            page.goto(f"{furnished.url}{path}")
+            expect(page.locator("main h1")).to_be_visible()
+            page.wait_for_timeout(500)
+            for _ in range(20):
+                page.keyboard.press("Tab")
+                unseen = page.evaluate(
+                    """(() => {
+                        const at = document.activeElement;
+                        if (at === document.body) return null;
+                        const around = at.closest(".button") ?? at;
+                        const { outlineStyle, outlineWidth } = getComputedStyle(around);
+                        const isSeen = outlineStyle !== "none" && outlineWidth !== "0px";
+                        return isSeen ? null : at.outerHTML;
+                    })()"""
+                )
+                assert unseen is None
+    assert watched.unexpected == []
+
+
+def test_progress_is_not_read_out_at_every_step(site: Site, page: Page) -> None:
+    site.judge("--latency-ms=150", "--latency-sigma=0")
+    site.worker()
+    site.api()
+    job = site.submit(total_items=10, concurrency=1)
+    page.goto(f"{site.url}/runs/{job['run_id']}")
+    page.wait_for_selector("main h1")
+    page.evaluate(
+        """() => {
+            window.said = [];
+            new MutationObserver((changes) => {
+                for (const { target } of changes) {
+                    const element = target.nodeType === 1 ? target : target.parentElement;
+                    const live = element?.closest("[role=status], [role=alert], [aria-live]");
+                    if (live) window.said.push(live.textContent.trim());
+                }
+            }).observe(document.body, { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    expect(page.locator("main .badge").first).to_have_text("completed")
+    assert len(set(page.evaluate("window.said"))) <= 4
+
+
+def test_who_may_only_read_is_offered_nothing_else(furnished: Site, page: Page) -> None:
+    session = {"name": "rita", "right": "read", "needs_token": True}
+    page.route("**/api/session", lambda route: route.fulfill(json=session))
+    for path in ("/", "/runs", "/datasets", "/workers", "/new"):
+        page.goto(f"{furnished.url}{path}")
+        expect(page.locator("main h1")).to_be_visible()
+        page.wait_for_timeout(300)
+        offered = (
+            page.locator("main")
+            .get_by_role("button")
+            .or_(page.locator("main a.button"))
+            .or_(page.locator("main input[type=file]"))
+        )
+        wrong = re.compile("Cancel|Retry|Remove|Pause|New evaluation|Choose a file|Start|Evaluate")
+        expect(offered.filter(has_text=wrong)).to_have_count(0)

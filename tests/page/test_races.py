@@ -1,0 +1,190 @@
+"""Answers that come late, fail or come twice; a server that goes and comes back."""
+
+import json
+import re
+
+import pytest
+from browsing import Site, Watched
+from playwright.sync_api import Page, Request, Route, expect
+
+
+@pytest.fixture(scope="module")
+def runs(furnished: Site) -> list[str]:
+    return [
+        furnished.finish("evaluate-batch", total_items=3, name=name) for name in ("One", "Other")
+    ]
+
+
+def signed_in(route: Route) -> None:
+    """As a server with tokens answers; the one here has none."""
+    if route.request.method == "POST":
+        route.fulfill(json={"name": "anna", "right": "admin", "needs_token": True})
+    else:
+        route.continue_()
+
+
+class Held:
+    """Requests that wait until the test says how they go on."""
+
+    def __init__(self) -> None:
+        self.routes: list[Route] = []
+
+    def hold(self, route: Route) -> None:
+        self.routes.append(route)
+
+
+def busy(route: Route) -> None:
+    detail = {"detail": "Too many requests"}
+    route.fulfill(status=503, content_type="application/json", body=json.dumps(detail))
+
+
+def test_a_run_that_could_not_be_read_once_is_read_again(
+    furnished: Site, runs: list[str], page: Page, watched: Watched
+) -> None:
+    watched.allow("503")
+    page.route(re.compile(rf"/api/eval-runs/{runs[0]}"), busy)
+    page.goto(f"{furnished.url}/runs/{runs[0]}")
+    expect(page.locator(".banner")).to_contain_text("can't be shown")
+    page.unroute_all()
+    rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
+    expect(rows).to_have_count(3)
+    expect(page.locator(".banner")).to_have_count(0)
+
+
+def test_a_view_that_fails_to_load_late_does_not_break_the_one_that_is_shown(
+    furnished: Site, page: Page, watched: Watched
+) -> None:
+    watched.allow("ERR_FAILED")
+    held = Held()
+    page.route("**/views/workers.js", held.hold)
+    page.goto(furnished.url)
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    page.get_by_role("link", name="Workers").click()
+    page.wait_for_timeout(100)
+    page.get_by_role("link", name="Datasets").click()
+    expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
+    held.routes[0].abort()
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
+    expect(page.locator(".banner")).to_have_count(0)
+
+
+def test_a_view_that_failed_to_load_is_had_by_trying_again(
+    furnished: Site, page: Page, watched: Watched
+) -> None:
+    watched.allow("ERR_FAILED")
+    page.goto(furnished.url)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    page.route("**/views/workers.js", lambda route: route.abort())
+    page.get_by_role("link", name="Workers").click()
+    expect(page.locator(".banner")).to_be_visible()
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="Workers and queues")).to_be_visible()
+
+
+def test_whoever_is_signed_out_meanwhile_is_asked_in_and_comes_back(
+    furnished: Site, runs: list[str], page: Page, watched: Watched
+) -> None:
+    watched.allow("401")
+    page.goto(furnished.url)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    page.route(re.compile("/api/"), lambda route: route.fulfill(status=401, json={"detail": "No"}))
+    page.get_by_role("link", name="Runs").click()
+    expect(page.get_by_label("Token")).to_be_focused()
+    page.unroute_all()
+    page.route("**/api/session", signed_in)
+    page.get_by_label("Token").fill("any")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("link", name="Other")).to_be_visible()
+
+
+def test_the_server_was_away_when_the_page_was_opened(
+    furnished: Site, page: Page, watched: Watched
+) -> None:
+    watched.allow("ERR_CONNECTION_REFUSED")
+    page.route("**/api/**", lambda route: route.abort("connectionrefused"))
+    page.goto(furnished.url)
+    expect(page.locator(".banner")).to_be_visible()
+    page.unroute_all()
+    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+
+
+def test_pressed_twice_is_meant_once(furnished: Site, page: Page) -> None:
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.method == "POST" and re.search(r"/jobs(/.*/(cancel|retry))?$", request.url):
+            asked.append(request.url)
+
+    page.on("request", note)
+    page.goto(f"{furnished.url}/new")
+    page.get_by_role("button", name="Take the bundled ones").click()
+    page.get_by_label("Name of the evaluation").fill("twice")
+    start = page.get_by_role("button", name="Start the evaluation")
+    expect(start).to_be_enabled()
+    start.evaluate("each => { each.click(); each.click() }")
+    expect(page.get_by_role("heading", name="twice")).to_be_visible()
+    assert len(asked) == 1
+    expect(page.locator("main .badge").first).to_have_text("completed")
+
+    furnished.execute("INSERT INTO job_queues (name, paused_at) VALUES ('evalqueue', now())")
+    furnished.submit(total_items=2, name="held")
+    page.goto(furnished.url)
+    row = page.locator("tr").filter(has_text="held")
+    asked.clear()
+    for verb, status in (("Cancel", "cancelled"), ("Retry", "cancelled")):
+        row.get_by_role("button", name=verb).evaluate("each => { each.click(); each.click() }")
+        expect(row.first.locator(".badge").first).to_have_text(re.compile(f"{status}|queued"))
+        page.wait_for_timeout(500)
+    furnished.execute("DELETE FROM job_queues WHERE name = 'evalqueue'")
+    assert len(asked) == 2
+    expect(page.locator(".toast.tone-bad")).to_have_count(0)
+
+
+def test_who_left_while_submitting_is_not_pulled_away(furnished: Site, page: Page) -> None:
+    held = Held()
+    page.goto(f"{furnished.url}/new")
+    page.get_by_role("button", name="Take the bundled ones").click()
+    start = page.get_by_role("button", name="Start the evaluation")
+    expect(start).to_be_enabled()
+    page.route(re.compile("/api/jobs$"), held.hold)
+    start.click()
+    page.get_by_role("link", name="Datasets").click()
+    expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
+    held.routes[0].continue_()
+    expect(page.locator(".toast")).to_contain_text("Submitted")
+    expect(page).to_have_url(f"{furnished.url}/datasets")
+
+
+def test_what_is_asked_is_asked_about_the_file_that_was_chosen_last(
+    furnished: Site, page: Page
+) -> None:
+    held = Held()
+    page.goto(f"{furnished.url}/new")
+    page.route(re.compile("preview"), held.hold, times=1)
+    for name, text in (("first.csv", b"a,b\n1,2\n"), ("last.csv", b"c,d\n1,2\n")):
+        page.locator("#file").set_input_files(
+            {"name": name, "mimeType": "text/csv", "buffer": text}
+        )
+        page.wait_for_timeout(200)
+    expect(page.get_by_text("Which column of last.csv")).to_be_visible()
+    held.routes[0].continue_()
+    page.wait_for_timeout(500)
+    options = page.locator("main select").first.locator("option")
+    expect(options.filter(has_text=re.compile("^c$"))).to_have_count(1)
+    expect(options.filter(has_text=re.compile("^b$"))).to_have_count(0)
+
+
+def test_a_job_that_came_while_the_list_was_read_is_listed(furnished: Site, page: Page) -> None:
+    held = Held()
+    page.route(re.compile(r"/api/jobs\?"), held.hold)
+    page.goto(furnished.url)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    answer = page.request.get(held.routes[0].request.url)
+    job = furnished.submit(total_items=1, name="in between")
+    row = page.locator(f"tr[data-job='{job['id']}']")
+    expect(row.locator(".badge")).to_have_text("completed")  # nothing more is heard of it
+    held.routes[0].fulfill(response=answer)
+    page.wait_for_timeout(500)
+    expect(row).to_be_visible()
