@@ -36,14 +36,15 @@ WATCH = """(id) => {
 
 async def main(changes: int) -> None:
     chance = random.Random(1)  # noqa: S311
-    async with postgres() as database, database.connection() as connection:
-        cursor = await connection.execute("SELECT evalqueue_submit_job('watched')")
-        (job_id,) = await cursor.fetchone() or (None,)
-        await connection.execute(
-            "SELECT 1 FROM "
-            "evalqueue_enter_worker('bench', 'here', 1, '0', NULL, '{watched}', 1) AS w, "
-            "evalqueue_claim_jobs(w.id, w.name, NULL, '{watched}', 1, 3600)"
-        )
+    async with postgres() as database:
+        async with database.connection() as connection:
+            cursor = await connection.execute("SELECT evalqueue_submit_job('watched')")
+            (job_id,) = await cursor.fetchone() or (None,)
+            await connection.execute(
+                "SELECT 1 FROM "
+                "evalqueue_enter_worker('bench', 'here', 1, '0', NULL, '{watched}', 1) AS w, "
+                "evalqueue_claim_jobs(w.id, w.name, NULL, '{watched}', 1, 3600)"
+            )
         async with (
             process(
                 sys.executable, "-m", "evalqueue.cli", "serve", f"--port={PORT}",
@@ -60,11 +61,12 @@ async def main(changes: int) -> None:
             written: dict[int, float] = {}
             for current in range(1, changes + 1):
                 await asyncio.sleep(0.1 + chance.expovariate(5))
-                await connection.execute(
-                    "SELECT evalqueue_flush_job(%s, 1, jsonb_build_object('current', %s::int, "
-                    "'total', %s::int, 'message', ''), 3600)",
-                    [job_id, current, TOTAL],
-                )
+                async with database.connection() as connection:
+                    await connection.execute(
+                        "SELECT evalqueue_flush_job(%s, 1, jsonb_build_object('current', %s::int, "
+                        "'total', %s::int, 'message', ''), 3600)",
+                        [job_id, current, TOTAL],
+                    )
                 written[current] = time.time() * 1000
             await asyncio.sleep(1)
             seen: dict[str, float] = await page.evaluate("globalThis.seen")
