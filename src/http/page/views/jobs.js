@@ -152,7 +152,7 @@ export default function jobs(app, { query, signal }) {
       <tr data-job=${job.id}>
         <td>${badge(job.status)}</td>
         <td><a class="cover" href="/jobs/${job.id}">${name(job)}</a>
-          <div class="small quiet">${job.job_type} · <span class="mono">${format.shortId(job.id)}</span></div></td>
+          <div class="small quiet">${job.name ? `${job.job_type} · ` : ""}<span class="mono">${format.shortId(job.id)}</span></div></td>
         <td class="grow">${job.status === "running" || job.progress.current
           ? progress({ ...job.progress, status: job.status, ...app.live.pace(job), label: `Progress of ${name(job)}` })
           : nothing}${standing(job)}</td>
