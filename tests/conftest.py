@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -14,6 +15,10 @@ from hypothesis import settings as hypothesis_settings
 from evalqueue import schema
 from evalqueue.database import Database
 from evalqueue.embedded import Embedded
+
+# A shell's background job, as CI may be one, is born deaf to Ctrl-C, and so would be the processes
+# it starts, which tests stop by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis_settings.register_profile("evalqueue", deadline=None)  # the machine may be busy
 hypothesis_settings.load_profile("evalqueue")
