@@ -133,11 +133,11 @@ WHERE dataset.format IS NOT NULL AND (%(dataset_id)s::text IS NULL OR dataset.id
 ORDER BY entry.created_at DESC, dataset.id LIMIT %(limit)s OFFSET %(offset)s
 
 -- content --
--- What the dataset is, whoever has it
+-- What the dataset is, whoever has it; none while it is not read
 SELECT id, size_bytes, format, messages, threads,
     (SELECT name FROM dataset_owners WHERE dataset_id = datasets.id
         ORDER BY owner <> %(owner)s, created_at, owner LIMIT 1) AS name
-FROM datasets WHERE id = %(dataset_id)s
+FROM datasets WHERE id = %(dataset_id)s AND format IS NOT NULL
 
 -- remove --
 SELECT evalqueue_remove_dataset(%(dataset_id)s, %(owner)s)

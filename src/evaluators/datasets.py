@@ -52,20 +52,15 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a dataset is, whoever has it."""
+    """What a dataset that was read is, whoever has it."""
 
     id: str
     size_bytes: int
-    format: str | None
-    """None: it came by plain SQL and was not read yet."""
-    messages: int | None
-    threads: int | None
+    format: str
+    messages: int
+    threads: int
     name: str | None
     """As the owner who was asked about calls it, or else somebody else."""
-
-    @property
-    def is_read(self) -> bool:
-        return self.format is not None
 
     @property
     def sha256(self) -> str:
@@ -134,6 +129,7 @@ async def has(connection: Connection, dataset_id: str, *, owner: str) -> bool:
 
 
 async def content(connection: Connection, dataset_id: str, *, owner: str) -> Content | None:
+    """What a dataset is; None: there is none of this id, or it was not read yet."""
     found = await _rows(connection, Content, "content", dataset_id=dataset_id, owner=owner)
     return next(iter(found), None)
 

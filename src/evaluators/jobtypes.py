@@ -104,7 +104,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             raise InvalidParams.of("app_id", str(error)) from error
         except SourceError as error:
             raise InvalidParams(problems(self.source_field, error)) from error
-        if self.total_items is not None and self.total_items > (content.threads or 0):
+        if self.total_items is not None and self.total_items > content.threads:
             raise InvalidParams.of(
                 "total_items", f"There are {content.threads} bundled conversations"
             )
@@ -145,19 +145,28 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             async with self.incoming(desk) as incoming:
                 added = await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
             dataset_id = added.dataset_id
+        found = await self._found(desk, dataset_id)
+        if found is None:
+            await self._read(desk, dataset_id)
+            # Asked again in any case: somebody else may have read it meanwhile.
+            found = await self._found(desk, dataset_id)
+        if found is None:
+            raise SourceError(f"There is no dataset {dataset_id}")
+        return found
+
+    async def _found(self, desk: Desk, dataset_id: str) -> datasets.Content | None:
         async with desk.database.connection() as connection:
-            found = await datasets.content(connection, dataset_id, owner=desk.owner)
-            text = None if found is None else await datasets.raw(connection, dataset_id)
-        if text is not None:  # it came by plain SQL, and nobody has read it yet
+            return await datasets.content(connection, dataset_id, owner=desk.owner)
+
+    async def _read(self, desk: Desk, dataset_id: str) -> None:
+        """Read what came by plain SQL, if nobody has done so yet."""
+        async with desk.database.connection() as connection:
+            text = await datasets.raw(connection, dataset_id)
+        if text is not None:
             async with imports.spooled(text) as file:
                 del text
                 incoming = Incoming(file=file, name="csv_content")
                 await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
-            async with desk.database.connection() as connection:
-                found = await datasets.content(connection, dataset_id, owner=desk.owner)
-        if found is None:
-            raise SourceError(f"There is no dataset {dataset_id}")
-        return found
 
     @asynccontextmanager
     async def incoming(self, desk: Desk) -> AsyncGenerator[Incoming]:

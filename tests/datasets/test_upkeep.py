@@ -8,12 +8,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from evalqueue import schema
+from evalqueue import Settings, schema
 from evalqueue.database import Database
 from evalqueue.evaluators import EvaluateBatch, datasets, imports
 from evalqueue.evaluators.conversations import sample_csv
 from evalqueue.evaluators.datasets import Removal
 from evalqueue.evaluators.imports import Incoming
+from evalqueue.jobtypes import Desk
 
 PATIENCE = 10.0  # seconds
 CSV = sample_csv().read_text()
@@ -59,6 +60,23 @@ async def test_what_was_not_read_yet_is_in_no_list(database: Database):
     async with database.connection() as connection:
         assert await datasets.list_datasets(connection, owner="ann", limit=9, offset=0) == []
         assert await datasets.raw(connection, dataset_id) == CSV
+
+
+async def test_whoever_asks_while_somebody_else_reads_it_gets_what_was_read(database: Database):
+    """Of many who ask, one after the other, some ask in the very moment in which it is read."""
+    desk = Desk(settings=Settings(), database=database, owner="ann")
+    for attempt in range(10):
+        text = CSV.replace("thr_", f"t{attempt}_")
+        dataset_id = await value(database, SUBMIT, json.dumps({"csv_content": text}))
+        wanted = EvaluateBatch(dataset_id=dataset_id)
+
+        async def ask(after: int, wanted: EvaluateBatch = wanted) -> Any:
+            await asyncio.sleep(after / 1000)
+            return await wanted.content(desk)
+
+        found = await asyncio.gather(*(ask(after) for after in range(80)))
+
+        assert {(each.format, each.threads) for each in found} == {("csv", 5)}
 
 
 async def test_whoever_submits_while_a_dataset_is_removed_either_has_it_or_knows(
