@@ -31,6 +31,7 @@ HURRIED_SECONDS = 3.0  # what is left of it after a second Ctrl-C
 QUICK_DEATH = 10.0  # seconds: a worker that lives shorter than this did not really start
 QUICK_DEATHS_MAX = 5
 BACKOFF_MAX = 30.0  # seconds between two starts of the worker
+LINE_MAX_BYTES = 65_536  # of a longer one so much is passed on at a time
 
 SIMULATED_FLAGS = (
     "--latency-ms=200", "--latency-sigma=0.4", "--rate-429=0.02", "--rate-500=0.01",
@@ -325,10 +326,14 @@ class Child:
             raise await self.death()
         return self._ready.result()
 
+    @property
+    def _started(self) -> asyncio.subprocess.Process:
+        assert self._process is not None  # noqa: S101  `start` comes before all that asks
+        return self._process
+
     async def death(self) -> PartDied:
         """Wait until it ends by itself, and say how it did."""
-        assert self._process is not None, "started"  # noqa: S101  for the checker
-        exit_code = await self._process.wait()
+        exit_code = await self._started.wait()
         if self._reading is not None:
             await asyncio.wait({self._reading})  # its last line is the most telling one
         return PartDied(self._part.name, exit_code, self._last_line)
@@ -351,19 +356,19 @@ class Child:
             await self._reading
 
     async def _ends_within(self, seconds: float | None, hurry: asyncio.Event | None) -> bool:
-        assert self._process is not None, "started"  # noqa: S101  for the checker
+        process = self._started
         async with asyncio.TaskGroup() as group:
-            ended = group.create_task(self._process.wait())
+            ended = group.create_task(process.wait())
             asked = group.create_task((hurry or asyncio.Event()).wait())
             await asyncio.wait({ended, asked}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             ended.cancel()
             asked.cancel()
-        return self._process.returncode is not None
+        return process.returncode is not None
 
     async def _read(self) -> None:
-        assert self._process is not None, "started"  # noqa: S101  for the checker
-        assert self._process.stdout is not None, "a pipe"  # noqa: S101  for the checker
-        async for line in _lines(self._process.stdout):
+        stdout = self._started.stdout
+        assert stdout is not None  # noqa: S101  asked for as a pipe, which asyncio's types don't know
+        async for line in _lines(stdout):
             self._last_line = line or self._last_line
             self._tell(self._part.name, line)
             if not self._ready.done() and (found := self._part.ready.search(line)):
@@ -373,9 +378,9 @@ class Child:
 async def _lines(stream: asyncio.StreamReader) -> AsyncGenerator[str]:
     """Lines of any length: what has no end yet after 64 KiB is passed on as it is."""
     rest = b""
-    while chunk := await stream.read(65_536):
+    while chunk := await stream.read(LINE_MAX_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
-        if len(rest) >= 65_536:  # noqa: PLR2004  as above
+        if len(rest) >= LINE_MAX_BYTES:
             lines, rest = [*lines, rest], b""
         for line in lines:
             yield line.decode("utf-8", "replace").rstrip("\r")
