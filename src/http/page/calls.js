@@ -38,8 +38,10 @@ export class Calls {
 
   render() {
     if (!this.listed) return nothing;
-    const sum = (/** @type {"tokens_in" | "tokens_out"} */ key) =>
-      this.listed?.reduce((all, call) => all + (call[key] ?? 0), 0) ?? 0;
+    const sum = (/** @type {"tokens_in" | "tokens_out"} */ key) => {
+      const known = this.listed?.flatMap((call) => call[key] ?? []) ?? [];
+      return known.length ? known.reduce((all, tokens) => all + tokens) : null; // not every endpoint counts them
+    };
     return html`
       <p class="hint">${format.plural(this.listed.length, "call")}, ${format.count(sum("tokens_in"))} tokens in, ${format.count(sum("tokens_out"))} out; newest first</p>
       <ul role="list" class="stack-tight">${repeat(this.listed, ({ id }) => id, (call) => this.one(call))}</ul>`;

@@ -93,6 +93,9 @@ export function tokens(timeline) {
   if (!timeline.length) return html`<p class="hint">No call has been made yet.</p>`;
   const [width, height, foot] = [480, 130, 18];
   const step = width / timeline.length;
+  if (timeline.every((each) => each.tokens_in == null && each.tokens_out == null)) {
+    return html`<p class="hint">No call said how many tokens it took.</p>`;
+  }
   const sum = timeline.map((each) => (each.tokens_in ?? 0) + (each.tokens_out ?? 0));
   const most = Math.max(1, ...sum);
   const drawn = timeline.map((each, i) => {

@@ -95,7 +95,7 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
       <span class="quiet small">intent</span>${row.intent_accuracy == null ? badge(null) : html`<strong>${format.percent(row.intent_accuracy)}</strong>`}
       <span class="quiet small">correctness</span>${badge(row.worst_correctness)}
       <span class="quiet small">efficiency</span>${badge(row.efficiency_verdict)}
-      <span class="quiet small">${format.plural(result.thread?.message_count ?? 0, "message")}, user ${result.thread?.user_id}</span></div>`;
+      ${result.thread ? html`<span class="quiet small">${format.plural(result.thread.message_count, "message")}, user ${result.thread.user_id}</span>` : nothing}</div>`;
   }
 
   /** @param {Found} result */
