@@ -142,6 +142,28 @@ async function session() {
   }
 }
 
+/** A view that did not come. Most browsers then say the same of it for as long as the document lives. */
+class NotLoaded extends Error {
+  /** @param {unknown} cause */
+  constructor(cause) {
+    super("A part of the page did not come.", { cause });
+  }
+}
+
+/** @param {string} name */
+async function viewOf(name) {
+  try {
+    return (await import(`./views/${name}.js`)).default;
+  } catch (error) {
+    throw new NotLoaded(error);
+  }
+}
+
+async function tryAgain() {
+  await session();
+  if (broken instanceof NotLoaded) location.reload(); // the server is there, and so will be the view
+}
+
 /** @param {import("./router.js").Place} place @returns {Promise<boolean>} whether it is still wanted */
 async function show(place) {
   leaving.abort();
@@ -150,7 +172,7 @@ async function show(place) {
   app.place = place;
   broken = null;
   try {
-    const { default: make } = await import(`./views/${place.view}.js`);
+    const make = await viewOf(place.view);
     if (signal.aborted) return false;
     view = make(app, { ...place, signal });
   } catch (error) {
@@ -186,7 +208,7 @@ function frame() {
       <div class="tools">${liveness()}<button type="button" class="plain icon" aria-label="Keys" title="Keys (?)" @click=${showKeys}>?</button>${themeButton()}${whoAmI()}</div>
     </div></header>
     <main id="main" tabindex="-1">
-      ${broken ? banner("failed", "This can't be shown", errorText(broken), html`<button type="button" @click=${() => session()}>Try again</button>`) : view?.render()}
+      ${broken ? banner("failed", "This can't be shown", errorText(broken), html`<button type="button" @click=${tryAgain}>Try again</button>`) : view?.render()}
     </main>
     ${keysDialog()}
     <div class="toasts" role="status" aria-live="polite">${repeat(toasts, ({ id }) => id, (toast) => html`
