@@ -5,7 +5,9 @@ import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
+
+expect.set_options(timeout=30_000)  # the machine may be busy
 
 FLAGS = [
     "--no-sandbox",  # tests may run as root; the pages are ours

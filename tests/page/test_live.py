@@ -100,7 +100,7 @@ def test_a_failed_job_says_why_and_what_was_tried(up: Site, page: Page) -> None:
     page.goto(up.url)
     page.get_by_role("link", name="evaluate-batch").first.click()
     expect(page.locator(".banner")).to_contain_text("missing.csv")
-    expect(page.get_by_role("heading", name="Attempts")).to_be_visible()
+    expect(page.get_by_role("heading", name="Attempts", exact=True)).to_be_visible()
     expect(page.locator("main")).to_contain_text("worker@")
 
 

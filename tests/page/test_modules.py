@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from chromium import chromium
+from playwright.async_api import expect
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -90,7 +91,7 @@ async def tried() -> tuple[dict[str, Any], list[str]]:
         tab.on("console", lambda said: complaints.append(said.text))
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         await tab.goto(served.url)
-        await tab.wait_for_function("document.title !== ''")
+        await expect(tab).not_to_have_title("")
         told = json.loads(await tab.title())
     await served.stop(at_once=True)
     return told, complaints

@@ -2,9 +2,10 @@
 
 import json
 import re
+import time
 
 import pytest
-from browsing import Site, Watched
+from browsing import START_SECONDS, Site, Watched
 from playwright.sync_api import Page, Request, Route, expect
 
 
@@ -32,6 +33,14 @@ class Held:
     def hold(self, route: Route) -> None:
         self.routes.append(route)
 
+    def first(self, page: Page) -> Route:
+        """The first of them, once the page has asked."""
+        deadline = time.monotonic() + START_SECONDS
+        while not self.routes:
+            assert time.monotonic() < deadline, "the page never asked"
+            page.wait_for_timeout(20)
+        return self.routes[0]
+
 
 def busy(route: Route) -> None:
     detail = {"detail": "Too many requests"}
@@ -58,14 +67,14 @@ def test_a_view_that_fails_to_load_late_does_not_break_the_one_that_is_shown(
     held = Held()
     page.route("**/views/workers.js", held.hold)
     page.goto(furnished.url)
-    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
     page.get_by_role("link", name="Workers").click()
-    page.wait_for_timeout(100)
+    late = held.first(page)
     page.get_by_role("link", name="Datasets").click()
-    expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
-    held.routes[0].abort()
+    expect(page.get_by_role("heading", name="Datasets", exact=True)).to_be_visible()
+    late.abort()
     page.wait_for_timeout(300)
-    expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
+    expect(page.get_by_role("heading", name="Datasets", exact=True)).to_be_visible()
     expect(page.locator(".banner")).to_have_count(0)
 
 
@@ -107,7 +116,7 @@ def test_the_server_was_away_when_the_page_was_opened(
     page.goto(furnished.url)
     expect(page.locator(".banner")).to_be_visible()
     page.unroute_all()
-    expect(page.get_by_role("heading", name="Jobs")).to_be_visible()
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
 
 
 def test_pressed_twice_is_meant_once(furnished: Site, page: Page) -> None:
@@ -124,7 +133,7 @@ def test_pressed_twice_is_meant_once(furnished: Site, page: Page) -> None:
     start = page.get_by_role("button", name="Start the evaluation")
     expect(start).to_be_enabled()
     start.evaluate("each => { each.click(); each.click() }")
-    expect(page.get_by_role("heading", name="twice")).to_be_visible()
+    expect(page.get_by_role("heading", name="twice", exact=True)).to_be_visible()
     assert len(asked) == 1
     expect(page.locator("main .badge").first).to_have_text("completed")
 
@@ -150,9 +159,10 @@ def test_who_left_while_submitting_is_not_pulled_away(furnished: Site, page: Pag
     expect(start).to_be_enabled()
     page.route(re.compile("/api/jobs$"), held.hold)
     start.click()
+    late = held.first(page)
     page.get_by_role("link", name="Datasets").click()
-    expect(page.get_by_role("heading", name="Datasets")).to_be_visible()
-    held.routes[0].continue_()
+    expect(page.get_by_role("heading", name="Datasets", exact=True)).to_be_visible()
+    late.continue_()
     expect(page.locator(".toast")).to_contain_text("Submitted")
     expect(page).to_have_url(f"{furnished.url}/datasets")
 
@@ -167,9 +177,9 @@ def test_what_is_asked_is_asked_about_the_file_that_was_chosen_last(
         page.locator("#file").set_input_files(
             {"name": name, "mimeType": "text/csv", "buffer": text}
         )
-        page.wait_for_timeout(200)
+        late = held.first(page)
     expect(page.get_by_text("Which column of last.csv")).to_be_visible()
-    held.routes[0].continue_()
+    late.continue_()
     page.wait_for_timeout(500)
     options = page.locator("main select").first.locator("option")
     expect(options.filter(has_text=re.compile("^c$"))).to_have_count(1)
@@ -181,10 +191,11 @@ def test_a_job_that_came_while_the_list_was_read_is_listed(furnished: Site, page
     page.route(re.compile(r"/api/jobs\?"), held.hold)
     page.goto(furnished.url)
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    answer = page.request.get(held.routes[0].request.url)
+    late = held.first(page)
+    answer = page.request.get(late.request.url)
     job = furnished.submit(total_items=1, name="in between")
     row = page.locator(f"tr[data-job='{job['id']}']")
     expect(row.locator(".badge")).to_have_text("completed")  # nothing more is heard of it
-    held.routes[0].fulfill(response=answer)
+    late.fulfill(response=answer)
     page.wait_for_timeout(500)
     expect(row).to_be_visible()

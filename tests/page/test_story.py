@@ -147,7 +147,7 @@ def test_keys_are_told(up: Site, page: Page) -> None:
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("n")
-    expect(page.get_by_role("heading", name="New evaluation")).to_be_visible()
+    expect(page.get_by_role("heading", name="New evaluation", exact=True)).to_be_visible()
 
 
 def test_the_bundled_conversations_need_no_file(up: Site, page: Page) -> None:
