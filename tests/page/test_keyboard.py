@@ -53,6 +53,26 @@ def test_keys_do_nothing_behind_a_dialog(furnished: Site, page: Page) -> None:
     expect(opener).to_be_focused()
 
 
+def test_cases_are_read_one_after_the_other(furnished: Site, page: Page) -> None:
+    run = furnished.finish(
+        "evaluate-adversarial", test_count=4, turn_delay_seconds=0,
+        chatbot={"credentials": ["anna"]},
+    )  # fmt: skip
+    page.goto(f"{furnished.url}/runs/{run}")
+    cases = page.get_by_role("region", name="Cases").get_by_role("link")
+    expect(cases).to_have_count(4)
+    labels = cases.all_text_contents()
+    cases.first.press("Enter")
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text(labels[0])
+    expect(page.get_by_text("Case 1 of 4")).to_be_visible()
+    expect(page.get_by_role("button", name="Previous")).to_be_disabled()
+    page.keyboard.press("j")
+    expect(heading).to_have_text(labels[1])
+    page.keyboard.press("u")
+    expect(cases.nth(1)).to_be_focused()
+
+
 def test_numbers_are_typed_as_they_are_written(furnished: Site, page: Page) -> None:
     page.goto(f"{furnished.url}/new")
     sample = page.get_by_label("Bundled conversations")

@@ -1,5 +1,6 @@
 """Ten thousand conversations, and only those that can be seen are in the document."""
 
+import pytest
 from browsing import Site
 from playwright.sync_api import Page, expect
 
@@ -18,11 +19,16 @@ FILL = """
 """
 
 
-def test_ten_thousand_conversations(site: Site, page: Page) -> None:
+@pytest.fixture
+def run(site: Site) -> str:
     site.judge()
     site.api()
     run = site.submit(total_items=1)["run_id"]
     site.execute(FILL, run, THREADS)
+    return run
+
+
+def test_ten_thousand_conversations(site: Site, run: str, page: Page) -> None:
     page.goto(f"{site.url}/runs/{run}")
     region = page.get_by_role("region", name="Conversations")
     rows = region.locator("tbody tr:not(.spacer)")
@@ -47,3 +53,53 @@ def test_ten_thousand_conversations(site: Site, page: Page) -> None:
     page.get_by_role("button", name="Took").click()
     page.get_by_role("button", name="Took").click()
     expect(rows.first).to_contain_text("thr_09998")
+
+
+def test_whoever_opens_one_goes_on_in_their_list_and_finds_their_place(
+    site: Site, run: str, page: Page
+) -> None:
+    page.goto(f"{site.url}/runs/{run}?only=CRITICAL&sort=duration_ms&down=1")
+    region = page.get_by_role("region", name="Conversations")
+    expect(region.get_by_role("table")).to_have_attribute("aria-rowcount", "2001")
+    region.evaluate("each => { each.scrollTop = each.scrollHeight / 2 }")
+    row = region.get_by_role("link", name="thr_04998")  # the 1,001st
+    row.click()
+    heading = page.get_by_role("heading", level=1)
+    expect(heading).to_have_text("thr_04998")
+    expect(page.get_by_text("Conversation 1,001 of 2,000")).to_be_visible()
+
+    page.go_back()
+    expect(row).to_be_focused()
+    expect(row).to_be_in_viewport()
+
+    row.press("Enter")
+    expect(heading).to_have_text("thr_04998")
+    page.keyboard.press("j")
+    expect(heading).to_have_text("thr_04993")
+    page.keyboard.press("j")
+    expect(heading).to_have_text("thr_04988")
+    page.keyboard.press("k")
+    expect(heading).to_have_text("thr_04993")
+    page.keyboard.press("u")
+    expect(page).to_have_url(f"{site.url}/runs/{run}?only=CRITICAL&sort=duration_ms&down=1")
+    expect(region.get_by_role("link", name="thr_04993")).to_be_focused()
+    main = page.get_by_role("navigation", name="Main")
+    main.get_by_role("link", name="Runs").click()
+    page.get_by_role("region", name="Runs").get_by_role("link").first.click()
+    expect(region.get_by_role("link", name="thr_00001")).to_be_visible()
+    assert page.evaluate("scrollY") == 0
+
+
+def test_a_table_at_rest_is_drawn_no_more_often_than_ages_change(
+    site: Site, run: str, page: Page
+) -> None:
+    page.goto(f"{site.url}/runs/{run}")
+    region = page.get_by_role("region", name="Conversations")
+    expect(region.get_by_role("link", name="thr_00001")).to_be_visible()
+    frames = page.evaluate("""() => new Promise((told) => {
+        const request = window.requestAnimationFrame;
+        let frames = 0;
+        window.requestAnimationFrame = (draw) => { frames += 1; return request(draw); };
+        setTimeout(() => told(frames), 5_000);
+    })""")
+    assert frames <= 15  # a second each, and a few for what arrived last

@@ -8,6 +8,7 @@ import { Live } from "./live.js";
 import { banner, errorText } from "./parts.js";
 import { find, navigation, routes } from "./router.js";
 import { mayPass } from "./steady.js";
+import { Trail } from "./trail.js";
 import { isOver } from "./verdicts.js";
 import { signIn } from "./views/signin.js";
 
@@ -39,7 +40,7 @@ const NAVIGATION = [
 ];
 
 const KEYS = [
-  ["n", "New evaluation"], ["g", "All jobs"], ["/", "Find"], ["j  k", "Next and previous conversation"], ["u", "Up, to the run"], ["?", "These keys"],
+  ["n", "New evaluation"], ["g", "All jobs"], ["/", "Find"], ["j  k", "Next and previous conversation or case"], ["u", "Up, to the run, where it was left"], ["?", "These keys"],
 ];
 const TOAST_MS = 8_000;
 const AGAIN_MS = 5_000; // after the server was not there at all
@@ -52,6 +53,7 @@ const app = {
   /** @type {import("./client/index.js").Session | null} */
   session: null,
   place: find(ROUTES, new URL(location.href)),
+  trail: new Trail(),
   now: Date.now(),
   /** @type {Set<string>} jobs that were submitted here, and whose end is told wherever one is */
   mine: new Set(),

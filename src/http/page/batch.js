@@ -180,21 +180,29 @@ export class BatchRun {
     this.remember();
   }
 
-  /** In the address, so that it is there again on the way back. */
-  remember() {
+  /** What is chosen, as the address says it. */
+  get query() {
     const kept = new URLSearchParams([...this.filters].map((each) => ["only", each]));
     if (this.words) kept.set("q", this.words);
     if (this.sort.by) kept.set("sort", this.sort.by);
     if (this.sort.down) kept.set("down", "1");
-    history.replaceState(null, "", kept.size ? `?${kept}` : location.pathname);
+    return kept.size ? `?${kept}` : "";
+  }
+
+  /** In the address, so that it is there again on the way back. */
+  remember() {
+    history.replaceState(null, "", this.query || location.pathname);
     this.app.refresh();
   }
 
   table() {
+    const shown = this.shown;
+    this.app.trail.shows(this.id, { query: this.query, keys: () => shown.map(({ id }) => String(id)) });
+    this.rows.bring(this.app.trail.returned(this.id));
     const aria = (/** @type {string} */ by) => (this.sort.by === by ? (this.sort.down ? "descending" : "ascending") : nothing);
     return this.rows.render({
       label: "Conversations",
-      items: this.shown,
+      items: shown,
       key: ({ id }) => id,
       columns: COLUMNS.length,
       head: html`<tr aria-rowindex="1">${COLUMNS.map(([by, label]) => html`

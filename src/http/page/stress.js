@@ -123,11 +123,16 @@ export class StressRun {
       </section>`;
   }
 
+  /** What is chosen, as the address says it. */
+  get query() {
+    const kept = new URLSearchParams([...this.filters].map((each) => ["only", each]));
+    return kept.size ? `?${kept}` : "";
+  }
+
   /** @param {string} key */
   toggle(key) {
     if (!this.filters.delete(key)) this.filters.add(key);
-    const kept = new URLSearchParams([...this.filters].map((each) => ["only", each]));
-    history.replaceState(null, "", kept.size ? `?${kept}` : location.pathname);
+    history.replaceState(null, "", this.query || location.pathname);
     this.app.refresh();
   }
 
@@ -149,6 +154,8 @@ export class StressRun {
 
   /** @param {Row[]} shown */
   table(shown) {
+    this.app.trail.shows(this.id, { query: this.query, keys: () => shown.map((row) => row.case_id) });
+    this.rows.bring(this.app.trail.returned(this.id));
     return this.rows.render({
       label: "Cases",
       items: shown,

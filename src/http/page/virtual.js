@@ -17,6 +17,19 @@ export class Rows {
     this.count = 0;
     /** @type {HTMLElement | null} */
     this.element = null;
+    /**
+     * One function for good: another would be told of the element anew, and that draws again.
+     * @param {Element | undefined} element
+     */
+    this.attach = (element) => {
+      const found = element instanceof HTMLElement ? element : null;
+      if (found === this.element) return;
+      this.element = found;
+      this.virtualizer._willUpdate();
+      if (found) this.changed();
+    };
+    /** @type {number | null} the row that is to have the focus once it is drawn */
+    this.wanted = null;
     /** @type {Virtualizer<HTMLElement, Element>} */
     this.virtualizer = new Virtualizer(this.options());
     const left = this.virtualizer._didMount();
@@ -27,7 +40,7 @@ export class Rows {
     return {
       count: this.count,
       getScrollElement: () => this.element,
-      estimateSize: () => ROW_PX * (parseFloat(getComputedStyle(document.documentElement).fontSize) / 16),
+      estimateSize: rowHeight,
       overscan: SPARE_ROWS,
       scrollToFn: elementScroll,
       observeElementRect,
@@ -48,11 +61,16 @@ export class Rows {
     }
     this.virtualizer._willUpdate();
     const shown = this.virtualizer.getVirtualItems();
+    const wanted = shown.find(({ index }) => index === this.wanted);
+    if (wanted) {
+      this.wanted = null;
+      queueMicrotask(() => this.focus(wanted.index)); // when this has been drawn
+    }
     const above = shown[0]?.start ?? 0;
     const below = this.virtualizer.getTotalSize() - (shown.at(-1)?.end ?? 0);
     const visible = shown.map(({ index }) => ({ index, item: /** @type {T} */ (items[index]) })).filter(({ item }) => item !== undefined);
     return html`
-      <div class="virtual" tabindex="0" role="region" aria-label=${label} ${ref((element) => this.attach(element))}>
+      <div class="virtual" tabindex="0" role="region" aria-label=${label} ${ref(this.attach)}>
         <table class="table" aria-rowcount=${items.length + 1}>
           <caption class="visually-hidden">${label}</caption>
           <thead>${head}</thead>
@@ -61,14 +79,26 @@ export class Rows {
       </div>`;
   }
 
-  /** @param {Element | undefined} element */
-  attach(element) {
-    const found = element instanceof HTMLElement ? element : null;
-    if (found === this.element) return;
-    this.element = found;
-    this.virtualizer._willUpdate();
-    if (found) this.changed();
+  /** Show a row in the middle, and give it the focus if nothing else has taken it. @param {number} index  -1: none */
+  bring(index) {
+    if (index < 0) return;
+    this.wanted = index;
+    requestAnimationFrame(() => { // the table is there
+      if (this.element) { this.element.scrollTop = (index + 0.5) * rowHeight() - this.element.clientHeight / 2; }
+    });
   }
+
+  /** @param {number} index */
+  focus(index) {
+    const link = this.element?.querySelector(`tr[aria-rowindex="${index + 2}"] a`);
+    const isFree = document.activeElement === document.body || document.activeElement?.id === "main";
+    if (isFree && link instanceof HTMLElement) link.focus();
+  }
+}
+
+/** In pixels, at the size of letters that the reader has chosen. */
+function rowHeight() {
+  return ROW_PX * (parseFloat(getComputedStyle(document.documentElement).fontSize) / 16);
 }
 
 /** What is scrolled past, as one row. @param {number} height @param {number} columns */

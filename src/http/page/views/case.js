@@ -29,6 +29,7 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
   /** @type {string | null} */
   let pointed = null;
   const calls = new Calls(app, run, signal);
+  app.trail.opens(run, caseId);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   signal.addEventListener("abort", () => clearTimeout(timer));
@@ -57,6 +58,11 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
   }
   void read();
 
+  /** @param {string | undefined} id */
+  function go(id) {
+    if (id !== undefined) app.go(`/runs/${run}/cases/${id}`);
+  }
+
   /** @param {number} wanted */
   function choose(wanted) {
     trial = wanted;
@@ -76,7 +82,11 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
     get title() {
       return found ? found.case.label : "Case";
     },
-    keys: { u: () => app.go(`/runs/${run}`) },
+    keys: {
+      j: () => go(app.trail.around(run, caseId)?.next),
+      k: () => go(app.trail.around(run, caseId)?.previous),
+      u: () => app.go(app.trail.up(run)),
+    },
     render() {
       const problem = broken ? banner("failed", found ? "It can't be read how this case stands" : "This case can't be shown", errorText(broken)) : nothing;
       if (!found) return problem;
@@ -84,11 +94,15 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
       const live = held.find((each) => each.trial === trial);
       const result = /** @type {Found} */ (row?.result ?? {});
       const turns = /** @type {Found[]} */ (result.transcript ?? live?.turns ?? []);
+      const list = app.trail.around(run, caseId);
       return html`
-        <div class="crumbs"><a href="/runs">Runs</a><a href="/runs/${run}">${format.shortId(run)}</a><span>Case</span></div>
+        <div class="crumbs"><a href="/runs">Runs</a><a href=${app.trail.up(run)}>${format.shortId(run)}</a><span>Case${list ? ` ${format.count(list.at + 1)} of ${format.count(list.of)}` : ""}</span></div>
         <div class="page-head"><div><h1>${found.case.label}</h1>
           <div class="row">${row ? badge(row.verdict, "not judged") : live ? html`<span class="badge tone-busy">${live.is_live ? "talking" : "to be judged"}</span>` : html`<span class="badge tone-none">not put yet</span>`}
-            ${row ? html`<span class="small quiet">${said(row.stop_reason)} after ${format.plural(row.total_turns, "turn")}</span>` : nothing}</div></div></div>
+            ${row ? html`<span class="small quiet">${said(row.stop_reason)} after ${format.plural(row.total_turns, "turn")}</span>` : nothing}</div></div>
+          ${list ? html`<div class="row">
+            <button type="button" ?disabled=${list.previous === undefined} @click=${() => go(list.previous)}>← Previous <kbd>k</kbd></button>
+            <button type="button" ?disabled=${list.next === undefined} @click=${() => go(list.next)}>Next → <kbd>j</kbd></button></div>` : nothing}</div>
         <div class="stack">
           ${problem}${trials()}
           ${row?.error ? banner("failed", "No verdict", row.error) : nothing}

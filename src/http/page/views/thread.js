@@ -26,6 +26,7 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
   /** @type {string | null} the quote that is pointed at */
   let pointed = null;
   const calls = new Calls(app, run, signal);
+  app.trail.opens(run, evaluation);
 
   const read = steady(async () => {
     found = await app.api.runs.thread(run, Number(evaluation));
@@ -42,7 +43,18 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
   });
   read();
 
-  /** @param {number | null | undefined} id */
+  /** What stands beside it: in the list it was opened from, or else in the run. */
+  function around() {
+    const list = app.trail.around(run, evaluation);
+    const isWhole = list?.isWhole ?? true; // then more may have come since
+    return {
+      place: list ? ` ${format.count(list.at + 1)} of ${format.count(list.of)}` : "",
+      previous: list?.previous ?? (isWhole ? found?.previous_id : null),
+      next: list?.next ?? (isWhole ? found?.next_id : null),
+    };
+  }
+
+  /** @param {string | number | null | undefined} id */
   function go(id) {
     if (id != null) app.go(`/runs/${run}/threads/${id}`);
   }
@@ -59,19 +71,20 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
     get title() {
       return found ? `Conversation ${found.evaluation.thread_id}` : "Conversation";
     },
-    keys: { j: () => go(found?.next_id), k: () => go(found?.previous_id), u: () => app.go(`/runs/${run}`) },
+    keys: { j: () => go(around().next), k: () => go(around().previous), u: () => app.go(app.trail.up(run)) },
     render() {
       if (broken) return banner("failed", "This conversation can't be shown", errorText(broken));
       if (!found) return nothing;
       const { evaluation: row, turns } = found;
       const result = /** @type {Found} */ (row.result);
+      const { place, previous, next } = around();
       return html`
-        <div class="crumbs"><a href="/runs">Runs</a><a href="/runs/${run}">${format.shortId(run)}</a><span>Conversation</span></div>
+        <div class="crumbs"><a href="/runs">Runs</a><a href=${app.trail.up(run)}>${format.shortId(run)}</a><span>Conversation${place}</span></div>
         <div class="page-head">
           <div><h1>${row.thread_id}</h1>${headline(result)}</div>
           <div class="row">
-            <button type="button" ?disabled=${found.previous_id == null} @click=${() => go(found?.previous_id)}>← Previous <kbd>k</kbd></button>
-            <button type="button" ?disabled=${found.next_id == null} @click=${() => go(found?.next_id)}>Next → <kbd>j</kbd></button>
+            <button type="button" ?disabled=${previous == null} @click=${() => go(previous)}>← Previous <kbd>k</kbd></button>
+            <button type="button" ?disabled=${next == null} @click=${() => go(next)}>Next → <kbd>j</kbd></button>
           </div>
         </div>
         <div class="stack">
