@@ -207,12 +207,12 @@ class Proxy:
         task = asyncio.create_task(self._carry(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: client.reset())  # also of one that never began
 
     async def _carry(self, client: End) -> None:
         try:
             streams = await asyncio.open_connection("127.0.0.1", self._server_port)
         except OSError:  # Postgres is not there: neither are we
-            client.reset()
             return
         link = Link(self, client, End(*streams))
         link.passing(self._weather is not Weather.SILENT)
