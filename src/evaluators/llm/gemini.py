@@ -23,7 +23,7 @@ from google.auth.credentials import Credentials
 from google.genai import errors, types
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.llm import vendor_errors
+from evalqueue.evaluators.llm import addresses, vendor_errors
 from evalqueue.evaluators.llm.errors import Outcome, ProviderError
 from evalqueue.evaluators.llm.provider import Completion, CompletionRequest, Usage
 
@@ -56,7 +56,8 @@ class GeminiProvider:
             options = _http_options(session, base_url=base_url)
             return genai.Client(vertexai=False, api_key=api_key, http_options=options)
 
-        return await cls._open(client, model=model, credential=api_key)
+        is_here = base_url is not None and addresses.is_loopback(base_url)
+        return await cls._open(client, model=model, credential=api_key, is_here=is_here)
 
     @classmethod
     async def open_vertex(cls, *, model: str, project: str | None, location: str) -> Self:
@@ -79,7 +80,7 @@ class GeminiProvider:
                 http_options=_http_options(session),
             )
 
-        return await cls._open(client, model=model, credential=None)
+        return await cls._open(client, model=model, credential=None, is_here=False)
 
     @classmethod
     async def _open(
@@ -88,12 +89,14 @@ class GeminiProvider:
         *,
         model: str,
         credential: str | None,
+        is_here: bool,
     ) -> Self:
         # The session is ours: the SDK makes its own in a way that aiohttp has deprecated.
         # It heeds the environment's proxies only where there are any, because aiohttp then looks
         # for a .netrc, in a thread, at every call.
         session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), trust_env=bool(urllib.request.getproxies())
+            connector=aiohttp.TCPConnector(limit=0),
+            trust_env=bool(urllib.request.getproxies()) and not is_here,
         )
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(session.close)

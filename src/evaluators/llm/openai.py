@@ -24,7 +24,7 @@ from openai import (
 from openai.types.shared_params import ResponseFormatJSONObject, ResponseFormatJSONSchema
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.llm import vendor_errors
+from evalqueue.evaluators.llm import addresses, vendor_errors
 from evalqueue.evaluators.llm.errors import Outcome, ProviderError
 from evalqueue.evaluators.llm.provider import Completion, CompletionRequest, Usage
 
@@ -61,7 +61,10 @@ class OpenAIProvider:
         """OpenAI itself or, with a `base_url`, any compatible server."""
         url = base_url or OPENAI_URL
         client = AsyncOpenAI(
-            api_key=api_key, base_url=url, max_retries=0, http_client=DefaultAioHttpClient()
+            api_key=api_key,
+            base_url=url,
+            max_retries=0,
+            http_client=DefaultAioHttpClient(trust_env=not addresses.is_loopback(url)),
         )
         newest = urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname
         return cls(client, name=name, model=model, credential=api_key, newest=newest)
@@ -74,7 +77,7 @@ class OpenAIProvider:
             azure_endpoint=endpoint,
             api_version=api_version,
             max_retries=0,
-            http_client=DefaultAioHttpClient(),
+            http_client=DefaultAioHttpClient(trust_env=not addresses.is_loopback(endpoint)),
         )
         return cls(client, name="azure_openai", model=deployment, credential=api_key, newest=True)
 
