@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 _BACKLOG = 2048  # connections
 _TICK_SECONDS = 0.05
+GRACE_SECONDS = 5  # for answers that are being given when it is stopped
 
 
 class Loopback:
@@ -103,7 +104,7 @@ class Loopback:
             lifespan="off",
             ws="none",
             timeout_keep_alive=75,  # longer than any client's, so that clients close first
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=GRACE_SECONDS,
             **options,
         )
 

@@ -301,18 +301,22 @@ async def test_a_lane_is_one_attempts_until_it_lets_go(database: Database) -> No
 
 
 async def test_a_lane_of_an_attempt_that_is_over_is_free_a_moment_later(
-    database: Database,
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(store, "LANE_GRACE", 600.0)
     async with database.connection() as connection:
         one, other = await Holder.running(connection), await Holder.running(connection)
         assert await one.takes(connection)
-        await one.ends(connection, seconds_ago=store.LANE_GRACE - 2)
+        await one.ends(connection, seconds_ago=300.0)
         assert not await other.takes(connection)
-        await one.ends(connection, seconds_ago=store.LANE_GRACE + 2)
+        await one.ends(connection, seconds_ago=601.0)
         assert await other.takes(connection)
 
 
-async def test_who_was_refused_a_lane_is_next(database: Database) -> None:
+async def test_who_was_refused_a_lane_is_next(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LANE_PATIENCE", 600.0)
     async with database.connection() as connection:
         fast, slow = await Holder.running(connection), await Holder.running(connection)
         turns = []
@@ -329,7 +333,10 @@ async def test_who_was_refused_a_lane_is_next(database: Database) -> None:
         assert turns == [False] * 6
 
 
-async def test_a_lane_is_not_kept_for_one_who_asks_no_more(database: Database) -> None:
+async def test_a_lane_is_not_kept_for_one_who_asks_no_more(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "LANE_PATIENCE", 600.0)
     async with database.connection() as connection:
         one, gone = await Holder.running(connection), await Holder.running(connection)
         assert await one.takes(connection)

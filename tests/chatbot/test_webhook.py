@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from evalqueue.evaluators.chatbot import webhook
 from evalqueue.evaluators.chatbot.protocol import ChatbotError, Fault
 from evalqueue.evaluators.chatbot.targets import ChatbotSettings, check, credentials
 from evalqueue.evaluators.chatbot.webhook import WebhookChatbot
 from evalqueue.evaluators.profiles.adversarial import Webhook
 
-PATIENCE = 20.0  # seconds; the machine may be busy
+PATIENCE = 60.0  # seconds; the machine may be busy
 BODY = {
     "text": "$message",
     "first": "$new",
@@ -208,9 +209,10 @@ async def test_a_bot_that_can_not_be_reached_is_told_again_that_the_conversation
 
 @pytest.mark.parametrize("how_often", [1, 2])
 async def test_a_cancelled_conversation_is_ended_at_the_bot_too(
-    serve: Any, open_bot: Any, as_json: Any, how_often: int
+    serve: Any, open_bot: Any, as_json: Any, how_often: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is told so while it does that."""
+    monkeypatch.setattr(webhook, "_CLOSING_SECONDS", PATIENCE)
     is_ending, may_end, is_ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def behave(asked: Any, writer: asyncio.StreamWriter) -> None:

@@ -6,7 +6,7 @@ import { ApiError, createClient, isOver } from "../../src/http/page/client/index
 import { Proxy, until } from "./lib/parts.mjs";
 import { RealServer } from "./lib/real-server.mjs";
 
-const QUICK = { retryMs: 50, maxRetryMs: 300, pollMs: 100, restreamMs: 1_000 };
+const QUICK = { retryMs: 50, maxRetryMs: 300, pollMs: 100, restreamMs: 1_000, openingMs: 60_000 };
 const QUEUE = "evalqueue";
 const CSV = `conversation,user_id,session_id,query_text,final_response_message,intent_detected,timestamp,has_image
 t1,u1,s1,I had two rotis,Logged two rotis: 240 kcal.,FoodLogging,2026-11-01T09:00:00Z,0
@@ -74,7 +74,7 @@ test("what is wrong is named, with its place", async () => {
 });
 
 test("a cancelled job is cancelled for whoever watches", async () => {
-  const job = await client.jobs.submit("evaluate-batch", { total_items: 40 });
+  const job = await client.jobs.submit("evaluate-batch", { total_items: 40, concurrency: 1 });
   const watch = client.watch(job.id, () => {}, { timing: QUICK });
   assert.equal(await client.jobs.cancel(job.id), undefined);
   assert.equal((await watch.done).status, "cancelled");
@@ -85,7 +85,7 @@ test("a cancelled job is cancelled for whoever watches", async () => {
 });
 
 test("a server that is killed and started again in the middle of a job", async () => {
-  const job = await client.jobs.submit("evaluate-batch", { total_items: 24 });
+  const job = await client.jobs.submit("evaluate-batch", { total_items: 24, concurrency: 1 });
   const seen = [];
   const states = [];
   const watch = client.watch(job.id, (each) => seen.push(each), {

@@ -128,10 +128,10 @@ test("an error knows when to ask again", async () => {
     answering(refused(429, "Slowly", { "Retry-After": header }));
     assert.equal((await errorOf(client.workers.list())).retryAfter, wanted);
   }
-  const moment = new Date(Date.now() + 30_000).toUTCString();
+  const moment = new Date(Date.now() + 600_000).toUTCString();
   answering(refused(503, "Later", { "Retry-After": moment }));
   const { retryAfter, isTransient } = await errorOf(client.workers.list());
-  assert.ok(retryAfter > 25 && retryAfter <= 30 && isTransient);
+  assert.ok(retryAfter > 500 && retryAfter <= 600 && isTransient);
 });
 
 test("an answer that makes no sense is an error, not a value", async () => {

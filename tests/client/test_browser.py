@@ -172,7 +172,7 @@ async def test_a_hidden_tab_closes_its_stream(tab: Page, api: Api) -> None:
     }""")
     await expect(tab).to_have_title("seen 1")
     await tab.evaluate("hide(true)")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while api.streams < 100:
             await asyncio.sleep(0.01)
     await tab.evaluate("hide(false)")

@@ -17,6 +17,7 @@ CLIENT = ROOT / "clients/typescript"
 ENVIRONMENT = os.environ | {
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
     "npm_config_cache": "",
+    "npm_config_update_notifier": "false",
 }
 
 PROGRAM = """
@@ -60,7 +61,7 @@ PROJECTS = {
 
 def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=100
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=ENVIRONMENT, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -102,13 +102,13 @@ test("a line that is cut again and again is opened again and again", async () =>
 });
 
 test("a stream that falls silent is given up, one with heartbeats is not", async () => {
-  const told = watching({ timing: { silentMs: 1_500 } });
+  const told = watching({ timing: { silentMs: 6_000 } });
   await until(() => told.jobs.length === 1);
-  await after(3_000);
+  await after(7_000);
   assert.deepEqual(told.states, ["live"]);
   server.heartbeatMs = 60_000;
   server.cut();
-  await until(() => told.states.join() === "live,reconnecting,live,reconnecting,live");
+  await until(() => told.states.join().startsWith("live,reconnecting,live,reconnecting,live"));
   await until(() => server.streams === 1); // the silent ones were closed
 });
 
@@ -494,6 +494,6 @@ for (const mode of ["live", "polling", "reconnecting"]) {
     const began = performance.now();
     const [code] = await once(child, "exit");
     assert.equal(code, 0);
-    assert.ok(performance.now() - began < 20_000);
+    assert.ok(performance.now() - began < 50_000);
   });
 }

@@ -22,7 +22,7 @@ from evalqueue.evaluators.chatbot.targets import (
 from evalqueue.evaluators.profiles import Profile, load
 from evalqueue.evaluators.profiles.adversarial import Webhook
 
-PATIENCE = 20.0  # seconds; the machine may be busy
+PATIENCE = 60.0  # seconds; the machine may be busy
 TOKEN = "a-token-that-must-not-be-seen"
 SETTINGS = ChatbotSettings(
     hosts="localhost",
@@ -80,7 +80,7 @@ def profile() -> Profile:
     return replace(found, adversarial=replace(found.adversarial, webhook=WEBHOOK))
 
 
-def aim(protocol: str, server: SimulatedKaira) -> Target:
+def aim(protocol: str, server: SimulatedKaira, timeout_seconds: float) -> Target:
     bot = BOTS[protocol]
     if not bot.is_remote:
         return scripted(SCRIPT)
@@ -89,20 +89,20 @@ def aim(protocol: str, server: SimulatedKaira) -> Target:
         SETTINGS,
         protocol=protocol,
         model=bot.model,
-        timeout_seconds=0.5,
-        reply_seconds=5,
+        timeout_seconds=timeout_seconds,
+        reply_seconds=PATIENCE,
     )
 
 
-Open = Callable[[str], Chatbot]
+Open = Callable[..., Chatbot]
 
 
 @pytest.fixture
 async def open_bot(server: SimulatedKaira) -> AsyncIterator[Open]:
     async with AsyncExitStack() as stack:
 
-        def open_(protocol: str) -> Chatbot:
-            target = aim(protocol, server)
+        def open_(protocol: str, *, timeout_seconds: float = PATIENCE) -> Chatbot:
+            target = aim(protocol, server, timeout_seconds)
             own = credentials(["one"], target, SETTINGS)[0] if BOTS[protocol].is_remote else None
             bot = open_chatbot(target, own, profile())
             stack.push_async_callback(bot.aclose)
@@ -177,7 +177,7 @@ async def test_conversations_have_nothing_to_do_with_one_another(
 async def test_trouble_on_the_line_is_a_fault_and_the_next_conversation_is_well(
     protocol: str, open_bot: Open, trouble: str, faults: set[Fault]
 ) -> None:
-    bot = open_bot(protocol)
+    bot = open_bot(protocol, timeout_seconds=2.0 if trouble == "hang" else PATIENCE)
 
     assert (await fails(bot, f"Hello [[{trouble}]]")).fault in faults
     (reply,) = await say(bot, "Hello")

@@ -61,6 +61,7 @@ class Site:
     environment: dict[str, str]
     processes: list[Process] = field(default_factory=list)
     port: int = 0
+    vendor: Process | None = None
 
     def start(self, ready: str, *arguments: str, **environment: str) -> Process:
         popen = subprocess.Popen(
@@ -84,6 +85,17 @@ class Site:
             "EVALQUEUE_LLM_PROVIDER": "simulated",
             "EVALQUEUE_SIMULATED_URL": process.address,
         }
+        self.vendor = process
+
+    @contextmanager
+    def unanswered(self) -> Generator[None]:
+        """The vendor answers nobody meanwhile: what is evaluated can't come to its end."""
+        assert self.vendor is not None
+        self.vendor.popen.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.vendor.popen.send_signal(signal.SIGCONT)
 
     def run(self, *arguments: str) -> None:
         """A command, to its end."""
@@ -180,6 +192,15 @@ class Site:
     def execute(self, statement: str, *values: object) -> None:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(statement, values or None)  # pyright: ignore[reportArgumentType]
+
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Nothing is begun meanwhile."""
+        self.execute("INSERT INTO job_queues (name, paused_at) VALUES ('evalqueue', now())")
+        try:
+            yield
+        finally:
+            self.execute("DELETE FROM job_queues WHERE name = 'evalqueue'")
 
     def stop(self) -> None:
         for process in self.processes:

@@ -29,7 +29,10 @@ async def chromium() -> AsyncGenerator[Browser]:
     """A browser of one's own."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=path_of_chromium(), args=FLAGS, chromium_sandbox=False
+            executable_path=path_of_chromium(),
+            args=FLAGS,
+            chromium_sandbox=False,
+            timeout=120_000,
         )
         try:
             yield browser

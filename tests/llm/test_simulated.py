@@ -231,7 +231,7 @@ async def test_closing_answers_whoever_still_waits(
 
 
 async def test_a_request_of_another_kind_is_refused_with_a_reason(server: SimulatedServer) -> None:
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         refused = await client.post(f"{server.url}/v1/chat/completions", json={"prompt": "old"})
         stats = (await client.get(f"{server.url}/stats")).json()
 
@@ -245,7 +245,7 @@ def test_it_runs_as_a_program() -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().split()[-1]
-        stats = httpx.get(f"{address}/stats").json()
+        stats = httpx.get(f"{address}/stats", trust_env=False, timeout=60).json()
         process.terminate()
 
     assert stats["requests"] == 0

@@ -51,7 +51,10 @@ def browser() -> Generator[Browser]:
     """Of a module, not of the session: its event loop would be in the way of other tests'."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=path_of_chromium(), args=FLAGS, chromium_sandbox=False
+            executable_path=path_of_chromium(),
+            args=FLAGS,
+            chromium_sandbox=False,
+            timeout=120_000,
         )
         yield browser
         browser.close()

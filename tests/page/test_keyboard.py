@@ -15,16 +15,14 @@ def run(furnished: Site) -> str:
 
 
 def test_the_focus_stays_where_it_was_when_its_button_goes(furnished: Site, page: Page) -> None:
-    furnished.execute("INSERT INTO job_queues (name, paused_at) VALUES ('evalqueue', now())")
-    furnished.submit(total_items=2, name="to be cancelled")
-    page.goto(furnished.url)
-    page.get_by_role("button", name="Cancel to be cancelled").focus()
-    page.keyboard.press("Enter")
-    expect(page.locator("tr", has_text="to be cancelled").locator(".badge")).to_have_text(
-        "cancelled"
-    )
+    with furnished.paused():
+        furnished.submit(total_items=2, name="to be cancelled")
+        page.goto(furnished.url)
+        page.get_by_role("button", name="Cancel to be cancelled").focus()
+        page.keyboard.press("Enter")
+        row = page.locator("tr", has_text="to be cancelled")
+        expect(row.locator(".badge")).to_have_text("cancelled")
     page.wait_for_timeout(200)
-    furnished.execute("DELETE FROM job_queues WHERE name = 'evalqueue'")
     assert "to be cancelled" in page.evaluate(BYSTANDERS)
 
 

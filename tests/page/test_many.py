@@ -96,6 +96,8 @@ def test_a_table_at_rest_is_drawn_no_more_often_than_ages_change(
     page.goto(f"{site.url}/runs/{run}")
     region = page.get_by_role("region", name="Conversations")
     expect(region.get_by_role("link", name="thr_00001")).to_be_visible()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.get_by_role("heading", name="Correctness")).to_be_visible()
     frames = page.evaluate("""() => new Promise((told) => {
         const request = window.requestAnimationFrame;
         let frames = 0;

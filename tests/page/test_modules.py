@@ -88,7 +88,12 @@ async def tried() -> tuple[dict[str, Any], list[str]]:
     complaints: list[str] = []
     async with chromium() as browser:
         tab = await browser.new_page()
-        tab.on("console", lambda said: complaints.append(said.text))
+        tab.on(
+            "console",
+            lambda said: (
+                complaints.append(said.text) if said.type in {"error", "warning"} else None
+            ),
+        )
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         await tab.goto(served.url)
         await expect(tab).not_to_have_title("")

@@ -146,6 +146,7 @@ def test_keys_are_told(up: Site, page: Page) -> None:
     page.keyboard.press("?")
     expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("n")
     expect(page.get_by_role("heading", name="New evaluation", exact=True)).to_be_visible()
 
