@@ -61,6 +61,7 @@ export default function jobs(app, { query, signal }) {
       if (status && job.status !== status) return;
       listed.add(job.id);
       heard?.add(job.id);
+      if (listed.size > 2 * AT_MOST) listed = new Set(newest().slice(0, AT_MOST).map(({ id }) => id));
     },
     resync: () => void read(),
   });
@@ -90,13 +91,17 @@ export default function jobs(app, { query, signal }) {
     history.replaceState(null, "", kept.size ? `/?${kept}` : "/");
   }
 
-  function shown() {
-    const wanted = words.trim().toLowerCase();
+  function newest() {
     return [...listed]
       .map((id) => app.live.jobs.get(id))
       .filter((job) => job != null)
+      .sort((a, b) => order(b.created_at, a.created_at) || order(b.id, a.id));
+  }
+
+  function shown() {
+    const wanted = words.trim().toLowerCase();
+    return newest()
       .filter((job) => (!status || job.status === status) && (!wanted || searchable(job).includes(wanted)))
-      .sort((a, b) => order(b.created_at, a.created_at) || order(b.id, a.id))
       .slice(0, AT_MOST);
   }
 
