@@ -198,7 +198,7 @@ export class BatchRun {
   table() {
     const shown = this.shown;
     this.app.trail.shows(this.id, { query: this.query, keys: () => shown.map(({ id }) => String(id)) });
-    this.rows.bring(this.app.trail.returned(this.id));
+    if (this.statistics.found) this.rows.bring(this.app.trail.returned(this.id)); // they stand above, and push it down
     const aria = (/** @type {string} */ by) => (this.sort.by === by ? (this.sort.down ? "descending" : "ascending") : nothing);
     return this.rows.render({
       label: "Conversations",

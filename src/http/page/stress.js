@@ -155,7 +155,7 @@ export class StressRun {
   /** @param {Row[]} shown */
   table(shown) {
     this.app.trail.shows(this.id, { query: this.query, keys: () => shown.map((row) => row.case_id) });
-    this.rows.bring(this.app.trail.returned(this.id));
+    if (this.statistics.found) this.rows.bring(this.app.trail.returned(this.id)); // they stand above, and push it down
     return this.rows.render({
       label: "Cases",
       items: shown,
