@@ -36,7 +36,7 @@ export function signIn(app, done) {
             <input name="token" type="password" autocomplete="current-password" required autofocus
               aria-invalid=${wrong ? "true" : nothing} aria-describedby="token-help">
           </label>
-          <p class="hint" id="token-help">Made by <code>evalqueue token NAME</code>; who runs the server has it.</p>
+          <p class="hint" id="token-help">Made by <code>evalqueue token NAME --right submit</code>; who runs the server has it.</p>
           ${wrong ? html`<p class="wrong" role="alert">${wrong}</p>` : nothing}
           <button class="primary">Sign in</button>
         </form>
