@@ -1,5 +1,7 @@
 """The real API over real HTTP: uvicorn on loopback in the test's own loop, and a real Postgres."""
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -11,12 +13,16 @@ from pydantic import Field
 from evalqueue import Client, JobParams, Settings
 from evalqueue.database import Database
 from evalqueue.errors import InvalidParams
+from evalqueue.http.health import VITAL
 from evalqueue.http.serve import serve
 from evalqueue.jobtypes import Desk
 from evalqueue.tokens import Right, Token, digest_of
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
+PATIENCE = 60.0
+"""Seconds that a test waits before it takes what it waits for as failed. Server and client share a
+loop on a machine that may be busy: httpx's own five seconds are soon over."""
 
 TOKENS = {name: f"the-token-of-{name}" for name in ("rita", "sam", "ada")} | {
     "otto": "s3cret-ünïcode"
@@ -67,6 +73,25 @@ class Broken(JobParams, job_type="broken"):
         raise ZeroDivisionError("the secret of the house")
 
 
+async def readiness(http: httpx.AsyncClient, **otherwise: bool) -> httpx.Response:
+    """What `/readyz` says when its checks come out as expected: all ok, but for those named.
+
+    A probe is answered in time rather than at leisure, and the first that listens takes longest:
+    where the machine is busy it is asked once more.
+    """
+    expected = dict.fromkeys(VITAL, True) | otherwise
+    said = "nothing"
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                reply = await http.get("/readyz")
+                said = reply.text
+                if {each["name"]: each["ok"] for each in reply.json()["checks"]} == expected:
+                    return reply
+                await asyncio.sleep(0.05)
+    raise AssertionError(f"not {expected}, last: {said}")
+
+
 @pytest.fixture
 def serve_api(database: Database) -> ServeApi:
     """Serve the API with some settings; what comes out calls it."""
@@ -80,7 +105,7 @@ def serve_api(database: Database) -> ServeApi:
         )
         async with (
             serve(client) as address,
-            httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+            httpx.AsyncClient(base_url=address.url, trust_env=False, timeout=PATIENCE) as http,
         ):
             yield http
 

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from tests.http.conftest import PATIENCE
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
@@ -34,7 +35,7 @@ async def api(database: Database, settings: Settings) -> AsyncGenerator[httpx.As
     client = Client(job_types=[EvaluateAdversarial], settings=settings, database=database)
     async with (
         serve(client) as address,
-        httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+        httpx.AsyncClient(base_url=address.url, trust_env=False, timeout=PATIENCE) as http,
     ):
         yield http
 

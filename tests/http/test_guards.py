@@ -9,7 +9,7 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
-from tests.http.conftest import ENTRIES, TOKENS
+from tests.http.conftest import ENTRIES, PATIENCE, TOKENS
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
@@ -25,7 +25,7 @@ async def raw(http: httpx.AsyncClient, request: bytes) -> bytes:
     """What the server says to exactly these bytes."""
     reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
     writer.write(request)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         reply = await reader.readuntil(b"\r\n\r\n")
         length = int(reply.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
         reply += await reader.readexactly(length)

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+from tests.http.conftest import PATIENCE
 
 from evalqueue import Handlers, JobContext, JobFailed, JobParams
 from evalqueue.database import Database
@@ -373,7 +374,7 @@ async def test_the_typescript_client_submits_polls_and_reads_the_result(
     assert {job["id"] for job in await client.list("queued")} == {good["id"], bad["id"]}
 
     seen: list[Any] = []
-    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         polling = tasks.create_task(client.poll_until_done(good["id"], seen.append, 0.02))
         await run_jobs(dsn, handlers)
 

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from starlette.routing import Route
-from tests.http.conftest import ENTRIES, TOKENS, bearer
+from tests.http.conftest import ENTRIES, PATIENCE, TOKENS, bearer, readiness
 
 from evalqueue import Client, Settings
 from evalqueue.database import Database
@@ -188,7 +188,7 @@ def assert_as_documented(document: Schema, path: str, reply: httpx.Response) -> 
 async def first_lines(reply: httpx.Response) -> list[str]:
     """What a stream says first: how to come back, and of a single job how it is."""
     lines: list[str] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE):
         async for line in reply.aiter_lines():
             lines.append(line)
             if not line and (reply.url.path == "/api/events" or lines[-2].startswith("data: ")):
@@ -311,6 +311,9 @@ async def test_every_operation_replies_as_it_is_documented(
     for text in ("one", "another"):
         body = {"job_type": "note", "params": {"text": text}}
         await call("POST", "/api/jobs", {}, json=body, headers={"Idempotency-Key": "k"})
+    ready = await readiness(api)  # above it may have been too busy for that
+    assert_as_documented(document, "/readyz", ready)
+    seen.add(("GET", "/readyz", ready.status_code))
 
     assert seen >= {
         ("POST", "/api/jobs", 201), ("POST", "/api/jobs", 422), ("POST", "/api/jobs", 415),

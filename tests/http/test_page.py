@@ -7,6 +7,7 @@ import re
 import httpx
 import pytest
 from starlette.routing import compile_path
+from tests.http.conftest import PATIENCE
 
 from evalqueue.http import page
 from evalqueue.http.headers import ASSET_HEADERS, PAGE_HEADERS, SECURITY_HEADERS
@@ -140,7 +141,7 @@ async def test_scripts_are_compressed_for_those_who_ask(api: httpx.AsyncClient) 
 async def test_nothing_else_is_an_asset(api: httpx.AsyncClient, path: str) -> None:
     reader, writer = await asyncio.open_connection(api.base_url.host, api.base_url.port)
     writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         status = await reader.readline()
     writer.close()
     assert status.split()[1] == b"404"

@@ -15,7 +15,16 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from starlette.routing import Route
-from tests.http.conftest import ENTRIES, RIGHTS, TOKENS, EvaluateTest, Note, bearer
+from tests.http.conftest import (
+    ENTRIES,
+    PATIENCE,
+    RIGHTS,
+    TOKENS,
+    EvaluateTest,
+    Note,
+    bearer,
+    readiness,
+)
 
 from evalqueue import Client, JobParams, Settings
 from evalqueue.database import Database
@@ -221,10 +230,10 @@ async def watched(
     submitted last, and where that stands."""
     headers = bearer(TOKENS[name]) | ({} if after is None else {b"Last-Event-ID": after.encode()})
     told = ""
-    assert (await http.get("/readyz")).status_code == 200  # so that nothing was missed
+    assert (await readiness(http)).status_code == 200  # so that nothing was missed
     async with (
-        asyncio.timeout(30),
-        http.stream("GET", EVENTS[1], headers=headers, timeout=30) as reply,
+        asyncio.timeout(PATIENCE),
+        http.stream("GET", EVENTS[1], headers=headers, timeout=PATIENCE) as reply,
     ):
         assert reply.status_code == 200, await reply.aread()
         await world.client.cancel(world.job.id)
@@ -450,7 +459,10 @@ async def test_cases_of_anothers_run_can_not_be_put_again(
     settings = Settings(port=0, api_tokens=ENTRIES)
     client = Client(database=database, settings=settings, job_types=[EvaluateAdversarial])
     refused: set[str] = set()
-    async with serve(client) as at, httpx.AsyncClient(base_url=at.url, trust_env=False) as http:
+    async with (
+        serve(client) as at,
+        httpx.AsyncClient(base_url=at.url, trust_env=False, timeout=PATIENCE) as http,
+    ):
 
         async def submit(run_id: UUID, name: str) -> httpx.Response:
             params = {"from_run": str(run_id), "test_count": 0, **named}
@@ -537,7 +549,10 @@ async def test_what_another_job_type_calls_a_dataset_is_its_own_business(
     world = await world_of("otto", database)
     settings = Settings(port=0, api_tokens=ENTRIES)
     client = Client(database=database, settings=settings, job_types=[OfTheirOwn])
-    async with serve(client) as at, httpx.AsyncClient(base_url=at.url, trust_env=False) as http:
+    async with (
+        serve(client) as at,
+        httpx.AsyncClient(base_url=at.url, trust_env=False, timeout=PATIENCE) as http,
+    ):
         for dataset_id, status in (("june", 201), ("", 201), (world.dataset_id, 422)):
             body = {"job_type": "of-their-own", "params": {"dataset_id": dataset_id}}
             reply = await http.post("/api/jobs", json=body, headers=bearer(TOKENS["sam"]))

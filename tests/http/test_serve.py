@@ -7,7 +7,7 @@ import socket
 
 import httpx
 import pytest
-from tests.http.conftest import ENTRIES
+from tests.http.conftest import ENTRIES, PATIENCE
 
 from evalqueue import Client, JobParams, Settings
 from evalqueue.database import Database
@@ -31,7 +31,7 @@ async def test_without_a_token_only_this_machine_is_served(client: Client, host:
 async def test_with_a_token_other_machines_are_served(database: Database) -> None:
     settings = Settings(port=0, api_tokens=ENTRIES)
     async with serve(Client(database=database, settings=settings), host="0.0.0.0") as address:  # noqa: S104  meant
-        async with httpx.AsyncClient(trust_env=False) as http:
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http:
             reply = await http.get(f"http://127.0.0.1:{address.port}/healthz")
         assert reply.status_code == 200
 
@@ -46,7 +46,10 @@ def has_ipv6_loopback() -> bool:
 
 @pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no IPv6 on loopback")
 async def test_ipv6_has_brackets_in_its_url(client: Client) -> None:
-    async with serve(client, host="::1") as address, httpx.AsyncClient(trust_env=False) as http:
+    async with (
+        serve(client, host="::1") as address,
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+    ):
         assert address.url == f"http://[::1]:{address.port}"
         assert (await http.get(f"{address.url}/api/jobs")).status_code == 200
 
@@ -65,7 +68,10 @@ async def test_nothing_is_printed_or_logged_for_a_request_that_went_well(
     client: Client, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="uvicorn.access"):
-        async with serve(client) as address, httpx.AsyncClient(trust_env=False) as http:
+        async with (
+            serve(client) as address,
+            httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        ):
             await http.get(f"{address.url}/healthz")
 
     assert capfd.readouterr() == ("", "")
@@ -75,7 +81,10 @@ async def test_nothing_is_printed_or_logged_for_a_request_that_went_well(
 async def test_signals_are_left_to_the_program_around(client: Client) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
-    async with serve(client) as address, httpx.AsyncClient(trust_env=False) as http:
+    async with (
+        serve(client) as address,
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+    ):
         await http.get(f"{address.url}/healthz")
         assert signal.getsignal(signal.SIGTERM) is before
 
@@ -90,7 +99,10 @@ async def test_a_request_under_way_is_answered_before_serving_ends(database: Dat
             return self
 
     client = Client(database=database, job_types=[Slow], settings=Settings(port=0))
-    async with httpx.AsyncClient(trust_env=False) as http, asyncio.TaskGroup() as tasks:
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as http,
+        asyncio.TaskGroup() as tasks,
+    ):
         async with serve(client) as address:
             asking = tasks.create_task(
                 http.post(f"{address.url}/api/jobs", json={"job_type": "slow"})
