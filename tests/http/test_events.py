@@ -21,11 +21,12 @@ import pytest
 from faults.server import Server, Stopping
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
+from tests.http.conftest import PATIENCE, readiness
 
 from evalqueue import Client, JobParams, Settings, schema
 from evalqueue.database import Database
 from evalqueue.evaluators.loopback import Loopback
-from evalqueue.http import streams
+from evalqueue.http import bulletin, streams
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.bulletin import LINE_LENGTH, MAX_UNREAD, Bulletin
 from evalqueue.http.callers import Caller, Right, identify
@@ -33,12 +34,10 @@ from evalqueue.http.chronicle import MAX_BYTES, MAX_EVENTS, Chronicle
 from evalqueue.http.news import JobEvent
 from evalqueue.http.operations import routes
 from evalqueue.http.refusals import REFUSED, refusal
-from evalqueue.http.serve import GRACE_SECONDS, serve
+from evalqueue.http.serve import serve
 from evalqueue.http.watchers import MAX_UNSENT, JobsWatcher
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
-
-PATIENCE = 30.0  # seconds
 
 
 class Note(JobParams, job_type="note"):
@@ -112,7 +111,7 @@ async def watching(
 async def listening(serve_api: ServeApi, **settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
     """An API whose first watcher has missed nothing."""
     async with serve_api(**settings) as http:
-        assert (await http.get("/readyz")).status_code == 200
+        assert (await readiness(http)).status_code == 200
         yield http
 
 
@@ -142,7 +141,9 @@ def serve_as(database: Database) -> ServeApi:
         await (await client.feed()).heard_itself()
         server = Loopback(known)
         await server.start()
-        async with httpx.AsyncClient(base_url=server.url, trust_env=False) as http:
+        async with httpx.AsyncClient(
+            base_url=server.url, trust_env=False, timeout=PATIENCE
+        ) as http:
             yield http
         await bulletin.aclose()
         await server.stop()
@@ -272,19 +273,23 @@ async def test_to_ask_for_the_head_of_a_stream_is_no_watching(
 
 
 async def test_changes_that_come_fast_are_told_as_one(
-    api: httpx.AsyncClient, database: Database
+    api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bulletin, "PAUSE", 1.0)  # they are fast, however slow this machine is
     job_id = await submit(database)
     await begin(database, job_id)
+    loop = asyncio.get_running_loop()
     async with watching(api) as stream:
+        began = loop.time()
         for current in range(1, 101):
             await flush(database, job_id, current)
         seen = await stream.until(job_id, revision=await revision(database, job_id))
+        took = loop.time() - began
 
     currents = [each.data["progress"]["current"] for each in seen]
     assert currents == sorted(set(currents))
     assert currents[-1] == 100
-    assert len(currents) < 100
+    assert len(currents) <= 2 + took
 
 
 async def revision(database: Database, job_id: str) -> int:
@@ -302,8 +307,10 @@ async def test_who_was_cut_off_is_told_exactly_what_came_since(
         async with watching(api) as stream:
             first = await submit(database)
             known = await stream.next()
-        missed = [await submit(database, name=str(number)) for number in range(3)]
-        await other.until(missed[-1])
+        missed: list[str] = []
+        for number in range(3):
+            missed.append(await submit(database, name=str(number)))
+            await other.until(missed[-1])  # those that are read together come in any order
         async with watching(api, after=known.id) as stream:
             replayed = [await stream.next() for _ in missed]
             new = await submit(database)
@@ -383,6 +390,9 @@ async def test_each_owner_sees_what_is_theirs(serve_as: ServeApi, database: Data
             own = await submit(database, owner="anna")
             first = await stream.next()
             queue = await stream.next("queue")
+            while queue.data["ahead"] != {own: 2}:  # the queue moved before it was their turn, too
+                assert queue.data["ahead"] == {}
+                queue = await stream.next("queue")
         refused = await http.get(f"/api/jobs/{others}/events")
         async with watching(http, f"/api/jobs/{own}/events") as stream:
             assert (await stream.next()).data["id"] == own
@@ -426,8 +436,9 @@ async def test_only_the_first_of_a_long_queue_are_told(
 
 
 async def test_more_changes_than_can_be_told_are_told_as_one_word(
-    api: httpx.AsyncClient, database: Database
+    api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(bulletin, "PAUSE", 1.0)  # they come faster than they are read
     async with watching(api) as stream:
         await said(
             database,
@@ -439,6 +450,17 @@ async def test_more_changes_than_can_be_told_are_told_as_one_word(
         assert await stream.until(job_id)
 
 
+def complaints(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """What was said of anything but a machine that stood still while the feed waited for its own
+    echo."""
+    return [
+        each
+        for each in caplog.records
+        if each.levelno >= logging.WARNING
+        and not (each.name == "evalqueue.feed" and "TimeoutError" in each.getMessage())
+    ]
+
+
 async def test_what_anybody_may_notify_harms_nobody(
     api: httpx.AsyncClient, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -446,7 +468,7 @@ async def test_what_anybody_may_notify_harms_nobody(
         await said(database, "SELECT pg_notify('evalqueue_job_v1', 'no id')")
         await said(database, "SELECT pg_notify('evalqueue_job_v1', gen_random_uuid()::text)")
         assert await stream.until(await submit(database))
-    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+    assert complaints(caplog) == []
 
 
 async def test_a_job_that_is_deleted_ends_its_stream(
@@ -514,19 +536,26 @@ async def test_who_takes_nothing_is_cut_off_and_the_others_go_on(
                 while seen[-1].data["progress"]["current"] < current:
                     seen = await stream.until(jobs[-1])
             await admitted
-    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+    assert complaints(caplog) == []
 
 
 async def test_streams_end_with_the_server_at_once_and_without_a_word(
-    serve_api: ServeApi, database: Database, caplog: pytest.LogCaptureFixture
+    serve_api: ServeApi,
+    database: Database,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # So long that whoever is waited for can not be mistaken for a machine that is busy.
+    monkeypatch.setattr("evalqueue.http.serve.GRACE_SECONDS", 100)
+    monkeypatch.setattr(streams, "STUCK_SECONDS", 100.0)
+    monkeypatch.setattr(streams, "GONE_MILLISECONDS", 100_000)
     jobs = [await submit(database) for _ in range(8)]
     for job_id in jobs:
         await begin(database, job_id)
     loop = asyncio.get_running_loop()
     async with contextlib.AsyncExitStack() as open_streams:
         async with listening(serve_api) as http:
-            streams = [
+            watchers = [
                 await open_streams.enter_async_context(watching(http, path))
                 for path in ("/api/events", "/api/events", f"/api/jobs/{jobs[0]}/events")
             ]
@@ -534,13 +563,13 @@ async def test_streams_end_with_the_server_at_once_and_without_a_word(
             for current in range(1, 30):
                 for job_id in jobs:
                     await flush(database, job_id, current, "x" * 10_000)
-            await streams[0].until(jobs[0])
+            await watchers[0].until(jobs[0])
             began = loop.time()
         took = loop.time() - began
 
     # httpx closes its connections when it leaves, but not those of streams it reads.
-    assert took < GRACE_SECONDS / 2
-    assert [each for each in caplog.records if each.levelno >= logging.WARNING] == []
+    assert took < 50
+    assert complaints(caplog) == []
 
 
 async def test_watching_holds_no_connection_to_postgres(
@@ -578,9 +607,9 @@ async def test_watchers_outlive_a_restart_of_postgres(server: Server) -> None:
     job_id = await submit(database)
     async with (
         serve(client) as address,
-        httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+        httpx.AsyncClient(base_url=address.url, trust_env=False, timeout=PATIENCE) as http,
     ):
-        assert (await http.get("/readyz")).status_code == 200
+        assert (await readiness(http)).status_code == 200
         async with watching(http) as all_jobs, watching(http, f"/api/jobs/{job_id}/events") as one:
             await one.next()
             async with server.outage(Stopping.IMMEDIATE):
