@@ -1,16 +1,18 @@
 """Whoever keeps us waiting is cut off, and whoever only takes long is not."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import httpx
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message
+from tests.http.conftest import PATIENCE
 
 from evalqueue.http import limits
 from evalqueue.http.connections import MAX_HEAD_BYTES, PromptProtocol
@@ -22,9 +24,15 @@ HEAD = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server has less patience than in earnest."""
+    """The server has less patience than in earnest: with bodies."""
     monkeypatch.setattr(limits.SteadyBody.__init__, "__kwdefaults__", {"pause_seconds": PAUSE})
-    monkeypatch.setattr(PromptProtocol, "head_seconds", PAUSE)
+
+
+@pytest.fixture
+def hurry_heads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Call it, and from then on the server has less patience with heads, and with what is left of
+    refused bodies. A test whose own head may be late calls it when that has come."""
+    return lambda: monkeypatch.setattr(PromptProtocol, "head_seconds", PAUSE)
 
 
 @asynccontextmanager
@@ -51,7 +59,7 @@ async def all_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tex
     sending = asyncio.create_task(trickle(writer, text))
     said = b""
     try:
-        async with asyncio.timeout(20 * PAUSE):
+        async with asyncio.timeout(PATIENCE):
             while more := await reader.read(65_536):
                 said += more
     except ConnectionResetError:
@@ -83,52 +91,98 @@ async def test_a_body_that_trickles_is_cut(serve_api: ServeApi, frame: bytes) ->
 async def test_a_body_that_stops_coming_is_cut(serve_api: ServeApi) -> None:
     async with serve_api() as http, line(http) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 9\r\n\r\n{")
-        async with asyncio.timeout(20 * PAUSE):
+        async with asyncio.timeout(PATIENCE):
             assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_a_long_body_that_keeps_coming_is_taken(serve_api: ServeApi) -> None:
+async def status_of_a_body(
+    *, pieces: int, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """What is said to a body of which a piece comes each time that 0.7 of the patience has gone by,
+    on the loop's own clock: nobody waits for it, so nothing that keeps us waiting is mistaken for
+    a slow body."""
+    loop, patience, gone_by = asyncio.get_running_loop(), 1000.0, 0.0
+    time_of, left = loop.time, pieces
+
+    async def receive() -> Message:
+        nonlocal gone_by, left
+        gone_by += 0.7 * patience
+        await asyncio.sleep(0)  # whoever's time is over is told so here
+        await asyncio.sleep(0)
+        left -= 1
+        return {"type": "http.request", "body": b" " * piece_bytes, "more_body": left > 0}
+
+    async def length(request: Request) -> JSONResponse:
+        return JSONResponse(len(await request.body()))
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    statuses: list[int] = []
+    app = Starlette(
+        routes=[Route("/", length, methods=["POST"])],
+        middleware=[Middleware(limits.SteadyBody, pause_seconds=patience)],
+    )
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    with monkeypatch.context() as clock:
+        clock.setattr(loop, "time", lambda: time_of() + gone_by)
+        await app(scope, receive, send)
+    return statuses[0]
+
+
+async def test_a_long_body_that_keeps_coming_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    for piece_bytes, status in ((limits.MIN_BYTES, 200), (limits.MIN_BYTES // 2 - 1, 408)):
+        assert status == await status_of_a_body(
+            pieces=8, piece_bytes=piece_bytes, monkeypatch=monkeypatch
+        )
+
+
+async def test_a_body_may_take_longer_than_a_head(
+    serve_api: ServeApi, hurry_heads: Callable[[], None]
+) -> None:
     async def slowly() -> AsyncGenerator[bytes]:
         yield b'{"job_type": "note"'
-        for _ in range(8):
-            yield b" " * limits.MIN_BYTES
-            await asyncio.sleep(PAUSE / 2)
+        await asyncio.sleep(3 * PAUSE)
         yield b"}"
 
     async with serve_api() as http:
+        assert (await http.get("/healthz")).status_code == 200  # on the same connection
+        hurry_heads()
         headers = {"Content-Type": "application/json"}
-        began = time.monotonic()
         reply = await http.post("/api/jobs", content=slowly(), headers=headers)
 
     assert reply.status_code == 201
-    assert time.monotonic() - began > 3 * PAUSE
 
 
-@pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize(
     "begin",
     [b"", b"GET /healthz HTTP/1.1\r\n", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"],
 )
-async def test_a_head_that_trickles_is_cut(serve_api: ServeApi, begin: bytes) -> None:
+async def test_a_head_that_trickles_is_cut(
+    serve_api: ServeApi, hurry_heads: Callable[[], None], begin: bytes
+) -> None:
+    hurry_heads()
     async with serve_api() as http, line(http) as (reader, writer):
-        began = time.monotonic()
         writer.write(begin)
         reply = await all_of(reader, writer, b"GET" if begin.endswith(b"\r\n\r\n") else b"x")
 
-        assert time.monotonic() - began < 10 * PAUSE
         assert reply.count(b"HTTP/1.1 200") == begin.endswith(b"\r\n\r\n")
 
 
-@pytest.mark.usefixtures("hurried")
-async def test_a_connection_on_which_nothing_comes_is_cut(serve_api: ServeApi) -> None:
+async def test_a_connection_on_which_nothing_comes_is_cut(
+    serve_api: ServeApi, hurry_heads: Callable[[], None]
+) -> None:
+    hurry_heads()
     async with serve_api() as http, line(http) as (reader, _):
-        async with asyncio.timeout(10 * PAUSE):
+        async with asyncio.timeout(PATIENCE):
             assert await reader.read() == b""
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_what_is_left_of_a_refused_body_is_not_waited_for(serve_api: ServeApi) -> None:
+async def test_what_is_left_of_a_refused_body_is_not_waited_for(
+    serve_api: ServeApi, hurry_heads: Callable[[], None]
+) -> None:
+    hurry_heads()
     async with serve_api(max_body_bytes=1024) as http, line(http) as (reader, writer):
         writer.write(HEAD + b"Content-Length: 1000000\r\n\r\n")
         reply = await all_of(reader, writer, b" ")
@@ -137,10 +191,14 @@ async def test_what_is_left_of_a_refused_body_is_not_waited_for(serve_api: Serve
 
 
 @pytest.mark.usefixtures("hurried")
-async def test_a_connection_goes_on_between_requests(serve_api: ServeApi) -> None:
-    async with serve_api() as http:
+async def test_a_connection_goes_on_between_requests(
+    serve_api: ServeApi, hurry_heads: Callable[[], None]
+) -> None:
+    async with serve_api() as http, line(http) as (reader, writer), asyncio.timeout(PATIENCE):
         for _ in range(3):
-            assert (await http.get("/healthz")).status_code == 200
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+            hurry_heads()
             await asyncio.sleep(1.5 * PAUSE)
 
 
@@ -150,7 +208,7 @@ async def test_a_head_is_only_so_large(serve_api: ServeApi) -> None:
         assert fits.status_code == 200
         async with line(http) as (reader, writer):
             writer.write(b"GET /healthz HTTP/1.1\r\nX-Large: " + b"x" * (MAX_HEAD_BYTES * 3 // 2))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE):
                 assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
 
 
@@ -197,7 +255,7 @@ async def test_more_connections_than_allowed_are_refused_and_fewer_are_not(
         for each in (one_more, *(writer for _, writer in answers)):
             each.close()
             await each.wait_closed()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             while (await http.get("/healthz")).status_code != 200:
                 await asyncio.sleep(0)
 
@@ -205,6 +263,6 @@ async def test_more_connections_than_allowed_are_refused_and_fewer_are_not(
 async def _ask(http: httpx.AsyncClient) -> tuple[int, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         head = await reader.readuntil(b"\r\n\r\n")
     return int(head.split()[1]), writer
