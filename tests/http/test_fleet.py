@@ -70,7 +70,7 @@ async def test_workers_are_listed_with_what_they_do(
         await connection.execute(
             "SELECT evalqueue_enter_worker('w', 'here', 7, '0.1', '{nightly}', '{note}', 4)"
         )
-        await connection.execute("SELECT evalqueue_sweep((SELECT name FROM job_workers), 10)")
+        await connection.execute("SELECT evalqueue_sweep((SELECT name FROM job_workers), 600)")
 
     (worker,) = (await api.get("/api/workers")).json()
 
