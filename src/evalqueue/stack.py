@@ -27,7 +27,7 @@ from evalqueue.settings import Settings
 
 WORKER_GRACE = 30.0  # seconds a worker gets to finish what it does
 SETTLE_SECONDS = 10.0  # what a child gets besides, to say good-bye
-HURRIED_SECONDS = 3.0  # what is left of it after a second Ctrl-C
+HURRIED_SECONDS = 15.0  # what is left of all that after a second Ctrl-C, at most
 QUICK_DEATH = 10.0  # seconds: a worker that lives shorter than this did not really start
 QUICK_DEATHS_MAX = 5
 BACKOFF_MAX = 30.0  # seconds between two starts of the worker

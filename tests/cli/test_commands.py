@@ -303,7 +303,7 @@ async def test_ctrl_c_stops_watching_and_leaves_the_job(shell: Shell, gate: Gate
         (job,) = await client.list()
         assert job.status is JobStatus.RUNNING
         held.close()
-        assert (await client.wait(job.id, timeout=30)).status is JobStatus.COMPLETED
+        assert (await client.wait(job.id, timeout=60)).status is JobStatus.COMPLETED
 
 
 async def test_a_terminated_worker_finishes_what_it_runs(

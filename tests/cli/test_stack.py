@@ -65,7 +65,7 @@ async def test_up_takes_a_job_over_http_and_ctrl_c_stops_it_in_order(
 ) -> None:
     said = await up.until("submit  ", "out")
     api = _found(r"API +(http://\S+)/api", said)
-    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=api, trust_env=False, timeout=60) as http:
         submitted = await http.post(
             "/api/jobs",
             json={"job_type": "evaluate-batch", "params": {"data_path": "test.csv"}},
@@ -82,7 +82,7 @@ async def test_up_takes_a_job_over_http_and_ctrl_c_stops_it_in_order(
     assert sorted(path.name for path in (home / "data").iterdir()) == [
         "kaira-conversations.csv", "test.csv",
     ]  # fmt: skip
-    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=api, trust_env=False, timeout=60) as http:
         with pytest.raises(httpx.ConnectError):
             await http.get("/healthz")
 
@@ -146,7 +146,7 @@ async def test_the_children_of_a_killed_parent_stop_by_themselves(up: Running) -
     up.send(signal.SIGKILL)
 
     for _pid, descriptor in children:
-        await asyncio.wait_for(_exit_of(descriptor), 30)
+        await asyncio.wait_for(_exit_of(descriptor), 100)
 
 
 async def test_up_on_a_taken_port_names_the_port_and_the_setting(stack_shell: Shell) -> None:
@@ -162,7 +162,7 @@ async def test_up_on_a_taken_port_names_the_port_and_the_setting(stack_shell: Sh
 async def test_serve_says_where_it_listens_and_stops_on_sigterm(stack_shell: Shell) -> None:
     serving = await stack_shell.start("serve")
     api = _found(r"API on (\S+)", await serving.until("API on", "out"))
-    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=api, trust_env=False, timeout=60) as http:
         healthy = await http.get("/healthz")
         refused = await http.post("/api/jobs", json={"job_type": "dance", "params": {}})
     serving.send(signal.SIGTERM)
@@ -177,7 +177,7 @@ async def test_serve_asks_for_the_tokens_of_the_environment(stack_shell: Shell) 
     made = (await stack_shell.run("token", "anna", "--right", "submit", "--json")).json
     serving = await stack_shell.start("serve", EVALQUEUE_API_TOKENS=made["entry"])
     api = _found(r"API on (\S+)", await serving.until("API on", "out"))
-    async with httpx.AsyncClient(base_url=api, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=api, trust_env=False, timeout=60) as http:
         for token, status in ((made["token"], 200), ("a-guess", 401)):
             reply = await http.get("/api/jobs", headers={"Authorization": f"Bearer {token}"})
             assert reply.status_code == status
@@ -192,7 +192,7 @@ async def test_serve_asks_for_the_tokens_of_the_environment(stack_shell: Shell) 
 async def test_the_simulated_vendor_answers_and_stops_on_sigterm(stack_shell: Shell) -> None:
     simulating = await stack_shell.start("simulate", "--port", "0")
     url = _found(r"provider on (\S+)", await simulating.until("provider on", "out"))
-    async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=url, trust_env=False, timeout=60) as http:
         stats = await http.get("/stats")
     simulating.send(signal.SIGTERM)
     await simulating.end()
