@@ -47,7 +47,8 @@ class Feed:
         self._dsn = asyncpg_dsn(database.listen_conninfo)
         self._channels = tuple(channels)
         self._echo_channel = f"evalqueue_echo_{uuid4().hex}"
-        self._echo = asyncio.Event()
+        self._echo = asyncio.Event()  # of what was sent last, to prove that it is heard
+        self._heard = asyncio.Event()  # an echo, on the connection there is
         self._deaf = asyncio.Event()
         self._subscribers: dict[str, set[Callable[[str], None]]] = defaultdict(set)
         self._resync: set[Callable[[], None]] = set()
@@ -57,7 +58,7 @@ class Feed:
     @property
     def is_listening(self) -> bool:
         """Whether what is sent was heard when it was last tried, and nothing has happened since."""
-        return self._listening.is_set() and self._echo.is_set()
+        return self._listening.is_set() and self._heard.is_set()
 
     async def heard_itself(self) -> None:
         """Wait for the first proof that notifications arrive; while Postgres is away, not for ever.
@@ -65,7 +66,7 @@ class Feed:
         Raises:
             NotificationsLost: they are sent, and don't arrive.
         """
-        heard = asyncio.create_task(self._echo.wait())
+        heard = asyncio.create_task(self._heard.wait())
         deaf = asyncio.create_task(self._deaf.wait())
         try:
             await asyncio.wait(
@@ -139,7 +140,7 @@ class Feed:
             async with asyncio.timeout(PING_TIMEOUT):
                 for channel in self._channels:
                     await connection.add_listener(channel, self._deliver)
-                await connection.add_listener(self._echo_channel, lambda *_: self._echo.set())  # pyright: ignore[reportUnknownLambdaType]  asyncpg's arguments, unused
+                await connection.add_listener(self._echo_channel, self._hear_itself)
             self._listening.set()
             for resync in tuple(self._resync):
                 resync()
@@ -150,13 +151,12 @@ class Feed:
                         await lost.wait()
             await connection.execute("SELECT 1", timeout=PING_TIMEOUT)  # says how it was lost
         finally:
-            self._echo.clear()
+            self._heard.clear()
             connection.terminate()
 
     async def _prove(self, connection: Any) -> None:
         """What is said through the pool is heard here. A connection that hears nothing, half-open
-        or behind a pooler, looks like any other one."""
-        heard_before = self._echo.is_set()
+        or behind a pooler, looks like any other one. What was proven before holds meanwhile."""
         self._echo.clear()
         try:
             async with asyncio.timeout(PING_TIMEOUT), self._database.connection() as speaking:
@@ -164,8 +164,6 @@ class Feed:
         except (TimeoutError, *TRANSIENT):
             # The pool's trouble, not ours: at least this connection answers.
             await connection.execute("SELECT 1", timeout=PING_TIMEOUT)
-            if heard_before:
-                self._echo.set()
             return
         try:
             async with asyncio.timeout(PING_TIMEOUT):
@@ -174,6 +172,10 @@ class Feed:
             self._deaf.set()
             raise
         self._deaf.clear()
+
+    def _hear_itself(self, *_notified: object) -> None:
+        self._echo.set()
+        self._heard.set()
 
     def _deliver(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         for told in tuple(self._subscribers[channel]):

@@ -23,9 +23,10 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from tests.http.conftest import PATIENCE, readiness
 
-from evalqueue import Client, JobParams, Settings, schema
+from evalqueue import Client, JobParams, Settings, feed, schema
 from evalqueue.database import Database
 from evalqueue.evaluators.loopback import Loopback
+from evalqueue.feed import Feed
 from evalqueue.http import bulletin, streams
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.bulletin import LINE_LENGTH, MAX_UNREAD, Bulletin
@@ -570,6 +571,22 @@ async def test_streams_end_with_the_server_at_once_and_without_a_word(
     # httpx closes its connections when it leaves, but not those of streams it reads.
     assert took < 50
     assert complaints(caplog) == []
+
+
+async def test_who_hears_does_not_say_otherwise_while_proving_it_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat that falls into the proof would have a worker taken for deaf until the next."""
+    monkeypatch.setattr(feed, "PING_INTERVAL", 0.0)
+    monkeypatch.setattr(feed, "PING_TIMEOUT", PATIENCE)
+    async with Feed(database, []) as hearing:
+        await hearing.heard_itself()
+        said: set[bool] = set()
+        for _ in range(200):
+            await asyncio.sleep(0.001)
+            said.add(hearing.is_listening)
+
+    assert said == {True}
 
 
 async def test_watching_holds_no_connection_to_postgres(
