@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from faults.diary import Fault, Kind
 from faults.load import Promises
 from faults.monkey import Temper
@@ -18,12 +19,13 @@ QUICK = Temper(every=(0.4, 1.0), freeze=(0.5, 2.5), outage=(0.2, 1.0), weather=(
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
+@pytest.mark.timeout(300)  # the last job may take its time
 async def test_a_fleet_under_attack_keeps_every_promise(tmp_path: Path):
     said = io.StringIO()
     console = Console(file=said, width=200)
     options = Options(
         seconds=5, seed=4, workers=3, rate=5, pace=0.15, large_batch=50, lease_seconds=2,
-        temper=QUICK,
+        temper=QUICK, min_faults=5,
     )  # fmt: skip
     outcome = await Soak(options, tmp_path, console).run()
     show(outcome, console)

@@ -19,7 +19,7 @@ from psycopg import sql
 Connection = psycopg.AsyncConnection[Any]
 
 MAX_CONNECTIONS = 60
-START_PATIENCE = 30.0  # seconds
+START_PATIENCE = 90.0  # seconds
 RETRY_DELAY = 0.02  # seconds
 
 _SETTINGS = {
@@ -128,7 +128,8 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def crowd(self) -> AsyncGenerator[int]:
-        """Every connection there is, taken: newcomers are told that there are too many."""
+        """Every connection there is, taken: newcomers are told that there are too many. Afterwards
+        there is room again, which takes the server a moment."""
         async with contextlib.AsyncExitStack() as taken:
             count = 0
             with contextlib.suppress(psycopg.OperationalError):
@@ -136,6 +137,7 @@ class Server:
                     await taken.enter_async_context(await self.connect())
                     count += 1
             yield count
+        await self._until_it_answers()
 
     async def terminate_backends(self, *, database: str, query: str = "%") -> int:
         """End the sessions of a database whose last statement is like `query`; how many."""

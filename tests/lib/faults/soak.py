@@ -74,6 +74,8 @@ class Options:
     large_batch: int = 120
     """Threads of a batch that asks for hands."""
     lease_seconds: float = 5.0
+    min_faults: int = 0
+    """It goes on until so many have begun, however slow the machine is."""
     temper: Temper = field(default_factory=Temper)
 
 
@@ -139,6 +141,7 @@ class Soak:
         self._statuses: dict[str, int] = {}
         self._over_limit: list[str] = []
         self._began = time.monotonic()
+        self._lasted = 0.0
 
     async def run(self) -> Outcome:
         async with contextlib.AsyncExitStack() as stack:
@@ -181,11 +184,12 @@ class Soak:
                 side.create_task(self._tell(load)),
                 side.create_task(crew.tend()),
             ]
-            asyncio.get_running_loop().call_later(self._options.seconds, stop.set)
             async with asyncio.TaskGroup() as storm:
                 storm.create_task(load.run(stop))
                 storm.create_task(monkey.run(stop))
+                storm.create_task(self._time(stop))
             quiet = time.monotonic()
+            self._lasted = quiet - self._began
             while time.monotonic() - quiet < DRAIN_PATIENCE and await self._unfinished():
                 await asyncio.sleep(LOOK_INTERVAL)
             drained = time.monotonic() - quiet
@@ -199,7 +203,7 @@ class Soak:
         found = await verdict.judge(
             self._address,
             load.promises,
-            minutes=self._options.seconds / 60,
+            minutes=self._lasted / 60,
             oddities=[*crew.oddities, *crew.complaints()],
             over_limit=self._over_limit,
         )
@@ -254,6 +258,13 @@ class Soak:
                 "SELECT 1 FROM jobs WHERE completed_at IS NULL LIMIT 1"
             )
             return await cursor.fetchone() is not None
+
+    async def _time(self, stop: asyncio.Event) -> None:
+        """Say when it is time to stop."""
+        await asyncio.sleep(self._options.seconds)
+        while len(self._diary.faults) < self._options.min_faults:
+            await asyncio.sleep(LOOK_INTERVAL)
+        stop.set()
 
     async def _look(self, load: Load) -> None:
         """Watch the limits, count the jobs; through every outage, until cancelled."""
