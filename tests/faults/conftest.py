@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from faults.fleet import Fleet
+from faults.fleet import Fleet, warm_up
 from faults.server import Server
 from faults.stage import OpenStage, Stage, set_up
 from faults.watch import Watch
@@ -24,6 +24,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def server() -> Generator[Server]:
     """A running Postgres with a template database: schema, work, witnesses."""
+    warm_up()
     home = Path(tempfile.mkdtemp(prefix="evalqueue-faults-"))
     server = Server(home)
     asyncio.run(_prepare(server))

@@ -12,7 +12,7 @@ async def test_a_job_whose_worker_can_not_hear_is_cancelled_at_once_and_for_ever
     stage: Stage, fate: str
 ):
     worker = await stage.worker()
-    job = await stage.submit(Steps(items=50, seconds=0.1))
+    job = await stage.submit(Steps(items=2, gate=str(stage.gate)))
     await stage.until_kept(job)
     if fate == "dead":
         await worker.kill()
@@ -35,10 +35,13 @@ async def test_a_job_that_waits_for_its_next_attempt_is_cancelled_and_never_make
     stage: Stage,
 ):
     await stage.worker()
-    job = await stage.submit(Steps(items=1, tries_again=1, after=0.8))
+    job = await stage.submit(Steps(items=1, tries_again=1, after=3600))
     await stage.watch.until("SELECT failed_attempts = 1 FROM jobs WHERE id = %s", job.id)
     await stage.cancel(job)
-    late = await stage.submit(Steps(items=6, seconds=0.2))  # longer than the back-off
+    async with await stage.server.connect(stage.database) as connection:  # the hour is over
+        await connection.execute("UPDATE procrastinate_jobs SET scheduled_at = clock_timestamp()")
+        await connection.execute("UPDATE jobs SET due_at = clock_timestamp()")
+    late = await stage.submit(Steps())  # whose turn it is after that one's
     await stage.until_over(late)
 
     found = await stage.get(job)

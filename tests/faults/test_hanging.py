@@ -9,7 +9,7 @@ STUCK_EXIT = 70
 
 
 async def test_a_process_whose_event_loop_stands_still_says_where_and_ends_itself(stage: Stage):
-    worker = await stage.worker()
+    worker = await stage.worker(EVALQUEUE_LEASE_SECONDS="2")
     job = await stage.submit(Steps(items=1, seconds=60, manner=Manner.BLOCKS), max_attempts=1)
     assert await worker.gone() == STUCK_EXIT
     said = worker.told()
@@ -29,7 +29,7 @@ async def test_a_stopped_process_that_can_t_end_a_handler_hands_its_job_back_and
 ):
     worker = await stage.worker(EVALQUEUE_PATIENCE_SECONDS="0.2")
     job = await stage.submit(Steps(items=1, seconds=60, manner=Manner.CLINGS))
-    await stage.watch.until("SELECT status = 'running' FROM jobs WHERE id = %s", job.id)
+    await stage.until_begun(job)
     worker.terminate()
     await worker.until_told("Stopping")
     worker.terminate()

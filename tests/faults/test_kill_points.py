@@ -60,6 +60,7 @@ async def _kill_everywhere(stage: Stage) -> Aftermath:
     async with asyncio.TaskGroup() as killers:
         killed = {point: killers.create_task(_kill_at(stage, *point)) for point in POINTS}
     jobs = [task.result() for task in killed.values()]
+    await stage.expire(*jobs)
     stage.fleet.start(
         stage.address, "--concurrency=20", f"--queues={','.join(map(_queue, POINTS))}"
     )
@@ -77,8 +78,7 @@ async def _kill_at(stage: Stage, statement: str, moment: Moment) -> Job:
     async with stage.proxy().open() as proxy:
         trap = proxy.trap(STATEMENTS[statement], moment, nth=NTH.get(statement, 1))
         worker = stage.fleet.start(stage.behind(proxy), f"--queues={queue}", name=queue)
-        async with asyncio.timeout(30):
-            await trap.sprung.wait()
+        await trap.sprung.wait()
         await worker.kill()
     return job
 

@@ -1,6 +1,5 @@
 """Behind PgBouncer, the session ends under a worker's hands."""
 
-import asyncio
 from pathlib import Path
 
 from faults.bouncer import bouncer
@@ -19,13 +18,10 @@ async def test_a_session_that_ends_at_a_commit_behind_a_pooler_costs_no_attempt(
     async with (
         bouncer(tmp_path, stage.server.port) as port,
         Proxy(port).open() as proxy,
-        asyncio.timeout(40),
     ):
         trap = proxy.trap(STATEMENTS["commit"], Moment.BEFORE)
         job = await stage.submit(Steps(items=2))
-        stage.fleet.start(
-            stage.behind(proxy), EVALQUEUE_LISTEN_URL=stage.address, EVALQUEUE_LEASE_SECONDS="20"
-        )
+        stage.fleet.start(stage.behind(proxy), EVALQUEUE_LISTEN_URL=stage.address)
         await trap.sprung.wait()
         await stage.server.terminate_backends(database=stage.database)
         await stage.until_over(job)

@@ -6,6 +6,8 @@ from faults.work import Manner, Steps
 
 from evalqueue import JobStatus
 
+SHORT_LEASE = {"EVALQUEUE_LEASE_SECONDS": "2"}
+
 
 @pytest.mark.parametrize("how", ["past its grace", "told twice"])
 async def test_a_stopped_worker_hands_its_job_back_uncounted_and_another_finishes_it(
@@ -13,7 +15,7 @@ async def test_a_stopped_worker_hands_its_job_back_uncounted_and_another_finishe
 ):
     grace = ["--shutdown-graceful-timeout=0.3"] if how == "past its grace" else []
     first = await stage.worker(None, *grace)
-    job = await stage.submit(Steps(items=8, seconds=0.2))
+    job = await stage.submit(Steps(items=8, gate=str(stage.gate)))
     await stage.until_kept(job)
     first.terminate()
     if not grace:
@@ -32,10 +34,12 @@ async def test_a_stopped_worker_hands_its_job_back_uncounted_and_another_finishe
 
 async def test_a_stopped_worker_with_time_lets_its_job_finish(stage: Stage):
     worker = await stage.worker()
-    job = await stage.submit(Steps(items=4, seconds=0.2))
+    job = await stage.submit(Steps(items=4, gate=str(stage.gate)))
     await stage.until_kept(job)
     worker.terminate()
+    await worker.until_told("Stopping: waiting for 1 running job(s)")
     waiting = await stage.submit(Steps())
+    stage.gate.touch()
     assert await worker.gone() == 0
 
     found = await stage.get(job)
@@ -48,11 +52,13 @@ async def test_a_stopped_worker_with_time_lets_its_job_finish(stage: Stage):
 async def test_a_handler_that_clings_to_its_work_loses_what_it_finds_after_a_cancel(
     stage: Stage,
 ):
-    worker = await stage.worker(None, "--concurrency=1")
-    job = await stage.submit(Steps(items=2, seconds=1.0, manner=Manner.CLINGS))
-    await stage.watch.until("SELECT status = 'running' FROM jobs WHERE id = %s", job.id)
+    worker = await stage.worker(None, "--concurrency=1", EVALQUEUE_PATIENCE_SECONDS="1")
+    job = await stage.submit(Steps(items=1, gate=str(stage.gate), manner=Manner.CLINGS))
+    await stage.until_begun(job)
     await stage.cancel(job)
     assert (await stage.get(job)).status is JobStatus.CANCELLED
+    await worker.until_told("ignores that it is to stop")
+    stage.gate.touch()
     late = await stage.submit(Steps(items=1))
     await stage.until_over(late)
 
@@ -64,12 +70,15 @@ async def test_a_handler_that_clings_to_its_work_loses_what_it_finds_after_a_can
 
 
 async def test_a_handler_that_blocks_its_process_past_the_lease_loses_its_job(stage: Stage):
-    """Attempt 1 holds up the event loop; the heir does the same, and loses it, too: bounded."""
-    blocked = await stage.worker(name="blocked")
-    job = await stage.submit(Steps(items=1, seconds=3.0, manner=Manner.BLOCKS), max_attempts=1)
-    await stage.watch.until("SELECT status = 'running' FROM jobs WHERE id = %s", job.id)
-    await stage.worker(name="reaper")
+    """Its event loop stands still until somebody else has found that out."""
+    await stage.worker(None, "--queues=elsewhere", name="reaper", EVALQUEUE_LEASE_SECONDS="2")
+    # Whose process would end itself after three leases, which is late enough.
+    blocked = await stage.worker(name="blocked", EVALQUEUE_LEASE_SECONDS="4")
+    job = await stage.submit(
+        Steps(items=1, gate=str(stage.gate), manner=Manner.BLOCKS), max_attempts=1
+    )
     await stage.until_over(job)
+    stage.gate.touch()
     await blocked.until_told(f"Job {job.id}: attempt 1 is over")
 
     found = await stage.get(job)
@@ -81,9 +90,9 @@ async def test_a_handler_that_blocks_its_process_past_the_lease_loses_its_job(st
 async def test_a_job_that_kills_its_worker_each_time_is_failed_with_that_reason(stage: Stage):
     job = await stage.submit(Steps(items=4, kills_its_worker=9), max_attempts=2)
     for number in (1, 2):
-        victim = stage.fleet.start(stage.address, name=f"victim-{number}")
+        victim = stage.fleet.start(stage.address, name=f"victim-{number}", **SHORT_LEASE)
         assert await victim.gone() != 0
-    survivor = await stage.worker(name="survivor")
+    survivor = await stage.worker(name="survivor", **SHORT_LEASE)
     await stage.until_over(job)
 
     found = await stage.get(job)

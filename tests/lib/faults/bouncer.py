@@ -11,7 +11,7 @@ from pathlib import Path
 
 from faults.server import free_port
 
-START_PATIENCE = 10.0  # seconds
+START_PATIENCE = 90.0  # seconds
 RETRY_DELAY = 0.02  # seconds
 
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin")

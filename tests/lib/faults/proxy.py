@@ -145,6 +145,8 @@ class Proxy:
         self.links: set[Link] = set()
         self.traps: list[Trap] = []
         self.delay_seconds = 0.0
+        self.refused = 0
+        """How many came while it was cut."""
 
     @property
     def port(self) -> int:
@@ -202,6 +204,7 @@ class Proxy:
     def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = End(reader, writer)
         if self._weather is Weather.CUT:
+            self.refused += 1
             client.reset()
             return
         task = asyncio.create_task(self._carry(client))

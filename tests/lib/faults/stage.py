@@ -30,6 +30,11 @@ class Stage:
         """The database itself, with no network in between."""
         return self.server.address(self.database)
 
+    @property
+    def gate(self) -> Path:
+        """A file that is not there yet, for work that waits until it is (`Steps.gate`)."""
+        return self.fleet.logs / "gate"
+
     def behind(self, proxy: Proxy) -> str:
         return self.server.address(self.database, port=proxy.port)
 
@@ -60,11 +65,38 @@ class Stage:
             [job.id for job in jobs],
         )
 
+    async def until_begun(self, job: Job) -> None:
+        """Wait until its handler works on the items."""
+        await self.watch.until(
+            "SELECT (progress ->> 'total')::integer > 0 FROM jobs WHERE id = %s", job.id
+        )
+
     async def until_kept(self, job: Job, items: int = 1) -> None:
         """Wait until so many items of a job are kept."""
         await self.watch.until(
             "SELECT count(*) >= %s FROM faults.effects WHERE job_id = %s", items, job.id
         )
+
+    async def expire(self, *jobs: Job) -> None:
+        """Let the leases of those that run be over now, and their workers be found lost: at one
+        moment, so that no sign of life of theirs comes in between."""
+        ids = [job.id for job in jobs]
+        async with await self.server.connect(self.database) as connection, connection.transaction():
+            await connection.execute(  # in the order in which everybody locks
+                "SELECT FROM procrastinate_jobs WHERE id IN "
+                "(SELECT task_id FROM jobs WHERE id = ANY (%s)) ORDER BY id FOR UPDATE",
+                [ids],
+            )
+            await connection.execute(
+                "UPDATE jobs SET lease_expires_at = clock_timestamp() - interval '1 second' "
+                "WHERE id = ANY (%s) AND status = 'running'",
+                [ids],
+            )
+            await connection.execute("SELECT evalqueue_reap_jobs()")
+            running = await connection.execute(
+                "SELECT id FROM jobs WHERE id = ANY (%s) AND status = 'running'", [ids]
+            )
+            assert await running.fetchall() == []
 
     async def assert_sound(self, *, calls_in_flight: int = 0) -> None:
         """Everything is over and nothing is wrong."""

@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-PATIENCE = 30.0  # seconds
+PATIENCE = 90.0  # seconds
 LOOK_INTERVAL = 0.02  # seconds
 
 

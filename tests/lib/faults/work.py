@@ -10,11 +10,14 @@ import os
 import signal
 import time
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, LiteralString
 
 from evalqueue import Checkpoint, JobContext, JobFailed, JobParams, TryAgain
 from evalqueue.database import Connection
 from evalqueue.handlers import registered
+
+LOOK_INTERVAL = 0.02  # seconds
 
 SCHEMA: LiteralString = """
 CREATE SCHEMA IF NOT EXISTS faults;
@@ -56,6 +59,8 @@ class Steps(JobParams, job_type="fault-steps"):
     hands: int = 0
     """Other workers that may help with the items."""
     manner: Manner = Manner.SLEEPS
+    gate: str = ""
+    """A file: until it is there, the first attempt does no more than half of its items."""
     kills_its_worker: int = 0
     """In so many attempts it kills its own process, once half of its items are done."""
     tries_again: int = 0
@@ -72,8 +77,11 @@ class Steps(JobParams, job_type="fault-steps"):
 @registered.handles(Steps)
 async def work(context: JobContext, params: Steps) -> dict[str, Any]:
     async def step(item: str) -> str:
-        if context.job.attempt <= params.kills_its_worker and int(item) >= params.items // 2:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if int(item) >= params.items // 2:
+            if context.job.attempt <= params.kills_its_worker:
+                os.kill(os.getpid(), signal.SIGKILL)
+            while params.gate and context.job.attempt == 1 and not Path(params.gate).exists():
+                await _spend(LOOK_INTERVAL, params.manner)
         await _spend(params.seconds, params.manner)
         return item
 
