@@ -19,9 +19,8 @@ from pathlib import Path
 
 PATIENCE = 90.0  # seconds
 LOOK_INTERVAL = 0.02  # seconds
-LEASE_SECONDS = (
-    120  # outlasts every test: whose lease is to run out has a shorter one, or is helped
-)
+LEASE_SECONDS = 120
+"""Outlasts every test: whose lease is to run out has a shorter one, or is helped."""
 NO_POLLING = "--fetch-job-polling-interval=3600"
 """For a worker that does nothing unless it is told."""
 
