@@ -117,8 +117,8 @@ async def replayable(database: Database, run_id: UUID, job_id: UUID) -> list[str
 
 async def test_an_answer_is_on_record_soon_without_anyone_asking_for_it(database: Database):
     job_id, run_id = await submitted(database)
-    async with calls_of(database, run_id, job_id) as calls, asyncio.timeout(6):
-        for number in range(1, 13):  # a write each second would be too slow
+    async with calls_of(database, run_id, job_id) as calls, asyncio.timeout(20):
+        for number in range(1, 31):  # a write each second would be too slow
             calls.record(call(f"answer {number}"))
             while len(await replayable(database, run_id, job_id)) < number:
                 await asyncio.sleep(0.005)

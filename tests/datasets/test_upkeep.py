@@ -16,7 +16,7 @@ from evalqueue.evaluators.datasets import Removal
 from evalqueue.evaluators.imports import Incoming
 from evalqueue.jobtypes import Desk
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds
 CSV = sample_csv().read_text()
 SUBMIT = "SELECT (evalqueue_submit_job_row('evaluate-batch', %s, 'ann')).params ->> 'dataset_id'"
 
@@ -175,6 +175,9 @@ async def test_importing_leaves_connections_for_everybody_else(dsn: str):
         async with asyncio.TaskGroup() as tasks:
             for number in range(5):
                 tasks.create_task(importing(number))
+            async with asyncio.timeout(PATIENCE):
+                while len(entered) < 2:
+                    await asyncio.sleep(0.01)
             assert await value(database, "SELECT pg_sleep(0.2)::text") == ""
             assert len(entered) == 2
             go_on.set()

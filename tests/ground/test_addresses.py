@@ -41,7 +41,7 @@ async def test_a_server_that_is_not_there_is_waited_for_and_then_reported(
     caplog: pytest.LogCaptureFixture,
 ):
     with pytest.raises(DatabaseUnavailable, match="Is it running"):
-        await Database("postgresql://u:secret@127.0.0.1:1/d").open(wait_seconds=0.3)
+        await Database("postgresql://u:secret@127.0.0.1:1/d").open(wait_seconds=3.0)
 
     assert "Waiting up to" in caplog.text
     assert "secret" not in caplog.text

@@ -30,7 +30,7 @@ async def test_who_waits_for_a_connection_and_is_cancelled_as_it_comes(narrow: D
         for _ in range(ticks):
             await asyncio.sleep(0)
         waiting.cancel()
-        done, _ = await asyncio.wait({waiting}, timeout=5)
+        done, _ = await asyncio.wait({waiting}, timeout=30)
         assert done, f"cancelled {ticks} steps after the connection was let go, it sleeps"
         assert waiting.cancelled()
         await letting_go
@@ -50,7 +50,7 @@ async def test_who_loops_over_statements_ends_when_it_is_cancelled(narrow: Datab
         for _ in range(40 + ticks):
             await asyncio.sleep(0)
         looping.cancel()
-        done, _ = await asyncio.wait({looping}, timeout=10)
+        done, _ = await asyncio.wait({looping}, timeout=30)
         assert done, "it goes on for ever"
         assert looping.cancelled()
     await narrow.close()

@@ -14,7 +14,7 @@ from evalqueue.errors import InvalidParams
 from evalqueue.jobtypes import Desk
 
 SUBMIT = "SELECT evalqueue_submit_job('greet', '{\"name\": \"Asha\"}', idempotency_key => 'k')"
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds
 
 
 class Greet(JobParams, job_type="greet"):

@@ -69,9 +69,11 @@ async def working(
     app = App(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
     async with Client(dsn) as client, app.open_async():
         running = asyncio.create_task(app.run_worker_async(install_signal_handlers=False))
-        yield client
-        running.cancel()
-        await asyncio.wait({running})
+        try:
+            yield client
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
 
 
 async def test_an_outcome_found_during_an_outage_is_stored_when_it_ends(dsn: str, outage: Outage):

@@ -18,7 +18,7 @@ from evalqueue.store import Submission
 
 OFFER = Offer(queues=None, job_types=["evaluate-it"])
 OLD = timedelta(days=10)
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds
 
 
 @pytest.fixture

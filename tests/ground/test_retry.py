@@ -24,7 +24,7 @@ from evalqueue.jobs import Job
 from evalqueue.runner import Completed, Failed, Outcome
 
 ALL = Offer(queues=None, job_types=["evaluate-it"])
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds
 
 
 class EvaluateIt(JobParams, job_type="evaluate-it"):

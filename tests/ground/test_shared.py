@@ -96,7 +96,8 @@ async def workers(
     async with AsyncExitStack() as at_work:
         client = await at_work.enter_async_context(Client(dsn))
         for _ in range(number):
-            settings = Settings(lease_seconds=2, concurrency=concurrency)
+            # A lease that nobody here outsleeps: what is to be lost is lost by `lose`.
+            settings = Settings(lease_seconds=60, concurrency=concurrency)
             app = App(address=lambda: dsn, handlers=work.handlers, settings=settings)
             await at_work.enter_async_context(app.open_async())
             worker = app.worker(install_signal_handlers=False, shutdown_graceful_timeout=0.1)
@@ -193,12 +194,22 @@ async def test_hands_are_not_listed_and_belong_to_their_parent(dsn: str):
     assert hands == [(job.id, "ann", "share")]
 
 
-async def claimed_by_one_who_dies(client: Client, *, lease_seconds: float) -> Job:
+async def claimed_by_one_who_dies(client: Client) -> Job:
     """The next in line, taken by a worker that is never heard of again."""
     async with (await client.database()).connection() as connection:
         gone = await fleet.enter(connection, name="gone", version="1", offer=OFFER, slots=1)
-        (job,) = await fleet.claim(connection, gone, OFFER, slots=1, lease_seconds=lease_seconds)
+        (job,) = await fleet.claim(connection, gone, OFFER, slots=1, lease_seconds=60)
     return job
+
+
+async def lose(client: Client, job: Job) -> None:
+    """Its lease is over, and that is seen: both at once, so that only this one is lost."""
+    async with (await client.database()).transaction() as connection:
+        await connection.execute(
+            "UPDATE jobs SET lease_expires_at = clock_timestamp() WHERE id = %s", [job.id]
+        )
+        cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+        assert await cursor.fetchone() == (1,)
 
 
 async def test_what_a_dead_worker_s_hand_had_claimed_is_done_by_others(dsn: str):
@@ -213,7 +224,7 @@ async def test_what_a_dead_worker_s_hand_had_claimed_is_done_by_others(dsn: str)
     async with workers(dsn, work, 1) as client:
         job = await client.submit(Share())
         await begun.wait()
-        hand = await claimed_by_one_who_dies(client, lease_seconds=0.5)
+        hand = await claimed_by_one_who_dies(client)
         async with (await client.database()).connection() as connection:
             theirs = await store.claim_items(
                 connection, job_id=hand.id, attempt=1, wanted=5,
@@ -222,6 +233,8 @@ async def test_what_a_dead_worker_s_hand_had_claimed_is_done_by_others(dsn: str)
         assert theirs is not None
         assert len(theirs) == 5
         go_on.set()
+        await until(lambda: len(work.done) == 55)
+        await lose(client, hand)
         job = await over(client, job)
 
     assert hand.parent_id == job.id
@@ -233,7 +246,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_when_asked_again(dsn: str)
     """Else the job would wait for ever for items that it holds itself."""
     async with Client(dsn) as client:
         await client.submit(Share())
-        job = await claimed_by_one_who_dies(client, lease_seconds=60)
+        job = await claimed_by_one_who_dies(client)
         async with (await client.database()).connection() as connection:
             claims = [
                 await store.claim_items(
@@ -259,7 +272,7 @@ async def test_connections_that_are_cut_while_two_workers_share_lose_no_item(dsn
             await until(lambda enough=enough: len(work.kept) >= enough)
             await everything(
                 client,
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid() "
                 "AND query NOT LIKE 'LISTEN%'",
             )
@@ -284,6 +297,10 @@ async def test_a_hand_makes_room_for_another_job(dsn: str):
     async with workers(dsn, work, 2, concurrency=1) as client:
         job = await client.submit(Share(items=2000))
         await until(lambda: len(work.by_hand) > 0)
+        # However long it has been running: its own slice is not over, so that the hand has to go.
+        await everything(
+            client, "UPDATE job_attempts SET started_at = now() + interval '1 hour' RETURNING 1"
+        )
         other = await over(client, await client.submit(Other()))
         done_by_then = len(work.done)
         await client.cancel(job.id)
@@ -324,7 +341,7 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str,
     work = Work()
     async with Client(dsn) as client:
         job = await client.submit(Share(items=40))
-        await claimed_by_one_who_dies(client, lease_seconds=1)
+        await claimed_by_one_who_dies(client)
         async with (await client.database()).connection() as connection:
             await store.ask_for_hands(connection, job_id=job.id, attempt=1, wanted=1)
             await store.claim_items(
@@ -342,6 +359,8 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str,
 
     work.before = before
     async with workers(dsn, work, number) as client:
+        await until(lambda: len(work.by_hand) >= 10)
+        await lose(client, job)
         job = await over(client, job)
         attempts = [each.outcome for each in await client.attempts(job.id)]
 

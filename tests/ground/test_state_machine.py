@@ -284,7 +284,7 @@ async def test_a_worker_frozen_in_the_middle_of_keeping_holds_up_no_other(databa
         job = await claimed(frozen, lease_seconds=0)
         async with frozen.transaction():
             assert await store.hold(frozen, job_id=job.id, attempt=job.attempt)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 assert await reaped(other) == 0
         assert await reaped(other) == 1
 

@@ -64,9 +64,11 @@ async def working(dsn: str, handlers: Handlers) -> AsyncGenerator[tuple[Client, 
             update_heartbeat_interval=0.1,
         )
         running = asyncio.create_task(worker.run())
-        yield client, worker
-        running.cancel()
-        await asyncio.wait({running})
+        try:
+            yield client, worker
+        finally:
+            running.cancel()
+            await asyncio.wait({running})
 
 
 async def test_a_cancelled_handler_that_goes_on_loses_its_slot_and_changes_nothing(
