@@ -9,11 +9,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from evalqueue import Client
 from evalqueue.testing import Behaviour, SimulatedServer
 
+PATIENCE = 60.0  # seconds
 StartDaemon = Callable[..., AbstractAsyncContextManager["Daemon"]]
 
 
@@ -23,10 +25,33 @@ class Daemon:
 
     process: asyncio.subprocess.Process
     log: Path
+    dsn: str
 
     async def kill(self) -> None:
+        """Until its sessions have ended, too: what it said last may still be carried out."""
         self.process.kill()
         await self.process.wait()
+        sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s"
+        async with (
+            asyncio.timeout(PATIENCE),
+            await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection,
+        ):
+            while True:
+                cursor = await connection.execute(sessions, [self.log.stem])
+                if await cursor.fetchone() == (0,):
+                    return
+                await asyncio.sleep(0.02)
+
+    async def declare_lost(self) -> None:
+        """Once it is killed: its leases are over, and that is seen, without anyone's waiting."""
+        async with await psycopg.AsyncConnection.connect(self.dsn) as connection:
+            held = await connection.execute(
+                "UPDATE jobs SET lease_expires_at = clock_timestamp() FROM job_workers"
+                " WHERE status = 'running' AND worker = name AND pid = %s",
+                [self.process.pid],
+            )
+            cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+            assert await cursor.fetchone() == (held.rowcount,)
 
     async def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -53,7 +78,10 @@ async def client(
 
 @pytest.fixture
 def start_daemon(dsn: str, judge: SimulatedServer, tmp_path: Path) -> StartDaemon:
-    """Start `procrastinate --app=evalqueue.daemon.app worker`; it is killed at the end."""
+    """Start `procrastinate --app=evalqueue.daemon.app worker`; it is killed at the end.
+
+    Its leases are such that no worker loses its jobs because the machine is busy.
+    """
 
     @asynccontextmanager
     async def start(*flags: str, **environment: str) -> AsyncGenerator[Daemon]:
@@ -65,15 +93,15 @@ def start_daemon(dsn: str, judge: SimulatedServer, tmp_path: Path) -> StartDaemo
                 stdout=output, stderr=output,
                 env=os.environ
                 | {
-                    "DATABASE_URL": dsn,
+                    "DATABASE_URL": f"{dsn}&application_name={log.stem}",
                     "EVALQUEUE_LLM_PROVIDER": "simulated",
                     "EVALQUEUE_SIMULATED_URL": judge.url,
-                    "EVALQUEUE_LEASE_SECONDS": "2",
+                    "EVALQUEUE_LEASE_SECONDS": "20",
                 }
                 | environment,
             )  # fmt: skip
         try:
-            yield Daemon(process=process, log=log)
+            yield Daemon(process=process, log=log, dsn=dsn)
         finally:
             if process.returncode is None:
                 process.kill()

@@ -13,7 +13,6 @@ from evalqueue import Client, Job, JobStatus
 from evalqueue.database import Database
 from evalqueue.evaluators.adversarial_chatbot import ChatbotParams
 from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
-from evalqueue.evaluators.adversarial_store import LANE_GRACE
 from evalqueue.evaluators.chatbot.simulated import Behaviour as BotBehaviour
 from evalqueue.evaluators.chatbot.simulated import SimulatedKaira
 from evalqueue.http.app import OPERATIONS
@@ -98,6 +97,12 @@ async def until_bot(bot: SimulatedKaira, **wanted: int) -> None:
         await bot.until(lambda stats: all(stats[name] == value for name, value in wanted.items()))
 
 
+async def until_asked(bot: SimulatedKaira, times: int) -> None:
+    """Wait until the bot has been asked so often; it answers nothing before the test goes on."""
+    async with asyncio.timeout(PATIENCE):
+        await bot.until(lambda stats: stats["requests"] >= times)
+
+
 async def finished(client: Client, job: Job) -> Job:
     return await client.wait(job.id, timeout=PATIENCE)
 
@@ -167,13 +172,13 @@ async def test_two_credentials_are_two_lanes_that_never_overlap(
     assert messages[-1] == "Case 12/12 (12 ok, 0 failed)"
     assert_never_mixed(bot)
     await assert_no_conversations_overlap(database)
-    turns = bot.stats["turns"]
-    assert turns.keys() == {"user-a", "user-b"}, "two names of one user are one lane"
-    assert any(
-        one["start"] < other["end"] and other["start"] < one["end"]
-        for one in turns["user-a"]
-        for other in turns["user-b"]
-    ), "the lanes run side by side"
+    assert bot.stats["turns"].keys() == {"user-a", "user-b"}, "two names of one user are one lane"
+    assert await query(
+        database,
+        "SELECT count(*) > 0 FROM adversarial_evaluations AS one, adversarial_evaluations AS other"
+        " WHERE one.credential <> 'ben' AND other.credential = 'ben'"
+        " AND one.started_at < other.ended_at AND other.started_at < one.ended_at",
+    ) == [(True,)], "the lanes run side by side"
     found = await summary(database)
     assert (found["status"], found["pass_rate"], found["judged"]) == ("completed", 1.0, 12)
     assert (await query(database, "SELECT total_items FROM eval_runs")) == [(12,)]
@@ -189,10 +194,14 @@ async def test_two_jobs_in_two_workers_share_a_credential_without_meeting(
 ):
     alone = ("--concurrency=1",)
     async with start_daemon(*alone, **environment), start_daemon(*alone, **environment):
-        jobs = [
-            await client.submit(stress(bot, *OPENINGS[:3], credentials=(name,)))
-            for name in ("anna", "anna-again")
-        ]
+        async with database.transaction() as gate:
+            # No lane can be taken, and so no job ends, before each worker has one.
+            await gate.execute("LOCK TABLE chatbot_lanes")
+            jobs = [
+                await client.submit(stress(bot, *OPENINGS[:3], credentials=(name,)))
+                for name in ("anna", "anna-again")
+            ]
+            await until(database, "SELECT count(*) = 2 FROM jobs WHERE status = 'running'")
         jobs = [await finished(client, job) for job in jobs]
 
     assert [job.status for job in jobs] == [JobStatus.COMPLETED] * 2
@@ -247,6 +256,7 @@ async def test_a_killed_worker_costs_the_conversation_it_was_in_and_nothing_else
             async with asyncio.timeout(PATIENCE):
                 await silent.simulation.until(lambda stats: stats["in_flight"] == 1)
             await first.kill()
+            await first.declare_lost()
         await until_bot(bot, open_streams=0)
 
     async with SimulatedKaira(BotBehaviour(), port=port) as bot, start_daemon(**environment):
@@ -289,8 +299,16 @@ async def test_a_cancel_hangs_up_and_leaves_the_lane_to_the_next_job(
         first = await client.submit(stress(bot, f"{OPENINGS[0]} [[hang]]", *OPENINGS[1:4]))
         await until_bot(bot, open_streams=1)
         next_one = await client.submit(stress(bot, OPENINGS[4]))
-        await until(database, "SELECT count(*) = 2 FROM jobs WHERE status = 'running'")
+        await until(database, "SELECT count(wanted_by) = 1 FROM chatbot_lanes")
         await client.cancel(first.id)
+        # A lane that was not left is free some seconds after its job's end, which here is far off:
+        # what frees it now is that it is left.
+        await query(
+            database,
+            "UPDATE job_attempts SET ended_at = ended_at + interval '1 hour' WHERE job_id = %s"
+            " RETURNING 1",
+            first.id,
+        )
         assert (await client.get(first.id)).status is JobStatus.CANCELLED
         await until_bot(bot, open_streams=0)
         next_one = await finished(client, next_one)
@@ -298,10 +316,6 @@ async def test_a_cancel_hangs_up_and_leaves_the_lane_to_the_next_job(
 
     assert first.status is JobStatus.CANCELLED
     assert next_one.status is JobStatus.COMPLETED
-    assert first.completed_at is not None
-    assert next_one.completed_at is not None
-    waited = (next_one.completed_at - first.completed_at).total_seconds()
-    assert waited < LANE_GRACE, "a lane that was left is free at once"
     assert_never_mixed(bot)
     assert await query(database, "SELECT status FROM eval_runs ORDER BY created_at") == [
         ("cancelled",), ("completed",),
@@ -318,7 +332,8 @@ async def test_cases_during_an_outage_of_the_bot_are_in_no_rate(
 ):
     async with start_daemon(**environment):
         job = await client.submit(stress(bot, *OPENINGS))
-        await until(database, "SELECT count(*) >= 1 FROM adversarial_evaluations")
+        # In the middle of the fifth case. Were all the rest lost, it would not end the job.
+        await until_asked(bot, 9)
         await bot.outage()
         await until(database, "SELECT count(*) >= 2 FROM adversarial_evaluations WHERE error > ''")
         await bot.restore()
@@ -412,7 +427,8 @@ async def test_each_answer_that_is_none_costs_one_case(
         job = await client.submit(
             stress(
                 bot, *openings, OPENINGS[0], credentials=("anna", "ben"),
-                timeout_seconds=1, reply_seconds=2,
+                # Not less: an answer that is one may take its time.
+                timeout_seconds=8, reply_seconds=10,
             )
         )  # fmt: skip
         job = await finished(client, job)
@@ -445,7 +461,7 @@ async def test_sigterm_lets_conversations_end_and_leaves_the_other_cases_to_othe
 ):
     async with start_daemon(**environment) as daemon:
         job = await client.submit(stress(bot, *OPENINGS))
-        await until(database, "SELECT count(*) >= 1 FROM adversarial_evaluations")
+        await until_asked(bot, 3)  # at the second of eight cases
         assert await daemon.terminate() == 0
     handed_over = await client.get(job.id)
     under_way = await query(database, "SELECT count(*) FROM adversarial_dialogues")
@@ -536,7 +552,7 @@ async def test_tokens_are_in_no_row_no_log_and_no_answer_of_the_api(
     elsewhere = ("dataset_id", "evaluation_id", "log_id", "/api/events")
     async with (
         serve(client, host="127.0.0.1", port=0) as address,
-        httpx.AsyncClient(base_url=address.url, trust_env=False) as http,
+        httpx.AsyncClient(base_url=address.url, trust_env=False, timeout=PATIENCE) as http,
     ):
         for operation in OPERATIONS:
             if operation.method == "GET" and not any(e in operation.path for e in elsewhere):

@@ -27,6 +27,13 @@ async def query(database: Database, sql: str, *arguments: object) -> list[tuple[
         return await cursor.fetchall()
 
 
+async def until(database: Database, sql: str) -> None:
+    """Wait until a query finds something."""
+    async with asyncio.timeout(PATIENCE):
+        while not await query(database, sql):
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     "params",
     [
@@ -99,8 +106,9 @@ async def test_hands_of_a_job_that_came_by_plain_sql_need_no_file_either(
     )
     rows = [example.replace("thr_", f"c{n}_") for n in range(120)]
     (data / "chats.csv").write_text("\n".join([header, *rows]))
-    slow = Behaviour(latency_ms=200, latency_sigma=0)
-    async with SimulatedServer(slow) as judge:
+    # The job itself never gets an answer: all that is done before it is lost, its hand has done.
+    silent, fast = Behaviour(rate_silent=1.0), Behaviour(latency_ms=1)
+    async with SimulatedServer(silent) as judge, SimulatedServer(fast) as other:
         url = {"EVALQUEUE_SIMULATED_URL": judge.url}
         async with start_daemon(EVALQUEUE_DATA_DIR=str(data), **url) as first:
             ((job_id,),) = await query(
@@ -111,17 +119,18 @@ async def test_hands_of_a_job_that_came_by_plain_sql_need_no_file_either(
                     "evaluate_efficiency": False, "evaluate_correctness": False,
                 }),
             )  # fmt: skip
-            while not await query(database, "SELECT 1 FROM jobs WHERE parent_id IS NOT NULL"):
-                await asyncio.sleep(0.02)
+            await until(database, "SELECT 1 FROM jobs WHERE parent_id IS NOT NULL")
+            url = {"EVALQUEUE_SIMULATED_URL": other.url}
             async with start_daemon(EVALQUEUE_DATA_DIR=str(tmp_path / "elsewhere"), **url):
-                while not await query(
+                await until(
                     database,
                     "SELECT 1 FROM job_items JOIN jobs ON holder = id"
                     " WHERE parent_id IS NOT NULL AND succeeded",
-                ):
-                    job = await client.get(job_id)
-                    assert not job.status.is_over, job.error_message
+                )
+                job = await client.get(job_id)
+                assert not job.status.is_over, job.error_message
                 await first.kill()
+                await first.declare_lost()
                 job = await client.wait(job_id, timeout=PATIENCE)
 
     assert job.status is JobStatus.COMPLETED, job.error_message

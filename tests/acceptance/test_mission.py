@@ -51,7 +51,7 @@ async def api(
         line = await process.stdout.readline()
         assert line, f"serve ended: {said}"
         said += line.decode()
-    async with httpx.AsyncClient(base_url=found.group(), trust_env=False) as client:
+    async with httpx.AsyncClient(base_url=found.group(), trust_env=False, timeout=60) as client:
         yield client
     process.terminate()
     await process.communicate()

@@ -71,7 +71,7 @@ async def house(environment: Mapping[str, str]) -> AsyncGenerator[httpx.AsyncCli
     async with (
         process(environment, r"API on (http://\S+)", "serve", "--port=0") as served,
         process(environment, "is ready", "worker"),
-        httpx.AsyncClient(base_url=served[1], trust_env=False) as http,
+        httpx.AsyncClient(base_url=served[1], trust_env=False, timeout=PATIENCE) as http,
     ):
         yield http
 
@@ -165,7 +165,7 @@ async def test_a_credential_that_is_not_there_is_refused_without_telling_any_tok
     environment: dict[str, str],
 ) -> None:
     async with process(environment, r"API on (http://\S+)", "serve", "--port=0") as served:
-        async with httpx.AsyncClient(base_url=served[1], trust_env=False) as api:
+        async with httpx.AsyncClient(base_url=served[1], trust_env=False, timeout=PATIENCE) as api:
             for chatbot, words in (
                 ({"url": "http://localhost:9", "credentials": ["carl"]}, "'carl' (there are: anna"),
                 ({"url": "http://localhost:9"}, "needs a credential"),
