@@ -194,6 +194,7 @@ async def test_two_jobs_in_two_workers_share_a_credential_without_meeting(
 ):
     alone = ("--concurrency=1",)
     async with start_daemon(*alone, **environment), start_daemon(*alone, **environment):
+        await until(database, "SELECT count(*) = 2 FROM job_workers WHERE listening")
         async with database.transaction() as gate:
             # No lane can be taken, and so no job ends, before each worker has one.
             await gate.execute("LOCK TABLE chatbot_lanes")
@@ -206,10 +207,6 @@ async def test_two_jobs_in_two_workers_share_a_credential_without_meeting(
 
     assert [job.status for job in jobs] == [JobStatus.COMPLETED] * 2
     assert await query(database, "SELECT count(DISTINCT worker) FROM job_attempts") == [(2,)]
-    ((together,),) = await query(
-        database, "SELECT max(started_at) < min(ended_at) FROM job_attempts"
-    )
-    assert together, "they ran at the same time"
     assert_never_mixed(bot)
     await assert_no_conversations_overlap(database)
 

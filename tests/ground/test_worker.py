@@ -210,7 +210,7 @@ async def test_a_full_worker_still_sees_what_was_lost(dsn: str, database: Any):
                 await connection.execute(
                     "UPDATE jobs SET lease_expires_at = now() WHERE id = %s", [lost.id]
                 )
-            while (await client.get(lost.id)).status is not JobStatus.QUEUED:
+            while not (await client.get(lost.id)).failed_attempts:
                 await asyncio.sleep(0.1)
 
 
