@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-import pytest
 from faults.diary import Fault, Kind
 from faults.load import Promises
 from faults.monkey import Temper
@@ -19,7 +18,6 @@ QUICK = Temper(every=(0.4, 1.0), freeze=(0.5, 2.5), outage=(0.2, 1.0), weather=(
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-@pytest.mark.timeout(300)  # the last job may take its time
 async def test_a_fleet_under_attack_keeps_every_promise(tmp_path: Path):
     said = io.StringIO()
     console = Console(file=said, width=200)
