@@ -135,8 +135,8 @@ class _Given:
         return Head(mapping={})
 
 
-async def test_putting_together_in_sql_is_the_same_as_the_naive_way(database: Database):
-    loop = asyncio.get_running_loop()
+def test_putting_together_in_sql_is_the_same_as_the_naive_way(dsn: str):
+    database = Database(dsn)
 
     async def compare(given_messages: list[Message]) -> None:
         file = _Given(given_messages)
@@ -154,9 +154,14 @@ async def test_putting_together_in_sql_is_the_same_as_the_naive_way(database: Da
     @settings(max_examples=60)
     @given(few_ids | st.lists(messages, min_size=1, max_size=12))
     def holds(given_messages: list[Message]) -> None:
-        asyncio.run_coroutine_threadsafe(compare(given_messages), loop).result(30)
+        runner.run(compare(given_messages))
 
-    await asyncio.to_thread(holds)
+    with asyncio.Runner() as runner:  # in one thread: Hypothesis minds when others draw at random
+        runner.run(database.open())
+        try:
+            holds()
+        finally:
+            runner.run(database.close())
 
 
 # The same file, and another.
