@@ -6,12 +6,12 @@ rebinding), `KnownOrigin` those that post across origins.
 """
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from evalqueue.hosts import is_loopback
 from evalqueue.http.callers import ANYBODY, THIS_MACHINE, Caller, identify, is_known
 from evalqueue.http.rates import TooMany
 from evalqueue.http.refusals import detail
@@ -30,17 +30,6 @@ _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 def is_closed(method: str, path: str) -> bool:
     """Whether a token is needed, where there are tokens."""
     return path.startswith(CLOSED) and (method, path) != SIGN_IN
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    name = host.strip("[]").rstrip(".").lower()
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 class KnownHost:

@@ -11,10 +11,10 @@ import uvicorn
 
 from evalqueue.client import Client
 from evalqueue.errors import CannotListen
+from evalqueue.hosts import is_loopback
 from evalqueue.http.app import create_app
 from evalqueue.http.bulletin import Bulletin
 from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, PromptProtocol
-from evalqueue.http.guards import is_loopback
 from evalqueue.tokens import VARIABLE
 
 GRACE_SECONDS = 10  # for requests under way, when serving ends

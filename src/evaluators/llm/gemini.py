@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Self
+from urllib.parse import urlsplit
 
 import aiohttp
 import google.auth
@@ -23,9 +24,10 @@ from google.auth.credentials import Credentials
 from google.genai import errors, types
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.llm import addresses, vendor_errors
+from evalqueue.evaluators.llm import vendor_errors
 from evalqueue.evaluators.llm.errors import Outcome, ProviderError
 from evalqueue.evaluators.llm.provider import Completion, CompletionRequest, Usage
+from evalqueue.hosts import is_loopback
 
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _NO_TOOLS = types.AutomaticFunctionCallingConfig(disable=True)
@@ -56,7 +58,7 @@ class GeminiProvider:
             options = _http_options(session, base_url=base_url)
             return genai.Client(vertexai=False, api_key=api_key, http_options=options)
 
-        is_here = base_url is not None and addresses.is_loopback(base_url)
+        is_here = base_url is not None and is_loopback(urlsplit(base_url).hostname or "")
         return await cls._open(client, model=model, credential=api_key, is_here=is_here)
 
     @classmethod
@@ -93,7 +95,8 @@ class GeminiProvider:
     ) -> Self:
         # The session is ours: the SDK makes its own in a way that aiohttp has deprecated.
         # It heeds the environment's proxies only where there are any, because aiohttp then looks
-        # for a .netrc, in a thread, at every call.
+        # for a .netrc, in a thread, at every call; and never for this very machine, which they
+        # could not reach.
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             trust_env=bool(urllib.request.getproxies()) and not is_here,

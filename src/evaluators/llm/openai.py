@@ -24,9 +24,10 @@ from openai import (
 from openai.types.shared_params import ResponseFormatJSONObject, ResponseFormatJSONSchema
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.llm import addresses, vendor_errors
+from evalqueue.evaluators.llm import vendor_errors
 from evalqueue.evaluators.llm.errors import Outcome, ProviderError
 from evalqueue.evaluators.llm.provider import Completion, CompletionRequest, Usage
+from evalqueue.hosts import is_loopback
 
 OPENAI_URL = "https://api.openai.com/v1"
 
@@ -64,7 +65,7 @@ class OpenAIProvider:
             api_key=api_key,
             base_url=url,
             max_retries=0,
-            http_client=DefaultAioHttpClient(trust_env=not addresses.is_loopback(url)),
+            http_client=_http_client(url),
         )
         newest = urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname
         return cls(client, name=name, model=model, credential=api_key, newest=newest)
@@ -77,7 +78,7 @@ class OpenAIProvider:
             azure_endpoint=endpoint,
             api_version=api_version,
             max_retries=0,
-            http_client=DefaultAioHttpClient(trust_env=not addresses.is_loopback(endpoint)),
+            http_client=_http_client(endpoint),
         )
         return cls(client, name="azure_openai", model=deployment, credential=api_key, newest=True)
 
@@ -228,6 +229,12 @@ class _Answer(BaseModel):
     model: str | None = None
     choices: list[_Choice]
     usage: _Tokens | None = None
+
+
+def _http_client(url: str) -> DefaultAioHttpClient:
+    """Heeds the proxies of the environment, except on the way to this very machine: they could not
+    reach it, or would reach themselves."""
+    return DefaultAioHttpClient(trust_env=not is_loopback(urlsplit(url).hostname or ""))
 
 
 def _usage(tokens: _Tokens | None) -> Usage:
