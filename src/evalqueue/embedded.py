@@ -70,10 +70,11 @@ def _started(get_server: Callable[..., Any], directory: Path) -> Any:
         server = get_server(directory, start=False)
         try:
             server.start()
-        except (AssertionError, subprocess.TimeoutExpired):
+        except (AssertionError, subprocess.TimeoutExpired) as error:
             if time.monotonic() > deadline:
                 raise
-            logger.debug("Embedded Postgres is still starting", exc_info=True)
+            if isinstance(error, subprocess.TimeoutExpired):  # once; from then on it isn't ready
+                logger.warning("Postgres is still starting, perhaps after a crash: waiting for it")
             time.sleep(LOOK_SECONDS)
         else:
             return server

@@ -76,7 +76,9 @@ def test_a_server_that_was_killed_starts_again_with_what_it_held(home: Path):
     again.stop()
 
 
-def test_a_server_that_takes_long_to_recover_is_waited_for(home: Path):
+def test_a_server_that_takes_long_to_recover_is_waited_for(
+    home: Path, caplog: pytest.LogCaptureFixture
+):
     """Longer than the wheel waits, which is ten seconds."""
     Embedded(home).stop()
     data = home / "pgdata"
@@ -90,6 +92,9 @@ def test_a_server_that_takes_long_to_recover_is_waited_for(home: Path):
         assert connection.execute("SELECT 1").fetchone() == (1,)
     again.stop()
     assert (data / "asked").exists()
+    assert [each.message for each in caplog.records].count(
+        "Postgres is still starting, perhaps after a crash: waiting for it"
+    ) == 1
 
 
 def test_a_server_that_cannot_start_says_where_to_look(home: Path):

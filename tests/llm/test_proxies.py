@@ -1,9 +1,15 @@
 """A machine whose way out is a proxy that the environment names."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from evalqueue.evaluators.llm.errors import Outcome, ProviderError
 from evalqueue.evaluators.llm.provider import CompletionRequest, Provider
@@ -57,3 +63,53 @@ async def test_others_are_asked_for_at_the_proxy(
 
     assert failure.value.outcome is Outcome.TRANSIENT
     assert asked[0].startswith(b"POST http://judge.example/")
+
+
+def certified(folder: Path) -> Path:
+    """A certificate of localhost's own, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    encoding = serialization.Encoding.PEM
+    secret = key.private_bytes(
+        encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    path = folder / "localhost.pem"
+    path.write_bytes(secret + certificate.public_bytes(encoding))
+    return path
+
+
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"])
+@PROVIDERS
+async def test_certificates_of_this_machine_s_own_are_trusted_all_the_same(
+    name: str,
+    proxy: str,
+    open_provider: Open,
+    request_: CompletionRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    async def busy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Busy\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    path = certified(tmp_path)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    async with await asyncio.start_server(busy, "127.0.0.1", 0, ssl=tls) as listener:
+        provider = await open_provider(
+            name, f"https://localhost:{listener.sockets[0].getsockname()[1]}"
+        )
+        with pytest.raises(ProviderError, match="HTTP 503"):
+            await provider.complete(request_, timeout=PATIENT_SECONDS)

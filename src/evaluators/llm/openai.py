@@ -232,9 +232,14 @@ class _Answer(BaseModel):
 
 
 def _http_client(url: str) -> DefaultAioHttpClient:
-    """Heeds the proxies of the environment, except on the way to this very machine: they could not
-    reach it, or would reach themselves."""
-    return DefaultAioHttpClient(trust_env=not is_loopback(urlsplit(url).hostname or ""))
+    """Asks the proxies of the environment, except for this very machine: they could not reach it,
+    or would reach themselves. It is what NO_PROXY does; certificates are the environment's still.
+    """
+    host = urlsplit(url).hostname or ""
+    if not is_loopback(host):
+        return DefaultAioHttpClient()
+    name = f"[{host}]" if ":" in host else host
+    return DefaultAioHttpClient(mounts={f"all://{name}": None})
 
 
 def _usage(tokens: _Tokens | None) -> Usage:

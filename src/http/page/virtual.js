@@ -84,7 +84,7 @@ export class Rows {
     if (index < 0) return;
     this.wanted = index;
     requestAnimationFrame(() => { // the table is there
-      if (this.element) { this.element.scrollTop = (index + 0.5) * rowHeight() - this.element.clientHeight / 2; }
+      if (this.element) this.element.scrollTop = (index + 0.5) * rowHeight() - this.element.clientHeight / 2;
     });
   }
 
