@@ -69,14 +69,18 @@ async def test_a_batch_is_judged_kept_and_summed_up(
 async def test_a_batch_whose_worker_is_killed_goes_on_where_it_was(
     client: Client, database: Database, start_daemon: Any
 ):
+    concurrency = 12
     slow = Behaviour(latency_ms=400, latency_sigma=0.5)  # the job is far from over when it is cut
     async with SimulatedServer(slow) as judge, SimulatedServer(Behaviour(latency_ms=1)) as other:
         # The one lease that is waited for: long enough that it isn't lost before the kill.
         url = {"EVALQUEUE_SIMULATED_URL": judge.url, "EVALQUEUE_LEASE_SECONDS": "5"}
         async with start_daemon(**url) as first:
-            job = await client.submit(EvaluateBatch(total_items=48, concurrency=12))
+            job = await client.submit(EvaluateBatch(total_items=48, concurrency=concurrency))
             await until_kept(database, 8)
             await first.kill()
+            async with asyncio.timeout(PATIENCE):
+                await judge.simulation.until(lambda stats: stats["in_flight"] == 0)
+            answered = judge.simulation.stats["by_status"]["200"]
         kept = dict(await query(database, "SELECT thread_id, created_at FROM thread_evaluations"))
         async with start_daemon(EVALQUEUE_SIMULATED_URL=other.url):
             job = await client.wait(job.id, timeout=PATIENCE)
@@ -95,6 +99,7 @@ async def test_a_batch_whose_worker_is_killed_goes_on_where_it_was(
     assert needed == 262
     assert recorded > 0
     assert bought == needed - recorded, "what is on record is not bought again"
+    assert 0 <= answered - recorded <= concurrency, "a kill loses what was being answered"
     assert job.result is not None
     assert job.result["llm_calls"] == needed, "an answer that is replayed is no purchase"
 
