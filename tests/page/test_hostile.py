@@ -72,6 +72,7 @@ def test_nothing_that_was_said_does_anything(up: Site, page: Page, hostile_csv: 
             == 0
         )
         page.go_back()
+        expect(rows.nth(row).get_by_role("link")).to_be_focused()  # it has come to rest
         expect(rows).to_have_count(len(CORPUS))
     for path in ("/", "/runs", "/datasets"):
         page.goto(f"{up.url}{path}")
