@@ -3,9 +3,9 @@
     ./run generate            make it
     python tools/generate.py --check    is it up to date? (./run check asks)
 
-- third-party modules of the page, as they come from npm: `src/http/page/vendor`
+- third-party modules of the page, as they come from npm: `src/evalqueue/http/page/vendor`
 - the client's types, from the app's own OpenAPI document: `clients/typescript/src/openapi.ts`
-- the client for the page, compiled: `src/http/page/client`
+- the client for the page, compiled: `src/evalqueue/http/page/client`
 - the client's licence, which its package has to bring: `clients/typescript/LICENSE`
 
 What is written by hand is checked by the compiler, too: the page's modules, which nothing compiles,
@@ -30,7 +30,7 @@ from evalqueue.http.app import create_app
 ROOT = Path(__file__).parents[1]
 PACKAGES = ROOT / "node_modules"
 BIN = PACKAGES / ".bin"
-PAGE = ROOT / "src/http/page"
+PAGE = ROOT / "src/evalqueue/http/page"
 VENDOR = PAGE / "vendor"
 CLIENT = ROOT / "clients/typescript"
 TYPES = CLIENT / "src/openapi.ts"

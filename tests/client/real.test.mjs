@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { ApiError, createClient, isOver } from "../../src/http/page/client/index.js";
+import { ApiError, createClient, isOver } from "../../src/evalqueue/http/page/client/index.js";
 import { Proxy, until } from "./lib/parts.mjs";
 import { RealServer } from "./lib/real-server.mjs";
 

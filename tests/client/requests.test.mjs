@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
-import { ApiError, createClient, jobsApi } from "../../src/http/page/client/index.js";
+import { ApiError, createClient, jobsApi } from "../../src/evalqueue/http/page/client/index.js";
 import { aJob, EventsServer, json } from "./lib/events-server.mjs";
 
 const ID = "5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1";

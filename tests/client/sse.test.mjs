@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventParser, MAX_EVENT, TooLarge } from "../../src/http/page/client/sse.js";
+import { EventParser, MAX_EVENT, TooLarge } from "../../src/evalqueue/http/page/client/sse.js";
 
 const STREAM = [
   "\uFEFFretry: 1500\n", ": heartbeat\n", "\n", "id: 7\nevent: job\ndata: {\"a\":\ndata:  1}\n\n",

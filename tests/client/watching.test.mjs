@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, test } from "node:test";
 import { setTimeout as after } from "node:timers/promises";
 
-import { ApiError, createClient } from "../../src/http/page/client/index.js";
+import { ApiError, createClient } from "../../src/evalqueue/http/page/client/index.js";
 import { aJob, EventsServer, json } from "./lib/events-server.mjs";
 import { Proxy, QUICK, Tab, until } from "./lib/parts.mjs";
 
@@ -482,7 +482,7 @@ for (const mode of ["live", "polling", "reconnecting"]) {
       json(response, mode === "polling" ? 404 : 429, { detail: "No" }, { "Retry-After": "60" });
       return true;
     };
-    const client = fileURLToPath(import.meta.resolve("../../src/http/page/client/index.js"));
+    const client = fileURLToPath(import.meta.resolve("../../src/evalqueue/http/page/client/index.js"));
     const script = `
       import { createClient } from ${JSON.stringify(client)};
       const client = createClient({ baseUrl: ${JSON.stringify(server.url)} });

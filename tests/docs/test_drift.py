@@ -1,5 +1,6 @@
 """What the documents say and the code knows better: compared, so that it can't drift apart."""
 
+import ast
 import json
 import re
 import tomllib
@@ -136,53 +137,41 @@ def test_decisions_are_short_and_say_what_was_rejected() -> None:
         assert headings == ["Context", "Decision", "Consequences", "Rejected"]
 
 
-# Rooms.
+# Modules.
 
 
-def modules_in(folder: str) -> set[str]:
-    """Modules and packages of a folder, by their dotted names; the links to other floors aside."""
-    root = ROOT / "src" / folder
-    found = [path.relative_to(root) for path in root.rglob("*.py")]
-    names = {".".join(path.with_suffix("").parts).removesuffix("__init__") for path in found}
-    return {name.strip(".") for name in names} - {""}
+def own_modules() -> list[Path]:
+    """The Python modules of the package, except empty `__init__` files."""
+    return [path for path in (ROOT / "src/evalqueue").rglob("*.py") if path.stat().st_size]
 
 
-def rooms(*headings: str) -> set[str]:
-    page = text_of("docs/architecture.md")
-    return {row[0].strip("`") for heading in headings for row in rows(section(page, heading))}
+def page_modules() -> list[Path]:
+    """The JavaScript modules of the page, except what is compiled or comes from npm."""
+    page = ROOT / "src/evalqueue/http/page"
+    return [
+        path
+        for path in page.rglob("*.js")
+        if path.relative_to(page).parts[0] not in {"client", "vendor"}
+    ]
 
 
 @pytest.mark.parametrize(
-    ("folder", "headings"),
-    [
-        ("evalqueue", ("### Roof: `evalqueue`", "### Ground: `evalqueue`")),
-        ("evaluators", ("### First floor: `evalqueue.evaluators`",)),
-        ("http", ("### Street: `evalqueue.http`",)),
-    ],
+    "module", own_modules(), ids=lambda path: path.relative_to(ROOT).as_posix()
 )
-def test_every_module_has_its_reason_in_the_architecture(
-    folder: str, headings: tuple[str, ...]
-) -> None:
-    assert rooms(*headings) == modules_in(folder)
+def test_every_module_says_what_it_holds(module: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(module.read_text("utf-8")))
+    assert docstring is not None
 
 
-def test_every_module_of_the_page_has_its_reason_in_the_architecture() -> None:
-    page = ROOT / "src/http/page"
-    modules = [path.relative_to(page).with_suffix("") for path in page.rglob("*.js")]
-    own = {path.as_posix() for path in modules if path.parts[0] not in {"client", "vendor"}}
-    table = section(text_of("docs/architecture.md"), "### The page: `src/http/page`")
-    assert {name for row in rows(table) for name in re.findall(r"`([\w/-]+)`", row[0])} == own
+@pytest.mark.parametrize("module", page_modules(), ids=lambda path: path.name)
+def test_every_module_of_the_page_says_what_it_holds(module: Path) -> None:
+    assert re.match(r"//|/\*\*", module.read_text("utf-8"))
 
 
-def test_every_sql_file_has_its_reason_in_the_architecture() -> None:
-    named = set(
-        re.findall(
-            r"`([\w/]+\.sql)`", section(text_of("docs/architecture.md"), "### Cellar: `sql`")
-        )
-    )
-    assert named == {
-        path.relative_to(ROOT / "sql").as_posix() for path in (ROOT / "sql").rglob("*.sql")
-    }
+def test_every_sql_file_says_what_it_holds() -> None:
+    files = [*(ROOT / "src/evalqueue/sql").rglob("*.sql")]
+    assert files
+    assert [path.name for path in files if not path.read_text("utf-8").startswith("--")] == []
 
 
 def test_every_contract_is_in_the_architecture() -> None:
