@@ -13,10 +13,10 @@ from typing import Any
 from stage import postgres, vendor, worker
 
 from evalqueue import Client, Job
-from evalqueue.evaluators.adversarial_chatbot import ChatbotParams
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
-from evalqueue.evaluators.chatbot.simulated import Behaviour, SimulatedKaira
-from evalqueue.evaluators.simulation.bot import RULE_OF, Weakness
+from evalqueue.evaluators.adversarial.chatbot import ChatbotParams
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
+from evalqueue.evaluators.simulated.chatbot.server import Behaviour, SimulatedKaira
 
 PROTOCOLS = ("kaira_v1", "kaira_v2")
 LLM_LATENCY_MS = 200.0

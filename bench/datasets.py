@@ -23,10 +23,11 @@ import httpx
 from stage import percentiles, postgres
 
 from evalqueue import Client, Settings
-from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateBatch, datasets
-from evalqueue.evaluators.sources.csv import COLUMNS
-from evalqueue.http.serve import serve
+from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.formats.csv import COLUMNS
+from evalqueue.http.server import serve
+from evalqueue.postgres.database import Database
 
 PORT = 18726
 TICK = 0.01  # seconds

@@ -18,12 +18,12 @@ import httpx
 from stage import postgres
 
 from evalqueue import Client, Settings
-from evalqueue.database import Connection, Database
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.figures import QUERIES
 from evalqueue.evaluators.handlers import evaluation_handlers
-from evalqueue.evaluators.llm.catalogue import ProviderSettings
-from evalqueue.http.serve import serve
+from evalqueue.evaluators.providers.registry import ProviderSettings
+from evalqueue.http.server import serve
+from evalqueue.postgres.database import Connection, Database
 from evalqueue.testing import run_jobs
 
 CALLS_PER_THREAD = 8

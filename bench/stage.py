@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from evalqueue import schema
-from evalqueue.database import Database
-from evalqueue.embedded import Embedded
+from evalqueue.postgres import schema
+from evalqueue.postgres.database import Database
+from evalqueue.postgres.embedded import Embedded
 
 HERE = Path(__file__).parent
 
@@ -54,7 +54,7 @@ def worker(database: Database, *flags: str, **environment: str):
 async def vendor(latency_ms: float, port: int = 18725) -> AsyncGenerator[str]:
     """The simulated provider in a process of its own, with a fixed latency."""
     async with process(
-        sys.executable, "-m", "evalqueue.evaluators.llm.simulated",
+        sys.executable, "-m", "evalqueue.evaluators.simulated.vendor.server",
         "--port", str(port), "--latency-ms", str(latency_ms), "--latency-sigma", "0",
     ):  # fmt: skip
         while True:

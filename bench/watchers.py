@@ -21,8 +21,8 @@ from uuid import UUID
 import psutil
 from stage import percentiles, postgres, process
 
-from evalqueue import store
-from evalqueue.database import Database
+from evalqueue.postgres import store
+from evalqueue.postgres.database import Database
 
 JOBS = 8
 FLUSH_INTERVAL = 0.25  # seconds

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from evalqueue import schema
-from evalqueue.database import Database
-from evalqueue.embedded import Embedded
+from evalqueue.postgres import schema
+from evalqueue.postgres.database import Database
+from evalqueue.postgres.embedded import Embedded
 
 # A shell's background job, as CI may be one, is born deaf to Ctrl-C, and so would be the processes
 # it starts, which tests stop by it.

@@ -9,14 +9,14 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from evalqueue import store
-from evalqueue.database import Connection, Database
 from evalqueue.errors import JobNotFound, NotCancellable
-from evalqueue.feed import JOB_CHANGED, Feed
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
 from evalqueue.jobtypes import Desk, JobParams, JobTypes
+from evalqueue.postgres import store
+from evalqueue.postgres.database import Connection, Database
+from evalqueue.postgres.listener import JOB_CHANGED, Feed
+from evalqueue.postgres.store import Submission
 from evalqueue.settings import Settings, check_address, read
-from evalqueue.store import Submission
 
 REREAD_INTERVAL = 15.0  # seconds: the net under the notifications
 

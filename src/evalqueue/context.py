@@ -13,11 +13,12 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from evalqueue import codec, store
-from evalqueue.database import Connection, Database
+from evalqueue import codec
 from evalqueue.errors import AttemptOver, EvalqueueError, MakesRoom
+from evalqueue.items import AllOurs, Share, SharedWithOthers, Tally
 from evalqueue.jobs import Job
-from evalqueue.sharing import AllOurs, Share, SharedWithOthers, Tally
+from evalqueue.postgres import store
+from evalqueue.postgres.database import Connection, Database
 
 MESSAGE_LIMIT = 500  # characters
 

@@ -9,14 +9,14 @@ from functools import cache
 from pathlib import Path
 
 from evalqueue import settings
-from evalqueue.embedded import Embedded
 from evalqueue.errors import Refused
 from evalqueue.evaluators.handlers import evaluation_handlers
-from evalqueue.evaluators.llm.catalogue import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.handlers import Handlers, registered
 from evalqueue.jobtypes import JobParams
-from evalqueue.queue import App
+from evalqueue.postgres.embedded import Embedded
 from evalqueue.settings import Settings
+from evalqueue.worker.app import App
 
 logger = logging.getLogger(__name__)
 

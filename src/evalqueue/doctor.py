@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from functools import partial
 
-from evalqueue import fleet, schedules, schema
-from evalqueue.database import Connection, Database
 from evalqueue.errors import NotificationsLost
-from evalqueue.feed import Feed
-from evalqueue.fleet import Leader, Oddity, Pulse, QueueState, WorkerRecord
+from evalqueue.postgres import fleet, schedules, schema
+from evalqueue.postgres.database import Connection, Database
+from evalqueue.postgres.fleet import Leader, Oddity, Pulse, QueueState, WorkerRecord
+from evalqueue.postgres.listener import Feed
 
 PATIENCE = timedelta(seconds=30)
 """What may be odd for so long: a change of hands, a heartbeat that is late."""

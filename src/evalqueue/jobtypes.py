@@ -12,7 +12,7 @@ from evalqueue.errors import InvalidParams, Problem, UnknownJobType
 from evalqueue.settings import Settings
 
 if TYPE_CHECKING:
-    from evalqueue.database import Database
+    from evalqueue.postgres.database import Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@
 Both are the real thing: SDKs talk HTTP to the simulated provider, jobs run through Postgres.
 """
 
-from evalqueue.evaluators.llm.simulated import Behaviour, SimulatedServer
+from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 from evalqueue.handlers import Handlers
-from evalqueue.queue import App
 from evalqueue.settings import Settings
+from evalqueue.worker.app import App
 
 __all__ = ["Behaviour", "SimulatedServer", "run_jobs"]
 

@@ -10,13 +10,13 @@ import httpx
 import pytest
 
 from evalqueue import Client, Job, JobStatus
-from evalqueue.database import Database
-from evalqueue.evaluators.adversarial_chatbot import ChatbotParams
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
-from evalqueue.evaluators.chatbot.simulated import Behaviour as BotBehaviour
-from evalqueue.evaluators.chatbot.simulated import SimulatedKaira
+from evalqueue.evaluators.adversarial.chatbot import ChatbotParams
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.simulated.chatbot.server import Behaviour as BotBehaviour
+from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
 from evalqueue.http.app import OPERATIONS
-from evalqueue.http.serve import serve
+from evalqueue.http.server import serve
+from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PATIENCE = 60.0  # seconds

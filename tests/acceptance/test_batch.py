@@ -9,9 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from evalqueue import Client, Job, JobStatus
-from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateBatch, store
-from evalqueue.evaluators.conversations import kaira_csv, sample_csv
+from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.simulated.conversations import kaira_csv, sample_csv
+from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PATIENCE = 60.0  # seconds

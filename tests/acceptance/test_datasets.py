@@ -11,11 +11,13 @@ from uuid import UUID
 import pytest
 
 from evalqueue import Client, JobStatus, Settings
-from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateBatch, imports, previews
-from evalqueue.evaluators.conversations import kaira_csv
-from evalqueue.evaluators.imports import Incoming
+from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.batch import preview
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.jobtypes import Desk
+from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PATIENCE = 60.0  # seconds
@@ -52,8 +54,8 @@ async def test_the_calls_that_a_preview_counted_are_the_calls_that_the_judge_get
         )
         wanted = EvaluateBatch(dataset_id=added.dataset_id, concurrency=64, **params)
         desk = Desk(settings=client.settings, database=database)
-        found = await previews.of_params(desk, wanted)
-        of_file = await previews.of_file(
+        found = await preview.of_params(desk, wanted)
+        of_file = await preview.of_file(
             database, Incoming(file=file, name="kaira.csv"), EvaluateBatch(data_path="x", **params)
         )
     assert found.llm_calls == of_file.llm_calls

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from evalqueue import Client, Job, JobStatus
-from evalqueue.database import Database
 from evalqueue.evaluators import EvaluateBatch
-from evalqueue.evaluators.conversations import kaira_csv
+from evalqueue.evaluators.simulated.conversations import kaira_csv
+from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PATIENCE = 60.0  # seconds

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from evalqueue import Client
-from evalqueue.evaluators.chatbot.simulated import Behaviour as BotBehaviour
-from evalqueue.evaluators.chatbot.simulated import SimulatedKaira
-from evalqueue.evaluators.simulation.bot import Weakness
+from evalqueue.evaluators.simulated.chatbot.bot import Weakness
+from evalqueue.evaluators.simulated.chatbot.server import Behaviour as BotBehaviour
+from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PATIENCE = 60.0  # seconds
@@ -51,7 +51,7 @@ async def process(
 ) -> AsyncGenerator[re.Match[str]]:
     """One of our processes, from the line that says that it is ready."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "evalqueue.cli", *arguments,
+        sys.executable, "-m", "evalqueue.cli.main", *arguments,
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert child.stdout is not None

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from scripted_calls import ScriptedCalls, scripted_calls
 
-from evalqueue.evaluators import profiles
+from evalqueue.evaluators import apps
 
 
 @pytest.fixture
@@ -14,9 +14,9 @@ def scripted() -> Callable[..., ScriptedCalls]:
 
 
 @pytest.fixture
-def stressed() -> profiles.Profile:
+def stressed() -> apps.Profile:
     """A small app with two goals and an attack, one trait, three kinds of user."""
-    return profiles.parse(APP, where="app.toml")
+    return apps.parse(APP, where="app.toml")
 
 
 APP = """

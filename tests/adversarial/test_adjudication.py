@@ -7,12 +7,8 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.adversarial.adjudication import (
-    Adjudicator,
-    CaseResult,
-    failure_modes,
-)
-from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial.adjudication import Adjudicator, CaseResult, failure_modes
+from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import (
     Dialogue,
     Ending,
@@ -21,12 +17,12 @@ from evalqueue.evaluators.adversarial.dialogue import (
     Said,
     Speaker,
 )
-from evalqueue.evaluators.adversarial.simulator import GoalState
-from evalqueue.evaluators.chatbot.protocol import Fault, Reply
-from evalqueue.evaluators.evaluator import Failure
-from evalqueue.evaluators.judge import Judge, Parameters
-from evalqueue.evaluators.llm.errors import Outcome, ProviderError
-from evalqueue.evaluators.profiles import Profile
+from evalqueue.evaluators.adversarial.simulated_user import GoalState
+from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.chatbots.protocol import Fault, Reply
+from evalqueue.evaluators.judging.evaluator import Failure
+from evalqueue.evaluators.judging.judge import Judge, Parameters
+from evalqueue.evaluators.providers.errors import Outcome, ProviderError
 from evalqueue.evaluators.verdicts import Difficulty, FailureMode, StopReason, StressVerdict
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators.adversarial.attack import (
-    Outcome,
-    settle,
-    success,
-    summarise,
-)
-from evalqueue.evaluators.runs import RunEnd
+from evalqueue.evaluators.adversarial.rates import Outcome, settle, success, summarise
+from evalqueue.evaluators.runs.summary import RunEnd
 from evalqueue.evaluators.verdicts import (
     Difficulty,
     FailureMode,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from evalqueue.evaluators import profiles
-from evalqueue.evaluators.adversarial.cases import (
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial.cases.case import (
     Case,
     CaseInput,
     CaseSource,
@@ -17,7 +17,7 @@ from evalqueue.evaluators.adversarial.cases import (
 )
 from evalqueue.evaluators.verdicts import Difficulty
 
-KAIRA = profiles.load("kaira-bot").adversarial
+KAIRA = apps.load("kaira-bot").adversarial
 assert KAIRA is not None
 
 CASE = Case(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import (
     ENDING,
     EXCHANGE,
@@ -16,12 +16,12 @@ from evalqueue.evaluators.adversarial.dialogue import (
     Speaker,
     converse,
 )
-from evalqueue.evaluators.adversarial.simulator import GoalState, Simulator
-from evalqueue.evaluators.chatbot.protocol import Card, ChatbotError, Fault, Reply
-from evalqueue.evaluators.chatbot.scripted import Cue, ScriptedChatbot
-from evalqueue.evaluators.judge import Judge
-from evalqueue.evaluators.llm.errors import Outcome, ProviderError
-from evalqueue.evaluators.profiles import Profile
+from evalqueue.evaluators.adversarial.simulated_user import GoalState, Simulator
+from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.chatbots.protocol import Card, ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.scripted import Cue, ScriptedChatbot
+from evalqueue.evaluators.judging.judge import Judge
+from evalqueue.evaluators.providers.errors import Outcome, ProviderError
 from evalqueue.evaluators.verdicts import Difficulty, StopReason
 
 

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators import profiles
-from evalqueue.evaluators.adversarial.cases import Case, CaseSource
-from evalqueue.evaluators.adversarial.files import ROWS_MAX, read_cases
-from evalqueue.evaluators.sources import BadData
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial.cases.case import Case, CaseSource
+from evalqueue.evaluators.adversarial.cases.files import ROWS_MAX, read_cases
+from evalqueue.evaluators.formats import BadData
 from evalqueue.evaluators.verdicts import Difficulty
 
-KAIRA = profiles.load("kaira-bot")
+KAIRA = apps.load("kaira-bot")
 HEAD = "opening,expected_behavior,difficulty,traits,label\n"
 
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators import profiles
-from evalqueue.evaluators.adversarial.cases import Case, CaseSource
-from evalqueue.evaluators.adversarial.generation import TooFewCases, generate, version
-from evalqueue.evaluators.adversarial.slots import Slot, spread
-from evalqueue.evaluators.judge import Judge, Parameters
-from evalqueue.evaluators.llm.errors import Outcome, ProviderError
-from evalqueue.evaluators.llm.provider import CompletionRequest
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial.cases.case import Case, CaseSource
+from evalqueue.evaluators.adversarial.cases.generation import TooFewCases, generate, version
+from evalqueue.evaluators.adversarial.cases.slots import Slot, spread
+from evalqueue.evaluators.judging.judge import Judge, Parameters
+from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.provider import CompletionRequest
 
 Scripted = Callable[..., Any]
-KAIRA = profiles.load("kaira-bot")
+KAIRA = apps.load("kaira-bot")
 assert KAIRA.adversarial is not None
 
 

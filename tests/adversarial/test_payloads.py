@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators.adversarial.payloads import refusal
+from evalqueue.evaluators.adversarial.cases.payloads import refusal
 
 DESTRUCTIVE = [
     "DROP TABLE users",

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators import profiles
-from evalqueue.evaluators.adversarial.slots import spread
-from evalqueue.evaluators.profiles.adversarial import Adversarial
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial.cases.slots import spread
+from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.evaluators.verdicts import Difficulty
 
 
 def users(app_id: str) -> Adversarial:
-    app = profiles.load(app_id).adversarial
+    app = apps.load(app_id).adversarial
     assert app is not None
     return app
 

@@ -8,14 +8,14 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from evalqueue.database import Connection, Database
-from evalqueue.evaluators import adversarial_store as store
+from evalqueue.evaluators.adversarial import store
 from evalqueue.evaluators.adversarial.adjudication import CaseResult
-from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import Ending, Exchange, Said, Speaker
-from evalqueue.evaluators.adversarial_store import Kept, Place
-from evalqueue.evaluators.chatbot.protocol import Reply
+from evalqueue.evaluators.adversarial.store import Kept, Place
+from evalqueue.evaluators.chatbots.protocol import Reply
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
+from evalqueue.postgres.database import Connection, Database
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

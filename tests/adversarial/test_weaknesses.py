@@ -14,24 +14,29 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from evalqueue.evaluators import profiles
+from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial.adjudication import Adjudicator, CaseResult
-from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial.cases.case import Case
+from evalqueue.evaluators.adversarial.cases.generation import generate
+from evalqueue.evaluators.adversarial.cases.slots import spread
 from evalqueue.evaluators.adversarial.dialogue import Exchange, Limits, converse
-from evalqueue.evaluators.adversarial.generation import generate
-from evalqueue.evaluators.adversarial.simulator import Simulator
-from evalqueue.evaluators.adversarial.slots import spread
-from evalqueue.evaluators.chatbot import catalogue, targets
-from evalqueue.evaluators.chatbot.simulated import Behaviour, SimulatedKaira
-from evalqueue.evaluators.chatbot.targets import ChatbotSettings, Credential
-from evalqueue.evaluators.judge import Judge
-from evalqueue.evaluators.llm.catalogue import Catalogue, Choice, ProviderName, ProviderSettings
-from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
-from evalqueue.evaluators.llm.simulated import SimulatedServer
-from evalqueue.evaluators.simulation.bot import RULE_OF, Weakness
+from evalqueue.evaluators.adversarial.simulated_user import Simulator
+from evalqueue.evaluators.chatbots import registry, targets
+from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential
+from evalqueue.evaluators.judging.judge import Judge
+from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.providers.registry import (
+    Catalogue,
+    Choice,
+    ProviderName,
+    ProviderSettings,
+)
+from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
+from evalqueue.evaluators.simulated.chatbot.server import Behaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
 from evalqueue.evaluators.verdicts import StressVerdict
 
-PROFILE = profiles.load("kaira-bot")
+PROFILE = apps.load("kaira-bot")
 PROTOCOLS = ("kaira_v1", "kaira_v2")
 LANES = 4  # users of the bot, each in one conversation at a time
 FAILING = {StressVerdict.SOFT_FAIL, StressVerdict.HARD_FAIL, StressVerdict.CRITICAL}
@@ -120,7 +125,7 @@ async def put(
         async def lane(user: str) -> None:
             token = SecretStr(f"token-of-{user}")
             who = Credential(name=user, user_id=user, token=token, host="localhost")
-            chatbot = catalogue.open_chatbot(target, who, PROFILE)
+            chatbot = registry.open_chatbot(target, who, PROFILE)
             stack.push_async_callback(chatbot.aclose)
             while waiting:
                 case = waiting.pop()

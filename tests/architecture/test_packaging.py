@@ -39,7 +39,7 @@ def test_the_wheel_holds_all_four_folders_as_real_files(wheel: Path):
     for folder, name in [("src/http", "http"), ("src/evaluators", "evaluators"), ("sql", "sql")]:
         wanted = {f"evalqueue/{name}/{path}" for path in files_below(ROOT / folder)}
         assert wanted <= held
-    assert {"evalqueue/py.typed", "evalqueue/cli.py"} <= held
+    assert {"evalqueue/py.typed", "evalqueue/cli/main.py"} <= held
     assert not any(name.startswith(("http/", "evaluators/", "sql/")) for name in held)
 
 
@@ -47,11 +47,12 @@ def test_the_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
         "import evalqueue, evalqueue.http, evalqueue.evaluators as e, http.client;"
-        "from evalqueue import schema; from evalqueue.evaluators import profiles, conversations;"
-        "from evalqueue.http import page; assert (page.FOLDER / 'index.html').is_file();"
+        "from evalqueue.postgres import schema; from evalqueue.evaluators import apps;"
+        "from evalqueue.evaluators.simulated import conversations;"
+        "from evalqueue.http.routes import page; assert (page.FOLDER / 'index.html').is_file();"
         "assert (page.FOLDER / 'client/index.js').is_file();"
         "assert evalqueue.__file__.startswith(%r), evalqueue.__file__;"
-        "print(len(schema.own_migrations()), profiles.known(), conversations.kaira_csv().exists())"
+        "print(len(schema.own_migrations()), apps.known(), conversations.kaira_csv().exists())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code % str(tmp_path)],

@@ -5,8 +5,8 @@ import re
 from procrastinate import App, jobs, schema
 from procrastinate.manager import get_channel_for_queues
 
-from evalqueue.queue import App as OurApp
-from evalqueue.schema import own_migrations
+from evalqueue.postgres.schema import own_migrations
+from evalqueue.worker.app import App as OurApp
 
 OURS = "\n".join(own_migrations().values())
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from evalqueue import Client, InvalidParams, Settings
-from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateBatch, datasets
-from evalqueue.evaluators.conversations import sample_csv
+from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.jobtypes import Desk
+from evalqueue.postgres.database import Database
 
 HEADER = (
     "thread_id,user_id,session_id,query_text,final_response_message,intent_detected,timestamp,"

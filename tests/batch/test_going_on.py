@@ -11,13 +11,13 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from evalqueue.database import Database
-from evalqueue.evaluators import store
-from evalqueue.evaluators.batch import ThreadResult
-from evalqueue.evaluators.calllog import CallLog
-from evalqueue.evaluators.llm.errors import Outcome
-from evalqueue.evaluators.llm.provider import Usage
-from evalqueue.evaluators.llm.recorder import CallRecord, CallSite
+from evalqueue.evaluators.judging.threads import ThreadResult
+from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.provider import Usage
+from evalqueue.evaluators.providers.recorder import CallRecord, CallSite
+from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.runs.call_log import CallLog
+from evalqueue.postgres.database import Database
 
 REFUSED = {"evaluator": "intent", "reason": "judge_refused", "message": "no", "turn": 2}
 TIMED_OUT = {"evaluator": "efficiency", "reason": "timeout", "message": "late", "turn": None}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-EVALQUEUE = (sys.executable, "-m", "evalqueue.cli")
+EVALQUEUE = (sys.executable, "-m", "evalqueue.cli.main")
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from tests.cli.conftest import Finished, Shell
 
-from evalqueue.evaluators import profiles
-from evalqueue.evaluators.adversarial.cases import CaseInput
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial.cases.case import CaseInput
 
 CREDENTIALS = {
     name: {"user_id": name, "token": f"token-of-{name}", "host": "localhost"}
@@ -221,7 +221,7 @@ async def test_a_conversation_can_be_read_while_it_goes_on(shell: Shell) -> None
         "EVALQUEUE_CHATBOT_CREDENTIALS": json.dumps(CREDENTIALS),
     }
     stuck = case("[[hang]] I ate")
-    app = profiles.load("kaira-bot").adversarial
+    app = apps.load("kaira-bot").adversarial
     assert app is not None
     case_id = CaseInput.model_validate(stuck).to_case(app).case_id
     asked = {"chatbot": {"credentials": ["anna"]}, "cases": [stuck]}

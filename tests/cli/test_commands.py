@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Gate, Shell
 
 from evalqueue import Client
-from evalqueue.console import EXIT_CODES
+from evalqueue.cli.output.console import EXIT_CODES
 from evalqueue.jobs import JobStatus
 
 COMMANDS = (

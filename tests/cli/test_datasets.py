@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Shell
 
-from evalqueue.evaluators.conversations import kaira_csv, sample_csv
+from evalqueue.evaluators.simulated.conversations import kaira_csv, sample_csv
 
 CHAT = {"id": "c1", "messages": [{"role": "user", "content": "hi"}]}
 

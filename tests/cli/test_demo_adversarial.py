@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Shell
 
-from evalqueue.adversarial_demo import WEAK, interval, show, weaknesses
-from evalqueue.evaluators.simulation.bot import RULE_OF, Weakness
+from evalqueue.cli.demo.adversarial import WEAK, interval, show, weaknesses
+from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from evalqueue import doctor
 from evalqueue.doctor import Finding, Level, Picture
-from evalqueue.fleet import Leader, Oddity, Pulse, QueueState, WorkerRecord
+from evalqueue.postgres.fleet import Leader, Oddity, Pulse, QueueState, WorkerRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 JOB = UUID("00000000-0000-4000-8000-000000000001")

@@ -234,7 +234,7 @@ def _children(running: Running) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(running.process.pid).children()
-        if "evalqueue.cli" in child.cmdline()
+        if "evalqueue.cli.main" in child.cmdline()
     ]
 
 

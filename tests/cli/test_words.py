@@ -7,11 +7,12 @@ from uuid import uuid4
 
 import pytest
 
-from evalqueue import adversarial_demo, console
-from evalqueue.console import Pace
-from evalqueue.demo import BATCH, Judging, Show, demo_environment, findings, last_words
+from evalqueue.cli.demo import adversarial
+from evalqueue.cli.demo.batch import BATCH, Judging, Show, demo_environment, findings, last_words
+from evalqueue.cli.output import console
+from evalqueue.cli.output.console import Pace
+from evalqueue.cli.stack import Addresses, wants_simulation
 from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
-from evalqueue.stack import Addresses, wants_simulation
 
 
 def test_the_pace_is_unknown_until_something_was_done_while_watching() -> None:
@@ -163,7 +164,7 @@ def _job(*, job_type: str = "fail", error_message: str | None = None) -> Job:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("show", [BATCH, adversarial_demo.show()])
+@pytest.mark.parametrize("show", [BATCH, adversarial.show()])
 def test_a_demo_leads_on_to_where_up_will_serve(show: Show) -> None:
     at = Addresses(
         api="http://127.0.0.1:1", database="postgresql:///", simulated=None, chatbot=None

@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from evalqueue.evaluators.loopback import Loopback
-from evalqueue.http import page
+from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.http.headers import PAGE_HEADERS
+from evalqueue.http.routes import page
 
 JOB: dict[str, Any] = {
     "id": "5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1",

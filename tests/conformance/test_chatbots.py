@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from evalqueue.evaluators.chatbot.catalogue import PROTOCOLS, open_chatbot
-from evalqueue.evaluators.chatbot.protocol import TEXT_LIMIT, Chatbot, ChatbotError, Fault, Reply
-from evalqueue.evaluators.chatbot.scripted import Cue
-from evalqueue.evaluators.chatbot.simulated import Behaviour, SimulatedKaira
-from evalqueue.evaluators.chatbot.targets import (
+from evalqueue.evaluators.apps import Profile, load
+from evalqueue.evaluators.apps.adversarial import Webhook
+from evalqueue.evaluators.chatbots.protocol import TEXT_LIMIT, Chatbot, ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.registry import PROTOCOLS, open_chatbot
+from evalqueue.evaluators.chatbots.scripted import Cue
+from evalqueue.evaluators.chatbots.targets import (
     ChatbotSettings,
     Target,
     TargetRefused,
@@ -19,8 +20,7 @@ from evalqueue.evaluators.chatbot.targets import (
     credentials,
     scripted,
 )
-from evalqueue.evaluators.profiles import Profile, load
-from evalqueue.evaluators.profiles.adversarial import Webhook
+from evalqueue.evaluators.simulated.chatbot.server import Behaviour, SimulatedKaira
 
 PATIENCE = 60.0  # seconds; the machine may be busy
 TOKEN = "a-token-that-must-not-be-seen"

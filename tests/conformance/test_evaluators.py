@@ -7,16 +7,21 @@ from contextlib import asynccontextmanager
 import pytest
 from whole import read_csv
 
-from evalqueue.evaluators import profiles
-from evalqueue.evaluators.batch import EVALUATORS, EvaluationPlan, coverage_of
+from evalqueue.evaluators import apps
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.conversations import kaira_csv
-from evalqueue.evaluators.evaluator import Evaluator
-from evalqueue.evaluators.judge import Judge, Parameters
-from evalqueue.evaluators.llm.catalogue import Catalogue, Choice, ProviderName, ProviderSettings
-from evalqueue.evaluators.llm.errors import Outcome, ProviderError
-from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
-from evalqueue.evaluators.llm.recorder import CallRecord
+from evalqueue.evaluators.judging.evaluator import Evaluator
+from evalqueue.evaluators.judging.judge import Judge, Parameters
+from evalqueue.evaluators.judging.threads import EVALUATORS, EvaluationPlan, coverage_of
+from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.providers.recorder import CallRecord
+from evalqueue.evaluators.providers.registry import (
+    Catalogue,
+    Choice,
+    ProviderName,
+    ProviderSettings,
+)
+from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.testing import Behaviour, SimulatedServer
 
 
@@ -47,9 +52,7 @@ async def judging(
 
 
 def made(name: str, app_id: str = "kaira-bot", temperature: float = 0.1) -> Evaluator:
-    plan = EvaluationPlan(
-        profile=profiles.load(app_id), parameters=Parameters(temperature=temperature)
-    )
+    plan = EvaluationPlan(profile=apps.load(app_id), parameters=Parameters(temperature=temperature))
     return EVALUATORS[name](plan)
 
 
@@ -116,5 +119,5 @@ def test_its_version_says_whether_a_verdict_could_differ(name: str):
 
 
 def _has_something_for_everyone(thread: Thread) -> bool:
-    summary = profiles.load("kaira-bot").meal_summary
+    summary = apps.load("kaira-bot").meal_summary
     return summary is not None and any(summary.is_in(turn.bot_text) for turn in thread.turns)

@@ -6,7 +6,7 @@ import pytest
 
 from evalqueue import InvalidParams, JobParams, Settings
 from evalqueue.evaluators.handlers import evaluation_handlers
-from evalqueue.evaluators.llm.catalogue import ProviderSettings
+from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.jobtypes import JobTypes
 
 HANDLERS = evaluation_handlers(Settings(), ProviderSettings())

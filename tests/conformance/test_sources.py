@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from whole import read_whole
 
-from evalqueue.database import Database
-from evalqueue.evaluators import datasets, imports
-from evalqueue.evaluators.conversations import kaira_csv
-from evalqueue.evaluators.imports import Incoming
-from evalqueue.evaluators.sources import BadData, Faults, Message
-from evalqueue.evaluators.sources.csv import COLUMNS
-from evalqueue.evaluators.sources.formats import FORMATS, format_of
-from evalqueue.evaluators.sources.whole import grouped
-from evalqueue.http.dataset_json import Preview
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.formats import BadData, Faults, Message
+from evalqueue.evaluators.formats.csv import COLUMNS
+from evalqueue.evaluators.formats.registry import FORMATS, format_of
+from evalqueue.evaluators.formats.whole_file import grouped
+from evalqueue.evaluators.simulated.conversations import kaira_csv
+from evalqueue.http.models.datasets import Preview
+from evalqueue.postgres.database import Database
 
 
 def chats(count: int, text: str = "hello") -> bytes:

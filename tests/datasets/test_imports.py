@@ -14,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole import read_csv, statistics_of
 
-from evalqueue.database import Database
-from evalqueue.evaluators import datasets, imports
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.conversations import kaira_csv
-from evalqueue.evaluators.imports import Added, Incoming
-from evalqueue.evaluators.sources import BadData, Head, Message, SourceError
-from evalqueue.evaluators.sources.csv import COLUMNS
-from evalqueue.evaluators.sources.formats import format_of
-from evalqueue.evaluators.sources.whole import grouped
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.datasets.imports import Added, Incoming
+from evalqueue.evaluators.formats import BadData, Head, Message, SourceError
+from evalqueue.evaluators.formats.csv import COLUMNS
+from evalqueue.evaluators.formats.registry import format_of
+from evalqueue.evaluators.formats.whole_file import grouped
+from evalqueue.evaluators.simulated.conversations import kaira_csv
+from evalqueue.postgres.database import Database
 
 HEADER = ",".join(COLUMNS[:8])
 GOOD = "t1,u1,s1,2 idli,Noted,FoodAgent,2025-11-01T08:00:00Z,0"

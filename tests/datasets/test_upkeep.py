@@ -8,13 +8,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from evalqueue import Settings, schema
-from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateBatch, datasets, imports
-from evalqueue.evaluators.conversations import sample_csv
-from evalqueue.evaluators.datasets import Removal
-from evalqueue.evaluators.imports import Incoming
+from evalqueue import Settings
+from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.store import Removal
+from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.jobtypes import Desk
+from evalqueue.postgres import schema
+from evalqueue.postgres.database import Database
 
 PATIENCE = 30.0  # seconds
 CSV = sample_csv().read_text()

@@ -14,12 +14,12 @@ import typer.main
 from pydantic_settings import BaseSettings
 
 import evalqueue
-from evalqueue import cli
-from evalqueue.evaluators.chatbot.targets import ChatbotSettings
-from evalqueue.evaluators.llm.catalogue import ProviderSettings
-from evalqueue.evaluators.llm.errors import Outcome
+from evalqueue.cli import main
+from evalqueue.evaluators.chatbots.targets import ChatbotSettings
+from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.http.app import OPERATIONS
-from evalqueue.http.page import PATHS as PAGE_PATHS
+from evalqueue.http.routes.page import PATHS as PAGE_PATHS
 from evalqueue.jobs import TRANSITIONS, JobStatus
 from evalqueue.settings import Settings
 
@@ -103,7 +103,7 @@ def test_every_verb_of_run_that_is_mentioned_exists() -> None:
 
 
 def test_every_command_that_is_mentioned_exists() -> None:
-    commands = set(typer.main.get_group(cli.app).commands)
+    commands = set(typer.main.get_group(main.app).commands)
     code = re.compile(r"(?:^|[`/ ])evalqueue ([a-z]+(?:-[a-z]+)*)", re.MULTILINE)
     mentioned: set[str] = set()
     for page in PAGES:
@@ -123,7 +123,7 @@ def test_the_changelog_has_this_version() -> None:
 def test_the_changelog_names_every_command() -> None:
     listed = re.findall(r"[Cc]ommand(?:s| line): (.*?)\.\n", text_of("CHANGELOG.md"), re.DOTALL)
     named = re.findall(r"`([\w-]+)`", " ".join(listed))
-    assert sorted(named) == sorted(typer.main.get_group(cli.app).commands)
+    assert sorted(named) == sorted(typer.main.get_group(main.app).commands)
 
 
 def test_decisions_are_short_and_say_what_was_rejected() -> None:

@@ -14,8 +14,8 @@ from faults.server import Server
 from faults.stage import OpenStage, Stage, set_up
 from faults.watch import Watch
 
-from evalqueue import schema
-from evalqueue.database import Database
+from evalqueue.postgres import schema
+from evalqueue.postgres.database import Database
 
 _TEMPLATE = "faults_template"
 _numbers = itertools.count(1)

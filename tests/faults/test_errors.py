@@ -10,7 +10,7 @@ from faults.steps import STATEMENTS
 from faults.work import Steps
 
 from evalqueue import Client, Job, JobStatus
-from evalqueue.database import Connection, Database
+from evalqueue.postgres.database import Connection, Database
 
 TIMES = {"claim": 1, "flush": 2, "keep": 2, "finish": 2}
 

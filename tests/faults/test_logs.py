@@ -8,7 +8,7 @@ from faults.stage import Stage
 from faults.work import Steps
 
 from evalqueue import Handlers, JobContext, Settings
-from evalqueue.queue import App
+from evalqueue.worker.app import App
 
 
 async def test_asyncio_does_not_complain_of_what_an_interrupted_handler_raises(stage: Stage):

@@ -5,7 +5,7 @@ import asyncio
 from faults.proxy import LOOK_INTERVAL, Weather
 from faults.stage import Stage
 
-from evalqueue.database import Connection, Database
+from evalqueue.postgres.database import Connection, Database
 
 TRIES = 16  # by three connections
 BOUND = 20.0  # seconds; six are usual, and 30 if the delay doubles with each failure

@@ -11,11 +11,11 @@ import pytest
 from pydantic import Field
 
 from evalqueue import Client, JobParams, Settings
-from evalqueue.database import Database
 from evalqueue.errors import InvalidParams
-from evalqueue.http.health import VITAL
-from evalqueue.http.serve import serve
+from evalqueue.http.routes.health import VITAL
+from evalqueue.http.server import serve
 from evalqueue.jobtypes import Desk
+from evalqueue.postgres.database import Database
 from evalqueue.tokens import Right, Token, digest_of
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]

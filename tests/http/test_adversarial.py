@@ -12,11 +12,11 @@ import pytest
 from tests.http.conftest import PATIENCE
 
 from evalqueue import Client, Settings
-from evalqueue.database import Database
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.handlers import evaluation_handlers
-from evalqueue.evaluators.llm.catalogue import ProviderSettings
-from evalqueue.http.serve import serve
+from evalqueue.evaluators.providers.registry import ProviderSettings
+from evalqueue.http.server import serve
+from evalqueue.postgres.database import Database
 from evalqueue.testing import run_jobs
 
 SECRET = "s3cr3t-never-to-be-seen"

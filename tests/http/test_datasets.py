@@ -13,14 +13,15 @@ import httpx
 import pytest
 
 from evalqueue import Client, Settings
-from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateBatch, datasets
-from evalqueue.evaluators.conversations import kaira_csv, sample_csv
-from evalqueue.evaluators.sources.csv import COLUMNS
-from evalqueue.http import datasets as http_datasets
-from evalqueue.http import guards
+from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.formats.csv import COLUMNS
+from evalqueue.evaluators.simulated.conversations import kaira_csv, sample_csv
 from evalqueue.http.callers import Caller, Right
-from evalqueue.http.serve import serve
+from evalqueue.http.guards import middleware
+from evalqueue.http.routes import datasets as http_datasets
+from evalqueue.http.server import serve
+from evalqueue.postgres.database import Database
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 HEADER = ",".join(COLUMNS[:8])
@@ -41,9 +42,9 @@ def serve_api(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     @asynccontextmanager
     async def serving(
-        caller: Caller = guards.THIS_MACHINE, **settings: Any
+        caller: Caller = middleware.THIS_MACHINE, **settings: Any
     ) -> AsyncGenerator[httpx.AsyncClient]:
-        monkeypatch.setattr(guards, "THIS_MACHINE", caller)
+        monkeypatch.setattr(middleware, "THIS_MACHINE", caller)
         client = Client(
             job_types=[EvaluateBatch],
             settings=Settings(**{"port": 0, "data_dir": data} | settings),

@@ -23,20 +23,21 @@ from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from tests.http.conftest import PATIENCE, readiness
 
-from evalqueue import Client, JobParams, Settings, feed, schema
-from evalqueue.database import Database
-from evalqueue.evaluators.loopback import Loopback
-from evalqueue.feed import Feed
-from evalqueue.http import bulletin, streams
+from evalqueue import Client, JobParams, Settings
+from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.http.app import OPERATIONS
-from evalqueue.http.bulletin import LINE_LENGTH, MAX_UNREAD, Bulletin
 from evalqueue.http.callers import Caller, Right, identify
-from evalqueue.http.chronicle import MAX_BYTES, MAX_EVENTS, Chronicle
-from evalqueue.http.news import JobEvent
+from evalqueue.http.error_responses import REFUSED, refusal
+from evalqueue.http.events import broadcaster, streams
+from evalqueue.http.events.broadcaster import LINE_LENGTH, MAX_UNREAD, Bulletin
+from evalqueue.http.events.event_log import MAX_BYTES, MAX_EVENTS, Chronicle
+from evalqueue.http.events.watchers import MAX_UNSENT, JobsWatcher
+from evalqueue.http.models.events import JobEvent
 from evalqueue.http.operations import routes
-from evalqueue.http.refusals import REFUSED, refusal
-from evalqueue.http.serve import serve
-from evalqueue.http.watchers import MAX_UNSENT, JobsWatcher
+from evalqueue.http.server import serve
+from evalqueue.postgres import listener, schema
+from evalqueue.postgres.database import Database
+from evalqueue.postgres.listener import Feed
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -129,9 +130,9 @@ def serve_as(database: Database) -> ServeApi:
     @asynccontextmanager
     async def serving(name: str) -> AsyncGenerator[httpx.AsyncClient]:
         client = Client(database=database, job_types=[Note], settings=Settings())
-        bulletin = Bulletin(client)
+        broadcaster = Bulletin(client)
         app = Starlette(
-            routes=routes(OPERATIONS, client, bulletin),
+            routes=routes(OPERATIONS, client, broadcaster),
             exception_handlers=dict.fromkeys(REFUSED, refusal),
         )
 
@@ -146,7 +147,7 @@ def serve_as(database: Database) -> ServeApi:
             base_url=server.url, trust_env=False, timeout=PATIENCE
         ) as http:
             yield http
-        await bulletin.aclose()
+        await broadcaster.aclose()
         await server.stop()
         await client.aclose()
 
@@ -276,7 +277,7 @@ async def test_to_ask_for_the_head_of_a_stream_is_no_watching(
 async def test_changes_that_come_fast_are_told_as_one(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulletin, "PAUSE", 1.0)  # they are fast, however slow this machine is
+    monkeypatch.setattr(broadcaster, "PAUSE", 1.0)  # they are fast, however slow this machine is
     job_id = await submit(database)
     await begin(database, job_id)
     loop = asyncio.get_running_loop()
@@ -439,7 +440,7 @@ async def test_only_the_first_of_a_long_queue_are_told(
 async def test_more_changes_than_can_be_told_are_told_as_one_word(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulletin, "PAUSE", 1.0)  # they come faster than they are read
+    monkeypatch.setattr(broadcaster, "PAUSE", 1.0)  # they come faster than they are read
     async with watching(api) as stream:
         await said(
             database,
@@ -458,7 +459,7 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
         each
         for each in caplog.records
         if each.levelno >= logging.WARNING
-        and not (each.name == "evalqueue.feed" and "TimeoutError" in each.getMessage())
+        and not (each.name == "evalqueue.postgres.listener" and "TimeoutError" in each.getMessage())
     ]
 
 
@@ -547,7 +548,7 @@ async def test_streams_end_with_the_server_at_once_and_without_a_word(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # So long that whoever is waited for can not be mistaken for a machine that is busy.
-    monkeypatch.setattr("evalqueue.http.serve.GRACE_SECONDS", 100)
+    monkeypatch.setattr("evalqueue.http.server.GRACE_SECONDS", 100)
     monkeypatch.setattr(streams, "STUCK_SECONDS", 100.0)
     monkeypatch.setattr(streams, "GONE_MILLISECONDS", 100_000)
     jobs = [await submit(database) for _ in range(8)]
@@ -577,8 +578,8 @@ async def test_who_hears_does_not_say_otherwise_while_proving_it_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A heartbeat that falls into the proof would have a worker taken for deaf until the next."""
-    monkeypatch.setattr(feed, "PING_INTERVAL", 0.0)
-    monkeypatch.setattr(feed, "PING_TIMEOUT", PATIENCE)
+    monkeypatch.setattr(listener, "PING_INTERVAL", 0.0)
+    monkeypatch.setattr(listener, "PING_TIMEOUT", PATIENCE)
     async with Feed(database, []) as hearing:
         await hearing.heard_itself()
         said: set[bool] = set()

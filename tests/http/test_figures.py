@@ -14,20 +14,22 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from evalqueue import Client, Settings
-from evalqueue.database import Database
-from evalqueue.evaluators import EvaluateAdversarial, EvaluateBatch, store
-from evalqueue.evaluators.batch import ThreadResult
-from evalqueue.evaluators.conversations import kaira_csv
+from evalqueue.evaluators import EvaluateAdversarial, EvaluateBatch
 from evalqueue.evaluators.figures import QUERIES
 from evalqueue.evaluators.handlers import evaluation_handlers
-from evalqueue.evaluators.intervals import Cluster, effective_size, wilson
-from evalqueue.evaluators.llm.catalogue import ProviderSettings
-from evalqueue.http import figures, measures
-from evalqueue.http.bulletin import Bulletin
+from evalqueue.evaluators.judging.threads import ThreadResult
+from evalqueue.evaluators.providers.registry import ProviderSettings
+from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.simulated.conversations import kaira_csv
+from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
 from evalqueue.http.callers import Call, Caller, Right
-from evalqueue.http.representations import LogsQuery, RunId
-from evalqueue.http.runs import get_run_logs
-from evalqueue.http.serve import serve
+from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.http.models import figures as measures
+from evalqueue.http.models.jobs import LogsQuery, RunId
+from evalqueue.http.routes import figures
+from evalqueue.http.routes.runs import get_run_logs
+from evalqueue.http.server import serve
+from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer, run_jobs
 
 Found = dict[str, Any]

@@ -5,7 +5,7 @@ from datetime import datetime
 import httpx
 
 from evalqueue import Handlers, JobContext, JobParams
-from evalqueue.database import Database
+from evalqueue.postgres.database import Database
 from evalqueue.testing import run_jobs
 
 

@@ -11,8 +11,8 @@ from starlette.routing import Mount
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS
 
 from evalqueue import Client, Settings
-from evalqueue.database import Database
 from evalqueue.http.app import OPERATIONS, create_app
+from evalqueue.postgres.database import Database
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 NOTE = {"job_type": "note"}

@@ -11,7 +11,7 @@ import httpx
 from tests.http.conftest import PATIENCE
 
 from evalqueue import Handlers, JobContext, JobFailed, JobParams
-from evalqueue.database import Database
+from evalqueue.postgres.database import Database
 from evalqueue.testing import run_jobs
 
 JOB_KEYS = [

@@ -17,15 +17,16 @@ from starlette.routing import Route
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS, bearer, readiness
 
 from evalqueue import Client, Settings
-from evalqueue.database import Database
-from evalqueue.evaluators import adversarial_store, imports
-from evalqueue.evaluators.adversarial.cases import Case
-from evalqueue.evaluators.conversations import sample_csv
-from evalqueue.evaluators.imports import Incoming
+from evalqueue.evaluators.adversarial import store as adversarial_store
+from evalqueue.evaluators.adversarial.cases.case import Case
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.evaluators.verdicts import Difficulty
-from evalqueue.http import page
 from evalqueue.http.app import create_app
-from evalqueue.http.sessions import COOKIE, SECURE_COOKIE
+from evalqueue.http.guards.sessions import COOKIE, SECURE_COOKIE
+from evalqueue.http.routes import page
+from evalqueue.postgres.database import Database
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 Schema = dict[str, Any]

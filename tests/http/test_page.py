@@ -9,8 +9,8 @@ import pytest
 from starlette.routing import compile_path
 from tests.http.conftest import PATIENCE
 
-from evalqueue.http import page
 from evalqueue.http.headers import ASSET_HEADERS, PAGE_HEADERS, SECURITY_HEADERS
+from evalqueue.http.routes import page
 
 ADDRESSES = [
     "/", "/new", "/jobs/5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1", "/runs", "/runs/1",

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.http.conftest import ENTRIES, TOKENS, bearer
 
-from evalqueue.http import rates, sessions
 from evalqueue.http.callers import address_of
-from evalqueue.http.rates import Pace
-from evalqueue.http.sessions import GUESSES
+from evalqueue.http.guards import rate_limits, sessions
+from evalqueue.http.guards.rate_limits import Pace
+from evalqueue.http.guards.sessions import GUESSES
 from evalqueue.settings import Rate
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -76,7 +76,7 @@ def test_rounding_takes_nothing_away(moment: float, rate: tuple[int, int]) -> No
 
 
 def test_of_many_callers_the_quietest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "MAX_KEYS", 2)
+    monkeypatch.setattr(rate_limits, "MAX_KEYS", 2)
     pace = Pace(Rate(amount=1, seconds=60))
 
     for key in ("a", "b", "c"):

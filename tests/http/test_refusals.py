@@ -14,9 +14,9 @@ import pytest
 from tests.http.conftest import PATIENCE, readiness
 
 from evalqueue import Client, Settings
-from evalqueue.database import ANSWER_PATIENCE, Database
 from evalqueue.http.app import OPERATIONS
-from evalqueue.http.serve import serve
+from evalqueue.http.server import serve
+from evalqueue.postgres.database import ANSWER_PATIENCE, Database
 
 
 async def test_an_unknown_path_is_not_found(api: httpx.AsyncClient) -> None:

@@ -27,18 +27,19 @@ from tests.http.conftest import (
 )
 
 from evalqueue import Client, JobParams, Settings
-from evalqueue.database import Database
 from evalqueue.errors import JobNotFound
-from evalqueue.evaluators import adversarial_store, imports
-from evalqueue.evaluators.adversarial.cases import Case
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
-from evalqueue.evaluators.imports import Incoming
-from evalqueue.evaluators.sources.csv import COLUMNS
+from evalqueue.evaluators.adversarial import store as adversarial_store
+from evalqueue.evaluators.adversarial.cases.case import Case
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.verdicts import Difficulty
-from evalqueue.http import page
 from evalqueue.http.app import OPERATIONS, create_app
-from evalqueue.http.serve import serve
+from evalqueue.http.routes import page
+from evalqueue.http.server import serve
 from evalqueue.jobs import Job, JobStatus
+from evalqueue.postgres.database import Database
 from evalqueue.tokens import Right
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]

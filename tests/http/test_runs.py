@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 
-from evalqueue.database import Database
+from evalqueue.postgres.database import Database
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ import pytest
 from browsing import Site, environment
 from tests.http.conftest import ENTRIES, TOKENS
 
-from evalqueue.evaluators.conversations import sample_csv
+from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.jobs import JobStatus
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")

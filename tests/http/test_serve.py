@@ -10,10 +10,10 @@ import pytest
 from tests.http.conftest import ENTRIES, PATIENCE
 
 from evalqueue import Client, JobParams, Settings
-from evalqueue.database import Database
 from evalqueue.errors import CannotListen
-from evalqueue.http.serve import serve
+from evalqueue.http.server import serve
 from evalqueue.jobtypes import Desk
+from evalqueue.postgres.database import Database
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from itsdangerous import URLSafeTimedSerializer
 from itsdangerous.timed import TimestampSigner
 from tests.http.conftest import ENTRIES, TOKENS, bearer, entry
 
-from evalqueue.database import Database
-from evalqueue.http.limits import STRANGERS_BYTES
-from evalqueue.http.sessions import COOKIE, SECURE_COOKIE, SESSION_SECONDS
+from evalqueue.http.guards.body_limits import STRANGERS_BYTES
+from evalqueue.http.guards.sessions import COOKIE, SECURE_COOKIE, SESSION_SECONDS
+from evalqueue.postgres.database import Database
 from evalqueue.tokens import Right, digest_of
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]

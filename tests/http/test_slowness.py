@@ -14,8 +14,8 @@ from starlette.routing import Route
 from starlette.types import Message
 from tests.http.conftest import PATIENCE
 
-from evalqueue.http import limits
 from evalqueue.http.connections import MAX_HEAD_BYTES, PromptProtocol
+from evalqueue.http.guards import body_limits
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 PAUSE = 0.5  # seconds
@@ -25,7 +25,7 @@ HEAD = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has less patience than in earnest: with bodies."""
-    monkeypatch.setattr(limits.SteadyBody.__init__, "__kwdefaults__", {"pause_seconds": PAUSE})
+    monkeypatch.setattr(body_limits.SteadyBody.__init__, "__kwdefaults__", {"pause_seconds": PAUSE})
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ async def status_of_a_body(
     statuses: list[int] = []
     app = Starlette(
         routes=[Route("/", length, methods=["POST"])],
-        middleware=[Middleware(limits.SteadyBody, pause_seconds=patience)],
+        middleware=[Middleware(body_limits.SteadyBody, pause_seconds=patience)],
     )
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
     with monkeypatch.context() as clock:
@@ -131,7 +131,10 @@ async def status_of_a_body(
 
 
 async def test_a_long_body_that_keeps_coming_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    for piece_bytes, status in ((limits.MIN_BYTES, 200), (limits.MIN_BYTES // 2 - 1, 408)):
+    for piece_bytes, status in (
+        (body_limits.MIN_BYTES, 200),
+        (body_limits.MIN_BYTES // 2 - 1, 408),
+    ):
         assert status == await status_of_a_body(
             pieces=8, piece_bytes=piece_bytes, monkeypatch=monkeypatch
         )
@@ -221,7 +224,7 @@ async def test_an_answer_that_streams_takes_as_long_as_it_takes() -> None:
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
-    app = limits.SteadyBody(Starlette(routes=[Route("/", stream)]), pause_seconds=PAUSE)
+    app = body_limits.SteadyBody(Starlette(routes=[Route("/", stream)]), pause_seconds=PAUSE)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://localhost"
     ) as http:
@@ -233,7 +236,7 @@ async def test_only_waiting_for_the_body_counts() -> None:
         await asyncio.sleep(2 * PAUSE)
         return JSONResponse(len(await request.body()))
 
-    app = limits.SteadyBody(
+    app = body_limits.SteadyBody(
         Starlette(routes=[Route("/", slow_to_read, methods=["POST"])]), pause_seconds=PAUSE
     )
     async with httpx.AsyncClient(

@@ -65,7 +65,7 @@ class Site:
 
     def start(self, ready: str, *arguments: str, **environment: str) -> Process:
         popen = subprocess.Popen(
-            [sys.executable, "-m", "evalqueue.cli", *arguments],
+            [sys.executable, "-m", "evalqueue.cli.main", *arguments],
             env=self.environment | environment,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -100,7 +100,7 @@ class Site:
     def run(self, *arguments: str) -> None:
         """A command, to its end."""
         subprocess.run(
-            [sys.executable, "-m", "evalqueue.cli", *arguments],
+            [sys.executable, "-m", "evalqueue.cli.main", *arguments],
             env=self.environment, cwd=self.home, check=True, capture_output=True,
         )  # fmt: skip
 

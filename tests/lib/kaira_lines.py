@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
-from evalqueue.evaluators.chatbot.targets import ChatbotSettings, Credential, Target, check
-from evalqueue.evaluators.loopback import Loopback
+from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential, Target, check
+from evalqueue.evaluators.simulated.loopback import Loopback
 
 CREDENTIAL = Credential(
     name="one", user_id="user-1", token=SecretStr("made-up-token"), host="localhost"

@@ -8,7 +8,7 @@ from browsing import Site, Watched, context_of, environment
 from chromium import FLAGS, path_of_chromium
 from playwright.sync_api import expect, sync_playwright
 
-from evalqueue.embedded import Embedded
+from evalqueue.postgres.embedded import Embedded
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 SIZE = {"width": 1280, "height": 860}

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalqueue.evaluators.llm.errors import ProviderError
-from evalqueue.evaluators.llm.provider import Completion, CompletionRequest
-from evalqueue.evaluators.llm.recorder import CallSite
+from evalqueue.evaluators.providers.errors import ProviderError
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
+from evalqueue.evaluators.providers.recorder import CallSite
 
 Reply = str | dict[str, Any] | ProviderError
 Script = Callable[[CompletionRequest, CallSite, str], Reply]

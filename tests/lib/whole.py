@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.sources import Faults, Format, Statistics
-from evalqueue.evaluators.sources.csv import CSV
-from evalqueue.evaluators.sources.whole import grouped
+from evalqueue.evaluators.formats import Faults, Format, Statistics
+from evalqueue.evaluators.formats.csv import CSV
+from evalqueue.evaluators.formats.whole_file import grouped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from evalqueue.evaluators.loopback import Loopback
-from evalqueue.http import page
+from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.http.headers import PAGE_HEADERS
+from evalqueue.http.routes import page
 
 ROOT = Path(__file__).parents[2]
 VENDOR = page.FOLDER / "vendor"

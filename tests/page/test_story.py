@@ -8,7 +8,7 @@ from pathlib import Path
 from browsing import Site, Watched
 from playwright.sync_api import Page, expect
 
-from evalqueue.evaluators.conversations import kaira_csv, sample_csv
+from evalqueue.evaluators.simulated.conversations import kaira_csv, sample_csv
 
 
 def choose_file(page: Page, path: Path) -> None:

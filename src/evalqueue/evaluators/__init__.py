@@ -4,7 +4,7 @@ Its thinking rooms (evaluators, judge, runs, batch, llm) know neither queue nor 
 `jobtypes` and `handlers` are where the two floors meet.
 """
 
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
-from evalqueue.evaluators.jobtypes import EvaluateBatch
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.batch.job_type import EvaluateBatch
 
 __all__ = ["EvaluateAdversarial", "EvaluateBatch"]

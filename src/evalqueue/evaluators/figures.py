@@ -13,16 +13,20 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
-from evalqueue.database import Connection
-from evalqueue.evaluators import adversarial_store, datasets, latencies, shares, store
-from evalqueue.evaluators.adversarial import attack
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
+from evalqueue.evaluators.adversarial import rates
+from evalqueue.evaluators.adversarial import store as adversarial_store
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.batch import distributions
+from evalqueue.evaluators.batch.distributions import BatchStatistics
+from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.jobtypes import EvaluateBatch
-from evalqueue.evaluators.latencies import LlmStatistics
-from evalqueue.evaluators.runs import Coverage
-from evalqueue.evaluators.shares import BatchStatistics
-from evalqueue.queries import load
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.judging.evaluator import Coverage
+from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.statistics import latencies
+from evalqueue.evaluators.statistics.latencies import LlmStatistics
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import load
 
 QUERIES = load("figures")
 
@@ -237,17 +241,17 @@ async def _batch(connection: Connection, run_id: UUID) -> BatchStatistics:
         evaluator: Coverage(judged=judged, attempted=attempted)
         for evaluator, judged, attempted in await cursor.fetchall()
     }
-    return shares.of_batch(
-        await _rows(connection, shares.Tally, "tallies", run_id=run_id),
-        await _rows(connection, shares.Pair, "pairs", run_id=run_id),
+    return distributions.of_batch(
+        await _rows(connection, distributions.Tally, "tallies", run_id=run_id),
+        await _rows(connection, distributions.Pair, "pairs", run_id=run_id),
         covered,
-        await _rows(connection, shares.MissingVerdicts, "failures", run_id=run_id),
+        await _rows(connection, distributions.MissingVerdicts, "failures", run_id=run_id),
     )
 
 
 async def _adversarial(connection: Connection, head: RunHead) -> Mapping[str, Any]:
     found = await adversarial_store.outcomes(connection, head.run_id)
-    return attack.summarise(found, head.total_items)
+    return rates.summarise(found, head.total_items)
 
 
 async def _llm(connection: Connection, run_id: UUID) -> LlmStatistics:

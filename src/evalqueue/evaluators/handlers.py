@@ -1,40 +1,18 @@
-"""The first floor's handlers: wiring only. The evaluators think, `store` keeps."""
+"""The handlers of the evaluation jobs, bound to their job types."""
 
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
-from uuid import UUID
 
-from evalqueue.context import Checkpoint, JobContext
-from evalqueue.database import Connection
-from evalqueue.errors import JobFailed
-from evalqueue.evaluators import datasets, store
-from evalqueue.evaluators.adversarial_handler import StressTest
-from evalqueue.evaluators.adversarial_jobs import EvaluateAdversarial
-from evalqueue.evaluators.batch import Chosen, ThreadResult, evaluate_thread
-from evalqueue.evaluators.calllog import CallLog
-from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.datasets import Content
-from evalqueue.evaluators.evaluator import Evaluator
-from evalqueue.evaluators.jobtypes import EvaluateBatch
-from evalqueue.evaluators.judge import Judge
-from evalqueue.evaluators.llm.catalogue import (
+from evalqueue.context import JobContext
+from evalqueue.evaluators.adversarial.handler import StressTest
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.batch.handler import BatchRun
+from evalqueue.evaluators.batch.job_type import EvaluateBatch
+from evalqueue.evaluators.providers.registry import (
     Catalogue,
-    Choice,
     ProviderSettings,
-    ProviderUnavailable,
-    resolve,
 )
-from evalqueue.evaluators.llm.errors import ProviderError
-from evalqueue.evaluators.llm.policy import Caller, CallPolicy, Slots
-from evalqueue.evaluators.llm.replay import Replay
-from evalqueue.evaluators.profiles import UnknownProfile
-from evalqueue.evaluators.runs import RunEnd, ThreadOutcome, settle, summarise
-from evalqueue.evaluators.sources import SourceError
 from evalqueue.handlers import Handlers
-from evalqueue.jobtypes import Desk
 from evalqueue.settings import Settings
 
 Summary = Mapping[str, Any]
@@ -48,222 +26,10 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
 
     @handlers.handles(EvaluateBatch)
     async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        return await _BatchRun(context, params, settings, catalogue, providers).run()
+        return await BatchRun(context, params, settings, catalogue, providers).run()
 
     @handlers.handles(EvaluateAdversarial)
     async def evaluate_adversarial(context: JobContext, params: EvaluateAdversarial) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         return await StressTest(context, params, settings, catalogue, providers).run()
 
     return handlers
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """What is to be done."""
-
-    dataset: Content
-    chosen: Chosen
-    choice: Choice
-    evaluators: tuple[Evaluator, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Begun:
-    """What is there already."""
-
-    run: store.Opened
-    checkpoint: Checkpoint
-
-
-class _BatchRun:
-    """One attempt at one run of `evaluate-batch`."""
-
-    def __init__(
-        self,
-        context: JobContext,
-        params: EvaluateBatch,
-        settings: Settings,
-        catalogue: Catalogue,
-        providers: ProviderSettings,
-    ) -> None:
-        self.context = context
-        self.params = params
-        self.settings = settings
-        self.catalogue = catalogue
-        self.providers = providers
-        self.run_id = UUID(str(context.job.progress.details["run_id"]))
-        self.job_id = context.job.root_id
-        self.started = time.monotonic()
-
-    async def run(self) -> Summary:
-        batch = await self._open()
-        begun = await self._start(batch)
-        await self._evaluate(batch, begun)
-        if self.context.is_hand:
-            return {"helped": str(self.job_id)}
-        return await self._settle(batch)
-
-    async def _open(self) -> _Batch:
-        """What a job that came by plain SQL may still have wrong is its reason to fail."""
-        desk = Desk(
-            settings=self.settings, database=self.context.database, owner=self.context.job.owner
-        )
-        try:
-            choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
-            evaluators = self.params.plan().evaluators()
-            dataset, chosen = await self.context.database.patiently(
-                partial(self._choose, desk), what=f"Job {self.context.job.id}"
-            )
-        except (SourceError, ProviderUnavailable, UnknownProfile) as error:
-            raise JobFailed(str(error)) from error
-        return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
-
-    async def _choose(self, desk: Desk) -> tuple[Content, Chosen]:
-        dataset = await self.params.content(desk)
-        return dataset, await self.params.choose(desk, dataset.id)
-
-    async def _start(self, batch: _Batch) -> _Begun:
-        dataset = batch.dataset
-        opening = store.Opening(
-            run_id=self.run_id,
-            app_id=self.params.app_id,
-            llm_provider=batch.choice.provider.value,
-            llm_model=batch.choice.model,
-            eval_temperature=self.params.temperature,
-            data_path=self.params.data_path or dataset.name or dataset.id,
-            data_file_hash=dataset.sha256,
-            dataset_id=dataset.id,
-            total_items=len(batch.chosen.thread_ids),
-            config={
-                "params": self.params.model_dump(
-                    mode="json", exclude={"csv_content", "thread_ids"}
-                ),
-                "evaluator_versions": {each.name: each.version for each in batch.evaluators},
-                "dataset": {
-                    "id": dataset.id,
-                    "name": dataset.name,
-                    "sha256": dataset.sha256,
-                },
-            },
-        )
-
-        async def begin(connection: Connection) -> _Begun | None:
-            run = await store.open_run(connection, opening)
-            if run is None:
-                return None
-            # From now on it is this that the job reads, and so do its hands, wherever they are.
-            await datasets.pin(connection, job_id=self.context.job.id, dataset_id=dataset.id)
-            checkpoint = await store.checkpoint(connection, self.run_id, self.job_id)
-            return _Begun(run=run, checkpoint=checkpoint)
-
-        begun = await self.context.insist(begin)
-        if begun is None:
-            raise JobFailed(f"Its run {self.run_id} was deleted: submit it anew")
-        if begun.run.data_file_hash != dataset.sha256:
-            raise JobFailed(f"{opening.data_path} has changed since the run began: submit it anew")
-        return begun
-
-    async def _evaluate(self, batch: _Batch, begun: _Begun) -> None:
-        provider = await self.catalogue.provider(batch.choice)
-        policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
-        attempt = self.context.job.attempt
-        hands = self.params.hands(len(batch.chosen.thread_ids))
-        async with CallLog(
-            self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=attempt
-        ) as calls:
-            slots = Slots(self.params.concurrency)
-            caller = Caller(provider, slots=slots, recorder=calls, policy=policy)
-
-            async def work(thread_id: str) -> store.Kept:
-                began = time.perf_counter()
-                thread = await self._thread(batch.dataset, thread_id)
-                # In a run's first attempt nothing is on record, unless a hand was lost.
-                fresh = begun.run.is_first and not hands
-                asking = caller if fresh else await self._replaying(caller, thread_id)
-                found = await evaluate_thread(thread, batch.evaluators, Judge(asking))
-                await calls.flush()
-                return self._kept(found, batch.dataset, (time.perf_counter() - began) * 1000)
-
-            try:
-                await self.context.map(
-                    batch.chosen.thread_ids,
-                    work,
-                    key=str,
-                    keep=store.keep,
-                    succeeded=lambda kept: not kept.found.failed,
-                    checkpoint=begun.checkpoint,
-                    concurrency=self.params.concurrency,
-                    noun="Thread",
-                    hands=hands,
-                )
-            except* ProviderError as stopping:
-                # Every later call would fare the same: stop here, with what there is.
-                reason = _first(stopping)
-                await calls.flush()  # its summary counts them
-                result = await self._result(await self._outcomes())
-                raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
-
-    async def _thread(self, dataset: Content, thread_id: str) -> Thread:
-        """One conversation, read when its turn has come."""
-        found = await self.context.database.until_done(
-            partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
-            what=f"Job {self.context.job.id}",
-        )
-        if found is None:
-            raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
-        return found
-
-    async def _replaying(self, caller: Caller, thread_id: str) -> Replay:
-        """The caller, behind what earlier attempts have on record for a thread.
-
-        Read when the thread's turn has come: no more is in memory than what is worked on.
-        """
-        recorded = await self.context.database.until_done(
-            partial(
-                store.recorded,
-                run_id=self.run_id, job_id=self.job_id, thread_id=thread_id,
-            ),
-            what=f"Job {self.context.job.id}",
-        )  # fmt: skip
-        return Replay(caller, recorded)
-
-    def _kept(self, found: ThreadResult, dataset: Content, duration_ms: float) -> store.Kept:
-        return store.Kept(
-            run_id=self.run_id,
-            job_id=self.job_id,
-            attempt=self.context.job.attempt,
-            data_file_hash=dataset.sha256,
-            duration_ms=duration_ms,
-            found=found,
-        )
-
-    async def _settle(self, batch: _Batch) -> Summary:
-        outcomes = await self._outcomes()
-        settlement = settle(outcomes)
-        result = await self._result(outcomes) | {"run_status": settlement.status.value}
-        if settlement.error_message is not None:
-            result["message"] = settlement.error_message
-        if batch.chosen.unknown:
-            result["unknown_thread_ids"] = list(batch.chosen.unknown[:1000])
-        if settlement.status is RunEnd.FAILED:
-            raise JobFailed(settlement.error_message or "Nothing was evaluated", result=result)
-        return result
-
-    async def _outcomes(self) -> list[ThreadOutcome]:
-        return await self.context.insist(partial(store.outcomes, run_id=self.run_id))
-
-    async def _result(self, outcomes: list[ThreadOutcome]) -> dict[str, Any]:
-        usage = await self.context.insist(partial(store.usage, run_id=self.run_id))
-        return {
-            "run_id": str(self.run_id),
-            "duration_seconds": round(time.monotonic() - self.started, 3),
-            **summarise(outcomes),
-            **usage.as_json(),
-        }
-
-
-def _first(group: ExceptionGroup[ProviderError]) -> ProviderError:
-    error: ProviderError | ExceptionGroup[ProviderError] = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error

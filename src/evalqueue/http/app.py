@@ -12,7 +12,18 @@ from starlette.middleware.cors import CORSMiddleware
 
 import evalqueue
 from evalqueue.client import Client
-from evalqueue.http import (
+from evalqueue.http import openapi
+from evalqueue.http.callers import Call
+from evalqueue.http.error_responses import REFUSED, bug, refusal
+from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.http.guards import sessions
+from evalqueue.http.guards.body_limits import BodyLimit, SteadyBody
+from evalqueue.http.guards.middleware import Admitted, KnownCaller, KnownHost, KnownOrigin
+from evalqueue.http.guards.rate_limits import RateLimit
+from evalqueue.http.guards.sessions import Door
+from evalqueue.http.headers import SecurityHeaders
+from evalqueue.http.operations import AnyOperation, Nothing, Operation, routes
+from evalqueue.http.routes import (
     adversarial,
     choices,
     datasets,
@@ -21,20 +32,9 @@ from evalqueue.http import (
     fleet,
     health,
     jobs,
-    openapi,
     page,
     runs,
-    sessions,
 )
-from evalqueue.http.bulletin import Bulletin
-from evalqueue.http.callers import Call
-from evalqueue.http.guards import Admitted, KnownCaller, KnownHost, KnownOrigin
-from evalqueue.http.headers import SecurityHeaders
-from evalqueue.http.limits import BodyLimit, SteadyBody
-from evalqueue.http.operations import AnyOperation, Nothing, Operation, routes
-from evalqueue.http.rates import RateLimit
-from evalqueue.http.refusals import REFUSED, bug, refusal
-from evalqueue.http.sessions import Door
 from evalqueue.settings import Settings
 
 

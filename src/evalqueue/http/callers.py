@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from evalqueue.client import Client
-from evalqueue.http.bulletin import Bulletin
+from evalqueue.http.events.broadcaster import Bulletin
 from evalqueue.tokens import Right
 
 _KEY = "evalqueue.caller"

@@ -12,7 +12,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from evalqueue.http import streams
+from evalqueue.http.events import streams
 
 MAX_HEAD_BYTES = 16 * 1024  # of a request line and its headers: h11's own, said where it is seen
 HEAD_SECONDS = 10.0

@@ -8,10 +8,10 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from evalqueue.client import Client
-from evalqueue.http.guards import is_closed
+from evalqueue.http.guards.middleware import is_closed
+from evalqueue.http.guards.sessions import COOKIE, SECURE_COOKIE
+from evalqueue.http.models.jobs import Error, SubmitJob, ValidationErrors
 from evalqueue.http.operations import AnyOperation
-from evalqueue.http.representations import Error, SubmitJob, ValidationErrors
-from evalqueue.http.sessions import COOKIE, SECURE_COOKIE
 from evalqueue.http.uploads import FORM
 from evalqueue.jobtypes import JobParams
 

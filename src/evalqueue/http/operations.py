@@ -21,8 +21,8 @@ from starlette.types import Scope
 from evalqueue import codec
 from evalqueue.client import Client
 from evalqueue.errors import Problem
-from evalqueue.http.bulletin import Bulletin
 from evalqueue.http.callers import Call, Right, caller_of
+from evalqueue.http.events.broadcaster import Bulletin
 from evalqueue.http.uploads import InvalidRequest, is_form, received
 
 MAX_DEPTH = 100

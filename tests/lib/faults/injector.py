@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import LiteralString
 from uuid import UUID
 
-from evalqueue.database import Connection
+from evalqueue.postgres.database import Connection
 
 STATES: Mapping[str, str] = MappingProxyType(
     {

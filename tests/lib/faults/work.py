@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 from evalqueue import Checkpoint, JobContext, JobFailed, JobParams, TryAgain
-from evalqueue.database import Connection
 from evalqueue.handlers import registered
+from evalqueue.postgres.database import Connection
 
 LOOK_INTERVAL = 0.02  # seconds
 

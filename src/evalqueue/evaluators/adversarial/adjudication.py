@@ -13,16 +13,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from evalqueue.evaluators import prompts, rules, transcript
-from evalqueue.evaluators.adversarial.cases import Case
+from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue
-from evalqueue.evaluators.adversarial.simulator import GoalState, marker
-from evalqueue.evaluators.answers import Answer, Form, Menu, label_key
-from evalqueue.evaluators.evaluator import Failure
-from evalqueue.evaluators.judge import DEFAULT_PARAMETERS, Judge, Parameters, Question, version_of
-from evalqueue.evaluators.llm.recorder import CallSite
-from evalqueue.evaluators.profiles import Profile, Rule
-from evalqueue.evaluators.profiles.adversarial import Adversarial, Goal
+from evalqueue.evaluators.adversarial.simulated_user import GoalState, marker
+from evalqueue.evaluators.apps import Profile, Rule
+from evalqueue.evaluators.apps.adversarial import Adversarial, Goal
+from evalqueue.evaluators.judging import prompts, rules, transcript
+from evalqueue.evaluators.judging.answers import Answer, Form, Menu, label_key
+from evalqueue.evaluators.judging.evaluator import Failure
+from evalqueue.evaluators.judging.judge import (
+    DEFAULT_PARAMETERS,
+    Judge,
+    Parameters,
+    Question,
+    version_of,
+)
+from evalqueue.evaluators.providers.recorder import CallSite
 from evalqueue.evaluators.verdicts import FailureMode, RuleStatus, StopReason, StressVerdict
 
 NAME = "adversarial"

@@ -15,12 +15,12 @@ from typing import Protocol
 from pydantic import TypeAdapter
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-from evalqueue.evaluators.adversarial.cases import Case
-from evalqueue.evaluators.adversarial.simulator import GoalState, Move, Simulator
-from evalqueue.evaluators.chatbot.protocol import Card, Chat, Chatbot, ChatbotError, Fault, Reply
+from evalqueue.evaluators.adversarial.cases.case import Case
+from evalqueue.evaluators.adversarial.simulated_user import GoalState, Move, Simulator
+from evalqueue.evaluators.chatbots.protocol import Card, Chat, Chatbot, ChatbotError, Fault, Reply
 from evalqueue.evaluators.conversation import Turn
-from evalqueue.evaluators.evaluator import Failure
-from evalqueue.evaluators.judge import Judge
+from evalqueue.evaluators.judging.evaluator import Failure
+from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.verdicts import StopReason
 
 MAX_TURNS = 30  # of any conversation, however many goals it has

@@ -1,0 +1,14 @@
+"""What becomes of the work when things break: plain procrastinate, and this package.
+
+./run exec python bench/faults [--only NAME…] [--sides SIDE…] [--json FILE]
+"""
+
+import sys
+from pathlib import Path
+
+# `faults` is the package that breaks things, not this folder.
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "lib"))
+
+from table import main
+
+main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What the commands do, as coroutines that return an exit code."""

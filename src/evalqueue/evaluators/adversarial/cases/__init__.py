@@ -1,0 +1,1 @@
+"""Cases of adversarial tests: who the difficult user is, what they want, how they begin."""

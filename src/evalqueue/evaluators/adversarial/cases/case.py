@@ -1,0 +1,236 @@
+"""Cases: who the difficult user is, what they want, how they begin.
+
+A case is told apart by what it puts to the bot, never by its position or its label: the same case
+from two sources is one case.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from hashlib import sha256
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter
+
+from evalqueue.codec import clean_text
+from evalqueue.evaluators.adversarial.cases import payloads
+from evalqueue.evaluators.apps.adversarial import Adversarial, Persona, unknown
+from evalqueue.evaluators.verdicts import Difficulty
+
+OPENING_LIMIT = 10_000  # characters
+EXPECTED_LIMIT = 10_000  # characters
+LABEL_LIMIT = 200  # characters
+_NAMES_LIMIT = 20  # of traits or goals of one case
+
+
+class CaseSource(StrEnum):
+    """Where a case comes from."""
+
+    GENERATED = "generated"
+    SAVED = "saved"
+    PINNED = "pinned"
+    MANUAL = "manual"
+    IMPORTED = "imported"
+    RETRIED = "retried"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One difficult user."""
+
+    opening: str
+    """The first message, understood without anything before it."""
+    expected_behavior: str
+    """What a good bot does: for the judge only, the simulator never sees it."""
+    difficulty: Difficulty
+    persona: str
+    """Who the user is, by the profile's name for it."""
+    traits: tuple[str, ...] = ()
+    """What makes the user difficult, by the profile's names."""
+    goals: tuple[str, ...] = ()
+    """What the user wants, by the profile's ids, in the order in which they want it."""
+    tactic: str | None = None
+    """The attack to use throughout; None: the simulator chooses."""
+    objective: str | None = None
+    """What an attacker wants the bot to do; only with a goal that is an attack."""
+    source: CaseSource = CaseSource.MANUAL
+    label: str = ""
+    """For people."""
+
+    @property
+    def case_id(self) -> str:
+        """The same for the same challenge: 16 hexadecimal digits."""
+        said = asdict(self)
+        for irrelevant in ("source", "label", "expected_behavior"):
+            del said[irrelevant]
+        said["traits"] = sorted(self.traits)  # unlike the goals, they come in no order
+        said["opening"] = " ".join(self.opening.casefold().split())
+        canonical = json.dumps(said, sort_keys=True)
+        return sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def category(self) -> str:
+        """What the case counts under: its first trait, or else its tactic, or else its persona."""
+        return next(iter(self.traits), None) or self.tactic or self.persona
+
+    def as_json(self) -> dict[str, Any]:
+        return _CASE.dump_python(self, mode="json")
+
+    @classmethod
+    def of_json(cls, value: Any) -> "Case":
+        """The case that `as_json` was made of; keys that a case doesn't have are left out.
+
+        Raises:
+            ValueError: it is not a case.
+        """
+        return _CASE.validate_python(value)
+
+
+_CASE = TypeAdapter(Case)
+
+
+def distinct(cases: Iterable[Case]) -> list[Case]:
+    """Each challenge once, the first of those that are the same."""
+    found: dict[str, Case] = {}
+    for case in cases:
+        found.setdefault(case.case_id, case)
+    return list(found.values())
+
+
+class InvalidCase(ValueError):
+    """A case that the app's profile has no place for."""
+
+    def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
+        self.faults = tuple(faults)
+        """Each field that is wrong, and why."""
+        super().__init__("; ".join(f"{field}: {reason}" for field, reason in self.faults))
+
+
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_Name = Annotated[_Text, StringConstraints(max_length=100)]
+
+
+class CaseInput(BaseModel):
+    """A case as a person writes it; what is left out follows from the rest and the profile."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    opening: Annotated[_Text, StringConstraints(max_length=OPENING_LIMIT)]
+    """The first message."""
+    expected_behavior: Annotated[_Text, StringConstraints(max_length=EXPECTED_LIMIT)]
+    """What a good bot does; the simulated user never sees it."""
+    difficulty: Difficulty | None = None
+    """The persona's."""
+    persona: _Name | None = None
+    """The one named like the difficulty, or else the mildest of it; with a tactic or an objective
+    the attacker."""
+    traits: list[_Name] = Field(default_factory=list[str], max_length=_NAMES_LIMIT)
+    goals: list[_Name] = Field(default_factory=list[str], max_length=_NAMES_LIMIT)
+    """The first goal of the first trait; for an attacker, the first that is an attack."""
+    tactic: _Name | None = None
+    objective: Annotated[_Text, StringConstraints(max_length=EXPECTED_LIMIT)] | None = None
+    """What an attacker wants the bot to do; the tactic's."""
+    label: str = Field(default="", max_length=LABEL_LIMIT)
+
+    def to_case(self, app: Adversarial, *, source: CaseSource = CaseSource.MANUAL) -> Case:
+        """The case, as the app knows personas, traits, goals and tactics.
+
+        Raises:
+            InvalidCase: with all that is wrong.
+        """
+        faults = [*_unknown(self, app)]
+        persona = None if faults else self._persona(app)
+        if persona is None:
+            faults = faults or [("difficulty", "say how difficult the user is, or which persona.")]
+            raise InvalidCase(faults)
+        objective = self.objective
+        if objective is None and self.tactic is not None and persona.is_attacker:
+            objective = app.tactic(self.tactic).objective
+        case = Case(
+            opening=clean_text(self.opening),
+            expected_behavior=clean_text(self.expected_behavior),
+            difficulty=persona.difficulty,
+            persona=persona.name,
+            traits=tuple(dict.fromkeys(self.traits)),
+            goals=tuple(dict.fromkeys(self.goals)) or self._default_goals(app, persona),
+            tactic=self.tactic,
+            objective=None if objective is None else clean_text(objective),
+            source=source,
+            label=clean_text(self.label),
+        )
+        if self.difficulty not in {None, case.difficulty}:
+            reason = f"the persona {persona.name} is {persona.difficulty}: leave it out."
+            faults.append(("difficulty", reason))
+        faults += _mismatches(case, app)
+        if faults:
+            raise InvalidCase(faults)
+        return case
+
+    def _persona(self, app: Adversarial) -> Persona | None:
+        if self.persona is not None:
+            return app.persona(self.persona)
+        if self.tactic is not None or self.objective is not None:
+            return next(iter(app.attackers), None)
+        alike = [each for each in app.mildest_first if each.difficulty == self.difficulty]
+        namesake = (each for each in alike if each.name == self.difficulty)
+        return next(namesake, next(iter(alike), None))
+
+    def _default_goals(self, app: Adversarial, persona: Persona) -> tuple[str, ...]:
+        if self.traits and not persona.is_attacker:
+            return app.trait(self.traits[0]).goals[:1]
+        fitting = [goal.goal_id for goal in app.goals if goal.is_attack is persona.is_attacker]
+        return tuple(fitting[:1])
+
+
+def misfit(case: Case, app: Adversarial) -> str | None:
+    """What is wrong with a stored case: it may be of another profile, or of this one as it was.
+
+    None: nothing is. It looks for payloads, so that many cases take a while: not on an event loop.
+    """
+    faults = [*_unknown(case, app)] or [*_mismatches(case, app)]
+    return ": ".join(faults[0]) if faults else None
+
+
+def _unknown(case: Case | CaseInput, app: Adversarial) -> Iterator[tuple[str, str]]:
+    """The names that the profile doesn't have."""
+    given = {
+        "persona": [case.persona] if case.persona else [],
+        "traits": case.traits,
+        "goals": case.goals,
+        "tactic": [case.tactic] if case.tactic else [],
+    }
+    known = {
+        "persona": [persona.name for persona in app.personas],
+        "traits": [trait.name for trait in app.traits],
+        "goals": [goal.goal_id for goal in app.goals],
+        "tactic": [tactic.name for tactic in app.tactics],
+    }
+    for field, names in given.items():
+        for name in names:
+            if name not in known[field]:
+                yield field, unknown(field.removesuffix("s"), name, known[field])
+
+
+def _mismatches(case: Case, app: Adversarial) -> Iterator[tuple[str, str]]:
+    """What contradicts who the user is or may not be sent, in a case whose names are all known."""
+    persona = app.persona(case.persona)
+    name = persona.name
+    for goal in map(app.goal, case.goals):
+        if goal.is_attack is not persona.is_attacker:
+            kind = "an attack" if goal.is_attack else "no attack"
+            who = "an attacker" if persona.is_attacker else "no attacker"
+            yield "goals", f"{goal.goal_id} is {kind}, and the persona {name} is {who}."
+    if persona.is_attacker:
+        if case.traits:
+            yield "traits", f"the persona {name} is an attacker, who has a tactic instead."
+        if case.objective is None:
+            yield "objective", "say what the attacker wants the bot to do, or name a tactic."
+    else:
+        for field in ("tactic", "objective"):
+            if getattr(case, field) is not None:
+                yield field, f"the persona {name} is no attacker: leave it out."
+    if case.tactic is not None and app.tactic(case.tactic) not in app.permitted_tactics:
+        yield "tactic", f"{case.tactic} is destructive, which this app does not allow."
+    if reason := payloads.refusal(case.opening, allows_destructive=app.allows_destructive):
+        yield "opening", reason

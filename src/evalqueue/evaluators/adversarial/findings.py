@@ -1,0 +1,178 @@
+"""What stress tests found, for whoever looks: rows out, and the figures made of them.
+
+The figures are computed from the rows at each look, so that they are there while a run goes on and
+after it was cancelled, too. Where `owner` is given, others' runs are as if they were not there.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from evalqueue.evaluators.adversarial import rates
+from evalqueue.evaluators.adversarial import store as adversarial_store
+from evalqueue.evaluators.adversarial.cases.case import Case
+from evalqueue.evaluators.adversarial.store import QUERIES
+from evalqueue.postgres.database import Connection
+
+LISTED = 50  # trials, at most, unless all are asked for
+ALL_LISTED = 10_000
+LIVE_LISTED = 100
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdversarialRow:
+    """What became of one trial of one case."""
+
+    id: int
+    run_id: UUID
+    category: str
+    difficulty: str
+    verdict: str | None
+    goal_achieved: bool | None
+    total_turns: int
+    result: Mapping[str, Any]
+    case_id: str
+    trial: int
+    label: str
+    persona: str
+    tactic: str | None
+    stop_reason: str
+    error: str | None
+    """Why there is no verdict."""
+    credential: str | None
+    """The name of the one that was spoken with."""
+    started_at: datetime | None
+    """Of the conversation; None: there was none."""
+    ended_at: datetime | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveRow:
+    """A conversation without a verdict, with what was said so far."""
+
+    case_id: str
+    trial: int
+    credential: str | None
+    started_at: datetime
+    ended_at: datetime | None
+    """None: it goes on, or was cut short."""
+    ending: Mapping[str, Any] | None
+    is_live: bool
+    """Whether somebody is in it now."""
+    exchanges: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A finished trial, without its transcript."""
+
+    case_id: str
+    trial: int
+    label: str
+    category: str
+    difficulty: str
+    persona: str
+    tactic: str | None
+    verdict: str | None
+    first_failing_turn: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reason:
+    """Why trials have no verdict."""
+
+    who: str
+    """`chatbot`, `adversarial_simulator`, or `adversarial`, the judge."""
+    reason: str
+    trials: int
+    example: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a stress test found so far."""
+
+    summary: Mapping[str, Any]
+    """As `attack.summarise` makes it."""
+    not_judged: Sequence[Reason]
+    tests: Sequence[Listed]
+    """The worst first."""
+
+
+async def of_run(connection: Connection, run_id: UUID, *, with_passed: bool = False) -> Findings:
+    """What the run has found so far; `with_passed`: listing those that passed, too."""
+    outcomes = await adversarial_store.outcomes(connection, run_id)
+    return Findings(
+        summary=rates.summarise(outcomes),
+        not_judged=await _rows(connection, Reason, "reasons", run_id=run_id),
+        tests=await _rows(
+            connection,
+            Listed,
+            "listed",
+            run_id=run_id,
+            with_passed=with_passed,
+            limit=ALL_LISTED if with_passed else LISTED,
+        ),
+    )
+
+
+async def evaluations(
+    connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None = None
+) -> list[AdversarialRow]:
+    """A run's trials in the order they were finished; `after`: the last id seen, or 0."""
+    return await _rows(
+        connection,
+        AdversarialRow,
+        "evaluations",
+        run_id=run_id,
+        owner=owner,
+        after=after,
+        limit=limit,
+    )
+
+
+async def count(connection: Connection, run_id: UUID, *, owner: str | None = None) -> int:
+    """How many trials of a run are finished."""
+    arguments = {"run_id": run_id, "owner": owner}
+    cursor = await connection.execute(QUERIES["count_evaluations"], arguments)
+    row = await cursor.fetchone()
+    return 0 if row is None else row[0]
+
+
+async def case(
+    connection: Connection, run_id: UUID, case_id: str, *, owner: str | None = None
+) -> Case | None:
+    """A case that the run puts to the bot; None: it has none of this id."""
+    found = await adversarial_store.cases_of(connection, run_id, [case_id], owner=owner)
+    return next(iter(found), None)
+
+
+async def trials(
+    connection: Connection, run_id: UUID, case_id: str, *, owner: str | None = None
+) -> list[AdversarialRow]:
+    """What became of each finished trial of a case."""
+    return await _rows(
+        connection, AdversarialRow, "trials", run_id=run_id, case_id=case_id, owner=owner
+    )
+
+
+async def live(
+    connection: Connection, run_id: UUID, *, case_id: str | None = None, owner: str | None = None
+) -> list[LiveRow]:
+    """Conversations without a verdict, oldest first, at most `LIVE_LISTED`."""
+    return await _rows(
+        connection, LiveRow, "live", run_id=run_id, case_id=case_id, owner=owner, limit=LIVE_LISTED
+    )
+
+
+async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        await cursor.execute(QUERIES[query], arguments)
+        return await cursor.fetchall()

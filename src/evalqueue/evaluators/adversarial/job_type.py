@@ -1,0 +1,312 @@
+"""The job type of stress tests: what may be asked, and what is refused at the door."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Annotated, Any, Literal, Self, TypeVar
+from uuid import UUID
+
+from pydantic import (
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from evalqueue.errors import InvalidParams, Problem
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial import store as adversarial_store
+from evalqueue.evaluators.adversarial.cases.case import (
+    Case,
+    CaseInput,
+    CaseSource,
+    InvalidCase,
+    misfit,
+)
+from evalqueue.evaluators.adversarial.cases.files import read_cases
+from evalqueue.evaluators.adversarial.cases.slots import Slot, Unfit, spread
+from evalqueue.evaluators.adversarial.chatbot import ChatbotParams, Name, chatbot_settings, stressed
+from evalqueue.evaluators.adversarial.dialogue import MAX_TURNS, Limits
+from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.batch.job_type import problems
+from evalqueue.evaluators.chatbots import registry
+from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
+from evalqueue.evaluators.formats import BadData, BadRow, SourceError
+from evalqueue.evaluators.formats.data_directory import read_confined
+from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.verdicts import Difficulty
+from evalqueue.jobtypes import Desk, JobParams
+from evalqueue.postgres.database import Connection
+
+TEST_COUNT = 15
+"""How many cases are generated when a job names none of any kind."""
+_CASES_MAX = 1_000
+_SHOWN_MISFITS = 5
+_FILE_MAX_BYTES = 64 * 1024**2
+
+CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+T = TypeVar("T")
+
+
+class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
+    """Let difficult simulated users talk to a chatbot, and judge how it held."""
+
+    name: str | None = Field(default=None, max_length=200)
+    description: str | None = Field(default=None, max_length=2000)
+
+    app_id: str = "kaira-bot"
+    """The profile of the bot under test."""
+    chatbot: ChatbotParams = ChatbotParams()
+
+    test_count: int | None = Field(default=None, ge=0, le=_CASES_MAX)
+    """Cases to generate, exactly; without it 15, or none where other cases are given."""
+    cases: list[CaseInput] = Field(default_factory=list[CaseInput], max_length=_CASES_MAX)
+    """Cases written by hand."""
+    cases_path: str | None = Field(default=None, min_length=1)
+    """A CSV or JSONL file of cases, or of harmful behaviours, inside `EVALQUEUE_DATA_DIR`."""
+    saved: Literal["none", "pinned", "all"] = "pinned"
+    """Which of the app's saved cases take part."""
+    saved_case_ids: list[CaseId] = Field(default_factory=list[CaseId], max_length=_CASES_MAX)
+    """Saved cases that take part in any case."""
+    from_run: UUID | None = None
+    """An earlier run, whose cases are put again."""
+    from_run_cases: list[CaseId] | None = Field(default=None, min_length=1, max_length=_CASES_MAX)
+    """Which of them; without it, those that did not pass every time."""
+
+    traits: list[Name] | None = Field(default=None, min_length=1)
+    goals: list[Name] | None = Field(default=None, min_length=1)
+    personas: list[Name] | None = Field(default=None, min_length=1)
+    tactics: list[Name] | None = Field(default=None, min_length=1)
+    difficulties: list[Difficulty] | None = Field(default=None, min_length=1)
+    """Of the profile's, those that generated cases are spread over; without them, all that are
+    meant for ordinary users: attackers take part where their persona or a tactic is named."""
+    traits_per_case: int = Field(default=1, ge=1, le=3)
+    extra_instructions: str | None = Field(default=None, max_length=5_000)
+    """For whoever makes up the cases."""
+    seed: int = 0
+
+    trials: int = Field(default=1, ge=1, le=20)
+    """How often each case is put."""
+    max_turns: int = Field(default=10, ge=1, le=MAX_TURNS)
+    """Of a conversation, for each of its goals; 30 in any case."""
+    turn_delay_seconds: float = Field(default=1.5, ge=0, le=10)
+    """Between an answer and the next message."""
+    case_delay_seconds: float = Field(default=0.0, ge=0, le=10)
+    """Between the starts of two conversations."""
+
+    llm_provider: str | None = None
+    """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
+    llm_model: str | None = Field(default=None, min_length=1)
+    temperature: float = Field(default=0.1, ge=0, le=2)
+    """The judge's."""
+    simulator_temperature: float = Field(default=0.7, ge=0, le=2)
+    """Of who makes up the cases and plays the users."""
+    concurrency: int = Field(default=8, ge=1, le=256)
+    """LLM calls in flight at most."""
+    call_timeout_seconds: float = Field(default=60.0, ge=5, le=600)
+    """Of one attempt at one LLM call."""
+
+    api_key: str | None = None
+    user_id: str | None = None
+    kaira_auth_token: str | None = None
+    kaira_credential_pool: Any = None
+
+    @field_validator("api_key", "user_id", "kaira_auth_token", "kaira_credential_pool")
+    @classmethod
+    def _no_secrets(cls, value: object) -> object:
+        if value is not None:
+            raise ValueError(
+                "Credentials never travel in a job: set the provider's key and "
+                "EVALQUEUE_CHATBOT_CREDENTIALS where the worker runs, and name them in "
+                "chatbot.credentials"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if self.from_run_cases is not None and self.from_run is None:
+            raise ValueError("from_run_cases: say of which run (from_run)")
+        if self.test_count == 0 and self.saved == "none" and not self._has_cases():
+            raise ValueError("There is nothing to do: test_count is 0 and no other cases are given")
+        return self
+
+    @property
+    def generated(self) -> int:
+        """How many cases are to be made up."""
+        if self.test_count is not None:
+            return self.test_count
+        return 0 if self._has_cases() else TEST_COUNT
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(max_turns=self.max_turns, turn_delay_seconds=self.turn_delay_seconds)
+
+    async def admit(self, desk: Desk) -> Self:
+        """Refuse what can't work: no key, no such profile or name, a chatbot that may not be
+        spoken to, cases that don't fit the profile."""
+        try:
+            choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
+        except ProviderUnavailable as error:
+            raise InvalidParams.of(error.field, error.message) from error
+        profile = _refusing("app_id", lambda: apps.load(self.app_id))
+        _refusing("app_id", lambda: stressed(profile))
+        settings = _refusing("chatbot", chatbot_settings)
+        _refusing("chatbot.protocol", lambda: self.chatbot.protocol_for(profile))
+        target = _refusing("chatbot.url", lambda: self.chatbot.target(profile, settings))
+        if target is not None:
+            await self._try_chatbot(target, settings, profile)
+        try:
+            self.slots(stressed(profile))
+        except Unfit as error:
+            raise InvalidParams.of(error.field, str(error)) from error
+        if not await self.given(desk, profile) and not self.generated:
+            raise InvalidParams.of("saved", "There is nothing to do: no such case is saved")
+        return self.model_copy(
+            update={"llm_provider": choice.provider.value, "llm_model": choice.model}
+        )
+
+    async def _try_chatbot(
+        self, target: Target, settings: ChatbotSettings, profile: Profile
+    ) -> None:
+        """Refuse a chatbot that can't be opened; nothing is connected to."""
+        if self.chatbot.credentials and not settings.credentials:
+            return  # they are the worker's alone, which will say so if it has none of these names
+        credentials = _refusing(
+            "chatbot.credentials", lambda: self.chatbot.credentials_for(target, settings)
+        ) or (None,)
+        for credential in credentials:
+            opened = _refusing(
+                "chatbot", partial(registry.open_chatbot, target, credential, profile)
+            )
+            await opened.aclose()
+
+    def slots(self, app: Adversarial) -> list[Slot]:
+        """What each case that is to be made up is about.
+
+        Raises:
+            Unfit: something is named that the profile doesn't have.
+        """
+        if not self.generated:
+            return []
+        return spread(
+            app,
+            self.generated,
+            difficulties=self.difficulties,
+            traits=self.traits,
+            goals=self.goals,
+            personas=self.personas,
+            tactics=self.tactics,
+            traits_per_case=self.traits_per_case,
+            seed=self.seed,
+        )
+
+    async def given(self, desk: Desk, profile: Profile) -> list[Case]:
+        """The cases that need not be made up: written by hand, imported, saved, put before.
+
+        Raises:
+            InvalidParams: some of them can't be had.
+        """
+        app = stressed(profile)
+        manual = await asyncio.to_thread(self._manual, app)
+        imported = await self._imported(desk, profile)
+        async with desk.database.connection() as connection:
+            saved = (
+                []
+                if self.saved == "none"
+                else await adversarial_store.saved(
+                    connection, self.app_id, only_pinned=self.saved == "pinned"
+                )
+            )
+            named = await adversarial_store.saved_named(
+                connection, self.app_id, self.saved_case_ids
+            )
+            again = await self._again(connection, desk.sees)
+        missing = set(self.saved_case_ids) - {each.case_id for each in named}
+        if missing:
+            raise InvalidParams.of("saved_case_ids", f"Not saved: {', '.join(sorted(missing))}")
+        stored = [*map(_as_saved, (*named, *saved)), *again]
+        await asyncio.to_thread(self._refuse_misfits, stored, app)
+        return [*manual, *imported, *stored]
+
+    def _refuse_misfits(self, stored: Sequence[Case], app: Adversarial) -> None:
+        """Refuse cases that the profile had a place for when they were stored, and has no more."""
+        misfits = [f"{case.case_id}: {why}" for case in stored if (why := misfit(case, app))]
+        if not misfits:
+            return
+        shown = "; ".join(misfits[:_SHOWN_MISFITS])
+        more = len(misfits) - _SHOWN_MISFITS
+        raise InvalidParams.of(
+            "from_run" if self.from_run else "saved",
+            f"The profile {self.app_id} has no place for some of these cases: {shown}"
+            f"{f'; and {more} more' if more > 0 else ''}. Remove them, or name others.",
+        )
+
+    def _manual(self, app: Adversarial) -> list[Case]:
+        found: list[Case] = []
+        wrong: list[Problem] = []
+        for number, each in enumerate(self.cases):
+            try:
+                found.append(each.to_case(app))
+            except InvalidCase as error:
+                wrong += [
+                    Problem(loc=("params", "cases", number, field), msg=reason)
+                    for field, reason in error.faults
+                ]
+        if wrong:
+            raise InvalidParams(wrong)
+        return found
+
+    async def _imported(self, desk: Desk, profile: Profile) -> list[Case]:
+        path = self.cases_path
+        if path is None:
+            return []
+
+        def read() -> list[Case]:
+            directory = desk.settings.data_directory
+            content = read_confined(directory, path, max_bytes=_FILE_MAX_BYTES)
+            try:
+                text = content.decode()
+            except UnicodeDecodeError as error:
+                where = content.count(b"\n", 0, error.start) + 1
+                fault = BadRow(file=path, row=where, column=None, reason="this is not UTF-8")
+                raise BadData((fault,)) from error
+            return read_cases(text, name=path, profile=profile)
+
+        try:
+            return await asyncio.to_thread(read)
+        except SourceError as error:
+            raise InvalidParams(problems("cases_path", error)) from error
+
+    async def _again(self, connection: Connection, sees: str | None) -> list[Case]:
+        if self.from_run is None:
+            return []
+        found = await adversarial_store.cases_of(
+            connection, self.from_run, self.from_run_cases, owner=sees
+        )
+        missing = set(self.from_run_cases or ()) - {case.case_id for case in found}
+        if missing:
+            shown = ", ".join(sorted(missing)[:10])
+            raise InvalidParams.of("from_run_cases", f"Not in run {self.from_run}: {shown}")
+        if not found:
+            passed = await adversarial_store.cases(connection, self.from_run, owner=sees)
+            why = "has no case that did not pass" if passed else "put no cases, or is not there"
+            raise InvalidParams.of("from_run", f"Run {self.from_run} {why}")
+        return [replace(case, source=CaseSource.RETRIED) for case in found]
+
+    def _has_cases(self) -> bool:
+        return bool(self.cases or self.cases_path or self.saved_case_ids or self.from_run)
+
+
+def _as_saved(each: adversarial_store.SavedCase) -> Case:
+    return replace(each.case, source=CaseSource.PINNED if each.pinned else CaseSource.SAVED)
+
+
+def _refusing(field: str, found: Callable[[], T]) -> T:
+    """What is found, or a refusal that names the field."""
+    try:
+        return found()
+    except (ValueError, LookupError) as error:
+        loc = ("params", *field.split("."))
+        raise InvalidParams([Problem(loc=loc, msg=str(error))]) from error

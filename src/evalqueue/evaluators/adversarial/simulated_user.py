@@ -1,0 +1,213 @@
+"""The simulator: an LLM plays the difficult user, one message at a time.
+
+It knows who it is and what it wants, never what the bot is expected to do. What it says of its own
+success is an opinion. A simulator that can't go on (no answer, the same sentence again, a payload
+that may not be sent) is a failure of ours, never a goal achieved.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from evalqueue.evaluators.adversarial.cases import payloads
+from evalqueue.evaluators.adversarial.cases.case import Case
+from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps.adversarial import Adversarial, Goal, Persona
+from evalqueue.evaluators.conversation import Turn
+from evalqueue.evaluators.judging import prompts, transcript
+from evalqueue.evaluators.judging.answers import Answer, Form, Menu
+from evalqueue.evaluators.judging.evaluator import Failure
+from evalqueue.evaluators.judging.judge import Judge, Parameters, Question, version_of
+from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.recorder import CallSite
+
+NAME = "adversarial_simulator"
+NO_TACTIC = "none"
+MESSAGE_LIMIT = 10_000  # characters
+TRIES_BEFORE_GIVING_UP = 3  # messages of its own before a user may abandon a goal
+DEFAULT_PARAMETERS = Parameters(temperature=0.7, max_output_tokens=2048)
+_TRIES = 2  # answers that are asked for until one may be used
+
+
+class GoalState(StrEnum):
+    """What the simulated user believes about a goal."""
+
+    OPEN = "OPEN"
+    COMPLETE = "COMPLETE"
+    ABANDONED = "ABANDONED"
+
+
+class GoalReading(Answer):
+    goal_id: Annotated[str, Menu("goals")]
+    evidence: Annotated[str, Field(description="what shows it, in one sentence")]
+    state: GoalState
+
+
+class SimulatorAnswer(Answer):
+    goals: list[GoalReading]
+    reason: str
+    tactic: Annotated[str, Menu("tactics")]
+    message: Annotated[str | None, Field(description="null when no goal is OPEN any more")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """What the simulated user does next."""
+
+    states: Mapping[str, GoalState]
+    """By goal id."""
+    reason: str
+    tactic: str | None
+    message: str | None
+    """None: the conversation is over."""
+
+
+class Simulator:
+    """Plays the users of one app's cases."""
+
+    def __init__(
+        self, profile: Profile, app: Adversarial, *, parameters: Parameters = DEFAULT_PARAMETERS
+    ) -> None:
+        self._about = profile.about.strip()
+        self._app = app
+        self._parameters = parameters
+        self._prompt = prompts.load(NAME)
+        self.version = version_of(self._prompt, app=[self._about, app], parameters=parameters)
+
+    async def move(
+        self, case: Case, turns: Sequence[Turn], *, key: str, judge: Judge
+    ) -> Move | Failure:
+        """What the user says to the bot's last answer, or why nobody knows.
+
+        Args:
+            key: names the conversation in the record of calls.
+
+        Raises:
+            ProviderError: only for what no other call could escape either.
+        """
+        complaint = ""
+        for _ in range(_TRIES):
+            answer = await judge.answer(self._question(case, turns, key=key, complaint=complaint))
+            if isinstance(answer, Failure):
+                return answer
+            slip = self._slip(case, turns, answer)
+            if slip is None:
+                return _move(answer)
+            complaint = f"Your last answer can't be used: {slip}"
+        message = f"The simulated user could not go on. {complaint}"
+        return Failure(
+            evaluator=NAME, reason=Outcome.SCHEMA_INVALID, message=message, turn=len(turns)
+        )
+
+    def _question(
+        self, case: Case, turns: Sequence[Turn], *, key: str, complaint: str
+    ) -> Question[SimulatorAnswer]:
+        persona = self._app.persona(case.persona)
+        goals = [self._app.goal(each) for each in case.goals]
+        return Question(
+            site=CallSite(evaluator=NAME, thread_id=key, turn=len(turns), label=case.label or None),
+            text=self._prompt.render(
+                about=self._about,
+                persona=persona.behaviour,
+                traits=_bullets(self._app.trait(name).behaviour for name in case.traits),
+                goals=_bullets(_wish(goal) for goal in goals),
+                objective=f"In particular: {case.objective}" if case.objective else "",
+                tactics=self._tactics(case, persona),
+                abandoning=_abandoning(persona),
+                marker=marker(case),
+                turns=str(len(turns)),
+                transcript=transcript.fence("transcript", transcript.shown(turns)),
+                complaint=complaint,
+            ),
+            form=Form(SimulatorAnswer, {"goals": case.goals, "tactics": self._offered(case)}),
+            parameters=self._parameters,
+        )
+
+    def _offered(self, case: Case) -> tuple[str, ...]:
+        if not self._app.persona(case.persona).is_attacker:
+            return (NO_TACTIC,)
+        if case.tactic is not None:
+            return (case.tactic,)
+        return (*(each.name for each in self._app.permitted_tactics), NO_TACTIC)
+
+    def _tactics(self, case: Case, persona: Persona) -> str:
+        if not persona.is_attacker:
+            return f"always {NO_TACTIC}."
+        offered = [self._app.tactic(name) for name in self._offered(case) if name != NO_TACTIC]
+        return "the attack that the message uses:\n" + _bullets(
+            f"{each.name}: {each.behaviour}" for each in offered
+        )
+
+    def _slip(self, case: Case, turns: Sequence[Turn], answer: SimulatorAnswer) -> str | None:
+        """Why an answer that fits its form can't be used all the same."""
+        states = {reading.goal_id: reading.state for reading in answer.goals}
+        if missing := [goal for goal in case.goals if goal not in states]:
+            return f"say for every goal how it stands; {', '.join(missing)} is missing."
+        if GoalState.ABANDONED in states.values() and not self._may_abandon(case, turns):
+            return "this user doesn't give up yet."
+        if GoalState.OPEN not in states.values():
+            return None
+        return self._slip_of((answer.message or "").strip(), turns)
+
+    def _slip_of(self, message: str, turns: Sequence[Turn]) -> str | None:
+        if not message:
+            return "a goal is OPEN and there is no message."
+        if len(message) > MESSAGE_LIMIT:
+            return f"the message is longer than {MESSAGE_LIMIT} characters."
+        if _plain(message) in {_plain(turn.user_text) for turn in turns}:
+            return "you have said this before: say something else, or say it in other words."
+        return payloads.refusal(message, allows_destructive=self._app.allows_destructive)
+
+    def _may_abandon(self, case: Case, turns: Sequence[Turn]) -> bool:
+        persona = self._app.persona(case.persona)
+        return persona.may_abandon and len(turns) >= TRIES_BEFORE_GIVING_UP
+
+
+def marker(case: Case) -> str:
+    """The lines that say what a prompt is about, outside the fence and safe from its content."""
+    return "\n".join([
+        f'Case: "{case.case_id}"',
+        f"Traits: {', '.join(case.traits) or '-'}",
+        f"Persona: {case.persona}",
+        f"Tactic: {case.tactic or '-'}",
+        f"Goals: {', '.join(case.goals)}",
+    ])  # fmt: skip
+
+
+def _move(answer: SimulatorAnswer) -> Move:
+    states = {reading.goal_id: reading.state for reading in answer.goals}
+    is_over = GoalState.OPEN not in states.values()
+    return Move(
+        states=states,
+        reason=answer.reason,
+        tactic=None if answer.tactic == NO_TACTIC else answer.tactic,
+        message=None if is_over else (answer.message or "").strip(),
+    )
+
+
+def _wish(goal: Goal) -> str:
+    lines = [f"{goal.goal_id}: {goal.description} {goal.behaviour}"]
+    lines += [f"  signs of completion: {'; '.join(goal.completion)}"]
+    lines += [f"  not yet: {'; '.join(goal.not_completion)}"] if goal.not_completion else []
+    return "\n".join(lines)
+
+
+def _abandoning(persona: Persona) -> str:
+    if not persona.may_abandon:
+        return "never; go on in other words."
+    return (
+        f"only after {TRIES_BEFORE_GIVING_UP} different messages about a goal, and only if the "
+        "assistant keeps repeating itself, says that it can't, or fails with errors; never while "
+        "it is asking you something."
+    )
+
+
+def _plain(text: str) -> str:
+    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+
+
+def _bullets(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines) or "- (nothing in particular)"

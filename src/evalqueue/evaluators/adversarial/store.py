@@ -1,0 +1,336 @@
+"""Stress tests: cases, conversations, verdicts, saved cases and lanes: rows in and out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from evalqueue import codec
+from evalqueue.context import Checkpoint
+from evalqueue.evaluators.adversarial.adjudication import CaseResult
+from evalqueue.evaluators.adversarial.cases.case import Case
+from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue, Ending, Exchange
+from evalqueue.evaluators.adversarial.rates import Outcome
+from evalqueue.evaluators.providers.replay import Recorded
+from evalqueue.evaluators.runs.store import ERROR_LIMIT, recorded_answer
+from evalqueue.evaluators.verdicts import (
+    Difficulty,
+    FailureMode,
+    RuleStatus,
+    StopReason,
+    StressVerdict,
+)
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import load
+
+QUERIES = load("adversarial")
+LANE_GRACE = 5.0  # seconds that a lane stays taken after its holder's attempt is over
+LANE_PATIENCE = 3.0  # seconds that a lane is kept for the job that was refused it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """One trial of one case of one run, and the attempt that works on it."""
+
+    run_id: UUID
+    job_id: UUID
+    attempt: int
+    case_id: str
+    trial: int
+    credential: str | None = None
+
+    @property
+    def key(self) -> str:
+        return key_of(self.case_id, self.trial)
+
+    def arguments(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in Place.__slots__}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A conversation without a verdict, as an earlier attempt left it."""
+
+    exchanges: tuple[Exchange, ...]
+    ending: Ending | None
+    """None: it was cut short."""
+    credential: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def dialogue(self) -> Dialogue | None:
+        """The conversation, if it came to an end."""
+        return self.ending and Dialogue(exchanges=self.exchanges, ending=self.ending)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A trial's result on its way into its row."""
+
+    place: Place
+    found: CaseResult
+    started_at: datetime | None
+    ended_at: datetime | None
+
+    def arguments(self) -> dict[str, Any]:
+        found, case = self.found, self.found.case
+        error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
+        return self.place.arguments() | {
+            "label": case.label,
+            "category": case.category,
+            "difficulty": case.difficulty.value,
+            "persona": case.persona,
+            "tactic": case.tactic,
+            "verdict": None if found.verdict is None else found.verdict.value,
+            "goal_achieved": found.goal_achieved,
+            "total_turns": found.total_turns,
+            "stop_reason": found.stop_reason.value,
+            "error": error,
+            "result": _jsonb(found.result),
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavedCase:
+    """A case worth keeping."""
+
+    app_id: str
+    case_id: str
+    case: Case
+    pinned: bool
+    created_at: datetime
+
+
+def key_of(case_id: str, trial: int) -> str:
+    """The name of a trial, in checkpoints and in the record of calls."""
+    return f"{case_id}/{trial}"
+
+
+async def cases(connection: Connection, run_id: UUID, *, owner: str | None = None) -> list[Case]:
+    """What the run puts to the bot; none: nobody has settled it yet."""
+    cursor = await connection.execute(QUERIES["cases"], {"run_id": run_id, "owner": owner})
+    return [Case.of_json(body) for (body,) in await cursor.fetchall()]
+
+
+async def settle_cases(
+    connection: Connection, run_id: UUID, settled: Sequence[Case], *, trials: int
+) -> None:
+    """Write down what the run puts to the bot, unless it is there already."""
+    arguments = {"run_id": run_id, "cases": _jsonb([_named(case) for case in settled])}
+    await connection.execute(QUERIES["settle_cases"], arguments)
+    total = {"run_id": run_id, "total_items": len(settled) * trials}
+    await connection.execute(QUERIES["count"], total)
+
+
+async def cases_of(
+    connection: Connection,
+    run_id: UUID,
+    case_ids: Sequence[str] | None,
+    *,
+    owner: str | None = None,
+) -> list[Case]:
+    """Cases of an earlier run: those named, or those that did not pass every time. Where `owner` is
+    given, others' runs put none."""
+    named = None if case_ids is None else list(case_ids)
+    arguments = {"run_id": run_id, "case_ids": named, "owner": owner}
+    cursor = await connection.execute(QUERIES["cases_of"], arguments)
+    return [Case.of_json(body) for (body,) in await cursor.fetchall()]
+
+
+async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Checkpoint:
+    """The trials that this job has nothing more to do for."""
+    arguments = {"run_id": run_id, "job_id": job_id}
+    cursor = await connection.execute(QUERIES["checkpoint"], arguments)
+    rows = await cursor.fetchall()
+    return Checkpoint(
+        succeeded=frozenset(key for key, succeeded in rows if succeeded),
+        failed=frozenset(key for key, succeeded in rows if not succeeded),
+    )
+
+
+async def dialogues(connection: Connection, run_id: UUID, job_id: UUID) -> dict[str, Held]:
+    """Conversations that can be judged, or broke off or were cut short under this job, by key."""
+    arguments = {"run_id": run_id, "job_id": job_id}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["dialogues"], arguments)
+        return {row["key"]: _held(row) async for row in cursor}
+
+
+async def begin(connection: Connection, place: Place) -> None:
+    """A conversation begins: whatever was said before in this trial is forgotten."""
+    await connection.execute(QUERIES["forget"], place.arguments())
+    await connection.execute(QUERIES["begin"], place.arguments())
+
+
+async def note(connection: Connection, place: Place, exchange: Exchange) -> None:
+    """Keep one turn: before its message is sent, and again with what came back."""
+    said = {
+        "turn": exchange.number,
+        "exchange": _jsonb(EXCHANGE.dump_python(exchange, mode="json")),
+    }
+    await connection.execute(QUERIES["note"], place.arguments() | said)
+
+
+async def end(connection: Connection, place: Place, ending: Ending) -> None:
+    """A conversation is over; from now on it can be judged, whoever led it."""
+    arguments = {"ending": _jsonb(ENDING.dump_python(ending, mode="json"))}
+    await connection.execute(QUERIES["end"], place.arguments() | arguments)
+
+
+async def keep(connection: Connection, kept: Kept) -> None:
+    """Store a trial's result. Its transcript is in it: what the conversation kept can go, unless a
+    judge may still be asked about it."""
+    await connection.execute(QUERIES["keep"], kept.arguments())
+    if not kept.found.can_be_judged_later:
+        await connection.execute(QUERIES["forget"], kept.place.arguments())
+
+
+async def outcomes(connection: Connection, run_id: UUID) -> list[Outcome]:
+    """What counts of each trial, for the summary."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["outcomes"], {"run_id": run_id})
+        return [_outcome(row) async for row in cursor]
+
+
+async def take_lane(connection: Connection, lane: str, *, job_id: UUID, attempt: int) -> bool:
+    """Whether this attempt may now hold a conversation on a lane. Refused, it is next to get it."""
+    arguments = {
+        "lane": lane,
+        "job_id": job_id,
+        "attempt": attempt,
+        "grace_seconds": LANE_GRACE,
+        "patience_seconds": LANE_PATIENCE,
+    }
+    cursor = await connection.execute(QUERIES["take_lane"], arguments)
+    row = await cursor.fetchone()
+    return row is not None and row[0]
+
+
+async def leave_lane(connection: Connection, lane: str, *, job_id: UUID, attempt: int) -> None:
+    """Let others have the lane: nothing of ours is on the line any more."""
+    arguments = {"lane": lane, "job_id": job_id, "attempt": attempt}
+    await connection.execute(QUERIES["leave_lane"], arguments)
+
+
+async def recorded(
+    connection: Connection, *, run_id: UUID, job_id: UUID, evaluator: str, key: str | None = None
+) -> list[Recorded]:
+    """The answers that this job has bought already, newest first.
+
+    A conversation's own are not worth asking for: it can't be led again.
+    """
+    arguments = {"run_id": run_id, "job_id": job_id, "evaluator": evaluator, "key": key}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["recorded"], arguments)
+        return [recorded_answer(row) async for row in cursor]
+
+
+async def saved(
+    connection: Connection, app_id: str, *, only_pinned: bool = False
+) -> list[SavedCase]:
+    """The saved cases of an app, oldest first."""
+    arguments = {"app_id": app_id, "only_pinned": only_pinned}
+    return await _saved(connection, "saved", arguments)
+
+
+async def saved_named(
+    connection: Connection, app_id: str, case_ids: Sequence[str]
+) -> list[SavedCase]:
+    """Those of these ids, in their order; what is not there is left out."""
+    arguments = {"app_id": app_id, "case_ids": list(case_ids)}
+    return await _saved(connection, "saved_named", arguments)
+
+
+async def saved_page(
+    connection: Connection, *, app_id: str | None, only_pinned: bool, limit: int, offset: int
+) -> list[SavedCase]:
+    """Saved cases, oldest first; `app_id` None: of every app."""
+    arguments = {"app_id": app_id, "only_pinned": only_pinned, "limit": limit, "offset": offset}
+    return await _saved(connection, "saved_page", arguments)
+
+
+async def save(
+    connection: Connection, app_id: str, worth_keeping: Iterable[Case], *, pinned: bool
+) -> None:
+    """Keep cases; one that is there already stays as it is, but may become pinned."""
+    listed = _jsonb([_named(case) for case in worth_keeping])
+    arguments = {"app_id": app_id, "cases": listed, "pinned": pinned}
+    await connection.execute(QUERIES["save"], arguments)
+
+
+async def pin(connection: Connection, app_id: str, case_ids: Sequence[str], *, pinned: bool) -> int:
+    """Pin saved cases, or unpin them; how many there were."""
+    arguments = {"app_id": app_id, "case_ids": list(case_ids), "pinned": pinned}
+    return (await connection.execute(QUERIES["pin"], arguments)).rowcount
+
+
+async def unsave(connection: Connection, app_id: str, case_ids: Sequence[str]) -> int:
+    """Forget saved cases; how many there were. Runs keep theirs."""
+    arguments = {"app_id": app_id, "case_ids": list(case_ids)}
+    return (await connection.execute(QUERIES["unsave"], arguments)).rowcount
+
+
+async def _saved(
+    connection: Connection, query: str, arguments: Mapping[str, Any]
+) -> list[SavedCase]:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES[query], arguments)
+        return [
+            SavedCase(
+                app_id=row["app_id"],
+                case_id=row["case_id"],
+                case=Case.of_json(row["body"]),
+                pinned=row["pinned"],
+                created_at=row["created_at"],
+            )
+            async for row in cursor
+        ]
+
+
+def _held(row: Mapping[str, Any]) -> Held:
+    return Held(
+        exchanges=tuple(EXCHANGE.validate_python(each) for each in row["exchanges"]),
+        ending=None if row["ending"] is None else ENDING.validate_python(row["ending"]),
+        credential=row["credential"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def _outcome(row: Mapping[str, Any]) -> Outcome:
+    reached: Sequence[Mapping[str, Any]] = row["goal_verdicts"] or ()
+    return Outcome(
+        case_id=row["case_id"],
+        trial=row["trial"],
+        difficulty=Difficulty(row["difficulty"]),
+        persona=row["persona"],
+        category=row["category"],
+        traits=tuple(row["traits"] or ()),
+        tactic=row["tactic"],
+        goals=tuple(row["goals"] or ()),
+        verdict=None if row["verdict"] is None else StressVerdict(row["verdict"]),
+        goal_verdicts={each["goal_id"]: each["achieved"] for each in reached},
+        stop_reason=StopReason(row["stop_reason"]),
+        failure_modes=tuple(map(FailureMode, row["failure_modes"] or ())),
+        rules={
+            each["rule_id"]: RuleStatus(each["status"]) for each in row["rule_compliance"] or ()
+        },
+        contradictions=tuple(row["contradictions"] or ()),
+        failures=tuple(f"{each['evaluator']}: {each['reason']}" for each in row["failures"] or ()),
+        error=row["error"],
+    )
+
+
+def _named(case: Case) -> dict[str, Any]:
+    return {**case.as_json(), "case_id": case.case_id}
+
+
+def _jsonb(value: Any) -> Jsonb:
+    return Jsonb(value, dumps=codec.dump_json)

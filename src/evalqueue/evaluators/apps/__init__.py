@@ -1,0 +1,250 @@
+"""An app as data: what a bot is, what it may be asked, and by which rules it is judged.
+
+A profile is one TOML file beside this one; everything the evaluators know about an app comes from
+it, so that a new app is a new file and no code. A file with a slip in it is refused as a whole,
+with every slip named: a misspelt key would otherwise silently change verdicts.
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from evalqueue.evaluators.apps import adversarial as stress
+from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.verdicts import ThreadType
+
+Scope = Literal["correctness", "efficiency", "adversarial"]
+
+
+class UnknownProfile(LookupError):
+    """No packaged profile has this app_id."""
+
+
+class InvalidProfile(ValueError):
+    """A profile's TOML is not what the evaluators need."""
+
+
+class _Closed:
+    """Makes pydantic refuse keys that a part of a profile does not have."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label(_Closed):
+    """One entry of a menu that a judge chooses from."""
+
+    name: str
+    description: str
+    examples: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadKind(_Closed):
+    """A kind of conversation, and whether efficiency means anything for it."""
+
+    name: str
+    description: str
+    has_efficiency: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule(_Closed):
+    """What the bot has to do, and which evaluators look at it."""
+
+    rule_id: str
+    section: str
+    text: str
+    scopes: tuple[Scope, ...]
+    traits: tuple[str, ...] = ()
+    """Adversarial cases only: those with one of these traits; none named: all cases."""
+    goals: tuple[str, ...] = ()
+    """Adversarial cases only: those with one of these goals; none named: all cases."""
+    personas: tuple[str, ...] = ()
+    """Adversarial cases only: those of one of these personas; none named: all cases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MealSummary(_Closed):
+    """Which of the bot's answers have figures to be checked; all others cost no call."""
+
+    markers: tuple[str, ...]
+    """Lower case; one of them in an answer is enough."""
+    description: str
+
+    def is_in(self, bot_text: str) -> bool:
+        lowered = bot_text.lower()
+        return any(marker in lowered for marker in self.markers)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EfficiencyCriteria(_Closed):
+    """What counts as friction, and what does not."""
+
+    not_friction: tuple[str, ...] = ()
+    bot_friction: tuple[str, ...] = ()
+    ideal_turns: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds(_Closed):
+    """What energy figures may be, and how far sums may be off."""
+
+    item_kcal_seldom_above: float
+    meal_kcal_seldom_above: float
+    kcal_always_wrong_from: float
+    items_sum_tolerance_kcal: float
+    items_sum_tolerance_share: float
+    macro_tolerance_share: float
+
+
+MEAL_THREADS = (
+    ThreadKind(
+        name=ThreadType.MEAL_LOGGING,
+        description="The user wants something recorded, changed or deleted.",
+        has_efficiency=True,
+    ),
+    ThreadKind(
+        name=ThreadType.FOOD_ANALYSIS, description="The user asks about what is already recorded."
+    ),
+    ThreadKind(
+        name=ThreadType.CGM_QUERY, description="The user asks about glucose or other readings."
+    ),
+    ThreadKind(name=ThreadType.GENERAL, description="The user asks about anything else."),
+    ThreadKind(
+        name=ThreadType.GREETING, description="Only a greeting, thanks, or who the assistant is."
+    ),
+)
+"""The kinds of thread of a profile that names none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile(_Closed):
+    """Everything the evaluators know about one app."""
+
+    app_id: str
+    name: str
+    about: str
+    intents: tuple[Label, ...]
+    query_types: tuple[Label, ...]
+    rules: tuple[Rule, ...] = ()
+    meal_summary: MealSummary | None = None
+    """None: the app gives no figures, every answer is NOT APPLICABLE to `correctness`."""
+    efficiency: EfficiencyCriteria = EfficiencyCriteria()
+    bounds: Bounds | None = None
+    """None: the app's figures are not about energy, nothing is computed."""
+    thread_types: tuple[ThreadKind, ...] = MEAL_THREADS
+    adversarial: Adversarial | None = None
+    """None: nobody has said yet who this app's difficult users are."""
+
+    def rules_for(self, scope: Scope) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.rules if scope in rule.scopes)
+
+
+@cache
+def load(app_id: str) -> Profile:
+    """The packaged profile of an app.
+
+    Raises:
+        UnknownProfile: there is none of this name.
+    """
+    if app_id not in known():  # also keeps an app_id from being a path
+        raise UnknownProfile(
+            f"There is no profile for app_id {app_id!r}. Known: {', '.join(known())}."
+        )
+    file = files(__name__) / f"{app_id}.toml"
+    profile = parse(file.read_text(encoding="utf-8"), where=file.name)
+    if profile.app_id != app_id:
+        raise InvalidProfile(f"{file.name}: app_id is {profile.app_id!r}, not the file's name.")
+    return profile
+
+
+def known() -> tuple[str, ...]:
+    """The app_ids that `load` takes."""
+    names = (file.name for file in files(__name__).iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
+def parse(text: str, *, where: str) -> Profile:
+    """A profile from its TOML; `where` names the source in errors.
+
+    Raises:
+        InvalidProfile: with every slip on a line of its own.
+    """
+    try:
+        profile = _PROFILE.validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidProfile(f"{where} is not TOML: {error}") from error
+    except ValidationError as error:
+        slips = [
+            f"{'.'.join(map(str, slip['loc']))}: {slip['msg']}"
+            for slip in error.errors(include_url=False, include_input=False)
+        ]
+        raise InvalidProfile("\n".join([f"{where} is not a profile:", *slips])) from error
+    if slips := list(_slips(profile)):
+        raise InvalidProfile("\n".join([f"{where} is not a profile:", *slips]))
+    return profile
+
+
+_PROFILE = TypeAdapter(Profile)
+
+
+def _slips(profile: Profile) -> Iterator[str]:
+    """What the types can't say."""
+    menus = {
+        "intents": [label.name for label in profile.intents],
+        "query_types": [label.name for label in profile.query_types],
+        "thread_types": [kind.name for kind in profile.thread_types],
+    }
+    for key, names in menus.items():
+        if not names:
+            yield f"{key}: at least one is needed"
+    menus["rules"] = [rule.rule_id for rule in profile.rules]
+    users = _users(profile.adversarial)
+    menus |= {f"adversarial.{key}": names for key, names in users.items()}
+    for key, names in menus.items():
+        yield from (f"{key}: {name!r} is there twice" for name in _twice(names))
+        yield from (f"{key}: a name is empty" for name in names if not name.strip())
+    yield from (
+        f"rules: {rule.rule_id} has no scope: nothing looks at it"
+        for rule in profile.rules
+        if not rule.scopes
+    )
+    yield from (
+        f"rules: {rule.rule_id} names the {key} {name!r}, and [adversarial] has none of this name"
+        for rule in profile.rules
+        for key in ("traits", "goals", "personas")
+        for name in getattr(rule, key)
+        if name not in users[key]
+    )
+    if profile.adversarial is not None:
+        yield from (f"adversarial.{slip}" for slip in stress.slips(profile.adversarial))
+    markers = profile.meal_summary.markers if profile.meal_summary else ()
+    yield from (
+        f"meal_summary.markers: {marker!r} must be lower case and not empty"
+        for marker in markers
+        if not marker.strip() or marker != marker.lower()
+    )
+    if profile.efficiency.ideal_turns < 1:
+        yield "efficiency.ideal_turns: must be 1 or more"
+
+
+def _users(app: Adversarial | None) -> dict[str, list[str]]:
+    """The names by which an app's difficult users are told apart; none without any."""
+    return {
+        "goals": [goal.goal_id for goal in app.goals] if app else [],
+        "traits": [trait.name for trait in app.traits] if app else [],
+        "personas": [persona.name for persona in app.personas] if app else [],
+        "tactics": [tactic.name for tactic in app.tactics] if app else [],
+    }
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return [name for name, times in Counter(names).items() if times > 1]

@@ -1,0 +1,1 @@
+"""The job type `evaluate-batch`: conversations of a dataset, judged by evaluators."""

@@ -1,0 +1,253 @@
+"""The job types of the first floor: what may be asked, and what is refused at the door."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import ExitStack, asynccontextmanager
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from evalqueue.errors import InvalidParams, Problem
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.formats import BadData, SourceError
+from evalqueue.evaluators.formats.data_directory import opened_confined
+from evalqueue.evaluators.judging.judge import Parameters
+from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan, choose
+from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.simulated.conversations import kaira_csv
+from evalqueue.jobtypes import Desk, JobParams
+
+_THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
+_HANDS_MAX = 31
+SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
+_STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
+
+DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+
+class EvaluateBatch(JobParams, job_type="evaluate-batch"):
+    """Evaluate conversations: intent, correctness, efficiency."""
+
+    name: str | None = Field(default=None, max_length=200)
+    description: str | None = Field(default=None, max_length=2000)
+
+    data_path: str | None = Field(default=None, min_length=1)
+    """A file inside `EVALQUEUE_DATA_DIR`: CSV, or chat messages as JSON lines. It is stored when
+    the job is submitted; beside `dataset_id` it only says what that was called."""
+    csv_content: str | None = None
+    """The file itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
+    dataset_id: DatasetId | None = None
+    """A stored dataset."""
+    total_items: int | None = Field(default=None, ge=1)
+    """So many of the bundled conversations (48), for a first try without data of one's own."""
+
+    thread_ids: list[str] | None = Field(default=None, min_length=1)
+    """Only these threads."""
+    sample_size: int | None = Field(default=None, ge=1)
+    """Only so many threads, drawn by `seed`: the same ones each time."""
+    seed: int = 0
+
+    app_id: str = "kaira-bot"
+    """The profile of the bot that is evaluated."""
+    llm_provider: str | None = None
+    """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
+    llm_model: str | None = Field(default=None, min_length=1)
+    temperature: float = Field(default=0.1, ge=0, le=2)
+    intent_system_prompt: str | None = Field(default=None, max_length=100_000)
+    """A taxonomy of intents of the job's own; blank: the profile's."""
+    evaluate_intent: bool = True
+    evaluate_correctness: bool = True
+    evaluate_efficiency: bool = True
+    concurrency: int = Field(default=8, ge=1, le=256)
+    """LLM calls in flight at most, in each worker that shares the batch."""
+    max_workers: int | None = Field(default=None, ge=1, le=1000)
+    """Workers that may share a large batch; without it, as many as are idle."""
+    call_timeout_seconds: float = Field(default=60.0, ge=5, le=600)
+    """Of one attempt at one LLM call."""
+
+    api_key: str | None = None
+    service_account_path: str | None = None
+
+    @field_validator("api_key", "service_account_path")
+    @classmethod
+    def _no_secrets(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError(
+                "Credentials never travel in a job: set OPENAI_API_KEY, AZURE_OPENAI_API_KEY, "
+                "GEMINI_API_KEY or GOOGLE_APPLICATION_CREDENTIALS where the worker runs"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        given = [name for name in SOURCES if getattr(self, name) is not None]
+        # What was asked for stays beside the dataset that it led to.
+        if len(given) != 1 and given not in _STORED:
+            raise ValueError(
+                f"Say what to evaluate by one of {', '.join(SOURCES)}; "
+                f"{'given are ' + ' and '.join(given) if given else 'none is given'}"
+            )
+        if not (self.evaluate_intent or self.evaluate_correctness or self.evaluate_efficiency):
+            raise ValueError("All evaluators are off: there is nothing to do")
+        return self
+
+    async def admit(self, desk: Desk) -> Self:
+        """Refuse what can't work: no key, no model, no such profile, bad rows, unknown threads."""
+        try:
+            choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
+            apps.load(self.app_id)
+            content = await self.content(desk)
+        except ProviderUnavailable as error:
+            raise InvalidParams.of(error.field, error.message) from error
+        except apps.UnknownProfile as error:
+            raise InvalidParams.of("app_id", str(error)) from error
+        except SourceError as error:
+            raise InvalidParams(problems(self.source_field, error)) from error
+        if self.total_items is not None and self.total_items > content.threads:
+            raise InvalidParams.of(
+                "total_items", f"There are {content.threads} bundled conversations"
+            )
+        if self.thread_ids is not None:
+            chosen = await self.choose(desk, content.id)
+            if chosen.unknown:
+                shown = ", ".join(chosen.unknown[:10])
+                raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
+        return self.model_copy(
+            update={
+                "llm_provider": choice.provider.value,
+                "llm_model": choice.model,
+                "dataset_id": content.id,
+                "csv_content": None,
+            }
+        )
+
+    def stored(self) -> dict[str, Any]:
+        """A file never travels in a job: nor does the place where it was."""
+        without = set[str]() if self.csv_content is not None else {"csv_content"}
+        return self.model_dump(mode="json", exclude_unset=True, exclude=without)
+
+    def lasting(self) -> dict[str, Any]:
+        """A schedule reads a file as it is when its time has come."""
+        stored = self.stored()
+        if self.data_path is not None or self.total_items is not None:
+            stored.pop("dataset_id", None)
+        return stored
+
+    async def content(self, desk: Desk) -> datasets.Content:
+        """The dataset that is meant, which is stored by then.
+
+        Raises:
+            SourceError: it can't be read, or some rows are bad.
+        """
+        dataset_id = self.dataset_id
+        if dataset_id is None:
+            async with self.incoming(desk) as incoming:
+                added = await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
+            dataset_id = added.dataset_id
+        found = await self._found(desk, dataset_id)
+        if found is None:
+            await self._read(desk, dataset_id)
+            # Asked again in any case: somebody else may have read it meanwhile.
+            found = await self._found(desk, dataset_id)
+        if found is None:
+            raise SourceError(f"There is no dataset {dataset_id}")
+        return found
+
+    async def _found(self, desk: Desk, dataset_id: str) -> datasets.Content | None:
+        async with desk.database.connection() as connection:
+            return await datasets.content(connection, dataset_id, owner=desk.owner)
+
+    async def _read(self, desk: Desk, dataset_id: str) -> None:
+        """Read what came by plain SQL, if nobody has done so yet."""
+        async with desk.database.connection() as connection:
+            text = await datasets.raw(connection, dataset_id)
+        if text is not None:
+            async with imports.spooled(text) as file:
+                del text
+                incoming = Incoming(file=file, name="csv_content")
+                await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
+
+    @asynccontextmanager
+    async def incoming(self, desk: Desk) -> AsyncGenerator[Incoming]:
+        """The file that is meant, where it is not stored yet."""
+        if self.csv_content is not None:
+            async with imports.spooled(self.csv_content) as file:
+                yield Incoming(file=file, name="csv_content")
+        elif self.data_path is not None:
+            opening = opened_confined(
+                desk.settings.data_directory,
+                self.data_path,
+                max_bytes=desk.settings.max_dataset_bytes,
+            )
+            with ExitStack() as files:
+                file = await asyncio.to_thread(files.enter_context, opening)
+                yield Incoming(file=file, name=self.data_path)
+        else:
+            path = kaira_csv()
+            with await asyncio.to_thread(path.open, "rb") as file:
+                yield Incoming(file=file, name=path.name)
+
+    async def choose(self, desk: Desk, dataset_id: str) -> Chosen:
+        """The threads of a dataset that are meant."""
+        async with desk.database.connection() as connection:
+            available = await datasets.thread_ids(connection, dataset_id)
+        return self.chosen(available)
+
+    def chosen(self, available: Iterable[str]) -> Chosen:
+        """The threads that are meant, of those there are."""
+        return choose(
+            available,
+            thread_ids=self.thread_ids,
+            sample_size=self.sample_size or self.total_items,
+            seed=self.seed,
+        )
+
+    def hands(self, threads: int) -> int:
+        """How many other workers so many threads are worth."""
+        others = _HANDS_MAX if self.max_workers is None else self.max_workers - 1
+        return min(threads // _THREADS_PER_HAND, others)
+
+    def plan(self) -> EvaluationPlan:
+        """What is asked of every thread."""
+        return EvaluationPlan(
+            profile=apps.load(self.app_id),
+            evaluate_intent=self.evaluate_intent,
+            evaluate_correctness=self.evaluate_correctness,
+            evaluate_efficiency=self.evaluate_efficiency,
+            intent_system_prompt=self.intent_system_prompt or "",
+            parameters=Parameters(temperature=self.temperature),
+        )
+
+    @property
+    def chooses(self) -> bool:
+        """Whether some threads only are meant, and not all there are."""
+        return not (
+            self.thread_ids is None and self.sample_size is None and self.total_items is None
+        )
+
+    @property
+    def source_field(self) -> str:
+        """The param that says what to evaluate."""
+        return next(name for name in SOURCES if getattr(self, name) is not None)
+
+
+def problems(
+    field: str, error: SourceError, *, inside: tuple[str, ...] = ("params",)
+) -> list[Problem]:
+    """What a source complains about, as problems of the field that named it."""
+    if not isinstance(error, BadData):
+        return [Problem(loc=(*inside, field), msg=str(error))]
+    listed = [
+        Problem(loc=(*inside, field), msg=str(row), type="bad_row", ctx=_where(row))
+        for row in error.rows
+    ]
+    if error.more:
+        listed.append(Problem(loc=(*inside, field), msg=f"… and {error.more} more bad rows"))
+    return listed
+
+
+def _where(row: Any) -> dict[str, Any]:
+    return {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason}

@@ -1,0 +1,252 @@
+"""What a batch would do, and how many LLM calls it would make, before anything is stored or paid.
+
+The calls are counted, not estimated: one per message for intent, one per conversation for
+efficiency, and for correctness one per answer with figures, which the profile's markers find.
+"""
+
+import asyncio
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+from psycopg.rows import class_row
+
+from evalqueue.errors import InvalidParams
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.apps import UnknownProfile
+from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
+from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.datasets.imports import Identified, Incoming
+from evalqueue.evaluators.datasets.store import QUERIES, Counts
+from evalqueue.evaluators.formats import BadRow, Column, Faults, SourceError, Statistics
+from evalqueue.evaluators.judging import correctness, efficiency, intent
+from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan
+from evalqueue.jobtypes import Desk
+from evalqueue.postgres.database import Connection, Database
+
+HEAD_BYTES = 4 * 1024**2
+"""Of a file that is cut off: more of it is not looked at."""
+_STRETCH_BYTES = 1024**2  # of conversations as they are stored, compressed
+
+HasFigures = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calls:
+    """LLM calls, if none has to be repeated."""
+
+    intent: int
+    correctness: int
+    efficiency: int
+
+    @property
+    def total(self) -> int:
+        return self.intent + self.correctness + self.efficiency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What a batch would do."""
+
+    format: str
+    columns: tuple[Column, ...] = ()
+    mapping: Mapping[str, str] = field(default_factory=dict[str, str])
+    missing_columns: tuple[str, ...] = ()
+    statistics: Statistics | None = None
+    """None: the file is cut off, or has faults."""
+    chosen: Counts | None = None
+    unknown_thread_ids: tuple[str, ...] = ()
+    llm_calls: Calls | None = None
+    bad_rows: tuple[BadRow, ...] = ()
+    more_bad_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Marked(Counts):
+    marked: int
+    """Messages whose answer has figures."""
+
+
+async def of_params(desk: Desk, params: EvaluateBatch) -> Preview:
+    """Of a job that could be submitted so.
+
+    Raises:
+        InvalidParams: naming the fields.
+    """
+    plan = _plan(params)
+    try:
+        if params.dataset_id is None:
+            async with params.incoming(desk) as file:
+                found = await _of_file(desk.database, file, params, plan)
+            return replace(found, columns=(), mapping={}, missing_columns=())
+        content = await params.content(desk)
+    except SourceError as error:
+        raise InvalidParams(problems(params.source_field, error)) from error
+    async with desk.database.connection() as connection:
+        statistics = await datasets.statistics(connection, content.id)
+        chosen = None
+        if params.chooses:
+            chosen = params.chosen(await datasets.thread_ids(connection, content.id))
+        wanted = None if chosen is None else chosen.thread_ids
+        counts = await datasets.counts(connection, content.id, wanted)
+    marked = 0
+    if plan.has(correctness.NAME):
+        marked = await _marked(desk.database, content.id, wanted, _has_figures(plan))
+    return _preview(content.format, statistics, chosen, counts, _calls(plan, counts, marked))
+
+
+async def of_file(database: Database, incoming: Incoming, params: EvaluateBatch) -> Preview:
+    """Of a job on a file that is not stored, nor will be by this.
+
+    Raises:
+        SourceError: there is no such format.
+        InvalidParams: naming the fields.
+    """
+    return await _of_file(database, incoming, params, _plan(params))
+
+
+def of_head(incoming: Incoming) -> Preview:
+    """Of a file that is cut off somewhere: its columns, and the faults of the rows that are whole.
+    Blocks.
+
+    Raises:
+        SourceError: there is no such format.
+    """
+    beginning = incoming.file.read(HEAD_BYTES)
+    end = max(beginning.rfind(b"\n"), beginning.rfind(b"\r"))
+    whole = beginning[: end + 1] if end >= 0 else beginning
+    found = imports.identified(replace(incoming, file=io.BytesIO(whole)))
+    preview, mapped = _columns(found, incoming.mapping)
+    faults = Faults(incoming.name)
+    for _ in mapped.format.messages(mapped.file, faults, mapping=mapped.mapping, is_cut=True):
+        pass
+    return replace(preview, bad_rows=faults.rows, more_bad_rows=faults.more)
+
+
+async def _of_file(
+    database: Database, incoming: Incoming, params: EvaluateBatch, plan: EvaluationPlan
+) -> Preview:
+    found = await asyncio.to_thread(imports.identified, incoming)
+    preview, mapped = await asyncio.to_thread(_columns, found, incoming.mapping)
+    faults = Faults(incoming.name)
+    has_figures = _has_figures(plan)
+    async with database.long_look() as connection:
+        await imports.stage(
+            connection, mapped, faults, with_turns=False,
+            mark=lambda message: has_figures(message.bot_text),
+        )  # fmt: skip
+        if faults:
+            return replace(preview, bad_rows=faults.rows, more_bad_rows=faults.more)
+        statistics = await imports.statistics(connection)
+        chosen = params.chosen(await _staged_ids(connection)) if params.chooses else None
+        counts = await _staged_counts(connection, None if chosen is None else chosen.thread_ids)
+    _check_total_items(params, statistics.threads)
+    calls = _calls(plan, counts, counts.marked)
+    counted = _preview(preview.format, statistics, chosen, counts, calls)
+    return replace(
+        counted,
+        columns=preview.columns,
+        mapping=preview.mapping,
+        missing_columns=preview.missing_columns,
+    )
+
+
+def _columns(found: Identified, given: Mapping[str, str] | None) -> tuple[Preview, Identified]:
+    """What the first rows say, and the file as it is read then: by the mapping that was given, or
+    else by the one that was guessed."""
+    head = found.format.head(found.file, given)
+    found.file.seek(0)
+    preview = Preview(
+        format=found.format.name,
+        columns=head.columns,
+        mapping=head.mapping,
+        missing_columns=head.missing,
+    )
+    return preview, replace(found, mapping=head.mapping if given is None else dict(given))
+
+
+def _preview(
+    form: str,
+    statistics: Statistics | None,
+    chosen: Chosen | None,
+    counts: Counts,
+    calls: Calls,
+) -> Preview:
+    return Preview(
+        format=form,
+        statistics=statistics,
+        chosen=Counts(threads=counts.threads, messages=counts.messages),
+        unknown_thread_ids=() if chosen is None else chosen.unknown,
+        llm_calls=calls,
+    )
+
+
+def _check_total_items(params: EvaluateBatch, there: int) -> None:
+    if params.total_items is not None and params.total_items > there:
+        raise InvalidParams.of("total_items", f"There are {there} bundled conversations")
+
+
+# Calls.
+
+
+def _plan(params: EvaluateBatch) -> EvaluationPlan:
+    try:
+        return params.plan()
+    except UnknownProfile as error:
+        raise InvalidParams.of("app_id", str(error)) from error
+
+
+def _has_figures(plan: EvaluationPlan) -> HasFigures:
+    subject: apps.MealSummary | None = plan.profile.meal_summary
+    return (lambda _text: False) if subject is None else subject.is_in
+
+
+def _calls(plan: EvaluationPlan, counts: Counts, marked: int) -> Calls:
+    return Calls(
+        intent=counts.messages if plan.has(intent.NAME) else 0,
+        correctness=marked if plan.has(correctness.NAME) else 0,
+        efficiency=counts.threads if plan.has(efficiency.NAME) else 0,
+    )
+
+
+async def _marked(
+    database: Database, dataset_id: str, wanted: Sequence[str] | None, has_figures: HasFigures
+) -> int:
+    """How many answers of some conversations have figures; read in stretches, in order."""
+    ids = None if wanted is None else list(wanted)
+    arguments = {"dataset_id": dataset_id, "thread_ids": ids, "bytes": _STRETCH_BYTES}
+    async with database.long_look() as connection:
+        cursor = await connection.execute(QUERIES["stretches"], arguments)
+        ends = [end for (end,) in await cursor.fetchall()]
+        total, after = 0, 0
+        for until in ends:
+            stretch = arguments | {"after": after, "until": until}
+            cursor = await connection.execute(QUERIES["bot_texts"], stretch)
+            texts = [text for (text,) in await cursor.fetchall()]
+            total += await asyncio.to_thread(_count, texts, has_figures)
+            after = until
+    return total
+
+
+def _count(documents: Sequence[str], has_figures: HasFigures) -> int:
+    return sum(
+        has_figures(text)
+        for document in documents
+        for text in cast("list[str]", json.loads(document))  # what SQL has made
+    )
+
+
+async def _staged_ids(connection: Connection) -> list[str]:
+    cursor = await connection.execute(QUERIES["staged_ids"])
+    return [thread_id async for (thread_id,) in cursor]
+
+
+async def _staged_counts(connection: Connection, wanted: Sequence[str] | None) -> _Marked:
+    ids = None if wanted is None else list(wanted)
+    async with connection.cursor(row_factory=class_row(_Marked)) as cursor:
+        await cursor.execute(QUERIES["staged_counts"], {"thread_ids": ids})
+        (found,) = await cursor.fetchall()
+    return found

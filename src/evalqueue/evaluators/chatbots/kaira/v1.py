@@ -1,0 +1,62 @@
+"""Kaira, version 1: whole messages by agents, action chips as XML in the text."""
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+from evalqueue.evaluators.chatbots.kaira.conversation import Draft, Kaira, Place, reported, said
+from evalqueue.evaluators.chatbots.kaira.events import Chunk
+
+
+class KairaV1(Kaira):
+    """`POST /chat/stream`."""
+
+    name = "kaira_v1"
+    path = "/chat/stream"
+
+    def request(self, text: str, place: Place | None) -> dict[str, Any]:
+        request: dict[str, Any] = {
+            "query": text,
+            "user_id": self.user_id,
+            "session_id": place.session_id if place else self.user_id,
+            "end_session": place is None,
+            "stream": False,
+            "context": {"additionalProp1": {}},
+        }
+        return request if place is None else {**request, "thread_id": place.thread_id}
+
+    def take(self, chunk: Chunk, draft: Draft) -> None:
+        match chunk["type"]:
+            case "session_context":
+                session_id, thread_id = said(chunk, "session_id"), said(chunk, "thread_id")
+                if session_id and thread_id:
+                    draft.place = Place(session_id=session_id, thread_id=thread_id)
+                draft.response_id = said(chunk, "response_id") or None
+            case "intent_classification":
+                draft.intents = list(_agents(chunk.get("detected_intents")))
+            case "agent_response":
+                _take_response(chunk, draft)
+            case "summary":
+                draft.whole = said(chunk, "message") or draft.whole
+            case "error":
+                draft.error = reported(chunk, "error")
+            case "session_end":
+                draft.is_over = draft.is_complete
+            case _:
+                pass  # stream_start, session_start, and whatever will be invented
+
+
+def _take_response(chunk: Chunk, draft: Draft) -> None:
+    message = said(chunk, "message")
+    draft.is_complete = True
+    if chunk.get("success", True):
+        draft.pieces.append(f"\n\n{message}" if draft.pieces else message)
+    else:
+        draft.failure = message or f"{said(chunk, 'agent') or 'an agent'} has failed"
+
+
+def _agents(intents: Any) -> Iterator[str]:
+    for intent in cast("list[Any]", intents) if isinstance(intents, list) else ():
+        if isinstance(intent, dict):
+            agent = said(cast("Chunk", intent), "agent")
+            if agent:
+                yield agent

@@ -1,0 +1,44 @@
+"""Kaira, version 2: text in tokens, and cards that are confirmed by a tap."""
+
+from typing import Any
+
+from evalqueue.evaluators.chatbots.kaira.conversation import Draft, Kaira, Place, reported, said
+from evalqueue.evaluators.chatbots.kaira.events import Chunk
+
+TIMEZONE = "Asia/Kolkata"
+
+
+class KairaV2(Kaira):
+    """`POST /api/chat`."""
+
+    name = "kaira_v2"
+    path = "/api/chat"
+
+    def request(self, text: str, place: Place | None) -> dict[str, Any]:
+        request = {
+            "user_id": self.user_id,
+            "message": text,
+            "new_session": place is None,
+            "timezone": TIMEZONE,
+        }
+        return request if place is None else {**request, "session_id": place.session_id}
+
+    def take(self, chunk: Chunk, draft: Draft) -> None:
+        match chunk["type"]:
+            case "classification":
+                session_id = said(chunk, "session_id")
+                if session_id:
+                    draft.place = Place(session_id=session_id)
+                intent = said(chunk, "agent") or said(chunk, "intent")
+                draft.intents = [intent] if intent else []
+            case "token":
+                draft.pieces.append(said(chunk, "content"))
+            case "done":
+                draft.whole = said(chunk, "full_response") or None
+                draft.is_over = True
+            case "error":
+                draft.error = reported(chunk, "detail")
+            case str(kind) if kind.endswith("_card") or isinstance(chunk.get("data"), dict):
+                draft.take_card(kind, chunk.get("data"))
+            case _:
+                pass  # whatever will be invented

@@ -1,0 +1,73 @@
+"""Which protocols there are, and how a bot that speaks one is opened. A new one is one opener here.
+
+Imports are the openers' own: an HTTP client takes long to load, and most processes that know the
+job type never speak to a bot.
+"""
+
+from collections.abc import Callable, Mapping
+
+from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.chatbots.protocol import Chatbot
+from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
+
+Opener = Callable[[Target, Credential | None, Profile], Chatbot]
+
+
+def open_chatbot(target: Target, credential: Credential | None, profile: Profile) -> Chatbot:
+    """A bot that is not connected to yet. Whoever opens it calls `aclose`.
+
+    Raises:
+        TargetRefused: there is no such protocol, or it needs what the target, the credential or
+            the profile does not have.
+    """
+    opener = PROTOCOLS.get(target.protocol)
+    if opener is None:
+        raise TargetRefused(
+            f"There is no protocol {target.protocol!r}; the names are: {', '.join(PROTOCOLS)}."
+        )
+    return opener(target, credential, profile)
+
+
+def _kaira_v1(target: Target, credential: Credential | None, _profile: Profile) -> Chatbot:
+    from evalqueue.evaluators.chatbots.kaira.v1 import KairaV1
+
+    return KairaV1(target, credential)
+
+
+def _kaira_v2(target: Target, credential: Credential | None, _profile: Profile) -> Chatbot:
+    from evalqueue.evaluators.chatbots.kaira.v2 import KairaV2
+
+    return KairaV2(target, credential)
+
+
+def _openai(target: Target, credential: Credential | None, _profile: Profile) -> Chatbot:
+    from evalqueue.evaluators.chatbots.openai_compatible import OpenAICompatible
+
+    return OpenAICompatible(target, credential)
+
+
+def _webhook(target: Target, credential: Credential | None, profile: Profile) -> Chatbot:
+    from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
+
+    webhook = profile.adversarial.webhook if profile.adversarial else None
+    if webhook is None:
+        raise TargetRefused(
+            f"The profile {profile.app_id} does not describe a webhook: add [adversarial.webhook]."
+        )
+    return WebhookChatbot(webhook, target, credential)
+
+
+def _scripted(target: Target, _credential: Credential | None, _profile: Profile) -> Chatbot:
+    from evalqueue.evaluators.chatbots.scripted import ScriptedChatbot
+
+    return ScriptedChatbot(target.script)
+
+
+PROTOCOLS: Mapping[str, Opener] = {
+    "kaira_v1": _kaira_v1,
+    "kaira_v2": _kaira_v2,
+    "openai": _openai,
+    "webhook": _webhook,
+    "scripted": _scripted,
+}
+"""What a target may name, and what opens it."""

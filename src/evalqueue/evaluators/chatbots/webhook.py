@@ -1,0 +1,185 @@
+"""Chatbots behind plain HTTP: JSON in, JSON out, both as the profile describes them."""
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, cast
+from urllib.parse import quote
+
+from evalqueue.evaluators.apps.adversarial import Webhook
+from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.targets import Credential, Target
+from evalqueue.evaluators.chatbots.transport import Line
+
+_CLOSING_SECONDS = 3.0  # less than an interrupted handler is given before it is told again
+_SESSION_LIMIT = 2_000  # characters
+_INDEX_DIGITS = 9
+_PLACEHOLDER = re.compile(r"\$(message|session|user_id|new)\b")
+
+
+class WebhookChatbot:
+    """`POST {address}`; a session is ended by DELETE, if the profile says where."""
+
+    name = "webhook"
+
+    def __init__(
+        self, webhook: Webhook, target: Target, credential: Credential | None = None
+    ) -> None:
+        self._webhook = webhook
+        self._line = Line(target, credential)
+        self._user_id = credential.user_id if credential else None
+        self._headers: dict[str, str] = {}
+        if credential:
+            token = credential.token.get_secret_value()
+            self._headers[webhook.token_header] = f"{webhook.token_prefix}{token}"
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def chat(self) -> "AsyncGenerator[WebhookChat]":
+        chat = WebhookChat(
+            self._webhook,
+            self._line,
+            self._headers,
+            # Without a credential every conversation is somebody else's.
+            user_id=self._user_id or f"evalqueue-{secrets.token_hex(8)}",
+        )
+        try:
+            yield chat
+        finally:
+            # A task of its own, since whoever is cancelled again while it waits here must not
+            # leave the session open; `aclose` waits for what is still under way.
+            ending = asyncio.create_task(self._end(chat))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
+            await asyncio.shield(ending)
+
+    async def aclose(self) -> None:
+        if self._ending:
+            await asyncio.wait(self._ending)
+        await self._line.aclose()
+
+    async def _end(self, chat: "WebhookChat") -> None:
+        path = chat.closing_path()
+        if path is None:
+            return
+        with contextlib.suppress(ChatbotError, TimeoutError):  # then the bot ends it in its time
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                await self._line.delete(path, self._headers)
+
+
+class WebhookChat:
+    """One conversation; the session is the bot's if it names one, else ours."""
+
+    def __init__(
+        self, webhook: Webhook, line: Line, headers: Mapping[str, str], *, user_id: str
+    ) -> None:
+        self._webhook = webhook
+        self._line = line
+        self._headers = headers
+        self._template = json.loads(webhook.body)
+        self._user_id = user_id
+        self._session = None if webhook.session else secrets.token_hex(16)
+        self._is_begun = False
+
+    async def say(self, text: str) -> Reply:
+        began = time.perf_counter()
+        found = await self._post(text)
+        error = self._found(found, self._webhook.error)
+        reply = self._found(found, self._webhook.reply)
+        if reply is _ABSENT and error in (_ABSENT, None):
+            raise ChatbotError(
+                Fault.UNREADABLE,
+                f"The answer has nothing at {self._webhook.reply}: {self._line.shown(str(found))}",
+            )
+        session = self._found(found, self._webhook.session)
+        if session not in (_ABSENT, None):
+            self._session = self._known(session)
+        return Reply(
+            text=self._line.kept(_as_text(reply)),
+            error=None if error in (_ABSENT, None) else self._line.shown(_as_text(error)),
+            session=self._line.kept(self._session) if self._session else None,
+            duration_ms=(time.perf_counter() - began) * 1000,
+        )
+
+    def closing_path(self) -> str | None:
+        """What is deleted to end the session at the bot; None: there is nothing to end."""
+        path, session = self._webhook.close_path, self._session
+        # Nothing but dots would lead to another path.
+        if path is None or session is None or not self._is_begun or not session.strip("."):
+            return None
+        return path.replace("$session", quote(session, safe="", errors="replace"))
+
+    def _known(self, session: Any) -> str:
+        text = _as_text(session)
+        if not text or len(text) > _SESSION_LIMIT:
+            raise ChatbotError(
+                Fault.UNREADABLE,
+                f"{self._webhook.session} is no session of 1 to {_SESSION_LIMIT} characters: "
+                f"{self._line.shown(text)}",
+            )
+        return text
+
+    async def _post(self, text: str) -> Mapping[str, Any]:
+        values = {
+            "message": text,
+            "session": self._session,
+            "user_id": self._user_id,
+            "new": not self._is_begun,
+        }
+        was_begun, self._is_begun = self._is_begun, True
+        try:
+            return await self._line.post("", _filled(self._template, values), self._headers)
+        except ChatbotError as error:
+            if error.fault is Fault.UNREACHABLE:  # the bot knows nothing of it
+                self._is_begun = was_begun
+            raise
+
+    @staticmethod
+    def _found(answer: Mapping[str, Any], pointer: str | None) -> Any:
+        return _ABSENT if pointer is None else _at(answer, pointer)
+
+
+_ABSENT = object()
+
+
+def _at(value: Any, pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) leads to."""
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, Mapping):
+            value = cast("Mapping[str, Any]", value).get(key, _ABSENT)
+        elif isinstance(value, list) and key.isascii() and key.isdigit():
+            found = cast("list[Any]", value)
+            value = (
+                found[int(key)] if len(key) < _INDEX_DIGITS and int(key) < len(found) else _ABSENT
+            )
+        else:
+            return _ABSENT
+    return value
+
+
+def _filled(template: Any, values: Mapping[str, str | bool | None]) -> Any:
+    """A template with its names replaced, in one pass: what a user says is never a template."""
+    match template:
+        case str() if found := _PLACEHOLDER.fullmatch(template):
+            return values[found[1]]
+        case str():
+            return _PLACEHOLDER.sub(lambda found: _as_text(values[found[1]]), template)
+        case dict():
+            fields = cast("dict[str, Any]", template)
+            return {key: _filled(value, values) for key, value in fields.items()}
+        case list():
+            return [_filled(each, values) for each in cast("list[Any]", template)]
+        case _:
+            return template
+
+
+def _as_text(value: Any) -> str:
+    if value is None or value is _ABSENT:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,1 @@
+"""Datasets: conversations stored once and read one at a time."""

@@ -1,0 +1,211 @@
+"""Datasets: conversations that were read once, are kept once, and are read one at a time.
+
+Who has a dataset, and under which name, is no part of it: `owner` says whose entry is meant, and
+None that everybody's is.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg.rows import class_row, dict_row
+
+from evalqueue import codec
+from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.formats import Statistics
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import load
+
+QUERIES = load("datasets")
+NAME_LIMIT = 500  # characters, the table's CHECK
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """A dataset, as somebody has it."""
+
+    id: str
+    """`sha256:` and the hash of its file, and of the mapping where one changed something."""
+    name: str
+    format: str
+    size_bytes: int
+    mapping: Mapping[str, str] | None
+    """Our column: the file's header. None: they are the same."""
+    owner: str
+    created_at: datetime
+    """When the owner got it."""
+    messages: int
+    threads: int
+    users: int
+    first_at: datetime | None
+    """None: the file has no times."""
+    last_at: datetime | None
+    intents: Mapping[str, int]
+    messages_with_images: int
+    messages_with_errors: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What a dataset that was read is, whoever has it."""
+
+    id: str
+    size_bytes: int
+    format: str
+    messages: int
+    threads: int
+    name: str | None
+    """As the owner who was asked about calls it, or else somebody else."""
+
+    @property
+    def sha256(self) -> str:
+        return sha256_of(self.id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRow:
+    """A conversation of a dataset, without its turns."""
+
+    position: int
+    thread_id: str
+    user_id: str
+    messages: int
+    first_at: datetime | None
+    last_at: datetime | None
+    has_images: bool
+    has_errors: bool
+    opening: str
+    """What the user said first, 200 characters at most."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How much is to be judged."""
+
+    threads: int
+    messages: int
+
+
+class Removal(StrEnum):
+    """What became of somebody's dataset."""
+
+    GONE = "gone"
+    """Its content went, too."""
+    KEPT = "kept"
+    """Others have it, or a job or a run needs it."""
+    READ = "read"
+    """Nothing: a job that is not over reads it."""
+
+
+def sha256_of(dataset_id: str) -> str:
+    return dataset_id.removeprefix("sha256:")
+
+
+async def list_datasets(
+    connection: Connection, *, owner: str | None, limit: int, offset: int
+) -> list[Dataset]:
+    """Datasets, newest first."""
+    return await _rows(
+        connection, Dataset, "list", owner=owner, dataset_id=None, limit=limit, offset=offset
+    )
+
+
+async def get(connection: Connection, dataset_id: str, *, owner: str | None) -> Dataset | None:
+    """A dataset as the owner has it; None: they have none with this id."""
+    found = await _rows(
+        connection, Dataset, "list", owner=owner, dataset_id=dataset_id, limit=1, offset=0
+    )
+    return next(iter(found), None)
+
+
+async def has(connection: Connection, dataset_id: str, *, owner: str) -> bool:
+    """Whether the owner has it, be it read or not."""
+    return await _value(connection, "has", dataset_id=dataset_id, owner=owner)
+
+
+async def content(connection: Connection, dataset_id: str, *, owner: str) -> Content | None:
+    """What a dataset is; None: there is none of this id, or it was not read yet."""
+    found = await _rows(connection, Content, "content", dataset_id=dataset_id, owner=owner)
+    return next(iter(found), None)
+
+
+async def raw(connection: Connection, dataset_id: str) -> str | None:
+    """The text of a dataset that came by plain SQL and was not read yet."""
+    return await _value(connection, "raw", dataset_id=dataset_id)
+
+
+async def statistics(connection: Connection, dataset_id: str) -> Statistics | None:
+    found = await _rows(connection, Statistics, "statistics_of", dataset_id=dataset_id)
+    return next(iter(found), None)
+
+
+async def thread(connection: Connection, dataset_id: str, thread_id: str) -> Thread | None:
+    """One conversation; None: the dataset has none of this name, or is gone."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        arguments = {"dataset_id": dataset_id, "thread_id": thread_id}
+        await cursor.execute(QUERIES["thread"], arguments)
+        row = await cursor.fetchone()
+    return None if row is None else _thread(row)
+
+
+async def thread_ids(connection: Connection, dataset_id: str) -> list[str]:
+    """The ids of all conversations, in the order in which the file has them."""
+    cursor = await connection.execute(QUERIES["thread_ids"], {"dataset_id": dataset_id})
+    return [thread_id async for (thread_id,) in cursor]
+
+
+async def threads_of(
+    connection: Connection, dataset_id: str, *, after: int, limit: int
+) -> list[ThreadRow]:
+    """A page of conversations; `after`: the last position seen, or 0."""
+    return await _rows(
+        connection, ThreadRow, "threads", dataset_id=dataset_id, after=after, limit=limit
+    )
+
+
+async def counts(
+    connection: Connection, dataset_id: str, wanted: Sequence[str] | None = None
+) -> Counts:
+    """How much there is in some conversations; None: in all."""
+    ids = None if wanted is None else [codec.clean_text(each) for each in wanted]
+    (found,) = await _rows(connection, Counts, "counts", dataset_id=dataset_id, thread_ids=ids)
+    return found
+
+
+async def pin(connection: Connection, *, job_id: UUID, dataset_id: str) -> None:
+    """Let a job and its hands read this dataset from now on, whatever its params led to before."""
+    await connection.execute(QUERIES["pin"], {"job_id": job_id, "dataset_id": dataset_id})
+
+
+async def remove(connection: Connection, dataset_id: str, *, owner: str | None) -> Removal | None:
+    """Take a dataset from an owner, or from everybody. None: they have none with this id."""
+    found = await _value(connection, "remove", dataset_id=dataset_id, owner=owner)
+    return None if found is None else Removal(found)
+
+
+def _thread(row: Mapping[str, Any]) -> Thread:
+    return Thread(
+        thread_id=row["thread_id"],
+        user_id=row["user_id"],
+        turns=tuple(
+            Turn(**each | {"timestamp": datetime.fromisoformat(each["timestamp"])})
+            for each in row["turns"]
+        ),
+    )
+
+
+async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        await cursor.execute(QUERIES[query], arguments)
+        return await cursor.fetchall()
+
+
+async def _value(connection: Connection, query: str, **arguments: Any) -> Any:
+    cursor = await connection.execute(QUERIES[query], arguments)
+    row = await cursor.fetchone()
+    return None if row is None else row[0]

@@ -1,0 +1,43 @@
+"""Which formats there are, and which one a file is in."""
+
+from collections.abc import Mapping
+from typing import BinaryIO
+
+from evalqueue.evaluators.formats import Format, SourceError, shown
+from evalqueue.evaluators.formats.csv import CSV
+from evalqueue.evaluators.formats.jsonl import JSONL
+
+FORMATS: Mapping[str, Format] = {
+    CSV.name: CSV,
+    JSONL.name: JSONL,
+}
+"""The formats there are, by name."""
+
+_HEAD_BYTES = 4096
+
+
+class UnknownFormat(SourceError):
+    """There is no format of this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"There is no format {shown(name)}. Known: {', '.join(FORMATS)}.")
+
+
+def format_of(file: BinaryIO, *, name: str = "", given: str | None = None) -> Format:
+    """The format of a file at its beginning: the one that was given, the one its name says, or the
+    one it looks like.
+
+    Raises:
+        UnknownFormat: none is called as was given.
+    """
+    if given is not None:
+        if given not in FORMATS:
+            raise UnknownFormat(given)
+        return FORMATS[given]
+    lowered = name.lower()
+    for each in FORMATS.values():
+        if lowered.endswith(each.suffixes):
+            return each
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    return JSONL if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else CSV

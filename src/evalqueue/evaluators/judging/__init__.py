@@ -1,0 +1,1 @@
+"""Judging one conversation: the judge, what it is asked, what it answers, and the evaluators."""

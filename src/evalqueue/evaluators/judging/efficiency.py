@@ -1,0 +1,256 @@
+"""Efficiency: did the user get there without detours, and whose doing was each detour?
+
+One question for each thread. Some of it can be counted without a judge (turns, questions the bot
+asked twice): that stands beside the verdict. Two things are corrected afterwards, and both leave
+a note: what the profile does not measure is NOT APPLICABLE, and nobody is blamed for a photo.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.judging import images, prompts, rules, transcript
+from evalqueue.evaluators.judging.answers import Answer, Form, Menu
+from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
+from evalqueue.evaluators.judging.judge import (
+    DEFAULT_PARAMETERS,
+    Judge,
+    Parameters,
+    Question,
+    version_of,
+)
+from evalqueue.evaluators.providers.recorder import CallSite
+from evalqueue.evaluators.verdicts import Efficiency, FrictionCause, IncompleteReason, Recovery
+
+NAME = "efficiency"
+
+_SAME_QUESTION_OVERLAP = 0.8  # of the words of two questions, shared ÷ all
+_SHORTEST_QUESTION_WORDS = 3
+_QUESTION = re.compile(r"[^.!?…\n|]*\?")
+
+
+class FrictionTurn(Answer):
+    """A turn that was needed on top, and why."""
+
+    turn: int
+    description: str
+    cause: FrictionCause
+
+
+class EfficiencyAnswer(Answer):
+    """What the judge says about one thread."""
+
+    evidence: list[transcript.Quote]
+    thread_type: Annotated[str, Menu("thread_types")]
+    friction_turns: list[FrictionTurn]
+    rule_compliance: Annotated[
+        list[rules.RuleFinding], Field(description="one entry for every rule")
+    ]
+    recovery_quality: Literal["GOOD", "PARTIAL", "FAILED", "NOT_NEEDED"]
+    incomplete_reason: Literal["USER_INACTIVE", "DATA_TRUNCATED", "USER_CHOSE_TO_STOP"] | None
+    failure_reason: str | None
+    reasoning: str
+    task_completed: bool
+    verdict: Literal[
+        "EFFICIENT", "ACCEPTABLE", "FRICTION", "BROKEN", "INCOMPLETE", "NOT_APPLICABLE"
+    ]
+
+
+class EfficiencyEvaluator:
+    """The evaluator of efficiency, for one app."""
+
+    name = NAME
+
+    def __init__(self, profile: Profile, *, parameters: Parameters = DEFAULT_PARAMETERS) -> None:
+        criteria, kinds = profile.efficiency, profile.thread_types
+        self._measured_types = tuple(kind.name for kind in kinds if kind.has_efficiency)
+        self._ideal_turns = criteria.ideal_turns
+        self._rules = profile.rules_for("efficiency")
+        menus = {
+            "thread_types": tuple(kind.name for kind in kinds),
+            rules.RULES_MENU: rules.rule_ids(self._rules),
+        }
+        self._form = Form(EfficiencyAnswer, menus)
+        self._parameters = parameters
+        self._prompt = prompts.load(NAME)
+        self._app = {
+            "about": profile.about.strip(),
+            "thread_types": _bullets(
+                [f"{kind.name}: {kind.description}" for kind in kinds], indent="   "
+            ),
+            "measured_types": ", ".join(self._measured_types) or "none",
+            "ideal_turns": str(criteria.ideal_turns),
+            "not_friction": _bullets(criteria.not_friction),
+            "bot_friction": _bullets(criteria.bot_friction),
+            "rules": rules.listed(self._rules),
+        }
+        self.version = version_of(
+            self._prompt, schema=self._form.schema, app=self._app, parameters=parameters
+        )
+
+    async def evaluate(self, thread: Thread, judge: Judge) -> Evaluation:
+        answer = await judge.answer(self._question(thread))
+        if isinstance(answer, Failure):
+            return Evaluation(
+                evaluator=NAME,
+                version=self.version,
+                headline=None,
+                details=None,
+                failures=(answer,),
+            )
+        details = self._details(thread, answer)
+        return Evaluation(
+            evaluator=NAME,
+            version=self.version,
+            headline=details["verdict"],
+            details=details,
+            task_completed=answer.task_completed,
+        )
+
+    def _question(self, thread: Thread) -> Question[EfficiencyAnswer]:
+        shown = transcript.shown(thread.turns, timed=True)
+        return Question(
+            site=CallSite(evaluator=NAME, thread_id=thread.thread_id),
+            text=self._prompt.render(
+                **self._app,
+                marker=transcript.marker(thread),
+                turns=str(len(thread.turns)),
+                duration_seconds=f"{thread.duration.total_seconds():.0f}",
+                transcript=transcript.fence("transcript", shown),
+            ),
+            form=self._form,
+            parameters=self._parameters,
+        )
+
+    def _details(self, thread: Thread, answer: EfficiencyAnswer) -> dict[str, Any]:
+        judged = Efficiency(answer.verdict.replace("_", " "))
+        friction = _friction(thread, answer.friction_turns)
+        verdict, override = self._corrected(judged, answer, friction)
+        reason = answer.incomplete_reason if verdict is Efficiency.INCOMPLETE else None
+        return {
+            "verdict": verdict.value,
+            "judge_verdict": judged.value,
+            "override": override,
+            "thread_type": answer.thread_type,
+            "task_completed": answer.task_completed,
+            "friction_turns": friction,
+            "recovery_quality": Recovery(answer.recovery_quality.replace("_", " ")).value,
+            "incomplete_reason": IncompleteReason(reason.lower()).value if reason else None,
+            "failure_reason": answer.failure_reason,
+            "reasoning": answer.reasoning,
+            "evidence": transcript.checked(answer.evidence, thread.turns),
+            "rule_compliance": rules.settled(self._rules, answer.rule_compliance),
+            "counted": counted(thread, ideal_turns=self._ideal_turns),
+            "contradictions": list(_contradictions(thread, verdict, answer, friction)),
+        }
+
+    def _corrected(
+        self, judged: Efficiency, answer: EfficiencyAnswer, friction: Sequence[dict[str, Any]]
+    ) -> tuple[Efficiency, str | None]:
+        """The verdict that counts, and why if it isn't the judge's."""
+        if answer.thread_type not in self._measured_types:
+            if judged is Efficiency.NOT_APPLICABLE:
+                return judged, None
+            note = f"Efficiency is not judged for threads of type {answer.thread_type}."
+            return Efficiency.NOT_APPLICABLE, note
+        excused = any(each["judge_cause"] != each["cause"] for each in friction)
+        if (
+            judged is Efficiency.FRICTION
+            and excused
+            and answer.task_completed
+            and not _bot_caused(friction)
+        ):
+            return Efficiency.ACCEPTABLE, "All the bot's friction was about a photo."
+        return judged, None
+
+
+def counted(thread: Thread, *, ideal_turns: int) -> dict[str, Any]:
+    """What can be said about a thread without a judge."""
+    return {
+        "turns": len(thread.turns),
+        "ideal_turns": ideal_turns,
+        "extra_turns": max(0, len(thread.turns) - ideal_turns),
+        "duration_seconds": thread.duration.total_seconds(),
+        "turns_with_errors": [turn.number for turn in thread.turns if turn.error],
+        "repeated_bot_questions": list(_repeated_questions(thread)),
+        "repeated_user_messages": list(_repeated_messages(thread)),
+    }
+
+
+def _friction(thread: Thread, turns: Sequence[FrictionTurn]) -> list[dict[str, Any]]:
+    """The friction turns that exist; on a turn with a photo the bot is not to blame."""
+    with_image = images.image_turns(thread)
+    return [
+        {
+            "turn": each.turn,
+            "description": each.description,
+            "cause": (FrictionCause.USER if each.turn in with_image else each.cause).value,
+            "judge_cause": each.cause.value,
+        }
+        for each in turns
+        if 1 <= each.turn <= len(thread.turns)
+    ]
+
+
+def _bot_caused(friction: Sequence[dict[str, Any]]) -> bool:
+    return any(each["cause"] == FrictionCause.BOT for each in friction)
+
+
+def _contradictions(
+    thread: Thread,
+    verdict: Efficiency,
+    answer: EfficiencyAnswer,
+    friction: Sequence[dict[str, Any]],
+) -> Iterator[str]:
+    """Where the judge's answer does not agree with itself; nothing is corrected by it."""
+    if answer.task_completed and verdict in {Efficiency.INCOMPLETE, Efficiency.BROKEN}:
+        yield f"The task is said to be completed, and the verdict is {verdict}."
+    if not answer.task_completed and verdict in {Efficiency.EFFICIENT, Efficiency.ACCEPTABLE}:
+        yield f"The task is said not to be completed, and the verdict is {verdict}."
+    if _bot_caused(friction) and verdict in {Efficiency.EFFICIENT, Efficiency.ACCEPTABLE}:
+        yield f"The bot caused friction, and the verdict is {verdict}."
+    if not friction and verdict is Efficiency.FRICTION:
+        yield "The verdict is FRICTION, and no turn is named."
+    if verdict is Efficiency.INCOMPLETE and answer.incomplete_reason is None:
+        yield "The verdict is INCOMPLETE, and no reason is given."
+    for each in answer.friction_turns:
+        if not 1 <= each.turn <= len(thread.turns):
+            yield f"Friction is found in turn {each.turn}, which does not exist."
+
+
+def _repeated_questions(thread: Thread) -> Iterator[dict[str, Any]]:
+    """Questions of the bot that it had asked before, in nearly the same words."""
+    asked: list[tuple[int, frozenset[str]]] = []
+    for turn in thread.turns:
+        questions = [question.strip() for question in _QUESTION.findall(turn.bot_text)]
+        for question in questions:
+            words = frozenset(re.findall(r"\w+", question.casefold()))
+            if len(words) < _SHORTEST_QUESTION_WORDS:
+                continue
+            earlier = next((n for n, other in asked if _overlap(words, other)), None)
+            if earlier is not None and earlier != turn.number:
+                yield {"turn": turn.number, "first_asked_in": earlier, "question": question}
+            asked.append((turn.number, words))
+
+
+def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
+    return len(one & other) >= _SAME_QUESTION_OVERLAP * len(one | other)
+
+
+def _repeated_messages(thread: Thread) -> Iterator[int]:
+    """Turns whose user message had been sent before, word for word."""
+    seen: set[str] = set()
+    for turn in thread.turns:
+        message = " ".join(turn.user_text.casefold().split())
+        if message in seen:
+            yield turn.number
+        if message:
+            seen.add(message)
+
+
+def _bullets(lines: Sequence[str], *, indent: str = "") -> str:
+    return "\n".join(f"{indent}- {line}" for line in lines) or f"{indent}- (nothing in particular)"

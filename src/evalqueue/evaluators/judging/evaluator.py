@@ -1,0 +1,86 @@
+"""What an evaluator is and what it returns. `batch.EVALUATORS` lists those there are.
+
+An evaluator turns one thread into an `Evaluation`. A judge that could not decide is a `Failure`
+*inside* it, beside whatever else was measured: each message is its own error boundary.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.providers.errors import Outcome
+
+if TYPE_CHECKING:
+    from evalqueue.evaluators.judging.judge import Judge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why there is no verdict: never a verdict itself, and outside every rate."""
+
+    evaluator: str
+    reason: Outcome
+    message: str
+    turn: int | None = None
+    """The turn it concerns; None: the whole thread."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "evaluator": self.evaluator,
+            "reason": self.reason.value,
+            "message": self.message,
+            "turn": self.turn,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What one evaluator found in one thread."""
+
+    evaluator: str
+    version: str
+    """Hash of everything that can change a verdict: prompt, schema, menu, parameters, parser."""
+    headline: float | str | bool | None
+    """The value that goes into the thread's row; None: not measured."""
+    details: Any
+    """JSON: the per-message list, or the thread's object."""
+    task_completed: bool | None = None
+    failures: tuple[Failure, ...] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """How many answers were asked of a judge, and how many came."""
+
+    judged: int = 0
+    attempted: int = 0
+
+    def __add__(self, other: "Coverage") -> "Coverage":
+        return Coverage(
+            judged=self.judged + other.judged, attempted=self.attempted + other.attempted
+        )
+
+    @property
+    def rate(self) -> float | None:
+        return self.judged / self.attempted if self.attempted else None
+
+    def as_json(self) -> dict[str, int]:
+        return {"judged": self.judged, "attempted": self.attempted}
+
+
+class Evaluator(Protocol):
+    """thread → evaluation."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    async def evaluate(self, thread: Thread, judge: "Judge") -> Evaluation:
+        """Judge one thread.
+
+        Never raises for a judge's failure; only for what stops the job (`Outcome.stops_the_job`)
+        and for cancellation.
+        """
+        ...

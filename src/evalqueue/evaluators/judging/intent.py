@@ -1,0 +1,150 @@
+"""Intent: did production's router send each message to the right agent?
+
+Every message is labelled by the judge, who is not told what the router chose, and compared with the
+router's label. A message without a recorded label is labelled all the same; whether that is
+right is then unknown, which is None and not False.
+"""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from evalqueue.evaluators.apps import Label, Profile
+from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.judging import prompts, transcript
+from evalqueue.evaluators.judging.answers import Answer, Form, Menu, same_label
+from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
+from evalqueue.evaluators.judging.judge import (
+    DEFAULT_PARAMETERS,
+    Judge,
+    Parameters,
+    Question,
+    concurrently,
+    version_of,
+)
+from evalqueue.evaluators.providers.recorder import CallSite
+
+NAME = "intent"
+CONTEXT_TURNS = 3
+
+
+class IntentAnswer(Answer):
+    """What the judge says about one message."""
+
+    evidence: Annotated[str, Field(description="the user's words that decided it")]
+    reasoning: str
+    predicted_agent: Annotated[str, Menu("intents")]
+    query_type: Annotated[str, Menu("query_types")]
+    confidence: Annotated[float, Field(ge=0, le=1, description="between 0 and 1")]
+
+
+class IntentEvaluator:
+    """The evaluator of intents, for one app."""
+
+    name = NAME
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        taxonomy: str = "",
+        parameters: Parameters = DEFAULT_PARAMETERS,
+    ) -> None:
+        """`taxonomy` is the job's own description of the labels; blank: the profile's."""
+        intents = tuple(label.name for label in profile.intents)
+        query_types = tuple(label.name for label in profile.query_types)
+        self._form = Form(IntentAnswer, {"intents": intents, "query_types": query_types})
+        self._parameters = parameters
+        self._prompt = prompts.load(NAME)
+        self._app = {
+            "about": profile.about.strip(),
+            "taxonomy": taxonomy.strip() or _described(profile),
+            "intents": ", ".join(intents),
+            "query_types": ", ".join(query_types),
+        }
+        self.version = version_of(
+            self._prompt,
+            schema=self._form.schema,
+            app=self._app,
+            context_turns=CONTEXT_TURNS,
+            parameters=parameters,
+        )
+
+    async def evaluate(self, thread: Thread, judge: Judge) -> Evaluation:
+        answers = await concurrently(
+            judge.answer(self._question(thread, turn)) for turn in thread.turns
+        )
+        rows = [
+            _row(thread, turn, answer)
+            for turn, answer in zip(thread.turns, answers, strict=True)
+            if isinstance(answer, IntentAnswer)
+        ]
+        return Evaluation(
+            evaluator=NAME,
+            version=self.version,
+            headline=accuracy(row["is_correct_intent"] for row in rows),
+            details=rows,
+            failures=tuple(answer for answer in answers if isinstance(answer, Failure)),
+        )
+
+    def _question(self, thread: Thread, turn: Turn) -> Question[IntentAnswer]:
+        shown = transcript.shown(_context(thread, turn), last_answer=False)
+        return Question(
+            site=CallSite(evaluator=NAME, thread_id=thread.thread_id, turn=turn.number),
+            text=self._prompt.render(
+                **self._app,
+                marker=transcript.marker(thread, turn),
+                transcript=transcript.fence("transcript", shown),
+                turn=str(turn.number),
+            ),
+            form=self._form,
+            parameters=self._parameters,
+        )
+
+
+def accuracy(correct: Iterable[bool | None]) -> float | None:
+    """The share of correct ones among those that could be compared; None if there are none."""
+    compared = [each for each in correct if each is not None]
+    return sum(compared) / len(compared) if compared else None
+
+
+def _context(thread: Thread, turn: Turn) -> list[Turn]:
+    """The turn and those just before it."""
+    before = [each for each in thread.turns if each.number < turn.number]
+    return [*before[-CONTEXT_TURNS:], turn]
+
+
+def _row(thread: Thread, turn: Turn, answer: IntentAnswer) -> dict[str, Any]:
+    quote = transcript.Quote(turn=turn.number, quote=answer.evidence)
+    return {
+        "turn": turn.number,
+        "response_id": turn.response_id,
+        "predicted_intent": answer.predicted_agent,
+        "predicted_query_type": answer.query_type,
+        "confidence": answer.confidence,
+        "expected_intent": turn.routed_intent,
+        "expected_query_type": turn.routed_query_type,
+        "is_correct_intent": _same(answer.predicted_agent, turn.routed_intent),
+        "is_correct_query_type": _same(answer.query_type, turn.routed_query_type),
+        "reasoning": answer.reasoning,
+        "evidence": transcript.checked([quote], _context(thread, turn)),
+    }
+
+
+def _same(predicted: str, expected: str | None) -> bool | None:
+    return same_label(predicted, expected) if expected and expected.strip() else None
+
+
+def _described(profile: Profile) -> str:
+    """The taxonomy of a job that brings none."""
+    agents, query_types = _listed(profile.intents), _listed(profile.query_types)
+    return f"Agents:\n{agents}\n\nQuery types:\n{query_types}"
+
+
+def _listed(labels: Iterable[Label]) -> str:
+    return "\n".join(
+        f"- {label.name}: {label.description}"
+        + "".join(f'\n  e.g. "{example}"' for example in label.examples)
+        for label in labels
+    )

@@ -1,0 +1,176 @@
+"""The judge: a question with a fixed form of answer goes to an LLM, a validated answer comes back.
+
+An answer that can't be read is asked for once more, with what was wrong with it; one that was cut
+off gets twice the room, once. After that there is no answer, and no answer is a failure with a
+reason, never a verdict.
+"""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from typing import Any, Generic, Protocol, TypeVar
+
+from evalqueue.evaluators.judging import prompts
+from evalqueue.evaluators.judging.answers import PARSER_VERSION, A, Form, InvalidAnswer
+from evalqueue.evaluators.judging.evaluator import Failure
+from evalqueue.evaluators.judging.transcript import fence
+from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
+from evalqueue.evaluators.providers.recorder import CallSite
+
+T = TypeVar("T")
+
+_COMPLAINT_LIMIT = 1_000  # characters
+_BAD_ANSWER_LIMIT = 20_000  # characters
+
+
+class Calls(Protocol):
+    """Makes LLM calls: waits, retries, limits and records as it sees fit."""
+
+    async def call(
+        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
+    ) -> Completion:
+        """Return the completion, or raise ProviderError when there is none to be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """How a judge is asked; part of every evaluator's version."""
+
+    temperature: float | None = 0.1
+    max_output_tokens: int = 4096
+
+
+DEFAULT_PARAMETERS = Parameters()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question(Generic[A]):
+    """What is asked of a judge, and the form of the answer."""
+
+    site: CallSite
+    text: prompts.Rendered
+    form: Form[A]
+    parameters: Parameters = DEFAULT_PARAMETERS
+
+    def request(self) -> CompletionRequest:
+        return CompletionRequest(
+            system=self.text.system,
+            prompt=self.text.prompt,
+            schema_name=self.site.evaluator,
+            schema=self.form.schema,
+            temperature=self.parameters.temperature,
+            max_output_tokens=self.parameters.max_output_tokens,
+        )
+
+
+class Judge:
+    """Asks an LLM to decide."""
+
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
+
+    async def ask(self, question: Question[A]) -> A:
+        """The validated answer.
+
+        Raises:
+            ProviderError: there is none; `outcome` says why.
+        """
+        request = question.request()
+        text, request = await self._complete(request, question.site, "generate_json")
+        try:
+            return question.form.read(text)
+        except InvalidAnswer as invalid:
+            request = _repair(request, text, invalid)
+        text, _ = await self._complete(request, question.site, "repair")
+        try:
+            return question.form.read(text)
+        except InvalidAnswer as invalid:
+            message = f"The judge's answer is invalid, and so is its repair: {invalid}"
+            raise ProviderError(
+                Outcome.SCHEMA_INVALID, message[:_COMPLAINT_LIMIT], answer=text
+            ) from invalid
+
+    async def answer(self, question: Question[A]) -> A | Failure:
+        """The validated answer, or why this question has none.
+
+        Raises:
+            ProviderError: only for what no other question could escape either.
+        """
+        try:
+            return await self.ask(question)
+        except ProviderError as error:
+            if error.outcome.stops_the_job:
+                raise
+            return Failure(
+                evaluator=question.site.evaluator,
+                reason=error.outcome,
+                message=error.message,
+                turn=question.site.turn,
+            )
+
+    async def _complete(
+        self, request: CompletionRequest, site: CallSite, method: str
+    ) -> tuple[str, CompletionRequest]:
+        """The text of a completion, and the request that got it: a second one if cut off."""
+        try:
+            return (await self._calls.call(request, site, method)).text, request
+        except ProviderError as error:
+            if error.outcome is not Outcome.TRUNCATED:
+                raise
+        request = replace(request, max_output_tokens=2 * request.max_output_tokens)
+        return (await self._calls.call(request, site, method)).text, request
+
+
+async def concurrently(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of some coroutines, run side by side, in their order.
+
+    The first failure cancels the others. A ProviderError comes out bare instead of inside an
+    exception group, so that callers can catch it by its name.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except ExceptionGroup as several:
+        stopping, others = several.split(ProviderError)
+        if stopping is None or others is not None:
+            raise
+        raise _first(stopping) from several
+    return [task.result() for task in tasks]
+
+
+def version_of(prompt: prompts.Prompt, **parts: Any) -> str:
+    """The version of an evaluator: readable in front, a hash of all that can change a verdict.
+
+    The model is not in it: only the vendor's answer tells which one it was.
+    """
+    everything: Mapping[str, Any] = {
+        "prompt": prompt.digest,
+        "repair": prompts.load("repair").digest,
+        "parser": PARSER_VERSION,
+        **parts,
+    }
+    canonical = json.dumps(everything, sort_keys=True, default=_as_json)
+    return f"{prompt.version}:{sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def _repair(request: CompletionRequest, text: str, invalid: InvalidAnswer) -> CompletionRequest:
+    rendered = prompts.load("repair").render(
+        system=request.system,
+        prompt=request.prompt,
+        answer=fence("answer", text[:_BAD_ANSWER_LIMIT]),
+        complaint=str(invalid)[:_COMPLAINT_LIMIT],
+    )
+    return replace(request, system=rendered.system, prompt=rendered.prompt)
+
+
+def _first(group: ExceptionGroup[ProviderError]) -> ProviderError:
+    first = group.exceptions[0]
+    return _first(first) if isinstance(first, ExceptionGroup) else first
+
+
+def _as_json(value: Any) -> Any:
+    return asdict(value)  # the parts are JSON or values: anything else is a TypeError

@@ -1,0 +1,89 @@
+"""How a conversation is shown to a judge, and how what the judge quotes is checked.
+
+What was said is hostile: it may contain our own headings, a fake verdict, or an order to the
+judge. So it is fenced by a tag that can't occur in it, and every line of it is indented; only we
+write in the first column.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from evalqueue.codec import clean_text
+from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.judging.answers import Answer
+
+_INDENT = "    "
+_ENDS_OF_A_QUOTE = " \"'“”‘’….*`"
+
+
+class Quote(Answer):
+    """A span that the judge says is in the transcript."""
+
+    turn: Annotated[int, Field(description="number of the turn")]
+    quote: Annotated[str, Field(description="copied literally from that turn")]
+
+
+def marker(thread: Thread, turn: Turn | None = None) -> str:
+    """The lines that say what a prompt is about, outside the fence and safe from its content."""
+    lines = [f"Thread: {json.dumps(thread.thread_id)}"]
+    if turn is not None:
+        lines.append(f"Turn to judge: {turn.number}")
+    return "\n".join(lines)
+
+
+def fence(name: str, content: str) -> str:
+    """`content` between tags that it can't contain: they hold its own hash."""
+    content = clean_text(content)  # lone surrogates can't be sent to a vendor either
+    tag = f"{name}-{sha256(content.encode()).hexdigest()[:16]}"
+    return f"<{tag}>\n{content}\n</{tag}>"
+
+
+def shown(turns: Iterable[Turn], *, timed: bool = False, last_answer: bool = True) -> str:
+    """Turns as a judge reads them; without `last_answer` the last one ends at the user's words."""
+    turns = list(turns)
+    blocks = [_shown(turn, timed=timed, answered=True) for turn in turns[:-1]]
+    blocks += [_shown(turn, timed=timed, answered=last_answer) for turn in turns[-1:]]
+    return "\n".join(blocks) or "(none)"
+
+
+def checked(quotes: Sequence[Quote], turns: Sequence[Turn]) -> list[dict[str, Any]]:
+    """The judge's quotes, each with whether it can be found in what was said.
+
+    Case, white space and what is put around a quote don't matter; the turn's number doesn't
+    either, because a true quote with a wrong number is still true.
+    """
+    # Cleaned as it was shown: what can't be sent to a vendor can't be quoted either.
+    said = [_plain(clean_text(f"{turn.user_text}\n{turn.bot_text}")) for turn in turns]
+    return [
+        {"turn": each.turn, "quote": each.quote, "in_transcript": _occurs(each.quote, said)}
+        for each in quotes
+    ]
+
+
+def _occurs(quote: str, said: Iterable[str]) -> bool:
+    wanted = _plain(quote).strip(_ENDS_OF_A_QUOTE)
+    return bool(wanted) and any(wanted in text for text in said)
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text.casefold())
+
+
+def _shown(turn: Turn, *, timed: bool, answered: bool) -> str:
+    time = f" at {turn.timestamp:%Y-%m-%d %H:%M:%S}" if timed else ""
+    image = " (image attached)" if turn.has_image else ""
+    lines = [f"Turn {turn.number}{time}", f"User{image}:", _indented(turn.user_text)]
+    if answered:
+        lines += ["Bot:", _indented(turn.bot_text)]
+    if answered and turn.error:
+        lines += ["Error in production:", _indented(turn.error)]
+    return "\n".join(lines)
+
+
+def _indented(text: str) -> str:
+    return "\n".join(_INDENT + line for line in text.splitlines()) or f"{_INDENT}(empty)"

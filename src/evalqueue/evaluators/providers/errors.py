@@ -1,0 +1,71 @@
+"""The outcomes of an LLM call, and the error that carries one.
+
+| outcome | retried | stops the job |
+|---|---|---|
+| ok | | |
+| rate_limited, transient, timeout | yes | no |
+| auth, billing, model_missing | no | yes: the next call can't fare better |
+| bad_request, context_too_long, content_filter, judge_refused | no | no |
+| truncated, schema_invalid, cancelled | no | no |
+"""
+
+from enum import StrEnum
+
+from evalqueue.evaluators.providers.provider import Usage
+
+
+class Outcome(StrEnum):
+    """How one LLM call ended. Only `ok` can carry a verdict; no other is ever a score."""
+
+    OK = "ok"
+    RATE_LIMITED = "rate_limited"
+    TRANSIENT = "transient"
+    TIMEOUT = "timeout"
+    AUTH = "auth"
+    BILLING = "billing"
+    MODEL_MISSING = "model_missing"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_TOO_LONG = "context_too_long"
+    CONTENT_FILTER = "content_filter"
+    JUDGE_REFUSED = "judge_refused"
+    TRUNCATED = "truncated"
+    SCHEMA_INVALID = "schema_invalid"
+    CANCELLED = "cancelled"
+
+    @property
+    def retryable(self) -> bool:
+        return self in _RETRYABLE
+
+    @property
+    def stops_the_job(self) -> bool:
+        """Whether it would be the same for every later call of this credential and model."""
+        return self in _STOPPING
+
+
+_RETRYABLE = frozenset({Outcome.RATE_LIMITED, Outcome.TRANSIENT, Outcome.TIMEOUT})
+_STOPPING = frozenset({Outcome.AUTH, Outcome.BILLING, Outcome.MODEL_MISSING})
+
+
+class ProviderError(Exception):
+    """An LLM call that brought no usable answer."""
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        answer: str | None = None,
+        usage: Usage | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.outcome = outcome
+        self.message = message
+        self.retry_after = retry_after
+        """Seconds the vendor asked us to wait."""
+        self.answer = answer
+        """What the vendor sent, where it sent something (truncated or invalid answers)."""
+        self.usage = usage or Usage()
+        """What it cost all the same: truncated and refused answers are billed too."""
+        self.request_id = request_id

@@ -1,0 +1,261 @@
+"""How often, how long and how many at once a provider is asked.
+
+The one place that waits and retries: SDKs' own retries are off, so that layers don't multiply. A
+retry is bounded by attempts, by age and by a streak of the same outcome. A slot is held for an
+attempt only, never while waiting for the next one.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from types import TracebackType
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
+from evalqueue.evaluators.providers.recorder import (
+    PROMPT_LIMIT,
+    RESPONSE_LIMIT,
+    SYSTEM_PROMPT_LIMIT,
+    CallRecord,
+    CallSite,
+    Recorder,
+    request_hash,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallPolicy:
+    """When to give up on a call, and how long to wait before asking again."""
+
+    max_attempts: int = 5
+    max_age_seconds: float = 600.0
+    """From the start of the first attempt; no attempt starts later than this."""
+    same_outcome_streak: int = 5
+    """Attempts in a row with the same outcome after which asking again is pointless."""
+    attempt_timeout_seconds: float = 60.0
+    backoff_base_seconds: float = 1.0
+    backoff_cap_seconds: float = 60.0
+
+
+class Slots:
+    """A bounded number of concurrent attempts, shared by a whole job."""
+
+    def __init__(self, limit: int) -> None:
+        if limit < 1:
+            raise ValueError(f"at least one attempt at a time must be allowed, not {limit}")
+        self.limit = limit
+        self.in_use = 0
+        self._semaphore = asyncio.Semaphore(limit)
+
+    async def __aenter__(self) -> None:
+        await self._semaphore.acquire()
+        self.in_use += 1
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.in_use -= 1
+        self._semaphore.release()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tries:
+    """What happened in one call so far."""
+
+    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    started: float | None = None
+    """When the first attempt started; waiting for the first slot is no age."""
+
+    def streak(self) -> int:
+        """How many attempts in a row ended like the last one."""
+        length = 0
+        for outcome in reversed(self.outcomes):
+            if outcome is not self.outcomes[-1]:
+                break
+            length += 1
+        return length
+
+
+class Caller:
+    """A provider, asked by a policy, within slots, with every attempt recorded."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        *,
+        slots: Slots,
+        recorder: Recorder,
+        policy: CallPolicy | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.provider = provider
+        self.policy = policy or CallPolicy()
+        self.tripped: ProviderError | None = None
+        """The error that no later call could escape; while set, nothing more is asked."""
+        self._slots = slots
+        self._recorder = recorder
+        self._sleep = sleep
+        self._clock = clock
+        self._uniform = uniform
+
+    async def call(
+        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
+    ) -> Completion:
+        """Ask until there is an answer or no point in asking.
+
+        Raises:
+            ProviderError: there is no answer; the last attempt's error.
+        """
+        tries = _Tries()
+
+        async def attempt() -> Completion:
+            async with self._slots:
+                # Inside the slot: what tripped while this call queued for it must stop it, too.
+                self._refuse_if_tripped()
+                return await self._attempt(request, site, method, tries)
+
+        self._refuse_if_tripped()
+        retrying = AsyncRetrying(
+            sleep=self._sleep,
+            retry=retry_if_exception(_worth_asking_again),
+            wait=self._wait,
+            stop=lambda state: self._give_up(state, tries),
+            reraise=True,
+        )
+        return await retrying(attempt)
+
+    def _refuse_if_tripped(self) -> None:
+        if self.tripped is not None:
+            # A new error each time: one shared by many tasks would collect their tracebacks.
+            raise ProviderError(self.tripped.outcome, self.tripped.message) from self.tripped
+
+    async def _attempt(
+        self, request: CompletionRequest, site: CallSite, method: str, tries: _Tries
+    ) -> Completion:
+        if tries.started is None:
+            tries.started = self._clock()
+        log = _Log(self, request, site, method, try_number=len(tries.outcomes) + 1)
+        try:
+            completion = await self.provider.complete(
+                request, timeout=self.policy.attempt_timeout_seconds
+            )
+        except ProviderError as error:
+            tries.outcomes.append(error.outcome)
+            if error.outcome.stops_the_job and self.tripped is None:
+                self.tripped = error
+            self._recorder.record(log.failed(error))
+            raise
+        except asyncio.CancelledError:
+            self._recorder.record(log.cancelled())
+            raise
+        self._recorder.record(log.answered(completion))
+        return completion
+
+    def _wait(self, state: RetryCallState) -> float:
+        """Full jitter under an exponential ceiling, on top of what the vendor asked for."""
+        exponent = min(state.attempt_number - 1, 32)  # 2**32 s is above any cap
+        ceiling = self.policy.backoff_base_seconds * 2.0**exponent
+        jitter = self._uniform(0.0, min(ceiling, self.policy.backoff_cap_seconds))
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.retry_after if isinstance(error, ProviderError) else None
+        return jitter + (asked or 0.0)
+
+    def _give_up(self, state: RetryCallState, tries: _Tries) -> bool:
+        started = self._clock() if tries.started is None else tries.started
+        age_at_next_attempt = self._clock() - started + state.upcoming_sleep
+        return (
+            state.attempt_number >= self.policy.max_attempts
+            or tries.streak() >= self.policy.same_outcome_streak
+            or age_at_next_attempt > self.policy.max_age_seconds
+        )
+
+
+def _worth_asking_again(error: BaseException) -> bool:
+    return isinstance(error, ProviderError) and error.outcome.retryable
+
+
+class _Log:
+    """One attempt on its way to becoming a `CallRecord`."""
+
+    def __init__(
+        self,
+        caller: Caller,
+        request: CompletionRequest,
+        site: CallSite,
+        method: str,
+        *,
+        try_number: int,
+    ) -> None:
+        self._provider = caller.provider
+        self._request = request
+        self._site = site
+        self._method = method
+        self._try_number = try_number
+        self._started_at = datetime.now(UTC)
+        self._started = time.perf_counter()
+
+    def answered(self, completion: Completion) -> CallRecord:
+        return self._record(
+            Outcome.OK,
+            model=completion.model,
+            response=completion.text,
+            usage=completion.usage,
+            request_id=completion.request_id,
+            request_hash=self._request_hash(completion),
+        )
+
+    def failed(self, error: ProviderError) -> CallRecord:
+        return self._record(
+            error.outcome,
+            response=error.answer,
+            error=error.message,
+            usage=error.usage,
+            request_id=error.request_id,
+        )
+
+    def cancelled(self) -> CallRecord:
+        return self._record(Outcome.CANCELLED, error="cancelled before there was an answer")
+
+    def _request_hash(self, completion: Completion) -> bytes | None:
+        if len(completion.text) > RESPONSE_LIMIT:
+            return None
+        return request_hash(self._request, self._site, self._method, self._provider)
+
+    def _record(
+        self,
+        outcome: Outcome,
+        *,
+        model: str | None = None,
+        response: str | None = None,
+        error: str | None = None,
+        usage: Usage | None = None,
+        request_id: str | None = None,
+        request_hash: bytes | None = None,
+    ) -> CallRecord:
+        return CallRecord(
+            site=self._site,
+            provider=self._provider.name,
+            model=model or self._provider.model,
+            method=self._method,
+            outcome=outcome,
+            try_number=self._try_number,
+            prompt=self._request.prompt[:PROMPT_LIMIT],
+            system_prompt=self._request.system[:SYSTEM_PROMPT_LIMIT],
+            response=None if response is None else response[:RESPONSE_LIMIT],
+            error=error,
+            started_at=self._started_at,
+            duration_ms=(time.perf_counter() - self._started) * 1000,
+            usage=usage or Usage(),
+            request_id=request_id,
+            request_hash=request_hash,
+        )

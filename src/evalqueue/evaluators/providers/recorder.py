@@ -1,0 +1,74 @@
+"""What is kept of every LLM call: one `CallRecord` per attempt, handed over, never awaited.
+
+The thinking rooms only know the protocol; `store` writes the records in batches, off the hot path.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from hashlib import sha256
+from typing import Protocol
+from uuid import UUID, uuid4
+
+from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.provider import CompletionRequest, Provider, Usage
+
+PROMPT_LIMIT = 50_000  # characters
+SYSTEM_PROMPT_LIMIT = 20_000  # characters
+RESPONSE_LIMIT = 50_000  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallSite:
+    """What a call was made for."""
+
+    evaluator: str
+    thread_id: str | None = None
+    turn: int | None = None
+    label: str | None = None
+    """A test case's name, where there is no thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRecord:
+    """One attempt at one LLM call."""
+
+    site: CallSite
+    provider: str
+    model: str
+    method: str
+    """`generate_json`, or `repair` when a malformed answer was asked for again."""
+    outcome: Outcome
+    try_number: int
+    """1 for the first attempt of the call."""
+    prompt: str
+    system_prompt: str
+    response: str | None
+    error: str | None
+    started_at: datetime
+    duration_ms: float
+    usage: Usage
+    request_id: str | None = None
+    call_id: UUID = field(default_factory=uuid4)
+    request_hash: bytes | None = None
+    """Of the call; None: there is no answer, or `response` is not the whole of it."""
+
+
+class Recorder(Protocol):
+    """Takes call records; must not block."""
+
+    def record(self, call: CallRecord) -> None: ...
+
+
+def request_hash(
+    request: CompletionRequest, site: CallSite, method: str, provider: Provider
+) -> bytes:
+    """Of everything that decides the answer, and of what it is wanted for.
+
+    The same question asked for two turns is two questions: one answer must not count as two.
+    """
+    asked = {each.name: getattr(request, each.name) for each in fields(request)}
+    said_by = {"provider": provider.name, "model": provider.model, "method": method}
+    # Unsorted: an answer is written in the order of its schema, so the order decides, too.
+    canonical = json.dumps([said_by, asdict(site), asked])
+    return sha256(canonical.encode()).digest()

@@ -1,0 +1,1 @@
+"""Runs: their rows, their call logs and their summary."""

@@ -1,0 +1,156 @@
+"""LLM call records on their way into `api_logs`: in batches, off the hot path.
+
+`record` only appends to a list. What is in it is written at once, but not more often than every
+`WRITE_INTERVAL`; before each thread's result is kept, so that a checkpoint never stands without the
+calls that led to it; and at the end. It is never fenced: what was paid for is on record even if the
+attempt is over by then.
+
+A killed process loses what was answered within its last `WRITE_INTERVAL` and the time of one write.
+That is bought again, like what was in flight; everything before it is replayed.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from psycopg.types.json import Json
+
+from evalqueue import codec
+from evalqueue.evaluators.providers.recorder import CallRecord
+from evalqueue.evaluators.runs.store import ERROR_LIMIT, QUERIES
+from evalqueue.postgres.database import TRANSIENT, Database
+
+WRITE_INTERVAL = 0.05  # seconds between writes, while calls are answered
+RETRY_INTERVAL = 1.0  # seconds between tries while Postgres is away
+CLOSING_PATIENCE = 30.0  # seconds to go on trying once the run is over
+WRITTEN_AT_ONCE = 50  # records in one statement
+HELD_LIMIT = 10_000  # records kept while Postgres is away; beyond that the oldest are dropped
+
+logger = logging.getLogger(__name__)
+
+
+class CallLog:
+    """The recorder of one attempt at a run."""
+
+    def __init__(self, database: Database, *, run_id: UUID, job_id: UUID, attempt: int) -> None:
+        self._database = database
+        self._run_id = run_id
+        self._job_id = job_id
+        self._attempt = attempt
+        self._held: list[CallRecord] = []
+        self._noted = asyncio.Event()
+        self._pause = WRITE_INTERVAL
+        self._writing = asyncio.Lock()
+        self._closing = asyncio.Event()
+        self._writer: asyncio.Task[None] | None = None
+
+    def record(self, call: CallRecord) -> None:
+        self._held.append(call)
+        self._noted.set()
+
+    async def __aenter__(self) -> Self:
+        self._writer = asyncio.create_task(self._write_as_they_come(), name="call log")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._closing.set()
+        self._noted.set()
+        if self._writer is not None:
+            await self._writer
+        await self.flush()
+        deadline = time.monotonic() + CLOSING_PATIENCE
+        while self._held and time.monotonic() < deadline:
+            await asyncio.sleep(RETRY_INTERVAL)
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is held. Postgres being away is no reason to lose it, nor to stop a run."""
+        writing = asyncio.create_task(self._flush_held(), name="call log flush")
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # Cut short, nobody could say which of them are stored.
+            await asyncio.wait({writing})
+            raise
+
+    async def _flush_held(self) -> None:
+        async with self._writing:
+            calls, self._held = self._held, []
+            if not calls:
+                return
+            try:
+                await self._write(calls)
+                self._pause = WRITE_INTERVAL
+            except TRANSIENT as error:
+                self._pause = RETRY_INTERVAL
+                self._noted.set()
+                self._held = [*calls, *self._held]
+                dropped = max(0, len(self._held) - HELD_LIMIT)
+                del self._held[:dropped]
+                logger.warning(
+                    "%d LLM call record(s) wait for Postgres (%d dropped): %s",
+                    len(self._held), dropped, error,
+                )  # fmt: skip
+
+    async def _write(self, calls: Sequence[CallRecord]) -> None:
+        async with self._database.connection() as connection:
+            for first in range(0, len(calls), WRITTEN_AT_ONCE):
+                rows = [self._row(call) for call in calls[first : first + WRITTEN_AT_ONCE]]
+                await connection.execute(
+                    QUERIES["log"], {"calls": Json(rows, dumps=codec.dump_json)}
+                )
+
+    async def _write_as_they_come(self) -> None:
+        while not self._closing.is_set():
+            await self._noted.wait()
+            self._noted.clear()
+            await self.flush()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._pause):
+                    await self._closing.wait()
+
+    def _row(self, call: CallRecord) -> Mapping[str, Any]:
+        """A record as its row: JSON by the names of the columns."""
+        site, usage = call.site, call.usage
+        # What has to be cleaned to be stored is no longer the answer that was given.
+        whole = call.response is not None and codec.clean_text(call.response) == call.response
+        request_hash = call.request_hash if whole else None
+        return {
+            "run_id": str(self._run_id),
+            "job_id": str(self._job_id),
+            "call_id": str(call.call_id),
+            "thread_id": site.thread_id,
+            "test_case_label": site.label,
+            "evaluator": site.evaluator,
+            "turn": site.turn,
+            "provider": call.provider,
+            "model": call.model,
+            "method": call.method,
+            "outcome": call.outcome.value,
+            "try_number": call.try_number,
+            "prompt": call.prompt,
+            "system_prompt": call.system_prompt,
+            "response": call.response,
+            "error": None
+            if call.error is None
+            else codec.clean_text(call.error, limit=ERROR_LIMIT),
+            "duration_ms": call.duration_ms,
+            "tokens_in": usage.input_tokens,
+            "tokens_out": usage.output_tokens,
+            "tokens_cached": usage.cached_tokens,
+            "tokens_reasoning": usage.reasoning_tokens,
+            "request_id": call.request_id,
+            "request_hash": request_hash and f"\\x{request_hash.hex()}",
+            "attempt": self._attempt,
+            "started_at": call.started_at.isoformat(),
+        }

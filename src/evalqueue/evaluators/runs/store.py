@@ -1,0 +1,314 @@
+"""Runs, thread evaluations and call logs: rows in and out.
+
+Where `owner` is given, others' runs are as if they were not there.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from evalqueue import codec
+from evalqueue.context import Checkpoint
+from evalqueue.evaluators.judging.threads import ThreadResult
+from evalqueue.evaluators.providers.provider import Completion, Usage
+from evalqueue.evaluators.providers.replay import Recorded
+from evalqueue.evaluators.runs.summary import ThreadOutcome
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import load
+
+QUERIES = load("runs")
+ERROR_LIMIT = 4000  # characters, the table's CHECK
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one evaluation job found, or will find."""
+
+    id: UUID
+    job_id: UUID | None
+    command: str
+    status: str
+    app_id: str | None
+    name: str | None
+    description: str | None
+    llm_provider: str | None
+    llm_model: str | None
+    eval_temperature: float | None
+    data_path: str | None
+    data_file_hash: str | None
+    dataset_id: str | None
+    config: Mapping[str, Any]
+    total_items: int | None
+    duration_seconds: float | None
+    summary: Mapping[str, Any] | None
+    error_message: str | None
+    owner: str
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """What a run freezes when it first starts."""
+
+    run_id: UUID
+    app_id: str
+    llm_provider: str
+    llm_model: str
+    eval_temperature: float | None
+    data_path: str | None
+    """None: what is evaluated comes from no file."""
+    data_file_hash: str | None
+    dataset_id: str | None
+    total_items: int
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A run as an attempt finds it."""
+
+    data_file_hash: str | None
+    """Of the data that it began with."""
+    is_first: bool
+    """Whether this attempt is the one that froze it: nothing was on record then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadRow:
+    """What was found in one thread of a run."""
+
+    id: int
+    run_id: UUID
+    thread_id: str
+    intent_accuracy: float | None
+    worst_correctness: str | None
+    efficiency_verdict: str | None
+    success_status: bool | None
+    error: str | None
+    result: Mapping[str, Any]
+    created_at: datetime
+
+    @property
+    def failed(self) -> bool:
+        """Whether nothing at all could be measured."""
+        return self.error is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRow:
+    """One attempt at one LLM call, without its texts."""
+
+    id: int
+    run_id: UUID
+    thread_id: str | None
+    evaluator: str
+    turn: int | None
+    provider: str
+    model: str
+    method: str
+    outcome: str
+    try_number: int
+    duration_ms: float
+    tokens_in: int | None
+    tokens_out: int | None
+    tokens_cached: int | None
+    tokens_reasoning: int | None
+    error: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stats:
+    """Totals over all runs."""
+
+    total_runs: int
+    total_threads_evaluated: int
+    total_adversarial_tests: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageTotals:
+    """What a run's LLM calls came to; None: no call said."""
+
+    calls: int
+    failed_calls: int
+    tokens_in: int | None
+    tokens_out: int | None
+
+    def as_json(self) -> Mapping[str, int | None]:
+        return {
+            "llm_calls": self.calls,
+            "failed_llm_calls": self.failed_calls,
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """A thread's result on its way into its row."""
+
+    run_id: UUID
+    job_id: UUID
+    attempt: int
+    data_file_hash: str
+    duration_ms: float
+    found: ThreadResult
+
+    def arguments(self) -> Mapping[str, Any]:
+        found = self.found
+        error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
+        # What needed no call (NOT APPLICABLE) measures nothing where every call failed.
+        verdicts = ("intent_accuracy", "worst_correctness", "efficiency_verdict")
+        return {
+            "run_id": self.run_id,
+            "job_id": self.job_id,
+            "attempt": self.attempt,
+            "data_file_hash": self.data_file_hash,
+            "duration_ms": self.duration_ms,
+            "thread_id": found.thread_id,
+            **{name: None if found.failed else getattr(found, name) for name in verdicts},
+            "success_status": found.success_status,
+            "error": error,
+            "result": Jsonb(found.result, dumps=codec.dump_json),
+        }
+
+
+async def open_run(connection: Connection, opening: Opening) -> Opened | None:
+    """Freeze the run's config, unless an earlier attempt has; None: the run was deleted."""
+    arguments = {name: getattr(opening, name) for name in Opening.__slots__}
+    arguments["config"] = Jsonb(opening.config, dumps=codec.dump_json)
+    async with connection.cursor(row_factory=class_row(Opened)) as cursor:
+        await cursor.execute(QUERIES["open"], arguments)
+        return await cursor.fetchone()
+
+
+async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Checkpoint:
+    """The threads that this job has nothing more to do for."""
+    arguments = {"run_id": run_id, "job_id": job_id}
+    cursor = await connection.execute(QUERIES["checkpoint"], arguments)
+    rows = await cursor.fetchall()
+    return Checkpoint(
+        succeeded=frozenset(thread_id for thread_id, succeeded in rows if succeeded),
+        failed=frozenset(thread_id for thread_id, succeeded in rows if not succeeded),
+    )
+
+
+async def keep(connection: Connection, kept: Kept) -> None:
+    """Store a thread's result, unless what is there already is the same job's, or better."""
+    await connection.execute(QUERIES["keep"], kept.arguments())
+
+
+async def recorded(
+    connection: Connection, *, run_id: UUID, job_id: UUID, thread_id: str
+) -> list[Recorded]:
+    """The answers that need not be bought for a thread, newest first.
+
+    What led to a failure of the thread's stored result is not among them: replayed, it would fail
+    for ever. What this job itself bought since then is.
+    """
+    arguments = {"run_id": run_id, "job_id": job_id, "thread_id": thread_id}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["recorded"], arguments)
+        return [recorded_answer(row) async for row in cursor]
+
+
+def recorded_answer(row: Mapping[str, Any]) -> Recorded:
+    """An answer on record, from a row that has what `recorded` selects."""
+    usage = Usage(
+        input_tokens=row["tokens_in"],
+        output_tokens=row["tokens_out"],
+        cached_tokens=row["tokens_cached"],
+        reasoning_tokens=row["tokens_reasoning"],
+    )
+    completion = Completion(
+        text=row["text"],
+        model=row["model"],
+        usage=usage,
+        latency_ms=row["latency_ms"],
+        request_id=row["request_id"],
+    )
+    return Recorded(request_hash=row["request_hash"], completion=completion)
+
+
+async def outcomes(connection: Connection, run_id: UUID) -> list[ThreadOutcome]:
+    """What counts of each thread, for the summary."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["outcomes"], {"run_id": run_id})
+        return [ThreadOutcome.of_row(row) async for row in cursor]
+
+
+async def usage(connection: Connection, run_id: UUID) -> UsageTotals:
+    """What the run's LLM calls came to so far."""
+    (row,) = await _rows(connection, UsageTotals, "usage", run_id=run_id)
+    return row
+
+
+async def list_runs(
+    connection: Connection,
+    *,
+    command: str | None,
+    limit: int,
+    offset: int,
+    owner: str | None = None,
+) -> list[Run]:
+    """Runs, newest first."""
+    return await _rows(
+        connection, Run, "list", command=command, owner=owner, limit=limit, offset=offset
+    )
+
+
+async def get_run(connection: Connection, run_id: UUID, *, owner: str | None = None) -> Run | None:
+    return next(iter(await _rows(connection, Run, "get", run_id=run_id, owner=owner)), None)
+
+
+async def threads_of(
+    connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None = None
+) -> list[ThreadRow]:
+    """A run's threads in the order they were finished; `after`: the last id seen, or 0."""
+    return await _rows(
+        connection, ThreadRow, "threads", run_id=run_id, owner=owner, after=after, limit=limit
+    )
+
+
+async def count_threads(connection: Connection, run_id: UUID, *, owner: str | None = None) -> int:
+    arguments = {"run_id": run_id, "owner": owner}
+    cursor = await connection.execute(QUERIES["count_threads"], arguments)
+    row = await cursor.fetchone()
+    return 0 if row is None else row[0]
+
+
+async def logs_of(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    limit: int,
+    offset: int,
+    thread_id: str | None = None,
+    owner: str | None = None,
+) -> list[LogRow]:
+    """A run's LLM calls, or those of one of its threads, newest first; `owner`: only if theirs."""
+    page: dict[str, Any] = {"run_id": run_id, "owner": owner, "limit": limit, "offset": offset}
+    if thread_id is None:
+        return await _rows(connection, LogRow, "logs", **page)
+    return await _rows(connection, LogRow, "logs_of_thread", thread_id=thread_id, **page)
+
+
+async def stats(connection: Connection, *, owner: str | None = None) -> Stats:
+    (row,) = await _rows(connection, Stats, "stats", owner=owner)
+    return row
+
+
+async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
+    async with connection.cursor(row_factory=class_row(kind)) as cursor:
+        await cursor.execute(QUERIES[query], arguments)
+        return await cursor.fetchall()

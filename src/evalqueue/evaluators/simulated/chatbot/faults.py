@@ -1,0 +1,101 @@
+"""What can go wrong with an answer of the simulated bot on its way.
+
+An answer is a row of steps; a fault makes them come late, broken, or without end. Which turn meets
+which fault is not decided here.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from random import Random
+
+from evalqueue.evaluators.simulated.chatbot.bot import Answer
+from evalqueue.evaluators.simulated.chatbot.wire import Place, Wire
+
+_TOO_LARGE_BYTES = 5_000_000
+_KEEP_ALIVES = 5
+
+
+class Fault(StrEnum):
+    """What can go wrong."""
+
+    HANG = "hang"
+    """Not a byte, until the caller goes away."""
+    DROP_MID_STREAM = "drop_mid_stream"
+    HTTP_500 = "http_500"
+    HTTP_503 = "http_503"
+    ERROR_CHUNK = "error_chunk"
+    """The bot itself reports an error."""
+    TOO_LARGE = "too_large"
+    ENDLESS = "endless"
+    """Keep-alives for ever."""
+    GARBAGE = "garbage"
+    EMPTY = "empty"
+    """An answer that says nothing."""
+    SLOW_TOKENS = "slow_tokens"
+    KEEP_ALIVES = "keep_alives"
+    """Some before the answer; harmless."""
+
+    @property
+    def status(self) -> int | None:
+        """Of the response, if that is all that there is of it."""
+        return {Fault.HTTP_500: 500, Fault.HTTP_503: 503}.get(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What happens next to an answer under way."""
+
+    after_seconds: float = 0.0
+    """Infinite: never, unless the caller goes away."""
+    data: bytes | None = None
+    """None: the line is cut."""
+
+
+def steps(
+    fault: Fault | None, wire: Wire, answer: Answer, place: Place, *, pause_seconds: float
+) -> Iterator[Step]:
+    """What becomes of an answer on its way, fault or none; for ever, if it is `endless`."""
+    frames = wire.answer(answer, place)
+    match fault:
+        case Fault.HANG:
+            yield Step(after_seconds=math.inf)
+        case Fault.DROP_MID_STREAM:
+            whole = b"".join(frames)
+            yield Step(data=whole[: len(whole) // 2])
+            yield Step(after_seconds=pause_seconds)
+        case Fault.ENDLESS:
+            while True:
+                yield Step(after_seconds=pause_seconds, data=wire.keep_alive)
+        case Fault.GARBAGE:
+            yield Step(data=_garbage(place.response_id))
+        case Fault.KEEP_ALIVES:
+            for _ in range(_KEEP_ALIVES):
+                yield Step(after_seconds=pause_seconds, data=wire.keep_alive)
+            yield from (Step(data=frame) for frame in frames)
+        case Fault.SLOW_TOKENS:
+            yield from (Step(after_seconds=pause_seconds, data=frame) for frame in frames)
+        case _:
+            said = wire.answer(_instead(answer, fault), place)
+            yield from (Step(data=frame) for frame in said)
+
+
+def _instead(answer: Answer, fault: Fault | None) -> Answer:
+    """What the bot says, where a fault is of its own making."""
+    match fault:
+        case Fault.ERROR_CHUNK:
+            return replace(answer, error="The upstream agent did not answer.")
+        case Fault.EMPTY:
+            return replace(answer, text="", text_beside_card="", meals=())
+        case Fault.TOO_LARGE:
+            text = "more and more " * (_TOO_LARGE_BYTES // len("more and more ") + 1)
+            return replace(answer, text=text, meals=())
+        case _:
+            return answer
+
+
+def _garbage(seed: str) -> bytes:
+    noise = Random(seed)  # noqa: S311  noise, not a secret
+    lines = [noise.randbytes(40).replace(b"\n", b"") for _ in range(20)]
+    return b"".join(b"data: \xff{" + line + b"\n" for line in lines)

@@ -1,0 +1,330 @@
+"""How the simulated bot is spoken to: requests read, answers cut into frames.
+
+Written from the protocols' side and not from our clients', so that each can prove the other. One
+`Wire` per protocol; the server knows none of them.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pydantic import BaseModel, model_validator
+
+from evalqueue.evaluators.simulated.chatbot.bot import Answer, Meal
+
+MODEL = "simulated-kaira"
+CONFIRM_MEAL = "Yes, log this meal"
+"""What the bot is told when a card was confirmed."""
+_CARD_CONFIRMED = "update_meal & log_meal - "
+_MOST_TOKENS = 20  # frames per answer
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One message to the bot, read."""
+
+    user_id: str
+    text: str
+    session: str | None = None
+    """To go on with; None: a new one."""
+    history: tuple[str, ...] | None = None
+    """What the user said before, where a protocol has no sessions but says everything each time."""
+    image_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an answer belongs."""
+
+    session: str
+    response_id: str
+    is_new: bool
+    sees_image: bool = False
+
+
+class Wire(Protocol):
+    """A protocol."""
+
+    media_type: str
+    keep_alive: bytes
+    """What means nothing, and may stand before an answer."""
+
+    def read(self, body: bytes) -> Ask:
+        """Read a request.
+
+        Raises:
+            pydantic.ValidationError: it is not one of this protocol.
+        """
+        ...
+
+    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+        """An answer, in the pieces in which it is sent."""
+        ...
+
+    def error(self, message: str, place: Place) -> list[bytes]:
+        """What is sent when the bot itself reports an error."""
+        ...
+
+
+class KairaV1Wire:
+    """Lines of server-sent events; the answer comes whole, its buttons as XML in the text."""
+
+    media_type = "text/event-stream"
+    keep_alive = b"data: 1\n\n"
+
+    def read(self, body: bytes) -> Ask:
+        request = _V1Request.model_validate_json(body)
+        session = None if request.end_session else request.session_id
+        return Ask(user_id=request.user_id, text=request.query, session=session)
+
+    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+        if answer.error is not None:
+            return self.error(answer.error, place)
+        intents = [
+            {"agent": agent, "confidence": 0.97, "query_type": "logging", "reasoning": "simulated"}
+            for agent in answer.intents
+        ]
+        agent = next(iter(answer.intents), "General")
+        several = len(intents) > 1
+        return [
+            *self._beginning(place),
+            _event(type="intent_classification", detected_intents=intents, is_multi_intent=several),
+            _event(type="agent_response", agent=agent, message=answer.text, success=True, data={}),
+            *([_event(type="summary", message=answer.text)] if several else []),
+            _event(type="session_end"),
+            b"data: [DONE]\n\n",
+        ]
+
+    def error(self, message: str, place: Place) -> list[bytes]:
+        return [*self._beginning(place), _event(type="error", error=message), b"data: [DONE]\n\n"]
+
+    def _beginning(self, place: Place) -> list[bytes]:
+        return [
+            _event(type="stream_start"),
+            *([_event(type="session_start")] if place.is_new else []),
+            _event(
+                type="session_context",
+                thread_id=thread_of(place.session),
+                session_id=place.session,
+                response_id=place.response_id,
+            ),
+        ]
+
+
+class KairaV2Wire:
+    """Lines of server-sent events; the answer comes in tokens, meals as cards."""
+
+    media_type = "text/event-stream"
+    keep_alive = b"data: 1\n\n"
+
+    def __init__(self, *, shows_cards: bool = True) -> None:
+        self._shows_cards = shows_cards
+
+    def read(self, body: bytes) -> Ask:
+        request = _V2Request.model_validate_json(body)
+        return Ask(
+            user_id=request.user_id,
+            text=_as_words(request.message),
+            session=None if request.new_session else request.session_id,
+            image_id=request.image_id,
+        )
+
+    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+        if answer.error is not None:
+            return self.error(answer.error, place)
+        card = _card(answer.meals) if answer.meals and self._shows_cards else None
+        text = answer.text_beside_card if card else answer.text
+        if card:
+            sentinel = "MULTI_FOOD_CARD" if card.get("isBatch") else "FOOD_CARD"
+            text += f"\n___{sentinel}___{json.dumps(card)}___END___"
+        if text:
+            state = {"simulated": True, "session_id": place.session}
+            text += f"\n___SESSION_STATE___{json.dumps(state)}___END_SS___"
+        return [
+            self._classification(answer.intents, place),
+            *(_event(type="token", content=token) for token in _tokens(text)),
+            *([_event(type="food_card", data=card)] if card else []),
+            _event(type="done", full_response=text, response_id=place.response_id),
+        ]
+
+    def error(self, message: str, place: Place) -> list[bytes]:
+        return [self._classification((), place), _event(type="error", detail=message)]
+
+    def _classification(self, intents: Sequence[str], place: Place) -> bytes:
+        agent = next(iter(intents), "General")
+        return _event(
+            type="classification",
+            intent="question" if agent.endswith("InsightAgent") else "logging",
+            agent=agent,
+            confidence=0.97,
+            source="vision" if place.sees_image else "text",
+            session_id=place.session,
+        )
+
+
+class OpenAIWire:
+    """Chat completions: no sessions, the whole conversation in each request."""
+
+    media_type = "application/json"
+    keep_alive = b" "
+
+    def read(self, body: bytes) -> Ask:
+        request = _Completion.model_validate_json(body)
+        said = tuple(message.content for message in request.messages if message.role == "user")
+        return Ask(user_id=request.user, text=said[-1], history=said[:-1])
+
+    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+        if answer.error is not None:
+            return self.error(answer.error, place)
+        choice = {
+            "index": 0,
+            "finish_reason": "stop",
+            "message": {"role": "assistant", "content": answer.text},
+        }
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        body = {
+            "id": place.response_id, "object": "chat.completion", "created": 0, "model": MODEL,
+            "choices": [choice], "usage": usage,
+        }  # fmt: skip
+        return [json.dumps(body).encode()]
+
+    def error(self, message: str, place: Place) -> list[bytes]:
+        error = {"message": message, "type": "server_error", "code": None}
+        return [json.dumps({"error": error}).encode()]
+
+
+class WebhookWire:
+    """Plain JSON: `{message, session, user_id, new}` → `{reply: {text}, session}`."""
+
+    media_type = "application/json"
+    keep_alive = b" "
+
+    def read(self, body: bytes) -> Ask:
+        request = _Hook.model_validate_json(body)
+        session = None if request.new else request.session
+        return Ask(user_id=request.user_id, text=request.message, session=session)
+
+    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+        if answer.error is not None:
+            return self.error(answer.error, place)
+        body = {"reply": {"text": answer.text}, "session": place.session, "error": None}
+        return [json.dumps(body).encode()]
+
+    def error(self, message: str, place: Place) -> list[bytes]:
+        return [json.dumps({"session": place.session, "error": message}).encode()]
+
+
+def thread_of(session: str) -> str:
+    """The thread that v1 names beside a session."""
+    return f"thread-of-{session}"
+
+
+class _V1Request(BaseModel):
+    query: str
+    user_id: str
+    session_id: str
+    end_session: bool
+    thread_id: str | None = None
+
+    @model_validator(mode="after")
+    def _names_both(self) -> "_V1Request":
+        if not self.end_session and self.thread_id != thread_of(self.session_id):
+            raise ValueError("to go on, session_id and thread_id of the first answer are needed")
+        return self
+
+
+class _V2Request(BaseModel):
+    user_id: str
+    message: str
+    new_session: bool
+    timezone: str
+    session_id: str | None = None
+    image_id: str | None = None
+
+    @model_validator(mode="after")
+    def _names_its_session(self) -> "_V2Request":
+        if not self.new_session and self.session_id is None:
+            raise ValueError("to go on, the session_id of the classification is needed")
+        return self
+
+
+class _Message(BaseModel):
+    role: str
+    content: str = ""
+
+
+class _Completion(BaseModel):
+    model: str
+    messages: list[_Message]
+    user: str = "openai"
+    stream: bool = False
+
+    @model_validator(mode="after")
+    def _can_be_answered(self) -> "_Completion":
+        if self.stream or not any(message.role == "user" for message in self.messages):
+            raise ValueError("there must be a user message, and stream must be false")
+        return self
+
+
+class _Hook(BaseModel):
+    message: str
+    user_id: str
+    new: bool
+    session: str | None = None
+
+    @model_validator(mode="after")
+    def _names_its_session(self) -> "_Hook":
+        if not self.new and self.session is None:
+            raise ValueError("to go on, the session of the first reply is needed")
+        return self
+
+
+def _event(**chunk: Any) -> bytes:
+    return f"data: {json.dumps(chunk)}\n\n".encode()
+
+
+def _tokens(text: str) -> list[str]:
+    size = max(1, math.ceil(len(text) / _MOST_TOKENS))
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def _as_words(message: str) -> str:
+    """What the user means who tapped a card's button instead of writing."""
+    confirmed, _, meals = message.partition(_CARD_CONFIRMED)
+    if confirmed or not meals:
+        return message
+    try:
+        return CONFIRM_MEAL if isinstance(json.loads(meals), list) else message
+    except ValueError:
+        return message
+
+
+def _card(meals: Sequence[Meal]) -> Json:
+    if len(meals) == 1:
+        return _meal(meals[0])
+    return {"isBatch": True, "sessions": [_meal(meal) for meal in meals]}
+
+
+def _meal(meal: Meal) -> Json:
+    return {
+        "items": [
+            {
+                "name": item.name,
+                "ingredients": list(item.ingredients),
+                "qty": item.qty,
+                "meal": item.meal,
+                "kcal": item.kcal,
+                "protein_g": item.protein_g,
+                "carbs_g": item.carbs_g,
+                "fat_g": item.fat_g,
+                "fiber_g": item.fiber_g,
+            }
+            for item in meal.items
+        ],
+        "consumed_at": meal.consumed_at.isoformat(),
+        "consumed_label": meal.consumed_label,
+    }

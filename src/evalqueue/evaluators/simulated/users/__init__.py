@@ -1,0 +1,1 @@
+"""Simulated difficult users, as the simulated vendor plays them."""

@@ -1,0 +1,1 @@
+"""A simulated LLM vendor: OpenAI, Azure OpenAI and Gemini on loopback."""

@@ -1,0 +1,341 @@
+"""How the vendors put things on the wire: requests read, answers and refusals written.
+
+Only what the real SDKs send and need to see. One `Protocol` per vendor; the server knows neither.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol
+
+from pydantic import BaseModel, Field
+
+from evalqueue.evaluators.simulated.vendor.answers import Json, Question
+
+MODEL = "simulated-judge"
+"""What every answer names as its model, whatever was asked for."""
+
+
+class Fault(StrEnum):
+    """What can go wrong. `always-` and one of these is a model to which it always happens."""
+
+    AUTH = "auth"
+    BILLING = "billing"
+    MODEL_MISSING = "model-missing"
+    RATE_LIMITED = "rate-limited"
+    SERVER_ERROR = "server-error"
+    BAD_REQUEST = "bad-request"
+    CONTEXT_TOO_LONG = "context-too-long"
+    CONTENT_FILTER = "content-filter"
+    REFUSAL = "refusal"
+    TRUNCATED = "truncated"
+    MALFORMED = "malformed"
+    SILENT = "silent"
+    """No answer, until the client gives up."""
+
+    @property
+    def answered_at_once(self) -> bool:
+        """Whether it is found before a model would have been asked."""
+        return self in _AT_ONCE
+
+
+_AT_ONCE = frozenset(
+    {
+        Fault.AUTH,
+        Fault.BILLING,
+        Fault.MODEL_MISSING,
+        Fault.RATE_LIMITED,
+        Fault.BAD_REQUEST,
+        Fault.CONTEXT_TOO_LONG,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One request, read."""
+
+    key: str
+    model: str
+    question: Question
+    parameters: frozenset[str]
+    """Those whose support differs between servers."""
+    input_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """One response, to be written."""
+
+    body: Json
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Wire(Protocol):
+    """A vendor's protocol."""
+
+    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Ask:
+        """Read a request.
+
+        Raises:
+            pydantic.ValidationError: it is not one of this protocol.
+        """
+        ...
+
+    def answer(self, ask: Ask, text: str, request_id: str) -> Reply: ...
+
+    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
+        """Reply with a fault; `text` is the answer that there would have been."""
+        ...
+
+    def refusal(self, status: int, message: str) -> Reply: ...
+
+
+class OpenAIWire:
+    """Chat completions."""
+
+    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Ask:
+        request = _Chat.model_validate_json(body)
+        system = "\n".join(m.content for m in request.messages if m.role == "system")
+        prompt = "\n".join(m.content for m in request.messages if m.role != "system")
+        name, schema = request.asked_schema(system)
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        return Ask(
+            key=headers.get("api-key", bearer),
+            model=path.get("deployment", request.model),
+            question=Question.read(evaluator=name, schema=schema, prompt=prompt),
+            parameters=request.parameters(),
+            input_tokens=_tokens(system, prompt),
+        )
+
+    def answer(self, ask: Ask, text: str, request_id: str) -> Reply:
+        return self._completion(ask, {"content": text}, text, request_id)
+
+    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
+        match fault:
+            case Fault.REFUSAL:
+                said = "I can't help with judging this."
+                return self._completion(ask, {"content": None, "refusal": said}, said)
+            case Fault.TRUNCATED:
+                cut = text[: len(text) // 2]
+                return self._completion(ask, {"content": cut}, cut, finish_reason="length")
+            case Fault.CONTENT_FILTER:
+                return self._completion(ask, {"content": None}, "", finish_reason="content_filter")
+            case _:
+                status, code, kind, message = _OPENAI_FAULTS[fault]
+                headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
+                # Like OpenAI, which quotes the key: clients must not pass that on.
+                message = message.format(key=ask.key, model=ask.model)
+                return Reply(
+                    status=status,
+                    headers=headers,
+                    body={"error": {"message": message, "type": kind, "code": code}},
+                )
+
+    def refusal(self, status: int, message: str) -> Reply:
+        error = {"message": message, "type": "invalid_request_error", "code": None}
+        return Reply(status=status, body={"error": error})
+
+    def _completion(
+        self,
+        ask: Ask,
+        message: Json,
+        text: str,
+        request_id: str = "",
+        *,
+        finish_reason: str = "stop",
+    ) -> Reply:
+        output = _tokens(text)
+        body = {
+            "id": f"chatcmpl-{request_id}",
+            "object": "chat.completion",
+            "created": 0,
+            "model": MODEL,
+            "choices": [
+                {
+                    "index": 0,
+                    "finish_reason": finish_reason,
+                    "message": {"role": "assistant", **message},
+                }
+            ],
+            "usage": {
+                "prompt_tokens": ask.input_tokens,
+                "completion_tokens": output,
+                "total_tokens": ask.input_tokens + output,
+                "prompt_tokens_details": {"cached_tokens": 0},
+                "completion_tokens_details": {"reasoning_tokens": 0},
+            },
+        }
+        return Reply(body=body, headers={"x-request-id": request_id} if request_id else {})
+
+
+class AzureWire(OpenAIWire):
+    """OpenAI's protocol, but the content filter stands before the model and refuses by itself."""
+
+    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
+        if fault is not Fault.CONTENT_FILTER:
+            return super().fault(ask, fault, text, retry_after)
+        inner = {"code": "ResponsibleAIPolicyViolation"}
+        message = "The prompt triggered the content management policy."
+        error = {"message": message, "type": None, "code": "content_filter", "innererror": inner}
+        return Reply(status=400, body={"error": error})
+
+
+class GeminiWire:
+    """`generateContent` of the Gemini API."""
+
+    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Ask:
+        request = _Generate.model_validate_json(body)
+        system = request.systemInstruction.text() if request.systemInstruction else ""
+        prompt = "\n".join(content.text() for content in request.contents)
+        schema = request.generationConfig.responseJsonSchema or {}
+        name = str(schema.get("title", ""))
+        return Ask(
+            key=headers.get("x-goog-api-key", ""),
+            model=path["model"],
+            question=Question.read(evaluator=name, schema=schema, prompt=prompt),
+            parameters=frozenset(),
+            input_tokens=_tokens(system, prompt),
+        )
+
+    def answer(self, ask: Ask, text: str, request_id: str) -> Reply:
+        return self._response(ask, text, "STOP", request_id)
+
+    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
+        match fault:
+            case Fault.REFUSAL:  # has no field of its own here
+                return self._response(ask, "", "PROHIBITED_CONTENT")
+            case Fault.TRUNCATED:
+                return self._response(ask, text[: len(text) // 2], "MAX_TOKENS")
+            case Fault.CONTENT_FILTER:
+                return Reply(body={"promptFeedback": {"blockReason": "SAFETY"}})
+            case _:
+                code, status, message, reason = _GEMINI_FAULTS[fault]
+                details: list[Json] = []
+                if reason:
+                    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+                    details.append({"@type": kind, "reason": reason})
+                if retry_after is not None:
+                    kind = "type.googleapis.com/google.rpc.RetryInfo"
+                    details.append({"@type": kind, "retryDelay": f"{retry_after:g}s"})
+                message = message.format(key=ask.key, model=ask.model)
+                error = {"code": code, "message": message, "status": status, "details": details}
+                return Reply(status=code, body={"error": error})
+
+    def refusal(self, status: int, message: str) -> Reply:
+        error = {"code": status, "message": message, "status": "INVALID_ARGUMENT"}
+        return Reply(status=status, body={"error": error})
+
+    def _response(self, ask: Ask, text: str, reason: str, request_id: str = "") -> Reply:
+        output = _tokens(text)
+        parts = [{"text": text}] if text else []
+        body = {
+            "responseId": request_id,
+            "modelVersion": MODEL,
+            "candidates": [
+                {"index": 0, "finishReason": reason, "content": {"role": "model", "parts": parts}}
+            ],
+            "usageMetadata": {
+                "promptTokenCount": ask.input_tokens,
+                "candidatesTokenCount": output,
+                "totalTokenCount": ask.input_tokens + output,
+            },
+        }
+        return Reply(body=body)
+
+
+class _ChatMessage(BaseModel):
+    role: str
+    content: str = ""
+
+
+class _NamedSchema(BaseModel):
+    name: str
+    definition: dict[str, Any] = Field(alias="schema")
+
+
+class _ResponseFormat(BaseModel):
+    type: str
+    json_schema: _NamedSchema | None = None
+
+
+class _Chat(BaseModel):
+    model: str
+    messages: list[_ChatMessage]
+    response_format: _ResponseFormat | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+
+    def asked_schema(self, system: str) -> tuple[str, Json]:
+        """The schema's name and itself: a parameter or, for json_object, in the system text."""
+        asked = self.response_format.json_schema if self.response_format else None
+        if asked is not None:
+            return asked.name, asked.definition
+        written = re.search(r"^Schema name: (\S+)\n(?=\{)", system, re.MULTILINE)
+        if written is None:
+            return "", {}
+        return written[1], json.JSONDecoder().raw_decode(system, written.end())[0]
+
+    def parameters(self) -> frozenset[str]:
+        given = {
+            "json_schema": self.response_format and self.response_format.json_schema,
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "max_completion_tokens": self.max_completion_tokens,
+        }
+        return frozenset(name for name, value in given.items() if value is not None)
+
+
+class _Part(BaseModel):
+    text: str = ""
+
+
+class _Content(BaseModel):
+    parts: list[_Part] = []
+
+    def text(self) -> str:
+        return "".join(part.text for part in self.parts)
+
+
+class _GenerationConfig(BaseModel):
+    responseJsonSchema: dict[str, Any] | None = None  # noqa: N815  # the vendor's spelling
+
+
+class _Generate(BaseModel):
+    contents: list[_Content]
+    systemInstruction: _Content | None = None  # noqa: N815  # the vendor's spelling
+    generationConfig: _GenerationConfig = _GenerationConfig()  # noqa: N815  # the vendor's spelling
+
+
+_OPENAI_FAULTS = {
+    Fault.AUTH: (401, "invalid_api_key", "auth", "Incorrect API key provided: {key}."),
+    Fault.BILLING: (429, "insufficient_quota", "insufficient_quota", "You exceeded your quota."),
+    Fault.MODEL_MISSING: (404, "model_not_found", "invalid", "The model {model} does not exist."),
+    Fault.RATE_LIMITED: (429, "rate_limit_exceeded", "requests", "Rate limit reached."),
+    Fault.SERVER_ERROR: (500, None, "server_error", "The server had an error."),
+    Fault.BAD_REQUEST: (400, None, "invalid_request_error", "Something is wrong."),
+    Fault.CONTEXT_TOO_LONG: (400, "context_length_exceeded", "invalid", "The prompt is too long."),
+}
+_GEMINI_FAULTS = {
+    Fault.AUTH: (400, "INVALID_ARGUMENT", "API key {key} not valid.", "API_KEY_INVALID"),
+    Fault.BILLING: (400, "FAILED_PRECONDITION", "Enable billing to go on.", None),
+    Fault.MODEL_MISSING: (404, "NOT_FOUND", "models/{model} is not found.", None),
+    Fault.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted.", None),
+    Fault.SERVER_ERROR: (500, "INTERNAL", "An internal error has occurred.", None),
+    Fault.BAD_REQUEST: (400, "INVALID_ARGUMENT", "Something is wrong.", None),
+    Fault.CONTEXT_TOO_LONG: (
+        400,
+        "INVALID_ARGUMENT",
+        "The input token count (9) exceeds the maximum (8).",
+        None,
+    ),
+}
+
+
+def _tokens(*texts: str) -> int:
+    """About as many as a tokenizer would count: four characters each."""
+    return sum(len(text) for text in texts) // 4

@@ -1,0 +1,1 @@
+"""Server-sent events: what changed, read once and sent to every client."""

@@ -1,0 +1,246 @@
+"""The JSON about stress tests: what was found, what is being said, who the difficult users are,
+and the cases worth keeping.
+"""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, ConfigDict, Field
+
+from evalqueue import codec
+from evalqueue.evaluators.adversarial import findings
+from evalqueue.evaluators.adversarial.cases.case import CaseInput, CaseSource
+from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps.adversarial import Adversarial, Tactic
+from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
+from evalqueue.http.models.jobs import Model, Moment, Offset, RunId, shared
+
+MAX_CASES = 1_000
+MAX_NAME = 100  # characters of an app's or a case's id
+
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(codec.clean_text)]
+
+# What is asked
+
+
+class AdversarialQuery(RunId):
+    after: Offset = 0
+    """The last `id` of the page before."""
+    limit: int = Field(100, ge=1, le=200)
+    """Few, since each has its whole transcript."""
+
+
+class CaseOfRun(RunId):
+    case_id: Name
+
+
+class AppId(Model):
+    app_id: Name
+
+
+class SavedCaseId(AppId):
+    case_id: Name
+
+
+class SavedCasesQuery(Model):
+    app_id: Name | None = None
+    """Only those of this app."""
+    pinned: bool = False
+    """Only pinned ones."""
+    limit: int = Field(100, ge=1, le=MAX_CASES)
+    offset: Offset = 0
+
+
+class SaveCases(AppId):
+    """Cases to keep: written out, or taken from a run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cases: list[CaseInput] = Field(default_factory=list[CaseInput], max_length=MAX_CASES)
+    from_run: UUID | None = None
+    """A run, instead of `cases`."""
+    case_ids: list[Name] = Field(default_factory=list[Name], max_length=MAX_CASES)
+    """Which of the run's cases."""
+    pinned: bool = False
+    """Whether they are part of every later run of the app."""
+
+
+# What is told
+
+
+class AdversarialEvaluation(Model):
+    """What became of one trial of a case. Null is "not judged", never a bad verdict."""
+
+    id: int
+    run_id: UUID
+    category: str
+    difficulty: Difficulty
+    verdict: StressVerdict | None
+    goal_achieved: bool | None
+    """Of an attack, that is the bot's failure."""
+    total_turns: int
+    result: dict[str, Any]
+    """What happened, what the judge thinks of it, what follows."""
+    case_id: str
+    trial: int
+    label: str
+    persona: str
+    tactic: str | None
+    stop_reason: StopReason
+    error: str | None
+    """Why there is no verdict."""
+    credential: str | None
+    """The name of the one that was spoken with."""
+    started_at: Moment | None
+    """Of the conversation."""
+    ended_at: Moment | None
+    created_at: Moment
+
+
+class AdversarialEvaluations(Model):
+    """A page of a run's adversarial cases, in the order they were finished."""
+
+    run_id: UUID
+    evaluations: list[AdversarialEvaluation]
+    total: int
+    """Of the run, not of the page."""
+
+
+class Case(Model):
+    """One difficult user: who they are, what they want, how they begin."""
+
+    case_id: str
+    opening: str
+    expected_behavior: str
+    difficulty: Difficulty
+    persona: str
+    traits: list[str]
+    goals: list[str]
+    tactic: str | None
+    objective: str | None
+    source: CaseSource
+    label: str
+
+
+class CaseTrials(Model):
+    """A case of a run, and what became of each of its finished trials."""
+
+    run_id: UUID
+    case_id: str
+    case: Case
+    evaluations: list[AdversarialEvaluation]
+
+
+class Dialogue(Model):
+    """A conversation that has no verdict yet, with what was said so far."""
+
+    case_id: str
+    trial: int
+    credential: str | None
+    started_at: Moment
+    ended_at: Moment | None
+    """Null: it goes on, or was cut short."""
+    is_live: bool
+    """Whether somebody is in it now."""
+    ending: dict[str, Any] | None
+    turns: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, row: findings.LiveRow) -> "Dialogue":
+        return cls(**shared(cls, row), turns=[dict(each) for each in row.exchanges])
+
+
+class Dialogues(Model):
+    """A run's conversations that have no verdict yet, oldest first, at most 100."""
+
+    run_id: UUID
+    dialogues: list[Dialogue]
+
+
+class SavedCase(Model):
+    """A case worth keeping."""
+
+    app_id: str
+    case_id: str
+    pinned: bool
+    """Part of every later run of its app."""
+    created_at: Moment
+    case: Case
+
+
+class PinnedCase(Model):
+    """Whether a case is part of every later run of its app."""
+
+    app_id: str
+    case_id: str
+    pinned: bool
+
+
+class ForgottenCase(Model):
+    """A case that is no longer kept; runs keep theirs."""
+
+    app_id: str
+    case_id: str
+    deleted: Literal[True] = True
+
+
+class KnownGoal(Model):
+    goal_id: str
+    label: str
+    description: str
+    is_attack: bool
+    """Reaching it is the bot's failure."""
+
+
+class KnownTrait(Model):
+    name: str
+    description: str
+    goals: list[str]
+    """Those it makes sense with."""
+
+
+class KnownPersona(Model):
+    name: str
+    difficulty: Difficulty
+    behaviour: str
+    is_attacker: bool
+
+
+class KnownTactic(Model):
+    name: str
+    group: str
+    tier: str
+    objective: str
+    is_permitted: bool
+    """Whether the app allows what it takes."""
+
+    @classmethod
+    def of(cls, tactic: Tactic, app: Adversarial) -> "KnownTactic":
+        return cls(**shared(cls, tactic), is_permitted=tactic in app.permitted_tactics)
+
+
+class StressProfile(Model):
+    """The difficult users of an app, by the names that a job can choose."""
+
+    app_id: str
+    name: str
+    protocol: str
+    """How its bot is spoken to, unless a job says otherwise."""
+    allows_destructive: bool
+    goals: list[KnownGoal]
+    traits: list[KnownTrait]
+    personas: list[KnownPersona]
+    tactics: list[KnownTactic]
+
+    @classmethod
+    def of(cls, profile: Profile, app: Adversarial) -> "StressProfile":
+        return cls(
+            app_id=profile.app_id,
+            name=profile.name,
+            protocol=app.protocol,
+            allows_destructive=app.allows_destructive,
+            goals=[KnownGoal.model_validate(each) for each in app.goals],
+            traits=[KnownTrait.model_validate(each) for each in app.traits],
+            personas=[KnownPersona.model_validate(each) for each in app.personas],
+            tactics=[KnownTactic.of(each, app) for each in app.tactics],
+        )

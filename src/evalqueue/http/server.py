@@ -1,0 +1,123 @@
+"""A server for the app, inside whatever event loop there is."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from evalqueue.client import Client
+from evalqueue.errors import CannotListen
+from evalqueue.hosts import is_loopback
+from evalqueue.http.app import create_app
+from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, PromptProtocol
+from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.tokens import VARIABLE
+
+GRACE_SECONDS = 10  # for requests under way, when serving ends
+_BACKLOG = 2048  # connections
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+
+@asynccontextmanager
+async def serve(
+    client: Client, *, host: str | None = None, port: int | None = None
+) -> AsyncGenerator[Address]:
+    """Serve the API for as long as the context lasts, then let requests under way finish.
+
+        async with serve(client) as address:
+            await stopped.wait()
+
+    Signals are left to the program around it.
+
+    Args:
+        host: where to listen; None: `EVALQUEUE_HOST`.
+        port: 0: a free one; None: `EVALQUEUE_PORT`.
+
+    Raises:
+        CannotListen: with the reason, before anything is served.
+    """
+    host = client.settings.host if host is None else host
+    if not is_loopback(host) and not client.settings.api_tokens:
+        raise CannotListen(
+            f"{host or 'Every address'} can be reached from other machines, and the API asks for "
+            "no token. Make one (evalqueue token NAME --right submit) and set "
+            f"{VARIABLE}, or listen on 127.0.0.1."
+        )
+    listener = _listen(host, client.settings.port if port is None else port)
+    server = _server(client)
+    async with asyncio.TaskGroup() as tasks:
+        running = tasks.create_task(server.serve([listener]))
+        try:
+            yield Address(host=host, port=listener.getsockname()[1])
+        finally:
+            server.should_exit = True
+            await asyncio.wait({running})  # even when cancelled: the group would cut requests off
+
+
+class _Server(uvicorn.Server):
+    """A server inside another program, whose signals are that program's business."""
+
+    def __init__(self, config: uvicorn.Config, bulletin: Bulletin) -> None:
+        super().__init__(config)
+        self._bulletin = bulletin
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._bulletin.end()  # a stream has no end of its own that could be waited for
+        await super().shutdown(sockets)
+
+
+def _server(client: Client) -> _Server:
+    app = create_app(client)
+    settings = client.settings
+    config = uvicorn.Config(
+        app,
+        http=PromptProtocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies),
+        ws="none",
+        limit_concurrency=settings.max_connections + 1,  # uvicorn refuses the one that makes it
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    return _Server(config, app.state.bulletin)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # asyncio switches Nagle's algorithm off only where the protocol is named. Listening before
+    # uvicorn does makes the port known, and lets clients connect at once.
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(
+            f"Can't listen on port {port} of {host}: {error.strerror}. "
+            "Choose others with EVALQUEUE_HOST and EVALQUEUE_PORT."
+        ) from error
+    return listener

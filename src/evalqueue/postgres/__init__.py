@@ -1,0 +1,1 @@
+"""Everything that talks to Postgres: connections, notifications, the schema, rows in and out."""

@@ -1,0 +1,143 @@
+"""Schedules: jobs that are submitted again and again, at the times of a cron expression.
+
+What a cron expression means is croniter's knowledge, as in procrastinate; what time it is
+and that each time is used once is the database's.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+from uuid import UUID
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import croniter
+import psycopg
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from evalqueue import codec
+from evalqueue.errors import InvalidParams
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import SCHEDULES
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """What is submitted, and when."""
+
+    name: str
+    cron: str
+    """Minute, hour, day of month, month, day of week; `@daily` and the like."""
+    timezone: str
+    job_type: str
+    params: Mapping[str, Any]
+    owner: str
+    queue: str
+    priority: int
+    max_attempts: int
+    next_at: datetime
+    last_at: datetime | None = None
+    last_job_id: UUID | None = None
+    paused_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """A schedule whose time has come."""
+
+    name: str
+    cron: str
+    timezone: str
+    next_at: datetime
+    moment: datetime
+
+
+def next_time(cron: str, timezone: str, after: datetime) -> datetime:
+    """The first time of a cron expression after a moment, in that time zone's wall-clock time.
+
+    Raises:
+        InvalidParams: it is no cron expression, never comes, or there is no such time zone.
+    """
+    try:
+        zone = ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InvalidParams.of("timezone", f"There is no time zone {timezone!r}") from error
+    iterator: Any = None
+    try:
+        iterator = cast("Any", croniter.croniter)(cron, after.astimezone(zone))
+        return iterator.get_next(datetime)
+    except (ValueError, TypeError) as error:
+        raise InvalidParams.of("cron", f"{cron!r} is no cron expression: {error}") from error
+
+
+async def put(connection: Connection, schedule: Schedule) -> None:
+    """Store a schedule; one of the same name is replaced."""
+    arguments = {name: getattr(schedule, name) for name in Schedule.__slots__}
+    arguments["params"] = Jsonb(schedule.params, dumps=codec.dump_json)
+    await connection.execute(SCHEDULES["put"], arguments)
+
+
+async def list_all(connection: Connection) -> list[Schedule]:
+    async with connection.cursor(row_factory=class_row(Schedule)) as cursor:
+        await cursor.execute(SCHEDULES["list"])
+        return await cursor.fetchall()
+
+
+async def get(connection: Connection, name: str) -> Schedule | None:
+    return next((each for each in await list_all(connection) if each.name == name), None)
+
+
+async def pause(connection: Connection, name: str) -> bool:
+    """False: there is no such schedule."""
+    cursor = await connection.execute(SCHEDULES["pause"], {"name": name})
+    return await cursor.fetchone() is not None
+
+
+async def resume(connection: Connection, name: str) -> bool:
+    """Go on from now: what came due in the meantime is left out. False: no such schedule."""
+    schedule = await get(connection, name)
+    if schedule is None:
+        return False
+    next_at = next_time(schedule.cron, schedule.timezone, await now(connection))
+    arguments = {"name": name, "next_at": next_at}
+    cursor = await connection.execute(SCHEDULES["resume"], arguments)
+    return await cursor.fetchone() is not None
+
+
+async def remove(connection: Connection, name: str) -> bool:
+    """False: there is no such schedule."""
+    cursor = await connection.execute(SCHEDULES["remove"], {"name": name})
+    return await cursor.fetchone() is not None
+
+
+async def now(connection: Connection) -> datetime:
+    """The database's time."""
+    cursor = await connection.execute(SCHEDULES["now"])
+    ((moment,),) = await cursor.fetchall()
+    return moment
+
+
+async def fire_due(connection: Connection) -> float | None:
+    """Submit what is due. Returns seconds until the next one is; None: there is none."""
+    async with connection.cursor(row_factory=class_row(Due)) as cursor:
+        await cursor.execute(SCHEDULES["due"])
+        for due in await cursor.fetchall():
+            try:
+                await _fire(connection, due)
+            except (InvalidParams, psycopg.DataError, psycopg.IntegrityError) as error:
+                logger.warning("Schedule %r can't be submitted and is paused: %s", due.name, error)
+                await pause(connection, due.name)
+    found = await connection.execute(SCHEDULES["next"])
+    row = await found.fetchone()
+    return None if row is None else row[0]
+
+
+async def _fire(connection: Connection, due: Due) -> None:
+    # From now on, not from when it was due: what was missed is made up for once.
+    next_at = next_time(due.cron, due.timezone, due.moment)
+    arguments = {"name": due.name, "at": due.next_at, "next_at": next_at}
+    await connection.execute(SCHEDULES["fire"], arguments)

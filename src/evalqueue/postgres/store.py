@@ -1,0 +1,292 @@
+"""Job rows in and out: every statement about jobs, each one round trip.
+
+Where `owner` is given, others' jobs are as if they were not there.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import psycopg
+from psycopg.errors import (
+    InvalidParameterValue,
+    ObjectNotInPrerequisiteState,
+    UniqueViolation,
+)
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Jsonb
+
+from evalqueue import codec
+from evalqueue.errors import InvalidParams, KeyReused, NotRetryable
+from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import JOBS
+
+ERROR_LIMIT = 4000  # characters, the table's CHECK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What is written down when a job is submitted."""
+
+    job_type: str
+    params: Mapping[str, Any]
+    owner: str = "default"
+    priority: int = 0
+    scheduled_at: datetime | None = None
+    queue: str = "evalqueue"
+    max_attempts: int = 3
+    idempotency_key: str | None = None
+    after: UUID | None = None
+    asked: Mapping[str, Any] | None = None
+    """The params as they came with the key, before defaults were filled in; None: as above."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a job that is due stands in its queue."""
+
+    job_id: UUID
+    owner: str
+    ahead: int
+
+
+class Outcome(Protocol):
+    """How an attempt ended: what `finish` writes."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def result(self) -> Mapping[str, Any] | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def delay_seconds(self) -> float: ...
+
+
+async def submit(connection: Connection, submission: Submission) -> Job:
+    arguments = {
+        "job_type": submission.job_type,
+        "params": _jsonb(submission.params),
+        "owner": codec.clean_text(submission.owner),
+        "priority": submission.priority,
+        "scheduled_at": submission.scheduled_at,
+        "queue": submission.queue,
+        "max_attempts": submission.max_attempts,
+        "idempotency_key": submission.idempotency_key,
+        "after": submission.after,
+        "asked": None if submission.asked is None else _jsonb(submission.asked),
+    }
+    try:
+        job = await _job(connection, "submit", arguments)
+    except InvalidParameterValue as error:
+        raise InvalidParams.of_all(_said(error)) from error
+    except UniqueViolation as error:
+        raise KeyReused(_said(error)) from error
+    assert job is not None, "a function that returns a row"  # noqa: S101  says so to the checker
+    return job
+
+
+async def retry(connection: Connection, job_id: UUID, *, owner: str | None = None) -> Job | None:
+    """The job that continues this one. None: there is no such job.
+
+    Raises:
+        NotRetryable: why not, and what to do instead.
+    """
+    try:
+        return await _job(connection, "retry", {"job_id": job_id, "owner": owner})
+    except ObjectNotInPrerequisiteState as error:
+        raise NotRetryable(_said(error)) from error
+
+
+async def of_key(connection: Connection, *, owner: str, idempotency_key: str) -> Job | None:
+    """The job that was submitted with this key."""
+    return await _job(connection, "of_key", {"owner": owner, "idempotency_key": idempotency_key})
+
+
+async def get(connection: Connection, job_id: UUID, *, owner: str | None = None) -> Job | None:
+    return await _job(connection, "get", {"job_id": job_id, "owner": owner})
+
+
+async def list_jobs(
+    connection: Connection,
+    *,
+    status: JobStatus | None,
+    job_type: str | None,
+    owner: str | None,
+    limit: int,
+    offset: int,
+) -> list[Job]:
+    arguments = {
+        "status": status, "job_type": job_type, "owner": owner, "limit": limit, "offset": offset,
+    }  # fmt: skip
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS["list"], arguments)
+        return [job_of(row) for row in await cursor.fetchall()]
+
+
+async def changed(
+    connection: Connection, ids: Collection[UUID], *, watched: Collection[UUID]
+) -> list[Job]:
+    """What has become of some jobs, without hands; params and results only of those `watched`."""
+    arguments = {"ids": list(ids), "watched": list(watched)}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS["changed"], arguments)
+        return [job_of(row) for row in await cursor.fetchall()]
+
+
+async def lines(
+    connection: Connection, queues: Collection[str], *, at_most: int
+) -> dict[str, tuple[Place, ...]]:
+    """The first of those that are due, in each of some queues."""
+    found: dict[str, list[Place]] = {queue: [] for queue in queues}
+    cursor = await connection.execute(JOBS["line"], {"queues": list(queues), "at_most": at_most})
+    for queue, job_id, owner, ahead in await cursor.fetchall():
+        if job_id is not None:
+            found[queue].append(Place(job_id=job_id, owner=owner, ahead=ahead))
+    return {queue: tuple(places) for queue, places in found.items()}
+
+
+async def cancel(connection: Connection, job_id: UUID, *, owner: str | None = None) -> bool | None:
+    """True: cancelled by this call. False: was over already. None: no such job."""
+    return await _value(connection, "cancel", {"job_id": job_id, "owner": owner})
+
+
+async def attempts(
+    connection: Connection, job_id: UUID, *, owner: str | None = None
+) -> list[AttemptRecord]:
+    async with connection.cursor(row_factory=class_row(AttemptRecord)) as cursor:
+        await cursor.execute(JOBS["attempts"], {"job_id": job_id, "owner": owner})
+        return await cursor.fetchall()
+
+
+async def flush(
+    connection: Connection,
+    *,
+    job_id: UUID,
+    attempt: int,
+    progress: Mapping[str, Any] | None,
+    lease_seconds: float,
+) -> bool:
+    """Fence, lease and progress in one statement. False: the attempt is over."""
+    arguments = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "progress": None if progress is None else _jsonb(progress),
+        "lease_seconds": lease_seconds,
+    }
+    return bool(await _value(connection, "flush", arguments))
+
+
+async def hold(connection: Connection, *, job_id: UUID, attempt: int) -> bool:
+    """The fence, held until the transaction ends. False: the attempt is over."""
+    return bool(await _value(connection, "hold", {"job_id": job_id, "attempt": attempt}))
+
+
+async def finish(
+    connection: Connection, *, job_id: UUID, attempt: int, outcome: Outcome, delete_task: bool
+) -> JobStatus | None:
+    """The attempt ends. None: it was over already, and nothing was changed."""
+    error = None if outcome.error is None else codec.clean_text(outcome.error, limit=ERROR_LIMIT)
+    arguments = {
+        "job_id": job_id,
+        "attempt": attempt,
+        "outcome": outcome.name,
+        "result": None if outcome.result is None else _jsonb(outcome.result),
+        "error": error,
+        "delay_seconds": outcome.delay_seconds,
+        "delete_task": delete_task,
+    }
+    status: str | None = await _value(connection, "finish", arguments)
+    return None if status is None else JobStatus(status)
+
+
+async def ask_for_hands(connection: Connection, *, job_id: UUID, attempt: int, wanted: int) -> bool:
+    """See to it that so many auxiliary jobs help with this one. False: the attempt is over."""
+    arguments = {"job_id": job_id, "attempt": attempt, "wanted": wanted}
+    return bool(await _value(connection, "hands", arguments))
+
+
+async def claim_items(
+    connection: Connection, *, job_id: UUID, attempt: int, items: Sequence[str], wanted: int
+) -> frozenset[str] | None:
+    """Which of these items are this attempt's own from now on. None: the attempt is over."""
+    arguments = {"job_id": job_id, "attempt": attempt, "items": list(items), "wanted": wanted}
+    claimed = await _value(connection, "claim_items", arguments)
+    return None if claimed is None else frozenset(claimed)
+
+
+async def item_done(connection: Connection, *, root_id: UUID, item: str, succeeded: bool) -> None:
+    arguments = {"root_id": root_id, "item": item, "succeeded": succeeded}
+    await connection.execute(JOBS["item_done"], arguments)
+
+
+async def items_done(
+    connection: Connection, *, root_id: UUID, items: Sequence[str]
+) -> Mapping[str, bool]:
+    """Which of these items are done, by whomever, and whether they succeeded."""
+    arguments = {"root_id": root_id, "items": list(items)}
+    cursor = await connection.execute(JOBS["items_done"], arguments)
+    return dict(await cursor.fetchall())
+
+
+def job_of(row: Mapping[str, Any]) -> Job:
+    """A row of `jobs` as a value."""
+    return Job(
+        id=row["id"],
+        job_type=row["job_type"],
+        status=JobStatus(row["status"]),
+        params=row["params"],
+        result=row["result"],
+        progress=Progress.from_json(row["progress"]),
+        error_message=row["error_message"],
+        owner=row["owner"],
+        queue=row["queue"],
+        priority=row["priority"],
+        due_at=row["due_at"],
+        attempt=row["attempt"],
+        failed_attempts=row["failed_attempts"],
+        max_attempts=row["max_attempts"],
+        worker=row["worker"],
+        parent_id=row["parent_id"],
+        retry_of=row["retry_of"],
+        after_id=row["after_id"],
+        waiting=row["waiting"],
+        created_at=row["created_at"],
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+        revision=row["revision"],
+        name=row["name"] if "name" in row else _name(row["params"]),
+        ahead=row.get("ahead"),
+        continued_by=row.get("continued_by"),
+        retryable=bool(row.get("retryable")),
+    )
+
+
+def _name(params: Mapping[str, Any]) -> str | None:
+    name = params.get("name")
+    return name if isinstance(name, str) else None
+
+
+async def _job(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Job | None:
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(JOBS[query], arguments)
+        row = await cursor.fetchone()
+    return None if row is None else job_of(row)
+
+
+def _said(error: psycopg.Error) -> str:
+    return ". ".join(filter(None, (error.diag.message_primary, error.diag.message_hint)))
+
+
+async def _value(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Any:
+    cursor = await connection.execute(JOBS[query], arguments)
+    row = await cursor.fetchone()
+    return None if row is None else row[0]
+
+
+def _jsonb(value: Mapping[str, Any]) -> Jsonb:
+    # A connection of the caller's own was not configured by us: the choke point goes along.
+    return Jsonb(value, dumps=codec.dump_json)

@@ -1,0 +1,756 @@
+"""Who gets what, who looks after the others, and what it costs when there is very much of it."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from evalqueue.jobs import Job
+from evalqueue.postgres import fleet, store
+from evalqueue.postgres.database import Connection, Database
+from evalqueue.postgres.fleet import Entered, Offer
+from evalqueue.postgres.listener import WORK_WAITS
+from evalqueue.postgres.store import Submission
+from evalqueue.worker.attempt import Completed, Failed, Outcome, Released, Retried, Yielded
+
+LEASE = 30.0  # seconds
+PATIENCE = 30.0  # seconds
+ALL = Offer(queues=None, job_types=["work"])
+
+
+@pytest.fixture
+async def connection(database: Database) -> AsyncGenerator[Connection]:
+    async with database.connection() as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def connections(dsn: str, number: int) -> AsyncGenerator[list[Connection]]:
+    """Of their own each, as workers of several processes have them."""
+    async with AsyncExitStack() as opened:
+        yield [
+            await opened.enter_async_context(
+                await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+            )
+            for _ in range(number)
+        ]
+
+
+async def submitted(connection: Connection, **what: Any) -> Job:
+    return await store.submit(connection, Submission(**{"job_type": "work", "params": {}} | what))
+
+
+async def entered(connection: Connection, name: str = "w") -> Entered:
+    return await fleet.enter(connection, name=name, version="1", offer=ALL, slots=4)
+
+
+async def claimed(
+    connection: Connection, worker: Entered, slots: int = 1, *, offer: Offer = ALL,
+    lease_seconds: float = LEASE,
+) -> list[Job]:  # fmt: skip
+    return await fleet.claim(connection, worker, offer, slots=slots, lease_seconds=lease_seconds)
+
+
+async def one_claimed(connection: Connection, worker: Entered, **how: Any) -> Job:
+    (job,) = await claimed(connection, worker, **how)
+    return job
+
+
+async def finish(connection: Connection, job: Job, outcome: Outcome) -> str | None:
+    return await store.finish(
+        connection, job_id=job.id, attempt=job.attempt, outcome=outcome, delete_task=False
+    )
+
+
+async def value(connection: Connection, statement: str, *arguments: Any) -> Any:
+    row = await (await connection.execute(statement.encode(), arguments)).fetchone()
+    assert row is not None
+    return row[0]
+
+
+async def running(connection: Connection) -> int:
+    return await value(connection, "SELECT count(*) FROM jobs WHERE status = 'running'")
+
+
+# Claims.
+
+
+async def test_eight_workers_that_want_one_job_start_it_once_each_time(dsn: str):
+    async with connections(dsn, 8) as workers:
+        us = [await entered(each) for each in workers]
+        for _ in range(1000):
+            job = await submitted(workers[0])
+            async with asyncio.TaskGroup() as all_at_once:
+                claims = [
+                    all_at_once.create_task(claimed(connection, me))
+                    for connection, me in zip(workers, us, strict=True)
+                ]
+            given = [each for claim in claims for each in claim.result()]
+            assert [(each.id, each.attempt) for each in given] == [(job.id, 1)]
+        attempts = await value(workers[0], "SELECT count(*) FROM job_attempts WHERE attempt = 1")
+        assert attempts == await value(workers[0], "SELECT count(*) FROM job_attempts") == 1000
+
+
+async def test_a_claim_names_the_worker_and_extends_the_lease(connection: Connection):
+    await submitted(connection)
+    me = await entered(connection)
+    job = await one_claimed(connection, me, lease_seconds=100)
+
+    assert job.worker == me.name
+    left = await value(
+        connection, "SELECT extract(epoch FROM lease_expires_at - now())::float FROM jobs"
+    )
+    assert 90 < left <= 100
+
+
+async def test_a_worker_is_only_given_what_it_offers_to_do(connection: Connection):
+    me = await entered(connection)
+    await submitted(connection, job_type="other")
+    await submitted(connection, queue="elsewhere")
+    offer = Offer(queues=["evalqueue"], job_types=["work"])
+
+    assert await claimed(connection, me, 4, offer=offer) == []
+    assert len(await claimed(connection, me, 4)) == 1
+
+
+async def test_a_worker_that_was_taken_for_gone_has_to_enter_again(connection: Connection):
+    await submitted(connection)
+    gone = await entered(connection)
+    await connection.execute("DELETE FROM procrastinate_workers")
+
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        await claimed(connection, gone)
+    assert not await fleet.beat(connection, gone.id, stuck=0, draining=False, listening=True)
+    assert await running(connection) == 0
+    again = await entered(connection)
+    assert again.name != gone.name
+    assert len(await claimed(connection, again)) == 1
+
+
+async def test_what_was_claimed_by_a_statement_whose_answer_was_lost_is_found(
+    connection: Connection,
+):
+    me, other = await entered(connection), await entered(connection)
+    for _ in range(3):
+        await submitted(connection)
+    heard, unheard = await claimed(connection, me, 2)
+    await claimed(connection, other)
+
+    assert await fleet.unheard(connection, me.id, {heard.id}) == [unheard]
+    await finish(connection, unheard, Released())
+    assert await fleet.unheard(connection, me.id, {heard.id}) == []
+
+
+async def test_a_job_that_somebody_else_is_claiming_is_passed_over(dsn: str):
+    async with connections(dsn, 2) as (one, other):
+        me = await entered(one)
+        await submitted(one)
+        second = await submitted(one)
+        async with other.transaction(), asyncio.timeout(PATIENCE):
+            await other.execute("SELECT 1 FROM procrastinate_jobs ORDER BY id LIMIT 1 FOR UPDATE")
+            assert (await one_claimed(one, me)).id == second.id
+            assert await claimed(one, me) == []
+
+
+# Fair order.
+
+
+async def test_priority_comes_first_then_jobs_before_hands_then_who_came_first(
+    connection: Connection,
+):
+    me, helper = await entered(connection), await entered(connection)
+    parent = await submitted(connection)
+    assert await claimed(connection, me) != []
+    assert await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=1)
+    first = await submitted(connection)
+    second = await submitted(connection)
+    urgent = await submitted(connection, priority=1)
+
+    given = await claimed(connection, helper, 4)
+
+    assert [job.id for job in given[:3]] == [urgent.id, first.id, second.id]
+    assert given[3].parent_id == parent.id
+
+
+async def test_a_hand_is_of_no_use_to_the_worker_that_has_its_parent(connection: Connection):
+    me, helper = await entered(connection), await entered(connection)
+    parent = await submitted(connection)
+    await claimed(connection, me)
+    await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=2)
+
+    assert await claimed(connection, me, 4) == []
+    (hand,) = await claimed(connection, helper, 1)
+    assert hand.parent_id == parent.id
+    assert await claimed(connection, helper, 4) == [], "one hand of it is enough for a worker"
+
+
+async def test_owners_take_turns_whoever_submitted_more(connection: Connection):
+    for _ in range(50):
+        await submitted(connection, owner="ann")
+    for owner in ("bob", "cid", "bob"):
+        await submitted(connection, owner=owner)
+    me = await entered(connection)
+
+    given = [job.owner for job in await claimed(connection, me, 7)]
+
+    assert given == ["ann", "bob", "cid", "ann", "bob", "ann", "ann"]
+
+
+async def test_what_all_workers_run_for_an_owner_counts(connection: Connection):
+    one, other = await entered(connection), await entered(connection)
+    for owner in ("ann", "ann", "ann", "bob", "bob"):
+        await submitted(connection, owner=owner)
+    busy = Offer(queues=None, job_types=["work"])
+    assert [job.owner for job in await claimed(connection, one, 2, offer=busy)] == ["ann", "bob"]
+
+    assert [job.owner for job in await claimed(connection, other, 2)] == ["ann", "bob"]
+
+
+async def test_who_yields_goes_to_the_end_of_its_line_who_is_released_keeps_its_place(
+    connection: Connection,
+):
+    me = await entered(connection)
+    jobs = [await submitted(connection) for _ in range(3)]
+    first = await one_claimed(connection, me)
+    await finish(connection, first, Released())
+    first = await one_claimed(connection, me)
+    assert first.id == jobs[0].id
+    await finish(connection, first, Yielded())
+
+    assert [job.id for job in await claimed(connection, me, 3)] == [
+        jobs[1].id, jobs[2].id, jobs[0].id,
+    ]  # fmt: skip
+
+
+async def test_what_was_scheduled_for_the_past_gets_ahead_of_nobody(connection: Connection):
+    me = await entered(connection)
+    first = await submitted(connection)
+    await connection.execute("SELECT evalqueue_submit_job('work', scheduled_at => '-infinity')")
+    second = await submitted(connection)
+
+    given = await claimed(connection, me, 3)
+
+    assert (given[0].id, given[2].id) == (first.id, second.id)
+
+
+@pytest.mark.parametrize("moment", ["infinity", "-infinity", "0044-03-15 BC", "10000-01-01"])
+async def test_no_job_stands_at_a_moment_that_no_program_can_read(
+    connection: Connection, moment: str
+):
+    """One such row would break every list it is in."""
+    await submitted(connection)
+    with pytest.raises(psycopg.errors.CheckViolation, match="jobs_due_at_is_a_moment"):
+        await connection.execute(
+            "UPDATE procrastinate_jobs SET scheduled_at = %s::timestamptz", [moment]
+        )
+
+
+# Queues: paused, limited.
+
+
+async def test_a_paused_queue_gives_nothing_and_what_runs_goes_on(connection: Connection):
+    me = await entered(connection)
+    job, _ = await submitted(connection), await submitted(connection)
+    begun = await one_claimed(connection, me)
+    await fleet.pause(connection, "evalqueue")
+    await fleet.pause(connection, "evalqueue")
+
+    assert await claimed(connection, me) == []
+    assert await finish(connection, begun, Completed(result={})) == "completed"
+    (state,) = await fleet.queues(connection)
+    assert (state.paused_at is not None, state.due, state.running) == (True, 1, 0)
+    await fleet.resume(connection, "evalqueue")
+    assert (await one_claimed(connection, me)).id != job.id
+
+
+async def test_limits_are_kept_exactly_however_many_claim_at_once(dsn: str):
+    async with connections(dsn, 8) as workers:
+        us = [await entered(each) for each in workers]
+        await fleet.limit(workers[0], "evalqueue", max_running=5, max_running_per_owner=2)
+        for owner in ("ann", "bob", "cid") * 30:
+            await submitted(workers[0], owner=owner)
+        most: Counter[str] = Counter()
+
+        async def work(connection: Connection, me: Entered) -> None:
+            for _ in range(25):
+                jobs = await claimed(connection, me, 2)
+                rows = await connection.execute(
+                    "SELECT owner, count(*) FROM jobs WHERE status = 'running' GROUP BY owner"
+                )
+                for owner, number in (counted := dict(await rows.fetchall())).items():
+                    most[owner] = max(most[owner], number)
+                most["all"] = max(most["all"], sum(counted.values()))
+                for job in jobs:
+                    await finish(connection, job, Completed(result={}))
+
+        async with asyncio.TaskGroup() as all_at_once:
+            for connection, me in zip(workers, us, strict=True):
+                all_at_once.create_task(work(connection, me))
+
+        assert most == {"ann": 2, "bob": 2, "cid": 2, "all": 5}
+
+
+@asynccontextmanager
+async def told(dsn: str) -> AsyncGenerator[asyncio.Queue[str]]:
+    """What waiting workers are told."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as listener:
+        await listener.execute(f"LISTEN {WORK_WAITS}")
+
+        async def listen() -> None:
+            async for each in listener.notifies():
+                heard.put_nowait(each.payload)
+
+        listening = asyncio.create_task(listen())
+        try:
+            yield heard
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+
+
+async def hears(heard: asyncio.Queue[str]) -> str:
+    async with asyncio.timeout(PATIENCE):
+        return await heard.get()
+
+
+async def test_resuming_and_lifting_a_limit_wake_whoever_waits(dsn: str, connection: Connection):
+    async with told(dsn) as heard:
+        await fleet.pause(connection, "slow")
+        await fleet.resume(connection, "slow")
+        assert await hears(heard) == "slow"
+        await fleet.limit(connection, "slow", max_running=1, max_running_per_owner=None)
+        assert await hears(heard) == "slow"
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "SELECT evalqueue_finish_job(id, 1, 'completed') FROM jobs WHERE attempt = 1",
+        "SELECT evalqueue_finish_job(id, 1, 'failed', error => 'x') FROM jobs WHERE attempt = 1",
+        "SELECT evalqueue_finish_job(id, 1, 'retry', error => 'x', delay_seconds => 99) "
+        "FROM jobs WHERE attempt = 1",
+        "SELECT evalqueue_cancel_job(id) FROM jobs WHERE attempt = 1",
+        "DELETE FROM procrastinate_jobs WHERE status = 'doing'",
+        "UPDATE jobs SET lease_expires_at = now() WHERE attempt = 1; SELECT evalqueue_reap_jobs()",
+    ],
+)
+async def test_however_a_job_ends_whoever_was_kept_waiting_by_a_limit_is_told(
+    dsn: str, connection: Connection, end: str
+):
+    me = await entered(connection)
+    await fleet.limit(connection, "evalqueue", max_running=1, max_running_per_owner=None)
+    await submitted(connection)
+    await submitted(connection)
+    assert len(await claimed(connection, me, 4)) == 1
+    async with told(dsn) as heard:
+        await connection.execute(end.encode())
+        assert await hears(heard) == "evalqueue"
+
+
+# Room for others.
+
+
+async def full(
+    connection: Connection, me: Entered, jobs: Sequence[dict[str, Any]], *, ran_seconds: float
+) -> list[UUID]:
+    """A worker that has been busy with these for so long."""
+    held: list[UUID] = []
+    for what in jobs:
+        await submitted(connection, **what)
+        held.append((await one_claimed(connection, me)).id)
+    await connection.execute(
+        "UPDATE job_attempts SET started_at = started_at - make_interval(secs => %s)",
+        [ran_seconds],
+    )
+    return held
+
+
+async def room(connection: Connection, me: Entered, held: Sequence[UUID]) -> list[UUID]:
+    return await fleet.make_room(connection, me, ALL, held=held, slice_seconds=5)
+
+
+async def test_nobody_makes_room_while_nobody_waits(connection: Connection):
+    me = await entered(connection)
+    held = await full(connection, me, [{}, {}], ran_seconds=60)
+
+    assert await room(connection, me, held) == []
+
+
+async def test_a_job_makes_room_for_one_that_never_ran_but_not_before_it_had_its_slice(
+    connection: Connection,
+):
+    me = await entered(connection)
+    held = await full(connection, me, [{}, {}], ran_seconds=-3600)  # their slices are far from over
+    await submitted(connection)
+
+    assert await room(connection, me, held) == []
+    await connection.execute(
+        "UPDATE job_attempts SET started_at = started_at - interval '3606 s' WHERE job_id = %s",
+        [held[1]],
+    )
+    assert await room(connection, me, held) == [held[1]]
+
+
+async def test_a_job_makes_no_room_for_one_of_lower_priority(connection: Connection):
+    me = await entered(connection)
+    held = await full(connection, me, [{"priority": 5}], ran_seconds=60)
+    await submitted(connection, priority=4)
+
+    assert await room(connection, me, held) == []
+    await submitted(connection, priority=6)
+    assert await room(connection, me, held) == held
+
+
+async def test_among_equals_that_all_ran_before_nobody_makes_room_for_the_same_owner(
+    connection: Connection,
+):
+    me = await entered(connection)
+    held = await full(connection, me, [{}, {}], ran_seconds=60)
+    await finish(connection, (await all_of(connection, held))[1], Yielded())
+
+    assert await room(connection, me, held[:1]) == []
+
+
+async def test_who_has_two_more_running_makes_room_for_another_owner_who_ran_before(
+    connection: Connection,
+):
+    me = await entered(connection)
+    (theirs,) = await full(connection, me, [{"owner": "bob"}], ran_seconds=60)
+    await finish(connection, (await all_of(connection, [theirs]))[0], Yielded())
+    await connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now() + interval '1 h'")
+    one = await full(connection, me, [{"owner": "ann"}], ran_seconds=60)
+    await connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now() "
+                             "WHERE status = 'todo'")  # fmt: skip
+    assert await room(connection, me, one) == [], "one each would be no gain"
+
+    other = await entered(connection)
+    await fleet.pause(connection, "evalqueue")  # bob's stays where it is
+    two = await full(connection, other, [{"owner": "ann", "queue": "q2"}], ran_seconds=60)
+    await connection.execute("UPDATE procrastinate_jobs SET queue_name = 'q2'")
+    await connection.execute("UPDATE jobs SET queue = 'q2'")
+
+    assert await room(connection, me, one) == one
+    assert await room(connection, other, two) == two
+
+
+async def all_of(connection: Connection, ids: Sequence[UUID]) -> list[Job]:
+    found = [await store.get(connection, job_id) for job_id in ids]
+    return [job for job in found if job is not None]
+
+
+async def test_a_hand_makes_room_for_any_job_at_once_and_goes_first(connection: Connection):
+    me, helper = await entered(connection), await entered(connection)
+    parent = await submitted(connection)
+    await claimed(connection, me)
+    await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=1)
+    hand = await one_claimed(connection, helper)
+    mine = await full(connection, helper, [{}], ran_seconds=60)
+    await submitted(connection)
+
+    assert await room(connection, helper, [*mine, hand.id]) == [hand.id]
+
+
+async def test_one_makes_room_for_each_who_waits_and_no_more(connection: Connection):
+    me = await entered(connection)
+    held = await full(connection, me, [{}, {}, {}], ran_seconds=60)
+    await submitted(connection)
+    await submitted(connection)
+
+    assert len(await room(connection, me, held)) == 2
+
+
+async def test_no_room_is_made_for_who_may_not_start(connection: Connection):
+    me = await entered(connection)
+    held = await full(connection, me, [{}], ran_seconds=60)
+    await submitted(connection, queue="closed")
+    await fleet.pause(connection, "closed")
+    await submitted(connection, after=held[0])
+    await submitted(connection, job_type="other")
+
+    assert await room(connection, me, held) == []
+
+
+# Timers.
+
+
+async def test_the_next_due_moment_is_that_of_the_queues_one_serves(connection: Connection):
+    await connection.execute(
+        "SELECT evalqueue_submit_job('work', scheduled_at => now() + interval '200 s'),"
+        "  evalqueue_submit_job('work', scheduled_at => now() + interval '100 s', queue => 'q2')"
+    )
+    served = Offer(queues=["evalqueue"], job_types=["work"])
+    everything = await fleet.next_due(connection, ALL)
+    mine = await fleet.next_due(connection, served)
+
+    assert everything is not None
+    assert 50 < everything <= 100
+    assert mine is not None
+    assert 150 < mine <= 200
+    assert await fleet.next_due(connection, Offer(queues=["q3"], job_types=["work"])) is None
+
+
+async def test_a_retried_job_is_due_after_its_delay(connection: Connection):
+    me = await entered(connection)
+    await submitted(connection)
+    job = await one_claimed(connection, me)
+    assert await fleet.next_due(connection, ALL) is None
+    await finish(connection, job, Retried(error="not now", delay_seconds=500))
+    due = await fleet.next_due(connection, ALL)
+
+    assert due is not None
+    assert 450 < due <= 500
+
+
+# Looking after the fleet.
+
+
+async def test_one_worker_is_in_office_and_another_takes_over_when_its_term_has_ended(
+    connection: Connection,
+):
+    one, other = await entered(connection), await entered(connection)
+    assert (await fleet.sweep(connection, one, term_seconds=600)).in_charge
+    swept = await fleet.sweep(connection, other, term_seconds=60)
+    assert not swept.in_charge
+    assert 550 < swept.due_in <= 600, "it waits for the end of the term"
+    assert (await fleet.sweep(connection, one, term_seconds=600)).in_charge
+    await connection.execute("UPDATE job_leader SET ends_at = now()")
+
+    assert (await fleet.sweep(connection, other, term_seconds=60)).in_charge
+    leader = await fleet.leader(connection)
+    assert leader is not None
+    assert (leader.worker, leader.term, leader.in_office) == (other.name, 2, True)
+
+
+async def test_who_leaves_resigns(connection: Connection):
+    one, other = await entered(connection), await entered(connection)
+    await fleet.sweep(connection, one, term_seconds=60)
+    await fleet.leave(connection, other.id)
+    leader = await fleet.leader(connection)
+    assert leader is not None
+    assert leader.in_office, "somebody else's leaving changes nothing"
+    await fleet.leave(connection, one.id)
+
+    other = await entered(connection)
+    assert (await fleet.sweep(connection, other, term_seconds=60)).in_charge
+    assert [each.id for each in await fleet.workers(connection)] == [other.id]
+
+
+async def test_a_leader_that_slept_past_its_term_finds_another_in_office_and_takes_nothing_back(
+    connection: Connection,
+):
+    sleeper, other = await entered(connection), await entered(connection)
+    await fleet.sweep(connection, sleeper, term_seconds=0)
+    await fleet.sweep(connection, other, term_seconds=60)
+    await submitted(connection)
+    await claimed(connection, other, lease_seconds=0)
+
+    swept = await fleet.sweep(connection, sleeper, term_seconds=60)
+    assert (swept.in_charge, swept.reaped, await running(connection)) == (False, 0, 1)
+    swept = await fleet.sweep(connection, other, term_seconds=60)
+    assert (swept.in_charge, swept.reaped, await running(connection)) == (True, 1, 0)
+
+
+async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
+    async with connections(dsn, 4) as workers:
+        us = [await entered(each) for each in workers]
+        for _ in range(3):
+            await submitted(workers[0], max_attempts=1000)
+        for number in range(1, 201):
+            jobs = await claimed(workers[0], us[0], 3, lease_seconds=0)
+            async with asyncio.TaskGroup() as all_at_once:
+                # Terms that are over at once: everybody may be the next.
+                sweeps = [
+                    all_at_once.create_task(fleet.sweep(connection, me, term_seconds=0))
+                    for connection, me in zip(workers, us, strict=True)
+                ]
+            assert sum(sweep.result().reaped for sweep in sweeps) == len(jobs) == 3
+            counted = await workers[0].execute("SELECT DISTINCT attempt, failed_attempts FROM jobs")
+            assert await counted.fetchall() == [(number, number)]
+
+
+async def test_a_leader_looks_again_when_the_next_lease_may_run_out(connection: Connection):
+    me = await entered(connection)
+    assert (await fleet.sweep(connection, me, term_seconds=600)).due_in == pytest.approx(300)
+    await submitted(connection)
+    await claimed(connection, me, lease_seconds=100)
+
+    assert 50 < (await fleet.sweep(connection, me, term_seconds=600)).due_in <= 100
+
+
+async def test_workers_that_were_not_heard_of_for_a_minute_are_removed(connection: Connection):
+    me, silent, slow = [await entered(connection) for _ in range(3)]
+    await connection.execute(
+        "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '30 s' WHERE id = %s",
+        [slow.id],
+    )
+    await submitted(connection)
+    await claimed(connection, silent)
+    await connection.execute(
+        "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '61 s' WHERE id = %s",
+        [silent.id],
+    )
+    await fleet.sweep(connection, me, term_seconds=60)
+
+    assert [each.id for each in await fleet.workers(connection)] == [me.id, slow.id]
+    assert await running(connection) == 1, "its lease says whether its job is lost"
+
+
+async def test_a_job_that_lost_very_many_workers_stops_no_sweep(connection: Connection):
+    """Their names are longer than a reason may be."""
+    me = await entered(connection)
+    await submitted(connection, max_attempts=60)
+    for _ in range(60):
+        worker = await entered(connection, name="x" * 100)
+        await claimed(connection, worker, lease_seconds=0)
+        assert (await fleet.sweep(connection, me, term_seconds=60)).reaped == 1
+
+    assert await value(connection, "SELECT status FROM jobs") == "failed"
+    assert await value(connection, "SELECT length(error_message) FROM jobs") == 4000
+
+
+# Locks.
+
+
+async def test_an_open_transaction_that_submits_a_successor_holds_up_nobody(dsn: str):
+    async with connections(dsn, 2) as (mine, other):
+        me = await entered(other)
+        before = await submitted(mine)
+        async with mine.transaction(), asyncio.timeout(PATIENCE):
+            await submitted(mine, after=before.id)
+            job = await one_claimed(other, me)
+            assert await finish(other, job, Completed(result={})) == "completed"
+
+
+async def test_claims_of_items_and_the_end_of_their_job_never_deadlock(dsn: str):
+    """A hand names the parent in its claim while the parent's end takes the hand along."""
+    async with connections(dsn, 2) as (one, other):
+        me, helper = await entered(one), await entered(other)
+        for _ in range(150):
+            parent = await submitted(one)
+            begun = await one_claimed(one, me)
+            await store.ask_for_hands(one, job_id=parent.id, attempt=1, wanted=1)
+            hand = await one_claimed(other, helper)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(finish(one, begun, Failed(error="no")))
+                both.create_task(
+                    store.claim_items(
+                        other, job_id=hand.id, attempt=1, items=["a", "b", "c"], wanted=2
+                    )
+                )
+            states = await one.execute(
+                "SELECT DISTINCT status FROM jobs WHERE id IN (%s, %s) ORDER BY status",
+                [parent.id, hand.id],
+            )
+            assert await states.fetchall() == [("cancelled",), ("failed",)]
+        assert await value(one, "SELECT count(*) FROM job_items") == 0
+
+
+# What it costs.
+
+FILL = """
+WITH tasks AS (
+    INSERT INTO procrastinate_jobs (queue_name, task_name, status)
+    SELECT 'evalqueue', 'evalqueue.run_job', '{task}' FROM generate_series(1, {number}) RETURNING id
+)
+INSERT INTO jobs (job_type, owner, status, task_id, created_at, due_at, started_at, completed_at,
+    attempt, result)
+SELECT '{job_type}', {owner}, '{status}', id, now() - interval '9 days' + id * interval '1 s',
+    now() + interval '{due}', {over}, {over}, 0, '{{}}' FROM tasks
+"""
+
+
+async def filled(
+    connection: Connection, number: int, *, task: str = "todo", status: str = "queued",
+    job_type: str = "work", owner: str = "'big'", due: str = "-8 days", over: str = "NULL",
+) -> None:  # fmt: skip
+    await connection.execute(
+        FILL.format(
+            number=number, task=task, status=status, job_type=job_type, owner=owner, due=due,
+            over=over,
+        ).encode()
+    )  # fmt: skip
+
+
+async def reads(connection: Connection) -> tuple[int, int]:
+    """Scans of whole tables, and rows read by index, of jobs and tasks."""
+    await connection.execute("SELECT pg_stat_force_next_flush()")
+    await connection.execute("SELECT pg_stat_clear_snapshot()")
+    whole = await value(
+        connection,
+        "SELECT sum(seq_scan)::bigint FROM pg_stat_user_tables "
+        "WHERE relname IN ('jobs', 'procrastinate_jobs')",
+    )
+    rows = await value(
+        connection,
+        "SELECT sum(idx_tup_read)::bigint FROM pg_stat_user_indexes "
+        "WHERE relname IN ('jobs', 'procrastinate_jobs')",
+    )
+    return whole, rows
+
+
+async def test_what_waits_and_what_is_over_costs_nobody_who_looks_for_work(connection: Connection):
+    """Ten thousand wait in each way there is to wait, and twenty thousand are over."""
+    await connection.execute("SET session_replication_role = replica")  # as if grown over time
+    await filled(connection, 20_000, task="succeeded", status="completed", over="now()")
+    await filled(connection, 10_000)
+    await filled(connection, 10_000, job_type="unknown")
+    await filled(connection, 10_000, due="1 day", owner="'later'")
+    await filled(connection, 300, owner="'owner ' || id % 300")
+    await connection.execute("SET session_replication_role = origin")
+    await connection.execute("ANALYZE")
+    me = await entered(connection)
+    held = [job.id for job in await claimed(connection, me, 4)]
+    other = Offer(queues=None, job_types=["work", "nobody-asked-for"])
+
+    async def listed(status: str | None, job_type: str | None) -> None:
+        wanted = {"owner": None, "status": status, "job_type": job_type}
+        await connection.execute(store.JOBS["list"], wanted | {"limit": 20, "offset": 0})
+
+    steps = {
+        "claim": lambda: claimed(connection, me, offer=other),
+        "claim nothing": lambda: claimed(
+            connection, me, offer=Offer(queues=None, job_types=["nobody-asked-for"])
+        ),
+        "next due": lambda: fleet.next_due(connection, ALL),
+        "sweep": lambda: fleet.sweep(connection, me, term_seconds=60),
+        "make room": lambda: fleet.make_room(connection, me, ALL, held=held, slice_seconds=0),
+        "unheard": lambda: fleet.unheard(connection, me.id, held),
+        "submit": lambda: submitted(connection, idempotency_key="k"),
+        "cancel": lambda: store.cancel(connection, held[0]),
+        "list": lambda: listed(None, None),
+        "list of a status": lambda: listed("failed", None),
+        "list of a type": lambda: listed(None, "nobody-asked-for"),
+        "prune nothing": lambda: connection.execute("SELECT evalqueue_prune('1 day', NULL, NULL)"),
+    }
+    for name, step in steps.items():
+        whole, rows = await reads(connection)
+        for _ in range(8):  # prepared statements change their plans after five
+            await step()
+        whole_after, rows_after = await reads(connection)
+        assert whole_after == whole, f"{name} reads a whole table"
+        assert rows_after - rows < 8 * 1500, f"{name} walks past what it has no use for"
+
+
+async def test_leases_that_nobody_could_extend_while_the_database_was_away_are_given_a_term(
+    database: Database,
+):
+    async with database.connection() as connection:
+        me = await fleet.enter(connection, name="w", version="1", offer=ALL, slots=1)
+        await store.submit(connection, Submission(job_type="work", params={}))
+        (job,) = await fleet.claim(connection, me, ALL, slots=1, lease_seconds=30)
+        await fleet.sweep(connection, me, term_seconds=10)
+        await connection.execute("UPDATE job_leader SET ends_at = now() - interval '70 seconds'")
+        await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '60 seconds'")
+
+        assert (await fleet.sweep(connection, me, term_seconds=10)).reaped == 0
+        assert await store.flush(
+            connection, job_id=job.id, attempt=1, progress=None, lease_seconds=30
+        )
+        await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 second'")
+        assert (await fleet.sweep(connection, me, term_seconds=10)).reaped == 1

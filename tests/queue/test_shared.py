@@ -1,0 +1,390 @@
+"""One job on several workers: `context.map(hands=…)`, with real workers on one database."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from evalqueue import Checkpoint, Client, Handlers, Job, JobContext, JobParams, JobStatus, Settings
+from evalqueue.items import SharedWithOthers
+from evalqueue.postgres import fleet, store
+from evalqueue.postgres.database import Connection, Database
+from evalqueue.postgres.fleet import Offer
+from evalqueue.postgres.store import Submission
+from evalqueue.worker.app import App
+
+PATIENCE = 20.0  # seconds
+OFFER = Offer(queues=None, job_types=["share"])
+
+
+class Share(JobParams, job_type="share"):
+    items: int = 60
+    hands: int = 1
+
+
+class Other(JobParams, job_type="other"):
+    pass
+
+
+class Work:
+    """What is done with the items, and by which worker."""
+
+    def __init__(self) -> None:
+        self.done = Counter[str]()
+        self.kept = Counter[str]()
+        self.by_parent: list[str] = []
+        self.by_hand: list[str] = []
+        self.others = 0
+        self.stopped: list[str] = []
+        self.before: Callable[[JobContext, str], Awaitable[None]] = self.at_once
+
+    async def at_once(self, _context: JobContext, _item: str) -> None:
+        """An item takes no time."""
+
+    def handlers(self) -> Handlers:
+        handlers = Handlers()
+
+        @handlers.handles(Share)
+        async def share(context: JobContext, params: Share) -> None:
+            try:
+                await self._map(context, params)
+            except asyncio.CancelledError:
+                self.stopped.append("hand" if context.is_hand else "parent")
+                raise
+
+        @handlers.handles(Other)
+        async def other(_context: JobContext, _params: Other) -> None:
+            self.others += 1
+
+        return handlers
+
+    async def _map(self, context: JobContext, params: Share) -> None:
+        async def work(item: str) -> str:
+            await self.before(context, item)
+            self.done[item] += 1
+            (self.by_hand if context.is_hand else self.by_parent).append(item)
+            return item
+
+        async def keep(_connection: Connection, item: str) -> None:
+            self.kept[item] += 1
+
+        await context.map(
+            [f"item {n}" for n in range(params.items)], work,
+            key=str, keep=keep, succeeded=lambda item: not item.endswith("7"),
+            checkpoint=Checkpoint(), concurrency=3, hands=params.hands,
+        )  # fmt: skip
+
+
+@asynccontextmanager
+async def workers(
+    dsn: str, work: Work, number: int, *, concurrency: int = 2
+) -> AsyncGenerator[Client]:
+    """So many workers at work, each with connections of its own, and a client beside them."""
+    async with AsyncExitStack() as at_work:
+        client = await at_work.enter_async_context(Client(dsn))
+        for _ in range(number):
+            # A lease that nobody here outsleeps: what is to be lost is lost by `lose`.
+            settings = Settings(lease_seconds=60, concurrency=concurrency)
+            app = App(address=lambda: dsn, handlers=work.handlers, settings=settings)
+            await at_work.enter_async_context(app.open_async())
+            worker = app.worker(install_signal_handlers=False, shutdown_graceful_timeout=0.1)
+            running = asyncio.create_task(worker.run())
+            at_work.push_async_callback(asyncio.wait, {running})
+            at_work.callback(worker.stop)
+        yield client
+
+
+async def over(client: Client, job: Job) -> Job:
+    return await client.wait(job.id, timeout=PATIENCE)
+
+
+async def everything(client: Client, statement: str) -> list[tuple[Any, ...]]:
+    async with (await client.database()).connection() as connection:
+        return await (await connection.execute(statement.encode())).fetchall()
+
+
+def both_take_part(work: Work) -> None:
+    """Nobody finishes an item before the parent and a hand have each begun one."""
+    begun: set[bool] = set()
+    both = asyncio.Event()
+
+    async def before(context: JobContext, _item: str) -> None:
+        begun.add(context.is_hand)
+        if len(begun) == 2:
+            both.set()
+        await both.wait()
+
+    work.before = before
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_two_workers_share_a_job_and_each_item_is_done_once(dsn: str):
+    work = Work()
+    both_take_part(work)
+    async with workers(dsn, work, 2) as client:
+        job = await over(client, await client.submit(Share()))
+        left = await everything(client, "SELECT count(*) FROM job_items")
+        open_jobs = await everything(client, "SELECT 1 FROM jobs WHERE completed_at IS NULL")
+
+    assert job.status is JobStatus.COMPLETED
+    assert set(work.kept.values()) == {1}
+    assert len(work.kept) == 60
+    assert work.done == work.kept
+    assert work.by_hand
+    assert work.by_parent
+    assert job.progress.message == "Item 60/60 (54 ok, 6 failed)"
+    assert (left, open_jobs) == ([(0,)], [])
+
+
+async def test_five_workers_share_a_job_and_each_item_is_done_once(dsn: str):
+    work = Work()
+    both_take_part(work)
+    async with workers(dsn, work, 5) as client:
+        job = await over(client, await client.submit(Share(items=300, hands=4)))
+        names = await everything(client, "SELECT DISTINCT worker FROM jobs WHERE attempt > 0")
+
+    assert set(work.done.values()) == {1}
+    assert len(work.done) == 300
+    assert job.progress.message == "Item 300/300 (270 ok, 30 failed)"
+    assert len(names) >= 2, "no worker has two hands of the same job"
+
+
+async def test_without_others_a_job_does_it_all_alone(dsn: str):
+    work = Work()
+    async with workers(dsn, work, 1) as client:
+        job = await over(client, await client.submit(Share(hands=3)))
+        hands = await everything(
+            client, "SELECT status, attempt FROM jobs WHERE parent_id IS NOT NULL"
+        )
+
+    assert job.progress.message == "Item 60/60 (54 ok, 6 failed)"
+    assert hands == [("cancelled", 0)] * 3
+    assert work.by_hand == []
+
+
+async def test_hands_are_not_listed_and_belong_to_their_parent(dsn: str):
+    work = Work()
+    both_take_part(work)
+    async with workers(dsn, work, 2) as client:
+        job = await over(client, await client.submit(Share(), owner="ann"))
+        listed = await client.list()
+        hands = await everything(
+            client, "SELECT parent_id, owner, job_type FROM jobs WHERE parent_id IS NOT NULL"
+        )
+
+    assert [each.id for each in listed] == [job.id]
+    assert hands == [(job.id, "ann", "share")]
+
+
+async def claimed_by_one_who_dies(client: Client) -> Job:
+    """The next in line, taken by a worker that is never heard of again."""
+    async with (await client.database()).connection() as connection:
+        gone = await fleet.enter(connection, name="gone", version="1", offer=OFFER, slots=1)
+        (job,) = await fleet.claim(connection, gone, OFFER, slots=1, lease_seconds=60)
+    return job
+
+
+async def lose(client: Client, job: Job) -> None:
+    """Its lease is over, and that is seen: both at once, so that only this one is lost."""
+    async with (await client.database()).transaction() as connection:
+        await connection.execute(
+            "UPDATE jobs SET lease_expires_at = clock_timestamp() WHERE id = %s", [job.id]
+        )
+        cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+        assert await cursor.fetchone() == (1,)
+
+
+async def test_what_a_dead_worker_s_hand_had_claimed_is_done_by_others(dsn: str):
+    work = Work()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def before(_context: JobContext, _item: str) -> None:
+        begun.set()
+        await go_on.wait()
+
+    work.before = before
+    async with workers(dsn, work, 1) as client:
+        job = await client.submit(Share())
+        await begun.wait()
+        hand = await claimed_by_one_who_dies(client)
+        async with (await client.database()).connection() as connection:
+            theirs = await store.claim_items(
+                connection, job_id=hand.id, attempt=1, wanted=5,
+                items=[f"item {n}" for n in range(40, 50)],
+            )  # fmt: skip
+        assert theirs is not None
+        assert len(theirs) == 5
+        go_on.set()
+        await until(lambda: len(work.done) == 55)
+        await lose(client, hand)
+        job = await over(client, job)
+
+    assert hand.parent_id == job.id
+    assert job.progress.message == "Item 60/60 (54 ok, 6 failed)"
+    assert work.done == Counter({f"item {n}": 1 for n in range(60)})
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_when_asked_again(dsn: str):
+    """Else the job would wait for ever for items that it holds itself."""
+    async with Client(dsn) as client:
+        await client.submit(Share())
+        job = await claimed_by_one_who_dies(client)
+        async with (await client.database()).connection() as connection:
+            claims = [
+                await store.claim_items(
+                    connection, job_id=job.id, attempt=1, items=["a", "b", "c"], wanted=2
+                )
+                for _ in range(2)
+            ]
+            await store.item_done(connection, root_id=job.id, item="a", succeeded=True)
+            rest = await store.claim_items(
+                connection, job_id=job.id, attempt=1, items=["a", "b", "c"], wanted=3
+            )
+
+    assert claims == [{"a", "b"}, {"a", "b"}]
+    assert rest == {"b", "c"}
+
+
+async def test_connections_that_are_cut_while_two_workers_share_lose_no_item(dsn: str):
+    work = Work()
+    both_take_part(work)
+    async with workers(dsn, work, 2) as client:
+        job = await client.submit(Share(items=200))
+        for enough in (20, 60, 100, 150):
+            await until(lambda enough=enough: len(work.kept) >= enough)
+            await everything(
+                client,
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() "
+                "AND query NOT LIKE 'LISTEN%'",
+            )
+        job = await over(client, job)
+
+    assert job.status is JobStatus.COMPLETED
+    assert job.progress.message == "Item 200/200 (180 ok, 20 failed)"
+    assert len(work.done) == 200
+
+
+async def test_a_hand_makes_room_for_another_job(dsn: str):
+    work = Work()
+    both_take_part(work)
+    take_part = work.before
+
+    async def before(context: JobContext, item: str) -> None:
+        await take_part(context, item)
+        if not work.others:
+            await asyncio.sleep(0.02)
+
+    work.before = before
+    async with workers(dsn, work, 2, concurrency=1) as client:
+        job = await client.submit(Share(items=2000))
+        await until(lambda: len(work.by_hand) > 0)
+        # However long it has been running: its own slice is not over, so that the hand has to go.
+        await everything(
+            client, "UPDATE job_attempts SET started_at = now() + interval '1 hour' RETURNING 1"
+        )
+        other = await over(client, await client.submit(Other()))
+        done_by_then = len(work.done)
+        await client.cancel(job.id)
+        outcomes = await everything(
+            client,
+            "SELECT outcome FROM job_attempts JOIN jobs ON id = job_id "
+            "WHERE parent_id IS NOT NULL AND job_attempts.attempt = 1",
+        )
+
+    assert other.status is JobStatus.COMPLETED
+    assert done_by_then < 2000
+    assert outcomes == [("yielded",)]
+
+
+async def test_a_cancel_of_the_job_stops_its_hands_where_they_wait(dsn: str):
+    work = Work()
+    begun: set[bool] = set()
+
+    async def before(context: JobContext, _item: str) -> None:
+        begun.add(context.is_hand)
+        await asyncio.sleep(3600)
+
+    work.before = before
+    async with workers(dsn, work, 2) as client:
+        job = await client.submit(Share())
+        await until(lambda: len(begun) == 2)
+        await client.cancel(job.id)
+        statuses = await everything(client, "SELECT DISTINCT status FROM jobs")
+        await until(lambda: len(work.stopped) == 2)
+
+    assert statuses == [("cancelled",)]
+    assert sorted(work.stopped) == ["hand", "parent"]
+    assert not work.done
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str, number: int):
+    work = Work()
+    async with Client(dsn) as client:
+        job = await client.submit(Share(items=40))
+        await claimed_by_one_who_dies(client)
+        async with (await client.database()).connection() as connection:
+            await store.ask_for_hands(connection, job_id=job.id, attempt=1, wanted=1)
+            await store.claim_items(
+                connection, job_id=job.id, attempt=1, items=["item 3", "item 5"], wanted=2
+            )
+
+    back = asyncio.Event()
+
+    async def before(context: JobContext, _item: str) -> None:
+        """The hand works until the parent is back."""
+        if not context.is_hand:
+            back.set()
+        elif len(work.by_hand) >= 10:
+            await back.wait()
+
+    work.before = before
+    async with workers(dsn, work, number) as client:
+        await until(lambda: len(work.by_hand) >= 10)
+        await lose(client, job)
+        job = await over(client, job)
+        attempts = [each.outcome for each in await client.attempts(job.id)]
+
+    assert attempts == ["lost", "completed"]
+    assert len(work.by_hand) >= 10
+    assert work.done == Counter({f"item {n}": 1 for n in range(40)})
+    assert job.progress.message == "Item 40/40 (36 ok, 4 failed)"
+
+
+async def test_no_hand_that_lost_a_race_leaves_while_an_item_is_free(database: Database):
+    """Whoever loses a race for some items has not seen that all of them are taken."""
+    names = [str(number) for number in range(240)]
+    async with database.connection() as connection:
+        await store.submit(connection, Submission(job_type="work", params={}))
+        offer = Offer(queues=None, job_types=["work"])
+        jobs: list[Job] = []
+        for _ in range(6):
+            worker = await fleet.enter(connection, name="w", version="1", offer=offer, slots=1)
+            jobs += await fleet.claim(connection, worker, offer, slots=1, lease_seconds=60)
+            await store.ask_for_hands(connection, job_id=jobs[0].id, attempt=1, wanted=5)
+    done: list[str] = []
+
+    async def help_with(hand: Job) -> None:
+        share = SharedWithOthers(JobContext(hand, database), names, 4, lambda _item, _ok: None)
+        while (name := await share.take()) is not None:
+            async with database.connection() as connection:
+                await share.done(connection, name, True)
+            done.append(name)
+        async with database.connection() as connection:
+            cursor = await connection.execute("SELECT count(*) FROM job_items")
+            assert await cursor.fetchone() == (len(names),), "nobody's"
+
+    async with asyncio.TaskGroup() as hands:
+        for hand in jobs[1:]:
+            hands.create_task(help_with(hand))
+
+    assert sorted(done) == sorted(names)

@@ -1,0 +1,347 @@
+"""The state machine in SQL: one writer of status, the fence, cancel's races, the reaper."""
+
+import asyncio
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from evalqueue.jobs import TRANSITIONS, Job, JobStatus
+from evalqueue.postgres import fleet, store
+from evalqueue.postgres.database import Connection, Database
+from evalqueue.postgres.fleet import Offer
+from evalqueue.postgres.store import Submission
+from evalqueue.worker.attempt import Completed, Failed, Outcome, Released, Retried, Yielded
+
+LEASE = 30.0  # seconds
+
+
+async def submitted(database: Database, *, max_attempts: int = 3) -> Job:
+    async with database.connection() as connection:
+        submission = Submission(job_type="evaluate-it", params={}, max_attempts=max_attempts)
+        return await store.submit(connection, submission)
+
+
+async def claimed(connection: Connection, *, lease_seconds: float = LEASE) -> Job:
+    """The next job, begun by a worker of its own."""
+    (job,) = await claims(connection, lease_seconds=lease_seconds)
+    return job
+
+
+async def claims(connection: Connection, *, slots: int = 1, lease_seconds: float = LEASE):
+    offer = Offer(queues=None, job_types=["evaluate-it"])
+    worker = await fleet.enter(connection, name="w", version="1", offer=offer, slots=slots)
+    return await fleet.claim(connection, worker, offer, slots=slots, lease_seconds=lease_seconds)
+
+
+async def reaped(connection: Connection) -> int:
+    cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+    (number,) = await one(cursor)
+    assert isinstance(number, int)
+    return number
+
+
+async def one(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> tuple[object, ...]:
+    row = await cursor.fetchone()
+    assert row is not None
+    return row
+
+
+async def status_of(database: Database, job: Job) -> tuple[str, str, str]:
+    """Of the job, its task and its run."""
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT j.status, t.status::text, r.status FROM jobs j "
+            "LEFT JOIN procrastinate_jobs t ON t.id = j.task_id "
+            "LEFT JOIN eval_runs r ON r.job_id = j.id WHERE j.id = %s",
+            [job.id],
+        )
+        return await one(cursor)  # pyright: ignore[reportReturnType]
+
+
+async def finish(connection: Connection, job: Job, outcome: Outcome) -> JobStatus | None:
+    return await store.finish(
+        connection, job_id=job.id, attempt=job.attempt, outcome=outcome, delete_task=False
+    )
+
+
+async def attempts_of(database: Database, job_id: UUID) -> list[tuple[int, str | None]]:
+    async with database.connection() as connection:
+        return [(each.attempt, each.outcome) for each in await store.attempts(connection, job_id)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "job", "task", "run"),
+    [
+        (
+            Completed(result={"run_status": "completed_with_errors"}),
+            "completed", "succeeded", "completed_with_errors",
+        ),
+        (Completed(result={}), "completed", "succeeded", "completed"),
+        (Failed(error="no"), "failed", "failed", "failed"),
+        (Retried(error="later", delay_seconds=60), "queued", "todo", "pending"),
+        (Released(), "queued", "todo", "pending"),
+        (Yielded(), "queued", "todo", "pending"),
+    ],
+)  # fmt: skip
+async def test_an_outcome_moves_the_task_and_the_job_and_its_run_follow(
+    database: Database, outcome: Outcome, job: str, task: str, run: str
+):
+    await submitted(database)
+    async with database.connection() as connection:
+        begun = await claimed(connection)
+        assert await status_of(database, begun) == ("running", "doing", "running")
+        assert await finish(connection, begun, outcome) == job
+
+    assert await status_of(database, begun) == (job, task, run)
+
+
+async def test_whoever_moves_the_task_moves_the_job(database: Database):
+    """As procrastinate's shell, its Django admin or a person with psql would."""
+    for move, expected in [
+        ("SELECT procrastinate_cancel_job_v1(task_id, false, false) FROM jobs", "cancelled"),
+        ("SELECT procrastinate_finish_job_v1(task_id, 'failed', false) FROM jobs", "cancelled"),
+        ("SELECT procrastinate_finish_job_v1(task_id, 'succeeded', false) FROM jobs", "cancelled"),
+        ("UPDATE procrastinate_jobs SET status = 'aborted'", "cancelled"),
+        ("DELETE FROM procrastinate_jobs", "cancelled"),
+    ]:
+        job = await submitted(database)
+        async with database.connection() as connection:
+            await connection.execute(move.encode())
+            assert (await status_of(database, job))[0] == expected
+            await connection.execute("DELETE FROM jobs")
+            await connection.execute("DELETE FROM procrastinate_jobs")
+
+
+@pytest.mark.parametrize(("end", "expected"), [("succeeded", "completed"), ("failed", "failed")])
+async def test_whoever_ends_a_running_task_ends_the_job(
+    database: Database, end: str, expected: str
+):
+    await submitted(database)
+    async with database.connection() as connection:
+        job = await claimed(connection)
+        await connection.execute(
+            "SELECT procrastinate_finish_job_v1(task_id, %s, false) FROM jobs", [end]
+        )
+
+    assert await status_of(database, job) == (expected, end, expected)
+    assert await attempts_of(database, job.id) == [(1, expected)]
+
+
+async def test_procrastinate_s_own_abort_of_a_running_job_is_final_at_once(database: Database):
+    await submitted(database)
+    async with database.connection() as connection:
+        job = await claimed(connection)
+        await connection.execute(
+            "SELECT procrastinate_cancel_job_v1(task_id, true, false) FROM jobs"
+        )
+
+    assert await status_of(database, job) == ("cancelled", "aborted", "cancelled")
+    assert await attempts_of(database, job.id) == [(1, "cancelled")]
+
+
+@pytest.mark.parametrize("over", [Completed(result={}), Failed(error="no"), None])
+async def test_terminal_is_for_ever(database: Database, over: Outcome | None):
+    await submitted(database)
+    async with database.connection() as connection:
+        job = await claimed(connection)
+        if over is None:
+            assert await store.cancel(connection, job.id) is True
+        else:
+            await finish(connection, job, over)
+        before = await store.get(connection, job.id)
+
+        assert await store.cancel(connection, job.id) is False
+        assert await finish(connection, job, Completed(result={"late": True})) is None
+        assert await finish(connection, job, Retried(error="late", delay_seconds=0)) is None
+        assert not await store.flush(
+            connection,
+            job_id=job.id,
+            attempt=job.attempt,
+            progress={"current": 9},
+            lease_seconds=LEASE,
+        )
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="for ever"):
+            await connection.execute(
+                "UPDATE procrastinate_jobs SET status = 'todo', abort_requested = false"
+            )
+
+        assert await store.get(connection, job.id) == before
+
+
+async def test_a_zombie_can_change_nothing_once_another_attempt_has_begun(database: Database):
+    await submitted(database)
+    async with database.connection() as connection:
+        zombie = await claimed(connection, lease_seconds=0)
+        assert await reaped(connection) == 1
+        heir = await claimed(connection)
+        assert (zombie.attempt, heir.attempt) == (1, 2)
+
+        assert await finish(connection, zombie, Completed(result={"by": "zombie"})) is None
+        assert not await store.hold(connection, job_id=zombie.id, attempt=zombie.attempt)
+        assert not await store.flush(
+            connection, job_id=zombie.id, attempt=1, progress={"current": 99}, lease_seconds=LEASE
+        )
+        assert await store.hold(connection, job_id=heir.id, attempt=heir.attempt)
+        assert await finish(connection, heir, Completed(result={"by": "heir"})) == "completed"
+        job = await store.get(connection, heir.id)
+
+    assert job is not None
+    assert job.result == {"by": "heir"}
+    assert job.progress.current == 0
+    assert await attempts_of(database, job.id) == [(1, "lost"), (2, "completed")]
+
+
+async def test_a_job_that_keeps_losing_its_worker_is_failed_with_that_reason(database: Database):
+    job = await submitted(database, max_attempts=2)
+    async with database.connection() as connection:
+        for _ in range(2):
+            await claimed(connection, lease_seconds=0)
+            assert await reaped(connection) == 1
+        over = await store.get(connection, job.id)
+
+    assert over is not None
+    assert over.status is JobStatus.FAILED
+    assert over.error_message is not None
+    assert over.error_message.startswith("Quarantined: workers lost to it: 2 (w@")
+
+
+async def test_released_and_yielded_attempts_are_not_counted_and_reuse_no_fence(database: Database):
+    job = await submitted(database, max_attempts=1)
+    async with database.connection() as connection:
+        for number in (1, 2, 3):
+            begun = await claimed(connection)
+            assert begun.attempt == number
+            assert await finish(connection, begun, Released()) == "queued"
+        begun = await claimed(connection)
+        assert await finish(connection, begun, Yielded()) == "queued"
+        begun = await claimed(connection)
+        assert await finish(connection, begun, Retried(error="boom", delay_seconds=0)) == "failed"
+
+    assert [outcome for _, outcome in await attempts_of(database, job.id)] == [
+        "released", "released", "released", "yielded", "failed",
+    ]  # fmt: skip
+
+
+async def test_progress_is_merged_and_never_goes_backwards(database: Database):
+    await submitted(database)
+    async with database.connection() as connection:
+        job = await claimed(connection)
+        run_id = job.progress.details["run_id"]
+        for current, message in [(3, "three"), (1, "one, late")]:
+            await store.flush(
+                connection,
+                job_id=job.id,
+                attempt=1,
+                progress={"current": current, "total": 5, "message": message},
+                lease_seconds=LEASE,
+            )
+        seen = await store.get(connection, job.id)
+
+    assert seen is not None
+    assert (seen.progress.current, seen.progress.total) == (3, 5)
+    assert seen.progress.details == {"run_id": run_id}
+
+
+async def test_cancel_against_finish_has_one_winner_every_time(database: Database):
+    """Whichever commits first; the loser is told, and the three rows agree."""
+    wins = {"cancelled": 0, "completed": 0}
+    for _ in range(1_000):
+        await submitted(database)
+        async with database.connection() as one_side, database.connection() as other_side:
+            job = await claimed(one_side)
+            cancelled, finished = await asyncio.gather(
+                store.cancel(other_side, job.id),
+                finish(one_side, job, Completed(result={})),
+            )
+        status, task, run = await status_of(database, job)
+        assert (cancelled, finished) in [(True, None), (False, JobStatus.COMPLETED)]
+        assert status == ("cancelled" if cancelled else "completed") == run
+        assert task == ("aborted" if cancelled else "succeeded")
+        wins[status] += 1
+    assert sum(wins.values()) == 1_000
+
+
+async def test_cancel_against_claim_never_deadlocks_and_never_runs_a_cancelled_job(
+    database: Database,
+):
+    for _ in range(100):
+        job = await submitted(database)
+        async with database.connection() as one_side, database.connection() as other_side:
+            await asyncio.gather(
+                store.cancel(other_side, job.id),
+                claims(one_side),
+            )
+        status, task, run = await status_of(database, job)
+        assert (status, run) == ("cancelled", "cancelled")
+        assert task in ("cancelled", "aborted")
+
+
+async def test_a_worker_frozen_in_the_middle_of_keeping_holds_up_no_other(database: Database):
+    """It holds its job's row; whoever sweeps passes it by."""
+    await submitted(database)
+    async with database.connection() as frozen, database.connection() as other:
+        job = await claimed(frozen, lease_seconds=0)
+        async with frozen.transaction():
+            assert await store.hold(frozen, job_id=job.id, attempt=job.attempt)
+            async with asyncio.timeout(30):
+                assert await reaped(other) == 0
+        assert await reaped(other) == 1
+
+
+async def test_a_claim_that_was_lost_before_it_began_is_in_the_attempts(database: Database):
+    job = await submitted(database)
+    async with database.connection() as connection:
+        await connection.execute("SELECT procrastinate_fetch_job_v2(NULL, NULL)")
+        await connection.execute("UPDATE jobs SET lease_expires_at = now()")
+        await reaped(connection)
+
+    assert await attempts_of(database, job.id) == [(1, "lost")]
+
+
+async def test_cancelling_what_is_not_there_says_so(database: Database):
+    async with database.connection() as connection:
+        assert await store.cancel(connection, UUID(int=7)) is None
+
+
+async def test_a_cancelled_run_says_how_far_it_came(database: Database):
+    job = await submitted(database)
+    async with database.connection() as connection:
+        await claimed(connection)
+        await connection.execute("UPDATE eval_runs SET total_items = 20")
+        await connection.execute(
+            "INSERT INTO thread_evaluations (run_id, thread_id, result, attempt, duration_ms) "
+            "SELECT id, 't' || n, '{}', 1, 1 FROM eval_runs, generate_series(1, 7) AS n"
+        )
+        await store.cancel(connection, job.id)
+        cursor = await connection.execute("SELECT summary FROM eval_runs")
+        (summary,) = await one(cursor)
+
+    assert summary == {"total_threads": 20, "processed": 7, "cancelled": True}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "status = 'completed'",
+        "status = 'failed', completed_at = now()",
+        "status = 'running'",
+        "completed_at = now()",
+        "status = 'nearly done'",
+        "attempt = -1",
+        "error_message = ''",
+        "progress = '[]'",
+        """progress = progress || '{"current": "x"}'""",
+    ],
+)
+async def test_impossible_rows_are_refused(database: Database, change: str):
+    await submitted(database)
+    async with database.connection() as connection:
+        with pytest.raises(psycopg.errors.CheckViolation):
+            await connection.execute(f"UPDATE jobs SET {change}".encode())
+
+
+def test_the_states_that_lead_nowhere_are_the_terminal_ones():
+    assert {state for state, arrows in TRANSITIONS.items() if not arrows} == {
+        JobStatus.COMPLETED, JobStatus.FAILED, JobStatus.CANCELLED,
+    }  # fmt: skip
