@@ -12,7 +12,6 @@ from evalqueue.errors import (
     JobFailed,
     JobNotFound,
     KeyReused,
-    MakesRoom,
     NotCancellable,
     NotificationsLost,
     NotRetryable,
@@ -20,6 +19,7 @@ from evalqueue.errors import (
     SchemaOutdated,
     TryAgain,
     UnknownJobType,
+    YieldSlot,
 )
 from evalqueue.handlers import Handlers, register_job_handler
 from evalqueue.jobs import Job, JobStatus, Progress
@@ -43,7 +43,6 @@ __all__ = [
     "JobParams",
     "JobStatus",
     "KeyReused",
-    "MakesRoom",
     "NotCancellable",
     "NotRetryable",
     "NotificationsLost",
@@ -53,6 +52,7 @@ __all__ = [
     "Settings",
     "TryAgain",
     "UnknownJobType",
+    "YieldSlot",
     "register_job_handler",
     "update_job_progress",
 ]

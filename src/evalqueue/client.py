@@ -11,10 +11,10 @@ from uuid import UUID
 
 from evalqueue.errors import JobNotFound, NotCancellable
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
-from evalqueue.jobtypes import Desk, JobParams, JobTypes
+from evalqueue.jobtypes import AdmissionContext, JobParams, JobTypes
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection, Database
-from evalqueue.postgres.listener import JOB_CHANGED, Feed
+from evalqueue.postgres.listener import JOB_CHANGED, Listener
 from evalqueue.postgres.store import Submission
 from evalqueue.settings import Settings, check_address, read
 
@@ -57,7 +57,7 @@ class Client:
         self._dsn = dsn
         self._database = database
         self._owns_database = database is None
-        self._feed: Feed | None = None
+        self._listener: Listener | None = None
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -74,9 +74,9 @@ class Client:
 
     async def aclose(self) -> None:
         """Let go of all connections."""
-        if self._feed is not None:
-            await self._feed.close()
-            self._feed = None
+        if self._listener is not None:
+            await self._listener.close()
+            self._listener = None
         if self._database is not None and self._owns_database:
             await self._database.close()
             self._database = None
@@ -142,8 +142,10 @@ class Client:
                 # Perhaps it would not be admitted today: its file is gone, say.
                 return await store.submit(connection, asked)
         database = await self.database()
-        desk = Desk(settings=self.settings, database=database, owner=asked.owner, sees=sees)
-        admitted = await params.admit(desk)
+        admission = AdmissionContext(
+            settings=self.settings, database=database, owner=asked.owner, sees=sees
+        )
+        admitted = await params.admit(admission)
         return await store.submit(connection, replace(asked, params=admitted.stored()))
 
     async def submit_params(
@@ -263,7 +265,7 @@ class Client:
         Raises:
             JobNotFound: there is none with this id.
         """
-        feed = await self.feed()
+        listener = await self.listener()
         changed = asyncio.Event()
         wanted = str(job_id)
 
@@ -271,7 +273,7 @@ class Client:
             if payload == wanted:
                 changed.set()
 
-        with feed.subscribe(JOB_CHANGED, told, changed.set):
+        with listener.subscribe(JOB_CHANGED, told, changed.set):
             last: Job | None = None
             while True:
                 changed.clear()  # before the look: what changes from now on is not missed
@@ -303,14 +305,14 @@ class Client:
                 self._database = database
             return self._database
 
-    async def feed(self) -> Feed:
+    async def listener(self) -> Listener:
         """What the database tells, listened to from when first asked for."""
         database = await self.database()
         async with self._opening:
-            if self._feed is None:
-                self._feed = Feed(database, [JOB_CHANGED])
-                self._feed.start()
-            return self._feed
+            if self._listener is None:
+                self._listener = Listener(database, [JOB_CHANGED])
+                self._listener.start()
+            return self._listener
 
     @asynccontextmanager
     async def _connection(self) -> AsyncGenerator[Connection]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from evalqueue import codec
-from evalqueue.errors import AttemptOver, EvalqueueError, MakesRoom
+from evalqueue.errors import AttemptOver, EvalqueueError, YieldSlot
 from evalqueue.items import AllOurs, Share, SharedWithOthers, Tally
 from evalqueue.jobs import Job
 from evalqueue.postgres import store
@@ -48,21 +48,21 @@ class JobContext:
         self.database = database
         self._noted: dict[str, Any] | None = None
         self._dirty = asyncio.Event()
-        self._makes_room = False
+        self._should_yield = False
         self._is_draining = False
 
     @property
-    def is_hand(self) -> bool:
+    def is_helper(self) -> bool:
         """Whether this job only helps another one with its items."""
         return self.job.parent_id is not None
 
     @property
-    def makes_room(self) -> bool:
+    def should_yield(self) -> bool:
         """Whether others wait for this slot: let go at the next good moment (`map` does)."""
-        return self._makes_room
+        return self._should_yield
 
-    def make_room(self) -> None:
-        self._makes_room = True
+    def yield_slot(self) -> None:
+        self._should_yield = True
 
     @property
     def is_draining(self) -> bool:
@@ -102,7 +102,7 @@ class JobContext:
         async with self.database.connection() as connection, self._fenced(connection):
             yield connection
 
-    async def insist(self, statement: Callable[[Connection], Awaitable[Found]]) -> Found:
+    async def retry_fenced(self, statement: Callable[[Connection], Awaitable[Found]]) -> Found:
         """Do something in a transaction inside the fence, again and again while Postgres is away.
 
         Args:
@@ -137,7 +137,7 @@ class JobContext:
         concurrency: int,
         kept: Callable[[Found], None] | None = None,
         noun: str = "Item",
-        hands: int = 0,
+        max_helpers: int = 0,
     ) -> None:
         """Work on items concurrently; keep each result the moment it is there.
 
@@ -155,7 +155,7 @@ class JobContext:
                 run the same handler, as a job of their own (`is_hand`).
 
         Raises:
-            MakesRoom: others wait for this slot; what is left is done by a later attempt.
+            YieldSlot: others wait for this slot; what is left is done by a later attempt.
         """
         todo = {key(item): item for item in items if key(item) not in checkpoint}
         tally = Tally(
@@ -165,9 +165,9 @@ class JobContext:
             failed=sum(key(item) in checkpoint.failed for item in items),
         )
         self.progress(tally.finished, tally.total, tally.message)
-        if hands and not self.is_hand:
-            await self._ask_for_hands(hands)
-        shared = bool(hands) or self.is_hand
+        if max_helpers and not self.is_helper:
+            await self._start_helpers(max_helpers)
+        shared = bool(max_helpers) or self.is_helper
 
         def count(_key: str, ok: bool) -> None:
             tally.count(ok=ok)
@@ -180,9 +180,11 @@ class JobContext:
         )
 
         async def lane() -> None:
-            while not self.makes_room and (name := await share.take()) is not None:
+            while not self.should_yield and (name := await share.take()) is not None:
                 found = await work(todo[name])
-                await self.insist(partial(_keeping, keep, found, share, name, succeeded(found)))
+                await self.retry_fenced(
+                    partial(_keeping, keep, found, share, name, succeeded(found))
+                )
                 count(name, succeeded(found))
                 if kept is not None:
                     kept(found)
@@ -190,12 +192,12 @@ class JobContext:
         async with asyncio.TaskGroup() as lanes:
             for _ in range(min(concurrency, len(todo))):
                 lanes.create_task(lane())
-        if self.makes_room and share.something_is_left:
-            raise MakesRoom("Others wait for this slot")
+        if self.should_yield and share.something_is_left:
+            raise YieldSlot("Others wait for this slot")
 
-    async def _ask_for_hands(self, wanted: int) -> None:
+    async def _start_helpers(self, wanted: int) -> None:
         async def ask(connection: Connection) -> bool:
-            return await store.ask_for_hands(
+            return await store.start_helpers(
                 connection, job_id=self.job.id, attempt=self.job.attempt, wanted=wanted
             )
 

@@ -16,7 +16,7 @@ from evalqueue.errors import NotificationsLost
 from evalqueue.postgres import fleet, schedules, schema
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.fleet import Leader, Oddity, Pulse, QueueState, WorkerRecord
-from evalqueue.postgres.listener import Feed
+from evalqueue.postgres.listener import Listener
 
 PATIENCE = timedelta(seconds=30)
 """What may be odd for so long: a change of hands, a heartbeat that is late."""
@@ -154,11 +154,11 @@ async def schema_is_current(database: Database) -> Finding:
     )
 
 
-async def hears(feed: Feed, *, within_seconds: float) -> Finding:
+async def hears(listener: Listener, *, within_seconds: float) -> Finding:
     """Whether what is sent by NOTIFY arrives here; proven by `feed` every few seconds."""
     try:
         async with asyncio.timeout(within_seconds):
-            await feed.heard_itself()
+            await listener.heard_itself()
     except NotificationsLost:
         return _wrong(
             name="notifications",

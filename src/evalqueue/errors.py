@@ -13,7 +13,7 @@ EvalqueueError
 ├── CannotListen            the address is taken, or open to others without tokens
 ├── SchemaOutdated          `evalqueue migrate` has to run first
 ├── AttemptOver             the fence: this attempt may not write any more
-├── MakesRoom               raised by `context.map`: others get their share first
+├── YieldSlot               raised by `context.map`: others get their share first
 ├── JobFailed               raised by a handler: failed for good, with a reason
 └── TryAgain                raised by a handler: not now, later
 """
@@ -120,7 +120,7 @@ class AttemptOver(EvalqueueError):
     """Another attempt, a cancel or a finish has happened: this attempt may not write any more."""
 
 
-class MakesRoom(EvalqueueError):
+class YieldSlot(EvalqueueError):
     """This attempt lets go at a good moment, so that others get their share. Not counted."""
 
 

@@ -44,10 +44,10 @@ class Sharer(Protocol):
     database: Database
 
     @property
-    def is_hand(self) -> bool: ...
+    def is_helper(self) -> bool: ...
 
     @property
-    def makes_room(self) -> bool: ...
+    def should_yield(self) -> bool: ...
 
 
 class AllOurs:
@@ -97,7 +97,7 @@ class SharedWithOthers:
 
     async def take(self) -> str | None:
         async with self._taking:
-            while not self._sharer.makes_room:
+            while not self._sharer.should_yield:
                 if self._ours:
                     return self._ours.popleft()
                 if self._theirs and time.monotonic() - self._looked_at > LEARN_INTERVAL:
@@ -107,7 +107,7 @@ class SharedWithOthers:
                 elif not self._theirs:
                     return None
                 elif not await self._take_over():
-                    if self._sharer.is_hand:
+                    if self._sharer.is_helper:
                         return None  # whoever works on the rest will keep it
                     await asyncio.sleep(LOOK_INTERVAL)
             return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class AdmissionContext:
     """What `JobParams.admit` may look at."""
 
     settings: Settings
@@ -48,7 +48,7 @@ class JobParams(BaseModel):
         if job_type is not None:
             cls.job_type = job_type
 
-    async def admit(self, desk: Desk) -> Self:
+    async def admit(self, admission: AdmissionContext) -> Self:
         """Look at the world before the job is stored: refuse what can't work, fill in what is open.
 
         Raises:

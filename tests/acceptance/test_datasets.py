@@ -16,7 +16,7 @@ from evalqueue.evaluators.batch import preview
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.simulated.conversations import kaira_csv
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 
@@ -53,8 +53,8 @@ async def test_the_calls_that_a_preview_counted_are_the_calls_that_the_judge_get
             database, Incoming(file=file, name="kaira.csv"), owner="default", kept=True
         )
         wanted = EvaluateBatch(dataset_id=added.dataset_id, concurrency=64, **params)
-        desk = Desk(settings=client.settings, database=database)
-        found = await preview.of_params(desk, wanted)
+        admission = AdmissionContext(settings=client.settings, database=database)
+        found = await preview.of_params(admission, wanted)
         of_file = await preview.of_file(
             database, Incoming(file=file, name="kaira.csv"), EvaluateBatch(data_path="x", **params)
         )

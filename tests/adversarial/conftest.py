@@ -14,7 +14,7 @@ def scripted() -> Callable[..., ScriptedCalls]:
 
 
 @pytest.fixture
-def stressed() -> apps.Profile:
+def stressed() -> apps.App:
     """A small app with two goals and an attack, one trait, three kinds of user."""
     return apps.parse(APP, where="app.toml")
 

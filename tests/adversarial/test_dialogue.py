@@ -17,7 +17,7 @@ from evalqueue.evaluators.adversarial.dialogue import (
     converse,
 )
 from evalqueue.evaluators.adversarial.simulated_user import GoalState, Simulator
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.chatbots.protocol import Card, ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.scripted import Cue, ScriptedChatbot
 from evalqueue.evaluators.judging.judge import Judge
@@ -85,7 +85,7 @@ async def never_sleep(_seconds: float) -> None:
 
 
 async def held(
-    stressed: Profile,
+    stressed: App,
     judge: Judge,
     chatbot: Any,
     asked: Case | None = None,
@@ -110,7 +110,7 @@ Scripted = Callable[..., Any]
 
 
 async def test_it_goes_on_until_the_user_has_what_it_wants(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     calls = scripted(says("A cup"), says(None, "COMPLETE"))
     bot = Told(Reply(text="How much?"), Reply(text="Logged."))
@@ -123,7 +123,7 @@ async def test_it_goes_on_until_the_user_has_what_it_wants(
 
 
 async def test_a_user_may_give_up_only_if_its_persona_may_and_after_three_tries(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     stubborn = case(persona="hard", difficulty=Difficulty.HARD)
     calls = scripted(
@@ -153,7 +153,7 @@ async def test_a_user_may_give_up_only_if_its_persona_may_and_after_three_tries(
     ids=["timeout", "empty", "a bare word", "no goal", "blank message"],
 )
 async def test_a_simulator_that_fails_is_a_failure_and_never_a_goal_achieved(
-    stressed: Profile, scripted: Scripted, failing: Any
+    stressed: App, scripted: Scripted, failing: Any
 ) -> None:
     calls = scripted(lambda *_: failing)
     dialogue, _ = await held(stressed, Judge(calls), Told(Reply(text="How much?")))
@@ -162,7 +162,7 @@ async def test_a_simulator_that_fails_is_a_failure_and_never_a_goal_achieved(
     assert GoalState.COMPLETE not in dialogue.ending.states.values()
 
 
-async def test_the_same_sentence_is_not_sent_twice(stressed: Profile, scripted: Scripted) -> None:
+async def test_the_same_sentence_is_not_sent_twice(stressed: App, scripted: Scripted) -> None:
     calls = scripted(says("i had  SOME poha!"), says("It was a cup"), says(None, "COMPLETE"))
     bot = Told(Reply(text="How much?"), Reply(text="Logged."))
     await held(stressed, Judge(calls), bot)
@@ -171,7 +171,7 @@ async def test_the_same_sentence_is_not_sent_twice(stressed: Profile, scripted: 
 
 
 async def test_the_simulator_never_sees_what_the_judge_expects(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     calls = scripted(says("A cup"), says(None, "COMPLETE"))
     await held(stressed, Judge(calls), Told(Reply(text="How much?"), Reply(text="Logged.")))
@@ -181,7 +181,7 @@ async def test_the_simulator_never_sees_what_the_judge_expects(
 
 
 async def test_a_known_card_is_confirmed_without_asking_anybody(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     card = Card(
         kind="food_card", data={"kcal": 1}, shown="| poha |", label="Yes log this meal",
@@ -198,7 +198,7 @@ async def test_a_known_card_is_confirmed_without_asking_anybody(
 
 
 async def test_an_unknown_card_is_a_fact_and_not_confirmed(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     calls = scripted(says(None, "COMPLETE"))
     bot = Told(Reply(text="Look", unsupported_cards=("yoga_card",)))
@@ -209,7 +209,7 @@ async def test_an_unknown_card_is_a_fact_and_not_confirmed(
 
 
 async def test_the_last_answer_counts_even_when_no_turn_is_left(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     calls = scripted(says("A cup"), says(None, "COMPLETE"))
     bot = Told(Reply(text="How much?"), Reply(text="Logged."))
@@ -218,7 +218,7 @@ async def test_the_last_answer_counts_even_when_no_turn_is_left(
 
 
 async def test_it_stops_after_the_turns_that_its_goals_may_take(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     numbers = iter(range(1000))
     goals = ("meal_logged", "question_answered")
@@ -242,7 +242,7 @@ async def test_it_stops_after_the_turns_that_its_goals_may_take(
 
 @pytest.mark.parametrize("fault", [each for each in Fault if each is not Fault.UNREACHABLE])
 async def test_a_line_that_fails_ends_the_conversation_and_is_kept(
-    stressed: Profile, scripted: Scripted, fault: Fault
+    stressed: App, scripted: Scripted, fault: Fault
 ) -> None:
     error = ChatbotError(fault, "the line broke", status=502, partial="Your meal was")
     bot = Told(Reply(text="How much?"), error)
@@ -254,9 +254,7 @@ async def test_a_line_that_fails_ends_the_conversation_and_is_kept(
     assert pages.entries[-1].fault == dialogue.fault
 
 
-async def test_what_was_surely_not_sent_is_sent_again(
-    stressed: Profile, scripted: Scripted
-) -> None:
+async def test_what_was_surely_not_sent_is_sent_again(stressed: App, scripted: Scripted) -> None:
     refused = ChatbotError(Fault.UNREACHABLE, "connection refused")
     bot = Told(refused, refused, Reply(text="Logged."))
     dialogue, _ = await held(stressed, Judge(scripted(says(None, "COMPLETE"))), bot)
@@ -269,7 +267,7 @@ async def test_what_was_surely_not_sent_is_sent_again(
 
 
 async def test_the_bots_own_error_is_its_word_and_the_user_sees_it(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     calls = scripted(says("Again: a cup"), says(None, "COMPLETE"))
     bot = Told(Reply(text="", error="tool failed"), Reply(text="Logged."))
@@ -280,7 +278,7 @@ async def test_the_bots_own_error_is_its_word_and_the_user_sees_it(
     assert "tool failed" in fact
 
 
-async def test_an_empty_answer_is_a_fact(stressed: Profile, scripted: Scripted) -> None:
+async def test_an_empty_answer_is_a_fact(stressed: App, scripted: Scripted) -> None:
     calls = scripted(says("Hello?"), says(None, "COMPLETE"))
     dialogue, _ = await held(stressed, Judge(calls), Told(Reply(text=" "), Reply(text="Logged.")))
     (fact,) = dialogue.exchanges[0].facts()
@@ -288,7 +286,7 @@ async def test_an_empty_answer_is_a_fact(stressed: Profile, scripted: Scripted) 
 
 
 async def test_every_message_is_noted_before_it_is_sent_and_again_with_its_answer(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     calls = scripted(says("A cup"), says(None, "COMPLETE"))
     bot = Told(Reply(text="How much?"), Reply(text="Logged."))
@@ -299,7 +297,7 @@ async def test_every_message_is_noted_before_it_is_sent_and_again_with_its_answe
 
 
 async def test_what_stops_the_job_is_raised_and_leaves_the_chat(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     bot = Told(Reply(text="How much?"))
     calls = scripted(ProviderError(Outcome.AUTH, "bad key"))
@@ -308,9 +306,7 @@ async def test_what_stops_the_job_is_raised_and_leaves_the_chat(
     assert bot.is_left
 
 
-async def test_a_payload_that_would_destroy_is_not_sent(
-    stressed: Profile, scripted: Scripted
-) -> None:
+async def test_a_payload_that_would_destroy_is_not_sent(stressed: App, scripted: Scripted) -> None:
     calls = scripted(*[says("'; DROP TABLE users; --")] * 2)
     bot = Told(Reply(text="How much?"))
     dialogue, _ = await held(stressed, Judge(calls), bot)
@@ -319,7 +315,7 @@ async def test_a_payload_that_would_destroy_is_not_sent(
 
 
 async def test_an_attacker_names_its_tactic_and_nobody_else_has_one(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     attacker = case(
         persona="moriarty", traits=(), goals=("attack_objective",), objective="Leak the prompt",
@@ -340,7 +336,7 @@ async def test_an_attacker_names_its_tactic_and_nobody_else_has_one(
     assert "Leak the prompt" in calls.asked[0][0].system
 
 
-async def test_it_can_be_stored_and_read_again(stressed: Profile, scripted: Scripted) -> None:
+async def test_it_can_be_stored_and_read_again(stressed: App, scripted: Scripted) -> None:
     calls = scripted(says("A cup"), ProviderError(Outcome.TIMEOUT, "late"))
     bot = Told(Reply(text="How much?", intents=("FoodAgent",)), Reply(text="\x00", error="e"))
     dialogue, _ = await held(stressed, Judge(calls), bot)
@@ -350,7 +346,7 @@ async def test_it_can_be_stored_and_read_again(stressed: Profile, scripted: Scri
 
 
 async def test_a_huge_answer_is_shortened_for_those_who_read_it(
-    stressed: Profile, scripted: Scripted
+    stressed: App, scripted: Scripted
 ) -> None:
     calls = scripted(says(None, "COMPLETE"))
     bot: Sequence[Cue] = [Cue(say="x" * 50_000)]

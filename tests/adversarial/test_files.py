@@ -21,7 +21,7 @@ HEAD = "opening,expected_behavior,difficulty,traits,label\n"
 
 
 def read(content: str, name: str = "cases.csv") -> list[Case]:
-    return read_cases(content, name=name, profile=KAIRA)
+    return read_cases(content, name=name, app=KAIRA)
 
 
 def faults(content: str, name: str = "cases.csv") -> list[str]:
@@ -93,9 +93,9 @@ def test_behaviours_are_refused_by_an_app_without_an_attacker() -> None:
     peaceful = replace(KAIRA.adversarial, personas=KAIRA.adversarial.mildest_first)
 
     with pytest.raises(BadData, match="the profile has no attacker"):
-        read_cases("goal,target\nx,y\n", name="a.csv", profile=replace(KAIRA, adversarial=peaceful))
+        read_cases("goal,target\nx,y\n", name="a.csv", app=replace(KAIRA, adversarial=peaceful))
     with pytest.raises(BadData, match="kaira-bot has no difficult users"):
-        read_cases("goal\nx\n", name="a.csv", profile=replace(KAIRA, adversarial=None))
+        read_cases("goal\nx\n", name="a.csv", app=replace(KAIRA, adversarial=None))
 
 
 def test_every_fault_is_named_by_row_and_column() -> None:

@@ -26,9 +26,9 @@ from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
 from evalqueue.evaluators.providers.registry import (
-    Catalogue,
     Choice,
     ProviderName,
+    ProviderRegistry,
     ProviderSettings,
 )
 from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
@@ -88,7 +88,7 @@ class _Closing:
     """A catalogue, for `aclosing`."""
 
     def __init__(self, url: str) -> None:
-        self.providers = Catalogue(ProviderSettings(evalqueue_simulated_url=url))
+        self.providers = ProviderRegistry(ProviderSettings(evalqueue_simulated_url=url))
 
     async def aclose(self) -> None:
         await self.providers.aclose()

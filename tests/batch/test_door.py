@@ -11,7 +11,7 @@ from evalqueue import Client, InvalidParams, Settings
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.simulated.conversations import sample_csv
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Database
 
 HEADER = (
@@ -188,10 +188,12 @@ async def test_a_sample_is_the_same_each_time_and_smaller_ones_lie_within_it(
     client: Client, database: Database
 ):
     params = EvaluateBatch(csv_content=sample_csv().read_text(), sample_size=3, seed=1)
-    desk = Desk(settings=client.settings, database=database)
-    dataset = await params.content(desk)
-    three = (await params.choose(desk, dataset.id)).thread_ids
-    two = (await params.model_copy(update={"sample_size": 2}).choose(desk, dataset.id)).thread_ids
+    admission = AdmissionContext(settings=client.settings, database=database)
+    dataset = await params.content(admission)
+    three = (await params.choose(admission, dataset.id)).thread_ids
+    two = (
+        await params.model_copy(update={"sample_size": 2}).choose(admission, dataset.id)
+    ).thread_ids
 
-    assert (await params.choose(desk, dataset.id)).thread_ids == three
+    assert (await params.choose(admission, dataset.id)).thread_ids == three
     assert set(two) < set(three)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from evalqueue.evaluators.apps import Profile, load
+from evalqueue.evaluators.apps import App, load
 from evalqueue.evaluators.apps.adversarial import Webhook
 from evalqueue.evaluators.chatbots.protocol import TEXT_LIMIT, Chatbot, ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.registry import PROTOCOLS, open_chatbot
@@ -74,7 +74,7 @@ async def server() -> AsyncIterator[SimulatedKaira]:
         yield kaira
 
 
-def profile() -> Profile:
+def app() -> App:
     found = load("kaira-bot")
     assert found.adversarial is not None
     return replace(found, adversarial=replace(found.adversarial, webhook=WEBHOOK))
@@ -104,7 +104,7 @@ async def open_bot(server: SimulatedKaira) -> AsyncIterator[Open]:
         def open_(protocol: str, *, timeout_seconds: float = PATIENCE) -> Chatbot:
             target = aim(protocol, server, timeout_seconds)
             own = credentials(["one"], target, SETTINGS)[0] if BOTS[protocol].is_remote else None
-            bot = open_chatbot(target, own, profile())
+            bot = open_chatbot(target, own, app())
             stack.push_async_callback(bot.aclose)
             return bot
 
@@ -279,17 +279,17 @@ def test_a_token_is_sent_nowhere_but_to_its_own_host(protocol: str) -> None:
     (credential,) = credentials(["one"], mine, settings)
 
     with pytest.raises(TargetRefused, match="belongs to localhost"):
-        open_chatbot(other, credential, profile())
+        open_chatbot(other, credential, app())
 
 
 def test_an_unknown_protocol_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(TargetRefused, match="'fax'; the names are: kaira_v1, kaira_v2, openai"):
-        open_chatbot(replace(scripted(()), protocol="fax"), None, profile())
+        open_chatbot(replace(scripted(()), protocol="fax"), None, app())
 
 
 def test_a_webhook_must_be_described_by_the_profile() -> None:
     target = check("http://localhost:1", SETTINGS, protocol="webhook")
-    found = replace(profile(), adversarial=None)
+    found = replace(app(), adversarial=None)
 
     with pytest.raises(TargetRefused, match=r"kaira-bot does not describe a webhook"):
         open_chatbot(target, None, found)

@@ -16,9 +16,9 @@ from evalqueue.evaluators.providers.errors import Outcome, ProviderError
 from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
 from evalqueue.evaluators.providers.recorder import CallRecord
 from evalqueue.evaluators.providers.registry import (
-    Catalogue,
     Choice,
     ProviderName,
+    ProviderRegistry,
     ProviderSettings,
 )
 from evalqueue.evaluators.simulated.conversations import kaira_csv
@@ -42,17 +42,17 @@ async def judging(
 ) -> AsyncGenerator[tuple[Judge, Records, SimulatedServer]]:
     """A judge who asks a vendor that behaves like this."""
     async with SimulatedServer(behaviour) as server:
-        catalogue = Catalogue(ProviderSettings(evalqueue_simulated_url=server.url))
-        provider = await catalogue.provider(Choice(provider=ProviderName.SIMULATED, model=model))
+        registry = ProviderRegistry(ProviderSettings(evalqueue_simulated_url=server.url))
+        provider = await registry.provider(Choice(provider=ProviderName.SIMULATED, model=model))
         records = Records()
         policy = CallPolicy(max_attempts=2, backoff_base_seconds=0.001)
         caller = Caller(provider, slots=Slots(16), recorder=records, policy=policy)
         yield Judge(caller), records, server
-        await catalogue.aclose()
+        await registry.aclose()
 
 
 def made(name: str, app_id: str = "kaira-bot", temperature: float = 0.1) -> Evaluator:
-    plan = EvaluationPlan(profile=apps.load(app_id), parameters=Parameters(temperature=temperature))
+    plan = EvaluationPlan(app=apps.load(app_id), parameters=Parameters(temperature=temperature))
     return EVALUATORS[name](plan)
 
 

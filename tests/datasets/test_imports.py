@@ -18,7 +18,7 @@ from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Added, Incoming
-from evalqueue.evaluators.formats import BadData, Head, Message, SourceError
+from evalqueue.evaluators.formats import BadData, FormatError, Head, Message
 from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.formats.registry import format_of
 from evalqueue.evaluators.formats.whole_file import grouped
@@ -321,7 +321,7 @@ async def test_a_file_that_is_written_to_while_it_is_read_is_refused(
         return found
 
     monkeypatch.setattr(imports, "identified", and_then_write)
-    with path.open("rb") as file, pytest.raises(SourceError, match="written to while it was read"):
+    with path.open("rb") as file, pytest.raises(FormatError, match="written to while it was read"):
         await imports.add(database, Incoming(file=file, name="a.csv"), owner="a", kept=True)
 
     assert not any((await counted(database)).values())

@@ -15,7 +15,7 @@ from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.simulated.conversations import sample_csv
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 
@@ -67,7 +67,7 @@ async def test_what_was_not_read_yet_is_in_no_list(database: Database):
 
 async def test_whoever_asks_while_somebody_else_reads_it_gets_what_was_read(database: Database):
     """Of many who ask, one after the other, some ask in the very moment in which it is read."""
-    desk = Desk(settings=Settings(), database=database, owner="ann")
+    admission = AdmissionContext(settings=Settings(), database=database, owner="ann")
     for attempt in range(10):
         text = CSV.replace("thr_", f"t{attempt}_")
         dataset_id = await value(database, SUBMIT, json.dumps({"csv_content": text}))
@@ -75,7 +75,7 @@ async def test_whoever_asks_while_somebody_else_reads_it_gets_what_was_read(data
 
         async def ask(after: int, wanted: EvaluateBatch = wanted) -> Any:
             await asyncio.sleep(after / 1000)
-            return await wanted.content(desk)
+            return await wanted.content(admission)
 
         found = await asyncio.gather(*(ask(after) for after in range(80)))
 

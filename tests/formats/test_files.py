@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evalqueue.evaluators.formats import SourceError
+from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.data_directory import CHUNK_BYTES, FileError, read_confined
 
 NOBODY = 65534  # the user id that owns nothing
@@ -157,7 +157,7 @@ def test_what_cannot_be_a_path_is_refused_as_such(data_dir: Path, data_path: str
     "data_path", ["", "a.csv\0", "\ud800", "x" * 300, "x/" * 2_000, "x" * 5_000, "\n", "a.csv\n"]
 )
 def test_a_hostile_name_is_refused_in_a_short_message(data_dir: Path, data_path: str) -> None:
-    with pytest.raises(SourceError) as refused:
+    with pytest.raises(FormatError) as refused:
         read_confined(data_dir, data_path)
 
     message = str(refused.value)

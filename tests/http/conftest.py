@@ -14,7 +14,7 @@ from evalqueue import Client, JobParams, Settings
 from evalqueue.errors import InvalidParams
 from evalqueue.http.routes.health import VITAL
 from evalqueue.http.server import serve
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Database
 from evalqueue.tokens import Right, Token, digest_of
 
@@ -60,7 +60,7 @@ class EvaluateTest(JobParams, job_type="evaluate-test"):
     name: str | None = None
     data_path: str | None = None
 
-    async def admit(self, desk: Desk) -> "EvaluateTest":
+    async def admit(self, admission: AdmissionContext) -> "EvaluateTest":
         if self.data_path == "missing.csv":
             raise InvalidParams.of("data_path", "There is no such file")
         return self
@@ -69,7 +69,7 @@ class EvaluateTest(JobParams, job_type="evaluate-test"):
 class Broken(JobParams, job_type="broken"):
     """A job type with a bug in it."""
 
-    async def admit(self, desk: Desk) -> "Broken":
+    async def admit(self, admission: AdmissionContext) -> "Broken":
         raise ZeroDivisionError("the secret of the house")
 
 

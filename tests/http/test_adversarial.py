@@ -254,18 +254,16 @@ async def test_text_that_no_database_takes_arrives_changed_and_visible(
 
 
 async def test_a_profile_tells_by_which_names_to_choose(api: httpx.AsyncClient) -> None:
-    profile = await get(api, "/api/adversarial/profiles/kaira-bot")
+    app = await get(api, "/api/adversarial/profiles/kaira-bot")
 
-    assert profile["protocol"] == "kaira_v2"
-    assert "future_time_rejection" in {trait["name"] for trait in profile["traits"]}
-    assert {each["name"]: each["difficulty"] for each in profile["personas"]} == {
+    assert app["protocol"] == "kaira_v2"
+    assert "future_time_rejection" in {trait["name"] for trait in app["traits"]}
+    assert {each["name"]: each["difficulty"] for each in app["personas"]} == {
         "easy": "easy", "medium": "medium", "hard": "hard", "crack": "hard", "moriarty": "hard",
     }  # fmt: skip
-    assert [each["name"] for each in profile["personas"] if each["is_attacker"]] == ["moriarty"]
-    assert [each["goal_id"] for each in profile["goals"] if each["is_attack"]] == [
-        "attack_objective"
-    ]
-    assert len(profile["tactics"]) == 9
+    assert [each["name"] for each in app["personas"] if each["is_attacker"]] == ["moriarty"]
+    assert [each["goal_id"] for each in app["goals"] if each["is_attack"]] == ["attack_objective"]
+    assert len(app["tactics"]) == 9
 
     unknown = await api.get("/api/adversarial/profiles/nobody")
     assert unknown.status_code == 404

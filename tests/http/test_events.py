@@ -29,15 +29,15 @@ from evalqueue.http.app import OPERATIONS
 from evalqueue.http.callers import Caller, Right, identify
 from evalqueue.http.error_responses import REFUSED, refusal
 from evalqueue.http.events import broadcaster, streams
-from evalqueue.http.events.broadcaster import LINE_LENGTH, MAX_UNREAD, Bulletin
-from evalqueue.http.events.event_log import MAX_BYTES, MAX_EVENTS, Chronicle
+from evalqueue.http.events.broadcaster import LINE_LENGTH, MAX_UNREAD, Broadcaster
+from evalqueue.http.events.event_log import MAX_BYTES, MAX_EVENTS, EventLog
 from evalqueue.http.events.watchers import MAX_UNSENT, JobsWatcher
 from evalqueue.http.models.events import JobEvent
 from evalqueue.http.operations import routes
 from evalqueue.http.server import serve
 from evalqueue.postgres import listener, schema
 from evalqueue.postgres.database import Database
-from evalqueue.postgres.listener import Feed
+from evalqueue.postgres.listener import Listener
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
@@ -130,7 +130,7 @@ def serve_as(database: Database) -> ServeApi:
     @asynccontextmanager
     async def serving(name: str) -> AsyncGenerator[httpx.AsyncClient]:
         client = Client(database=database, job_types=[Note], settings=Settings())
-        broadcaster = Bulletin(client)
+        broadcaster = Broadcaster(client)
         app = Starlette(
             routes=routes(OPERATIONS, client, broadcaster),
             exception_handlers=dict.fromkeys(REFUSED, refusal),
@@ -140,7 +140,7 @@ def serve_as(database: Database) -> ServeApi:
             identify(scope, Caller(name=name, right=Right.READ))
             await app(scope, receive, send)
 
-        await (await client.feed()).heard_itself()
+        await (await client.listener()).heard_itself()
         server = Loopback(known)
         await server.start()
         async with httpx.AsyncClient(
@@ -580,7 +580,7 @@ async def test_who_hears_does_not_say_otherwise_while_proving_it_again(
     """A heartbeat that falls into the proof would have a worker taken for deaf until the next."""
     monkeypatch.setattr(listener, "PING_INTERVAL", 0.0)
     monkeypatch.setattr(listener, "PING_TIMEOUT", PATIENCE)
-    async with Feed(database, []) as hearing:
+    async with Listener(database, []) as hearing:
         await hearing.heard_itself()
         said: set[bool] = set()
         for _ in range(200):
@@ -647,31 +647,31 @@ async def test_watchers_outlive_a_restart_of_postgres(server: Server) -> None:
 
 
 def test_a_chronicle_keeps_what_was_told_lately_and_no_more() -> None:
-    chronicle = Chronicle()
-    ids = [chronicle.job(uuid4(), "a", b"{}").event_id for _ in range(MAX_EVENTS + 10)]
+    event_log = EventLog()
+    ids = [event_log.job(uuid4(), "a", b"{}").event_id for _ in range(MAX_EVENTS + 10)]
 
-    assert chronicle.since(ids[-1]) == []
-    assert [each.event_id for each in chronicle.since(ids[-4]) or ()] == ids[-3:]
-    assert len(chronicle.since(ids[9]) or ()) == MAX_EVENTS
-    assert chronicle.since(ids[8]) is None
-    assert Chronicle().since(ids[-1]) is None
+    assert event_log.since(ids[-1]) == []
+    assert [each.event_id for each in event_log.since(ids[-4]) or ()] == ids[-3:]
+    assert len(event_log.since(ids[9]) or ()) == MAX_EVENTS
+    assert event_log.since(ids[8]) is None
+    assert EventLog().since(ids[-1]) is None
     for _ in range(5):
-        last = chronicle.job(uuid4(), "a", b"x" * (MAX_BYTES // 4))
-    assert chronicle.since(ids[-1]) is None
-    assert chronicle.since(last.event_id) == []
+        last = event_log.job(uuid4(), "a", b"x" * (MAX_BYTES // 4))
+    assert event_log.since(ids[-1]) is None
+    assert event_log.since(last.event_id) == []
 
 
 async def test_whoever_lags_behind_reads_again_instead_of_filling_memory() -> None:
-    chronicle = Chronicle()
+    event_log = EventLog()
     watcher = JobsWatcher(sees=None, starts_after=None)
     await watcher.take()
     jobs = [uuid4() for _ in range(MAX_UNSENT)]
     for job_id in [*jobs, *reversed(jobs)]:
-        watcher.tell(chronicle.job(job_id, "a", b"{}"))
+        watcher.tell(event_log.job(job_id, "a", b"{}"))
     whole = await watcher.take()
     numbers = [int(each) for each in re.findall(rb"id: \w+-(\d+)", whole)]
     for job_id in [*jobs, uuid4(), jobs[0]]:
-        watcher.tell(chronicle.job(job_id, "a", b"{}"))
+        watcher.tell(event_log.job(job_id, "a", b"{}"))
     short = await watcher.take()
 
     # The latest of each, and in order: whoever was sent a part comes back for the rest.

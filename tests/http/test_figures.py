@@ -23,7 +23,7 @@ from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
 from evalqueue.http.callers import Call, Caller, Right
-from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.models import figures as measures
 from evalqueue.http.models.jobs import LogsQuery, RunId
 from evalqueue.http.routes import figures
@@ -625,7 +625,7 @@ async def test_another_s_run_is_as_if_it_were_not_there(
 
     def of(name: str) -> Call:
         caller = Caller(name=name, right=Right.READ)
-        return Call(client=client, caller=caller, bulletin=Bulletin(client))
+        return Call(client=client, caller=caller, broadcaster=Broadcaster(client))
 
     owner, other = of("default"), of("someone")
     asked = measures.OutcomesQuery(run_id=run_id)

@@ -12,7 +12,7 @@ from tests.http.conftest import ENTRIES, PATIENCE
 from evalqueue import Client, JobParams, Settings
 from evalqueue.errors import CannotListen
 from evalqueue.http.server import serve
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Database
 
 
@@ -93,7 +93,7 @@ async def test_a_request_under_way_is_answered_before_serving_ends(database: Dat
     entered, leave = asyncio.Event(), asyncio.Event()
 
     class Slow(JobParams, job_type="slow"):
-        async def admit(self, desk: Desk) -> "Slow":
+        async def admit(self, admission: AdmissionContext) -> "Slow":
             entered.set()
             await leave.wait()
             return self

@@ -42,7 +42,7 @@ def thread() -> Callable[..., Thread]:
 
 
 @pytest.fixture
-def app() -> apps.Profile:
+def app() -> apps.App:
     """A small app with meals, two rules of each scope, and figures that are checked."""
     return apps.parse(APP, where="app.toml")
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.judging.evaluator import Coverage
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.threads import (
@@ -73,7 +73,7 @@ ANSWERS: dict[str, Any] = {
 
 
 @pytest.fixture
-def evaluate(app: Profile, scripted: Make, turn: Make, thread: Make) -> Make:
+def evaluate(app: App, scripted: Make, turn: Make, thread: Make) -> Make:
     """Evaluate a thread with one meal summary; `failing` evaluators get no answer."""
 
     async def run(
@@ -84,7 +84,7 @@ def evaluate(app: Profile, scripted: Make, turn: Make, thread: Make) -> Make:
                 return ProviderError(outcome, "no answer in time")
             return ANSWERS[site.evaluator]
 
-        plan = EvaluationPlan(profile=app, **switches)
+        plan = EvaluationPlan(app=app, **switches)
         talk = thread(
             turn(1, bot=SUMMARY, routed_intent="FoodAgent"),
             turn(2, "yes", "Logged your meal.", routed_intent="General", error="HTTP 500"),
@@ -163,9 +163,9 @@ async def test_success_is_what_efficiency_says_else_what_correctness_says_else_u
 
 
 async def test_a_task_that_was_not_completed_is_no_success(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
-    plan = EvaluationPlan(profile=app, evaluate_intent=False)
+    plan = EvaluationPlan(app=app, evaluate_intent=False)
     calls = scripted(EFFICIENCY | {"task_completed": False, "verdict": "BROKEN"})
 
     found = await evaluate_thread(thread(turn(1)), plan.evaluators(), Judge(calls))
@@ -187,9 +187,9 @@ async def test_a_thread_of_which_nothing_was_judged_has_failed(evaluate: Make) -
 
 
 async def test_a_verdict_without_a_call_does_not_hide_that_every_call_failed(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
-    evaluators = EvaluationPlan(profile=app, evaluate_efficiency=False).evaluators()
+    evaluators = EvaluationPlan(app=app, evaluate_efficiency=False).evaluators()
     judge = Judge(scripted(lambda *_: ProviderError(Outcome.TRANSIENT, "down")))
 
     found = await evaluate_thread(thread(turn(1, bot="Hello!")), evaluators, judge)
@@ -199,9 +199,9 @@ async def test_a_verdict_without_a_call_does_not_hide_that_every_call_failed(
 
 
 async def test_a_thread_with_nothing_to_judge_has_not_failed(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
-    plan = EvaluationPlan(profile=app, evaluate_intent=False, evaluate_efficiency=False)
+    plan = EvaluationPlan(app=app, evaluate_intent=False, evaluate_efficiency=False)
 
     found = await evaluate_thread(
         thread(turn(1, bot="Hello!")), plan.evaluators(), Judge(scripted())

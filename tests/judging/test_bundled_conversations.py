@@ -55,7 +55,7 @@ def gold() -> Json:
 
 
 @cache
-def profile() -> Json:
+def app() -> Json:
     return tomllib.loads((files(evaluators) / "apps/kaira-bot.toml").read_text("utf-8"))
 
 
@@ -86,11 +86,11 @@ def summaries() -> list[Labelled]:
 
 def is_marked(row: dict[str, str]) -> bool:
     text = row["final_response_message"].lower()
-    return any(marker in text for marker in profile()["meal_summary"]["markers"])
+    return any(marker in text for marker in app()["meal_summary"]["markers"])
 
 
 def rules_of(scope: str) -> set[str]:
-    return {rule["rule_id"] for rule in profile()["rules"] if scope in rule["scopes"]}
+    return {rule["rule_id"] for rule in app()["rules"] if scope in rule["scopes"]}
 
 
 def names(vocabulary: type[StrEnum]) -> set[str]:
@@ -141,14 +141,14 @@ def meals(text: str) -> list[Meal]:
 
 
 def adds_up(meal: Meal) -> bool:
-    bounds = profile()["bounds"]
+    bounds = app()["bounds"]
     share = bounds["items_sum_tolerance_share"] * meal.total.kcal
     difference = abs(sum(food.kcal for food in meal.foods) - meal.total.kcal)
     return difference <= max(bounds["items_sum_tolerance_kcal"], share)
 
 
 def macros_fit(meal: Meal) -> bool:
-    tolerance = profile()["bounds"]["macro_tolerance_share"] * meal.total.kcal
+    tolerance = app()["bounds"]["macro_tolerance_share"] * meal.total.kcal
     return abs(meal.total.macro_kcal - meal.total.kcal) <= tolerance
 
 
@@ -241,8 +241,8 @@ def test_gold_labels_exactly_what_there_is_to_judge() -> None:
 
 
 def test_every_intent_and_query_type_of_the_menu_occurs_in_gold_and_in_production() -> None:
-    intents = {intent["name"] for intent in profile()["intents"]}
-    query_types = {kind["name"] for kind in profile()["query_types"]}
+    intents = {intent["name"] for intent in app()["intents"]}
+    query_types = {kind["name"] for kind in app()["query_types"]}
     rows = read(conversations.kaira_csv())
 
     assert {it.label["predicted_agent"] for it in labelled("intent")} == intents
@@ -343,7 +343,7 @@ def test_both_kinds_of_wrong_arithmetic_occur() -> None:
 
     assert any(not adds_up(meal) for meal in shown)
     assert any(adds_up(meal) and not macros_fit(meal) for meal in shown)
-    assert any(meal.total.kcal >= profile()["bounds"]["kcal_always_wrong_from"] for meal in shown)
+    assert any(meal.total.kcal >= app()["bounds"]["kcal_always_wrong_from"] for meal in shown)
 
 
 def test_rules_on_form_are_labelled_as_the_text_has_it() -> None:
@@ -393,7 +393,7 @@ def test_efficiency_verdicts_follow_from_what_gold_says_happened() -> None:
         needed = label["recovery_quality"] != "NOT_NEEDED"
         assert needed is (verdict in {"FRICTION", "BROKEN"}), thread_id
         if verdict == "EFFICIENT":
-            ideal = profile()["efficiency"]["ideal_turns"]
+            ideal = app()["efficiency"]["ideal_turns"]
             assert len(threads()[thread_id]) <= ideal, thread_id
         if verdict == "ACCEPTABLE":
             assert causes == {"USER"}, thread_id

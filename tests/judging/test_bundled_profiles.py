@@ -13,13 +13,13 @@ PROFILES = ["kaira-bot", "retail-support"]
 
 
 @cache
-def profile(app_id: str) -> Any:  # as the standard library reads TOML
+def app(app_id: str) -> Any:  # as the standard library reads TOML
     return tomllib.loads((files(evaluators) / f"apps/{app_id}.toml").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("app_id", PROFILES)
 def test_a_profile_says_everything_an_evaluator_asks_for(app_id: str) -> None:
-    data = profile(app_id)
+    data = app(app_id)
 
     assert data["app_id"] == app_id
     assert data["name"]
@@ -39,7 +39,7 @@ def test_a_profile_says_everything_an_evaluator_asks_for(app_id: str) -> None:
 
 @pytest.mark.parametrize("app_id", PROFILES)
 def test_names_in_a_profile_are_unique(app_id: str) -> None:
-    data = profile(app_id)
+    data = app(app_id)
 
     for table, key in [("intents", "name"), ("query_types", "name"), ("rules", "rule_id")]:
         values = [entry[key] for entry in data[table]]
@@ -47,7 +47,7 @@ def test_names_in_a_profile_are_unique(app_id: str) -> None:
 
 
 def test_the_two_profiles_have_nothing_in_common_but_their_shape() -> None:
-    food, shop = profile("kaira-bot"), profile("retail-support")
+    food, shop = app("kaira-bot"), app("retail-support")
 
     assert (len(food["intents"]), len(food["rules"])) == (7, 28)
     assert (len(shop["intents"]), len(shop["rules"])) == (6, 11)
@@ -83,7 +83,7 @@ RULES_OF_TRAITS = {
 
 
 def test_each_way_of_being_difficult_has_its_rules() -> None:
-    rules = profile("kaira-bot")["rules"]
+    rules = app("kaira-bot")["rules"]
     of_traits = {
         trait: {rule["rule_id"] for rule in rules if trait in rule.get("traits", ())}
         for trait in RULES_OF_TRAITS
@@ -94,7 +94,7 @@ def test_each_way_of_being_difficult_has_its_rules() -> None:
 
 
 def test_the_rules_of_the_other_evaluators_are_what_they_were() -> None:
-    rules = profile("kaira-bot")["rules"]
+    rules = app("kaira-bot")["rules"]
 
     counts = [
         sum(scope in rule["scopes"] for rule in rules) for scope in ("correctness", "efficiency")
@@ -103,7 +103,7 @@ def test_the_rules_of_the_other_evaluators_are_what_they_were() -> None:
 
 
 def test_the_difficult_users_of_the_first_app_have_their_names() -> None:
-    users = profile("kaira-bot")["adversarial"]
+    users = app("kaira-bot")["adversarial"]
 
     assert {trait["name"] for trait in users["traits"]} == set(RULES_OF_TRAITS)
     assert [goal["goal_id"] for goal in users["goals"]] == [
@@ -122,7 +122,7 @@ def test_the_difficult_users_of_the_first_app_have_their_names() -> None:
 
 
 def test_the_two_apps_share_no_way_of_being_difficult() -> None:
-    food, shop = (profile(app_id)["adversarial"] for app_id in PROFILES)
+    food, shop = (app(app_id)["adversarial"] for app_id in PROFILES)
 
     for table, key in [("goals", "goal_id"), ("traits", "name"), ("tactics", "name")]:
         assert not {each[key] for each in food[table]} & {each[key] for each in shop[table]}
@@ -131,7 +131,7 @@ def test_the_two_apps_share_no_way_of_being_difficult() -> None:
 
 @pytest.mark.parametrize("app_id", PROFILES)
 def test_what_the_bot_is_expected_to_do_is_not_in_what_its_users_are_told(app_id: str) -> None:
-    data = profile(app_id)
+    data = app(app_id)
     judged_by = [rule["text"] for rule in data["rules"]]
     judged_by += [trait["expected"] for trait in data["adversarial"]["traits"]]
 

@@ -32,7 +32,7 @@ class Kept:
 async def evaluated(
     app_id: str, threads: tuple[Thread, ...], behaviour: Behaviour
 ) -> list[ThreadResult]:
-    evaluators = EvaluationPlan(profile=apps.load(app_id)).evaluators()
+    evaluators = EvaluationPlan(app=apps.load(app_id)).evaluators()
     async with SimulatedServer(behaviour) as server:
         provider = OpenAIProvider.open(
             model="simulated-judge", api_key="none", base_url=f"{server.url}/v1"
@@ -116,11 +116,11 @@ async def test_a_second_app_is_judged_by_its_own_menus_without_any_code(
         turn(2, "return the shirt please", f"Order summary\n{order}"),
         thread_id="shop_1",
     )
-    profile = apps.load("retail-support")
+    app = apps.load("retail-support")
 
     [found] = await evaluated("retail-support", (talk,), Behaviour())
 
-    labels = {label.name for label in profile.intents}
+    labels = {label.name for label in app.intents}
     assert {row["predicted_intent"] for row in found.result["intent_evaluations"]} <= labels
     assert [row["judged"] for row in found.result["correctness_evaluations"]] == [False, True]
     assert found.worst_correctness == "PASS"

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.judging.correctness import CorrectnessAnswer, CorrectnessEvaluator
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
@@ -60,7 +60,7 @@ def opinion(
 
 
 @pytest.fixture
-def evaluate(app: Profile, scripted: Make, thread: Make) -> Make:
+def evaluate(app: App, scripted: Make, thread: Make) -> Make:
     async def run(script: Any, *turns: Any) -> tuple[Evaluation, Any]:
         calls = scripted(script if callable(script) else lambda *_: script)
         return await CorrectnessEvaluator(app).evaluate(thread(*turns), Judge(calls)), calls

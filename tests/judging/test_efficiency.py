@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.judging.efficiency import EfficiencyAnswer, EfficiencyEvaluator, counted
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
@@ -35,7 +35,7 @@ def friction(turn: int, cause: str = "BOT") -> dict[str, Any]:
 
 
 @pytest.fixture
-def evaluate(app: Profile, scripted: Make, thread: Make) -> Make:
+def evaluate(app: App, scripted: Make, thread: Make) -> Make:
     async def run(answer: Any, *turns: Any) -> Evaluation:
         judge = Judge(scripted(lambda *_: answer))
         return await EfficiencyEvaluator(app).evaluate(thread(*turns), judge)
@@ -162,7 +162,7 @@ async def test_an_answer_that_contradicts_itself_is_said_to(
 
 
 async def test_the_judge_sees_the_whole_thread(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     calls = scripted(opinion())
     talk = thread(*(turn(n, f"said-{n}", "long " * 1000 + f"end-{n}") for n in range(1, 9)))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging.intent import IntentEvaluator
 from evalqueue.evaluators.judging.judge import Judge, Parameters
@@ -25,7 +25,7 @@ def label(agent: str = "FoodAgent", query_type: str = "logging", **more: Any) ->
 
 
 async def test_each_message_is_compared_with_the_routers_label(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     talk: Thread = thread(
         turn(1, routed_intent="food agent", routed_query_type="Logging"),
@@ -55,7 +55,7 @@ async def test_each_message_is_compared_with_the_routers_label(
 
 @pytest.mark.parametrize("missing", [None, "", "  "])
 async def test_a_missing_ground_truth_is_null_not_false(
-    app: Profile, scripted: Make, turn: Make, thread: Make, missing: str | None
+    app: App, scripted: Make, turn: Make, thread: Make, missing: str | None
 ) -> None:
     talk = thread(turn(1, routed_intent=missing, routed_query_type=missing))
 
@@ -69,7 +69,7 @@ async def test_a_missing_ground_truth_is_null_not_false(
 
 
 async def test_one_failed_message_is_one_failure_and_the_others_stay(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     talk = thread(*(turn(n, routed_intent="FoodAgent") for n in (1, 2, 3)))
     calls = scripted(
@@ -84,7 +84,7 @@ async def test_one_failed_message_is_one_failure_and_the_others_stay(
 
 
 async def test_a_failing_judge_leaves_no_accuracy_rather_than_zero(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     talk = thread(turn(1, routed_intent="FoodAgent"))
     calls = scripted(lambda *_: ProviderError(Outcome.TRANSIENT, "down"))
@@ -96,7 +96,7 @@ async def test_a_failing_judge_leaves_no_accuracy_rather_than_zero(
 
 
 async def test_the_judge_sees_the_turns_before_and_neither_the_answer_nor_the_routers_label(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     turns: list[Turn] = [
         turn(n, f"said-{n}", f"answered-{n}", has_image=n == 4, routed_intent="SecretAgent")
@@ -118,7 +118,7 @@ async def test_the_judge_sees_the_turns_before_and_neither_the_answer_nor_the_ro
 
 
 async def test_the_menu_stays_beside_the_jobs_own_taxonomy(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     calls = scripted(lambda *_: label())
 
@@ -134,7 +134,7 @@ async def test_the_menu_stays_beside_the_jobs_own_taxonomy(
 
 @pytest.mark.parametrize("blank", ["", " \n "])
 async def test_a_blank_taxonomy_is_the_profiles(
-    app: Profile, scripted: Make, turn: Make, thread: Make, blank: str
+    app: App, scripted: Make, turn: Make, thread: Make, blank: str
 ) -> None:
     calls = scripted(lambda *_: label())
 
@@ -144,7 +144,7 @@ async def test_a_blank_taxonomy_is_the_profiles(
 
 
 async def test_evidence_that_nobody_said_is_flagged(
-    app: Profile, scripted: Make, turn: Make, thread: Make
+    app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     calls = scripted(label(evidence="3 dosas"))
 
@@ -153,7 +153,7 @@ async def test_evidence_that_nobody_said_is_flagged(
     assert found.details[0]["evidence"][0]["in_transcript"] is False
 
 
-def test_all_that_can_change_a_verdict_changes_the_version(app: Profile) -> None:
+def test_all_that_can_change_a_verdict_changes_the_version(app: App) -> None:
     versions = {
         IntentEvaluator(app).version,
         IntentEvaluator(app, taxonomy="mine").version,

@@ -21,18 +21,18 @@ description = "asks"
 
 @pytest.mark.parametrize("app_id", apps.known())
 def test_every_packaged_profile_loads_under_its_own_name(app_id: str) -> None:
-    profile = apps.load(app_id)
+    app = apps.load(app_id)
 
-    assert profile.app_id == app_id
-    assert profile.intents
-    assert profile.query_types
+    assert app.app_id == app_id
+    assert app.intents
+    assert app.query_types
 
 
 def test_the_first_app_has_the_known_rules_in_their_sets() -> None:
-    profile = apps.load("kaira-bot")
+    app = apps.load("kaira-bot")
 
-    correctness = {rule.rule_id for rule in profile.rules_for("correctness")}
-    efficiency = {rule.rule_id for rule in profile.rules_for("efficiency")}
+    correctness = {rule.rule_id for rule in app.rules_for("correctness")}
+    efficiency = {rule.rule_id for rule in app.rules_for("efficiency")}
     assert "require_xml_chips" in correctness
     assert "reject_future_meal" in efficiency
     assert len(correctness | efficiency) == 13
@@ -41,17 +41,17 @@ def test_the_first_app_has_the_known_rules_in_their_sets() -> None:
 
 @pytest.mark.parametrize("app_id", ["nobody", "../kaira-bot", "kaira-bot.toml", ""])
 def test_an_unknown_app_is_refused_with_the_list_of_known_ones(app_id: str) -> None:
-    with pytest.raises(apps.UnknownProfile, match=r"Known: .*kaira-bot"):
+    with pytest.raises(apps.UnknownApp, match=r"Known: .*kaira-bot"):
         apps.load(app_id)
 
 
 def test_what_a_profile_leaves_out_has_a_meaning() -> None:
-    profile = apps.parse(SMALL, where="tiny.toml")
+    app = apps.parse(SMALL, where="tiny.toml")
 
-    assert profile.bounds is None
-    assert profile.meal_summary is None
-    assert profile.rules == ()
-    assert [kind.name for kind in profile.thread_types if kind.has_efficiency] == ["meal_logging"]
+    assert app.bounds is None
+    assert app.meal_summary is None
+    assert app.rules == ()
+    assert [kind.name for kind in app.thread_types if kind.has_efficiency] == ["meal_logging"]
 
 
 @pytest.mark.parametrize(
@@ -70,17 +70,17 @@ def test_what_a_profile_leaves_out_has_a_meaning() -> None:
     ],
 )
 def test_a_slip_in_a_profile_is_named(toml: str, slip: str) -> None:
-    with pytest.raises(apps.InvalidProfile) as refused:
+    with pytest.raises(apps.InvalidApp) as refused:
         apps.parse(toml, where="tiny.toml")
 
     assert slip in str(refused.value)
 
 
 def test_a_profile_is_a_value() -> None:
-    profile = apps.load("kaira-bot")
+    app = apps.load("kaira-bot")
 
     with pytest.raises(dataclasses.FrozenInstanceError):
-        profile.name = "other"  # type: ignore[misc]  # that is the point
+        app.name = "other"  # type: ignore[misc]  # that is the point
 
 
 USERS = (
@@ -178,7 +178,7 @@ def test_difficult_users_are_part_of_a_profile() -> None:
 def test_a_slip_about_difficult_users_is_named(right: str, wrong: str, slip: str) -> None:
     assert right in USERS
 
-    with pytest.raises(apps.InvalidProfile) as refused:
+    with pytest.raises(apps.InvalidApp) as refused:
         apps.parse(USERS.replace(right, wrong), where="tiny.toml")
 
     assert slip in str(refused.value)
@@ -187,12 +187,12 @@ def test_a_slip_about_difficult_users_is_named(right: str, wrong: str, slip: str
 def test_a_rule_about_users_needs_users() -> None:
     rules = USERS[: USERS.index("[adversarial]")]
 
-    with pytest.raises(apps.InvalidProfile, match="has none of this name"):
+    with pytest.raises(apps.InvalidApp, match="has none of this name"):
         apps.parse(rules, where="tiny.toml")
 
 
 def test_a_webhook_has_to_be_described() -> None:
     start, end = USERS.index("[adversarial.webhook]"), USERS.index("[[adversarial.goals]]")
 
-    with pytest.raises(apps.InvalidProfile, match="does not say how it is spoken to"):
+    with pytest.raises(apps.InvalidApp, match="does not say how it is spoken to"):
         apps.parse(USERS[:start] + USERS[end:], where="tiny.toml")

@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from evalqueue.evaluators.providers.errors import Outcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest
 from evalqueue.evaluators.providers.registry import (
-    Catalogue,
     Choice,
     ProviderName,
+    ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
     resolve,
@@ -35,8 +35,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.fixture
-async def catalogue(environment: pytest.MonkeyPatch) -> AsyncIterator[Catalogue]:
-    one = Catalogue(ProviderSettings(), simulated=Behaviour(gold={}))
+async def registry(environment: pytest.MonkeyPatch) -> AsyncIterator[ProviderRegistry]:
+    one = ProviderRegistry(ProviderSettings(), simulated=Behaviour(gold={}))
     yield one
     await one.aclose()
 
@@ -142,34 +142,34 @@ def test_no_sdk_is_loaded_before_it_is_needed() -> None:
 
 
 async def test_the_simulated_provider_comes_with_its_server(
-    catalogue: Catalogue, request_: CompletionRequest
+    registry: ProviderRegistry, request_: CompletionRequest
 ) -> None:
     choice = resolve(ProviderSettings(), "simulated", None)
 
-    provider = await catalogue.provider(choice)
+    provider = await registry.provider(choice)
     completion = await provider.complete(request_, timeout=30)
 
     assert (provider.name, provider.model) == ("simulated", "simulated-judge")
     assert completion.model == "simulated-judge"
 
 
-async def test_a_choice_always_gets_the_same_provider(catalogue: Catalogue) -> None:
+async def test_a_choice_always_gets_the_same_provider(registry: ProviderRegistry) -> None:
     choice = Choice(provider=ProviderName.SIMULATED, model="a")
     other = Choice(provider=ProviderName.SIMULATED, model="b")
 
-    provider = await catalogue.provider(choice)
+    provider = await registry.provider(choice)
 
-    assert await catalogue.provider(Choice(provider=choice.provider, model="a")) is provider
-    assert await catalogue.provider(other) is not provider
+    assert await registry.provider(Choice(provider=choice.provider, model="a")) is provider
+    assert await registry.provider(other) is not provider
 
 
 async def test_closing_closes_the_server_and_its_providers(
-    catalogue: Catalogue, request_: CompletionRequest
+    registry: ProviderRegistry, request_: CompletionRequest
 ) -> None:
     choice = Choice(provider=ProviderName.SIMULATED, model="a")
-    provider = await catalogue.provider(choice)
+    provider = await registry.provider(choice)
 
-    await catalogue.aclose()
+    await registry.aclose()
 
     with pytest.raises((ProviderError, RuntimeError)):
         await provider.complete(request_, timeout=30)
@@ -193,11 +193,11 @@ async def test_each_provider_goes_to_the_address_of_its_variable(
         ).items():
             environment.setenv(variable, value)
         settings = ProviderSettings()
-        catalogue = Catalogue(settings)
+        registry = ProviderRegistry(settings)
 
-        provider = await catalogue.provider(resolve(settings, name, "m"))
+        provider = await registry.provider(resolve(settings, name, "m"))
         completion = await provider.complete(request_, timeout=30)
-        await catalogue.aclose()
+        await registry.aclose()
 
     assert provider.name == name
     assert completion.model == "simulated-judge"
@@ -210,10 +210,10 @@ async def test_an_unusable_credentials_file_is_an_auth_error(
     file.write_text("{}", encoding="utf-8")
     environment.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
     settings = ProviderSettings()
-    catalogue = Catalogue(settings)
+    registry = ProviderRegistry(settings)
 
     with pytest.raises(ProviderError, match="GOOGLE_APPLICATION_CREDENTIALS can") as failure:
-        await catalogue.provider(resolve(settings, "gemini", "m"))
+        await registry.provider(resolve(settings, "gemini", "m"))
 
     assert failure.value.outcome is Outcome.AUTH
-    await catalogue.aclose()
+    await registry.aclose()

@@ -13,14 +13,14 @@ import pytest
 from evalqueue.jobs import Job
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
-from evalqueue.postgres.fleet import Entered, Offer
+from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import WORK_WAITS
 from evalqueue.postgres.store import Submission
 from evalqueue.worker.attempt import Completed, Failed, Outcome, Released, Retried, Yielded
 
 LEASE = 30.0  # seconds
 PATIENCE = 30.0  # seconds
-ALL = Offer(queues=None, job_types=["work"])
+ALL = Capabilities(queues=None, job_types=["work"])
 
 
 @pytest.fixture
@@ -45,18 +45,24 @@ async def submitted(connection: Connection, **what: Any) -> Job:
     return await store.submit(connection, Submission(**{"job_type": "work", "params": {}} | what))
 
 
-async def entered(connection: Connection, name: str = "w") -> Entered:
-    return await fleet.enter(connection, name=name, version="1", offer=ALL, slots=4)
+async def entered(connection: Connection, name: str = "w") -> RegisteredWorker:
+    return await fleet.enter(connection, name=name, version="1", capabilities=ALL, slots=4)
 
 
 async def claimed(
-    connection: Connection, worker: Entered, slots: int = 1, *, offer: Offer = ALL,
+    connection: Connection,
+    worker: RegisteredWorker,
+    slots: int = 1,
+    *,
+    capabilities: Capabilities = ALL,
     lease_seconds: float = LEASE,
 ) -> list[Job]:  # fmt: skip
-    return await fleet.claim(connection, worker, offer, slots=slots, lease_seconds=lease_seconds)
+    return await fleet.claim(
+        connection, worker, capabilities, slots=slots, lease_seconds=lease_seconds
+    )
 
 
-async def one_claimed(connection: Connection, worker: Entered, **how: Any) -> Job:
+async def one_claimed(connection: Connection, worker: RegisteredWorker, **how: Any) -> Job:
     (job,) = await claimed(connection, worker, **how)
     return job
 
@@ -112,9 +118,9 @@ async def test_a_worker_is_only_given_what_it_offers_to_do(connection: Connectio
     me = await entered(connection)
     await submitted(connection, job_type="other")
     await submitted(connection, queue="elsewhere")
-    offer = Offer(queues=["evalqueue"], job_types=["work"])
+    capabilities = Capabilities(queues=["evalqueue"], job_types=["work"])
 
-    assert await claimed(connection, me, 4, offer=offer) == []
+    assert await claimed(connection, me, 4, capabilities=capabilities) == []
     assert len(await claimed(connection, me, 4)) == 1
 
 
@@ -138,12 +144,12 @@ async def test_what_was_claimed_by_a_statement_whose_answer_was_lost_is_found(
     me, other = await entered(connection), await entered(connection)
     for _ in range(3):
         await submitted(connection)
-    heard, unheard = await claimed(connection, me, 2)
+    heard, unacknowledged = await claimed(connection, me, 2)
     await claimed(connection, other)
 
-    assert await fleet.unheard(connection, me.id, {heard.id}) == [unheard]
-    await finish(connection, unheard, Released())
-    assert await fleet.unheard(connection, me.id, {heard.id}) == []
+    assert await fleet.unacknowledged(connection, me.id, {heard.id}) == [unacknowledged]
+    await finish(connection, unacknowledged, Released())
+    assert await fleet.unacknowledged(connection, me.id, {heard.id}) == []
 
 
 async def test_a_job_that_somebody_else_is_claiming_is_passed_over(dsn: str):
@@ -166,7 +172,7 @@ async def test_priority_comes_first_then_jobs_before_hands_then_who_came_first(
     me, helper = await entered(connection), await entered(connection)
     parent = await submitted(connection)
     assert await claimed(connection, me) != []
-    assert await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=1)
+    assert await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=1)
     first = await submitted(connection)
     second = await submitted(connection)
     urgent = await submitted(connection, priority=1)
@@ -181,7 +187,7 @@ async def test_a_hand_is_of_no_use_to_the_worker_that_has_its_parent(connection:
     me, helper = await entered(connection), await entered(connection)
     parent = await submitted(connection)
     await claimed(connection, me)
-    await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=2)
+    await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=2)
 
     assert await claimed(connection, me, 4) == []
     (hand,) = await claimed(connection, helper, 1)
@@ -205,8 +211,11 @@ async def test_what_all_workers_run_for_an_owner_counts(connection: Connection):
     one, other = await entered(connection), await entered(connection)
     for owner in ("ann", "ann", "ann", "bob", "bob"):
         await submitted(connection, owner=owner)
-    busy = Offer(queues=None, job_types=["work"])
-    assert [job.owner for job in await claimed(connection, one, 2, offer=busy)] == ["ann", "bob"]
+    busy = Capabilities(queues=None, job_types=["work"])
+    assert [job.owner for job in await claimed(connection, one, 2, capabilities=busy)] == [
+        "ann",
+        "bob",
+    ]
 
     assert [job.owner for job in await claimed(connection, other, 2)] == ["ann", "bob"]
 
@@ -276,7 +285,7 @@ async def test_limits_are_kept_exactly_however_many_claim_at_once(dsn: str):
             await submitted(workers[0], owner=owner)
         most: Counter[str] = Counter()
 
-        async def work(connection: Connection, me: Entered) -> None:
+        async def work(connection: Connection, me: RegisteredWorker) -> None:
             for _ in range(25):
                 jobs = await claimed(connection, me, 2)
                 rows = await connection.execute(
@@ -357,7 +366,11 @@ async def test_however_a_job_ends_whoever_was_kept_waiting_by_a_limit_is_told(
 
 
 async def full(
-    connection: Connection, me: Entered, jobs: Sequence[dict[str, Any]], *, ran_seconds: float
+    connection: Connection,
+    me: RegisteredWorker,
+    jobs: Sequence[dict[str, Any]],
+    *,
+    ran_seconds: float,
 ) -> list[UUID]:
     """A worker that has been busy with these for so long."""
     held: list[UUID] = []
@@ -371,8 +384,8 @@ async def full(
     return held
 
 
-async def room(connection: Connection, me: Entered, held: Sequence[UUID]) -> list[UUID]:
-    return await fleet.make_room(connection, me, ALL, held=held, slice_seconds=5)
+async def room(connection: Connection, me: RegisteredWorker, held: Sequence[UUID]) -> list[UUID]:
+    return await fleet.yield_slot(connection, me, ALL, held=held, slice_seconds=5)
 
 
 async def test_nobody_makes_room_while_nobody_waits(connection: Connection):
@@ -448,7 +461,7 @@ async def test_a_hand_makes_room_for_any_job_at_once_and_goes_first(connection: 
     me, helper = await entered(connection), await entered(connection)
     parent = await submitted(connection)
     await claimed(connection, me)
-    await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=1)
+    await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=1)
     hand = await one_claimed(connection, helper)
     mine = await full(connection, helper, [{}], ran_seconds=60)
     await submitted(connection)
@@ -484,7 +497,7 @@ async def test_the_next_due_moment_is_that_of_the_queues_one_serves(connection: 
         "SELECT evalqueue_submit_job('work', scheduled_at => now() + interval '200 s'),"
         "  evalqueue_submit_job('work', scheduled_at => now() + interval '100 s', queue => 'q2')"
     )
-    served = Offer(queues=["evalqueue"], job_types=["work"])
+    served = Capabilities(queues=["evalqueue"], job_types=["work"])
     everything = await fleet.next_due(connection, ALL)
     mine = await fleet.next_due(connection, served)
 
@@ -492,7 +505,7 @@ async def test_the_next_due_moment_is_that_of_the_queues_one_serves(connection: 
     assert 50 < everything <= 100
     assert mine is not None
     assert 150 < mine <= 200
-    assert await fleet.next_due(connection, Offer(queues=["q3"], job_types=["work"])) is None
+    assert await fleet.next_due(connection, Capabilities(queues=["q3"], job_types=["work"])) is None
 
 
 async def test_a_retried_job_is_due_after_its_delay(connection: Connection):
@@ -634,7 +647,7 @@ async def test_claims_of_items_and_the_end_of_their_job_never_deadlock(dsn: str)
         for _ in range(150):
             parent = await submitted(one)
             begun = await one_claimed(one, me)
-            await store.ask_for_hands(one, job_id=parent.id, attempt=1, wanted=1)
+            await store.start_helpers(one, job_id=parent.id, attempt=1, wanted=1)
             hand = await one_claimed(other, helper)
             async with asyncio.TaskGroup() as both:
                 both.create_task(finish(one, begun, Failed(error="no")))
@@ -706,21 +719,21 @@ async def test_what_waits_and_what_is_over_costs_nobody_who_looks_for_work(conne
     await connection.execute("ANALYZE")
     me = await entered(connection)
     held = [job.id for job in await claimed(connection, me, 4)]
-    other = Offer(queues=None, job_types=["work", "nobody-asked-for"])
+    other = Capabilities(queues=None, job_types=["work", "nobody-asked-for"])
 
     async def listed(status: str | None, job_type: str | None) -> None:
         wanted = {"owner": None, "status": status, "job_type": job_type}
         await connection.execute(store.JOBS["list"], wanted | {"limit": 20, "offset": 0})
 
     steps = {
-        "claim": lambda: claimed(connection, me, offer=other),
+        "claim": lambda: claimed(connection, me, capabilities=other),
         "claim nothing": lambda: claimed(
-            connection, me, offer=Offer(queues=None, job_types=["nobody-asked-for"])
+            connection, me, capabilities=Capabilities(queues=None, job_types=["nobody-asked-for"])
         ),
         "next due": lambda: fleet.next_due(connection, ALL),
         "sweep": lambda: fleet.sweep(connection, me, term_seconds=60),
-        "make room": lambda: fleet.make_room(connection, me, ALL, held=held, slice_seconds=0),
-        "unheard": lambda: fleet.unheard(connection, me.id, held),
+        "make room": lambda: fleet.yield_slot(connection, me, ALL, held=held, slice_seconds=0),
+        "unheard": lambda: fleet.unacknowledged(connection, me.id, held),
         "submit": lambda: submitted(connection, idempotency_key="k"),
         "cancel": lambda: store.cancel(connection, held[0]),
         "list": lambda: listed(None, None),
@@ -741,7 +754,7 @@ async def test_leases_that_nobody_could_extend_while_the_database_was_away_are_g
     database: Database,
 ):
     async with database.connection() as connection:
-        me = await fleet.enter(connection, name="w", version="1", offer=ALL, slots=1)
+        me = await fleet.enter(connection, name="w", version="1", capabilities=ALL, slots=1)
         await store.submit(connection, Submission(job_type="work", params={}))
         (job,) = await fleet.claim(connection, me, ALL, slots=1, lease_seconds=30)
         await fleet.sweep(connection, me, term_seconds=10)

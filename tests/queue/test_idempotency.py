@@ -11,7 +11,7 @@ import pytest
 
 from evalqueue import Client, JobParams, KeyReused
 from evalqueue.errors import InvalidParams
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 
 SUBMIT = "SELECT evalqueue_submit_job('greet', '{\"name\": \"Asha\"}', idempotency_key => 'k')"
 PATIENCE = 30.0  # seconds
@@ -28,7 +28,7 @@ class Moody(JobParams, job_type="moody"):
     mood: str = "good"
     default: str | None = None
 
-    async def admit(self, desk: Desk) -> Self:
+    async def admit(self, admission: AdmissionContext) -> Self:
         if self.default is None and MOODS[-1] == "none":
             raise InvalidParams.of("mood", "not today")
         return self.model_copy(update={"default": MOODS[-1]})

@@ -147,8 +147,8 @@ class World:
         )
 
     def _rank(self, job: Modelled) -> tuple[object, ...]:
-        is_hand = job.parent is not None
-        return -job.priority, is_hand, self._running_of(job), job.due_at, job.task_id
+        is_helper = job.parent is not None
+        return -job.priority, is_helper, self._running_of(job), job.due_at, job.task_id
 
     def _running_of(self, job: Modelled) -> int:
         return sum(other.line == job.line for other in self.running())
@@ -167,9 +167,9 @@ class World:
             self._let_others_go(job)
 
     def _let_others_go(self, job: Modelled) -> None:
-        if hands := [each for each in self.jobs.values() if each.parent == job.id]:
+        if max_helpers := [each for each in self.jobs.values() if each.parent == job.id]:
             self.items = {key: told for key, told in self.items.items() if key[0] != job.id}
-            for hand in hands:
+            for hand in max_helpers:
                 if not hand.over:
                     self.moves(hand, "cancelled", "cancelled")
         for follower in [each for each in self.jobs.values() if each.after == job.id]:

@@ -11,12 +11,12 @@ import pytest
 from evalqueue.jobs import Job
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
-from evalqueue.postgres.fleet import Offer
+from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.store import Submission
 from evalqueue.worker.attempt import Completed
-from evalqueue.worker.leader import Keeping, prune
+from evalqueue.worker.leader import Retention, prune
 
-OFFER = Offer(queues=None, job_types=["evaluate-it"])
+OFFER = Capabilities(queues=None, job_types=["evaluate-it"])
 OLD = timedelta(days=10)
 PATIENCE = 30.0  # seconds
 
@@ -32,7 +32,7 @@ async def submitted(connection: Connection, **params: Any) -> Job:
 
 
 async def begun(connection: Connection) -> Job:
-    worker = await fleet.enter(connection, name="w", version="1", offer=OFFER, slots=1)
+    worker = await fleet.enter(connection, name="w", version="1", capabilities=OFFER, slots=1)
     (job,) = await fleet.claim(connection, worker, OFFER, slots=1, lease_seconds=30)
     return job
 
@@ -89,19 +89,19 @@ RUN = {"eval_runs": 1, "thread_evaluations": 1, "api_logs": 1}
 @pytest.mark.parametrize(
     ("keeping", "left"),
     [
-        (Keeping(), ALL),
-        (Keeping(jobs=2 * OLD, runs=2 * OLD, logs=2 * OLD), ALL),
-        (Keeping(jobs=OLD / 2), RUN),
-        (Keeping(runs=OLD / 2), {"jobs": 1, "procrastinate_jobs": 1, "job_attempts": 1}),
-        (Keeping(logs=OLD / 2), {key: 1 for key in ALL if key != "api_logs"}),
-        (Keeping(jobs=OLD / 2, runs=OLD / 2, logs=OLD / 2), {}),
+        (Retention(), ALL),
+        (Retention(jobs=2 * OLD, runs=2 * OLD, logs=2 * OLD), ALL),
+        (Retention(jobs=OLD / 2), RUN),
+        (Retention(runs=OLD / 2), {"jobs": 1, "procrastinate_jobs": 1, "job_attempts": 1}),
+        (Retention(logs=OLD / 2), {key: 1 for key in ALL if key != "api_logs"}),
+        (Retention(jobs=OLD / 2, runs=OLD / 2, logs=OLD / 2), {}),
     ],
 )
 async def test_what_is_older_than_it_is_to_be_kept_goes_and_nothing_else(
-    database: Database, connection: Connection, keeping: Keeping, left: dict[str, int]
+    database: Database, connection: Connection, retention: Retention, left: dict[str, int]
 ):
     await over(connection)
-    await prune(database, keeping)
+    await prune(database, retention)
 
     assert await counted(connection) == left
 
@@ -114,7 +114,7 @@ async def test_what_is_not_over_is_never_old(database: Database, connection: Con
     )
     await begun(connection)
     now = timedelta(0)
-    await prune(database, Keeping(jobs=now, runs=now, logs=now))
+    await prune(database, Retention(jobs=now, runs=now, logs=now))
 
     cursor = await connection.execute("SELECT id FROM jobs")
     assert {row[0] for row in await cursor.fetchall()} == {waits.id, runs.id}
@@ -143,20 +143,20 @@ async def test_hands_go_with_their_parent_and_not_before(
 ):
     await submitted(connection)
     parent = await begun(connection)
-    await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=2)
+    await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=2)
     hand = await begun(connection)
     await store.finish(
         connection, job_id=hand.id, attempt=1, outcome=Completed(result={}), delete_task=False
     )
     await ages(connection)
-    await prune(database, Keeping(jobs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2))
     assert (await counted(connection))["jobs"] == 3
 
     await store.finish(
         connection, job_id=parent.id, attempt=1, outcome=Completed(result={}), delete_task=False
     )
     await ages(connection)
-    await prune(database, Keeping(jobs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2))
     assert await counted(connection) == {"eval_runs": 1}
 
 
@@ -167,7 +167,7 @@ async def test_what_continues_a_job_outlives_it(database: Database, connection: 
     )
     new = await store.retry(connection, old.id)
     assert new is not None
-    await prune(database, Keeping(jobs=OLD / 2, runs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2, runs=OLD / 2))
     new = await store.get(connection, new.id)
 
     assert new is not None
@@ -194,15 +194,15 @@ async def test_a_dataset_is_kept_while_any_job_or_run_names_it(
     waits = await submitted(connection, csv_content=CSV)
     await ages(connection)
     assert (await counted(connection))["datasets"] == 1
-    await prune(database, Keeping(jobs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2))
     assert (await counted(connection))["datasets"] == 1
 
     await store.cancel(connection, waits.id)
     await ages(connection)
-    await prune(database, Keeping(jobs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2))
     assert (await counted(connection))["datasets"] == 1, "what its runs found refers to it"
 
-    await prune(database, Keeping(jobs=OLD / 2, runs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2, runs=OLD / 2))
     assert "datasets" not in await counted(connection)
 
 
@@ -211,7 +211,7 @@ async def test_a_dataset_that_somebody_put_there_is_never_old(
 ):
     await over(connection, csv_content=CSV)
     await connection.execute("UPDATE dataset_owners SET kept = true")
-    await prune(database, Keeping(jobs=OLD / 2, runs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2, runs=OLD / 2))
 
     assert await counted(connection) == {"datasets": 1}
 
@@ -221,7 +221,7 @@ async def test_a_dataset_that_nobody_names_yet_is_not_old(
 ):
     job = await over(connection, csv_content=CSV)
     await connection.execute("UPDATE datasets SET created_at = now()")
-    await prune(database, Keeping(jobs=OLD / 2))
+    await prune(database, Retention(jobs=OLD / 2))
 
     assert await store.get(connection, job.id) is None
     assert (await counted(connection))["datasets"] == 1
@@ -236,7 +236,7 @@ async def test_an_old_dataset_is_not_deleted_under_a_job_that_is_just_submitted(
             mine, Submission(job_type="evaluate-it", params={"csv_content": CSV})
         )
         async with asyncio.timeout(PATIENCE):
-            await prune(database, Keeping(jobs=OLD / 2, runs=OLD / 2))
+            await prune(database, Retention(jobs=OLD / 2, runs=OLD / 2))
         await mine.commit()
 
     assert await content(connection, job) == CSV

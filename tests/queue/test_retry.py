@@ -11,11 +11,11 @@ from evalqueue import Client, InvalidParams, JobNotFound, JobParams, JobStatus, 
 from evalqueue.jobs import Job
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection
-from evalqueue.postgres.fleet import Entered, Offer
+from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import WORK_WAITS
 from evalqueue.worker.attempt import Completed, Failed, Outcome
 
-ALL = Offer(queues=None, job_types=["evaluate-it"])
+ALL = Capabilities(queues=None, job_types=["evaluate-it"])
 PATIENCE = 30.0  # seconds
 
 
@@ -36,11 +36,11 @@ async def connection(client: Client) -> AsyncGenerator[Connection]:
 
 
 @pytest.fixture
-async def worker(connection: Connection) -> Entered:
-    return await fleet.enter(connection, name="w", version="1", offer=ALL, slots=4)
+async def worker(connection: Connection) -> RegisteredWorker:
+    return await fleet.enter(connection, name="w", version="1", capabilities=ALL, slots=4)
 
 
-async def begun(connection: Connection, worker: Entered) -> Job:
+async def begun(connection: Connection, worker: RegisteredWorker) -> Job:
     (job,) = await fleet.claim(connection, worker, ALL, slots=1, lease_seconds=30)
     return job
 
@@ -52,7 +52,7 @@ async def ends(connection: Connection, job: Job, outcome: Outcome) -> None:
     assert status is not None
 
 
-async def failed(client: Client, connection: Connection, worker: Entered) -> Job:
+async def failed(client: Client, connection: Connection, worker: RegisteredWorker) -> Job:
     await client.submit(EvaluateIt())
     job = await begun(connection, worker)
     await ends(connection, job, Failed(error="no"))
@@ -67,7 +67,7 @@ def run_of(job: Job) -> UUID:
 
 
 async def test_a_failed_job_goes_on_as_a_new_job_in_the_same_run(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     submitted = await client.submit(EvaluateIt(data="x"), owner="ann", priority=3, max_attempts=2)
     await ends(connection, old := await begun(connection, worker), Failed(error="no"))
@@ -82,7 +82,7 @@ async def test_a_failed_job_goes_on_as_a_new_job_in_the_same_run(
 
 
 async def test_asking_twice_or_all_at_once_finds_the_same_new_job(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     old = await failed(client, connection, worker)
     async with asyncio.TaskGroup() as all_at_once:
@@ -97,7 +97,7 @@ async def test_asking_twice_or_all_at_once_finds_the_same_new_job(
     Completed(result={"run_status": "completed_with_errors"}), Failed(error="no"), None,
 ])  # fmt: skip
 async def test_what_is_missing_can_be_retried_however_it_ended(
-    client: Client, connection: Connection, worker: Entered, outcome: Outcome | None
+    client: Client, connection: Connection, worker: RegisteredWorker, outcome: Outcome | None
 ):
     await client.submit(EvaluateIt())
     job = await begun(connection, worker)
@@ -117,7 +117,7 @@ async def test_what_was_cancelled_before_it_began_can_be_retried(client: Client)
 
 
 async def test_a_retry_of_a_retry_goes_on_with_the_same_run(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     first = await failed(client, connection, worker)
     second = await client.retry(first.id)
@@ -131,7 +131,7 @@ async def test_a_retry_of_a_retry_goes_on_with_the_same_run(
 
 
 async def test_what_waits_or_runs_is_not_retried(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     job = await client.submit(EvaluateIt())
     with pytest.raises(NotRetryable, match="is queued: only what is over"):
@@ -142,7 +142,7 @@ async def test_what_waits_or_runs_is_not_retried(
 
 
 async def test_what_is_whole_is_not_retried(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     await client.submit(EvaluateIt())
     await ends(connection, job := await begun(connection, worker), Completed(result={}))
@@ -151,11 +151,11 @@ async def test_what_is_whole_is_not_retried(
 
 
 async def test_a_hand_is_not_retried_and_its_parent_is_named(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     await client.submit(EvaluateIt())
     parent = await begun(connection, worker)
-    await store.ask_for_hands(connection, job_id=parent.id, attempt=1, wanted=1)
+    await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=1)
     await client.cancel(parent.id)
     cursor = await connection.execute("SELECT id FROM jobs WHERE parent_id IS NOT NULL")
     rows = await cursor.fetchall()
@@ -170,7 +170,7 @@ async def test_what_is_not_there_is_not_retried(client: Client):
 
 
 async def test_who_asks_while_the_first_is_not_committed_waits_and_finds_the_same(
-    client: Client, connection: Connection, worker: Entered, dsn: str
+    client: Client, connection: Connection, worker: RegisteredWorker, dsn: str
 ):
     old = await failed(client, connection, worker)
     async with await psycopg.AsyncConnection.connect(dsn) as mine:
@@ -188,7 +188,7 @@ async def test_who_asks_while_the_first_is_not_committed_waits_and_finds_the_sam
 
 
 async def test_a_retry_that_can_not_be_seen_yet_is_no_reason_for_a_second_one(
-    client: Client, connection: Connection, worker: Entered, dsn: str
+    client: Client, connection: Connection, worker: RegisteredWorker, dsn: str
 ):
     old = await failed(client, connection, worker)
     async with await psycopg.AsyncConnection.connect(dsn) as mine:
@@ -207,7 +207,7 @@ async def test_a_retry_that_can_not_be_seen_yet_is_no_reason_for_a_second_one(
 
 
 async def test_what_was_to_start_after_a_job_begins_when_it_is_completed(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     first = await client.submit(EvaluateIt())
     then = await client.submit(EvaluateIt(), after=first.id)
@@ -226,7 +226,7 @@ async def test_what_was_to_start_after_a_job_begins_when_it_is_completed(
 
 
 async def test_after_a_completed_job_is_at_once(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     first = await client.submit(EvaluateIt())
     await ends(connection, await begun(connection, worker), Completed(result={}))
@@ -240,7 +240,11 @@ async def test_after_a_completed_job_is_at_once(
     (Failed(error="no"), "failed"), (None, "was cancelled"),
 ])  # fmt: skip
 async def test_what_was_to_start_after_a_job_that_came_to_nothing_is_cancelled_and_says_why(
-    client: Client, connection: Connection, worker: Entered, outcome: Outcome | None, came_to: str
+    client: Client,
+    connection: Connection,
+    worker: RegisteredWorker,
+    outcome: Outcome | None,
+    came_to: str,
 ):
     first = await client.submit(EvaluateIt())
     second = await client.submit(EvaluateIt(), after=first.id)
@@ -280,7 +284,7 @@ async def test_nothing_starts_after_what_came_to_nothing_or_is_not_there(client:
 
 
 async def test_what_waits_can_be_cancelled_and_frees_nobody_else(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     first = await client.submit(EvaluateIt())
     then = await client.submit(EvaluateIt(), after=first.id)
@@ -290,7 +294,9 @@ async def test_what_waits_can_be_cancelled_and_frees_nobody_else(
     assert (await client.get(then.id)).status is JobStatus.CANCELLED
 
 
-async def test_many_may_start_after_one(client: Client, connection: Connection, worker: Entered):
+async def test_many_may_start_after_one(
+    client: Client, connection: Connection, worker: RegisteredWorker
+):
     first = await client.submit(EvaluateIt())
     for _ in range(20):
         await client.submit(EvaluateIt(), after=first.id)
@@ -300,7 +306,7 @@ async def test_many_may_start_after_one(client: Client, connection: Connection, 
 
 
 async def test_a_predecessor_that_ends_while_its_successor_is_submitted_lets_it_go(
-    client: Client, connection: Connection, worker: Entered, dsn: str
+    client: Client, connection: Connection, worker: RegisteredWorker, dsn: str
 ):
     """Neither sees the other; the next look after the fleet does."""
     first = await client.submit(EvaluateIt())
@@ -318,7 +324,7 @@ async def test_a_predecessor_that_ends_while_its_successor_is_submitted_lets_it_
 
 
 async def test_a_predecessor_that_fails_while_its_successor_is_submitted_takes_it_along(
-    client: Client, connection: Connection, worker: Entered, dsn: str
+    client: Client, connection: Connection, worker: RegisteredWorker, dsn: str
 ):
     first = await client.submit(EvaluateIt())
     async with await psycopg.AsyncConnection.connect(dsn) as mine:
@@ -331,7 +337,7 @@ async def test_a_predecessor_that_fails_while_its_successor_is_submitted_takes_i
 
 
 async def test_a_predecessor_that_is_gone_takes_along_who_waits_for_it(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     first = await client.submit(EvaluateIt())
     then = await client.submit(EvaluateIt(), after=first.id)
@@ -344,7 +350,7 @@ async def test_a_predecessor_that_is_gone_takes_along_who_waits_for_it(
 
 
 async def test_a_chain_longer_than_any_stack_is_cancelled_a_piece_at_a_time(
-    client: Client, connection: Connection, worker: Entered
+    client: Client, connection: Connection, worker: RegisteredWorker
 ):
     last = first = await client.submit(EvaluateIt())
     for _ in range(300):

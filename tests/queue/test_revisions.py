@@ -140,7 +140,7 @@ async def test_places_are_counted_in_the_order_of_the_queue(
     running = await client.submit(Note(), priority=99)
     await task(database, running.id, "status = 'doing'")
     async with database.connection() as connection:
-        assert await store.ask_for_hands(connection, job_id=running.id, attempt=1, wanted=3)
+        assert await store.start_helpers(connection, job_id=running.id, attempt=1, wanted=3)
 
     looked = {job.id: job for job in await client.list()}
 
@@ -169,7 +169,7 @@ async def test_what_changed_is_read_without_hands_and_without_what_is_large(
     job = await client.submit(Note(name="large"))
     await task(database, job.id, "status = 'doing'")
     async with database.connection() as connection:
-        await store.ask_for_hands(connection, job_id=job.id, attempt=1, wanted=1)
+        await store.start_helpers(connection, job_id=job.id, attempt=1, wanted=1)
         (hand,) = await said(database, "SELECT id FROM jobs WHERE parent_id = %s", job.id)
         ids = [job.id, hand, uuid4()]
 

@@ -12,17 +12,17 @@ from evalqueue import Checkpoint, Client, Handlers, Job, JobContext, JobParams, 
 from evalqueue.items import SharedWithOthers
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
-from evalqueue.postgres.fleet import Offer
+from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.store import Submission
 from evalqueue.worker.app import App
 
 PATIENCE = 20.0  # seconds
-OFFER = Offer(queues=None, job_types=["share"])
+OFFER = Capabilities(queues=None, job_types=["share"])
 
 
 class Share(JobParams, job_type="share"):
     items: int = 60
-    hands: int = 1
+    max_helpers: int = 1
 
 
 class Other(JobParams, job_type="other"):
@@ -52,7 +52,7 @@ class Work:
             try:
                 await self._map(context, params)
             except asyncio.CancelledError:
-                self.stopped.append("hand" if context.is_hand else "parent")
+                self.stopped.append("hand" if context.is_helper else "parent")
                 raise
 
         @handlers.handles(Other)
@@ -65,7 +65,7 @@ class Work:
         async def work(item: str) -> str:
             await self.before(context, item)
             self.done[item] += 1
-            (self.by_hand if context.is_hand else self.by_parent).append(item)
+            (self.by_hand if context.is_helper else self.by_parent).append(item)
             return item
 
         async def keep(_connection: Connection, item: str) -> None:
@@ -74,7 +74,7 @@ class Work:
         await context.map(
             [f"item {n}" for n in range(params.items)], work,
             key=str, keep=keep, succeeded=lambda item: not item.endswith("7"),
-            checkpoint=Checkpoint(), concurrency=3, hands=params.hands,
+            checkpoint=Checkpoint(), concurrency=3, max_helpers=params.max_helpers,
         )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def both_take_part(work: Work) -> None:
     both = asyncio.Event()
 
     async def before(context: JobContext, _item: str) -> None:
-        begun.add(context.is_hand)
+        begun.add(context.is_helper)
         if len(begun) == 2:
             both.set()
         await both.wait()
@@ -148,7 +148,7 @@ async def test_five_workers_share_a_job_and_each_item_is_done_once(dsn: str):
     work = Work()
     both_take_part(work)
     async with workers(dsn, work, 5) as client:
-        job = await over(client, await client.submit(Share(items=300, hands=4)))
+        job = await over(client, await client.submit(Share(items=300, max_helpers=4)))
         names = await everything(client, "SELECT DISTINCT worker FROM jobs WHERE attempt > 0")
 
     assert set(work.done.values()) == {1}
@@ -160,13 +160,13 @@ async def test_five_workers_share_a_job_and_each_item_is_done_once(dsn: str):
 async def test_without_others_a_job_does_it_all_alone(dsn: str):
     work = Work()
     async with workers(dsn, work, 1) as client:
-        job = await over(client, await client.submit(Share(hands=3)))
-        hands = await everything(
+        job = await over(client, await client.submit(Share(max_helpers=3)))
+        max_helpers = await everything(
             client, "SELECT status, attempt FROM jobs WHERE parent_id IS NOT NULL"
         )
 
     assert job.progress.message == "Item 60/60 (54 ok, 6 failed)"
-    assert hands == [("cancelled", 0)] * 3
+    assert max_helpers == [("cancelled", 0)] * 3
     assert work.by_hand == []
 
 
@@ -176,18 +176,18 @@ async def test_hands_are_not_listed_and_belong_to_their_parent(dsn: str):
     async with workers(dsn, work, 2) as client:
         job = await over(client, await client.submit(Share(), owner="ann"))
         listed = await client.list()
-        hands = await everything(
+        max_helpers = await everything(
             client, "SELECT parent_id, owner, job_type FROM jobs WHERE parent_id IS NOT NULL"
         )
 
     assert [each.id for each in listed] == [job.id]
-    assert hands == [(job.id, "ann", "share")]
+    assert max_helpers == [(job.id, "ann", "share")]
 
 
 async def claimed_by_one_who_dies(client: Client) -> Job:
     """The next in line, taken by a worker that is never heard of again."""
     async with (await client.database()).connection() as connection:
-        gone = await fleet.enter(connection, name="gone", version="1", offer=OFFER, slots=1)
+        gone = await fleet.enter(connection, name="gone", version="1", capabilities=OFFER, slots=1)
         (job,) = await fleet.claim(connection, gone, OFFER, slots=1, lease_seconds=60)
     return job
 
@@ -310,7 +310,7 @@ async def test_a_cancel_of_the_job_stops_its_hands_where_they_wait(dsn: str):
     begun: set[bool] = set()
 
     async def before(context: JobContext, _item: str) -> None:
-        begun.add(context.is_hand)
+        begun.add(context.is_helper)
         await asyncio.sleep(3600)
 
     work.before = before
@@ -333,7 +333,7 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str,
         job = await client.submit(Share(items=40))
         await claimed_by_one_who_dies(client)
         async with (await client.database()).connection() as connection:
-            await store.ask_for_hands(connection, job_id=job.id, attempt=1, wanted=1)
+            await store.start_helpers(connection, job_id=job.id, attempt=1, wanted=1)
             await store.claim_items(
                 connection, job_id=job.id, attempt=1, items=["item 3", "item 5"], wanted=2
             )
@@ -342,7 +342,7 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str,
 
     async def before(context: JobContext, _item: str) -> None:
         """The hand works until the parent is back."""
-        if not context.is_hand:
+        if not context.is_helper:
             back.set()
         elif len(work.by_hand) >= 10:
             await back.wait()
@@ -365,12 +365,14 @@ async def test_no_hand_that_lost_a_race_leaves_while_an_item_is_free(database: D
     names = [str(number) for number in range(240)]
     async with database.connection() as connection:
         await store.submit(connection, Submission(job_type="work", params={}))
-        offer = Offer(queues=None, job_types=["work"])
+        capabilities = Capabilities(queues=None, job_types=["work"])
         jobs: list[Job] = []
         for _ in range(6):
-            worker = await fleet.enter(connection, name="w", version="1", offer=offer, slots=1)
-            jobs += await fleet.claim(connection, worker, offer, slots=1, lease_seconds=60)
-            await store.ask_for_hands(connection, job_id=jobs[0].id, attempt=1, wanted=5)
+            worker = await fleet.enter(
+                connection, name="w", version="1", capabilities=capabilities, slots=1
+            )
+            jobs += await fleet.claim(connection, worker, capabilities, slots=1, lease_seconds=60)
+            await store.start_helpers(connection, job_id=jobs[0].id, attempt=1, wanted=5)
     done: list[str] = []
 
     async def help_with(hand: Job) -> None:
@@ -383,8 +385,8 @@ async def test_no_hand_that_lost_a_race_leaves_while_an_item_is_free(database: D
             cursor = await connection.execute("SELECT count(*) FROM job_items")
             assert await cursor.fetchone() == (len(names),), "nobody's"
 
-    async with asyncio.TaskGroup() as hands:
+    async with asyncio.TaskGroup() as max_helpers:
         for hand in jobs[1:]:
-            hands.create_task(help_with(hand))
+            max_helpers.create_task(help_with(hand))
 
     assert sorted(done) == sorted(names)

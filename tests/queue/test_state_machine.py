@@ -9,7 +9,7 @@ import pytest
 from evalqueue.jobs import TRANSITIONS, Job, JobStatus
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
-from evalqueue.postgres.fleet import Offer
+from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.store import Submission
 from evalqueue.worker.attempt import Completed, Failed, Outcome, Released, Retried, Yielded
 
@@ -29,9 +29,13 @@ async def claimed(connection: Connection, *, lease_seconds: float = LEASE) -> Jo
 
 
 async def claims(connection: Connection, *, slots: int = 1, lease_seconds: float = LEASE):
-    offer = Offer(queues=None, job_types=["evaluate-it"])
-    worker = await fleet.enter(connection, name="w", version="1", offer=offer, slots=slots)
-    return await fleet.claim(connection, worker, offer, slots=slots, lease_seconds=lease_seconds)
+    capabilities = Capabilities(queues=None, job_types=["evaluate-it"])
+    worker = await fleet.enter(
+        connection, name="w", version="1", capabilities=capabilities, slots=slots
+    )
+    return await fleet.claim(
+        connection, worker, capabilities, slots=slots, lease_seconds=lease_seconds
+    )
 
 
 async def reaped(connection: Connection) -> int:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalqueue.context import JobContext
-from evalqueue.evaluators.adversarial.handler import StressTest
+from evalqueue.evaluators.adversarial.handler import AdversarialRun
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.batch.handler import BatchRun
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.providers.registry import (
-    Catalogue,
+    ProviderRegistry,
     ProviderSettings,
 )
 from evalqueue.handlers import Handlers
@@ -21,15 +21,15 @@ Summary = Mapping[str, Any]
 def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Handlers:
     """The handlers of all evaluation jobs, sharing one long-lived LLM client per credential."""
     handlers = Handlers()
-    catalogue = Catalogue(providers)
-    handlers.when_closing(catalogue.aclose)
+    registry = ProviderRegistry(providers)
+    handlers.when_closing(registry.aclose)
 
     @handlers.handles(EvaluateBatch)
     async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        return await BatchRun(context, params, settings, catalogue, providers).run()
+        return await BatchRun(context, params, settings, registry, providers).run()
 
     @handlers.handles(EvaluateAdversarial)
     async def evaluate_adversarial(context: JobContext, params: EvaluateAdversarial) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        return await StressTest(context, params, settings, catalogue, providers).run()
+        return await AdversarialRun(context, params, settings, registry, providers).run()
 
     return handlers

@@ -15,7 +15,7 @@ from evalqueue.client import Client
 from evalqueue.http import openapi
 from evalqueue.http.callers import Call
 from evalqueue.http.error_responses import REFUSED, bug, refusal
-from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.guards import sessions
 from evalqueue.http.guards.body_limits import BodyLimit, SteadyBody
 from evalqueue.http.guards.middleware import Admitted, KnownCaller, KnownHost, KnownOrigin
@@ -45,21 +45,21 @@ def create_app(client: Client) -> Starlette:
     limits are taken from them. Streams of events end when their clients leave: whoever serves
     it calls `state.bulletin.end()` before waiting for them.
     """
-    bulletin = Bulletin(client)
+    broadcaster = Broadcaster(client)
     app = Starlette(
-        routes=[*routes(OPERATIONS, client, bulletin), *page.routes()],
+        routes=[*routes(OPERATIONS, client, broadcaster), *page.routes()],
         middleware=_middleware(client.settings),
         exception_handlers={**dict.fromkeys(REFUSED, refusal), Exception: bug},
-        lifespan=partial(_lifespan, bulletin),
+        lifespan=partial(_lifespan, broadcaster),
     )
-    app.state.bulletin = bulletin
+    app.state.broadcaster = broadcaster
     return app
 
 
 @asynccontextmanager
-async def _lifespan(bulletin: Bulletin, _app: Starlette) -> AsyncGenerator[None]:
+async def _lifespan(broadcaster: Broadcaster, _app: Starlette) -> AsyncGenerator[None]:
     yield
-    await bulletin.aclose()
+    await broadcaster.aclose()
 
 
 async def get_openapi(call: Call, _asked: Nothing) -> dict[str, Any]:

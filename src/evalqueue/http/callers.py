@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from evalqueue.client import Client
-from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.tokens import Right
 
 _KEY = "evalqueue.caller"
@@ -45,7 +45,7 @@ class Call:
 
     client: Client
     caller: Caller
-    bulletin: Bulletin
+    broadcaster: Broadcaster
     scope: Scope = field(default_factory=dict[str, Any])
     """The request, for the few that look at more than what they ask."""
     cookies: list[str] = field(default_factory=list[str])

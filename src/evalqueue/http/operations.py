@@ -22,7 +22,7 @@ from evalqueue import codec
 from evalqueue.client import Client
 from evalqueue.errors import Problem
 from evalqueue.http.callers import Call, Right, caller_of
-from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.uploads import InvalidRequest, is_form, received
 
 MAX_DEPTH = 100
@@ -88,14 +88,14 @@ class Operation(Generic[Asked, Told]):
     def right(self) -> Right:
         return self.needs or (Right.READ if self.method == "GET" else Right.SUBMIT)
 
-    def endpoint(self, client: Client, bulletin: Bulletin) -> Endpoint:
+    def endpoint(self, client: Client, broadcaster: Broadcaster) -> Endpoint:
         """The operation as Starlette calls it."""
 
         async def endpoint(request: Request) -> Response:
             call = Call(
                 client=client,
                 caller=caller_of(request.scope),
-                bulletin=bulletin,
+                broadcaster=broadcaster,
                 scope=request.scope,
             )
             call.must_have(self.right)
@@ -165,12 +165,14 @@ def _reply(answer: Told | Reply[Told], status: int) -> Reply[Told]:
 AnyOperation = Operation[Any, Any]  # a list of them mixes what is asked and told
 
 
-def routes(operations: Sequence[AnyOperation], client: Client, bulletin: Bulletin) -> list[Route]:
+def routes(
+    operations: Sequence[AnyOperation], client: Client, broadcaster: Broadcaster
+) -> list[Route]:
     """One route a path, so that a wrong method is told all the right ones."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation.endpoint(
-            client, bulletin
+            client, broadcaster
         )
     return [
         _Written(path, _by_method(endpoints), methods=list(endpoints))

@@ -14,7 +14,7 @@ from evalqueue.errors import CannotListen
 from evalqueue.hosts import is_loopback
 from evalqueue.http.app import create_app
 from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, PromptProtocol
-from evalqueue.http.events.broadcaster import Bulletin
+from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.tokens import VARIABLE
 
 GRACE_SECONDS = 10  # for requests under way, when serving ends
@@ -72,16 +72,16 @@ async def serve(
 class _Server(uvicorn.Server):
     """A server inside another program, whose signals are that program's business."""
 
-    def __init__(self, config: uvicorn.Config, bulletin: Bulletin) -> None:
+    def __init__(self, config: uvicorn.Config, broadcaster: Broadcaster) -> None:
         super().__init__(config)
-        self._bulletin = bulletin
+        self._broadcaster = broadcaster
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._bulletin.end()  # a stream has no end of its own that could be waited for
+        self._broadcaster.end()  # a stream has no end of its own that could be waited for
         await super().shutdown(sockets)
 
 
@@ -102,7 +102,7 @@ def _server(client: Client) -> _Server:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    return _Server(config, app.state.bulletin)
+    return _Server(config, app.state.broadcaster)
 
 
 def _listen(host: str, port: int) -> socket.socket:

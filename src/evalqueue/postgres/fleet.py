@@ -19,7 +19,7 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entered:
+class RegisteredWorker:
     """A worker's place in the fleet."""
 
     id: int
@@ -27,7 +27,7 @@ class Entered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Capabilities:
     """What a worker is willing to do."""
 
     queues: Sequence[str] | None
@@ -131,17 +131,17 @@ class Census:
 
 
 async def enter(
-    connection: Connection, *, name: str, version: str, offer: Offer, slots: int
-) -> Entered:
+    connection: Connection, *, name: str, version: str, capabilities: Capabilities, slots: int
+) -> RegisteredWorker:
     """A worker begins; its full name is unique in the fleet."""
-    arguments = offer.as_arguments() | {
+    arguments = capabilities.as_arguments() | {
         "name": name,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "version": version,
         "slots": slots,
     }
-    (entered,) = await _rows(connection, Entered, "enter", arguments)
+    (entered,) = await _rows(connection, RegisteredWorker, "enter", arguments)
     return entered
 
 
@@ -168,10 +168,15 @@ async def leave(connection: Connection, worker_id: int) -> None:
 
 
 async def claim(
-    connection: Connection, worker: Entered, offer: Offer, *, slots: int, lease_seconds: float
+    connection: Connection,
+    worker: RegisteredWorker,
+    capabilities: Capabilities,
+    *,
+    slots: int,
+    lease_seconds: float,
 ) -> list[Job]:
     """Jobs that are this worker's from now on, each with an attempt that runs."""
-    arguments = offer.as_arguments() | {
+    arguments = capabilities.as_arguments() | {
         "worker_id": worker.id,
         "worker": worker.name,
         "slots": slots,
@@ -180,21 +185,23 @@ async def claim(
     return await _jobs(connection, "claim", arguments)
 
 
-async def unheard(connection: Connection, worker_id: int, held: Collection[UUID]) -> list[Job]:
+async def unacknowledged(
+    connection: Connection, worker_id: int, held: Collection[UUID]
+) -> list[Job]:
     """What this worker has claimed without ever getting the answer."""
     return await _jobs(connection, "unheard", {"worker_id": worker_id, "held": list(held)})
 
 
-async def make_room(
+async def yield_slot(
     connection: Connection,
-    worker: Entered,
-    offer: Offer,
+    worker: RegisteredWorker,
+    capabilities: Capabilities,
     *,
     held: Collection[UUID],
     slice_seconds: float,
 ) -> list[UUID]:
     """Which of the jobs it holds a full worker should put back, so that others get their share."""
-    arguments = offer.as_arguments() | {
+    arguments = capabilities.as_arguments() | {
         "worker": worker.name,
         "held": list(held),
         "slice_seconds": slice_seconds,
@@ -203,12 +210,12 @@ async def make_room(
     return [job_id for (job_id,) in await cursor.fetchall()]
 
 
-async def next_due(connection: Connection, offer: Offer) -> float | None:
+async def next_due(connection: Connection, capabilities: Capabilities) -> float | None:
     """Seconds until a job is due that no NOTIFY tells; None: none is."""
-    return await _value(connection, "next_due", {"queues": offer.as_arguments()["queues"]})
+    return await _value(connection, "next_due", {"queues": capabilities.as_arguments()["queues"]})
 
 
-async def sweep(connection: Connection, worker: Entered, *, term_seconds: float) -> Swept:
+async def sweep(connection: Connection, worker: RegisteredWorker, *, term_seconds: float) -> Swept:
     """Look after the fleet, if it is this worker's turn."""
     arguments = {"worker": worker.name, "term_seconds": term_seconds}
     (swept,) = await _rows(connection, Swept, "sweep", arguments)

@@ -39,7 +39,7 @@ _LOST = (
 )  # fmt: skip
 
 
-class Feed:
+class Listener:
     """Listens on some channels from `start` to `close`, through every outage in between."""
 
     def __init__(self, database: Database, channels: Iterable[str]) -> None:

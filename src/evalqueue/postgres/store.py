@@ -203,7 +203,7 @@ async def finish(
     return None if status is None else JobStatus(status)
 
 
-async def ask_for_hands(connection: Connection, *, job_id: UUID, attempt: int, wanted: int) -> bool:
+async def start_helpers(connection: Connection, *, job_id: UUID, attempt: int, wanted: int) -> bool:
     """See to it that so many auxiliary jobs help with this one. False: the attempt is over."""
     arguments = {"job_id": job_id, "attempt": attempt, "wanted": wanted}
     return bool(await _value(connection, "hands", arguments))

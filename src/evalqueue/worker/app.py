@@ -20,7 +20,7 @@ from evalqueue.handlers import Handlers
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.settings import Settings
-from evalqueue.worker.leader import Keeping
+from evalqueue.worker.leader import Retention
 from evalqueue.worker.loop import Worker, WorkerOptions
 
 _DELETED_AFTER: dict[DeleteJobCondition, frozenset[str]] = {
@@ -100,13 +100,13 @@ class App(procrastinate.App):
         )
 
 
-def keeping(settings: Settings) -> Keeping:
+def retention(settings: Settings) -> Retention:
     """How long what is over is kept."""
 
     def days(number: float | None) -> timedelta | None:
         return None if number is None else timedelta(days=number)
 
-    return Keeping(
+    return Retention(
         jobs=days(settings.keep_jobs_days),
         runs=days(settings.keep_runs_days),
         logs=days(settings.keep_logs_days),
@@ -133,6 +133,6 @@ def worker_options(settings: Settings, **kwargs: Any) -> WorkerOptions:
         lease_seconds=settings.lease_seconds,
         patience_seconds=settings.patience_seconds,
         version=version("evalqueue"),
-        keeping=keeping(settings),
+        retention=retention(settings),
         **known,
     )

@@ -19,7 +19,7 @@ import psycopg
 from evalqueue import codec
 from evalqueue import context as contexts
 from evalqueue.context import JobContext
-from evalqueue.errors import AttemptOver, InvalidParams, JobFailed, MakesRoom, TryAgain, describe
+from evalqueue.errors import AttemptOver, InvalidParams, JobFailed, TryAgain, YieldSlot, describe
 from evalqueue.handlers import Handler, Handlers
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.jobtypes import JobTypes
@@ -142,8 +142,8 @@ class Attempt:
         return handling if handling is not None and not handling.done() else None
 
     @property
-    def makes_room(self) -> bool:
-        return self._context.makes_room
+    def should_yield(self) -> bool:
+        return self._context.should_yield
 
     async def run(self) -> None:
         """Handle, record."""
@@ -168,9 +168,9 @@ class Attempt:
         if first and self._handling is not None:
             self._handling.cancel()  # once: a second one would cut short how it lets go
 
-    def make_room(self) -> None:
+    def yield_slot(self) -> None:
         """Ask the handler to let go at its next good moment."""
-        self._context.make_room()
+        self._context.yield_slot()
 
     def drain(self) -> None:
         """Tell the handler that its worker is to stop, though not yet."""
@@ -358,7 +358,7 @@ def _unfit(result: object) -> str | None:
 
 def _failure(error: BaseException, job: Job) -> Ending:
     match error:
-        case AttemptOver() | MakesRoom():
+        case AttemptOver() | YieldSlot():
             return Over() if isinstance(error, AttemptOver) else Yielded()
         case JobFailed():
             return _failed(str(error) or describe(error), error.result)
@@ -379,7 +379,7 @@ def _first(error: BaseException) -> BaseException:
         return error
     group = cast("BaseExceptionGroup[BaseException]", error)
     leaves = [_first(inner) for inner in group.exceptions]
-    rank = (AttemptOver, JobFailed, TryAgain, MakesRoom)
+    rank = (AttemptOver, JobFailed, TryAgain, YieldSlot)
     return min(leaves, key=lambda e: next((i for i, t in enumerate(rank) if isinstance(e, t)), 9))
 
 

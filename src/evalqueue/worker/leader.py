@@ -14,7 +14,7 @@ from datetime import timedelta
 
 from evalqueue.postgres import fleet, schedules
 from evalqueue.postgres.database import TRANSIENT, Database
-from evalqueue.postgres.fleet import Entered
+from evalqueue.postgres.fleet import RegisteredWorker
 
 TROUBLE_DELAY = 1.0  # seconds between tries while the database is away
 LOOK_DELAY_MIN = 0.2  # seconds; what can't be taken back yet is looked for this often
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class Retention:
     """How long what is over is kept; None: for ever."""
 
     jobs: timedelta | None = None
@@ -37,16 +37,21 @@ class Keeping:
         return self.jobs is None and self.runs is None and self.logs is None
 
 
-class Caretaker:
+class Leadership:
     """Looks after the fleet while it is this worker's turn."""
 
     def __init__(
-        self, database: Database, me: Entered, *, lease_seconds: float, keeping: Keeping
+        self,
+        database: Database,
+        me: RegisteredWorker,
+        *,
+        lease_seconds: float,
+        retention: Retention,
     ) -> None:
         self._database = database
         self._me = me
         self._term_seconds = lease_seconds / 2
-        self._keeping = keeping
+        self._keeping = retention
         self._pruned_at = time.monotonic()
 
     async def run(self) -> None:
@@ -81,16 +86,16 @@ class Caretaker:
         logger.info("%d old row(s) deleted", pruned)
 
 
-async def prune(database: Database, keeping: Keeping) -> int:
+async def prune(database: Database, retention: Retention) -> int:
     """Delete what is old, a chunk at a time. Returns how many rows went."""
     total = 0
     while True:
         async with database.connection() as connection:
             gone = await fleet.prune(
                 connection,
-                keep_jobs=keeping.jobs,
-                keep_runs=keeping.runs,
-                keep_logs=keeping.logs,
+                keep_jobs=retention.jobs,
+                keep_runs=retention.runs,
+                keep_logs=retention.logs,
             )
         total += gone
         if gone == 0:

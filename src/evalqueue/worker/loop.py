@@ -22,10 +22,10 @@ from evalqueue.handlers import Handlers
 from evalqueue.jobs import Job
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import TRANSIENT, Database
-from evalqueue.postgres.fleet import Entered, Offer
-from evalqueue.postgres.listener import JOB_CANCELLED, WORK_WAITS, Feed
+from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
+from evalqueue.postgres.listener import JOB_CANCELLED, WORK_WAITS, Listener
 from evalqueue.worker.attempt import Attempt, Stop
-from evalqueue.worker.leader import Caretaker, Keeping
+from evalqueue.worker.leader import Leadership, Retention
 from evalqueue.worker.watchdog import BEAT, Watchdog, exit_now
 
 TROUBLE_DELAY_MAX = 1.0  # seconds between tries while the database is away
@@ -64,7 +64,7 @@ class WorkerOptions:
     patience_seconds: float = 5.0
     """How long an interrupted handler may take to let go, each of the three times it is told."""
     slice_seconds: float = SLICE
-    keeping: Keeping = field(default_factory=Keeping)
+    retention: Retention = field(default_factory=Retention)
     """How long what is over is kept."""
 
 
@@ -75,9 +75,11 @@ class Worker:
         self._database = database
         self._handlers = handlers
         self._options = options
-        self._offer = Offer(queues=options.queues, job_types=sorted(handlers.job_types))
-        self._me = Entered(id=0, name="")
-        self._feed: Feed | None = None
+        self._capabilities = Capabilities(
+            queues=options.queues, job_types=sorted(handlers.job_types)
+        )
+        self._me = RegisteredWorker(id=0, name="")
+        self._listener: Listener | None = None
         self._wake = asyncio.Event()
         self._somebody_waits = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -102,20 +104,20 @@ class Worker:
         """Work until stopped, or (`wait=False`) until there is nothing left to do."""
         with self._signals():
             await self._enter()
-            caretaker = Caretaker(
+            leadership = Leadership(
                 self._database,
                 self._me,
                 lease_seconds=self._options.lease_seconds,
-                keeping=self._options.keeping,
+                retention=self._options.retention,
             )
             try:
                 async with self._listening(), asyncio.TaskGroup() as side:
                     with contextlib.suppress(*TRANSIENT):
-                        await caretaker.look()  # what was lost is back before the first claim
+                        await leadership.look()  # what was lost is back before the first claim
                     helpers = [
                         side.create_task(self._beat(), name="heartbeat"),
                         side.create_task(self._share_slots(), name="shares"),
-                        side.create_task(caretaker.run(), name="caretaker"),
+                        side.create_task(leadership.run(), name="caretaker"),
                         side.create_task(self._be_watched(), name="watched"),
                     ]
                     try:
@@ -144,7 +146,7 @@ class Worker:
                 fleet.enter,
                 name=self._options.name or "worker",
                 version=self._options.version,
-                offer=self._offer,
+                capabilities=self._capabilities,
                 slots=self._options.concurrency,
             ),
             what="A worker",
@@ -152,7 +154,7 @@ class Worker:
         logger.info(
             "%s is ready: queues %s, %d at a time, job types %s", self._me.name,
             ", ".join(self._options.queues or ("all",)), self._options.concurrency,
-            ", ".join(self._offer.job_types),
+            ", ".join(self._capabilities.job_types),
         )  # fmt: skip
 
     async def _loop(self) -> None:
@@ -181,7 +183,9 @@ class Worker:
         async with self._database.connection() as connection:
             if self._claims_in_doubt:
                 # Claimed, perhaps, by a statement whose answer was lost.
-                for job in await fleet.unheard(connection, self._me.id, self._attempts.keys()):
+                for job in await fleet.unacknowledged(
+                    connection, self._me.id, self._attempts.keys()
+                ):
                     self._begin(job)
                 self._claims_in_doubt = False
             if free <= 0:
@@ -189,7 +193,7 @@ class Worker:
             claimed = await fleet.claim(
                 connection,
                 self._me,
-                self._offer,
+                self._capabilities,
                 slots=free,
                 lease_seconds=self._options.lease_seconds,
             )
@@ -197,7 +201,7 @@ class Worker:
                 self._begin(job)
             if len(claimed) == free:
                 return None  # whoever ends wakes us
-            due = await fleet.next_due(connection, self._offer)
+            due = await fleet.next_due(connection, self._capabilities)
         if due is None:
             return None
         return OVERDUE_DELAY if due < 0 else max(due, DUE_DELAY_MIN)
@@ -212,27 +216,29 @@ class Worker:
             if len(self._running) < self._options.concurrency:
                 continue
             await asyncio.sleep(random.uniform(0, ROOM_DELAY_MAX))  # noqa: S311  jitter, not a secret
-            held = [job_id for job_id, attempt in self._attempts.items() if not attempt.makes_room]
+            held = [
+                job_id for job_id, attempt in self._attempts.items() if not attempt.should_yield
+            ]
             if len(held) < self._options.concurrency:
                 continue
             try:
-                await self._make_room(held)
+                await self._yield_slots(held)
             except TRANSIENT as error:
                 logger.warning("Can't look who waits: %s", error)
 
-    async def _make_room(self, held: Collection[UUID]) -> None:
+    async def _yield_slots(self, held: Collection[UUID]) -> None:
         async with self._database.connection() as connection:
-            leaving = await fleet.make_room(
+            leaving = await fleet.yield_slot(
                 connection,
                 self._me,
-                self._offer,
+                self._capabilities,
                 held=held,
                 slice_seconds=self._options.slice_seconds,
             )
         for job_id in leaving:
             if (attempt := self._attempts.get(job_id)) is not None:
                 logger.info("Job %s makes room for others", job_id)
-                attempt.make_room()
+                attempt.yield_slot()
 
     def _begin(self, job: Job) -> None:
         attempt = Attempt(
@@ -307,7 +313,7 @@ class Worker:
                         self._me.id,
                         stuck=len(self._stuck),
                         draining=self._stopping.is_set(),
-                        listening=self._feed is not None and self._feed.is_listening,
+                        listening=self._listener is not None and self._listener.is_listening,
                     )
                 if not known:
                     await self._enter_again()
@@ -331,18 +337,18 @@ class Worker:
             yield
             return
         arrivals = tuple(get_channel_for_queues(self._options.queues))
-        feed = Feed(self._database, (*arrivals, WORK_WAITS, JOB_CANCELLED))
+        listener = Listener(self._database, (*arrivals, WORK_WAITS, JOB_CANCELLED))
         with contextlib.ExitStack() as subscriptions:
             for channel in (*arrivals, WORK_WAITS):
                 subscriptions.enter_context(
-                    feed.subscribe(channel, self._told_of_work, self._wake.set)
+                    listener.subscribe(channel, self._told_of_work, self._wake.set)
                 )
             subscriptions.enter_context(
-                feed.subscribe(JOB_CANCELLED, self._told_of_cancel, self._wake.set)
+                listener.subscribe(JOB_CANCELLED, self._told_of_cancel, self._wake.set)
             )
-            async with feed:
-                self._feed = feed
-                await feed.heard_itself()
+            async with listener:
+                self._listener = listener
+                await listener.heard_itself()
                 yield
 
     def _told_of_work(self, _payload: str) -> None:

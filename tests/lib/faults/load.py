@@ -294,7 +294,7 @@ class Load:
             (50, lambda: Steps(items=some.randint(1, 3), seconds=some.uniform(0.01, 0.1))),
             (20, lambda: Steps(items=some.randint(4, 10), seconds=0.2, concurrency=2)),
             (5, lambda: Steps(items=some.randint(10, 40), seconds=0.5)),
-            (2, lambda: Steps(items=SHARED, seconds=0.2, concurrency=2, hands=3)),
+            (2, lambda: Steps(items=SHARED, seconds=0.2, concurrency=2, max_helpers=3)),
             (6, lambda: Steps(items=2, tries_again=some.randint(1, 2), after=some.random())),
             (2, lambda: Steps(items=1, tries_again=9, after=some.random())),
             (4, lambda: Steps(items=2, fails=True)),

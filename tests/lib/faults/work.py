@@ -56,7 +56,7 @@ class Steps(JobParams, job_type="fault-steps"):
     seconds: float = 0.05
     """Per item."""
     concurrency: int = 1
-    hands: int = 0
+    max_helpers: int = 0
     """Other workers that may help with the items."""
     manner: Manner = Manner.SLEEPS
     gate: str = ""
@@ -86,7 +86,7 @@ async def work(context: JobContext, params: Steps) -> dict[str, Any]:
         return item
 
     async def keep(connection: Connection, item: str) -> None:
-        hand = context.job.id if context.is_hand else None
+        hand = context.job.id if context.is_helper else None
         await connection.execute(_KEEP, [context.job.root_id, item, hand, context.job.attempt])
 
     await context.map(
@@ -97,9 +97,9 @@ async def work(context: JobContext, params: Steps) -> dict[str, Any]:
         succeeded=lambda _: True,
         checkpoint=Checkpoint(succeeded=await _kept(context)),
         concurrency=params.concurrency,
-        hands=params.hands,
+        max_helpers=params.max_helpers,
     )
-    if context.is_hand:
+    if context.is_helper:
         return {"helped": str(context.job.root_id)}
     if context.job.attempt > 1:
         await asyncio.sleep(params.later_attempts_rest)

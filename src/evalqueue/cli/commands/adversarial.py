@@ -21,9 +21,9 @@ from evalqueue.evaluators.adversarial.cases.files import read_cases
 from evalqueue.evaluators.adversarial.chatbot import stressed
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.adversarial.store import SavedCase
-from evalqueue.evaluators.apps import Profile, UnknownProfile
+from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps.adversarial import Adversarial
-from evalqueue.evaluators.formats import SourceError
+from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.store import Run
 from evalqueue.postgres.database import Connection
@@ -288,11 +288,11 @@ def show_profile(app_id: str, *, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-def _app(app_id: str) -> tuple[Profile, Adversarial]:
+def _app(app_id: str) -> tuple[App, Adversarial]:
     try:
         profile = apps.load(app_id)
         return profile, stressed(profile)
-    except UnknownProfile as error:
+    except UnknownApp as error:
         raise Refused(str(error)) from error
 
 
@@ -304,7 +304,7 @@ def _read_file(path: Path, app_id: str) -> list[Case]:
             raise Refused(f"{path} is larger than {_FILE_MAX_BYTES:,} bytes. Split it.")
         content = path.read_text("utf-8-sig")
         return read_cases(content, name=path.name, profile=profile)
-    except SourceError as error:
+    except FormatError as error:
         raise Refused(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"Can't read {path}: {error}") from error

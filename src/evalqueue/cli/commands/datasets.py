@@ -19,7 +19,7 @@ from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Added, Incoming
 from evalqueue.evaluators.datasets.store import Dataset, Removal
-from evalqueue.evaluators.formats import BadData, SourceError
+from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.postgres.database import Connection
 
 _SHOWN_THREADS = 20
@@ -60,7 +60,7 @@ async def add(wanted: Wanted, *, as_json: bool) -> ExitCode:
         for path in wanted.files:
             try:
                 added = await _add(client, wanted, path)
-            except SourceError as error:
+            except FormatError as error:
                 code = ExitCode.USAGE
                 _put_refused(path, error, as_json=as_json)
                 continue
@@ -150,7 +150,7 @@ async def _add(client: Client, wanted: Wanted, path: Path) -> Added:
         file = opened.enter_context(await asyncio.to_thread(path.open, "rb"))
         size = await asyncio.to_thread(os.path.getsize, path)
         if size > limit:
-            raise SourceError(
+            raise FormatError(
                 f"{path} is larger than {limit:,} bytes. "
                 "Split it, or raise EVALQUEUE_MAX_DATASET_BYTES."
             )
@@ -226,7 +226,7 @@ def _no_dataset(dataset_id: str) -> ExitCode:
     return ExitCode.NOT_FOUND
 
 
-def _put_refused(path: Path, error: SourceError, *, as_json: bool) -> None:
+def _put_refused(path: Path, error: FormatError, *, as_json: bool) -> None:
     if as_json:
         console.put_json({"file": str(path)} | error.as_json())
         return

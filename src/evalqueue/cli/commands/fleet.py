@@ -11,15 +11,15 @@ from evalqueue.cli.output import console
 from evalqueue.cli.output.console import ExitCode
 from evalqueue.doctor import Finding, Level
 from evalqueue.errors import DatabaseUnavailable, Refused
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres import fleet, schedules
 from evalqueue.postgres.database import TRANSIENT, Connection, Database, without_secrets
 from evalqueue.postgres.fleet import Leader, QueueState, WorkerRecord
-from evalqueue.postgres.listener import Feed
+from evalqueue.postgres.listener import Listener
 from evalqueue.postgres.schedules import Schedule
 from evalqueue.settings import Settings
-from evalqueue.worker import leader as caretaker
-from evalqueue.worker.leader import Keeping
+from evalqueue.worker import leader as leadership
+from evalqueue.worker.leader import Retention
 
 HEARD_WITHIN = 8.0  # seconds; a feed that hears nothing knows it after five
 NAME_MAX = 100  # characters of a schedule's name
@@ -193,7 +193,7 @@ async def add_schedule(wanted: Wanted, *, as_json: bool) -> ExitCode:
         database = await client.database()
         params = client.job_types.decode(wanted.job_type, wanted.params)
         admitted = await params.admit(
-            Desk(settings=client.settings, database=database, owner=wanted.owner)
+            AdmissionContext(settings=client.settings, database=database, owner=wanted.owner)
         )
         async with database.connection() as connection:
             now = await schedules.now(connection)
@@ -266,7 +266,7 @@ async def prune(
     async with connected() as client:
         database = await client.database()
         gone = {
-            name: await caretaker.prune(database, Keeping(**{name: age}))
+            name: await leadership.prune(database, Retention(**{name: age}))
             for name, age in wanted.items()
         }
     words = ", ".join(f"{number} row(s) of {name}" for name, number in gone.items())
@@ -306,8 +306,8 @@ async def _findings() -> list[Finding]:
 
 
 async def _heard(database: Database, current: Settings) -> Finding:
-    async with Feed(database, []) as feed:
-        found = await doctor.hears(feed, within_seconds=HEARD_WITHIN)
+    async with Listener(database, []) as listener:
+        found = await doctor.hears(listener, within_seconds=HEARD_WITHIN)
     where = "EVALQUEUE_LISTEN_URL" if current.listen_url else "DATABASE_URL"
     address = without_secrets(database.listen_conninfo)
     return replace(found, what=f"{found.what} LISTEN goes by {where}: {address}")

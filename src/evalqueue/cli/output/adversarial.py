@@ -17,7 +17,7 @@ from evalqueue.evaluators.adversarial.findings import (
     LiveRow,
 )
 from evalqueue.evaluators.adversarial.store import SavedCase
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.evaluators.runs.store import Run
 from evalqueue.evaluators.verdicts import RuleStatus
@@ -272,7 +272,7 @@ def put_saved(cases: Sequence[SavedCase]) -> None:
     )  # fmt: skip
 
 
-def put_profile(profile: Profile, app: Adversarial) -> None:
+def put_profile(profile: App, app: Adversarial) -> None:
     """Print the difficult users of an app, by the names that a job can choose."""
     permitted = app.permitted_tactics
     console.put(f"{profile.app_id}: {profile.name}, spoken to by {app.protocol}")

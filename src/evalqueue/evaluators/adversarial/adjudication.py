@@ -16,7 +16,7 @@ from pydantic import Field
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue
 from evalqueue.evaluators.adversarial.simulated_user import GoalState, marker
-from evalqueue.evaluators.apps import Profile, Rule
+from evalqueue.evaluators.apps import App, Rule
 from evalqueue.evaluators.apps.adversarial import Adversarial, Goal
 from evalqueue.evaluators.judging import prompts, rules, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu, label_key
@@ -133,7 +133,7 @@ class Adjudicator:
     """Judges the conversations of one app."""
 
     def __init__(
-        self, profile: Profile, app: Adversarial, *, parameters: Parameters = DEFAULT_PARAMETERS
+        self, profile: App, app: Adversarial, *, parameters: Parameters = DEFAULT_PARAMETERS
     ) -> None:
         self._about = profile.about.strip()
         self._app = app

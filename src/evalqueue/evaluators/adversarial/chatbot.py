@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.evaluators.chatbots import registry, targets
 from evalqueue.evaluators.chatbots.scripted import Cue
@@ -40,13 +40,13 @@ class ChatbotParams(BaseModel):
     script: list[Cue] | None = Field(default=None, min_length=1, max_length=1_000)
     """For `scripted`: what it answers."""
 
-    def protocol_for(self, profile: Profile) -> str:
+    def protocol_for(self, app: App) -> str:
         """How the chatbot is spoken to.
 
         Raises:
             TargetRefused: there is no such protocol, or it doesn't go with a script.
         """
-        protocol = self.protocol or stressed(profile).protocol
+        protocol = self.protocol or stressed(app).protocol
         if protocol not in registry.PROTOCOLS:
             known = ", ".join(registry.PROTOCOLS)
             raise TargetRefused(f"There is no protocol {protocol!r}. Known: {known}.")
@@ -54,13 +54,13 @@ class ChatbotParams(BaseModel):
             raise TargetRefused("A scripted chatbot needs a script, and no other one has one")
         return protocol
 
-    def target(self, profile: Profile, settings: ChatbotSettings) -> Target | None:
+    def target(self, app: App, settings: ChatbotSettings) -> Target | None:
         """The chatbot that is meant; None: only the worker knows, from its environment.
 
         Raises:
             TargetRefused: it may not be spoken to.
         """
-        protocol = self.protocol_for(profile)
+        protocol = self.protocol_for(app)
         if self.script is not None:
             return targets.scripted(self.script)
         url = self.url
@@ -86,18 +86,18 @@ class ChatbotParams(BaseModel):
         return targets.credentials(self.credentials, target, settings)
 
 
-def stressed(profile: Profile) -> Adversarial:
+def stressed(app: App) -> Adversarial:
     """What a profile says about difficult users.
 
     Raises:
         UnknownProfile: it says nothing.
     """
-    if profile.adversarial is None:
-        raise apps.UnknownProfile(
-            f"The profile {profile.app_id!r} has no section [adversarial]: nobody has said who its "
+    if app.adversarial is None:
+        raise apps.UnknownApp(
+            f"The app {app.app_id!r} has no section [adversarial]: nobody has said who its "
             "difficult users are."
         )
-    return profile.adversarial
+    return app.adversarial
 
 
 def chatbot_settings() -> ChatbotSettings:

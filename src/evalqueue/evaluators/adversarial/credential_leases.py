@@ -15,10 +15,10 @@ from types import TracebackType
 from typing import Self
 
 from evalqueue.context import JobContext
-from evalqueue.errors import JobFailed, MakesRoom
+from evalqueue.errors import JobFailed, YieldSlot
 from evalqueue.evaluators.adversarial import store
 from evalqueue.evaluators.adversarial.dialogue import LineFault
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.protocol import Chatbot, Fault
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
@@ -54,14 +54,14 @@ class Lanes:
         self,
         context: JobContext,
         target: Target,
-        profile: Profile,
+        app: App,
         credentials: Sequence[Credential],
         *,
         case_delay_seconds: float,
     ) -> None:
         self._context = context
         self._target = target
-        self._profile = profile
+        self._app = app
         self._credentials = credentials or (None,)
         self._in_use = len(self._credentials)
         self._free = asyncio.Queue[Lane | None]()
@@ -99,7 +99,7 @@ class Lanes:
 
         Raises:
             ChatbotGone: there is no point in beginning another conversation.
-            MakesRoom: this worker is to let go.
+            YieldSlot: this worker is to let go.
         """
         lane = await self._next()
         try:
@@ -151,13 +151,13 @@ class Lanes:
             return
         await self._nothing_under_way.wait()
         if self._is_leaving:
-            raise MakesRoom("No further conversation is begun here")
+            raise YieldSlot("No further conversation is begun here")
         if self._is_hopeless:
             raise self._gone(f"{self._unreachable} cases in a row found nobody to talk to")
 
     @property
     def _is_leaving(self) -> bool:
-        return self._context.makes_room or self._context.is_draining
+        return self._context.should_yield or self._context.is_draining
 
     @property
     def _is_hopeless(self) -> bool:
@@ -177,7 +177,7 @@ class Lanes:
         job = self._context.job
         whose = {"lane": lane.name, "job_id": job.id, "attempt": job.attempt}
         # Others let go of it in their own time, and there is nobody who would say so.
-        while not await self._context.insist(partial(store.take_lane, **whose)):
+        while not await self._context.retry_fenced(partial(store.take_lane, **whose)):
             await asyncio.sleep(LOOK_SECONDS)
             await self._stop_if_told()
         try:
@@ -189,7 +189,7 @@ class Lanes:
             await asyncio.shield(database.until_done(leaving, what=f"Lane of job {job.id}"))
 
     def _opened(self, credential: Credential | None) -> Lane:
-        chatbot = registry.open_chatbot(self._target, credential, self._profile)
+        chatbot = registry.open_chatbot(self._target, credential, self._app)
         self._open.push_async_callback(chatbot.aclose)
         if credential is None:
             shared = self._target.protocol not in _STATELESS

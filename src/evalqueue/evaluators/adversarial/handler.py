@@ -28,15 +28,15 @@ from evalqueue.evaluators.adversarial.credential_leases import ChatbotGone, Lane
 from evalqueue.evaluators.adversarial.dialogue import Dialogue, Ending, Exchange, converse
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.adversarial.simulated_user import Simulator
-from evalqueue.evaluators.apps import Profile, UnknownProfile
+from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.judging.judge import Judge, Parameters
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
 from evalqueue.evaluators.providers.registry import (
-    Catalogue,
     Choice,
+    ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
     resolve,
@@ -46,7 +46,7 @@ from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.summary import RunEnd
 from evalqueue.evaluators.verdicts import StopReason
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
 from evalqueue.settings import Settings
 
@@ -62,7 +62,7 @@ CUT_SHORT = (
 class _Test:
     """What is to be done, and with what."""
 
-    profile: Profile
+    profile: App
     app: Adversarial
     choice: Choice
     target: Target
@@ -92,7 +92,7 @@ class _Left:
     dialogues: Mapping[str, kept.Held]
 
 
-class StressTest:
+class AdversarialRun:
     """One attempt at one run."""
 
     def __init__(
@@ -100,13 +100,13 @@ class StressTest:
         context: JobContext,
         params: EvaluateAdversarial,
         settings: Settings,
-        catalogue: Catalogue,
+        registry: ProviderRegistry,
         providers: ProviderSettings,
     ) -> None:
         self.context = context
         self.params = params
         self.settings = settings
-        self.catalogue = catalogue
+        self.registry = registry
         self.providers = providers
         self.run_id = UUID(str(context.job.progress.details["run_id"]))
         self.job_id = context.job.root_id
@@ -117,7 +117,7 @@ class StressTest:
     async def run(self) -> Summary:
         test = self._open()
         await self._freeze(test)
-        provider = await self.catalogue.provider(test.choice)
+        provider = await self.registry.provider(test.choice)
         policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
         attempt = self.context.job.attempt
         async with (
@@ -159,7 +159,7 @@ class StressTest:
                     "workers run"
                 )
             credentials = params.chatbot.credentials_for(target, settings)
-        except (ProviderUnavailable, UnknownProfile, TargetRefused) as error:
+        except (ProviderUnavailable, UnknownApp, TargetRefused) as error:
             raise JobFailed(str(error)) from error
         playing = Parameters(temperature=params.simulator_temperature, max_output_tokens=2048)
         judging = Parameters(temperature=params.temperature)
@@ -191,13 +191,13 @@ class StressTest:
                 "chatbot": {"protocol": test.target.protocol, "url": test.target.url},
             },
         )
-        run = await self.context.insist(partial(store.open_run, opening=opening))
+        run = await self.context.retry_fenced(partial(store.open_run, opening=opening))
         if run is None:
             raise JobFailed(f"Its run {self.run_id} was deleted: submit it anew")
 
     async def _prepare(self, test: _Test, caller: Caller) -> _Left:
         """The run's cases, settled by the first attempt that comes this far, and what is done."""
-        cases = await self.context.insist(partial(kept.cases, run_id=self.run_id))
+        cases = await self.context.retry_fenced(partial(kept.cases, run_id=self.run_id))
         if not cases:
             settled = await self._cases(test, await self._replaying(caller, GENERATION))
             trials = self.params.trials
@@ -206,7 +206,7 @@ class StressTest:
                 await kept.settle_cases(connection, self.run_id, settled, trials=trials)
                 return await kept.cases(connection, self.run_id)
 
-            cases = await self.context.insist(settle)
+            cases = await self.context.retry_fenced(settle)
         self.planned = len(cases) * self.params.trials
 
         async def look(connection: Connection) -> _Left:
@@ -216,12 +216,12 @@ class StressTest:
                 dialogues=await kept.dialogues(connection, self.run_id, self.job_id),
             )
 
-        return await self.context.insist(look)
+        return await self.context.retry_fenced(look)
 
     async def _cases(self, test: _Test, judge: Judge) -> list[Case]:
-        desk = Desk(settings=self.settings, database=self.context.database)
+        admission = AdmissionContext(settings=self.settings, database=self.context.database)
         try:
-            given = distinct(await self.params.given(desk, test.profile))
+            given = distinct(await self.params.given(admission, test.profile))
             slots = self.params.slots(test.app)
         except (InvalidParams, ValueError) as error:
             raise JobFailed(str(error)) from error
@@ -294,7 +294,7 @@ class StressTest:
 
     async def _replaying(self, caller: Caller, evaluator: str, key: str | None = None) -> Judge:
         """A judge behind what an earlier attempt of this job has on record."""
-        bought = await self.context.insist(
+        bought = await self.context.retry_fenced(
             partial(
                 kept.recorded,
                 run_id=self.run_id, job_id=self.job_id, evaluator=evaluator, key=key,
@@ -316,7 +316,7 @@ class StressTest:
                 diary=_Diary(self.context, place),
             )
             ended_at = datetime.now(UTC)
-            await self.context.insist(partial(kept.end, place=place, ending=dialogue.ending))
+            await self.context.retry_fenced(partial(kept.end, place=place, ending=dialogue.ending))
             lanes.learn(lane, dialogue.fault)
         found = await self._judged(test, trial, dialogue, judge)
         return kept.Kept(place=place, found=found, started_at=started_at, ended_at=ended_at)
@@ -349,10 +349,10 @@ class StressTest:
         return result
 
     async def _outcomes(self) -> list[rates.Outcome]:
-        return await self.context.insist(partial(kept.outcomes, run_id=self.run_id))
+        return await self.context.retry_fenced(partial(kept.outcomes, run_id=self.run_id))
 
     async def _result(self, outcomes: list[rates.Outcome]) -> dict[str, Any]:
-        usage = await self.context.insist(partial(store.usage, run_id=self.run_id))
+        usage = await self.context.retry_fenced(partial(store.usage, run_id=self.run_id))
         return {
             "run_id": str(self.run_id),
             "duration_seconds": round(time.monotonic() - self.started, 3),
@@ -374,7 +374,7 @@ class _Diary:
                 await kept.begin(connection, self._place)
             await kept.note(connection, self._place, exchange)
 
-        await self._context.insist(write)
+        await self._context.retry_fenced(write)
 
 
 def _reason(stopping: ExceptionGroup[ProviderError | ChatbotGone]) -> str:

@@ -28,16 +28,16 @@ from evalqueue.evaluators.adversarial.cases.files import read_cases
 from evalqueue.evaluators.adversarial.cases.slots import Slot, Unfit, spread
 from evalqueue.evaluators.adversarial.chatbot import ChatbotParams, Name, chatbot_settings, stressed
 from evalqueue.evaluators.adversarial.dialogue import MAX_TURNS, Limits
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.evaluators.batch.job_type import problems
 from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
-from evalqueue.evaluators.formats import BadData, BadRow, SourceError
+from evalqueue.evaluators.formats import BadData, BadRow, FormatError
 from evalqueue.evaluators.formats.data_directory import read_confined
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.verdicts import Difficulty
-from evalqueue.jobtypes import Desk, JobParams
+from evalqueue.jobtypes import AdmissionContext, JobParams
 from evalqueue.postgres.database import Connection
 
 TEST_COUNT = 15
@@ -143,7 +143,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
     def limits(self) -> Limits:
         return Limits(max_turns=self.max_turns, turn_delay_seconds=self.turn_delay_seconds)
 
-    async def admit(self, desk: Desk) -> Self:
+    async def admit(self, admission: AdmissionContext) -> Self:
         """Refuse what can't work: no key, no such profile or name, a chatbot that may not be
         spoken to, cases that don't fit the profile."""
         try:
@@ -161,15 +161,13 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             self.slots(stressed(profile))
         except Unfit as error:
             raise InvalidParams.of(error.field, str(error)) from error
-        if not await self.given(desk, profile) and not self.generated:
+        if not await self.given(admission, profile) and not self.generated:
             raise InvalidParams.of("saved", "There is nothing to do: no such case is saved")
         return self.model_copy(
             update={"llm_provider": choice.provider.value, "llm_model": choice.model}
         )
 
-    async def _try_chatbot(
-        self, target: Target, settings: ChatbotSettings, profile: Profile
-    ) -> None:
+    async def _try_chatbot(self, target: Target, settings: ChatbotSettings, profile: App) -> None:
         """Refuse a chatbot that can't be opened; nothing is connected to."""
         if self.chatbot.credentials and not settings.credentials:
             return  # they are the worker's alone, which will say so if it has none of these names
@@ -202,7 +200,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             seed=self.seed,
         )
 
-    async def given(self, desk: Desk, profile: Profile) -> list[Case]:
+    async def given(self, admission: AdmissionContext, profile: App) -> list[Case]:
         """The cases that need not be made up: written by hand, imported, saved, put before.
 
         Raises:
@@ -210,8 +208,8 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
         """
         app = stressed(profile)
         manual = await asyncio.to_thread(self._manual, app)
-        imported = await self._imported(desk, profile)
-        async with desk.database.connection() as connection:
+        imported = await self._imported(admission, profile)
+        async with admission.database.connection() as connection:
             saved = (
                 []
                 if self.saved == "none"
@@ -222,7 +220,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             named = await adversarial_store.saved_named(
                 connection, self.app_id, self.saved_case_ids
             )
-            again = await self._again(connection, desk.sees)
+            again = await self._again(connection, admission.sees)
         missing = set(self.saved_case_ids) - {each.case_id for each in named}
         if missing:
             raise InvalidParams.of("saved_case_ids", f"Not saved: {', '.join(sorted(missing))}")
@@ -258,13 +256,13 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
             raise InvalidParams(wrong)
         return found
 
-    async def _imported(self, desk: Desk, profile: Profile) -> list[Case]:
+    async def _imported(self, admission: AdmissionContext, profile: App) -> list[Case]:
         path = self.cases_path
         if path is None:
             return []
 
         def read() -> list[Case]:
-            directory = desk.settings.data_directory
+            directory = admission.settings.data_directory
             content = read_confined(directory, path, max_bytes=_FILE_MAX_BYTES)
             try:
                 text = content.decode()
@@ -276,7 +274,7 @@ class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
 
         try:
             return await asyncio.to_thread(read)
-        except SourceError as error:
+        except FormatError as error:
             raise InvalidParams(problems("cases_path", error)) from error
 
     async def _again(self, connection: Connection, sees: str | None) -> list[Case]:

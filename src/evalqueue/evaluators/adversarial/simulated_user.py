@@ -14,7 +14,7 @@ from pydantic import Field
 
 from evalqueue.evaluators.adversarial.cases import payloads
 from evalqueue.evaluators.adversarial.cases.case import Case
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial, Goal, Persona
 from evalqueue.evaluators.conversation import Turn
 from evalqueue.evaluators.judging import prompts, transcript
@@ -69,7 +69,7 @@ class Simulator:
     """Plays the users of one app's cases."""
 
     def __init__(
-        self, profile: Profile, app: Adversarial, *, parameters: Parameters = DEFAULT_PARAMETERS
+        self, profile: App, app: Adversarial, *, parameters: Parameters = DEFAULT_PARAMETERS
     ) -> None:
         self._about = profile.about.strip()
         self._app = app

@@ -22,11 +22,11 @@ from evalqueue.evaluators.verdicts import ThreadType
 Scope = Literal["correctness", "efficiency", "adversarial"]
 
 
-class UnknownProfile(LookupError):
+class UnknownApp(LookupError):
     """No packaged profile has this app_id."""
 
 
-class InvalidProfile(ValueError):
+class InvalidApp(ValueError):
     """A profile's TOML is not what the evaluators need."""
 
 
@@ -126,7 +126,7 @@ MEAL_THREADS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Profile(_Closed):
+class App(_Closed):
     """Everything the evaluators know about one app."""
 
     app_id: str
@@ -149,20 +149,18 @@ class Profile(_Closed):
 
 
 @cache
-def load(app_id: str) -> Profile:
+def load(app_id: str) -> App:
     """The packaged profile of an app.
 
     Raises:
         UnknownProfile: there is none of this name.
     """
     if app_id not in known():  # also keeps an app_id from being a path
-        raise UnknownProfile(
-            f"There is no profile for app_id {app_id!r}. Known: {', '.join(known())}."
-        )
+        raise UnknownApp(f"There is no profile for app_id {app_id!r}. Known: {', '.join(known())}.")
     file = files(__name__) / f"{app_id}.toml"
     profile = parse(file.read_text(encoding="utf-8"), where=file.name)
     if profile.app_id != app_id:
-        raise InvalidProfile(f"{file.name}: app_id is {profile.app_id!r}, not the file's name.")
+        raise InvalidApp(f"{file.name}: app_id is {profile.app_id!r}, not the file's name.")
     return profile
 
 
@@ -172,7 +170,7 @@ def known() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
-def parse(text: str, *, where: str) -> Profile:
+def parse(text: str, *, where: str) -> App:
     """A profile from its TOML; `where` names the source in errors.
 
     Raises:
@@ -181,22 +179,22 @@ def parse(text: str, *, where: str) -> Profile:
     try:
         profile = _PROFILE.validate_python(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidProfile(f"{where} is not TOML: {error}") from error
+        raise InvalidApp(f"{where} is not TOML: {error}") from error
     except ValidationError as error:
         slips = [
             f"{'.'.join(map(str, slip['loc']))}: {slip['msg']}"
             for slip in error.errors(include_url=False, include_input=False)
         ]
-        raise InvalidProfile("\n".join([f"{where} is not a profile:", *slips])) from error
+        raise InvalidApp("\n".join([f"{where} is not a profile:", *slips])) from error
     if slips := list(_slips(profile)):
-        raise InvalidProfile("\n".join([f"{where} is not a profile:", *slips]))
+        raise InvalidApp("\n".join([f"{where} is not a profile:", *slips]))
     return profile
 
 
-_PROFILE = TypeAdapter(Profile)
+_PROFILE = TypeAdapter(App)
 
 
-def _slips(profile: Profile) -> Iterator[str]:
+def _slips(profile: App) -> Iterator[str]:
     """What the types can't say."""
     menus = {
         "intents": [label.name for label in profile.intents],

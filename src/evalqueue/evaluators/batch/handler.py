@@ -9,20 +9,20 @@ from uuid import UUID
 
 from evalqueue.context import Checkpoint, JobContext
 from evalqueue.errors import JobFailed
-from evalqueue.evaluators.apps import UnknownProfile
+from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.store import Content
-from evalqueue.evaluators.formats import SourceError
+from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.threads import Chosen, ThreadResult, evaluate_thread
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
 from evalqueue.evaluators.providers.registry import (
-    Catalogue,
     Choice,
+    ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
     resolve,
@@ -31,7 +31,7 @@ from evalqueue.evaluators.providers.replay import Replay
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.summary import RunEnd, ThreadOutcome, settle, summarise
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
 from evalqueue.settings import Settings
 
@@ -64,13 +64,13 @@ class BatchRun:
         context: JobContext,
         params: EvaluateBatch,
         settings: Settings,
-        catalogue: Catalogue,
+        registry: ProviderRegistry,
         providers: ProviderSettings,
     ) -> None:
         self.context = context
         self.params = params
         self.settings = settings
-        self.catalogue = catalogue
+        self.registry = registry
         self.providers = providers
         self.run_id = UUID(str(context.job.progress.details["run_id"]))
         self.job_id = context.job.root_id
@@ -80,28 +80,28 @@ class BatchRun:
         batch = await self._open()
         begun = await self._start(batch)
         await self._evaluate(batch, begun)
-        if self.context.is_hand:
+        if self.context.is_helper:
             return {"helped": str(self.job_id)}
         return await self._settle(batch)
 
     async def _open(self) -> _Batch:
         """What a job that came by plain SQL may still have wrong is its reason to fail."""
-        desk = Desk(
+        admission = AdmissionContext(
             settings=self.settings, database=self.context.database, owner=self.context.job.owner
         )
         try:
             choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
             evaluators = self.params.plan().evaluators()
             dataset, chosen = await self.context.database.patiently(
-                partial(self._choose, desk), what=f"Job {self.context.job.id}"
+                partial(self._choose, admission), what=f"Job {self.context.job.id}"
             )
-        except (SourceError, ProviderUnavailable, UnknownProfile) as error:
+        except (FormatError, ProviderUnavailable, UnknownApp) as error:
             raise JobFailed(str(error)) from error
         return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
 
-    async def _choose(self, desk: Desk) -> tuple[Content, Chosen]:
-        dataset = await self.params.content(desk)
-        return dataset, await self.params.choose(desk, dataset.id)
+    async def _choose(self, admission: AdmissionContext) -> tuple[Content, Chosen]:
+        dataset = await self.params.content(admission)
+        return dataset, await self.params.choose(admission, dataset.id)
 
     async def _start(self, batch: _Batch) -> _Begun:
         dataset = batch.dataset
@@ -137,7 +137,7 @@ class BatchRun:
             checkpoint = await store.checkpoint(connection, self.run_id, self.job_id)
             return _Begun(run=run, checkpoint=checkpoint)
 
-        begun = await self.context.insist(begin)
+        begun = await self.context.retry_fenced(begin)
         if begun is None:
             raise JobFailed(f"Its run {self.run_id} was deleted: submit it anew")
         if begun.run.data_file_hash != dataset.sha256:
@@ -145,10 +145,10 @@ class BatchRun:
         return begun
 
     async def _evaluate(self, batch: _Batch, begun: _Begun) -> None:
-        provider = await self.catalogue.provider(batch.choice)
+        provider = await self.registry.provider(batch.choice)
         policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
         attempt = self.context.job.attempt
-        hands = self.params.hands(len(batch.chosen.thread_ids))
+        max_helpers = self.params.max_helpers(len(batch.chosen.thread_ids))
         async with CallLog(
             self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=attempt
         ) as calls:
@@ -159,7 +159,7 @@ class BatchRun:
                 began = time.perf_counter()
                 thread = await self._thread(batch.dataset, thread_id)
                 # In a run's first attempt nothing is on record, unless a hand was lost.
-                fresh = begun.run.is_first and not hands
+                fresh = begun.run.is_first and not max_helpers
                 asking = caller if fresh else await self._replaying(caller, thread_id)
                 found = await evaluate_thread(thread, batch.evaluators, Judge(asking))
                 await calls.flush()
@@ -175,7 +175,7 @@ class BatchRun:
                     checkpoint=begun.checkpoint,
                     concurrency=self.params.concurrency,
                     noun="Thread",
-                    hands=hands,
+                    max_helpers=max_helpers,
                 )
             except* ProviderError as stopping:
                 # Every later call would fare the same: stop here, with what there is.
@@ -231,10 +231,10 @@ class BatchRun:
         return result
 
     async def _outcomes(self) -> list[ThreadOutcome]:
-        return await self.context.insist(partial(store.outcomes, run_id=self.run_id))
+        return await self.context.retry_fenced(partial(store.outcomes, run_id=self.run_id))
 
     async def _result(self, outcomes: list[ThreadOutcome]) -> dict[str, Any]:
-        usage = await self.context.insist(partial(store.usage, run_id=self.run_id))
+        usage = await self.context.retry_fenced(partial(store.usage, run_id=self.run_id))
         return {
             "run_id": str(self.run_id),
             "duration_seconds": round(time.monotonic() - self.started, 3),

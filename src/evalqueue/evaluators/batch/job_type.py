@@ -12,13 +12,13 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
-from evalqueue.evaluators.formats import BadData, SourceError
+from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging.judge import Parameters
 from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.simulated.conversations import kaira_csv
-from evalqueue.jobtypes import Desk, JobParams
+from evalqueue.jobtypes import AdmissionContext, JobParams
 
 _THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
 _HANDS_MAX = 31
@@ -94,24 +94,24 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
 
-    async def admit(self, desk: Desk) -> Self:
+    async def admit(self, admission: AdmissionContext) -> Self:
         """Refuse what can't work: no key, no model, no such profile, bad rows, unknown threads."""
         try:
             choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
             apps.load(self.app_id)
-            content = await self.content(desk)
+            content = await self.content(admission)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
-        except apps.UnknownProfile as error:
+        except apps.UnknownApp as error:
             raise InvalidParams.of("app_id", str(error)) from error
-        except SourceError as error:
+        except FormatError as error:
             raise InvalidParams(problems(self.source_field, error)) from error
         if self.total_items is not None and self.total_items > content.threads:
             raise InvalidParams.of(
                 "total_items", f"There are {content.threads} bundled conversations"
             )
         if self.thread_ids is not None:
-            chosen = await self.choose(desk, content.id)
+            chosen = await self.choose(admission, content.id)
             if chosen.unknown:
                 shown = ", ".join(chosen.unknown[:10])
                 raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
@@ -136,7 +136,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             stored.pop("dataset_id", None)
         return stored
 
-    async def content(self, desk: Desk) -> datasets.Content:
+    async def content(self, admission: AdmissionContext) -> datasets.Content:
         """The dataset that is meant, which is stored by then.
 
         Raises:
@@ -144,43 +144,45 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
         """
         dataset_id = self.dataset_id
         if dataset_id is None:
-            async with self.incoming(desk) as incoming:
-                added = await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
+            async with self.incoming(admission) as incoming:
+                added = await imports.add(
+                    admission.database, incoming, owner=admission.owner, kept=False
+                )
             dataset_id = added.dataset_id
-        found = await self._found(desk, dataset_id)
+        found = await self._found(admission, dataset_id)
         if found is None:
-            await self._read(desk, dataset_id)
+            await self._read(admission, dataset_id)
             # Asked again in any case: somebody else may have read it meanwhile.
-            found = await self._found(desk, dataset_id)
+            found = await self._found(admission, dataset_id)
         if found is None:
-            raise SourceError(f"There is no dataset {dataset_id}")
+            raise FormatError(f"There is no dataset {dataset_id}")
         return found
 
-    async def _found(self, desk: Desk, dataset_id: str) -> datasets.Content | None:
-        async with desk.database.connection() as connection:
-            return await datasets.content(connection, dataset_id, owner=desk.owner)
+    async def _found(self, admission: AdmissionContext, dataset_id: str) -> datasets.Content | None:
+        async with admission.database.connection() as connection:
+            return await datasets.content(connection, dataset_id, owner=admission.owner)
 
-    async def _read(self, desk: Desk, dataset_id: str) -> None:
+    async def _read(self, admission: AdmissionContext, dataset_id: str) -> None:
         """Read what came by plain SQL, if nobody has done so yet."""
-        async with desk.database.connection() as connection:
+        async with admission.database.connection() as connection:
             text = await datasets.raw(connection, dataset_id)
         if text is not None:
             async with imports.spooled(text) as file:
                 del text
                 incoming = Incoming(file=file, name="csv_content")
-                await imports.add(desk.database, incoming, owner=desk.owner, kept=False)
+                await imports.add(admission.database, incoming, owner=admission.owner, kept=False)
 
     @asynccontextmanager
-    async def incoming(self, desk: Desk) -> AsyncGenerator[Incoming]:
+    async def incoming(self, admission: AdmissionContext) -> AsyncGenerator[Incoming]:
         """The file that is meant, where it is not stored yet."""
         if self.csv_content is not None:
             async with imports.spooled(self.csv_content) as file:
                 yield Incoming(file=file, name="csv_content")
         elif self.data_path is not None:
             opening = opened_confined(
-                desk.settings.data_directory,
+                admission.settings.data_directory,
                 self.data_path,
-                max_bytes=desk.settings.max_dataset_bytes,
+                max_bytes=admission.settings.max_dataset_bytes,
             )
             with ExitStack() as files:
                 file = await asyncio.to_thread(files.enter_context, opening)
@@ -190,9 +192,9 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             with await asyncio.to_thread(path.open, "rb") as file:
                 yield Incoming(file=file, name=path.name)
 
-    async def choose(self, desk: Desk, dataset_id: str) -> Chosen:
+    async def choose(self, admission: AdmissionContext, dataset_id: str) -> Chosen:
         """The threads of a dataset that are meant."""
-        async with desk.database.connection() as connection:
+        async with admission.database.connection() as connection:
             available = await datasets.thread_ids(connection, dataset_id)
         return self.chosen(available)
 
@@ -205,7 +207,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
             seed=self.seed,
         )
 
-    def hands(self, threads: int) -> int:
+    def max_helpers(self, threads: int) -> int:
         """How many other workers so many threads are worth."""
         others = _HANDS_MAX if self.max_workers is None else self.max_workers - 1
         return min(threads // _THREADS_PER_HAND, others)
@@ -213,7 +215,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
     def plan(self) -> EvaluationPlan:
         """What is asked of every thread."""
         return EvaluationPlan(
-            profile=apps.load(self.app_id),
+            app=apps.load(self.app_id),
             evaluate_intent=self.evaluate_intent,
             evaluate_correctness=self.evaluate_correctness,
             evaluate_efficiency=self.evaluate_efficiency,
@@ -235,7 +237,7 @@ class EvaluateBatch(JobParams, job_type="evaluate-batch"):
 
 
 def problems(
-    field: str, error: SourceError, *, inside: tuple[str, ...] = ("params",)
+    field: str, error: FormatError, *, inside: tuple[str, ...] = ("params",)
 ) -> list[Problem]:
     """What a source complains about, as problems of the field that named it."""
     if not isinstance(error, BadData):

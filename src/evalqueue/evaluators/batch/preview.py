@@ -15,16 +15,16 @@ from psycopg.rows import class_row
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.apps import UnknownProfile
+from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Identified, Incoming
 from evalqueue.evaluators.datasets.store import QUERIES, Counts
-from evalqueue.evaluators.formats import BadRow, Column, Faults, SourceError, Statistics
+from evalqueue.evaluators.formats import BadRow, Column, Faults, FormatError, Statistics
 from evalqueue.evaluators.judging import correctness, efficiency, intent
 from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan
-from evalqueue.jobtypes import Desk
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection, Database
 
 HEAD_BYTES = 4 * 1024**2
@@ -70,7 +70,7 @@ class _Marked(Counts):
     """Messages whose answer has figures."""
 
 
-async def of_params(desk: Desk, params: EvaluateBatch) -> Preview:
+async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Preview:
     """Of a job that could be submitted so.
 
     Raises:
@@ -79,13 +79,13 @@ async def of_params(desk: Desk, params: EvaluateBatch) -> Preview:
     plan = _plan(params)
     try:
         if params.dataset_id is None:
-            async with params.incoming(desk) as file:
-                found = await _of_file(desk.database, file, params, plan)
+            async with params.incoming(admission) as file:
+                found = await _of_file(admission.database, file, params, plan)
             return replace(found, columns=(), mapping={}, missing_columns=())
-        content = await params.content(desk)
-    except SourceError as error:
+        content = await params.content(admission)
+    except FormatError as error:
         raise InvalidParams(problems(params.source_field, error)) from error
-    async with desk.database.connection() as connection:
+    async with admission.database.connection() as connection:
         statistics = await datasets.statistics(connection, content.id)
         chosen = None
         if params.chooses:
@@ -94,7 +94,7 @@ async def of_params(desk: Desk, params: EvaluateBatch) -> Preview:
         counts = await datasets.counts(connection, content.id, wanted)
     marked = 0
     if plan.has(correctness.NAME):
-        marked = await _marked(desk.database, content.id, wanted, _has_figures(plan))
+        marked = await _marked(admission.database, content.id, wanted, _has_figures(plan))
     return _preview(content.format, statistics, chosen, counts, _calls(plan, counts, marked))
 
 
@@ -195,12 +195,12 @@ def _check_total_items(params: EvaluateBatch, there: int) -> None:
 def _plan(params: EvaluateBatch) -> EvaluationPlan:
     try:
         return params.plan()
-    except UnknownProfile as error:
+    except UnknownApp as error:
         raise InvalidParams.of("app_id", str(error)) from error
 
 
 def _has_figures(plan: EvaluationPlan) -> HasFigures:
-    subject: apps.MealSummary | None = plan.profile.meal_summary
+    subject: apps.MealSummary | None = plan.app.meal_summary
     return (lambda _text: False) if subject is None else subject.is_in
 
 

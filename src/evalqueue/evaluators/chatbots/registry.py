@@ -6,14 +6,14 @@ job type never speak to a bot.
 
 from collections.abc import Callable, Mapping
 
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.chatbots.protocol import Chatbot
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 
-Opener = Callable[[Target, Credential | None, Profile], Chatbot]
+Opener = Callable[[Target, Credential | None, App], Chatbot]
 
 
-def open_chatbot(target: Target, credential: Credential | None, profile: Profile) -> Chatbot:
+def open_chatbot(target: Target, credential: Credential | None, app: App) -> Chatbot:
     """A bot that is not connected to yet. Whoever opens it calls `aclose`.
 
     Raises:
@@ -25,39 +25,39 @@ def open_chatbot(target: Target, credential: Credential | None, profile: Profile
         raise TargetRefused(
             f"There is no protocol {target.protocol!r}; the names are: {', '.join(PROTOCOLS)}."
         )
-    return opener(target, credential, profile)
+    return opener(target, credential, app)
 
 
-def _kaira_v1(target: Target, credential: Credential | None, _profile: Profile) -> Chatbot:
+def _kaira_v1(target: Target, credential: Credential | None, _app: App) -> Chatbot:
     from evalqueue.evaluators.chatbots.kaira.v1 import KairaV1
 
     return KairaV1(target, credential)
 
 
-def _kaira_v2(target: Target, credential: Credential | None, _profile: Profile) -> Chatbot:
+def _kaira_v2(target: Target, credential: Credential | None, _app: App) -> Chatbot:
     from evalqueue.evaluators.chatbots.kaira.v2 import KairaV2
 
     return KairaV2(target, credential)
 
 
-def _openai(target: Target, credential: Credential | None, _profile: Profile) -> Chatbot:
+def _openai(target: Target, credential: Credential | None, _app: App) -> Chatbot:
     from evalqueue.evaluators.chatbots.openai_compatible import OpenAICompatible
 
     return OpenAICompatible(target, credential)
 
 
-def _webhook(target: Target, credential: Credential | None, profile: Profile) -> Chatbot:
+def _webhook(target: Target, credential: Credential | None, app: App) -> Chatbot:
     from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
 
-    webhook = profile.adversarial.webhook if profile.adversarial else None
+    webhook = app.adversarial.webhook if app.adversarial else None
     if webhook is None:
         raise TargetRefused(
-            f"The profile {profile.app_id} does not describe a webhook: add [adversarial.webhook]."
+            f"The app {app.app_id} does not describe a webhook: add [adversarial.webhook]."
         )
     return WebhookChatbot(webhook, target, credential)
 
 
-def _scripted(target: Target, _credential: Credential | None, _profile: Profile) -> Chatbot:
+def _scripted(target: Target, _credential: Credential | None, _app: App) -> Chatbot:
     from evalqueue.evaluators.chatbots.scripted import ScriptedChatbot
 
     return ScriptedChatbot(target.script)

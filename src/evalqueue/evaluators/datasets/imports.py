@@ -25,8 +25,8 @@ from evalqueue.evaluators.formats import (
     BAD_ROWS_KEPT,
     Faults,
     Format,
+    FormatError,
     Message,
-    SourceError,
     Statistics,
     shown,
 )
@@ -266,7 +266,7 @@ class _Checked(io.RawIOBase):
         while self.read(_CHUNK_BYTES):
             pass
         if self._hash.digest() != self._found.file_sha256:
-            raise SourceError(f"{self._found.name} was written to while it was read. Try again.")
+            raise FormatError(f"{self._found.name} was written to while it was read. Try again.")
 
 
 class _Blocks:

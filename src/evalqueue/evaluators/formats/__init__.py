@@ -128,14 +128,14 @@ class BadRow:
         return f"{', '.join(where) or 'the file'}: {self.reason}"
 
 
-class SourceError(Exception):
+class FormatError(Exception):
     """The conversations can't be had, and the person who named the source can put it right."""
 
     def as_json(self) -> dict[str, Any]:
         return {"message": str(self)}
 
 
-class BadData(SourceError):
+class BadData(FormatError):
     """The data was read and is not what it has to be."""
 
     def __init__(self, rows: tuple[BadRow, ...], more: int = 0) -> None:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
-from evalqueue.evaluators.formats import SourceError, shown
+from evalqueue.evaluators.formats import FormatError, shown
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -32,7 +32,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
-class FileError(SourceError):
+class FileError(FormatError):
     """A data path that can't be read, and what to do about it."""
 
     def __init__(self, data_path: str, reason: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import BinaryIO
 
-from evalqueue.evaluators.formats import Format, SourceError, shown
+from evalqueue.evaluators.formats import Format, FormatError, shown
 from evalqueue.evaluators.formats.csv import CSV
 from evalqueue.evaluators.formats.jsonl import JSONL
 
@@ -16,7 +16,7 @@ FORMATS: Mapping[str, Format] = {
 _HEAD_BYTES = 4096
 
 
-class UnknownFormat(SourceError):
+class UnknownFormat(FormatError):
     """There is no format of this name."""
 
     def __init__(self, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from evalqueue.evaluators.apps import Bounds, Profile
+from evalqueue.evaluators.apps import App, Bounds
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging import arithmetic, images, prompts, rules, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form
@@ -75,7 +75,7 @@ class CorrectnessEvaluator:
 
     name = NAME
 
-    def __init__(self, profile: Profile, *, parameters: Parameters = DEFAULT_PARAMETERS) -> None:
+    def __init__(self, profile: App, *, parameters: Parameters = DEFAULT_PARAMETERS) -> None:
         self._subject = profile.meal_summary
         self._bounds = profile.bounds
         self._rules = profile.rules_for("correctness")

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging import images, prompts, rules, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu
@@ -65,7 +65,7 @@ class EfficiencyEvaluator:
 
     name = NAME
 
-    def __init__(self, profile: Profile, *, parameters: Parameters = DEFAULT_PARAMETERS) -> None:
+    def __init__(self, profile: App, *, parameters: Parameters = DEFAULT_PARAMETERS) -> None:
         criteria, kinds = profile.efficiency, profile.thread_types
         self._measured_types = tuple(kind.name for kind in kinds if kind.has_efficiency)
         self._ideal_turns = criteria.ideal_turns

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from evalqueue.evaluators.apps import Label, Profile
+from evalqueue.evaluators.apps import App, Label
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging import prompts, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu, same_label
@@ -46,7 +46,7 @@ class IntentEvaluator:
 
     def __init__(
         self,
-        profile: Profile,
+        profile: App,
         *,
         taxonomy: str = "",
         parameters: Parameters = DEFAULT_PARAMETERS,
@@ -136,7 +136,7 @@ def _same(predicted: str, expected: str | None) -> bool | None:
     return same_label(predicted, expected) if expected and expected.strip() else None
 
 
-def _described(profile: Profile) -> str:
+def _described(profile: App) -> str:
     """The taxonomy of a job that brings none."""
     agents, query_types = _listed(profile.intents), _listed(profile.query_types)
     return f"Agents:\n{agents}\n\nQuery types:\n{query_types}"

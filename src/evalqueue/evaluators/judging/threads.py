@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from hashlib import sha256
 from typing import Any, cast
 
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging import correctness, efficiency, intent
 from evalqueue.evaluators.judging.evaluator import Coverage, Evaluation, Evaluator
@@ -29,7 +29,7 @@ _FAILING = {Correctness.HARD_FAIL, Correctness.CRITICAL}
 class EvaluationPlan:
     """What is asked of every thread of a run."""
 
-    profile: Profile
+    app: App
     evaluate_intent: bool = True
     evaluate_correctness: bool = True
     evaluate_efficiency: bool = True
@@ -53,23 +53,23 @@ class EvaluationPlan:
 
 EVALUATORS: Mapping[str, Callable[[EvaluationPlan], Evaluator]] = {
     intent.NAME: lambda plan: intent.IntentEvaluator(
-        plan.profile, taxonomy=plan.intent_system_prompt, parameters=plan.parameters
+        plan.app, taxonomy=plan.intent_system_prompt, parameters=plan.parameters
     ),
     correctness.NAME: lambda plan: correctness.CorrectnessEvaluator(
-        plan.profile, parameters=plan.parameters
+        plan.app, parameters=plan.parameters
     ),
     efficiency.NAME: lambda plan: efficiency.EfficiencyEvaluator(
-        plan.profile, parameters=plan.parameters
+        plan.app, parameters=plan.parameters
     ),
 }
 """The evaluators there are, by name."""
 
 
-def evaluators_for(profile: Profile) -> tuple[str, ...]:
+def evaluators_for(app: App) -> tuple[str, ...]:
     """The evaluators that can have a verdict on an app; the others' would all be NOT APPLICABLE."""
     says_nothing = {
-        correctness.NAME: profile.meal_summary is None,
-        efficiency.NAME: not any(kind.has_efficiency for kind in profile.thread_types),
+        correctness.NAME: app.meal_summary is None,
+        efficiency.NAME: not any(kind.has_efficiency for kind in app.thread_types),
     }
     return tuple(name for name in EVALUATORS if not says_nothing.get(name, False))
 

@@ -114,7 +114,7 @@ def readiness(settings: ProviderSettings) -> list[Readiness]:
     return [_readiness(settings, name) for name in ProviderName]
 
 
-class Catalogue:
+class ProviderRegistry:
     """The long-lived providers of one process: one per choice, since its settings never change."""
 
     def __init__(self, settings: ProviderSettings, *, simulated: "Behaviour | None" = None) -> None:

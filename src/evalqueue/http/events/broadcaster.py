@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 
 from evalqueue.client import Client
 from evalqueue.errors import JobNotFound
-from evalqueue.http.events.event_log import Chronicle, event
+from evalqueue.http.events.event_log import EventLog, event
 from evalqueue.http.events.streams import EventStream
 from evalqueue.http.events.watchers import JobsWatcher, JobWatcher, Watcher
 from evalqueue.http.models.events import QueueEvent, brief, whole
@@ -41,7 +41,7 @@ RETRY_AFTER = {"Retry-After": "10"}  # seconds
 logger = logging.getLogger(__name__)
 
 
-class Bulletin:
+class Broadcaster:
     """Begins with the first watcher, and goes on until there was none for a while."""
 
     def __init__(self, client: Client) -> None:
@@ -54,7 +54,7 @@ class Bulletin:
         self._forget()
 
     def _forget(self) -> None:
-        self._chronicle = Chronicle()
+        self._event_log = EventLog()
         self._told: set[UUID] = set()  # these have changed
         self._asked: set[UUID] = set()  # these may have, and somebody watches them
         self._has_missed = False
@@ -72,14 +72,14 @@ class Bulletin:
             sees: the owner whose jobs may be seen; None: everybody's.
         """
         await self._begin()
-        chronicle = self._chronicle
+        event_log = self._event_log
         if last_event_id is None:
-            watcher = JobsWatcher(sees=sees, starts_after=chronicle.last_id)
+            watcher = JobsWatcher(sees=sees, starts_after=event_log.last_id)
         else:
             watcher = JobsWatcher(sees=sees, starts_after=None)
-            missed = chronicle.since(last_event_id)
+            missed = event_log.since(last_event_id)
             if missed is None:
-                watcher.resync(chronicle.last_id)
+                watcher.resync(event_log.last_id)
             else:
                 watcher.tell_all(missed)
                 self._tell_lines(self._lines, [watcher])
@@ -126,7 +126,7 @@ class Bulletin:
             await asyncio.wait({self._running})
 
     async def _begin(self) -> Database:
-        feed, database = await self._client.feed(), await self._client.database()
+        listener, database = await self._client.listener(), await self._client.database()
         if self._has_ended:
             raise HTTPException(503, "The server is about to end. Come back.", RETRY_AFTER)
         if len(self._streams) >= self._client.settings.max_watchers:
@@ -135,7 +135,7 @@ class Bulletin:
         if self._running is None:
             self._forget()
             hearing = contextlib.ExitStack()
-            hearing.enter_context(feed.subscribe(JOB_CHANGED, self._hear, self._miss))
+            hearing.enter_context(listener.subscribe(JOB_CHANGED, self._hear, self._miss))
             self._running = asyncio.create_task(self._run(database, hearing), name="bulletin")
             self._running.add_done_callback(self._stopped)
         return database
@@ -223,7 +223,7 @@ class Bulletin:
         self._known.clear()
         self._asked.update(self._of_job)
         self._moved.update(self._lines)
-        news = self._chronicle.resync()
+        news = self._event_log.resync()
         for watcher in self._of_all:
             watcher.tell(news)
 
@@ -250,7 +250,7 @@ class Bulletin:
             if job.revision <= self._known.get(job.id, 0):
                 continue
             self._known[job.id] = job.revision
-            news = self._chronicle.job(job.id, job.owner, brief(job))
+            news = self._event_log.job(job.id, job.owner, brief(job))
             for watcher in self._of_all:
                 watcher.tell(news)
 
@@ -286,7 +286,7 @@ class Bulletin:
     def _tell_lines(
         self, lines: dict[str, tuple[Place, ...]], watchers: Collection[JobsWatcher]
     ) -> None:
-        event_id = self._chronicle.last_id
+        event_id = self._event_log.last_id
         for queue, line in lines.items():
             for sees in {watcher.sees for watcher in watchers}:
                 ahead = {each.job_id: each.ahead for each in line if sees in (None, each.owner)}

@@ -29,7 +29,7 @@ class News:
     wire: bytes
 
 
-class Chronicle:
+class EventLog:
     """The last things that were told, in order. Its ids mean nothing to another process's."""
 
     def __init__(self) -> None:

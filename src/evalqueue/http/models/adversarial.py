@@ -10,7 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from evalqueue import codec
 from evalqueue.evaluators.adversarial import findings
 from evalqueue.evaluators.adversarial.cases.case import CaseInput, CaseSource
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial, Tactic
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
 from evalqueue.http.models.jobs import Model, Moment, Offset, RunId, shared
@@ -233,7 +233,7 @@ class StressProfile(Model):
     tactics: list[KnownTactic]
 
     @classmethod
-    def of(cls, profile: Profile, app: Adversarial) -> "StressProfile":
+    def of(cls, profile: App, app: Adversarial) -> "StressProfile":
         return cls(
             app_id=profile.app_id,
             name=profile.name,

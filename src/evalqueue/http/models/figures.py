@@ -274,7 +274,7 @@ class ApiLogTexts(ApiLog):
     """The vendor's name for it."""
 
 
-class KnownProfile(Model):
+class KnownApp(Model):
     """An app that can be evaluated."""
 
     app_id: str

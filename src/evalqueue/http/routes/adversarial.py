@@ -16,7 +16,7 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import findings, store
 from evalqueue.evaluators.adversarial.cases.case import Case, InvalidCase, distinct, misfit
 from evalqueue.evaluators.adversarial.chatbot import stressed
-from evalqueue.evaluators.apps import Profile, UnknownProfile
+from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.http.callers import Call
 from evalqueue.http.models import adversarial as json
@@ -65,7 +65,7 @@ async def get_run_dialogues(call: Call, asked: json.RunId) -> json.Dialogues:
 async def get_stress_profile(_call: Call, asked: json.AppId) -> json.StressProfile:
     try:
         profile, app = _known(asked.app_id)
-    except UnknownProfile as error:
+    except UnknownApp as error:
         raise HTTPException(404, str(error)) from error
     return json.StressProfile.of(profile, app)
 
@@ -87,7 +87,7 @@ async def save_cases(call: Call, asked: json.SaveCases) -> list[json.SavedCase]:
         call.must_have(Right.ADMIN)
     try:
         _, app = _known(asked.app_id)
-    except UnknownProfile as error:
+    except UnknownApp as error:
         raise _refused("app_id", str(error)) from error
     database = await call.client.database()
     if asked.cases:
@@ -122,7 +122,7 @@ async def _pinned(call: Call, asked: json.SavedCaseId, *, pinned: bool) -> json.
     return json.PinnedCase(app_id=asked.app_id, case_id=asked.case_id, pinned=pinned)
 
 
-def _known(app_id: str) -> tuple[Profile, Adversarial]:
+def _known(app_id: str) -> tuple[App, Adversarial]:
     """An app that has difficult users.
 
     Raises:

@@ -10,16 +10,16 @@ from evalqueue.http.models import figures as json
 from evalqueue.http.operations import AnyOperation, Nothing, Operation
 
 
-async def list_profiles(_call: Call, _asked: Nothing) -> list[json.KnownProfile]:
+async def list_profiles(_call: Call, _asked: Nothing) -> list[json.KnownApp]:
     return [
-        json.KnownProfile(
-            app_id=profile.app_id,
-            name=profile.name,
-            about=profile.about.strip(),
-            evaluators=list(evaluators_for(profile)),
-            has_adversarial=profile.adversarial is not None,
+        json.KnownApp(
+            app_id=app.app_id,
+            name=app.name,
+            about=app.about.strip(),
+            evaluators=list(evaluators_for(app)),
+            has_adversarial=app.adversarial is not None,
         )
-        for profile in map(apps.load, apps.known())
+        for app in map(apps.load, apps.known())
     ]
 
 
@@ -34,7 +34,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         tag="choices",
         summary="The apps that can be evaluated",
         asks=Nothing,
-        tells=TypeAdapter(list[json.KnownProfile]),
+        tells=TypeAdapter(list[json.KnownApp]),
         answer=list_profiles,
     ),
     Operation(

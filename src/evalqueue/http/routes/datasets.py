@@ -20,13 +20,13 @@ from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.datasets.store import Removal
-from evalqueue.evaluators.formats import SourceError
+from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.registry import UnknownFormat
 from evalqueue.http.callers import Call
 from evalqueue.http.models import datasets as json
 from evalqueue.http.operations import AnyOperation, Operation, Reply
 from evalqueue.http.uploads import InvalidRequest, Upload
-from evalqueue.jobtypes import Desk, decoded
+from evalqueue.jobtypes import AdmissionContext, decoded
 
 _UNKNOWN_SHOWN = 1_000
 _IS_ID = re.compile("sha256:[0-9a-f]{64}")
@@ -105,14 +105,14 @@ async def _preview(call: Call, asked: EvaluateBatch | json.PreviewForm) -> json.
 
 
 async def _of_params(call: Call, params: EvaluateBatch) -> previews.Preview:
-    desk = Desk(
+    admission = AdmissionContext(
         settings=call.client.settings,
         database=await call.client.database(),
         owner=call.caller.name,
     )
     try:
         await see(call, params.dataset_id)
-        return await previews.of_params(desk, params)
+        return await previews.of_params(admission, params)
     except InvalidParams as error:  # here the params are the body, not in it
         raise InvalidRequest(
             [replace(each, loc=("body", *each.loc[1:])) for each in error.problems]
@@ -160,7 +160,7 @@ def _of_the_file() -> Generator[None]:
         yield
     except UnknownFormat as error:
         raise InvalidRequest(problems("format", error, inside=("body",))) from error
-    except SourceError as error:
+    except FormatError as error:
         raise InvalidRequest(problems("file", error, inside=("body",))) from error
 
 

@@ -14,11 +14,11 @@ LAST_EVENT_ID = {"last_event_id": "Last-Event-ID"}
 
 
 async def follow_jobs(call: Call, asked: news.FollowJobs) -> Response:
-    return await call.bulletin.follow(call.caller.sees, asked.last_event_id)
+    return await call.broadcaster.follow(call.caller.sees, asked.last_event_id)
 
 
 async def follow_job(call: Call, asked: news.FollowJob) -> Response:
-    stream = await call.bulletin.follow_job(asked.job_id, call.caller.sees, asked.last_event_id)
+    stream = await call.broadcaster.follow_job(asked.job_id, call.caller.sees, asked.last_event_id)
     # A browser comes back after every end, until it is told that there is nothing more.
     return Response(status_code=204) if stream is None else stream
 

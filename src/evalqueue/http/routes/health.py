@@ -63,7 +63,9 @@ async def _look(call: Call, found: dict[str, Finding]) -> list[Finding]:
         found["database"] = await doctor.answers(database)
         found["schema"] = await doctor.schema_is_current(database)
         left = until - loop.time()
-        found["notifications"] = await doctor.hears(await call.client.feed(), within_seconds=left)
+        found["notifications"] = await doctor.hears(
+            await call.client.listener(), within_seconds=left
+        )
         if any(each.level is not Level.OK for each in found.values()):
             return []
         async with database.connection() as connection:

@@ -27,7 +27,7 @@ from evalqueue.evaluators.adversarial.cases.case import (
     CaseSource,
     InvalidCase,
 )
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.evaluators.formats import Faults, shown
 
@@ -78,7 +78,7 @@ class _Row:
                 yield column, value
 
 
-def read_cases(content: str, *, name: str, profile: Profile) -> list[Case]:
+def read_cases(content: str, *, name: str, profile: App) -> list[Case]:
     """The cases of a file, in its order. Blocks, so call it in a thread when it is large.
 
     Args:

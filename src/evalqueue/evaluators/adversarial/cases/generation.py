@@ -25,7 +25,7 @@ from evalqueue.evaluators.adversarial.cases.case import (
     CaseSource,
 )
 from evalqueue.evaluators.adversarial.cases.slots import Slot
-from evalqueue.evaluators.apps import Profile
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial
 from evalqueue.evaluators.judging import prompts
 from evalqueue.evaluators.judging.answers import Answer, Form
@@ -76,7 +76,7 @@ class CasesAnswer(Answer):
 
 
 async def generate(
-    profile: Profile,
+    profile: App,
     slots: Sequence[Slot],
     judge: Judge,
     *,
@@ -123,7 +123,7 @@ async def generate(
     return [made[slot.number] for slot in slots]
 
 
-def version(profile: Profile, parameters: Parameters = DEFAULT_PARAMETERS) -> str:
+def version(profile: App, parameters: Parameters = DEFAULT_PARAMETERS) -> str:
     """Of everything that can change what is made up, but the model."""
     app = [profile.about.strip(), profile.adversarial]
     return version_of(
@@ -174,7 +174,7 @@ class _Writer:
 
     def __init__(
         self,
-        profile: Profile,
+        profile: App,
         app: Adversarial,
         slots: Sequence[Slot],
         judge: Judge,
