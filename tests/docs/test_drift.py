@@ -174,16 +174,9 @@ def test_every_sql_file_says_what_it_holds() -> None:
     assert [path.name for path in files if not path.read_text("utf-8").startswith("--")] == []
 
 
-def test_every_contract_is_in_the_architecture() -> None:
-    contracts = {each["name"] for each in PYPROJECT["tool"]["importlinter"]["contracts"]}
-    assert contracts == set(
-        re.findall(r'^- "(.+?)"', text_of("docs/architecture.md"), re.MULTILINE)
-    )
-
-
-def test_every_sql_function_in_the_way_of_a_job_exists(dsn: str) -> None:
-    way = section(text_of("docs/architecture.md"), "## The way of a job")
-    functions = set(re.findall(r"`((?:evalqueue|procrastinate)_\w+)`", way))
+def test_every_sql_function_in_the_life_of_a_job_exists(dsn: str) -> None:
+    life = section(text_of("docs/architecture.md"), "## The life of a job")
+    functions = set(re.findall(r"`((?:evalqueue|procrastinate)_\w+)`", life))
     with psycopg.connect(dsn) as connection:
         known = {name for (name,) in connection.execute("SELECT proname FROM pg_proc")}
     assert functions

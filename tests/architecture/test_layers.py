@@ -1,0 +1,46 @@
+"""The layout: packages that can be held in mind, each with a contract that import-linter checks."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src/evalqueue"
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"][
+    "contracts"
+]
+LAYERS = [contract for contract in CONTRACTS if contract["type"] == "layers"]
+
+
+def modules(folder: Path) -> list[Path]:
+    """The modules directly in a folder."""
+    return [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+
+
+PACKAGES = [path for path in [PACKAGE, *PACKAGE.rglob("*")] if path.is_dir() and modules(path)]
+
+
+def name_of(folder: Path) -> str:
+    return ".".join(("evalqueue", *folder.relative_to(PACKAGE).parts))
+
+
+@pytest.mark.parametrize("contract", LAYERS, ids=lambda contract: contract["id"])
+def test_a_contract_has_at_most_ten_layers_and_names_every_module(contract: dict[str, object]):
+    layers = contract["layers"]
+    assert isinstance(layers, list)
+    assert len(layers) <= 10
+    assert contract["exhaustive"] is True
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
+def test_a_package_is_small(folder: Path):
+    assert len(modules(folder)) <= (20 if folder == PACKAGE else 13)
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
+def test_no_module_is_named_by_the_prefix_of_a_family(folder: Path):
+    names = {path.stem for path in modules(folder)}
+    families = names | {path.name for path in folder.iterdir() if path.is_dir()}
+    prefixed = {name for name in names if name.split("_")[0] in families - {name}}
+    assert prefixed == set()
