@@ -48,7 +48,10 @@ test("a job, from its submission to what it found", async () => {
   assert.equal((await client.runs.threads(run.id)).total, 3);
   assert.ok((await client.runs.logs(run.id, { limit: 5 })).logs.length > 0);
   assert.ok((await client.runs.summary()).total_runs >= 1);
-  assert.deepEqual((await client.jobs.attempts(job.id)).map(({ outcome }) => outcome), ["completed"]);
+  assert.deepEqual(
+    (await client.jobs.attempts(job.id)).map(({ outcome }) => outcome),
+    ["completed"],
+  );
   assert.ok((await client.jobs.list("completed", { limit: 1 })).length === 1);
 });
 
@@ -62,12 +65,15 @@ test("the same key is the same job, and another request with it is refused", asy
 });
 
 test("what is wrong is named, with its place", async () => {
-  await assert.rejects(client.jobs.submit("evaluate-batch", { total_items: -1, colour: "red" }), (error) => {
-    assert.equal(error.status, 422);
-    const places = error.problems.map(({ loc }) => loc.join("."));
-    assert.ok(places.includes("body.params.total_items"), String(places));
-    return true;
-  });
+  await assert.rejects(
+    client.jobs.submit("evaluate-batch", { total_items: -1, colour: "red" }),
+    (error) => {
+      assert.equal(error.status, 422);
+      const places = error.problems.map(({ loc }) => loc.join("."));
+      assert.ok(places.includes("body.params.total_items"), String(places));
+      return true;
+    },
+  );
   await assert.rejects(client.jobs.get(NOBODY), { status: 404, detail: "Job not found" });
   await assert.rejects(client.watch(NOBODY, () => {}).done, { status: 404 });
   await assert.rejects(client.jobs.get("../workers"), { name: "ApiError" });
@@ -89,7 +95,8 @@ test("a server that is killed and started again in the middle of a job", async (
   const seen = [];
   const states = [];
   const watch = client.watch(job.id, (each) => seen.push(each), {
-    timing: QUICK, onState: (state) => states.push(state),
+    timing: QUICK,
+    onState: (state) => states.push(state),
   });
   await until(() => seen.length > 0);
   await server.stop("SIGKILL");
@@ -117,9 +124,15 @@ test("all jobs are watched, and the queue moves on before those that wait", asyn
   const seen = new Map();
   const queues = [];
   const states = [];
-  const watch = client.watchAll((job) => seen.set(job.id, job), () => {}, {
-    timing: QUICK, onQueue: (queue) => queues.push(queue), onState: (state) => states.push(state),
-  });
+  const watch = client.watchAll(
+    (job) => seen.set(job.id, job),
+    () => {},
+    {
+      timing: QUICK,
+      onQueue: (queue) => queues.push(queue),
+      onState: (state) => states.push(state),
+    },
+  );
   await until(() => states.at(-1) === "live");
   await client.queues.pause(QUEUE);
   const [first, second] = [await submitted(), await submitted()];
@@ -146,9 +159,14 @@ test("all jobs are watched across a server that is killed, and what was missed i
   const seen = new Map();
   const states = [];
   let resyncs = 0;
-  const watch = client.watchAll((job) => seen.set(job.id, job), () => (resyncs += 1), {
-    timing: QUICK, onState: (state) => states.push(state),
-  });
+  const watch = client.watchAll(
+    (job) => seen.set(job.id, job),
+    () => (resyncs += 1),
+    {
+      timing: QUICK,
+      onState: (state) => states.push(state),
+    },
+  );
   await until(() => states.at(-1) === "live");
   const told = await submitted();
   await until(() => seen.has(told.id));
@@ -164,7 +182,10 @@ test("all jobs are watched across a server that is killed, and what was missed i
 
 test("a file is looked at, uploaded, evaluated and removed; its run has figures", async () => {
   const file = new Blob([CSV]);
-  const look = await client.runs.preview({}, { file: file.slice(0, 300), fileName: "mine.csv", head: true });
+  const look = await client.runs.preview(
+    {},
+    { file: file.slice(0, 300), fileName: "mine.csv", head: true },
+  );
   assert.equal(look.mapping.thread_id, "conversation");
   assert.deepEqual([look.missing_columns, look.llm_calls], [[], null]);
   const options = { fileName: "mine.csv", mapping: look.mapping };
@@ -172,7 +193,11 @@ test("a file is looked at, uploaded, evaluated and removed; its run has figures"
   assert.deepEqual([preview.chosen.threads, preview.llm_calls.intent], [2, 0]);
 
   const sent = [];
-  const upload = { name: "mine.csv", mapping: look.mapping, onProgress: (bytes) => sent.push(bytes) };
+  const upload = {
+    name: "mine.csv",
+    mapping: look.mapping,
+    onProgress: (bytes) => sent.push(bytes),
+  };
   const dataset = await client.datasets.upload(file, upload);
   assert.equal(sent.at(-1), file.size);
   assert.equal((await client.datasets.upload(file, upload)).id, dataset.id);
@@ -214,7 +239,13 @@ test("a server with tokens knows who asks, by the token or by a sign-in", async 
     const stranger = createClient({ baseUrl: closed.url });
     await assert.rejects(stranger.jobs.list(), { status: 401 });
     await assert.rejects(stranger.session.get(), { status: 401 });
-    await assert.rejects(stranger.watchAll(() => {}, () => {}).done, { status: 401 });
+    await assert.rejects(
+      stranger.watchAll(
+        () => {},
+        () => {},
+      ).done,
+      { status: 401 },
+    );
     await assert.rejects(stranger.session.signIn("wrong"), { status: 401 });
     const anna = { name: "anna", right: "submit", needs_token: true };
     const holder = createClient({ baseUrl: closed.url, token: TOKEN });
@@ -223,7 +254,8 @@ test("a server with tokens knows who asks, by the token or by a sign-in", async 
     let cookie = "";
     const browser = createClient({
       baseUrl: closed.url,
-      async fetch(url, asked) { // as far as a browser is one here: it keeps what it is given
+      async fetch(url, asked) {
+        // as far as a browser is one here: it keeps what it is given
         const headers = { ...asked.headers, Cookie: cookie, Origin: closed.url };
         const reply = await fetch(url, { ...asked, headers });
         for (const given of reply.headers.getSetCookie()) cookie ||= given.split(";")[0];
@@ -234,8 +266,14 @@ test("a server with tokens knows who asks, by the token or by a sign-in", async 
     assert.deepEqual(await browser.session.get(), anna);
     const job = await browser.jobs.submit("evaluate-batch", { total_items: 1 });
     assert.equal(job.owner, "anna");
-    assert.equal((await browser.watch(job.id, () => {}, { timing: QUICK }).done).status, "completed");
-    assert.deepEqual((await holder.jobs.list()).map(({ id }) => id), [job.id]); // not what others have
+    assert.equal(
+      (await browser.watch(job.id, () => {}, { timing: QUICK }).done).status,
+      "completed",
+    );
+    assert.deepEqual(
+      (await holder.jobs.list()).map(({ id }) => id),
+      [job.id],
+    ); // not what others have
     await assert.rejects(holder.queues.pause(QUEUE), { status: 403 });
     await browser.session.signOut();
   } finally {

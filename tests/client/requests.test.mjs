@@ -33,10 +33,14 @@ function answering(...answers) {
 }
 
 const ok = (value) => (response) => json(response, 200, value);
-const refused = (status, detail, headers) => (response) => json(response, status, { detail }, headers);
+const refused = (status, detail, headers) => (response) =>
+  json(response, status, { detail }, headers);
 
 async function errorOf(promise) {
-  const error = await promise.then(() => assert.fail("it should have failed"), (reason) => reason);
+  const error = await promise.then(
+    () => assert.fail("it should have failed"),
+    (reason) => reason,
+  );
   assert.ok(error instanceof ApiError, String(error?.stack ?? error));
   return error;
 }
@@ -49,7 +53,11 @@ const ROUTES = [
   [(api) => api.jobs.cancel("x"), "POST", "/api/jobs/x/cancel"],
   [(api) => api.jobs.retry("x"), "POST", "/api/jobs/x/retry"],
   [(api) => api.jobs.attempts("x"), "GET", "/api/jobs/x/attempts"],
-  [(api) => api.runs.list({ command: "a b", limit: undefined }), "GET", "/api/eval-runs?command=a+b"],
+  [
+    (api) => api.runs.list({ command: "a b", limit: undefined }),
+    "GET",
+    "/api/eval-runs?command=a+b",
+  ],
   [(api) => api.runs.get("x"), "GET", "/api/eval-runs/x"],
   [(api) => api.runs.summary(), "GET", "/api/eval-runs/stats/summary"],
   [(api) => api.runs.statistics("x"), "GET", "/api/eval-runs/x/statistics"],
@@ -88,7 +96,10 @@ test("every call is one request", async () => {
   for (const [call, method, url] of ROUTES) {
     const asked = answering(ok({}));
     await call(client);
-    assert.deepEqual(asked.map((each) => [each.method, each.url]), [[method, url]]);
+    assert.deepEqual(
+      asked.map((each) => [each.method, each.url]),
+      [[method, url]],
+    );
     assert.equal(asked[0].headers.authorization, "Bearer abc");
     assert.equal(asked[0].headers["content-type"], asked[0].body ? "application/json" : undefined);
   }
@@ -114,7 +125,12 @@ test("an error says what the server said", async () => {
 
 test("an error names every problem", async () => {
   const problems = [
-    { loc: ["body", "file"], msg: "No date", type: "bad_row", ctx: { row: 3, column: "timestamp" } },
+    {
+      loc: ["body", "file"],
+      msg: "No date",
+      type: "bad_row",
+      ctx: { row: 3, column: "timestamp" },
+    },
     { loc: ["body", "params", 0], msg: "Too many", type: "value_error" },
   ];
   answering(refused(422, problems));
@@ -124,7 +140,13 @@ test("an error names every problem", async () => {
 });
 
 test("an error knows when to ask again", async () => {
-  for (const [header, wanted] of [["7", 7], ["0.5", 0.5], ["-3", 0], ["soon", null], ["", null]]) {
+  for (const [header, wanted] of [
+    ["7", 7],
+    ["0.5", 0.5],
+    ["-3", 0],
+    ["soon", null],
+    ["", null],
+  ]) {
     answering(refused(429, "Slowly", { "Retry-After": header }));
     assert.equal((await errorOf(client.workers.list())).retryAfter, wanted);
   }
@@ -167,7 +189,8 @@ test("a job that is submitted is seen whole", async () => {
   const asked = answering(ok({ id: ID, job_type: "x", status: "queued" }), ok(aJob(ID)));
   assert.deepEqual(await client.jobs.submit("evaluate-batch", { total_items: 3 }), aJob(ID));
   assert.deepEqual(JSON.parse(asked[0].body), {
-    job_type: "evaluate-batch", params: { total_items: 3 },
+    job_type: "evaluate-batch",
+    params: { total_items: 3 },
   });
   assert.match(asked[0].headers["idempotency-key"], /^[0-9a-f]{32}$/);
   assert.equal(asked[1].url, `/api/jobs/${ID}`);
@@ -177,8 +200,14 @@ test("a request that gets lost is sent again, as the same one", async () => {
   const lost = (response) => response.destroy();
   const asked = answering(lost, refused(503, "Later"), ok({ id: ID }), lost, ok(aJob(ID)));
   await client.jobs.submit("evaluate-batch", {}, { idempotencyKey: "mine" });
-  assert.deepEqual(asked.map(({ method }) => method), ["POST", "POST", "POST", "GET", "GET"]);
-  assert.deepEqual(asked.slice(0, 3).map(({ headers }) => headers["idempotency-key"]), Array(3).fill("mine"));
+  assert.deepEqual(
+    asked.map(({ method }) => method),
+    ["POST", "POST", "POST", "GET", "GET"],
+  );
+  assert.deepEqual(
+    asked.slice(0, 3).map(({ headers }) => headers["idempotency-key"]),
+    Array(3).fill("mine"),
+  );
 });
 
 test("a refused job is not submitted again", async () => {
@@ -189,8 +218,12 @@ test("a refused job is not submitted again", async () => {
 
 test("polling tells each answer, and waits out what passes", async () => {
   const asked = answering(
-    ok(aJob(ID, { status: "queued" })), refused(503, "Later"), (response) => response.destroy(),
-    ok(aJob(ID)), ok(aJob(ID)), ok(aJob(ID, { status: "failed" })),
+    ok(aJob(ID, { status: "queued" })),
+    refused(503, "Later"),
+    (response) => response.destroy(),
+    ok(aJob(ID)),
+    ok(aJob(ID)),
+    ok(aJob(ID, { status: "failed" })),
   );
   const seen = [];
   const job = await client.jobs.pollUntilDone(ID, ({ status }) => seen.push(status), 10);
@@ -220,15 +253,19 @@ test("a callback's error is polling's error", async () => {
 test("a file is sent as a form, and its progress is told", async () => {
   const asked = answering(ok({ id: "sha256:x" }));
   const told = [];
-  const file = new File(["a,b\n1,ä\n"], "day's \"file\".csv");
+  const file = new File(["a,b\n1,ä\n"], 'day\'s "file".csv');
   const dataset = await client.datasets.upload(file, {
-    mapping: { thread_id: "a" }, onProgress: (...each) => told.push(each),
+    mapping: { thread_id: "a" },
+    onProgress: (...each) => told.push(each),
   });
   assert.deepEqual(dataset, { id: "sha256:x" });
   assert.match(asked[0].headers["content-type"], /^multipart\/form-data; boundary=/);
   assert.match(asked[0].body, /name="mapping"\r\n\r\n\{"thread_id":"a"\}/);
   assert.match(asked[0].body, /filename="day's %22file%22.csv"/);
-  assert.deepEqual(told, [[0, file.size], [file.size, file.size]]);
+  assert.deepEqual(told, [
+    [0, file.size],
+    [file.size, file.size],
+  ]);
 });
 
 test("an upload can be given up", async () => {
@@ -242,8 +279,15 @@ test("an upload can be given up", async () => {
 
 test("a preview of a file is a form, one of params is JSON", async () => {
   const asked = answering(ok({}));
-  await client.runs.preview({ app_id: "k" }, { file: new Blob(["x"]), fileName: "a.csv", head: true });
-  for (const part of [/filename="a.csv"/, /name="params"\r\n\r\n\{"app_id":"k"\}/, /name="head"\r\n\r\ntrue/]) {
+  await client.runs.preview(
+    { app_id: "k" },
+    { file: new Blob(["x"]), fileName: "a.csv", head: true },
+  );
+  for (const part of [
+    /filename="a.csv"/,
+    /name="params"\r\n\r\n\{"app_id":"k"\}/,
+    /name="head"\r\n\r\ntrue/,
+  ]) {
     assert.match(asked[0].body, part);
   }
   await client.runs.preview({ app_id: "k" });

@@ -5,8 +5,14 @@ import { test } from "node:test";
 import { EventParser, MAX_EVENT, TooLarge } from "../../src/evalqueue/http/page/client/sse.js";
 
 const STREAM = [
-  "\uFEFFretry: 1500\n", ": heartbeat\n", "\n", "id: 7\nevent: job\ndata: {\"a\":\ndata:  1}\n\n",
-  "data\r\n\r\n", "id\rdata:x\r\r", "id: 8\n\n", "nonsense\nid: a\0b\nretry: soon\ndata: ä€🙂\n\n",
+  "\uFEFFretry: 1500\n",
+  ": heartbeat\n",
+  "\n",
+  'id: 7\nevent: job\ndata: {"a":\ndata:  1}\n\n',
+  "data\r\n\r\n",
+  "id\rdata:x\r\r",
+  "id: 8\n\n",
+  "nonsense\nid: a\0b\nretry: soon\ndata: ä€🙂\n\n",
   "data: never finished",
 ].join("");
 
@@ -27,7 +33,10 @@ function read(pieces) {
 }
 
 test("a stream is the same in one piece, in characters, and in any two", () => {
-  const cuts = Array.from(STREAM, (_, at) => at).map((at) => [STREAM.slice(0, at), STREAM.slice(at)]);
+  const cuts = Array.from(STREAM, (_, at) => at).map((at) => [
+    STREAM.slice(0, at),
+    STREAM.slice(at),
+  ]);
   for (const pieces of [[STREAM], [...STREAM].flatMap((each) => ["", each]), ...cuts]) {
     const { found, parser } = read(pieces);
     assert.deepEqual(found, EVENTS, JSON.stringify(pieces));

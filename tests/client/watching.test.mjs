@@ -34,7 +34,9 @@ function watching({ url = server.url, timing = {}, fetch, ...options } = {}) {
   const told = { jobs: [], states: [] };
   const client = createClient({ baseUrl: url, token: "abc", fetch });
   const watch = client.watch(ID, (job) => told.jobs.push(job), {
-    timing: { ...QUICK, ...timing }, onState: (state) => told.states.push(state), ...options,
+    timing: { ...QUICK, ...timing },
+    onState: (state) => told.states.push(state),
+    ...options,
   });
   begun.push(watch);
   return Object.assign(told, { watch, revisions: () => told.jobs.map(({ revision }) => revision) });
@@ -43,9 +45,15 @@ function watching({ url = server.url, timing = {}, fetch, ...options } = {}) {
 function watchingAll({ url = server.url, ...options } = {}) {
   const told = { jobs: [], states: [], resyncs: 0 };
   const client = createClient({ baseUrl: url });
-  const watch = client.watchAll((job) => told.jobs.push(job), () => (told.resyncs += 1), {
-    timing: QUICK, onState: (state) => told.states.push(state), ...options,
-  });
+  const watch = client.watchAll(
+    (job) => told.jobs.push(job),
+    () => (told.resyncs += 1),
+    {
+      timing: QUICK,
+      onState: (state) => told.states.push(state),
+      ...options,
+    },
+  );
   begun.push(watch);
   return Object.assign(told, { watch });
 }
@@ -60,7 +68,10 @@ test("each change is told as it happens, until the job is over", async () => {
   assert.deepEqual(job, told.jobs[2]);
   assert.deepEqual(job.result, { fine: true });
   assert.deepEqual(told.states, ["live"]);
-  assert.deepEqual(server.asked.map(({ path }) => path), [`/api/jobs/${ID}/events`]);
+  assert.deepEqual(
+    server.asked.map(({ path }) => path),
+    [`/api/jobs/${ID}/events`],
+  );
   assert.equal(server.asked[0].authorization, "Bearer abc");
   await until(() => server.streams === 0);
 });
@@ -98,7 +109,10 @@ test("a line that is cut again and again is opened again and again", async () =>
   }
   server.change(ID, { status: "completed" });
   await told.watch.done;
-  assert.deepEqual(told.revisions(), [...told.revisions()].sort((a, b) => a - b));
+  assert.deepEqual(
+    told.revisions(),
+    [...told.revisions()].sort((a, b) => a - b),
+  );
 });
 
 test("a stream that falls silent is given up, one with heartbeats is not", async () => {
@@ -154,8 +168,10 @@ test("a tab that is hidden while the server is away waits to be shown", async ()
 
 test("a tab that is hidden in a long wait need not wait when it is shown", async () => {
   const tab = new Tab();
-  server.instead = (_request, response) =>
-    (json(response, 429, { detail: "Slowly" }, { "Retry-After": "60" }), true);
+  server.instead = (_request, response) => (
+    json(response, 429, { detail: "Slowly" }, { "Retry-After": "60" }),
+    true
+  );
   const told = watching({ visibility: tab });
   await until(() => told.states.at(-1) === "reconnecting");
   tab.hide(true);
@@ -231,11 +247,17 @@ test("what polling meets is waited out, too", async () => {
   assert.deepEqual(told.states, ["polling"]);
 });
 
-for (const [status, detail] of [[401, "Who are you?"], [403, "Not you"], [404, "Job not found"]]) {
+for (const [status, detail] of [
+  [401, "Who are you?"],
+  [403, "Not you"],
+  [404, "Job not found"],
+]) {
   test(`what can't be waited out is an error: ${status}`, async () => {
     server.instead = (_request, response) => (json(response, status, { detail }), true);
-    await assert.rejects(watching().watch.done, (error) =>
-      error instanceof ApiError && error.status === status && error.detail === detail);
+    await assert.rejects(
+      watching().watch.done,
+      (error) => error instanceof ApiError && error.status === status && error.detail === detail,
+    );
   });
 }
 
@@ -258,11 +280,20 @@ test("nonsense is not told; what it should have said is asked for", async () => 
   await until(() => told.jobs.length === 1);
   const other = JSON.stringify(aJob("11111111-1111-1111-1111-111111111111", { revision: 99 }));
   const nonsense = [
-    "{", "null", "[]", '"x"', "1e999", "{}", '{"id":1}', `{"id":"${ID}"}`, other,
+    "{",
+    "null",
+    "[]",
+    '"x"',
+    "1e999",
+    "{}",
+    '{"id":1}',
+    `{"id":"${ID}"}`,
+    other,
     `{"id":"${ID}","status":"completed","progress":null}`,
     `{"id":"${ID}","status":"completed","progress":{},"revision":"9","params":{}}`,
     JSON.stringify({ ...aJob(ID, { revision: 99, status: "completed" }), params: undefined }),
-    '{"__proto__":{"id":"x"}}', "[".repeat(50_000) + "]".repeat(50_000),
+    '{"__proto__":{"id":"x"}}',
+    "[".repeat(50_000) + "]".repeat(50_000),
   ];
   for (const data of nonsense) {
     server.jobs.set(ID, { ...server.jobs.get(ID), revision: server.jobs.get(ID).revision + 1 });
@@ -291,14 +322,18 @@ test("once it is stopped nothing is told, and the promise says why", async () =>
 test("whoever is told may stop, in the middle of many events", async () => {
   const client = createClient({ baseUrl: server.url });
   const seen = [];
-  const watch = client.watch(ID, (job) => {
-    seen.push(job.revision);
-    if (job.revision === 1) {
-      const events = [2, 3, 4].map((revision) => JSON.stringify(aJob(ID, { revision })));
-      server.blurt(events.map((data) => `event: job\ndata: ${data}\n\n`).join(""));
-    }
-    if (job.revision === 2) watch.stop();
-  }, { timing: QUICK });
+  const watch = client.watch(
+    ID,
+    (job) => {
+      seen.push(job.revision);
+      if (job.revision === 1) {
+        const events = [2, 3, 4].map((revision) => JSON.stringify(aJob(ID, { revision })));
+        server.blurt(events.map((data) => `event: job\ndata: ${data}\n\n`).join(""));
+      }
+      if (job.revision === 2) watch.stop();
+    },
+    { timing: QUICK },
+  );
   await assert.rejects(watch.done, { name: "AbortError" });
   assert.deepEqual(seen, [1, 2]);
 });
@@ -360,7 +395,9 @@ test("a stream whose end is not read leaves its connection when the watch ends",
   server.instead = ({ url }, response) => {
     if (!url.endsWith("/events")) return false;
     response.writeHead(200, { "Content-Type": "text/event-stream" });
-    response.write(`event: job\nid: 2\ndata: ${JSON.stringify(aJob(ID, { status: "completed" }))}\n\n`);
+    response.write(
+      `event: job\nid: 2\ndata: ${JSON.stringify(aJob(ID, { status: "completed" }))}\n\n`,
+    );
     response.on("close", () => (closed = true));
     return true; // the last event, and no end
   };
@@ -414,7 +451,10 @@ test("all jobs: goes on after the last event it had, and misses none", async () 
   server.change(ID, {});
   server.change("22222222-2222-2222-2222-222222222222", {});
   await until(() => told.jobs.length === 3);
-  assert.deepEqual(told.jobs.map(({ revision }) => revision), [2, 3, 1]);
+  assert.deepEqual(
+    told.jobs.map(({ revision }) => revision),
+    [2, 3, 1],
+  );
   assert.equal(server.asked.at(-1).lastEventId, "2");
   assert.equal(told.resyncs, 0);
   assert.ok(!("params" in told.jobs[0]));
@@ -462,9 +502,13 @@ test("a callback that throws is reported, and the rest is told", async () => {
   for (const each of others) process.off("uncaughtException", each);
   try {
     const client = createClient({ baseUrl: server.url });
-    const watch = client.watch(ID, () => {
-      throw new Error("a bug of the page");
-    }, { timing: QUICK });
+    const watch = client.watch(
+      ID,
+      () => {
+        throw new Error("a bug of the page");
+      },
+      { timing: QUICK },
+    );
     await until(() => reported.length === 1);
     server.change(ID, { status: "completed" });
     assert.equal((await watch.done).status, "completed");
@@ -482,7 +526,9 @@ for (const mode of ["live", "polling", "reconnecting"]) {
       json(response, mode === "polling" ? 404 : 429, { detail: "No" }, { "Retry-After": "60" });
       return true;
     };
-    const client = fileURLToPath(import.meta.resolve("../../src/evalqueue/http/page/client/index.js"));
+    const client = fileURLToPath(
+      import.meta.resolve("../../src/evalqueue/http/page/client/index.js"),
+    );
     const script = `
       import { createClient } from ${JSON.stringify(client)};
       const client = createClient({ baseUrl: ${JSON.stringify(server.url)} });
@@ -490,7 +536,9 @@ for (const mode of ["live", "polling", "reconnecting"]) {
         timing: { pollMs: 60_000 },
         onState: (state) => state === "${mode}" && setTimeout(() => watch.stop(), 50),
       });`;
-    const child = spawn(process.execPath, ["--input-type=module", "-e", script], { stdio: "inherit" });
+    const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
+      stdio: "inherit",
+    });
     const began = performance.now();
     const [code] = await once(child, "exit");
     assert.equal(code, 0);

@@ -19,9 +19,7 @@ interface Promised {
   list(status?: string): Promise<Job[]>;
   get(jobId: string): Promise<Job>;
   cancel(jobId: string): Promise<void>;
-  pollUntilDone(
-    jobId: string, onProgress?: (job: Job) => void, intervalMs?: number,
-  ): Promise<Job>;
+  pollUntilDone(jobId: string, onProgress?: (job: Job) => void, intervalMs?: number): Promise<Job>;
 }
 
 export const promised: Promised = jobsApi;

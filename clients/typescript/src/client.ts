@@ -26,7 +26,9 @@ export interface Client {
   watch(jobId: string, onChange: (job: Job) => void, options?: WatchOptions): Watch<Job>;
   /** Be told of each change of every job; and that some may have been missed: read again. */
   watchAll(
-    onChange: (job: JobEvent) => void, onResync: () => void, options?: WatchAllOptions,
+    onChange: (job: JobEvent) => void,
+    onResync: () => void,
+    options?: WatchAllOptions,
   ): Watch<void>;
 }
 

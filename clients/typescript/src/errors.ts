@@ -35,7 +35,12 @@ export class ApiError extends Error {
 }
 
 /** What an answer that is an error says. */
-export function refusal(status: number, statusText: string, headers: Headers, body: string): ApiError {
+export function refusal(
+  status: number,
+  statusText: string,
+  headers: Headers,
+  body: string,
+): ApiError {
   const retryAfter = seconds(headers.get("retry-after"));
   const detail = detailOf(body);
   if (Array.isArray(detail)) {
@@ -67,7 +72,11 @@ function detailOf(body: string): unknown {
 
 function isProblem(value: unknown): value is Problem {
   return (
-    typeof value === "object" && value !== null && "loc" in value && Array.isArray(value.loc) &&
-    "msg" in value && typeof value.msg === "string"
+    typeof value === "object" &&
+    value !== null &&
+    "loc" in value &&
+    Array.isArray(value.loc) &&
+    "msg" in value &&
+    typeof value.msg === "string"
   );
 }

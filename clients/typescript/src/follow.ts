@@ -110,7 +110,10 @@ export class Follow {
 
   async #stream(signal: AbortSignal): Promise<End> {
     const { controller, release } = follower(signal);
-    until(true, this.#visible, controller.signal).then(() => controller.abort(HIDDEN), () => {});
+    until(true, this.#visible, controller.signal).then(
+      () => controller.abort(HIDDEN),
+      () => {},
+    );
     const parser = new EventParser(this.#lastEventId);
     this.#heardAt = null;
     try {
@@ -173,7 +176,7 @@ export class Follow {
   /** Whether it is over. */
   async #poll(forMs: number, signal: AbortSignal): Promise<boolean> {
     const end = performance.now() + forMs;
-    for (let failures = 0; ; ) {
+    for (let failures = 0; ;) {
       await this.#shown(signal);
       this.#tell("polling");
       let waitMs: number;

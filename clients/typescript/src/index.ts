@@ -1,7 +1,5 @@
 export { type Client, createClient, jobsApi } from "./client.js";
-export type {
-  DatasetsApi, ListDatasets, ListDatasetThreads, UploadOptions,
-} from "./datasets.js";
+export type { DatasetsApi, ListDatasets, ListDatasetThreads, UploadOptions } from "./datasets.js";
 export { ApiError } from "./errors.js";
 export type { QueuesApi, WorkersApi } from "./fleet.js";
 export type { Timing, WatchOptions, WatchState } from "./follow.js";

@@ -72,7 +72,10 @@ export function jobs(line: Line): JobsApi {
 }
 
 /** Some tries, while it is only the line or the server's health that is in the way. */
-async function insist<Told>(ask: () => Promise<Told>, signal: AbortSignal | undefined): Promise<Told> {
+async function insist<Told>(
+  ask: () => Promise<Told>,
+  signal: AbortSignal | undefined,
+): Promise<Told> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await ask();

@@ -48,7 +48,10 @@ export class Line {
   }
 
   /** The reply as it comes, for those who read it piece by piece. */
-  async send(path: string, { method = "GET", query, body, headers, signal }: Asked): Promise<Response> {
+  async send(
+    path: string,
+    { method = "GET", query, body, headers, signal }: Asked,
+  ): Promise<Response> {
     const isForm = typeof FormData !== "undefined" && body instanceof FormData;
     const isJson = body !== undefined && !isForm;
     const init: RequestInit = {
@@ -104,7 +107,9 @@ export function parsed<Told>(status: number, text: string): Told {
   try {
     return JSON.parse(text) as Told;
   } catch (cause) {
-    throw new ApiError(status, "The answer is not JSON: is this the address of the API?", { cause });
+    throw new ApiError(status, "The answer is not JSON: is this the address of the API?", {
+      cause,
+    });
   }
 }
 

@@ -72,7 +72,9 @@ export function runs(line: Line): RunsApi {
     summary: (options) => get("/stats/summary", options),
     preview: (params, options = {}) =>
       line.ask("/api/eval-runs/preview", {
-        method: "POST", body: previewed(params, options), signal: options.signal,
+        method: "POST",
+        body: previewed(params, options),
+        signal: options.signal,
       }),
     statistics: (runId, options) => get(`${of(runId)}/statistics`, options),
     outcomes: (runId, options) => get(`${of(runId)}/outcomes`, options),
@@ -89,7 +91,8 @@ export function runs(line: Line): RunsApi {
 }
 
 function previewed(
-  params: Record<string, unknown>, { file, fileName, mapping, format, head }: PreviewOptions,
+  params: Record<string, unknown>,
+  { file, fileName, mapping, format, head }: PreviewOptions,
 ): Record<string, unknown> | FormData {
   if (!file) return params;
   const form = new FormData();

@@ -22,7 +22,11 @@ export interface Opened {
 }
 
 /** The events of a stream, until the server ends it. */
-export async function* events(line: Line, path: string, opened: Opened): AsyncGenerator<ServerEvent> {
+export async function* events(
+  line: Line,
+  path: string,
+  opened: Opened,
+): AsyncGenerator<ServerEvent> {
   const { controller, release } = follower(opened.signal);
   const { signal } = controller;
   let timer = silence(controller, opened.openingMs);
@@ -51,7 +55,10 @@ function silence(controller: AbortController, ms: number): ReturnType<typeof set
 }
 
 async function open(
-  line: Line, path: string, lastEventId: string, signal: AbortSignal,
+  line: Line,
+  path: string,
+  lastEventId: string,
+  signal: AbortSignal,
 ): Promise<ReadableStream<Uint8Array>> {
   const headers: Record<string, string> = { Accept: "text/event-stream" };
   if (lastEventId !== "") headers["Last-Event-ID"] = lastEventId;
@@ -67,7 +74,8 @@ async function open(
 }
 
 async function* texts(
-  body: ReadableStream<Uint8Array>, signal: AbortSignal,
+  body: ReadableStream<Uint8Array>,
+  signal: AbortSignal,
 ): AsyncGenerator<string> {
   const reader = body.getReader();
   const decoder = new TextDecoder();

@@ -37,7 +37,9 @@ export function stress(line: Line): StressApi {
     cases: ({ signal, ...query } = {}) => line.ask("/api/adversarial/cases", { query, signal }),
     save: (appId, { signal, ...given }) =>
       line.ask("/api/adversarial/cases", {
-        method: "POST", body: { app_id: appId, ...given }, signal,
+        method: "POST",
+        body: { app_id: appId, ...given },
+        signal,
       }),
     pin: (appId, caseId, { signal } = {}) =>
       line.ask(`${path(appId, caseId)}/pin`, { method: "POST", signal }),

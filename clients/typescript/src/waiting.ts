@@ -26,7 +26,10 @@ export function backoff(failures: number, firstMs: number, maxMs: number): numbe
 }
 
 /** A controller that is aborted when a signal is. `release` it once it is not needed any more. */
-export function follower(signal?: AbortSignal): { controller: AbortController; release: () => void } {
+export function follower(signal?: AbortSignal): {
+  controller: AbortController;
+  release: () => void;
+} {
   const controller = new AbortController();
   const abort = () => controller.abort(signal?.reason);
   if (signal?.aborted) abort();

@@ -35,20 +35,30 @@ export function isOver(job: { status: string }): boolean {
 }
 
 export function watch(
-  line: Line, jobId: string, onChange: (job: Job) => void, options: WatchOptions = {},
+  line: Line,
+  jobId: string,
+  onChange: (job: Job) => void,
+  options: WatchOptions = {},
 ): Watch<Job> {
   const source = new OneJob(line, jobId, onChange);
   return begin(line, source, options, () => source.last as Job);
 }
 
 export function watchAll(
-  line: Line, onChange: (job: JobEvent) => void, onResync: () => void,
+  line: Line,
+  onChange: (job: JobEvent) => void,
+  onResync: () => void,
   options: WatchAllOptions = {},
 ): Watch<void> {
   return begin(line, new AllJobs(line, onChange, onResync, options.onQueue), options, () => {});
 }
 
-function begin<Told>(line: Line, source: Source, options: WatchOptions, told: () => Told): Watch<Told> {
+function begin<Told>(
+  line: Line,
+  source: Source,
+  options: WatchOptions,
+  told: () => Told,
+): Watch<Told> {
   const { controller, release } = follower(options.signal);
   const done = new Follow(line, source, options).run(controller.signal).then(told).finally(release);
   done.catch(() => {}); // who does not ask for it is not told
@@ -142,7 +152,9 @@ class AllJobs implements Source {
   readonly #onQueue: (queue: QueueEvent) => void;
 
   constructor(
-    line: Line, onChange: (job: JobEvent) => void, onResync: () => void,
+    line: Line,
+    onChange: (job: JobEvent) => void,
+    onResync: () => void,
     onQueue: (queue: QueueEvent) => void = () => {},
   ) {
     this.#line = line;
@@ -181,7 +193,8 @@ class AllJobs implements Source {
   async poll(signal: AbortSignal, { pollMs }: Timing): Promise<number> {
     const told = await this.#line.ask<unknown>("/api/jobs", { query: { limit: LISTED }, signal });
     signal.throwIfAborted();
-    if (!Array.isArray(told) || !told.every(isJob)) throw new ApiError(200, "The answer is no list of jobs");
+    if (!Array.isArray(told) || !told.every(isJob))
+      throw new ApiError(200, "The answer is no list of jobs");
     for (const { params: _params, result: _result, ...job } of (told as Job[]).reverse()) {
       if (!signal.aborted) this.#newest.tell(job); // it may be stopped by what it tells
     }
@@ -212,8 +225,11 @@ function queueOf(data: string): QueueEvent | null {
 function isJob(value: unknown): value is JobEvent {
   const job = value as Partial<JobEvent> | null;
   return (
-    typeof job === "object" && typeof job?.id === "string" && typeof job.status === "string" &&
-    typeof job.progress === "object" && job.progress !== null &&
+    typeof job === "object" &&
+    typeof job?.id === "string" &&
+    typeof job.status === "string" &&
+    typeof job.progress === "object" &&
+    job.progress !== null &&
     ["number", "undefined"].includes(typeof job.revision)
   );
 }

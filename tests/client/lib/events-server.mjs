@@ -6,12 +6,32 @@ const ONE = /^\/api\/jobs\/([^/]+)(\/events)?$/;
 
 export function aJob(id, given = {}) {
   return {
-    id, job_type: "evaluate-batch", status: "running", params: {}, result: null,
-    progress: { current: 0, total: 5, message: "" }, error_message: null,
-    created_at: "2026-11-22T09:00:00+00:00", started_at: null, completed_at: null, owner: "default",
-    attempt: 1, max_attempts: 3, failed_attempts: 0, queue: "evalqueue", priority: 0,
-    scheduled_at: null, worker: null, retry_of: null, after: null, revision: 1, ahead: null,
-    name: null, run_id: null, continued_by: null, ...given,
+    id,
+    job_type: "evaluate-batch",
+    status: "running",
+    params: {},
+    result: null,
+    progress: { current: 0, total: 5, message: "" },
+    error_message: null,
+    created_at: "2026-11-22T09:00:00+00:00",
+    started_at: null,
+    completed_at: null,
+    owner: "default",
+    attempt: 1,
+    max_attempts: 3,
+    failed_attempts: 0,
+    queue: "evalqueue",
+    priority: 0,
+    scheduled_at: null,
+    worker: null,
+    retry_of: null,
+    after: null,
+    revision: 1,
+    ahead: null,
+    name: null,
+    run_id: null,
+    continued_by: null,
+    ...given,
   };
 }
 

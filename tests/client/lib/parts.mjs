@@ -5,7 +5,12 @@ import { setTimeout as after } from "node:timers/promises";
 
 /** Waits that a test can afford; what would be given up too early on a busy machine is not. */
 export const QUICK = {
-  silentMs: 20_000, openingMs: 20_000, retryMs: 20, maxRetryMs: 100, restreamMs: 250, pollMs: 20,
+  silentMs: 20_000,
+  openingMs: 20_000,
+  retryMs: 20,
+  maxRetryMs: 100,
+  restreamMs: 250,
+  pollMs: 20,
 };
 
 /** Until it is so; what it waits for is seen in a few milliseconds or not at all. */
@@ -35,7 +40,10 @@ export class Proxy {
   async start(port) {
     this.#server = createServer((near) => {
       const far = connect(port, "127.0.0.1");
-      for (const [from, to] of [[near, far], [far, near]]) {
+      for (const [from, to] of [
+        [near, far],
+        [far, near],
+      ]) {
         this.#sockets.add(from);
         from.on("error", () => {});
         from.on("close", () => {

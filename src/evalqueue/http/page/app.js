@@ -40,7 +40,12 @@ const NAVIGATION = [
 ];
 
 const KEYS = [
-  ["n", "New evaluation"], ["g", "All jobs"], ["/", "Find"], ["j  k", "Next and previous conversation or case"], ["u", "Up, to the run, where it was left"], ["?", "These keys"],
+  ["n", "New evaluation"],
+  ["g", "All jobs"],
+  ["/", "Find"],
+  ["j  k", "Next and previous conversation or case"],
+  ["u", "Up, to the run, where it was left"],
+  ["?", "These keys"],
 ];
 const TOAST_MS = 8_000;
 const AGAIN_MS = 5_000; // after the server was not there at all
@@ -49,7 +54,11 @@ const api = createClient();
 
 const app = {
   api,
-  live: new Live(api, () => app.refresh(), (error) => app.noted(error)),
+  live: new Live(
+    api,
+    () => app.refresh(),
+    (error) => app.noted(error),
+  ),
   /** @type {import("./client/index.js").Session | null} */
   session: null,
   place: find(ROUTES, new URL(location.href)),
@@ -137,7 +146,8 @@ async function session() {
     app.session = null;
     broken = null;
     view = needsSignIn(error) ? signIn(app, session) : null;
-    if (view) app.live.clear(); // whoever comes next may be somebody else
+    if (view)
+      app.live.clear(); // whoever comes next may be somebody else
     else broken = error;
     if (mayPass(error)) again = setTimeout(session, AGAIN_MS);
     app.refresh();
@@ -202,20 +212,64 @@ function draw() {
 }
 
 function frame() {
-  return html`
-    <header class="top"><div>
-      <a class="brand" href="/"><img src="/assets/icon.svg" alt="" width="24" height="24">evalqueue</a>
-      <nav aria-label="Main">${NAVIGATION.filter(([path]) => path !== "/new" || app.session?.right !== "read").map(([path, name, views]) => html`
-        <a href=${path} aria-current=${views?.includes(app.place.view) ? "page" : nothing}>${name}</a>`)}</nav>
-      <div class="tools">${liveness()}<button type="button" class="plain icon" aria-label="Keys" title="Keys (?)" @click=${showKeys}>?</button>${themeButton()}${whoAmI()}</div>
-    </div></header>
+  return html`<header class="top">
+      <div>
+        <a class="brand" href="/"
+          ><img src="/assets/icon.svg" alt="" width="24" height="24" />evalqueue</a
+        >
+        <nav aria-label="Main">
+          ${NAVIGATION.filter(([path]) => path !== "/new" || app.session?.right !== "read").map(
+            ([path, name, views]) =>
+              html` <a
+                href=${path}
+                aria-current=${views?.includes(app.place.view) ? "page" : nothing}
+                >${name}</a
+              >`,
+          )}
+        </nav>
+        <div class="tools">
+          ${liveness()}<button
+            type="button"
+            class="plain icon"
+            aria-label="Keys"
+            title="Keys (?)"
+            @click=${showKeys}
+          >
+            ?</button
+          >${themeButton()}${whoAmI()}
+        </div>
+      </div>
+    </header>
     <main id="main" tabindex="-1">
-      ${broken ? banner("failed", "This can't be shown", errorText(broken), html`<button type="button" @click=${tryAgain}>Try again</button>`) : view?.render()}
+      ${
+        broken
+          ? banner(
+              "failed",
+              "This can't be shown",
+              errorText(broken),
+              html`<button type="button" @click=${tryAgain}>Try again</button>`,
+            )
+          : view?.render()
+      }
     </main>
     ${keysDialog()}
-    <div class="toasts" role="status" aria-live="polite">${repeat(toasts, ({ id }) => id, (toast) => html`
-      <div class="toast tone-${toast.word === "failed" ? "bad" : "good"}"><p>${toast.text}</p>
-        <button type="button" class="plain tiny" aria-label="Dismiss" @click=${() => dismiss(toast)}>✕</button></div>`)}
+    <div class="toasts" role="status" aria-live="polite">
+      ${repeat(
+        toasts,
+        ({ id }) => id,
+        (toast) =>
+          html`<div class="toast tone-${toast.word === "failed" ? "bad" : "good"}">
+            <p>${toast.text}</p>
+            <button
+              type="button"
+              class="plain tiny"
+              aria-label="Dismiss"
+              @click=${() => dismiss(toast)}
+            >
+              ✕
+            </button>
+          </div>`,
+      )}
     </div>`;
 }
 
@@ -234,13 +288,22 @@ function liveness() {
 
 function themeButton() {
   const dark = isDark();
-  return html`<button type="button" class="plain icon" aria-label=${dark ? "Use light colours" : "Use dark colours"}
-    title=${dark ? "Light" : "Dark"} @click=${toggleTheme}>${dark ? "☀" : "☾"}</button>`;
+  return html`<button
+    type="button"
+    class="plain icon"
+    aria-label=${dark ? "Use light colours" : "Use dark colours"}
+    title=${dark ? "Light" : "Dark"}
+    @click=${toggleTheme}
+  >
+    ${dark ? "☀" : "☾"}
+  </button>`;
 }
 
 function whoAmI() {
   if (!app.session?.needs_token) return nothing;
-  return html`<span class="small">${app.session.name} <span class="quiet">(${app.session.right})</span></span>
+  return html`<span class="small"
+      >${app.session.name} <span class="quiet">(${app.session.right})</span></span
+    >
     <button type="button" class="tiny" @click=${signOut}>Sign out</button>`;
 }
 
@@ -250,12 +313,19 @@ async function signOut() {
 }
 
 function keysDialog() {
-  return html`
-    <dialog id="keys" aria-labelledby="keys-title"><form method="dialog" class="stack">
+  return html`<dialog id="keys" aria-labelledby="keys-title">
+    <form method="dialog" class="stack">
       <h2 id="keys-title">Keys</h2>
-      <dl class="facts">${KEYS.map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${what}</dd>`)}</dl>
+      <dl class="facts">
+        ${KEYS.map(
+          ([key, what]) =>
+            html`<dt><kbd>${key}</kbd></dt>
+              <dd>${what}</dd>`,
+        )}
+      </dl>
       <div class="row"><button class="primary">Close</button></div>
-    </form></dialog>`;
+    </form>
+  </dialog>`;
 }
 
 function showKeys() {
@@ -287,10 +357,19 @@ function toggleTheme() {
 
 /** One key each, when nothing is being written. @param {KeyboardEvent} event */
 function pressed(event) {
-  const writes = event.target instanceof Element && event.target.closest("input, textarea, select, [contenteditable]");
-  if (writes || document.querySelector("dialog[open]") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const writes =
+    event.target instanceof Element &&
+    event.target.closest("input, textarea, select, [contenteditable]");
+  if (
+    writes ||
+    document.querySelector("dialog[open]") ||
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey
+  )
+    return;
   /** @type {Record<string, () => void>} */
-  const keys = { n: () => app.go("/new"), g: () => app.go("/"), "?": showKeys, ...view?.keys };
+  const keys = { "n": () => app.go("/new"), "g": () => app.go("/"), "?": showKeys, ...view?.keys };
   const act = keys[event.key];
   if (act) {
     event.preventDefault();

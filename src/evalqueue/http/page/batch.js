@@ -12,8 +12,13 @@ import { Rows } from "./virtual.js";
 /** @typedef {import("./client/index.js").Outcome} Row */
 
 const COLUMNS = /** @type {const} */ ([
-  ["thread_id", "Conversation"], ["intent_accuracy", "Intent"], ["worst_correctness", "Correctness"],
-  ["efficiency_verdict", "Efficiency"], ["success_status", "Task"], ["messages", "Messages"], ["duration_ms", "Took"],
+  ["thread_id", "Conversation"],
+  ["intent_accuracy", "Intent"],
+  ["worst_correctness", "Correctness"],
+  ["efficiency_verdict", "Efficiency"],
+  ["success_status", "Task"],
+  ["messages", "Messages"],
+  ["duration_ms", "Took"],
 ]);
 
 /** @type {Record<string, (row: Row) => string | number>} */
@@ -47,10 +52,15 @@ export class BatchRun {
       app.refresh();
     };
     /** @type {Outcomes<Row>} */
-    this.outcomes = new Outcomes(async (after, limit) => {
-      const { outcomes: rows, total } = await app.api.runs.outcomes(id, { after, limit });
-      return { rows, total };
-    }, changed, failed, signal);
+    this.outcomes = new Outcomes(
+      async (after, limit) => {
+        const { outcomes: rows, total } = await app.api.runs.outcomes(id, { after, limit });
+        return { rows, total };
+      },
+      changed,
+      failed,
+      signal,
+    );
     this.statistics = new Statistics(app, id, signal, failed);
     this.rows = new Rows(() => app.refresh(), signal);
     /** @type {Row[]} what the table shows, made anew when what it is made of changed */
@@ -71,31 +81,68 @@ export class BatchRun {
 
   render() {
     const figures = this.statistics.found;
-    return html`
-      ${this.broken ? banner("failed", "Something can't be read", errorText(this.broken)) : nothing}
-      ${figures?.batch ? this.figures(figures.batch, figures.llm) : nothing}
-      ${figures ? this.statistics.callCharts() : nothing}
-      ${this.outcomes.isRead ? this.conversations() : nothing}`;
+    return html` ${
+      this.broken ? banner("failed", "Something can't be read", errorText(this.broken)) : nothing
+    }
+    ${figures?.batch ? this.figures(figures.batch, figures.llm) : nothing}
+    ${figures ? this.statistics.callCharts() : nothing}
+    ${this.outcomes.isRead ? this.conversations() : nothing}`;
   }
 
   /** @param {import("./client/index.js").BatchStatistics} batch @param {import("./client/index.js").LlmStatistics} llm */
   figures(batch, llm) {
-    const measured = (/** @type {{ count: number }[]} */ shares) => shares.reduce((sum, each) => sum + each.count, 0);
+    const measured = (/** @type {{ count: number }[]} */ shares) =>
+      shares.reduce((sum, each) => sum + each.count, 0);
     const intent = batch.intent;
-    return html`
-      <section class="card grid narrow">
-        ${figure("Conversations", format.count(batch.threads), batch.failed ? `${format.count(batch.failed)} with nothing measured` : "evaluated")}
-        ${figure("Intent accuracy", format.percent(intent?.accuracy), intent?.low == null ? "" : `${format.percent(intent.low)} to ${format.percent(intent.high)}`)}
-        ${figure("LLM calls", format.count(llm.calls), llm.failed_calls ? `${format.count(llm.failed_calls)} failed` : "none failed")}
-        ${figure("Tokens", format.compact(llm.tokens_in), `in, ${format.compact(llm.tokens_out)} out`)}
+    return html`<section class="card grid narrow">
+        ${figure(
+          "Conversations",
+          format.count(batch.threads),
+          batch.failed ? `${format.count(batch.failed)} with nothing measured` : "evaluated",
+        )}
+        ${figure(
+          "Intent accuracy",
+          format.percent(intent?.accuracy),
+          intent?.low == null
+            ? ""
+            : `${format.percent(intent.low)} to ${format.percent(intent.high)}`,
+        )}
+        ${figure(
+          "LLM calls",
+          format.count(llm.calls),
+          llm.failed_calls ? `${format.count(llm.failed_calls)} failed` : "none failed",
+        )}
+        ${figure(
+          "Tokens",
+          format.compact(llm.tokens_in),
+          `in, ${format.compact(llm.tokens_out)} out`,
+        )}
       </section>
       <div class="grid wide">
-        <section class="card"><h2>Correctness <span class="quiet small">the worst answer of each conversation</span></h2>
-          ${charts.distribution(batch.correctness, batch.threads - measured(batch.correctness))}</section>
-        <section class="card"><h2>Efficiency</h2>
-          ${charts.distribution(batch.efficiency, batch.threads - measured(batch.efficiency))}</section>
-        ${intent && intent.labels.length ? html`<section class="card"><h2>Intent <span class="quiet small">${format.count(intent.correct)} of ${format.count(intent.compared)} messages routed right</span></h2>
-          ${charts.confusion(intent)}</section>` : nothing}
+        <section class="card">
+          <h2>
+            Correctness <span class="quiet small">the worst answer of each conversation</span>
+          </h2>
+          ${charts.distribution(batch.correctness, batch.threads - measured(batch.correctness))}
+        </section>
+        <section class="card">
+          <h2>Efficiency</h2>
+          ${charts.distribution(batch.efficiency, batch.threads - measured(batch.efficiency))}
+        </section>
+        ${
+          intent && intent.labels.length
+            ? html`<section class="card">
+                <h2>
+                  Intent
+                  <span class="quiet small"
+                    >${format.count(intent.correct)} of ${format.count(intent.compared)} messages
+                    routed right</span
+                  >
+                </h2>
+                ${charts.confusion(intent)}
+              </section>`
+            : nothing
+        }
         ${this.missing(batch)}
       </div>`;
   }
@@ -104,51 +151,137 @@ export class BatchRun {
   missing({ coverage, failures }) {
     const covered = Object.entries(coverage);
     if (!covered.length && !failures.length) return nothing;
-    return html`
-      <section class="card stack-tight"><h2>Coverage <span class="quiet small">judged of what was asked</span></h2>
-        <dl class="facts">${covered.map(([evaluator, { judged, attempted, rate }]) => html`
-          <dt>${evaluator}</dt><dd>${format.count(judged)} of ${format.count(attempted)} <span class="quiet">${format.percent(rate)}</span></dd>`)}</dl>
-        ${failures.length ? html`<h3>Failures, in no rate</h3><ul role="list" class="stack-tight small">${failures.map((each) => html`
-          <li><span class="badge tone-bad">${format.count(each.count)} × ${said(each.reason)}</span> ${each.evaluator}
-            <div class="quiet">${each.example}</div></li>`)}</ul>` : html`<p class="hint">Nothing failed.</p>`}
-      </section>`;
+    return html`<section class="card stack-tight">
+      <h2>Coverage <span class="quiet small">judged of what was asked</span></h2>
+      <dl class="facts">
+        ${covered.map(
+          ([evaluator, { judged, attempted, rate }]) =>
+            html`<dt>${evaluator}</dt>
+              <dd>
+                ${format.count(judged)} of ${format.count(attempted)}
+                <span class="quiet">${format.percent(rate)}</span>
+              </dd>`,
+        )}
+      </dl>
+      ${
+        failures.length
+          ? html`<h3>Failures, in no rate</h3>
+              <ul role="list" class="stack-tight small">
+                ${failures.map(
+                  (each) =>
+                    html`<li>
+                      <span class="badge tone-bad"
+                        >${format.count(each.count)} × ${said(each.reason)}</span
+                      >
+                      ${each.evaluator}
+                      <div class="quiet">${each.example}</div>
+                    </li>`,
+                )}
+              </ul>`
+          : html`<p class="hint">Nothing failed.</p>`
+      }
+    </section>`;
   }
 
   /** @param {Row[]} all */
   chips(all) {
     /** @type {[string, string, (row: Row) => boolean][]} */
     const kinds = [
-      ...["CRITICAL", "HARD FAIL", "SOFT FAIL", "PASS"].map((word) => /** @type {[string, string, (row: Row) => boolean]} */ ([word, said(word), (row) => row.worst_correctness === word])),
-      ...["BROKEN", "FRICTION", "INCOMPLETE", "ACCEPTABLE", "EFFICIENT"].map((word) => /** @type {[string, string, (row: Row) => boolean]} */ ([word, said(word), (row) => row.efficiency_verdict === word])),
+      ...["CRITICAL", "HARD FAIL", "SOFT FAIL", "PASS"].map(
+        (word) =>
+          /** @type {[string, string, (row: Row) => boolean]} */ ([
+            word,
+            said(word),
+            (row) => row.worst_correctness === word,
+          ]),
+      ),
+      ...["BROKEN", "FRICTION", "INCOMPLETE", "ACCEPTABLE", "EFFICIENT"].map(
+        (word) =>
+          /** @type {[string, string, (row: Row) => boolean]} */ ([
+            word,
+            said(word),
+            (row) => row.efficiency_verdict === word,
+          ]),
+      ),
       ["intent", "wrong intent", (row) => row.intent_accuracy != null && row.intent_accuracy < 1],
       ["missing", "verdicts missing", (row) => row.missing_verdicts > 0],
     ];
-    return kinds.map(([key, label, fits]) => ({ key, label, fits, count: all.filter(fits).length }));
+    return kinds.map(([key, label, fits]) => ({
+      key,
+      label,
+      fits,
+      count: all.filter(fits).length,
+    }));
   }
 
   conversations() {
     const all = this.outcomes.all;
-    const madeOf = [this.outcomes.rows, [...this.filters].join(), this.words, this.sort.by, this.sort.down];
+    const madeOf = [
+      this.outcomes.rows,
+      [...this.filters].join(),
+      this.words,
+      this.sort.by,
+      this.sort.down,
+    ];
     if (madeOf.some((each, i) => each !== this.madeOf[i])) {
       this.madeOf = madeOf;
       this.kinds = this.chips(all);
       this.shown = this.sorted(all.filter((row) => this.fits(row)));
     }
-    return html`
-      <section class="card flush">
-        <div class="row-wide"><h2>Conversations <span class="quiet small">${this.shown.length === all.length ? format.count(all.length) : `${format.count(this.shown.length)} of ${format.count(all.length)}`}</span></h2>
-          <label><span class="visually-hidden">Find a conversation</span><input id="find" type="search" placeholder="Find by id" .value=${this.words} @input=${(/** @type {Event} */ event) => this.search(event)}></label></div>
-        <div class="row-wide"><div class="chips" role="group" aria-label="Filter conversations">${(this.kinds ?? []).map(({ key, label, count }) => count || this.filters.has(key)
-          ? chip({ label, count, pressed: this.filters.has(key), press: () => this.toggle(key) }) : nothing)}</div></div>
-        ${this.shown.length ? this.table() : html`<p class="empty">${all.length ? "None fits this filter." : "The first one will stand here."}</p>`}
-      </section>`;
+    return html`<section class="card flush">
+      <div class="row-wide">
+        <h2>
+          Conversations
+          <span class="quiet small"
+            >${
+              this.shown.length === all.length
+                ? format.count(all.length)
+                : `${format.count(this.shown.length)} of ${format.count(all.length)}`
+            }</span
+          >
+        </h2>
+        <label
+          ><span class="visually-hidden">Find a conversation</span
+          ><input
+            id="find"
+            type="search"
+            placeholder="Find by id"
+            .value=${this.words}
+            @input=${(/** @type {Event} */ event) => this.search(event)}
+        /></label>
+      </div>
+      <div class="row-wide">
+        <div class="chips" role="group" aria-label="Filter conversations">
+          ${(this.kinds ?? []).map(({ key, label, count }) =>
+            count || this.filters.has(key)
+              ? chip({
+                  label,
+                  count,
+                  pressed: this.filters.has(key),
+                  press: () => this.toggle(key),
+                })
+              : nothing,
+          )}
+        </div>
+      </div>
+      ${
+        this.shown.length
+          ? this.table()
+          : html`<p class="empty">
+              ${all.length ? "None fits this filter." : "The first one will stand here."}
+            </p>`
+      }
+    </section>`;
   }
 
   /** @param {Row} row */
   fits(row) {
     const wanted = this.words.trim().toLowerCase();
     if (wanted && !row.thread_id.toLowerCase().includes(wanted)) return false;
-    return !this.filters.size || (this.kinds ?? []).some(({ key, fits }) => this.filters.has(key) && fits(row));
+    return (
+      !this.filters.size ||
+      (this.kinds ?? []).some(({ key, fits }) => this.filters.has(key) && fits(row))
+    );
   }
 
   /** @param {Row[]} rows */
@@ -197,24 +330,56 @@ export class BatchRun {
 
   table() {
     const shown = this.shown;
-    this.app.trail.shows(this.id, { query: this.query, keys: () => shown.map(({ id }) => String(id)) });
+    this.app.trail.shows(this.id, {
+      query: this.query,
+      keys: () => shown.map(({ id }) => String(id)),
+    });
     if (this.statistics.found) this.rows.bring(this.app.trail.returned(this.id)); // they stand above, and push it down
-    const aria = (/** @type {string} */ by) => (this.sort.by === by ? (this.sort.down ? "descending" : "ascending") : nothing);
+    const aria = (/** @type {string} */ by) =>
+      this.sort.by === by ? (this.sort.down ? "descending" : "ascending") : nothing;
     return this.rows.render({
       label: "Conversations",
       items: shown,
       key: ({ id }) => id,
       columns: COLUMNS.length,
-      head: html`<tr aria-rowindex="1">${COLUMNS.map(([by, label]) => html`
-        <th scope="col" aria-sort=${aria(by)}><button type="button" class="sort" @click=${() => this.order(by)}>${label}</button></th>`)}</tr>`,
-      row: (row, index) => html`
-        <tr aria-rowindex=${index + 2}>
-          <td title=${row.thread_id}><a class="cover" href="/runs/${this.id}/threads/${row.id}">${row.thread_id}</a></td>
-          <td>${row.intent_accuracy == null ? badge(null) : format.percent(row.intent_accuracy)}</td>
+      head: html`<tr aria-rowindex="1">
+        ${COLUMNS.map(
+          ([by, label]) =>
+            html`<th scope="col" aria-sort=${aria(by)}>
+              <button type="button" class="sort" @click=${() => this.order(by)}>${label}</button>
+            </th>`,
+        )}
+      </tr>`,
+      row: (row, index) =>
+        html`<tr aria-rowindex=${index + 2}>
+          <td title=${row.thread_id}>
+            <a class="cover" href="/runs/${this.id}/threads/${row.id}">${row.thread_id}</a>
+          </td>
+          <td>
+            ${row.intent_accuracy == null ? badge(null) : format.percent(row.intent_accuracy)}
+          </td>
           <td>${badge(row.worst_correctness)}</td>
           <td>${badge(row.efficiency_verdict)}</td>
-          <td>${row.failed ? html`<span class="badge tone-bad" title=${row.error ?? nothing}>failed</span>` : row.success_status == null ? format.NOTHING : row.success_status ? "done" : "not done"}</td>
-          <td>${format.count(row.messages)}${row.missing_verdicts ? html` <span class="badge tone-warn" title="Verdicts that could not be had">${row.missing_verdicts} missing</span>` : nothing}</td>
+          <td>
+            ${
+              row.failed
+                ? html`<span class="badge tone-bad" title=${row.error ?? nothing}>failed</span>`
+                : row.success_status == null
+                  ? format.NOTHING
+                  : row.success_status
+                    ? "done"
+                    : "not done"
+            }
+          </td>
+          <td>
+            ${format.count(row.messages)}${
+              row.missing_verdicts
+                ? html` <span class="badge tone-warn" title="Verdicts that could not be had"
+                    >${row.missing_verdicts} missing</span
+                  >`
+                : nothing
+            }
+          </td>
           <td>${format.milliseconds(row.duration_ms)}</td>
         </tr>`,
     });

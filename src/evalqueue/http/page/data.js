@@ -73,7 +73,10 @@ export class DataChoice {
     this.changed();
     try {
       const head = file.slice(0, HEAD_BYTES);
-      const seen = await this.app.api.runs.preview({}, { file: head, fileName: file.name, head: file.size > HEAD_BYTES });
+      const seen = await this.app.api.runs.preview(
+        {},
+        { file: head, fileName: file.name, head: file.size > HEAD_BYTES },
+      );
       if (this.file !== file || this.signal.aborted) return; // another was chosen meanwhile
       const isKnown = Object.entries(seen.mapping).every(([ours, theirs]) => ours === theirs);
       if (seen.columns.length && (seen.missing_columns.length || !isKnown)) {
@@ -122,27 +125,87 @@ export class DataChoice {
 
   render() {
     if (this.isReady) return this.chosen();
-    return html`
-      ${this.broken ? this.refusal() : nothing}
-      ${this.sending ? this.upload() : this.mapping && this.file ? this.columns() : this.choice()}`;
+    return html` ${this.broken ? this.refusal() : nothing}
+    ${this.sending ? this.upload() : this.mapping && this.file ? this.columns() : this.choice()}`;
   }
 
   choice() {
-    return html`
-      <div class="grid">
-        <div class="drop ${this.isOver ? "over" : ""}" @dragover=${(/** @type {DragEvent} */ event) => this.over(event, true)} @dragleave=${(/** @type {DragEvent} */ event) => this.over(event, false)} @drop=${(/** @type {DragEvent} */ event) => this.dropped(event)}>
-          <strong>Drop a CSV or JSONL file of conversations here</strong>
-          <p class="hint">CSV: a row for each message. JSONL: a line for each conversation, as OpenAI's chat messages.</p>
-          <label class="button primary"><input id="file" class="visually-hidden" type="file" accept=".csv,.jsonl,.ndjson,text/csv,application/jsonl" @change=${(/** @type {Event} */ event) => this.picked(event)}>Choose a file</label>
+    return html`<div class="grid">
+      <div
+        class="drop ${this.isOver ? "over" : ""}"
+        @dragover=${(/** @type {DragEvent} */ event) => this.over(event, true)}
+        @dragleave=${(/** @type {DragEvent} */ event) => this.over(event, false)}
+        @drop=${(/** @type {DragEvent} */ event) => this.dropped(event)}
+      >
+        <strong>Drop a CSV or JSONL file of conversations here</strong>
+        <p class="hint">
+          CSV: a row for each message. JSONL: a line for each conversation, as OpenAI's chat
+          messages.
+        </p>
+        <label class="button primary"
+          ><input
+            id="file"
+            class="visually-hidden"
+            type="file"
+            accept=".csv,.jsonl,.ndjson,text/csv,application/jsonl"
+            @change=${(/** @type {Event} */ event) => this.picked(event)}
+          />Choose a file</label
+        >
+      </div>
+      <div class="card stack-tight">
+        <h2>Or take what is here</h2>
+        ${
+          this.stored.length
+            ? html`<label class="field"
+                ><span>A stored dataset</span>
+                <select
+                  id="stored"
+                  @change=${(/** @type {Event} */ event) => this.pickStored(event)}
+                >
+                  <option value="">Choose …</option>
+                  ${this.stored.map(
+                    (each) =>
+                      html`<option value=${each.id}>
+                        ${each.name} (${format.plural(each.threads, "conversation")})
+                      </option>`,
+                  )}
+                </select></label
+              >`
+            : nothing
+        }
+        <div class="row">
+          <label class="field"
+            ><span>Bundled conversations, for a first try</span
+            ><input
+              type="number"
+              min="1"
+              max=${BUNDLED}
+              value=${this.sample}
+              @input=${(/** @type {Event} */ event) => {
+                this.sample = Math.min(
+                  BUNDLED,
+                  Math.max(
+                    1,
+                    Math.round(Number(/** @type {HTMLInputElement} */ (event.target).value)),
+                  ),
+                );
+              }}
+              @change=${(/** @type {Event} */ event) => {
+                /** @type {HTMLInputElement} */ (event.target).value = String(this.sample);
+              }}
+          /></label>
         </div>
-        <div class="card stack-tight">
-          <h2>Or take what is here</h2>
-          ${this.stored.length ? html`<label class="field"><span>A stored dataset</span>
-            <select id="stored" @change=${(/** @type {Event} */ event) => this.pickStored(event)}><option value="">Choose …</option>${this.stored.map((each) => html`<option value=${each.id}>${each.name} (${format.plural(each.threads, "conversation")})</option>`)}</select></label>` : nothing}
-          <div class="row"><label class="field"><span>Bundled conversations, for a first try</span><input type="number" min="1" max=${BUNDLED} value=${this.sample} @input=${(/** @type {Event} */ event) => { this.sample = Math.min(BUNDLED, Math.max(1, Math.round(Number(/** @type {HTMLInputElement} */ (event.target).value)))); }} @change=${(/** @type {Event} */ event) => { /** @type {HTMLInputElement} */ (event.target).value = String(this.sample); }}></label></div>
-          <button type="button" @click=${() => { this.isSample = true; this.changed(); }}>Take the bundled ones</button>
-        </div>
-      </div>`;
+        <button
+          type="button"
+          @click=${() => {
+            this.isSample = true;
+            this.changed();
+          }}
+        >
+          Take the bundled ones
+        </button>
+      </div>
+    </div>`;
   }
 
   /** @param {DragEvent} event @param {boolean} isOver */
@@ -170,57 +233,134 @@ export class DataChoice {
 
   /** @param {Event} event */
   pickStored(event) {
-    const dataset = this.stored.find(({ id }) => id === /** @type {HTMLSelectElement} */ (event.target).value);
+    const dataset = this.stored.find(
+      ({ id }) => id === /** @type {HTMLSelectElement} */ (event.target).value,
+    );
     if (dataset) this.take(dataset);
   }
 
   upload() {
     const { sent, total } = /** @type {{ sent: number, total: number }} */ (this.sending);
-    return html`
-      <div class="card stack-tight"><h2>${this.file?.name}</h2>
-        ${progress({ current: sent, total, status: "running", label: "Upload" })}
-        <div class="row-wide"><p class="hint">${sent < total ? `${format.bytes(sent)} of ${format.bytes(total)} sent` : nothing}<span role="status">${sent < total ? nothing : "Reading and checking every row …"}</span></p>
-          <button type="button" @click=${() => this.reset()}>Stop</button></div></div>`;
+    return html`<div class="card stack-tight">
+      <h2>${this.file?.name}</h2>
+      ${progress({ current: sent, total, status: "running", label: "Upload" })}
+      <div class="row-wide">
+        <p class="hint">
+          ${sent < total ? `${format.bytes(sent)} of ${format.bytes(total)} sent` : nothing}<span
+            role="status"
+            >${sent < total ? nothing : "Reading and checking every row …"}</span
+          >
+        </p>
+        <button type="button" @click=${() => this.reset()}>Stop</button>
+      </div>
+    </div>`;
   }
 
   columns() {
     const file = /** @type {File} */ (this.file);
-    return html`
-      <div class="card stack-tight"><h2>Which column of ${file.name} is which?</h2>
-        ${this.mapping?.render()}
-        <div class="row"><button type="button" class="primary" ?disabled=${!this.mapping?.isWhole} @click=${() => this.send(file, this.mapping?.chosen)}>Go on</button>
-          <button type="button" @click=${() => this.reset()}>Another file</button></div></div>`;
+    return html`<div class="card stack-tight">
+      <h2>Which column of ${file.name} is which?</h2>
+      ${this.mapping?.render()}
+      <div class="row">
+        <button
+          type="button"
+          class="primary"
+          ?disabled=${!this.mapping?.isWhole}
+          @click=${() => this.send(file, this.mapping?.chosen)}
+        >
+          Go on
+        </button>
+        <button type="button" @click=${() => this.reset()}>Another file</button>
+      </div>
+    </div>`;
   }
 
   /** Every row that is wrong, where it stands, and why. */
   refusal() {
     const rows = problemsOf(this.broken).filter(({ type }) => type === "bad_row");
-    if (!rows.length) return banner("failed", `${this.file?.name ?? "This"} can't be taken`, errorText(this.broken));
+    if (!rows.length)
+      return banner(
+        "failed",
+        `${this.file?.name ?? "This"} can't be taken`,
+        errorText(this.broken),
+      );
     const rest = problemsOf(this.broken).filter(({ type }) => type !== "bad_row");
-    return html`
-      ${banner("failed", `${this.file?.name}: ${format.plural(rows.length, "fault")}, so nothing was stored`, rest.map(({ msg }) => msg).join("\n"))}
-      <div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Bad rows"><table class="table" id="bad-rows">
-        <caption class="visually-hidden">Bad rows</caption>
-        <thead><tr><th scope="col" class="num">Row</th><th scope="col">Column</th><th scope="col">What is wrong</th></tr></thead>
-        <tbody>${rows.map(({ ctx }) => html`<tr><td class="num">${ctx?.row ?? "file"}</td><td><code>${ctx?.column ?? ""}</code></td><td class="grow">${ctx?.reason}</td></tr>`)}</tbody>
-      </table></div></div>`;
+    return html` ${banner(
+        "failed",
+        `${this.file?.name}: ${format.plural(rows.length, "fault")}, so nothing was stored`,
+        rest.map(({ msg }) => msg).join("\n"),
+      )}
+      <div class="card flush">
+        <div class="scroll" tabindex="0" role="region" aria-label="Bad rows">
+          <table class="table" id="bad-rows">
+            <caption class="visually-hidden">
+              Bad rows
+            </caption>
+            <thead>
+              <tr>
+                <th scope="col" class="num">Row</th>
+                <th scope="col">Column</th>
+                <th scope="col">What is wrong</th>
+              </tr>
+            </thead>
+            <tbody>
+              ${rows.map(
+                ({ ctx }) =>
+                  html`<tr>
+                    <td class="num">${ctx?.row ?? "file"}</td>
+                    <td><code>${ctx?.column ?? ""}</code></td>
+                    <td class="grow">${ctx?.reason}</td>
+                  </tr>`,
+              )}
+            </tbody>
+          </table>
+        </div>
+      </div>`;
   }
 
   chosen() {
     const dataset = this.dataset;
-    if (!dataset) return html`<div class="card row-wide"><h2>Bundled conversations</h2><button type="button" @click=${() => this.reset()}>Choose other data</button></div>`;
+    if (!dataset)
+      return html`<div class="card row-wide">
+        <h2>Bundled conversations</h2>
+        <button type="button" @click=${() => this.reset()}>Choose other data</button>
+      </div>`;
     const intents = Object.entries(dataset.intents);
-    return html`
-      <section class="card" aria-label="Preview">
-        <div class="row-wide"><h2>${dataset.name}</h2><button type="button" @click=${() => this.reset()}>Choose other data</button></div>
-        <dl class="facts">
-          <dt>Conversations</dt><dd>${format.count(dataset.threads)}, ${format.plural(dataset.messages, "message")} of ${format.plural(dataset.users, "user")}</dd>
-          <dt>From – to</dt><dd>${format.dayRange(dataset.first_at, dataset.last_at)}</dd>
-          <dt>Intents</dt><dd><span class="chips">${intents.slice(0, SHOWN_INTENTS).map(([label, n]) => html`<span class="badge tone-none">${label} ${format.count(n)}</span>`)}${intents.length > SHOWN_INTENTS ? html`<span class="quiet small">and ${intents.length - SHOWN_INTENTS} more</span>` : nothing}</span></dd>
-          <dt>With photos</dt><dd>${format.count(dataset.messages_with_images)}</dd>
-          <dt>With errors</dt><dd>${format.count(dataset.messages_with_errors)}</dd>
-          <dt>Bad rows</dt><dd>none</dd>
-        </dl>
-      </section>`;
+    return html`<section class="card" aria-label="Preview">
+      <div class="row-wide">
+        <h2>${dataset.name}</h2>
+        <button type="button" @click=${() => this.reset()}>Choose other data</button>
+      </div>
+      <dl class="facts">
+        <dt>Conversations</dt>
+        <dd>
+          ${format.count(dataset.threads)}, ${format.plural(dataset.messages, "message")} of
+          ${format.plural(dataset.users, "user")}
+        </dd>
+        <dt>From – to</dt>
+        <dd>${format.dayRange(dataset.first_at, dataset.last_at)}</dd>
+        <dt>Intents</dt>
+        <dd>
+          <span class="chips"
+            >${intents
+              .slice(0, SHOWN_INTENTS)
+              .map(
+                ([label, n]) =>
+                  html`<span class="badge tone-none">${label} ${format.count(n)}</span>`,
+              )}${
+              intents.length > SHOWN_INTENTS
+                ? html`<span class="quiet small">and ${intents.length - SHOWN_INTENTS} more</span>`
+                : nothing
+            }</span
+          >
+        </dd>
+        <dt>With photos</dt>
+        <dd>${format.count(dataset.messages_with_images)}</dd>
+        <dt>With errors</dt>
+        <dd>${format.count(dataset.messages_with_errors)}</dd>
+        <dt>Bad rows</dt>
+        <dd>none</dd>
+      </dl>
+    </section>`;
   }
 }

@@ -11,7 +11,11 @@ export function keepingFocus(draw) {
   if (!focused || focused.isConnected || document.activeElement !== document.body) return;
   for (const each of around) {
     if (!each.isConnected) continue;
-    const next = each.matches("[tabindex]") ? each : each.matches(GROUPS) ? each.querySelector(PLACES) : null;
+    const next = each.matches("[tabindex]")
+      ? each
+      : each.matches(GROUPS)
+        ? each.querySelector(PLACES)
+        : null;
     if (next instanceof HTMLElement) {
       next.focus({ preventScroll: true });
       return;
@@ -23,6 +27,7 @@ export function keepingFocus(draw) {
 /** From the nearest on. @param {Element} element */
 function ancestors(element) {
   const found = [];
-  for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) found.push(each);
+  for (let each = element.parentElement; each && each !== document.body; each = each.parentElement)
+    found.push(each);
   return found;
 }

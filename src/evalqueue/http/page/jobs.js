@@ -13,22 +13,30 @@ export function name(job) {
 
 /** The way to a new evaluation, for whoever may start one. @param {import("./app.js").App} app @param {string} [label] */
 export function start(app, label = "New evaluation") {
-  return app.session?.right === "read" ? nothing : html`<a class="button primary" href="/new">${label}</a>`;
+  return app.session?.right === "read"
+    ? nothing
+    : html`<a class="button primary" href="/new">${label}</a>`;
 }
 
 /** Where it stands, in words: its turn, its reason, its next try. @param {Job} job */
 export function standing(job) {
   if (job.status === "queued") return html`<div class="small quiet">${waiting(job)}</div>`;
-  if (job.error_message) return html`<div class="small wrong">${firstLine(job.error_message)}</div>`;
+  if (job.error_message)
+    return html`<div class="small wrong">${firstLine(job.error_message)}</div>`;
   return nothing;
 }
 
 /** @param {Job} job */
 function waiting(job) {
-  const tried = job.failed_attempts ? `, ${format.plural(job.failed_attempts, "attempt")} of ${job.max_attempts} failed` : "";
+  const tried = job.failed_attempts
+    ? `, ${format.plural(job.failed_attempts, "attempt")} of ${job.max_attempts} failed`
+    : "";
   if (job.scheduled_at) return `not before ${format.moment(job.scheduled_at)}${tried}`;
   if (job.ahead == null) return `waiting${tried}`;
-  const ahead = job.ahead === 0 ? "next in line" : `${job.ahead >= 1000 ? "1,000 or more" : format.count(job.ahead)} ahead`;
+  const ahead =
+    job.ahead === 0
+      ? "next in line"
+      : `${job.ahead >= 1000 ? "1,000 or more" : format.count(job.ahead)} ahead`;
   return `${ahead}${tried}`;
 }
 
@@ -39,14 +47,36 @@ export function firstLine(text) {
 
 /** @param {import("./app.js").App} app @param {Job} job @param {string} [size] */
 export function actions(app, job, size = "") {
-  const run = job.run_id && app.place.view !== "run" ? html`<a class="button ${size}" href="/runs/${job.run_id}">Results</a>` : nothing;
+  const run =
+    job.run_id && app.place.view !== "run"
+      ? html`<a class="button ${size}" href="/runs/${job.run_id}">Results</a>`
+      : nothing;
   const may = app.session?.right !== "read";
-  return html`
-    ${run}
-    ${may && !isOver(job.status) ? html`<button type="button" class="danger ${size}" @click=${() => cancel(app, job)}
-      aria-label="Cancel ${name(job)}">Cancel</button>` : nothing}
-    ${may && job.retryable ? html`<button type="button" class=${size} @click=${() => retry(app, job)}
-      aria-label="Retry ${name(job)}">Retry</button>` : nothing}`;
+  return html` ${run}
+  ${
+    may && !isOver(job.status)
+      ? html`<button
+          type="button"
+          class="danger ${size}"
+          @click=${() => cancel(app, job)}
+          aria-label="Cancel ${name(job)}"
+        >
+          Cancel
+        </button>`
+      : nothing
+  }
+  ${
+    may && job.retryable
+      ? html`<button
+          type="button"
+          class=${size}
+          @click=${() => retry(app, job)}
+          aria-label="Retry ${name(job)}"
+        >
+          Retry
+        </button>`
+      : nothing
+  }`;
 }
 
 /** What is being done with which job: pressed twice is meant once. @type {Set<string>} */

@@ -38,13 +38,17 @@ export class Live {
 
   start() {
     this.stop();
-    const watching = this.api.watchAll((job) => this.take(job), () => this.readers.forEach((read) => read()), {
-      onState: (state) => {
-        this.state = state;
-        this.changed();
+    const watching = this.api.watchAll(
+      (job) => this.take(job),
+      () => this.readers.forEach((read) => read()),
+      {
+        onState: (state) => {
+          this.state = state;
+          this.changed();
+        },
+        onQueue: (queue) => this.move(queue),
       },
-      onQueue: (queue) => this.move(queue),
-    });
+    );
     this.watching = watching;
     watching.done.catch((error) => {
       if (this.watching !== watching) return;
@@ -130,9 +134,12 @@ export class Live {
   pace({ id, status, progress }) {
     const samples = this.samples.get(id) ?? [];
     const [first, last] = [samples[0], samples.at(-1)];
-    if (status !== "running" || !first || !last || last.at - first.at < LEAST_MS) return { rate: null, eta: null };
+    if (status !== "running" || !first || !last || last.at - first.at < LEAST_MS)
+      return { rate: null, eta: null };
     const rate = ((last.current - first.current) * 1000) / (last.at - first.at);
     const left = Math.max(0, progress.total - progress.current);
-    return rate > 0 ? { rate, eta: progress.total ? left / rate : null } : { rate: null, eta: null };
+    return rate > 0
+      ? { rate, eta: progress.total ? left / rate : null }
+      : { rate: null, eta: null };
   }
 }

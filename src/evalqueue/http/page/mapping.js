@@ -39,18 +39,52 @@ export class Mapping {
   }
 
   render() {
-    return html`
-      <p class="hint">The file's headers are not the ones we know. Choose for each what holds it; nothing in the file is changed.</p>
-      <div class="scroll" tabindex="0" role="region" aria-label="Columns"><table class="table cards">
-        <caption class="visually-hidden">Columns</caption>
-        <thead><tr><th scope="col">We need</th><th scope="col">Column of the file</th><th scope="col">For example</th></tr></thead>
-        <tbody>${OURS.map(([column, about, isNeeded]) => {
-          const header = this.chosen[column] ?? "";
-          const samples = this.columns.find(({ name }) => name === header)?.samples ?? [];
-          return html`<tr><td><label for="column-${column}"><code>${column}</code> <span class="hint">${about}</span></label></td>
-            <td><select id="column-${column}" aria-invalid=${isNeeded && !header ? "true" : nothing} @change=${(/** @type {Event} */ event) => this.choose(column, event)}>
-              <option value="" ?selected=${!header}>${isNeeded ? "choose …" : "–"}</option>${this.columns.map(({ name }) => html`<option value=${name} ?selected=${name === header}>${name}</option>`)}</select></td>
-            <td class="small quiet grow">${samples.map((each) => html`<div>${each.slice(0, 80)}</div>`)}</td></tr>`;
-        })}</tbody></table></div>`;
+    return html`<p class="hint">
+        The file's headers are not the ones we know. Choose for each what holds it; nothing in the
+        file is changed.
+      </p>
+      <div class="scroll" tabindex="0" role="region" aria-label="Columns">
+        <table class="table cards">
+          <caption class="visually-hidden">
+            Columns
+          </caption>
+          <thead>
+            <tr>
+              <th scope="col">We need</th>
+              <th scope="col">Column of the file</th>
+              <th scope="col">For example</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${OURS.map(([column, about, isNeeded]) => {
+              const header = this.chosen[column] ?? "";
+              const samples = this.columns.find(({ name }) => name === header)?.samples ?? [];
+              return html`<tr>
+                <td>
+                  <label for="column-${column}"
+                    ><code>${column}</code> <span class="hint">${about}</span></label
+                  >
+                </td>
+                <td>
+                  <select
+                    id="column-${column}"
+                    aria-invalid=${isNeeded && !header ? "true" : nothing}
+                    @change=${(/** @type {Event} */ event) => this.choose(column, event)}
+                  >
+                    <option value="" ?selected=${!header}>${isNeeded ? "choose …" : "–"}</option>
+                    ${this.columns.map(
+                      ({ name }) =>
+                        html`<option value=${name} ?selected=${name === header}>${name}</option>`,
+                    )}
+                  </select>
+                </td>
+                <td class="small quiet grow">
+                  ${samples.map((each) => html`<div>${each.slice(0, 80)}</div>`)}
+                </td>
+              </tr>`;
+            })}
+          </tbody>
+        </table>
+      </div>`;
   }
 }

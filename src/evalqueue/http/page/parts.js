@@ -9,7 +9,9 @@ import { said, tone } from "./verdicts.js";
 
 /** @param {string | null | undefined} word @param {string} [absent] @param {string} [title] */
 export function badge(word, absent, title) {
-  return html`<span class="badge tone-${tone(word)}" title=${title ?? nothing}>${said(word, absent)}</span>`;
+  return html`<span class="badge tone-${tone(word)}" title=${title ?? nothing}
+    >${said(word, absent)}</span
+  >`;
 }
 
 /**
@@ -23,50 +25,73 @@ export function progress({ current, total, status, rate, eta, label }) {
   const rest = [
     status === "running" && rate ? `${rate < 10 ? rate.toFixed(1) : Math.round(rate)}/s` : "",
     status === "running" && eta != null ? `${format.duration(eta)} left` : "",
-  ].filter(Boolean).join(", ");
-  return html`
-    <div class="progress tone-${tone(status)}">
-      <div class="track ${waits ? "unknown" : ""}" role="progressbar" aria-label=${label}
-        aria-valuemin="0" aria-valuemax=${isKnown ? total : 1}
-        aria-valuenow=${waits ? nothing : isKnown ? Math.min(current, total) : share}>
-        <div style=${styles(waits ? {} : { width: `${share * 100}%` })}></div>
-      </div>
-      <div class="said">
-        <span>${isKnown ? `${format.count(current)}/${format.count(total)} · ${Math.floor(share * 100)} %` : said(status)}</span>
-        <span>${rest}</span>
-      </div>
-    </div>`;
+  ]
+    .filter(Boolean)
+    .join(", ");
+  return html`<div class="progress tone-${tone(status)}">
+    <div
+      class="track ${waits ? "unknown" : ""}"
+      role="progressbar"
+      aria-label=${label}
+      aria-valuemin="0"
+      aria-valuemax=${isKnown ? total : 1}
+      aria-valuenow=${waits ? nothing : isKnown ? Math.min(current, total) : share}
+    >
+      <div style=${styles(waits ? {} : { width: `${share * 100}%` })}></div>
+    </div>
+    <div class="said">
+      <span
+        >${
+          isKnown
+            ? `${format.count(current)}/${format.count(total)} · ${Math.floor(share * 100)} %`
+            : said(status)
+        }</span
+      >
+      <span>${rest}</span>
+    </div>
+  </div>`;
 }
 
 /** @param {string} title @param {unknown} text @param {unknown} [action] */
 export function empty(title, text, action = nothing) {
-  return html`<div class="empty"><h2>${title}</h2><p>${text}</p>${action}</div>`;
+  return html`<div class="empty">
+    <h2>${title}</h2>
+    <p>${text}</p>
+    ${action}
+  </div>`;
 }
 
 /** @param {string} word  sets the tone @param {unknown} title @param {unknown} [text] @param {unknown} [action] */
 export function banner(word, title, text = nothing, action = nothing) {
-  return html`
-    <div class="banner tone-${tone(word)}" role=${tone(word) === "bad" ? "alert" : "status"}>
-      <strong>${title}</strong><p>${text}</p>${action === nothing ? nothing : html`<div class="row">${action}</div>`}
-    </div>`;
+  return html`<div
+    class="banner tone-${tone(word)}"
+    role=${tone(word) === "bad" ? "alert" : "status"}
+  >
+    <strong>${title}</strong>
+    <p>${text}</p>
+    ${action === nothing ? nothing : html`<div class="row">${action}</div>`}
+  </div>`;
 }
 
 /** @param {{ label: unknown, count?: number | null, pressed: boolean, press: () => void }} what */
 export function chip({ label, count, pressed, press }) {
-  return html`
-    <button type="button" class="chip" aria-pressed=${pressed} @click=${press}>
-      ${label}${count == null ? nothing : html` <span class="count">${format.count(count)}</span>`}
-    </button>`;
+  return html` <button type="button" class="chip" aria-pressed=${pressed} @click=${press}>
+    ${label}${count == null ? nothing : html` <span class="count">${format.count(count)}</span>`}
+  </button>`;
 }
 
 /** @param {string} name @param {unknown} value @param {unknown} [more] */
 export function figure(name, value, more = nothing) {
-  return html`<div class="figure"><span class="small quiet">${name}</span><b>${value}</b><span class="small quiet">${more}</span></div>`;
+  return html`<div class="figure">
+    <span class="small quiet">${name}</span><b>${value}</b><span class="small quiet">${more}</span>
+  </div>`;
 }
 
 /** A moment as its age, with the whole of it on hover. @param {string | null} iso @param {number} now */
 export function age(iso, now) {
-  return iso ? html`<time datetime=${iso} title=${format.moment(iso)}>${format.ago(iso, now)}</time>` : format.NOTHING;
+  return iso
+    ? html`<time datetime=${iso} title=${format.moment(iso)}>${format.ago(iso, now)}</time>`
+    : format.NOTHING;
 }
 
 /** An error of the API, in words; with several problems, each on a line. @param {unknown} error */
@@ -82,7 +107,8 @@ export function errorText(error) {
 export function problemsOf(error) {
   const found = error && typeof error === "object" && "problems" in error ? error.problems : null;
   return /** @type {{ loc: (string | number)[], msg: string, type: string, ctx?: Record<string, unknown> | null }[]} */ (
-    Array.isArray(found) ? found : []);
+    Array.isArray(found) ? found : []
+  );
 }
 
 /** @param {(string | number)[]} loc */

@@ -73,8 +73,12 @@ export function navigation(arrived) {
 /** @param {MouseEvent} event */
 function isPlain(event) {
   return (
-    !event.defaultPrevented && event.button === 0 &&
-    !event.metaKey && !event.ctrlKey && !event.shiftKey && !event.altKey
+    !event.defaultPrevented &&
+    event.button === 0 &&
+    !event.metaKey &&
+    !event.ctrlKey &&
+    !event.shiftKey &&
+    !event.altKey
   );
 }
 

@@ -10,11 +10,23 @@ export function ruleList(rules) {
   if (!rules?.length) return nothing;
   const sorted = [...rules].sort((a, b) => ORDER.indexOf(a.status) - ORDER.indexOf(b.status));
   const violated = rules.filter(({ status }) => status === "VIOLATED").length;
-  return html`
-    <details ?open=${violated > 0}>
-      <summary>Rules <span class="quiet small">${violated ? `${violated} of ${rules.length} violated` : `${rules.length}, none violated`}</span></summary>
-      <ul role="list" class="stack-tight">${sorted.map((rule) => html`
-        <li><div class="row">${badge(rule.status)}<code>${rule.rule_id}</code></div>
-          ${rule.evidence ? html`<p class="small quiet">${rule.evidence}</p>` : nothing}</li>`)}</ul>
-    </details>`;
+  return html`<details ?open=${violated > 0}>
+    <summary>
+      Rules
+      <span class="quiet small"
+        >${
+          violated ? `${violated} of ${rules.length} violated` : `${rules.length}, none violated`
+        }</span
+      >
+    </summary>
+    <ul role="list" class="stack-tight">
+      ${sorted.map(
+        (rule) =>
+          html`<li>
+            <div class="row">${badge(rule.status)}<code>${rule.rule_id}</code></div>
+            ${rule.evidence ? html`<p class="small quiet">${rule.evidence}</p>` : nothing}
+          </li>`,
+      )}
+    </ul>
+  </details>`;
 }

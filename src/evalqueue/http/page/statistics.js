@@ -28,16 +28,50 @@ export class Statistics {
   callCharts() {
     const llm = this.found?.llm;
     if (!llm?.calls) return nothing;
-    return html`
-      <div class="grid wide">
-        <section class="card"><h2>Latency of LLM calls</h2>${charts.latency(llm.latency)}</section>
-        <section class="card"><h2>Tokens over time</h2>${charts.tokens(llm.timeline)}</section>
-        <section class="card"><h2>LLM calls</h2><div class="scroll" tabindex="0" role="region" aria-label="LLM calls by evaluator"><table class="table">
-          <caption class="visually-hidden">LLM calls by evaluator</caption>
-          <thead><tr><th scope="col">Evaluator</th><th scope="col" class="num">Calls</th><th scope="col" class="num">Failed</th><th scope="col" class="num">p50</th><th scope="col" class="num">p95</th><th scope="col" class="num">Tokens</th></tr></thead>
-          <tbody>${llm.evaluators.map((each) => html`<tr><td>${each.evaluator}</td><td class="num">${format.count(each.calls)}</td><td class="num">${format.count(each.failed_calls)}</td>
-            <td class="num">${format.milliseconds(each.p50_ms)}</td><td class="num">${format.milliseconds(each.p95_ms)}</td>
-            <td class="num">${format.compact(each.tokens_in)} in, ${format.compact(each.tokens_out)} out</td></tr>`)}</tbody></table></div></section>
-      </div>`;
+    return html`<div class="grid wide">
+      <section class="card">
+        <h2>Latency of LLM calls</h2>
+        ${charts.latency(llm.latency)}
+      </section>
+      <section class="card">
+        <h2>Tokens over time</h2>
+        ${charts.tokens(llm.timeline)}
+      </section>
+      <section class="card">
+        <h2>LLM calls</h2>
+        <div class="scroll" tabindex="0" role="region" aria-label="LLM calls by evaluator">
+          <table class="table">
+            <caption class="visually-hidden">
+              LLM calls by evaluator
+            </caption>
+            <thead>
+              <tr>
+                <th scope="col">Evaluator</th>
+                <th scope="col" class="num">Calls</th>
+                <th scope="col" class="num">Failed</th>
+                <th scope="col" class="num">p50</th>
+                <th scope="col" class="num">p95</th>
+                <th scope="col" class="num">Tokens</th>
+              </tr>
+            </thead>
+            <tbody>
+              ${llm.evaluators.map(
+                (each) =>
+                  html`<tr>
+                    <td>${each.evaluator}</td>
+                    <td class="num">${format.count(each.calls)}</td>
+                    <td class="num">${format.count(each.failed_calls)}</td>
+                    <td class="num">${format.milliseconds(each.p50_ms)}</td>
+                    <td class="num">${format.milliseconds(each.p95_ms)}</td>
+                    <td class="num">
+                      ${format.compact(each.tokens_in)} in, ${format.compact(each.tokens_out)} out
+                    </td>
+                  </tr>`,
+              )}
+            </tbody>
+          </table>
+        </div>
+      </section>
+    </div>`;
   }
 }

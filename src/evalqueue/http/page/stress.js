@@ -16,7 +16,10 @@ import { Rows } from "./virtual.js";
 const LEAST_MS = 1_000; // between two looks at what is being said
 const VERDICTS = ["CRITICAL", "HARD FAIL", "SOFT FAIL", "PASS"];
 const GROUPS = /** @type {const} */ ([
-  ["by_difficulty", "Difficulty"], ["by_trait", "What makes the user difficult"], ["by_tactic", "Tactic"], ["by_persona", "Persona"],
+  ["by_difficulty", "Difficulty"],
+  ["by_trait", "What makes the user difficult"],
+  ["by_tactic", "Tactic"],
+  ["by_persona", "Persona"],
 ]);
 
 export class StressRun {
@@ -39,13 +42,18 @@ export class StressRun {
       app.refresh();
     };
     /** @type {Outcomes<Row>} */
-    this.outcomes = new Outcomes(async (after, limit) => {
-      const { trials: rows, total } = await app.api.runs.trials(id, { after, limit });
-      return { rows, total };
-    }, () => {
-      this.broken = null;
-      app.refresh();
-    }, failed, signal);
+    this.outcomes = new Outcomes(
+      async (after, limit) => {
+        const { trials: rows, total } = await app.api.runs.trials(id, { after, limit });
+        return { rows, total };
+      },
+      () => {
+        this.broken = null;
+        app.refresh();
+      },
+      failed,
+      signal,
+    );
     this.listen = steady(() => this.readDialogues(), { signal, restMs: LEAST_MS, failed });
     this.statistics = new Statistics(app, id, signal, failed);
     this.rows = new Rows(() => app.refresh(), signal);
@@ -65,12 +73,16 @@ export class StressRun {
 
   render() {
     const figures = this.statistics.found;
-    return html`
-      ${this.broken ? banner("failed", "Something can't be read", errorText(this.broken)) : nothing}
-      ${figures?.adversarial ? this.figures(/** @type {Record<string, any>} */ (figures.adversarial)) : nothing}
-      ${this.live()}
-      ${this.outcomes.isRead ? this.cases() : nothing}
-      ${figures ? this.statistics.callCharts() : nothing}`;
+    return html` ${
+      this.broken ? banner("failed", "Something can't be read", errorText(this.broken)) : nothing
+    }
+    ${
+      figures?.adversarial
+        ? this.figures(/** @type {Record<string, any>} */ (figures.adversarial))
+        : nothing
+    }
+    ${this.live()} ${this.outcomes.isRead ? this.cases() : nothing}
+    ${figures ? this.statistics.callCharts() : nothing}`;
   }
 
   /** @param {Record<string, any>} found */
@@ -82,15 +94,27 @@ export class StressRun {
       const { low = null, high = null } = found.verdict_intervals?.[verdict] ?? {};
       return { verdict, count, share: judged ? count / judged : null, low, high };
     });
-    return html`
-      <section class="card grid narrow">
+    return html`<section class="card grid narrow">
         ${figure("Passed", format.percent(found.pass_rate), `of ${format.count(judged)} judged`)}
-        ${figure("Broke the bot", format.percent(overall.rate), overall.low == null ? "" : `${format.percent(overall.low)} to ${format.percent(overall.high)}`)}
+        ${figure(
+          "Broke the bot",
+          format.percent(overall.rate),
+          overall.low == null
+            ? ""
+            : `${format.percent(overall.low)} to ${format.percent(overall.high)}`,
+        )}
         ${figure("Not judged", format.count(found.infrastructure_failures), "in no rate")}
-        ${figure("Cases put", format.count(found.total_tests), found.planned_tests ? `of ${format.count(found.planned_tests)}` : "")}
+        ${figure(
+          "Cases put",
+          format.count(found.total_tests),
+          found.planned_tests ? `of ${format.count(found.planned_tests)}` : "",
+        )}
       </section>
       <div class="grid wide">
-        <section class="card"><h2>Verdicts</h2>${charts.distribution(shares, 0)}</section>
+        <section class="card">
+          <h2>Verdicts</h2>
+          ${charts.distribution(shares, 0)}
+        </section>
         ${GROUPS.map(([key, label]) => this.group(label, found.attack_success[key] ?? {}))}
         ${this.counted("Failure modes", found.failure_modes)}
         ${this.counted("How conversations ended", found.stop_reasons)}
@@ -100,27 +124,61 @@ export class StressRun {
 
   /** @param {string} label @param {Record<string, any>} rates */
   group(label, rates) {
-    const rows = Object.entries(rates).map(([name, each]) => ({ name: name.replaceAll("_", " "), ...each }));
+    const rows = Object.entries(rates).map(([name, each]) => ({
+      name: name.replaceAll("_", " "),
+      ...each,
+    }));
     if (!rows.length) return nothing;
-    return html`<section class="card"><h2>${label} <span class="quiet small">how often the bot broke</span></h2>${charts.rates(rows)}</section>`;
+    return html`<section class="card">
+      <h2>${label} <span class="quiet small">how often the bot broke</span></h2>
+      ${charts.rates(rows)}
+    </section>`;
   }
 
   /** @param {string} label @param {Record<string, number> | undefined} counts */
   counted(label, counts) {
     const rows = Object.entries(counts ?? {});
     if (!rows.length) return nothing;
-    return html`<section class="card"><h2>${label}</h2><dl class="facts">${rows.map(([name, n]) => html`<dt>${said(name)}</dt><dd>${format.count(n)}</dd>`)}</dl></section>`;
+    return html`<section class="card">
+      <h2>${label}</h2>
+      <dl class="facts">
+        ${rows.map(
+          ([name, n]) =>
+            html`<dt>${said(name)}</dt>
+              <dd>${format.count(n)}</dd>`,
+        )}
+      </dl>
+    </section>`;
   }
 
   live() {
     if (!this.dialogues.length) return nothing;
-    return html`
-      <section class="card stack-tight"><h2>Being held <span class="quiet small">${format.plural(this.dialogues.length, "conversation")} without a verdict</span></h2>
-        <ul role="list" class="stack-tight">${repeat(this.dialogues, ({ case_id, trial }) => `${case_id}/${trial}`, (each) => html`
-          <li class="row"><span class="badge tone-${each.is_live ? "busy" : "warn"}">${each.is_live ? "talking" : each.ended_at ? "to be judged" : "cut short"}</span>
-            <a href="/runs/${this.id}/cases/${each.case_id}">${each.case_id}</a>
-            <span class="small quiet">${format.plural(each.turns.length, "turn")}${each.credential ? `, as ${each.credential}` : ""}</span></li>`)}</ul>
-      </section>`;
+    return html`<section class="card stack-tight">
+      <h2>
+        Being held
+        <span class="quiet small"
+          >${format.plural(this.dialogues.length, "conversation")} without a verdict</span
+        >
+      </h2>
+      <ul role="list" class="stack-tight">
+        ${repeat(
+          this.dialogues,
+          ({ case_id, trial }) => `${case_id}/${trial}`,
+          (each) =>
+            html`<li class="row">
+              <span class="badge tone-${each.is_live ? "busy" : "warn"}"
+                >${each.is_live ? "talking" : each.ended_at ? "to be judged" : "cut short"}</span
+              >
+              <a href="/runs/${this.id}/cases/${each.case_id}">${each.case_id}</a>
+              <span class="small quiet"
+                >${format.plural(each.turns.length, "turn")}${
+                  each.credential ? `, as ${each.credential}` : ""
+                }</span
+              >
+            </li>`,
+        )}
+      </ul>
+    </section>`;
   }
 
   /** What is chosen, as the address says it. */
@@ -142,34 +200,77 @@ export class StressRun {
     const shown = all
       .filter((row) => !this.filters.size || this.filters.has(kind(row)))
       .sort((a, b) => severity(a.verdict) - severity(b.verdict) || a.id - b.id);
-    const chips = [...VERDICTS, "none"].map((key) => ({ key, count: all.filter((row) => kind(row) === key).length }));
-    return html`
-      <section class="card flush">
-        <div class="row-wide"><h2>Cases <span class="quiet small">${format.count(shown.length)}, the worst first</span></h2></div>
-        <div class="row-wide"><div class="chips" role="group" aria-label="Filter cases">${chips.map(({ key, count }) => count || this.filters.has(key)
-          ? chip({ label: key === "none" ? "not judged" : said(key), count, pressed: this.filters.has(key), press: () => this.toggle(key) }) : nothing)}</div></div>
-        ${shown.length ? this.table(shown) : html`<p class="empty">${all.length ? "None fits this filter." : "The first one will stand here."}</p>`}
-      </section>`;
+    const chips = [...VERDICTS, "none"].map((key) => ({
+      key,
+      count: all.filter((row) => kind(row) === key).length,
+    }));
+    return html`<section class="card flush">
+      <div class="row-wide">
+        <h2>
+          Cases <span class="quiet small">${format.count(shown.length)}, the worst first</span>
+        </h2>
+      </div>
+      <div class="row-wide">
+        <div class="chips" role="group" aria-label="Filter cases">
+          ${chips.map(({ key, count }) =>
+            count || this.filters.has(key)
+              ? chip({
+                  label: key === "none" ? "not judged" : said(key),
+                  count,
+                  pressed: this.filters.has(key),
+                  press: () => this.toggle(key),
+                })
+              : nothing,
+          )}
+        </div>
+      </div>
+      ${
+        shown.length
+          ? this.table(shown)
+          : html`<p class="empty">
+              ${all.length ? "None fits this filter." : "The first one will stand here."}
+            </p>`
+      }
+    </section>`;
   }
 
   /** @param {Row[]} shown */
   table(shown) {
-    this.app.trail.shows(this.id, { query: this.query, keys: () => shown.map((row) => row.case_id) });
+    this.app.trail.shows(this.id, {
+      query: this.query,
+      keys: () => shown.map((row) => row.case_id),
+    });
     if (this.statistics.found) this.rows.bring(this.app.trail.returned(this.id)); // they stand above, and push it down
     return this.rows.render({
       label: "Cases",
       items: shown,
       key: ({ id }) => id,
       columns: 6,
-      head: html`<tr aria-rowindex="1"><th scope="col">Case</th><th scope="col">Verdict</th><th scope="col">Difficulty</th><th scope="col">Tactic</th><th scope="col">Ended</th><th scope="col">Turns</th></tr>`,
-      row: (row, index) => html`
-        <tr aria-rowindex=${index + 2}>
-          <td title=${row.label}><a class="cover" href="/runs/${this.id}/cases/${row.case_id}">${row.label}</a>${row.trial > 1 ? html` <span class="quiet small">trial ${row.trial}</span>` : nothing}</td>
+      head: html`<tr aria-rowindex="1">
+        <th scope="col">Case</th>
+        <th scope="col">Verdict</th>
+        <th scope="col">Difficulty</th>
+        <th scope="col">Tactic</th>
+        <th scope="col">Ended</th>
+        <th scope="col">Turns</th>
+      </tr>`,
+      row: (row, index) =>
+        html`<tr aria-rowindex=${index + 2}>
+          <td title=${row.label}>
+            <a class="cover" href="/runs/${this.id}/cases/${row.case_id}">${row.label}</a
+            >${row.trial > 1 ? html` <span class="quiet small">trial ${row.trial}</span>` : nothing}
+          </td>
           <td>${badge(row.verdict, "not judged", row.error ?? undefined)}</td>
           <td>${row.difficulty}</td>
           <td>${row.tactic ?? format.NOTHING}</td>
           <td>${said(row.stop_reason)}</td>
-          <td>${format.count(row.total_turns)}${row.first_failing_turn ? html` <span class="quiet small">fails in ${row.first_failing_turn}</span>` : nothing}</td>
+          <td>
+            ${format.count(row.total_turns)}${
+              row.first_failing_turn
+                ? html` <span class="quiet small">fails in ${row.first_failing_turn}</span>`
+                : nothing
+            }
+          </td>
         </tr>`,
     });
   }

@@ -10,7 +10,11 @@ class Styles extends Directive {
   /** @param {import("./vendor/lit-html/directive.js").PartInfo} part */
   constructor(part) {
     super(part);
-    if (part.type !== PartType.ATTRIBUTE || part.name !== "style" || (part.strings?.length ?? 0) > 2) {
+    if (
+      part.type !== PartType.ATTRIBUTE ||
+      part.name !== "style" ||
+      (part.strings?.length ?? 0) > 2
+    ) {
       throw new Error("styles() is the whole value of a style attribute");
     }
   }

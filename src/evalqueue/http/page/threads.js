@@ -32,7 +32,11 @@ export class ThreadPicker {
     await this.app.attempt(async () => {
       while (this.threads.length < this.dataset.threads && !this.signal.aborted) {
         const after = this.threads.at(-1)?.position ?? 0;
-        const page = await this.app.api.datasets.threads(this.dataset.id, { after, limit: PAGE, signal: this.signal });
+        const page = await this.app.api.datasets.threads(this.dataset.id, {
+          after,
+          limit: PAGE,
+          signal: this.signal,
+        });
         if (!page.threads.length) break;
         this.threads.push(...page.threads);
         this.app.refresh();
@@ -51,22 +55,47 @@ export class ThreadPicker {
     void this.read();
     const wanted = this.words.trim().toLowerCase();
     const shown = wanted
-      ? this.threads.filter(({ thread_id: id, opening, user_id: user }) => `${id}\n${user}\n${opening}`.toLowerCase().includes(wanted))
+      ? this.threads.filter(({ thread_id: id, opening, user_id: user }) =>
+          `${id}\n${user}\n${opening}`.toLowerCase().includes(wanted),
+        )
       : this.threads;
-    return html`
-      <div class="row-wide"><p class="small" role="status">${format.plural(this.chosen.size, "conversation")} chosen</p>
-        <label class="search"><span class="visually-hidden">Find conversations</span><input type="search" placeholder="Find by id, user or words" .value=${this.words} @input=${(/** @type {Event} */ event) => this.find(event)}></label></div>
-      ${this.chosen.size ? nothing : html`<p class="hint">Until some are chosen, all are meant.</p>`}
+    return html`<div class="row-wide">
+        <p class="small" role="status">${format.plural(this.chosen.size, "conversation")} chosen</p>
+        <label class="search"
+          ><span class="visually-hidden">Find conversations</span
+          ><input
+            type="search"
+            placeholder="Find by id, user or words"
+            .value=${this.words}
+            @input=${(/** @type {Event} */ event) => this.find(event)}
+        /></label>
+      </div>
+      ${
+        this.chosen.size ? nothing : html`<p class="hint">Until some are chosen, all are meant.</p>`
+      }
       ${this.rows.render({
         label: "Conversations to choose from",
         items: shown,
         key: ({ position }) => position,
         columns: 3,
-        head: html`<tr aria-rowindex="1"><th scope="col">Conversation</th><th scope="col">Begins</th><th scope="col">Messages</th></tr>`,
-        row: (thread, index) => html`
-          <tr aria-rowindex=${index + 2}>
-            <td><label class="choice"><input type="checkbox" .checked=${this.chosen.has(thread.thread_id)} @change=${() => this.toggle(thread.thread_id)}><span>${thread.thread_id}</span></label></td>
-            <td title=${thread.opening}>${thread.opening}</td><td>${format.count(thread.messages)}</td>
+        head: html`<tr aria-rowindex="1">
+          <th scope="col">Conversation</th>
+          <th scope="col">Begins</th>
+          <th scope="col">Messages</th>
+        </tr>`,
+        row: (thread, index) =>
+          html`<tr aria-rowindex=${index + 2}>
+            <td>
+              <label class="choice"
+                ><input
+                  type="checkbox"
+                  .checked=${this.chosen.has(thread.thread_id)}
+                  @change=${() => this.toggle(thread.thread_id)}
+                /><span>${thread.thread_id}</span></label
+              >
+            </td>
+            <td title=${thread.opening}>${thread.opening}</td>
+            <td>${format.count(thread.messages)}</td>
           </tr>`,
       })}`;
   }

@@ -36,7 +36,13 @@ export class Trail {
     const keys = [...new Set(list?.keys())];
     const at = keys.indexOf(key);
     if (!list || at < 0) return null;
-    return { at, of: keys.length, previous: keys[at - 1], next: keys[at + 1], isWhole: !list.query };
+    return {
+      at,
+      of: keys.length,
+      previous: keys[at - 1],
+      next: keys[at + 1],
+      isWhole: !list.query,
+    };
   }
 
   /** The row in the list that was opened last, told once; -1 if there is none. @param {string} run */

@@ -17,7 +17,8 @@ export function spoken(text, quotes = []) {
   return blocks(text).map((block) =>
     block.rows
       ? table(text, block.rows, ranges)
-      : html`<div class="text">${pieces(text, ...trimmed(text, block), ranges)}</div>`);
+      : html`<div class="text">${pieces(text, ...trimmed(text, block), ranges)}</div>`,
+  );
 }
 
 /** Without the empty lines around a table. @param {string} text @param {Block} block @returns {[number, number]} */
@@ -39,7 +40,11 @@ export function found(text, quotes) {
     const wanted = plainly(quote).plain.replace(ENDS_OF_A_QUOTE, "");
     const at = wanted ? plain.indexOf(wanted) : -1;
     if (at >= 0) {
-      ranges.push({ start: places[at] ?? 0, end: (places[at + wanted.length - 1] ?? 0) + 1, active });
+      ranges.push({
+        start: places[at] ?? 0,
+        end: (places[at + wanted.length - 1] ?? 0) + 1,
+        active,
+      });
     }
   }
   return ranges.sort((a, b) => a.start - b.start);
@@ -75,7 +80,10 @@ function pieces(text, start, end, ranges) {
   for (const range of ranges) {
     const [from, to] = [Math.max(at, range.start), Math.min(end, range.end)];
     if (from >= to) continue;
-    shown.push(emphasised(text.slice(at, from)), html`<mark class=${range.active ? "active" : ""}>${emphasised(text.slice(from, to))}</mark>`);
+    shown.push(
+      emphasised(text.slice(at, from)),
+      html`<mark class=${range.active ? "active" : ""}>${emphasised(text.slice(from, to))}</mark>`,
+    );
     at = to;
   }
   shown.push(emphasised(text.slice(at, end)));
@@ -84,7 +92,9 @@ function pieces(text, start, end, ranges) {
 
 /** What the bot wrote in bold, in bold: the only markup besides tables that is understood. @param {string} text */
 function emphasised(text) {
-  return text.split(/\*\*([^*\n]+)\*\*/).map((each, i) => (i % 2 ? html`<strong>${each}</strong>` : each));
+  return text
+    .split(/\*\*([^*\n]+)\*\*/)
+    .map((each, i) => (i % 2 ? html`<strong>${each}</strong>` : each));
 }
 
 /**
@@ -101,7 +111,13 @@ function blocks(text) {
   let i = 0;
   while (i < lines.length) {
     const [head, under] = [lines[i], lines[i + 1]];
-    if (head && under && isRow(text, head) && SEPARATOR.test(text.slice(under.start, under.end)) && isRow(text, under)) {
+    if (
+      head &&
+      under &&
+      isRow(text, head) &&
+      SEPARATOR.test(text.slice(under.start, under.end)) &&
+      isRow(text, under)
+    ) {
       let last = i + 1;
       while (last + 1 < lines.length && isRow(text, lines[last + 1])) last += 1;
       if (head.start > plainFrom) made.push({ start: plainFrom, end: head.start - 1, rows: null });
@@ -113,7 +129,8 @@ function blocks(text) {
       i += 1;
     }
   }
-  if (plainFrom < text.length || !made.length) made.push({ start: plainFrom, end: text.length, rows: null });
+  if (plainFrom < text.length || !made.length)
+    made.push({ start: plainFrom, end: text.length, rows: null });
   return made;
 }
 
@@ -145,7 +162,8 @@ function cells(text, { start, end }) {
       from = i + 1;
     }
   }
-  const isBlank = (/** @type {Cell | undefined} */ cell) => cell !== undefined && !text.slice(cell.start, cell.end).trim();
+  const isBlank = (/** @type {Cell | undefined} */ cell) =>
+    cell !== undefined && !text.slice(cell.start, cell.end).trim();
   if (found.length > 1 && isBlank(found[0])) found.shift();
   if (found.length > 1 && isBlank(found.at(-1))) found.pop();
   return found;
@@ -154,16 +172,29 @@ function cells(text, { start, end }) {
 /** @param {string} text @param {Cell[][]} rows @param {Range[]} ranges */
 function table(text, [head = [], ...rows], ranges) {
   const cell = (/** @type {Cell} */ { start, end }) => pieces(text, start, end, ranges);
-  return html`
-    <div class="scroll" tabindex="0" role="group" aria-label="Table"><table>
-      <thead><tr>${head.map((each) => html`<th scope="col">${cell(each)}</th>`)}</tr></thead>
-      <tbody>${rows.map((row) => html`<tr>${row.map((each) => html`<td>${cell(each)}</td>`)}</tr>`)}</tbody>
-    </table></div>`;
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table">
+    <table>
+      <thead>
+        <tr>
+          ${head.map((each) => html`<th scope="col">${cell(each)}</th>`)}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (row) =>
+            html`<tr>
+              ${row.map((each) => html`<td>${cell(each)}</td>`)}
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
 }
 
 /** @param {{ who: "user" | "bot", name: string, text: string, quotes?: { quote: string, active?: boolean }[], note?: unknown }} what */
 export function bubble({ who, name, text, quotes = [], note = nothing }) {
-  return html`
-    <div class="bubble ${who}"><span class="who">${name}</span>
-      ${text ? spoken(text, quotes) : html`<span class="quiet">(said nothing)</span>`}${note}</div>`;
+  return html`<div class="bubble ${who}">
+    <span class="who">${name}</span>
+    ${text ? spoken(text, quotes) : html`<span class="quiet">(said nothing)</span>`}${note}
+  </div>`;
 }

@@ -2,18 +2,34 @@
 
 /** @type {Record<string, string>} */
 const TONES = {
-  "PASS": "good", "EFFICIENT": "good", "FOLLOWED": "good", "GOOD": "good", "completed": "good",
+  "PASS": "good",
+  "EFFICIENT": "good",
+  "FOLLOWED": "good",
+  "GOOD": "good",
+  "completed": "good",
   "ACCEPTABLE": "fair",
-  "SOFT FAIL": "warn", "FRICTION": "warn", "PARTIAL": "warn", "completed_with_errors": "warn", "lost": "warn",
-  "HARD FAIL": "bad", "BROKEN": "bad", "VIOLATED": "bad", "FAILED": "bad", "failed": "bad",
+  "SOFT FAIL": "warn",
+  "FRICTION": "warn",
+  "PARTIAL": "warn",
+  "completed_with_errors": "warn",
+  "lost": "warn",
+  "HARD FAIL": "bad",
+  "BROKEN": "bad",
+  "VIOLATED": "bad",
+  "FAILED": "bad",
+  "failed": "bad",
   "CRITICAL": "worst",
-  "INCOMPLETE": "busy", "running": "busy",
+  "INCOMPLETE": "busy",
+  "running": "busy",
 };
 
 /** @type {Record<string, string>} */
 const WORDS = {
   completed_with_errors: "completed, partly",
-  goal_complete: "goal reached", goal_abandoned: "gave up", max_turns: "turns used up", error: "broken off",
+  goal_complete: "goal reached",
+  goal_abandoned: "gave up",
+  max_turns: "turns used up",
+  error: "broken off",
 };
 
 /** The tone of a verdict, a status or an outcome. @param {string | null | undefined} word */
@@ -29,8 +45,16 @@ export function said(word, absent = "not measured") {
 
 /** The worst first: how conversations are sorted by a verdict. */
 export const SEVERITY = [
-  "CRITICAL", "HARD FAIL", "BROKEN", "SOFT FAIL", "FRICTION", "INCOMPLETE", "ACCEPTABLE", "PASS",
-  "EFFICIENT", "NOT APPLICABLE",
+  "CRITICAL",
+  "HARD FAIL",
+  "BROKEN",
+  "SOFT FAIL",
+  "FRICTION",
+  "INCOMPLETE",
+  "ACCEPTABLE",
+  "PASS",
+  "EFFICIENT",
+  "NOT APPLICABLE",
 ];
 
 /** @param {string | null} word */

@@ -4,7 +4,12 @@ import { html, nothing } from "./vendor/lit-html/lit-html.js";
 import { ref } from "./vendor/lit-html/directives/ref.js";
 import { repeat } from "./vendor/lit-html/directives/repeat.js";
 import { styles } from "./styles.js";
-import { Virtualizer, elementScroll, observeElementOffset, observeElementRect } from "./virtual-core.js";
+import {
+  Virtualizer,
+  elementScroll,
+  observeElementOffset,
+  observeElementRect,
+} from "./virtual-core.js";
 
 const ROW_PX = 44; // 2.75rem, as the style sheet has it
 const SPARE_ROWS = 12;
@@ -68,30 +73,50 @@ export class Rows {
     }
     const above = shown[0]?.start ?? 0;
     const below = this.virtualizer.getTotalSize() - (shown.at(-1)?.end ?? 0);
-    const visible = shown.map(({ index }) => ({ index, item: /** @type {T} */ (items[index]) })).filter(({ item }) => item !== undefined);
-    return html`
-      <div class="virtual" tabindex="0" role="region" aria-label=${label} ${ref(this.attach)}>
-        <table class="table" aria-rowcount=${items.length + 1}>
-          <caption class="visually-hidden">${label}</caption>
-          <thead>${head}</thead>
-          <tbody>${space(above, columns)}${repeat(visible, ({ item }) => key(item), ({ item, index }) => row(item, index))}${space(below, columns)}</tbody>
-        </table>
-      </div>`;
+    const visible = shown
+      .map(({ index }) => ({ index, item: /** @type {T} */ (items[index]) }))
+      .filter(({ item }) => item !== undefined);
+    return html`<div
+      class="virtual"
+      tabindex="0"
+      role="region"
+      aria-label=${label}
+      ${ref(this.attach)}
+    >
+      <table class="table" aria-rowcount=${items.length + 1}>
+        <caption class="visually-hidden">
+          ${label}
+        </caption>
+        <thead>
+          ${head}
+        </thead>
+        <tbody>
+          ${space(above, columns)}${repeat(
+            visible,
+            ({ item }) => key(item),
+            ({ item, index }) => row(item, index),
+          )}${space(below, columns)}
+        </tbody>
+      </table>
+    </div>`;
   }
 
   /** Show a row in the middle, and give it the focus if nothing else has taken it. @param {number} index  -1: none */
   bring(index) {
     if (index < 0) return;
     this.wanted = index;
-    requestAnimationFrame(() => { // the table is there
-      if (this.element) this.element.scrollTop = (index + 0.5) * rowHeight() - this.element.clientHeight / 2;
+    requestAnimationFrame(() => {
+      // the table is there
+      if (this.element)
+        this.element.scrollTop = (index + 0.5) * rowHeight() - this.element.clientHeight / 2;
     });
   }
 
   /** @param {number} index */
   focus(index) {
     const link = this.element?.querySelector(`tr[aria-rowindex="${index + 2}"] a`);
-    const isFree = document.activeElement === document.body || document.activeElement?.id === "main";
+    const isFree =
+      document.activeElement === document.body || document.activeElement?.id === "main";
     if (isFree && link instanceof HTMLElement) link.focus();
   }
 }
@@ -103,5 +128,9 @@ function rowHeight() {
 
 /** What is scrolled past, as one row. @param {number} height @param {number} columns */
 function space(height, columns) {
-  return height > 0 ? html`<tr class="spacer" aria-hidden="true"><td colspan=${columns} style=${styles({ height: `${height}px` })}></td></tr>` : nothing;
+  return height > 0
+    ? html`<tr class="spacer" aria-hidden="true">
+        <td colspan=${columns} style=${styles({ height: `${height}px` })}></td>
+      </tr>`
+    : nothing;
 }

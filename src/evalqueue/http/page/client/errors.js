@@ -53,6 +53,10 @@ function detailOf(body) {
     }
 }
 function isProblem(value) {
-    return (typeof value === "object" && value !== null && "loc" in value && Array.isArray(value.loc) &&
-        "msg" in value && typeof value.msg === "string");
+    return (typeof value === "object" &&
+        value !== null &&
+        "loc" in value &&
+        Array.isArray(value.loc) &&
+        "msg" in value &&
+        typeof value.msg === "string");
 }

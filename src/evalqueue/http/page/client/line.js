@@ -80,7 +80,9 @@ export function parsed(status, text) {
         return JSON.parse(text);
     }
     catch (cause) {
-        throw new ApiError(status, "The answer is not JSON: is this the address of the API?", { cause });
+        throw new ApiError(status, "The answer is not JSON: is this the address of the API?", {
+            cause,
+        });
     }
 }
 export function unreachable(error, signal) {

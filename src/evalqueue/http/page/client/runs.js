@@ -7,7 +7,9 @@ export function runs(line) {
         get: (runId, options) => get(of(runId), options),
         summary: (options) => get("/stats/summary", options),
         preview: (params, options = {}) => line.ask("/api/eval-runs/preview", {
-            method: "POST", body: previewed(params, options), signal: options.signal,
+            method: "POST",
+            body: previewed(params, options),
+            signal: options.signal,
         }),
         statistics: (runId, options) => get(`${of(runId)}/statistics`, options),
         outcomes: (runId, options) => get(`${of(runId)}/outcomes`, options),

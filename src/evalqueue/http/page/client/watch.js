@@ -173,7 +173,10 @@ function queueOf(data) {
 }
 function isJob(value) {
     const job = value;
-    return (typeof job === "object" && typeof job?.id === "string" && typeof job.status === "string" &&
-        typeof job.progress === "object" && job.progress !== null &&
+    return (typeof job === "object" &&
+        typeof job?.id === "string" &&
+        typeof job.status === "string" &&
+        typeof job.progress === "object" &&
+        job.progress !== null &&
         ["number", "undefined"].includes(typeof job.revision));
 }

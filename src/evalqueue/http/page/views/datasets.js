@@ -47,30 +47,103 @@ export default function datasets(app, { signal }) {
 
   return {
     title: "Datasets",
-    render: () => html`
-      <div class="page-head"><div><h1>Datasets</h1><p class="quiet small">Stored once, named by their content: the same file twice is one dataset.</p></div>${start(app)}</div>
-      ${broken ? banner("failed", "The datasets can't be read", errorText(broken)) : nothing}
-      ${found.length ? table() : isRead && !broken ? empty("No datasets yet", "A file that is evaluated is kept here.", start(app, "Add one")) : nothing}
-      ${mayBeMore ? html`<p><button type="button" @click=${() => read(found.length)}>Show more</button></p>` : nothing}`,
+    render: () =>
+      html`<div class="page-head">
+          <div>
+            <h1>Datasets</h1>
+            <p class="quiet small">
+              Stored once, named by their content: the same file twice is one dataset.
+            </p>
+          </div>
+          ${start(app)}
+        </div>
+        ${broken ? banner("failed", "The datasets can't be read", errorText(broken)) : nothing}
+        ${
+          found.length
+            ? table()
+            : isRead && !broken
+              ? empty(
+                  "No datasets yet",
+                  "A file that is evaluated is kept here.",
+                  start(app, "Add one"),
+                )
+              : nothing
+        }
+        ${
+          mayBeMore
+            ? html`<p>
+                <button type="button" @click=${() => read(found.length)}>Show more</button>
+              </p>`
+            : nothing
+        }`,
   };
 
   function table() {
     const may = app.session?.right !== "read";
-    return html`
-      <div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Datasets"><table class="table cards">
-        <caption class="visually-hidden">Datasets</caption>
-        <thead><tr><th scope="col">Dataset</th><th scope="col" class="num">Conversations</th><th scope="col" class="num">Messages</th><th scope="col" class="num">Users</th><th scope="col">Dates</th><th scope="col" class="num">Size</th><th scope="col">Added</th><th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead>
-        <tbody>${repeat(found, ({ id, owner }) => `${id} ${owner}`, (dataset) => html`<tr>
-          <td><strong>${dataset.name}</strong><div class="small quiet"><span class="mono">${format.shortId(dataset.id)}</span> · ${dataset.format} · ${dataset.owner}</div></td>
-          <td data-label="Conversations" class="num">${format.count(dataset.threads)}</td>
-          <td data-label="Messages" class="num">${format.count(dataset.messages)}</td>
-          <td data-label="Users" class="num">${format.count(dataset.users)}</td>
-          <td data-label="Dates" class="small">${format.dayRange(dataset.first_at, dataset.last_at)}</td>
-          <td data-label="Size" class="num">${format.bytes(dataset.size_bytes)}</td>
-          <td data-label="Added" class="nowrap">${age(dataset.created_at, app.now)}</td>
-          <td class="right"><div class="row">${may ? html`
-            <a class="button tiny" href="/new?dataset=${encodeURIComponent(dataset.id)}">Evaluate</a>
-            <button type="button" class="tiny danger" @click=${() => remove(dataset)}>Remove<span class="visually-hidden"> ${dataset.name}</span></button>` : nothing}</div></td></tr>`)}</tbody>
-      </table></div></div>`;
+    return html`<div class="card flush">
+      <div class="scroll" tabindex="0" role="region" aria-label="Datasets">
+        <table class="table cards">
+          <caption class="visually-hidden">
+            Datasets
+          </caption>
+          <thead>
+            <tr>
+              <th scope="col">Dataset</th>
+              <th scope="col" class="num">Conversations</th>
+              <th scope="col" class="num">Messages</th>
+              <th scope="col" class="num">Users</th>
+              <th scope="col">Dates</th>
+              <th scope="col" class="num">Size</th>
+              <th scope="col">Added</th>
+              <th scope="col"><span class="visually-hidden">Actions</span></th>
+            </tr>
+          </thead>
+          <tbody>
+            ${repeat(
+              found,
+              ({ id, owner }) => `${id} ${owner}`,
+              (dataset) =>
+                html`<tr>
+                  <td>
+                    <strong>${dataset.name}</strong>
+                    <div class="small quiet">
+                      <span class="mono">${format.shortId(dataset.id)}</span> · ${dataset.format} ·
+                      ${dataset.owner}
+                    </div>
+                  </td>
+                  <td data-label="Conversations" class="num">${format.count(dataset.threads)}</td>
+                  <td data-label="Messages" class="num">${format.count(dataset.messages)}</td>
+                  <td data-label="Users" class="num">${format.count(dataset.users)}</td>
+                  <td data-label="Dates" class="small">
+                    ${format.dayRange(dataset.first_at, dataset.last_at)}
+                  </td>
+                  <td data-label="Size" class="num">${format.bytes(dataset.size_bytes)}</td>
+                  <td data-label="Added" class="nowrap">${age(dataset.created_at, app.now)}</td>
+                  <td class="right">
+                    <div class="row">
+                      ${
+                        may
+                          ? html` <a
+                                class="button tiny"
+                                href="/new?dataset=${encodeURIComponent(dataset.id)}"
+                                >Evaluate</a
+                              >
+                              <button
+                                type="button"
+                                class="tiny danger"
+                                @click=${() => remove(dataset)}
+                              >
+                                Remove<span class="visually-hidden"> ${dataset.name}</span>
+                              </button>`
+                          : nothing
+                      }
+                    </div>
+                  </td>
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>
+    </div>`;
   }
 }

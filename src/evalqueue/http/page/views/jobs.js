@@ -61,7 +61,12 @@ export default function jobs(app, { query, signal }) {
       if (status && job.status !== status) return;
       listed.add(job.id);
       heard?.add(job.id);
-      if (listed.size > 2 * AT_MOST) listed = new Set(newest().slice(0, AT_MOST).map(({ id }) => id));
+      if (listed.size > 2 * AT_MOST)
+        listed = new Set(
+          newest()
+            .slice(0, AT_MOST)
+            .map(({ id }) => id),
+        );
     },
     resync: () => void read(),
   });
@@ -101,7 +106,10 @@ export default function jobs(app, { query, signal }) {
   function shown() {
     const wanted = words.trim().toLowerCase();
     return newest()
-      .filter((job) => (!status || job.status === status) && (!wanted || searchable(job).includes(wanted)))
+      .filter(
+        (job) =>
+          (!status || job.status === status) && (!wanted || searchable(job).includes(wanted)),
+      )
       .slice(0, AT_MOST);
   }
 
@@ -110,62 +118,129 @@ export default function jobs(app, { query, signal }) {
     keys: { "/": () => document.getElementById("search")?.focus() },
     render() {
       const rows = shown();
-      return html`
-        <div class="page-head">
-          <div><h1>Jobs</h1><p class="quiet small">Newest first. What changes, changes here by itself.</p></div>
+      return html`<div class="page-head">
+          <div>
+            <h1>Jobs</h1>
+            <p class="quiet small">Newest first. What changes, changes here by itself.</p>
+          </div>
           ${start(app)}
         </div>
         <div class="stack">
           <div class="row-wide">
             <div class="chips" role="group" aria-label="Filter by status">
               ${chip({ label: "All", pressed: !status, press: () => filter(null) })}
-              ${STATUSES.map((each) => chip({ label: each, pressed: status === each, press: () => filter(each) }))}
+              ${STATUSES.map((each) =>
+                chip({ label: each, pressed: status === each, press: () => filter(each) }),
+              )}
             </div>
-            <label class="search"><span class="visually-hidden">Search jobs</span>
-              <input id="search" type="search" placeholder="Search name, type, owner, worker, id" .value=${words} @input=${search}></label>
+            <label class="search"
+              ><span class="visually-hidden">Search jobs</span>
+              <input
+                id="search"
+                type="search"
+                placeholder="Search name, type, owner, worker, id"
+                .value=${words}
+                @input=${search}
+            /></label>
           </div>
-          ${broken ? banner("failed", "The jobs can't be read", errorText(broken), html`<button type="button" @click=${() => read()}>Try again</button>`) : nothing}
+          ${
+            broken
+              ? banner(
+                  "failed",
+                  "The jobs can't be read",
+                  errorText(broken),
+                  html`<button type="button" @click=${() => read()}>Try again</button>`,
+                )
+              : nothing
+          }
           ${rows.length ? table(rows) : isRead && !broken ? none() : nothing}
-          ${mayBeMore ? html`<button type="button" @click=${() => read(listed.size + PAGE)}>Show more</button>` : nothing}
+          ${
+            mayBeMore
+              ? html`<button type="button" @click=${() => read(listed.size + PAGE)}>
+                  Show more
+                </button>`
+              : nothing
+          }
         </div>`;
     },
   };
 
   function none() {
-    if (words || status) return empty("No such job", "No job fits this filter.", html`<button type="button" @click=${() => { words = ""; filter(null); }}>Show all</button>`);
-    return empty("No jobs yet", "Drop a file of conversations, and see what judges make of it.", start(app));
+    if (words || status)
+      return empty(
+        "No such job",
+        "No job fits this filter.",
+        html`<button
+          type="button"
+          @click=${() => {
+            words = "";
+            filter(null);
+          }}
+        >
+          Show all
+        </button>`,
+      );
+    return empty(
+      "No jobs yet",
+      "Drop a file of conversations, and see what judges make of it.",
+      start(app),
+    );
   }
 
   /** @param {import("../live.js").JobEvent[]} rows */
   function table(rows) {
-    return html`
-      <div class="card flush"><div class="scroll" tabindex="0" role="region" aria-label="Jobs">
+    return html`<div class="card flush">
+      <div class="scroll" tabindex="0" role="region" aria-label="Jobs">
         <table class="table cards jobs">
-          <caption class="visually-hidden">Jobs</caption>
-          <thead><tr>
-            <th scope="col">Status</th><th scope="col">Job</th><th scope="col">Progress</th><th scope="col">Owner</th>
-            <th scope="col">Worker</th><th scope="col">Age</th><th scope="col"><span class="visually-hidden">Actions</span></th>
-          </tr></thead>
-          <tbody>${repeat(rows, ({ id }) => id, row)}</tbody>
+          <caption class="visually-hidden">
+            Jobs
+          </caption>
+          <thead>
+            <tr>
+              <th scope="col">Status</th>
+              <th scope="col">Job</th>
+              <th scope="col">Progress</th>
+              <th scope="col">Owner</th>
+              <th scope="col">Worker</th>
+              <th scope="col">Age</th>
+              <th scope="col"><span class="visually-hidden">Actions</span></th>
+            </tr>
+          </thead>
+          <tbody>
+            ${repeat(rows, ({ id }) => id, row)}
+          </tbody>
         </table>
-      </div></div>`;
+      </div>
+    </div>`;
   }
 
   /** @param {import("../live.js").JobEvent} job */
   function row(job) {
-    return html`
-      <tr data-job=${job.id}>
-        <td>${badge(job.status)}</td>
-        <td><a class="cover" href="/jobs/${job.id}">${name(job)}</a>
-          <div class="small quiet">${job.name ? `${job.job_type} · ` : ""}<span class="mono">${format.shortId(job.id)}</span></div></td>
-        <td class="grow">${job.status === "running" || job.progress.current
-          ? progress({ ...job.progress, status: job.status, ...app.live.pace(job), label: `Progress of ${name(job)}` })
-          : nothing}${standing(job)}</td>
-        <td data-label="Owner">${job.owner}</td>
-        <td data-label="Worker" class="small">${job.worker ?? nothing}</td>
-        <td data-label="Age" class="nowrap">${age(job.created_at, app.now)}</td>
-        <td class="right"><div class="row">${actions(app, job, "tiny")}</div></td>
-      </tr>`;
+    return html`<tr data-job=${job.id}>
+      <td>${badge(job.status)}</td>
+      <td>
+        <a class="cover" href="/jobs/${job.id}">${name(job)}</a>
+        <div class="small quiet">
+          ${job.name ? `${job.job_type} · ` : ""}<span class="mono">${format.shortId(job.id)}</span>
+        </div>
+      </td>
+      <td class="grow">
+        ${
+          job.status === "running" || job.progress.current
+            ? progress({
+                ...job.progress,
+                status: job.status,
+                ...app.live.pace(job),
+                label: `Progress of ${name(job)}`,
+              })
+            : nothing
+        }${standing(job)}
+      </td>
+      <td data-label="Owner">${job.owner}</td>
+      <td data-label="Worker" class="small">${job.worker ?? nothing}</td>
+      <td data-label="Age" class="nowrap">${age(job.created_at, app.now)}</td>
+      <td class="right"><div class="row">${actions(app, job, "tiny")}</div></td>
+    </tr>`;
   }
 }
 
@@ -176,5 +251,15 @@ function order(a, b) {
 
 /** @param {import("../live.js").JobEvent} job */
 function searchable(job) {
-  return [name(job), job.job_type, job.owner, job.worker, job.id, job.progress.message, job.error_message].join("\n").toLowerCase();
+  return [
+    name(job),
+    job.job_type,
+    job.owner,
+    job.worker,
+    job.id,
+    job.progress.message,
+    job.error_message,
+  ]
+    .join("\n")
+    .toLowerCase();
 }

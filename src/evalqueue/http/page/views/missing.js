@@ -7,6 +7,11 @@ import { empty } from "../parts.js";
 export default function missing() {
   return {
     title: "Not found",
-    render: () => empty("There is nothing here", "The address may be mistyped, or what it named is gone.", html`<a class="button" href="/">All jobs</a>`),
+    render: () =>
+      empty(
+        "There is nothing here",
+        "The address may be mistyped, or what it named is gone.",
+        html`<a class="button" href="/">All jobs</a>`,
+      ),
   };
 }

@@ -10,13 +10,18 @@ import { errorText } from "../parts.js";
 export function signIn(app, done) {
   let wrong = "";
   // "autofocus" is only heeded when the page is loaded.
-  requestAnimationFrame(() => requestAnimationFrame(() =>
-    /** @type {HTMLElement | null} */ (document.querySelector("input[name=token]"))?.focus()));
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() =>
+      /** @type {HTMLElement | null} */ (document.querySelector("input[name=token]"))?.focus(),
+    ),
+  );
 
   /** @param {SubmitEvent} event */
   async function submit(event) {
     event.preventDefault();
-    const token = String(new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token") ?? "").trim();
+    const token = String(
+      new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token") ?? "",
+    ).trim();
     try {
       await app.api.session.signIn(token);
       await done();
@@ -28,15 +33,25 @@ export function signIn(app, done) {
 
   return {
     title: "Sign in",
-    render: () => html`
-      <div class="empty">
+    render: () =>
+      html`<div class="empty">
         <form class="card stack" @submit=${submit}>
           <h1>Sign in</h1>
-          <label class="field"><span>Token</span>
-            <input name="token" type="password" autocomplete="current-password" required autofocus
-              aria-invalid=${wrong ? "true" : nothing} aria-describedby="token-help">
+          <label class="field"
+            ><span>Token</span>
+            <input
+              name="token"
+              type="password"
+              autocomplete="current-password"
+              required
+              autofocus
+              aria-invalid=${wrong ? "true" : nothing}
+              aria-describedby="token-help"
+            />
           </label>
-          <p class="hint" id="token-help">Made by <code>evalqueue token NAME --right submit</code>; who runs the server has it.</p>
+          <p class="hint" id="token-help">
+            Made by <code>evalqueue token NAME --right submit</code>; who runs the server has it.
+          </p>
           ${wrong ? html`<p class="wrong" role="alert">${wrong}</p>` : nothing}
           <button class="primary">Sign in</button>
         </form>

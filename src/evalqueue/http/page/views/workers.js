@@ -38,7 +38,9 @@ export default function workers(app, { signal }) {
   /** @param {import("../client/index.js").Queue} queue */
   async function toggle(queue) {
     await app.attempt(async () => {
-      await (queue.paused_at ? app.api.queues.resume(queue.name) : app.api.queues.pause(queue.name));
+      await (queue.paused_at
+        ? app.api.queues.resume(queue.name)
+        : app.api.queues.pause(queue.name));
       queues = await app.api.queues.list();
       app.refresh();
     });
@@ -46,60 +48,159 @@ export default function workers(app, { signal }) {
 
   return {
     title: "Workers",
-    render: () => html`
-      <div class="page-head"><div><h1>Workers and queues</h1><p class="quiet small">As they last said.</p></div></div>
-      <div class="stack">
-        ${broken ? banner("failed", "The fleet can't be read", errorText(broken)) : nothing}
-        ${fleet === null ? nothing : fleet.length ? workerTable(fleet) : empty("No worker runs", html`Jobs wait until one does: <code>evalqueue worker</code>`)}
-        ${queues.length ? queueTable() : nothing}
-      </div>`,
+    render: () =>
+      html`<div class="page-head">
+          <div>
+            <h1>Workers and queues</h1>
+            <p class="quiet small">As they last said.</p>
+          </div>
+        </div>
+        <div class="stack">
+          ${broken ? banner("failed", "The fleet can't be read", errorText(broken)) : nothing}
+          ${
+            fleet === null
+              ? nothing
+              : fleet.length
+                ? workerTable(fleet)
+                : empty(
+                    "No worker runs",
+                    html`Jobs wait until one does: <code>evalqueue worker</code>`,
+                  )
+          }
+          ${queues.length ? queueTable() : nothing}
+        </div>`,
   };
 
   /** @param {import("../client/index.js").Worker[]} fleet */
   function workerTable(fleet) {
-    return html`
-      <section class="card flush"><div class="row-wide"><h2>${format.plural(fleet.length, "worker")}</h2></div><div class="scroll" tabindex="0" role="region" aria-label="Workers">
-        <table class="table cards"><caption class="visually-hidden">Workers</caption>
-          <thead><tr><th scope="col">Worker</th><th scope="col">State</th><th scope="col">Jobs</th><th scope="col">Queues</th><th scope="col">Up for</th><th scope="col">Heard of</th><th scope="col">Version</th></tr></thead>
-          <tbody>${repeat(fleet, ({ name }) => name, (worker) => html`<tr>
-            <td><strong>${worker.name}</strong>${worker.in_office ? html`<div class="small quiet">looks after the fleet</div>` : nothing}</td>
-            <td data-label="State">${state(worker)}</td>
-            <td data-label="Jobs" class="nowrap">${worker.running} of ${worker.slots}${worker.stuck ? html` <span class="wrong">${worker.stuck} stuck</span>` : nothing}</td>
-            <td data-label="Queues" class="small">${worker.queues?.join(", ") ?? "all"}</td>
-            <td data-label="Up for" class="nowrap">${age(worker.started_at, app.now)}</td>
-            <td data-label="Heard of" class="nowrap">${format.duration(worker.silent_for_seconds)} ago</td>
-            <td data-label="Version" class="small">${worker.version}</td></tr>`)}</tbody>
-        </table></div></section>`;
+    return html`<section class="card flush">
+      <div class="row-wide"><h2>${format.plural(fleet.length, "worker")}</h2></div>
+      <div class="scroll" tabindex="0" role="region" aria-label="Workers">
+        <table class="table cards">
+          <caption class="visually-hidden">
+            Workers
+          </caption>
+          <thead>
+            <tr>
+              <th scope="col">Worker</th>
+              <th scope="col">State</th>
+              <th scope="col">Jobs</th>
+              <th scope="col">Queues</th>
+              <th scope="col">Up for</th>
+              <th scope="col">Heard of</th>
+              <th scope="col">Version</th>
+            </tr>
+          </thead>
+          <tbody>
+            ${repeat(
+              fleet,
+              ({ name }) => name,
+              (worker) =>
+                html`<tr>
+                  <td>
+                    <strong>${worker.name}</strong>${
+                      worker.in_office
+                        ? html`<div class="small quiet">looks after the fleet</div>`
+                        : nothing
+                    }
+                  </td>
+                  <td data-label="State">${state(worker)}</td>
+                  <td data-label="Jobs" class="nowrap">
+                    ${worker.running} of
+                    ${worker.slots}${
+                      worker.stuck
+                        ? html` <span class="wrong">${worker.stuck} stuck</span>`
+                        : nothing
+                    }
+                  </td>
+                  <td data-label="Queues" class="small">${worker.queues?.join(", ") ?? "all"}</td>
+                  <td data-label="Up for" class="nowrap">${age(worker.started_at, app.now)}</td>
+                  <td data-label="Heard of" class="nowrap">
+                    ${format.duration(worker.silent_for_seconds)} ago
+                  </td>
+                  <td data-label="Version" class="small">${worker.version}</td>
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>
+    </section>`;
   }
 
   function queueTable() {
     const mayPause = app.session?.right === "admin";
-    return html`
-      <section class="card flush"><div class="row-wide"><h2>Queues</h2></div><div class="scroll" tabindex="0" role="region" aria-label="Queues">
-        <table class="table cards"><caption class="visually-hidden">Queues</caption>
-          <thead><tr><th scope="col">Queue</th><th scope="col">State</th><th scope="col" class="num">Running</th><th scope="col" class="num">Waiting</th><th scope="col" class="num">Later</th><th scope="col">Oldest waits</th><th scope="col">Limits</th><th scope="col"><span class="visually-hidden">Actions</span></th></tr></thead>
-          <tbody>${repeat(queues, ({ name }) => name, (queue) => html`<tr>
-            <td><strong>${queue.name}</strong></td>
-            <td data-label="State">${queue.paused_at ? html`<span class="badge tone-warn">paused</span>` : html`<span class="badge tone-good">open</span>`}</td>
-            <td data-label="Running" class="num">${format.count(queue.running)}</td>
-            <td data-label="Waiting" class="num">${format.count(queue.due)}</td>
-            <td data-label="Later" class="num">${format.count(queue.later)}</td>
-            <td data-label="Oldest waits">${format.duration(queue.oldest_waits_seconds)}</td>
-            <td data-label="Limits" class="small">${limits(queue)}</td>
-            <td class="right">${mayPause ? html`<button type="button" class="tiny" @click=${() => toggle(queue)}>${queue.paused_at ? "Resume" : "Pause"}<span class="visually-hidden"> ${queue.name}</span></button>` : nothing}</td></tr>`)}</tbody>
-        </table></div></section>`;
+    return html`<section class="card flush">
+      <div class="row-wide"><h2>Queues</h2></div>
+      <div class="scroll" tabindex="0" role="region" aria-label="Queues">
+        <table class="table cards">
+          <caption class="visually-hidden">
+            Queues
+          </caption>
+          <thead>
+            <tr>
+              <th scope="col">Queue</th>
+              <th scope="col">State</th>
+              <th scope="col" class="num">Running</th>
+              <th scope="col" class="num">Waiting</th>
+              <th scope="col" class="num">Later</th>
+              <th scope="col">Oldest waits</th>
+              <th scope="col">Limits</th>
+              <th scope="col"><span class="visually-hidden">Actions</span></th>
+            </tr>
+          </thead>
+          <tbody>
+            ${repeat(
+              queues,
+              ({ name }) => name,
+              (queue) =>
+                html`<tr>
+                  <td><strong>${queue.name}</strong></td>
+                  <td data-label="State">
+                    ${
+                      queue.paused_at
+                        ? html`<span class="badge tone-warn">paused</span>`
+                        : html`<span class="badge tone-good">open</span>`
+                    }
+                  </td>
+                  <td data-label="Running" class="num">${format.count(queue.running)}</td>
+                  <td data-label="Waiting" class="num">${format.count(queue.due)}</td>
+                  <td data-label="Later" class="num">${format.count(queue.later)}</td>
+                  <td data-label="Oldest waits">${format.duration(queue.oldest_waits_seconds)}</td>
+                  <td data-label="Limits" class="small">${limits(queue)}</td>
+                  <td class="right">
+                    ${
+                      mayPause
+                        ? html`<button type="button" class="tiny" @click=${() => toggle(queue)}>
+                            ${queue.paused_at ? "Resume" : "Pause"}<span class="visually-hidden">
+                              ${queue.name}</span
+                            >
+                          </button>`
+                        : nothing
+                    }
+                  </td>
+                </tr>`,
+            )}
+          </tbody>
+        </table>
+      </div>
+    </section>`;
   }
 }
 
 /** @param {import("../client/index.js").Worker} worker */
 function state(worker) {
-  if (worker.silent_for_seconds > SILENT_SECONDS) return html`<span class="badge tone-bad">silent</span>`;
+  if (worker.silent_for_seconds > SILENT_SECONDS)
+    return html`<span class="badge tone-bad">silent</span>`;
   if (worker.draining) return html`<span class="badge tone-warn">draining</span>`;
   if (!worker.listening) return html`<span class="badge tone-warn">does not hear</span>`;
-  return worker.running ? html`<span class="badge tone-busy">works</span>` : html`<span class="badge tone-good">ready</span>`;
+  return worker.running
+    ? html`<span class="badge tone-busy">works</span>`
+    : html`<span class="badge tone-good">ready</span>`;
 }
 
 /** @param {import("../client/index.js").Queue} queue */
 function limits({ max_running: all, max_running_per_owner: each }) {
-  return [all && `${all} at once`, each && `${each} for each owner`].filter(Boolean).join(", ") || "none";
+  return (
+    [all && `${all} at once`, each && `${each} for each owner`].filter(Boolean).join(", ") || "none"
+  );
 }
