@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
 import { ApiError, createClient, isOver } from "../../src/evalqueue/http/page/client/index.js";
-import { Proxy, until } from "./lib/parts.mjs";
+import { CuttableProxy, until } from "./lib/parts.mjs";
 import { RealServer } from "./lib/real-server.mjs";
 
 const QUICK = { retryMs: 50, maxRetryMs: 300, pollMs: 100, restreamMs: 1_000, openingMs: 60_000 };
@@ -110,7 +110,7 @@ test("a server that is killed and started again in the middle of a job", async (
 });
 
 test("a job that ends while the line is down", async () => {
-  const proxy = await new Proxy().start(Number(new URL(server.url).port));
+  const proxy = await new CuttableProxy().start(Number(new URL(server.url).port));
   const job = await client.jobs.submit("evaluate-batch", { total_items: 2 });
   const watch = createClient({ baseUrl: proxy.url }).watch(job.id, () => {}, { timing: QUICK });
   const cutting = setInterval(() => proxy.cut(), 20);
@@ -168,8 +168,8 @@ test("all jobs are watched across a server that is killed, and what was missed i
     },
   );
   await until(() => states.at(-1) === "live");
-  const told = await submitted();
-  await until(() => seen.has(told.id));
+  const received = await submitted();
+  await until(() => seen.has(received.id));
   await server.stop("SIGKILL");
   await until(() => states.at(-1) === "reconnecting");
   await server.start();
@@ -289,7 +289,7 @@ test("queues are paused and resumed, workers are seen", async () => {
 });
 
 test("difficult users are known, and cases are kept", async () => {
-  const profile = await client.stress.profile("kaira-bot");
-  assert.ok(profile.goals.length > 0);
-  assert.deepEqual(await client.stress.cases(), []);
+  const app = await client.adversarial.app("kaira-bot");
+  assert.ok(app.goals.length > 0);
+  assert.deepEqual(await client.adversarial.cases(), []);
 });

@@ -79,16 +79,16 @@ const ROUTES = [
   [(api) => api.queues.pause("a/b"), "POST", "/api/queues/a%2Fb/pause"],
   [(api) => api.queues.resume("q"), "POST", "/api/queues/q/resume"],
   [(api) => api.workers.list(), "GET", "/api/workers"],
-  [(api) => api.stress.profile("k"), "GET", "/api/adversarial/profiles/k"],
-  [(api) => api.stress.cases({ pinned: true }), "GET", "/api/adversarial/cases?pinned=true"],
-  [(api) => api.stress.save("k", { from_run: "r" }), "POST", "/api/adversarial/cases"],
-  [(api) => api.stress.pin("k", "c"), "POST", "/api/adversarial/cases/k/c/pin"],
-  [(api) => api.stress.unpin("k", "c"), "POST", "/api/adversarial/cases/k/c/unpin"],
-  [(api) => api.stress.forget("k", "c"), "DELETE", "/api/adversarial/cases/k/c"],
+  [(api) => api.adversarial.app("k"), "GET", "/api/adversarial/profiles/k"],
+  [(api) => api.adversarial.cases({ pinned: true }), "GET", "/api/adversarial/cases?pinned=true"],
+  [(api) => api.adversarial.save("k", { from_run: "r" }), "POST", "/api/adversarial/cases"],
+  [(api) => api.adversarial.pin("k", "c"), "POST", "/api/adversarial/cases/k/c/pin"],
+  [(api) => api.adversarial.unpin("k", "c"), "POST", "/api/adversarial/cases/k/c/unpin"],
+  [(api) => api.adversarial.remove("k", "c"), "DELETE", "/api/adversarial/cases/k/c"],
   [(api) => api.session.get(), "GET", "/api/session"],
   [(api) => api.session.signIn("t"), "POST", "/api/session"],
   [(api) => api.session.signOut(), "DELETE", "/api/session"],
-  [(api) => api.profiles(), "GET", "/api/profiles"],
+  [(api) => api.apps(), "GET", "/api/profiles"],
   [(api) => api.providers(), "GET", "/api/providers"],
 ];
 
@@ -110,7 +110,10 @@ test("every call can be given up", async () => {
   controller.abort(new Error("enough"));
   await assert.rejects(client.jobs.get(ID, { signal: controller.signal }), { message: "enough" });
   const late = new AbortController();
-  server.instead = () => (setTimeout(() => late.abort(new Error("too slow")), 20), true);
+  server.instead = () => {
+    setTimeout(() => late.abort(new Error("too slow")), 20);
+    return true;
+  };
   await assert.rejects(client.runs.list({ signal: late.signal }), { message: "too slow" });
 });
 
@@ -252,17 +255,17 @@ test("a callback's error is polling's error", async () => {
 
 test("a file is sent as a form, and its progress is told", async () => {
   const asked = answering(ok({ id: "sha256:x" }));
-  const told = [];
+  const received = [];
   const file = new File(["a,b\n1,ä\n"], 'day\'s "file".csv');
   const dataset = await client.datasets.upload(file, {
     mapping: { thread_id: "a" },
-    onProgress: (...each) => told.push(each),
+    onProgress: (...each) => received.push(each),
   });
   assert.deepEqual(dataset, { id: "sha256:x" });
   assert.match(asked[0].headers["content-type"], /^multipart\/form-data; boundary=/);
   assert.match(asked[0].body, /name="mapping"\r\n\r\n\{"thread_id":"a"\}/);
   assert.match(asked[0].body, /filename="day's %22file%22.csv"/);
-  assert.deepEqual(told, [
+  assert.deepEqual(received, [
     [0, file.size],
     [file.size, file.size],
   ]);
@@ -270,7 +273,10 @@ test("a file is sent as a form, and its progress is told", async () => {
 
 test("an upload can be given up", async () => {
   const controller = new AbortController();
-  server.instead = () => (controller.abort(), true);
+  server.instead = () => {
+    controller.abort();
+    return true;
+  };
   const file = new Blob(["x".repeat(5_000_000)]);
   await assert.rejects(client.datasets.upload(file, { signal: controller.signal }), {
     name: "AbortError",

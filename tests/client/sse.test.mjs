@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { EventParser, MAX_EVENT, TooLarge } from "../../src/evalqueue/http/page/client/sse.js";
+import { EventParser, MAX_EVENT, EventTooLarge } from "../../src/evalqueue/http/page/client/sse.js";
 
 const STREAM = [
   "\uFEFFretry: 1500\n",
@@ -46,12 +46,12 @@ test("a stream is the same in one piece, in characters, and in any two", () => {
 
 test("an event without an end is given up", () => {
   const parser = new EventParser();
-  const piece = "data: " + "x".repeat(1024 * 1024);
+  const piece = `data: ${"x".repeat(1024 * 1024)}`;
   assert.throws(() => {
     for (let size = 0; size <= MAX_EVENT + piece.length; size += piece.length) {
       [...parser.push(size ? piece.slice(6) : piece)];
     }
-  }, TooLarge);
+  }, EventTooLarge);
 });
 
 test("a large event in small pieces takes no longer than its length", () => {

@@ -8,7 +8,7 @@ import { setTimeout as after } from "node:timers/promises";
 
 import { ApiError, createClient } from "../../src/evalqueue/http/page/client/index.js";
 import { aJob, EventsServer, json } from "./lib/events-server.mjs";
-import { Proxy, QUICK, Tab, until } from "./lib/parts.mjs";
+import { CuttableProxy, QUICK, Tab, until } from "./lib/parts.mjs";
 
 const ID = "5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1";
 
@@ -20,7 +20,7 @@ beforeEach(async () => {
   begun = [];
   server = await new EventsServer().start();
   server.change(ID, {});
-  proxy = await new Proxy().start(server.port);
+  proxy = await new CuttableProxy().start(server.port);
 });
 
 afterEach(async () => {
@@ -29,45 +29,48 @@ afterEach(async () => {
   await server.stop().catch(() => {});
 });
 
-/** Watch the job, and keep what is told. */
+/** Watch the job, and keep what is received. */
 function watching({ url = server.url, timing = {}, fetch, ...options } = {}) {
-  const told = { jobs: [], states: [] };
+  const received = { jobs: [], states: [] };
   const client = createClient({ baseUrl: url, token: "abc", fetch });
-  const watch = client.watch(ID, (job) => told.jobs.push(job), {
+  const watch = client.watch(ID, (job) => received.jobs.push(job), {
     timing: { ...QUICK, ...timing },
-    onState: (state) => told.states.push(state),
+    onState: (state) => received.states.push(state),
     ...options,
   });
   begun.push(watch);
-  return Object.assign(told, { watch, revisions: () => told.jobs.map(({ revision }) => revision) });
+  return Object.assign(received, {
+    watch,
+    revisions: () => received.jobs.map(({ revision }) => revision),
+  });
 }
 
 function watchingAll({ url = server.url, ...options } = {}) {
-  const told = { jobs: [], states: [], resyncs: 0 };
+  const received = { jobs: [], states: [], resyncs: 0 };
   const client = createClient({ baseUrl: url });
   const watch = client.watchAll(
-    (job) => told.jobs.push(job),
-    () => (told.resyncs += 1),
+    (job) => received.jobs.push(job),
+    () => (received.resyncs += 1),
     {
       timing: QUICK,
-      onState: (state) => told.states.push(state),
+      onState: (state) => received.states.push(state),
       ...options,
     },
   );
   begun.push(watch);
-  return Object.assign(told, { watch });
+  return Object.assign(received, { watch });
 }
 
 test("each change is told as it happens, until the job is over", async () => {
-  const told = watching();
-  await until(() => told.jobs.length === 1);
+  const received = watching();
+  await until(() => received.jobs.length === 1);
   server.change(ID, { progress: { current: 3, total: 5, message: "3/5" } });
-  await until(() => told.jobs.length === 2);
+  await until(() => received.jobs.length === 2);
   server.change(ID, { status: "completed", result: { fine: true } });
-  const job = await told.watch.done;
-  assert.deepEqual(job, told.jobs[2]);
+  const job = await received.watch.done;
+  assert.deepEqual(job, received.jobs[2]);
   assert.deepEqual(job.result, { fine: true });
-  assert.deepEqual(told.states, ["live"]);
+  assert.deepEqual(received.states, ["live"]);
   assert.deepEqual(
     server.asked.map(({ path }) => path),
     [`/api/jobs/${ID}/events`],
@@ -77,108 +80,108 @@ test("each change is told as it happens, until the job is over", async () => {
 });
 
 test("a server that is restarted is found again", async () => {
-  const told = watching();
-  await until(() => told.jobs.length === 1);
+  const received = watching();
+  await until(() => received.jobs.length === 1);
   await server.stop();
-  await until(() => told.states.includes("reconnecting"));
+  await until(() => received.states.includes("reconnecting"));
   await after(300); // some tries in vain
   await server.start();
   server.change(ID, {});
-  await until(() => told.states.length === 3);
-  assert.deepEqual(told.states, ["live", "reconnecting", "live"]);
+  await until(() => received.states.length === 3);
+  assert.deepEqual(received.states, ["live", "reconnecting", "live"]);
   server.change(ID, { status: "failed" });
-  assert.equal((await told.watch.done).status, "failed");
+  assert.equal((await received.watch.done).status, "failed");
   assert.equal(server.asked.at(-1).lastEventId, "1");
 });
 
 test("a job that ends while the line is down is seen to have ended", async () => {
-  const told = watching({ url: proxy.url });
-  await until(() => told.jobs.length === 1);
+  const received = watching({ url: proxy.url });
+  await until(() => received.jobs.length === 1);
   server.jobs.set(ID, aJob(ID, { revision: 9, status: "cancelled" })); // and nobody is told
   proxy.cut();
-  assert.equal((await told.watch.done).status, "cancelled");
-  assert.deepEqual(told.revisions(), [1, 9]);
+  assert.equal((await received.watch.done).status, "cancelled");
+  assert.deepEqual(received.revisions(), [1, 9]);
 });
 
 test("a line that is cut again and again is opened again and again", async () => {
-  const told = watching({ url: proxy.url });
+  const received = watching({ url: proxy.url });
   for (let round = 1; round <= 5; round += 1) {
-    await until(() => told.jobs.at(-1)?.revision === round);
+    await until(() => received.jobs.at(-1)?.revision === round);
     proxy.cut();
     server.change(ID, {});
   }
   server.change(ID, { status: "completed" });
-  await told.watch.done;
+  await received.watch.done;
   assert.deepEqual(
-    told.revisions(),
-    [...told.revisions()].sort((a, b) => a - b),
+    received.revisions(),
+    [...received.revisions()].sort((a, b) => a - b),
   );
 });
 
 test("a stream that falls silent is given up, one with heartbeats is not", async () => {
-  const told = watching({ timing: { silentMs: 6_000 } });
-  await until(() => told.jobs.length === 1);
+  const received = watching({ timing: { silentMs: 6_000 } });
+  await until(() => received.jobs.length === 1);
   await after(7_000);
-  assert.deepEqual(told.states, ["live"]);
+  assert.deepEqual(received.states, ["live"]);
   server.heartbeatMs = 60_000;
   server.cut();
-  await until(() => told.states.join().startsWith("live,reconnecting,live,reconnecting,live"));
+  await until(() => received.states.join().startsWith("live,reconnecting,live,reconnecting,live"));
   await until(() => server.streams === 1); // the silent ones were closed
 });
 
 test("a hidden tab closes the stream, and reads again when it is shown", async () => {
   const tab = new Tab();
-  const told = watching({ visibility: tab });
-  await until(() => told.jobs.length === 1);
+  const received = watching({ visibility: tab });
+  await until(() => received.jobs.length === 1);
   tab.hide(true);
   await until(() => server.streams === 0);
   server.change(ID, {});
   await after(100);
-  assert.equal(told.jobs.length, 1);
+  assert.equal(received.jobs.length, 1);
   tab.hide(false);
-  await until(() => told.jobs.length === 2);
-  assert.deepEqual(told.states, ["live", "paused", "live"]);
+  await until(() => received.jobs.length === 2);
+  assert.deepEqual(received.states, ["live", "paused", "live"]);
 });
 
 test("a tab that is hidden from the start asks for nothing", async () => {
   const tab = new Tab();
   tab.hidden = true;
-  const told = watching({ visibility: tab });
+  const received = watching({ visibility: tab });
   await after(100);
-  assert.deepEqual([told.states, server.asked], [["paused"], []]);
+  assert.deepEqual([received.states, server.asked], [["paused"], []]);
   tab.hide(false);
-  await until(() => told.jobs.length === 1);
+  await until(() => received.jobs.length === 1);
 });
 
 test("a tab that is hidden while the server is away waits to be shown", async () => {
   const tab = new Tab();
-  const told = watching({ visibility: tab, timing: { retryMs: 20, maxRetryMs: 40 } });
-  await until(() => told.jobs.length === 1);
+  const received = watching({ visibility: tab, timing: { retryMs: 20, maxRetryMs: 40 } });
+  await until(() => received.jobs.length === 1);
   await server.stop();
-  await until(() => told.states.includes("reconnecting"));
+  await until(() => received.states.includes("reconnecting"));
   tab.hide(true);
-  await until(() => told.states.at(-1) === "paused");
+  await until(() => received.states.at(-1) === "paused");
   await server.start();
   const { length } = server.asked;
   await after(200);
   assert.equal(server.asked.length, length);
   tab.hide(false);
-  await until(() => told.states.at(-1) === "live");
+  await until(() => received.states.at(-1) === "live");
 });
 
 test("a tab that is hidden in a long wait need not wait when it is shown", async () => {
   const tab = new Tab();
-  server.instead = (_request, response) => (
-    json(response, 429, { detail: "Slowly" }, { "Retry-After": "60" }),
-    true
-  );
-  const told = watching({ visibility: tab });
-  await until(() => told.states.at(-1) === "reconnecting");
+  server.instead = (_request, response) => {
+    json(response, 429, { detail: "Slowly" }, { "Retry-After": "60" });
+    return true;
+  };
+  const received = watching({ visibility: tab });
+  await until(() => received.states.at(-1) === "reconnecting");
   tab.hide(true);
-  await until(() => told.states.at(-1) === "paused");
+  await until(() => received.states.at(-1) === "paused");
   server.instead = null;
   tab.hide(false);
-  await until(() => told.states.at(-1) === "live");
+  await until(() => received.states.at(-1) === "live");
 });
 
 const NO_STREAMS = {
@@ -206,21 +209,21 @@ for (const [name, answer] of Object.entries(NO_STREAMS)) {
       answer(response);
       return true;
     };
-    const told = watching({ timing: { openingMs: 500 } });
-    await until(() => told.states.includes("polling"));
-    await until(() => told.jobs.length === 1);
+    const received = watching({ timing: { openingMs: 500 } });
+    await until(() => received.states.includes("polling"));
+    await until(() => received.jobs.length === 1);
     server.change(ID, {});
-    await until(() => told.jobs.length === 2);
+    await until(() => received.jobs.length === 2);
     server.instead = null; // and is possible later
-    await until(() => told.states.at(-1) === "live");
+    await until(() => received.states.at(-1) === "live");
     server.change(ID, { status: "completed" });
-    await told.watch.done;
-    assert.deepEqual(told.revisions(), [1, 2, 3]);
+    await received.watch.done;
+    assert.deepEqual(received.revisions(), [1, 2, 3]);
   });
 }
 
 test("a server that asks for patience gets it", async () => {
-  let times = [];
+  const times = [];
   server.instead = ({ url }, response) => {
     if (!url.endsWith("/events")) return false;
     times.push(performance.now());
@@ -228,23 +231,27 @@ test("a server that asks for patience gets it", async () => {
     json(response, 429, { detail: "Slowly" }, { "Retry-After": "0.6" });
     return true;
   };
-  const told = watching();
-  await until(() => told.jobs.length === 1);
+  const received = watching();
+  await until(() => received.jobs.length === 1);
   assert.ok(times[1] - times[0] >= 590);
-  assert.deepEqual(told.states, ["reconnecting", "live"]);
+  assert.deepEqual(received.states, ["reconnecting", "live"]);
 });
 
 test("what polling meets is waited out, too", async () => {
   let polls = 0;
   server.instead = ({ url }, response) => {
-    if (url.endsWith("/events")) json(response, 404, { detail: "Not Found" });
-    else if ((polls += 1) <= 3) json(response, [500, 502, 429][polls - 1], { detail: "?" });
-    else return false;
+    if (url.endsWith("/events")) {
+      json(response, 404, { detail: "Not Found" });
+      return true;
+    }
+    polls += 1;
+    if (polls > 3) return false;
+    json(response, [500, 502, 429][polls - 1], { detail: "?" });
     return true;
   };
-  const told = watching({ timing: { restreamMs: 60_000 } });
-  await until(() => told.jobs.length === 1);
-  assert.deepEqual(told.states, ["polling"]);
+  const received = watching({ timing: { restreamMs: 60_000 } });
+  await until(() => received.jobs.length === 1);
+  assert.deepEqual(received.states, ["polling"]);
 });
 
 for (const [status, detail] of [
@@ -253,7 +260,10 @@ for (const [status, detail] of [
   [404, "Job not found"],
 ]) {
   test(`what can't be waited out is an error: ${status}`, async () => {
-    server.instead = (_request, response) => (json(response, status, { detail }), true);
+    server.instead = (_request, response) => {
+      json(response, status, { detail });
+      return true;
+    };
     await assert.rejects(
       watching().watch.done,
       (error) => error instanceof ApiError && error.status === status && error.detail === detail,
@@ -262,22 +272,22 @@ for (const [status, detail] of [
 }
 
 test("an older state is never told after a newer one", async () => {
-  const told = watching();
-  await until(() => told.jobs.length === 1);
+  const received = watching();
+  await until(() => received.jobs.length === 1);
   server.change(ID, { revision: 20, status: "running" });
-  await until(() => told.jobs.length === 2);
+  await until(() => received.jobs.length === 2);
   for (const revision of [3, 19]) {
     const older = aJob(ID, { revision, status: "completed" });
     server.blurt(`event: job\ndata: ${JSON.stringify(older)}\n\n`);
   }
   server.change(ID, { revision: 21, status: "completed" });
-  await told.watch.done;
-  assert.deepEqual(told.revisions(), [1, 20, 21]);
+  await received.watch.done;
+  assert.deepEqual(received.revisions(), [1, 20, 21]);
 });
 
-test("nonsense is not told; what it should have said is asked for", async () => {
-  const told = watching();
-  await until(() => told.jobs.length === 1);
+test("nonsense is not received; what it should have said is asked for", async () => {
+  const received = watching();
+  await until(() => received.jobs.length === 1);
   const other = JSON.stringify(aJob("11111111-1111-1111-1111-111111111111", { revision: 99 }));
   const nonsense = [
     "{",
@@ -298,25 +308,25 @@ test("nonsense is not told; what it should have said is asked for", async () => 
   for (const data of nonsense) {
     server.jobs.set(ID, { ...server.jobs.get(ID), revision: server.jobs.get(ID).revision + 1 });
     server.blurt(`event: job\ndata: ${data}\n\n`);
-    await until(() => told.jobs.at(-1).revision === server.jobs.get(ID).revision);
+    await until(() => received.jobs.at(-1).revision === server.jobs.get(ID).revision);
   }
   server.blurt("event: unheard-of\ndata: {\n\n\u0000\uFFFF\n\n: \n\nid\ndata\n\n");
   server.change(ID, { status: "completed" });
-  await told.watch.done;
-  assert.ok(told.jobs.every(({ id, progress }) => id === ID && progress));
-  assert.deepEqual(told.states, ["live"]);
+  await received.watch.done;
+  assert.ok(received.jobs.every(({ id, progress }) => id === ID && progress));
+  assert.deepEqual(received.states, ["live"]);
   assert.equal({}.id, undefined);
 });
 
-test("once it is stopped nothing is told, and the promise says why", async () => {
-  const told = watching();
-  await until(() => told.jobs.length === 1);
+test("once it is stopped nothing is received, and the promise says why", async () => {
+  const received = watching();
+  await until(() => received.jobs.length === 1);
   server.change(ID, {});
-  told.watch.stop();
-  await assert.rejects(told.watch.done, { name: "AbortError" });
+  received.watch.stop();
+  await assert.rejects(received.watch.done, { name: "AbortError" });
   await until(() => server.streams === 0);
-  assert.equal(told.jobs.length, 1);
-  told.watch.stop(); // again is no harm
+  assert.equal(received.jobs.length, 1);
+  received.watch.stop(); // again is no harm
 });
 
 test("whoever is told may stop, in the middle of many events", async () => {
@@ -350,8 +360,8 @@ test("an answer that is no stream and never ends is not kept open", async () => 
     response.write("<h1>Welcome");
     return true;
   };
-  const told = watching({ fetch: keeping(), timing: { restreamMs: 20_000 } });
-  await until(() => told.jobs.length === 1); // polled, while the watch goes on
+  const received = watching({ fetch: keeping(), timing: { restreamMs: 20_000 } });
+  await until(() => received.jobs.length === 1); // polled, while the watch goes on
   await until(() => open === 0);
   assert.equal(asked, 1);
 });
@@ -366,10 +376,12 @@ function keeping(ask = fetch) {
 }
 
 test("a stream is closed with the watch, even where fetch does not look at signals", async () => {
-  const told = watching({ fetch: keeping((url, { signal: _, ...asked }) => fetch(url, asked)) });
-  await until(() => told.jobs.length === 1);
-  told.watch.stop();
-  await assert.rejects(told.watch.done, { name: "AbortError" });
+  const received = watching({
+    fetch: keeping((url, { signal: _, ...asked }) => fetch(url, asked)),
+  });
+  await until(() => received.jobs.length === 1);
+  received.watch.stop();
+  await assert.rejects(received.watch.done, { name: "AbortError" });
   await until(() => server.streams === 0);
 });
 
@@ -382,10 +394,10 @@ test("a stream that has not begun is given up with the watch", async () => {
     response.on("close", () => (open -= 1));
     return true; // and never says a word
   };
-  const told = watching();
+  const received = watching();
   await until(() => asked === 1);
-  told.watch.stop();
-  await assert.rejects(told.watch.done, { name: "AbortError" });
+  received.watch.stop();
+  await assert.rejects(received.watch.done, { name: "AbortError" });
   await until(() => open === 0);
   assert.equal(asked, 1);
 });
@@ -417,68 +429,68 @@ test("nothing listens to the tab once a watch is over, however many streams it t
     listening -= 1;
     removeEventListener.apply(tab, given);
   };
-  const told = watching({ visibility: tab });
+  const received = watching({ visibility: tab });
   for (let round = 1; round <= 3; round += 1) {
     await until(() => server.streams === 1);
     assert.equal(listening, 1);
     server.cut();
-    await until(() => told.states.length === 2 * round);
+    await until(() => received.states.length === 2 * round);
   }
-  await until(() => told.states.at(-1) === "live");
+  await until(() => received.states.at(-1) === "live");
   server.change(ID, { status: "completed" });
-  await told.watch.done;
+  await received.watch.done;
   assert.equal(listening, 0);
 });
 
 test("a signal stops it as well, before and after", async () => {
   const controller = new AbortController();
-  const told = watching({ signal: controller.signal });
-  await until(() => told.jobs.length === 1);
+  const received = watching({ signal: controller.signal });
+  await until(() => received.jobs.length === 1);
   controller.abort(new Error("enough"));
-  await assert.rejects(told.watch.done, { message: "enough" });
+  await assert.rejects(received.watch.done, { message: "enough" });
   const asked = server.asked.length;
   await assert.rejects(watching({ signal: controller.signal }).watch.done, { message: "enough" });
   assert.equal(server.asked.length, asked);
 });
 
 test("all jobs: goes on after the last event it had, and misses none", async () => {
-  const told = watchingAll({ url: proxy.url });
+  const received = watchingAll({ url: proxy.url });
   await until(() => server.streams === 1);
   server.change(ID, {});
-  await until(() => told.jobs.length === 1);
+  await until(() => received.jobs.length === 1);
   proxy.cut();
   await until(() => server.streams === 0);
   server.change(ID, {});
   server.change("22222222-2222-2222-2222-222222222222", {});
-  await until(() => told.jobs.length === 3);
+  await until(() => received.jobs.length === 3);
   assert.deepEqual(
-    told.jobs.map(({ revision }) => revision),
+    received.jobs.map(({ revision }) => revision),
     [2, 3, 1],
   );
   assert.equal(server.asked.at(-1).lastEventId, "2");
-  assert.equal(told.resyncs, 0);
-  assert.ok(!("params" in told.jobs[0]));
+  assert.equal(received.resyncs, 0);
+  assert.ok(!("params" in received.jobs[0]));
 });
 
 test("all jobs: says when something may have been missed", async () => {
-  const told = watchingAll({ url: proxy.url });
-  await until(() => told.states.at(-1) === "live");
+  const received = watchingAll({ url: proxy.url });
+  await until(() => received.states.at(-1) === "live");
   proxy.cut(); // before any event: there is nothing to go on after
-  await until(() => told.resyncs === 1);
+  await until(() => received.resyncs === 1);
   server.change(ID, {});
-  await until(() => told.jobs.length === 1);
+  await until(() => received.jobs.length === 1);
   server.blurt("event: resync\ndata: {}\n\n");
-  await until(() => told.resyncs === 2);
+  await until(() => received.resyncs === 2);
 });
 
 test("all jobs: an event that can't be read is made up for", async () => {
-  const told = watchingAll();
+  const received = watchingAll();
   await until(() => server.streams === 1);
   server.jobs.set(ID, aJob(ID, { revision: 5 }));
   server.blurt("event: job\ndata: {oh\n\n");
-  await until(() => told.jobs.length === 1);
-  assert.equal(told.jobs[0].revision, 5);
-  assert.ok(!("params" in told.jobs[0]));
+  await until(() => received.jobs.length === 1);
+  assert.equal(received.jobs[0].revision, 5);
+  assert.ok(!("params" in received.jobs[0]));
 });
 
 test("all jobs: polled where streaming is not possible", async () => {
@@ -487,11 +499,11 @@ test("all jobs: polled where streaming is not possible", async () => {
     json(response, 404, { detail: "Not Found" });
     return true;
   };
-  const told = watchingAll();
-  await until(() => told.jobs.length === 1);
-  assert.deepEqual(told.states, ["polling"]);
-  told.watch.stop();
-  await assert.rejects(told.watch.done, { name: "AbortError" });
+  const received = watchingAll();
+  await until(() => received.jobs.length === 1);
+  assert.deepEqual(received.states, ["polling"]);
+  received.watch.stop();
+  await assert.rejects(received.watch.done, { name: "AbortError" });
 });
 
 test("a callback that throws is reported, and the rest is told", async () => {

@@ -1,4 +1,4 @@
-// The jobs API that front-ends were promised, and ours: it takes its place.
+// The jobs API that front-ends were promised: ours is assignable to it.
 import { type Job as OurJob, jobsApi } from "../src/index.js";
 
 interface Job {

@@ -1,30 +1,31 @@
+// The client: every route of the API, and watches.
 import { datasets, type DatasetsApi } from "./datasets.js";
 import { queues, type QueuesApi, workers, type WorkersApi } from "./fleet.js";
-import type { WatchOptions } from "./follow.js";
+import type { WatchOptions } from "./subscription.js";
 import { type Abortable, jobs, type JobsApi } from "./jobs.js";
-import { type ClientOptions, Line } from "./line.js";
+import { type ClientOptions, Transport } from "./transport.js";
 import { runs, type RunsApi } from "./runs.js";
 import { session, type SessionApi } from "./session.js";
-import { stress, type StressApi } from "./stress.js";
-import type { Job, JobEvent, Profile, Provider } from "./types.js";
+import { adversarial, type AdversarialApi } from "./adversarial.js";
+import type { App, Job, JobEvent, Provider } from "./types.js";
 import { type Watch, watch, watchAll, type WatchAllOptions } from "./watch.js";
 
-/** The API of one evalqueue. */
+/** The API of one server. */
 export interface Client {
   jobs: JobsApi;
   runs: RunsApi;
   datasets: DatasetsApi;
   queues: QueuesApi;
   workers: WorkersApi;
-  stress: StressApi;
+  adversarial: AdversarialApi;
   session: SessionApi;
   /** The apps that can be evaluated. */
-  profiles(options?: Abortable): Promise<Profile[]>;
+  apps(options?: Abortable): Promise<App[]>;
   /** The LLM providers, and whether the server can use them. */
   providers(options?: Abortable): Promise<Provider[]>;
-  /** Be told of each change of a job, until it is over. */
+  /** Receive each change of a job, until it ends. */
   watch(jobId: string, onChange: (job: Job) => void, options?: WatchOptions): Watch<Job>;
-  /** Be told of each change of every job; and that some may have been missed: read again. */
+  /** Receive each change of every job. After `onResync`, read again: changes may be missing. */
   watchAll(
     onChange: (job: JobEvent) => void,
     onResync: () => void,
@@ -33,21 +34,21 @@ export interface Client {
 }
 
 export function createClient(options: ClientOptions = {}): Client {
-  const line = new Line(options);
+  const transport = new Transport(options);
   return {
-    jobs: jobs(line),
-    runs: runs(line),
-    datasets: datasets(line),
-    queues: queues(line),
-    workers: workers(line),
-    stress: stress(line),
-    session: session(line),
-    profiles: ({ signal } = {}) => line.ask("/api/profiles", { signal }),
-    providers: ({ signal } = {}) => line.ask("/api/providers", { signal }),
-    watch: (jobId, onChange, watching) => watch(line, jobId, onChange, watching),
-    watchAll: (onChange, onResync, watching) => watchAll(line, onChange, onResync, watching),
+    jobs: jobs(transport),
+    runs: runs(transport),
+    datasets: datasets(transport),
+    queues: queues(transport),
+    workers: workers(transport),
+    adversarial: adversarial(transport),
+    session: session(transport),
+    apps: ({ signal } = {}) => transport.request("/api/profiles", { signal }),
+    providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
+    watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),
+    watchAll: (onChange, onResync, watching) => watchAll(transport, onChange, onResync, watching),
   };
 }
 
-/** The jobs of the evalqueue that this page comes from. */
-export const jobsApi: JobsApi = /* @__PURE__ */ jobs(/* @__PURE__ */ new Line());
+/** The jobs of the server that this page comes from. */
+export const jobsApi: JobsApi = /* @__PURE__ */ jobs(/* @__PURE__ */ new Transport());

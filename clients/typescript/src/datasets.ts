@@ -1,17 +1,17 @@
-// Conversations that are uploaded once and evaluated as often as one likes.
+// Datasets: conversations that are uploaded once, and can be evaluated any number of times.
 import type { Abortable } from "./jobs.js";
-import { type Line, piece } from "./line.js";
+import { type Transport, pathSegment } from "./transport.js";
 import type { Dataset, DatasetThreads, DeletedDataset } from "./types.js";
 import { upload } from "./upload.js";
 
 export interface UploadOptions extends Abortable {
-  /** Default: the file's. */
+  /** Default: the name of the file. */
   name?: string | undefined;
-  /** Default: what the file looks like. */
+  /** Default: detected from the file. */
   format?: "csv" | "jsonl" | undefined;
-  /** Our column: their header. */
+  /** Header in the file, by expected column. */
   mapping?: { readonly [column: string]: string } | undefined;
-  /** Told of bytes sent, and of how many there are. */
+  /** Called with the bytes sent and the size of the file. */
   onProgress?: ((sent: number, total: number) => void) | undefined;
 }
 
@@ -21,13 +21,13 @@ export interface ListDatasets extends Abortable {
 }
 
 export interface ListDatasetThreads extends Abortable {
-  /** The last `position` of the page before. */
+  /** The last `position` of the previous page. */
   after?: number | undefined;
   limit?: number | undefined;
 }
 
 export interface DatasetsApi {
-  /** The same file is the same dataset. Rejects with all that is wrong with its rows, as `problems`. */
+  /** The same file is the same dataset. Rejects with every bad row in `problems`. */
   upload(file: Blob, options?: UploadOptions): Promise<Dataset>;
   /** Newest first. */
   list(options?: ListDatasets): Promise<Dataset[]>;
@@ -36,8 +36,8 @@ export interface DatasetsApi {
   remove(datasetId: string, options?: Abortable): Promise<DeletedDataset>;
 }
 
-export function datasets(line: Line): DatasetsApi {
-  const path = (datasetId: string) => `/api/datasets/${piece(datasetId)}`;
+export function datasets(transport: Transport): DatasetsApi {
+  const path = (datasetId: string) => `/api/datasets/${pathSegment(datasetId)}`;
   return {
     upload(file, { name, format, mapping, onProgress, signal } = {}) {
       const fileName = (file as Partial<File>).name ?? name ?? "file";
@@ -45,12 +45,19 @@ export function datasets(line: Line): DatasetsApi {
       if (name !== undefined) fields["name"] = name;
       if (format !== undefined) fields["format"] = format;
       if (mapping !== undefined) fields["mapping"] = JSON.stringify(mapping);
-      return upload<Dataset>(line, "/api/datasets", { file, fileName, fields, onProgress, signal });
+      return upload<Dataset>(transport, "/api/datasets", {
+        file,
+        fileName,
+        fields,
+        onProgress,
+        signal,
+      });
     },
-    list: ({ signal, ...query } = {}) => line.ask("/api/datasets", { query, signal }),
-    get: (datasetId, { signal } = {}) => line.ask(path(datasetId), { signal }),
+    list: ({ signal, ...query } = {}) => transport.request("/api/datasets", { query, signal }),
+    get: (datasetId, { signal } = {}) => transport.request(path(datasetId), { signal }),
     threads: (datasetId, { signal, ...query } = {}) =>
-      line.ask(`${path(datasetId)}/threads`, { query, signal }),
-    remove: (datasetId, { signal } = {}) => line.ask(path(datasetId), { method: "DELETE", signal }),
+      transport.request(`${path(datasetId)}/threads`, { query, signal }),
+    remove: (datasetId, { signal } = {}) =>
+      transport.request(path(datasetId), { method: "DELETE", signal }),
   };
 }

@@ -1,63 +1,67 @@
+// ApiError, and how it is made from a response.
 import type { Problem } from "./types.js";
 
-/** The API said no, or could not be asked. */
+/** The API rejected a request, or could not be reached. */
 export class ApiError extends Error {
   override readonly name = "ApiError";
 
-  /** The HTTP status; 0: there was no answer. */
+  /** The HTTP status; 0: no response. */
   readonly status: number;
 
-  /** What it said, in words. */
+  /** The reason, as text. */
   readonly detail: string;
 
-  /** Everything that is wrong with the request, each with its place; empty unless it was 422. */
+  /** Every invalid field of the request; empty unless the status is 422. */
   readonly problems: readonly Problem[];
 
-  /** Seconds after which to ask again, where the server said so. */
+  /** Seconds until the next request should be made; null if the server did not say. */
   readonly retryAfter: number | null;
 
   constructor(
     status: number,
     detail: string,
-    more: { problems?: readonly Problem[]; retryAfter?: number | null; cause?: unknown } = {},
+    details: {
+      problems?: readonly Problem[];
+      retryAfter?: number | null;
+      cause?: unknown;
+    } = {},
   ) {
-    super(detail, more.cause === undefined ? undefined : { cause: more.cause });
+    super(detail, details.cause === undefined ? undefined : { cause: details.cause });
     this.status = status;
     this.detail = detail;
-    this.problems = more.problems ?? [];
-    this.retryAfter = more.retryAfter ?? null;
+    this.problems = details.problems ?? [];
+    this.retryAfter = details.retryAfter ?? null;
   }
 
-  /** Whether the same request may well be answered later. */
+  /** Whether the same request may succeed later. */
   get isTransient(): boolean {
     return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
   }
 }
 
-/** What an answer that is an error says. */
-export function refusal(
-  status: number,
-  statusText: string,
-  headers: Headers,
-  body: string,
-): ApiError {
-  const retryAfter = seconds(headers.get("retry-after"));
+/** The parts of a `Response` from which an error is made. */
+export type ErrorResponse = Pick<Response, "status" | "statusText" | "headers">;
+
+/** The error of a response whose status is an error. */
+export function responseError(response: ErrorResponse, body: string): ApiError {
+  const { status, statusText, headers } = response;
+  const retryAfter = retryAfterSeconds(headers.get("retry-after"));
   const detail = detailOf(body);
   if (Array.isArray(detail)) {
     const problems = detail.filter(isProblem);
-    const words = problems.map(({ loc, msg }) => `${loc.join(".")}: ${msg}`).join("\n");
-    return new ApiError(status, words || statusText, { problems, retryAfter });
+    const text = problems.map(({ loc, msg }) => `${loc.join(".")}: ${msg}`).join("\n");
+    return new ApiError(status, text || statusText, { problems, retryAfter });
   }
-  const words = typeof detail === "string" && detail ? detail : `${status} ${statusText}`.trim();
-  return new ApiError(status, words, { retryAfter });
+  const text = typeof detail === "string" && detail ? detail : `${status} ${statusText}`.trim();
+  return new ApiError(status, text, { retryAfter });
 }
 
-/** `Retry-After` is a number of seconds or a date. */
-export function seconds(given: string | null): number | null {
-  if (given === null || given.trim() === "") return null;
-  const number = Number(given);
+/** The seconds of a `Retry-After` header, which is a number of seconds or a date. */
+function retryAfterSeconds(value: string | null): number | null {
+  if (value === null || value.trim() === "") return null;
+  const number = Number(value);
   if (Number.isFinite(number)) return Math.max(0, number);
-  const moment = Date.parse(given);
+  const moment = Date.parse(value);
   return Number.isNaN(moment) ? null : Math.max(0, (moment - Date.now()) / 1000);
 }
 
@@ -66,7 +70,7 @@ function detailOf(body: string): unknown {
     const value: unknown = JSON.parse(body);
     return typeof value === "object" && value !== null && "detail" in value ? value.detail : null;
   } catch {
-    return null; // a proxy's page, say
+    return null; // such as the error page of a proxy
   }
 }
 

@@ -1,30 +1,35 @@
-// Who works, and what waits.
+// Queues and workers.
 import type { Abortable } from "./jobs.js";
-import { type Line, piece } from "./line.js";
+import { type Transport, pathSegment } from "./transport.js";
 import type { PausedQueue, Queue, Worker } from "./types.js";
 
 export interface QueuesApi {
   list(options?: Abortable): Promise<Queue[]>;
-  /** Start nothing of it until it is resumed; what runs goes on. */
+  /** Start none of its jobs until it is resumed. Running jobs continue. */
   pause(queue: string, options?: Abortable): Promise<PausedQueue>;
   resume(queue: string, options?: Abortable): Promise<PausedQueue>;
 }
 
 export interface WorkersApi {
-  /** Every worker, as it last said. */
+  /** All workers, as each last reported. */
   list(options?: Abortable): Promise<Worker[]>;
 }
 
-export function queues(line: Line): QueuesApi {
-  const change = (queue: string, how: "pause" | "resume", { signal }: Abortable = {}) =>
-    line.ask<PausedQueue>(`/api/queues/${piece(queue)}/${how}`, { method: "POST", signal });
+export function queues(transport: Transport): QueuesApi {
+  const change = (queue: string, action: "pause" | "resume", { signal }: Abortable = {}) =>
+    transport.request<PausedQueue>(`/api/queues/${pathSegment(queue)}/${action}`, {
+      method: "POST",
+      signal,
+    });
   return {
-    list: ({ signal } = {}) => line.ask("/api/queues", { signal }),
+    list: ({ signal } = {}) => transport.request("/api/queues", { signal }),
     pause: (queue, options) => change(queue, "pause", options),
     resume: (queue, options) => change(queue, "resume", options),
   };
 }
 
-export function workers(line: Line): WorkersApi {
-  return { list: ({ signal } = {}) => line.ask("/api/workers", { signal }) };
+export function workers(transport: Transport): WorkersApi {
+  return {
+    list: ({ signal } = {}) => transport.request("/api/workers", { signal }),
+  };
 }

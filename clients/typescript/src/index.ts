@@ -1,14 +1,15 @@
+// The public names of the package.
 export { type Client, createClient, jobsApi } from "./client.js";
 export type { DatasetsApi, ListDatasets, ListDatasetThreads, UploadOptions } from "./datasets.js";
 export { ApiError } from "./errors.js";
 export type { QueuesApi, WorkersApi } from "./fleet.js";
-export type { Timing, WatchOptions, WatchState } from "./follow.js";
+export type { Timing, WatchOptions, WatchState } from "./subscription.js";
 export type { Abortable, JobsApi, ListJobs, SubmitOptions } from "./jobs.js";
-export type { ClientOptions } from "./line.js";
+export type { ClientOptions } from "./transport.js";
 export type { components, operations, paths } from "./openapi.js";
 export type { ListLogs, ListRuns, Page, PreviewOptions, RunsApi } from "./runs.js";
 export type { SessionApi } from "./session.js";
-export type { ListCases, SaveCases, StressApi } from "./stress.js";
+export type { ListCases, SaveCases, AdversarialApi } from "./adversarial.js";
 export type * from "./types.js";
 export type { Visible } from "./visibility.js";
 export { isOver, type Watch, type WatchAllOptions } from "./watch.js";

@@ -1,14 +1,15 @@
+// Polling of one job until it ends.
 import { ApiError } from "./errors.js";
 import type { Job } from "./types.js";
-import { backoff, sleep } from "./waiting.js";
+import { backoff, sleep } from "./timers.js";
 import { isOver } from "./watch.js";
 
 const MAX_WAIT_MS = 60_000;
 
-/** How long a server may be away before that is an error. */
-const PATIENCE_MS = 10 * 60_000;
+/** Transient errors for longer than this are thrown. */
+const MAX_OUTAGE_MS = 10 * 60_000;
 
-/** Ask for a job until it is over. What passes by itself is waited out, what does not is thrown. */
+/** Polls a job until it ends. Transient errors are retried, others are thrown. */
 export async function pollUntilDone(
   get: () => Promise<Job>,
   onProgress: ((job: Job) => void) | undefined,
@@ -28,7 +29,7 @@ export async function pollUntilDone(
       if (!(error instanceof ApiError) || !error.isTransient) throw error;
       failures += 1;
       if (failures === 1) failingSince = performance.now();
-      if (performance.now() - failingSince > PATIENCE_MS) throw error;
+      if (performance.now() - failingSince > MAX_OUTAGE_MS) throw error;
       const ms = backoff(failures, Math.max(intervalMs, 100), MAX_WAIT_MS);
       waitMs = Math.max(ms, (error.retryAfter ?? 0) * 1000);
     }

@@ -1,10 +1,10 @@
-// What jobs found.
+// Runs: the results of evaluation jobs.
 import type { Abortable } from "./jobs.js";
-import { type Line, piece } from "./line.js";
-import type * as told from "./types.js";
+import { type Transport, pathSegment } from "./transport.js";
+import type * as types from "./types.js";
 
 export interface Page extends Abortable {
-  /** The last `id` of the page before. */
+  /** The last `id` of the previous page. */
   after?: number | undefined;
   limit?: number | undefined;
 }
@@ -23,74 +23,75 @@ export interface ListLogs extends Abortable {
 }
 
 export interface PreviewOptions extends Abortable {
-  /** A file that was not uploaded, or the beginning of one. */
+  /** A file that is not uploaded, or its beginning. */
   file?: Blob | undefined;
   fileName?: string | undefined;
-  /** Our column: their header. */
+  /** Header in the file, by expected column. */
   mapping?: { readonly [column: string]: string } | undefined;
-  /** Default: what the file looks like. */
+  /** Default: detected from the file. */
   format?: "csv" | "jsonl" | undefined;
-  /** Whether the file is cut off: no statistics are meant. */
+  /** Whether this is only the beginning of the file: then there are no statistics. */
   head?: boolean | undefined;
 }
 
 export interface RunsApi {
-  list(options?: ListRuns): Promise<told.EvalRun[]>;
-  get(runId: string, options?: Abortable): Promise<told.EvalRun>;
+  list(options?: ListRuns): Promise<types.EvalRun[]>;
+  get(runId: string, options?: Abortable): Promise<types.EvalRun>;
   /** Totals over all runs. */
-  summary(options?: Abortable): Promise<told.SummaryStats>;
+  summary(options?: Abortable): Promise<types.SummaryStats>;
   /** What a job with these params would evaluate. Nothing is stored. */
-  preview(params: Record<string, unknown>, options?: PreviewOptions): Promise<told.Preview>;
-  statistics(runId: string, options?: Abortable): Promise<told.RunStatistics>;
+  preview(params: Record<string, unknown>, options?: PreviewOptions): Promise<types.Preview>;
+  statistics(runId: string, options?: Abortable): Promise<types.RunStatistics>;
   /** A run's conversations, without their results. */
-  outcomes(runId: string, options?: Page): Promise<told.Outcomes>;
-  /** A stress test's trials, without their transcripts. */
-  trials(runId: string, options?: Page): Promise<told.Trials>;
+  outcomes(runId: string, options?: Page): Promise<types.Outcomes>;
+  /** An adversarial test's trials, without their transcripts. */
+  trials(runId: string, options?: Page): Promise<types.Trials>;
   /** A run's conversations with their results. */
-  threads(runId: string, options?: Page): Promise<told.ThreadEvaluations>;
-  /** One conversation, what was said and what was found in it. */
-  thread(runId: string, evaluationId: number, options?: Abortable): Promise<told.ThreadDetail>;
+  threads(runId: string, options?: Page): Promise<types.ThreadEvaluations>;
+  /** One conversation, with its messages and its results. */
+  thread(runId: string, evaluationId: number, options?: Abortable): Promise<types.ThreadDetail>;
   /** LLM calls, newest first, without their texts. */
-  logs(runId: string, options?: ListLogs): Promise<told.ApiLogs>;
+  logs(runId: string, options?: ListLogs): Promise<types.ApiLogs>;
   /** One LLM call with its texts. */
-  log(runId: string, logId: number, options?: Abortable): Promise<told.ApiLogTexts>;
-  /** A stress test's trials with their transcripts. */
-  adversarial(runId: string, options?: Page): Promise<told.AdversarialEvaluations>;
-  /** A case of a stress test, and what became of each of its trials. */
-  case(runId: string, caseId: string, options?: Abortable): Promise<told.CaseTrials>;
+  log(runId: string, logId: number, options?: Abortable): Promise<types.ApiLogTexts>;
+  /** An adversarial test's trials with their transcripts. */
+  adversarial(runId: string, options?: Page): Promise<types.AdversarialEvaluations>;
+  /** A case of an adversarial test, with each of its trials. */
+  case(runId: string, caseId: string, options?: Abortable): Promise<types.CaseTrials>;
   /** Conversations that have no verdict yet. */
-  dialogues(runId: string, options?: Abortable): Promise<told.Dialogues>;
+  dialogues(runId: string, options?: Abortable): Promise<types.Dialogues>;
 }
 
-export function runs(line: Line): RunsApi {
-  const get = <Told>(path: string, { signal, ...query }: Abortable = {}) =>
-    line.ask<Told>(`/api/eval-runs${path}`, { query, signal });
-  const of = (runId: string) => `/${piece(runId)}`;
+export function runs(transport: Transport): RunsApi {
+  const get = <Result>(path: string, { signal, ...query }: Abortable = {}) =>
+    transport.request<Result>(`/api/eval-runs${path}`, { query, signal });
+  const runPath = (runId: string) => `/${pathSegment(runId)}`;
   return {
     list: (options) => get("", options),
-    get: (runId, options) => get(of(runId), options),
+    get: (runId, options) => get(runPath(runId), options),
     summary: (options) => get("/stats/summary", options),
     preview: (params, options = {}) =>
-      line.ask("/api/eval-runs/preview", {
+      transport.request("/api/eval-runs/preview", {
         method: "POST",
-        body: previewed(params, options),
+        body: previewBody(params, options),
         signal: options.signal,
       }),
-    statistics: (runId, options) => get(`${of(runId)}/statistics`, options),
-    outcomes: (runId, options) => get(`${of(runId)}/outcomes`, options),
-    trials: (runId, options) => get(`${of(runId)}/trials`, options),
-    threads: (runId, options) => get(`${of(runId)}/threads`, options),
+    statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
+    outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),
+    trials: (runId, options) => get(`${runPath(runId)}/trials`, options),
+    threads: (runId, options) => get(`${runPath(runId)}/threads`, options),
     thread: (runId, evaluationId, options) =>
-      get(`${of(runId)}/threads/${piece(evaluationId)}`, options),
-    logs: (runId, options) => get(`${of(runId)}/logs`, options),
-    log: (runId, logId, options) => get(`${of(runId)}/logs/${piece(logId)}`, options),
-    adversarial: (runId, options) => get(`${of(runId)}/adversarial`, options),
-    case: (runId, caseId, options) => get(`${of(runId)}/adversarial/${piece(caseId)}`, options),
-    dialogues: (runId, options) => get(`${of(runId)}/dialogues`, options),
+      get(`${runPath(runId)}/threads/${pathSegment(evaluationId)}`, options),
+    logs: (runId, options) => get(`${runPath(runId)}/logs`, options),
+    log: (runId, logId, options) => get(`${runPath(runId)}/logs/${pathSegment(logId)}`, options),
+    adversarial: (runId, options) => get(`${runPath(runId)}/adversarial`, options),
+    case: (runId, caseId, options) =>
+      get(`${runPath(runId)}/adversarial/${pathSegment(caseId)}`, options),
+    dialogues: (runId, options) => get(`${runPath(runId)}/dialogues`, options),
   };
 }
 
-function previewed(
+function previewBody(
   params: Record<string, unknown>,
   { file, fileName, mapping, format, head }: PreviewOptions,
 ): Record<string, unknown> | FormData {

@@ -1,21 +1,21 @@
-// Server-sent events, as the HTML standard has them, out of text that comes in any pieces.
+// A parser for server-sent events, as in the HTML standard, which takes text in any chunks.
 
 export interface ServerEvent {
-  /** "message" unless the server named it. */
+  /** "message", unless the server sent another type. */
   type: string;
   data: string;
 }
 
-/** Characters that an event may have; more is a server gone mad. */
+/** The most characters of one event. */
 export const MAX_EVENT = 32 * 1024 * 1024;
 
-export class TooLarge extends Error {}
+export class EventTooLarge extends Error {}
 
 export class EventParser {
-  /** Of the last event that had one: what to go on after. */
+  /** The id of the last event that had one, for reconnecting. */
   lastEventId: string;
 
-  /** How long to wait before reconnecting, as the server wants it. */
+  /** Milliseconds to wait before reconnecting, if the server sent them. */
   retryMs: number | null = null;
 
   #line: string[] = [];
@@ -30,29 +30,29 @@ export class EventParser {
     this.lastEventId = this.#id = lastEventId;
   }
 
-  /** The events that are whole with this piece. */
+  /** The events that are complete with this text. */
   *push(text: string): Generator<ServerEvent> {
-    let piece = text;
-    if (this.#isFirst && piece !== "") {
+    let chunk = text;
+    if (this.#isFirst && chunk !== "") {
       this.#isFirst = false;
-      if (piece.startsWith("\uFEFF")) piece = piece.slice(1);
+      if (chunk.startsWith("\uFEFF")) chunk = chunk.slice(1);
     }
     let start = 0;
-    for (const { index, 0: end } of piece.matchAll(/\r\n|\r|\n/g)) {
+    for (const { index, 0: end } of chunk.matchAll(/\r\n|\r|\n/g)) {
       const isRestOfCrLf = index === 0 && end === "\n" && this.#afterCr;
       if (!isRestOfCrLf) {
-        this.#line.push(piece.slice(start, index));
+        this.#line.push(chunk.slice(start, index));
         const event = this.#take(this.#line.join(""));
         this.#line = [];
         if (event) yield event;
       }
       start = index + end.length;
     }
-    if (piece !== "") this.#afterCr = piece.endsWith("\r");
-    const rest = piece.slice(start);
+    if (chunk !== "") this.#afterCr = chunk.endsWith("\r");
+    const rest = chunk.slice(start);
     if (rest !== "") this.#line.push(rest);
     this.#size += rest.length;
-    if (this.#size > MAX_EVENT) throw new TooLarge("An event of the server is too large");
+    if (this.#size > MAX_EVENT) throw new EventTooLarge("An event of the server is too large");
   }
 
   #take(line: string): ServerEvent | null {
@@ -76,7 +76,10 @@ export class EventParser {
 
   #dispatch(): ServerEvent | null {
     this.lastEventId = this.#id;
-    const event = { type: this.#type || "message", data: this.#data.join("\n") };
+    const event = {
+      type: this.#type || "message",
+      data: this.#data.join("\n"),
+    };
     const isEmpty = this.#data.length === 0;
     this.#data = [];
     this.#type = "";

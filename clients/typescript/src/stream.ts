@@ -1,79 +1,82 @@
-// One stream of events, from its opening to its end.
-import { ApiError, refusal } from "./errors.js";
-import { type Line, unreachable } from "./line.js";
-import { EventParser, type ServerEvent } from "./sse.js";
-import { follower } from "./waiting.js";
+// One event stream, from its request to its end.
+import { ApiError, responseError } from "./errors.js";
+import { type Transport, connectionError } from "./transport.js";
+import type { EventParser, ServerEvent } from "./sse.js";
+import { linkedController } from "./timers.js";
 
-/** There is an answer, but nothing that could be followed. */
-export class NotAStream extends Error {}
+/** The response is not an event stream. */
+export class NotAnEventStream extends Error {}
 
-/** Nothing was heard for too long, not even a heartbeat. */
-export class Silent extends Error {}
+/** Nothing was received for too long, not even a heartbeat. */
+export class StreamTimeout extends Error {}
 
-export interface Opened {
+export interface StreamOptions {
   parser: EventParser;
   signal: AbortSignal;
-  /** Until the first byte: a proxy that holds replies back is not waited for as long. */
+  /** Until the first byte. A proxy that buffers responses would delay it for ever. */
   openingMs: number;
-  /** Between two bytes. */
+  /** Between two chunks. */
   silentMs: number;
-  /** The server is heard, for the first time. */
-  onHeard: () => void;
+  /** Called at the first byte. */
+  onFirstByte: () => void;
 }
 
 /** The events of a stream, until the server ends it. */
-export async function* events(
-  line: Line,
+export async function* readEvents(
+  transport: Transport,
   path: string,
-  opened: Opened,
+  options: StreamOptions,
 ): AsyncGenerator<ServerEvent> {
-  const { controller, release } = follower(opened.signal);
+  const { controller, release } = linkedController(options.signal);
   const { signal } = controller;
-  let timer = silence(controller, opened.openingMs);
-  const heard = () => {
+  let timer = startTimeout(controller, options.openingMs);
+  const restartTimeout = () => {
     clearTimeout(timer);
-    timer = silence(controller, opened.silentMs);
+    timer = startTimeout(controller, options.silentMs);
   };
   try {
-    const body = await open(line, path, opened.parser.lastEventId, signal);
+    const body = await open(transport, path, options.parser.lastEventId, signal);
     let isFirst = true;
-    for await (const text of texts(body, signal)) {
-      heard();
-      if (isFirst) opened.onHeard();
+    for await (const text of decode(body, signal)) {
+      restartTimeout();
+      if (isFirst) options.onFirstByte();
       isFirst = false;
-      yield* opened.parser.push(text);
+      yield* options.parser.push(text);
     }
   } finally {
     clearTimeout(timer);
     release();
-    controller.abort(); // closes the connection, however this was left
+    controller.abort(); // closes the connection
   }
 }
 
-function silence(controller: AbortController, ms: number): ReturnType<typeof setTimeout> {
-  return setTimeout(() => controller.abort(new Silent(`Nothing was heard for ${ms} ms`)), ms);
+function startTimeout(controller: AbortController, ms: number): ReturnType<typeof setTimeout> {
+  return setTimeout(
+    () => controller.abort(new StreamTimeout(`Nothing was received for ${ms} ms`)),
+    ms,
+  );
 }
 
 async function open(
-  line: Line,
+  transport: Transport,
   path: string,
   lastEventId: string,
   signal: AbortSignal,
 ): Promise<ReadableStream<Uint8Array>> {
   const headers: Record<string, string> = { Accept: "text/event-stream" };
   if (lastEventId !== "") headers["Last-Event-ID"] = lastEventId;
-  const reply = await given(line.send(path, { headers, signal }), signal);
-  if (!reply.ok) {
-    throw refusal(reply.status, reply.statusText, reply.headers, await given(reply.text(), signal));
+  const response = await abortable(transport.send(path, { headers, signal }), signal);
+  if (!response.ok) {
+    throw responseError(response, await abortable(response.text(), signal));
   }
-  const type = reply.headers.get("content-type") ?? "";
-  if (reply.status !== 200 || !type.startsWith("text/event-stream") || !reply.body) {
-    throw new NotAStream(`The answer is ${reply.status} ${type}`);
+  const type = response.headers.get("content-type") ?? "";
+  if (response.status !== 200 || !type.startsWith("text/event-stream") || !response.body) {
+    throw new NotAnEventStream(`The response is ${response.status} ${type}`);
   }
-  return reply.body;
+  return response.body;
 }
 
-async function* texts(
+async function* decode(
   body: ReadableStream<Uint8Array>,
   signal: AbortSignal,
 ): AsyncGenerator<string> {
@@ -81,19 +84,19 @@ async function* texts(
   const decoder = new TextDecoder();
   try {
     for (;;) {
-      const { done, value } = await given(reader.read(), signal);
+      const { done, value } = await abortable(reader.read(), signal);
       if (done) return;
       yield decoder.decode(value, { stream: true });
     }
   } catch (error) {
-    throw error instanceof ApiError ? error : unreachable(error, signal);
+    throw error instanceof ApiError ? error : connectionError(error, signal);
   } finally {
-    reader.cancel().catch(() => {}); // it may have failed: that is why we are here
+    reader.cancel().catch(() => {}); // fails if the stream has failed
   }
 }
 
-/** What was promised, unless the signal comes first: not every fetch looks at its signal. */
-function given<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+/** The promise, rejected early if the signal is aborted: not every `fetch` obeys its signal. */
+function abortable<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) reject(signal.reason);
     const stop = () => reject(signal.reason);

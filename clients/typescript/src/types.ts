@@ -1,4 +1,4 @@
-// The API's values, by their names: what its OpenAPI document says of them.
+// Names for the schemas of the API's OpenAPI document.
 import type { components } from "./openapi.js";
 
 type Schemas = components["schemas"];
@@ -7,27 +7,27 @@ type Schemas = components["schemas"];
 export type Job = Schemas["Job"];
 export type JobStatus = Job["status"];
 export type Progress = Schemas["Progress"];
-/** A job, as it is told to those who watch all of them: without params and result. */
+/** A job without params and result, as a watch of all jobs receives it. */
 export type JobEvent = Schemas["JobEvent"];
-/** A queue that has moved on: how many stand before the first of those that wait in it. */
+/** A queue that has moved: how many jobs are before each of the first that wait. */
 export type QueueEvent = Schemas["QueueEvent"];
-/** A job that was taken. */
+/** A job that was accepted. */
 export type SubmittedJob = Schemas["SubmittedJob"];
-/** A new job that continues one that is over, in the same run. */
+/** A new job that continues one that has ended, in the same run. */
 export type RetriedJob = Schemas["RetriedJob"];
-/** One try at a job. */
+/** One attempt at a job. */
 export type Attempt = Schemas["Attempt"];
-/** What is wrong with a request, and where. */
+/** An invalid field of a request. */
 export type Problem = Schemas["FieldError"];
 export type EvaluateBatch = Schemas["EvaluateBatch"];
 export type EvaluateAdversarial = Schemas["EvaluateAdversarial"];
 
-/** Conversations that were uploaded, and can be evaluated again and again. */
+/** Uploaded conversations, which can be evaluated any number of times. */
 export type Dataset = Schemas["Dataset"];
 export type DatasetThread = Schemas["DatasetThread"];
 export type DatasetThreads = Schemas["DatasetThreads"];
 export type DeletedDataset = Schemas["DeletedDataset"];
-/** What would be evaluated, and at what price, before anything is stored. */
+/** What a job would evaluate, and how many LLM calls it would make. */
 export type Preview = Schemas["Preview"];
 export type BadRow = Schemas["BadRow"];
 
@@ -37,10 +37,10 @@ export type ThreadEvaluation = Schemas["ThreadEvaluation"];
 export type ThreadEvaluations = Schemas["ThreadEvaluations"];
 export type Correctness = NonNullable<ThreadEvaluation["worst_correctness"]>;
 export type Efficiency = NonNullable<ThreadEvaluation["efficiency_verdict"]>;
-/** A conversation, and what was found in it. */
+/** A conversation with its messages and its results. */
 export type ThreadDetail = Schemas["ThreadDetail"];
 export type Turn = Schemas["Turn"];
-/** What a conversation came to, without its result. */
+/** The scores of a conversation, without its details. */
 export type Outcome = Schemas["Outcome"];
 export type Outcomes = Schemas["Outcomes"];
 /** The figures of a run so far. */
@@ -57,24 +57,25 @@ export type ApiLogTexts = Schemas["ApiLogTexts"];
 
 export type AdversarialEvaluation = Schemas["AdversarialEvaluation"];
 export type AdversarialEvaluations = Schemas["AdversarialEvaluations"];
-/** What a trial of a case came to, without its transcript. */
+/** The verdict of a trial, without its transcript. */
 export type Trial = Schemas["Trial"];
 export type Trials = Schemas["Trials"];
 export type Case = Schemas["Case"];
 export type CaseTrials = Schemas["CaseTrials"];
 export type Dialogue = Schemas["Dialogue"];
 export type Dialogues = Schemas["Dialogues"];
-export type StressProfile = Schemas["StressProfile"];
+/** What an app can be tested with. */
+export type AdversarialApp = Schemas["StressProfile"];
 export type CaseInput = Schemas["CaseInput"];
 export type SavedCase = Schemas["SavedCase"];
 export type PinnedCase = Schemas["PinnedCase"];
 export type ForgottenCase = Schemas["ForgottenCase"];
 
 /** An app that can be evaluated. */
-export type Profile = Schemas["KnownProfile"];
-/** An LLM provider, as far as the server can use it. */
+export type App = Schemas["KnownProfile"];
+/** An LLM provider, and whether the server can use it. */
 export type Provider = Schemas["KnownProvider"];
-/** Who one is to the API. */
+/** The signed-in user. */
 export type Session = Schemas["Session"];
 export type Queue = Schemas["Queue"];
 export type PausedQueue = Schemas["PausedQueue"];

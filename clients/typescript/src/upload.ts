@@ -1,8 +1,8 @@
-// A file on its way to the server, and how far it is.
-import { refusal } from "./errors.js";
-import { type Line, parsed, unreachable } from "./line.js";
+// File uploads that report their progress.
+import { responseError } from "./errors.js";
+import { type Transport, parseJson, connectionError } from "./transport.js";
 
-export interface Sent {
+export interface UploadRequest {
   file: Blob;
   fileName: string;
   fields: Readonly<Record<string, string>>;
@@ -11,37 +11,50 @@ export interface Sent {
 }
 
 /**
- * Browsers tell how far an upload is to XMLHttpRequest only. Elsewhere the file is told to be there
- * once it is: that platform's fetch doesn't say.
+ * Uploads a file. In browsers, XMLHttpRequest reports the progress. Elsewhere `fetch` is used, and
+ * `onProgress` is called at the start and at the end only.
  */
-export async function upload<Told>(line: Line, path: string, sent: Sent): Promise<Told> {
-  sent.signal?.throwIfAborted();
+export async function upload<Result>(
+  transport: Transport,
+  path: string,
+  options: UploadRequest,
+): Promise<Result> {
+  options.signal?.throwIfAborted();
   const form = new FormData();
-  for (const [name, value] of Object.entries(sent.fields)) form.set(name, value);
-  form.set("file", sent.file, sent.fileName); // last: what it is has been said by then
-  const { size } = sent.file;
-  sent.onProgress?.(0, size);
-  if (sent.onProgress && typeof XMLHttpRequest !== "undefined" && !line.isCustom) {
-    return watched<Told>(line, path, form, sent);
+  for (const [name, value] of Object.entries(options.fields)) form.set(name, value);
+  form.set("file", options.file, options.fileName); // after the fields that describe it
+  const { size } = options.file;
+  options.onProgress?.(0, size);
+  if (options.onProgress && typeof XMLHttpRequest !== "undefined" && !transport.hasCustomFetch) {
+    return uploadWithProgress<Result>(transport, path, form, options);
   }
-  const told = await line.ask<Told>(path, { method: "POST", body: form, signal: sent.signal });
-  sent.onProgress?.(size, size);
-  return told;
+  const response = await transport.request<Result>(path, {
+    method: "POST",
+    body: form,
+    signal: options.signal,
+  });
+  options.onProgress?.(size, size);
+  return response;
 }
 
-function watched<Told>(line: Line, path: string, form: FormData, sent: Sent): Promise<Told> {
-  const { signal, onProgress } = sent;
+function uploadWithProgress<Result>(
+  transport: Transport,
+  path: string,
+  form: FormData,
+  options: UploadRequest,
+): Promise<Result> {
+  const { signal, onProgress } = options;
   const request = new XMLHttpRequest();
   const abort = () => request.abort();
-  return new Promise<Told>((resolve, reject) => {
-    request.open("POST", line.url(path));
-    for (const [name, value] of Object.entries(line.authorization())) {
+  return new Promise<Result>((resolve, reject) => {
+    request.open("POST", transport.url(path));
+    for (const [name, value] of Object.entries(transport.authorization())) {
       request.setRequestHeader(name, value);
     }
     request.setRequestHeader("Accept", "application/json");
     request.upload.onprogress = ({ loaded, total }) => {
-      // The form around the file is a little longer than the file.
-      const { size } = sent.file;
+      // The form is a little larger than the file that it contains.
+      const { size } = options.file;
       onProgress?.(total > 0 ? Math.min(size, Math.round((loaded / total) * size)) : 0, size);
     };
     request.onload = () => {
@@ -50,13 +63,14 @@ function watched<Told>(line: Line, path: string, form: FormData, sent: Sent): Pr
       const retryAfter = request.getResponseHeader("Retry-After");
       if (retryAfter !== null) headers.set("Retry-After", retryAfter);
       try {
-        if (status >= 400) throw refusal(status, statusText, headers, responseText);
-        resolve(parsed<Told>(status, responseText));
+        if (status >= 400) throw responseError({ status, statusText, headers }, responseText);
+        resolve(parseJson<Result>(status, responseText));
       } catch (error) {
         reject(error);
       }
     };
-    request.onerror = () => reject(unreachable(new TypeError("The upload was cut off"), signal));
+    request.onerror = () =>
+      reject(connectionError(new TypeError("The upload was cut off"), signal));
     request.onabort = () => reject(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
     request.send(form);

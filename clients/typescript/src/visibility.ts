@@ -1,21 +1,25 @@
-// Is anybody looking? A hidden tab needs no news: it reads again when it is shown.
+// Whether the tab is visible: a hidden one needs no updates, and reads again when it is shown.
 
-/** What is asked of `document`. */
+/** The part of `document` that is used. */
 export interface Visible {
   readonly hidden: boolean;
   addEventListener(type: "visibilitychange", listener: () => void): void;
   removeEventListener(type: "visibilitychange", listener: () => void): void;
 }
 
-const ALWAYS: Visible = { hidden: false, addEventListener() {}, removeEventListener() {} };
+const ALWAYS: Visible = {
+  hidden: false,
+  addEventListener() {},
+  removeEventListener() {},
+};
 
-/** The page's document; where there is none, somebody is always looking. */
+/** The page's document; always visible where there is none. */
 export function visibility(): Visible {
   return typeof document === "undefined" ? ALWAYS : document;
 }
 
-/** Resolves once it is hidden, or shown; rejects with the signal's reason. */
-export function until(hidden: boolean, visible: Visible, signal: AbortSignal): Promise<void> {
+/** Resolves once `visible.hidden` has the given value; rejects with the signal's reason. */
+export function untilHidden(hidden: boolean, visible: Visible, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) return reject(signal.reason);
     if (visible.hidden === hidden) return resolve();

@@ -1,209 +1,233 @@
-// Watching one job until it is over, or all of them.
+// Watches of one job until it ends, and of all jobs.
 import { ApiError } from "./errors.js";
-import { calling, Follow, type Source, type Timing, type WatchOptions } from "./follow.js";
-import { type Line, piece } from "./line.js";
+import {
+  callListener,
+  Subscription,
+  type Source,
+  type Timing,
+  type WatchOptions,
+} from "./subscription.js";
+import { type Transport, pathSegment } from "./transport.js";
 import type { ServerEvent } from "./sse.js";
 import type { Job, JobEvent, QueueEvent } from "./types.js";
-import { follower } from "./waiting.js";
+import { linkedController } from "./timers.js";
 
-/** A watch that has begun. */
-export interface Watch<Told> {
-  /** Nothing is told any more, and nothing keeps the process alive. */
+/** A watch in progress. */
+export interface Watch<Result> {
+  /** Ends the watch: no more calls, and nothing that keeps the process alive. */
   stop(): void;
-  /** What it ends with. Rejects with an ApiError, or with an AbortError once it is stopped. */
-  done: Promise<Told>;
+  /** The result. Rejects with an ApiError, or with an AbortError once the watch is stopped. */
+  done: Promise<Result>;
 }
 
-/** Of a watch of all jobs. */
+/** Options of a watch of all jobs. */
 export interface WatchAllOptions extends WatchOptions {
-  /** Told when a queue moves: nothing changes in a job whose turn comes nearer. */
+  /** Called when a queue moves: `onChange` is not called when only a job's position changes. */
   onQueue?: ((queue: QueueEvent) => void) | undefined;
 }
 
 const OVER: ReadonlySet<string> = new Set(["completed", "failed", "cancelled"]);
 
-/** Jobs whose revisions are remembered when all of them are watched. */
-const REMEMBERED = 10_000;
+/** Jobs whose last revision is kept when all jobs are watched. */
+const MAX_JOBS = 10_000;
 
-const LISTED = 100;
+const POLLED_JOBS = 100;
 const LARGE_BATCH = 100; // items
-const RETRY_MS = 15_000;
+const MAX_WAIT_MS = 15_000;
 
-/** Whether a job has come to its end, which is for ever. */
+/** Whether a job has ended: such a status never changes. */
 export function isOver(job: { status: string }): boolean {
   return OVER.has(job.status);
 }
 
 export function watch(
-  line: Line,
+  transport: Transport,
   jobId: string,
   onChange: (job: Job) => void,
   options: WatchOptions = {},
 ): Watch<Job> {
-  const source = new OneJob(line, jobId, onChange);
-  return begin(line, source, options, () => source.last as Job);
+  const source = new JobSource(transport, jobId, onChange);
+  return startWatch(transport, source, options, () => source.last as Job);
 }
 
 export function watchAll(
-  line: Line,
+  transport: Transport,
   onChange: (job: JobEvent) => void,
   onResync: () => void,
   options: WatchAllOptions = {},
 ): Watch<void> {
-  return begin(line, new AllJobs(line, onChange, onResync, options.onQueue), options, () => {});
+  return startWatch(
+    transport,
+    new AllJobsSource(transport, onChange, onResync, options.onQueue),
+    options,
+    () => {},
+  );
 }
 
-function begin<Told>(
-  line: Line,
+function startWatch<Result>(
+  transport: Transport,
   source: Source,
   options: WatchOptions,
-  told: () => Told,
-): Watch<Told> {
-  const { controller, release } = follower(options.signal);
-  const done = new Follow(line, source, options).run(controller.signal).then(told).finally(release);
-  done.catch(() => {}); // who does not ask for it is not told
+  result: () => Result,
+): Watch<Result> {
+  const { controller, release } = linkedController(options.signal);
+  const done = new Subscription(transport, source, options)
+    .run(controller.signal)
+    .then(result)
+    .finally(release);
+  done.catch(() => {}); // a watch whose `done` is not used causes no unhandled rejection
   const stop = () => controller.abort(new DOMException("The watch was stopped", "AbortError"));
   return { stop, done };
 }
 
-/** Milliseconds until it is worth asking again. */
-export function interval(job: Job, { pollMs }: Timing): number {
+/** Milliseconds until the next poll of a job. */
+function pollDelay(job: Job, { pollMs }: Timing): number {
   if (job.status === "running") {
     return pollMs + (job.progress.total > LARGE_BATCH ? 2_000 : 0);
   }
   if (job.scheduled_at != null) {
     const left = Date.parse(job.scheduled_at) - Date.now();
-    return Math.max(pollMs, Math.min(RETRY_MS, Number.isNaN(left) ? RETRY_MS : left));
+    return Math.max(pollMs, Math.min(MAX_WAIT_MS, Number.isNaN(left) ? MAX_WAIT_MS : left));
   }
   const ahead = job.ahead ?? 0;
   return pollMs + (ahead > 10 ? 4_000 : ahead > 3 ? 2_000 : 500);
 }
 
-/** Tells each change of a job once, and never an older one after a newer. */
-class Newest<Told extends JobEvent> {
-  readonly #onChange: (job: Told) => void;
+/** Calls its listener once for each change of a job, and never with an older revision. */
+class Revisions<Event extends JobEvent> {
+  readonly #onChange: (job: Event) => void;
   readonly #seen = new Map<string, { revision: number; text: string }>();
 
-  constructor(onChange: (job: Told) => void) {
+  constructor(onChange: (job: Event) => void) {
     this.#onChange = onChange;
   }
 
-  tell(job: Told): void {
-    const revision = job.revision ?? 0; // servers before revisions
+  publish(job: Event): void {
+    const revision = job.revision ?? 0; // absent in the responses of old servers
     const text = JSON.stringify(job);
     const seen = this.#seen.get(job.id);
     if (seen && (seen.revision > revision || seen.text === text)) return;
     this.#seen.delete(job.id);
     this.#seen.set(job.id, { revision, text });
-    if (this.#seen.size > REMEMBERED) {
+    if (this.#seen.size > MAX_JOBS) {
       for (const oldest of this.#seen.keys()) {
         this.#seen.delete(oldest);
         break;
       }
     }
-    calling(() => this.#onChange(job));
+    callListener(() => this.#onChange(job));
   }
 }
 
-class OneJob implements Source {
+class JobSource implements Source {
   readonly path: string;
   last: Job | null = null;
-  readonly #line: Line;
+  readonly #transport: Transport;
   readonly #jobId: string;
-  readonly #newest: Newest<Job>;
+  readonly #revisions: Revisions<Job>;
 
-  constructor(line: Line, jobId: string, onChange: (job: Job) => void) {
-    this.#line = line;
+  constructor(transport: Transport, jobId: string, onChange: (job: Job) => void) {
+    this.#transport = transport;
     this.#jobId = jobId;
-    this.path = `/api/jobs/${piece(jobId)}/events`;
-    this.#newest = new Newest((job) => {
+    this.path = `/api/jobs/${pathSegment(jobId)}/events`;
+    this.#revisions = new Revisions((job) => {
       this.last = job;
       onChange(job);
     });
   }
 
-  opened(): void {} // its first event says how things are
+  onOpen(): void {} // the first event of each stream is the current state
 
-  take(event: ServerEvent): "more" | "over" | "unclear" {
-    if (event.type !== "job") return "more";
-    const job = jobOf(event.data);
-    if (!job || job.id !== this.#jobId.toLowerCase() || !("params" in job)) return "unclear";
-    return this.#told(job as Job) ? "over" : "more";
+  onEvent(event: ServerEvent): "continue" | "done" | "invalid" {
+    if (event.type !== "job") return "continue";
+    const job = parseJob(event.data);
+    if (!job || job.id !== this.#jobId.toLowerCase() || !("params" in job)) return "invalid";
+    return this.#publish(job as Job) ? "done" : "continue";
   }
 
   async poll(signal: AbortSignal, timing: Timing): Promise<number | null> {
-    const told = await this.#line.ask<unknown>(`/api/jobs/${piece(this.#jobId)}`, { signal });
+    const response = await this.#transport.request<unknown>(
+      `/api/jobs/${pathSegment(this.#jobId)}`,
+      { signal },
+    );
     signal.throwIfAborted();
-    if (!isJob(told)) throw new ApiError(200, "The answer is no job");
-    return this.#told(told as Job) ? null : interval(told as Job, timing);
+    if (!isJob(response)) throw new ApiError(200, "The response is not a job");
+    const job = response as Job;
+    return this.#publish(job) ? null : pollDelay(job, timing);
   }
 
-  #told(job: Job): boolean {
-    this.#newest.tell(job);
+  /** Whether the job has ended. */
+  #publish(job: Job): boolean {
+    this.#revisions.publish(job);
     return this.last !== null && isOver(this.last);
   }
 }
 
-class AllJobs implements Source {
+class AllJobsSource implements Source {
   readonly path = "/api/events";
-  readonly #line: Line;
-  readonly #newest: Newest<JobEvent>;
+  readonly #transport: Transport;
+  readonly #revisions: Revisions<JobEvent>;
   readonly #onResync: () => void;
   readonly #onQueue: (queue: QueueEvent) => void;
 
   constructor(
-    line: Line,
+    transport: Transport,
     onChange: (job: JobEvent) => void,
     onResync: () => void,
     onQueue: (queue: QueueEvent) => void = () => {},
   ) {
-    this.#line = line;
-    this.#newest = new Newest(onChange);
+    this.#transport = transport;
+    this.#revisions = new Revisions(onChange);
     this.#onResync = onResync;
     this.#onQueue = onQueue;
   }
 
-  opened(hasMissed: boolean): void {
-    if (hasMissed) calling(this.#onResync);
+  onOpen(hasGap: boolean): void {
+    if (hasGap) callListener(this.#onResync);
   }
 
-  take(event: ServerEvent): "more" | "unclear" {
+  onEvent(event: ServerEvent): "continue" | "invalid" {
     switch (event.type) {
       case "resync":
-        calling(this.#onResync);
-        return "more";
+        callListener(this.#onResync);
+        return "continue";
       case "queue": {
-        const queue = queueOf(event.data);
-        if (!queue) return "unclear";
-        calling(() => this.#onQueue(queue));
-        return "more";
+        const queue = parseQueue(event.data);
+        if (!queue) return "invalid";
+        callListener(() => this.#onQueue(queue));
+        return "continue";
       }
       case "job": {
-        const job = jobOf(event.data);
-        if (!job) return "unclear";
-        this.#newest.tell(job);
-        return "more";
+        const job = parseJob(event.data);
+        if (!job) return "invalid";
+        this.#revisions.publish(job);
+        return "continue";
       }
       default:
-        return "more";
+        return "continue";
     }
   }
 
-  /** The newest jobs: more can't be had without a stream. */
+  /** Reads the newest jobs only: all changes are available from a stream alone. */
   async poll(signal: AbortSignal, { pollMs }: Timing): Promise<number> {
-    const told = await this.#line.ask<unknown>("/api/jobs", { query: { limit: LISTED }, signal });
+    const query = { limit: POLLED_JOBS };
+    const response = await this.#transport.request<unknown>("/api/jobs", {
+      query,
+      signal,
+    });
     signal.throwIfAborted();
-    if (!Array.isArray(told) || !told.every(isJob))
-      throw new ApiError(200, "The answer is no list of jobs");
-    for (const { params: _params, result: _result, ...job } of (told as Job[]).reverse()) {
-      if (!signal.aborted) this.#newest.tell(job); // it may be stopped by what it tells
+    if (!Array.isArray(response) || !response.every(isJob)) {
+      throw new ApiError(200, "The response is not a list of jobs");
+    }
+    for (const { params: _params, result: _result, ...job } of (response as Job[]).reverse()) {
+      if (!signal.aborted) this.#revisions.publish(job); // a listener may stop the watch
     }
     return pollMs + 3_000;
   }
 }
 
-/** What an event tells; null: nothing that could be a job. */
-function jobOf(data: string): JobEvent | null {
+/** The job of an event. Null: the data is no job. */
+function parseJob(data: string): JobEvent | null {
   try {
     const value: unknown = JSON.parse(data);
     return isJob(value) ? value : null;
@@ -212,7 +236,7 @@ function jobOf(data: string): JobEvent | null {
   }
 }
 
-function queueOf(data: string): QueueEvent | null {
+function parseQueue(data: string): QueueEvent | null {
   try {
     const value = JSON.parse(data) as Partial<QueueEvent> | null;
     const isQueue = typeof value?.queue === "string" && typeof value.ahead === "object";

@@ -33,7 +33,7 @@ export class Tab extends EventTarget {
 }
 
 /** A line that can be cut. */
-export class Proxy {
+export class CuttableProxy {
   #sockets = new Set();
   #server;
 

@@ -1,26 +1,27 @@
+// The client: every route of the API, and watches.
 import { datasets } from "./datasets.js";
 import { queues, workers } from "./fleet.js";
 import { jobs } from "./jobs.js";
-import { Line } from "./line.js";
+import { Transport } from "./transport.js";
 import { runs } from "./runs.js";
 import { session } from "./session.js";
-import { stress } from "./stress.js";
+import { adversarial } from "./adversarial.js";
 import { watch, watchAll } from "./watch.js";
 export function createClient(options = {}) {
-    const line = new Line(options);
+    const transport = new Transport(options);
     return {
-        jobs: jobs(line),
-        runs: runs(line),
-        datasets: datasets(line),
-        queues: queues(line),
-        workers: workers(line),
-        stress: stress(line),
-        session: session(line),
-        profiles: ({ signal } = {}) => line.ask("/api/profiles", { signal }),
-        providers: ({ signal } = {}) => line.ask("/api/providers", { signal }),
-        watch: (jobId, onChange, watching) => watch(line, jobId, onChange, watching),
-        watchAll: (onChange, onResync, watching) => watchAll(line, onChange, onResync, watching),
+        jobs: jobs(transport),
+        runs: runs(transport),
+        datasets: datasets(transport),
+        queues: queues(transport),
+        workers: workers(transport),
+        adversarial: adversarial(transport),
+        session: session(transport),
+        apps: ({ signal } = {}) => transport.request("/api/profiles", { signal }),
+        providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
+        watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),
+        watchAll: (onChange, onResync, watching) => watchAll(transport, onChange, onResync, watching),
     };
 }
-/** The jobs of the evalqueue that this page comes from. */
-export const jobsApi = /* @__PURE__ */ jobs(/* @__PURE__ */ new Line());
+/** The jobs of the server that this page comes from. */
+export const jobsApi = /* @__PURE__ */ jobs(/* @__PURE__ */ new Transport());

@@ -1,7 +1,7 @@
-import { piece } from "./line.js";
+import { pathSegment } from "./transport.js";
 import { upload } from "./upload.js";
-export function datasets(line) {
-    const path = (datasetId) => `/api/datasets/${piece(datasetId)}`;
+export function datasets(transport) {
+    const path = (datasetId) => `/api/datasets/${pathSegment(datasetId)}`;
     return {
         upload(file, { name, format, mapping, onProgress, signal } = {}) {
             const fileName = file.name ?? name ?? "file";
@@ -12,11 +12,17 @@ export function datasets(line) {
                 fields["format"] = format;
             if (mapping !== undefined)
                 fields["mapping"] = JSON.stringify(mapping);
-            return upload(line, "/api/datasets", { file, fileName, fields, onProgress, signal });
+            return upload(transport, "/api/datasets", {
+                file,
+                fileName,
+                fields,
+                onProgress,
+                signal,
+            });
         },
-        list: ({ signal, ...query } = {}) => line.ask("/api/datasets", { query, signal }),
-        get: (datasetId, { signal } = {}) => line.ask(path(datasetId), { signal }),
-        threads: (datasetId, { signal, ...query } = {}) => line.ask(`${path(datasetId)}/threads`, { query, signal }),
-        remove: (datasetId, { signal } = {}) => line.ask(path(datasetId), { method: "DELETE", signal }),
+        list: ({ signal, ...query } = {}) => transport.request("/api/datasets", { query, signal }),
+        get: (datasetId, { signal } = {}) => transport.request(path(datasetId), { signal }),
+        threads: (datasetId, { signal, ...query } = {}) => transport.request(`${path(datasetId)}/threads`, { query, signal }),
+        remove: (datasetId, { signal } = {}) => transport.request(path(datasetId), { method: "DELETE", signal }),
     };
 }

@@ -1,46 +1,47 @@
-/** The API said no, or could not be asked. */
+/** The API rejected a request, or could not be reached. */
 export class ApiError extends Error {
     name = "ApiError";
-    /** The HTTP status; 0: there was no answer. */
+    /** The HTTP status; 0: no response. */
     status;
-    /** What it said, in words. */
+    /** The reason, as text. */
     detail;
-    /** Everything that is wrong with the request, each with its place; empty unless it was 422. */
+    /** Every invalid field of the request; empty unless the status is 422. */
     problems;
-    /** Seconds after which to ask again, where the server said so. */
+    /** Seconds until the next request should be made; null if the server did not say. */
     retryAfter;
-    constructor(status, detail, more = {}) {
-        super(detail, more.cause === undefined ? undefined : { cause: more.cause });
+    constructor(status, detail, details = {}) {
+        super(detail, details.cause === undefined ? undefined : { cause: details.cause });
         this.status = status;
         this.detail = detail;
-        this.problems = more.problems ?? [];
-        this.retryAfter = more.retryAfter ?? null;
+        this.problems = details.problems ?? [];
+        this.retryAfter = details.retryAfter ?? null;
     }
-    /** Whether the same request may well be answered later. */
+    /** Whether the same request may succeed later. */
     get isTransient() {
         return this.status === 0 || this.status === 408 || this.status === 429 || this.status >= 500;
     }
 }
-/** What an answer that is an error says. */
-export function refusal(status, statusText, headers, body) {
-    const retryAfter = seconds(headers.get("retry-after"));
+/** The error of a response whose status is an error. */
+export function responseError(response, body) {
+    const { status, statusText, headers } = response;
+    const retryAfter = retryAfterSeconds(headers.get("retry-after"));
     const detail = detailOf(body);
     if (Array.isArray(detail)) {
         const problems = detail.filter(isProblem);
-        const words = problems.map(({ loc, msg }) => `${loc.join(".")}: ${msg}`).join("\n");
-        return new ApiError(status, words || statusText, { problems, retryAfter });
+        const text = problems.map(({ loc, msg }) => `${loc.join(".")}: ${msg}`).join("\n");
+        return new ApiError(status, text || statusText, { problems, retryAfter });
     }
-    const words = typeof detail === "string" && detail ? detail : `${status} ${statusText}`.trim();
-    return new ApiError(status, words, { retryAfter });
+    const text = typeof detail === "string" && detail ? detail : `${status} ${statusText}`.trim();
+    return new ApiError(status, text, { retryAfter });
 }
-/** `Retry-After` is a number of seconds or a date. */
-export function seconds(given) {
-    if (given === null || given.trim() === "")
+/** The seconds of a `Retry-After` header, which is a number of seconds or a date. */
+function retryAfterSeconds(value) {
+    if (value === null || value.trim() === "")
         return null;
-    const number = Number(given);
+    const number = Number(value);
     if (Number.isFinite(number))
         return Math.max(0, number);
-    const moment = Date.parse(given);
+    const moment = Date.parse(value);
     return Number.isNaN(moment) ? null : Math.max(0, (moment - Date.now()) / 1000);
 }
 function detailOf(body) {
@@ -49,7 +50,7 @@ function detailOf(body) {
         return typeof value === "object" && value !== null && "detail" in value ? value.detail : null;
     }
     catch {
-        return null; // a proxy's page, say
+        return null; // such as the error page of a proxy
     }
 }
 function isProblem(value) {

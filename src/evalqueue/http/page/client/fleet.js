@@ -1,12 +1,17 @@
-import { piece } from "./line.js";
-export function queues(line) {
-    const change = (queue, how, { signal } = {}) => line.ask(`/api/queues/${piece(queue)}/${how}`, { method: "POST", signal });
+import { pathSegment } from "./transport.js";
+export function queues(transport) {
+    const change = (queue, action, { signal } = {}) => transport.request(`/api/queues/${pathSegment(queue)}/${action}`, {
+        method: "POST",
+        signal,
+    });
     return {
-        list: ({ signal } = {}) => line.ask("/api/queues", { signal }),
+        list: ({ signal } = {}) => transport.request("/api/queues", { signal }),
         pause: (queue, options) => change(queue, "pause", options),
         resume: (queue, options) => change(queue, "resume", options),
     };
 }
-export function workers(line) {
-    return { list: ({ signal } = {}) => line.ask("/api/workers", { signal }) };
+export function workers(transport) {
+    return {
+        list: ({ signal } = {}) => transport.request("/api/workers", { signal }),
+    };
 }

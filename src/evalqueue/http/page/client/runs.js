@@ -1,29 +1,29 @@
-import { piece } from "./line.js";
-export function runs(line) {
-    const get = (path, { signal, ...query } = {}) => line.ask(`/api/eval-runs${path}`, { query, signal });
-    const of = (runId) => `/${piece(runId)}`;
+import { pathSegment } from "./transport.js";
+export function runs(transport) {
+    const get = (path, { signal, ...query } = {}) => transport.request(`/api/eval-runs${path}`, { query, signal });
+    const runPath = (runId) => `/${pathSegment(runId)}`;
     return {
         list: (options) => get("", options),
-        get: (runId, options) => get(of(runId), options),
+        get: (runId, options) => get(runPath(runId), options),
         summary: (options) => get("/stats/summary", options),
-        preview: (params, options = {}) => line.ask("/api/eval-runs/preview", {
+        preview: (params, options = {}) => transport.request("/api/eval-runs/preview", {
             method: "POST",
-            body: previewed(params, options),
+            body: previewBody(params, options),
             signal: options.signal,
         }),
-        statistics: (runId, options) => get(`${of(runId)}/statistics`, options),
-        outcomes: (runId, options) => get(`${of(runId)}/outcomes`, options),
-        trials: (runId, options) => get(`${of(runId)}/trials`, options),
-        threads: (runId, options) => get(`${of(runId)}/threads`, options),
-        thread: (runId, evaluationId, options) => get(`${of(runId)}/threads/${piece(evaluationId)}`, options),
-        logs: (runId, options) => get(`${of(runId)}/logs`, options),
-        log: (runId, logId, options) => get(`${of(runId)}/logs/${piece(logId)}`, options),
-        adversarial: (runId, options) => get(`${of(runId)}/adversarial`, options),
-        case: (runId, caseId, options) => get(`${of(runId)}/adversarial/${piece(caseId)}`, options),
-        dialogues: (runId, options) => get(`${of(runId)}/dialogues`, options),
+        statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
+        outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),
+        trials: (runId, options) => get(`${runPath(runId)}/trials`, options),
+        threads: (runId, options) => get(`${runPath(runId)}/threads`, options),
+        thread: (runId, evaluationId, options) => get(`${runPath(runId)}/threads/${pathSegment(evaluationId)}`, options),
+        logs: (runId, options) => get(`${runPath(runId)}/logs`, options),
+        log: (runId, logId, options) => get(`${runPath(runId)}/logs/${pathSegment(logId)}`, options),
+        adversarial: (runId, options) => get(`${runPath(runId)}/adversarial`, options),
+        case: (runId, caseId, options) => get(`${runPath(runId)}/adversarial/${pathSegment(caseId)}`, options),
+        dialogues: (runId, options) => get(`${runPath(runId)}/dialogues`, options),
     };
 }
-function previewed(params, { file, fileName, mapping, format, head }) {
+function previewBody(params, { file, fileName, mapping, format, head }) {
     if (!file)
         return params;
     const form = new FormData();

@@ -1,10 +1,10 @@
 const PATH = "/api/session";
-export function session(line) {
+export function session(transport) {
     return {
-        get: ({ signal } = {}) => line.ask(PATH, { signal }),
-        signIn: (token, { signal } = {}) => line.ask(PATH, { method: "POST", body: { token }, signal }),
+        get: ({ signal } = {}) => transport.request(PATH, { signal }),
+        signIn: (token, { signal } = {}) => transport.request(PATH, { method: "POST", body: { token }, signal }),
         async signOut({ signal } = {}) {
-            await line.ask(PATH, { method: "DELETE", signal });
+            await transport.request(PATH, { method: "DELETE", signal });
         },
     };
 }

@@ -1,38 +1,42 @@
-// A file on its way to the server, and how far it is.
-import { refusal } from "./errors.js";
-import { parsed, unreachable } from "./line.js";
+// File uploads that report their progress.
+import { responseError } from "./errors.js";
+import { parseJson, connectionError } from "./transport.js";
 /**
- * Browsers tell how far an upload is to XMLHttpRequest only. Elsewhere the file is told to be there
- * once it is: that platform's fetch doesn't say.
+ * Uploads a file. In browsers, XMLHttpRequest reports the progress. Elsewhere `fetch` is used, and
+ * `onProgress` is called at the start and at the end only.
  */
-export async function upload(line, path, sent) {
-    sent.signal?.throwIfAborted();
+export async function upload(transport, path, options) {
+    options.signal?.throwIfAborted();
     const form = new FormData();
-    for (const [name, value] of Object.entries(sent.fields))
+    for (const [name, value] of Object.entries(options.fields))
         form.set(name, value);
-    form.set("file", sent.file, sent.fileName); // last: what it is has been said by then
-    const { size } = sent.file;
-    sent.onProgress?.(0, size);
-    if (sent.onProgress && typeof XMLHttpRequest !== "undefined" && !line.isCustom) {
-        return watched(line, path, form, sent);
+    form.set("file", options.file, options.fileName); // after the fields that describe it
+    const { size } = options.file;
+    options.onProgress?.(0, size);
+    if (options.onProgress && typeof XMLHttpRequest !== "undefined" && !transport.hasCustomFetch) {
+        return uploadWithProgress(transport, path, form, options);
     }
-    const told = await line.ask(path, { method: "POST", body: form, signal: sent.signal });
-    sent.onProgress?.(size, size);
-    return told;
+    const response = await transport.request(path, {
+        method: "POST",
+        body: form,
+        signal: options.signal,
+    });
+    options.onProgress?.(size, size);
+    return response;
 }
-function watched(line, path, form, sent) {
-    const { signal, onProgress } = sent;
+function uploadWithProgress(transport, path, form, options) {
+    const { signal, onProgress } = options;
     const request = new XMLHttpRequest();
     const abort = () => request.abort();
     return new Promise((resolve, reject) => {
-        request.open("POST", line.url(path));
-        for (const [name, value] of Object.entries(line.authorization())) {
+        request.open("POST", transport.url(path));
+        for (const [name, value] of Object.entries(transport.authorization())) {
             request.setRequestHeader(name, value);
         }
         request.setRequestHeader("Accept", "application/json");
         request.upload.onprogress = ({ loaded, total }) => {
-            // The form around the file is a little longer than the file.
-            const { size } = sent.file;
+            // The form is a little larger than the file that it contains.
+            const { size } = options.file;
             onProgress?.(total > 0 ? Math.min(size, Math.round((loaded / total) * size)) : 0, size);
         };
         request.onload = () => {
@@ -43,14 +47,14 @@ function watched(line, path, form, sent) {
                 headers.set("Retry-After", retryAfter);
             try {
                 if (status >= 400)
-                    throw refusal(status, statusText, headers, responseText);
-                resolve(parsed(status, responseText));
+                    throw responseError({ status, statusText, headers }, responseText);
+                resolve(parseJson(status, responseText));
             }
             catch (error) {
                 reject(error);
             }
         };
-        request.onerror = () => reject(unreachable(new TypeError("The upload was cut off"), signal));
+        request.onerror = () => reject(connectionError(new TypeError("The upload was cut off"), signal));
         request.onabort = () => reject(signal?.reason);
         signal?.addEventListener("abort", abort, { once: true });
         request.send(form);

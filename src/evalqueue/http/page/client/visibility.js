@@ -1,11 +1,15 @@
-// Is anybody looking? A hidden tab needs no news: it reads again when it is shown.
-const ALWAYS = { hidden: false, addEventListener() { }, removeEventListener() { } };
-/** The page's document; where there is none, somebody is always looking. */
+// Whether the tab is visible: a hidden one needs no updates, and reads again when it is shown.
+const ALWAYS = {
+    hidden: false,
+    addEventListener() { },
+    removeEventListener() { },
+};
+/** The page's document; always visible where there is none. */
 export function visibility() {
     return typeof document === "undefined" ? ALWAYS : document;
 }
-/** Resolves once it is hidden, or shown; rejects with the signal's reason. */
-export function until(hidden, visible, signal) {
+/** Resolves once `visible.hidden` has the given value; rejects with the signal's reason. */
+export function untilHidden(hidden, visible, signal) {
     return new Promise((resolve, reject) => {
         if (signal.aborted)
             return reject(signal.reason);

@@ -1,158 +1,168 @@
-// Watching one job until it is over, or all of them.
+// Watches of one job until it ends, and of all jobs.
 import { ApiError } from "./errors.js";
-import { calling, Follow } from "./follow.js";
-import { piece } from "./line.js";
-import { follower } from "./waiting.js";
+import { callListener, Subscription, } from "./subscription.js";
+import { pathSegment } from "./transport.js";
+import { linkedController } from "./timers.js";
 const OVER = new Set(["completed", "failed", "cancelled"]);
-/** Jobs whose revisions are remembered when all of them are watched. */
-const REMEMBERED = 10_000;
-const LISTED = 100;
+/** Jobs whose last revision is kept when all jobs are watched. */
+const MAX_JOBS = 10_000;
+const POLLED_JOBS = 100;
 const LARGE_BATCH = 100; // items
-const RETRY_MS = 15_000;
-/** Whether a job has come to its end, which is for ever. */
+const MAX_WAIT_MS = 15_000;
+/** Whether a job has ended: such a status never changes. */
 export function isOver(job) {
     return OVER.has(job.status);
 }
-export function watch(line, jobId, onChange, options = {}) {
-    const source = new OneJob(line, jobId, onChange);
-    return begin(line, source, options, () => source.last);
+export function watch(transport, jobId, onChange, options = {}) {
+    const source = new JobSource(transport, jobId, onChange);
+    return startWatch(transport, source, options, () => source.last);
 }
-export function watchAll(line, onChange, onResync, options = {}) {
-    return begin(line, new AllJobs(line, onChange, onResync, options.onQueue), options, () => { });
+export function watchAll(transport, onChange, onResync, options = {}) {
+    return startWatch(transport, new AllJobsSource(transport, onChange, onResync, options.onQueue), options, () => { });
 }
-function begin(line, source, options, told) {
-    const { controller, release } = follower(options.signal);
-    const done = new Follow(line, source, options).run(controller.signal).then(told).finally(release);
-    done.catch(() => { }); // who does not ask for it is not told
+function startWatch(transport, source, options, result) {
+    const { controller, release } = linkedController(options.signal);
+    const done = new Subscription(transport, source, options)
+        .run(controller.signal)
+        .then(result)
+        .finally(release);
+    done.catch(() => { }); // a watch whose `done` is not used causes no unhandled rejection
     const stop = () => controller.abort(new DOMException("The watch was stopped", "AbortError"));
     return { stop, done };
 }
-/** Milliseconds until it is worth asking again. */
-export function interval(job, { pollMs }) {
+/** Milliseconds until the next poll of a job. */
+function pollDelay(job, { pollMs }) {
     if (job.status === "running") {
         return pollMs + (job.progress.total > LARGE_BATCH ? 2_000 : 0);
     }
     if (job.scheduled_at != null) {
         const left = Date.parse(job.scheduled_at) - Date.now();
-        return Math.max(pollMs, Math.min(RETRY_MS, Number.isNaN(left) ? RETRY_MS : left));
+        return Math.max(pollMs, Math.min(MAX_WAIT_MS, Number.isNaN(left) ? MAX_WAIT_MS : left));
     }
     const ahead = job.ahead ?? 0;
     return pollMs + (ahead > 10 ? 4_000 : ahead > 3 ? 2_000 : 500);
 }
-/** Tells each change of a job once, and never an older one after a newer. */
-class Newest {
+/** Calls its listener once for each change of a job, and never with an older revision. */
+class Revisions {
     #onChange;
     #seen = new Map();
     constructor(onChange) {
         this.#onChange = onChange;
     }
-    tell(job) {
-        const revision = job.revision ?? 0; // servers before revisions
+    publish(job) {
+        const revision = job.revision ?? 0; // absent in the responses of old servers
         const text = JSON.stringify(job);
         const seen = this.#seen.get(job.id);
         if (seen && (seen.revision > revision || seen.text === text))
             return;
         this.#seen.delete(job.id);
         this.#seen.set(job.id, { revision, text });
-        if (this.#seen.size > REMEMBERED) {
+        if (this.#seen.size > MAX_JOBS) {
             for (const oldest of this.#seen.keys()) {
                 this.#seen.delete(oldest);
                 break;
             }
         }
-        calling(() => this.#onChange(job));
+        callListener(() => this.#onChange(job));
     }
 }
-class OneJob {
+class JobSource {
     path;
     last = null;
-    #line;
+    #transport;
     #jobId;
-    #newest;
-    constructor(line, jobId, onChange) {
-        this.#line = line;
+    #revisions;
+    constructor(transport, jobId, onChange) {
+        this.#transport = transport;
         this.#jobId = jobId;
-        this.path = `/api/jobs/${piece(jobId)}/events`;
-        this.#newest = new Newest((job) => {
+        this.path = `/api/jobs/${pathSegment(jobId)}/events`;
+        this.#revisions = new Revisions((job) => {
             this.last = job;
             onChange(job);
         });
     }
-    opened() { } // its first event says how things are
-    take(event) {
+    onOpen() { } // the first event of each stream is the current state
+    onEvent(event) {
         if (event.type !== "job")
-            return "more";
-        const job = jobOf(event.data);
+            return "continue";
+        const job = parseJob(event.data);
         if (!job || job.id !== this.#jobId.toLowerCase() || !("params" in job))
-            return "unclear";
-        return this.#told(job) ? "over" : "more";
+            return "invalid";
+        return this.#publish(job) ? "done" : "continue";
     }
     async poll(signal, timing) {
-        const told = await this.#line.ask(`/api/jobs/${piece(this.#jobId)}`, { signal });
+        const response = await this.#transport.request(`/api/jobs/${pathSegment(this.#jobId)}`, { signal });
         signal.throwIfAborted();
-        if (!isJob(told))
-            throw new ApiError(200, "The answer is no job");
-        return this.#told(told) ? null : interval(told, timing);
+        if (!isJob(response))
+            throw new ApiError(200, "The response is not a job");
+        const job = response;
+        return this.#publish(job) ? null : pollDelay(job, timing);
     }
-    #told(job) {
-        this.#newest.tell(job);
+    /** Whether the job has ended. */
+    #publish(job) {
+        this.#revisions.publish(job);
         return this.last !== null && isOver(this.last);
     }
 }
-class AllJobs {
+class AllJobsSource {
     path = "/api/events";
-    #line;
-    #newest;
+    #transport;
+    #revisions;
     #onResync;
     #onQueue;
-    constructor(line, onChange, onResync, onQueue = () => { }) {
-        this.#line = line;
-        this.#newest = new Newest(onChange);
+    constructor(transport, onChange, onResync, onQueue = () => { }) {
+        this.#transport = transport;
+        this.#revisions = new Revisions(onChange);
         this.#onResync = onResync;
         this.#onQueue = onQueue;
     }
-    opened(hasMissed) {
-        if (hasMissed)
-            calling(this.#onResync);
+    onOpen(hasGap) {
+        if (hasGap)
+            callListener(this.#onResync);
     }
-    take(event) {
+    onEvent(event) {
         switch (event.type) {
             case "resync":
-                calling(this.#onResync);
-                return "more";
+                callListener(this.#onResync);
+                return "continue";
             case "queue": {
-                const queue = queueOf(event.data);
+                const queue = parseQueue(event.data);
                 if (!queue)
-                    return "unclear";
-                calling(() => this.#onQueue(queue));
-                return "more";
+                    return "invalid";
+                callListener(() => this.#onQueue(queue));
+                return "continue";
             }
             case "job": {
-                const job = jobOf(event.data);
+                const job = parseJob(event.data);
                 if (!job)
-                    return "unclear";
-                this.#newest.tell(job);
-                return "more";
+                    return "invalid";
+                this.#revisions.publish(job);
+                return "continue";
             }
             default:
-                return "more";
+                return "continue";
         }
     }
-    /** The newest jobs: more can't be had without a stream. */
+    /** Reads the newest jobs only: all changes are available from a stream alone. */
     async poll(signal, { pollMs }) {
-        const told = await this.#line.ask("/api/jobs", { query: { limit: LISTED }, signal });
+        const query = { limit: POLLED_JOBS };
+        const response = await this.#transport.request("/api/jobs", {
+            query,
+            signal,
+        });
         signal.throwIfAborted();
-        if (!Array.isArray(told) || !told.every(isJob))
-            throw new ApiError(200, "The answer is no list of jobs");
-        for (const { params: _params, result: _result, ...job } of told.reverse()) {
+        if (!Array.isArray(response) || !response.every(isJob)) {
+            throw new ApiError(200, "The response is not a list of jobs");
+        }
+        for (const { params: _params, result: _result, ...job } of response.reverse()) {
             if (!signal.aborted)
-                this.#newest.tell(job); // it may be stopped by what it tells
+                this.#revisions.publish(job); // a listener may stop the watch
         }
         return pollMs + 3_000;
     }
 }
-/** What an event tells; null: nothing that could be a job. */
-function jobOf(data) {
+/** The job of an event. Null: the data is no job. */
+function parseJob(data) {
     try {
         const value = JSON.parse(data);
         return isJob(value) ? value : null;
@@ -161,7 +171,7 @@ function jobOf(data) {
         return null;
     }
 }
-function queueOf(data) {
+function parseQueue(data) {
     try {
         const value = JSON.parse(data);
         const isQueue = typeof value?.queue === "string" && typeof value.ahead === "object";

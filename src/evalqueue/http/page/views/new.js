@@ -34,7 +34,7 @@ export default function newEvaluation(app, { query, signal }) {
   const data = new DataChoice(app, signal, () => changed());
   /** @type {ThreadPicker | null} of the dataset that is chosen */
   let picker = null;
-  /** @type {import("../client/index.js").Profile[]} */
+  /** @type {import("../client/index.js").App[]} */
   let profiles = [];
   /** @type {import("../client/index.js").Provider[]} */
   let providers = [];
@@ -62,7 +62,7 @@ export default function newEvaluation(app, { query, signal }) {
   let timer;
 
   void app.attempt(async () => {
-    [profiles, providers] = await Promise.all([app.api.profiles(), app.api.providers()]);
+    [profiles, providers] = await Promise.all([app.api.apps(), app.api.providers()]);
     const ready = providers.find((each) => each.ready);
     asked.provider = ready?.name ?? providers[0]?.name ?? "";
     asked.model = ready?.model ?? "";

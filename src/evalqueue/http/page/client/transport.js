@@ -1,7 +1,7 @@
-// The line to the API: addresses, token, JSON there and back, errors.
-import { ApiError, refusal } from "./errors.js";
+// HTTP requests to the API: URL, token, JSON bodies, errors.
+import { ApiError, responseError } from "./errors.js";
 const DEFAULT_URL = "http://127.0.0.1:8721";
-export class Line {
+export class Transport {
     #baseUrl;
     #token;
     #fetch;
@@ -10,19 +10,19 @@ export class Line {
         this.#token = token;
         this.#fetch = fetch;
     }
-    /** Whether requests are made by something other than the platform's own fetch. */
-    get isCustom() {
+    /** Whether requests are made by another function than the platform's `fetch`. */
+    get hasCustomFetch() {
         return this.#fetch !== undefined;
     }
-    /** The JSON that is told; throws an ApiError, or what the signal was aborted with. */
-    async ask(path, asked = {}) {
-        const reply = await this.send(path, asked);
-        const text = await this.#read(reply, asked.signal);
-        if (!reply.ok)
-            throw refusal(reply.status, reply.statusText, reply.headers, text);
-        return parsed(reply.status, text);
+    /** The JSON of the response. Throws an ApiError, or the signal's reason. */
+    async request(path, options = {}) {
+        const response = await this.send(path, options);
+        const text = await this.#read(response, options.signal);
+        if (!response.ok)
+            throw responseError(response, text);
+        return parseJson(response.status, text);
     }
-    /** The reply as it comes, for those who read it piece by piece. */
+    /** The response, whatever its status, with its body unread. */
     async send(path, { method = "GET", query, body, headers, signal }) {
         const isForm = typeof FormData !== "undefined" && body instanceof FormData;
         const isJson = body !== undefined && !isForm;
@@ -44,48 +44,50 @@ export class Line {
             return await send(this.url(path, query), init);
         }
         catch (error) {
-            throw unreachable(error, signal);
+            throw connectionError(error, signal);
         }
     }
     url(path, query = {}) {
-        const given = new URLSearchParams();
+        const parameters = new URLSearchParams();
         for (const [name, value] of Object.entries(query)) {
             for (const each of Array.isArray(value) ? value : [value]) {
                 if (each !== undefined && each !== null)
-                    given.append(name, String(each));
+                    parameters.append(name, String(each));
             }
         }
-        const asked = given.toString();
-        return `${this.#baseUrl ?? defaultUrl()}${path}${asked && `?${asked}`}`;
+        const search = parameters.toString();
+        return `${this.#baseUrl ?? defaultUrl()}${path}${search && `?${search}`}`;
     }
     authorization() {
         return this.#token === undefined ? {} : { Authorization: `Bearer ${this.#token}` };
     }
-    async #read(reply, signal) {
+    async #read(response, signal) {
         try {
-            return await reply.text();
+            return await response.text();
         }
         catch (error) {
-            throw unreachable(error, signal);
+            throw connectionError(error, signal);
         }
     }
 }
-/** A piece of a path that is somebody's text. */
-export function piece(text) {
-    // "." and ".." would be taken for steps, however they are written.
+/** Any text as one segment of a path. */
+export function pathSegment(text) {
+    // "." and ".." would be resolved as relative segments, even when they are escaped once.
     return encodeURIComponent(text).replace(/^\.{1,2}$/, (dots) => dots.replaceAll(".", "%252E"));
 }
-export function parsed(status, text) {
+/** Throws an ApiError if the text is not JSON. */
+export function parseJson(status, text) {
     try {
         return JSON.parse(text);
     }
     catch (cause) {
-        throw new ApiError(status, "The answer is not JSON: is this the address of the API?", {
+        throw new ApiError(status, "The response is not JSON: is this the address of the API?", {
             cause,
         });
     }
 }
-export function unreachable(error, signal) {
+/** The error of a request without a response: an ApiError, or the signal's reason. */
+export function connectionError(error, signal) {
     if (signal?.aborted)
         return signal.reason;
     return new ApiError(0, "The server can't be reached", { cause: error });

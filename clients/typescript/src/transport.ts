@@ -1,7 +1,7 @@
-// The line to the API: addresses, token, JSON there and back, errors.
-import { ApiError, refusal } from "./errors.js";
+// HTTP requests to the API: URL, token, JSON bodies, errors.
+import { ApiError, responseError } from "./errors.js";
 
-/** Where the API is, and how it is spoken to. */
+/** The address of the API, and how requests to it are made. */
 export interface ClientOptions {
   /** Default: the page's origin; outside of a browser http://127.0.0.1:8721. */
   baseUrl?: string | undefined;
@@ -11,11 +11,12 @@ export interface ClientOptions {
   fetch?: typeof fetch | undefined;
 }
 
-export interface Asked {
+/** Options of one request. */
+export interface RequestOptions {
   method?: "GET" | "POST" | "DELETE";
-  /** Undefined and null are left out; lists are repeated. */
+  /** Undefined and null are omitted; a list is one parameter for each of its items. */
   query?: object | undefined;
-  /** Sent as JSON, unless it is a form. */
+  /** Sent as JSON, unless it is a FormData. */
   body?: unknown;
   headers?: Readonly<Record<string, string>>;
   signal?: AbortSignal | undefined;
@@ -23,7 +24,7 @@ export interface Asked {
 
 const DEFAULT_URL = "http://127.0.0.1:8721";
 
-export class Line {
+export class Transport {
   readonly #baseUrl: string | undefined;
   readonly #token: string | undefined;
   readonly #fetch: typeof fetch | undefined;
@@ -34,23 +35,23 @@ export class Line {
     this.#fetch = fetch;
   }
 
-  /** Whether requests are made by something other than the platform's own fetch. */
-  get isCustom(): boolean {
+  /** Whether requests are made by another function than the platform's `fetch`. */
+  get hasCustomFetch(): boolean {
     return this.#fetch !== undefined;
   }
 
-  /** The JSON that is told; throws an ApiError, or what the signal was aborted with. */
-  async ask<Told>(path: string, asked: Asked = {}): Promise<Told> {
-    const reply = await this.send(path, asked);
-    const text = await this.#read(reply, asked.signal);
-    if (!reply.ok) throw refusal(reply.status, reply.statusText, reply.headers, text);
-    return parsed<Told>(reply.status, text);
+  /** The JSON of the response. Throws an ApiError, or the signal's reason. */
+  async request<Result>(path: string, options: RequestOptions = {}): Promise<Result> {
+    const response = await this.send(path, options);
+    const text = await this.#read(response, options.signal);
+    if (!response.ok) throw responseError(response, text);
+    return parseJson<Result>(response.status, text);
   }
 
-  /** The reply as it comes, for those who read it piece by piece. */
+  /** The response, whatever its status, with its body unread. */
   async send(
     path: string,
-    { method = "GET", query, body, headers, signal }: Asked,
+    { method = "GET", query, body, headers, signal }: RequestOptions,
   ): Promise<Response> {
     const isForm = typeof FormData !== "undefined" && body instanceof FormData;
     const isJson = body !== undefined && !isForm;
@@ -69,51 +70,53 @@ export class Line {
     try {
       return await send(this.url(path, query), init);
     } catch (error) {
-      throw unreachable(error, signal);
+      throw connectionError(error, signal);
     }
   }
 
   url(path: string, query: object = {}): string {
-    const given = new URLSearchParams();
+    const parameters = new URLSearchParams();
     for (const [name, value] of Object.entries(query)) {
       for (const each of Array.isArray(value) ? value : [value]) {
-        if (each !== undefined && each !== null) given.append(name, String(each));
+        if (each !== undefined && each !== null) parameters.append(name, String(each));
       }
     }
-    const asked = given.toString();
-    return `${this.#baseUrl ?? defaultUrl()}${path}${asked && `?${asked}`}`;
+    const search = parameters.toString();
+    return `${this.#baseUrl ?? defaultUrl()}${path}${search && `?${search}`}`;
   }
 
   authorization(): Record<string, string> {
     return this.#token === undefined ? {} : { Authorization: `Bearer ${this.#token}` };
   }
 
-  async #read(reply: Response, signal: AbortSignal | undefined): Promise<string> {
+  async #read(response: Response, signal: AbortSignal | undefined): Promise<string> {
     try {
-      return await reply.text();
+      return await response.text();
     } catch (error) {
-      throw unreachable(error, signal);
+      throw connectionError(error, signal);
     }
   }
 }
 
-/** A piece of a path that is somebody's text. */
-export function piece(text: string | number): string {
-  // "." and ".." would be taken for steps, however they are written.
+/** Any text as one segment of a path. */
+export function pathSegment(text: string | number): string {
+  // "." and ".." would be resolved as relative segments, even when they are escaped once.
   return encodeURIComponent(text).replace(/^\.{1,2}$/, (dots) => dots.replaceAll(".", "%252E"));
 }
 
-export function parsed<Told>(status: number, text: string): Told {
+/** Throws an ApiError if the text is not JSON. */
+export function parseJson<Result>(status: number, text: string): Result {
   try {
-    return JSON.parse(text) as Told;
+    return JSON.parse(text) as Result;
   } catch (cause) {
-    throw new ApiError(status, "The answer is not JSON: is this the address of the API?", {
+    throw new ApiError(status, "The response is not JSON: is this the address of the API?", {
       cause,
     });
   }
 }
 
-export function unreachable(error: unknown, signal: AbortSignal | undefined): unknown {
+/** The error of a request without a response: an ApiError, or the signal's reason. */
+export function connectionError(error: unknown, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted) return signal.reason;
   return new ApiError(0, "The server can't be reached", { cause: error });
 }

@@ -1,5 +1,5 @@
-// Waiting that can be given up, and how long to wait after a failure.
-/** Resolves after so long; rejects with the signal's reason. Leaves no timer behind. */
+// Timers that can be aborted, and the delay before a retry.
+/** Resolves after the given time; rejects with the signal's reason. Leaves no timer behind. */
 export function sleep(ms, signal) {
     return new Promise((resolve, reject) => {
         if (signal?.aborted)
@@ -16,19 +16,22 @@ export function sleep(ms, signal) {
     });
 }
 /**
- * Milliseconds to wait after the n-th failure in a row: twice as long each time, up to a bound, and
- * never as long as another client that failed at the same moment.
+ * Milliseconds to wait after the n-th failure in a row: exponential, bounded, and with jitter, so
+ * that clients that failed together do not retry together.
  */
 export function backoff(failures, firstMs, maxMs) {
     const ms = Math.min(maxMs, firstMs * 2 ** Math.min(Math.max(0, failures - 1), 30));
     return ms * (0.5 + Math.random() / 2);
 }
-/** A controller that is aborted when a signal is. `release` it once it is not needed any more. */
-export function follower(signal) {
+/** A controller that is aborted with a signal. Call `release` when it is no longer needed. */
+export function linkedController(signal) {
     const controller = new AbortController();
     const abort = () => controller.abort(signal?.reason);
     if (signal?.aborted)
         abort();
     signal?.addEventListener("abort", abort, { once: true });
-    return { controller, release: () => signal?.removeEventListener("abort", abort) };
+    return {
+        controller,
+        release: () => signal?.removeEventListener("abort", abort),
+    };
 }

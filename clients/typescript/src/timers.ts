@@ -1,6 +1,6 @@
-// Waiting that can be given up, and how long to wait after a failure.
+// Timers that can be aborted, and the delay before a retry.
 
-/** Resolves after so long; rejects with the signal's reason. Leaves no timer behind. */
+/** Resolves after the given time; rejects with the signal's reason. Leaves no timer behind. */
 export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(signal.reason);
@@ -17,16 +17,16 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
 }
 
 /**
- * Milliseconds to wait after the n-th failure in a row: twice as long each time, up to a bound, and
- * never as long as another client that failed at the same moment.
+ * Milliseconds to wait after the n-th failure in a row: exponential, bounded, and with jitter, so
+ * that clients that failed together do not retry together.
  */
 export function backoff(failures: number, firstMs: number, maxMs: number): number {
   const ms = Math.min(maxMs, firstMs * 2 ** Math.min(Math.max(0, failures - 1), 30));
   return ms * (0.5 + Math.random() / 2);
 }
 
-/** A controller that is aborted when a signal is. `release` it once it is not needed any more. */
-export function follower(signal?: AbortSignal): {
+/** A controller that is aborted with a signal. Call `release` when it is no longer needed. */
+export function linkedController(signal?: AbortSignal): {
   controller: AbortController;
   release: () => void;
 } {
@@ -34,5 +34,8 @@ export function follower(signal?: AbortSignal): {
   const abort = () => controller.abort(signal?.reason);
   if (signal?.aborted) abort();
   signal?.addEventListener("abort", abort, { once: true });
-  return { controller, release: () => signal?.removeEventListener("abort", abort) };
+  return {
+    controller,
+    release: () => signal?.removeEventListener("abort", abort),
+  };
 }
