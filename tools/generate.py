@@ -38,7 +38,7 @@ COMPILED = PAGE / "client"
 
 # Modules that the page can do with, and what they import. Those that put text into a page as HTML
 # (unsafe-html and its kin) stay out, and style-map, which begins with an inline style: no content
-# security policy worth having allows that (`page/styles.js` does the same another way).
+# security policy worth having allows that (`page/lib/styles.js` takes its place).
 _LIT = (
     "lit-html", "directive", "directive-helpers", "async-directive", "static",
     *(
@@ -98,8 +98,8 @@ def _vendor(folder: Path) -> None:
         for name, source in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PACKAGES / package / source, folder / name)
-        told = json.loads((PACKAGES / package / "package.json").read_text("utf-8"))
-        versions.append(f"{package} {told['version']} {told['license']}\n")
+        about = json.loads((PACKAGES / package / "package.json").read_text("utf-8"))
+        versions.append(f"{package} {about['version']} {about['license']}\n")
     (folder / "VERSIONS").write_text("".join(versions), "utf-8")
 
 
@@ -120,10 +120,7 @@ def _document() -> dict[str, Any]:
 def _check_page(folder: Path) -> None:
     """Check the page's own modules, with the types of what they import beside them."""
     checked = folder / "page"
-    checked.mkdir()
-    for source in PAGE.glob("*.js"):
-        shutil.copyfile(source, checked / source.name)
-    shutil.copytree(PAGE / "views", checked / "views")
+    shutil.copytree(PAGE, checked, ignore=shutil.ignore_patterns(COMPILED.name, VENDOR.name))
     shutil.copytree(CLIENT / "src", checked / "client")
     shutil.copytree(PACKAGES / "lit-html", checked / "vendor/lit-html")
     shutil.copytree(PACKAGES / "@tanstack/virtual-core/dist/esm", checked / "vendor/virtual-core")

@@ -56,7 +56,7 @@ def test_whoever_waits_sees_how_many_are_ahead(site: Site, page: Page) -> None:
         site.submit(total_items=1, name=f"job {number}")
     page.goto(site.url)
     expect(page.locator("tbody tr").filter(has_text="job 2")).to_contain_text("2 ahead")
-    expect(page.locator("tbody tr").filter(has_text="job 0")).to_contain_text("next in line")
+    expect(page.locator("tbody tr").filter(has_text="job 0")).to_contain_text("next in queue")
     site.worker()
     expect(page.locator("tbody tr").filter(has_text="job 2").locator(".badge")).to_have_text(
         "completed"
@@ -93,7 +93,7 @@ def test_two_tabs_see_the_same(up: Site, context: BrowserContext) -> None:
     job = up.submit(total_items=2, name="shared")
     for tab in (one, other):
         tab.bring_to_front()
-        expect(tab.locator(f"tr[data-job='{job['id']}']")).to_contain_text("next in line")
+        expect(tab.locator(f"tr[data-job='{job['id']}']")).to_contain_text("next in queue")
     other.get_by_role("button", name="Cancel shared").click()
     for tab in (one, other):
         tab.bring_to_front()

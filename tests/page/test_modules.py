@@ -28,8 +28,8 @@ SCRIPT = """
 import { html, render } from "/assets/vendor/lit-html/lit-html.js";
 import { classMap } from "/assets/vendor/lit-html/directives/class-map.js";
 import { repeat } from "/assets/vendor/lit-html/directives/repeat.js";
-import { styles } from "/assets/styles.js";
-import * as virtual from "/assets/virtual-core.js";
+import { styles } from "/assets/lib/styles.js";
+import * as virtual from "/assets/lib/virtual-core.js";
 
 const list = document.getElementById("list");
 const draw = (names, style) => render(

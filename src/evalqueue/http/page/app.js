@@ -1,92 +1,74 @@
-// The page: which view is shown, the frame around it, and what all views share.
+// The page's entry point: the state that all views share, the session, and the current view.
 
-import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
-import { repeat } from "./vendor/lit-html/directives/repeat.js";
 import { createClient } from "./client/index.js";
-import { keepingFocus } from "./focus.js";
-import { Live } from "./live.js";
-import { banner, errorText } from "./parts.js";
-import { find, navigation, routes } from "./router.js";
-import { mayPass } from "./steady.js";
-import { Trail } from "./trail.js";
-import { isOver } from "./verdicts.js";
-import { signIn } from "./views/signin.js";
+import { banner } from "./components/basics.js";
+import { errorText, isAborted, isTransient, isUnauthorized } from "./data/errors.js";
+import { ListPositions } from "./data/list-positions.js";
+import { LiveJobs } from "./data/live-jobs.js";
+import { isOver } from "./format/labels.js";
+import { frame, showShortcuts } from "./shell/frame.js";
+import { keepFocus } from "./shell/keep-focus.js";
+import { matchRoute, startNavigation } from "./shell/router.js";
+import { restoreTheme } from "./shell/theme.js";
+import { Toasts } from "./shell/toasts.js";
+import { html, render } from "./vendor/lit-html/lit-html.js";
+import { signIn } from "./views/sign-in.js";
 
 /**
- * @typedef {import("./parts.js").Template} Template
- * @typedef {{ title: string, render: () => unknown, keys?: Record<string, () => void> }} View
- * @typedef {{ id: number, word: string, text: string }} Toast
+ * @typedef {object} View what the default export of a module in views/ returns
+ * @property {string} title
+ * @property {() => unknown} render
+ * @property {Record<string, () => void>} [keys] the view's own keyboard shortcuts
+ *
  * @typedef {typeof app} App
  */
 
-const ROUTES = routes({
-  "/": "jobs",
-  "/new": "new",
-  "/jobs/{id}": "job",
-  "/runs": "runs",
-  "/runs/{id}": "run",
-  "/runs/{id}/threads/{evaluation}": "thread",
-  "/runs/{id}/cases/{case}": "case",
-  "/datasets": "datasets",
-  "/workers": "workers",
-});
+const SESSION_RETRY_MS = 5_000;
+const CLOCK_MS = 1_000; // how often ages on the page are updated
 
-const NAVIGATION = [
-  ["/", "Jobs", ["jobs", "job"]],
-  ["/new", "New evaluation", ["new"]],
-  ["/runs", "Runs", ["runs", "run", "thread", "case"]],
-  ["/datasets", "Datasets", ["datasets"]],
-  ["/workers", "Workers", ["workers"]],
-];
-
-const KEYS = [
-  ["n", "New evaluation"],
-  ["g", "All jobs"],
-  ["/", "Find"],
-  ["j  k", "Next and previous conversation or case"],
-  ["u", "Up, to the run, where it was left"],
-  ["?", "These keys"],
-];
-const TOAST_MS = 8_000;
-const AGAIN_MS = 5_000; // after the server was not there at all
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
 const api = createClient();
 
 const app = {
   api,
-  live: new Live(
+  live: new LiveJobs(
     api,
     () => app.refresh(),
-    (error) => app.noted(error),
+    (error) => app.reportError(error),
   ),
   /** @type {import("./client/index.js").Session | null} */
   session: null,
-  place: find(ROUTES, new URL(location.href)),
-  trail: new Trail(),
+  route: matchRoute(new URL(location.href)),
+  positions: new ListPositions(),
+  toasts: new Toasts(() => app.refresh()),
   now: Date.now(),
-  /** @type {Set<string>} jobs that were submitted here, and whose end is told wherever one is */
-  mine: new Set(),
-  /** Show everything anew, once before the next frame. */
+  /** @type {Set<string>} ids of jobs submitted on this page; a toast reports the end of each */
+  submittedJobs: new Set(),
+
+  /** Render once before the next frame. */
   refresh() {
-    if (pending) return;
-    pending = true;
+    if (isRenderPending) return;
+    isRenderPending = true;
     requestAnimationFrame(() => {
-      pending = false;
-      draw();
+      isRenderPending = false;
+      renderPage();
     });
   },
+
   /** @type {(path: string, options?: { replace?: boolean }) => void} */
   go: () => {},
-  /** Say something in passing. @param {string} text @param {string} [word] sets the tone */
-  toast(text, word = "completed") {
-    const toast = { id: Math.random(), word, text };
-    toasts = [...toasts.slice(-4), toast];
-    setTimeout(() => dismiss(toast), TOAST_MS);
-    app.refresh();
+
+  /** @param {string} text @param {string} [status] "failed" makes it an error */
+  toast(text, status = "completed") {
+    app.toasts.add(text, status === "failed");
   },
+
   /**
-   * Do something that may fail, and say so if it does; a missing sign-in is asked for.
-   * @template T @param {() => Promise<T>} work @param {AbortSignal} [signal] whoever wanted it has left
+   * Do something that may fail, and show its error in a toast. If the session has ended, show the
+   * sign-in form instead.
+   * @template T
+   * @param {() => Promise<T>} work
+   * @param {AbortSignal} [signal] no error is shown once it is aborted
    * @returns {Promise<T | undefined>}
    */
   async attempt(work, signal) {
@@ -94,304 +76,163 @@ const app = {
       return await work();
     } catch (error) {
       if (isAborted(error)) return undefined;
-      if (!needsSignIn(app.noted(error)) && !signal?.aborted) app.toast(errorText(error), "failed");
+      app.reportError(error);
+      if (!isUnauthorized(error) && !signal?.aborted) app.toast(errorText(error), "failed");
       return undefined;
     }
   },
-  /** An error, on its way to be shown: if it is that we are signed out, we are asked in. @param {unknown} error */
-  noted(error) {
-    if (needsSignIn(error) && app.session) void session();
+
+  /**
+   * Show the sign-in form if the error says that the session has ended. Returns the error.
+   * @param {unknown} error
+   */
+  reportError(error) {
+    if (isUnauthorized(error) && app.session) void openSession();
     return error;
+  },
+
+  async signOut() {
+    await app.attempt(() => api.session.signOut());
+    await openSession();
   },
 };
 
-let pending = false;
-/** @type {Toast[]} */
-let toasts = [];
+let isRenderPending = false;
 /** @type {View | null} */
 let view = null;
-/** @type {unknown} */
-let broken = null;
-let leaving = new AbortController();
+/** @type {unknown} shown in place of the view */
+let viewError = null;
+/** Aborted when the current view is left. */
+let viewController = new AbortController();
 /** @type {ReturnType<typeof setTimeout> | undefined} */
-let again;
+let sessionTimer;
 
-/** @param {Toast} toast */
-function dismiss(toast) {
-  toasts = toasts.filter((each) => each !== toast);
-  app.refresh();
-}
-
-/** @param {unknown} error */
-function isAborted(error) {
-  return error instanceof DOMException && error.name === "AbortError";
-}
-
-/** @param {unknown} error */
-function needsSignIn(error) {
-  return error instanceof Error && "status" in error && error.status === 401;
-}
-
-/** Who we are; asks for a token if that is what it takes. */
-async function session() {
-  clearTimeout(again);
+/** Get the session and show the current address, or else the sign-in form. */
+async function openSession() {
+  clearTimeout(sessionTimer);
   try {
     app.session = await api.session.get();
-    broken = null;
+    viewError = null;
     app.live.start();
-    await show(find(ROUTES, new URL(location.href)));
+    await showView(matchRoute(new URL(location.href)));
   } catch (error) {
     app.live.stop();
-    leaving.abort();
+    viewController.abort();
     app.session = null;
-    broken = null;
-    view = needsSignIn(error) ? signIn(app, session) : null;
-    if (view)
-      app.live.clear(); // whoever comes next may be somebody else
-    else broken = error;
-    if (mayPass(error)) again = setTimeout(session, AGAIN_MS);
+    const mustSignIn = isUnauthorized(error);
+    view = mustSignIn ? signIn(app, openSession) : null;
+    viewError = mustSignIn ? null : error;
+    if (mustSignIn) app.live.clear(); // another user may sign in
+    if (isTransient(error)) sessionTimer = setTimeout(openSession, SESSION_RETRY_MS);
     app.refresh();
   }
 }
 
-/** A view that did not come. Most browsers then say the same of it for as long as the document lives. */
-class NotLoaded extends Error {
+/**
+ * A view's module could not be loaded. Most browsers then fail until the page is reloaded.
+ */
+class ViewNotLoaded extends Error {
   /** @param {unknown} cause */
   constructor(cause) {
-    super("A part of the page did not come.", { cause });
+    super("A part of the page could not be loaded.", { cause });
   }
 }
 
 /** @param {string} name */
-async function viewOf(name) {
+async function loadView(name) {
   try {
     return (await import(`./views/${name}.js`)).default;
   } catch (error) {
-    throw new NotLoaded(error);
+    throw new ViewNotLoaded(error);
   }
 }
 
-async function tryAgain() {
-  await session();
-  if (broken instanceof NotLoaded) location.reload(); // the server is there, and so will be the view
+async function retry() {
+  await openSession();
+  if (viewError instanceof ViewNotLoaded) location.reload();
 }
 
-/** @param {import("./router.js").Place} place @returns {Promise<boolean>} whether it is still wanted */
-async function show(place) {
-  leaving.abort();
-  leaving = new AbortController();
-  const { signal } = leaving;
-  app.place = place;
-  broken = null;
+/**
+ * @param {import("./shell/router.js").RouteMatch} route
+ * @returns {Promise<boolean>} false if another view was requested meanwhile
+ */
+async function showView(route) {
+  viewController.abort();
+  viewController = new AbortController();
+  const { signal } = viewController;
+  app.route = route;
+  viewError = null;
   try {
-    const make = await viewOf(place.view);
+    const createView = await loadView(route.view);
     if (signal.aborted) return false;
-    view = make(app, { ...place, signal });
+    view = createView(app, { ...route, signal });
   } catch (error) {
     if (signal.aborted) return false;
-    broken = error;
+    viewError = error;
   }
-  document.title = view && !broken ? `${view.title} · evalqueue` : "evalqueue";
+  document.title = view && !viewError ? `${view.title} · evalqueue` : "evalqueue";
   app.refresh();
   return true;
 }
 
 /** @param {URL} url */
-function arrived(url) {
-  if (!app.session) return; // who signs in is shown what the address says then
-  void show(find(ROUTES, url)).then((isShown) => {
+function onNavigate(url) {
+  if (!app.session) return; // after the sign-in, the address is shown
+  void showView(matchRoute(url)).then((isShown) => {
     if (!isShown) return;
     window.scrollTo(0, 0);
     document.getElementById("main")?.focus({ preventScroll: true });
   });
 }
 
-function draw() {
-  if (view && !broken) document.title = `${view.title} · evalqueue`;
-  keepingFocus(() => render(frame(), root));
+function renderPage() {
+  if (view && !viewError) document.title = `${view.title} · evalqueue`;
+  keepFocus(() => render(frame(app, viewError ? errorBanner() : view?.render()), root));
 }
 
-function frame() {
-  return html`<header class="top">
-      <div>
-        <a class="brand" href="/"
-          ><img src="/assets/icon.svg" alt="" width="24" height="24" />evalqueue</a
-        >
-        <nav aria-label="Main">
-          ${NAVIGATION.filter(([path]) => path !== "/new" || app.session?.right !== "read").map(
-            ([path, name, views]) =>
-              html` <a
-                href=${path}
-                aria-current=${views?.includes(app.place.view) ? "page" : nothing}
-                >${name}</a
-              >`,
-          )}
-        </nav>
-        <div class="tools">
-          ${liveness()}<button
-            type="button"
-            class="plain icon"
-            aria-label="Keys"
-            title="Keys (?)"
-            @click=${showKeys}
-          >
-            ?</button
-          >${themeButton()}${whoAmI()}
-        </div>
-      </div>
-    </header>
-    <main id="main" tabindex="-1">
-      ${
-        broken
-          ? banner(
-              "failed",
-              "This can't be shown",
-              errorText(broken),
-              html`<button type="button" @click=${tryAgain}>Try again</button>`,
-            )
-          : view?.render()
-      }
-    </main>
-    ${keysDialog()}
-    <div class="toasts" role="status" aria-live="polite">
-      ${repeat(
-        toasts,
-        ({ id }) => id,
-        (toast) =>
-          html`<div class="toast tone-${toast.word === "failed" ? "bad" : "good"}">
-            <p>${toast.text}</p>
-            <button
-              type="button"
-              class="plain tiny"
-              aria-label="Dismiss"
-              @click=${() => dismiss(toast)}
-            >
-              ✕
-            </button>
-          </div>`,
-      )}
-    </div>`;
+function errorBanner() {
+  const retryButton = html`<button type="button" @click=${retry}>Try again</button>`;
+  return banner("failed", "This page can't be shown", errorText(viewError), retryButton);
 }
 
-const STATES = {
-  live: ["Live", "live-on", "Changes are pushed as they happen"],
-  polling: ["Polling", "live-late", "The event stream can't be had: looking every few seconds"],
-  reconnecting: ["Reconnecting", "live-late", "The server is not reached: trying again"],
-  paused: ["Paused", "", "The page is hidden"],
-};
-
-function liveness() {
-  if (!app.session) return nothing;
-  const [word, look, title] = STATES[app.live.state];
-  return html`<span class="live ${look}" title=${title} role="status">${word}</span>`;
-}
-
-function themeButton() {
-  const dark = isDark();
-  return html`<button
-    type="button"
-    class="plain icon"
-    aria-label=${dark ? "Use light colours" : "Use dark colours"}
-    title=${dark ? "Light" : "Dark"}
-    @click=${toggleTheme}
-  >
-    ${dark ? "☀" : "☾"}
-  </button>`;
-}
-
-function whoAmI() {
-  if (!app.session?.needs_token) return nothing;
-  return html`<span class="small"
-      >${app.session.name} <span class="quiet">(${app.session.right})</span></span
-    >
-    <button type="button" class="tiny" @click=${signOut}>Sign out</button>`;
-}
-
-async function signOut() {
-  await app.attempt(() => api.session.signOut());
-  await session();
-}
-
-function keysDialog() {
-  return html`<dialog id="keys" aria-labelledby="keys-title">
-    <form method="dialog" class="stack">
-      <h2 id="keys-title">Keys</h2>
-      <dl class="facts">
-        ${KEYS.map(
-          ([key, what]) =>
-            html`<dt><kbd>${key}</kbd></dt>
-              <dd>${what}</dd>`,
-        )}
-      </dl>
-      <div class="row"><button class="primary">Close</button></div>
-    </form>
-  </dialog>`;
-}
-
-function showKeys() {
-  const dialog = document.getElementById("keys");
-  if (dialog instanceof HTMLDialogElement && !dialog.open) dialog.showModal();
-}
-
-/** The end of a job that was submitted here. @param {import("./live.js").JobEvent} job */
-function tellEnd(job) {
-  if (!isOver(job.status) || !app.mine.delete(job.id) || app.place.params.id === job.run_id) return;
+/** @param {import("./data/live-jobs.js").JobEvent} job */
+function reportEnd(job) {
+  if (!isOver(job.status) || !app.submittedJobs.delete(job.id)) return;
+  if (app.route.params.id === job.run_id) return;
   app.toast(`${job.name || job.job_type}: ${job.status}`, job.status);
 }
 
-function isDark() {
-  const chosen = document.documentElement.dataset.theme;
-  return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-}
-
-function toggleTheme() {
-  const theme = isDark() ? "light" : "dark";
-  document.documentElement.dataset.theme = theme;
-  try {
-    localStorage.setItem("evalqueue.theme", theme);
-  } catch {
-    // Storage may be switched off: then the choice lasts as long as the page does.
-  }
-  app.refresh();
-}
-
-/** One key each, when nothing is being written. @param {KeyboardEvent} event */
-function pressed(event) {
-  const writes =
+/** Keyboard shortcuts of one key, except in inputs and dialogs. @param {KeyboardEvent} event */
+function onKeydown(event) {
+  const isInput =
     event.target instanceof Element &&
     event.target.closest("input, textarea, select, [contenteditable]");
-  if (
-    writes ||
-    document.querySelector("dialog[open]") ||
-    event.ctrlKey ||
-    event.metaKey ||
-    event.altKey
-  )
-    return;
+  const hasModifier = event.ctrlKey || event.metaKey || event.altKey;
+  if (isInput || hasModifier || document.querySelector("dialog[open]")) return;
   /** @type {Record<string, () => void>} */
-  const keys = { "n": () => app.go("/new"), "g": () => app.go("/"), "?": showKeys, ...view?.keys };
-  const act = keys[event.key];
-  if (act) {
+  const keys = {
+    "n": () => app.go("/new"),
+    "g": () => app.go("/"),
+    "?": showShortcuts,
+    ...view?.keys,
+  };
+  const action = keys[event.key];
+  if (action) {
     event.preventDefault();
-    act();
+    action();
   }
 }
 
-function begin() {
-  try {
-    const theme = localStorage.getItem("evalqueue.theme");
-    if (theme) document.documentElement.dataset.theme = theme;
-  } catch {
-    // as above
-  }
-  app.go = navigation(arrived);
-  document.addEventListener("keydown", pressed);
-  app.live.listen(new AbortController().signal, { job: tellEnd });
+function start() {
+  restoreTheme();
+  app.go = startNavigation(onNavigate);
+  document.addEventListener("keydown", onKeydown);
+  app.live.listen(new AbortController().signal, { job: reportEnd });
   setInterval(() => {
     app.now = Date.now();
     if (!document.hidden) app.refresh();
-  }, 1_000);
-  void session();
+  }, CLOCK_MS);
+  void openSession();
 }
 
-begin();
+start();

@@ -1,13 +1,14 @@
-"""The page: one document for all its addresses, and the files it is made of.
+"""The page: one document for all its addresses, and the files it consists of.
 
-They are package data, the same in a checkout and in a wheel. Nothing is kept by a browser without
-asking whether it is still the same: a page and an API of different versions never meet for long.
+The files are package data, the same in a checkout and in a wheel. Browsers revalidate each file on
+every use, so that a page soon has the version of its API.
 """
 
 import gzip
 import hashlib
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,53 +22,47 @@ from evalqueue.http.headers import ASSET_HEADERS, PAGE_HEADERS
 
 FOLDER = Path(__file__).parents[1] / "page"
 
-PATHS = (
-    "/",
-    "/new",
-    "/jobs/{id}",
-    "/runs",
-    "/runs/{id}",
-    "/runs/{id}/threads/{evaluation_id}",
-    "/runs/{id}/cases/{case_id}",
-    "/datasets",
-    "/workers",
-)
-"""The page's addresses. Which is which, its script sees."""
+ROUTES: Sequence[Mapping[str, str]] = json.loads((FOLDER / "routes.json").read_text("utf-8"))
+"""The page's routes, which its router reads, too: each has a `path` and a `view`."""
+
+PATHS = tuple(route["path"] for route in ROUTES)
+"""The page's addresses."""
 
 MEDIA_TYPES = {
     "": "text/plain; charset=utf-8",  # licences
     ".css": "text/css; charset=utf-8",
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
     ".png": "image/png",
     ".svg": "image/svg+xml",
     ".woff2": "font/woff2",
 }
-"""By the ends of names. Others are not served."""
+"""By the suffix of the file name. Files with other suffixes are not served."""
 
 _NAME = re.compile(r"[\w-]+(\.[\w-]+)*(/[\w-]+(\.[\w-]+)*)*", re.ASCII)  # so none is ".."
-_MAX_NAME = 200  # characters; what can't be a name is not looked for
-_COMPRESSED = ("text/", "image/svg")
+_MAX_NAME = 200  # characters; longer names are not looked up
+_COMPRESSED = ("text/", "image/svg", "application/json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
-    """A file, and how it is sent."""
+    """A file in memory, with all that its responses need."""
 
     content: bytes
     compressed: bytes | None
-    """Null where that would save nothing."""
+    """None if compression saves nothing."""
     media_type: str
     digest: str
 
     def reply(self, request: Request, guarded: Mapping[str, str]) -> Response:
         content, tag = self.content, f'"{self.digest}"'
         headers = {**guarded, "Vary": "Accept-Encoding"}
-        if self.compressed is not None and _takes_gzip(request):
+        if self.compressed is not None and _accepts_gzip(request):
             content, tag = self.compressed, f'"{self.digest}-gzip"'
             headers["Content-Encoding"] = "gzip"
         headers["ETag"] = tag
-        if _has(request, tag):
+        if _is_current(request, tag):
             headers.pop("Content-Encoding", None)
             return Response(status_code=304, headers=headers)
         return Response(content, headers=headers, media_type=self.media_type)
@@ -110,7 +105,7 @@ def _read(path: Path, _changed_at: int) -> _File:
     )
 
 
-def _takes_gzip(request: Request) -> bool:
+def _accepts_gzip(request: Request) -> bool:
     for each in request.headers.get("accept-encoding", "").lower().split(","):
         coding, _, rest = each.partition(";")
         if coding.strip() == "gzip":
@@ -118,7 +113,7 @@ def _takes_gzip(request: Request) -> bool:
     return False
 
 
-def _has(request: Request, tag: str) -> bool:
-    """Whether the browser has what it would get."""
+def _is_current(request: Request, tag: str) -> bool:
+    """Whether the browser's copy is the current one."""
     known = request.headers.get("if-none-match", "")
     return tag in {each.strip().removeprefix("W/") for each in known.split(",")}

@@ -116,8 +116,9 @@ export class Subscription {
     #failed(error) {
         if (error instanceof NotAnEventStream || error instanceof EventTooLarge)
             return UNAVAILABLE;
-        if (error instanceof StreamTimeout)
+        if (error instanceof StreamTimeout) {
             return this.#openedAt === null ? UNAVAILABLE : this.#interrupted(0);
+        }
         if (!(error instanceof ApiError))
             throw error;
         const retryMs = (error.retryAfter ?? 0) * 1000;

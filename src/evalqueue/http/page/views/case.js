@@ -1,122 +1,120 @@
-// One difficult user: what they wanted, how they went about it, how it ended, what the judge thinks.
+// One case of an adversarial test: the simulated user, the conversation, and the judge's verdict.
 
+import { badge, banner, chip } from "../components/basics.js";
+import { ruleList } from "../components/rule-list.js";
+import { bubble, quotesOfTurn, scrollToHighlight } from "../components/transcript.js";
+import { errorText, isTransient } from "../data/errors.js";
+import { evidenceList } from "../evaluators/parts.js";
+import { isOver, label } from "../format/labels.js";
+import * as format from "../format/values.js";
+import { LlmCalls } from "../panels/llm-calls.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { Calls } from "../calls.js";
-import { evidence } from "../findings.js";
-import * as format from "../format.js";
-import { badge, banner, chip, errorText } from "../parts.js";
-import { ruleList } from "../rules.js";
-import { mayPass } from "../steady.js";
-import { bubble } from "../transcript.js";
-import { isOver, said } from "../verdicts.js";
 
-const LOOK_MS = 2_000; // turns come every few seconds
+const POLL_INTERVAL_MS = 2_000;
 
 /**
- * @typedef {Record<string, any>} Found  JSON of an adjudication
+ * @typedef {Record<string, any>} Json the result of a trial
  * @param {import("../app.js").App} app
- * @param {{ params: Record<string, string>, signal: AbortSignal }} place
+ * @param {{ params: Record<string, string>, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
-export default function stressCase(app, { params: { id: run = "", case: caseId = "" }, signal }) {
+export default function adversarialCase(app, { params, signal }) {
+  const { id: runId = "", case_id: caseId = "" } = params;
   /** @type {import("../client/index.js").CaseTrials | null} */
-  let found = null;
+  let detail = null;
   /** @type {import("../client/index.js").Dialogue[]} */
-  let held = [];
+  let dialogues = []; // the trials that have no verdict yet
   let trial = 1;
   /** @type {unknown} */
-  let broken = null;
+  let loadError = null;
   /** @type {string | null} */
-  let pointed = null;
-  const calls = new Calls(app, run, signal);
-  app.trail.opens(run, caseId);
+  let highlighted = null;
+  const calls = new LlmCalls(app, runId, signal);
+  app.positions.setOpened(runId, caseId);
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
   signal.addEventListener("abort", () => clearTimeout(timer));
 
-  async function read() {
+  async function load() {
     if (document.hidden) {
-      timer = setTimeout(read, LOOK_MS);
+      timer = setTimeout(load, POLL_INTERVAL_MS);
       return;
     }
     try {
-      const [trials, { dialogues }, { status }] = await Promise.all([
-        app.api.runs.case(run, caseId),
-        app.api.runs.dialogues(run),
-        app.api.runs.get(run),
+      const [trials, unjudged, { status }] = await Promise.all([
+        app.api.runs.case(runId, caseId),
+        app.api.runs.dialogues(runId),
+        app.api.runs.get(runId),
       ]);
       if (signal.aborted) return;
-      found = trials;
-      broken = null;
-      held = dialogues.filter((each) => each.case_id === caseId);
-      void calls.read(`${caseId}/${trial}`);
-      if (!isOver(status)) timer = setTimeout(read, LOOK_MS);
+      detail = trials;
+      loadError = null;
+      dialogues = unjudged.dialogues.filter((each) => each.case_id === caseId);
+      void calls.load(`${caseId}/${trial}`);
+      if (!isOver(status)) timer = setTimeout(load, POLL_INTERVAL_MS);
     } catch (error) {
       if (signal.aborted) return;
-      broken = app.noted(error);
-      if (mayPass(error)) timer = setTimeout(read, LOOK_MS);
+      loadError = app.reportError(error);
+      if (isTransient(error)) timer = setTimeout(load, POLL_INTERVAL_MS);
     }
     app.refresh();
   }
-  void read();
+  void load();
 
   /** @param {string | undefined} id */
   function go(id) {
-    if (id !== undefined) app.go(`/runs/${run}/cases/${id}`);
+    if (id !== undefined) app.go(`/runs/${runId}/cases/${id}`);
   }
 
-  /** @param {number} wanted */
-  function choose(wanted) {
-    trial = wanted;
-    void calls.read(`${caseId}/${trial}`);
+  /** @param {number} number */
+  function chooseTrial(number) {
+    trial = number;
+    void calls.load(`${caseId}/${trial}`);
     app.refresh();
   }
 
   /** @param {string} quote */
-  function point(quote) {
-    pointed = pointed === quote ? null : quote;
+  function highlight(quote) {
+    highlighted = highlighted === quote ? null : quote;
     app.refresh();
-    requestAnimationFrame(() =>
-      requestAnimationFrame(() =>
-        document
-          .querySelector("mark.active")
-          ?.scrollIntoView({ block: "center", behavior: "smooth" }),
-      ),
-    );
+    scrollToHighlight();
   }
 
   return {
     get title() {
-      return found ? found.case.label : "Case";
+      return detail ? detail.case.label : "Case";
     },
     keys: {
-      j: () => go(app.trail.around(run, caseId)?.next),
-      k: () => go(app.trail.around(run, caseId)?.previous),
-      u: () => app.go(app.trail.up(run)),
+      j: () => go(app.positions.neighbours(runId, caseId)?.next),
+      k: () => go(app.positions.neighbours(runId, caseId)?.previous),
+      u: () => app.go(app.positions.runPath(runId)),
     },
     render() {
-      const problem = broken
+      const problem = loadError
         ? banner(
             "failed",
-            found ? "It can't be read how this case stands" : "This case can't be shown",
-            errorText(broken),
+            detail ? "This case can't be refreshed" : "This case can't be shown",
+            errorText(loadError),
           )
         : nothing;
-      if (!found) return problem;
-      const row = found.evaluations.find((each) => each.trial === trial);
-      const live = held.find((each) => each.trial === trial);
-      const result = /** @type {Found} */ (row?.result ?? {});
-      const turns = /** @type {Found[]} */ (result.transcript ?? live?.turns ?? []);
-      const list = app.trail.around(run, caseId);
+      if (!detail) return problem;
+      const row = detail.evaluations.find((each) => each.trial === trial);
+      const live = dialogues.find((each) => each.trial === trial);
+      const result = /** @type {Json} */ (row?.result ?? {});
+      const turns = /** @type {Json[]} */ (result.transcript ?? live?.turns ?? []);
+      const list = app.positions.neighbours(runId, caseId);
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a><a href=${app.trail.up(run)}>${format.shortId(run)}</a
+          <a href="/runs">Runs</a
+          ><a href=${app.positions.runPath(runId)}>${format.shortId(runId)}</a
           ><span
-            >Case${list ? ` ${format.count(list.at + 1)} of ${format.count(list.of)}` : ""}</span
+            >Case${
+              list ? ` ${format.count(list.index + 1)} of ${format.count(list.total)}` : ""
+            }</span
           >
         </div>
         <div class="page-head">
           <div>
-            <h1>${found.case.label}</h1>
+            <h1>${detail.case.label}</h1>
             <div class="row">
               ${
                 row
@@ -125,12 +123,12 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
                     ? html`<span class="badge tone-busy"
                         >${live.is_live ? "talking" : "to be judged"}</span
                       >`
-                    : html`<span class="badge tone-none">not put yet</span>`
+                    : html`<span class="badge tone-none">not started</span>`
               }
               ${
                 row
                   ? html`<span class="small quiet"
-                      >${said(row.stop_reason)} after
+                      >${label(row.stop_reason)} after
                       ${format.plural(row.total_turns, "turn")}</span
                     >`
                   : nothing
@@ -165,14 +163,14 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
               ${
                 turns.length
                   ? html`<ol role="list" class="chat">
-                        ${turns.map((turn) => html`<li>${oneTurn(turn, result)}</li>`)}
+                        ${turns.map((turn) => html`<li>${turnArticle(turn, result)}</li>`)}
                       </ol>
                       ${ending(result, live)}`
-                  : html`<p class="quiet">Nothing has been said yet.</p>`
+                  : html`<p class="quiet">No message yet.</p>`
               }
             </section>
             <aside class="stack" aria-label="Verdict" tabindex="0">
-              ${judgement(result)}${user()}
+              ${judgeCard(result)}${userCard()}
               <section class="card">
                 <h2>LLM calls</h2>
                 ${calls.render()}
@@ -185,38 +183,33 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
 
   function trials() {
     const numbers = [
-      ...new Set([...(found?.evaluations ?? []), ...held].map((each) => each.trial)),
+      ...new Set([...(detail?.evaluations ?? []), ...dialogues].map((each) => each.trial)),
     ].sort((a, b) => a - b);
     if (numbers.length < 2) return nothing;
     return html`<div class="chips" role="group" aria-label="Trials">
       ${numbers.map((n) =>
-        chip({ label: `Trial ${n}`, pressed: n === trial, press: () => choose(n) }),
+        chip({ text: `Trial ${n}`, isPressed: n === trial, onPress: () => chooseTrial(n) }),
       )}
     </div>`;
   }
 
-  /** @param {Found} turn @param {Found} result */
-  function oneTurn(turn, result) {
+  /** @param {Json} turn @param {Json} result */
+  function turnArticle(turn, result) {
     const judge = result.judge;
-    const quotes = (judge?.evidence ?? [])
-      .filter(
-        (/** @type {Found} */ each) =>
-          each.in_transcript && (each.turn === turn.number || each.quote === pointed),
-      )
-      .map((/** @type {Found} */ each) => ({ quote: each.quote, active: each.quote === pointed }));
-    const isFirstFault = judge?.first_failing_turn === turn.number;
+    const quotes = quotesOfTurn(judge?.evidence ?? [], turn.number, highlighted);
+    const isFirstFailure = judge?.first_failing_turn === turn.number;
     return html`<article
-      class="turn ${isFirstFault ? "chosen" : ""}"
+      class="turn ${isFirstFailure ? "chosen" : ""}"
       id="turn-${turn.number}"
       aria-label="Turn ${turn.number}"
     >
       <header>
         <strong>${turn.number}</strong
         ><time datetime=${turn.said_at}>${format.moment(turn.said_at)}</time>
-        ${isFirstFault ? html`<span class="badge tone-bad">fails here</span>` : nothing}
+        ${isFirstFailure ? html`<span class="badge tone-bad">fails here</span>` : nothing}
         ${
           turn.said.tactic && turn.said.tactic !== "none"
-            ? html`<span class="badge tone-worst">${said(turn.said.tactic)}</span>`
+            ? html`<span class="badge tone-worst">${label(turn.said.tactic)}</span>`
             : nothing
         }
         ${
@@ -224,7 +217,7 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
         }
       </header>
       ${bubble({
-        who: "user",
+        sender: "user",
         name: "Difficult user",
         text: turn.said.text,
         quotes,
@@ -233,7 +226,7 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
       ${
         turn.reply
           ? bubble({
-              who: "bot",
+              sender: "bot",
               name: turn.reply.intents?.length ? `Bot, ${turn.reply.intents.join(", ")}` : "Bot",
               text: turn.reply.text,
               quotes,
@@ -246,7 +239,11 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
       }
       ${
         turn.fault
-          ? banner("failed", "No whole answer", `${said(turn.fault.fault)}: ${turn.fault.message}`)
+          ? banner(
+              "failed",
+              "Incomplete answer",
+              `${label(turn.fault.fault)}: ${turn.fault.message}`,
+            )
           : nothing
       }
       ${
@@ -257,53 +254,53 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
     </article>`;
   }
 
-  /** @param {Found | null} shown */
-  function card(shown) {
-    if (!shown) return nothing;
+  /** @param {Json | null} content */
+  function card(content) {
+    if (!content) return nothing;
     return html`<details>
-      <summary class="small">Card: ${shown.kind}</summary>
-      <div class="text">${shown.shown}</div>
+      <summary class="small">Card: ${content.kind}</summary>
+      <div class="text">${content.shown}</div>
     </details>`;
   }
 
-  /** @param {Found} result @param {import("../client/index.js").Dialogue | undefined} live */
+  /** @param {Json} result @param {import("../client/index.js").Dialogue | undefined} live */
   function ending(result, live) {
-    const end = /** @type {Found | null | undefined} */ (result.facts?.ending ?? live?.ending);
+    const end = /** @type {Json | null | undefined} */ (result.facts?.ending ?? live?.ending);
     if (!end) return nothing;
     return html`<p class="quiet">
-        <strong>${said(end.stop_reason)}</strong>${end.reason ? `: ${end.reason}` : ""}
+        <strong>${label(end.stop_reason)}</strong>${end.reason ? `: ${end.reason}` : ""}
       </p>
       ${Object.entries(end.states ?? {}).map(
         ([goal, state]) =>
           html`<p class="small quiet">
-            The user believes of ${said(goal)}: ${said(String(state))}
+            State of ${label(goal)}, as the user sees it: ${label(String(state))}
           </p>`,
       )}`;
   }
 
-  /** @param {Found} result */
-  function judgement(result) {
-    const judge = /** @type {Found | null | undefined} */ (result.judge);
+  /** @param {Json} result */
+  function judgeCard(result) {
+    const judge = /** @type {Json | null | undefined} */ (result.judge);
     if (!judge) return nothing;
     return html`<section class="card stack-tight">
       <h2>Judge ${badge(judge.verdict)}</h2>
       <p class="small">${judge.reasoning}</p>
-      ${evidence(judge.evidence, point)}
+      ${evidenceList(judge.evidence, highlight)}
       ${
         judge.failure_modes?.length
           ? html`<div class="chips">
               ${judge.failure_modes.map(
                 (/** @type {string} */ mode) =>
-                  html`<span class="badge tone-bad">${said(mode)}</span>`,
+                  html`<span class="badge tone-bad">${label(mode)}</span>`,
               )}
             </div>`
           : nothing
       }
       ${(judge.goal_verdicts ?? []).map(
-        (/** @type {Found} */ goal) =>
+        (/** @type {Json} */ goal) =>
           html`<p class="small">
             <span class="badge tone-${goal.achieved ? "fair" : "none"}"
-              >${said(goal.goal_id)}: ${goal.achieved ? "reached" : "not reached"}</span
+              >${label(goal.goal_id)}: ${goal.achieved ? "reached" : "not reached"}</span
             >
             ${goal.reasoning}
           </p>`,
@@ -312,28 +309,28 @@ export default function stressCase(app, { params: { id: run = "", case: caseId =
       ${(result.derived?.contradictions ?? []).map(
         (/** @type {string} */ each) =>
           html`<p class="small">
-            <span class="badge tone-warn">contradiction</span> ${said(each)}
+            <span class="badge tone-warn">contradiction</span> ${label(each)}
           </p>`,
       )}
     </section>`;
   }
 
-  function user() {
-    const { case: who } = /** @type {import("../client/index.js").CaseTrials} */ (found);
-    const told = [
-      ["Persona", who.persona],
-      ["Difficulty", who.difficulty],
-      ["Traits", who.traits.map((each) => said(each)).join(", ")],
-      ["Goals", who.goals.map((each) => said(each)).join(", ")],
-      ["Tactic", who.tactic && said(who.tactic)],
-      ["Objective", who.objective],
-      ["The bot should", who.expected_behavior],
-      ["Source", who.source],
+  function userCard() {
+    const { case: user } = /** @type {import("../client/index.js").CaseTrials} */ (detail);
+    const facts = [
+      ["Persona", user.persona],
+      ["Difficulty", user.difficulty],
+      ["Traits", user.traits.map((each) => label(each)).join(", ")],
+      ["Goals", user.goals.map((each) => label(each)).join(", ")],
+      ["Tactic", user.tactic && label(user.tactic)],
+      ["Objective", user.objective],
+      ["The bot should", user.expected_behavior],
+      ["Source", user.source],
     ].filter(([, value]) => value);
     return html`<section class="card">
       <h2>The user</h2>
       <dl class="facts small">
-        ${told.map(
+        ${facts.map(
           ([name, value]) =>
             html`<dt>${name}</dt>
               <dd>${value}</dd>`,

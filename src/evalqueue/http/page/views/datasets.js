@@ -1,39 +1,40 @@
-// Stored conversations.
+// The stored datasets.
 
-import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { age, banner, empty } from "../components/basics.js";
+import { newEvaluationLink } from "../components/job-controls.js";
+import { errorText } from "../data/errors.js";
+import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
-import * as format from "../format.js";
-import { start } from "../jobs.js";
-import { age, banner, empty, errorText } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
-const PAGE = 100;
+const PAGE_SIZE = 100;
 
 /**
- * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} place
+ * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function datasets(app, { signal }) {
   /** @type {import("../client/index.js").Dataset[]} */
-  let found = [];
-  let isRead = false;
-  let mayBeMore = false;
+  let list = [];
+  let isLoaded = false;
+  let hasMore = false;
   /** @type {unknown} */
-  let broken = null;
+  let loadError = null;
 
-  async function read(from = 0) {
+  async function load(offset = 0) {
     try {
-      const page = await app.api.datasets.list({ limit: PAGE, offset: from });
+      const page = await app.api.datasets.list({ limit: PAGE_SIZE, offset });
       if (signal.aborted) return;
-      found = from ? [...found, ...page] : page;
-      mayBeMore = page.length === PAGE;
-      broken = null;
+      list = offset ? [...list, ...page] : page;
+      hasMore = page.length === PAGE_SIZE;
+      loadError = null;
     } catch (error) {
-      broken = app.noted(error);
+      loadError = app.reportError(error);
     }
-    isRead = true;
+    isLoaded = true;
     app.refresh();
   }
-  void read();
+  void load();
 
   /** @param {import("../client/index.js").Dataset} dataset */
   async function remove(dataset) {
@@ -41,7 +42,7 @@ export default function datasets(app, { signal }) {
     await app.attempt(async () => {
       await app.api.datasets.remove(dataset.id);
       app.toast(`Removed: ${dataset.name}`);
-      await read();
+      await load();
     });
   }
 
@@ -52,34 +53,36 @@ export default function datasets(app, { signal }) {
           <div>
             <h1>Datasets</h1>
             <p class="quiet small">
-              Stored once, named by their content: the same file twice is one dataset.
+              Identified by their content: the same file uploaded twice is one dataset.
             </p>
           </div>
-          ${start(app)}
+          ${newEvaluationLink(app)}
         </div>
-        ${broken ? banner("failed", "The datasets can't be read", errorText(broken)) : nothing}
         ${
-          found.length
+          loadError ? banner("failed", "The datasets can't be read", errorText(loadError)) : nothing
+        }
+        ${
+          list.length
             ? table()
-            : isRead && !broken
+            : isLoaded && !loadError
               ? empty(
                   "No datasets yet",
-                  "A file that is evaluated is kept here.",
-                  start(app, "Add one"),
+                  "Uploaded files are stored here.",
+                  newEvaluationLink(app, "Add one"),
                 )
               : nothing
         }
         ${
-          mayBeMore
+          hasMore
             ? html`<p>
-                <button type="button" @click=${() => read(found.length)}>Show more</button>
+                <button type="button" @click=${() => load(list.length)}>Show more</button>
               </p>`
             : nothing
         }`,
   };
 
   function table() {
-    const may = app.session?.right !== "read";
+    const mayChange = app.session?.right !== "read";
     return html`<div class="card flush">
       <div class="scroll" tabindex="0" role="region" aria-label="Datasets">
         <table class="table cards">
@@ -100,15 +103,15 @@ export default function datasets(app, { signal }) {
           </thead>
           <tbody>
             ${repeat(
-              found,
+              list,
               ({ id, owner }) => `${id} ${owner}`,
               (dataset) =>
                 html`<tr>
                   <td>
                     <strong>${dataset.name}</strong>
                     <div class="small quiet">
-                      <span class="mono">${format.shortId(dataset.id)}</span> · ${dataset.format} ·
-                      ${dataset.owner}
+                      <span class="mono">${format.shortId(dataset.id)}</span>
+                      · ${dataset.format} · ${dataset.owner}
                     </div>
                   </td>
                   <td data-label="Conversations" class="num">${format.count(dataset.threads)}</td>
@@ -122,7 +125,7 @@ export default function datasets(app, { signal }) {
                   <td class="right">
                     <div class="row">
                       ${
-                        may
+                        mayChange
                           ? html` <a
                                 class="button tiny"
                                 href="/new?dataset=${encodeURIComponent(dataset.id)}"

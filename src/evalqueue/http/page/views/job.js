@@ -1,64 +1,66 @@
-// One job: how it stands, what was tried, what it was asked.
+// One job: its status, attempts, params and result.
 
+import { age, badge, banner, progress } from "../components/basics.js";
+import { jobActions, jobName, statusDetails } from "../components/job-controls.js";
+import { errorText } from "../data/errors.js";
+import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import * as format from "../format.js";
-import { actions, name, standing } from "../jobs.js";
-import { age, badge, banner, errorText, progress } from "../parts.js";
 
 /**
- * @param {import("../app.js").App} app @param {{ params: Record<string, string>, signal: AbortSignal }} place
+ * @param {import("../app.js").App} app
+ * @param {{ params: Record<string, string>, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function job(app, { params: { id = "" }, signal }) {
   /** @type {import("../client/index.js").Job | null} */
-  let found = null;
+  let currentJob = null;
   /** @type {import("../client/index.js").Attempt[]} */
   let attempts = [];
   /** @type {unknown} */
-  let broken = null;
+  let loadError = null;
 
-  const watching = app.api.watch(id, (job) => {
-    const moved = !found || found.attempt !== job.attempt || found.status !== job.status;
-    found = job;
-    app.live.take(job);
-    if (moved) void readAttempts();
+  const watch = app.api.watch(id, (job) => {
+    const isNewAttempt = currentJob?.attempt !== job.attempt || currentJob.status !== job.status;
+    currentJob = job;
+    app.live.update(job);
+    if (isNewAttempt) void loadAttempts();
   });
-  signal.addEventListener("abort", () => watching.stop());
-  watching.done.catch((error) => {
+  signal.addEventListener("abort", () => watch.stop());
+  watch.done.catch((error) => {
     if (signal.aborted) return;
-    broken = app.noted(error);
+    loadError = app.reportError(error);
     app.refresh();
   });
 
-  async function readAttempts() {
-    const read = await app.attempt(() => app.api.jobs.attempts(id), signal);
-    if (signal.aborted || !read) return;
-    attempts = read;
+  async function loadAttempts() {
+    const loaded = await app.attempt(() => app.api.jobs.attempts(id), signal);
+    if (signal.aborted || !loaded) return;
+    attempts = loaded;
     app.refresh();
   }
 
   return {
     get title() {
-      return found ? name(found) : "Job";
+      return currentJob ? jobName(currentJob) : "Job";
     },
     render() {
-      if (broken) return banner("failed", "This job can't be shown", errorText(broken));
-      if (!found) return nothing;
+      if (loadError) return banner("failed", "This job can't be shown", errorText(loadError));
+      if (!currentJob) return nothing;
       const live = {
-        ...found,
+        ...currentJob,
         ...app.live.jobs.get(id),
-        params: found.params,
-        result: found.result,
+        params: currentJob.params,
+        result: currentJob.result,
       };
       return html`<div class="crumbs">
           <a href="/">Jobs</a><span class="mono">${format.shortId(id)}</span>
         </div>
         <div class="page-head">
           <div>
-            <h1>${name(live)}</h1>
+            <h1>${jobName(live)}</h1>
             <div class="row">${badge(live.status)} <span class="quiet">${live.job_type}</span></div>
           </div>
-          <div class="row">${actions(app, live)}</div>
+          <div class="row">${jobActions(app, live)}</div>
         </div>
         <div class="stack">
           <div class="card stack-tight">
@@ -66,16 +68,16 @@ export default function job(app, { params: { id = "" }, signal }) {
               ...live.progress,
               status: live.status,
               ...app.live.pace(live),
-              label: "Progress",
+              name: "Progress",
             })}
             <p class="small quiet">${live.progress.message}</p>
-            ${standing(live)}
+            ${statusDetails(live)}
           </div>
           ${
             live.error_message
               ? banner(
                   live.status,
-                  live.status === "failed" ? "It failed" : "Reason",
+                  live.status === "failed" ? "Failed" : "Reason",
                   live.error_message,
                 )
               : nothing
@@ -85,12 +87,12 @@ export default function job(app, { params: { id = "" }, signal }) {
               ? banner(
                   "running",
                   "Continued",
-                  html`What was missing or failed is done by
+                  html`The missing and failed items are evaluated by
                     <a href="/jobs/${live.continued_by}">another job</a>.`,
                 )
               : nothing
           }
-          <div class="grid">${facts(live)}${tried()}</div>
+          <div class="grid">${factsCard(live)}${attemptsCard()}</div>
           <div class="grid">
             <section class="card">
               <h2>Params</h2>
@@ -110,8 +112,8 @@ export default function job(app, { params: { id = "" }, signal }) {
   };
 
   /** @param {import("../client/index.js").Job} job */
-  function facts(job) {
-    const told = [
+  function factsCard(job) {
+    const facts = [
       ["Id", html`<span class="mono">${job.id}</span>`],
       ["Owner", job.owner],
       ["Queue", `${job.queue}, priority ${job.priority}`],
@@ -146,16 +148,16 @@ export default function job(app, { params: { id = "" }, signal }) {
     return html`<section class="card">
       <h2>Facts</h2>
       <dl class="facts">
-        ${told.map(
-          ([what, is]) =>
-            html`<dt>${what}</dt>
-              <dd>${is}</dd>`,
+        ${facts.map(
+          ([name, value]) =>
+            html`<dt>${name}</dt>
+              <dd>${value}</dd>`,
         )}
       </dl>
     </section>`;
   }
 
-  function tried() {
+  function attemptsCard() {
     return html`<section class="card">
       <h2>Attempts</h2>
       ${
@@ -169,7 +171,7 @@ export default function job(app, { params: { id = "" }, signal }) {
                       <span class="small quiet"
                         >${each.worker} · ${format.moment(each.started_at)} ·
                         ${
-                          each.ended_at ? format.duration(each.duration_seconds) : "still runs"
+                          each.ended_at ? format.duration(each.duration_seconds) : "still running"
                         }</span
                       >
                     </div>
@@ -177,7 +179,7 @@ export default function job(app, { params: { id = "" }, signal }) {
                   </li>`,
               )}
             </ol>`
-          : html`<p class="quiet">None yet: it waits for a worker.</p>`
+          : html`<p class="quiet">None yet: the job waits for a worker.</p>`
       }
     </section>`;
   }

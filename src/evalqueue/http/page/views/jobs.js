@@ -1,136 +1,143 @@
-// All jobs, live: what waits, what runs, what came of the rest.
+// All jobs, newest first, updated as they change.
 
-import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { age, badge, banner, chip, empty, progress } from "../components/basics.js";
+import {
+  jobActions,
+  jobName,
+  newEvaluationLink,
+  statusDetails,
+} from "../components/job-controls.js";
+import { errorText } from "../data/errors.js";
+import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
-import * as format from "../format.js";
-import { actions, name, standing, start } from "../jobs.js";
-import { age, badge, banner, chip, empty, errorText, progress } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const STATUSES = ["queued", "running", "completed", "failed", "cancelled"];
-const PAGE = 100;
-const AT_MOST = 1_000; // rows: who wants more asks the API
+const PAGE_SIZE = 100;
+const MAX_ROWS = 1_000;
 
 /**
- * @param {import("../app.js").App} app @param {{ query: URLSearchParams, signal: AbortSignal }} place
+ * @param {import("../app.js").App} app
+ * @param {{ query: URLSearchParams, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function jobs(app, { query, signal }) {
   let status = STATUSES.includes(query.get("status") ?? "") ? query.get("status") : null;
-  let words = query.get("q") ?? "";
-  /** @type {Set<string>} ids of what is listed */
-  let listed = new Set();
-  /** @type {Set<string> | null} ids of those that were heard of while the list is read: it may be older */
-  let heard = null;
-  let mayBeMore = false;
-  let isRead = false;
+  let searchText = query.get("q") ?? "";
+  /** @type {Set<string>} ids of the jobs in the list */
+  let listedIds = new Set();
+  /** @type {Set<string> | null} ids of jobs that changed during a load, which may miss them */
+  let changedIds = null;
+  let hasMore = false;
+  let isLoaded = false;
   /** @type {unknown} */
-  let broken = null;
-  let reading = 0;
+  let loadError = null;
+  let loadNumber = 0;
 
-  /** @param {number} wanted  rows in all */
-  async function read(wanted = Math.max(PAGE, listed.size)) {
-    const turn = ++reading;
-    heard ??= new Set();
+  /** @param {number} [count] of rows, at most */
+  async function load(count = Math.max(PAGE_SIZE, listedIds.size)) {
+    const number = ++loadNumber;
+    changedIds ??= new Set();
     try {
-      const found = new Set();
+      const ids = new Set();
       let offset = 0;
       let page;
       do {
-        page = await app.api.jobs.list(status ?? undefined, { limit: PAGE, offset });
-        page.forEach((job) => {
-          found.add(job.id);
-          app.live.take(job);
-        });
+        page = await app.api.jobs.list(status ?? undefined, { limit: PAGE_SIZE, offset });
+        for (const job of page) {
+          ids.add(job.id);
+          app.live.update(job);
+        }
         offset += page.length;
-      } while (page.length === PAGE && offset < Math.min(wanted, AT_MOST));
-      if (turn !== reading || signal.aborted) return;
-      listed = new Set([...found, ...heard]);
-      heard = null;
-      mayBeMore = page.length === PAGE && offset < AT_MOST;
-      broken = null;
+      } while (page.length === PAGE_SIZE && offset < Math.min(count, MAX_ROWS));
+      if (number !== loadNumber || signal.aborted) return;
+      listedIds = new Set([...ids, ...changedIds]);
+      changedIds = null;
+      hasMore = page.length === PAGE_SIZE && offset < MAX_ROWS;
+      loadError = null;
     } catch (error) {
-      if (turn !== reading || signal.aborted) return;
-      broken = app.noted(error);
+      if (number !== loadNumber || signal.aborted) return;
+      loadError = app.reportError(error);
     }
-    isRead = true;
+    isLoaded = true;
     app.refresh();
   }
 
   app.live.listen(signal, {
     job: (job) => {
       if (status && job.status !== status) return;
-      listed.add(job.id);
-      heard?.add(job.id);
-      if (listed.size > 2 * AT_MOST)
-        listed = new Set(
+      listedIds.add(job.id);
+      changedIds?.add(job.id);
+      if (listedIds.size > 2 * MAX_ROWS) {
+        listedIds = new Set(
           newest()
-            .slice(0, AT_MOST)
+            .slice(0, MAX_ROWS)
             .map(({ id }) => id),
         );
+      }
     },
-    resync: () => void read(),
+    resync: () => void load(),
   });
-  void read();
+  void load();
 
-  /** @param {string | null} wanted */
-  function filter(wanted) {
-    status = wanted;
-    listed = new Set();
-    isRead = false;
-    remember();
-    void read(PAGE);
+  /** @param {string | null} newStatus */
+  function filter(newStatus) {
+    status = newStatus;
+    listedIds = new Set();
+    isLoaded = false;
+    updateAddress();
+    void load(PAGE_SIZE);
     app.refresh();
   }
 
   /** @param {Event} event */
   function search(event) {
-    words = /** @type {HTMLInputElement} */ (event.target).value;
-    remember();
+    searchText = /** @type {HTMLInputElement} */ (event.target).value;
+    updateAddress();
     app.refresh();
   }
 
-  function remember() {
-    const kept = new URLSearchParams();
-    if (status) kept.set("status", status);
-    if (words) kept.set("q", words);
-    history.replaceState(null, "", kept.size ? `/?${kept}` : "/");
+  function updateAddress() {
+    const parameters = new URLSearchParams();
+    if (status) parameters.set("status", status);
+    if (searchText) parameters.set("q", searchText);
+    history.replaceState(null, "", parameters.size ? `/?${parameters}` : "/");
   }
 
   function newest() {
-    return [...listed]
+    return [...listedIds]
       .map((id) => app.live.jobs.get(id))
       .filter((job) => job != null)
       .sort((a, b) => order(b.created_at, a.created_at) || order(b.id, a.id));
   }
 
-  function shown() {
-    const wanted = words.trim().toLowerCase();
+  function visibleJobs() {
+    const text = searchText.trim().toLowerCase();
     return newest()
       .filter(
-        (job) =>
-          (!status || job.status === status) && (!wanted || searchable(job).includes(wanted)),
+        (job) => (!status || job.status === status) && (!text || searchable(job).includes(text)),
       )
-      .slice(0, AT_MOST);
+      .slice(0, MAX_ROWS);
   }
 
   return {
     title: "Jobs",
     keys: { "/": () => document.getElementById("search")?.focus() },
     render() {
-      const rows = shown();
+      const rows = visibleJobs();
       return html`<div class="page-head">
           <div>
             <h1>Jobs</h1>
-            <p class="quiet small">Newest first. What changes, changes here by itself.</p>
+            <p class="quiet small">Newest first. Changes appear as they happen.</p>
           </div>
-          ${start(app)}
+          ${newEvaluationLink(app)}
         </div>
         <div class="stack">
           <div class="row-wide">
             <div class="chips" role="group" aria-label="Filter by status">
-              ${chip({ label: "All", pressed: !status, press: () => filter(null) })}
+              ${chip({ text: "All", isPressed: !status, onPress: () => filter(null) })}
               ${STATUSES.map((each) =>
-                chip({ label: each, pressed: status === each, press: () => filter(each) }),
+                chip({ text: each, isPressed: status === each, onPress: () => filter(each) }),
               )}
             </div>
             <label class="search"
@@ -139,24 +146,24 @@ export default function jobs(app, { query, signal }) {
                 id="search"
                 type="search"
                 placeholder="Search name, type, owner, worker, id"
-                .value=${words}
+                .value=${searchText}
                 @input=${search}
             /></label>
           </div>
           ${
-            broken
+            loadError
               ? banner(
                   "failed",
                   "The jobs can't be read",
-                  errorText(broken),
-                  html`<button type="button" @click=${() => read()}>Try again</button>`,
+                  errorText(loadError),
+                  html`<button type="button" @click=${() => load()}>Try again</button>`,
                 )
               : nothing
           }
-          ${rows.length ? table(rows) : isRead && !broken ? none() : nothing}
+          ${rows.length ? table(rows) : isLoaded && !loadError ? emptyList() : nothing}
           ${
-            mayBeMore
-              ? html`<button type="button" @click=${() => read(listed.size + PAGE)}>
+            hasMore
+              ? html`<button type="button" @click=${() => load(listedIds.size + PAGE_SIZE)}>
                   Show more
                 </button>`
               : nothing
@@ -165,29 +172,30 @@ export default function jobs(app, { query, signal }) {
     },
   };
 
-  function none() {
-    if (words || status)
+  function emptyList() {
+    if (searchText || status) {
       return empty(
-        "No such job",
-        "No job fits this filter.",
+        "No jobs found",
+        "No job matches this filter.",
         html`<button
           type="button"
           @click=${() => {
-            words = "";
+            searchText = "";
             filter(null);
           }}
         >
           Show all
         </button>`,
       );
+    }
     return empty(
       "No jobs yet",
-      "Drop a file of conversations, and see what judges make of it.",
-      start(app),
+      "Upload a file of conversations to evaluate it.",
+      newEvaluationLink(app),
     );
   }
 
-  /** @param {import("../live.js").JobEvent[]} rows */
+  /** @param {import("../data/live-jobs.js").JobEvent[]} rows */
   function table(rows) {
     return html`<div class="card flush">
       <div class="scroll" tabindex="0" role="region" aria-label="Jobs">
@@ -214,15 +222,14 @@ export default function jobs(app, { query, signal }) {
     </div>`;
   }
 
-  /** @param {import("../live.js").JobEvent} job */
+  /** @param {import("../data/live-jobs.js").JobEvent} job */
   function row(job) {
+    const type = job.name ? `${job.job_type} · ` : "";
     return html`<tr data-job=${job.id}>
       <td>${badge(job.status)}</td>
       <td>
-        <a class="cover" href="/jobs/${job.id}">${name(job)}</a>
-        <div class="small quiet">
-          ${job.name ? `${job.job_type} · ` : ""}<span class="mono">${format.shortId(job.id)}</span>
-        </div>
+        <a class="cover" href="/jobs/${job.id}">${jobName(job)}</a>
+        <div class="small quiet">${type}<span class="mono">${format.shortId(job.id)}</span></div>
       </td>
       <td class="grow">
         ${
@@ -231,15 +238,15 @@ export default function jobs(app, { query, signal }) {
                 ...job.progress,
                 status: job.status,
                 ...app.live.pace(job),
-                label: `Progress of ${name(job)}`,
+                name: `Progress of ${jobName(job)}`,
               })
             : nothing
-        }${standing(job)}
+        }${statusDetails(job)}
       </td>
       <td data-label="Owner">${job.owner}</td>
       <td data-label="Worker" class="small">${job.worker ?? nothing}</td>
       <td data-label="Age" class="nowrap">${age(job.created_at, app.now)}</td>
-      <td class="right"><div class="row">${actions(app, job, "tiny")}</div></td>
+      <td class="right"><div class="row">${jobActions(app, job, "tiny")}</div></td>
     </tr>`;
   }
 }
@@ -249,10 +256,10 @@ function order(a, b) {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** @param {import("../live.js").JobEvent} job */
+/** @param {import("../data/live-jobs.js").JobEvent} job */
 function searchable(job) {
   return [
-    name(job),
+    jobName(job),
     job.job_type,
     job.owner,
     job.worker,

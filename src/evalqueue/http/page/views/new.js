@@ -1,44 +1,29 @@
-// A new evaluation: what is judged, of it how much, by whom; and what that costs, before it starts.
+// The form for a new evaluation: data, scope, evaluators and judge, and a preview of the LLM calls.
 
+import { banner } from "../components/basics.js";
+import { errorText, problemsOf } from "../data/errors.js";
+import { EVALUATORS } from "../evaluators/registry.js";
+import * as format from "../format/values.js";
+import { ConversationPicker } from "../panels/conversation-picker.js";
+import { DataSource } from "../panels/data-source.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { DataChoice } from "../data.js";
-import * as format from "../format.js";
-import { banner, errorText, problemsOf } from "../parts.js";
-import { ThreadPicker } from "../threads.js";
 
-const EVALUATORS = /** @type {const} */ ([
-  [
-    "intent",
-    "Intent",
-    "Did the router send each message to the right agent? One call for each message.",
-  ],
-  [
-    "correctness",
-    "Correctness",
-    "Are the figures in the bot's answers right? One call for each answer with figures.",
-  ],
-  [
-    "efficiency",
-    "Efficiency",
-    "Did the user get there without detours? One call for each conversation.",
-  ],
-]);
-const PREVIEW_MS = 250; // after the last change
+const PREVIEW_DELAY_MS = 250; // after the last change
 
 /**
  * @param {import("../app.js").App} app
- * @param {{ query: URLSearchParams, signal: AbortSignal }} place
+ * @param {{ query: URLSearchParams, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function newEvaluation(app, { query, signal }) {
-  const data = new DataChoice(app, signal, () => changed());
-  /** @type {ThreadPicker | null} of the dataset that is chosen */
+  const data = new DataSource(app, signal, () => onChange());
+  /** @type {ConversationPicker | null} of the chosen dataset */
   let picker = null;
   /** @type {import("../client/index.js").App[]} */
-  let profiles = [];
+  let apps = [];
   /** @type {import("../client/index.js").Provider[]} */
   let providers = [];
-  const asked = {
+  const form = {
     name: "",
     app_id: "kaira-bot",
     scope: /** @type {"all" | "sample" | "ids"} */ ("all"),
@@ -54,70 +39,69 @@ export default function newEvaluation(app, { query, signal }) {
   /** @type {import("../client/index.js").Preview | null} */
   let preview = null;
   /** @type {unknown} */
-  let broken = null;
+  let formError = null;
   let isSubmitting = false;
-  let looking = 0;
-  let asking = new AbortController();
+  let previewNumber = 0;
+  let previewController = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
   void app.attempt(async () => {
-    [profiles, providers] = await Promise.all([app.api.apps(), app.api.providers()]);
+    [apps, providers] = await Promise.all([app.api.apps(), app.api.providers()]);
     const ready = providers.find((each) => each.ready);
-    asked.provider = ready?.name ?? providers[0]?.name ?? "";
-    asked.model = ready?.model ?? "";
-    if (!profiles.some(({ app_id: id }) => id === asked.app_id))
-      asked.app_id = profiles[0]?.app_id ?? "";
+    form.provider = ready?.name ?? providers[0]?.name ?? "";
+    form.model = ready?.model ?? "";
+    if (!apps.some(({ app_id: id }) => id === form.app_id)) form.app_id = apps[0]?.app_id ?? "";
     app.refresh();
   }, signal);
-  const named = query.get("dataset");
-  if (named) void app.attempt(async () => data.take(await app.api.datasets.get(named)), signal);
+  const datasetId = query.get("dataset");
+  if (datasetId) {
+    void app.attempt(async () => data.choose(await app.api.datasets.get(datasetId)), signal);
+  }
 
-  /** What the form says, as the job's params. */
+  /** The job's params. */
   function params() {
     return {
-      ...data.source(),
-      app_id: asked.app_id,
-      ...(asked.name.trim() ? { name: asked.name.trim() } : {}),
-      ...(asked.scope === "sample" && !data.isSample ? { sample_size: asked.sample } : {}),
-      ...(asked.scope === "ids" && picker?.chosen.size ? { thread_ids: [...picker.chosen] } : {}),
-      evaluate_intent: asked.intent,
-      evaluate_correctness: asked.correctness,
-      evaluate_efficiency: asked.efficiency,
-      ...(asked.provider ? { llm_provider: asked.provider } : {}),
-      ...(asked.model.trim() ? { llm_model: asked.model.trim() } : {}),
-      concurrency: asked.concurrency,
-      temperature: asked.temperature,
+      ...data.params(),
+      app_id: form.app_id,
+      ...(form.name.trim() ? { name: form.name.trim() } : {}),
+      ...(form.scope === "sample" && !data.isBundled ? { sample_size: form.sample } : {}),
+      ...(form.scope === "ids" && picker?.chosen.size ? { thread_ids: [...picker.chosen] } : {}),
+      ...Object.fromEntries(EVALUATORS.map(({ key }) => [`evaluate_${key}`, form[key]])),
+      ...(form.provider ? { llm_provider: form.provider } : {}),
+      ...(form.model.trim() ? { llm_model: form.model.trim() } : {}),
+      concurrency: form.concurrency,
+      temperature: form.temperature,
     };
   }
 
-  /** Something was chosen: what it comes to is asked anew. */
-  function changed() {
+  /** Request a new preview after a change. */
+  function onChange() {
     clearTimeout(timer);
     if (picker?.dataset !== data.dataset) {
-      picker = data.dataset && new ThreadPicker(app, data.dataset, signal, () => changed());
+      picker = data.dataset && new ConversationPicker(app, data.dataset, signal, () => onChange());
     }
-    if (data.isReady) timer = setTimeout(look, PREVIEW_MS);
+    if (data.isReady) timer = setTimeout(loadPreview, PREVIEW_DELAY_MS);
     else preview = null;
     app.refresh();
   }
   signal.addEventListener("abort", () => clearTimeout(timer));
 
-  async function look() {
-    const turn = ++looking;
-    asking.abort();
-    asking = new AbortController();
+  async function loadPreview() {
+    const number = ++previewNumber;
+    previewController.abort();
+    previewController = new AbortController();
     try {
-      const found = await app.api.runs.preview(params(), {
-        signal: AbortSignal.any([signal, asking.signal]),
+      const loaded = await app.api.runs.preview(params(), {
+        signal: AbortSignal.any([signal, previewController.signal]),
       });
-      if (turn !== looking || signal.aborted) return;
-      preview = found;
-      broken = null;
+      if (number !== previewNumber || signal.aborted) return;
+      preview = loaded;
+      formError = null;
     } catch (error) {
-      if (turn !== looking || signal.aborted) return;
+      if (number !== previewNumber || signal.aborted) return;
       preview = null;
-      broken = app.noted(error);
+      formError = app.reportError(error);
     }
     app.refresh();
   }
@@ -128,18 +112,18 @@ export default function newEvaluation(app, { query, signal }) {
     app.refresh();
     try {
       const job = await app.api.jobs.submit("evaluate-batch", params());
-      app.mine.add(job.id);
+      app.submittedJobs.add(job.id);
       if (signal.aborted) app.toast(`Submitted: ${job.name || job.job_type}`);
       else app.go(job.run_id ? `/runs/${job.run_id}` : `/jobs/${job.id}`);
     } catch (error) {
       if (signal.aborted) app.toast(errorText(error), "failed");
-      broken = app.noted(error);
+      formError = app.reportError(error);
       isSubmitting = false;
       app.refresh();
     }
   }
 
-  /** @param {keyof typeof asked} key */
+  /** @param {keyof typeof form} key */
   function set(key) {
     return (/** @type {Event} */ event) => {
       const input = /** @type {HTMLInputElement} */ (event.target);
@@ -149,18 +133,21 @@ export default function newEvaluation(app, { query, signal }) {
           : input.type === "number" || input.type === "range"
             ? Number(input.value)
             : input.value;
-      Object.assign(asked, { [key]: value });
-      if (key === "provider")
-        asked.model = providers.find(({ name }) => name === value)?.model ?? "";
-      changed();
+      Object.assign(form, { [key]: value });
+      if (key === "provider") {
+        form.model = providers.find(({ name }) => name === value)?.model ?? "";
+      }
+      onChange();
     };
   }
 
-  /** What is wrong with one field. @param {...string} names */
-  function wrong(...names) {
-    const found = problemsOf(broken).filter(({ loc }) => names.includes(String(loc[2] ?? loc[1])));
-    return found.length
-      ? html`<span class="wrong" role="alert">${found.map(({ msg }) => msg).join(" ")}</span>`
+  /** The problems of some fields. @param {...string} names of params */
+  function fieldErrors(...names) {
+    const problems = problemsOf(formError).filter(({ loc }) =>
+      names.includes(String(loc[2] ?? loc[1])),
+    );
+    return problems.length
+      ? html`<span class="wrong" role="alert">${problems.map(({ msg }) => msg).join(" ")}</span>`
       : nothing;
   }
 
@@ -170,53 +157,63 @@ export default function newEvaluation(app, { query, signal }) {
       html`<div class="page-head">
           <div>
             <h1>New evaluation</h1>
-            <p class="quiet small">Drop conversations, choose judges, see what it takes, start.</p>
+            <p class="quiet small">
+              Choose conversations and evaluators, check the number of LLM calls, and start.
+            </p>
           </div>
         </div>
         ${
           app.session?.right === "read"
             ? banner(
                 "cancelled",
-                "Not with this token",
-                "It may read what others evaluate, and start nothing.",
+                "Not allowed with this token",
+                "This token may read results, but not start evaluations.",
               )
-            : form()
+            : formFields()
         }`,
   };
 
-  function form() {
+  function formFields() {
     return html`<div class="stack">
       ${data.render()}
-      ${data.isReady ? html`<div class="grid">${scope()}${evaluators()}${judge()}</div>` : nothing}
-      ${broken ? banner("failed", "It can't be started like this", errorText(broken)) : nothing}
-      ${data.isReady ? bar() : nothing}
+      ${
+        data.isReady
+          ? html`<div class="grid">${scopeFields()}${evaluatorFields()}${judgeFields()}</div>`
+          : nothing
+      }
+      ${
+        formError
+          ? banner("failed", "The evaluation can't be started", errorText(formError))
+          : nothing
+      }
+      ${data.isReady ? submitBar() : nothing}
     </div>`;
   }
 
-  function scope() {
+  function scopeFields() {
     const total = data.dataset?.threads;
     return html`<fieldset class="card stack-tight">
       <legend>Which conversations</legend>
       ${
-        data.isSample
-          ? html`<p>${format.plural(data.sample, "bundled conversation")}</p>`
-          : html` ${option("all", html`All ${total == null ? "" : format.count(total)}`)}
-            ${option("sample", "A sample: the same one each time")}
+        data.isBundled
+          ? html`<p>${format.plural(data.bundledCount, "bundled conversation")}</p>`
+          : html`${scopeOption("all", html`All ${total == null ? "" : format.count(total)}`)}
+            ${scopeOption("sample", "A sample: the same one each time")}
             ${
-              asked.scope === "sample"
+              form.scope === "sample"
                 ? html`<label class="field"
                     ><span>How many</span
                     ><input
                       type="number"
                       min="1"
                       max=${total ?? nothing}
-                      value=${asked.sample}
+                      value=${form.sample}
                       @input=${set("sample")}
                   /></label>`
                 : nothing
             }
-            ${option("ids", "Some, chosen one by one")}
-            ${asked.scope === "ids" && picker ? picker.render() : nothing}
+            ${scopeOption("ids", "Some, chosen one by one")}
+            ${form.scope === "ids" && picker ? picker.render() : nothing}
             ${
               preview?.unknown_thread_ids.length
                 ? html`<p class="wrong" role="alert">
@@ -224,55 +221,55 @@ export default function newEvaluation(app, { query, signal }) {
                   </p>`
                 : nothing
             }
-            ${wrong("thread_ids", "sample_size")}`
+            ${fieldErrors("thread_ids", "sample_size")}`
       }
       <label class="field"
         ><span>Name of the evaluation</span
         ><input
           maxlength="200"
           placeholder=${data.dataset?.name ?? "optional"}
-          .value=${asked.name}
+          .value=${form.name}
           @input=${set("name")}
       /></label>
     </fieldset>`;
   }
 
-  /** @param {"all" | "sample" | "ids"} value @param {unknown} label */
-  function option(value, label) {
+  /** @param {"all" | "sample" | "ids"} value @param {unknown} text */
+  function scopeOption(value, text) {
     return html`<label class="choice"
       ><input
         type="radio"
         name="scope"
-        .checked=${asked.scope === value}
+        .checked=${form.scope === value}
         @change=${() => {
-          asked.scope = value;
-          changed();
+          form.scope = value;
+          onChange();
         }}
-      /><span>${label}</span></label
+      /><span>${text}</span></label
     >`;
   }
 
-  function evaluators() {
+  function evaluatorFields() {
     const calls = preview?.llm_calls;
     return html`<fieldset class="card stack-tight">
       <legend>Evaluators</legend>
       <label class="field"
         ><span>The bot</span
         ><select @change=${set("app_id")}>
-          ${profiles.map(
+          ${apps.map(
             ({ app_id: id, name }) =>
-              html`<option value=${id} ?selected=${asked.app_id === id}>${name}</option>`,
+              html`<option value=${id} ?selected=${form.app_id === id}>${name}</option>`,
           )}
         </select></label
       >
-      ${wrong("app_id")}
+      ${fieldErrors("app_id")}
       ${EVALUATORS.map(
-        ([key, label, about]) =>
-          html` <label class="choice"
-            ><input type="checkbox" .checked=${asked[key]} @change=${set(key)} />
+        ({ key, name, about }) =>
+          html`<label class="choice"
+            ><input type="checkbox" .checked=${form[key]} @change=${set(key)} />
             <span
-              ><strong>${label}</strong> ${
-                calls && asked[key]
+              ><strong>${name}</strong> ${
+                calls && form[key]
                   ? html`<span class="quiet">${format.plural(calls[key], "call")}</span>`
                   : nothing
               }<br /><span class="hint">${about}</span></span
@@ -282,8 +279,8 @@ export default function newEvaluation(app, { query, signal }) {
     </fieldset>`;
   }
 
-  function judge() {
-    const chosen = providers.find(({ name }) => name === asked.provider);
+  function judgeFields() {
+    const chosen = providers.find(({ name }) => name === form.provider);
     return html`<fieldset class="card stack-tight">
       <legend>Judge</legend>
       <label class="field"
@@ -291,7 +288,7 @@ export default function newEvaluation(app, { query, signal }) {
         ><select @change=${set("provider")}>
           ${providers.map(
             ({ name, ready }) =>
-              html`<option value=${name} ?selected=${asked.provider === name}>
+              html`<option value=${name} ?selected=${form.provider === name}>
                 ${name.replaceAll("_", " ")}${ready ? "" : " (not ready)"}
               </option>`,
           )}
@@ -299,25 +296,25 @@ export default function newEvaluation(app, { query, signal }) {
       >
       ${chosen && !chosen.ready ? html`<p class="wrong">${chosen.reason}</p>` : nothing}
       ${
-        asked.provider === "simulated"
+        form.provider === "simulated"
           ? html`<p class="hint">
               Simulated: its answers are gold labels with noise, not judgements.
             </p>`
           : nothing
       }
-      ${wrong("llm_provider")}
+      ${fieldErrors("llm_provider")}
       <label class="field"
         ><span>Model</span
-        ><input placeholder="the provider's default" .value=${asked.model} @input=${set("model")}
+        ><input placeholder="the provider's default" .value=${form.model} @input=${set("model")}
       /></label>
-      ${wrong("llm_model")}
+      ${fieldErrors("llm_model")}
       <label class="field"
-        ><span>LLM calls at once: ${asked.concurrency}</span
+        ><span>LLM calls at once: ${form.concurrency}</span
         ><input
           type="range"
           min="1"
           max="64"
-          .value=${String(asked.concurrency)}
+          .value=${String(form.concurrency)}
           @input=${set("concurrency")}
       /></label>
       <label class="field"
@@ -327,14 +324,14 @@ export default function newEvaluation(app, { query, signal }) {
           min="0"
           max="2"
           step="0.1"
-          value=${asked.temperature}
+          value=${form.temperature}
           @input=${set("temperature")}
       /></label>
-      ${wrong("temperature", "concurrency")}
+      ${fieldErrors("temperature", "concurrency")}
     </fieldset>`;
   }
 
-  function bar() {
+  function submitBar() {
     const calls = preview?.llm_calls;
     return html`<div class="bar-bottom row-wide">
       <p role="status">
@@ -343,10 +340,10 @@ export default function newEvaluation(app, { query, signal }) {
             ? html`<strong id="calls">${format.plural(calls.total, "LLM call")}</strong>
                 <span class="quiet"
                   >for ${format.plural(preview.chosen.threads, "conversation")} of
-                  ${format.plural(preview.chosen.messages, "message")}, retries aside</span
+                  ${format.plural(preview.chosen.messages, "message")}, without retries</span
                 >`
             : html`<span class="quiet"
-                >${broken ? "Something has to be put right first." : "Counting the calls …"}</span
+                >${formError ? "Correct the errors first." : "Counting the calls …"}</span
               >`
         }
       </p>

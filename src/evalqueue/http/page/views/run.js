@@ -1,52 +1,58 @@
-// What one evaluation finds, while it goes on and afterwards.
+// One run: its status and its results, while it goes on and afterwards.
 
+import { badge, banner, progress } from "../components/basics.js";
+import { jobActions, jobName } from "../components/job-controls.js";
+import { errorText } from "../data/errors.js";
+import { refresher } from "../data/refresher.js";
+import { isOver, label } from "../format/labels.js";
+import * as format from "../format/values.js";
+import { AdversarialResults } from "../panels/adversarial-results.js";
+import { BatchResults } from "../panels/batch-results.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { BatchRun } from "../batch.js";
-import { StressRun } from "../stress.js";
-import * as format from "../format.js";
-import { actions, name as jobName } from "../jobs.js";
-import { badge, banner, errorText, progress } from "../parts.js";
-import { steady } from "../steady.js";
-import { isOver, said } from "../verdicts.js";
 
-const STRESS = "evaluate-adversarial";
-const LEAST_MS = 100; // between two looks at how the run stands
+const ADVERSARIAL = "evaluate-adversarial";
+const MIN_INTERVAL_MS = 100;
 
 /**
  * @param {import("../app.js").App} app
- * @param {{ params: Record<string, string>, query: URLSearchParams, signal: AbortSignal }} place
+ * @param {{ params: Record<string, string>, query: URLSearchParams, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function run(app, { params: { id = "" }, query, signal }) {
   /** @type {import("../client/index.js").EvalRun | null} */
-  let found = null;
-  /** @type {BatchRun | StressRun | null} */
-  let content = null;
+  let currentRun = null;
+  /** @type {BatchResults | AdversarialResults | null} */
+  let results = null;
   /** @type {unknown} */
-  let broken = null;
-  let seen = "";
+  let loadError = null;
+  let lastStatus = ""; // of the job, with its id
 
-  const read = steady(
+  const load = refresher(
     async () => {
-      const got = await app.api.runs.get(id);
+      const loaded = await app.api.runs.get(id);
       if (signal.aborted) return;
-      found = got;
-      broken = null;
-      content ??= new (got.command === STRESS ? StressRun : BatchRun)(app, id, query, signal);
-      content.look({ anew: isOver(got.status) });
-      if (got.job_id && !app.live.jobs.has(got.job_id)) {
-        await app.api.jobs.get(got.job_id).then(
-          (job) => app.live.take(job),
-          () => {},
-        ); // it may be pruned: the run stays
+      currentRun = loaded;
+      loadError = null;
+      results ??= new (loaded.command === ADVERSARIAL ? AdversarialResults : BatchResults)(
+        app,
+        id,
+        query,
+        signal,
+      );
+      results.refresh({ reload: isOver(loaded.status) });
+      if (loaded.job_id && !app.live.jobs.has(loaded.job_id)) {
+        await app.api.jobs.get(loaded.job_id).then(
+          (job) => app.live.update(job),
+          () => {}, // the job may be pruned already
+        );
       }
       app.refresh();
     },
     {
       signal,
-      restMs: LEAST_MS,
-      failed: (error) => {
-        broken = app.noted(error);
+      minIntervalMs: MIN_INTERVAL_MS,
+      onError: (error) => {
+        loadError = app.reportError(error);
         app.refresh();
       },
     },
@@ -55,64 +61,66 @@ export default function run(app, { params: { id = "" }, query, signal }) {
   app.live.listen(signal, {
     job: (job) => {
       if (job.run_id !== id) return;
-      const now = `${job.id} ${job.status}`;
-      if (now !== seen) read();
-      else content?.look({});
-      seen = now;
+      const status = `${job.id} ${job.status}`;
+      if (status !== lastStatus) load();
+      else results?.refresh({});
+      lastStatus = status;
     },
-    resync: read,
+    resync: load,
   });
-  read();
+  load();
 
   return {
     get title() {
-      return found ? `${share()}${title(found)}` : "Run";
+      return currentRun ? `${progressText()}${title(currentRun)}` : "Run";
     },
     get keys() {
-      return content?.keys ?? {};
+      return results?.keys ?? {};
     },
     render() {
-      const problem = broken
+      const problem = loadError
         ? banner(
             "failed",
-            found ? "It can't be read how this run stands" : "This run can't be shown",
-            errorText(broken),
+            currentRun ? "This run can't be refreshed" : "This run can't be shown",
+            errorText(loadError),
           )
         : nothing;
-      if (!found) return problem;
-      const job = found.job_id ? app.live.jobs.get(found.job_id) : undefined;
+      if (!currentRun) return problem;
+      const job = currentRun.job_id ? app.live.jobs.get(currentRun.job_id) : undefined;
       return html`<div class="crumbs">
           <a href="/runs">Runs</a><span class="mono">${format.shortId(id)}</span>
         </div>
         <div class="page-head">
           <div>
-            <h1>${title(found)}</h1>
-            ${about(found)}
+            <h1>${title(currentRun)}</h1>
+            ${description(currentRun)}
           </div>
           <div class="row">
-            ${job ? actions(app, job) : nothing}${
-              found.job_id ? html`<a class="button" href="/jobs/${found.job_id}">Job</a>` : nothing
+            ${job ? jobActions(app, job) : nothing}${
+              currentRun.job_id
+                ? html`<a class="button" href="/jobs/${currentRun.job_id}">Job</a>`
+                : nothing
             }
           </div>
         </div>
-        <div class="stack">${problem}${state(found, job)}${content?.render()}</div>`;
+        <div class="stack">${problem}${statusBanner(currentRun, job)}${results?.render()}</div>`;
     },
   };
 
-  /** How far it is, for whoever only sees the tab. */
-  function share() {
-    const job = found?.job_id ? app.live.jobs.get(found.job_id) : undefined;
+  /** The progress in percent, for the title of the tab. */
+  function progressText() {
+    const job = currentRun?.job_id ? app.live.jobs.get(currentRun.job_id) : undefined;
     if (job?.status !== "running" || !job.progress.total) return "";
     return `${Math.floor((100 * job.progress.current) / job.progress.total)} % · `;
   }
 
   /** @param {import("../client/index.js").EvalRun} run */
   function title(run) {
-    return run.name || (run.command === STRESS ? "Stress test" : "Evaluation");
+    return run.name || (run.command === ADVERSARIAL ? "Adversarial test" : "Evaluation");
   }
 
   /** @param {import("../client/index.js").EvalRun} run */
-  function about(run) {
+  function description(run) {
     const isSimulated = run.llm_provider === "simulated";
     return html`<div class="row small">
         <span>${badge(run.status)}</span>
@@ -140,15 +148,20 @@ export default function run(app, { params: { id = "" }, query, signal }) {
       ${run.description ? html`<p class="quiet small">${run.description}</p>` : nothing}`;
   }
 
-  /** @param {import("../client/index.js").EvalRun} run @param {import("../live.js").JobEvent | undefined} job */
-  function state(run, job) {
+  /**
+   * @param {import("../client/index.js").EvalRun} run
+   * @param {import("../data/live-jobs.js").JobEvent | undefined} job
+   */
+  function statusBanner(run, job) {
     const reason = run.error_message ?? job?.error_message ?? "";
     switch (run.status) {
       case "cancelled":
         return banner(
           "cancelled",
           "Cancelled",
-          `${reason ? `${reason}\n` : ""}What was found until then is kept; nothing more is evaluated. Retry goes on with the rest.`,
+          [reason, "The results so far are kept. Retry continues with the rest."]
+            .filter(Boolean)
+            .join("\n"),
         );
       case "failed":
         return banner("failed", "Failed", reason);
@@ -158,7 +171,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
           "Completed, partly",
           typeof run.summary?.message === "string"
             ? run.summary.message
-            : "Some verdicts are missing: they are in no rate. Retry asks for them again.",
+            : "Some verdicts are missing, and excluded from every rate. Retry asks for them again.",
         );
       case "completed":
         return nothing;
@@ -169,19 +182,19 @@ export default function run(app, { params: { id = "" }, query, signal }) {
                 ...job.progress,
                 status: job.status,
                 ...app.live.pace(job),
-                label: `Progress of ${jobName(job)}`,
+                name: `Progress of ${jobName(job)}`,
               })}
-              <p class="visually-hidden" role="status">${said(job.status)}</p>
+              <p class="visually-hidden" role="status">${label(job.status)}</p>
               <p class="small quiet">
-                ${job.status === "queued" ? waits(job) : job.progress.message}
+                ${job.status === "queued" ? waitingText(job) : job.progress.message}
               </p>
             </div>`
           : nothing;
     }
   }
 
-  /** @param {import("../live.js").JobEvent} job */
-  function waits(job) {
+  /** @param {import("../data/live-jobs.js").JobEvent} job */
+  function waitingText(job) {
     if (job.scheduled_at) return `Waiting: next try at ${format.moment(job.scheduled_at)}`;
     if (!job.ahead) return "Waiting for a worker";
     return `Waiting for a worker, ${format.count(job.ahead)} ahead`;

@@ -1,65 +1,67 @@
-// What evaluations have found, newest first.
+// All runs, newest first, with the main results of each.
 
-import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { age, badge, banner, empty } from "../components/basics.js";
+import { newEvaluationLink } from "../components/job-controls.js";
+import { errorText } from "../data/errors.js";
+import { refresher } from "../data/refresher.js";
+import { EVALUATORS } from "../evaluators/registry.js";
+import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
-import * as format from "../format.js";
-import { start } from "../jobs.js";
-import { age, badge, banner, empty, errorText } from "../parts.js";
-import { steady } from "../steady.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
-const PAGE = 50;
-const AT_MOST = 200;
-const LEAST_MS = 500; // between two looks: hundreds of jobs may change at once
+const PAGE_SIZE = 50;
+const MAX_ROWS = 200;
+const MIN_INTERVAL_MS = 500;
 
 /**
- * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} place
+ * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function runs(app, { signal }) {
   /** @type {import("../client/index.js").EvalRun[]} */
-  let found = [];
-  let mayBeMore = false;
-  let wanted = PAGE;
-  let isRead = false;
+  let list = [];
+  let hasMore = false;
+  let limit = PAGE_SIZE;
+  let isLoaded = false;
   /** @type {unknown} */
-  let broken = null;
+  let loadError = null;
 
-  const read = steady(
+  const load = refresher(
     async () => {
-      const limit = wanted;
-      found = await app.api.runs.list({ limit });
-      mayBeMore = found.length === limit && limit < AT_MOST;
-      broken = null;
-      isRead = true;
+      const count = limit;
+      list = await app.api.runs.list({ limit: count });
+      hasMore = list.length === count && count < MAX_ROWS;
+      loadError = null;
+      isLoaded = true;
       app.refresh();
     },
     {
       signal,
-      restMs: LEAST_MS,
-      failed: (error) => {
-        broken = app.noted(error);
+      minIntervalMs: MIN_INTERVAL_MS,
+      onError: (error) => {
+        loadError = app.reportError(error);
         app.refresh();
       },
     },
   );
 
-  function more() {
-    wanted = Math.min(AT_MOST, wanted + PAGE);
-    read();
+  function showMore() {
+    limit = Math.min(MAX_ROWS, limit + PAGE_SIZE);
+    load();
   }
 
   /** @type {Map<string, string>} */
-  const known = new Map();
+  const statuses = new Map(); // by job id
   app.live.listen(signal, {
     job: ({ id, run_id, status }) => {
-      if (run_id && known.get(id) !== status) {
-        known.set(id, status);
-        read();
+      if (run_id && statuses.get(id) !== status) {
+        statuses.set(id, status);
+        load();
       }
     },
-    resync: read,
+    resync: load,
   });
-  read();
+  load();
 
   return {
     title: "Runs",
@@ -67,24 +69,26 @@ export default function runs(app, { signal }) {
       html`<div class="page-head">
           <div>
             <h1>Runs</h1>
-            <p class="quiet small">What evaluations have found.</p>
+            <p class="quiet small">The results of evaluations.</p>
           </div>
-          ${start(app)}
+          ${newEvaluationLink(app)}
         </div>
-        ${broken ? banner("failed", "The runs can't be read", errorText(broken)) : nothing}
+        ${loadError ? banner("failed", "The runs can't be read", errorText(loadError)) : nothing}
         ${
-          found.length
+          list.length
             ? table()
-            : isRead && !broken
+            : isLoaded && !loadError
               ? empty(
                   "No runs yet",
-                  "Each evaluation is a run: it is there from the moment it is submitted.",
-                  start(app),
+                  "Each evaluation is a run, which is listed from its submission on.",
+                  newEvaluationLink(app),
                 )
               : nothing
         }
         ${
-          mayBeMore ? html`<p><button type="button" @click=${more}>Show more</button></p>` : nothing
+          hasMore
+            ? html`<p><button type="button" @click=${showMore}>Show more</button></p>`
+            : nothing
         }`,
   };
 
@@ -108,7 +112,7 @@ export default function runs(app, { signal }) {
           </thead>
           <tbody>
             ${repeat(
-              found,
+              list,
               ({ id }) => id,
               (run) =>
                 html`<tr>
@@ -140,15 +144,12 @@ export default function runs(app, { signal }) {
 /** @param {import("../client/index.js").EvalRun} run */
 function headline({ summary, error_message: error }) {
   if (error) return html`<span class="wrong">${error.split("\n", 1)[0]}</span>`;
-  const said = /** @type {Record<string, any>} */ (summary ?? {});
+  const figures = /** @type {Record<string, any>} */ (summary ?? {});
   const parts = [
-    said.avg_intent_accuracy != null && `intent ${format.percent(said.avg_intent_accuracy)}`,
-    said.correctness_verdicts &&
-      `${
-        (said.correctness_verdicts["HARD FAIL"] ?? 0) + (said.correctness_verdicts.CRITICAL ?? 0)
-      } wrong`,
-    said.pass_rate != null && `${format.percent(said.pass_rate)} passed`,
-    said.tokens_in != null && `${format.compact(said.tokens_in + (said.tokens_out ?? 0))} tokens`,
+    ...EVALUATORS.map((evaluator) => evaluator.summaryText(figures)),
+    figures.pass_rate != null && `${format.percent(figures.pass_rate)} passed`,
+    figures.tokens_in != null &&
+      `${format.compact(figures.tokens_in + (figures.tokens_out ?? 0))} tokens`,
   ].filter(Boolean);
   return parts.join(" · ") || format.NOTHING;
 }

@@ -1,104 +1,105 @@
-// One conversation of a run: what was said, and what each judge made of it.
+// One conversation of a run: its messages, and the result of each evaluator.
 
+import { banner } from "../components/basics.js";
+import { bubble, quotesOfTurn, scrollToHighlight } from "../components/transcript.js";
+import { errorText } from "../data/errors.js";
+import { refresher } from "../data/refresher.js";
+import { EVALUATORS } from "../evaluators/registry.js";
+import * as format from "../format/values.js";
+import { LlmCalls } from "../panels/llm-calls.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { Calls } from "../calls.js";
-import { correctnessCard, efficiencyCard, intentCard } from "../findings.js";
-import * as format from "../format.js";
-import { badge, banner, errorText } from "../parts.js";
-import { steady } from "../steady.js";
-import { bubble } from "../transcript.js";
 
 /**
  * @typedef {import("../client/index.js").Turn} Turn
- * @typedef {Record<string, any>} Found  what an evaluator found, as its JSON has it
+ * @typedef {import("../evaluators/registry.js").Json} Json the results of all evaluators
  */
 
 /**
  * @param {import("../app.js").App} app
- * @param {{ params: Record<string, string>, signal: AbortSignal }} place
+ * @param {{ params: Record<string, string>, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
-export default function thread(app, { params: { id: run = "", evaluation = "" }, signal }) {
+export default function thread(
+  app,
+  { params: { id: runId = "", evaluation_id: key = "" }, signal },
+) {
   /** @type {import("../client/index.js").ThreadDetail | null} */
-  let found = null;
+  let detail = null;
   /** @type {unknown} */
-  let broken = null;
-  /** @type {string | null} the quote that is pointed at */
-  let pointed = null;
-  const calls = new Calls(app, run, signal);
-  app.trail.opens(run, evaluation);
+  let loadError = null;
+  /** @type {string | null} the quote that is highlighted at */
+  let highlighted = null;
+  const calls = new LlmCalls(app, runId, signal);
+  app.positions.setOpened(runId, key);
 
-  const read = steady(
+  const load = refresher(
     async () => {
-      found = await app.api.runs.thread(run, Number(evaluation));
+      detail = await app.api.runs.thread(runId, Number(key));
       if (signal.aborted) return;
-      broken = null;
-      void calls.read(found.evaluation.thread_id);
+      loadError = null;
+      void calls.load(detail.evaluation.thread_id);
       app.refresh();
     },
     {
       signal,
-      restMs: 0,
-      failed: (error) => {
-        broken = app.noted(error);
+      minIntervalMs: 0,
+      onError: (error) => {
+        loadError = app.reportError(error);
         app.refresh();
       },
     },
   );
-  read();
+  load();
 
-  /** What stands beside it: in the list it was opened from, or else in the run. */
-  function around() {
-    const list = app.trail.around(run, evaluation);
-    const isWhole = list?.isWhole ?? true; // then more may have come since
+  /** The neighbours in the list from which it was opened, or else in the run. */
+  function neighbours() {
+    const list = app.positions.neighbours(runId, key);
+    const isUnfiltered = list?.isUnfiltered ?? true; // the run may have more results by now
     return {
-      place: list ? ` ${format.count(list.at + 1)} of ${format.count(list.of)}` : "",
-      previous: list?.previous ?? (isWhole ? found?.previous_id : null),
-      next: list?.next ?? (isWhole ? found?.next_id : null),
+      position: list ? ` ${format.count(list.index + 1)} of ${format.count(list.total)}` : "",
+      previous: list?.previous ?? (isUnfiltered ? detail?.previous_id : null),
+      next: list?.next ?? (isUnfiltered ? detail?.next_id : null),
     };
   }
 
   /** @param {string | number | null | undefined} id */
   function go(id) {
-    if (id != null) app.go(`/runs/${run}/threads/${id}`);
+    if (id != null) app.go(`/runs/${runId}/threads/${id}`);
   }
 
   /** @param {string} quote */
-  function point(quote) {
-    pointed = pointed === quote ? null : quote;
+  function highlight(quote) {
+    highlighted = highlighted === quote ? null : quote;
     app.refresh();
-    requestAnimationFrame(() =>
-      requestAnimationFrame(() =>
-        document
-          .querySelector("mark.active")
-          ?.scrollIntoView({ block: "center", behavior: "smooth" }),
-      ),
-    );
+    scrollToHighlight();
   }
 
   return {
     get title() {
-      return found ? `Conversation ${found.evaluation.thread_id}` : "Conversation";
+      return detail ? `Conversation ${detail.evaluation.thread_id}` : "Conversation";
     },
     keys: {
-      j: () => go(around().next),
-      k: () => go(around().previous),
-      u: () => app.go(app.trail.up(run)),
+      j: () => go(neighbours().next),
+      k: () => go(neighbours().previous),
+      u: () => app.go(app.positions.runPath(runId)),
     },
     render() {
-      if (broken) return banner("failed", "This conversation can't be shown", errorText(broken));
-      if (!found) return nothing;
-      const { evaluation: row, turns } = found;
-      const result = /** @type {Found} */ (row.result);
-      const { place, previous, next } = around();
+      if (loadError) {
+        return banner("failed", "This conversation can't be shown", errorText(loadError));
+      }
+      if (!detail) return nothing;
+      const { evaluation: row, turns } = detail;
+      const result = /** @type {Json} */ (row.result);
+      const { position, previous, next } = neighbours();
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a><a href=${app.trail.up(run)}>${format.shortId(run)}</a
-          ><span>Conversation${place}</span>
+          <a href="/runs">Runs</a
+          ><a href=${app.positions.runPath(runId)}>${format.shortId(runId)}</a
+          ><span>Conversation${position}</span>
         </div>
         <div class="page-head">
           <div>
             <h1>${row.thread_id}</h1>
-            ${headline(result)}
+            ${headline(row)}
           </div>
           <div class="row">
             <button type="button" ?disabled=${previous == null} @click=${() => go(previous)}>
@@ -114,10 +115,10 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
           ${failures(result)}
           <div class="split">
             <section class="card" aria-label="Conversation">
-              ${turns ? chat(turns, result) : gone()}
+              ${turns ? chat(turns, result) : missingText()}
             </section>
             <aside class="stack" aria-label="Verdicts" tabindex="0">
-              ${efficiencyCard(result, point)}
+              ${EVALUATORS.map((evaluator) => evaluator.conversationCard(result, highlight))}
               <section class="card">
                 <h2>LLM calls</h2>
                 ${calls.render()}
@@ -128,34 +129,33 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
     },
   };
 
-  /** @param {Found} result */
-  function headline(result) {
-    const row = /** @type {import("../client/index.js").ThreadDetail} */ (found).evaluation;
+  /** @param {import("../client/index.js").ThreadDetail["evaluation"]} row */
+  function headline(row) {
+    const { thread } = /** @type {Json} */ (row.result);
     return html`<div class="row">
-      <span class="quiet small">intent</span>${
-        row.intent_accuracy == null
-          ? badge(null)
-          : html`<strong>${format.percent(row.intent_accuracy)}</strong>`
-      } <span class="quiet small">correctness</span>${badge(row.worst_correctness)}
-      <span class="quiet small">efficiency</span>${badge(row.efficiency_verdict)}
+      ${EVALUATORS.map(
+        (evaluator) =>
+          html`<span class="quiet small">${evaluator.name.toLowerCase()}</span>${evaluator.headline(
+              row,
+            )}`,
+      )}
       ${
-        result.thread
+        thread
           ? html`<span class="quiet small"
-              >${format.plural(result.thread.message_count, "message")}, user
-              ${result.thread.user_id}</span
+              >${format.plural(thread.message_count, "message")}, user ${thread.user_id}</span
             >`
           : nothing
       }
     </div>`;
   }
 
-  /** @param {Found} result */
+  /** @param {Json} result */
   function failures(result) {
-    const list = /** @type {Found[]} */ (result.failures ?? []);
+    const list = /** @type {Json[]} */ (result.failures ?? []);
     if (!list.length) return nothing;
     return banner(
       "completed_with_errors",
-      `${format.plural(list.length, "verdict")} could not be had`,
+      `${format.plural(list.length, "verdict")} could not be obtained`,
       list
         .map(
           (each) =>
@@ -167,72 +167,34 @@ export default function thread(app, { params: { id: run = "", evaluation = "" },
     );
   }
 
-  /** @param {Turn[]} turns @param {Found} result */
+  /** @param {Turn[]} turns @param {Json} result */
   function chat(turns, result) {
     return html`<ol role="list" class="chat">
-      ${turns.map((turn) => html`<li>${oneTurn(turn, result)}</li>`)}
+      ${turns.map((turn) => html`<li>${turnArticle(turn, result)}</li>`)}
     </ol>`;
   }
 
-  /** @param {Turn} turn @param {Found} result */
-  function oneTurn(turn, result) {
-    const intent = of(result.intent_evaluations, turn.number);
-    const correctness = of(result.correctness_evaluations, turn.number);
-    const friction =
-      result.efficiency_evaluation?.friction_turns?.filter(
-        (/** @type {Found} */ each) => each.turn === turn.number,
-      ) ?? [];
-    const quotes = quotesOf(result, turn.number);
+  /** @param {Turn} turn @param {Json} result */
+  function turnArticle(turn, result) {
+    const evidence = EVALUATORS.flatMap((evaluator) => evaluator.evidence(result));
+    const quotes = quotesOfTurn(evidence, turn.number, highlighted);
+    const botName = turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot";
     return html`<article class="turn" id="turn-${turn.number}" aria-label="Turn ${turn.number}">
       <header>
         <strong>${turn.number}</strong
         ><time datetime=${turn.timestamp}>${format.moment(turn.timestamp)}</time>
         ${turn.has_image ? html`<span class="badge tone-fair">photo</span>` : nothing}
       </header>
-      ${bubble({ who: "user", name: "User", text: turn.user_text, quotes })}
-      ${bubble({
-        who: "bot",
-        name: turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot",
-        text: turn.bot_text,
-        quotes,
-      })}
+      ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes })}
+      ${bubble({ sender: "bot", name: botName, text: turn.bot_text, quotes })}
       ${turn.error ? banner("failed", "Error in production", turn.error) : nothing}
-      ${intentCard(intent, point)}${correctnessCard(correctness, point)}
-      ${friction.map(
-        (/** @type {Found} */ each) =>
-          html`<p class="small">
-            <span class="badge tone-warn">friction</span> caused by the ${each.cause.toLowerCase()}:
-            ${each.description}
-          </p>`,
-      )}
+      ${EVALUATORS.map((evaluator) => evaluator.turnCard(result, turn.number, highlight))}
     </article>`;
   }
 
-  /** @param {Found} result @param {number} number */
-  function quotesOf(result, number) {
-    const told = [
-      result.intent_evaluations,
-      result.correctness_evaluations,
-      [result.efficiency_evaluation],
-    ]
-      .flatMap((list) => list ?? [])
-      .flatMap((each) => each?.evidence ?? []);
-    return told
-      .filter(
-        (/** @type {Found} */ each) =>
-          each.in_transcript && (each.turn === number || each.quote === pointed),
-      )
-      .map((/** @type {Found} */ each) => ({ quote: each.quote, active: each.quote === pointed }));
-  }
-
-  function gone() {
+  function missingText() {
     return html`<p class="quiet">
-      What was said is not there any more: its dataset was removed. The verdicts are.
+      The messages are gone: the dataset was removed. The verdicts are kept.
     </p>`;
   }
-}
-
-/** @param {Found[] | null | undefined} list @param {number} number */
-function of(list, number) {
-  return list?.find((each) => each.turn === number);
 }

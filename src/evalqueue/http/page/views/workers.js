@@ -1,15 +1,16 @@
-// Who works, and what waits.
+// The workers and the queues.
 
-import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { age, banner, empty } from "../components/basics.js";
+import { errorText } from "../data/errors.js";
+import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
-import * as format from "../format.js";
-import { age, banner, empty, errorText } from "../parts.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
-const LOOK_MS = 2_000; // workers say something every few seconds, not at each change
+const POLL_INTERVAL_MS = 2_000; // workers report every few seconds
 const SILENT_SECONDS = 30;
 
 /**
- * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} place
+ * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function workers(app, { signal }) {
@@ -18,21 +19,21 @@ export default function workers(app, { signal }) {
   /** @type {import("../client/index.js").Queue[]} */
   let queues = [];
   /** @type {unknown} */
-  let broken = null;
+  let loadError = null;
 
-  async function look() {
+  async function load() {
     if (!document.hidden) {
       try {
         [fleet, queues] = await Promise.all([app.api.workers.list(), app.api.queues.list()]);
-        broken = null;
+        loadError = null;
       } catch (error) {
-        broken = app.noted(error);
+        loadError = app.reportError(error);
       }
       app.refresh();
     }
-    if (!signal.aborted) timer = setTimeout(look, LOOK_MS);
+    if (!signal.aborted) timer = setTimeout(load, POLL_INTERVAL_MS);
   }
-  let timer = setTimeout(look, 0);
+  let timer = setTimeout(load, 0);
   signal.addEventListener("abort", () => clearTimeout(timer));
 
   /** @param {import("../client/index.js").Queue} queue */
@@ -52,18 +53,22 @@ export default function workers(app, { signal }) {
       html`<div class="page-head">
           <div>
             <h1>Workers and queues</h1>
-            <p class="quiet small">As they last said.</p>
+            <p class="quiet small">As last reported by each worker.</p>
           </div>
         </div>
         <div class="stack">
-          ${broken ? banner("failed", "The fleet can't be read", errorText(broken)) : nothing}
+          ${
+            loadError
+              ? banner("failed", "The workers can't be read", errorText(loadError))
+              : nothing
+          }
           ${
             fleet === null
               ? nothing
               : fleet.length
                 ? workerTable(fleet)
                 : empty(
-                    "No worker runs",
+                    "No worker is running",
                     html`Jobs wait until one does: <code>evalqueue worker</code>`,
                   )
           }
@@ -87,7 +92,7 @@ export default function workers(app, { signal }) {
               <th scope="col">Jobs</th>
               <th scope="col">Queues</th>
               <th scope="col">Up for</th>
-              <th scope="col">Heard of</th>
+              <th scope="col">Last report</th>
               <th scope="col">Version</th>
             </tr>
           </thead>
@@ -99,9 +104,7 @@ export default function workers(app, { signal }) {
                 html`<tr>
                   <td>
                     <strong>${worker.name}</strong>${
-                      worker.in_office
-                        ? html`<div class="small quiet">looks after the fleet</div>`
-                        : nothing
+                      worker.in_office ? html`<div class="small quiet">leader</div>` : nothing
                     }
                   </td>
                   <td data-label="State">${state(worker)}</td>
@@ -115,7 +118,7 @@ export default function workers(app, { signal }) {
                   </td>
                   <td data-label="Queues" class="small">${worker.queues?.join(", ") ?? "all"}</td>
                   <td data-label="Up for" class="nowrap">${age(worker.started_at, app.now)}</td>
-                  <td data-label="Heard of" class="nowrap">
+                  <td data-label="Last report" class="nowrap">
                     ${format.duration(worker.silent_for_seconds)} ago
                   </td>
                   <td data-label="Version" class="small">${worker.version}</td>
@@ -189,12 +192,13 @@ export default function workers(app, { signal }) {
 
 /** @param {import("../client/index.js").Worker} worker */
 function state(worker) {
-  if (worker.silent_for_seconds > SILENT_SECONDS)
+  if (worker.silent_for_seconds > SILENT_SECONDS) {
     return html`<span class="badge tone-bad">silent</span>`;
+  }
   if (worker.draining) return html`<span class="badge tone-warn">draining</span>`;
-  if (!worker.listening) return html`<span class="badge tone-warn">does not hear</span>`;
+  if (!worker.listening) return html`<span class="badge tone-warn">not listening</span>`;
   return worker.running
-    ? html`<span class="badge tone-busy">works</span>`
+    ? html`<span class="badge tone-busy">running</span>`
     : html`<span class="badge tone-good">ready</span>`;
 }
 

@@ -1,0 +1,246 @@
+// The messages of a conversation: plain text, in which bold and tables of Markdown are the only
+// markup. Quotes of judges are marked in the text.
+
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+
+/**
+ * @typedef {{ quote: string, active?: boolean }} Quote `active`: it is highlighted
+ * @typedef {{ start: number, end: number, active: boolean }} Range
+ */
+
+const QUOTE_PADDING = /^[\s"'“”‘’….*`]+|[\s"'“”‘’….*`]+$/g;
+const TABLE_SEPARATOR = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
+
+/** @param {string} text @param {Quote[]} quotes */
+function message(text, quotes = []) {
+  const ranges = rangesOf(text, quotes);
+  return blocks(text).map((block) =>
+    block.rows
+      ? table(text, block.rows, ranges)
+      : html`<div class="text">${markedText(text, ...trimmed(text, block), ranges)}</div>`,
+  );
+}
+
+/**
+ * The range of a block, without empty lines at its start and end.
+ * @param {string} text
+ * @param {Block} block
+ * @returns {[number, number]}
+ */
+function trimmed(text, { start, end }) {
+  while (start < end && text[start] === "\n") start += 1;
+  while (end > start && text[end - 1] === "\n") end -= 1;
+  return [start, end];
+}
+
+/**
+ * The ranges of quotes in a text. Case and white space are ignored, as in the server's check.
+ * @param {string} text
+ * @param {Quote[]} quotes
+ * @returns {Range[]}
+ */
+function rangesOf(text, quotes) {
+  const { plain, offsets } = normalized(text);
+  /** @type {Range[]} */
+  const ranges = [];
+  for (const { quote, active = false } of quotes) {
+    const wanted = normalized(quote).plain.replace(QUOTE_PADDING, "");
+    const at = wanted ? plain.indexOf(wanted) : -1;
+    if (at >= 0) {
+      ranges.push({
+        start: offsets[at] ?? 0,
+        end: (offsets[at + wanted.length - 1] ?? 0) + 1,
+        active,
+      });
+    }
+  }
+  return ranges.sort((a, b) => a.start - b.start);
+}
+
+/**
+ * The text in lower case, with each run of white space as one space; and the offset in the original
+ * of every character.
+ * @param {string} text
+ */
+function normalized(text) {
+  let plain = "";
+  /** @type {number[]} */
+  const offsets = [];
+  let afterSpace = false;
+  for (let i = 0; i < text.length; i += 1) {
+    const character = text[i] ?? "";
+    const isSpace = /\s/.test(character);
+    if (isSpace && afterSpace) continue;
+    afterSpace = isSpace;
+    const lower = isSpace ? " " : character.toLowerCase();
+    for (const each of lower) {
+      plain += each;
+      offsets.push(i);
+    }
+  }
+  return { plain, offsets };
+}
+
+/**
+ * Part of a text, with the ranges marked.
+ * @param {string} text @param {number} start @param {number} end @param {Range[]} ranges
+ */
+function markedText(text, start, end, ranges) {
+  const result = [];
+  let at = start;
+  for (const range of ranges) {
+    const [from, to] = [Math.max(at, range.start), Math.min(end, range.end)];
+    if (from >= to) continue;
+    result.push(
+      withBold(text.slice(at, from)),
+      html`<mark class=${range.active ? "active" : ""}>${withBold(text.slice(from, to))}</mark>`,
+    );
+    at = to;
+  }
+  result.push(withBold(text.slice(at, end)));
+  return result;
+}
+
+/** Text with Markdown's bold. @param {string} text */
+function withBold(text) {
+  return text
+    .split(/\*\*([^*\n]+)\*\*/)
+    .map((each, i) => (i % 2 ? html`<strong>${each}</strong>` : each));
+}
+
+/**
+ * @typedef {{ start: number, end: number }} Cell
+ * @typedef {{ start: number, end: number, rows: Cell[][] | null }} Block
+ */
+
+/** The paragraphs and tables of a text, in order. @param {string} text @returns {Block[]} */
+function blocks(text) {
+  const lines = linesOf(text);
+  /** @type {Block[]} */
+  const result = [];
+  let plainFrom = 0;
+  let i = 0;
+  while (i < lines.length) {
+    const [head, under] = [lines[i], lines[i + 1]];
+    if (
+      head &&
+      under &&
+      isRow(text, head) &&
+      TABLE_SEPARATOR.test(text.slice(under.start, under.end)) &&
+      isRow(text, under)
+    ) {
+      let last = i + 1;
+      while (last + 1 < lines.length && isRow(text, lines[last + 1])) last += 1;
+      if (head.start > plainFrom) {
+        result.push({ start: plainFrom, end: head.start - 1, rows: null });
+      }
+      const rows = [head, ...lines.slice(i + 2, last + 1)].map((line) => cells(text, line));
+      result.push({ start: head.start, end: lines[last]?.end ?? head.end, rows });
+      plainFrom = (lines[last]?.end ?? head.end) + 1;
+      i = last + 1;
+    } else {
+      i += 1;
+    }
+  }
+  if (plainFrom < text.length || !result.length) {
+    result.push({ start: plainFrom, end: text.length, rows: null });
+  }
+  return result;
+}
+
+/** @param {string} text @returns {Cell[]} */
+function linesOf(text) {
+  const lines = [];
+  let start = 0;
+  while (start <= text.length) {
+    const end = text.indexOf("\n", start);
+    lines.push({ start, end: end < 0 ? text.length : end });
+    if (end < 0) break;
+    start = end + 1;
+  }
+  return lines;
+}
+
+/** @param {string} text @param {Cell | undefined} line */
+function isRow(text, line) {
+  return line !== undefined && text.slice(line.start, line.end).includes("|");
+}
+
+/** @param {string} text @param {Cell} line @returns {Cell[]} */
+function cells(text, { start, end }) {
+  const result = [];
+  let from = start;
+  for (let i = start; i <= end; i += 1) {
+    if (i === end || (text[i] === "|" && text[i - 1] !== "\\")) {
+      result.push({ start: from, end: i });
+      from = i + 1;
+    }
+  }
+  const isBlank = (/** @type {Cell | undefined} */ cell) =>
+    cell !== undefined && !text.slice(cell.start, cell.end).trim();
+  if (result.length > 1 && isBlank(result[0])) result.shift();
+  if (result.length > 1 && isBlank(result.at(-1))) result.pop();
+  return result;
+}
+
+/** @param {string} text @param {Cell[][]} rows @param {Range[]} ranges */
+function table(text, [head = [], ...rows], ranges) {
+  const cell = (/** @type {Cell} */ { start, end }) => markedText(text, start, end, ranges);
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table">
+    <table>
+      <thead>
+        <tr>
+          ${head.map((each) => html`<th scope="col">${cell(each)}</th>`)}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows.map(
+          (row) =>
+            html`<tr>
+              ${row.map((each) => html`<td>${cell(each)}</td>`)}
+            </tr>`,
+        )}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+/**
+ * One message.
+ * @param {object} options
+ * @param {"user" | "bot"} options.sender
+ * @param {string} options.name
+ * @param {string} options.text
+ * @param {Quote[]} [options.quotes]
+ * @param {unknown} [options.note] shown below the text
+ */
+export function bubble({ sender, name, text, quotes = [], note = nothing }) {
+  return html`<div class="bubble ${sender}">
+    <span class="who">${name}</span>
+    ${text ? message(text, quotes) : html`<span class="quiet">(no text)</span>`}${note}
+  </div>`;
+}
+
+/**
+ * The quotes to mark in a turn: those of the turn itself, and the highlighted one.
+ * @param {Record<string, any>[]} evidence
+ * @param {number} turn
+ * @param {string | null} highlighted
+ * @returns {Quote[]}
+ */
+export function quotesOfTurn(evidence, turn, highlighted) {
+  return evidence
+    .filter((each) => each.in_transcript && (each.turn === turn || each.quote === highlighted))
+    .map(({ quote }) => ({ quote, active: quote === highlighted }));
+}
+
+/** Scroll to the highlighted quote, once it is drawn. */
+export function scrollToHighlight() {
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() =>
+      document
+        .querySelector("mark.active")
+        ?.scrollIntoView({ block: "center", behavior: "smooth" }),
+    ),
+  );
+}

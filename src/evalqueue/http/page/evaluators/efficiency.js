@@ -1,0 +1,105 @@
+// Efficiency: whether the user reached the goal without detours.
+
+import { badge } from "../components/basics.js";
+import { ruleList } from "../components/rule-list.js";
+import { label, severity } from "../format/labels.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { distributionCard, evidenceList, overrideNote, verdictFilters, yesNo } from "./parts.js";
+
+/**
+ * @typedef {import("./parts.js").Json} Json
+ * @typedef {import("./parts.js").Highlight} Highlight
+ */
+
+/** @type {import("./registry.js").Evaluator} */
+export const efficiency = {
+  key: "efficiency",
+  name: "Efficiency",
+  about: "Did the user get there without detours? One call for each conversation.",
+  column: "efficiency_verdict",
+  rank: (row) => severity(row.efficiency_verdict),
+  cell: (row) => badge(row.efficiency_verdict),
+  headline: (row) => badge(row.efficiency_verdict),
+  summaryText: () => null,
+  verdictFilters: verdictFilters(
+    ["BROKEN", "FRICTION", "INCOMPLETE", "ACCEPTABLE", "EFFICIENT"],
+    (row) => row.efficiency_verdict,
+  ),
+  otherFilters: [],
+  figure: () => nothing,
+  distribution: (batch) => distributionCard("Efficiency", batch.efficiency, batch.threads),
+  details: () => nothing,
+  evidence: (result) => result.efficiency_evaluation?.evidence ?? [],
+  turnCard: (result, turn) =>
+    (result.efficiency_evaluation?.friction_turns ?? [])
+      .filter((/** @type {Json} */ each) => each.turn === turn)
+      .map(
+        (/** @type {Json} */ each) =>
+          html`<p class="small">
+            <span class="badge tone-warn">friction</span> caused by the ${each.cause.toLowerCase()}:
+            ${each.description}
+          </p>`,
+      ),
+  conversationCard: (result, highlight) => card(result.efficiency_evaluation, highlight),
+};
+
+/** @param {Json | null | undefined} result @param {Highlight} highlight */
+function card(result, highlight) {
+  if (!result) return nothing;
+  const counts = /** @type {Json | undefined} */ (result.counted);
+  return html`<section class="card stack-tight">
+    <h2>Efficiency ${badge(result.verdict)}</h2>
+    ${overrideNote(result)}
+    <p class="small">${result.reasoning}</p>
+    ${evidenceList(result.evidence, highlight)}
+    <dl class="facts small">
+      <dt>Task completed</dt>
+      <dd>${yesNo(result.task_completed)}</dd>
+      ${
+        result.recovery_quality
+          ? html`<dt>Recovery</dt>
+              <dd>${label(result.recovery_quality)}</dd>`
+          : nothing
+      }
+      ${
+        result.thread_type
+          ? html`<dt>Kind</dt>
+              <dd>${label(result.thread_type)}</dd>`
+          : nothing
+      }
+      ${
+        result.failure_reason
+          ? html`<dt>Why it failed</dt>
+              <dd>${result.failure_reason}</dd>`
+          : nothing
+      }
+      ${
+        result.incomplete_reason
+          ? html`<dt>Why it is incomplete</dt>
+              <dd>${label(result.incomplete_reason)}</dd>`
+          : nothing
+      }
+      ${
+        counts
+          ? html`<dt>Turns</dt>
+              <dd>${counts.turns}, ${counts.ideal_turns} would be ideal</dd>`
+          : nothing
+      }
+      ${
+        counts?.repeated_bot_questions?.length
+          ? html`<dt>Asked again</dt>
+              <dd>
+                ${counts.repeated_bot_questions
+                  .map((/** @type {Json} */ each) => `turn ${each.turn}: ${each.question}`)
+                  .join("; ")}
+              </dd>`
+          : nothing
+      }
+    </dl>
+    ${(result.contradictions ?? []).map(
+      (/** @type {string} */ each) =>
+        html`<p class="small"><span class="badge tone-warn">contradiction</span> ${each}</p>`,
+    )}
+    ${ruleList(result.rule_compliance)}
+  </section>`;
+}

@@ -1,0 +1,2 @@
+// `process.env.NODE_ENV`, which virtual-core reads and bundlers would replace.
+/** @type {{ process?: unknown }} */ (globalThis).process ??= { env: { NODE_ENV: "production" } };

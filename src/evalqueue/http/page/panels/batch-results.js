@@ -1,0 +1,382 @@
+// The results of a batch run: figures and distributions, then the table of conversations.
+
+import { banner, chip, figure } from "../components/basics.js";
+import { VirtualTable } from "../components/virtual-table.js";
+import { errorText } from "../data/errors.js";
+import { PagedResults } from "../data/paged-results.js";
+import { EVALUATORS } from "../evaluators/registry.js";
+import { label } from "../format/labels.js";
+import * as format from "../format/values.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { RunStatistics } from "./run-statistics.js";
+
+/**
+ * @typedef {import("../client/index.js").Outcome} Row
+ *
+ * @typedef {object} Column
+ * @property {string} key its `sort` in the address
+ * @property {string} name
+ * @property {(row: Row) => string | number} sortValue
+ * @property {(row: Row) => unknown} cell
+ *
+ * @typedef {object} Filter
+ * @property {string} key its `only` in the address
+ * @property {string} text
+ * @property {(row: Row) => boolean} matches
+ */
+
+/** @type {Column[]} */
+const COLUMNS = [
+  ...EVALUATORS.map(({ column, name, rank, cell }) => ({
+    key: column,
+    name,
+    sortValue: rank,
+    cell,
+  })),
+  {
+    key: "success_status",
+    name: "Task",
+    sortValue: (row) => (row.success_status == null ? 2 : Number(row.success_status)),
+    cell: taskCell,
+  },
+  {
+    key: "messages",
+    name: "Messages",
+    sortValue: (row) => row.messages ?? 0,
+    cell: messagesCell,
+  },
+  {
+    key: "duration_ms",
+    name: "Took",
+    sortValue: (row) => row.duration_ms,
+    cell: (row) => format.milliseconds(row.duration_ms),
+  },
+];
+
+/** @type {Column} the first column, whose cells are links */
+const CONVERSATION = {
+  key: "thread_id",
+  name: "Conversation",
+  sortValue: (row) => row.thread_id,
+  cell: (row) => row.thread_id,
+};
+
+/** @type {Filter[]} */
+const FILTERS = [
+  ...EVALUATORS.flatMap(({ verdictFilters }) => verdictFilters),
+  ...EVALUATORS.flatMap(({ otherFilters }) => otherFilters),
+  { key: "missing", text: "verdicts missing", matches: (row) => row.missing_verdicts > 0 },
+];
+
+export class BatchResults {
+  /**
+   * @param {import("../app.js").App} app
+   * @param {string} runId
+   * @param {URLSearchParams} query of the address: filters and order
+   * @param {AbortSignal} signal
+   */
+  constructor(app, runId, query, signal) {
+    this.app = app;
+    this.runId = runId;
+    /** @type {unknown} */
+    this.error = null;
+    this.filters = new Set(query.getAll("only"));
+    this.searchText = query.get("q") ?? "";
+    this.sort = { key: query.get("sort") ?? "", isDescending: query.get("down") === "1" };
+    const onChange = () => {
+      this.error = null;
+      app.refresh();
+    };
+    /** @param {unknown} error */
+    const onError = (error) => {
+      this.error = app.reportError(error);
+      app.refresh();
+    };
+    /** @type {PagedResults<Row>} */
+    this.results = new PagedResults(
+      async (after, limit) => {
+        const { outcomes: rows, total } = await app.api.runs.outcomes(runId, { after, limit });
+        return { rows, total };
+      },
+      onChange,
+      onError,
+      signal,
+    );
+    this.statistics = new RunStatistics(app, runId, signal, onError);
+    this.virtualTable = new VirtualTable(() => app.refresh(), signal);
+    /** @type {Row[]} the rows of the table, filtered and sorted */
+    this.visibleRows = [];
+    /** @type {Map<string, number>} how many rows each filter matches */
+    this.filterCounts = new Map();
+    /** @type {unknown[]} the inputs from which the rows of the table were computed */
+    this.inputs = [];
+  }
+
+  /** @returns {Record<string, () => void>} */
+  get keys() {
+    return { "/": () => document.getElementById("find")?.focus() };
+  }
+
+  /** @param {{ reload?: boolean }} options */
+  refresh(options) {
+    this.results.refresh(options);
+    this.statistics.refresh();
+  }
+
+  render() {
+    const { figures } = this.statistics;
+    return html`${
+      this.error ? banner("failed", "Something can't be read", errorText(this.error)) : nothing
+    }
+    ${figures?.batch ? this.figures(figures.batch, figures.llm) : nothing}
+    ${figures ? this.statistics.callCharts() : nothing}
+    ${this.results.isLoaded ? this.conversations() : nothing}`;
+  }
+
+  /**
+   * @param {import("../client/index.js").BatchStatistics} batch
+   * @param {import("../client/index.js").LlmStatistics} llm
+   */
+  figures(batch, llm) {
+    return html`<section class="card grid narrow">
+        ${figure(
+          "Conversations",
+          format.count(batch.threads),
+          batch.failed ? `${format.count(batch.failed)} with nothing measured` : "evaluated",
+        )}
+        ${EVALUATORS.map((evaluator) => evaluator.figure(batch))}
+        ${figure(
+          "LLM calls",
+          format.count(llm.calls),
+          llm.failed_calls ? `${format.count(llm.failed_calls)} failed` : "none failed",
+        )}
+        ${figure(
+          "Tokens",
+          format.compact(llm.tokens_in),
+          `in, ${format.compact(llm.tokens_out)} out`,
+        )}
+      </section>
+      <div class="grid wide">
+        ${EVALUATORS.map((evaluator) => evaluator.distribution(batch))}
+        ${EVALUATORS.map((evaluator) => evaluator.details(batch))} ${this.coverage(batch)}
+      </div>`;
+  }
+
+  /** @param {import("../client/index.js").BatchStatistics} batch */
+  coverage({ coverage, failures }) {
+    const evaluators = Object.entries(coverage);
+    if (!evaluators.length && !failures.length) return nothing;
+    return html`<section class="card stack-tight">
+      <h2>Coverage <span class="quiet small">judged, of all attempted</span></h2>
+      <dl class="facts">
+        ${evaluators.map(
+          ([evaluator, { judged, attempted, rate }]) =>
+            html`<dt>${evaluator}</dt>
+              <dd>
+                ${format.count(judged)} of ${format.count(attempted)}
+                <span class="quiet">${format.percent(rate)}</span>
+              </dd>`,
+        )}
+      </dl>
+      ${
+        failures.length
+          ? html`<h3>Failures, excluded from every rate</h3>
+              <ul role="list" class="stack-tight small">
+                ${failures.map(
+                  (each) =>
+                    html`<li>
+                      <span class="badge tone-bad"
+                        >${format.count(each.count)} × ${label(each.reason)}</span
+                      >
+                      ${each.evaluator}
+                      <div class="quiet">${each.example}</div>
+                    </li>`,
+                )}
+              </ul>`
+          : html`<p class="hint">Nothing failed.</p>`
+      }
+    </section>`;
+  }
+
+  /** Compute the rows of the table again, if anything they depend on has changed. */
+  updateRows() {
+    const { key, isDescending } = this.sort;
+    const inputs = [
+      this.results.rows,
+      [...this.filters].join(),
+      this.searchText,
+      key,
+      isDescending,
+    ];
+    if (inputs.every((each, i) => each === this.inputs[i])) return;
+    this.inputs = inputs;
+    const all = this.results.all;
+    this.filterCounts = new Map(
+      FILTERS.map(({ key, matches }) => [key, all.filter(matches).length]),
+    );
+    this.visibleRows = this.sorted(all.filter((row) => this.isVisible(row)));
+  }
+
+  conversations() {
+    this.updateRows();
+    const [visible, total] = [this.visibleRows.length, this.results.rows.size];
+    return html`<section class="card flush">
+      <div class="row-wide">
+        <h2>
+          Conversations
+          <span class="quiet small"
+            >${
+              visible === total
+                ? format.count(total)
+                : `${format.count(visible)} of ${format.count(total)}`
+            }</span
+          >
+        </h2>
+        <label
+          ><span class="visually-hidden">Find a conversation</span
+          ><input
+            id="find"
+            type="search"
+            placeholder="Find by id"
+            .value=${this.searchText}
+            @input=${(/** @type {Event} */ event) => this.search(event)}
+        /></label>
+      </div>
+      <div class="row-wide">
+        <div class="chips" role="group" aria-label="Filter conversations">
+          ${FILTERS.map((filter) => this.filterChip(filter))}
+        </div>
+      </div>
+      ${
+        visible
+          ? this.table()
+          : html`<p class="empty">
+              ${
+                total ? "No conversation matches this filter." : "No conversation is evaluated yet."
+              }
+            </p>`
+      }
+    </section>`;
+  }
+
+  /** @param {Filter} filter */
+  filterChip({ key, text }) {
+    const count = this.filterCounts.get(key) ?? 0;
+    const isPressed = this.filters.has(key);
+    if (!count && !isPressed) return nothing;
+    return chip({ text, count, isPressed, onPress: () => this.toggle(key) });
+  }
+
+  /** @param {Row} row */
+  isVisible(row) {
+    const text = this.searchText.trim().toLowerCase();
+    if (text && !row.thread_id.toLowerCase().includes(text)) return false;
+    return (
+      !this.filters.size ||
+      FILTERS.some(({ key, matches }) => this.filters.has(key) && matches(row))
+    );
+  }
+
+  /** @param {Row[]} rows */
+  sorted(rows) {
+    const column = [CONVERSATION, ...COLUMNS].find(({ key }) => key === this.sort.key);
+    if (!column) return rows;
+    const { sortValue } = column;
+    const sign = this.sort.isDescending ? -1 : 1;
+    return rows.sort((a, b) => {
+      const [x, y] = [sortValue(a), sortValue(b)];
+      return sign * (x < y ? -1 : x > y ? 1 : a.id - b.id);
+    });
+  }
+
+  /** @param {string} key of a filter */
+  toggle(key) {
+    if (!this.filters.delete(key)) this.filters.add(key);
+    this.updateAddress();
+  }
+
+  /** @param {Event} event */
+  search(event) {
+    this.searchText = /** @type {HTMLInputElement} */ (event.target).value;
+    this.updateAddress();
+  }
+
+  /** @param {string} key of a column */
+  sortBy(key) {
+    this.sort = { key, isDescending: this.sort.key === key && !this.sort.isDescending };
+    this.updateAddress();
+  }
+
+  /** Filters, search text and order as a query string. */
+  get query() {
+    const query = new URLSearchParams([...this.filters].map((each) => ["only", each]));
+    if (this.searchText) query.set("q", this.searchText);
+    if (this.sort.key) query.set("sort", this.sort.key);
+    if (this.sort.isDescending) query.set("down", "1");
+    return query.size ? `?${query}` : "";
+  }
+
+  /** Write filters and order to the address, so that "back" and "reload" restore them. */
+  updateAddress() {
+    history.replaceState(null, "", this.query || location.pathname);
+    this.app.refresh();
+  }
+
+  table() {
+    const rows = this.visibleRows;
+    const { positions } = this.app;
+    positions.setList(this.runId, {
+      query: this.query,
+      keys: () => rows.map(({ id }) => String(id)),
+    });
+    // The statistics are above the table: until they are rendered, a scroll position does not hold.
+    if (this.statistics.figures) {
+      this.virtualTable.scrollTo(positions.takeOpenedIndex(this.runId));
+    }
+    return this.virtualTable.render({
+      label: "Conversations",
+      items: rows,
+      key: ({ id }) => id,
+      columns: COLUMNS.length + 1,
+      head: html`<tr aria-rowindex="1">
+        ${[CONVERSATION, ...COLUMNS].map((column) => this.headCell(column))}
+      </tr>`,
+      row: (row, index) =>
+        html`<tr aria-rowindex=${index + 2}>
+          <td title=${row.thread_id}>
+            <a class="cover" href="/runs/${this.runId}/threads/${row.id}">${row.thread_id}</a>
+          </td>
+          ${COLUMNS.map(({ cell }) => html`<td>${cell(row)}</td>`)}
+        </tr>`,
+    });
+  }
+
+  /** @param {Column} column */
+  headCell({ key, name }) {
+    const isSorted = this.sort.key === key;
+    const order = this.sort.isDescending ? "descending" : "ascending";
+    return html`<th scope="col" aria-sort=${isSorted ? order : nothing}>
+      <button type="button" class="sort" @click=${() => this.sortBy(key)}>${name}</button>
+    </th>`;
+  }
+}
+
+/** @param {Row} row */
+function taskCell(row) {
+  if (row.failed) {
+    return html`<span class="badge tone-bad" title=${row.error ?? nothing}>failed</span>`;
+  }
+  if (row.success_status == null) return format.NOTHING;
+  return row.success_status ? "done" : "not done";
+}
+
+/** @param {Row} row */
+function messagesCell(row) {
+  return html`${format.count(row.messages)}${
+    row.missing_verdicts
+      ? html` <span class="badge tone-warn" title="Verdicts that could not be obtained"
+          >${row.missing_verdicts} missing</span
+        >`
+      : nothing
+  }`;
+}

@@ -1,0 +1,61 @@
+// The sign-in form, which asks for a token.
+
+import { errorText } from "../data/errors.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+
+/**
+ * @param {import("../app.js").App} app @param {() => Promise<void>} onSignedIn
+ * @returns {import("../app.js").View}
+ */
+export function signIn(app, onSignedIn) {
+  let errorMessage = "";
+  // Browsers obey "autofocus" only when they load the page.
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() =>
+      /** @type {HTMLElement | null} */ (document.querySelector("input[name=token]"))?.focus(),
+    ),
+  );
+
+  /** @param {SubmitEvent} event */
+  async function submit(event) {
+    event.preventDefault();
+    const token = String(
+      new FormData(/** @type {HTMLFormElement} */ (event.target)).get("token") ?? "",
+    ).trim();
+    try {
+      await app.api.session.signIn(token);
+      await onSignedIn();
+    } catch (error) {
+      errorMessage = errorText(error);
+      app.refresh();
+    }
+  }
+
+  return {
+    title: "Sign in",
+    render: () =>
+      html`<div class="empty">
+        <form class="card stack" @submit=${submit}>
+          <h1>Sign in</h1>
+          <label class="field"
+            ><span>Token</span>
+            <input
+              name="token"
+              type="password"
+              autocomplete="current-password"
+              required
+              autofocus
+              aria-invalid=${errorMessage ? "true" : nothing}
+              aria-describedby="token-help"
+            />
+          </label>
+          <p class="hint" id="token-help">
+            Made by <code>evalqueue token NAME --right submit</code>; ask the operator of the
+            server.
+          </p>
+          ${errorMessage ? html`<p class="wrong" role="alert">${errorMessage}</p>` : nothing}
+          <button class="primary">Sign in</button>
+        </form>
+      </div>`,
+  };
+}
