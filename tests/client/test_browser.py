@@ -55,7 +55,7 @@ class Api:
         return JSONResponse({"id": "sha256:x", "size_bytes": size}, 201)
 
     async def events(self, _request: Request) -> Response:
-        async def told() -> AsyncGenerator[str]:
+        async def stream() -> AsyncGenerator[str]:
             self.streams += 1
             try:
                 yield f"event: job\ndata: {json.dumps(JOB | {'revision': self.streams})}\n\n"
@@ -65,7 +65,7 @@ class Api:
             finally:
                 self.streams += 100
 
-        return StreamingResponse(told(), media_type="text/event-stream")
+        return StreamingResponse(stream(), media_type="text/event-stream")
 
     async def jobs(self, _request: Request) -> Response:
         return JSONResponse([JOB])
@@ -109,23 +109,23 @@ async def test_an_upload_says_how_far_it_is(tab: Page, api: Api) -> None:
     api.reads_on.clear()
     await tab.evaluate("""() => {
         const file = new File([new Uint8Array(50_000_000)], "a.csv"); // more than sockets hold
-        const told = [];
+        const received = [];
         const onProgress = (sent, total) => {
-            told.push([sent, total]);
+            received.push([sent, total]);
             if (sent > 0 && sent < total) document.title = "on its way";
         };
         window.upload = client.createClient({ token: "abc" }).datasets.upload(file, { onProgress })
-            .then((dataset) => ({ told, size: file.size, dataset }));
+            .then((dataset) => ({ received, size: file.size, dataset }));
     }""")
     await expect(tab).to_have_title("on its way")
     api.reads_on.set()
-    told = await tab.evaluate("upload")
-    sent = [each for each, _ in told["told"]]
-    assert told["dataset"]["size_bytes"] > told["size"]
+    received = await tab.evaluate("upload")
+    sent = [each for each, _ in received["received"]]
+    assert received["dataset"]["size_bytes"] > received["size"]
     assert sent[0] == 0
-    assert sent[-1] == told["size"]
+    assert sent[-1] == received["size"]
     assert sent == sorted(sent)
-    assert all(total == told["size"] for _, total in told["told"])
+    assert all(total == received["size"] for _, total in received["received"])
     assert api.authorization == "Bearer abc"
 
 

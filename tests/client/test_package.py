@@ -100,10 +100,10 @@ def test_it_compiles_and_runs_in_a_project_of_others(
 
 
 def test_it_has_this_version_and_no_dependencies() -> None:
-    told = json.loads((CLIENT / "package.json").read_text("utf-8"))
-    assert told["version"] == evalqueue.__version__
-    assert told["license"] == "Apache-2.0"
-    assert not {"dependencies", "peerDependencies", "optionalDependencies"} & set(told)
+    about = json.loads((CLIENT / "package.json").read_text("utf-8"))
+    assert about["version"] == evalqueue.__version__
+    assert about["license"] == "Apache-2.0"
+    assert not {"dependencies", "peerDependencies", "optionalDependencies"} & set(about)
 
 
 def test_no_lock_file_says_where_packages_are_fetched_from() -> None:

@@ -23,7 +23,7 @@ START_SECONDS = 60
 
 @dataclass(slots=True)
 class Process:
-    """A child of the test, and what it has said."""
+    """A child process of the test, and its output."""
 
     popen: subprocess.Popen[str]
     ready: re.Pattern[str]
@@ -109,10 +109,10 @@ class Site:
         self.judge("--latency-ms=20", "--latency-sigma=0.3")
         weak = ("--weakness=accepts_future_times", "--weakness=forgets_corrections")
         bot = self.start(r"simulated Kaira on (http://\S+)", "simulate-bot", "--port=0", *weak)
-        lanes = {"anna": {"user_id": "anna", "token": "of-anna", "host": "127.0.0.1"}}
+        credentials = {"anna": {"user_id": "anna", "token": "of-anna", "host": "127.0.0.1"}}
         self.environment |= {
             "EVALQUEUE_CHATBOT_URL": bot.address,
-            "EVALQUEUE_CHATBOT_CREDENTIALS": json.dumps(lanes),
+            "EVALQUEUE_CHATBOT_CREDENTIALS": json.dumps(credentials),
         }
         self.worker()
         self.api()
@@ -150,9 +150,9 @@ class Site:
         return job["run_id"]
 
     def places(self) -> dict[str, str]:
-        """The address of every page, with something on it: an evaluation and a stress test."""
+        """The address of every page, on a run of each kind."""
         batch = self.finish("evaluate-batch", total_items=48, name="Bundled conversations")
-        stress = self.finish(
+        adversarial = self.finish(
             "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0,
             chatbot={"credentials": ["anna"]}, personas=["easy", "hard", "moriarty"],
         )  # fmt: skip
@@ -161,7 +161,7 @@ class Site:
             (job, *_) = http.get("/api/jobs?status=completed").json()
             (dataset, *_) = http.get("/api/datasets").json()
             threads = http.get(f"/api/eval-runs/{batch}/outcomes").json()["outcomes"]
-            trials = http.get(f"/api/eval-runs/{stress}/trials").json()["trials"]
+            trials = http.get(f"/api/eval-runs/{adversarial}/trials").json()["trials"]
         worst = next(each for each in threads if each["worst_correctness"] == "HARD FAIL")
         broken = next(each for each in trials if each["verdict"] in {"HARD FAIL", "CRITICAL"})
         paths = {
@@ -172,8 +172,8 @@ class Site:
             "runs": "/runs",
             "run": f"/runs/{batch}",
             "thread": f"/runs/{batch}/threads/{worst['id']}",
-            "stress-test": f"/runs/{stress}",
-            "case": f"/runs/{stress}/cases/{broken['case_id']}",
+            "adversarial-test": f"/runs/{adversarial}",
+            "case": f"/runs/{adversarial}/cases/{broken['case_id']}",
             "datasets": "/datasets",
             "workers": "/workers",
         }
@@ -212,7 +212,7 @@ class Site:
 
 
 def environment(home: Path, dsn: str) -> dict[str, str]:
-    """What processes are told."""
+    """The environment of the processes."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ} | {
         "DATABASE_URL": dsn,
         "EVALQUEUE_HOME": str(home / "home"),

@@ -47,7 +47,7 @@ def hostile_csv(tmp_path: Path) -> Path:
     return path
 
 
-def test_nothing_that_was_said_does_anything(up: Site, page: Page, hostile_csv: Path) -> None:
+def test_no_message_is_executed(up: Site, page: Page, hostile_csv: Path) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     page.goto(f"{up.url}/new")

@@ -121,21 +121,21 @@ def test_progress_is_not_read_out_at_every_step(site: Site, page: Page) -> None:
     page.wait_for_selector("main h1")
     page.evaluate(
         """() => {
-            window.said = [];
+            window.announced = [];
             new MutationObserver((changes) => {
                 for (const { target } of changes) {
                     const element = target.nodeType === 1 ? target : target.parentElement;
                     const live = element?.closest("[role=status], [role=alert], [aria-live]");
-                    if (live) window.said.push(live.textContent.trim());
+                    if (live) window.announced.push(live.textContent.trim());
                 }
             }).observe(document.body, { subtree: true, childList: true, characterData: true });
         }"""
     )
     expect(page.locator("main .badge").first).to_have_text("completed")
-    assert len(set(page.evaluate("window.said"))) <= 4
+    assert len(set(page.evaluate("window.announced"))) <= 4
 
 
-def test_who_may_only_read_is_offered_nothing_else(furnished: Site, page: Page) -> None:
+def test_a_read_token_is_offered_no_actions(furnished: Site, page: Page) -> None:
     session = {"name": "rita", "right": "read", "needs_token": True}
     page.route("**/api/session", lambda route: route.fulfill(json=session))
     for path in ("/", "/runs", "/datasets", "/workers", "/new"):

@@ -49,7 +49,7 @@ def test_cancel_mid_run(site: Site, page: Page) -> None:
     expect(page.locator("main .badge").first).to_have_text(re.compile("pending|running"))
 
 
-def test_whoever_waits_sees_how_many_are_ahead(site: Site, page: Page) -> None:
+def test_a_waiting_job_shows_how_many_are_ahead(site: Site, page: Page) -> None:
     site.judge("--latency-ms=100", "--latency-sigma=0")
     site.api()
     for number in range(3):
@@ -63,7 +63,7 @@ def test_whoever_waits_sees_how_many_are_ahead(site: Site, page: Page) -> None:
     )
 
 
-def test_the_server_restarts_while_somebody_watches(
+def test_the_page_survives_a_restart_of_the_server(
     site: Site, page: Page, watched: Watched
 ) -> None:
     watched.allow(

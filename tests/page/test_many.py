@@ -55,7 +55,7 @@ def test_ten_thousand_conversations(site: Site, run: str, page: Page) -> None:
     expect(rows.first).to_contain_text("thr_09998")
 
 
-def test_whoever_opens_one_goes_on_in_their_list_and_finds_their_place(
+def test_next_follows_the_list_and_back_returns_to_the_row(
     site: Site, run: str, page: Page
 ) -> None:
     page.goto(f"{site.url}/runs/{run}?only=CRITICAL&sort=duration_ms&down=1")
@@ -101,11 +101,11 @@ def test_a_table_at_rest_is_drawn_no_more_often_than_ages_change(
     expect(region.get_by_role("link", name="thr_00001")).to_be_visible()
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     expect(page.get_by_role("heading", name="Correctness")).to_be_visible()
-    frames = page.evaluate("""() => new Promise((told) => {
+    frames = page.evaluate("""() => new Promise((resolve) => {
         const request = window.requestAnimationFrame;
         let frames = 0;
         window.requestAnimationFrame = (draw) => { frames += 1; return request(draw); };
-        setTimeout(() => told(frames), 5_000);
+        setTimeout(() => resolve(frames), 5_000);
     })""")
     assert frames <= 15  # a second each, and a few for what arrived last
 

@@ -90,21 +90,21 @@ async def tried() -> tuple[dict[str, Any], list[str]]:
         tab = await browser.new_page()
         tab.on(
             "console",
-            lambda said: (
-                complaints.append(said.text) if said.type in {"error", "warning"} else None
+            lambda message: (
+                complaints.append(message.text) if message.type in {"error", "warning"} else None
             ),
         )
         tab.on("pageerror", lambda error: complaints.append(str(error)))
         await tab.goto(served.url)
         await expect(tab).not_to_have_title("")
-        told = json.loads(await tab.title())
+        report = json.loads(await tab.title())
     await served.stop(at_once=True)
-    return told, complaints
+    return report, complaints
 
 
 async def test_they_work_under_the_page_s_policy(tried: tuple[dict[str, Any], list[str]]) -> None:
-    told, complaints = tried
-    assert told == {
+    report, complaints = tried
+    assert report == {
         "before": ["40px", "1"],
         "after": ["50px", ""],
         "texts": ["b", "a"],
@@ -112,13 +112,13 @@ async def test_they_work_under_the_page_s_policy(tried: tuple[dict[str, Any], li
         "images": 0,
         "chosen": "b",
         "total": 1_000_000,
-        "drawn": told["drawn"],
+        "drawn": report["drawn"],
         "refused": True,
     }
-    assert 0 < told["drawn"] < 20
+    assert 0 < report["drawn"] < 20
     # The script's own try at innerHTML is what the policy is there for.
     assert [
-        said for said in complaints if "innerHTML" not in said and "TrustedHTML" not in said
+        each for each in complaints if "innerHTML" not in each and "TrustedHTML" not in each
     ] == []
 
 

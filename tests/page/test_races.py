@@ -92,7 +92,7 @@ def test_a_view_that_failed_to_load_is_had_by_trying_again(
     expect(page.get_by_role("heading", name="Workers and queues")).to_be_visible()
 
 
-def test_whoever_is_signed_out_meanwhile_is_asked_in_and_comes_back(
+def test_after_the_session_ends_a_sign_in_returns_to_the_same_page(
     furnished: Site, runs: list[str], page: Page, watched: Watched
 ) -> None:
     watched.allow("401")
@@ -119,7 +119,7 @@ def test_the_server_was_away_when_the_page_was_opened(
     expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
 
 
-def test_pressed_twice_is_meant_once(furnished: Site, page: Page) -> None:
+def test_a_double_click_counts_once(furnished: Site, page: Page) -> None:
     asked: list[str] = []
 
     def note(request: Request) -> None:
@@ -151,7 +151,9 @@ def test_pressed_twice_is_meant_once(furnished: Site, page: Page) -> None:
     expect(page.locator(".toast.tone-bad")).to_have_count(0)
 
 
-def test_who_left_while_submitting_is_not_pulled_away(furnished: Site, page: Page) -> None:
+def test_a_submission_that_returns_late_does_not_change_the_page(
+    furnished: Site, page: Page
+) -> None:
     held = Held()
     page.goto(f"{furnished.url}/new")
     page.get_by_role("button", name="Take the bundled ones").click()
@@ -167,9 +169,7 @@ def test_who_left_while_submitting_is_not_pulled_away(furnished: Site, page: Pag
     expect(page).to_have_url(f"{furnished.url}/datasets")
 
 
-def test_what_is_asked_is_asked_about_the_file_that_was_chosen_last(
-    furnished: Site, page: Page
-) -> None:
+def test_the_mapping_is_that_of_the_file_chosen_last(furnished: Site, page: Page) -> None:
     held = Held()
     page.goto(f"{furnished.url}/new")
     page.route(re.compile("preview"), held.hold, times=1)

@@ -140,7 +140,7 @@ def test_conversations_are_chosen_one_by_one(up: Site, page: Page) -> None:
     expect(rows).to_have_count(2)
 
 
-def test_keys_are_told(up: Site, page: Page) -> None:
+def test_keys_are_listed(up: Site, page: Page) -> None:
     page.goto(up.url)
     expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
     page.keyboard.press("?")

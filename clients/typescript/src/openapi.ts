@@ -2098,6 +2098,28 @@ export interface components {
          * @enum {string}
          */
         JobStatus: "queued" | "running" | "completed" | "failed" | "cancelled";
+        /**
+         * KnownApp
+         * @description An app that can be evaluated.
+         */
+        KnownApp: {
+            /** App Id */
+            app_id: string;
+            /** Name */
+            name: string;
+            /** About */
+            about: string;
+            /**
+             * Evaluators
+             * @description Those that have something to say about it.
+             */
+            evaluators: string[];
+            /**
+             * Has Adversarial
+             * @description Whether it can be stress-tested.
+             */
+            has_adversarial: boolean;
+        };
         /** KnownGoal */
         KnownGoal: {
             /** Goal Id */
@@ -2121,28 +2143,6 @@ export interface components {
             behaviour: string;
             /** Is Attacker */
             is_attacker: boolean;
-        };
-        /**
-         * KnownProfile
-         * @description An app that can be evaluated.
-         */
-        KnownProfile: {
-            /** App Id */
-            app_id: string;
-            /** Name */
-            name: string;
-            /** About */
-            about: string;
-            /**
-             * Evaluators
-             * @description Those that have something to say about it.
-             */
-            evaluators: string[];
-            /**
-             * Has Adversarial
-             * @description Whether it can be stress-tested.
-             */
-            has_adversarial: boolean;
         };
         /**
          * KnownProvider
@@ -6007,7 +6007,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["KnownProfile"][];
+                    "application/json": components["schemas"]["KnownApp"][];
                 };
             };
             /** @description The Host or the Origin is not known here, or the caller lacks the right */

@@ -72,7 +72,7 @@ export type PinnedCase = Schemas["PinnedCase"];
 export type ForgottenCase = Schemas["ForgottenCase"];
 
 /** An app that can be evaluated. */
-export type App = Schemas["KnownProfile"];
+export type App = Schemas["KnownApp"];
 /** An LLM provider, and whether the server can use it. */
 export type Provider = Schemas["KnownProvider"];
 /** The signed-in user. */

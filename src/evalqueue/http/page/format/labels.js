@@ -30,7 +30,7 @@ const LABELS = {
   goal_complete: "goal reached",
   goal_abandoned: "gave up",
   max_turns: "turns used up",
-  error: "broken off",
+  error: "interrupted",
 };
 
 /**
