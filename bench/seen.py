@@ -42,7 +42,7 @@ async def main(changes: int) -> None:
             (job_id,) = await cursor.fetchone() or (None,)
             await connection.execute(
                 "SELECT 1 FROM "
-                "evalqueue_enter_worker('bench', 'here', 1, '0', NULL, '{watched}', 1) AS w, "
+                "evalqueue_register_worker('bench', 'here', 1, '0', NULL, '{watched}', 1) AS w, "
                 "evalqueue_claim_jobs(w.id, w.name, NULL, '{watched}', 1, 3600)"
             )
         async with (

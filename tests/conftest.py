@@ -26,11 +26,14 @@ hypothesis_settings.load_profile("evalqueue")
 _TEMPLATE = "evalqueue_template"
 _TABLES = [
     "adversarial_cases", "adversarial_dialogues", "adversarial_evaluations", "adversarial_turns",
-    "api_logs", "chatbot_lanes", "dataset_owners", "dataset_threads", "datasets", "eval_runs",
+    "api_logs", "credential_leases", "dataset_owners", "dataset_threads", "datasets",
+    "eval_job_types", "eval_runs",
     "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
     "procrastinate_workers", "saved_cases", "thread_evaluations",
 ]  # fmt: skip
+TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")
+"""The built-in job types, and one of somebody else's."""
 _numbers = itertools.count(1)
 
 
@@ -46,6 +49,8 @@ def postgres() -> Generator[str]:
         connection.execute("SELECT pg_reload_conf()")
         connection.execute(f"CREATE DATABASE {_TEMPLATE}")
     asyncio.run(_migrate(database_address(server.url, _TEMPLATE)))
+    with psycopg.connect(database_address(server.url, _TEMPLATE), autocommit=True) as connection:
+        _declare(connection)
     try:
         yield server.url
     finally:
@@ -99,8 +104,16 @@ def _clean(dsn: str) -> bool:
         )
         tables = [table for (table,) in cursor.fetchall()]
         connection.execute(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY CASCADE")
+        _declare(connection)
         row = connection.execute("SELECT count(*) FROM evalqueue_migrations").fetchone()
     return tables == _TABLES and row is not None and row[0] >= len(schema.own_migrations())
+
+
+def _declare(connection: psycopg.Connection) -> None:
+    connection.execute(
+        "INSERT INTO eval_job_types SELECT unnest(%s::text[]) ON CONFLICT DO NOTHING",
+        [list(TYPES_WITH_A_RUN)],
+    )
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 - third-party modules of the page, as they come from npm: `src/evalqueue/http/page/vendor`
 - the client's types, from the app's own OpenAPI document: `clients/typescript/src/openapi.ts`
 - the client for the page, compiled: `src/evalqueue/http/page/client`
+- the schema as a whole, dumped from a fresh database: `src/evalqueue/sql/schema.sql`
 - the client's licence, which its package has to bring: `clients/typescript/LICENSE`
 
 What is written by hand is checked by the compiler, too: the page's modules, which nothing compiles,
@@ -22,6 +23,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import schema_dump
 from starlette.testclient import TestClient
 
 from evalqueue import Client, daemon
@@ -35,6 +37,7 @@ VENDOR = PAGE / "vendor"
 CLIENT = ROOT / "clients/typescript"
 TYPES = CLIENT / "src/openapi.ts"
 COMPILED = PAGE / "client"
+SCHEMA = ROOT / "src/evalqueue/sql/schema.sql"
 
 # Modules that the page can do with, and what they import. Those that put text into a page as HTML
 # (unsafe-html and its kin) stay out, and style-map, which begins with an inline style: no content
@@ -81,13 +84,16 @@ def main(arguments: list[str]) -> int:
 def _make(folder: Path) -> dict[Path, Path]:
     """Everything, in a folder: what is committed, and what it should be."""
     vendor, types, compiled = folder / "vendor", folder / "openapi.ts", folder / "client"
+    dumped = folder / "schema.sql"
     _vendor(vendor)
     _types(folder, types)
+    dumped.write_text(schema_dump.fresh(), "utf-8")
     _run("tsc", "-p", str(CLIENT / "tsconfig.page.json"), "--outDir", str(compiled))
     return {
         VENDOR: vendor,
         TYPES: types,
         COMPILED: compiled,
+        SCHEMA: dumped,
         CLIENT / "LICENSE": ROOT / "LICENSE",
     }
 

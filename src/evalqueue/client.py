@@ -58,6 +58,7 @@ class Client:
         self._database = database
         self._owns_database = database is None
         self._listener: Listener | None = None
+        self._declared = set[type[JobParams]]()
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
@@ -126,6 +127,11 @@ class Client:
             idempotency_key=idempotency_key,
             after=after,
         )
+        if type(params) not in self._declared:
+            # On a connection of ours: the declaration holds even if the caller rolls back.
+            async with self._connection() as own:
+                await type(params).declare(own)
+            self._declared.add(type(params))
         if connection is not None:
             return await self._submit(connection, params, asked, sees)
         async with self._connection() as own:
@@ -137,7 +143,7 @@ class Client:
         if (key := asked.idempotency_key) is not None:
             # As it was asked, before today's defaults are filled in: what is asked again tomorrow
             # is still the same.
-            asked = replace(asked, asked=asked.params)
+            asked = replace(asked, requested=asked.params)
             if await store.of_key(connection, owner=asked.owner, idempotency_key=key) is not None:
                 # Perhaps it would not be admitted today: its file is gone, say.
                 return await store.submit(connection, asked)

@@ -144,13 +144,13 @@ async def schema_is_current(database: Database) -> Finding:
     if missing:
         return _wrong(
             name="schema",
-            what=f"The schema lacks {len(missing)} migration(s), the first is {missing[0]}.",
+            what=f"The schema lacks {len(missing)} change(s), the first is {missing[0]}.",
             fix="evalqueue migrate",
         )
     newest = max(schema.own_migrations())
     return _ok(
         name="schema",
-        what=f"The schema is current: {newest}, and all of procrastinate's migrations.",
+        what=f"The schema is current: tables to {newest}, functions, procrastinate's migrations.",
     )
 
 

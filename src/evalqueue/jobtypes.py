@@ -12,7 +12,7 @@ from evalqueue.errors import InvalidParams, Problem, UnknownJobType
 from evalqueue.settings import Settings
 
 if TYPE_CHECKING:
-    from evalqueue.postgres.database import Database
+    from evalqueue.postgres.database import Connection, Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,13 @@ class JobParams(BaseModel):
         super().__init_subclass__(**kwargs)
         if job_type is not None:
             cls.job_type = job_type
+
+    @classmethod
+    async def declare(cls, connection: "Connection") -> None:
+        """Write down what the database must know of this job type, idempotently.
+
+        Called by a worker when it starts, and by a client before it first submits such a job.
+        """
 
     async def admit(self, admission: AdmissionContext) -> Self:
         """Look at the world before the job is stored: refuse what can't work, fill in what is open.

@@ -50,7 +50,7 @@ class Daemon:
                 " WHERE status = 'running' AND worker = name AND pid = %s",
                 [self.process.pid],
             )
-            cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+            cursor = await connection.execute("SELECT evalqueue_recover_jobs()")
             assert await cursor.fetchone() == (held.rowcount,)
 
     async def terminate(self) -> int:

@@ -344,7 +344,7 @@ async def test_a_lane_is_not_kept_for_one_who_asks_no_more(
         await one.leaves(connection)
         assert not await one.takes(connection)
         await connection.execute(
-            "UPDATE chatbot_lanes SET wanted_at = wanted_at - make_interval(secs => %s)",
+            "UPDATE credential_leases SET wanted_at = wanted_at - make_interval(secs => %s)",
             [store.LANE_PATIENCE + 0.1],
         )
         assert await one.takes(connection)
@@ -363,7 +363,9 @@ async def test_of_many_who_want_a_lane_at_once_one_gets_it(database: Database) -
         assert sum(won) == 1
         async with database.connection() as connection:
             await holders[won.index(True)].leaves(connection)
-            await connection.execute("UPDATE chatbot_lanes SET wanted_by = NULL, wanted_at = NULL")
+            await connection.execute(
+                "UPDATE credential_leases SET wanted_by = NULL, wanted_at = NULL"
+            )
 
 
 @pytest.mark.parametrize(

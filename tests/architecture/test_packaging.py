@@ -47,11 +47,12 @@ def test_the_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path):
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
         "import evalqueue, evalqueue.http, evalqueue.evaluators as e, http.client;"
-        "from evalqueue.postgres import schema; from evalqueue.evaluators import apps;"
+        "from evalqueue.postgres import definitions, schema; from evalqueue.evaluators import apps;"
         "from evalqueue.evaluators.simulated import conversations;"
         "from evalqueue.http.routes import page; assert (page.FOLDER / 'index.html').is_file();"
         "assert (page.FOLDER / 'client/index.js').is_file();"
         "assert evalqueue.__file__.startswith(%r), evalqueue.__file__;"
+        "assert definitions.read_definitions();"
         "print(len(schema.own_migrations()), apps.known(), conversations.kaira_csv().exists())"
     )
     done = subprocess.run(
@@ -59,7 +60,7 @@ def test_the_wheel_works_without_the_checkout(wheel: Path, tmp_path: Path):
         cwd=tmp_path, capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
-    migrations = len(list((ROOT / "sql" / "migrations").glob("*.sql")))
+    migrations = len(list((ROOT / "sql" / "tables").glob("*/*.sql")))
     assert done.stdout.strip() == f"{migrations} ('kaira-bot', 'retail-support') True"
 
 

@@ -5,10 +5,11 @@ import re
 from procrastinate import App, jobs, schema
 from procrastinate.manager import get_channel_for_queues
 
+from evalqueue.postgres.definitions import read_definitions
 from evalqueue.postgres.schema import own_migrations
 from evalqueue.worker.app import App as OurApp
 
-OURS = "\n".join(own_migrations().values())
+OURS = "\n".join([*own_migrations().values(), *(each.sql for each in read_definitions().values())])
 
 
 def test_the_functions_and_tables_our_sql_calls_are_in_procrastinate_s_schema():

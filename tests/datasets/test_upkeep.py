@@ -1,4 +1,4 @@
-"""Datasets beside jobs: an older database, schedules, removal while somebody submits."""
+"""Datasets beside jobs: plain SQL, schedules, removal while somebody submits."""
 
 import asyncio
 import io
@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import psycopg
-import pytest
 
 from evalqueue import Settings
 from evalqueue.evaluators import EvaluateBatch
@@ -16,7 +15,6 @@ from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.jobtypes import AdmissionContext
-from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 
 PATIENCE = 30.0  # seconds
@@ -35,27 +33,16 @@ async def add(database: Database, *, kept: bool = True) -> str:
     return (await imports.add(database, incoming, owner="ann", kept=kept)).dataset_id
 
 
-async def test_datasets_of_an_older_database_are_their_jobs_owners(
-    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+async def test_a_dataset_that_came_by_plain_sql_is_its_job_s_owner_s_and_is_read_later(
+    database: Database,
 ):
-    all_of_them = schema.own_migrations()
-    older = {name: sql for name, sql in all_of_them.items() if name < "0006"}
-    database = Database(empty_dsn)
-    await database.open()
-    try:
-        with monkeypatch.context() as patched:
-            patched.setattr(schema, "own_migrations", lambda: older)
-            await schema.migrate(database)
-        dataset_id = await value(database, SUBMIT, json.dumps({"csv_content": CSV}))
-        await schema.migrate(database)
+    dataset_id = await value(database, SUBMIT, json.dumps({"csv_content": CSV}))
 
-        owner = await value(database, "SELECT owner FROM dataset_owners")
-        named = await value(database, "SELECT dataset_id FROM eval_runs")
-        assert (owner, named) == ("ann", dataset_id)
-        assert await add(database) == dataset_id, "what was kept as text is read now"
-        assert await value(database, "SELECT content FROM datasets") is None
-    finally:
-        await database.close()
+    owner = await value(database, "SELECT owner FROM dataset_owners")
+    named = await value(database, "SELECT dataset_id FROM eval_runs")
+    assert (owner, named) == ("ann", dataset_id)
+    assert await add(database) == dataset_id, "what was stored as text is read now"
+    assert await value(database, "SELECT content FROM datasets") is None
 
 
 async def test_what_was_not_read_yet_is_in_no_list(database: Database):

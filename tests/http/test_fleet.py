@@ -68,9 +68,9 @@ async def test_workers_are_listed_with_what_they_do(
 ) -> None:
     async with database.connection() as connection:
         await connection.execute(
-            "SELECT evalqueue_enter_worker('w', 'here', 7, '0.1', '{nightly}', '{note}', 4)"
+            "SELECT evalqueue_register_worker('w', 'here', 7, '0.1', '{nightly}', '{note}', 4)"
         )
-        await connection.execute("SELECT evalqueue_sweep((SELECT name FROM job_workers), 600)")
+        await connection.execute("SELECT evalqueue_lead((SELECT name FROM job_workers), 600)")
 
     (worker,) = (await api.get("/api/workers")).json()
 

@@ -245,7 +245,7 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         await imports.add(database, incoming, owner="default", kept=True)
         await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
         await connection.execute(
-            "SELECT evalqueue_enter_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
+            "SELECT evalqueue_register_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
         )
     return {
         "job_id": job["id"],

@@ -346,7 +346,8 @@ async def test_resuming_and_lifting_a_limit_wake_whoever_waits(dsn: str, connect
         "FROM jobs WHERE attempt = 1",
         "SELECT evalqueue_cancel_job(id) FROM jobs WHERE attempt = 1",
         "DELETE FROM procrastinate_jobs WHERE status = 'doing'",
-        "UPDATE jobs SET lease_expires_at = now() WHERE attempt = 1; SELECT evalqueue_reap_jobs()",
+        "UPDATE jobs SET lease_expires_at = now() WHERE attempt = 1;"
+        " SELECT evalqueue_recover_jobs()",
     ],
 )
 async def test_however_a_job_ends_whoever_was_kept_waiting_by_a_limit_is_told(
@@ -527,14 +528,14 @@ async def test_one_worker_is_in_office_and_another_takes_over_when_its_term_has_
     connection: Connection,
 ):
     one, other = await entered(connection), await entered(connection)
-    assert (await fleet.sweep(connection, one, term_seconds=600)).in_charge
+    assert (await fleet.sweep(connection, one, term_seconds=600)).is_leader
     swept = await fleet.sweep(connection, other, term_seconds=60)
-    assert not swept.in_charge
+    assert not swept.is_leader
     assert 550 < swept.due_in <= 600, "it waits for the end of the term"
-    assert (await fleet.sweep(connection, one, term_seconds=600)).in_charge
+    assert (await fleet.sweep(connection, one, term_seconds=600)).is_leader
     await connection.execute("UPDATE job_leader SET ends_at = now()")
 
-    assert (await fleet.sweep(connection, other, term_seconds=60)).in_charge
+    assert (await fleet.sweep(connection, other, term_seconds=60)).is_leader
     leader = await fleet.leader(connection)
     assert leader is not None
     assert (leader.worker, leader.term, leader.in_office) == (other.name, 2, True)
@@ -550,7 +551,7 @@ async def test_who_leaves_resigns(connection: Connection):
     await fleet.leave(connection, one.id)
 
     other = await entered(connection)
-    assert (await fleet.sweep(connection, other, term_seconds=60)).in_charge
+    assert (await fleet.sweep(connection, other, term_seconds=60)).is_leader
     assert [each.id for each in await fleet.workers(connection)] == [other.id]
 
 
@@ -564,9 +565,9 @@ async def test_a_leader_that_slept_past_its_term_finds_another_in_office_and_tak
     await claimed(connection, other, lease_seconds=0)
 
     swept = await fleet.sweep(connection, sleeper, term_seconds=60)
-    assert (swept.in_charge, swept.reaped, await running(connection)) == (False, 0, 1)
+    assert (swept.is_leader, swept.recovered, await running(connection)) == (False, 0, 1)
     swept = await fleet.sweep(connection, other, term_seconds=60)
-    assert (swept.in_charge, swept.reaped, await running(connection)) == (True, 1, 0)
+    assert (swept.is_leader, swept.recovered, await running(connection)) == (True, 1, 0)
 
 
 async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
@@ -582,7 +583,7 @@ async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
                     all_at_once.create_task(fleet.sweep(connection, me, term_seconds=0))
                     for connection, me in zip(workers, us, strict=True)
                 ]
-            assert sum(sweep.result().reaped for sweep in sweeps) == len(jobs) == 3
+            assert sum(sweep.result().recovered for sweep in sweeps) == len(jobs) == 3
             counted = await workers[0].execute("SELECT DISTINCT attempt, failed_attempts FROM jobs")
             assert await counted.fetchall() == [(number, number)]
 
@@ -621,7 +622,7 @@ async def test_a_job_that_lost_very_many_workers_stops_no_sweep(connection: Conn
     for _ in range(60):
         worker = await entered(connection, name="x" * 100)
         await claimed(connection, worker, lease_seconds=0)
-        assert (await fleet.sweep(connection, me, term_seconds=60)).reaped == 1
+        assert (await fleet.sweep(connection, me, term_seconds=60)).recovered == 1
 
     assert await value(connection, "SELECT status FROM jobs") == "failed"
     assert await value(connection, "SELECT length(error_message) FROM jobs") == 4000
@@ -761,9 +762,9 @@ async def test_leases_that_nobody_could_extend_while_the_database_was_away_are_g
         await connection.execute("UPDATE job_leader SET ends_at = now() - interval '70 seconds'")
         await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '60 seconds'")
 
-        assert (await fleet.sweep(connection, me, term_seconds=10)).reaped == 0
+        assert (await fleet.sweep(connection, me, term_seconds=10)).recovered == 0
         assert await store.flush(
             connection, job_id=job.id, attempt=1, progress=None, lease_seconds=30
         )
         await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 second'")
-        assert (await fleet.sweep(connection, me, term_seconds=10)).reaped == 1
+        assert (await fleet.sweep(connection, me, term_seconds=10)).recovered == 1

@@ -226,7 +226,7 @@ class Machine(RuleBasedStateMachine):
         )
         for name in ("one", "other"):
             row = self.row(
-                "SELECT id, name FROM evalqueue_enter_worker(%s, 'here', 1, '1', NULL, "
+                "SELECT id, name FROM evalqueue_register_worker(%s, 'here', 1, '1', NULL, "
                 "'{evaluate-it}', 4)", name,
             )  # fmt: skip
             self.workers[row["name"]] = row["id"]
@@ -292,7 +292,7 @@ class Machine(RuleBasedStateMachine):
         (continued,) = [each for each in self.world.jobs.values() if each.retry_of == job.id] or [
             None
         ]
-        whole = job.status == "completed" and "run_status" not in job.result
+        whole = job.status == "completed" and "incomplete" not in job.result
         if continued is not None and not continued.over:
             assert self.row(retry, job.id)["id"] == continued.id
         elif continued is not None or job.parent or not job.over or whole:
@@ -348,7 +348,7 @@ class Machine(RuleBasedStateMachine):
     )  # fmt: skip
     def finishes(self, n: int, old: int, later: bool, outcome: str) -> None:
         job = self.any_claimed(n)
-        result = {"run_status": "completed_with_errors"} if outcome == "with_errors" else {}
+        result = {"incomplete": True} if outcome == "with_errors" else {}
         named = "completed" if outcome == "with_errors" else outcome
         status = self.row(
             "SELECT evalqueue_finish_job(%s, %s, %s, %s, 'said so', %s) AS status",
@@ -387,7 +387,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def reaps(self) -> None:
-        found = self.row("SELECT evalqueue_reap_jobs() AS found")["found"]
+        found = self.row("SELECT evalqueue_recover_jobs() AS found")["found"]
         before = [job.id for job in self.world.running() if job.lost]
         assert found <= len(before)
         self.world.loses()
@@ -399,7 +399,7 @@ class Machine(RuleBasedStateMachine):
         if job.parent is not None:
             return
         asked = self.row(
-            "SELECT evalqueue_ask_for_hands(%s, %s, %s) AS told", job.id, job.attempt - old, wanted
+            "SELECT evalqueue_start_helpers(%s, %s, %s) AS told", job.id, job.attempt - old, wanted
         )
         assert asked["told"] is (job.status == "running" and not old)
         known = {each.id for each in self.world.jobs.values() if each.parent == job.id}
@@ -478,7 +478,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def sweeps(self) -> None:
-        self.row("SELECT * FROM evalqueue_sweep('one', 60)")
+        self.row("SELECT * FROM evalqueue_lead('one', 60)")
         self.world.loses()
 
     @rule()
@@ -588,7 +588,7 @@ class Machine(RuleBasedStateMachine):
             assert job.over or not self.world.jobs[job.parent].over
         elif row["run"] is not None:  # else a retry goes on with it
             run = {"queued": "pending"}.get(job.status, job.status)
-            assert row["run"] == job.result.get("run_status", run)
+            assert row["run"] == ("completed_with_errors" if "incomplete" in job.result else run)
 
     def _moves_along_the_arrows(self) -> None:
         for job in self.world.jobs.values():

@@ -94,7 +94,7 @@ async def test_asking_twice_or_all_at_once_finds_the_same_new_job(
 
 
 @pytest.mark.parametrize("outcome", [
-    Completed(result={"run_status": "completed_with_errors"}), Failed(error="no"), None,
+    Completed(result={"incomplete": True}), Failed(error="no"), None,
 ])  # fmt: skip
 async def test_what_is_missing_can_be_retried_however_it_ended(
     client: Client, connection: Connection, worker: RegisteredWorker, outcome: Outcome | None

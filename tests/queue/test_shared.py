@@ -198,7 +198,7 @@ async def lose(client: Client, job: Job) -> None:
         await connection.execute(
             "UPDATE jobs SET lease_expires_at = clock_timestamp() WHERE id = %s", [job.id]
         )
-        cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+        cursor = await connection.execute("SELECT evalqueue_recover_jobs()")
         assert await cursor.fetchone() == (1,)
 
 

@@ -39,7 +39,7 @@ async def claims(connection: Connection, *, slots: int = 1, lease_seconds: float
 
 
 async def reaped(connection: Connection) -> int:
-    cursor = await connection.execute("SELECT evalqueue_reap_jobs()")
+    cursor = await connection.execute("SELECT evalqueue_recover_jobs()")
     (number,) = await one(cursor)
     assert isinstance(number, int)
     return number
@@ -78,7 +78,7 @@ async def attempts_of(database: Database, job_id: UUID) -> list[tuple[int, str |
     ("outcome", "job", "task", "run"),
     [
         (
-            Completed(result={"run_status": "completed_with_errors"}),
+            Completed(result={"incomplete": True}),
             "completed", "succeeded", "completed_with_errors",
         ),
         (Completed(result={}), "completed", "succeeded", "completed"),

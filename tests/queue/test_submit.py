@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from evalqueue import Client, InvalidParams, JobParams, JobStatus, UnknownJobType
+from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.postgres.database import Database, asyncpg_dsn
 
 SUBMIT = "SELECT evalqueue_submit_job('greet', '{\"name\": \"Asha\"}')"
@@ -24,7 +25,7 @@ class Greet(JobParams, job_type="greet"):
     times: int = 1
 
 
-class Evaluate(JobParams, job_type="evaluate-something"):
+class Evaluate(RunParams, job_type="judge-something"):
     data: str = "some"
 
 
@@ -130,7 +131,7 @@ async def test_a_job_that_evaluates_has_a_pending_run_from_the_start(dsn: str, d
     async with database.connection() as connection:
         cursor = await connection.execute("SELECT id::text, job_id, status, command FROM eval_runs")
         runs = await cursor.fetchall()
-    assert runs == [(job.progress.details["run_id"], job.id, "pending", "evaluate-something")]
+    assert runs == [(job.progress.details["run_id"], job.id, "pending", "judge-something")]
 
 
 async def test_csv_content_is_kept_once_by_its_hash_and_never_in_the_job(database: Database):
@@ -138,7 +139,8 @@ async def test_csv_content_is_kept_once_by_its_hash_and_never_in_the_job(databas
     async with database.connection() as connection:
         for _ in range(2):
             await connection.execute(
-                "SELECT evalqueue_submit_job('greet', jsonb_build_object('csv_content', %s::text))",
+                "SELECT evalqueue_submit_job('evaluate-it',"
+                " jsonb_build_object('csv_content', %s::text))",
                 [content],
             )
         cursor = await connection.execute("SELECT DISTINCT params FROM jobs")

@@ -313,7 +313,7 @@ async def test_a_job_reclaimed_by_the_worker_that_lost_it_is_stopped_with_it(
             async with database.connection() as connection:
                 async with connection.transaction():  # so that no sign of life comes in between
                     await connection.execute("UPDATE jobs SET lease_expires_at = now()")
-                    await connection.execute("SELECT evalqueue_reap_jobs()")
+                    await connection.execute("SELECT evalqueue_recover_jobs()")
             await again.wait()
             worker.stop()
             await running

@@ -28,7 +28,7 @@ from evalqueue.evaluators.statistics.latencies import LlmStatistics
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
-QUERIES = load("figures")
+QUERIES = load("evaluation/figures")
 
 Row = TypeVar("Row")
 
@@ -242,7 +242,7 @@ async def _batch(connection: Connection, run_id: UUID) -> BatchStatistics:
         for evaluator, judged, attempted in await cursor.fetchall()
     }
     return distributions.of_batch(
-        await _rows(connection, distributions.Tally, "tallies", run_id=run_id),
+        await _rows(connection, distributions.Tally, "counts", run_id=run_id),
         await _rows(connection, distributions.Pair, "pairs", run_id=run_id),
         covered,
         await _rows(connection, distributions.MissingVerdicts, "failures", run_id=run_id),

@@ -12,8 +12,10 @@ from psycopg.rows import class_row, dict_row
 
 from evalqueue.jobs import Job
 from evalqueue.postgres.database import Connection
-from evalqueue.postgres.queries import FLEET
+from evalqueue.postgres.queries import FLEET, load
 from evalqueue.postgres.store import job_of
+
+RETENTION = load("evaluation/retention")
 
 Row = TypeVar("Row")
 
@@ -43,9 +45,9 @@ class Capabilities:
 class Swept:
     """What a look after the fleet found."""
 
-    in_charge: bool
-    """Whether this worker is the one who looks."""
-    reaped: int
+    is_leader: bool
+    recovered: int
+    """Jobs that had lost their worker."""
     due_in: float
     """Seconds until it should look again."""
 
@@ -141,7 +143,7 @@ async def enter(
         "version": version,
         "slots": slots,
     }
-    (entered,) = await _rows(connection, RegisteredWorker, "enter", arguments)
+    (entered,) = await _rows(connection, RegisteredWorker, "register", arguments)
     return entered
 
 
@@ -160,11 +162,11 @@ async def beat(
         "draining": draining,
         "listening": listening,
     }
-    return bool(await _value(connection, "beat", arguments))
+    return bool(await _value(connection, "heartbeat", arguments))
 
 
 async def leave(connection: Connection, worker_id: int) -> None:
-    await connection.execute(FLEET["leave"], {"worker_id": worker_id})
+    await connection.execute(FLEET["unregister"], {"worker_id": worker_id})
 
 
 async def claim(
@@ -189,7 +191,7 @@ async def unacknowledged(
     connection: Connection, worker_id: int, held: Collection[UUID]
 ) -> list[Job]:
     """What this worker has claimed without ever getting the answer."""
-    return await _jobs(connection, "unheard", {"worker_id": worker_id, "held": list(held)})
+    return await _jobs(connection, "unacknowledged", {"worker_id": worker_id, "held": list(held)})
 
 
 async def yield_slot(
@@ -206,7 +208,7 @@ async def yield_slot(
         "held": list(held),
         "slice_seconds": slice_seconds,
     }
-    cursor = await connection.execute(FLEET["make_room"], arguments)
+    cursor = await connection.execute(FLEET["to_yield"], arguments)
     return [job_id for (job_id,) in await cursor.fetchall()]
 
 
@@ -218,7 +220,7 @@ async def next_due(connection: Connection, capabilities: Capabilities) -> float 
 async def sweep(connection: Connection, worker: RegisteredWorker, *, term_seconds: float) -> Swept:
     """Look after the fleet, if it is this worker's turn."""
     arguments = {"worker": worker.name, "term_seconds": term_seconds}
-    (swept,) = await _rows(connection, Swept, "sweep", arguments)
+    (swept,) = await _rows(connection, Swept, "lead", arguments)
     return swept
 
 
@@ -231,7 +233,9 @@ async def prune(
 ) -> int:
     """Delete one chunk of what is old. Returns how many rows went; 0: nothing is left to delete."""
     arguments = {"keep_jobs": keep_jobs, "keep_runs": keep_runs, "keep_logs": keep_logs}
-    return int(await _value(connection, "prune", arguments))
+    cursor = await connection.execute(RETENTION["prune"], arguments)
+    row = await cursor.fetchone()
+    return 0 if row is None else int(row[0])
 
 
 async def workers(connection: Connection) -> list[WorkerRecord]:
@@ -273,16 +277,16 @@ async def limit(
 
 async def oddities(connection: Connection, *, limit: int = 100) -> list[Oddity]:
     """Jobs that should not be where they are, oldest first."""
-    return await _rows(connection, Oddity, "stuck", {"limit": limit})
+    return await _rows(connection, Oddity, "misplaced", {"limit": limit})
 
 
 async def pulse(connection: Connection) -> Pulse:
-    (found,) = await _rows(connection, Pulse, "pulse", {})
+    (found,) = await _rows(connection, Pulse, "health", {})
     return found
 
 
 async def census(connection: Connection, *, at_most: int) -> Census:
-    (found,) = await _rows(connection, Census, "census", {"at_most": at_most})
+    (found,) = await _rows(connection, Census, "statistics", {"at_most": at_most})
     return found
 
 

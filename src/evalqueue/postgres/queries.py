@@ -1,4 +1,4 @@
-"""The named statements of `sql/queries/*.sql`.
+"""The named statements of `sql/queries/*/*.sql`.
 
 They are typed `LiteralString`: psycopg's signatures then let the type checker refuse any statement
 that was put together from data.
@@ -13,7 +13,7 @@ _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
 def load(name: str) -> Mapping[str, LiteralString]:
-    """The statements of one file, by name."""
+    """The statements of one file (`queue/jobs`), by name."""
     text = (files("evalqueue.sql") / "queries" / f"{name}.sql").read_text("utf-8")
     _, *parts = _NAME.split(text)
     # A file of this package is as literal as a string in its code.
@@ -23,7 +23,7 @@ def load(name: str) -> Mapping[str, LiteralString]:
     }
 
 
-FLEET = load("fleet")
-JOBS = load("jobs")
-SCHEDULES = load("schedules")
-SCHEMA = load("schema")
+FLEET = load("queue/fleet")
+JOBS = load("queue/jobs")
+SCHEDULES = load("queue/schedules")
+SCHEMA = load("queue/schema")

@@ -40,7 +40,7 @@ class Submission:
     max_attempts: int = 3
     idempotency_key: str | None = None
     after: UUID | None = None
-    asked: Mapping[str, Any] | None = None
+    requested: Mapping[str, Any] | None = None
     """The params as they came with the key, before defaults were filled in; None: as above."""
 
 
@@ -77,7 +77,7 @@ async def submit(connection: Connection, submission: Submission) -> Job:
         "max_attempts": submission.max_attempts,
         "idempotency_key": submission.idempotency_key,
         "after": submission.after,
-        "asked": None if submission.asked is None else _jsonb(submission.asked),
+        "requested": None if submission.requested is None else _jsonb(submission.requested),
     }
     try:
         job = await _job(connection, "submit", arguments)
@@ -142,7 +142,9 @@ async def lines(
 ) -> dict[str, tuple[Place, ...]]:
     """The first of those that are due, in each of some queues."""
     found: dict[str, list[Place]] = {queue: [] for queue in queues}
-    cursor = await connection.execute(JOBS["line"], {"queues": list(queues), "at_most": at_most})
+    cursor = await connection.execute(
+        JOBS["positions"], {"queues": list(queues), "at_most": at_most}
+    )
     for queue, job_id, owner, ahead in await cursor.fetchall():
         if job_id is not None:
             found[queue].append(Place(job_id=job_id, owner=owner, ahead=ahead))
@@ -206,7 +208,7 @@ async def finish(
 async def start_helpers(connection: Connection, *, job_id: UUID, attempt: int, wanted: int) -> bool:
     """See to it that so many auxiliary jobs help with this one. False: the attempt is over."""
     arguments = {"job_id": job_id, "attempt": attempt, "wanted": wanted}
-    return bool(await _value(connection, "hands", arguments))
+    return bool(await _value(connection, "start_helpers", arguments))
 
 
 async def claim_items(

@@ -68,11 +68,11 @@ class Leadership:
         """Look once, if it is this worker's turn. Returns seconds until the next look."""
         async with self._database.connection() as connection:
             swept = await fleet.sweep(connection, self._me, term_seconds=self._term_seconds)
-            if not swept.in_charge:
+            if not swept.is_leader:
                 # Not all at once, when the leader is gone.
                 return swept.due_in + random.uniform(0, self._term_seconds / 4)  # noqa: S311  jitter, not a secret
-            if swept.reaped:
-                logger.warning("%d job(s) had lost their worker", swept.reaped)
+            if swept.recovered:
+                logger.warning("%d job(s) had lost their worker", swept.recovered)
             next_schedule = await schedules.fire_due(connection)
         await self._prune()
         dues = [swept.due_in] if next_schedule is None else [swept.due_in, next_schedule]

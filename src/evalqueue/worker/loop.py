@@ -103,6 +103,7 @@ class Worker:
     async def run(self) -> None:
         """Work until stopped, or (`wait=False`) until there is nothing left to do."""
         with self._signals():
+            await self._declare()
             await self._enter()
             leadership = Leadership(
                 self._database,
@@ -139,6 +140,11 @@ class Worker:
             # The event loop would wait for ever for what can't be cancelled.
             logger.error("%d handler(s) can't be stopped: ending the process", len(self._stuck))
             exit_now()
+
+    async def _declare(self) -> None:
+        """Before the first claim: the database then knows every type that this worker takes."""
+        for params in self._handlers.job_types.values():
+            await self._database.until_done(params.declare, what="A worker")
 
     async def _enter(self) -> None:
         self._me = await self._database.until_done(

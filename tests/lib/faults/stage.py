@@ -92,7 +92,7 @@ class Stage:
                 "WHERE id = ANY (%s) AND status = 'running'",
                 [ids],
             )
-            await connection.execute("SELECT evalqueue_reap_jobs()")
+            await connection.execute("SELECT evalqueue_recover_jobs()")
             running = await connection.execute(
                 "SELECT id FROM jobs WHERE id = ANY (%s) AND status = 'running'", [ids]
             )

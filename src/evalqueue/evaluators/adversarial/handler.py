@@ -342,6 +342,8 @@ class AdversarialRun:
         outcomes = await self._outcomes()
         settlement = rates.settle(outcomes)
         result = await self._result(outcomes) | {"run_status": settlement.status.value}
+        if settlement.status is RunEnd.COMPLETED_WITH_ERRORS:
+            result["incomplete"] = True  # so that the job can be retried
         if settlement.error_message is not None:
             result["message"] = settlement.error_message
         if settlement.status is RunEnd.FAILED:

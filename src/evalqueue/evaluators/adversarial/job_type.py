@@ -36,8 +36,9 @@ from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
 from evalqueue.evaluators.formats import BadData, BadRow, FormatError
 from evalqueue.evaluators.formats.data_directory import read_confined
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.verdicts import Difficulty
-from evalqueue.jobtypes import AdmissionContext, JobParams
+from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
 
 TEST_COUNT = 15
@@ -50,7 +51,7 @@ CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 T = TypeVar("T")
 
 
-class EvaluateAdversarial(JobParams, job_type="evaluate-adversarial"):
+class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
     """Let difficult simulated users talk to a chatbot, and judge how it held."""
 
     name: str | None = Field(default=None, max_length=200)

@@ -27,7 +27,7 @@ from evalqueue.evaluators.verdicts import (
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
-QUERIES = load("adversarial")
+QUERIES = load("evaluation/adversarial")
 LANE_GRACE = 5.0  # seconds that a lane stays taken after its holder's attempt is over
 LANE_PATIENCE = 3.0  # seconds that a lane is kept for the job that was refused it
 
@@ -202,21 +202,21 @@ async def outcomes(connection: Connection, run_id: UUID) -> list[Outcome]:
 async def take_lane(connection: Connection, lane: str, *, job_id: UUID, attempt: int) -> bool:
     """Whether this attempt may now hold a conversation on a lane. Refused, it is next to get it."""
     arguments = {
-        "lane": lane,
+        "credential": lane,
         "job_id": job_id,
         "attempt": attempt,
         "grace_seconds": LANE_GRACE,
         "patience_seconds": LANE_PATIENCE,
     }
-    cursor = await connection.execute(QUERIES["take_lane"], arguments)
+    cursor = await connection.execute(QUERIES["lease_credential"], arguments)
     row = await cursor.fetchone()
     return row is not None and row[0]
 
 
 async def leave_lane(connection: Connection, lane: str, *, job_id: UUID, attempt: int) -> None:
     """Let others have the lane: nothing of ours is on the line any more."""
-    arguments = {"lane": lane, "job_id": job_id, "attempt": attempt}
-    await connection.execute(QUERIES["leave_lane"], arguments)
+    arguments = {"credential": lane, "job_id": job_id, "attempt": attempt}
+    await connection.execute(QUERIES["release_credential"], arguments)
 
 
 async def recorded(

@@ -222,6 +222,8 @@ class BatchRun:
         outcomes = await self._outcomes()
         settlement = settle(outcomes)
         result = await self._result(outcomes) | {"run_status": settlement.status.value}
+        if settlement.status is RunEnd.COMPLETED_WITH_ERRORS:
+            result["incomplete"] = True  # so that the job can be retried
         if settlement.error_message is not None:
             result["message"] = settlement.error_message
         if batch.chosen.unknown:

@@ -17,8 +17,9 @@ from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging.judge import Parameters
 from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.simulated.conversations import kaira_csv
-from evalqueue.jobtypes import AdmissionContext, JobParams
+from evalqueue.jobtypes import AdmissionContext
 
 _THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
 _HANDS_MAX = 31
@@ -28,7 +29,7 @@ _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class EvaluateBatch(JobParams, job_type="evaluate-batch"):
+class EvaluateBatch(RunParams, job_type="evaluate-batch"):
     """Evaluate conversations: intent, correctness, efficiency."""
 
     name: str | None = Field(default=None, max_length=200)

@@ -19,7 +19,7 @@ from evalqueue.evaluators.formats import Statistics
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
-QUERIES = load("datasets")
+QUERIES = load("evaluation/datasets")
 NAME_LIMIT = 500  # characters, the table's CHECK
 
 Row = TypeVar("Row")

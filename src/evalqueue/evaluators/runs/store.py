@@ -21,7 +21,7 @@ from evalqueue.evaluators.runs.summary import ThreadOutcome
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
-QUERIES = load("runs")
+QUERIES = load("evaluation/runs")
 ERROR_LIMIT = 4000  # characters, the table's CHECK
 
 Row = TypeVar("Row")
@@ -181,6 +181,11 @@ class Kept:
             "error": error,
             "result": Jsonb(found.result, dumps=codec.dump_json),
         }
+
+
+async def declare(connection: Connection, job_type: str) -> None:
+    """Jobs of this type have a run from now on, and so have those that wait already."""
+    await connection.execute(QUERIES["declare"], {"job_type": job_type})
 
 
 async def open_run(connection: Connection, opening: Opening) -> Opened | None:

@@ -1,5 +1,5 @@
 -- cases --
--- What a run puts to the bot, in order; nothing: nobody has settled it yet. NULL: whoever owns it;
+-- The cases of a run, in order; no rows: they are not decided yet. An owner of NULL means any owner;
 -- here and below
 SELECT body FROM adversarial_cases
 WHERE run_id = (
@@ -8,7 +8,7 @@ WHERE run_id = (
 ORDER BY position
 
 -- settle_cases --
--- Said again when the answer to the first time was lost: what is there stays
+-- Repeated when the answer to the first time was lost: what is stored stays
 INSERT INTO adversarial_cases (run_id, position, case_id, body)
 SELECT %(run_id)s, position, body ->> 'case_id', body
 FROM jsonb_array_elements(%(cases)s) WITH ORDINALITY AS listed (body, position)
@@ -40,19 +40,19 @@ FROM adversarial_evaluations
 WHERE run_id = %(run_id)s AND (verdict IS NOT NULL OR job_id = %(job_id)s)
 
 -- dialogues --
--- Conversations without a verdict: those that can be judged, whoever led them, and those that an
--- earlier attempt of this very job led to no end, or to none that can be judged
+-- Conversations without a verdict: those that can be judged, of any job, and those of an earlier
+-- attempt of this job that did not end, or ended so that they can't be judged
 SELECT case_id || '/' || trial AS key, credential, started_at, ended_at, ending,
     COALESCE((
-        SELECT jsonb_agg(exchange ORDER BY turn) FROM adversarial_turns AS said
-        WHERE (said.run_id, said.case_id, said.trial)
+        SELECT jsonb_agg(exchange ORDER BY turn) FROM adversarial_turns AS spoken
+        WHERE (spoken.run_id, spoken.case_id, spoken.trial)
             = (held.run_id, held.case_id, held.trial)
     ), '[]') AS exchanges
 FROM adversarial_dialogues AS held
 WHERE run_id = %(run_id)s AND (ending ->> 'stop_reason' <> 'error' OR job_id = %(job_id)s)
 
 -- forget --
--- Whatever was said before in this trial
+-- All earlier turns of this trial
 DELETE FROM adversarial_dialogues
 WHERE run_id = %(run_id)s AND case_id = %(case_id)s AND trial = %(trial)s
 
@@ -85,8 +85,8 @@ ON CONFLICT (run_id, case_id, trial) DO UPDATE SET
     total_turns = EXCLUDED.total_turns, stop_reason = EXCLUDED.stop_reason, error = EXCLUDED.error,
     result = EXCLUDED.result, credential = EXCLUDED.credential, started_at = EXCLUDED.started_at,
     ended_at = EXCLUDED.ended_at, attempt = EXCLUDED.attempt, created_at = EXCLUDED.created_at
--- The same job says it again when the answer to the first time was lost: nothing changes. A verdict
--- is never taken back.
+-- The same job repeats it when the answer to the first time was lost: nothing changes. A verdict is
+-- never taken back.
 WHERE adversarial_evaluations.job_id IS DISTINCT FROM EXCLUDED.job_id
     AND adversarial_evaluations.verdict IS NULL
 
@@ -100,13 +100,13 @@ SELECT case_id, trial, category, difficulty, persona, tactic, verdict, stop_reas
     counted -> 'evaluator_versions' AS evaluator_versions
 FROM adversarial_evaluations WHERE run_id = %(run_id)s ORDER BY id
 
--- take_lane --
-SELECT evalqueue_take_lane(
-    %(lane)s, %(job_id)s, %(attempt)s, %(grace_seconds)s, %(patience_seconds)s)
+-- lease_credential --
+SELECT evalqueue_lease_credential(
+    %(credential)s, %(job_id)s, %(attempt)s, %(grace_seconds)s, %(patience_seconds)s)
 
--- leave_lane --
-UPDATE chatbot_lanes SET job_id = NULL, attempt = NULL, taken_at = NULL
-WHERE lane = %(lane)s AND job_id = %(job_id)s AND attempt = %(attempt)s
+-- release_credential --
+UPDATE credential_leases SET job_id = NULL, attempt = NULL, taken_at = NULL
+WHERE credential = %(credential)s AND job_id = %(job_id)s AND attempt = %(attempt)s
 
 -- recorded --
 -- Answers that this job has bought: the judge's on a trial or, without one, the cases made up; newest
@@ -178,7 +178,7 @@ ORDER BY array_position(ARRAY['CRITICAL', 'HARD FAIL', 'SOFT FAIL', NULL, 'PASS'
 LIMIT %(limit)s
 
 -- reasons --
--- Why trials have no verdict, by whose doing it is
+-- Why trials have no verdict, by which side failed
 SELECT failure ->> 'evaluator' AS who, failure ->> 'reason' AS reason, count(*) AS trials,
     min(failure ->> 'message') AS example
 FROM adversarial_evaluations, jsonb_array_elements(result -> 'failures') AS failure
@@ -186,8 +186,8 @@ WHERE run_id = %(run_id)s AND verdict IS NULL
 GROUP BY who, reason ORDER BY trials DESC, who, reason
 
 -- live --
--- Conversations without a verdict, with what was said so far; one that nobody is in any more and
--- that did not end was cut short
+-- Conversations without a verdict, with their turns so far; one that did not end and that no attempt
+-- holds any more was cut short
 SELECT case_id, trial, credential, started_at, ended_at, ending,
     ended_at IS NULL AND EXISTS (
         SELECT FROM job_attempts AS holder
@@ -195,8 +195,8 @@ SELECT case_id, trial, credential, started_at, ended_at, ending,
             AND holder.ended_at IS NULL
     ) AS is_live,
     COALESCE((
-        SELECT jsonb_agg(exchange ORDER BY turn) FROM adversarial_turns AS said
-        WHERE (said.run_id, said.case_id, said.trial)
+        SELECT jsonb_agg(exchange ORDER BY turn) FROM adversarial_turns AS spoken
+        WHERE (spoken.run_id, spoken.case_id, spoken.trial)
             = (held.run_id, held.case_id, held.trial)
     ), '[]') AS exchanges
 FROM adversarial_dialogues AS held

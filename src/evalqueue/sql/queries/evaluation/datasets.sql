@@ -3,7 +3,7 @@
 SELECT pg_advisory_xact_lock(hashtextextended('evalqueue dataset ' || %(dataset_id)s, 0))
 
 -- is_read --
--- Whoever brings it again keeps it from being too old
+-- Adding it again keeps it from being too old
 UPDATE datasets SET created_at = clock_timestamp()
 WHERE id = %(dataset_id)s AND format IS NOT NULL RETURNING 1
 
@@ -33,13 +33,13 @@ ALTER TABLE pg_temp.evalqueue_messages ALTER COLUMN turn SET STORAGE EXTERNAL
 COPY pg_temp.evalqueue_messages FROM STDIN
 
 -- too_large --
--- Conversations that nobody could hold in memory
+-- Conversations that are too large to hold in memory
 SELECT min(row), thread_id, sum(bytes)::bigint FROM pg_temp.evalqueue_messages
 GROUP BY thread_id HAVING sum(bytes) > %(max_bytes)s ORDER BY min(number) LIMIT %(limit)s
 
 -- statistics --
 -- A message whose time is not known stands at the epoch. Of labels only so many, and so much of each:
--- whoever lists datasets gets them all
+-- a list of datasets contains them all
 WITH ordered AS (
     SELECT *, row_number() OVER (PARTITION BY thread_id ORDER BY at, number) AS turn_number
     FROM pg_temp.evalqueue_messages
@@ -108,7 +108,7 @@ SELECT %(dataset_id)s, row_number() OVER (ORDER BY first_number), thread_id, use
 FROM grouped
 
 -- enter --
--- Somebody has it. Who puts it there to stay says its name anew; a job does not
+-- An owner has it. Adding it to stay sets its name anew; a job does not
 INSERT INTO dataset_owners AS entry (dataset_id, owner, name, kept)
 VALUES (%(dataset_id)s, %(owner)s, %(name)s, %(kept)s)
 ON CONFLICT (dataset_id, owner) DO UPDATE SET name = EXCLUDED.name, kept = true
@@ -119,7 +119,7 @@ RETURNING xmax = 0 AS is_new  -- no row was there to be locked
 SELECT EXISTS (SELECT 1 FROM dataset_owners WHERE dataset_id = %(dataset_id)s AND owner = %(owner)s)
 
 -- list --
--- Newest first. Of everybody (owner NULL) each dataset once, as who had it first calls it
+-- Newest first. For any owner (NULL) each dataset once, under the name of its first owner
 SELECT dataset.id, entry.name, dataset.format, dataset.size_bytes, dataset.mapping, entry.owner,
     entry.created_at, dataset.messages, dataset.threads, dataset.users, dataset.first_at,
     dataset.last_at, dataset.intents, dataset.messages_with_images, dataset.messages_with_errors
@@ -133,7 +133,7 @@ WHERE dataset.format IS NOT NULL AND (%(dataset_id)s::text IS NULL OR dataset.id
 ORDER BY entry.created_at DESC, dataset.id LIMIT %(limit)s OFFSET %(offset)s
 
 -- content --
--- What the dataset is, whoever has it; none while it is not read
+-- What the dataset is, for any owner; no row while it is not read
 SELECT id, size_bytes, format, messages, threads,
     (SELECT name FROM dataset_owners WHERE dataset_id = datasets.id
         ORDER BY owner <> %(owner)s, created_at, owner LIMIT 1) AS name
@@ -167,7 +167,7 @@ SELECT max(position) FROM (
 GROUP BY stretch ORDER BY 1
 
 -- bot_texts --
--- What the bot said in one of them
+-- The bot's texts in one of them
 SELECT jsonb_path_query_array(turns, '$[*].bot_text')::text FROM dataset_threads
 WHERE dataset_id = %(dataset_id)s AND position > %(after)s AND position <= %(until)s
     AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
@@ -183,6 +183,6 @@ FROM dataset_threads WHERE dataset_id = %(dataset_id)s AND position > %(after)s
 ORDER BY position LIMIT %(limit)s
 
 -- pin --
--- A job that did not say so in advance reads this from now on, and so do its hands
+-- A job that named no dataset reads this one from now on, and so do its helper jobs
 UPDATE jobs SET params = params || jsonb_build_object('dataset_id', %(dataset_id)s::text)
 WHERE id = %(job_id)s AND NOT params ? 'dataset_id'

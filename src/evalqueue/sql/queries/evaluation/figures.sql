@@ -1,5 +1,5 @@
 -- run --
--- What figures are about; another owner's run is as if it were not there
+-- The run that figures are about; another owner's run counts as absent
 SELECT id AS run_id, command, status, total_items, dataset_id FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
@@ -25,7 +25,7 @@ ORDER BY id LIMIT %(limit)s
 -- count_trials --
 SELECT count(*) FROM adversarial_evaluations WHERE run_id = %(run_id)s
 
--- tallies --
+-- counts --
 -- How many threads came out in the same way
 SELECT worst_correctness, efficiency_verdict, error IS NOT NULL AS failed,
     intents_correct, intents_compared, count(*) AS threads

@@ -3,7 +3,7 @@
 SELECT * FROM evalqueue_submit_job_row(
     job_type => %(job_type)s, params => %(params)s, owner => %(owner)s, priority => %(priority)s,
     scheduled_at => %(scheduled_at)s, queue => %(queue)s, max_attempts => %(max_attempts)s,
-    idempotency_key => %(idempotency_key)s, after => %(after)s, asked => %(asked)s
+    idempotency_key => %(idempotency_key)s, after => %(after)s, requested => %(requested)s
 )
 
 -- retry --
@@ -17,13 +17,13 @@ WHERE old.id = %(job_id)s AND (%(owner)s::text IS NULL OR old.owner = %(owner)s)
 SELECT * FROM jobs WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s
 
 -- get --
--- NULL: whoever owns it; here and below
-SELECT jobs.*, place.ahead, place.continued_by, place.retryable
-FROM jobs LEFT JOIN evalqueue_places(ARRAY[%(job_id)s::uuid]) AS place ON place.job_id = jobs.id
+-- An owner of NULL means any owner; here and below
+SELECT jobs.*, outlook.ahead, outlook.continued_by, outlook.retryable
+FROM jobs LEFT JOIN evalqueue_outlook(ARRAY[%(job_id)s::uuid]) AS outlook ON outlook.job_id = jobs.id
 WHERE jobs.id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- list --
--- Newest first, without hands; NULL filters nothing
+-- Newest first, without helper jobs; NULL filters nothing
 WITH page AS MATERIALIZED (
     SELECT * FROM jobs
     WHERE parent_id IS NULL
@@ -33,28 +33,30 @@ WITH page AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s OFFSET %(offset)s
 )
-SELECT page.*, place.ahead, place.continued_by, place.retryable
-FROM page LEFT JOIN evalqueue_places(ARRAY(SELECT id FROM page)) AS place ON place.job_id = page.id
+SELECT page.*, outlook.ahead, outlook.continued_by, outlook.retryable
+FROM page LEFT JOIN evalqueue_outlook(ARRAY(SELECT id FROM page)) AS outlook
+    ON outlook.job_id = page.id
 ORDER BY page.created_at DESC, page.id DESC
 
 -- changed --
--- What whoever watches is told: params and results only of jobs that are watched by themselves, and
--- no hands but those
+-- Changed jobs as watchers get them: params and results only of jobs that are watched by themselves,
+-- and no helper jobs but those
 SELECT jobs.id, job_type, status, error_message, progress, owner, queue, priority, due_at, attempt,
     failed_attempts, max_attempts, worker, parent_id, retry_of, after_id, waiting, created_at,
-    started_at, completed_at, revision, place.ahead, place.continued_by, place.retryable, params ->> 'name' AS name,
+    started_at, completed_at, revision, outlook.ahead, outlook.continued_by, outlook.retryable,
+    params ->> 'name' AS name,
     CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN params ELSE '{}' END AS params,
     CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN result END AS result
-FROM jobs LEFT JOIN evalqueue_places(%(ids)s::uuid[]) AS place ON place.job_id = jobs.id
+FROM jobs LEFT JOIN evalqueue_outlook(%(ids)s::uuid[]) AS outlook ON outlook.job_id = jobs.id
 WHERE jobs.id = ANY (%(ids)s::uuid[])
     AND (parent_id IS NULL OR jobs.id = ANY (%(watched)s::uuid[]))
 
--- line --
--- The first of those that are due in some queues, and how many stand before each
-SELECT busy.queue, line.job_id, line.owner, line.ahead
+-- positions --
+-- The first jobs that are due in some queues, and how many are ahead of each
+SELECT busy.queue, position.job_id, position.owner, position.ahead
 FROM unnest(%(queues)s::text[]) AS busy (queue)
-    LEFT JOIN LATERAL evalqueue_line(busy.queue, %(at_most)s) AS line ON true
-ORDER BY busy.queue, line.ahead
+    LEFT JOIN LATERAL evalqueue_queue_positions(busy.queue, %(at_most)s) AS position ON true
+ORDER BY busy.queue, position.ahead
 
 -- cancel --
 -- queued | running -> cancelled; no row when there is no such job of this owner's
@@ -76,20 +78,20 @@ SELECT evalqueue_finish_job(
     error => %(error)s, delay_seconds => %(delay_seconds)s, delete_task => %(delete_task)s
 )
 
--- hands --
--- So many auxiliary jobs help with this one, from other workers; false when the attempt is over
-SELECT evalqueue_ask_for_hands(%(job_id)s, %(attempt)s, %(wanted)s)
+-- start_helpers --
+-- So many helper jobs of this one run on other workers; false when the attempt is over
+SELECT evalqueue_start_helpers(%(job_id)s, %(attempt)s, %(wanted)s)
 
 -- claim_items --
 -- Items of a shared job become this attempt's own; NULL when the attempt is over
 SELECT evalqueue_claim_items(%(job_id)s, %(attempt)s, %(items)s, %(wanted)s)
 
 -- item_done --
--- In the transaction that keeps what was found
+-- In the transaction that stores the item's result
 UPDATE job_items SET succeeded = %(succeeded)s WHERE job_id = %(root_id)s AND item = %(item)s
 
 -- items_done --
--- What of these has been done, by whomever
+-- Which of these are done, by any worker
 SELECT item, succeeded FROM job_items
 WHERE job_id = %(root_id)s AND item = ANY (%(items)s) AND succeeded IS NOT NULL
 
@@ -97,6 +99,3 @@ WHERE job_id = %(root_id)s AND item = ANY (%(items)s) AND succeeded IS NOT NULL
 SELECT job_attempts.* FROM job_attempts JOIN jobs ON jobs.id = job_id
 WHERE job_id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 ORDER BY job_attempts.attempt
-
--- dataset --
-SELECT content FROM datasets WHERE id = %(dataset_id)s

@@ -1,17 +1,17 @@
--- enter --
+-- register --
 -- A worker begins
-SELECT id, name FROM evalqueue_enter_worker(
+SELECT id, name FROM evalqueue_register_worker(
     %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s, %(job_types)s, %(slots)s
 )
 
--- beat --
--- A worker lives; false when it was taken for gone
-SELECT evalqueue_beat(
+-- heartbeat --
+-- A worker is alive; false when its record was deleted
+SELECT evalqueue_heartbeat(
     %(worker_id)s, %(stuck)s, %(draining)s, %(listening)s
 )
 
--- leave --
-SELECT evalqueue_leave(%(worker_id)s)
+-- unregister --
+SELECT evalqueue_unregister_worker(%(worker_id)s)
 
 -- claim --
 -- queued -> running, in fair order
@@ -19,26 +19,23 @@ SELECT * FROM evalqueue_claim_jobs(
     %(worker_id)s, %(worker)s, %(queues)s, %(job_types)s, %(slots)s, %(lease_seconds)s
 )
 
--- unheard --
+-- unacknowledged --
 -- What a worker has claimed without ever getting the answer
 SELECT jobs.* FROM jobs JOIN procrastinate_jobs AS task ON task.id = jobs.task_id
 WHERE task.worker_id = %(worker_id)s AND task.status = 'doing' AND jobs.id <> ALL (%(held)s)
 
--- make_room --
+-- to_yield --
 -- Which of these jobs should go back, so that others get their share
-SELECT evalqueue_make_room(
+SELECT evalqueue_jobs_to_yield(
     %(worker)s, %(held)s, %(queues)s, %(job_types)s, %(slice_seconds)s
 )
 
 -- next_due --
 SELECT evalqueue_next_due(%(queues)s)
 
--- sweep --
--- running -> queued | failed for all that lost their lease, if this worker looks after the fleet
-SELECT in_charge, reaped, due_in FROM evalqueue_sweep(%(worker)s, %(term_seconds)s)
-
--- prune --
-SELECT evalqueue_prune(%(keep_jobs)s, %(keep_runs)s, %(keep_logs)s)
+-- lead --
+-- running -> queued | failed for all that lost their lease, if this worker is the leader
+SELECT is_leader, recovered, due_in FROM evalqueue_lead(%(worker)s, %(term_seconds)s)
 
 -- workers --
 SELECT id, name, host, pid, version, queues, job_types, slots, stuck, draining, listening,
@@ -89,8 +86,8 @@ WITH limited AS (
 )
 SELECT pg_notify('evalqueue_work_v1', %(queue)s)
 
--- stuck --
--- Jobs that should not be where they are, oldest first, with what is odd about them
+-- misplaced --
+-- Jobs that should not be in the state they are in, oldest first, and why
 SELECT * FROM (
     SELECT id, job_type, queue, owner, 'lease' AS oddity, lease_expires_at AS since FROM jobs
         WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '30 seconds'
@@ -113,8 +110,8 @@ SELECT * FROM (
 ) AS odd
 ORDER BY since LIMIT %(limit)s
 
--- pulse --
--- How the fleet is, at a price that every probe may pay
+-- health --
+-- How the fleet is; cheap enough for every probe
 SELECT
     (SELECT count(*) FROM job_workers
         WHERE seen_at > clock_timestamp() - interval '30 seconds') AS workers_alive,
@@ -123,7 +120,7 @@ SELECT
     (SELECT count(*) FROM jobs WHERE status = 'running'
         AND lease_expires_at < clock_timestamp() - interval '30 seconds') AS leases_run_out
 
--- census --
+-- statistics --
 -- The database's time, and how many jobs are over; counted up to a limit
 SELECT clock_timestamp() AS moment, (SELECT count(*) FROM (
     SELECT 1 FROM jobs WHERE completed_at IS NOT NULL LIMIT %(at_most)s) AS counted) AS jobs_over

@@ -1,3 +1,7 @@
+-- declare --
+-- Jobs of this type have a run from now on, and so have those that wait already
+SELECT evalqueue_declare_job_type(%(job_type)s)
+
 -- open --
 -- The run's frozen config, written when it first starts; a later attempt leaves it as it is
 WITH frozen AS (
@@ -35,14 +39,14 @@ ON CONFLICT (run_id, thread_id) DO UPDATE SET
     efficiency_verdict = EXCLUDED.efficiency_verdict, success_status = EXCLUDED.success_status,
     error = EXCLUDED.error, result = EXCLUDED.result, attempt = EXCLUDED.attempt,
     duration_ms = EXCLUDED.duration_ms, created_at = EXCLUDED.created_at
--- The same job says it again when the answer to the first time was lost: nothing changes. Another
--- job's verdicts are replaced by no fewer than there were.
+-- The same job repeats it when the answer to the first time was lost: nothing changes. Another job's
+-- verdicts are replaced by no fewer than there were.
 WHERE thread_evaluations.job_id IS DISTINCT FROM EXCLUDED.job_id
     AND thread_evaluations.missing_verdicts > 0
     AND thread_evaluations.missing_verdicts >= EXCLUDED.missing_verdicts
 
 -- recorded --
--- Answers bought for a thread, newest first. Those that led to a failure are asked for anew, except
+-- Answers bought for a thread, newest first. Those that led to a failure are requested anew, except
 -- by the job that has done so already
 SELECT request_hash, response AS text, model, request_id, duration_ms AS latency_ms,
     tokens_in, tokens_out, tokens_cached, tokens_reasoning
@@ -65,7 +69,7 @@ SELECT thread_id, intent_accuracy, worst_correctness, efficiency_verdict, succes
 FROM thread_evaluations WHERE run_id = %(run_id)s ORDER BY id
 
 -- log --
--- Said again when the answer to the first time was lost: what is there already stays
+-- Repeated when the answer to the first time was lost: what is stored already stays
 INSERT INTO api_logs (
     run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
     outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
@@ -86,7 +90,7 @@ ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- get --
--- NULL: whoever owns it; here and below
+-- An owner of NULL means any owner; here and below
 SELECT * FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
@@ -107,7 +111,7 @@ WHERE run_id = (
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
 
 -- logs --
--- Newest first; prompts and answers stay behind. NULL: whoever owns the run
+-- Newest first, without prompts and answers
 SELECT id, run_id, thread_id, evaluator, turn, provider, model, method, outcome, try_number,
     duration_ms, tokens_in, tokens_out, tokens_cached, tokens_reasoning, error, created_at
 FROM api_logs

@@ -1,0 +1,45 @@
+-- Delete what is old, one chunk at a time. NULL keeps for ever. Returns how many rows were deleted;
+-- 0: none is left.
+--
+--   keep_jobs  jobs that are over, with their attempts, tasks, and datasets that nothing needs
+--   keep_runs  runs that are over, with their threads and calls
+--   keep_logs  the LLM calls of runs that are over
+CREATE OR REPLACE FUNCTION evalqueue_prune(
+    keep_jobs interval, keep_runs interval, keep_logs interval, chunk integer DEFAULT 1000
+) RETURNS integer
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    unneeded text[];
+    deleted integer;
+    total integer := 0;
+BEGIN
+    IF keep_logs IS NOT NULL THEN
+        DELETE FROM api_logs WHERE id IN (
+            SELECT log.id FROM eval_runs AS run JOIN api_logs AS log ON log.run_id = run.id
+            WHERE run.completed_at < moment - keep_logs LIMIT chunk);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+    END IF;
+    IF keep_runs IS NOT NULL THEN
+        -- One run may have ten thousand threads.
+        DELETE FROM eval_runs WHERE id IN (
+            SELECT id FROM eval_runs WHERE completed_at < moment - keep_runs
+            ORDER BY completed_at LIMIT GREATEST(chunk / 100, 1) FOR UPDATE SKIP LOCKED);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+    END IF;
+    IF keep_jobs IS NOT NULL THEN
+        total := total + evalqueue_prune_jobs(keep_jobs, chunk);
+        unneeded := ARRAY(SELECT id FROM datasets
+            WHERE created_at < moment - keep_jobs AND NOT evalqueue_dataset_is_needed(id)
+            LIMIT GREATEST(chunk / 500, 1) FOR UPDATE SKIP LOCKED);  -- each may have 100,000 threads
+        -- Checked again, now that they are locked: a job may just have been submitted.
+        DELETE FROM datasets WHERE id = ANY (unneeded) AND NOT evalqueue_dataset_is_needed(id);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+    END IF;
+    RETURN total;
+END;
+$$;

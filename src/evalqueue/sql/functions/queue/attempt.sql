@@ -1,0 +1,118 @@
+-- An attempt, from its first fenced write to its end.
+
+-- The fence: true while this attempt is the one that runs. It holds until the transaction ends.
+CREATE OR REPLACE FUNCTION evalqueue_hold_job(job_id uuid, attempt integer) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM 1 FROM jobs
+        WHERE jobs.id = job_id AND jobs.attempt = attempt AND jobs.status = 'running'
+        FOR SHARE;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    -- A process that is frozen while it holds the row must not block a cancel for ever.
+    PERFORM set_config('idle_in_transaction_session_timeout', '15s', true);
+    RETURN true;
+END;
+$$;
+
+-- One statement per job and interval: fence, lease, progress. False: the attempt is over, stop.
+-- Progress is merged into the stored one, and its count never goes down.
+CREATE OR REPLACE FUNCTION evalqueue_flush_job(
+    job_id uuid, attempt integer, progress jsonb, lease_seconds double precision
+) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    lease CONSTANT interval := make_interval(secs => lease_seconds);
+BEGIN
+    IF progress IS NULL THEN
+        -- Nothing to write while most of the lease is left: reading is enough to check the fence.
+        PERFORM 1 FROM jobs
+            WHERE jobs.id = job_id AND jobs.attempt = attempt AND jobs.status = 'running'
+                AND jobs.lease_expires_at > clock_timestamp() + lease * 2 / 3;
+        IF FOUND THEN
+            RETURN true;
+        END IF;
+    END IF;
+    UPDATE jobs SET
+        lease_expires_at = clock_timestamp() + lease,
+        progress = CASE WHEN progress IS NULL THEN jobs.progress ELSE
+            jobs.progress || progress || jsonb_build_object('current', GREATEST(
+                (jobs.progress ->> 'current')::integer, (progress ->> 'current')::integer))
+            END
+    WHERE jobs.id = job_id AND jobs.attempt = attempt AND jobs.status = 'running';
+    RETURN FOUND;
+END;
+$$;
+
+-- An attempt ends. Returns the job's status afterwards; NULL: the attempt was already over, and
+-- nothing was changed.
+--
+--   completed  its handler returned `result`
+--   failed     for good, because of `error`
+--   retry      again after `delay_seconds`, unless its attempts are used up
+--   released   back to its position in the queue, not counted (the worker is stopping)
+--   yielded    back to the end of its queue, not counted (it yields the slot to another job)
+CREATE OR REPLACE FUNCTION evalqueue_finish_job(
+    job_id uuid,
+    attempt integer,
+    outcome text,
+    result jsonb DEFAULT NULL,
+    error text DEFAULT NULL,
+    delay_seconds double precision DEFAULT 0,
+    delete_task boolean DEFAULT false
+) RETURNS text
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    job jobs;
+    used integer;
+BEGIN
+    PERFORM 1 FROM procrastinate_jobs AS task
+        WHERE task.id = (SELECT jobs.task_id FROM jobs WHERE jobs.id = job_id) FOR UPDATE;
+    SELECT * INTO job FROM jobs
+        WHERE jobs.id = job_id AND jobs.attempt = attempt AND jobs.status = 'running'
+        FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+
+    error := left(error, 4000);
+    used := job.failed_attempts + CASE WHEN outcome IN ('failed', 'retry') THEN 1 ELSE 0 END;
+    IF outcome = 'retry' AND used >= job.max_attempts THEN
+        outcome := 'failed';
+        error := left(format('Gave up after %s attempts. The last one: %s', used, error), 4000);
+    END IF;
+
+    UPDATE job_attempts SET
+        ended_at = clock_timestamp(),
+        outcome = CASE evalqueue_finish_job.outcome WHEN 'retry' THEN 'retried' ELSE evalqueue_finish_job.outcome END,
+        error = evalqueue_finish_job.error
+    WHERE job_attempts.job_id = job.id AND job_attempts.attempt = job.attempt;
+
+    CASE outcome
+        WHEN 'completed', 'failed' THEN
+            UPDATE jobs SET
+                result = evalqueue_finish_job.result,
+                error_message = CASE outcome WHEN 'failed' THEN error END,
+                failed_attempts = used
+            WHERE jobs.id = job.id;
+            PERFORM procrastinate_finish_job_v1(
+                job.task_id,
+                CASE outcome WHEN 'completed' THEN 'succeeded' ELSE 'failed' END::procrastinate_job_status,
+                false
+            );
+            IF delete_task THEN
+                DELETE FROM procrastinate_jobs WHERE id = job.task_id;
+            END IF;
+        WHEN 'retry', 'released', 'yielded' THEN
+            UPDATE jobs SET failed_attempts = used WHERE jobs.id = job.id;
+            PERFORM procrastinate_retry_job_v2(job.task_id, CASE outcome
+                WHEN 'retry' THEN clock_timestamp() + make_interval(secs => delay_seconds)
+                WHEN 'yielded' THEN clock_timestamp() END, NULL, NULL, NULL);
+    END CASE;
+    RETURN (SELECT jobs.status FROM jobs WHERE jobs.id = job.id);
+END;
+$$;

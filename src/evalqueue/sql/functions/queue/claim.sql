@@ -1,0 +1,139 @@
+-- Which job a free slot takes next, and which job a full worker gives its slot up for.
+
+-- The next jobs, in fair order: priority first; jobs before helper jobs; of two owners the one with
+-- fewer running jobs, over all workers; then the one that is due for longer. Paused and full queues
+-- have none. A worker that already works on a job's items gets no helper job of it.
+CREATE OR REPLACE FUNCTION evalqueue_next_jobs(
+    worker text, queues text[], job_types text[], at_most integer
+) RETURNS SETOF jobs
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    WITH RECURSIVE stretches AS (  -- hops from stretch to stretch of the index, however long they are
+        (SELECT queue, owner, job_type FROM jobs WHERE status = 'queued' AND NOT waiting
+            ORDER BY queue, owner, job_type LIMIT 1)
+        UNION ALL
+        SELECT hop.queue, hop.owner, hop.job_type FROM stretches CROSS JOIN LATERAL (
+            SELECT queue, owner, job_type FROM jobs WHERE status = 'queued' AND NOT waiting
+                AND (queue, owner, job_type) > (stretches.queue, stretches.owner, stretches.job_type)
+            ORDER BY queue, owner, job_type LIMIT 1
+        ) AS hop
+    ), busy AS (
+        SELECT queue, owner, count(*) AS running FROM jobs WHERE status = 'running'
+        GROUP BY queue, owner
+    ), open AS (
+        SELECT stretches.queue, stretches.owner, stretches.job_type,
+            COALESCE(busy.running, 0) AS running
+        FROM stretches LEFT JOIN busy USING (queue, owner)
+            LEFT JOIN job_queues AS rules ON rules.name = stretches.queue
+        WHERE ($2 IS NULL OR stretches.queue = ANY ($2)) AND stretches.job_type = ANY ($3)
+            AND rules.paused_at IS NULL
+            AND (rules.max_running_per_owner IS NULL
+                OR COALESCE(busy.running, 0) < rules.max_running_per_owner)
+            AND (rules.max_running IS NULL OR rules.max_running > (
+                SELECT COALESCE(sum(busy.running), 0) FROM busy WHERE busy.queue = stretches.queue))
+    )
+    SELECT head.* FROM open CROSS JOIN LATERAL (
+        SELECT * FROM jobs WHERE status = 'queued' AND NOT waiting
+            AND queue = open.queue AND owner = open.owner AND job_type = open.job_type
+            AND due_at <= statement_timestamp()  -- which an index can use
+            AND (parent_id IS NULL OR NOT EXISTS (
+                SELECT 1 FROM jobs AS near WHERE near.status = 'running' AND near.worker = $1
+                    AND COALESCE(near.parent_id, near.id) = jobs.parent_id))
+        ORDER BY priority DESC, (parent_id IS NOT NULL), due_at, task_id LIMIT $4
+    ) AS head
+    ORDER BY head.priority DESC, (head.parent_id IS NOT NULL), open.running, head.due_at, head.task_id
+    LIMIT $4;
+$$;
+
+-- Up to `slots` jobs belong to this worker from now on, each with a new attempt that runs.
+CREATE OR REPLACE FUNCTION evalqueue_claim_jobs(
+    worker_id bigint, worker text, queues text[], job_types text[], slots integer,
+    lease_seconds double precision
+) RETURNS SETOF jobs
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    candidate jobs;
+    job jobs;
+BEGIN
+    -- Where a limit holds for all workers together, they claim one after another.
+    PERFORM 1 FROM job_queues
+        WHERE (queues IS NULL OR name = ANY (queues))
+            AND (max_running IS NOT NULL OR max_running_per_owner IS NOT NULL)
+        ORDER BY name FOR UPDATE;
+    FOR slot IN 1..slots LOOP
+        job := NULL;
+        FOR candidate IN SELECT * FROM evalqueue_next_jobs(worker, queues, job_types, 20) LOOP
+            -- A job that another worker is claiming is skipped.
+            PERFORM 1 FROM procrastinate_jobs
+                WHERE id = candidate.task_id AND status = 'todo'
+                    AND (scheduled_at IS NULL OR scheduled_at <= clock_timestamp())
+                FOR UPDATE SKIP LOCKED;
+            CONTINUE WHEN NOT FOUND;
+            UPDATE procrastinate_jobs SET
+                status = 'doing', worker_id = evalqueue_claim_jobs.worker_id
+            WHERE id = candidate.task_id;
+            UPDATE jobs SET
+                worker = evalqueue_claim_jobs.worker,
+                lease_expires_at = clock_timestamp() + make_interval(secs => lease_seconds)
+            WHERE id = candidate.id RETURNING * INTO job;
+            INSERT INTO job_attempts (job_id, attempt, worker) VALUES (job.id, job.attempt, worker);
+            RETURN NEXT job;
+            EXIT;
+        END LOOP;
+        EXIT WHEN job.id IS NULL;
+    END LOOP;
+END;
+$$;
+
+-- Which of the jobs it holds should a full worker put back, so that others get their share? A helper
+-- job yields its slot to any job. A job yields once it had its slice: to one of higher priority, to
+-- one that never ran (it may be short), and to one whose owner has so many fewer jobs running that it
+-- still has no more afterwards.
+CREATE OR REPLACE FUNCTION evalqueue_jobs_to_yield(
+    worker text, held uuid[], queues text[], job_types text[], slice_seconds double precision
+) RETURNS SETOF uuid
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    head jobs;
+    leaving uuid;
+    chosen uuid[] := '{}';
+BEGIN
+    FOR head IN
+        SELECT * FROM evalqueue_next_jobs(worker, queues, job_types, cardinality(held))
+        WHERE parent_id IS NULL
+    LOOP
+        WITH busy AS (
+            SELECT queue, owner, count(*) AS running FROM jobs WHERE status = 'running'
+            GROUP BY queue, owner
+        )
+        SELECT ours.id INTO leaving
+        FROM jobs AS ours
+            JOIN job_attempts AS try ON try.job_id = ours.id AND try.attempt = ours.attempt
+            JOIN busy USING (queue, owner)
+        WHERE ours.id = ANY (held) AND ours.id <> ALL (chosen) AND ours.status = 'running'
+            AND ours.priority <= head.priority
+            AND (ours.parent_id IS NOT NULL OR (
+                try.started_at < clock_timestamp() - make_interval(secs => slice_seconds)
+                AND (head.priority > ours.priority OR head.attempt = 0 OR busy.running >= 2 + COALESCE((
+                    SELECT other.running FROM busy AS other
+                    WHERE other.queue = head.queue AND other.owner = head.owner), 0))))
+        ORDER BY (ours.parent_id IS NULL), ours.priority, busy.running DESC, try.started_at
+        LIMIT 1;
+        IF leaving IS NOT NULL THEN
+            chosen := chosen || leaving;
+            RETURN NEXT leaving;
+        END IF;
+    END LOOP;
+END;
+$$;
+
+-- Seconds until a job is due that no NOTIFY will announce. NULL: there is none.
+CREATE OR REPLACE FUNCTION evalqueue_next_due(queues text[]) RETURNS double precision
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    SELECT EXTRACT(epoch FROM due_at - statement_timestamp())::double precision FROM jobs
+    WHERE status = 'queued' AND NOT waiting AND (queues IS NULL OR queue = ANY (queues))
+        -- What became due within the last second may have slipped between the claim and this look.
+        AND due_at > statement_timestamp() - interval '1 second'
+    ORDER BY due_at LIMIT 1;
+$$;

@@ -1,0 +1,150 @@
+-- Workers, and what the leader does for all of them.
+
+CREATE OR REPLACE FUNCTION evalqueue_register_worker(
+    name text, host text, pid integer, version text, queues text[], job_types text[], slots integer
+) RETURNS job_workers
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    worker job_workers;
+BEGIN
+    INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id INTO worker.id;
+    INSERT INTO job_workers (id, name, host, pid, version, queues, job_types, slots)
+        -- A restarted process may have its predecessor's host and number: the id tells them apart.
+        VALUES (worker.id, format('%s@%s:%s/%s', name, host, pid, worker.id), host, pid, version,
+            queues, job_types, slots)
+        RETURNING * INTO worker;
+    RETURN worker;
+END;
+$$;
+
+-- A worker is alive. False: its record was deleted, and it has to register again.
+CREATE OR REPLACE FUNCTION evalqueue_heartbeat(
+    worker_id bigint, stuck integer, draining boolean, listening boolean
+) RETURNS boolean
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+BEGIN
+    UPDATE procrastinate_workers SET last_heartbeat = clock_timestamp() WHERE id = worker_id;
+    UPDATE job_workers SET
+        stuck = evalqueue_heartbeat.stuck, draining = evalqueue_heartbeat.draining,
+        listening = evalqueue_heartbeat.listening, seen_at = clock_timestamp()
+    WHERE id = worker_id;
+    RETURN FOUND;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION evalqueue_unregister_worker(worker_id bigint) RETURNS void
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    UPDATE job_leader SET ends_at = clock_timestamp()
+        WHERE worker = (SELECT name FROM job_workers WHERE id = $1) AND ends_at > clock_timestamp();
+    DELETE FROM procrastinate_workers WHERE id = $1;
+$$;
+
+-- Jobs whose lease ran out have lost their worker: back to their position in the queue, or failed
+-- when that happened too often. Safe to call from anywhere at any time. Returns how many there were.
+CREATE OR REPLACE FUNCTION evalqueue_recover_jobs() RETURNS integer
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    lost record;
+    job jobs;
+    recovered integer := 0;
+BEGIN
+    FOR lost IN
+        SELECT jobs.id, task.id AS task_id
+        FROM jobs JOIN procrastinate_jobs AS task ON task.id = jobs.task_id
+        WHERE jobs.status = 'running' AND jobs.lease_expires_at < clock_timestamp()
+        ORDER BY task.id LIMIT 100
+        FOR UPDATE OF task SKIP LOCKED
+    LOOP
+        -- An attempt that is storing something holds its row: it is alive, or Postgres will end its
+        -- transaction (evalqueue_hold_job), and the next call finds it.
+        SELECT * INTO job FROM jobs
+            WHERE id = lost.id AND status = 'running' AND lease_expires_at < clock_timestamp()
+            FOR NO KEY UPDATE SKIP LOCKED;
+        CONTINUE WHEN NOT FOUND;
+        recovered := recovered + 1;
+        UPDATE job_attempts SET
+            ended_at = clock_timestamp(), outcome = 'lost', error = 'Its worker stopped answering'
+        WHERE job_id = job.id AND ended_at IS NULL;
+        IF NOT FOUND THEN  -- claimed, and lost before it began
+            INSERT INTO job_attempts (job_id, attempt, worker, ended_at, outcome, error) VALUES (
+                job.id, job.attempt, COALESCE(job.worker, 'unknown'), clock_timestamp(), 'lost',
+                'Its worker claimed it and never began')
+            ON CONFLICT DO NOTHING;
+        END IF;
+        UPDATE jobs SET
+            failed_attempts = failed_attempts + 1,
+            error_message = CASE WHEN failed_attempts + 1 >= max_attempts THEN (
+                SELECT left(CASE WHEN count(*) >= max_attempts
+                    THEN format('Quarantined: workers lost to it: %s', count(*))
+                    ELSE format('Gave up after %s attempts. The last one lost its worker', failed_attempts + 1)
+                    END || format(' (%s)', string_agg(worker, ', ' ORDER BY attempt)), 4000)
+                FROM job_attempts WHERE job_id = jobs.id AND outcome = 'lost') END
+        WHERE id = job.id;
+        IF job.failed_attempts + 1 >= job.max_attempts THEN
+            PERFORM procrastinate_finish_job_v1(job.task_id, 'failed', false);
+        ELSE
+            PERFORM procrastinate_retry_job_v2(job.task_id, NULL, NULL, NULL, NULL);
+        END IF;
+    END LOOP;
+    RETURN recovered;
+END;
+$$;
+
+-- Lead the fleet, one worker at a time: become the leader if there is none, or renew the term; then
+-- recover jobs that lost their worker, delete the records of workers that are gone, and release jobs
+-- that wait for a job that is over. `due_in` is the number of seconds until this worker should call
+-- again.
+CREATE OR REPLACE FUNCTION evalqueue_lead(
+    worker text, term_seconds double precision,
+    OUT is_leader boolean, OUT recovered integer, OUT due_in double precision
+)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    term CONSTANT interval := make_interval(secs => term_seconds);
+    moment CONSTANT timestamptz := clock_timestamp();
+    unattended CONSTANT interval := moment - (SELECT job_leader.ends_at FROM job_leader);
+    ends timestamptz;
+BEGIN
+    recovered := 0;
+    INSERT INTO job_leader AS held (worker, ends_at) VALUES (worker, moment + term)
+        ON CONFLICT (one) DO UPDATE SET
+            worker = EXCLUDED.worker, ends_at = EXCLUDED.ends_at,
+            term = held.term + CASE WHEN held.worker = EXCLUDED.worker THEN 0 ELSE 1 END,
+            since = CASE WHEN held.worker = EXCLUDED.worker THEN held.since ELSE EXCLUDED.since END
+        WHERE held.worker = EXCLUDED.worker OR held.ends_at < clock_timestamp();
+    is_leader := FOUND;
+    IF NOT is_leader THEN
+        SELECT job_leader.ends_at INTO ends FROM job_leader;
+        due_in := GREATEST(EXTRACT(epoch FROM ends - clock_timestamp()), 0);
+        RETURN;
+    END IF;
+
+    -- Without any leader the database was away, and no worker could extend a lease: those that are
+    -- alive extend theirs within a term.
+    IF unattended > term / 2 THEN
+        UPDATE jobs SET lease_expires_at = GREATEST(lease_expires_at, moment + term)
+            WHERE status = 'running';
+    END IF;
+
+    -- The leader's row is locked until this ends: there is no second one, however slow this is.
+    recovered := evalqueue_recover_jobs();
+    DELETE FROM procrastinate_workers WHERE id IN (
+        SELECT id FROM procrastinate_workers
+        WHERE last_heartbeat < clock_timestamp() - interval '1 minute'
+        ORDER BY id FOR UPDATE SKIP LOCKED);
+    PERFORM evalqueue_settle_dependent(next) FROM jobs AS next
+        LEFT JOIN jobs AS before ON before.id = next.after_id
+        WHERE next.waiting AND next.status = 'queued'
+            AND (before.id IS NULL OR before.completed_at IS NOT NULL)
+        ORDER BY next.task_id;
+    IF FOUND THEN  -- a chain that was too long for one transaction may go on
+        due_in := 0;
+        RETURN;
+    END IF;
+    SELECT min(lease_expires_at) INTO ends FROM jobs WHERE status = 'running';
+    due_in := GREATEST(LEAST(EXTRACT(epoch FROM ends - clock_timestamp()), term_seconds / 2), 0);
+END;
+$$;

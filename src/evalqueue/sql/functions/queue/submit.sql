@@ -1,0 +1,180 @@
+-- Submit and retry.
+
+-- A job and its task appear together. Every function that makes a job calls this one.
+CREATE OR REPLACE FUNCTION evalqueue_insert_job(job jobs) RETURNS jobs
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    -- A time in the past is now: it brings no job ahead of others.
+    scheduled_at CONSTANT timestamptz := CASE WHEN job.due_at > moment THEN job.due_at END;
+    tasks bigint[];
+BEGIN
+    job.id := gen_random_uuid();
+    job.due_at := COALESCE(scheduled_at, moment);
+    tasks := procrastinate_defer_jobs_v1(ARRAY[ROW(
+        job.queue, 'evalqueue.run_job', job.priority, NULL, NULL,
+        jsonb_build_object('job_id', job.id), scheduled_at
+    )::procrastinate_job_to_defer_v1]);
+    INSERT INTO jobs (
+        id, job_type, params, owner, queue, priority, due_at, task_id, max_attempts,
+        idempotency_key, fingerprint, parent_id, retry_of, after_id, waiting
+    ) VALUES (
+        job.id, job.job_type, job.params, job.owner, job.queue, job.priority, job.due_at, tasks[1],
+        job.max_attempts, job.idempotency_key, job.fingerprint, job.parent_id, job.retry_of,
+        job.after_id, COALESCE(job.waiting, false)
+    )
+    -- In READ COMMITTED a faster transaction was waited for, and its job found. A transaction whose
+    -- snapshot can't see it gets an error that tells it to start again (serialization_failure).
+    ON CONFLICT DO NOTHING RETURNING * INTO STRICT job;
+    RETURN job;
+END;
+$$;
+
+-- Submit: the job and its task appear in the caller's transaction, or neither does. The same
+-- idempotency key of the same owner is the same job, whenever it is sent again. Triggers on jobs may
+-- replace params before they are stored; the fingerprint is of the request as it came.
+CREATE OR REPLACE FUNCTION evalqueue_submit_job_row(
+    job_type text,
+    params jsonb DEFAULT '{}',
+    owner text DEFAULT 'default',
+    priority integer DEFAULT 0,            -- higher first
+    scheduled_at timestamptz DEFAULT NULL, -- NULL: as soon as possible
+    queue text DEFAULT 'evalqueue',        -- 40 bytes at most: it names a NOTIFY channel
+    max_attempts integer DEFAULT 3,
+    idempotency_key text DEFAULT NULL,
+    after uuid DEFAULT NULL,               -- not before this job is completed
+    requested jsonb DEFAULT NULL           -- the params as they came; NULL: `params`
+) RETURNS jobs
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    fingerprint text;
+    predecessor text;
+    job jobs;
+BEGIN
+    IF jsonb_typeof(params) IS DISTINCT FROM 'object' THEN
+        RAISE EXCEPTION 'The params of a job are a JSON object'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    IF scheduled_at >= '9999-01-01 00:00+00' THEN
+        RAISE EXCEPTION 'scheduled_at is later than any job can wait'
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    -- A secret must not be stored in a row, and every submission comes through here.
+    IF COALESCE(params ->> 'api_key', params ->> 'service_account_path') IS NOT NULL THEN
+        RAISE EXCEPTION 'Credentials never travel in a job'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Set them in the environment of the worker.';
+    END IF;
+
+    IF idempotency_key IS NOT NULL THEN
+        fingerprint := encode(sha256(convert_to(jsonb_build_array(
+            job_type, COALESCE(requested, params), priority, EXTRACT(epoch FROM scheduled_at), queue,
+            max_attempts, after)::text, 'UTF8')), 'hex');
+        -- A second transaction with the same key waits here, and then finds the job.
+        PERFORM pg_advisory_xact_lock(hashtextextended(owner || E'\n' || idempotency_key, 0));
+        SELECT * INTO job FROM jobs
+            WHERE jobs.owner = owner AND jobs.idempotency_key = idempotency_key;
+        IF FOUND THEN
+            IF job.fingerprint <> fingerprint THEN
+                RAISE EXCEPTION 'This idempotency key was used for another request, job %', job.id
+                    USING ERRCODE = 'unique_violation',
+                          HINT = 'Send a new request with a new key.';
+            END IF;
+            RETURN job;
+        END IF;
+    END IF;
+
+    IF after IS NOT NULL THEN
+        SELECT jobs.status INTO predecessor FROM jobs WHERE jobs.id = after;
+        IF predecessor IS NULL OR predecessor IN ('failed', 'cancelled') THEN
+            RAISE EXCEPTION 'Job % is %: nothing can start after it', after,
+                COALESCE(predecessor, 'not there')
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+    END IF;
+
+    job.job_type := job_type;
+    job.params := params;
+    job.owner := owner;
+    job.priority := priority;
+    job.due_at := scheduled_at;
+    job.queue := queue;
+    job.max_attempts := max_attempts;
+    job.idempotency_key := idempotency_key;
+    job.fingerprint := fingerprint;
+    job.after_id := after;
+    job.waiting := after IS NOT NULL AND predecessor <> 'completed';
+    RETURN evalqueue_insert_job(job);
+END;
+$$;
+
+-- The same, for callers that only want the id.
+CREATE OR REPLACE FUNCTION evalqueue_submit_job(
+    job_type text,
+    params jsonb DEFAULT '{}',
+    owner text DEFAULT 'default',
+    priority integer DEFAULT 0,
+    scheduled_at timestamptz DEFAULT NULL,
+    queue text DEFAULT 'evalqueue',
+    max_attempts integer DEFAULT 3,
+    idempotency_key text DEFAULT NULL,
+    after uuid DEFAULT NULL
+) RETURNS uuid
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    SELECT id FROM evalqueue_submit_job_row($1, $2, $3, $4, $5, $6, $7, $8, $9);
+$$;
+
+-- Whether a job that is over left something to do: it failed, was cancelled, or is completed with a
+-- result that says `"incomplete": true`.
+CREATE OR REPLACE FUNCTION evalqueue_is_incomplete(status text, result jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT $1 IN ('failed', 'cancelled')
+        OR $1 = 'completed' AND $2 -> 'incomplete' IS NOT DISTINCT FROM 'true'::jsonb;
+$$;
+
+-- A job that is over and is incomplete goes on as a new job, which does what is missing or failed.
+-- A second call finds the same one. NULL: there is no such job.
+CREATE OR REPLACE FUNCTION evalqueue_retry_job(job_id uuid) RETURNS jobs
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    old jobs;
+    job jobs;
+BEGIN
+    SELECT * INTO old FROM jobs WHERE jobs.id = job_id FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    SELECT * INTO job FROM jobs WHERE jobs.retry_of = job_id;
+    IF FOUND AND job.completed_at IS NULL THEN
+        RETURN job;
+    END IF;
+    CASE
+        WHEN FOUND THEN
+            RAISE EXCEPTION 'Job % was continued as job %', job_id, job.id
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Retry that one.';
+        WHEN old.parent_id IS NOT NULL THEN
+            RAISE EXCEPTION 'Job % only helps job %', job_id, old.parent_id
+                USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Retry that one.';
+        WHEN old.completed_at IS NULL THEN
+            RAISE EXCEPTION 'Job % is %: only what is over can be retried', job_id, old.status
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        WHEN NOT evalqueue_is_incomplete(old.status, old.result) THEN
+            RAISE EXCEPTION 'Job % is completed: nothing is missing or failed', job_id
+                USING ERRCODE = 'object_not_in_prerequisite_state',
+                      HINT = 'Submit a new job to do it all again.';
+        ELSE
+            job := old;
+            job.due_at := NULL;
+            job.idempotency_key := NULL;
+            job.fingerprint := NULL;
+            job.after_id := NULL;
+            job.waiting := false;
+            job.retry_of := job_id;
+            RETURN evalqueue_insert_job(job);
+    END CASE;
+END;
+$$;

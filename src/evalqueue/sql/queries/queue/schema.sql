@@ -1,0 +1,69 @@
+-- lock --
+-- One migration at a time in a database; released with the transaction
+SELECT pg_advisory_xact_lock(hashtextextended('evalqueue migrate', 0))
+
+-- has_ledger --
+SELECT to_regclass('evalqueue_migrations') IS NOT NULL
+
+-- create_ledger --
+-- A row per table file, and one per function, view and trigger: those are named as DROP names them
+CREATE TABLE evalqueue_migrations (
+    name text PRIMARY KEY,
+    digest text NOT NULL,  -- of what was applied
+    signature text,        -- of a definition: what can't be replaced in place
+    -- Digests of the definition's earlier bodies, newest first, as long as the signature is the same:
+    -- the build that has one of these is older than the database, and can work with it.
+    earlier text[] NOT NULL DEFAULT '{}',
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+
+-- applied --
+-- The ledger of an older build has fewer columns
+SELECT name, ledger ->> 'digest' AS digest, ledger ->> 'signature' AS signature,
+    COALESCE(ledger -> 'earlier', '[]') AS earlier
+FROM (SELECT name, to_jsonb(migration) AS ledger FROM evalqueue_migrations AS migration) AS recorded
+
+-- defer_checks --
+-- A body may call functions that are created after it; a test checks them all
+SELECT set_config('check_function_bodies', 'off', true)
+
+-- existing --
+-- Functions, views and triggers of this name pattern, as DROP names them, that are there now
+SELECT 'FUNCTION ' || proname FROM pg_proc
+    WHERE proname LIKE 'evalqueue\_%' AND pg_function_is_visible(oid)
+UNION SELECT 'VIEW ' || relname FROM pg_class WHERE relkind = 'v' AND pg_table_is_visible(oid)
+UNION SELECT 'TRIGGER ' || tgname || ' ON ' || relname
+    FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
+    WHERE NOT tgisinternal AND pg_table_is_visible(tgrelid)
+
+-- record --
+INSERT INTO evalqueue_migrations (name, digest) VALUES (%(name)s, %(digest)s)
+
+-- record_definitions --
+INSERT INTO evalqueue_migrations AS recorded (name, digest, signature)
+SELECT * FROM unnest(%(names)s::text[], %(digests)s::text[], %(signatures)s::text[])
+ON CONFLICT (name) DO UPDATE SET
+    digest = EXCLUDED.digest, signature = EXCLUDED.signature, applied_at = clock_timestamp(),
+    earlier = CASE WHEN recorded.signature <> EXCLUDED.signature THEN '{}'
+        WHEN recorded.digest = EXCLUDED.digest THEN recorded.earlier
+        ELSE (recorded.digest || recorded.earlier)[1:20] END
+
+-- forget_definitions --
+DELETE FROM evalqueue_migrations WHERE name = ANY (%(names)s)
+
+-- has_procrastinate --
+SELECT to_regclass('procrastinate_jobs') IS NOT NULL
+
+-- procrastinate_is_current --
+-- The newest parts of its schema that our SQL uses
+SELECT to_regproc('procrastinate_retry_job_v2') IS NOT NULL
+    AND to_regproc('procrastinate_fetch_job_v2') IS NOT NULL
+
+-- pin_search_path --
+-- Our functions keep the search_path of this transaction: the schema everything is created in, the
+-- one procrastinate is in, and no session's temporary tables before them
+SELECT set_config('search_path', concat_ws(', ',
+    quote_ident(current_schema()),
+    (SELECT quote_ident(nspname) FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
+        WHERE pg_class.oid = to_regclass('procrastinate_jobs') AND nspname <> current_schema()),
+    'pg_temp'), true)
