@@ -56,9 +56,9 @@ def test_the_queue_s_sql_names_no_table_column_or_function_of_the_evaluation_lay
     foreign |= {"csv_content", "run_id", "run_status", "eval", "evaluate"}
     assert {"dataset_id", "worst_correctness", "evalqueue_open_run"} <= foreign
 
-    for path in QUEUE:
-        words = set(re.findall(r"[a-z_]+", code(path).lower()))
-        assert words & foreign <= SHARED_WORDS, path
+    foreign -= SHARED_WORDS
+    used = {path.name: foreign & set(re.findall(r"[a-z_]+", code(path).lower())) for path in QUEUE}
+    assert {name: words for name, words in used.items() if words} == {}
 
 
 def test_everything_is_defined_once():

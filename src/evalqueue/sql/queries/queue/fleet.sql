@@ -48,7 +48,7 @@ SELECT worker, term, since, ends_at, ends_at > clock_timestamp() AS in_office FR
 
 -- queues --
 -- Every queue that has something in it, is worked on, or has rules
-WITH counted AS (  -- by the indexes of what is not over
+WITH numbers AS (  -- by the indexes of what is not over
     SELECT queue AS name, count(*) AS running, 0 AS due, 0 AS later
         FROM jobs WHERE status = 'running' GROUP BY queue
     UNION ALL
@@ -64,7 +64,7 @@ SELECT name, rules.paused_at, rules.max_running, rules.max_running_per_owner,
     sum(running)::bigint AS running, sum(due)::bigint AS due, sum(later)::bigint AS later,
     (SELECT statement_timestamp() - min(due_at) FROM jobs WHERE queue = name AND status = 'queued'
         AND NOT waiting AND parent_id IS NULL AND due_at <= statement_timestamp()) AS oldest_waits
-FROM counted LEFT JOIN job_queues AS rules USING (name)
+FROM numbers LEFT JOIN job_queues AS rules USING (name)
 GROUP BY name, rules.paused_at, rules.max_running, rules.max_running_per_owner
 ORDER BY name
 
@@ -121,6 +121,6 @@ SELECT
         AND lease_expires_at < clock_timestamp() - interval '30 seconds') AS leases_run_out
 
 -- statistics --
--- The database's time, and how many jobs are over; counted up to a limit
+-- The database's time, and how many jobs are over; numbers up to a limit
 SELECT clock_timestamp() AS moment, (SELECT count(*) FROM (
-    SELECT 1 FROM jobs WHERE completed_at IS NOT NULL LIMIT %(at_most)s) AS counted) AS jobs_over
+    SELECT 1 FROM jobs WHERE completed_at IS NOT NULL LIMIT %(at_most)s) AS numbers) AS jobs_over
