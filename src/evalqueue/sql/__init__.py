@@ -1,1 +1,1 @@
-"""The cellar: migrations, named queries, functions and triggers. No Python lives here."""
+"""SQL: tables, functions and triggers, named statements. No Python lives here."""

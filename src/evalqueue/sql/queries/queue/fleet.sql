@@ -121,6 +121,6 @@ SELECT
         AND lease_expires_at < clock_timestamp() - interval '30 seconds') AS leases_run_out
 
 -- statistics --
--- The database's time, and how many jobs are over; numbers up to a limit
+-- The database's time, and how many jobs are over; counted up to a limit
 SELECT clock_timestamp() AS moment, (SELECT count(*) FROM (
     SELECT 1 FROM jobs WHERE completed_at IS NOT NULL LIMIT %(at_most)s) AS numbers) AS jobs_over
