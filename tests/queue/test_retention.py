@@ -87,7 +87,7 @@ RUN = {"eval_runs": 1, "thread_evaluations": 1, "api_logs": 1}
 
 
 @pytest.mark.parametrize(
-    ("keeping", "left"),
+    ("retention", "left"),
     [
         (Retention(), ALL),
         (Retention(jobs=2 * OLD, runs=2 * OLD, logs=2 * OLD), ALL),
