@@ -1,5 +1,5 @@
-// The evaluators of a batch run, in the order in which the page shows them. Every view loops over
-// this list: no other module names an evaluator.
+// The evaluators of a batch run, in the order in which the page shows them. Views loop over this
+// list. Two other places name evaluators: the form in views/new.js and the verdicts in labels.js.
 
 import { correctness } from "./correctness.js";
 import { efficiency } from "./efficiency.js";
