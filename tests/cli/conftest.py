@@ -8,12 +8,16 @@ import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
+from forking import Command
 
 EVALQUEUE = (sys.executable, "-m", "evalqueue.cli.main")
+_STACKS = frozenset({"demo", "up"})
+"""Commands that start processes of their own."""
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 
 
@@ -67,6 +71,7 @@ class Shell:
     environment: Mapping[str, str]
     directory: Path
     started: list[asyncio.subprocess.Process] = field(default_factory=list)
+    forked: list[BaseProcess] = field(default_factory=list)
 
     async def start(self, *arguments: str, **environment: str) -> Running:
         process = await asyncio.create_subprocess_exec(
@@ -82,10 +87,22 @@ class Shell:
         return Running(process)
 
     async def run(self, *arguments: str, stdin: str = "", **environment: str) -> Finished:
-        running = await self.start(*arguments, **environment)
-        out, err = await running.process.communicate(stdin.encode())
-        assert running.process.returncode is not None
-        return Finished(exit_code=running.process.returncode, out=out.decode(), err=err.decode())
+        """A command to its end. `start` starts one as its users do, and is for what runs on; this
+        forks it, as importing the program would take longer than most commands do."""
+        if _STACKS.intersection(arguments):
+            running = await self.start(*arguments, **environment)
+            assert running.process.stdin is not None
+            running.process.stdin.close()
+            return await running.end()
+        command = Command.start(
+            arguments,
+            stdin=stdin,
+            environment={**self.environment, **environment},
+            folder=self.directory,
+        )
+        self.forked.append(command.process)
+        exit_code, out, err = await asyncio.to_thread(command.wait)
+        return Finished(exit_code=exit_code, out=out, err=err)
 
     async def worker(self, *flags: str) -> Running:
         worker = await self.start("worker", *flags)
@@ -96,6 +113,8 @@ class Shell:
         (self.directory / name).write_text(text)
 
     async def kill_all(self) -> None:
+        for process in self.forked:
+            process.kill()
         for process in self.started:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

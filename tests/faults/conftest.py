@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from faults.fleet import Fleet, warm_up
+from faults.fleet import Fleet
 from faults.server import Server
 from faults.stage import OpenStage, Stage, set_up
 from faults.watch import Watch
+from forking import warm_up
 
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database

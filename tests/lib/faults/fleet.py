@@ -7,15 +7,15 @@ what these tests do; that very command, started as a person would, is what tests
 
 import asyncio
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+
+from forking import forking
 
 PATIENCE = 90.0  # seconds
 LOOK_INTERVAL = 0.02  # seconds
@@ -23,21 +23,6 @@ LEASE_SECONDS = 120
 """Outlasts every test: whose lease is to run out has a shorter one, or is helped."""
 NO_POLLING = "--fetch-job-polling-interval=3600"
 """For a worker that does nothing unless it is told."""
-
-_PRELOADED = ["asyncpg", "evalqueue.evaluators.handlers", "openai", "procrastinate.cli"]
-
-
-def warm_up() -> None:
-    """Have the libraries imported now, rather than while a test's event loop waits for that."""
-    nothing = _forking().Process(target=os.getpid)
-    nothing.start()
-    nothing.join()
-
-
-def _forking() -> ForkServerContext:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOADED)
-    return context
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +87,7 @@ class Fleet:
     def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
         self.logs = logs
         self._environment = dict(environment)
-        self._fork = _forking()
+        self._fork = forking()
         self.workers: list[Worker] = []
 
     def start(
