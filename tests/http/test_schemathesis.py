@@ -59,7 +59,7 @@ def stage(dsn: str, tmp_path: Path) -> Generator[Stage]:
             "evaluate-adversarial", test_count=2, turn_delay_seconds=0,
             chatbot={"credentials": ["anna"]}, personas=["easy"],
         )  # fmt: skip
-        (worker,) = (each for each in site.processes if "worker" in each.popen.args)
+        (worker,) = (each for each in site.processes if "worker" in each.program.arguments)
         worker.stop()
         jobs = {state: site.submit(total_items=1)["id"] for state in STATES}
         for state, steps in STATES.items():

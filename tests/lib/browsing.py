@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Generator
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+from forking import Command, Program
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage
 
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
@@ -25,15 +24,14 @@ START_SECONDS = 60
 class Process:
     """A child process of the test, and its output."""
 
-    popen: subprocess.Popen[str]
+    program: Program
     ready: re.Pattern[str]
     address: str = ""
     lines: list[str] = field(default_factory=list)
 
     def wait_until_ready(self) -> None:
         """Read until it says that it is ready; go on reading, so that its pipe never fills."""
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
+        for line in self.program.stdout:
             self.lines.append(line)
             if found := self.ready.search(line):
                 self.address = found[1] if found.re.groups else ""
@@ -43,13 +41,12 @@ class Process:
         threading.Thread(target=self._read_on, daemon=True).start()
 
     def _read_on(self) -> None:
-        assert self.popen.stdout is not None
-        for line in self.popen.stdout:
+        for line in self.program.stdout:
             self.lines.append(line)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        self.popen.send_signal(number)
-        self.popen.wait(timeout=START_SECONDS)
+        self.program.send_signal(number)
+        self.program.wait(START_SECONDS)
 
 
 @dataclass(slots=True)
@@ -64,16 +61,10 @@ class Site:
     vendor: Process | None = None
 
     def start(self, ready: str, *arguments: str, **environment: str) -> Process:
-        popen = subprocess.Popen(
-            [sys.executable, "-m", "evalqueue.cli.main", *arguments],
-            env=self.environment | environment,
-            cwd=self.home,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
+        program = Program.start(
+            arguments, environment=self.environment | environment, folder=self.home
         )
-        process = Process(popen, re.compile(ready))
+        process = Process(program, re.compile(ready))
         self.processes.append(process)
         process.wait_until_ready()
         return process
@@ -91,18 +82,17 @@ class Site:
     def unanswered(self) -> Generator[None]:
         """The vendor answers nobody meanwhile: what is evaluated can't come to its end."""
         assert self.vendor is not None
-        self.vendor.popen.send_signal(signal.SIGSTOP)
+        self.vendor.program.send_signal(signal.SIGSTOP)
         try:
             yield
         finally:
-            self.vendor.popen.send_signal(signal.SIGCONT)
+            self.vendor.program.send_signal(signal.SIGCONT)
 
     def run(self, *arguments: str) -> None:
         """A command, to its end."""
-        subprocess.run(
-            [sys.executable, "-m", "evalqueue.cli.main", *arguments],
-            env=self.environment, cwd=self.home, check=True, capture_output=True,
-        )  # fmt: skip
+        command = Command.start(arguments, stdin="", environment=self.environment, folder=self.home)
+        exit_code, out, err = command.wait()
+        assert exit_code == 0, out + err
 
     def furnish(self) -> None:
         """Everything there is: a judge, a chatbot, a worker, the API."""
@@ -204,11 +194,7 @@ class Site:
 
     def stop(self) -> None:
         for process in self.processes:
-            if process.popen.poll() is None:
-                process.popen.kill()
-            process.popen.wait()
-            assert process.popen.stdout is not None
-            process.popen.stdout.close()
+            process.program.kill()
 
 
 def environment(home: Path, dsn: str) -> dict[str, str]:

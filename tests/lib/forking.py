@@ -6,6 +6,7 @@ as their users start them, are what `tests/acceptance` and `Shell.start` of `tes
 
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ PIPE_BYTES = 65536  # what a pipe takes although no one reads
 
 # All that any of the programs needs: there is one server in a process.
 _PRELOADED = [
-    "asyncpg", "evalqueue.cli", "evalqueue.evaluators.handlers", "openai", "procrastinate.cli",
+    "asyncpg", "evalqueue.cli.main", "evalqueue.evaluators.handlers", "openai", "procrastinate.cli",
 ]  # fmt: skip
 
 
@@ -38,9 +39,26 @@ def warm_up() -> None:
     nothing.join()
 
 
+def fork_command(
+    arguments: Sequence[str], files: Sequence[int], environment: Mapping[str, str], folder: Path
+) -> BaseProcess:
+    """`evalqueue` with these arguments, in a process and a session of its own.
+
+    `files` are its stdin, stdout and stderr, `environment` is all of its environment, and `folder`
+    where it works.
+    """
+    process = forking().Process(
+        target=_be_a_command,
+        args=([DupFd(file) for file in files], list(arguments), dict(environment), str(folder)),
+        daemon=True,
+    )
+    process.start()
+    return process
+
+
 @dataclass(slots=True)
 class Command:
-    """`evalqueue` with some arguments, in a process and a session of its own."""
+    """One that is waited for. What it writes goes to files."""
 
     process: BaseProcess
     out: IO[bytes]
@@ -50,22 +68,14 @@ class Command:
     def start(
         cls, arguments: Sequence[str], *, stdin: str, environment: Mapping[str, str], folder: Path
     ) -> "Command":
-        """Start it; `environment` is all of its environment, `folder` where it works."""
         given = stdin.encode()
         assert len(given) <= PIPE_BYTES
         reading, writing = os.pipe()
         os.write(writing, given)
         os.close(writing)
         out, err = (tempfile.TemporaryFile() for _ in range(2))  # noqa: SIM115  `wait` closes them
-        process = forking().Process(
-            target=_be_a_command,
-            args=(
-                [DupFd(reading), DupFd(out.fileno()), DupFd(err.fileno())],
-                list(arguments), dict(environment), str(folder),
-            ),
-            daemon=True,
-        )  # fmt: skip
-        process.start()
+        files = (reading, out.fileno(), err.fileno())
+        process = fork_command(arguments, files, environment, folder)
         os.close(reading)
         return cls(process, out, err)
 
@@ -81,6 +91,41 @@ class Command:
         return self.process.exitcode, said[0], said[1]
 
 
+@dataclass(slots=True)
+class Program:
+    """One that runs on. What it writes is read from a pipe."""
+
+    arguments: Sequence[str]
+    process: BaseProcess
+    stdout: IO[str]
+    """And its stderr."""
+
+    @classmethod
+    def start(
+        cls, arguments: Sequence[str], *, environment: Mapping[str, str], folder: Path
+    ) -> "Program":
+        reading, writing = os.pipe()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        process = fork_command(arguments, (nothing, writing, writing), environment, folder)
+        os.close(writing)
+        os.close(nothing)
+        return cls(arguments, process, os.fdopen(reading, encoding="utf-8"))
+
+    def send_signal(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until it has ended."""
+        self.process.join(seconds)
+        assert self.process.exitcode is not None, "it still runs"
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.wait()
+        self.stdout.close()
+
+
 def _be_a_command(
     files: Sequence[Any], arguments: Sequence[str], environment: Mapping[str, str], folder: str
 ) -> None:
@@ -90,13 +135,14 @@ def _be_a_command(
         os.dup2(descriptor, number)
         os.close(descriptor)
     sys.stdin = os.fdopen(0, "r", encoding="utf-8", closefd=False)
-    sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    buffered = -1 if "PYTHONUNBUFFERED" not in environment else 1  # lines
+    sys.stdout = os.fdopen(1, "w", buffered, "utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", 1, "utf-8", "backslashreplace", closefd=False)
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     sys.argv = ["evalqueue", *arguments]
-    from evalqueue.cli import main
+    from evalqueue.cli.main import main
 
     main(arguments)
