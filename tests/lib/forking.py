@@ -1,7 +1,8 @@
 """Processes forked from a server that has imported the program.
 
 A second of imports for each process would be most of what many tests do. The same programs, started
-as their users start them, are what `tests/acceptance` and `Shell.start` of `tests/cli` run.
+as their users start them, are what `tests/acceptance` runs for a batch, and `Shell.start` of
+`tests/cli`.
 """
 
 import multiprocessing
@@ -51,6 +52,16 @@ def fork_command(
         target=_be_a_command,
         args=([DupFd(file) for file in files], list(arguments), dict(environment), str(folder)),
         daemon=True,
+    )
+    process.start()
+    return process
+
+
+def fork_worker(flags: Sequence[str], environment: Mapping[str, str], log: Path) -> BaseProcess:
+    """`procrastinate worker` with these flags, and all of its environment. It writes to `log`."""
+    arguments = ["procrastinate", "--verbose", "--app=evalqueue.daemon.app", "worker", *flags]
+    process = forking().Process(
+        target=_be_a_worker, args=(arguments, dict(environment), str(log)), daemon=True
     )
     process.start()
     return process
@@ -146,3 +157,15 @@ def _be_a_command(
     from evalqueue.cli.main import main
 
     main(arguments)
+
+
+def _be_a_worker(arguments: Sequence[str], environment: Mapping[str, str], log: str) -> None:
+    with open(log, "ab") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = list(arguments)
+    from procrastinate.cli import main
+
+    main()

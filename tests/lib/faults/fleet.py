@@ -2,20 +2,20 @@
 
 Each is `procrastinate --app=evalqueue.daemon.app worker` in a process of its own. They are forked
 from a server that has imported the libraries once, since a second of imports each would be most of
-what these tests do; that very command, started as a person would, is what tests/acceptance runs.
+what these tests do; that very command, started as a person would, is what tests/acceptance runs
+for a batch.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-import sys
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from forking import forking
+from forking import fork_worker
 
 PATIENCE = 90.0  # seconds
 LOOK_INTERVAL = 0.02  # seconds
@@ -87,7 +87,6 @@ class Fleet:
     def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
         self.logs = logs
         self._environment = dict(environment)
-        self._fork = forking()
         self.workers: list[Worker] = []
 
     def start(
@@ -102,18 +101,9 @@ class Fleet:
             "EVALQUEUE_LEASE_SECONDS": str(LEASE_SECONDS),
             "EVALQUEUE_IMPORTS": "faults.work",
         }
-        process = self._fork.Process(
-            target=_be_a_worker,
-            name=name,
-            args=(
-                str(log),
-                ["procrastinate", "--verbose", "--app=evalqueue.daemon.app", "worker", "--name",
-                 name, *flags],
-                settings | self._environment | environment,
-            ),
-            daemon=True,
-        )  # fmt: skip
-        process.start()
+        process = fork_worker(
+            ["--name", name, *flags], os.environ | settings | self._environment | environment, log
+        )
         worker = Worker(process=process, log=log)
         self.workers.append(worker)
         return worker
@@ -127,14 +117,3 @@ class Fleet:
                 worker.process.kill()
             for worker in self.workers:
                 await worker.gone()
-
-
-def _be_a_worker(log: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    with open(log, "ab") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
-    os.environ.update(environment)
-    sys.argv = list(arguments)
-    from procrastinate.cli import main
-
-    main()
