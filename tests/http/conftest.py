@@ -12,7 +12,7 @@ from pydantic import Field
 
 from evalqueue import Client, JobParams, Settings
 from evalqueue.errors import InvalidParams
-from evalqueue.http.routes.health import VITAL
+from evalqueue.http.routes.health import REQUIRED_CHECKS
 from evalqueue.http.server import serve
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Database
@@ -79,7 +79,7 @@ async def readiness(http: httpx.AsyncClient, **otherwise: bool) -> httpx.Respons
     A probe is answered in time rather than at leisure, and the first that listens takes longest:
     where the machine is busy it is asked once more.
     """
-    expected = dict.fromkeys(VITAL, True) | otherwise
+    expected = dict.fromkeys(REQUIRED_CHECKS, True) | otherwise
     said = "nothing"
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):

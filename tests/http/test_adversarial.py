@@ -254,7 +254,7 @@ async def test_text_that_no_database_takes_arrives_changed_and_visible(
 
 
 async def test_a_profile_tells_by_which_names_to_choose(api: httpx.AsyncClient) -> None:
-    app = await get(api, "/api/adversarial/profiles/kaira-bot")
+    app = await get(api, "/api/adversarial/apps/kaira-bot")
 
     assert app["protocol"] == "kaira_v2"
     assert "future_time_rejection" in {trait["name"] for trait in app["traits"]}
@@ -265,7 +265,7 @@ async def test_a_profile_tells_by_which_names_to_choose(api: httpx.AsyncClient) 
     assert [each["goal_id"] for each in app["goals"] if each["is_attack"]] == ["attack_objective"]
     assert len(app["tactics"]) == 9
 
-    unknown = await api.get("/api/adversarial/profiles/nobody")
+    unknown = await api.get("/api/adversarial/apps/nobody")
     assert unknown.status_code == 404
     assert "Known: kaira-bot" in unknown.json()["detail"]
 

@@ -17,8 +17,8 @@ from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.simulated.conversations import kaira_csv, sample_csv
-from evalqueue.http.callers import Caller, Right
-from evalqueue.http.guards import middleware
+from evalqueue.http.callers import ApiCaller, Right
+from evalqueue.http.guards import origins
 from evalqueue.http.routes import datasets as http_datasets
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import Database
@@ -42,9 +42,9 @@ def serve_api(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     @asynccontextmanager
     async def serving(
-        caller: Caller = middleware.THIS_MACHINE, **settings: Any
+        caller: ApiCaller = origins.LOCAL_CALLER, **settings: Any
     ) -> AsyncGenerator[httpx.AsyncClient]:
-        monkeypatch.setattr(middleware, "THIS_MACHINE", caller)
+        monkeypatch.setattr(origins, "LOCAL_CALLER", caller)
         client = Client(
             job_types=[EvaluateBatch],
             settings=Settings(**{"port": 0, "data_dir": data} | settings),
@@ -292,9 +292,9 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(
 
 # Who sees what.
 
-ANN = Caller(name="ann", right=Right.SUBMIT)
-BOB = Caller(name="bob", right=Right.SUBMIT)
-ROOT = Caller(name="root", right=Right.ADMIN)
+ANN = ApiCaller(name="ann", right=Right.SUBMIT)
+BOB = ApiCaller(name="bob", right=Right.SUBMIT)
+ROOT = ApiCaller(name="root", right=Right.ADMIN)
 
 
 async def test_a_caller_sees_what_they_have_and_an_administrator_all(

@@ -26,10 +26,11 @@ from tests.http.conftest import PATIENCE, readiness
 from evalqueue import Client, JobParams, Settings
 from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.http.app import OPERATIONS
-from evalqueue.http.callers import Caller, Right, identify
-from evalqueue.http.error_responses import REFUSED, refusal
+from evalqueue.http.callers import ApiCaller, Right, identify
+from evalqueue.http.error_responses import EXPECTED_ERRORS, error_response
 from evalqueue.http.events import broadcaster, streams
-from evalqueue.http.events.broadcaster import LINE_LENGTH, MAX_UNREAD, Broadcaster
+from evalqueue.http.events.broadcaster import POSITIONS_PER_QUEUE, Broadcaster
+from evalqueue.http.events.changes import MAX_UNREAD
 from evalqueue.http.events.event_log import MAX_BYTES, MAX_EVENTS, EventLog
 from evalqueue.http.events.watchers import MAX_UNSENT, JobsWatcher
 from evalqueue.http.models.events import JobEvent
@@ -133,11 +134,11 @@ def serve_as(database: Database) -> ServeApi:
         broadcaster = Broadcaster(client)
         app = Starlette(
             routes=routes(OPERATIONS, client, broadcaster),
-            exception_handlers=dict.fromkeys(REFUSED, refusal),
+            exception_handlers=dict.fromkeys(EXPECTED_ERRORS, error_response),
         )
 
         async def known(scope: Scope, receive: Receive, send: Send) -> None:
-            identify(scope, Caller(name=name, right=Right.READ))
+            identify(scope, ApiCaller(name=name, right=Right.READ))
             await app(scope, receive, send)
 
         await (await client.listener()).heard_itself()
@@ -253,7 +254,7 @@ async def test_no_stream_outlives_a_sign_in_by_much(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It ends, and who comes back is asked anew who they are."""
-    monkeypatch.setattr(streams, "LIFE_SECONDS", 0.0)
+    monkeypatch.setattr(streams, "MAX_STREAM_SECONDS", 0.0)
     job_id = await submit(database)
     async with watching(api) as all_jobs, watching(api, f"/api/jobs/{job_id}/events") as one:
         assert [each for each in await all_jobs.rest() if each.kind == "job"] == []
@@ -277,7 +278,8 @@ async def test_to_ask_for_the_head_of_a_stream_is_no_watching(
 async def test_changes_that_come_fast_are_told_as_one(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcaster, "PAUSE", 1.0)  # they are fast, however slow this machine is
+    # They are fast, however slow this machine is.
+    monkeypatch.setattr(broadcaster, "PAUSE_SECONDS", 1.0)
     job_id = await submit(database)
     await begin(database, job_id)
     loop = asyncio.get_running_loop()
@@ -434,13 +436,13 @@ async def test_only_the_first_of_a_long_queue_are_told(
         await submit(database)
         queue = await stream.next("queue")
 
-    assert sorted(queue.data["ahead"].values()) == list(range(LINE_LENGTH))
+    assert sorted(queue.data["ahead"].values()) == list(range(POSITIONS_PER_QUEUE))
 
 
 async def test_more_changes_than_can_be_told_are_told_as_one_word(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcaster, "PAUSE", 1.0)  # they come faster than they are read
+    monkeypatch.setattr(broadcaster, "PAUSE_SECONDS", 1.0)  # they come faster than they are read
     async with watching(api) as stream:
         await said(
             database,
@@ -550,7 +552,7 @@ async def test_streams_end_with_the_server_at_once_and_without_a_word(
     # So long that whoever is waited for can not be mistaken for a machine that is busy.
     monkeypatch.setattr("evalqueue.http.server.GRACE_SECONDS", 100)
     monkeypatch.setattr(streams, "STUCK_SECONDS", 100.0)
-    monkeypatch.setattr(streams, "GONE_MILLISECONDS", 100_000)
+    monkeypatch.setattr(streams, "UNACKNOWLEDGED_MILLISECONDS", 100_000)
     jobs = [await submit(database) for _ in range(8)]
     for job_id in jobs:
         await begin(database, job_id)
@@ -648,7 +650,7 @@ async def test_watchers_outlive_a_restart_of_postgres(server: Server) -> None:
 
 def test_a_chronicle_keeps_what_was_told_lately_and_no_more() -> None:
     event_log = EventLog()
-    ids = [event_log.job(uuid4(), "a", b"{}").event_id for _ in range(MAX_EVENTS + 10)]
+    ids = [event_log.add_job(uuid4(), "a", b"{}").event_id for _ in range(MAX_EVENTS + 10)]
 
     assert event_log.since(ids[-1]) == []
     assert [each.event_id for each in event_log.since(ids[-4]) or ()] == ids[-3:]
@@ -656,22 +658,22 @@ def test_a_chronicle_keeps_what_was_told_lately_and_no_more() -> None:
     assert event_log.since(ids[8]) is None
     assert EventLog().since(ids[-1]) is None
     for _ in range(5):
-        last = event_log.job(uuid4(), "a", b"x" * (MAX_BYTES // 4))
+        last = event_log.add_job(uuid4(), "a", b"x" * (MAX_BYTES // 4))
     assert event_log.since(ids[-1]) is None
     assert event_log.since(last.event_id) == []
 
 
 async def test_whoever_lags_behind_reads_again_instead_of_filling_memory() -> None:
     event_log = EventLog()
-    watcher = JobsWatcher(sees=None, starts_after=None)
+    watcher = JobsWatcher(visible_owner=None, starts_after=None)
     await watcher.take()
     jobs = [uuid4() for _ in range(MAX_UNSENT)]
     for job_id in [*jobs, *reversed(jobs)]:
-        watcher.tell(event_log.job(job_id, "a", b"{}"))
+        watcher.add([event_log.add_job(job_id, "a", b"{}")])
     whole = await watcher.take()
     numbers = [int(each) for each in re.findall(rb"id: \w+-(\d+)", whole)]
     for job_id in [*jobs, uuid4(), jobs[0]]:
-        watcher.tell(event_log.job(job_id, "a", b"{}"))
+        watcher.add([event_log.add_job(job_id, "a", b"{}")])
     short = await watcher.take()
 
     # The latest of each, and in order: whoever was sent a part comes back for the rest.

@@ -22,10 +22,11 @@ from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
-from evalqueue.http.callers import Call, Caller, Right
+from evalqueue.http.callers import ApiCaller, RequestContext, Right
 from evalqueue.http.events.broadcaster import Broadcaster
-from evalqueue.http.models import figures as measures
-from evalqueue.http.models.jobs import LogsQuery, RunId
+from evalqueue.http.models import figures as metrics
+from evalqueue.http.models.fields import RunId
+from evalqueue.http.models.jobs import LogsQuery
 from evalqueue.http.routes import figures
 from evalqueue.http.routes.runs import get_run_logs
 from evalqueue.http.server import serve
@@ -623,16 +624,16 @@ async def test_another_s_run_is_as_if_it_were_not_there(
         cursor = await connection.execute("SELECT id FROM thread_evaluations")
         ((evaluation_id,),) = await cursor.fetchall()
 
-    def of(name: str) -> Call:
-        caller = Caller(name=name, right=Right.READ)
-        return Call(client=client, caller=caller, broadcaster=Broadcaster(client))
+    def of(name: str) -> RequestContext:
+        caller = ApiCaller(name=name, right=Right.READ)
+        return RequestContext(client=client, caller=caller, broadcaster=Broadcaster(client))
 
     owner, other = of("default"), of("someone")
-    asked = measures.OutcomesQuery(run_id=run_id)
+    asked = metrics.OutcomesQuery(run_id=run_id)
     assert (await figures.get_run_outcomes(owner, asked)).total == 1
     assert (await figures.get_run_outcomes(other, asked)).total == 0
     assert (await figures.get_run_outcomes(other, asked)).outcomes == []
-    trials = measures.TrialsQuery(run_id=run_id)
+    trials = metrics.TrialsQuery(run_id=run_id)
     assert (await figures.get_run_trials(other, trials)).trials == []
     assert (await figures.get_run_statistics(owner, RunId(run_id=run_id))).run_id == run_id
     with pytest.raises(HTTPException, match="Run not found"):
@@ -641,9 +642,9 @@ async def test_another_s_run_is_as_if_it_were_not_there(
         logs = LogsQuery(run_id=run_id, thread_id=thread_id)
         assert len((await get_run_logs(owner, logs)).logs) == 1
         assert (await get_run_logs(other, logs)).logs == []
-    log = measures.LogOfRun(run_id=run_id, log_id=log_id)
+    log = metrics.LogOfRun(run_id=run_id, log_id=log_id)
     assert (await figures.get_run_log(owner, log)).prompt == "the prompt"
-    thread = measures.ThreadOfRun(run_id=run_id, evaluation_id=evaluation_id)
+    thread = metrics.ThreadOfRun(run_id=run_id, evaluation_id=evaluation_id)
     assert (await figures.get_run_thread(owner, thread)).evaluation.id == evaluation_id
     with pytest.raises(HTTPException, match="Conversation not found"):
         await figures.get_run_thread(other, thread)
@@ -686,7 +687,7 @@ def test_no_figure_needs_a_result_to_be_read() -> None:
 
 
 async def test_apps_are_listed_as_data(api: httpx.AsyncClient) -> None:
-    found = {each["app_id"]: each for each in await get(api, "/api/profiles")}
+    found = {each["app_id"]: each for each in await get(api, "/api/apps")}
 
     assert set(found) == {"kaira-bot", "retail-support"}
     assert found["kaira-bot"]["evaluators"] == ["intent", "correctness", "efficiency"]

@@ -78,6 +78,6 @@ async def test_workers_are_listed_with_what_they_do(
     assert (worker["host"], worker["pid"], worker["slots"]) == ("here", 7, 4)
     assert (worker["queues"], worker["job_types"]) == (["nightly"], ["note"])
     assert 0 <= worker["silent_for_seconds"] < 60
-    assert worker["in_office"]
+    assert worker["is_leader"]
     (queue,) = (await api.get("/api/queues")).json()
     assert (queue["name"], queue["oldest_waits_seconds"]) == ("nightly", None)

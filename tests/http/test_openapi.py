@@ -340,7 +340,7 @@ async def test_every_operation_replies_as_it_is_documented(
         ("POST", "/api/eval-runs/preview", 200), ("POST", "/api/eval-runs/preview", 422),
         ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 200),
         ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 404),
-        ("GET", "/api/adversarial/profiles/{app_id}", 200),
+        ("GET", "/api/adversarial/apps/{app_id}", 200),
         ("POST", "/api/adversarial/cases", 201), ("POST", "/api/adversarial/cases", 422),
         ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}", 200),
         ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}", 404),

@@ -12,7 +12,7 @@ from tests.http.conftest import ENTRIES, TOKENS, bearer
 
 from evalqueue.http.callers import address_of
 from evalqueue.http.guards import rate_limits, sessions
-from evalqueue.http.guards.rate_limits import Pace
+from evalqueue.http.guards.rate_limits import RateLimiter
 from evalqueue.http.guards.sessions import GUESSES
 from evalqueue.settings import Rate
 
@@ -29,17 +29,17 @@ class Clock:
 
 def test_so_many_at_once_and_then_one_by_one() -> None:
     clock = Clock()
-    pace = Pace(Rate(amount=3, seconds=60), now=clock)
+    limiter = RateLimiter(Rate(amount=3, seconds=60), now=clock)
 
-    assert [pace.hit("a") for _ in range(3)] == [0, 0, 0]
-    assert pace.hit("a") == pytest.approx(20)
-    assert pace.hit("b") == 0
+    assert [limiter.hit("a") for _ in range(3)] == [0, 0, 0]
+    assert limiter.hit("a") == pytest.approx(20)
+    assert limiter.hit("b") == 0
     clock.seconds += 19.9
-    assert pace.hit("a") == pytest.approx(0.1)
+    assert limiter.hit("a") == pytest.approx(0.1)
     clock.seconds += 0.1001
-    assert (pace.hit("a"), pace.hit("a") > 0) == (0, True)
+    assert (limiter.hit("a"), limiter.hit("a") > 0) == (0, True)
     clock.seconds += 3600
-    assert [pace.hit("a") for _ in range(3)] == [0, 0, 0]
+    assert [limiter.hit("a") for _ in range(3)] == [0, 0, 0]
 
 
 @given(
@@ -51,14 +51,14 @@ def test_what_is_told_to_wait_may_go_on_after_that_and_not_before(
     amount: int, seconds: int, pauses: list[float]
 ) -> None:
     clock = Clock()
-    pace = Pace(Rate(amount=amount, seconds=seconds), now=clock)
+    limiter = RateLimiter(Rate(amount=amount, seconds=seconds), now=clock)
     taken: list[float] = []
     for pause in pauses:
         clock.seconds += pause
-        if wait := pace.hit("a"):
+        if wait := limiter.hit("a"):
             assert 0 < wait <= seconds / amount + 1e-6
             clock.seconds += wait + 1e-6
-            assert pace.hit("a") == 0
+            assert limiter.hit("a") == 0
         taken.append(clock.seconds)
     for at in taken:
         assert sum(at - seconds < each <= at for each in taken) <= 2 * amount
@@ -69,20 +69,20 @@ def test_what_is_told_to_wait_may_go_on_after_that_and_not_before(
 def test_rounding_takes_nothing_away(moment: float, rate: tuple[int, int]) -> None:
     clock = Clock()
     clock.seconds = moment
-    pace = Pace(Rate(amount=rate[0], seconds=rate[1]), now=clock)
+    limiter = RateLimiter(Rate(amount=rate[0], seconds=rate[1]), now=clock)
 
-    assert [pace.hit("a") for _ in range(rate[0])] == [0] * rate[0]
-    assert pace.hit("a") > 0
+    assert [limiter.hit("a") for _ in range(rate[0])] == [0] * rate[0]
+    assert limiter.hit("a") > 0
 
 
 def test_of_many_callers_the_quietest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_KEYS", 2)
-    pace = Pace(Rate(amount=1, seconds=60))
+    limiter = RateLimiter(Rate(amount=1, seconds=60))
 
     for key in ("a", "b", "c"):
-        assert pace.hit(key) == 0
-    assert pace.wait("a") == 0
-    assert pace.wait("c") > 0
+        assert limiter.hit(key) == 0
+    assert limiter.wait_seconds("a") == 0
+    assert limiter.wait_seconds("c") > 0
 
 
 @pytest.mark.parametrize(

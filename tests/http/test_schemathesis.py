@@ -90,7 +90,7 @@ def stage(dsn: str, tmp_path: Path) -> Generator[Stage]:
                     *named(f"/api/eval-runs/{stress}/adversarial", "case_id", "evaluations"),
                     *named("/api/adversarial/cases", "case_id"),
                 ],
-                "app_id": named("/api/profiles", "app_id"),
+                "app_id": named("/api/apps", "app_id"),
             }
         assert statuses == set(JobStatus)
         yield Stage(site=site, ids=ids)

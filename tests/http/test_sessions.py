@@ -13,7 +13,7 @@ from itsdangerous import URLSafeTimedSerializer
 from itsdangerous.timed import TimestampSigner
 from tests.http.conftest import ENTRIES, TOKENS, bearer, entry
 
-from evalqueue.http.guards.body_limits import STRANGERS_BYTES
+from evalqueue.http.guards.body_limits import ANONYMOUS_BODY_BYTES
 from evalqueue.http.guards.sessions import COOKIE, SECURE_COOKIE, SESSION_SECONDS
 from evalqueue.postgres.database import Database
 from evalqueue.tokens import Right, digest_of
@@ -102,7 +102,7 @@ async def test_a_wrong_token_signs_nobody_in(guarded: httpx.AsyncClient) -> None
 
 
 async def test_whoever_is_not_known_can_not_send_much(guarded: httpx.AsyncClient) -> None:
-    padded = b'{"token": "wrong"}'.ljust(STRANGERS_BYTES)
+    padded = b'{"token": "wrong"}'.ljust(ANONYMOUS_BODY_BYTES)
     json = {"Content-Type": "application/json"}
     for body, status in ((padded, 401), (padded + b" ", 413)):
         reply = await guarded.post("/api/session", content=body, headers=json)

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Message
 from tests.http.conftest import PATIENCE
 
-from evalqueue.http.connections import MAX_HEAD_BYTES, PromptProtocol
+from evalqueue.http.connections import MAX_HEAD_BYTES, DeadlineProtocol
 from evalqueue.http.guards import body_limits
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -25,14 +25,16 @@ HEAD = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has less patience than in earnest: with bodies."""
-    monkeypatch.setattr(body_limits.SteadyBody.__init__, "__kwdefaults__", {"pause_seconds": PAUSE})
+    monkeypatch.setattr(
+        body_limits.BodyDeadline.__init__, "__kwdefaults__", {"window_seconds": PAUSE}
+    )
 
 
 @pytest.fixture
 def hurry_heads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Call it, and from then on the server has less patience with heads, and with what is left of
     refused bodies. A test whose own head may be late calls it when that has come."""
-    return lambda: monkeypatch.setattr(PromptProtocol, "head_seconds", PAUSE)
+    return lambda: monkeypatch.setattr(DeadlineProtocol, "head_seconds", PAUSE)
 
 
 @asynccontextmanager
@@ -121,7 +123,7 @@ async def status_of_a_body(
     statuses: list[int] = []
     app = Starlette(
         routes=[Route("/", length, methods=["POST"])],
-        middleware=[Middleware(body_limits.SteadyBody, pause_seconds=patience)],
+        middleware=[Middleware(body_limits.BodyDeadline, window_seconds=patience)],
     )
     scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
     with monkeypatch.context() as clock:
@@ -224,7 +226,7 @@ async def test_an_answer_that_streams_takes_as_long_as_it_takes() -> None:
 
         return StreamingResponse(events(), media_type="text/event-stream")
 
-    app = body_limits.SteadyBody(Starlette(routes=[Route("/", stream)]), pause_seconds=PAUSE)
+    app = body_limits.BodyDeadline(Starlette(routes=[Route("/", stream)]), window_seconds=PAUSE)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://localhost"
     ) as http:
@@ -236,8 +238,8 @@ async def test_only_waiting_for_the_body_counts() -> None:
         await asyncio.sleep(2 * PAUSE)
         return JSONResponse(len(await request.body()))
 
-    app = body_limits.SteadyBody(
-        Starlette(routes=[Route("/", slow_to_read, methods=["POST"])]), pause_seconds=PAUSE
+    app = body_limits.BodyDeadline(
+        Starlette(routes=[Route("/", slow_to_read, methods=["POST"])]), window_seconds=PAUSE
     )
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://localhost"

@@ -1,6 +1,6 @@
-"""The street: the HTTP API. It says in JSON what `Client` and the runs' store say in Python.
+"""The HTTP API: `Client` and the runs' store as JSON, and the web page.
 
-`app.create_app(client)` is the ASGI application, `serve.serve(client)` a server for it. Operations
-are declared once (`operations.Operation`): routes, validation, replies and `/openapi.json` all
-come from that declaration, so that the document can't be untrue.
+`app.create_app(client)` makes the ASGI application, `server.serve(client)` serves it. Each
+operation is declared once (`operations.Operation`): routes, validation, responses and
+`/openapi.json` are made from that declaration, so that the document is always true.
 """

@@ -1,11 +1,10 @@
-"""The application: all operations and the page, behind all guards."""
+"""The ASGI application: all operations and the page, behind the guards."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -13,16 +12,16 @@ from starlette.middleware.cors import CORSMiddleware
 import evalqueue
 from evalqueue.client import Client
 from evalqueue.http import openapi
-from evalqueue.http.callers import Call
-from evalqueue.http.error_responses import REFUSED, bug, refusal
+from evalqueue.http.callers import RequestContext
+from evalqueue.http.error_responses import EXPECTED_ERRORS, error_response, internal_error
 from evalqueue.http.events.broadcaster import Broadcaster
-from evalqueue.http.guards import sessions
-from evalqueue.http.guards.body_limits import BodyLimit, SteadyBody
-from evalqueue.http.guards.middleware import Admitted, KnownCaller, KnownHost, KnownOrigin
+from evalqueue.http.guards.authentication import Authentication, RequireCaller
+from evalqueue.http.guards.body_limits import BodyDeadline, BodyLimit
+from evalqueue.http.guards.origins import KnownHost, KnownOrigin
 from evalqueue.http.guards.rate_limits import RateLimit
-from evalqueue.http.guards.sessions import Door
+from evalqueue.http.guards.sessions import Authenticator
 from evalqueue.http.headers import SecurityHeaders
-from evalqueue.http.operations import AnyOperation, Nothing, Operation, routes
+from evalqueue.http.operations import EmptyRequest, Operation, routes
 from evalqueue.http.routes import (
     adversarial,
     choices,
@@ -34,22 +33,26 @@ from evalqueue.http.routes import (
     jobs,
     page,
     runs,
+    session,
 )
 from evalqueue.settings import Settings
 
 
 def create_app(client: Client) -> Starlette:
-    """The HTTP API of a client and the page on it, for any ASGI server.
+    """The HTTP API of a client and the page, for any ASGI server.
 
-    The client stays its owner's, to open and to close; so are its settings: tokens, origins and
-    limits are taken from them. Streams of events end when their clients leave: whoever serves
-    it calls `state.bulletin.end()` before waiting for them.
+    The caller opens and closes the client. Tokens, origins and limits come from its settings. Event
+    streams don't end by themselves: a server that shuts down calls `state.broadcaster.end()` before
+    it waits for requests.
     """
     broadcaster = Broadcaster(client)
     app = Starlette(
         routes=[*routes(OPERATIONS, client, broadcaster), *page.routes()],
         middleware=_middleware(client.settings),
-        exception_handlers={**dict.fromkeys(REFUSED, refusal), Exception: bug},
+        exception_handlers={
+            **dict.fromkeys(EXPECTED_ERRORS, error_response),
+            Exception: internal_error,
+        },
         lifespan=partial(_lifespan, broadcaster),
     )
     app.state.broadcaster = broadcaster
@@ -62,22 +65,20 @@ async def _lifespan(broadcaster: Broadcaster, _app: Starlette) -> AsyncGenerator
     await broadcaster.aclose()
 
 
-async def get_openapi(call: Call, _asked: Nothing) -> dict[str, Any]:
-    return openapi.document(OPERATIONS, call.client, evalqueue.__version__)
+async def get_openapi(context: RequestContext, request: EmptyRequest) -> dict[str, Any]:
+    return openapi.document(OPERATIONS, context.client, evalqueue.__version__)
 
 
-OPERATIONS: tuple[AnyOperation, ...] = (
+OPERATIONS: tuple[Operation, ...] = (
     *health.OPERATIONS,
     Operation(
         method="GET",
         path="/openapi.json",
         tag="health",
         summary="This document",
-        asks=Nothing,
-        tells=TypeAdapter(dict[str, Any]),
-        answer=get_openapi,
+        handler=get_openapi,
     ),
-    *sessions.OPERATIONS,
+    *session.OPERATIONS,
     *jobs.OPERATIONS,
     *datasets.OPERATIONS,
     *events.OPERATIONS,
@@ -90,12 +91,12 @@ OPERATIONS: tuple[AnyOperation, ...] = (
 
 
 def _middleware(settings: Settings) -> list[Middleware]:
-    """From the outside in."""
+    """The guards, outermost first."""
     guards = [Middleware(SecurityHeaders)]
     if not settings.api_tokens:
         guards.append(Middleware(KnownHost, own_names=[settings.host]))
     if settings.cors_origins:
-        # Before whoever asks for a token: a browser asks for leave without it.
+        # Before authentication: browsers send preflight requests without a token.
         guards.append(
             Middleware(
                 CORSMiddleware,
@@ -107,18 +108,20 @@ def _middleware(settings: Settings) -> list[Middleware]:
         )
     guards.append(Middleware(KnownOrigin, origins=settings.cors_origins))
     if settings.api_tokens:
-        door = Door(settings.api_tokens)
-        guards.append(Middleware(KnownCaller, door=door, origins=settings.cors_origins))
+        authenticator = Authenticator(settings.api_tokens)
+        guards.append(
+            Middleware(Authentication, authenticator=authenticator, origins=settings.cors_origins)
+        )
     if settings.rate is not None:
         guards.append(Middleware(RateLimit, rate=settings.rate))
-    guards.append(Middleware(Admitted))
-    guards.append(Middleware(SteadyBody))
+    guards.append(Middleware(RequireCaller))
+    guards.append(Middleware(BodyDeadline))
     guards.append(
         Middleware(
             BodyLimit,
             max_bytes=settings.max_body_bytes,
             max_file_bytes=settings.max_dataset_bytes,
-            uploads=[each.path for each in OPERATIONS if each.form is not None],
+            upload_paths=[each.path for each in OPERATIONS if each.form is not None],
         )
     )
     return guards

@@ -1,8 +1,11 @@
-"""Who calls, and what they may do.
+"""Callers and their rights.
 
-A guard finds out who it is and puts it into the request's scope; an operation asks `Call` for it.
+A guard identifies the caller and stores it in the request's scope; operations read it from
+`RequestContext`.
 """
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
@@ -12,47 +15,55 @@ from starlette.types import Scope
 
 from evalqueue.client import Client
 from evalqueue.http.events.broadcaster import Broadcaster
+from evalqueue.postgres.database import Connection
 from evalqueue.tokens import Right
 
 _KEY = "evalqueue.caller"
-_IPV6_PREFIX = 64  # bits: what a provider gives to one customer at least
+_IPV6_PREFIX = 64  # bits: the smallest network that a provider gives to one customer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Caller:
-    """Who calls."""
+class ApiCaller:
+    """The program or person that sent a request."""
 
     name: str
-    """The owner of what they submit."""
+    """The owner of the jobs they submit."""
     right: Right
 
     @property
-    def sees(self) -> str | None:
-        """The owner whose jobs and runs this caller sees; None: everybody's."""
+    def visible_owner(self) -> str | None:
+        """The owner whose jobs and runs this caller may see; None: all owners."""
         return None if self.right is Right.ADMIN else self.name
 
 
-THIS_MACHINE = Caller(name="default", right=Right.ADMIN)
-"""Whoever calls an API that needs no token."""
+LOCAL_CALLER = ApiCaller(name="default", right=Right.ADMIN)
+"""The caller of an API that needs no token."""
 
-ANYBODY = Caller(name="anybody", right=Right.READ)
-"""Whoever calls, without a token, what needs none: nothing there is anybody's."""
+ANONYMOUS = ApiCaller(name="anonymous", right=Right.READ)
+"""A caller without a token, of operations that need none and show no owner's data."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """What an operation works with: the client and the bulletin of this process, and who asks."""
+class RequestContext:
+    """What a handler works with besides the request itself."""
 
     client: Client
-    caller: Caller
+    caller: ApiCaller
     broadcaster: Broadcaster
     scope: Scope = field(default_factory=dict[str, Any])
-    """The request, for the few that look at more than what they ask."""
+    """The ASGI scope, for the few handlers that need more than their request model."""
     cookies: list[str] = field(default_factory=list[str])
-    """What an operation has the browser keep: values of `Set-Cookie`."""
+    """Values of `Set-Cookie` for the response."""
 
-    def must_have(self, right: Right) -> None:
-        """Go on only if the caller has a right.
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """A connection to the database."""
+        database = await self.client.database()
+        async with database.connection() as connection:
+            yield connection
+
+    def require(self, right: Right) -> None:
+        """Check that the caller has a right.
 
         Raises:
             HTTPException: 403.
@@ -62,24 +73,24 @@ class Call:
             raise HTTPException(403, f"This needs the right {right}; {name} has the right {has}")
 
 
-def identify(scope: Scope, caller: Caller) -> None:
-    """Say who it is that calls."""
+def identify(scope: Scope, caller: ApiCaller) -> None:
+    """Store the caller of a request."""
     scope[_KEY] = caller
 
 
-def caller_of(scope: Scope) -> Caller:
-    """Who it is that calls, as a guard has found out."""
-    caller: Caller = scope[_KEY]
+def caller_of(scope: Scope) -> ApiCaller:
+    """The caller that a guard has identified."""
+    caller: ApiCaller = scope[_KEY]
     return caller
 
 
-def is_known(scope: Scope) -> bool:
-    """Whether a guard has found out who calls."""
+def is_identified(scope: Scope) -> bool:
+    """Whether a guard has identified the caller."""
     return _KEY in scope
 
 
 def address_of(scope: Scope) -> str:
-    """Where a request comes from, as far as it is one caller's: an IPv6 network is one place."""
+    """The address a request comes from. All addresses of an IPv6 network count as one caller."""
     client: tuple[str, int] | None = scope.get("client")
     if client is None:
         return "?"

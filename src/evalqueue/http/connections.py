@@ -1,9 +1,9 @@
-"""Nobody keeps a connection without using it.
+"""Closes connections on which a client keeps the server waiting.
 
-uvicorn closes one on which nothing has come for a while after an answer. It waits without an end
-for the first byte, for the rest of a request's head, and for the rest of a body that nobody reads
-any more, as long as a byte comes now and then; so this protocol gives each of them one time that
-does not begin anew.
+uvicorn closes a connection that stays idle after a response. It waits forever for the first byte,
+for the rest of a request's head, and for the rest of a body that is not read any more, as long as a
+byte comes now and then. This protocol sets one deadline for each of them, which new bytes don't
+extend.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from evalqueue.http.events import streams
 
-MAX_HEAD_BYTES = 16 * 1024  # of a request line and its headers: h11's own, said where it is seen
+MAX_HEAD_BYTES = 16 * 1024  # of a request line and its headers: h11's default
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
 
 
-class PromptProtocol(H11Protocol):
-    """HTTP/1.1, with an end to waiting for the client."""
+class DeadlineProtocol(H11Protocol):
+    """HTTP/1.1 with a deadline for the client."""
 
     head_seconds = HEAD_SECONDS
 
@@ -30,41 +30,43 @@ class PromptProtocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  as uvicorn's own
         super().connection_made(transport)
-        # A stream has to be able to cut the connection it came on.
-        self.app = streams.on(self.app, transport)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]  the same protocol, declared twice
-        self._watch()
+        # A stream must be able to close its connection.
+        self.app = streams.with_connection(self.app, transport)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]  the same protocol, declared twice
+        self._update_deadline()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        self._watch()
+        self._update_deadline()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self._watch()
+        self._update_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
+        self._cancel_deadline()
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
-        if not self._keeps_us_waiting():
-            self._forget()
+    def _update_deadline(self) -> None:
+        if not self._is_waiting():
+            self._cancel_deadline()
         elif self._deadline is None:
-            self._deadline = self.loop.call_later(self.head_seconds, self._hang_up)
+            self._deadline = self.loop.call_later(self.head_seconds, self._close)
 
-    def _keeps_us_waiting(self) -> bool:
-        """Whether the next thing to come is a head, or what is left of an answered request. Between
-        two requests uvicorn's own timer runs."""
+    def _is_waiting(self) -> bool:
+        """Whether the client must send a head next, or the rest of a request that has its response.
+        Between two requests uvicorn's own timer runs."""
         if self.timeout_keep_alive_task is not None:
             return False
-        begun, answered = self.conn.their_state, self.conn.our_state
-        return begun is h11.IDLE or (begun is h11.SEND_BODY and answered is h11.DONE)
+        client_state, server_state = self.conn.their_state, self.conn.our_state
+        return client_state is h11.IDLE or (
+            client_state is h11.SEND_BODY and server_state is h11.DONE
+        )
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         self._deadline = None
         self.transport.close()
 
-    def _forget(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -1,6 +1,6 @@
-"""Every error as a reply: `{"detail": …}`, text or, for 422, a list of what is wrong.
+"""Error responses: `{"detail": …}`, a message or, for 422, a list of invalid fields.
 
-What the database or a bug says stays in the log: the caller is told what to do instead.
+The text of database errors and bugs stays in the log; the response says what to do.
 """
 
 import logging
@@ -32,76 +32,79 @@ _RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
 class NotReady(Exception):
-    """The process can't do its work now; what was looked at says why."""
+    """The process can't work now; the response says which checks failed."""
 
-    def __init__(self, told: Unready) -> None:
-        super().__init__(told.detail)
-        self.told = told
+    def __init__(self, response: Unready) -> None:
+        super().__init__(response.detail)
+        self.response = response
 
 
-REFUSED = (
+EXPECTED_ERRORS = (
     HTTPException, InvalidRequest, InvalidParams, UnknownJobType, JobNotFound, KeyReused,
     NotCancellable, NotRetryable, NotReady, SchemaOutdated, DatabaseUnavailable, *TRANSIENT,
     ClientDisconnect,
 )  # fmt: skip
-"""What is raised on purpose, here or below. Anything else is a bug."""
+"""Exceptions that `error_response` knows. Any other is a bug."""
 
 _NO_DATABASE = (
     "The database does not answer. Is Postgres running, and is DATABASE_URL right? "
-    "What it said is in the server's log."
+    "The server's log has the database's error."
 )
 
 logger = logging.getLogger(__name__)
 
 
-def detail(status: int, text: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An error in words."""
+def detail_response(
+    status: int, text: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """An error response with a message."""
     return JSONResponse({"detail": text}, status_code=status, headers=headers)
 
 
-async def refusal(request: Request, error: Exception) -> Response:
-    """The reply to what is in `REFUSED`."""
+async def error_response(request: Request, error: Exception) -> Response:
+    """The response to one of `EXPECTED_ERRORS`."""
     match error:
         case HTTPException():
-            reply = detail(error.status_code, error.detail, error.headers)
-        case InvalidRequest():
-            reply = _invalid(error.problems)
-        case InvalidParams():
-            reply = _invalid(error.problems, inside="body")
+            response = detail_response(error.status_code, error.detail, error.headers)
+        case InvalidRequest() | InvalidParams():
+            # Those of params are relative to the body.
+            prefix = ("body",) if isinstance(error, InvalidParams) else ()
+            response = _invalid(error.problems, prefix)
         case UnknownJobType():
             problem = Problem(loc=("body", "job_type"), msg=str(error), type="unknown_job_type")
-            reply = _invalid([problem])
+            response = _invalid([problem])
         case JobNotFound():
-            reply = detail(404, "Job not found")
-        case NotCancellable() | KeyReused() | NotRetryable():
-            reply = detail(400 if isinstance(error, NotCancellable) else 409, str(error))
+            response = detail_response(404, "Job not found")
+        case NotCancellable():
+            response = detail_response(400, str(error))
+        case KeyReused() | NotRetryable():
+            response = detail_response(409, str(error))
         case NotReady():
-            reply = JSONResponse(
-                error.told.model_dump(mode="json"), status_code=503, headers=_RETRY_AFTER
+            response = JSONResponse(
+                error.response.model_dump(mode="json"), status_code=503, headers=_RETRY_AFTER
             )
         case ClientDisconnect():
-            reply = detail(400, "The connection ended before the body did")
+            response = detail_response(400, "The connection ended before the body did")
         case SchemaOutdated():
-            reply = _later(request, error, str(error))
+            response = _unavailable(request, error, str(error))
         case _:
-            reply = _later(request, error, _NO_DATABASE)
-    return reply
+            response = _unavailable(request, error, _NO_DATABASE)
+    return response
 
 
-async def bug(_request: Request, _error: Exception) -> Response:
-    """The reply to everything else. Starlette raises it again behind us: the server logs it."""
-    # Made outside of the middleware that adds the headers to all else.
-    return detail(500, "Internal error", SECURITY_HEADERS)
+async def internal_error(_request: Request, _error: Exception) -> Response:
+    """The response to any other exception. Starlette raises it again: the server logs it."""
+    # Sent outside the middleware that adds the headers to all other responses.
+    return detail_response(500, "Internal error", SECURITY_HEADERS)
 
 
-def _invalid(problems: Sequence[Problem], *, inside: str | None = None) -> JSONResponse:
-    place = [] if inside is None else [inside]
-    found = [problem.as_json() for problem in problems]
+def _invalid(problems: Sequence[Problem], prefix: tuple[str, ...] = ()) -> JSONResponse:
+    fields = [problem.as_json() for problem in problems]
     return JSONResponse(
-        {"detail": [each | {"loc": [*place, *each["loc"]]} for each in found]}, status_code=422
+        {"detail": [each | {"loc": [*prefix, *each["loc"]]} for each in fields]}, status_code=422
     )
 
 
-def _later(request: Request, error: Exception, text: str) -> JSONResponse:
+def _unavailable(request: Request, error: Exception, text: str) -> JSONResponse:
     logger.warning("%s %r: %s", request.method, request.scope["path"], describe(error))
-    return detail(503, text, _RETRY_AFTER)
+    return detail_response(503, text, _RETRY_AFTER)

@@ -1,6 +1,6 @@
-"""What every reply tells the browser that may have asked: take it as it is said, keep nothing.
+"""Security headers of all responses.
 
-Strict-Transport-Security is not among them: whether there is TLS, the proxy that does it knows.
+Strict-Transport-Security is left to the proxy that terminates TLS.
 """
 
 from starlette.datastructures import MutableHeaders
@@ -34,16 +34,16 @@ PAGE_HEADERS = SECURITY_HEADERS | {
     ]),
     "Cache-Control": "no-cache",
 }  # fmt: skip
-"""Those of the page's document. Whatever a transcript says: no script and no style but ours, no
-address but this server's, and text becomes HTML nowhere but in lit-html's templates. The browser
-may keep it, and asks whether it is still the same."""
+"""Headers of the page's document. Whatever a transcript contains: only our scripts and styles run,
+only this server is called, and text becomes HTML only in lit-html's templates. Browsers may cache
+the document and revalidate it on every use."""
 
 ASSET_HEADERS = SECURITY_HEADERS | {"Cache-Control": PAGE_HEADERS["Cache-Control"]}
-"""Those of its files. None of them is a document: opened as one, it may do nothing."""
+"""Headers of the page's files. Opened as documents, they may do nothing."""
 
 
 class SecurityHeaders:
-    """Sets those that a reply has not set itself."""
+    """Adds the security headers that a response has not set itself."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""A server for the app, inside whatever event loop there is."""
+"""A server for the application, in the running event loop."""
 
 import asyncio
 import contextlib
@@ -13,17 +13,17 @@ from evalqueue.client import Client
 from evalqueue.errors import CannotListen
 from evalqueue.hosts import is_loopback
 from evalqueue.http.app import create_app
-from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, PromptProtocol
+from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, DeadlineProtocol
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.tokens import VARIABLE
 
-GRACE_SECONDS = 10  # for requests under way, when serving ends
+GRACE_SECONDS = 10  # for active requests, when the server stops
 _BACKLOG = 2048  # connections
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Address:
-    """Where a server listens."""
+    """The address of a server."""
 
     host: str
     port: int
@@ -37,24 +37,24 @@ class Address:
 async def serve(
     client: Client, *, host: str | None = None, port: int | None = None
 ) -> AsyncGenerator[Address]:
-    """Serve the API for as long as the context lasts, then let requests under way finish.
+    """Serve the API for as long as the context lasts, then let active requests finish.
 
         async with serve(client) as address:
             await stopped.wait()
 
-    Signals are left to the program around it.
+    It handles no signals; that is left to the program.
 
     Args:
-        host: where to listen; None: `EVALQUEUE_HOST`.
-        port: 0: a free one; None: `EVALQUEUE_PORT`.
+        host: the address to listen on; None: `EVALQUEUE_HOST`.
+        port: None: `EVALQUEUE_PORT`; 0: any free port.
 
     Raises:
-        CannotListen: with the reason, before anything is served.
+        CannotListen: with the reason, before the first request.
     """
     host = client.settings.host if host is None else host
     if not is_loopback(host) and not client.settings.api_tokens:
         raise CannotListen(
-            f"{host or 'Every address'} can be reached from other machines, and the API asks for "
+            f"{host or 'Every address'} can be reached from other machines, and the API needs "
             "no token. Make one (evalqueue token NAME --right submit) and set "
             f"{VARIABLE}, or listen on 127.0.0.1."
         )
@@ -66,11 +66,13 @@ async def serve(
             yield Address(host=host, port=listener.getsockname()[1])
         finally:
             server.should_exit = True
-            await asyncio.wait({running})  # even when cancelled: the group would cut requests off
+            await asyncio.wait(
+                {running}
+            )  # even when cancelled: the group would abort active requests
 
 
 class _Server(uvicorn.Server):
-    """A server inside another program, whose signals are that program's business."""
+    """A uvicorn server that leaves signals to the program."""
 
     def __init__(self, config: uvicorn.Config, broadcaster: Broadcaster) -> None:
         super().__init__(config)
@@ -81,7 +83,7 @@ class _Server(uvicorn.Server):
         yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._broadcaster.end()  # a stream has no end of its own that could be waited for
+        self._broadcaster.end()  # streams never end by themselves
         await super().shutdown(sockets)
 
 
@@ -90,14 +92,15 @@ def _server(client: Client) -> _Server:
     settings = client.settings
     config = uvicorn.Config(
         app,
-        http=PromptProtocol,
+        http=DeadlineProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),
         ws="none",
-        limit_concurrency=settings.max_connections + 1,  # uvicorn refuses the one that makes it
+        limit_concurrency=settings.max_connections
+        + 1,  # uvicorn refuses the connection that reaches it
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
@@ -106,8 +109,8 @@ def _server(client: Client) -> _Server:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # asyncio switches Nagle's algorithm off only where the protocol is named. Listening before
-    # uvicorn does makes the port known, and lets clients connect at once.
+    # With the protocol named, asyncio disables Nagle's algorithm. Listening here, before uvicorn
+    # starts, makes the port known and lets clients connect at once.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:

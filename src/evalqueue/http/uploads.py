@@ -1,13 +1,13 @@
-"""Requests with a file in them: multipart/form-data, on its way to disk as it comes in.
+"""Requests with a file: multipart/form-data, written to disk as it arrives.
 
-Nothing of a file is kept in memory. The file is nobody's once its context ends, however that is:
-it has no name in any directory.
+Files are never held in memory. They have no name in any directory, so that they disappear when
+their context ends, even if the process dies.
 """
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 from pydantic import InstanceOf, WithJsonSchema
 from python_multipart.multipart import parse_options_header
@@ -19,13 +19,13 @@ from starlette.types import Scope
 from evalqueue.errors import Problem
 
 FORM = "multipart/form-data"
-FORM_BYTES = 4 * 1024**2  # of what comes beside the file, and of what parts it
+FORM_BYTES = 4 * 1024**2  # of the fields beside the file and the multipart syntax
 _FIELDS = 20
 _FIELD_BYTES = 1024**2
 
 
 class InvalidRequest(Exception):
-    """Something in the request is wrong; all of it is named at once, with its full path."""
+    """A request has invalid fields; all of them are listed, each with its full path."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(problem.msg for problem in problems))
@@ -38,25 +38,25 @@ class InvalidRequest(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """A file that came with a request."""
+    """An uploaded file."""
 
     file: BinaryIO
-    """At its beginning, for as long as the request is answered."""
+    """Positioned at its start, and open until the response is sent."""
     name: str
-    """As the client has it; "" where it doesn't say."""
+    """The client's name for it; "" if it has none."""
 
 
 File = Annotated[InstanceOf[Upload], WithJsonSchema({"type": "string", "format": "binary"})]
 
 
 def is_form(scope: Scope) -> bool:
-    """Whether a request comes as multipart/form-data."""
+    """Whether a request is sent as multipart/form-data."""
     media_type = Headers(scope=scope).get("content-type", "").partition(";")[0]
     return media_type.strip().lower() == FORM
 
 
 def too_large(max_bytes: int) -> str:
-    """Why a file is refused."""
+    """The message to a client whose file is too large."""
     return (
         f"The file is larger than {max_bytes} bytes. Split it, "
         "or raise EVALQUEUE_MAX_DATASET_BYTES where the server runs."
@@ -64,14 +64,14 @@ def too_large(max_bytes: int) -> str:
 
 
 @asynccontextmanager
-async def received(request: Request, max_bytes: int) -> AsyncGenerator[dict[str, Any]]:
-    """The fields of a form, its file among them.
+async def receive_form(request: Request, max_bytes: int) -> AsyncGenerator[dict[str, str | Upload]]:
+    """The fields of a form, including its file.
 
     Raises:
-        InvalidRequest: it is no form, or has a field twice.
-        HTTPException: the file is too large.
+        InvalidRequest: the form is malformed, or has a field twice.
+        HTTPException: 413, if the file is too large.
     """
-    # In any other, a field may take minutes to decode, or come out as what JSON can't say.
+    # Other encodings can take minutes to decode, or decode to what JSON can't represent.
     _, options = parse_options_header(request.headers["content-type"])
     if options.get(b"charset", b"utf-8").lower() != b"utf-8":
         raise InvalidRequest.of_body("The form must be in UTF-8", "multipart_invalid")
@@ -79,22 +79,22 @@ async def received(request: Request, max_bytes: int) -> AsyncGenerator[dict[str,
     try:
         fields = await form
     except HTTPException as error:
-        if error.status_code != 400:  # noqa: PLR2004  what Starlette says of a bad form
+        if error.status_code != 400:  # noqa: PLR2004  Starlette's status for a malformed form
             raise
         raise InvalidRequest.of_body(error.detail, "multipart_invalid") from error
     try:
-        given: dict[str, Any] = {}
+        values: dict[str, str | Upload] = {}
         for name, value in fields.multi_items():
-            if name in given:
-                raise InvalidRequest([Problem(loc=("body", name), msg="It comes twice")])
-            given[name] = _taken(value, max_bytes)
-        # A blank value is as good as none: that is how forms send it.
-        yield {name: value for name, value in given.items() if value != ""}
+            if name in values:
+                raise InvalidRequest([Problem(loc=("body", name), msg="The field is sent twice")])
+            values[name] = _field(value, max_bytes)
+        # A blank value counts as absent, because that is how forms send it.
+        yield {name: value for name, value in values.items() if value != ""}
     finally:
         await fields.close()
 
 
-def _taken(value: UploadFile | str, max_bytes: int) -> Upload | str:
+def _field(value: UploadFile | str, max_bytes: int) -> Upload | str:
     if isinstance(value, str):
         return value
     if (value.size or 0) > max_bytes:

@@ -280,9 +280,9 @@ def show_profile(app_id: str, *, as_json: bool) -> ExitCode:
     """Print the difficult users of an app."""
     profile, app = _app(app_id)
     if as_json:
-        from evalqueue.http.models.adversarial import StressProfile
+        from evalqueue.http.models.adversarial import AdversarialApp
 
-        console.put_json(StressProfile.of(profile, app).model_dump(mode="json"))
+        console.put_json(AdversarialApp.of(profile, app).model_dump(mode="json"))
     else:
         words.put_profile(profile, app)
     return ExitCode.DONE

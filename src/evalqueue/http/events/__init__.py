@@ -1,1 +1,1 @@
-"""Server-sent events: what changed, read once and sent to every client."""
+"""Server-sent events: each change is read and encoded once, and sent to every watcher."""

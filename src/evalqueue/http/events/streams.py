@@ -1,7 +1,7 @@
-"""A stream of server-sent events as an ASGI response, and the connection it goes out on.
+"""Event streams as ASGI responses, and the connections they are sent on.
 
-A watcher who takes nothing must cost nobody anything: what the kernel keeps for him is bounded, and
-his connection is cut, since one that is merely closed waits for him to take the rest.
+A client that reads nothing must not hold resources: the kernel's send buffer for it is bounded, and
+its connection is aborted. A graceful close would wait for it to read the rest.
 """
 
 import asyncio
@@ -14,62 +14,64 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evalqueue.http.events.watchers import Watcher
 
-STUCK_SECONDS = 10.0  # in which a watcher took nothing: cut
-HEARTBEAT_SECONDS = 15.0  # of silence
-LIFE_SECONDS = 3600.0  # then whoever still may comes back, and who may no longer does not
-FAREWELL_SECONDS = 2.0  # for the rest of a stream that has ended
-KERNEL_BYTES = 64 * 1024  # that the kernel may keep for a watcher
-GONE_MILLISECONDS = 30_000  # in which a peer acknowledged nothing: gone
+STUCK_SECONDS = 10.0  # in which a client read nothing: its connection is aborted
+HEARTBEAT_SECONDS = 15.0  # without an event
+MAX_STREAM_SECONDS = 3600.0  # then the client reconnects, and its sign-in is checked again
+CLOSE_GRACE_SECONDS = 2.0  # for the client to read the rest of a stream that has ended
+SEND_BUFFER_BYTES = 64 * 1024  # of the kernel, for each connection
+UNACKNOWLEDGED_MILLISECONDS = 30_000  # after which the kernel gives up a connection
 
 _KEY = "evalqueue.connection"
 
 
 class Connection:
-    """The connection that a request came on, as far as a stream has to do with it."""
+    """The connection of a request, as far as a stream needs it."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
 
     @property
-    def waiting_bytes(self) -> int:
-        """Taken neither by the watcher nor by the kernel."""
+    def unsent_bytes(self) -> int:
+        """Bytes that the kernel has not accepted, because the client does not read."""
         return self._transport.get_write_buffer_size()
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         self._transport.abort()
 
-    def bound(self) -> None:
-        """Let the kernel keep little, and notice a peer that is gone without a word."""
+    def limit(self) -> None:
+        """Bound the kernel's send buffer, and the time until it notices that the client is gone."""
         peer = self._transport.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # it has just ended
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BYTES)
+        with contextlib.suppress(OSError):  # the connection has just ended
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
-                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GONE_MILLISECONDS)
+                peer.setsockopt(
+                    socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MILLISECONDS
+                )
 
 
-def on(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
-    """The application for the requests of one connection, which it can find in their scope."""
+def with_connection(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
+    """The application with the connection in the scope of each request."""
     connection = Connection(transport)
 
-    async def with_connection(scope: Scope, receive: Receive, send: Send) -> None:
+    async def app_with_connection(scope: Scope, receive: Receive, send: Send) -> None:
         scope[_KEY] = connection
         await app(scope, receive, send)
 
-    return with_connection
+    return app_with_connection
 
 
 class EventStream(Response):
-    """What a watcher is told, until it is over, he leaves, or takes nothing any more.
+    """Sends a watcher's events until it ends, the client disconnects or reads nothing any more.
 
     Args:
-        leave: called when it ends, however it does.
+        on_end: called when the stream has ended, for whatever reason.
 
-    On a server that is not ours there is no connection to cut: he keeps it, and nothing else.
+    On a server other than ours the connection is unknown: a client that reads nothing keeps it.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, watcher: Watcher, *, leave: Callable[["EventStream"], None]) -> None:
+    def __init__(self, watcher: Watcher, *, on_end: Callable[["EventStream"], None]) -> None:
         super().__init__(
             headers={
                 "Content-Type": self.media_type,  # Starlette would add a charset
@@ -79,62 +81,67 @@ class EventStream(Response):
         )
         del self.headers["Content-Length"]
         self.watcher = watcher
-        self._leave = leave
+        self._on_end = on_end
         self._connection: Connection | None = None
         self._began_at = asyncio.get_running_loop().time()
         self._sent_at = 0.0
-        self._waits_since: float | None = None
-        self._waiting_bytes = 0
+        self._sending_since: float | None = None
+        self._unsent_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        leaving: asyncio.Task[None] | None = None
+        disconnect: asyncio.Task[None] | None = None
         try:
             head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(head)
             if scope["method"] != "HEAD":
                 self._connection = scope.get(_KEY)
                 if self._connection is not None:
-                    self._connection.bound()
-                leaving = asyncio.create_task(self._until_gone(receive))
-                await self._tell(send)
+                    self._connection.limit()
+                disconnect = asyncio.create_task(self._end_on_disconnect(receive))
+                await self._send_events(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._leave(self)
-            if leaving is not None:
-                leaving.cancel()
-            if self._connection is not None and self._connection.waiting_bytes:
-                asyncio.get_running_loop().call_later(FAREWELL_SECONDS, self._connection.cut)
+            self._on_end(self)
+            if disconnect is not None:
+                disconnect.cancel()
+            if self._connection is not None and self._connection.unsent_bytes:
+                loop = asyncio.get_running_loop()
+                loop.call_later(CLOSE_GRACE_SECONDS, self._connection.abort)
 
-    async def _tell(self, send: Send) -> None:
+    async def _send_events(self, send: Send) -> None:
         loop = asyncio.get_running_loop()
         while body := await self.watcher.take():
-            self._waits_since = loop.time()
-            self._waiting_bytes = 0 if self._connection is None else self._connection.waiting_bytes
+            self._sending_since = loop.time()
+            self._unsent_bytes = 0 if self._connection is None else self._connection.unsent_bytes
             await send({"type": "http.response.body", "body": body, "more_body": True})
-            self._waits_since = None
+            self._sending_since = None
             self._sent_at = loop.time()
 
-    async def _until_gone(self, receive: Receive) -> None:
+    async def _end_on_disconnect(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
         self.watcher.end()
 
-    def look_after(self, now: float) -> None:
-        """Show that it lives when it was silent for long; cut it when nobody takes anything; end it
-        when it has lived for long: a sign-in may be over meanwhile."""
-        if now - self._began_at >= LIFE_SECONDS:
+    def check(self, now: float) -> None:
+        """Called every second. Ends a stream that is too old, sends a heartbeat on a silent one,
+        and aborts the connection of a client that reads nothing.
+
+        Args:
+            now: the event loop's time.
+        """
+        if now - self._began_at >= MAX_STREAM_SECONDS:
             self.end()
-        elif self._waits_since is None:
+        elif self._sending_since is None:
             if now - self._sent_at >= HEARTBEAT_SECONDS:
-                self.watcher.beat()
-        elif now - self._waits_since >= STUCK_SECONDS and self._connection is not None:
-            waiting = self._connection.waiting_bytes
-            if waiting >= self._waiting_bytes:
-                self._connection.cut()
-            self._waits_since, self._waiting_bytes = now, waiting
+                self.watcher.heartbeat()
+        elif now - self._sending_since >= STUCK_SECONDS and self._connection is not None:
+            unsent_bytes = self._connection.unsent_bytes
+            if unsent_bytes >= self._unsent_bytes:
+                self._connection.abort()
+            self._sending_since, self._unsent_bytes = now, unsent_bytes
 
     def end(self) -> None:
-        """End it soon, whatever the watcher does."""
+        """End the stream soon, even if the client does not read."""
         self.watcher.end()
-        if self._waits_since is not None and self._connection is not None:
-            self._connection.cut()
+        if self._sending_since is not None and self._connection is not None:
+            self._connection.abort()

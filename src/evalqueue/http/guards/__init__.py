@@ -1,1 +1,1 @@
-"""Who may call, how often and how much: ASGI middleware."""
+"""Middleware that refuses requests: unknown callers, foreign origins, large bodies, high rates."""

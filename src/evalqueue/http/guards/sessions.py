@@ -1,73 +1,64 @@
-"""Signing in: the page trades a token for a cookie that its scripts can't read.
+"""Tokens, and the session cookies that the page gets for them.
 
-The cookie says a name and when it was made, signed with the hash of the token that was shown. So
-every process knows it, restarts don't end it, and it ends with the token: when the entry is taken
-out of the variable, nothing checks its signature any more.
+A cookie holds the name of its token and the time it was made, signed with the token's hash. So
+every process accepts it and restarts don't end it, but removing the token does: then no key is left
+that verifies the signature.
 """
 
 from collections.abc import Sequence
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Literal
 
 from itsdangerous import BadData, URLSafeTimedSerializer
-from pydantic import Field, TypeAdapter
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from evalqueue.http.callers import Call, Caller, address_of
-from evalqueue.http.guards.rate_limits import Pace, TooMany
-from evalqueue.http.models.jobs import Model
-from evalqueue.http.operations import AnyOperation, Nothing, Operation
+from evalqueue.http.callers import address_of
+from evalqueue.http.guards.rate_limits import RateLimiter, TooManyRequests
 from evalqueue.settings import Rate
-from evalqueue.tokens import VARIABLE, Right, Token, digest_of
+from evalqueue.tokens import Token, digest_of
 
 SESSION_SECONDS = 12 * 60 * 60
 COOKIE = "evalqueue_session"
 SECURE_COOKIE = "__Host-evalqueue_session"
-"""Its name where the page came by TLS: a browser takes this one from nobody else."""
+"""The cookie's name over TLS. Browsers accept this prefix only from the host itself."""
 
 GUESSES = Rate(amount=20, seconds=60)
-"""Different wrong tokens that may come from one address. One that comes again is no new guess: a
-program that was left with an old token locks nobody out."""
+"""How many different wrong tokens one address may send. Repeating one is no new guess, so that a
+program with an outdated token does not lock out others at its address."""
 
-NOT_KNOWN = f"This token is none of {VARIABLE} where the server runs."
-
-_DOOR = "evalqueue.door"
-_MAX_TOKEN = 1000  # characters
+_KEY = "evalqueue.authenticator"
 
 
-class Door:
-    """Knows the holders of tokens, by their tokens or by the cookies they got for these."""
+class Authenticator:
+    """Finds the token that a caller has, by the token itself or by a session cookie."""
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = tuple(tokens)
         self._signers = [(token, _signer(token)) for token in tokens]
-        self._guesses = Pace(GUESSES)
-        self._guessed = Pace(Rate(amount=1, seconds=GUESSES.seconds))
+        self._guesses = RateLimiter(GUESSES)
+        self._repeated_guesses = RateLimiter(Rate(amount=1, seconds=GUESSES.seconds))
 
-    def token_of(self, given: bytes, scope: Scope) -> Token | None:
-        """The token that somebody has shown.
+    def token_of(self, shown: bytes, scope: Scope) -> Token | None:
+        """The token that a request shows; None: it is not valid.
 
         Raises:
-            TooMany: too many others came from there; this one was not looked at.
+            TooManyRequests: too many wrong tokens came from its address; this one was not checked.
         """
         address = address_of(scope)
-        if wait := self._guesses.wait(address):
-            raise TooMany("Too many wrong tokens came from here. Wait.", wait)
-        digest = digest_of(given)
-        found = None
-        for token in self._tokens:  # all of them, always: time says nothing about which
+        if wait := self._guesses.wait_seconds(address):
+            raise TooManyRequests("Too many wrong tokens came from here. Wait.", wait)
+        digest = digest_of(shown)
+        valid = None
+        for token in self._tokens:  # always all of them: the time must not depend on which matches
             if compare_digest(token.digest, digest):
-                found = token
-        if found is None and not self._guessed.hit((address, digest)):
+                valid = token
+        if valid is None and not self._repeated_guesses.hit((address, digest)):
             self._guesses.hit(address)
-        return found
+        return valid
 
-    def session_of(self, cookie: str) -> Token | None:
-        """The token that a cookie was given for; None: it is old, or not ours."""
+    def token_of_session(self, cookie: str) -> Token | None:
+        """The token that a cookie was made for; None: it has expired or is not valid."""
         for token, signer in self._signers:
             try:
                 if signer.loads(cookie, max_age=SESSION_SECONDS) == token.name:
@@ -77,7 +68,7 @@ class Door:
         return None
 
     def cookie_for(self, token: Token) -> str:
-        """What is kept of a sign-in."""
+        """The value of a new session cookie."""
         return str(_signer(token).dumps(token.name))
 
 
@@ -89,13 +80,19 @@ def _signer(token: Token) -> URLSafeTimedSerializer:
     )
 
 
-def install(scope: Scope, door: Door) -> None:
-    """Let operations know the door."""
-    scope[_DOOR] = door
+def install(scope: Scope, authenticator: Authenticator) -> None:
+    """Make the authenticator available to operations."""
+    scope[_KEY] = authenticator
+
+
+def authenticator_of(scope: Scope) -> Authenticator | None:
+    """The server's authenticator; None: the API needs no token."""
+    authenticator: Authenticator | None = scope.get(_KEY)
+    return authenticator
 
 
 def cookie_of(scope: Scope) -> tuple[str, bool] | None:
-    """The cookie of a sign-in, and whether it came by TLS."""
+    """The session cookie of a request, and whether it was set over TLS."""
     cookies = HTTPConnection(scope).cookies
     for name in (SECURE_COOKIE, COOKIE):
         if name in cookies:
@@ -103,91 +100,8 @@ def cookie_of(scope: Scope) -> tuple[str, bool] | None:
     return None
 
 
-class SignIn(Model):
-    """A token, to be traded for a cookie."""
-
-    token: str = Field(min_length=1, max_length=_MAX_TOKEN)
-
-
-class Session(Model):
-    """Who calls."""
-
-    name: str
-    """The owner of what they submit."""
-    right: Right
-    needs_token: bool
-    """Whether the API asks for a token at all."""
-
-    @classmethod
-    def of(cls, caller: Caller, *, needs_token: bool) -> "Session":
-        return cls(name=caller.name, right=caller.right, needs_token=needs_token)
-
-
-class SignedOut(Model):
-    """The browser forgets the cookie. One that was copied before holds until it is 12 h old."""
-
-    signed_out: Literal[True] = True
-
-
-async def get_session(call: Call, _asked: Nothing) -> Session:
-    return Session.of(call.caller, needs_token=_DOOR in call.scope)
-
-
-async def sign_in(call: Call, asked: SignIn) -> Session:
-    door: Door | None = call.scope.get(_DOOR)
-    if door is None:
-        return Session.of(call.caller, needs_token=False)
-    token = door.token_of(asked.token.strip().encode(), call.scope)
-    if token is None:
-        raise HTTPException(401, NOT_KNOWN)
-    origin = Headers(scope=call.scope).get("origin", "")
-    call.cookies.append(
-        _kept(door.cookie_for(token), SESSION_SECONDS, secure=origin.startswith("https://"))
-    )
-    return Session.of(Caller(name=token.name, right=token.right), needs_token=True)
-
-
-async def sign_out(call: Call, _asked: Nothing) -> SignedOut:
-    call.cookies.extend(_kept("", 0, secure=secure) for secure in (False, True))
-    return SignedOut()
-
-
-def _kept(value: str, seconds: int, *, secure: bool) -> str:
+def set_cookie(value: str, max_age_seconds: int, *, secure: bool) -> str:
+    """A `Set-Cookie` header for a session."""
     name = SECURE_COOKIE if secure else COOKIE
-    kept = f"{name}={value}; HttpOnly; Max-Age={seconds}; Path=/; SameSite=Strict"
-    return f"{kept}; Secure" if secure else kept
-
-
-OPERATIONS: tuple[AnyOperation, ...] = (
-    Operation(
-        method="GET",
-        path="/api/session",
-        tag="session",
-        summary="Who I am here, and what I may do",
-        asks=Nothing,
-        tells=TypeAdapter(Session),
-        answer=get_session,
-    ),
-    Operation(
-        method="POST",
-        path="/api/session",
-        tag="session",
-        summary="Sign in: trade a token for a cookie, for pages",
-        asks=SignIn,
-        in_body=True,
-        tells=TypeAdapter(Session),
-        answer=sign_in,
-        needs=Right.READ,
-        errors=(401,),
-    ),
-    Operation(
-        method="DELETE",
-        path="/api/session",
-        tag="session",
-        summary="Sign out: the browser forgets the cookie",
-        asks=Nothing,
-        tells=TypeAdapter(SignedOut),
-        answer=sign_out,
-        needs=Right.READ,
-    ),
-)
+    cookie = f"{name}={value}; HttpOnly; Max-Age={max_age_seconds}; Path=/; SameSite=Strict"
+    return f"{cookie}; Secure" if secure else cookie

@@ -1,6 +1,5 @@
-"""The JSON about stress tests: what was found, what is being said, who the difficult users are,
-and the cases worth keeping.
-"""
+"""The JSON of adversarial tests: results, conversations in progress, simulated users, saved
+cases."""
 
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -13,21 +12,21 @@ from evalqueue.evaluators.adversarial.cases.case import CaseInput, CaseSource
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.adversarial import Adversarial, Tactic
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
-from evalqueue.http.models.jobs import Model, Moment, Offset, RunId, shared
+from evalqueue.http.models.fields import Model, Moment, Offset, RunId, matching_fields
 
 MAX_CASES = 1_000
 MAX_NAME = 100  # characters of an app's or a case's id
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 
-# What is asked
+# Requests
 
 
 class AdversarialQuery(RunId):
     after: Offset = 0
     """The last `id` of the page before."""
     limit: int = Field(100, ge=1, le=200)
-    """Few, since each has its whole transcript."""
+    """Few, because each has its whole transcript."""
 
 
 class CaseOfRun(RunId):
@@ -52,7 +51,7 @@ class SavedCasesQuery(Model):
 
 
 class SaveCases(AppId):
-    """Cases to keep: written out, or taken from a run."""
+    """Cases to save: in the request, or from a run."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,11 +64,11 @@ class SaveCases(AppId):
     """Whether they are part of every later run of the app."""
 
 
-# What is told
+# Responses
 
 
 class AdversarialEvaluation(Model):
-    """What became of one trial of a case. Null is "not judged", never a bad verdict."""
+    """The result of one trial of a case. Null is "not judged", never a bad verdict."""
 
     id: int
     run_id: UUID
@@ -77,10 +76,10 @@ class AdversarialEvaluation(Model):
     difficulty: Difficulty
     verdict: StressVerdict | None
     goal_achieved: bool | None
-    """Of an attack, that is the bot's failure."""
+    """For an attack, this is the bot's failure."""
     total_turns: int
     result: dict[str, Any]
-    """What happened, what the judge thinks of it, what follows."""
+    """The transcript, the judge's findings, and what follows from them."""
     case_id: str
     trial: int
     label: str
@@ -90,7 +89,7 @@ class AdversarialEvaluation(Model):
     error: str | None
     """Why there is no verdict."""
     credential: str | None
-    """The name of the one that was spoken with."""
+    """The name of the credential that the conversation used."""
     started_at: Moment | None
     """Of the conversation."""
     ended_at: Moment | None
@@ -98,7 +97,7 @@ class AdversarialEvaluation(Model):
 
 
 class AdversarialEvaluations(Model):
-    """A page of a run's adversarial cases, in the order they were finished."""
+    """A page of a run's trials, in the order they were finished."""
 
     run_id: UUID
     evaluations: list[AdversarialEvaluation]
@@ -106,8 +105,8 @@ class AdversarialEvaluations(Model):
     """Of the run, not of the page."""
 
 
-class Case(Model):
-    """One difficult user: who they are, what they want, how they begin."""
+class CaseJson(Model):
+    """A simulated user: persona, goals, and first message."""
 
     case_id: str
     opening: str
@@ -123,49 +122,49 @@ class Case(Model):
 
 
 class CaseTrials(Model):
-    """A case of a run, and what became of each of its finished trials."""
+    """A case of a run, and its finished trials."""
 
     run_id: UUID
     case_id: str
-    case: Case
+    case: CaseJson
     evaluations: list[AdversarialEvaluation]
 
 
-class Dialogue(Model):
-    """A conversation that has no verdict yet, with what was said so far."""
+class DialogueJson(Model):
+    """A conversation that has no verdict yet, with its messages so far."""
 
     case_id: str
     trial: int
     credential: str | None
     started_at: Moment
     ended_at: Moment | None
-    """Null: it goes on, or was cut short."""
+    """Null: it goes on, or was interrupted."""
     is_live: bool
-    """Whether somebody is in it now."""
+    """Whether a worker is holding it now."""
     ending: dict[str, Any] | None
     turns: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, row: findings.LiveRow) -> "Dialogue":
-        return cls(**shared(cls, row), turns=[dict(each) for each in row.exchanges])
+    def of(cls, row: findings.LiveRow) -> "DialogueJson":
+        return cls(**matching_fields(cls, row), turns=[dict(each) for each in row.exchanges])
 
 
 class Dialogues(Model):
     """A run's conversations that have no verdict yet, oldest first, at most 100."""
 
     run_id: UUID
-    dialogues: list[Dialogue]
+    dialogues: list[DialogueJson]
 
 
-class SavedCase(Model):
-    """A case worth keeping."""
+class SavedCaseJson(Model):
+    """A saved case."""
 
     app_id: str
     case_id: str
     pinned: bool
     """Part of every later run of its app."""
     created_at: Moment
-    case: Case
+    case: CaseJson
 
 
 class PinnedCase(Model):
@@ -176,8 +175,8 @@ class PinnedCase(Model):
     pinned: bool
 
 
-class ForgottenCase(Model):
-    """A case that is no longer kept; runs keep theirs."""
+class DeletedCase(Model):
+    """A case that is no longer saved; runs keep theirs."""
 
     app_id: str
     case_id: str
@@ -196,7 +195,7 @@ class KnownTrait(Model):
     name: str
     description: str
     goals: list[str]
-    """Those it makes sense with."""
+    """The goals it can be combined with."""
 
 
 class KnownPersona(Model):
@@ -212,20 +211,22 @@ class KnownTactic(Model):
     tier: str
     objective: str
     is_permitted: bool
-    """Whether the app allows what it takes."""
+    """Whether the app allows it."""
 
     @classmethod
-    def of(cls, tactic: Tactic, app: Adversarial) -> "KnownTactic":
-        return cls(**shared(cls, tactic), is_permitted=tactic in app.permitted_tactics)
+    def of(cls, tactic: Tactic, adversarial: Adversarial) -> "KnownTactic":
+        return cls(
+            **matching_fields(cls, tactic), is_permitted=tactic in adversarial.permitted_tactics
+        )
 
 
-class StressProfile(Model):
-    """The difficult users of an app, by the names that a job can choose."""
+class AdversarialApp(Model):
+    """The simulated users of an app, by the names that a job can choose."""
 
     app_id: str
     name: str
     protocol: str
-    """How its bot is spoken to, unless a job says otherwise."""
+    """The chatbot protocol, unless a job chooses another."""
     allows_destructive: bool
     goals: list[KnownGoal]
     traits: list[KnownTrait]
@@ -233,14 +234,14 @@ class StressProfile(Model):
     tactics: list[KnownTactic]
 
     @classmethod
-    def of(cls, profile: App, app: Adversarial) -> "StressProfile":
+    def of(cls, app: App, adversarial: Adversarial) -> "AdversarialApp":
         return cls(
-            app_id=profile.app_id,
-            name=profile.name,
-            protocol=app.protocol,
-            allows_destructive=app.allows_destructive,
-            goals=[KnownGoal.model_validate(each) for each in app.goals],
-            traits=[KnownTrait.model_validate(each) for each in app.traits],
-            personas=[KnownPersona.model_validate(each) for each in app.personas],
-            tactics=[KnownTactic.of(each, app) for each in app.tactics],
+            app_id=app.app_id,
+            name=app.name,
+            protocol=adversarial.protocol,
+            allows_destructive=adversarial.allows_destructive,
+            goals=[KnownGoal.model_validate(each) for each in adversarial.goals],
+            traits=[KnownTrait.model_validate(each) for each in adversarial.traits],
+            personas=[KnownPersona.model_validate(each) for each in adversarial.personas],
+            tactics=[KnownTactic.of(each, adversarial) for each in adversarial.tactics],
         )

@@ -1,14 +1,14 @@
-"""The JSON about datasets, and about what a batch would do with one."""
+"""The JSON of datasets, and of previews of a batch."""
 
 from typing import Any
 
 from pydantic import Field, Json
 
 from evalqueue.evaluators.batch.job_type import DatasetId
-from evalqueue.http.models.jobs import Model, Moment, Offset
+from evalqueue.http.models.fields import Model, Moment, Offset
 from evalqueue.http.uploads import File
 
-# What is asked
+# Requests
 
 
 class AddDataset(Model):
@@ -16,11 +16,11 @@ class AddDataset(Model):
 
     file: File
     name: str | None = Field(None, max_length=500)
-    """Without it, the file's."""
+    """Default: the file's name."""
     mapping: Json[dict[str, str]] | None = None
-    """Our column: the file's header, where it has another name."""
+    """Our column → the file's header, where they differ."""
     format: str | None = Field(None, max_length=50)
-    """`csv` or `jsonl`; without it, the one that the name or the content says."""
+    """`csv` or `jsonl`. Default: detected from the file's name or content."""
 
 
 class DatasetsQuery(Model):
@@ -28,40 +28,41 @@ class DatasetsQuery(Model):
     offset: Offset = 0
 
 
-class OneDataset(Model):
+class DatasetKey(Model):
     dataset_id: DatasetId
 
 
-class DatasetThreadsQuery(OneDataset):
+class DatasetThreadsQuery(DatasetKey):
     after: int = Field(0, ge=0, le=2**31 - 1)
     """The last `position` of the page before."""
     limit: int = Field(200, ge=1, le=1000)
 
 
 class PreviewForm(Model):
-    """A file that is not stored, and what would be asked of it."""
+    """A file that is not stored, and the params of a batch."""
 
     file: File
     mapping: Json[dict[str, str]] | None = None
-    """Our column: the file's header. Without it, the best guess."""
+    """Our column → the file's header. Default: the best guess."""
     params: Json[dict[str, Any]] | None = None
-    """Of `evaluate-batch`; the file stands for what is evaluated."""
+    """Of `evaluate-batch`, without a data source: the file is evaluated."""
     head: bool = False
-    """The file is cut off somewhere: only its columns and the faults of whole rows are meant."""
+    """Whether this is only the beginning of a file: then its columns are read, and bad rows
+    reported, but nothing is counted."""
     format: str | None = Field(None, max_length=50)
 
 
-# What is told
+# Responses
 
 
-class Statistics(Model):
-    """What conversations hold."""
+class StatisticsJson(Model):
+    """Statistics of conversations."""
 
     messages: int
     threads: int
     users: int
     first_at: Moment | None
-    """Null where the file has no times."""
+    """Null if the file has no times."""
     last_at: Moment | None
     intents: dict[str, int]
     """Messages per routed intent, most frequent first."""
@@ -69,8 +70,8 @@ class Statistics(Model):
     messages_with_errors: int
 
 
-class Dataset(Model):
-    """Conversations that are stored."""
+class DatasetJson(Model):
+    """Stored conversations."""
 
     id: str
     """`sha256:` and the hash of the content: the same file is the same dataset."""
@@ -78,15 +79,15 @@ class Dataset(Model):
     format: str
     size_bytes: int
     mapping: dict[str, str] | None
-    """Our column: the file's header; null where they are the same."""
+    """Our column → the file's header; null if they are the same."""
     owner: str
     created_at: Moment
-    """When the owner got it."""
+    """When the owner stored it."""
     messages: int
     threads: int
     users: int
     first_at: Moment | None
-    """Null where the file has no times."""
+    """Null if the file has no times."""
     last_at: Moment | None
     intents: dict[str, int]
     """Messages per routed intent, most frequent first."""
@@ -95,7 +96,7 @@ class Dataset(Model):
 
 
 class DatasetThread(Model):
-    """A conversation of a dataset, without what was said."""
+    """A conversation of a dataset, without its messages."""
 
     position: int
     """In order of first appearance, from 1."""
@@ -107,7 +108,7 @@ class DatasetThread(Model):
     has_images: bool
     has_errors: bool
     opening: str
-    """What the user said first, 200 characters at most."""
+    """The user's first message, at most 200 characters."""
 
 
 class DatasetThreads(Model):
@@ -120,25 +121,25 @@ class DatasetThreads(Model):
 
 
 class DeletedDataset(Model):
-    """A dataset that the caller has no longer."""
+    """A dataset that was removed from the caller's datasets."""
 
     id: str
     deleted: bool = True
 
 
-class Column(Model):
+class ColumnJson(Model):
     name: str
     samples: list[str]
-    """Some of its first values, cut short; three at most."""
+    """At most three of its first values, truncated."""
 
 
-class Counts(Model):
+class CountsJson(Model):
     threads: int
     messages: int
 
 
-class Calls(Model):
-    """LLM calls, exactly, if none has to be repeated."""
+class CallsJson(Model):
+    """The exact number of LLM calls if none has to be repeated."""
 
     intent: int
     """One per message."""
@@ -149,30 +150,31 @@ class Calls(Model):
     total: int
 
 
-class BadRow(Model):
+class BadRowJson(Model):
     row: int | None
-    """The header is row 1; null: the fault is the file's."""
+    """The header is row 1; null: the problem is the whole file's."""
     column: str | None
     reason: str
 
 
-class Preview(Model):
-    """What a batch would do."""
+class PreviewJson(Model):
+    """What a batch would evaluate, and how many LLM calls it would make."""
 
     format: str
-    columns: list[Column]
+    columns: list[ColumnJson]
     """Of the uploaded file."""
     mapping: dict[str, str]
-    """Our column: the file's header; as given, or the best guess."""
+    """Our column → the file's header: the one in the request, or the best guess."""
     missing_columns: list[str]
-    """Of ours that are needed and that no header stands for."""
-    statistics: Statistics | None
-    """Null where the file has faults or is cut off; so are the next and `llm_calls`."""
-    chosen: Counts | None
-    """What would be evaluated of it."""
+    """Required columns of ours that no header is mapped to."""
+    statistics: StatisticsJson | None
+    """Null if the file has bad rows or is only a beginning; then `chosen` and `llm_calls` are null,
+    too."""
+    chosen: CountsJson | None
+    """The part of it that would be evaluated."""
     unknown_thread_ids: list[str]
-    """Asked for by name, and not there."""
-    llm_calls: Calls | None
-    bad_rows: list[BadRow]
+    """Requested threads that do not exist."""
+    llm_calls: CallsJson | None
+    bad_rows: list[BadRowJson]
     more_bad_rows: int
-    """How many there are besides the first thousand."""
+    """How many bad rows there are besides the first thousand."""

@@ -1,4 +1,4 @@
-"""The JSON of what is told as it happens, and what may be asked for it."""
+"""The JSON of event streams."""
 
 from typing import Any
 from uuid import UUID
@@ -6,53 +6,56 @@ from uuid import UUID
 from pydantic import BaseModel, Field, create_model
 
 from evalqueue import jobs
-from evalqueue.http.models.jobs import Job, JobId, Model
+from evalqueue.http.models.fields import JobId, Model
+from evalqueue.http.models.jobs import JobJson
 
-MAX_EVENT_ID = 100  # characters; what is longer was never ours
+MAX_EVENT_ID = 100  # characters; longer ones can't be ours
 
-# What is asked
+# Requests
 
 
-class FollowJobs(Model):
+class WatchJobs(Model):
     last_event_id: str | None = Field(None, max_length=MAX_EVENT_ID)
-    """The last `id` that was received: what came after it is told first."""
+    """The last `id` that was received: the stream begins with what came after it."""
 
 
-class FollowJob(JobId):
+class WatchJob(JobId):
     last_event_id: str | None = Field(None, max_length=MAX_EVENT_ID)
     """The last `id` that was received."""
 
 
-# What is told
+# Events
 
 _LARGE = {"params", "result"}
-_BRIEF: dict[str, Any] = {
-    name: (each.annotation, each) for name, each in Job.model_fields.items() if name not in _LARGE
+_SMALL: dict[str, Any] = {
+    name: (field.annotation, field)
+    for name, field in JobJson.model_fields.items()
+    if name not in _LARGE
 }
 
 JobEvent: type[BaseModel] = create_model(
-    "JobEvent", __base__=Model, __doc__="A job as it is now, without params and result.", **_BRIEF
+    "JobEvent", __base__=Model, __doc__="A job as it is now, without params and result.", **_SMALL
 )
 
 
 class QueueEvent(Model):
-    """A queue that has moved on."""
+    """A queue in which positions have changed."""
 
     queue: str
     ahead: dict[UUID, int]
-    """How many jobs stand before each of the first; whoever is not among them has at least as many
-    before it."""
+    """How many jobs are before each of the first jobs. Any other job has at least as many before
+    it."""
 
 
 class Resync(Model):
-    """Something may have been missed: read again."""
+    """Changes may have been missed: read everything again."""
 
 
-def whole(job: jobs.Job) -> bytes:
-    """A job, all of it."""
-    return Job.of(job).model_dump_json().encode()
+def job_json(job: jobs.Job) -> bytes:
+    """A job with all its fields."""
+    return JobJson.of(job).model_dump_json().encode()
 
 
-def brief(job: jobs.Job) -> bytes:
-    """A job without what is large: a `JobEvent`."""
-    return Job.of(job).model_dump_json(exclude=_LARGE).encode()
+def job_event_json(job: jobs.Job) -> bytes:
+    """A job as a `JobEvent`."""
+    return JobJson.of(job).model_dump_json(exclude=_LARGE).encode()

@@ -12,15 +12,8 @@ from evalqueue.evaluators.verdicts import (
     StopReason,
     StressVerdict,
 )
-from evalqueue.http.models.jobs import (
-    ApiLog,
-    Model,
-    Moment,
-    Offset,
-    RunId,
-    RunStatus,
-    ThreadEvaluation,
-)
+from evalqueue.http.models.fields import Model, Moment, Offset, RunId
+from evalqueue.http.models.jobs import ApiLog, RunStatus, ThreadEvaluation
 
 # What is asked
 
@@ -46,7 +39,7 @@ class LogOfRun(RunId):
 # What is told
 
 
-class Outcome(Model):
+class OutcomeJson(Model):
     """What a conversation came to, without its result."""
 
     id: int
@@ -69,7 +62,7 @@ class Outcomes(Model):
     """A page of a run's conversations, in the order they were begun to be kept."""
 
     run_id: UUID
-    outcomes: list[Outcome]
+    outcomes: list[OutcomeJson]
     total: int
     """Of the run, not of the page."""
 
@@ -106,7 +99,7 @@ class Trials(Model):
     """Of the run, not of the page."""
 
 
-class Share(Model):
+class ShareJson(Model):
     """How many of the conversations measured have a verdict, with the 95 % interval of the share.
 
     Null: none was measured.
@@ -145,7 +138,7 @@ class Covered(Model):
     rate: float | None
 
 
-class MissingVerdicts(Model):
+class MissingVerdictsJson(Model):
     """How many verdicts are missing for a reason."""
 
     evaluator: str
@@ -155,19 +148,19 @@ class MissingVerdicts(Model):
     """One of the messages."""
 
 
-class BatchStatistics(Model):
+class BatchStatisticsJson(Model):
     """What was found in the conversations of a run so far."""
 
     threads: int
     """How many of them a verdict is not measured in: this, less the sum of its counts."""
     failed: int
     """Nothing at all could be measured in them."""
-    correctness: list[Share]
-    efficiency: list[Share]
+    correctness: list[ShareJson]
+    efficiency: list[ShareJson]
     intent: IntentFigures | None
     """Null: no message could be compared."""
     coverage: dict[str, Covered]
-    failures: list[MissingVerdicts]
+    failures: list[MissingVerdictsJson]
     """The most frequent first."""
 
 
@@ -186,7 +179,7 @@ class EvaluatorCalls(Model):
     tokens_out: int | None
 
 
-class Latencies(Model):
+class LatenciesJson(Model):
     """How many answered calls took how long: the n-th count is between the n-th edge and the next.
 
     What took less than 1 ms is in the first bin.
@@ -197,7 +190,7 @@ class Latencies(Model):
     """By evaluator."""
 
 
-class Stretch(Model):
+class StretchJson(Model):
     """The LLM calls that began within a stretch of time; it ends where the next one begins."""
 
     at: Moment
@@ -207,7 +200,7 @@ class Stretch(Model):
     tokens_out: int | None
 
 
-class LlmStatistics(Model):
+class LlmStatisticsJson(Model):
     """What the LLM calls of a run came to so far."""
 
     calls: int
@@ -216,8 +209,8 @@ class LlmStatistics(Model):
     """Null: no call said."""
     tokens_out: int | None
     evaluators: list[EvaluatorCalls]
-    latency: Latencies
-    timeline: list[Stretch]
+    latency: LatenciesJson
+    timeline: list[StretchJson]
     """Equal stretches from the first call to the last, at most 120."""
 
 
@@ -228,14 +221,14 @@ class RunStatistics(Model):
     command: str
     status: RunStatus
     total_items: int | None
-    batch: BatchStatistics | None
+    batch: BatchStatisticsJson | None
     """Null: the run is of another kind."""
     adversarial: dict[str, Any] | None
     """As the summary of a stress test; null: the run is of another kind."""
-    llm: LlmStatistics
+    llm: LlmStatisticsJson
 
 
-class Turn(Model):
+class TurnJson(Model):
     """A user message and the bot's answer."""
 
     number: int
@@ -256,7 +249,7 @@ class ThreadDetail(Model):
     """One conversation of a run: what was found in it, what was said, and where it stands."""
 
     evaluation: ThreadEvaluation
-    turns: list[Turn] | None
+    turns: list[TurnJson] | None
     """Null: what was said isn't kept, or is kept no longer."""
     dataset_id: str | None
     previous_id: int | None

@@ -1,11 +1,12 @@
-"""The JSON about the house itself: its health, its queues, its workers."""
+"""The JSON of health checks, queues and workers."""
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from evalqueue import codec, doctor
-from evalqueue.http.models.jobs import Error, Model, Moment, seconds, shared
+from evalqueue.http.models.errors import Error
+from evalqueue.http.models.fields import Model, Moment, matching_fields, seconds
 from evalqueue.postgres import fleet
 
 MAX_QUEUE_NAME = 40  # characters; it is part of the name of a NOTIFY channel
@@ -15,20 +16,20 @@ class QueueName(Model):
     queue: Annotated[str, Field(max_length=MAX_QUEUE_NAME), AfterValidator(codec.clean_text)]
 
 
-class Alive(Model):
-    """The process answers."""
+class Health(Model):
+    """The process responds."""
 
     status: Literal["ok"] = "ok"
 
 
 class Check(Model):
-    """One thing that was looked at."""
+    """The result of one check."""
 
     name: str
     ok: bool
     detail: str
     fix: str | None
-    """What to do about it."""
+    """What to do, if it failed."""
 
     @classmethod
     def of(cls, finding: doctor.Finding) -> "Check":
@@ -47,11 +48,11 @@ class Ready(Model):
     version: str
     checks: list[Check]
     warnings: list[Check]
-    """What is wrong with the fleet; this process can do its work all the same."""
+    """Problems of the fleet, which don't affect this process."""
 
 
 class Unready(Error):
-    """What is in the way of this process, and what to do."""
+    """Why this process can't work, and what to do."""
 
     status: Literal["unready"] = "unready"
     version: str
@@ -59,25 +60,25 @@ class Unready(Error):
 
 
 class Queue(Model):
-    """A queue: its rules, and what is in it."""
+    """A queue: its limits, and its jobs."""
 
     name: str
     paused_at: Moment | None
-    """Nothing is started while this is set."""
+    """While this is set, no job is started."""
     max_running: int | None
-    """Over all workers; null: no limit."""
+    """On all workers together; null: no limit."""
     max_running_per_owner: int | None
     running: int
     due: int
     later: int
-    """Scheduled, retried after a delay, or waiting for another job."""
+    """Scheduled, delayed before a retry, or waiting for another job."""
     oldest_waits_seconds: float | None
-    """Since the oldest of those that are due was due; null: none is."""
+    """How long the oldest due job has been due; null: none is due."""
 
     @classmethod
     def of(cls, state: fleet.QueueState) -> "Queue":
         return cls(
-            **shared(cls, state),
+            **matching_fields(cls, state),
             oldest_waits_seconds=seconds(state.oldest_waits),
         )
 
@@ -89,32 +90,32 @@ class PausedQueue(Model):
     paused: bool
 
 
-class Worker(Model):
-    """A worker, as it last said."""
+class WorkerJson(Model):
+    """A worker, as of its last report."""
 
     name: str
     host: str
     pid: int
     version: str
     queues: list[str] | None
-    """Null: every queue."""
+    """Null: all queues."""
     job_types: list[str]
     slots: int
     running: int
     stuck: int
-    """Handlers that ignore being cancelled."""
+    """Handlers that ignore their cancellation."""
     draining: bool
     listening: bool
     started_at: Moment
     seen_at: Moment
     silent_for_seconds: float
-    in_office: bool
-    """Whether it looks after the fleet."""
+    is_leader: bool
+    """Whether it is the one that recovers lost jobs and starts scheduled ones."""
 
     @classmethod
-    def of(cls, record: fleet.WorkerRecord, leader: fleet.Leader | None) -> "Worker":
+    def of(cls, record: fleet.WorkerRecord, leader: fleet.Leader | None) -> "WorkerJson":
         return cls(
-            **shared(cls, record),
+            **matching_fields(cls, record),
             silent_for_seconds=record.silent_for.total_seconds(),
-            in_office=leader is not None and leader.in_office and leader.worker == record.name,
+            is_leader=leader is not None and leader.in_office and leader.worker == record.name,
         )

@@ -1,82 +1,48 @@
-"""The JSON of the API: what goes in and what comes out, as pydantic models.
+"""The JSON of jobs and of runs.
 
-The first keys of each are those that clients have always had, in their order; more may follow
-them, none is ever renamed. What is not known is null.
+The first fields of each model are those that clients have always had, in their order. More may
+follow; none is ever renamed. Unknown values are null.
 """
 
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import (
-    AfterValidator,
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    WithJsonSchema,
-)
+from pydantic import ConfigDict, Field
 
-from evalqueue import codec, jobs
+from evalqueue import jobs
 from evalqueue.evaluators.verdicts import Correctness, Efficiency
+from evalqueue.http.models.fields import (
+    MAX_KEY,
+    MAX_NAME,
+    PRINTABLE_ASCII,
+    Model,
+    Moment,
+    Name,
+    Offset,
+    RunId,
+    ThreadName,
+    matching_fields,
+    seconds,
+)
 from evalqueue.jobs import JobStatus
 
-MAX_INTEGER = 2**53 - 1  # what JavaScript can count to, and less than a bigint
-MAX_NAME = 50  # characters of a job type
-MAX_THREAD_NAME = 500  # characters of a thread's id
-MAX_KEY = 255  # characters of an idempotency key
-PRINTABLE_ASCII = "^[ -~]*$"
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()
-
-
-Moment = Annotated[
-    AwareDatetime,
-    PlainSerializer(_iso, return_type=str),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
-
-Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
-ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]
-Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
-
-
-def shared(model: type[BaseModel], value: object) -> dict[str, Any]:
-    """What a model and a value from below have in common."""
-    return {name: getattr(value, name) for name in model.model_fields if hasattr(value, name)}
-
-
-def seconds(length: timedelta | None) -> float | None:
-    return None if length is None else length.total_seconds()
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(frozen=True, from_attributes=True, use_attribute_docstrings=True)
-
-
-# What is asked
+# Requests
 
 
 class SubmitJob(Model):
-    """A request for work."""
+    """A submission."""
 
     model_config = ConfigDict(extra="forbid")
 
     job_type: str = Field(min_length=1, max_length=MAX_NAME)
     params: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """What the job type's model takes."""
+    """The params of the job type."""
     idempotency_key: str | None = Field(
         None, min_length=1, max_length=MAX_KEY, pattern=PRINTABLE_ASCII
     )
-    """The same key is the same job, however often the request is sent; another request with it is
-    refused. Kept as long as the job."""
-
-
-class JobId(Model):
-    job_id: UUID
+    """Requests with the same key submit one job, however often they are sent. A different request
+    with the same key is refused. The key is stored as long as the job."""
 
 
 class JobsQuery(Model):
@@ -86,10 +52,6 @@ class JobsQuery(Model):
     """Only jobs of this type."""
     limit: int = Field(20, ge=1, le=100)
     offset: Offset = 0
-
-
-class RunId(Model):
-    run_id: UUID
 
 
 class RunsQuery(Model):
@@ -112,11 +74,11 @@ class LogsQuery(RunId):
     offset: Offset = 0
 
 
-# What is told
+# Responses
 
 
-class Progress(Model):
-    """How far a job is. A job may say more about itself, as further keys."""
+class ProgressJson(Model):
+    """The progress of a job. Job types may add further keys."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -126,14 +88,14 @@ class Progress(Model):
 
 
 class SubmittedJob(Model):
-    """A job that was taken."""
+    """A job that was accepted."""
 
     id: UUID
     job_type: str
     status: JobStatus
     created_at: Moment
     run_id: UUID | None
-    """The run that will hold what it finds; null where its type has none."""
+    """The run that will hold its results; null if its type has none."""
 
     @classmethod
     def of(cls, job: jobs.Job) -> "SubmittedJob":
@@ -146,15 +108,15 @@ class SubmittedJob(Model):
         )
 
 
-class Job(Model):
-    """One request for work."""
+class JobJson(Model):
+    """A job."""
 
     id: UUID
     job_type: str
     status: JobStatus
     params: dict[str, Any]
     result: dict[str, Any] | None
-    progress: Progress
+    progress: ProgressJson
     error_message: str | None
     created_at: Moment
     started_at: Moment | None
@@ -164,12 +126,12 @@ class Job(Model):
     """The number of the current or last attempt; 0: none yet."""
     max_attempts: int
     failed_attempts: int
-    """Those that count against `max_attempts`."""
+    """The attempts that count towards `max_attempts`."""
     queue: str
     priority: int
-    """Higher goes first."""
+    """Higher priorities start first."""
     scheduled_at: Moment | None
-    """While it is queued: it does not start before; null: nothing but its turn is waited for."""
+    """While it is queued: the earliest start; null: it is due."""
     worker: str | None
     """Of the current or last attempt."""
     retry_of: UUID | None
@@ -177,20 +139,20 @@ class Job(Model):
     after: UUID | None
     """The job it was to start after."""
     revision: int
-    """Goes up with every change."""
+    """Increases with every change."""
     ahead: int | None
-    """While it is queued and due: at most so many jobs go before it, counted to 1000."""
+    """While it is queued and due: how many jobs are before it, counted up to 1000."""
     name: str | None
-    """What its params call it."""
+    """The name in its params."""
     run_id: UUID | None
-    """The run that holds what it finds; null where its type has none."""
+    """The run that holds its results; null if its type has none."""
     continued_by: UUID | None
     """The job that continues this one."""
     retryable: bool
-    """Whether a new job could go on where this one stopped."""
+    """Whether a new job can continue it."""
 
     @classmethod
-    def of(cls, job: jobs.Job) -> "Job":
+    def of(cls, job: jobs.Job) -> "JobJson":
         is_later = job.status is JobStatus.QUEUED and (
             job.waiting or job.due_at > datetime.now(UTC)
         )
@@ -200,7 +162,7 @@ class Job(Model):
             status=job.status,
             params=dict(job.params),
             result=None if job.result is None else dict(job.result),
-            progress=Progress.model_validate(job.progress.as_json()),
+            progress=ProgressJson.model_validate(job.progress.as_json()),
             error_message=job.error_message,
             created_at=job.created_at,
             started_at=job.started_at,
@@ -231,12 +193,12 @@ class RetriedJob(SubmittedJob):
 
     @classmethod
     def of(cls, job: jobs.Job) -> "RetriedJob":
-        assert job.retry_of is not None, "it was made by a retry"  # noqa: S101  says so to the checker
+        assert job.retry_of is not None, "it was made by a retry"  # noqa: S101  tells the checker
         return cls(**SubmittedJob.of(job).model_dump(), retry_of=job.retry_of)
 
 
-class Attempt(Model):
-    """One try at a job."""
+class AttemptJson(Model):
+    """One attempt at a job."""
 
     attempt: int
     worker: str
@@ -248,13 +210,13 @@ class Attempt(Model):
     error: str | None
 
     @classmethod
-    def of(cls, record: jobs.AttemptRecord) -> "Attempt":
-        lasted = None if record.ended_at is None else record.ended_at - record.started_at
-        return cls(**shared(cls, record), duration_seconds=seconds(lasted))
+    def of(cls, record: jobs.AttemptRecord) -> "AttemptJson":
+        duration = None if record.ended_at is None else record.ended_at - record.started_at
+        return cls(**matching_fields(cls, record), duration_seconds=seconds(duration))
 
 
 class CancelledJob(Model):
-    """A job that was cancelled: final, whatever its worker does."""
+    """A cancelled job. This is final, whatever its worker does."""
 
     id: UUID
     status: Literal["cancelled"] = "cancelled"
@@ -357,26 +319,3 @@ class SummaryStats(Model):
     total_threads_evaluated: int
     """Different conversations."""
     total_adversarial_tests: int
-
-
-class Error(Model):
-    """What went wrong, in words."""
-
-    detail: str
-
-
-class FieldError(Model):
-    """One thing that is wrong with what was asked."""
-
-    loc: list[str | int]
-    """The path to it: `["body", "params", "llm_model"]`."""
-    msg: str
-    type: str
-    ctx: dict[str, Any] | None = None
-    """More about it, where there is more."""
-
-
-class ValidationErrors(Model):
-    """Everything that is wrong with what was asked."""
-
-    detail: list[FieldError]

@@ -1,18 +1,16 @@
-"""What a job can be given: the apps there are, and the LLM providers this process can use."""
-
-from pydantic import TypeAdapter
+"""Choices for a job's params: the apps, and the LLM providers of this process."""
 
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.judging.threads import evaluators_for
 from evalqueue.evaluators.providers.registry import ProviderSettings, readiness
-from evalqueue.http.callers import Call
-from evalqueue.http.models import figures as json
-from evalqueue.http.operations import AnyOperation, Nothing, Operation
+from evalqueue.http.callers import RequestContext
+from evalqueue.http.models import figures as models
+from evalqueue.http.operations import EmptyRequest, Operation
 
 
-async def list_profiles(_call: Call, _asked: Nothing) -> list[json.KnownApp]:
+async def list_apps(context: RequestContext, request: EmptyRequest) -> list[models.KnownApp]:
     return [
-        json.KnownApp(
+        models.KnownApp(
             app_id=app.app_id,
             name=app.name,
             about=app.about.strip(),
@@ -23,27 +21,25 @@ async def list_profiles(_call: Call, _asked: Nothing) -> list[json.KnownApp]:
     ]
 
 
-async def list_providers(_call: Call, _asked: Nothing) -> list[json.KnownProvider]:
-    return [json.KnownProvider.model_validate(each) for each in readiness(ProviderSettings())]
+async def list_providers(
+    context: RequestContext, request: EmptyRequest
+) -> list[models.KnownProvider]:
+    return [models.KnownProvider.model_validate(each) for each in readiness(ProviderSettings())]
 
 
-OPERATIONS: tuple[AnyOperation, ...] = (
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
-        path="/api/profiles",
+        path="/api/apps",
         tag="choices",
         summary="The apps that can be evaluated",
-        asks=Nothing,
-        tells=TypeAdapter(list[json.KnownApp]),
-        answer=list_profiles,
+        handler=list_apps,
     ),
     Operation(
         method="GET",
         path="/api/providers",
         tag="choices",
         summary="The LLM providers, and whether this process can use them",
-        asks=Nothing,
-        tells=TypeAdapter(list[json.KnownProvider]),
-        answer=list_providers,
+        handler=list_providers,
     ),
 )

@@ -1,6 +1,6 @@
-"""Datasets: uploaded, listed, looked into, removed; and what a batch would do with one.
+"""Datasets, and previews of a batch.
 
-A caller sees those that they have; an administrator all.
+Callers see their own datasets; administrators see all.
 """
 
 import asyncio
@@ -8,9 +8,7 @@ import re
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
-from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
 from evalqueue.errors import InvalidParams
@@ -22,140 +20,163 @@ from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.registry import UnknownFormat
-from evalqueue.http.callers import Call
-from evalqueue.http.models import datasets as json
-from evalqueue.http.operations import AnyOperation, Operation, Reply
+from evalqueue.http.callers import RequestContext
+from evalqueue.http.models import datasets as models
+from evalqueue.http.operations import Operation, WithStatus
 from evalqueue.http.uploads import InvalidRequest, Upload
 from evalqueue.jobtypes import AdmissionContext, decoded
 
-_UNKNOWN_SHOWN = 1_000
+_MAX_UNKNOWN = 1_000  # thread ids in a response
 _IS_ID = re.compile("sha256:[0-9a-f]{64}")
 _NOT_FOUND = "Dataset not found"
 
 PREVIEW_SECONDS = 120.0
-_TOO_LONG = (
-    "The preview was not done in time: others are made, or there is too much to count. Come back "
+_PREVIEW_TIMEOUT = (
+    "The preview took too long: other previews are running, or the data is too large. Try again "
     "later, or submit the batch without one."
 )
 
 
-async def add_dataset(call: Call, asked: json.AddDataset) -> Reply[json.Dataset]:
-    database = await call.client.database()
-    incoming = _incoming(asked.file, asked.name, asked.format, asked.mapping)
-    with _of_the_file():
-        added = await imports.add(database, incoming, owner=call.caller.name, kept=True)
+async def add_dataset(
+    context: RequestContext, request: models.AddDataset
+) -> WithStatus[models.DatasetJson]:
+    database = await context.client.database()
+    incoming = _incoming(request.file, request.name, request.format, request.mapping)
+    with _file_errors():
+        added = await imports.add(database, incoming, owner=context.caller.name, kept=True)
     async with database.connection() as connection:
-        found = await datasets.get(connection, added.dataset_id, owner=call.caller.name)
-    if found is None:
-        raise HTTPException(404, _NOT_FOUND)  # somebody removed it at once
-    return Reply(told=json.Dataset.model_validate(found), status=201 if added.is_new else 200)
+        dataset = await datasets.get(connection, added.dataset_id, owner=context.caller.name)
+    if dataset is None:
+        raise HTTPException(404, _NOT_FOUND)  # it was removed in the meantime
+    body = models.DatasetJson.model_validate(dataset)
+    return WithStatus(body=body, status=201 if added.is_new else 200)
 
 
-async def list_datasets(call: Call, asked: json.DatasetsQuery) -> list[json.Dataset]:
-    async with (await call.client.database()).connection() as connection:
-        found = await datasets.list_datasets(
-            connection, owner=call.caller.sees, limit=asked.limit, offset=asked.offset
+async def list_datasets(
+    context: RequestContext, request: models.DatasetsQuery
+) -> list[models.DatasetJson]:
+    async with context.connection() as connection:
+        rows = await datasets.list_datasets(
+            connection,
+            owner=context.caller.visible_owner,
+            limit=request.limit,
+            offset=request.offset,
         )
-    return [json.Dataset.model_validate(each) for each in found]
+    return [models.DatasetJson.model_validate(row) for row in rows]
 
 
-async def get_dataset(call: Call, asked: json.OneDataset) -> json.Dataset:
-    return json.Dataset.model_validate(await _seen(call, asked.dataset_id))
+async def get_dataset(context: RequestContext, request: models.DatasetKey) -> models.DatasetJson:
+    return models.DatasetJson.model_validate(await _visible(context, request.dataset_id))
 
 
-async def get_dataset_threads(call: Call, asked: json.DatasetThreadsQuery) -> json.DatasetThreads:
-    dataset = await _seen(call, asked.dataset_id)
-    async with (await call.client.database()).connection() as connection:
+async def get_dataset_threads(
+    context: RequestContext, request: models.DatasetThreadsQuery
+) -> models.DatasetThreads:
+    dataset = await _visible(context, request.dataset_id)
+    async with context.connection() as connection:
         page = await datasets.threads_of(
-            connection, asked.dataset_id, after=asked.after, limit=asked.limit
+            connection, request.dataset_id, after=request.after, limit=request.limit
         )
-    threads = [json.DatasetThread.model_validate(each) for each in page]
-    return json.DatasetThreads(dataset_id=dataset.id, threads=threads, total=dataset.threads)
+    threads = [models.DatasetThread.model_validate(row) for row in page]
+    return models.DatasetThreads(dataset_id=dataset.id, threads=threads, total=dataset.threads)
 
 
-async def delete_dataset(call: Call, asked: json.OneDataset) -> json.DeletedDataset:
-    async with (await call.client.database()).transaction() as connection:
-        removal = await datasets.remove(connection, asked.dataset_id, owner=call.caller.sees)
+async def delete_dataset(
+    context: RequestContext, request: models.DatasetKey
+) -> models.DeletedDataset:
+    async with (await context.client.database()).transaction() as connection:
+        removal = await datasets.remove(
+            connection, request.dataset_id, owner=context.caller.visible_owner
+        )
     if removal is None:
         raise HTTPException(404, _NOT_FOUND)
     if removal is Removal.READ:
-        raise HTTPException(409, "A job that is not over reads this dataset. Cancel it, or wait")
-    return json.DeletedDataset(id=asked.dataset_id)
+        raise HTTPException(409, "A job that is not over uses this dataset. Cancel it, or wait")
+    return models.DeletedDataset(id=request.dataset_id)
 
 
-async def preview_eval_run(call: Call, asked: EvaluateBatch | json.PreviewForm) -> json.Preview:
+async def preview_eval_run(
+    context: RequestContext, request: EvaluateBatch | models.PreviewForm
+) -> models.PreviewJson:
     try:
-        # It costs nothing to ask for one, and as long as it takes nobody else gets theirs.
+        # Previews are free and made one at a time: a slow one must not block all others.
         async with asyncio.timeout(PREVIEW_SECONDS):
-            return await _preview(call, asked)
+            return await _preview(context, request)
     except TimeoutError:
-        raise HTTPException(503, _TOO_LONG, {"Retry-After": "30"}) from None
+        raise HTTPException(503, _PREVIEW_TIMEOUT, {"Retry-After": "30"}) from None
 
 
-async def _preview(call: Call, asked: EvaluateBatch | json.PreviewForm) -> json.Preview:
-    if isinstance(asked, EvaluateBatch):
-        return _told(await _of_params(call, asked))
-    incoming = _incoming(asked.file, None, asked.format, asked.mapping)
-    with _of_the_file():
-        if asked.head:
-            return _told(await asyncio.to_thread(previews.of_head, incoming))
-        given = {name: each for name, each in (asked.params or {}).items() if name not in SOURCES}
-        params = decoded(EvaluateBatch, given | {"data_path": incoming.name})
-        return _told(await previews.of_file(await call.client.database(), incoming, params))
+async def _preview(
+    context: RequestContext, request: EvaluateBatch | models.PreviewForm
+) -> models.PreviewJson:
+    if isinstance(request, EvaluateBatch):
+        return _preview_json(await _of_params(context, request))
+    incoming = _incoming(request.file, None, request.format, request.mapping)
+    with _file_errors():
+        if request.head:
+            return _preview_json(await asyncio.to_thread(previews.of_head, incoming))
+        params = decoded(
+            EvaluateBatch,
+            {name: value for name, value in (request.params or {}).items() if name not in SOURCES}
+            | {"data_path": incoming.name},
+        )
+        return _preview_json(
+            await previews.of_file(await context.client.database(), incoming, params)
+        )
 
 
-async def _of_params(call: Call, params: EvaluateBatch) -> previews.Preview:
+async def _of_params(context: RequestContext, params: EvaluateBatch) -> previews.Preview:
     admission = AdmissionContext(
-        settings=call.client.settings,
-        database=await call.client.database(),
-        owner=call.caller.name,
+        settings=context.client.settings,
+        database=await context.client.database(),
+        owner=context.caller.name,
     )
     try:
-        await see(call, params.dataset_id)
+        await check_dataset(context, params.dataset_id)
         return await previews.of_params(admission, params)
-    except InvalidParams as error:  # here the params are the body, not in it
+    except InvalidParams as error:  # here the params are the body itself
         raise InvalidRequest(
             [replace(each, loc=("body", *each.loc[1:])) for each in error.problems]
         ) from error
 
 
-async def see(call: Call, dataset_id: Any) -> None:
-    """Refuse a dataset that the caller does not have, as if there were none.
+async def check_dataset(context: RequestContext, dataset_id: object) -> None:
+    """Refuse a dataset of another owner with the same error as one that does not exist.
 
     Raises:
-        InvalidParams: so.
+        InvalidParams: the caller has no such dataset.
     """
-    owner = call.caller.sees
-    # What has another shape is another job type's own business, or refused by ours.
+    owner = context.caller.visible_owner
+    # A value of another form is checked by the job type's model.
     if owner is None or not isinstance(dataset_id, str) or not _IS_ID.fullmatch(dataset_id):
         return
-    async with (await call.client.database()).connection() as connection:
+    async with context.connection() as connection:
         if not await datasets.has(connection, dataset_id, owner=owner):
             raise InvalidParams.of("dataset_id", f"There is no dataset {dataset_id}")
 
 
-async def _seen(call: Call, dataset_id: str) -> datasets.Dataset:
-    async with (await call.client.database()).connection() as connection:
-        found = await datasets.get(connection, dataset_id, owner=call.caller.sees)
-    if found is None:
+async def _visible(context: RequestContext, dataset_id: str) -> datasets.Dataset:
+    async with context.connection() as connection:
+        dataset = await datasets.get(connection, dataset_id, owner=context.caller.visible_owner)
+    if dataset is None:
         raise HTTPException(404, _NOT_FOUND)
-    return found
+    return dataset
 
 
 def _incoming(
-    upload: Upload, name: str | None, given_format: str | None, mapping: dict[str, str] | None
+    upload: Upload, name: str | None, file_format: str | None, mapping: dict[str, str] | None
 ) -> Incoming:
     return Incoming(
         file=upload.file,
         name=name or upload.name or "upload",
-        format=given_format,
+        format=file_format,
         mapping=mapping,
     )
 
 
 @contextmanager
-def _of_the_file() -> Generator[None]:
-    """What is wrong with an upload, by the field that it came in."""
+def _file_errors() -> Generator[None]:
+    """Report errors of an upload as errors of its form field."""
     try:
         yield
     except UnknownFormat as error:
@@ -164,23 +185,21 @@ def _of_the_file() -> Generator[None]:
         raise InvalidRequest(problems("file", error, inside=("body",))) from error
 
 
-def _told(preview: previews.Preview) -> json.Preview:
-    known = replace(preview, unknown_thread_ids=preview.unknown_thread_ids[:_UNKNOWN_SHOWN])
-    return json.Preview.model_validate(known)
+def _preview_json(preview: previews.Preview) -> models.PreviewJson:
+    shown = replace(preview, unknown_thread_ids=preview.unknown_thread_ids[:_MAX_UNKNOWN])
+    return models.PreviewJson.model_validate(shown)
 
 
-OPERATIONS: tuple[AnyOperation, ...] = (
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path="/api/datasets",
         tag="datasets",
         summary="Store a file of conversations",
-        asks=json.AddDataset,
-        form=json.AddDataset,
-        tells=TypeAdapter(json.Dataset),
-        answer=add_dataset,
+        form=models.AddDataset,
+        handler=add_dataset,
         status=201,
-        also=(200,),
+        other_statuses=(200,),
         errors=(404, 503),
     ),
     Operation(
@@ -188,9 +207,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/datasets",
         tag="datasets",
         summary="List datasets, newest first",
-        asks=json.DatasetsQuery,
-        tells=TypeAdapter(list[json.Dataset]),
-        answer=list_datasets,
+        handler=list_datasets,
         errors=(503,),
     ),
     Operation(
@@ -198,9 +215,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/datasets/{dataset_id}/threads",
         tag="datasets",
         summary="A dataset's conversations, in order of first appearance",
-        asks=json.DatasetThreadsQuery,
-        tells=TypeAdapter(json.DatasetThreads),
-        answer=get_dataset_threads,
+        handler=get_dataset_threads,
         errors=(404, 503),
     ),
     Operation(
@@ -208,31 +223,25 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/datasets/{dataset_id}",
         tag="datasets",
         summary="One dataset",
-        asks=json.OneDataset,
-        tells=TypeAdapter(json.Dataset),
-        answer=get_dataset,
+        handler=get_dataset,
         errors=(404, 503),
     ),
     Operation(
         method="DELETE",
         path="/api/datasets/{dataset_id}",
         tag="datasets",
-        summary="Remove a dataset from those that the caller has",
-        asks=json.OneDataset,
-        tells=TypeAdapter(json.DeletedDataset),
-        answer=delete_dataset,
+        summary="Remove a dataset from the caller's datasets",
+        handler=delete_dataset,
         errors=(404, 409, 503),
     ),
     Operation(
         method="POST",
         path="/api/eval-runs/preview",
         tag="eval-runs",
-        summary="What a batch would do, and how many LLM calls it would make; nothing is stored",
-        asks=EvaluateBatch,
+        summary="What a batch would evaluate, and its number of LLM calls; nothing is stored",
         in_body=True,
-        form=json.PreviewForm,
-        tells=TypeAdapter(json.Preview),
-        answer=preview_eval_run,
+        form=models.PreviewForm,
+        handler=preview_eval_run,
         errors=(503,),
     ),
 )

@@ -1,60 +1,54 @@
-"""What there is to work, and who does: queues and workers.
+"""Queues and workers.
 
-They are everybody's: whoever may call may look, and only an admin may stop a queue.
+They have no owner: every caller may read them, and only administrators may pause a queue.
 """
 
-from pydantic import TypeAdapter
-
-from evalqueue.http.callers import Call
-from evalqueue.http.models import fleet as json
-from evalqueue.http.operations import AnyOperation, Nothing, Operation
+from evalqueue.http.callers import RequestContext
+from evalqueue.http.models import fleet as models
+from evalqueue.http.operations import EmptyRequest, Operation
 from evalqueue.postgres import fleet
 from evalqueue.tokens import Right
 
 
-async def list_queues(call: Call, _asked: Nothing) -> list[json.Queue]:
-    async with (await call.client.database()).connection() as connection:
-        return [json.Queue.of(state) for state in await fleet.queues(connection)]
+async def list_queues(context: RequestContext, request: EmptyRequest) -> list[models.Queue]:
+    async with context.connection() as connection:
+        return [models.Queue.of(state) for state in await fleet.queues(connection)]
 
 
-async def pause_queue(call: Call, asked: json.QueueName) -> json.PausedQueue:
-    async with (await call.client.database()).connection() as connection:
-        await fleet.pause(connection, asked.queue)
-    return json.PausedQueue(name=asked.queue, paused=True)
+async def pause_queue(context: RequestContext, request: models.QueueName) -> models.PausedQueue:
+    async with context.connection() as connection:
+        await fleet.pause(connection, request.queue)
+    return models.PausedQueue(name=request.queue, paused=True)
 
 
-async def resume_queue(call: Call, asked: json.QueueName) -> json.PausedQueue:
-    async with (await call.client.database()).connection() as connection:
-        await fleet.resume(connection, asked.queue)
-    return json.PausedQueue(name=asked.queue, paused=False)
+async def resume_queue(context: RequestContext, request: models.QueueName) -> models.PausedQueue:
+    async with context.connection() as connection:
+        await fleet.resume(connection, request.queue)
+    return models.PausedQueue(name=request.queue, paused=False)
 
 
-async def list_workers(call: Call, _asked: Nothing) -> list[json.Worker]:
-    async with (await call.client.database()).connection() as connection:
+async def list_workers(context: RequestContext, request: EmptyRequest) -> list[models.WorkerJson]:
+    async with context.connection() as connection:
         leader = await fleet.leader(connection)
-        return [json.Worker.of(record, leader) for record in await fleet.workers(connection)]
+        return [models.WorkerJson.of(record, leader) for record in await fleet.workers(connection)]
 
 
-OPERATIONS: tuple[AnyOperation, ...] = (
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
         path="/api/queues",
         tag="fleet",
         summary="Every queue, with its rules and what is in it",
-        asks=Nothing,
-        tells=TypeAdapter(list[json.Queue]),
-        answer=list_queues,
+        handler=list_queues,
         errors=(503,),
     ),
     Operation(
         method="POST",
         path="/api/queues/{queue}/pause",
         tag="fleet",
-        summary="Start nothing of this queue until it is resumed; what runs goes on",
-        asks=json.QueueName,
-        tells=TypeAdapter(json.PausedQueue),
-        answer=pause_queue,
-        needs=Right.ADMIN,
+        summary="Start no jobs of this queue until it is resumed; running jobs continue",
+        handler=pause_queue,
+        required_right=Right.ADMIN,
         errors=(503,),
     ),
     Operation(
@@ -62,20 +56,16 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/queues/{queue}/resume",
         tag="fleet",
         summary="Start jobs of this queue again",
-        asks=json.QueueName,
-        tells=TypeAdapter(json.PausedQueue),
-        answer=resume_queue,
-        needs=Right.ADMIN,
+        handler=resume_queue,
+        required_right=Right.ADMIN,
         errors=(503,),
     ),
     Operation(
         method="GET",
         path="/api/workers",
         tag="fleet",
-        summary="Every worker, as it last said",
-        asks=Nothing,
-        tells=TypeAdapter(list[json.Worker]),
-        answer=list_workers,
+        summary="Every worker, as of its last report",
+        handler=list_workers,
         errors=(503,),
     ),
 )

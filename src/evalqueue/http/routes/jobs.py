@@ -1,66 +1,68 @@
-"""Submit, list, look at, cancel and retry jobs."""
+"""Submit, list, read, cancel and retry jobs."""
 
-from pydantic import TypeAdapter
+from evalqueue.http.callers import RequestContext
+from evalqueue.http.models import jobs as models
+from evalqueue.http.models.fields import JobId
+from evalqueue.http.operations import Operation
+from evalqueue.http.routes.datasets import check_dataset
 
-from evalqueue.http.callers import Call
-from evalqueue.http.models import jobs as json
-from evalqueue.http.operations import AnyOperation, Operation
-from evalqueue.http.routes.datasets import see
 
-
-async def submit_job(call: Call, asked: json.SubmitJob) -> json.SubmittedJob:
-    await see(call, asked.params.get("dataset_id"))
-    job = await call.client.submit_params(
-        asked.job_type,
-        asked.params,
-        owner=call.caller.name,
-        idempotency_key=asked.idempotency_key,
-        sees=call.caller.sees,
+async def submit_job(context: RequestContext, request: models.SubmitJob) -> models.SubmittedJob:
+    await check_dataset(context, request.params.get("dataset_id"))
+    job = await context.client.submit_params(
+        request.job_type,
+        request.params,
+        owner=context.caller.name,
+        idempotency_key=request.idempotency_key,
+        sees=context.caller.visible_owner,
     )
-    return json.SubmittedJob.of(job)
+    return models.SubmittedJob.of(job)
 
 
-async def list_jobs(call: Call, asked: json.JobsQuery) -> list[json.Job]:
-    found = await call.client.list(
-        status=asked.status,
-        job_type=asked.job_type,
-        owner=call.caller.sees,
-        limit=asked.limit,
-        offset=asked.offset,
+async def list_jobs(context: RequestContext, request: models.JobsQuery) -> list[models.JobJson]:
+    jobs = await context.client.list(
+        status=request.status,
+        job_type=request.job_type,
+        owner=context.caller.visible_owner,
+        limit=request.limit,
+        offset=request.offset,
     )
-    return [json.Job.of(job) for job in found]
+    return [models.JobJson.of(job) for job in jobs]
 
 
-async def get_job(call: Call, asked: json.JobId) -> json.Job:
-    return json.Job.of(await call.client.get(asked.job_id, owner=call.caller.sees))
+async def get_job(context: RequestContext, request: JobId) -> models.JobJson:
+    return models.JobJson.of(
+        await context.client.get(request.job_id, owner=context.caller.visible_owner)
+    )
 
 
-async def cancel_job(call: Call, asked: json.JobId) -> json.CancelledJob:
-    await call.client.cancel(asked.job_id, owner=call.caller.sees)
-    return json.CancelledJob(id=asked.job_id)
+async def cancel_job(context: RequestContext, request: JobId) -> models.CancelledJob:
+    await context.client.cancel(request.job_id, owner=context.caller.visible_owner)
+    return models.CancelledJob(id=request.job_id)
 
 
-async def retry_job(call: Call, asked: json.JobId) -> json.RetriedJob:
-    return json.RetriedJob.of(await call.client.retry(asked.job_id, owner=call.caller.sees))
+async def retry_job(context: RequestContext, request: JobId) -> models.RetriedJob:
+    return models.RetriedJob.of(
+        await context.client.retry(request.job_id, owner=context.caller.visible_owner)
+    )
 
 
-async def list_attempts(call: Call, asked: json.JobId) -> list[json.Attempt]:
-    found = await call.client.attempts(asked.job_id, owner=call.caller.sees)
-    if not found:
-        await call.client.get(asked.job_id, owner=call.caller.sees)  # none yet, or no such job?
-    return [json.Attempt.of(attempt) for attempt in found]
+async def list_attempts(context: RequestContext, request: JobId) -> list[models.AttemptJson]:
+    owner = context.caller.visible_owner
+    attempts = await context.client.attempts(request.job_id, owner=owner)
+    if not attempts:
+        await context.client.get(request.job_id, owner=owner)  # raises if there is no such job
+    return [models.AttemptJson.of(attempt) for attempt in attempts]
 
 
-OPERATIONS: tuple[AnyOperation, ...] = (
+OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="POST",
         path="/api/jobs",
         tag="jobs",
         summary="Submit a job",
-        asks=json.SubmitJob,
         in_body=True,
-        tells=TypeAdapter(json.SubmittedJob),
-        answer=submit_job,
+        handler=submit_job,
         headers={"idempotency_key": "Idempotency-Key"},
         status=201,
         errors=(409, 503),
@@ -70,9 +72,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/jobs",
         tag="jobs",
         summary="List jobs, newest first",
-        asks=json.JobsQuery,
-        tells=TypeAdapter(list[json.Job]),
-        answer=list_jobs,
+        handler=list_jobs,
         errors=(503,),
     ),
     Operation(
@@ -80,9 +80,7 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/jobs/{job_id}",
         tag="jobs",
         summary="One job: its status, progress and result",
-        asks=json.JobId,
-        tells=TypeAdapter(json.Job),
-        answer=get_job,
+        handler=get_job,
         errors=(404, 503),
     ),
     Operation(
@@ -90,19 +88,15 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/jobs/{job_id}/cancel",
         tag="jobs",
         summary="Cancel a queued or running job",
-        asks=json.JobId,
-        tells=TypeAdapter(json.CancelledJob),
-        answer=cancel_job,
+        handler=cancel_job,
         errors=(400, 404, 503),
     ),
     Operation(
         method="POST",
         path="/api/jobs/{job_id}/retry",
         tag="jobs",
-        summary="Go on with a job that is over and did not get everything done",
-        asks=json.JobId,
-        tells=TypeAdapter(json.RetriedJob),
-        answer=retry_job,
+        summary="Continue a job that is over but incomplete, as a new job",
+        handler=retry_job,
         status=201,
         errors=(404, 409, 503),
     ),
@@ -110,10 +104,8 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         method="GET",
         path="/api/jobs/{job_id}/attempts",
         tag="jobs",
-        summary="What was tried so far, oldest first",
-        asks=json.JobId,
-        tells=TypeAdapter(list[json.Attempt]),
-        answer=list_attempts,
+        summary="The attempts at a job, oldest first",
+        handler=list_attempts,
         errors=(404, 503),
     ),
 )

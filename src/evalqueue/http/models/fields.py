@@ -1,0 +1,74 @@
+"""The base class of all models, and the field types that they share."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+
+from evalqueue import codec
+
+JSON_SUFFIX = "Json"
+
+MAX_INTEGER = 2**53 - 1  # what JavaScript can count to, and less than a bigint
+MAX_NAME = 50  # characters of a job type
+MAX_THREAD_NAME = 500  # characters of a thread's id
+MAX_KEY = 255  # characters of an idempotency key
+PRINTABLE_ASCII = "^[ -~]*$"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()
+
+
+Moment = Annotated[
+    AwareDatetime,
+    PlainSerializer(_iso, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+
+Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
+ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]
+Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
+
+
+def matching_fields(model: type[BaseModel], value: object) -> dict[str, Any]:
+    """The attributes of a value that have the name of one of the model's fields."""
+    return {name: getattr(value, name) for name in model.model_fields if hasattr(value, name)}
+
+
+def seconds(length: timedelta | None) -> float | None:
+    """A duration in seconds."""
+    return None if length is None else length.total_seconds()
+
+
+def schema_name(model: type) -> str:
+    """The name of a model in the OpenAPI document: that of its class, without `Json`."""
+    return model.__name__.removesuffix(JSON_SUFFIX)
+
+
+class Model(BaseModel):
+    """A request or a response. Docstrings of attributes are their descriptions in the document."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        from_attributes=True,
+        use_attribute_docstrings=True,
+        model_title_generator=schema_name,
+    )
+
+
+class JobId(Model):
+    job_id: UUID
+
+
+class RunId(Model):
+    run_id: UUID

@@ -1,0 +1,32 @@
+"""The JSON of sign-ins."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from evalqueue.http.models.fields import Model
+from evalqueue.tokens import Right
+
+_MAX_TOKEN = 1000  # characters
+
+
+class SignIn(Model):
+    """A token, in exchange for a cookie."""
+
+    token: str = Field(min_length=1, max_length=_MAX_TOKEN)
+
+
+class Session(Model):
+    """The caller."""
+
+    name: str
+    """The owner of the jobs that the caller submits."""
+    right: Right
+    needs_token: bool
+    """Whether the API needs a token at all."""
+
+
+class SignedOut(Model):
+    """The browser deletes the cookie. A copy of it stays valid until it is 12 h old."""
+
+    signed_out: Literal[True] = True
