@@ -79,7 +79,7 @@ const ROUTES = [
   [(api) => api.queues.pause("a/b"), "POST", "/api/queues/a%2Fb/pause"],
   [(api) => api.queues.resume("q"), "POST", "/api/queues/q/resume"],
   [(api) => api.workers.list(), "GET", "/api/workers"],
-  [(api) => api.adversarial.app("k"), "GET", "/api/adversarial/profiles/k"],
+  [(api) => api.adversarial.app("k"), "GET", "/api/adversarial/apps/k"],
   [(api) => api.adversarial.cases({ pinned: true }), "GET", "/api/adversarial/cases?pinned=true"],
   [(api) => api.adversarial.save("k", { from_run: "r" }), "POST", "/api/adversarial/cases"],
   [(api) => api.adversarial.pin("k", "c"), "POST", "/api/adversarial/cases/k/c/pin"],
@@ -88,7 +88,7 @@ const ROUTES = [
   [(api) => api.session.get(), "GET", "/api/session"],
   [(api) => api.session.signIn("t"), "POST", "/api/session"],
   [(api) => api.session.signOut(), "DELETE", "/api/session"],
-  [(api) => api.apps(), "GET", "/api/profiles"],
+  [(api) => api.apps(), "GET", "/api/apps"],
   [(api) => api.providers(), "GET", "/api/providers"],
 ];
 

@@ -1,7 +1,7 @@
 // Adversarial tests: what an app can be tested with, and saved cases.
 import type { Abortable } from "./jobs.js";
 import { type Transport, pathSegment } from "./transport.js";
-import type { CaseInput, ForgottenCase, PinnedCase, SavedCase, AdversarialApp } from "./types.js";
+import type { CaseInput, DeletedCase, PinnedCase, SavedCase, AdversarialApp } from "./types.js";
 
 export interface ListCases extends Abortable {
   app_id?: string | undefined;
@@ -26,7 +26,7 @@ export interface AdversarialApi {
   save(appId: string, options: SaveCases): Promise<SavedCase[]>;
   pin(appId: string, caseId: string, options?: Abortable): Promise<PinnedCase>;
   unpin(appId: string, caseId: string, options?: Abortable): Promise<PinnedCase>;
-  remove(appId: string, caseId: string, options?: Abortable): Promise<ForgottenCase>;
+  remove(appId: string, caseId: string, options?: Abortable): Promise<DeletedCase>;
 }
 
 export function adversarial(transport: Transport): AdversarialApi {
@@ -34,7 +34,7 @@ export function adversarial(transport: Transport): AdversarialApi {
     `/api/adversarial/cases/${pathSegment(appId)}/${pathSegment(caseId)}`;
   return {
     app: (appId, { signal } = {}) =>
-      transport.request(`/api/adversarial/profiles/${pathSegment(appId)}`, {
+      transport.request(`/api/adversarial/apps/${pathSegment(appId)}`, {
         signal,
       }),
     cases: ({ signal, ...query } = {}) =>

@@ -62,12 +62,12 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Who I am here, and what I may do */
+        /** The caller's name and right */
         get: operations["get_session"];
         put?: never;
-        /** Sign in: trade a token for a cookie, for pages */
+        /** Sign in: exchange a token for a cookie */
         post: operations["sign_in"];
-        /** Sign out: the browser forgets the cookie */
+        /** Sign out: delete the cookie */
         delete: operations["sign_out"];
         options?: never;
         head?: never;
@@ -135,7 +135,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Go on with a job that is over and did not get everything done */
+        /** Continue a job that is over but incomplete, as a new job */
         post: operations["retry_job"];
         delete?: never;
         options?: never;
@@ -150,7 +150,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What was tried so far, oldest first */
+        /** The attempts at a job, oldest first */
         get: operations["list_attempts"];
         put?: never;
         post?: never;
@@ -206,7 +206,7 @@ export interface paths {
         get: operations["get_dataset"];
         put?: never;
         post?: never;
-        /** Remove a dataset from those that the caller has */
+        /** Remove a dataset from the caller's datasets */
         delete: operations["delete_dataset"];
         options?: never;
         head?: never;
@@ -222,7 +222,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** What a batch would do, and how many LLM calls it would make; nothing is stored */
+        /** What a batch would evaluate, and its number of LLM calls; nothing is stored */
         post: operations["preview_eval_run"];
         delete?: never;
         options?: never;
@@ -238,7 +238,7 @@ export interface paths {
             cookie?: never;
         };
         /** All jobs as they change, without params and results */
-        get: operations["follow_jobs"];
+        get: operations["watch_jobs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -254,8 +254,8 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One job: as it is, then each time it changed, until it is over */
-        get: operations["follow_job"];
+        /** One job: its current state, then each change until it is over */
+        get: operations["watch_job"];
         put?: never;
         post?: never;
         delete?: never;
@@ -475,7 +475,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** A run's conversations that have no verdict yet, with what was said so far */
+        /** A run's conversations that have no verdict yet, with their messages so far */
         get: operations["get_run_dialogues"];
         put?: never;
         post?: never;
@@ -485,15 +485,15 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/adversarial/profiles/{app_id}": {
+    "/api/adversarial/apps/{app_id}": {
         parameters: {
             query?: never;
             header?: never;
             path?: never;
             cookie?: never;
         };
-        /** The difficult users of an app, by the names that a job can choose */
-        get: operations["get_stress_profile"];
+        /** The simulated users of an app, by the names that a job can choose */
+        get: operations["get_adversarial_app"];
         put?: never;
         post?: never;
         delete?: never;
@@ -512,7 +512,7 @@ export interface paths {
         /** Saved cases, oldest first */
         get: operations["list_saved_cases"];
         put?: never;
-        /** Keep cases: written out, or taken from a run */
+        /** Save cases: from the request, or from a run */
         post: operations["save_cases"];
         delete?: never;
         options?: never;
@@ -546,7 +546,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Keep a saved case for when it is asked for */
+        /** Make a saved case part of a run only if a job names it */
         post: operations["unpin_case"];
         delete?: never;
         options?: never;
@@ -564,14 +564,14 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Forget a saved case; runs keep theirs */
-        delete: operations["forget_case"];
+        /** Delete a saved case; runs keep theirs */
+        delete: operations["delete_case"];
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/api/profiles": {
+    "/api/apps": {
         parameters: {
             query?: never;
             header?: never;
@@ -579,7 +579,7 @@ export interface paths {
             cookie?: never;
         };
         /** The apps that can be evaluated */
-        get: operations["list_profiles"];
+        get: operations["list_apps"];
         put?: never;
         post?: never;
         delete?: never;
@@ -631,7 +631,7 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Start nothing of this queue until it is resumed; what runs goes on */
+        /** Start no jobs of this queue until it is resumed; running jobs continue */
         post: operations["pause_queue"];
         delete?: never;
         options?: never;
@@ -663,7 +663,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Every worker, as it last said */
+        /** Every worker, as of its last report */
         get: operations["list_workers"];
         put?: never;
         post?: never;
@@ -689,26 +689,51 @@ export interface components {
             file: string;
             /**
              * Name
-             * @description Without it, the file's.
+             * @description Default: the file's name.
              * @default null
              */
             name: string | null;
             /**
              * Mapping
-             * @description Our column: the file's header, where it has another name.
+             * @description Our column → the file's header, where they differ.
              * @default null
              */
             mapping: string | null;
             /**
              * Format
-             * @description `csv` or `jsonl`; without it, the one that the name or the content says.
+             * @description `csv` or `jsonl`. Default: detected from the file's name or content.
              * @default null
              */
             format: string | null;
         };
         /**
+         * AdversarialApp
+         * @description The simulated users of an app, by the names that a job can choose.
+         */
+        AdversarialApp: {
+            /** App Id */
+            app_id: string;
+            /** Name */
+            name: string;
+            /**
+             * Protocol
+             * @description The chatbot protocol, unless a job chooses another.
+             */
+            protocol: string;
+            /** Allows Destructive */
+            allows_destructive: boolean;
+            /** Goals */
+            goals: components["schemas"]["KnownGoal"][];
+            /** Traits */
+            traits: components["schemas"]["KnownTrait"][];
+            /** Personas */
+            personas: components["schemas"]["KnownPersona"][];
+            /** Tactics */
+            tactics: components["schemas"]["KnownTactic"][];
+        };
+        /**
          * AdversarialEvaluation
-         * @description What became of one trial of a case. Null is "not judged", never a bad verdict.
+         * @description The result of one trial of a case. Null is "not judged", never a bad verdict.
          */
         AdversarialEvaluation: {
             /** Id */
@@ -724,14 +749,14 @@ export interface components {
             verdict: components["schemas"]["StressVerdict"] | null;
             /**
              * Goal Achieved
-             * @description Of an attack, that is the bot's failure.
+             * @description For an attack, this is the bot's failure.
              */
             goal_achieved: boolean | null;
             /** Total Turns */
             total_turns: number;
             /**
              * Result
-             * @description What happened, what the judge thinks of it, what follows.
+             * @description The transcript, the judge's findings, and what follows from them.
              */
             result: {
                 [key: string]: unknown;
@@ -754,7 +779,7 @@ export interface components {
             error: string | null;
             /**
              * Credential
-             * @description The name of the one that was spoken with.
+             * @description The name of the credential that the conversation used.
              */
             credential: string | null;
             /**
@@ -772,7 +797,7 @@ export interface components {
         };
         /**
          * AdversarialEvaluations
-         * @description A page of a run's adversarial cases, in the order they were finished.
+         * @description A page of a run's trials, in the order they were finished.
          */
         AdversarialEvaluations: {
             /**
@@ -787,18 +812,6 @@ export interface components {
              * @description Of the run, not of the page.
              */
             total: number;
-        };
-        /**
-         * Alive
-         * @description The process answers.
-         */
-        Alive: {
-            /**
-             * Status
-             * @default ok
-             * @constant
-             */
-            status: "ok";
         };
         /**
          * ApiLog
@@ -918,7 +931,7 @@ export interface components {
         };
         /**
          * Attempt
-         * @description One try at a job.
+         * @description One attempt at a job.
          */
         Attempt: {
             /** Attempt */
@@ -946,7 +959,7 @@ export interface components {
         BadRow: {
             /**
              * Row
-             * @description The header is row 1; null: the fault is the file's.
+             * @description The header is row 1; null: the problem is the whole file's.
              */
             row: number | null;
             /** Column */
@@ -987,7 +1000,7 @@ export interface components {
         };
         /**
          * Calls
-         * @description LLM calls, exactly, if none has to be repeated.
+         * @description The exact number of LLM calls if none has to be repeated.
          */
         Calls: {
             /**
@@ -1010,7 +1023,7 @@ export interface components {
         };
         /**
          * CancelledJob
-         * @description A job that was cancelled: final, whatever its worker does.
+         * @description A cancelled job. This is final, whatever its worker does.
          */
         CancelledJob: {
             /**
@@ -1027,7 +1040,7 @@ export interface components {
         };
         /**
          * Case
-         * @description One difficult user: who they are, what they want, how they begin.
+         * @description A simulated user: persona, goals, and first message.
          */
         Case: {
             /** Case Id */
@@ -1110,7 +1123,7 @@ export interface components {
         CaseSource: "generated" | "saved" | "pinned" | "manual" | "imported" | "retried";
         /**
          * CaseTrials
-         * @description A case of a run, and what became of each of its finished trials.
+         * @description A case of a run, and its finished trials.
          */
         CaseTrials: {
             /**
@@ -1164,7 +1177,7 @@ export interface components {
         };
         /**
          * Check
-         * @description One thing that was looked at.
+         * @description The result of one check.
          */
         Check: {
             /** Name */
@@ -1175,7 +1188,7 @@ export interface components {
             detail: string;
             /**
              * Fix
-             * @description What to do about it.
+             * @description What to do, if it failed.
              */
             fix: string | null;
         };
@@ -1185,7 +1198,7 @@ export interface components {
             name: string;
             /**
              * Samples
-             * @description Some of its first values, cut short; three at most.
+             * @description At most three of its first values, truncated.
              */
             samples: string[];
         };
@@ -1239,7 +1252,7 @@ export interface components {
         };
         /**
          * Dataset
-         * @description Conversations that are stored.
+         * @description Stored conversations.
          */
         Dataset: {
             /**
@@ -1255,7 +1268,7 @@ export interface components {
             size_bytes: number;
             /**
              * Mapping
-             * @description Our column: the file's header; null where they are the same.
+             * @description Our column → the file's header; null if they are the same.
              */
             mapping: {
                 [key: string]: string;
@@ -1265,7 +1278,7 @@ export interface components {
             /**
              * Created At
              * Format: date-time
-             * @description When the owner got it.
+             * @description When the owner stored it.
              */
             created_at: string;
             /** Messages */
@@ -1276,7 +1289,7 @@ export interface components {
             users: number;
             /**
              * First At
-             * @description Null where the file has no times.
+             * @description Null if the file has no times.
              */
             first_at: string | null;
             /** Last At */
@@ -1295,7 +1308,7 @@ export interface components {
         };
         /**
          * DatasetThread
-         * @description A conversation of a dataset, without what was said.
+         * @description A conversation of a dataset, without its messages.
          */
         DatasetThread: {
             /**
@@ -1319,7 +1332,7 @@ export interface components {
             has_errors: boolean;
             /**
              * Opening
-             * @description What the user said first, 200 characters at most.
+             * @description The user's first message, at most 200 characters.
              */
             opening: string;
         };
@@ -1339,8 +1352,24 @@ export interface components {
             total: number;
         };
         /**
+         * DeletedCase
+         * @description A case that is no longer saved; runs keep theirs.
+         */
+        DeletedCase: {
+            /** App Id */
+            app_id: string;
+            /** Case Id */
+            case_id: string;
+            /**
+             * Deleted
+             * @default true
+             * @constant
+             */
+            deleted: true;
+        };
+        /**
          * DeletedDataset
-         * @description A dataset that the caller has no longer.
+         * @description A dataset that was removed from the caller's datasets.
          */
         DeletedDataset: {
             /** Id */
@@ -1353,7 +1382,7 @@ export interface components {
         };
         /**
          * Dialogue
-         * @description A conversation that has no verdict yet, with what was said so far.
+         * @description A conversation that has no verdict yet, with its messages so far.
          */
         Dialogue: {
             /** Case Id */
@@ -1369,12 +1398,12 @@ export interface components {
             started_at: string;
             /**
              * Ended At
-             * @description Null: it goes on, or was cut short.
+             * @description Null: it goes on, or was interrupted.
              */
             ended_at: string | null;
             /**
              * Is Live
-             * @description Whether somebody is in it now.
+             * @description Whether a worker is holding it now.
              */
             is_live: boolean;
             /** Ending */
@@ -1413,7 +1442,7 @@ export interface components {
         Efficiency: "EFFICIENT" | "ACCEPTABLE" | "FRICTION" | "BROKEN" | "INCOMPLETE" | "NOT APPLICABLE";
         /**
          * Error
-         * @description What went wrong, in words.
+         * @description An error message.
          */
         Error: {
             /** Detail */
@@ -1816,12 +1845,12 @@ export interface components {
         Fault: "unreachable" | "http_error" | "timeout" | "connection_lost" | "too_large" | "unreadable";
         /**
          * FieldError
-         * @description One thing that is wrong with what was asked.
+         * @description An invalid field of a request.
          */
         FieldError: {
             /**
              * Loc
-             * @description The path to it: `["body", "params", "llm_model"]`.
+             * @description The path to the field: `["body", "params", "llm_model"]`.
              */
             loc: (string | number)[];
             /** Msg */
@@ -1830,7 +1859,7 @@ export interface components {
             type: string;
             /**
              * Ctx
-             * @description More about it, where there is more.
+             * @description Further values that belong to the message, if any.
              * @default null
              */
             ctx: {
@@ -1838,20 +1867,16 @@ export interface components {
             } | null;
         };
         /**
-         * ForgottenCase
-         * @description A case that is no longer kept; runs keep theirs.
+         * Health
+         * @description The process responds.
          */
-        ForgottenCase: {
-            /** App Id */
-            app_id: string;
-            /** Case Id */
-            case_id: string;
+        Health: {
             /**
-             * Deleted
-             * @default true
+             * Status
+             * @default ok
              * @constant
              */
-            deleted: true;
+            status: "ok";
         };
         /**
          * IntentFigures
@@ -1892,7 +1917,7 @@ export interface components {
         };
         /**
          * Job
-         * @description One request for work.
+         * @description A job.
          */
         Job: {
             /**
@@ -1934,19 +1959,19 @@ export interface components {
             max_attempts: number;
             /**
              * Failed Attempts
-             * @description Those that count against `max_attempts`.
+             * @description The attempts that count towards `max_attempts`.
              */
             failed_attempts: number;
             /** Queue */
             queue: string;
             /**
              * Priority
-             * @description Higher goes first.
+             * @description Higher priorities start first.
              */
             priority: number;
             /**
              * Scheduled At
-             * @description While it is queued: it does not start before; null: nothing but its turn is waited for.
+             * @description While it is queued: the earliest start; null: it is due.
              */
             scheduled_at: string | null;
             /**
@@ -1966,22 +1991,22 @@ export interface components {
             after: string | null;
             /**
              * Revision
-             * @description Goes up with every change.
+             * @description Increases with every change.
              */
             revision: number;
             /**
              * Ahead
-             * @description While it is queued and due: at most so many jobs go before it, counted to 1000.
+             * @description While it is queued and due: how many jobs are before it, counted up to 1000.
              */
             ahead: number | null;
             /**
              * Name
-             * @description What its params call it.
+             * @description The name in its params.
              */
             name: string | null;
             /**
              * Run Id
-             * @description The run that holds what it finds; null where its type has none.
+             * @description The run that holds its results; null if its type has none.
              */
             run_id: string | null;
             /**
@@ -1991,7 +2016,7 @@ export interface components {
             continued_by: string | null;
             /**
              * Retryable
-             * @description Whether a new job could go on where this one stopped.
+             * @description Whether a new job can continue it.
              */
             retryable: boolean;
         };
@@ -2031,19 +2056,19 @@ export interface components {
             max_attempts: number;
             /**
              * Failed Attempts
-             * @description Those that count against `max_attempts`.
+             * @description The attempts that count towards `max_attempts`.
              */
             failed_attempts: number;
             /** Queue */
             queue: string;
             /**
              * Priority
-             * @description Higher goes first.
+             * @description Higher priorities start first.
              */
             priority: number;
             /**
              * Scheduled At
-             * @description While it is queued: it does not start before; null: nothing but its turn is waited for.
+             * @description While it is queued: the earliest start; null: it is due.
              */
             scheduled_at: string | null;
             /**
@@ -2063,22 +2088,22 @@ export interface components {
             after: string | null;
             /**
              * Revision
-             * @description Goes up with every change.
+             * @description Increases with every change.
              */
             revision: number;
             /**
              * Ahead
-             * @description While it is queued and due: at most so many jobs go before it, counted to 1000.
+             * @description While it is queued and due: how many jobs are before it, counted up to 1000.
              */
             ahead: number | null;
             /**
              * Name
-             * @description What its params call it.
+             * @description The name in its params.
              */
             name: string | null;
             /**
              * Run Id
-             * @description The run that holds what it finds; null where its type has none.
+             * @description The run that holds its results; null if its type has none.
              */
             run_id: string | null;
             /**
@@ -2088,7 +2113,7 @@ export interface components {
             continued_by: string | null;
             /**
              * Retryable
-             * @description Whether a new job could go on where this one stopped.
+             * @description Whether a new job can continue it.
              */
             retryable: boolean;
         };
@@ -2176,7 +2201,7 @@ export interface components {
             objective: string;
             /**
              * Is Permitted
-             * @description Whether the app allows what it takes.
+             * @description Whether the app allows it.
              */
             is_permitted: boolean;
         };
@@ -2188,7 +2213,7 @@ export interface components {
             description: string;
             /**
              * Goals
-             * @description Those it makes sense with.
+             * @description The goals it can be combined with.
              */
             goals: string[];
         };
@@ -2330,7 +2355,7 @@ export interface components {
         };
         /**
          * Preview
-         * @description What a batch would do.
+         * @description What a batch would evaluate, and how many LLM calls it would make.
          */
         Preview: {
             /** Format */
@@ -2342,23 +2367,26 @@ export interface components {
             columns: components["schemas"]["Column"][];
             /**
              * Mapping
-             * @description Our column: the file's header; as given, or the best guess.
+             * @description Our column → the file's header: the one in the request, or the best guess.
              */
             mapping: {
                 [key: string]: string;
             };
             /**
              * Missing Columns
-             * @description Of ours that are needed and that no header stands for.
+             * @description Required columns of ours that no header is mapped to.
              */
             missing_columns: string[];
-            /** @description Null where the file has faults or is cut off; so are the next and `llm_calls`. */
+            /**
+             * @description Null if the file has bad rows or is only a beginning; then `chosen` and `llm_calls` are null,
+             *     too.
+             */
             statistics: components["schemas"]["Statistics"] | null;
-            /** @description What would be evaluated of it. */
+            /** @description The part of it that would be evaluated. */
             chosen: components["schemas"]["Counts"] | null;
             /**
              * Unknown Thread Ids
-             * @description Asked for by name, and not there.
+             * @description Requested threads that do not exist.
              */
             unknown_thread_ids: string[];
             llm_calls: components["schemas"]["Calls"] | null;
@@ -2366,13 +2394,13 @@ export interface components {
             bad_rows: components["schemas"]["BadRow"][];
             /**
              * More Bad Rows
-             * @description How many there are besides the first thousand.
+             * @description How many bad rows there are besides the first thousand.
              */
             more_bad_rows: number;
         };
         /**
          * PreviewForm
-         * @description A file that is not stored, and what would be asked of it.
+         * @description A file that is not stored, and the params of a batch.
          */
         PreviewForm: {
             /**
@@ -2382,19 +2410,20 @@ export interface components {
             file: string;
             /**
              * Mapping
-             * @description Our column: the file's header. Without it, the best guess.
+             * @description Our column → the file's header. Default: the best guess.
              * @default null
              */
             mapping: string | null;
             /**
              * Params
-             * @description Of `evaluate-batch`; the file stands for what is evaluated.
+             * @description Of `evaluate-batch`, without a data source: the file is evaluated.
              * @default null
              */
             params: string | null;
             /**
              * Head
-             * @description The file is cut off somewhere: only its columns and the faults of whole rows are meant.
+             * @description Whether this is only the beginning of a file: then its columns are read, and bad rows
+             *     reported, but nothing is counted.
              * @default false
              */
             head: boolean;
@@ -2406,7 +2435,7 @@ export interface components {
         };
         /**
          * Progress
-         * @description How far a job is. A job may say more about itself, as further keys.
+         * @description The progress of a job. Job types may add further keys.
          */
         Progress: {
             /** Current */
@@ -2420,19 +2449,19 @@ export interface components {
         };
         /**
          * Queue
-         * @description A queue: its rules, and what is in it.
+         * @description A queue: its limits, and its jobs.
          */
         Queue: {
             /** Name */
             name: string;
             /**
              * Paused At
-             * @description Nothing is started while this is set.
+             * @description While this is set, no job is started.
              */
             paused_at: string | null;
             /**
              * Max Running
-             * @description Over all workers; null: no limit.
+             * @description On all workers together; null: no limit.
              */
             max_running: number | null;
             /** Max Running Per Owner */
@@ -2443,26 +2472,26 @@ export interface components {
             due: number;
             /**
              * Later
-             * @description Scheduled, retried after a delay, or waiting for another job.
+             * @description Scheduled, delayed before a retry, or waiting for another job.
              */
             later: number;
             /**
              * Oldest Waits Seconds
-             * @description Since the oldest of those that are due was due; null: none is.
+             * @description How long the oldest due job has been due; null: none is due.
              */
             oldest_waits_seconds: number | null;
         };
         /**
          * QueueEvent
-         * @description A queue that has moved on.
+         * @description A queue in which positions have changed.
          */
         QueueEvent: {
             /** Queue */
             queue: string;
             /**
              * Ahead
-             * @description How many jobs stand before each of the first; whoever is not among them has at least as many
-             *     before it.
+             * @description How many jobs are before each of the first jobs. Any other job has at least as many before
+             *     it.
              */
             ahead: {
                 [key: string]: number;
@@ -2485,13 +2514,13 @@ export interface components {
             checks: components["schemas"]["Check"][];
             /**
              * Warnings
-             * @description What is wrong with the fleet; this process can do its work all the same.
+             * @description Problems of the fleet, which don't affect this process.
              */
             warnings: components["schemas"]["Check"][];
         };
         /**
          * Resync
-         * @description Something may have been missed: read again.
+         * @description Changes may have been missed: read everything again.
          */
         Resync: Record<string, never>;
         /**
@@ -2514,7 +2543,7 @@ export interface components {
             created_at: string;
             /**
              * Run Id
-             * @description The run that will hold what it finds; null where its type has none.
+             * @description The run that will hold its results; null if its type has none.
              */
             run_id: string | null;
             /**
@@ -2561,7 +2590,7 @@ export interface components {
         };
         /**
          * SaveCases
-         * @description Cases to keep: written out, or taken from a run.
+         * @description Cases to save: in the request, or from a run.
          */
         SaveCases: {
             /** App Id */
@@ -2588,7 +2617,7 @@ export interface components {
         };
         /**
          * SavedCase
-         * @description A case worth keeping.
+         * @description A saved case.
          */
         SavedCase: {
             /** App Id */
@@ -2609,18 +2638,18 @@ export interface components {
         };
         /**
          * Session
-         * @description Who calls.
+         * @description The caller.
          */
         Session: {
             /**
              * Name
-             * @description The owner of what they submit.
+             * @description The owner of the jobs that the caller submits.
              */
             name: string;
             right: components["schemas"]["Right"];
             /**
              * Needs Token
-             * @description Whether the API asks for a token at all.
+             * @description Whether the API needs a token at all.
              */
             needs_token: boolean;
         };
@@ -2644,7 +2673,7 @@ export interface components {
         };
         /**
          * SignIn
-         * @description A token, to be traded for a cookie.
+         * @description A token, in exchange for a cookie.
          */
         SignIn: {
             /** Token */
@@ -2652,7 +2681,7 @@ export interface components {
         };
         /**
          * SignedOut
-         * @description The browser forgets the cookie. One that was copied before holds until it is 12 h old.
+         * @description The browser deletes the cookie. A copy of it stays valid until it is 12 h old.
          */
         SignedOut: {
             /**
@@ -2664,7 +2693,7 @@ export interface components {
         };
         /**
          * Statistics
-         * @description What conversations hold.
+         * @description Statistics of conversations.
          */
         Statistics: {
             /** Messages */
@@ -2675,7 +2704,7 @@ export interface components {
             users: number;
             /**
              * First At
-             * @description Null where the file has no times.
+             * @description Null if the file has no times.
              */
             first_at: string | null;
             /** Last At */
@@ -2698,31 +2727,6 @@ export interface components {
          * @enum {string}
          */
         StopReason: "goal_complete" | "goal_abandoned" | "max_turns" | "error";
-        /**
-         * StressProfile
-         * @description The difficult users of an app, by the names that a job can choose.
-         */
-        StressProfile: {
-            /** App Id */
-            app_id: string;
-            /** Name */
-            name: string;
-            /**
-             * Protocol
-             * @description How its bot is spoken to, unless a job says otherwise.
-             */
-            protocol: string;
-            /** Allows Destructive */
-            allows_destructive: boolean;
-            /** Goals */
-            goals: components["schemas"]["KnownGoal"][];
-            /** Traits */
-            traits: components["schemas"]["KnownTrait"][];
-            /** Personas */
-            personas: components["schemas"]["KnownPersona"][];
-            /** Tactics */
-            tactics: components["schemas"]["KnownTactic"][];
-        };
         /**
          * StressVerdict
          * @description Did the bot hold against a difficult user? In order of severity, mildest first.
@@ -2750,7 +2754,7 @@ export interface components {
         };
         /**
          * SubmittedJob
-         * @description A job that was taken.
+         * @description A job that was accepted.
          */
         SubmittedJob: {
             /**
@@ -2768,7 +2772,7 @@ export interface components {
             created_at: string;
             /**
              * Run Id
-             * @description The run that will hold what it finds; null where its type has none.
+             * @description The run that will hold its results; null if its type has none.
              */
             run_id: string | null;
         };
@@ -2959,7 +2963,7 @@ export interface components {
         };
         /**
          * Unready
-         * @description What is in the way of this process, and what to do.
+         * @description Why this process can't work, and what to do.
          */
         Unready: {
             /** Detail */
@@ -2977,7 +2981,7 @@ export interface components {
         };
         /**
          * ValidationErrors
-         * @description Everything that is wrong with what was asked.
+         * @description All invalid fields of a request.
          */
         ValidationErrors: {
             /** Detail */
@@ -2985,7 +2989,7 @@ export interface components {
         };
         /**
          * Worker
-         * @description A worker, as it last said.
+         * @description A worker, as of its last report.
          */
         Worker: {
             /** Name */
@@ -2998,7 +3002,7 @@ export interface components {
             version: string;
             /**
              * Queues
-             * @description Null: every queue.
+             * @description Null: all queues.
              */
             queues: string[] | null;
             /** Job Types */
@@ -3009,7 +3013,7 @@ export interface components {
             running: number;
             /**
              * Stuck
-             * @description Handlers that ignore being cancelled.
+             * @description Handlers that ignore their cancellation.
              */
             stuck: number;
             /** Draining */
@@ -3029,10 +3033,10 @@ export interface components {
             /** Silent For Seconds */
             silent_for_seconds: number;
             /**
-             * In Office
-             * @description Whether it looks after the fleet.
+             * Is Leader
+             * @description Whether it is the one that recovers lost jobs and starts scheduled ones.
              */
-            in_office: boolean;
+            is_leader: boolean;
         };
         "submit-evaluate-batch": {
             /**
@@ -3074,10 +3078,10 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Alive"];
+                    "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3086,7 +3090,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3124,7 +3128,7 @@ export interface operations {
                     "application/json": components["schemas"]["Ready"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3133,7 +3137,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3142,7 +3146,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3182,7 +3186,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3191,7 +3195,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3220,7 +3224,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Who I am here, and what I may do */
+            /** @description The caller's name and right */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3229,7 +3233,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3238,7 +3242,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3271,7 +3275,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Sign in: trade a token for a cookie, for pages */
+            /** @description Sign in: exchange a token for a cookie */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3280,7 +3284,7 @@ export interface operations {
                     "application/json": components["schemas"]["Session"];
                 };
             };
-            /** @description No token or sign-in, or not a right one */
+            /** @description No token or sign-in, or not a valid one */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -3289,7 +3293,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3316,7 +3320,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not sent as what it has to be */
+            /** @description The body has the wrong media type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3325,7 +3329,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3334,7 +3338,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3363,7 +3367,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Sign out: the browser forgets the cookie */
+            /** @description Sign out: delete the cookie */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3372,7 +3376,7 @@ export interface operations {
                     "application/json": components["schemas"]["SignedOut"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3381,7 +3385,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3426,7 +3430,7 @@ export interface operations {
                     "application/json": components["schemas"]["Job"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3435,7 +3439,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3444,7 +3448,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3453,7 +3457,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3478,8 +3482,8 @@ export interface operations {
             query?: never;
             header?: {
                 /**
-                 * @description The same key is the same job, however often the request is sent; another request with it is
-                 *     refused. Kept as long as the job.
+                 * @description Requests with the same key submit one job, however often they are sent. A different request
+                 *     with the same key is refused. The key is stored as long as the job.
                  */
                 "Idempotency-Key"?: string;
             };
@@ -3501,7 +3505,7 @@ export interface operations {
                     "application/json": components["schemas"]["SubmittedJob"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3519,7 +3523,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description It contradicts what was asked or done before */
+            /** @description The request contradicts an earlier one or the state of the job */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3537,7 +3541,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not sent as what it has to be */
+            /** @description The body has the wrong media type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -3546,7 +3550,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3555,7 +3559,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3564,7 +3568,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3604,7 +3608,7 @@ export interface operations {
                     "application/json": components["schemas"]["Job"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3622,7 +3626,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3631,7 +3635,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3640,7 +3644,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3689,7 +3693,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3707,7 +3711,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3716,7 +3720,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3725,7 +3729,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3756,7 +3760,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Go on with a job that is over and did not get everything done */
+            /** @description Continue a job that is over but incomplete, as a new job */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -3765,7 +3769,7 @@ export interface operations {
                     "application/json": components["schemas"]["RetriedJob"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3783,7 +3787,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description It contradicts what was asked or done before */
+            /** @description The request contradicts an earlier one or the state of the job */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -3792,7 +3796,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3801,7 +3805,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3810,7 +3814,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3841,7 +3845,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What was tried so far, oldest first */
+            /** @description The attempts at a job, oldest first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -3850,7 +3854,7 @@ export interface operations {
                     "application/json": components["schemas"]["Attempt"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3868,7 +3872,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3877,7 +3881,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3886,7 +3890,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -3927,7 +3931,7 @@ export interface operations {
                     "application/json": components["schemas"]["Dataset"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -3936,7 +3940,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -3945,7 +3949,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3954,7 +3958,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4005,7 +4009,7 @@ export interface operations {
                     "application/json": components["schemas"]["Dataset"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4041,7 +4045,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not sent as what it has to be */
+            /** @description The body has the wrong media type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4050,7 +4054,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4059,7 +4063,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4068,7 +4072,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4112,7 +4116,7 @@ export interface operations {
                     "application/json": components["schemas"]["DatasetThreads"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4130,7 +4134,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4139,7 +4143,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4148,7 +4152,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4188,7 +4192,7 @@ export interface operations {
                     "application/json": components["schemas"]["Dataset"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4206,7 +4210,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4215,7 +4219,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4224,7 +4228,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4255,7 +4259,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Remove a dataset from those that the caller has */
+            /** @description Remove a dataset from the caller's datasets */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4264,7 +4268,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeletedDataset"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4282,7 +4286,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description It contradicts what was asked or done before */
+            /** @description The request contradicts an earlier one or the state of the job */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -4291,7 +4295,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4300,7 +4304,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4309,7 +4313,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4343,7 +4347,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description What a batch would do, and how many LLM calls it would make; nothing is stored */
+            /** @description What a batch would evaluate, and its number of LLM calls; nothing is stored */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4352,7 +4356,7 @@ export interface operations {
                     "application/json": components["schemas"]["Preview"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4379,7 +4383,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not sent as what it has to be */
+            /** @description The body has the wrong media type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -4388,7 +4392,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4397,7 +4401,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4406,7 +4410,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4426,11 +4430,11 @@ export interface operations {
             };
         };
     };
-    follow_jobs: {
+    watch_jobs: {
         parameters: {
             query?: never;
             header?: {
-                /** @description The last `id` that was received: what came after it is told first. */
+                /** @description The last `id` that was received: the stream begins with what came after it. */
                 "Last-Event-ID"?: string;
             };
             path?: never;
@@ -4462,7 +4466,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4471,7 +4475,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4480,7 +4484,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4489,7 +4493,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4509,7 +4513,7 @@ export interface operations {
             };
         };
     };
-    follow_job: {
+    watch_job: {
         parameters: {
             query?: never;
             header?: {
@@ -4523,7 +4527,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One job: as it is, then each time it changed, until it is over */
+            /** @description One job: its current state, then each change until it is over */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -4537,7 +4541,7 @@ export interface operations {
                     };
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4555,7 +4559,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4564,7 +4568,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4573,7 +4577,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4616,7 +4620,7 @@ export interface operations {
                     "application/json": components["schemas"]["EvalRun"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4625,7 +4629,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4634,7 +4638,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4643,7 +4647,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4681,7 +4685,7 @@ export interface operations {
                     "application/json": components["schemas"]["SummaryStats"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4690,7 +4694,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4699,7 +4703,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4739,7 +4743,7 @@ export interface operations {
                     "application/json": components["schemas"]["EvalRun"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4757,7 +4761,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4766,7 +4770,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4775,7 +4779,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4819,7 +4823,7 @@ export interface operations {
                     "application/json": components["schemas"]["ThreadEvaluations"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4828,7 +4832,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4837,7 +4841,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4846,7 +4850,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4891,7 +4895,7 @@ export interface operations {
                     "application/json": components["schemas"]["ApiLogs"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4900,7 +4904,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4909,7 +4913,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4918,7 +4922,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -4962,7 +4966,7 @@ export interface operations {
                     "application/json": components["schemas"]["Outcomes"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -4971,7 +4975,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -4980,7 +4984,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4989,7 +4993,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5033,7 +5037,7 @@ export interface operations {
                     "application/json": components["schemas"]["Trials"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5042,7 +5046,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5051,7 +5055,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5060,7 +5064,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5100,7 +5104,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunStatistics"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5118,7 +5122,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5127,7 +5131,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5136,7 +5140,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5177,7 +5181,7 @@ export interface operations {
                     "application/json": components["schemas"]["ThreadDetail"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5195,7 +5199,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5204,7 +5208,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5213,7 +5217,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5254,7 +5258,7 @@ export interface operations {
                     "application/json": components["schemas"]["ApiLogTexts"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5272,7 +5276,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5281,7 +5285,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5290,7 +5294,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5315,7 +5319,7 @@ export interface operations {
             query?: {
                 /** @description The last `id` of the page before. */
                 after?: number;
-                /** @description Few, since each has its whole transcript. */
+                /** @description Few, because each has its whole transcript. */
                 limit?: number;
             };
             header?: never;
@@ -5335,7 +5339,7 @@ export interface operations {
                     "application/json": components["schemas"]["AdversarialEvaluations"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5344,7 +5348,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5353,7 +5357,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5362,7 +5366,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5403,7 +5407,7 @@ export interface operations {
                     "application/json": components["schemas"]["CaseTrials"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5421,7 +5425,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5430,7 +5434,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5439,7 +5443,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5470,7 +5474,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description A run's conversations that have no verdict yet, with what was said so far */
+            /** @description A run's conversations that have no verdict yet, with their messages so far */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5479,7 +5483,7 @@ export interface operations {
                     "application/json": components["schemas"]["Dialogues"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5488,7 +5492,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5497,7 +5501,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5506,7 +5510,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5526,7 +5530,7 @@ export interface operations {
             };
         };
     };
-    get_stress_profile: {
+    get_adversarial_app: {
         parameters: {
             query?: never;
             header?: never;
@@ -5537,16 +5541,16 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The difficult users of an app, by the names that a job can choose */
+            /** @description The simulated users of an app, by the names that a job can choose */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["StressProfile"];
+                    "application/json": components["schemas"]["AdversarialApp"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5564,7 +5568,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5573,7 +5577,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5618,7 +5622,7 @@ export interface operations {
                     "application/json": components["schemas"]["SavedCase"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5627,7 +5631,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5636,7 +5640,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5645,7 +5649,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5678,7 +5682,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Keep cases: written out, or taken from a run */
+            /** @description Save cases: from the request, or from a run */
             201: {
                 headers: {
                     [name: string]: unknown;
@@ -5687,7 +5691,7 @@ export interface operations {
                     "application/json": components["schemas"]["SavedCase"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5714,7 +5718,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The body is not sent as what it has to be */
+            /** @description The body has the wrong media type */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -5723,7 +5727,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5732,7 +5736,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5741,7 +5745,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5782,7 +5786,7 @@ export interface operations {
                     "application/json": components["schemas"]["PinnedCase"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5800,7 +5804,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5809,7 +5813,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5818,7 +5822,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5850,7 +5854,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Keep a saved case for when it is asked for */
+            /** @description Make a saved case part of a run only if a job names it */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5859,7 +5863,7 @@ export interface operations {
                     "application/json": components["schemas"]["PinnedCase"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5877,7 +5881,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5886,7 +5890,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5895,7 +5899,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5915,7 +5919,7 @@ export interface operations {
             };
         };
     };
-    forget_case: {
+    delete_case: {
         parameters: {
             query?: never;
             header?: never;
@@ -5927,16 +5931,16 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Forget a saved case; runs keep theirs */
+            /** @description Delete a saved case; runs keep theirs */
             200: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ForgottenCase"];
+                    "application/json": components["schemas"]["DeletedCase"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5954,7 +5958,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -5963,7 +5967,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -5972,7 +5976,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -5992,7 +5996,7 @@ export interface operations {
             };
         };
     };
-    list_profiles: {
+    list_apps: {
         parameters: {
             query?: never;
             header?: never;
@@ -6010,7 +6014,7 @@ export interface operations {
                     "application/json": components["schemas"]["KnownApp"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6019,7 +6023,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6057,7 +6061,7 @@ export interface operations {
                     "application/json": components["schemas"]["KnownProvider"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6066,7 +6070,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6104,7 +6108,7 @@ export interface operations {
                     "application/json": components["schemas"]["Queue"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6113,7 +6117,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6122,7 +6126,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6153,7 +6157,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Start nothing of this queue until it is resumed; what runs goes on */
+            /** @description Start no jobs of this queue until it is resumed; running jobs continue */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6162,7 +6166,7 @@ export interface operations {
                     "application/json": components["schemas"]["PausedQueue"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6171,7 +6175,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6180,7 +6184,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6189,7 +6193,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6229,7 +6233,7 @@ export interface operations {
                     "application/json": components["schemas"]["PausedQueue"];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6238,7 +6242,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Something in the request is wrong; nothing was stored */
+            /** @description The request is invalid; nothing was stored */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6247,7 +6251,7 @@ export interface operations {
                     "application/json": components["schemas"]["ValidationErrors"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6256,7 +6260,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6285,7 +6289,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Every worker, as it last said */
+            /** @description Every worker, as of its last report */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6294,7 +6298,7 @@ export interface operations {
                     "application/json": components["schemas"]["Worker"][];
                 };
             };
-            /** @description The Host or the Origin is not known here, or the caller lacks the right */
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6303,7 +6307,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description Too many requests, or too many wrong tokens; Retry-After says when to come again */
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6312,7 +6316,7 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
-            /** @description The database does not answer, its schema is outdated, or all places are taken. Try again later */
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
             503: {
                 headers: {
                     [name: string]: unknown;

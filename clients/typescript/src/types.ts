@@ -65,11 +65,11 @@ export type CaseTrials = Schemas["CaseTrials"];
 export type Dialogue = Schemas["Dialogue"];
 export type Dialogues = Schemas["Dialogues"];
 /** What an app can be tested with. */
-export type AdversarialApp = Schemas["StressProfile"];
+export type AdversarialApp = Schemas["AdversarialApp"];
 export type CaseInput = Schemas["CaseInput"];
 export type SavedCase = Schemas["SavedCase"];
 export type PinnedCase = Schemas["PinnedCase"];
-export type ForgottenCase = Schemas["ForgottenCase"];
+export type DeletedCase = Schemas["DeletedCase"];
 
 /** An app that can be evaluated. */
 export type App = Schemas["KnownApp"];

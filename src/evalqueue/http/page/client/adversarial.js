@@ -2,7 +2,7 @@ import { pathSegment } from "./transport.js";
 export function adversarial(transport) {
     const path = (appId, caseId) => `/api/adversarial/cases/${pathSegment(appId)}/${pathSegment(caseId)}`;
     return {
-        app: (appId, { signal } = {}) => transport.request(`/api/adversarial/profiles/${pathSegment(appId)}`, {
+        app: (appId, { signal } = {}) => transport.request(`/api/adversarial/apps/${pathSegment(appId)}`, {
             signal,
         }),
         cases: ({ signal, ...query } = {}) => transport.request("/api/adversarial/cases", { query, signal }),

@@ -17,7 +17,7 @@ export function createClient(options = {}) {
         workers: workers(transport),
         adversarial: adversarial(transport),
         session: session(transport),
-        apps: ({ signal } = {}) => transport.request("/api/profiles", { signal }),
+        apps: ({ signal } = {}) => transport.request("/api/apps", { signal }),
         providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
         watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),
         watchAll: (onChange, onResync, watching) => watchAll(transport, onChange, onResync, watching),

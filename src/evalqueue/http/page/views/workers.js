@@ -104,7 +104,7 @@ export default function workers(app, { signal }) {
                 html`<tr>
                   <td>
                     <strong>${worker.name}</strong>${
-                      worker.in_office ? html`<div class="small quiet">leader</div>` : nothing
+                      worker.is_leader ? html`<div class="small quiet">leader</div>` : nothing
                     }
                   </td>
                   <td data-label="State">${state(worker)}</td>
