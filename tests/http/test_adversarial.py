@@ -1,4 +1,4 @@
-"""Stress tests over HTTP: refused at the door, shown while they run and after, cases kept."""
+"""Adversarial tests over HTTP: submissions, progress, results, saved cases."""
 
 import asyncio
 import json
@@ -113,7 +113,7 @@ REFUSED: list[tuple[dict[str, Any], list[str | int], str]] = [
 ]
 
 
-async def test_what_can_not_work_is_refused_at_the_door_and_nothing_is_stored(
+async def test_invalid_submissions_are_refused_and_nothing_is_stored(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     for params, loc, words in REFUSED:
@@ -189,7 +189,7 @@ async def test_an_address_that_redirects_is_not_followed_and_costs_the_case(
     assert (await get(api, f"/api/eval-runs/{run_id}"))["status"] == "failed"
 
 
-async def test_a_run_is_told_trial_by_trial_with_the_keys_clients_know_first(
+async def test_a_run_lists_its_trials_with_the_keys_clients_know_first(
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:
     job = await scripted_run(api, dsn, settings, trials=2)
@@ -231,7 +231,7 @@ async def test_an_unknown_case_is_not_found(
         assert (reply.status_code, reply.json()) == (404, {"detail": "Case not found"})
 
 
-async def test_text_that_no_database_takes_arrives_changed_and_visible(
+async def test_text_that_a_database_can_not_store_arrives_changed_and_visible(
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:
     hostile = {"protocol": "scripted", "script": [{"say": "a\x00b \ud800 <script>"}]}
@@ -253,7 +253,7 @@ async def test_text_that_no_database_takes_arrives_changed_and_visible(
     assert found["result"]["transcript"][0]["reply"]["text"] == "a�b � <script>"
 
 
-async def test_a_profile_tells_by_which_names_to_choose(api: httpx.AsyncClient) -> None:
+async def test_an_app_lists_the_names_a_job_can_choose(api: httpx.AsyncClient) -> None:
     app = await get(api, "/api/adversarial/apps/kaira-bot")
 
     assert app["protocol"] == "kaira_v2"
@@ -270,23 +270,23 @@ async def test_a_profile_tells_by_which_names_to_choose(api: httpx.AsyncClient) 
     assert "Known: kaira-bot" in unknown.json()["detail"]
 
 
-async def test_cases_are_kept_pinned_taken_along_and_forgotten(
+async def test_cases_are_saved_pinned_used_by_runs_and_deleted(
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:
     body = {"app_id": "kaira-bot", "cases": [CASE, CASE]}
-    (kept,) = (await api.post("/api/adversarial/cases", json=body)).json()
-    path = f"/api/adversarial/cases/kaira-bot/{kept['case_id']}"
+    (saved,) = (await api.post("/api/adversarial/cases", json=body)).json()
+    path = f"/api/adversarial/cases/kaira-bot/{saved['case_id']}"
 
-    assert (kept["pinned"], kept["case"]["opening"]) == (False, CASE["opening"])
-    assert kept["case"]["goals"], "what was left out is filled in from the profile"
-    assert await get(api, "/api/adversarial/cases", app_id="kaira-bot") == [kept]
+    assert (saved["pinned"], saved["case"]["opening"]) == (False, CASE["opening"])
+    assert saved["case"]["goals"], "what was left out is filled in from the profile"
+    assert await get(api, "/api/adversarial/cases", app_id="kaira-bot") == [saved]
     assert await get(api, "/api/adversarial/cases", app_id="retail-support") == []
     assert await get(api, "/api/adversarial/cases", pinned=True) == []
     assert await get(api, "/api/adversarial/cases", offset=1) == []
 
     pinned = await api.post(f"{path}/pin")
     assert pinned.json() == {
-        "app_id": "kaira-bot", "case_id": kept["case_id"], "pinned": True,
+        "app_id": "kaira-bot", "case_id": saved["case_id"], "pinned": True,
     }  # fmt: skip
     assert len(await get(api, "/api/adversarial/cases", pinned=True)) == 1
     other = CASE | {"opening": "Log my breakfast"}
@@ -304,7 +304,7 @@ async def test_cases_are_kept_pinned_taken_along_and_forgotten(
     assert await get(api, "/api/adversarial/cases") == []
 
 
-async def test_cases_of_a_run_are_kept(
+async def test_cases_of_a_run_can_be_saved(
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:
     job = await scripted_run(api, dsn, settings)
@@ -312,11 +312,13 @@ async def test_cases_of_a_run_are_kept(
     (found,) = (await get(api, f"/api/eval-runs/{run_id}/adversarial"))["evaluations"]
     body = {"app_id": "kaira-bot", "from_run": run_id, "pinned": True}
 
-    kept = await api.post("/api/adversarial/cases", json=body | {"case_ids": [found["case_id"]]})
+    saved = await api.post("/api/adversarial/cases", json=body | {"case_ids": [found["case_id"]]})
     missing = await api.post("/api/adversarial/cases", json=body | {"case_ids": ["x"]})
 
-    assert kept.status_code == 201
-    assert [(each["case_id"], each["pinned"]) for each in kept.json()] == [(found["case_id"], True)]
+    assert saved.status_code == 201
+    assert [(each["case_id"], each["pinned"]) for each in saved.json()] == [
+        (found["case_id"], True)
+    ]
     assert missing.status_code == 422
     assert missing.json()["detail"] == [
         {
@@ -327,7 +329,7 @@ async def test_cases_of_a_run_are_kept(
     ]
 
 
-async def test_a_case_of_a_run_is_not_kept_for_an_app_that_has_no_place_for_it(
+async def test_a_case_of_a_run_is_not_saved_for_an_app_it_does_not_fit(
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:
     job = await scripted_run(api, dsn, settings, cases=[CASE | {"traits": ["composite_dish"]}])
@@ -366,7 +368,7 @@ async def test_a_case_of_a_run_is_not_kept_for_an_app_that_has_no_place_for_it(
         ),
     ],
 )  # fmt: skip
-async def test_a_case_that_is_none_is_not_kept(
+async def test_an_invalid_case_is_not_saved(
     api: httpx.AsyncClient, database: Database, body: dict[str, Any], loc: list[str | int]
 ) -> None:
     reply = await api.post("/api/adversarial/cases", json=body)
@@ -384,7 +386,7 @@ async def test_a_page_of_another_origin_can_forget_nothing(api: httpx.AsyncClien
     assert reply.status_code == 403
 
 
-async def test_the_document_has_the_params_of_a_stress_test(api: httpx.AsyncClient) -> None:
+async def test_the_document_has_the_params_of_an_adversarial_test(api: httpx.AsyncClient) -> None:
     document = await get(api, "/openapi.json")
 
     submission = document["components"]["schemas"]["submit-evaluate-adversarial"]["properties"]

@@ -198,7 +198,7 @@ async def test_the_first_thousand_bad_rows_are_listed_and_the_rest_is_counted(
         ({"name": ["a", "b"]}, {"file": CONTENT}, "name"),
     ],
 )
-async def test_what_is_wrong_with_a_form_is_said_by_its_field(
+async def test_errors_of_a_form_name_the_field(
     api: httpx.AsyncClient,
     database: Database,
     fields: dict[str, Any],
@@ -223,7 +223,7 @@ async def test_what_is_wrong_with_a_form_is_said_by_its_field(
         ("multipart/form-data; boundary=y; charset=undefined", 422),
     ],
 )
-async def test_a_body_that_is_no_form_is_refused(
+async def test_a_body_that_is_not_a_form_is_refused(
     api: httpx.AsyncClient, content_type: str, status: int
 ):
     reply = await api.post(
@@ -234,7 +234,7 @@ async def test_a_body_that_is_no_form_is_refused(
 
 
 @pytest.mark.parametrize("is_told", [True, False])
-async def test_a_file_that_is_too_large_is_refused_at_once_or_on_the_way(
+async def test_a_file_that_is_too_large_is_refused_at_once_or_while_it_arrives(
     serve_api: ServeApi, database: Database, is_told: bool
 ):
     limit = 100_000
@@ -330,7 +330,7 @@ async def test_a_caller_sees_what_they_have_and_an_administrator_all(
     assert await stored(database) == 2 + 2 + 3
 
 
-async def test_removing_takes_one_s_own_and_the_content_goes_with_the_last(
+async def test_removing_affects_the_caller_s_and_the_content_is_deleted_with_the_last(
     serve_api: ServeApi, database: Database
 ):
     async with serve_api(ANN) as http:
@@ -495,7 +495,7 @@ async def test_the_head_of_a_file_may_end_anywhere(api: httpx.AsyncClient, cut: 
         ({}, ["body"]),
     ],
 )
-async def test_a_preview_of_what_cannot_be_is_refused_by_the_name_of_the_field(
+async def test_a_preview_of_invalid_params_is_refused_with_the_field(
     api: httpx.AsyncClient, params: dict[str, Any], field: list[str]
 ):
     reply = await api.post("/api/eval-runs/preview", json=params)
@@ -516,7 +516,7 @@ async def test_params_beside_a_file_are_refused_with_their_path(api: httpx.Async
         assert found["loc"] == ["body", "params", *params]
 
 
-async def test_a_preview_that_takes_too_long_is_given_up(
+async def test_a_preview_that_takes_too_long_is_cancelled(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(http_datasets, "PREVIEW_SECONDS", 0.2)

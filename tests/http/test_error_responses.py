@@ -25,7 +25,7 @@ async def test_an_unknown_path_is_not_found(api: httpx.AsyncClient) -> None:
     assert (reply.status_code, reply.json()) == (404, {"detail": "Not Found"})
 
 
-async def test_a_wrong_method_is_told_the_right_ones(api: httpx.AsyncClient) -> None:
+async def test_the_response_to_a_wrong_method_lists_the_right_ones(api: httpx.AsyncClient) -> None:
     reply = await api.delete("/healthz")
     elsewhere = await api.delete("/api/jobs")
 
@@ -98,7 +98,7 @@ async def test_a_connection_cut_by_the_server_is_tried_again_later(
             continue
 
 
-async def test_a_database_that_is_not_there_is_said_and_its_address_is_not() -> None:
+async def test_a_missing_database_is_reported_without_its_address() -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
@@ -154,7 +154,9 @@ async def test_readiness_names_each_check_and_what_to_do(empty_dsn: str) -> None
     assert checks["schema"]["fix"] == "evalqueue migrate"
 
 
-async def test_a_process_that_hears_no_notifications_is_not_ready(dsn: str, empty_dsn: str) -> None:
+async def test_a_process_that_receives_no_notifications_is_not_ready(
+    dsn: str, empty_dsn: str
+) -> None:
     """LISTEN in another database hears as little as LISTEN behind a pooler."""
     async with (
         Client(
@@ -194,7 +196,7 @@ async def test_readiness_says_what_is_wrong_with_the_fleet_and_nothing_of_its_wo
     assert "secret" not in reply.text
 
 
-async def test_a_database_that_is_frozen_is_told_in_time(
+async def test_a_frozen_database_is_reported_in_time(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     assert (await readiness(api)).status_code == 200
@@ -262,7 +264,7 @@ async def test_what_no_browser_of_ours_would_send_leads_nowhere(
     assert int(first.split()[1]) == status
 
 
-async def test_a_path_that_is_written_out_is_nobodys_id(api: httpx.AsyncClient) -> None:
+async def test_a_path_without_parameters_is_never_taken_for_an_id(api: httpx.AsyncClient) -> None:
     reply = await api.get("/api/eval-runs/preview")  # and no run of that name
     assert reply.status_code == 405
     assert reply.headers["allow"] == "POST"

@@ -160,13 +160,13 @@ async def submit(database: Database, *, owner: str = "default", **params: Any) -
         return str((await client.submit(Note(**params), owner=owner)).id)
 
 
-async def said(database: Database, statement: str, *values: Any) -> None:
+async def execute(database: Database, statement: str, *values: Any) -> None:
     async with database.connection() as connection:
         await connection.execute(statement, values)  # pyright: ignore[reportArgumentType]
 
 
 async def begin(database: Database, job_id: str) -> None:
-    await said(
+    await execute(
         database,
         "UPDATE procrastinate_jobs SET status = 'doing'"
         " WHERE id = (SELECT task_id FROM jobs WHERE id = %s)",
@@ -176,12 +176,12 @@ async def begin(database: Database, job_id: str) -> None:
 
 async def flush(database: Database, job_id: str, current: int, message: str = "") -> None:
     progress = json.dumps({"current": current, "total": 100, "message": message})
-    await said(database, "SELECT evalqueue_flush_job(%s, 1, %s::jsonb, 30)", job_id, progress)
+    await execute(database, "SELECT evalqueue_flush_job(%s, 1, %s::jsonb, 30)", job_id, progress)
 
 
 async def finish(database: Database, job_id: str) -> None:
     result = '{"found": 42}'
-    await said(database, "SELECT evalqueue_finish_job(%s, 1, 'completed', %s)", job_id, result)
+    await execute(database, "SELECT evalqueue_finish_job(%s, 1, 'completed', %s)", job_id, result)
 
 
 async def test_a_job_is_followed_from_submission_to_its_end(
@@ -212,7 +212,7 @@ async def test_a_job_is_followed_from_submission_to_its_end(
     assert numbers == sorted(set(numbers))
 
 
-async def test_a_job_followed_by_itself_is_told_whole_and_the_stream_ends_with_it(
+async def test_the_stream_of_one_job_has_all_its_fields_and_ends_with_it(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     job_id = await submit(database, text="long")
@@ -233,7 +233,7 @@ async def test_a_job_followed_by_itself_is_told_whole_and_the_stream_ends_with_i
     assert (job["status"], job["result"]) == ("completed", {"found": 42})
 
 
-async def test_a_job_that_is_over_is_told_once_and_then_not_again(
+async def test_a_job_that_is_over_is_sent_once_and_then_not_again(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     job_id = await submit(database)
@@ -275,7 +275,7 @@ async def test_to_ask_for_the_head_of_a_stream_is_no_watching(
             assert (await http.head(path)).headers["content-type"] == "text/event-stream"
 
 
-async def test_changes_that_come_fast_are_told_as_one(
+async def test_changes_that_come_fast_are_sent_as_one(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # They are fast, however slow this machine is.
@@ -304,7 +304,7 @@ async def revision(database: Database, job_id: str) -> int:
     return row[0]
 
 
-async def test_who_was_cut_off_is_told_exactly_what_came_since(
+async def test_a_client_that_reconnects_receives_exactly_what_came_since(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     async with watching(api) as other:
@@ -326,7 +326,7 @@ async def test_who_was_cut_off_is_told_exactly_what_came_since(
 
 
 @pytest.mark.parametrize("unknown", ["17", "ffffffff-3", "-", "x" * 100, "ffffffff-²"])
-async def test_who_comes_with_an_id_nobody_knows_reads_again(
+async def test_a_client_with_an_unknown_id_reads_everything_again(
     api: httpx.AsyncClient, database: Database, unknown: str
 ) -> None:
     async with watching(api, after=unknown) as stream:
@@ -340,7 +340,7 @@ async def test_who_comes_with_an_id_nobody_knows_reads_again(
         assert (await stream.next()).data["id"] == job_id
 
 
-async def test_listening_that_was_interrupted_is_told_and_nothing_is_lost(
+async def test_a_gap_in_listening_is_announced_and_nothing_is_lost(
     api: httpx.AsyncClient, database: Database, dsn: str
 ) -> None:
     job_id = await submit(database)
@@ -406,7 +406,7 @@ async def test_each_owner_sees_what_is_theirs(serve_as: ServeApi, database: Data
     assert refused.status_code == 404
 
 
-async def test_who_stands_where_is_told_when_a_queue_moves(
+async def test_positions_are_sent_when_a_queue_moves(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     jobs = [await submit(database) for _ in range(3)]
@@ -428,10 +428,10 @@ async def test_who_stands_where_is_told_when_a_queue_moves(
     assert queue.data == {"queue": "evalqueue", "ahead": {}}
 
 
-async def test_only_the_first_of_a_long_queue_are_told(
+async def test_only_the_first_positions_of_a_long_queue_are_sent(
     api: httpx.AsyncClient, database: Database
 ) -> None:
-    await said(database, "SELECT evalqueue_submit_job('note') FROM generate_series(1, 300)")
+    await execute(database, "SELECT evalqueue_submit_job('note') FROM generate_series(1, 300)")
     async with watching(api) as stream:
         await submit(database)
         queue = await stream.next("queue")
@@ -439,12 +439,12 @@ async def test_only_the_first_of_a_long_queue_are_told(
     assert sorted(queue.data["ahead"].values()) == list(range(POSITIONS_PER_QUEUE))
 
 
-async def test_more_changes_than_can_be_told_are_told_as_one_word(
+async def test_too_many_changes_become_one_resync(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(broadcaster, "PAUSE_SECONDS", 1.0)  # they come faster than they are read
     async with watching(api) as stream:
-        await said(
+        await execute(
             database,
             "SELECT evalqueue_submit_job('note') FROM generate_series(1, %s)",
             2 * MAX_UNREAD,
@@ -465,12 +465,12 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     ]
 
 
-async def test_what_anybody_may_notify_harms_nobody(
+async def test_invalid_notifications_are_ignored(
     api: httpx.AsyncClient, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with watching(api) as stream:
-        await said(database, "SELECT pg_notify('evalqueue_job_v1', 'no id')")
-        await said(database, "SELECT pg_notify('evalqueue_job_v1', gen_random_uuid()::text)")
+        await execute(database, "SELECT pg_notify('evalqueue_job_v1', 'no id')")
+        await execute(database, "SELECT pg_notify('evalqueue_job_v1', gen_random_uuid()::text)")
         assert await stream.until(await submit(database))
     assert complaints(caplog) == []
 
@@ -482,12 +482,12 @@ async def test_a_job_that_is_deleted_ends_its_stream(
     async with watching(api, f"/api/jobs/{job_id}/events") as stream:
         await stream.next()
         await begin(database, job_id)
-        await said(database, "DELETE FROM jobs WHERE id = %s", job_id)
-        await said(database, "SELECT pg_notify('evalqueue_job_v1', %s)", job_id)
+        await execute(database, "DELETE FROM jobs WHERE id = %s", job_id)
+        await execute(database, "SELECT pg_notify('evalqueue_job_v1', %s)", job_id)
         await stream.rest()
 
 
-async def test_one_watcher_too_many_is_told_to_come_back(
+async def test_one_watcher_too_many_gets_retry_after(
     serve_api: ServeApi, database: Database
 ) -> None:
     job_id = await submit(database)
@@ -522,7 +522,7 @@ async def deaf(http: httpx.AsyncClient) -> AsyncGenerator[None]:
         yield
 
 
-async def test_who_takes_nothing_is_cut_off_and_the_others_go_on(
+async def test_a_client_that_reads_nothing_is_disconnected_and_the_others_go_on(
     serve_api: ServeApi, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     jobs = [await submit(database) for _ in range(8)]
@@ -576,7 +576,7 @@ async def test_streams_end_with_the_server_at_once_and_without_a_word(
     assert complaints(caplog) == []
 
 
-async def test_who_hears_does_not_say_otherwise_while_proving_it_again(
+async def test_a_process_that_listens_stays_ready_while_it_checks_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A heartbeat that falls into the proof would have a worker taken for deaf until the next."""
@@ -584,12 +584,12 @@ async def test_who_hears_does_not_say_otherwise_while_proving_it_again(
     monkeypatch.setattr(listener, "PING_TIMEOUT", PATIENCE)
     async with Listener(database, []) as hearing:
         await hearing.heard_itself()
-        said: set[bool] = set()
+        received: set[bool] = set()
         for _ in range(200):
             await asyncio.sleep(0.001)
-            said.add(hearing.is_listening)
+            received.add(hearing.is_listening)
 
-    assert said == {True}
+    assert received == {True}
 
 
 async def test_watching_holds_no_connection_to_postgres(
@@ -648,7 +648,7 @@ async def test_watchers_outlive_a_restart_of_postgres(server: Server) -> None:
 # What is kept
 
 
-def test_a_chronicle_keeps_what_was_told_lately_and_no_more() -> None:
+def test_an_event_log_holds_the_latest_events_and_no_more() -> None:
     event_log = EventLog()
     ids = [event_log.add_job(uuid4(), "a", b"{}").event_id for _ in range(MAX_EVENTS + 10)]
 
@@ -663,7 +663,7 @@ def test_a_chronicle_keeps_what_was_told_lately_and_no_more() -> None:
     assert event_log.since(last.event_id) == []
 
 
-async def test_whoever_lags_behind_reads_again_instead_of_filling_memory() -> None:
+async def test_a_client_that_lags_behind_reads_again_instead_of_filling_memory() -> None:
     event_log = EventLog()
     watcher = JobsWatcher(visible_owner=None, starts_after=None)
     await watcher.take()

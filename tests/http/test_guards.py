@@ -103,7 +103,7 @@ async def test_pages_of_allowed_origins_may_call_even_with_a_token(serve_api: Se
         assert forgotten.headers["access-control-allow-origin"] == ours
 
 
-async def test_without_the_token_nothing_is_told(serve_api: ServeApi) -> None:
+async def test_without_the_token_nothing_is_shown(serve_api: ServeApi) -> None:
     async with serve_api(api_tokens=ENTRIES) as http:
         for given in ("", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN):
             headers = {b"Authorization": given.encode()} if given else {}
@@ -183,7 +183,7 @@ async def test_a_body_whose_length_is_too_much_is_refused_unread(serve_api: Serv
         assert b"EVALQUEUE_MAX_BODY_BYTES" in reply
 
 
-async def test_a_body_that_grows_too_large_is_refused_on_the_way(serve_api: ServeApi) -> None:
+async def test_a_body_that_grows_too_large_is_refused_while_it_arrives(serve_api: ServeApi) -> None:
     async with serve_api(max_body_bytes=4096) as http:
         headers = {"Content-Type": "application/json"}
         fits = await http.post("/api/jobs", content=chunks(4), headers=headers)

@@ -40,16 +40,16 @@ async def jobs_stored(database: Database) -> int:
     return row[0]
 
 
-async def test_a_submitted_job_is_told_back_in_four_words(api: httpx.AsyncClient) -> None:
+async def test_the_response_to_a_submission_has_its_first_four_keys(api: httpx.AsyncClient) -> None:
     reply = await api.post("/api/jobs", json={"job_type": "note", "params": {"text": "hello"}})
 
     assert reply.status_code == 201
     assert reply.headers["content-type"] == "application/json"
-    told = reply.json()
-    assert list(told)[:4] == ["id", "job_type", "status", "created_at"]
-    assert UUID(told["id"])
-    assert (told["job_type"], told["status"], told["run_id"]) == ("note", "queued", None)
-    assert datetime.fromisoformat(told["created_at"]).tzinfo is not None
+    payload = reply.json()
+    assert list(payload)[:4] == ["id", "job_type", "status", "created_at"]
+    assert UUID(payload["id"])
+    assert (payload["job_type"], payload["status"], payload["run_id"]) == ("note", "queued", None)
+    assert datetime.fromisoformat(payload["created_at"]).tzinfo is not None
 
 
 async def test_params_may_be_left_out(api: httpx.AsyncClient) -> None:
@@ -62,20 +62,20 @@ async def test_params_may_be_left_out(api: httpx.AsyncClient) -> None:
 async def test_an_evaluation_has_its_run_from_the_start(api: httpx.AsyncClient) -> None:
     body = {"job_type": "evaluate-test", "params": {"app_id": "kaira-bot"}}
 
-    told = (await api.post("/api/jobs", json=body)).json()
+    payload = (await api.post("/api/jobs", json=body)).json()
 
-    job = (await api.get(f"/api/jobs/{told['id']}")).json()
-    run = (await api.get(f"/api/eval-runs/{told['run_id']}")).json()
-    assert job["progress"]["run_id"] == told["run_id"] == run["id"]
-    assert (run["job_id"], run["status"], run["app_id"]) == (told["id"], "pending", "kaira-bot")
+    job = (await api.get(f"/api/jobs/{payload['id']}")).json()
+    run = (await api.get(f"/api/eval-runs/{payload['run_id']}")).json()
+    assert job["progress"]["run_id"] == payload["run_id"] == run["id"]
+    assert (run["job_id"], run["status"], run["app_id"]) == (payload["id"], "pending", "kaira-bot")
 
 
 async def test_a_job_has_the_ten_keys_clients_know_and_more_after_them(
     api: httpx.AsyncClient,
 ) -> None:
-    told = await submit(api, text="hello")
+    payload = await submit(api, text="hello")
 
-    job = (await api.get(f"/api/jobs/{told['id']}")).json()
+    job = (await api.get(f"/api/jobs/{payload['id']}")).json()
 
     assert list(job)[:10] == JOB_KEYS
     assert list(job)[10:] == [
@@ -99,7 +99,7 @@ async def test_jobs_are_listed_newest_first_as_a_bare_array(api: httpx.AsyncClie
     assert [job["id"] for job in page] == [ids[3], ids[2]]
 
 
-async def test_a_page_of_jobs_has_twenty_unless_it_is_told_otherwise(
+async def test_a_page_of_jobs_has_twenty_by_default(
     api: httpx.AsyncClient, database: Database
 ) -> None:
     async with database.connection() as connection:
@@ -267,9 +267,9 @@ async def test_a_body_nested_deep_enough_is_stored_as_it_is(api: httpx.AsyncClie
     nested = "[" * 98 + '"%s"' + "]" * 98  # with the body and its params: 100 levels
     body = '{"job_type": "note", "params": {"anything": %s}}' % (nested % r"\ud800")
 
-    told = (await post_body(api, body)).json()
+    payload = (await post_body(api, body)).json()
 
-    stored = (await api.get(f"/api/jobs/{told['id']}")).json()["params"]["anything"]
+    stored = (await api.get(f"/api/jobs/{payload['id']}")).json()["params"]["anything"]
     assert json.dumps(stored, ensure_ascii=False) == nested % "�"
 
 
@@ -286,7 +286,7 @@ async def test_text_that_postgres_cannot_take_is_replaced_visibly(api: httpx.Asy
     assert params == {"text": "nul � half � whole 😀", "anything": {"k�ey": ["�"]}}
 
 
-async def test_hostile_names_are_refused_and_told_back_as_text(api: httpx.AsyncClient) -> None:
+async def test_hostile_names_are_refused_and_returned_as_text(api: httpx.AsyncClient) -> None:
     for body, loc in (
         (r'{"job_type": "no\u0000te"}', ["body", "job_type"]),
         (r'{"job_type": "\ud800"}', ["body", "job_type"]),
@@ -492,9 +492,7 @@ async def test_a_job_says_when_and_after_what_it_may_start(
     assert scheduled["scheduled_at"] == "2100-01-01T00:00:00+00:00"
 
 
-async def test_what_was_tried_is_told_attempt_by_attempt(
-    api: httpx.AsyncClient, database: Database
-) -> None:
+async def test_a_job_lists_its_attempts(api: httpx.AsyncClient, database: Database) -> None:
     job_id = (await submit(api))["id"]
     none = await api.get(f"/api/jobs/{job_id}/attempts")
     async with database.connection() as connection:

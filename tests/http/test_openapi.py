@@ -398,7 +398,7 @@ async def test_the_rights_that_are_needed_are_documented(serve_api: ServeApi) ->
         assert needed[route] is None
 
 
-async def test_refusals_are_documented_where_they_can_come(serve_api: ServeApi) -> None:
+async def test_error_responses_are_documented_where_they_can_occur(serve_api: ServeApi) -> None:
     async with serve_api(api_tokens=ENTRIES, rate_limit="20/minute") as http:
         document = closed((await http.get("/openapi.json")).json())
         sam = bearer(TOKENS["sam"])

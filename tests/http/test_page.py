@@ -79,7 +79,7 @@ def test_these_are_all_its_addresses() -> None:
         assert any(compile_path(path)[0].match(address) for address in ADDRESSES)
 
 
-async def test_what_is_not_there_is_said_in_json(api: httpx.AsyncClient) -> None:
+async def test_a_missing_path_is_answered_in_json(api: httpx.AsyncClient) -> None:
     for path in ("/api/nothing", "/nothing", "/assets/nothing.js"):
         reply = await api.get(path)
         assert reply.status_code == 404

@@ -47,7 +47,7 @@ def test_so_many_at_once_and_then_one_by_one() -> None:
     seconds=st.sampled_from([1, 60, 3600]),
     pauses=st.lists(st.floats(0, 120), max_size=100),
 )
-def test_what_is_told_to_wait_may_go_on_after_that_and_not_before(
+def test_an_event_is_allowed_after_its_wait_and_not_before(
     amount: int, seconds: int, pauses: list[float]
 ) -> None:
     clock = Clock()
@@ -66,7 +66,7 @@ def test_what_is_told_to_wait_may_go_on_after_that_and_not_before(
 
 @pytest.mark.parametrize("moment", [0.0, 0.1, 1234.5678901, 98765.4321, 3e7 / 7])
 @pytest.mark.parametrize("rate", [(1, 3600), (3, 60), (7, 1), (600, 60), (6000, 60)])
-def test_rounding_takes_nothing_away(moment: float, rate: tuple[int, int]) -> None:
+def test_rounding_loses_no_event(moment: float, rate: tuple[int, int]) -> None:
     clock = Clock()
     clock.seconds = moment
     limiter = RateLimiter(Rate(amount=rate[0], seconds=rate[1]), now=clock)
@@ -135,7 +135,7 @@ async def test_each_name_has_a_rate_and_each_address_without_one(serve_api: Serv
         assert [(await http.get("/healthz")).status_code for _ in range(3)] == [200, 200, 429]
 
 
-async def test_without_a_limit_nobody_is_refused(serve_api: ServeApi) -> None:
+async def test_without_a_limit_no_request_is_refused(serve_api: ServeApi) -> None:
     async with serve_api(rate_limit="off") as http:
         for _ in range(50):
             assert (await http.get("/healthz")).status_code == 200

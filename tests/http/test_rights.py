@@ -230,7 +230,7 @@ async def watched(
     """What a stream of events tells, until it has told of a job of the watcher's own that was
     submitted last, and where that stands."""
     headers = bearer(TOKENS[name]) | ({} if after is None else {b"Last-Event-ID": after.encode()})
-    told = ""
+    payload = ""
     assert (await readiness(http)).status_code == 200  # so that nothing was missed
     async with (
         asyncio.timeout(PATIENCE),
@@ -240,10 +240,10 @@ async def watched(
         await world.client.cancel(world.job.id)
         fence = str((await world.client.submit(Note(), owner=name)).id)
         async for text in reply.aiter_text():
-            told += text
-            if f'"id":"{fence}"' in told and f'"{fence}":' in told:
+            payload += text
+            if f'"id":"{fence}"' in payload and f'"{fence}":' in payload:
                 break
-    return told
+    return payload
 
 
 def expected(access: Access, right: Right, *, own: bool) -> tuple[int, bool | None]:
@@ -314,7 +314,7 @@ async def test_a_right_is_good_for_what_it_says(
 
 
 @pytest.mark.parametrize("route", ROWS, ids=" ".join)
-async def test_without_a_token_only_what_is_open_is_told(
+async def test_without_a_token_only_open_paths_answer(
     serve_api: ServeApi, database: Database, route: tuple[str, str]
 ) -> None:
     world = await world_of("otto", database)
@@ -376,11 +376,11 @@ async def test_a_stream_that_goes_on_tells_nothing_of_others_either(
 ) -> None:
     world, another = await world_of("otto", database), await world_of("otto", database)
     async with serve_api(api_tokens=ENTRIES) as http:
-        told = await watched(http, world, "ada")
-        first = told.partition("id: ")[2].partition("\n")[0]
+        payload = await watched(http, world, "ada")
+        first = payload.partition("id: ")[2].partition("\n")[0]
         again = await watched(http, another, "sam", after=first)
 
-    assert str(world.job.id) in told
+    assert str(world.job.id) in payload
     assert "event: resync" not in again
     for each in (world, another):
         assert str(each.job.id) not in again
@@ -436,7 +436,7 @@ async def test_the_same_idempotency_key_of_two_callers_is_two_jobs(serve_api: Se
     assert ids[0] == ids[2] != ids[1]
 
 
-async def test_cases_of_anothers_run_can_not_be_kept(
+async def test_cases_of_anothers_run_can_not_be_saved(
     serve_api: ServeApi, database: Database
 ) -> None:
     world = await world_of("otto", database)
@@ -490,7 +490,7 @@ async def test_only_an_admin_keeps_a_case_pinned(serve_api: ServeApi) -> None:
             assert reply.status_code == status
 
 
-async def test_the_library_sees_everything_unless_told_whose(database: Database) -> None:
+async def test_the_library_sees_everything_without_an_owner(database: Database) -> None:
     world = await world_of("otto", database)
     client, job_id = world.client, world.job.id
 
@@ -505,7 +505,7 @@ async def test_the_library_sees_everything_unless_told_whose(database: Database)
     assert (await client.get(job_id)).status is JobStatus.CANCELLED
 
 
-async def test_who_brings_a_file_is_not_told_that_others_have_it(
+async def test_an_upload_does_not_reveal_that_others_have_the_file(
     serve_api: ServeApi, database: Database
 ) -> None:
     await world_of("otto", database)
@@ -517,7 +517,7 @@ async def test_who_brings_a_file_is_not_told_that_others_have_it(
             assert (reply.status_code, reply.json()["owner"]) == (status, name)
 
 
-async def test_a_dataset_that_nobody_has_read_yet_can_be_named_by_who_has_it(
+async def test_a_dataset_that_is_not_read_yet_can_be_named_by_its_owner(
     serve_api: ServeApi, database: Database
 ) -> None:
     async with database.connection() as connection:

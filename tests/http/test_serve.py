@@ -54,7 +54,7 @@ async def test_ipv6_has_brackets_in_its_url(client: Client) -> None:
         assert (await http.get(f"{address.url}/api/jobs")).status_code == 200
 
 
-async def test_a_taken_port_is_said_with_what_to_do(client: Client) -> None:
+async def test_a_port_in_use_is_reported_with_what_to_do(client: Client) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -45,7 +45,7 @@ async def signed_in(
     return reply, cookie
 
 
-def kept(cookie: Morsel[str]) -> dict[str, str]:
+def cookie_header(cookie: Morsel[str]) -> dict[str, str]:
     return {"Cookie": f"{cookie.key}={cookie.value}"}
 
 
@@ -53,9 +53,9 @@ async def test_a_page_signs_in_and_is_known(guarded: httpx.AsyncClient) -> None:
     reply, cookie = await signed_in(guarded, "rita")
 
     assert reply.json() == {"name": "rita", "right": "read", "needs_token": True}
-    again = await guarded.get("/api/session", headers=kept(cookie))
+    again = await guarded.get("/api/session", headers=cookie_header(cookie))
     assert again.json() == reply.json()
-    assert (await guarded.get("/api/jobs", headers=kept(cookie))).status_code == 200
+    assert (await guarded.get("/api/jobs", headers=cookie_header(cookie))).status_code == 200
 
 
 async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(
@@ -75,7 +75,7 @@ async def test_by_tls_the_cookie_stays_with_tls_and_this_host(guarded: httpx.Asy
     assert cookie.key == SECURE_COOKIE == "__Host-evalqueue_session"
     assert (cookie["secure"], cookie["path"], cookie["domain"]) == (True, "/", "")
     for origin, status in (("https://evals.example", 201), ("http://evals.example", 403)):
-        headers = kept(cookie) | host | {"Origin": origin}
+        headers = cookie_header(cookie) | host | {"Origin": origin}
         assert (await guarded.post("/api/jobs", json=NOTE, headers=headers)).status_code == status
 
 
@@ -89,7 +89,7 @@ async def test_neither_token_nor_hash_is_in_the_cookie(guarded: httpx.AsyncClien
         assert secret not in cookie.value
 
 
-async def test_a_wrong_token_signs_nobody_in(guarded: httpx.AsyncClient) -> None:
+async def test_a_wrong_token_does_not_sign_in(guarded: httpx.AsyncClient) -> None:
     for token in ("wrong", TOKENS["sam"] + "x", digest_of(TOKENS["sam"].encode()).hex()):
         reply = await guarded.post("/api/session", json={"token": token})
         assert reply.status_code == 401
@@ -101,7 +101,7 @@ async def test_a_wrong_token_signs_nobody_in(guarded: httpx.AsyncClient) -> None
         assert "x" * 1001 not in reply.text
 
 
-async def test_whoever_is_not_known_can_not_send_much(guarded: httpx.AsyncClient) -> None:
+async def test_an_anonymous_caller_can_not_send_much(guarded: httpx.AsyncClient) -> None:
     padded = b'{"token": "wrong"}'.ljust(ANONYMOUS_BODY_BYTES)
     json = {"Content-Type": "application/json"}
     for body, status in ((padded, 401), (padded + b" ", 413)):
@@ -117,9 +117,9 @@ async def test_a_token_that_was_copied_with_its_line_end_is_taken(
     assert reply.json()["name"] == "otto"
 
 
-async def test_signing_out_takes_the_cookie_away(guarded: httpx.AsyncClient) -> None:
+async def test_signing_out_deletes_the_cookie(guarded: httpx.AsyncClient) -> None:
     _, cookie = await signed_in(guarded, "rita")
-    reply = await guarded.delete("/api/session", headers=kept(cookie) | origin_of(guarded))
+    reply = await guarded.delete("/api/session", headers=cookie_header(cookie) | origin_of(guarded))
 
     assert reply.json() == {"signed_out": True}
     gone = [SimpleCookie(each) for each in reply.headers.get_list("set-cookie")]
@@ -137,11 +137,11 @@ async def test_a_cookie_holds_for_twelve_hours(
     for later, status in ((SESSION_SECONDS - 600, 200), (SESSION_SECONDS + 1, 401), (-600, 401)):
         with monkeypatch.context() as clock:
             clock.setattr(TimestampSigner, "get_timestamp", lambda s, by=later: now(s) + by)
-            reply = await guarded.get("/api/session", headers=kept(cookie))
+            reply = await guarded.get("/api/session", headers=cookie_header(cookie))
         assert reply.status_code == status, later
 
 
-async def test_a_cookie_that_was_changed_is_nobodys(guarded: httpx.AsyncClient) -> None:
+async def test_a_changed_cookie_is_not_valid(guarded: httpx.AsyncClient) -> None:
     _, sams = await signed_in(guarded, "sam")
     _, adas = await signed_in(guarded, "ada")
     payload, moment, signature = sams.value.split(".")
@@ -164,7 +164,7 @@ async def test_a_session_outlives_a_restart_and_not_its_token(serve_api: ServeAp
         (cookie,) = SimpleCookie(reply.headers["set-cookie"]).values()
     for entries, status in ((before, 200), (both, 200), (both[1:], 401)):
         async with serve_api(api_tokens=" ".join(entries)) as http:
-            reply = await http.get("/api/session", headers=kept(cookie))
+            reply = await http.get("/api/session", headers=cookie_header(cookie))
             assert reply.status_code == status
 
 
@@ -173,7 +173,7 @@ async def test_a_session_has_the_right_that_its_token_has_now(serve_api: ServeAp
         reply = await http.post("/api/session", json={"token": "t"}, headers=origin_of(http))
         (cookie,) = SimpleCookie(reply.headers["set-cookie"]).values()
     async with serve_api(api_tokens=entry("sam", Right.READ, "t")) as http:
-        reply = await http.get("/api/session", headers=kept(cookie))
+        reply = await http.get("/api/session", headers=cookie_header(cookie))
         assert reply.json()["right"] == "read"
 
 
@@ -181,7 +181,7 @@ async def test_a_token_in_the_header_wins_over_a_cookie(guarded: httpx.AsyncClie
     _, cookie = await signed_in(guarded, "ada")
     as_rita = await guarded.get("/api/session", headers=_both(cookie, TOKENS["rita"]))
     as_nobody = await guarded.get("/api/session", headers=_both(cookie, "wrong"))
-    basic = kept(cookie) | {"Authorization": "Basic cHJveHk6cHJveHk="}
+    basic = cookie_header(cookie) | {"Authorization": "Basic cHJveHk6cHJveHk="}
     as_ada = await guarded.get("/api/session", headers=basic)
 
     assert as_rita.json()["name"] == "rita"
@@ -190,7 +190,7 @@ async def test_a_token_in_the_header_wins_over_a_cookie(guarded: httpx.AsyncClie
 
 
 def _both(cookie: Morsel[str], token: str) -> dict[bytes, bytes]:
-    return bearer(token) | {k.encode(): v.encode() for k, v in kept(cookie).items()}
+    return bearer(token) | {k.encode(): v.encode() for k, v in cookie_header(cookie).items()}
 
 
 async def test_a_change_by_cookie_needs_an_origin_that_is_known(serve_api: ServeApi) -> None:
@@ -202,7 +202,7 @@ async def test_a_change_by_cookie_needs_an_origin_that_is_known(serve_api: Serve
             (None, 403), ("null", 403), ("http://evil.example", 403), ("", 403),
             (own.replace("127.0.0.1", "localhost"), 403), (own, 201), (ui, 201),
         ):  # fmt: skip
-            headers = kept(cookie) | ({} if origin is None else {"Origin": origin})
+            headers = cookie_header(cookie) | ({} if origin is None else {"Origin": origin})
             reply = await http.post("/api/jobs", json=NOTE, headers=headers)
             assert reply.status_code == status, origin
             if status == 403:  # whoever sends none is no page, and has nothing to add to a list
@@ -211,14 +211,14 @@ async def test_a_change_by_cookie_needs_an_origin_that_is_known(serve_api: Serve
         assert (
             await http.post("/api/jobs", json=NOTE, headers=bearer(TOKENS["sam"]))
         ).status_code == 201
-        assert len((await http.get("/api/jobs", headers=kept(cookie))).json()) == 3
+        assert len((await http.get("/api/jobs", headers=cookie_header(cookie))).json()) == 3
 
 
 async def test_any_origin_for_tokens_is_not_any_origin_for_cookies(serve_api: ServeApi) -> None:
     async with serve_api(api_tokens=ENTRIES, cors_origins=("*",)) as http:
         _, cookie = await signed_in(http)
         foreign = {"Origin": "http://evil.example"}
-        by_cookie = await http.post("/api/jobs", json=NOTE, headers=kept(cookie) | foreign)
+        by_cookie = await http.post("/api/jobs", json=NOTE, headers=cookie_header(cookie) | foreign)
         by_token = await http.post(
             "/api/jobs", json=NOTE, headers=bearer(TOKENS["sam"]) | {b"Origin": b"http://x.example"}
         )
@@ -228,7 +228,7 @@ async def test_any_origin_for_tokens_is_not_any_origin_for_cookies(serve_api: Se
     assert by_token.status_code == 201
 
 
-async def test_another_site_can_not_sign_anybody_in(guarded: httpx.AsyncClient) -> None:
+async def test_another_site_can_not_sign_in_a_user(guarded: httpx.AsyncClient) -> None:
     reply = await guarded.post(
         "/api/session", json={"token": TOKENS["sam"]}, headers={"Origin": "http://evil.example"}
     )
@@ -248,13 +248,13 @@ async def test_without_tokens_everybody_here_is_the_admin(api: httpx.AsyncClient
     assert (await api.post("/api/jobs", json=NOTE, headers=rebound)).status_code == 403
 
 
-async def test_no_secret_is_logged_told_or_stored(
+async def test_no_secret_is_logged_returned_or_stored(
     guarded: httpx.AsyncClient, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     reply, cookie = await signed_in(guarded)
     told = [reply.text]
-    for headers in (bearer(TOKENS["sam"]), bearer("a-wrong-guess"), kept(cookie)):
+    for headers in (bearer(TOKENS["sam"]), bearer("a-wrong-guess"), cookie_header(cookie)):
         for method, path, body in (
             ("POST", "/api/jobs", {"job_type": "broken"}),  # a bug: the server logs it
             ("POST", "/api/jobs", {"job_type": "evaluate-test", "params": {"app_id": "x"}}),
@@ -287,7 +287,7 @@ async def test_files_and_removals_by_cookie_need_an_origin_as_well(serve_api: Se
             (None, (403, 403, 403)), ("null", (403, 403, 403)),
             ("http://evil.example", (403, 403, 403)), (own, (422, 422, 404)),
         ):  # fmt: skip
-            headers = kept(cookie) | ({} if origin is None else {"Origin": origin})
+            headers = cookie_header(cookie) | ({} if origin is None else {"Origin": origin})
             found = [
                 await http.request(method, path, files=files, headers=headers)
                 for method, path, files in (

@@ -217,7 +217,7 @@ async def test_a_head_is_only_so_large(serve_api: ServeApi) -> None:
                 assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
 
 
-async def test_an_answer_that_streams_takes_as_long_as_it_takes() -> None:
+async def test_a_streamed_response_has_no_deadline() -> None:
     async def stream(_request: Request) -> StreamingResponse:
         async def events() -> AsyncGenerator[str]:
             for number in range(4):
