@@ -47,7 +47,7 @@ async def main(changes: int) -> None:
             )
         async with (
             process(
-                sys.executable, "-m", "evalqueue.cli.main", "serve", f"--port={PORT}",
+                sys.executable, "-m", "evalqueue", "serve", f"--port={PORT}",
                 DATABASE_URL=database.conninfo,
             ),
             async_playwright() as playwright,

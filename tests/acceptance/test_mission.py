@@ -36,7 +36,7 @@ async def api(
     """`evalqueue serve` in a process of its own, on any free port."""
     shutil.copy(sample_csv(), tmp_path / "test.csv")
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "evalqueue.cli.main", "serve", "--port", "0",
+        sys.executable, "-m", "evalqueue", "serve", "--port", "0",
         stdout=asyncio.subprocess.PIPE,
         env=os.environ | {
             "DATABASE_URL": dsn,

@@ -51,7 +51,7 @@ async def process(
 ) -> AsyncGenerator[re.Match[str]]:
     """One of our processes, from the line that says that it is ready."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "evalqueue.cli.main", *arguments,
+        sys.executable, "-m", "evalqueue", *arguments,
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert child.stdout is not None

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from forking import Command
 
-EVALQUEUE = (sys.executable, "-m", "evalqueue.cli.main")
+EVALQUEUE = (sys.executable, "-m", "evalqueue")
 _STACKS = frozenset({"demo", "up"})
 """Commands that start processes of their own."""
 _KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")

@@ -1,4 +1,4 @@
-"""The commands about stress tests, on the simulated bot and the simulated judge."""
+"""The commands about adversarial tests, on the simulated bot and the simulated judge."""
 
 import json
 from typing import Any
@@ -50,7 +50,7 @@ def case(opening: str, **more: Any) -> dict[str, Any]:
     return {"opening": opening, "expected_behavior": "It asks which.", "persona": "easy"} | more
 
 
-async def test_a_stress_test_is_followed_to_its_end_and_says_what_it_found(
+async def test_an_adversarial_test_is_followed_to_its_end_and_its_results_are_shown(
     shell: Shell, bot: dict[str, str]
 ) -> None:
     worker = await shell.start("worker", **bot)
@@ -71,8 +71,8 @@ async def test_a_stress_test_is_followed_to_its_end_and_says_what_it_found(
     )  # fmt: skip
 
     assert watched.exit_code == 0, watched.err
-    assert "tests       6 of 6 are done" in watched.out
-    assert "pass rate   50.0%: 3 of 6 that were judged" in watched.out
+    assert "tests       6 of 6 done" in watched.out
+    assert "pass rate   50.0%: 3 of 6 judged tests" in watched.out
     assert "Rules broken\n   3 of 3    reject_future_meal" in watched.out
     assert f"adversarial transcript {run_id} {broken['case_id']}" in watched.err
     assert shown["summary"]["attack_success"]["by_persona"]["moriarty"]["broken"] == 0
@@ -205,7 +205,7 @@ async def test_trials_are_counted_by_case_and_each_can_be_read(shell: Shell) -> 
     )
 
     assert "any of 2" in shown.out
-    assert "of 1 cases were broken at least once" in shown.out
+    assert "of 1 cases failed at least once" in shown.out
     assert "passed every time" in shown.out
     assert second.json["trial"] == 2
     assert "trial 2: " in read.out
@@ -236,10 +236,10 @@ async def test_a_conversation_can_be_read_while_it_goes_on(shell: Shell) -> None
     as_json = await shell.run("adversarial", "transcript", job["id"], case_id, "--json")
     shown = await shell.run("adversarial", "show", job["id"])
 
-    assert "state       it goes on\n" in read.out
+    assert "state       in progress\n" in read.out
     assert "Turn 1\n  user (case)\n      [[hang]] I ate\n" in read.out
     assert (as_json.json["is_live"], as_json.json["ended_at"]) == (True, None)
-    assert "tests       0 of 1 are done\n" in shown.out
+    assert "tests       0 of 1 done\n" in shown.out
 
 
 async def test_what_was_not_judged_is_in_no_rate_and_says_why(shell: Shell) -> None:
@@ -255,17 +255,17 @@ async def test_what_was_not_judged_is_in_no_rate_and_says_why(shell: Shell) -> N
     read = await shell.run("adversarial", "transcript", job["id"], test["case_id"])
 
     assert found["summary"]["pass_rate"] is None
-    assert "pass rate   –: 0 of 0 that were judged" in shown.out
-    assert "not judged  1, in no rate\n" in shown.out
-    assert "   1  the line to the bot: connection_lost" in shown.out
-    assert "  bot (broke off)\n      I\n" in read.out
+    assert "pass rate   –: 0 of 0 judged tests" in shown.out
+    assert "not judged  1, excluded from every rate\n" in shown.out
+    assert "   1  the connection to the chatbot: connection_lost" in shown.out
+    assert "  bot (answer cut short)\n      I\n" in read.out
     assert "Verdict    none: not judged" in read.out
 
 
-async def test_a_profile_is_shown_by_the_names_that_flags_take(shell: Shell) -> None:
-    shown = await shell.run("adversarial", "profile")
-    other = await shell.run("adversarial", "profile", "retail-support", "--json")
-    unknown = await shell.run("adversarial", "profile", "nobody")
+async def test_an_app_is_shown_by_the_names_that_options_take(shell: Shell) -> None:
+    shown = await shell.run("adversarial", "app")
+    other = await shell.run("adversarial", "app", "retail-support", "--json")
+    unknown = await shell.run("adversarial", "app", "nobody")
 
     for name in ("future_time_rejection", "meal_logged", "moriarty", "prompt_override"):
         assert f"\n  {name} " in shown.out
@@ -284,8 +284,8 @@ async def test_the_help_of_the_simulated_bot_names_what_can_be_wrong_with_it(she
     assert "'shy'" in refused.err
 
 
-@pytest.mark.parametrize("command", ["run", "show", "transcript", "profile", "cases"])
-async def test_the_help_of_a_command_about_stress_tests_has_an_example(
+@pytest.mark.parametrize("command", ["run", "show", "transcript", "app", "cases"])
+async def test_the_help_of_a_command_about_adversarial_tests_has_an_example(
     shell: Shell, command: str
 ) -> None:
     shown = await shell.run("adversarial", command, "--help")

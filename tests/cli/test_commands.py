@@ -2,21 +2,25 @@
 
 import json
 import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 from uuid import uuid4
 
 import pytest
+import typer.main
 from tests.cli.conftest import Gate, Shell
 
 from evalqueue import Client
-from evalqueue.cli.output.console import EXIT_CODES
+from evalqueue.cli import main
+from evalqueue.cli.output.exit_codes import EXIT_CODES
 from evalqueue.jobs import JobStatus
 
 COMMANDS = (
     "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "retry", "demo",
     "simulate", "token", "queues", "workers", "schedules", "prune", "doctor",
-    "adversarial", "simulate-bot",
+    "adversarial", "simulate-bot", "datasets",
 )  # fmt: skip
 
 
@@ -36,6 +40,21 @@ async def test_the_help_of_a_command_has_an_example(shell: Shell, command: str) 
 
     assert shown.exit_code == 0
     assert f"Examples:\n    evalqueue {command}" in shown.out
+
+
+def test_the_help_of_every_command_and_subcommand_has_an_example() -> None:
+    def without_example(command: Any, path: str) -> Iterator[str]:
+        if "\n  evalqueue" not in (command.epilog or ""):
+            yield path
+        for name, each in getattr(command, "commands", {}).items():
+            yield from without_example(each, f"{path} {name}")
+
+    group = typer.main.get_group(main.app)
+    assert [
+        path
+        for name, command in group.commands.items()
+        for path in without_example(command, f"evalqueue {name}")
+    ] == []
 
 
 async def test_the_version_is_printed(shell: Shell) -> None:
@@ -373,7 +392,7 @@ async def test_the_same_idempotency_key_is_the_same_job(shell: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("moment", "words"),
-    [("tomorrow", "--at: this is not a moment"), ("2100-01-01T00:00", "in which time zone?")],
+    [("tomorrow", "--at: this is not a time"), ("2100-01-01T00:00", "the time zone is missing")],
 )
 async def test_a_moment_that_can_not_be_meant_is_refused(
     shell: Shell, moment: str, words: str

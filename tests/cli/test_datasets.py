@@ -44,7 +44,7 @@ async def test_files_are_added_listed_shown_and_removed(shell: Shell, tmp_path: 
     assert submitted.exit_code == 0, submitted.err
     assert (held.exit_code, held.out) == (4, "")
     assert "Cancel it, or wait" in held.err
-    assert (removed.exit_code, removed.out) == (0, "chats.jsonl is removed\n")
+    assert (removed.exit_code, removed.out) == (0, "removed chats.jsonl\n")
     assert (gone.exit_code, gone.out) == (4, "")
 
 

@@ -1,4 +1,4 @@
-"""The demo of a stress test, as a person sees it; and its findings, as plain values."""
+"""The adversarial demo as its users see it; and its results, as plain values."""
 
 import re
 import shutil
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Shell
 
-from evalqueue.cli.demo.adversarial import WEAK, interval, show, weaknesses
+from evalqueue.cli.demo.adversarial import WEAK, interval, scenario, weaknesses
 from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
 
 
@@ -49,7 +49,7 @@ async def test_a_demo_of_something_else_is_refused_with_what_there_is(shell: She
 
 
 def test_every_demo_has_tokens_of_its_own_and_shows_none() -> None:
-    one, other = show(), show()
+    one, other = scenario(), scenario()
 
     assert one.environment != other.environment
     assert not any("token" in each for each in [*one.introduction, *(one.chatbot or ())])

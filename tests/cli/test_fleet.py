@@ -45,14 +45,14 @@ async def test_a_limit_must_say_which(shell: Shell) -> None:
     assert "--max-running N" in refused.err
 
 
-async def test_workers_say_who_they_are_and_who_is_in_office(shell: Shell) -> None:
+async def test_workers_are_listed_with_the_leader_among_them(shell: Shell) -> None:
     none = await shell.run("workers")
     await shell.worker("--name", "tea", "--concurrency", "3")
 
     async with asyncio.timeout(60):
         while True:  # it is ready before it looks after the fleet for the first time
             (worker,) = (await shell.run("workers", "--json")).json
-            if worker["in_office"]:
+            if worker["is_leader"]:
                 break
     table = await shell.run("workers")
 
@@ -61,7 +61,7 @@ async def test_workers_say_who_they_are_and_who_is_in_office(shell: Shell) -> No
     assert (worker["slots"], worker["queues"]) == (3, ["evalqueue"])
     assert worker["job_types"] == ["evaluate-adversarial", "evaluate-batch", "fail", "hold"]
     assert worker["silent_for_seconds"] < 30
-    assert "in office" in table.out
+    assert "leader" in table.out
 
 
 async def test_a_schedule_is_checked_kept_paused_resumed_and_removed(shell: Shell) -> None:
@@ -167,9 +167,9 @@ async def test_the_doctor_finds_nothing_wrong_where_all_is_well(shell: Shell) ->
     document = (await shell.run("doctor", "--json")).json
 
     assert said.exit_code == 0, said.out
-    assert said.out.endswith("All is sound.\n")
+    assert said.out.endswith("No problems.\n")
     assert "LISTEN goes by DATABASE_URL" in said.out
-    assert document["sound"]
+    assert document["healthy"]
     names = [each["name"] for each in document["findings"]]
     assert names == ["notifications", "clock", "schema", "workers", "leader"]
     assert {each["level"] for each in document["findings"]} == {"ok"}

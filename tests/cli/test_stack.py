@@ -126,7 +126,7 @@ async def test_up_starts_a_killed_worker_again(up: Running) -> None:
     said = await up.until(" is ready: ")
 
     assert "The worker ended unexpectedly (signal 9)" in said
-    assert "Starting it again in" in said
+    assert "Restarting it in" in said
 
 
 async def test_up_ends_when_its_api_dies_and_says_so(up: Running) -> None:
@@ -234,7 +234,7 @@ def _children(running: Running) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(running.process.pid).children()
-        if "evalqueue.cli.main" in child.cmdline()
+        if child.cmdline()[1:3] == ["-m", "evalqueue"]
     ]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of every page, for the documents: `./run screenshots`."""
+"""Takes screenshots of every page for the documentation: `./run screenshots`."""
 
 import sys
 import tempfile
@@ -23,14 +23,14 @@ def main() -> None:
         try:
             site.run("migrate")
             site.furnish()
-            photograph(site)
+            take_screenshots(site)
         finally:
             site.stop()
             server.stop()
 
 
-def photograph(site: Site) -> None:
-    places = site.places()
+def take_screenshots(site: Site) -> None:
+    addresses = site.places()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path_of_chromium(), args=FLAGS, chromium_sandbox=False
@@ -40,12 +40,12 @@ def photograph(site: Site) -> None:
                 browser, Watched(), viewport=SIZE, color_scheme=scheme, reduced_motion="reduce"
             ) as context:
                 tab = context.new_page()
-                for name, address in places.items():
+                for name, address in addresses.items():
                     if name == "jobs":
                         site.submit(total_items=48, concurrency=2, name="Regression, all")
                     tab.goto(address)
                     expect(tab.locator("main h1")).to_be_visible()
-                    tab.wait_for_timeout(1_500)  # until everything has been read
+                    tab.wait_for_timeout(1_500)  # until the page has loaded its data
                     tab.screenshot(path=FOLDER / f"{name}-{scheme}.png")
                     sys.stdout.write(f"{name}, {scheme}\n")
         browser.close()

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from evalqueue import Settings, tokens
-from evalqueue.cli.output.console import lines_of
+from evalqueue.cli.output.errors import error_lines
 from evalqueue.tokens import Right
 
 SECRET = "hunter2-hunter2"
@@ -58,7 +58,7 @@ def test_a_bad_entry_is_named_without_its_secret(entry: str, said: str) -> None:
     with pytest.raises(ValidationError) as raised:
         Settings(api_tokens=f"otto:read:{OTHER}, {entry}")
 
-    (line,) = lines_of(raised.value)
+    (line,) = error_lines(raised.value)
     assert line.startswith(f"EVALQUEUE_API_TOKENS: {said}")
     assert "good" in line or "evalqueue token NAME" in line
     for text in (line, str(raised.value), repr(raised.value)):

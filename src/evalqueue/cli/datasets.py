@@ -1,26 +1,28 @@
-"""The flags of the commands about datasets; what each does is in `datasets_commands`."""
+"""Declares the commands about datasets.
+
+What they do is imported by the command that needs it: it imports the evaluation layer.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from evalqueue.cli.commands import datasets as datasets_commands
-from evalqueue.cli.options import Json, Owner, examples, run
+from evalqueue.cli.options import JsonOption, OwnerOption, examples, run
 
 datasets_app = typer.Typer(rich_markup_mode=None)
 
-DatasetId = Annotated[
+DatasetArgument = Annotated[
     str,
     typer.Argument(metavar="ID", show_default=False, help="sha256:…, or its first characters."),
 ]
-Limit = Annotated[int, typer.Option(min=1, max=1000, help="How many datasets.")]
-Everybody = Annotated[
-    str | None, typer.Option("--owner", help="Only those that this owner has. Default: all.")
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many datasets.")]
+OwnerFilterOption = Annotated[
+    str | None, typer.Option("--owner", help="Only datasets of this owner. Default: all.")
 ]
 
 
-def declare(app: typer.Typer) -> None:
+def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.add_typer(datasets_app, name="datasets")
 
@@ -35,65 +37,87 @@ def declare(app: typer.Typer) -> None:
     ),
 )
 def datasets(
-    context: typer.Context, *, limit: Limit = 20, owner: Everybody = None, as_json: Json = False
+    context: typer.Context,
+    *,
+    limit: LimitOption = 20,
+    owner: OwnerFilterOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List datasets; add, show and remove them."""
+    from evalqueue.cli.commands import datasets as commands
+
     if context.invoked_subcommand is None:
-        run(datasets_commands.list_datasets(owner, limit, as_json=as_json))
+        run(commands.list_datasets(owner, limit, as_json=as_json))
 
 
-@datasets_app.command("list")
-def list_datasets(*, limit: Limit = 20, owner: Everybody = None, as_json: Json = False) -> None:
-    """The newest datasets, and what is in them."""
-    run(datasets_commands.list_datasets(owner, limit, as_json=as_json))
+@datasets_app.command("list", epilog=examples("evalqueue datasets list --owner anna --json"))
+def list_datasets(
+    *, limit: LimitOption = 20, owner: OwnerFilterOption = None, as_json: JsonOption = False
+) -> None:
+    """List the newest datasets."""
+    from evalqueue.cli.commands import datasets as commands
+
+    run(commands.list_datasets(owner, limit, as_json=as_json))
 
 
-@datasets_app.command("add")
+@datasets_app.command(
+    "add",
+    epilog=examples(
+        "evalqueue datasets add june.csv july.jsonl",
+        "evalqueue datasets add export.csv --mapping @mapping.json",
+    ),
+)
 def add_datasets(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE…", show_default=False, exists=True, dir_okay=False)
     ],
     *,
     name: Annotated[
-        str | None, typer.Option(help="What it is called; with one file only. Default: the file's.")
+        str | None, typer.Option(help="The name, for one file only. Default: the file name.")
     ] = None,
     mapping: Annotated[
-        str, typer.Option(metavar="JSON|@FILE|-", help="Our column: the file's header.")
+        str, typer.Option(metavar="JSON|@FILE|-", help="Maps our columns to headers of the file.")
     ] = "{}",
-    given_format: Annotated[
-        str | None, typer.Option("--format", help="csv or jsonl. Default: as the file says.")
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="csv or jsonl. Default: detected.")
     ] = None,
-    owner: Owner = "default",
-    as_json: Json = False,
+    owner: OwnerOption = "default",
+    as_json: JsonOption = False,
 ) -> None:
     """Store files of conversations: CSV, or chat messages as JSON lines.
 
-    The same file is stored once. A file with bad rows is not stored, and all of them are named.
+    The same file is stored once. A file with bad rows is not stored; its bad rows are listed.
     """
-    wanted = datasets_commands.Wanted(
+    from evalqueue.cli.commands import datasets as commands
+
+    options = commands.DatasetOptions(
         files=tuple(files),
         name=name,
-        mapping=datasets_commands.read_mapping(mapping),
-        format=given_format,
+        mapping=commands.read_mapping(mapping),
+        format=file_format,
         owner=owner,
     )
-    run(datasets_commands.add(wanted, as_json=as_json))
+    run(commands.add(options, as_json=as_json))
 
 
-@datasets_app.command("show")
-def show_dataset(dataset_id: DatasetId, *, as_json: Json = False) -> None:
-    """What there is to know about a dataset, and its first conversations."""
-    run(datasets_commands.show(dataset_id, as_json=as_json))
+@datasets_app.command("show", epilog=examples("evalqueue datasets show sha256:5f3a…"))
+def show_dataset(dataset_id: DatasetArgument, *, as_json: JsonOption = False) -> None:
+    """Show a dataset and its first conversations."""
+    from evalqueue.cli.commands import datasets as commands
+
+    run(commands.show(dataset_id, as_json=as_json))
 
 
-@datasets_app.command("remove")
+@datasets_app.command("remove", epilog=examples("evalqueue datasets remove sha256:5f3a…"))
 def remove_dataset(
-    dataset_id: DatasetId,
+    dataset_id: DatasetArgument,
     *,
     owner: Annotated[
-        str | None, typer.Option(help="From this owner only. Default: from everybody.")
+        str | None, typer.Option(help="From this owner only. Default: from all owners.")
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Remove a dataset. Its content goes when no run and no job needs it."""
-    run(datasets_commands.remove(dataset_id, owner, as_json=as_json))
+    """Remove a dataset. Its content is deleted when no run and no job needs it."""
+    from evalqueue.cli.commands import datasets as commands
+
+    run(commands.remove(dataset_id, owner, as_json=as_json))

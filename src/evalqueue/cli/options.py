@@ -1,8 +1,10 @@
-"""What the flags of all commands share."""
+"""Options and arguments that several commands have, and how a command runs."""
 
 import asyncio
+import logging
 import os
 import signal
+import sys
 import threading
 from collections.abc import Coroutine
 from typing import Annotated, Any, NoReturn
@@ -10,14 +12,14 @@ from uuid import UUID
 
 import typer
 
-from evalqueue.cli.output.console import ExitCode
+from evalqueue.cli.output.exit_codes import ExitCode
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-JobId = Annotated[UUID, typer.Argument(metavar="JOB_ID", show_default=False)]
-UntilEof = Annotated[
-    bool, typer.Option("--until-eof", help="Stop when stdin ends: for whoever starts this.")
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JobIdArgument = Annotated[UUID, typer.Argument(metavar="JOB_ID", show_default=False)]
+UntilEofOption = Annotated[
+    bool, typer.Option("--until-eof", help="Stop when stdin is closed; for parent processes.")
 ]
-GivenParams = Annotated[
+ParamsArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=TEXT|KEY:=JSON|-",
@@ -25,31 +27,46 @@ GivenParams = Annotated[
         help="Params one by one, as text or as JSON; - reads a JSON object from stdin.",
     ),
 ]
-Params = Annotated[str, typer.Option(metavar="JSON|@FILE|-", help="All params as one JSON object.")]
-Watch = Annotated[bool, typer.Option("--watch", help="Follow it to its end.")]
-Owner = Annotated[str, typer.Option(help="Whose it is.")]
-Priority = Annotated[int, typer.Option(min=-(2**31), max=2**31 - 1, help="Higher goes first.")]
-Queue = Annotated[str | None, typer.Option(help="Default: EVALQUEUE_QUEUE, else evalqueue.")]
+ParamsOption = Annotated[
+    str, typer.Option(metavar="JSON|@FILE|-", help="All params as one JSON object.")
+]
+WatchOption = Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")]
+OwnerOption = Annotated[str, typer.Option(help="The owner.")]
+PriorityOption = Annotated[
+    int, typer.Option(min=-(2**31), max=2**31 - 1, help="Higher goes first.")
+]
+QueueOption = Annotated[
+    str | None, typer.Option(help="The queue. Default: EVALQUEUE_QUEUE, else evalqueue.")
+]
 
 
 def examples(*lines: str) -> str:
     """The epilog of a command's help."""
-    # \b keeps the lines as they are; without it they would be filled into a paragraph.
+    # \b keeps the line breaks; without it the lines would be joined into a paragraph.
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def run(work: Coroutine[Any, Any, ExitCode]) -> NoReturn:
-    """Do what a command does, and leave it with its exit code."""
-    raise typer.Exit(asyncio.run(work))
+def run(command: Coroutine[Any, Any, ExitCode]) -> NoReturn:
+    """Run a command and exit with its exit code."""
+    raise typer.Exit(asyncio.run(command))
 
 
-def stop_at_eof(wanted: bool) -> None:
-    """Treat the end of stdin as SIGTERM: however a parent dies, its pipe to us ends."""
+def stop_at_eof(enabled: bool) -> None:
+    """Treat the end of stdin as SIGTERM: however a parent process ends, the pipe is closed."""
 
     def watch() -> None:
-        while os.read(0, 4096):  # not sys.stdin: its lock would be in the way of our own exit
+        while os.read(0, 4096):  # not sys.stdin: its lock would block our own exit
             pass
         os.kill(os.getpid(), signal.SIGTERM)
 
-    if wanted:
+    if enabled:
         threading.Thread(target=watch, name="until eof", daemon=True).start()
+
+
+def log_to_stderr(level: int) -> None:
+    """Write log records to stderr."""
+    logging.basicConfig(
+        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for name in ("httpx", "httpx2", "procrastinate", "uvicorn"):  # they log each call or start
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,18 +1,18 @@
-"""What the commands about datasets do. `datasets_cli` declares their flags."""
+"""The commands about datasets."""
 
 import asyncio
-import io
 import os
-import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from evalqueue.cli.commands.jobs import connected, read_object
+from evalqueue.cli.commands.arguments import read_object
+from evalqueue.cli.commands.connection import open_client
 from evalqueue.cli.output import console
-from evalqueue.cli.output.console import LINE_INTERVAL, ExitCode
+from evalqueue.cli.output.exit_codes import ExitCode
+from evalqueue.cli.output.times import format_time
 from evalqueue.client import Client
 from evalqueue.errors import Refused
 from evalqueue.evaluators.datasets import imports
@@ -23,14 +23,14 @@ from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.postgres.database import Connection
 
 _SHOWN_THREADS = 20
-_TELL_FROM_BYTES = 32 * 1024**2  # smaller files are there before anybody wonders
+_PROGRESS_MIN_BYTES = 32 * 1024**2  # smaller files are read within a second or two
 _LISTED_MAX = 1_000
 _PREFIX = "sha256:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """Files as they are to be stored."""
+class DatasetOptions:
+    """Files to store as datasets, and how."""
 
     files: tuple[Path, ...]
     name: str | None
@@ -43,52 +43,58 @@ def read_mapping(document: str) -> dict[str, str]:
     """A mapping from the command line.
 
     Raises:
-        Refused: it is none.
+        Refused: it is not a JSON object of texts.
     """
-    found = read_object("--mapping", document)
-    if not all(isinstance(each, str) for each in found.values()):
-        raise Refused("--mapping: each column of ours is mapped to the text of a header.")
-    return cast("dict[str, str]", found)
+    mapping = read_object("--mapping", document)
+    if not all(isinstance(each, str) for each in mapping.values()):
+        raise Refused("--mapping: each of our columns is mapped to a header of the file, a text.")
+    return cast("dict[str, str]", mapping)
 
 
-async def add(wanted: Wanted, *, as_json: bool) -> ExitCode:
-    """Store files; those that can't be are named, and the others are stored all the same."""
-    if wanted.name is not None and len(wanted.files) > 1:
-        raise Refused("--name: one name for several files. Leave it out, or add them one by one.")
+async def add(options: DatasetOptions, *, as_json: bool) -> ExitCode:
+    """Store each file that can be read; the problems of the others are printed.
+
+    Returns:
+        USAGE if a file was refused, else DONE.
+    """
+    if options.name is not None and len(options.files) > 1:
+        raise Refused("--name: one name for several files. Omit it, or add the files one by one.")
     code = ExitCode.DONE
-    async with connected() as client:
-        for path in wanted.files:
+    async with open_client() as client:
+        for path in options.files:
             try:
-                added = await _add(client, wanted, path)
+                added = await _add(client, options, path)
             except FormatError as error:
                 code = ExitCode.USAGE
-                _put_refused(path, error, as_json=as_json)
+                _print_refused(path, error, as_json=as_json)
                 continue
-            found = await _get(client, added.dataset_id, wanted.owner)
+            found = await _get(client, added.dataset_id, options.owner)
             if as_json and found is not None:
-                console.put_json(asdict(found) | {"is_new": added.is_new})
+                console.print_json(asdict(found) | {"is_new": added.is_new})
             elif found is not None:
-                console.put(added.dataset_id)
-                console.say(f"{path}: {_words(found)}{'' if added.is_new else ', known already'}")
+                console.print_data(added.dataset_id)
+                console.print_message(
+                    f"{path}: {_summary(found)}{'' if added.is_new else ', already stored'}"
+                )
     return code
 
 
 async def list_datasets(owner: str | None, limit: int, *, as_json: bool) -> ExitCode:
     """Print the newest datasets."""
-    async with connected() as client, (await client.database()).connection() as connection:
+    async with open_client() as client, (await client.database()).connection() as connection:
         found = await datasets.list_datasets(connection, owner=owner, limit=limit, offset=0)
     if as_json:
-        console.put_json([asdict(each) for each in found])
+        console.print_json([asdict(each) for each in found])
     elif not found:
-        console.say("No datasets. To add one: evalqueue datasets add FILE")
+        console.print_message("No datasets. To add one: evalqueue datasets add FILE")
     else:
-        console.put_table(
+        console.print_table(
             ("id", "name", "owner", "threads", "messages", "users", "from", "to", "added"),
             [
                 (
                     _short(each.id), each.name, each.owner, each.threads, each.messages, each.users,
-                    console.moment(each.first_at), console.moment(each.last_at),
-                    console.moment(each.created_at),
+                    format_time(each.first_at), format_time(each.last_at),
+                    format_time(each.created_at),
                 )
                 for each in found
             ],
@@ -97,23 +103,23 @@ async def list_datasets(owner: str | None, limit: int, *, as_json: bool) -> Exit
 
 
 async def show(dataset_id: str, *, as_json: bool) -> ExitCode:
-    """Print what there is to know about a dataset."""
-    async with connected() as client, (await client.database()).connection() as connection:
+    """Print a dataset and its first conversations."""
+    async with open_client() as client, (await client.database()).connection() as connection:
         found = await _find(connection, dataset_id)
         if found is None:
             return _no_dataset(dataset_id)
         threads = await datasets.threads_of(connection, found.id, after=0, limit=_SHOWN_THREADS)
     if as_json:
-        console.put_json(asdict(found) | {"first_threads": [asdict(each) for each in threads]})
+        console.print_json(asdict(found) | {"first_threads": [asdict(each) for each in threads]})
         return ExitCode.DONE
     intents = ", ".join(f"{name} {count}" for name, count in found.intents.items())
-    console.put(f"{found.id}\n{found.name}: {_words(found)}\n{intents or 'no intents'}")
-    console.put_table(
+    console.print_data(f"{found.id}\n{found.name}: {_summary(found)}\n{intents or 'no intents'}")
+    console.print_table(
         ("", "thread", "user", "messages", "from", "opening"),
         [
             (
                 each.position, each.thread_id, each.user_id, each.messages,
-                console.moment(each.first_at), " ".join(each.opening.split()),
+                format_time(each.first_at), " ".join(each.opening.split()),
             )
             for each in threads
         ],
@@ -122,8 +128,8 @@ async def show(dataset_id: str, *, as_json: bool) -> ExitCode:
 
 
 async def remove(dataset_id: str, owner: str | None, *, as_json: bool) -> ExitCode:
-    """Take a dataset from an owner, or from everybody."""
-    async with connected() as client:
+    """Remove a dataset from one owner, or from all."""
+    async with open_client() as client:
         database = await client.database()
         async with database.connection() as connection:
             found = await _find(connection, dataset_id, owner=owner)
@@ -134,17 +140,19 @@ async def remove(dataset_id: str, owner: str | None, *, as_json: bool) -> ExitCo
     if removal is None:
         return _no_dataset(dataset_id)
     if removal is Removal.READ:
-        console.say(f"A job that is not over reads {found.id}. Cancel it, or wait.")
+        console.print_message(
+            f"A job that is not over reads {found.id}. Cancel it, or wait until it ends."
+        )
         return ExitCode.NOT_FOUND
     if as_json:
-        console.put_json({"id": found.id, "deleted": True})
+        console.print_json({"id": found.id, "deleted": True})
     else:
-        stays = "; its content stays while a job, a run or somebody else needs it"
-        console.put(f"{found.name} is removed{stays if removal is Removal.KEPT else ''}")
+        note = "; its content stays while a job, a run or another owner needs it"
+        console.print_data(f"removed {found.name}{note if removal is Removal.KEPT else ''}")
     return ExitCode.DONE
 
 
-async def _add(client: Client, wanted: Wanted, path: Path) -> Added:
+async def _add(client: Client, options: DatasetOptions, path: Path) -> Added:
     limit = client.settings.max_dataset_bytes
     with ExitStack() as opened:
         file = opened.enter_context(await asyncio.to_thread(path.open, "rb"))
@@ -154,52 +162,23 @@ async def _add(client: Client, wanted: Wanted, path: Path) -> Added:
                 f"{path} is larger than {limit:,} bytes. "
                 "Split it, or raise EVALQUEUE_MAX_DATASET_BYTES."
             )
-        if size >= _TELL_FROM_BYTES:
-            # It is read twice: once for its hash.
-            told = _Told(file, path.name, 2 * size)
-            file = cast("BinaryIO", io.BufferedReader(told, 1024**2))
+        if size >= _PROGRESS_MIN_BYTES:
+            # It is read twice, first for its hash.
+            file = opened.enter_context(_with_progress(file, path.name, size))
         incoming = Incoming(
             file=file,
-            name=wanted.name or path.name,
-            format=wanted.format,
-            mapping=wanted.mapping or None,
+            name=options.name or path.name,
+            format=options.format,
+            mapping=options.mapping or None,
         )
-        return await imports.add(await client.database(), incoming, owner=wanted.owner, kept=True)
+        return await imports.add(await client.database(), incoming, owner=options.owner, kept=True)
 
 
-class _Told(io.RawIOBase):
-    """A file that says now and then how much of what is to be read was read."""
+def _with_progress(file: BinaryIO, name: str, size: int) -> AbstractContextManager[BinaryIO]:
+    from rich.progress import wrap_file
 
-    def __init__(self, file: BinaryIO, name: str, total: int) -> None:
-        self._file = file
-        self._name = name
-        self._total = total
-        self._count = 0
-        self._said_at = time.monotonic()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        return self._file.seek(offset, whence)
-
-    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]  what BufferedReader hands over
-        chunk = self._file.read(len(buffer))
-        buffer[: len(chunk)] = chunk
-        self._count += len(chunk)
-        self._tell(is_over=not chunk)
-        return len(chunk)
-
-    def _tell(self, *, is_over: bool) -> None:
-        now = time.monotonic()
-        if is_over and self._count >= self._total:
-            console.say(f"{self._name}: all of it is read, and put together")
-        elif not is_over and now - self._said_at >= LINE_INTERVAL:
-            self._said_at = now
-            console.say(f"{self._name}: {self._count / self._total:.0%} is read")
+    output = console.rich_console(stderr=True)
+    return wrap_file(file, size, description=f"Reading {name}", console=output)
 
 
 async def _get(client: Client, dataset_id: str, owner: str) -> Dataset | None:
@@ -210,36 +189,38 @@ async def _get(client: Client, dataset_id: str, owner: str) -> Dataset | None:
 async def _find(
     connection: Connection, dataset_id: str, *, owner: str | None = None
 ) -> Dataset | None:
-    """By its id or by the beginning of it, where only one begins so."""
-    wanted = dataset_id if dataset_id.startswith(_PREFIX) else _PREFIX + dataset_id
-    if (exact := await datasets.get(connection, wanted, owner=owner)) is not None:
+    """The dataset with this id, or the only one whose id begins so."""
+    prefix = dataset_id if dataset_id.startswith(_PREFIX) else _PREFIX + dataset_id
+    if (exact := await datasets.get(connection, prefix, owner=owner)) is not None:
         return exact
     newest = await datasets.list_datasets(connection, owner=owner, limit=_LISTED_MAX, offset=0)
-    found = [each for each in newest if each.id.startswith(wanted)]
+    found = [each for each in newest if each.id.startswith(prefix)]
     if len(found) > 1:
-        raise Refused(f"{dataset_id}: {len(found)} datasets begin so. Write more of it.")
+        raise Refused(
+            f"{dataset_id}: {len(found)} datasets have an id that begins so. Write more of it."
+        )
     return next(iter(found), None)
 
 
 def _no_dataset(dataset_id: str) -> ExitCode:
-    console.say(f"There is no dataset {dataset_id}. Those there are: evalqueue datasets")
+    console.print_message(f"There is no dataset {dataset_id}. To list them: evalqueue datasets")
     return ExitCode.NOT_FOUND
 
 
-def _put_refused(path: Path, error: FormatError, *, as_json: bool) -> None:
+def _print_refused(path: Path, error: FormatError, *, as_json: bool) -> None:
     if as_json:
-        console.put_json({"file": str(path)} | error.as_json())
+        console.print_json({"file": str(path)} | error.as_json())
         return
     rows = error.rows if isinstance(error, BadData) else ()
     if not rows:
-        console.say(str(error))
+        console.print_message(str(error))
     for row in rows:
-        console.say(f"{path}: {row}")
+        console.print_message(f"{path}: {row}")
     if isinstance(error, BadData) and error.more:
-        console.say(f"{path}: … and {error.more:,} more bad rows")
+        console.print_message(f"{path}: … and {error.more:,} more bad rows")
 
 
-def _words(found: Dataset) -> str:
+def _summary(found: Dataset) -> str:
     when = ""
     if found.first_at is not None and found.last_at is not None:
         when = f", {found.first_at:%Y-%m-%d} to {found.last_at:%Y-%m-%d}"

@@ -1,4 +1,4 @@
-"""What is shown, as plain values: no process needed."""
+"""The output of commands, from plain values: no process needed."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,49 +8,55 @@ from uuid import uuid4
 import pytest
 
 from evalqueue.cli.demo import adversarial
-from evalqueue.cli.demo.batch import BATCH, Judging, Show, demo_environment, findings, last_words
-from evalqueue.cli.output import console
-from evalqueue.cli.output.console import Pace
-from evalqueue.cli.stack import Addresses, wants_simulation
+from evalqueue.cli.demo.batch import BATCH, findings
+from evalqueue.cli.demo.judge import JudgeChoice
+from evalqueue.cli.demo.next_steps import closing_lines
+from evalqueue.cli.demo.scenario import DemoScenario
+from evalqueue.cli.demo.stage import demo_environment
+from evalqueue.cli.output.console import printable
+from evalqueue.cli.output.jobs import print_job, print_jobs
+from evalqueue.cli.output.progress import ProgressRate
+from evalqueue.cli.output.times import format_duration
+from evalqueue.cli.stack.plan import StackAddresses, needs_simulation
 from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
 
 
-def test_the_pace_is_unknown_until_something_was_done_while_watching() -> None:
-    pace = Pace()
+def test_the_rate_is_unknown_until_an_item_is_done_while_watching() -> None:
+    rate = ProgressRate()
 
-    assert pace.at(100.0, 7, 20) == ""
-    assert pace.at(101.0, 7, 20) == ""
-    assert pace.at(102.0, 11, 20) == "2.0/s, ETA 4.5 s"
+    assert rate.describe(100.0, 7, 20) == ""
+    assert rate.describe(101.0, 7, 20) == ""
+    assert rate.describe(102.0, 11, 20) == "2.0/s, ETA 4.5 s"
 
 
-def test_what_was_done_before_watching_does_not_flatter_the_pace() -> None:
-    pace = Pace()
-    pace.at(0.0, 1000, 1100)
+def test_items_done_before_watching_do_not_count_in_the_rate() -> None:
+    rate = ProgressRate()
+    rate.describe(0.0, 1000, 1100)
 
-    assert pace.at(10.0, 1005, 1100) == "30.0/min, ETA 3:10 min"
+    assert rate.describe(10.0, 1005, 1100) == "30.0/min, ETA 3:10 min"
 
 
 def test_a_finished_job_has_no_time_left() -> None:
-    pace = Pace()
-    pace.at(0.0, 0, 8)
+    rate = ProgressRate()
+    rate.describe(0.0, 0, 8)
 
-    assert pace.at(4.0, 8, 8) == "2.0/s"
+    assert rate.describe(4.0, 8, 8) == "2.0/s"
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(0.04, "0.0 s"), (9.94, "9.9 s"), (59.4, "59 s"), (61, "1:01 min"), (3723.4, "1:02:03 h")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float, words: str) -> None:
-    assert console.duration(seconds) == words
+def test_durations_have_a_unit_and_few_digits(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
 
 
 def test_text_of_a_job_cannot_steer_the_terminal() -> None:
-    assert console.plain("a\x1b[2J\rb\x07 ok\n\té") == "a�[2J�b� ok\n\té"
+    assert printable("a\x1b[2J\rb\x07 ok\n\té") == "a�[2J�b� ok\n\té"
 
 
 def test_a_table_prints_hostile_text_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    console.put_jobs([_job(job_type="[bold]x[/bold]\x1b]0;title\x07 :smile:")])
+    print_jobs([_job(job_type="[bold]x[/bold]\x1b]0;title\x07 :smile:")])
 
     assert "[bold]x[/bold]�]0;title� :smile:" in capsys.readouterr().out
 
@@ -62,7 +68,7 @@ def test_one_job_is_shown_with_its_attempts(capsys: pytest.CaptureFixture[str]) 
         ended_at=job.created_at, outcome="failed", error="line one",
     )  # fmt: skip
 
-    console.put_job(job, [tried])
+    print_job(job, [tried])
 
     out = capsys.readouterr().out
     assert "error    line one\n         line two\n" in out
@@ -81,10 +87,10 @@ def test_one_job_is_shown_with_its_attempts(capsys: pytest.CaptureFixture[str]) 
         ({"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": "http://x"}, False),
     ],
 )
-def test_the_simulated_provider_runs_only_where_nobody_chose_another(
+def test_the_simulated_provider_runs_only_if_no_other_is_chosen(
     environment: dict[str, str], simulated: bool
 ) -> None:
-    assert wants_simulation(environment) is simulated
+    assert needs_simulation(environment) is simulated
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_the_simulated_provider_runs_only_where_nobody_chose_another(
 def test_the_demo_judges_with_the_provider_whose_key_is_set(
     environment: dict[str, str], provider: str, model: str | None
 ) -> None:
-    assert Judging.of(environment) == Judging(provider=provider, model=model)
+    assert JudgeChoice.of(environment) == JudgeChoice(provider=provider, model=model)
 
 
 def test_the_demo_takes_over_llm_settings_and_no_others() -> None:
@@ -135,9 +141,9 @@ def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
             "failures": {"timeout": 1}, "llm_calls": 1234, "failed_llm_calls": 1,
         },
     }  # fmt: skip
-    judging = Judging(provider="simulated", model="simulated-judge")
+    judge = JudgeChoice(provider="simulated", model="simulated-judge")
 
-    lines = [str(line) for line in findings(run, threads, judging)]
+    lines = [str(line) for line in findings(run, threads, judge)]
 
     assert "3 of 4 conversations evaluated in 12 s, run completed" in lines
     assert (
@@ -148,8 +154,8 @@ def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
     assert "Intent accuracy   not measured" in lines
     assert "Coverage          correctness: 2 of 3 judged (66.7%)" in lines
     assert "Not judged        timeout: 1" in lines
-    assert "LLM calls         1,234, 1 of them failed (and were tried again)" in lines
-    assert "Tokens            not known in, not known out" in lines
+    assert "LLM calls         1,234, 1 of them failed and were retried" in lines
+    assert "Tokens            unknown in, unknown out" in lines
     assert lines[-2:] == ["  t2              CRITICAL, BROKEN", "  t1              HARD FAIL"]
 
 
@@ -164,13 +170,13 @@ def _job(*, job_type: str = "fail", error_message: str | None = None) -> Job:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("show", [BATCH, adversarial.show()])
-def test_a_demo_leads_on_to_where_up_will_serve(show: Show) -> None:
-    at = Addresses(
+@pytest.mark.parametrize("scenario", [BATCH, adversarial.scenario()])
+def test_a_demo_leads_on_to_where_up_will_serve(scenario: DemoScenario) -> None:
+    at = StackAddresses(
         api="http://127.0.0.1:1", database="postgresql:///", simulated=None, chatbot=None
     )
 
     for port, address in ((8799, "http://127.0.0.1:8799/api/jobs"), (0, ":PORT/api/jobs")):
-        steps = list(last_words(at, "r", show, port=port, keep=False))
+        steps = list(closing_lines(at, "r", scenario, port=port, keep=False))
         (curl,) = [step for step in steps if "curl" in step]
         assert curl.endswith(address)

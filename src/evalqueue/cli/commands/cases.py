@@ -1,0 +1,180 @@
+"""The commands about saved cases of adversarial tests."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from evalqueue.cli.commands.connection import open_client
+from evalqueue.cli.commands.runs import find_run_id, run_not_found
+from evalqueue.cli.output import adversarial as output
+from evalqueue.cli.output import console
+from evalqueue.cli.output.exit_codes import ExitCode
+from evalqueue.errors import Refused
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial import store as cases_store
+from evalqueue.evaluators.adversarial.cases.case import Case, distinct
+from evalqueue.evaluators.adversarial.cases.files import read_cases
+from evalqueue.evaluators.adversarial.chatbot import stressed
+from evalqueue.evaluators.adversarial.store import SavedCase
+from evalqueue.evaluators.apps import App, UnknownApp
+from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.formats import FormatError
+from evalqueue.evaluators.runs import store
+
+_FILE_MAX_BYTES = 64 * 1024**2
+
+T = TypeVar("T")
+
+
+async def list_cases(app_id: str, *, pinned: bool, as_json: bool) -> ExitCode:
+    """Print an app's saved cases."""
+    found = await _saved(app_id, pinned=pinned)
+    if as_json:
+        console.print_json([_case_json(each) for each in found])
+    elif found:
+        output.print_saved_cases(found)
+    else:
+        console.print_message(
+            f"No saved cases of {app_id}. To save one: evalqueue adversarial cases save --help"
+        )
+    return ExitCode.DONE
+
+
+async def save_cases(
+    run_id: UUID, case_ids: Sequence[str], *, pinned: bool, as_json: bool
+) -> ExitCode:
+    """Save cases of a run."""
+    async with open_client() as client:
+        found_id = await find_run_id(client, run_id)
+        if found_id is None:
+            return run_not_found(run_id)
+        async with (await client.database()).connection() as connection:
+            run = await store.get_run(connection, found_id)
+            found = await cases_store.cases_of(connection, found_id, case_ids)
+            missing = set(case_ids) - {case.case_id for case in found}
+            if missing or run is None or run.app_id is None:
+                console.print_message(
+                    f"Not in run {found_id}: {', '.join(sorted(missing or case_ids))}"
+                )
+                return ExitCode.NOT_FOUND
+            await cases_store.save(connection, run.app_id, found, pinned=pinned)
+    return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
+
+
+async def import_cases(path: Path, app_id: str, *, pinned: bool, as_json: bool) -> ExitCode:
+    """Save the cases of a file: all of them, or none."""
+    found = distinct(await asyncio.to_thread(read_case_file, path, app_id))
+    async with open_client() as client, (await client.database()).connection() as connection:
+        await cases_store.save(connection, app_id, found, pinned=pinned)
+    return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
+
+
+async def export_cases(app_id: str, *, pinned: bool, as_json: bool) -> ExitCode:
+    """Print saved cases as JSON lines that can be imported, or as one JSON array."""
+    inputs = [case_input(each.case) for each in await _saved(app_id, pinned=pinned)]
+    if as_json:
+        console.print_json(inputs)
+    else:
+        for each in inputs:
+            console.print_json(each)
+    return ExitCode.DONE
+
+
+async def pin_cases(
+    app_id: str, case_ids: Sequence[str], *, pinned: bool, as_json: bool
+) -> ExitCode:
+    """Make saved cases part of every later run, or no longer."""
+    missing = await _find_missing(app_id, case_ids)
+    if missing:
+        return _cases_not_saved(app_id, missing)
+    async with open_client() as client, (await client.database()).connection() as connection:
+        await cases_store.pin(connection, app_id, case_ids, pinned=pinned)
+    return _print_changed("pinned" if pinned else "unpinned", case_ids, as_json=as_json)
+
+
+async def remove_cases(app_id: str, case_ids: Sequence[str], *, as_json: bool) -> ExitCode:
+    """Delete saved cases."""
+    missing = await _find_missing(app_id, case_ids)
+    if missing:
+        return _cases_not_saved(app_id, missing)
+    async with open_client() as client, (await client.database()).connection() as connection:
+        await cases_store.unsave(connection, app_id, case_ids)
+    return _print_changed("removed", case_ids, as_json=as_json)
+
+
+async def _saved(app_id: str, *, pinned: bool) -> list[SavedCase]:
+    async with open_client() as client, (await client.database()).connection() as connection:
+        return await cases_store.saved(connection, app_id, only_pinned=pinned)
+
+
+async def _find_missing(app_id: str, case_ids: Sequence[str]) -> list[str]:
+    async with open_client() as client, (await client.database()).connection() as connection:
+        found = await cases_store.saved_named(connection, app_id, case_ids)
+    return sorted(set(case_ids) - {each.case_id for each in found})
+
+
+def _cases_not_saved(app_id: str, missing: Sequence[str]) -> ExitCode:
+    console.print_message(
+        f"Not saved: {', '.join(missing)}. To list saved cases: "
+        f"evalqueue adversarial cases list --app {app_id}"
+    )
+    return ExitCode.NOT_FOUND
+
+
+def _print_changed(change: str, case_ids: Sequence[str], *, as_json: bool) -> ExitCode:
+    if as_json:
+        console.print_json({change: list(case_ids)})
+    else:
+        for case_id in case_ids:
+            console.print_data(f"{change} {case_id}")
+    return ExitCode.DONE
+
+
+def load_app(app_id: str) -> tuple[App, Adversarial]:
+    """An app, and its part about adversarial tests.
+
+    Raises:
+        Refused: there is no such app.
+    """
+    try:
+        app = apps.load(app_id)
+        return app, stressed(app)
+    except UnknownApp as error:
+        raise Refused(str(error)) from error
+
+
+def read_case_file(path: Path, app_id: str) -> list[Case]:
+    """The cases of a file: CSV or JSONL.
+
+    Raises:
+        Refused: it can't be read, is too large, or a case of it is not valid.
+    """
+    app, _ = load_app(app_id)
+    try:
+        if path.stat().st_size > _FILE_MAX_BYTES:
+            raise Refused(f"{path} is larger than {_FILE_MAX_BYTES:,} bytes. Split it.")
+        content = path.read_text("utf-8-sig")
+        return read_cases(content, name=path.name, profile=app)
+    except FormatError as error:
+        raise Refused(str(error)) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(f"Can't read {path}: {error}") from error
+
+
+def case_input(case: Case) -> dict[str, Any]:
+    """A case as it is submitted: `CaseInput`."""
+    return without_empty(
+        {name: value for name, value in case.as_json().items() if name != "source"}
+    )
+
+
+def _case_json(saved: SavedCase) -> dict[str, Any]:
+    return asdict(saved) | {"case": saved.case.as_json() | {"case_id": saved.case_id}}
+
+
+def without_empty(values: Mapping[str, T]) -> dict[str, T]:
+    """The values that are not empty; 0 and False are not."""
+    return {name: value for name, value in values.items() if value not in (None, [], {}, "")}

@@ -1,0 +1,130 @@
+"""The commands that run until they are stopped: serve, worker, up; and demo."""
+
+import asyncio
+import os
+import shlex
+import signal
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from evalqueue import settings
+from evalqueue.cli.commands.connection import open_client, register_job_types
+from evalqueue.cli.output import console
+from evalqueue.cli.output.exit_codes import ExitCode
+from evalqueue.postgres.database import without_secrets
+from evalqueue.settings import Settings
+
+if TYPE_CHECKING:
+    from evalqueue.cli.stack.plan import StackAddresses
+
+
+async def serve(host: str | None, port: int | None) -> ExitCode:
+    """Serve the HTTP API until a signal arrives."""
+    from evalqueue.http.server import serve as serve_api
+
+    async with open_client() as client:
+        register_job_types(client)
+        async with serve_api(client, host=host, port=port) as address:
+            console.print_data(f"API on {address.url}")
+            await _stop_signal()
+    return ExitCode.DONE
+
+
+async def work(**options: Any) -> ExitCode:
+    """Run jobs, as `procrastinate --app=evalqueue.daemon.app worker` does.
+
+    Args:
+        options: procrastinate's; what is None or missing comes from the settings.
+    """
+    from evalqueue import daemon
+
+    async with daemon.app.open_async():
+        await daemon.app.run_worker_async(**options)
+    return ExitCode.DONE
+
+
+async def up(port: int | None) -> ExitCode:
+    """Run Postgres, API and worker until a signal arrives.
+
+    Raises:
+        PortTaken: another process listens on the API's port.
+    """
+    from evalqueue.cli.stack import plan as stack
+    from evalqueue.cli.stack.sample_data import copy_conversations
+    from evalqueue.cli.stack.supervisor import Stack
+
+    current = settings.read()
+    port = current.port if port is None else port
+    if port and not stack.is_free(current.host, port):
+        raise stack.PortTaken(
+            f"Port {port} of {current.host} is taken. Stop the process that listens there, "
+            "or choose another port: EVALQUEUE_PORT, or --port."
+        )
+    if not current.data_directory.exists():
+        copy_conversations(current.data_directory)
+    plan = stack.StackPlan(
+        settings=current, port=port, simulated=stack.needs_simulation(os.environ)
+    )
+
+    async def stay(at: "StackAddresses") -> None:
+        for line in _addresses(current, at):
+            console.print_data(line)
+        await asyncio.Event().wait()
+
+    await Stack(plan, lambda name, line: console.print_message(f"{name:<18} | {line}")).run(stay)
+    return ExitCode.DONE  # a signal is the way to end it
+
+
+def _addresses(current: Settings, at: "StackAddresses") -> Iterator[str]:
+    """Where everything is, and shell commands to continue with."""
+    from evalqueue.cli.demo.judge import JudgeChoice
+    from evalqueue.cli.demo.next_steps import curl_command
+
+    own = current.database_address is None
+    shown = at.database if own else without_secrets(at.database)
+    variables = {"DATABASE_URL": shown if own else "…"}
+    if at.simulated:
+        variables |= {
+            "EVALQUEUE_LLM_PROVIDER": "simulated",
+            "EVALQUEUE_SIMULATED_URL": at.simulated,
+        }
+    assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())
+    yield ""
+    yield f"web page          {at.api}/"
+    yield f"API               {at.api}/api"
+    yield f"OpenAPI document  {at.api}/openapi.json"
+    yield f"database          psql {shlex.quote(shown)}"
+    yield f"data directory    {current.data_directory}"
+    yield f"LLM provider      {JudgeChoice.of(os.environ)}"
+    yield f"another worker    {assigned} procrastinate --app=evalqueue.daemon.app worker"
+    yield f"another job       {assigned} evalqueue submit evaluate-batch total_items:=5 --watch"
+    yield f"submit            {curl_command(at.api, with_token=bool(current.api_tokens))}"
+    yield "Ctrl-C stops all of it; running jobs may finish first."
+    yield ""
+
+
+class DemoName(StrEnum):
+    """The demos."""
+
+    BATCH = "batch"
+    ADVERSARIAL = "adversarial"
+
+
+async def demo(name: DemoName, *, keep: bool) -> ExitCode:
+    """Run a demo once."""
+    from evalqueue.cli.demo import adversarial, batch, stage
+
+    scenario = adversarial.scenario() if name is DemoName.ADVERSARIAL else batch.BATCH
+    return await stage.run(settings.read(), scenario, keep=keep)
+
+
+async def _stop_signal() -> None:
+    """Wait for SIGINT or SIGTERM; a second one has its default effect."""
+    loop = asyncio.get_running_loop()
+    stopped = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.remove_signal_handler(number)

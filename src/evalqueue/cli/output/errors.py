@@ -1,0 +1,43 @@
+"""Error messages: the lines that a command prints when an error ends it."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import psycopg
+from pydantic import ValidationError
+
+from evalqueue.errors import EvalqueueError, describe
+
+DEBUG = "EVALQUEUE_DEBUG"
+"""The environment variable that adds tracebacks to error messages."""
+
+
+def leaf_errors(error: BaseException) -> Iterator[BaseException]:
+    """The errors inside an exception group, or the error itself."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)  # isinstance can't say of what
+        for each in group.exceptions:
+            yield from leaf_errors(each)
+    else:
+        yield error
+
+
+def error_lines(error: BaseException) -> list[str]:
+    """The message of an error that ends a command, line by line."""
+    match error:
+        case ValidationError():  # of the settings: job params have become InvalidParams
+            return [
+                f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+                for problem in error.errors(include_url=False, include_context=False)
+            ]
+        case EvalqueueError() | OSError():
+            return str(error).splitlines()
+        case psycopg.OperationalError():
+            return [f"The database does not answer: {str(error).strip()}"]
+        case _:
+            return [f"Unexpected error: {describe(error)}", f"Set {DEBUG}=1 for a traceback."]
+
+
+def _variable(loc: tuple[int | str, ...]) -> str:
+    name = str(loc[0]) if loc else "settings"
+    return name if name.isupper() else f"EVALQUEUE_{name.upper()}"

@@ -1,0 +1,131 @@
+"""Declares the commands that run until they are stopped: serve, worker, up; and demo."""
+
+import logging
+from typing import Annotated
+
+import typer
+
+from evalqueue.cli.commands import processes
+from evalqueue.cli.options import UntilEofOption, examples, log_to_stderr, run, stop_at_eof
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command(
+        epilog=examples("evalqueue serve", "EVALQUEUE_API_TOKENS=… evalqueue serve --host 0.0.0.0")
+    )(serve)
+    app.command(
+        epilog=examples(
+            "evalqueue worker",
+            "evalqueue worker --concurrency 8 --queues evalqueue,nightly",
+            "evalqueue worker --one-shot",
+            "procrastinate --app=evalqueue.daemon.app worker    # the same worker",
+        )
+    )(worker)
+    app.command(epilog=examples("evalqueue up", "evalqueue up --port 9000"))(up)
+    app.command(
+        epilog=examples("evalqueue demo", "evalqueue demo adversarial", "evalqueue demo --keep")
+    )(demo)
+
+
+def serve(
+    *,
+    host: Annotated[
+        str | None, typer.Option(help="Where to listen. Default: EVALQUEUE_HOST, else 127.0.0.1.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="0: a free port. Default: EVALQUEUE_PORT, else 8721.")
+    ] = None,
+    until_eof: UntilEofOption = False,
+) -> None:
+    """Serve the HTTP API and the web page until SIGTERM or Ctrl-C."""
+    log_to_stderr(logging.INFO)
+    stop_at_eof(until_eof)
+    run(processes.serve(host, port))
+
+
+def worker(
+    *,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", "-n", envvar="WORKER_NAME", help="The beginning of its name."),
+    ] = None,
+    queues: Annotated[
+        str | None,
+        typer.Option(
+            "--queues", "-q", envvar="WORKER_QUEUES",
+            help="Separated by commas. Default: EVALQUEUE_QUEUE, else evalqueue.",
+        ),
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            "--concurrency", "-c", min=1, envvar="WORKER_CONCURRENCY",
+            help="Jobs at the same time. Default: EVALQUEUE_CONCURRENCY, else 4.",
+        ),
+    ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait/--one-shot", envvar="WORKER_WAIT",
+            help="Wait for further jobs, or stop when none is due.",
+        ),
+    ] = True,
+    shutdown_graceful_timeout: Annotated[
+        float | None,
+        typer.Option(
+            envvar="WORKER_SHUTDOWN_GRACEFUL_TIMEOUT", min=0,
+            help="Seconds for running jobs to finish after SIGTERM; then they go back to the "
+            "queue. Default: as long as they take.",
+        ),
+    ] = None,
+    until_eof: UntilEofOption = False,
+) -> None:  # fmt: skip
+    """Run jobs until SIGTERM or Ctrl-C.
+
+    Running jobs are finished first; a second signal sends them back to the queue.
+    """
+    log_to_stderr(logging.INFO)
+    stop_at_eof(until_eof)
+    run(
+        processes.work(
+            name=name,
+            queues=None if queues is None else [q.strip() for q in queues.split(",") if q.strip()],
+            concurrency=concurrency,
+            wait=wait,
+            shutdown_graceful_timeout=shutdown_graceful_timeout,
+        )
+    )
+
+
+def up(
+    *,
+    port: Annotated[
+        int | None, typer.Option(help="Of the API. Default: EVALQUEUE_PORT, else 8721.")
+    ] = None,
+) -> None:
+    """Run Postgres, API and worker in the foreground.
+
+    The schema is migrated first. Without DATABASE_URL a private Postgres is started; without the
+    key of an LLM vendor, a simulated one.
+    """
+    log_to_stderr(logging.WARNING)
+    run(processes.up(port))
+
+
+def demo(
+    name: Annotated[
+        processes.DemoName, typer.Argument(metavar="DEMO", help="batch or adversarial.")
+    ] = processes.DemoName.BATCH,
+    *,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep everything running until Ctrl-C.")
+    ] = False,
+) -> None:
+    """Show a whole evaluation, end to end.
+
+    batch: the bundled conversations are evaluated. adversarial: a simulated chatbot is tested.
+    A demo has its own database and directory.
+    """
+    log_to_stderr(logging.WARNING)
+    run(processes.demo(name, keep=keep))

@@ -1,0 +1,43 @@
+"""Declares the commands that prepare a database and an API: migrate, token."""
+
+from typing import Annotated
+
+import typer
+
+from evalqueue.cli.commands import setup
+from evalqueue.cli.options import JsonOption, examples, run
+from evalqueue.tokens import Right
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the command line."""
+    app.command(
+        epilog=examples("evalqueue migrate", "DATABASE_URL=postgresql://… evalqueue migrate")
+    )(migrate)
+    app.command(
+        epilog=examples(
+            "evalqueue token anna --right submit", "evalqueue token ci --right read --json"
+        )
+    )(token)
+
+
+def migrate(*, as_json: JsonOption = False) -> None:
+    """Bring the database's schema up to date. Safe to repeat, and to run from several places."""
+    run(setup.migrate(as_json=as_json))
+
+
+def token(
+    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
+    *,
+    right: Annotated[
+        Right,
+        typer.Option(help="read: read one's own jobs; submit: and submit jobs; admin: everything."),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Make an API token, and its entry for EVALQUEUE_API_TOKENS.
+
+    Nothing is stored. Several entries may have the same name: a new token works beside the old
+    one until the old entry is removed.
+    """
+    setup.token(name, right, as_json=as_json)

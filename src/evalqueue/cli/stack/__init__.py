@@ -1,0 +1,1 @@
+"""The processes of `up` and `demo`: Postgres, simulators, API and worker."""

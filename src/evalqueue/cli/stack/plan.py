@@ -1,0 +1,111 @@
+"""What a stack consists of: its settings, its processes, and the addresses they end up with."""
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from evalqueue.cli.stack.child import STOP_SECONDS, ChildSpec
+from evalqueue.errors import EvalqueueError
+from evalqueue.settings import Settings
+
+WORKER_GRACE_SECONDS = 30.0  # for a worker's running jobs to finish
+
+SIMULATED_FLAGS = (
+    "--latency-ms=200", "--latency-sigma=0.4", "--rate-429=0.02", "--rate-500=0.01",
+    "--error-rate=0.05",
+)  # fmt: skip
+"""The simulated provider's latency and error rates: those of a real one on an average day."""
+
+_KEYS = (
+    "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+)  # fmt: skip
+
+
+class PortTaken(EvalqueueError):
+    """Another process listens on the API's port."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPlan:
+    """What to run."""
+
+    settings: Settings
+    port: int
+    """The API's; 0: any free one."""
+    simulated: bool
+    """Whether to run the simulated provider, and to judge with it."""
+    chatbot: tuple[str, ...] | None = None
+    """Flags of the simulated chatbot to run; None: none is run."""
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    """The children's environment variables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackAddresses:
+    """The addresses of what runs; None: it does not run."""
+
+    api: str
+    database: str
+    simulated: str | None
+    chatbot: str | None
+
+
+def needs_simulation(environment: Mapping[str, str]) -> bool:
+    """Whether a simulated provider has to be started: it is chosen, or no other one is."""
+    named = environment.get("EVALQUEUE_LLM_PROVIDER")
+    if named:
+        return named == "simulated" and not environment.get("EVALQUEUE_SIMULATED_URL")
+    return not any(environment.get(key) for key in _KEYS)
+
+
+def is_free(host: str, port: int) -> bool:
+    """Whether this process could listen on a port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def simulated_provider(environment: Mapping[str, str]) -> ChildSpec:
+    return ChildSpec(
+        name="simulated provider",
+        arguments=("simulate", "--until-eof", "--port=0", *SIMULATED_FLAGS),
+        environment=environment,
+        ready=re.compile(r"simulated provider on (http://\S+)"),
+    )
+
+
+def simulated_chatbot(environment: Mapping[str, str], flags: tuple[str, ...]) -> ChildSpec:
+    return ChildSpec(
+        name="simulated chatbot",
+        arguments=("simulate-bot", "--until-eof", "--port=0", *flags),
+        environment=environment,
+        ready=re.compile(r"simulated Kaira on (http://\S+)"),
+    )
+
+
+def api(environment: Mapping[str, str], plan: StackPlan) -> ChildSpec:
+    host = plan.settings.host
+    return ChildSpec(
+        name="API",
+        arguments=("serve", "--until-eof", f"--host={host}", f"--port={plan.port}"),
+        environment=environment,
+        ready=re.compile(r"API on (http://\S+)"),
+    )
+
+
+def worker(environment: Mapping[str, str]) -> ChildSpec:
+    return ChildSpec(
+        name="worker",
+        arguments=("worker", "--until-eof", f"--shutdown-graceful-timeout={WORKER_GRACE_SECONDS}"),
+        environment=environment,
+        ready=re.compile(r" is ready: "),
+        grace_seconds=WORKER_GRACE_SECONDS + STOP_SECONDS,
+    )
