@@ -17,7 +17,7 @@ from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.formats.registry import FORMATS, format_of
 from evalqueue.evaluators.formats.whole_file import grouped
 from evalqueue.evaluators.simulated.conversations import kaira_csv
-from evalqueue.http.models.datasets import Preview
+from evalqueue.http.models.datasets import PreviewJson
 from evalqueue.postgres.database import Database
 
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_cut_off_anywhere_is_read_as_far_as_it_goes(name: str, co
 def test_its_head_fits_what_is_told_about_it(name: str, content: bytes):
     head = FORMATS[name].head(io.BytesIO(content))
 
-    assert Preview.model_fields["columns"]
+    assert PreviewJson.model_fields["columns"]
     assert set(head.mapping) <= set(COLUMNS)
     assert head.missing == ()
     assert all(len(column.samples) <= 3 for column in head.columns)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from evalqueue import Client, JobParams, Settings
 from evalqueue.errors import InvalidParams
+from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.http.routes.health import REQUIRED_CHECKS
 from evalqueue.http.server import serve
 from evalqueue.jobtypes import AdmissionContext
@@ -53,8 +54,8 @@ class Note(JobParams, job_type="note"):
     anything: Any = None
 
 
-class EvaluateTest(JobParams, job_type="evaluate-test"):
-    """A job type whose jobs have a run, made by the database."""
+class EvaluateTest(RunParams, job_type="evaluate-test"):
+    """A job type whose jobs have a run."""
 
     app_id: str
     name: str | None = None

@@ -134,8 +134,8 @@ async def status_of_a_body(
 
 async def test_a_long_body_that_keeps_coming_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     for piece_bytes, status in (
-        (body_limits.MIN_BYTES, 200),
-        (body_limits.MIN_BYTES // 2 - 1, 408),
+        (body_limits.MIN_WINDOW_BYTES, 200),
+        (body_limits.MIN_WINDOW_BYTES // 2 - 1, 408),
     ):
         assert status == await status_of_a_body(
             pieces=8, piece_bytes=piece_bytes, monkeypatch=monkeypatch
