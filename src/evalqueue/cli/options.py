@@ -41,9 +41,10 @@ QueueOption = Annotated[
 
 
 def examples(*lines: str) -> str:
-    """The epilog of a command's help."""
+    """The epilog of a command's help: examples, and where the exit codes are."""
     # \b keeps the line breaks; without it the lines would be joined into a paragraph.
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+    listed = "\n".join(f"  {line}" for line in lines)
+    return f"\b\nExamples:\n{listed}\n\nThe exit codes are in evalqueue --help."
 
 
 def run(command: Coroutine[Any, Any, ExitCode]) -> NoReturn:
