@@ -22,6 +22,7 @@ from evalqueue.errors import (
     YieldSlot,
 )
 from evalqueue.handlers import Handlers, register_job_handler
+from evalqueue.items import ItemWork
 from evalqueue.jobs import Job, JobStatus, Progress
 from evalqueue.jobtypes import JobParams
 from evalqueue.settings import Settings
@@ -36,6 +37,7 @@ __all__ = [
     "EvalqueueError",
     "Handlers",
     "InvalidParams",
+    "ItemWork",
     "Job",
     "JobContext",
     "JobFailed",

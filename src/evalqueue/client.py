@@ -18,7 +18,7 @@ from evalqueue.postgres.listener import JOB_CHANGED, Listener
 from evalqueue.postgres.store import Submission
 from evalqueue.settings import Settings, check_address, read
 
-REREAD_INTERVAL = 15.0  # seconds: the net under the notifications
+REREAD_INTERVAL = 15.0  # seconds between reads, in case a notification is lost
 
 
 class Client:
@@ -29,7 +29,7 @@ class Client:
         async for change in client.watch(job.id):
             print(change.progress.message)
 
-    It sees everybody's jobs. Where `owner` is given, others' are as if they were not there.
+    It sees the jobs of every owner. Where `owner` is given, other owners' jobs don't exist for it.
 
     Connects when first used; `aclose` it, or use it as an async context manager. One client serves
     a whole process.
@@ -74,7 +74,7 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Let go of all connections."""
+        """Close all connections."""
         if self._listener is not None:
             await self._listener.close()
             self._listener = None
@@ -107,18 +107,18 @@ class Client:
             queue: the queue it waits in; None: `EVALQUEUE_QUEUE`.
             max_attempts: how often it may fail or lose its worker.
             idempotency_key: the same key of the same owner is the same job, however often it is
-                submitted: for whoever can't know whether the first time went through. Kept as long
-                as the job.
+                submitted: for a caller that can't know whether the first try succeeded. Kept as
+                long as the job.
             after: start when this job is completed; be cancelled if it comes to another end.
-            sees: the owner whose runs the params may name; None: everybody's.
+            sees: the owner whose runs the params may name; None: those of every owner.
 
         Raises:
             InvalidParams: the params can't work; nothing was stored.
             KeyReused: another request came with this idempotency key before.
         """
-        asked = Submission(
+        options = Submission(
             job_type=params.job_type,
-            params=params.stored(),
+            params={},  # once they are admitted
             owner=owner,
             priority=priority,
             scheduled_at=scheduled_at,
@@ -133,26 +133,31 @@ class Client:
                 await type(params).declare(own)
             self._declared.add(type(params))
         if connection is not None:
-            return await self._submit(connection, params, asked, sees)
+            return await self._submit(connection, params, options, sees)
         async with self._connection() as own:
-            return await self._submit(own, params, asked, sees)
+            return await self._submit(own, params, options, sees)
 
     async def _submit(
-        self, connection: Connection, params: JobParams, asked: Submission, sees: str | None
+        self, connection: Connection, params: JobParams, options: Submission, sees: str | None
     ) -> Job:
-        if (key := asked.idempotency_key) is not None:
-            # As it was asked, before today's defaults are filled in: what is asked again tomorrow
-            # is still the same.
-            asked = replace(asked, requested=asked.params)
-            if await store.of_key(connection, owner=asked.owner, idempotency_key=key) is not None:
-                # Perhaps it would not be admitted today: its file is gone, say.
-                return await store.submit(connection, asked)
-        database = await self.database()
+        requested: Mapping[str, Any] | None = None
+        if (key := options.idempotency_key) is not None:
+            # Before today's defaults are filled in: the same request tomorrow is still the same.
+            requested = params.stored()
+            options = replace(options, params=requested, requested=requested)
+            if await store.of_key(connection, owner=options.owner, idempotency_key=key) is not None:
+                # It might not be admitted today: its file may be gone.
+                return await store.submit(connection, options)
         admission = AdmissionContext(
-            settings=self.settings, database=database, owner=asked.owner, sees=sees
+            settings=self.settings,
+            database=await self.database(),
+            owner=options.owner,
+            sees=sees,
         )
         admitted = await params.admit(admission)
-        return await store.submit(connection, replace(asked, params=admitted.stored()))
+        if requested is None or admitted is not params:
+            options = replace(options, params=admitted.stored())
+        return await store.submit(connection, options)
 
     async def submit_params(
         self,
@@ -178,9 +183,9 @@ class Client:
         )
 
     async def retry(self, job_id: UUID, *, owner: str | None = None) -> Job:
-        """Go on with a job that is over and did not get everything done: failed, cancelled, or
-        completed with errors. What continues it is a new job, in the same run, which does what is
-        missing or failed; the old one stays as it is. Asking twice finds the same new job.
+        """Continue a job that is over with items missing or failed: a failed or cancelled job, or
+        one completed with errors. A new job does the rest, in the same run; the old one stays as it
+        is. A second call returns the same new job.
 
         Raises:
             JobNotFound: there is none with this id.
@@ -225,7 +230,7 @@ class Client:
             )
 
     async def attempts(self, job_id: UUID, *, owner: str | None = None) -> Sequence[AttemptRecord]:
-        """What was tried so far, oldest first."""
+        """The attempts so far, oldest first."""
         async with self._connection() as connection:
             return await store.attempts(connection, job_id, owner=owner)
 
@@ -275,11 +280,11 @@ class Client:
         changed = asyncio.Event()
         wanted = str(job_id)
 
-        def told(payload: str) -> None:
+        def on_notify(payload: str) -> None:
             if payload == wanted:
                 changed.set()
 
-        with listener.subscribe(JOB_CHANGED, told, changed.set):
+        with listener.subscribe(JOB_CHANGED, on_notify, changed.set):
             last: Job | None = None
             while True:
                 changed.clear()  # before the look: what changes from now on is not missed

@@ -1,6 +1,6 @@
-"""What a handler may do while it works on a job: tell how far it is, and keep what it found.
+"""What a handler may do while it works on a job: report progress, and store results.
 
-Whatever it keeps goes through the fence: once this attempt is over (cancelled, taken over by
+All that it stores goes through the fence: once this attempt is over (cancelled, taken over by
 another worker), every write raises `AttemptOver` and changes nothing.
 """
 
@@ -9,13 +9,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from evalqueue import codec
 from evalqueue.errors import AttemptOver, EvalqueueError, YieldSlot
-from evalqueue.items import AllOurs, Share, SharedWithOthers, Tally
+from evalqueue.items import ItemCounts, ItemQueue, ItemWork, OwnItems, SharedItems
 from evalqueue.jobs import Job
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection, Database
@@ -23,7 +22,7 @@ from evalqueue.postgres.database import Connection, Database
 MESSAGE_LIMIT = 500  # characters
 
 Item = TypeVar("Item")
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 current: ContextVar["JobContext"] = ContextVar("evalqueue_job_context")
 """The context of the job that the running code works on."""
@@ -31,7 +30,7 @@ current: ContextVar["JobContext"] = ContextVar("evalqueue_job_context")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What an earlier attempt has already kept: keys of items, and how they went."""
+    """What earlier attempts have stored: keys of items, by whether they succeeded."""
 
     succeeded: Collection[str] = ()
     failed: Collection[str] = ()
@@ -41,7 +40,7 @@ class Checkpoint:
 
 
 class JobContext:
-    """One attempt's hold on its job."""
+    """What the handler of one attempt works with."""
 
     def __init__(self, job: Job, database: Database) -> None:
         self.job = job
@@ -58,7 +57,7 @@ class JobContext:
 
     @property
     def should_yield(self) -> bool:
-        """Whether others wait for this slot: let go at the next good moment (`map` does)."""
+        """Whether other jobs wait for this slot: end at the next good moment (`map` does)."""
         return self._should_yield
 
     def yield_slot(self) -> None:
@@ -66,14 +65,14 @@ class JobContext:
 
     @property
     def is_draining(self) -> bool:
-        """Whether this worker is told to stop: begin nothing that could not be gone on with."""
+        """Whether this worker is stopping: begin nothing that a later attempt can't continue."""
         return self._is_draining
 
     def drain(self) -> None:
         self._is_draining = True
 
     def progress(self, current: int, total: int, message: str = "", **details: Any) -> None:
-        """Note how far the job is. Written within 250 ms, together with whatever else is noted.
+        """Note how far the job is. Written within 250 ms, together with other notes.
 
         Args:
             current: finished items; never goes backwards in the table.
@@ -84,16 +83,16 @@ class JobContext:
         Raises:
             TypeError: something in the details is not JSON.
         """
-        codec.dump_json(details)  # refused here, where it was said, rather than when it is written
-        said = {"current": int(current), "total": int(total), "message": message[:MESSAGE_LIMIT]}
-        self._noted = (self._noted or {}) | details | said
+        codec.dump_json(details)  # raises here, rather than when it is written
+        noted = {"current": int(current), "total": int(total), "message": message[:MESSAGE_LIMIT]}
+        self._noted = (self._noted or {}) | details | noted
         self._dirty.set()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
-        """A transaction inside the fence: nobody can end this attempt before it commits.
+        """A transaction inside the fence: this attempt can't be ended before it commits.
 
-        For writing, not for thinking: after 15 idle seconds the server ends it, and it may take 30
+        For short writes: after 15 idle seconds the server ends it, and it may take 30
         in all.
 
         Raises:
@@ -102,8 +101,8 @@ class JobContext:
         async with self.database.connection() as connection, self._fenced(connection):
             yield connection
 
-    async def retry_fenced(self, statement: Callable[[Connection], Awaitable[Found]]) -> Found:
-        """Do something in a transaction inside the fence, again and again while Postgres is away.
+    async def retry_fenced(self, statement: Callable[[Connection], Awaitable[Result]]) -> Result:
+        """Run a statement in a transaction inside the fence; repeat it while Postgres is away.
 
         Args:
             statement: may run more than once, also after a commit whose answer was lost.
@@ -112,7 +111,7 @@ class JobContext:
             AttemptOver: the attempt is over; nothing was written.
         """
 
-        async def fenced(connection: Connection) -> Found:
+        async def fenced(connection: Connection) -> Result:
             async with self._fenced(connection):
                 return await statement(connection)
 
@@ -128,72 +127,67 @@ class JobContext:
     async def map(
         self,
         items: Collection[Item],
-        work: Callable[[Item], Awaitable[Found]],
+        work: ItemWork[Item, Result],
         *,
-        key: Callable[[Item], str],
-        keep: Callable[[Connection, Found], Awaitable[None]],
-        succeeded: Callable[[Found], bool],
         checkpoint: Checkpoint,
         concurrency: int,
-        kept: Callable[[Found], None] | None = None,
-        noun: str = "Item",
         max_helpers: int = 0,
     ) -> None:
-        """Work on items concurrently; keep each result the moment it is there.
+        """Work on items concurrently; store each result the moment it is there.
 
         Items in the checkpoint are not worked on again. Progress counts finished items:
         "Thread 7/20 (5 ok, 2 failed)".
 
         Args:
-            work: makes a result of an item. What it raises ends the whole map.
-            keep: stores a result, inside a transaction inside the fence. What was stored before
-                is left alone: it is called again when the answer to a commit was lost.
-            succeeded: whether a result counts as ok or as failed in the progress.
-            concurrency: items in flight at most, in each process that works on them.
-            kept: told of each result once it is stored for good.
-            hands: other workers that may help at most, when they have nothing better to do. They
-                run the same handler, as a job of their own (`is_hand`).
+            concurrency: items in progress at most, in each process that works on them.
+            max_helpers: other workers that may help at most, when they have no other work. They
+                run the same handler, as a job of their own (`is_helper`).
 
         Raises:
-            YieldSlot: others wait for this slot; what is left is done by a later attempt.
+            YieldSlot: other jobs wait for this slot; a later attempt does the rest.
         """
-        todo = {key(item): item for item in items if key(item) not in checkpoint}
-        tally = Tally(
-            noun=noun,
+        todo = {key: item for item in items if (key := work.key(item)) not in checkpoint}
+        counts = ItemCounts(
+            noun=work.noun,
             total=len(items),
-            ok=sum(key(item) in checkpoint.succeeded for item in items),
-            failed=sum(key(item) in checkpoint.failed for item in items),
+            ok=sum(work.key(item) in checkpoint.succeeded for item in items),
+            failed=sum(work.key(item) in checkpoint.failed for item in items),
         )
-        self.progress(tally.finished, tally.total, tally.message)
+        self.progress(counts.finished, counts.total, counts.message)
         if max_helpers and not self.is_helper:
             await self._start_helpers(max_helpers)
-        shared = bool(max_helpers) or self.is_helper
 
         def count(_key: str, ok: bool) -> None:
-            tally.count(ok=ok)
-            self.progress(tally.finished, tally.total, tally.message)
+            counts.count(ok=ok)
+            self.progress(counts.finished, counts.total, counts.message)
 
-        share: Share = (
-            SharedWithOthers(self, list(todo), concurrency, count)
-            if shared
-            else AllOurs(list(todo))
+        queue: ItemQueue = (
+            SharedItems(self, list(todo), concurrency, count)
+            if max_helpers or self.is_helper
+            else OwnItems(list(todo))
         )
 
-        async def lane() -> None:
-            while not self.should_yield and (name := await share.take()) is not None:
-                found = await work(todo[name])
-                await self.retry_fenced(
-                    partial(_keeping, keep, found, share, name, succeeded(found))
-                )
-                count(name, succeeded(found))
-                if kept is not None:
-                    kept(found)
+        async def work_on_items() -> None:
+            while not self.should_yield and (key := await queue.take()) is not None:
+                result = await work.work(todo[key])
+                await self._store(work, result, queue, key)
+                count(key, work.succeeded(result))
+                work.on_stored(result)
 
-        async with asyncio.TaskGroup() as lanes:
+        async with asyncio.TaskGroup() as tasks:
             for _ in range(min(concurrency, len(todo))):
-                lanes.create_task(lane())
-        if self.should_yield and share.something_is_left:
-            raise YieldSlot("Others wait for this slot")
+                tasks.create_task(work_on_items())
+        if self.should_yield and queue.has_items_left:
+            raise YieldSlot("Other jobs wait for this slot")
+
+    async def _store(
+        self, work: ItemWork[Item, Result], result: Result, queue: ItemQueue, key: str
+    ) -> None:
+        async def store_result(connection: Connection) -> None:
+            await work.store(connection, result)
+            await queue.done(connection, key, work.succeeded(result))
+
+        await self.retry_fenced(store_result)
 
     async def _start_helpers(self, wanted: int) -> None:
         async def ask(connection: Connection) -> bool:
@@ -201,22 +195,22 @@ class JobContext:
                 connection, job_id=self.job.id, attempt=self.job.attempt, wanted=wanted
             )
 
-        if not await self.database.until_done(ask, what=f"Hands for job {self.job.id}"):
+        if not await self.database.until_done(ask, what=f"Helpers for job {self.job.id}"):
             raise AttemptOver(f"Job {self.job.id}: attempt {self.job.attempt} is over")
 
     def take_noted(self) -> Mapping[str, Any] | None:
-        """What was noted since the last call, for whoever writes it down."""
+        """The notes since the last call, to be written."""
         noted, self._noted = self._noted, None
         self._dirty.clear()
         return noted
 
     def put_back(self, noted: Mapping[str, Any] | None) -> None:
-        """It could not be written: keep it, beneath whatever was noted since."""
+        """Notes that could not be written: later ones win."""
         if noted is not None:
             self._noted = {**noted, **(self._noted or {})}
 
     def wake(self) -> None:
-        """Let whoever waits in `until_noted` look around now."""
+        """End a wait in `until_noted` now."""
         self._dirty.set()
 
     async def until_noted(self, timeout: float) -> None:
@@ -226,18 +220,6 @@ class JobContext:
                 await self._dirty.wait()
         except TimeoutError:
             return
-
-
-async def _keeping(
-    keep: Callable[[Connection, Found], Awaitable[None]],
-    found: Found,
-    share: Share,
-    name: str,
-    ok: bool,
-    connection: Connection,
-) -> None:
-    await keep(connection, found)
-    await share.done(connection, name, ok)
 
 
 async def update_job_progress(

@@ -20,7 +20,7 @@ from evalqueue.worker.app import App
 
 logger = logging.getLogger(__name__)
 
-# The pool warns at each of its tries, a hundred times a minute; who waits is said once in a while.
+# The pool warns at each try, a hundred times a minute; `Database` logs it once in a while.
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 

@@ -1,7 +1,7 @@
-"""Is all well? What is examined, and what a finding means.
+"""Is the fleet healthy? What is examined, and what a finding means.
 
-Looking needs a database, judging doesn't: `judged` makes findings from a `Picture`, which is plain
-values. Every finding says what is wrong, since when, and what to do about it.
+Reading needs a database, judging doesn't: `judged` makes findings from a `FleetState`, which is
+plain values. Every finding says what is wrong, since when, and what to do about it.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from functools import partial
 from evalqueue.errors import NotificationsLost
 from evalqueue.postgres import fleet, schedules, schema
 from evalqueue.postgres.database import Connection, Database
-from evalqueue.postgres.fleet import Leader, Oddity, Pulse, QueueState, WorkerRecord
+from evalqueue.postgres.fleet import FleetHealth, Leader, MisplacedJob, QueueState, WorkerRecord
 from evalqueue.postgres.listener import Listener
 
 PATIENCE = timedelta(seconds=30)
-"""What may be odd for so long: a change of hands, a heartbeat that is late."""
+"""No finding before: the leader may change, a heartbeat may be late."""
 LONG_WAIT = timedelta(minutes=1)  # for a job that is due
 CLOCK_SKEW_MAX = timedelta(seconds=5)
-JOBS_OVER_MAX = 1_000_000  # beyond which somebody should have decided what is deleted
-ODDITIES_MAX = 1000  # looked at
+JOBS_OVER_MAX = 1_000_000  # beyond which a retention should be set
+MISPLACED_MAX = 1000  # jobs read
 
 
 class Level(StrEnum):
@@ -37,10 +37,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """What was found when one thing was looked at."""
+    """The result of one check."""
 
     name: str
-    """Of what was looked at; for programs, and never renamed."""
+    """Of the check; for programs, and never renamed."""
     level: Level
     what: str
     since: datetime | None = None
@@ -54,14 +54,14 @@ _wrong = partial(Finding, level=Level.WRONG)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
+class FleetState:
     """The fleet at one moment of the database's time."""
 
     moment: datetime
     workers: Sequence[WorkerRecord]
     leader: Leader | None
     queues: Sequence[QueueState]
-    oddities: Sequence[Oddity]
+    misplaced_jobs: Sequence[MisplacedJob]
     jobs_over: int = 0
     """Counted up to `JOBS_OVER_MAX` + 1."""
     keeps_jobs_for_ever: bool = True
@@ -79,30 +79,30 @@ class Picture:
         ]
 
 
-# Looking
+# Reading
 
 
 async def examine(database: Database, *, keeps_jobs_for_ever: bool) -> list[Finding]:
-    """Everything there is to find on a database that answers, whatever is in the way."""
+    """All findings of a database that answers, also where the schema is outdated."""
     clock = await clock_agrees(database)
     migrated = await schema_is_current(database)
     if migrated.level is Level.WRONG:
         return [clock, migrated]
     async with database.connection() as connection:
-        picture = await look(connection, keeps_jobs_for_ever=keeps_jobs_for_ever)
-    return [clock, migrated, *judged(picture)]
+        state = await read(connection, keeps_jobs_for_ever=keeps_jobs_for_ever)
+    return [clock, migrated, *judged(state)]
 
 
-async def look(connection: Connection, *, keeps_jobs_for_ever: bool) -> Picture:
-    """The fleet as its rows say."""
-    census = await fleet.census(connection, at_most=JOBS_OVER_MAX + 1)
-    return Picture(
-        moment=census.moment,
+async def read(connection: Connection, *, keeps_jobs_for_ever: bool) -> FleetState:
+    """The state of the fleet, from its rows."""
+    statistics = await fleet.statistics(connection, at_most=JOBS_OVER_MAX + 1)
+    return FleetState(
+        moment=statistics.moment,
         workers=await fleet.workers(connection),
         leader=await fleet.leader(connection),
         queues=await fleet.queues(connection),
-        oddities=await fleet.oddities(connection, limit=ODDITIES_MAX),
-        jobs_over=census.jobs_over,
+        misplaced_jobs=await fleet.misplaced_jobs(connection, limit=MISPLACED_MAX),
+        jobs_over=statistics.jobs_over,
         keeps_jobs_for_ever=keeps_jobs_for_ever,
     )
 
@@ -114,10 +114,10 @@ async def answers(database: Database) -> Finding:
     return _ok(name="database", what="The database answers.")
 
 
-def no_database(error: Exception, *, said: str | None = None) -> Finding:
-    """An error as a finding: by its kind, unless whoever reads it may know hosts and users."""
-    if said is not None:
-        what = said
+def no_database(error: Exception, *, message: str | None = None) -> Finding:
+    """An error as a finding: by its kind, or with a message that may name hosts and users."""
+    if message is not None:
+        what = message
     elif isinstance(error, TimeoutError):
         what = "The database did not answer in time."
     else:
@@ -130,7 +130,7 @@ def no_database(error: Exception, *, said: str | None = None) -> Finding:
 
 
 def not_looked_at(name: str) -> Finding:
-    """Something that could not be looked at, because of something else."""
+    """A check that could not be made, because the database did not answer."""
     return _wrong(
         name=name,
         what="Not looked at: the database did not answer in time.",
@@ -154,11 +154,11 @@ async def schema_is_current(database: Database) -> Finding:
     )
 
 
-async def hears(listener: Listener, *, within_seconds: float) -> Finding:
-    """Whether what is sent by NOTIFY arrives here; proven by `feed` every few seconds."""
+async def notifications_arrive(listener: Listener, *, within_seconds: float) -> Finding:
+    """Whether notifications arrive here; the listener proves it every few seconds."""
     try:
         async with asyncio.timeout(within_seconds):
-            await listener.heard_itself()
+            await listener.wait_for_proof()
     except NotificationsLost:
         return _wrong(
             name="notifications",
@@ -186,7 +186,7 @@ async def clock_agrees(database: Database) -> Finding:
 
 
 def clock_finding(theirs: datetime, before: datetime, after: datetime) -> Finding:
-    """What to say of the database's time, which was read between two moments of ours."""
+    """The difference between the database's time and ours, read between two moments of ours."""
     skew = max(theirs - after, before - theirs, timedelta(0))
     if skew <= CLOCK_SKEW_MAX:
         return _ok(name="clock", what="The clocks agree.")
@@ -198,37 +198,36 @@ def clock_finding(theirs: datetime, before: datetime, after: datetime) -> Findin
     )
 
 
-def judged(picture: Picture) -> list[Finding]:
-    """All that is to be said of a fleet."""
+def judged(state: FleetState) -> list[Finding]:
+    """All findings of a fleet."""
     return [
-        *_of_the_fleet(picture),
-        *_of_workers(picture),
-        *_of_queues(picture),
-        *_of_odd_jobs(picture),
-        *_of_what_is_over(picture),
+        *_of_the_fleet(state),
+        *_of_workers(state),
+        *_of_queues(state),
+        *_of_misplaced_jobs(state),
+        *_of_what_is_over(state),
     ]
 
 
-def warnings(pulse: Pulse) -> list[Finding]:
-    """What a probe should be told, without a word about anybody's work."""
+def warnings(health: FleetHealth) -> list[Finding]:
+    """Findings for a probe, without details of any owner's jobs."""
     more = "evalqueue doctor"
     found: list[Finding] = []
-    if pulse.workers_alive == 0:
+    if health.workers_alive == 0:
         found.append(_wrong(name="workers", what="No worker is alive.", fix=more))
-    if pulse.oldest_waits is not None and pulse.oldest_waits > LONG_WAIT:
-        what = f"The oldest job that is due has waited for {spoken(pulse.oldest_waits)}."
+    if health.oldest_waits is not None and health.oldest_waits > LONG_WAIT:
+        what = f"The oldest job that is due has waited for {spoken(health.oldest_waits)}."
         found.append(_note(name="waiting", what=what, fix=more))
-    if pulse.leases_run_out:
-        what = (
-            f"{pulse.leases_run_out} running job(s) lost their worker, and nobody takes them back."
-        )
+    if health.leases_run_out:
+        lost = health.leases_run_out
+        what = f"{lost} running job(s) lost their worker, and no leader recovers them."
         found.append(_wrong(name="lease", what=what, fix=more))
     return found
 
 
-def _of_the_fleet(picture: Picture) -> Iterator[Finding]:
-    if not picture.alive:
-        wanted = any(queue.running or queue.due or queue.later for queue in picture.queues)
+def _of_the_fleet(state: FleetState) -> Iterator[Finding]:
+    if not state.alive:
+        wanted = any(queue.running or queue.due or queue.later for queue in state.queues)
         yield Finding(
             name="workers",
             level=Level.WRONG if wanted else Level.NOTE,
@@ -236,41 +235,41 @@ def _of_the_fleet(picture: Picture) -> Iterator[Finding]:
             fix="evalqueue worker",
         )
         return
-    slots, taken = (sum(getattr(w, name) for w in picture.alive) for name in ("slots", "running"))
+    slots, taken = (sum(getattr(w, name) for w in state.alive) for name in ("slots", "running"))
     yield _ok(
         name="workers",
-        what=f"{len(picture.alive)} worker(s) alive, {taken} of {slots} slots taken.",
+        what=f"{len(state.alive)} worker(s) alive, {taken} of {slots} slots taken.",
     )
-    yield _of_the_leader(picture)
+    yield _of_the_leader(state)
 
 
-def _of_the_leader(picture: Picture) -> Finding:
-    leader = picture.leader
+def _of_the_leader(state: FleetState) -> Finding:
+    leader = state.leader
     if leader is not None and leader.in_office:
-        what = f"{leader.worker} looks after the fleet (term {leader.term})."
+        what = f"{leader.worker} leads the fleet (term {leader.term})."
         return _ok(name="leader", what=what, since=leader.since)
-    since = min(worker.started_at for worker in picture.alive)
+    since = min(worker.started_at for worker in state.alive)
     if leader is not None:
         since = max(since, leader.ends_at)
-    if picture.moment - since <= PATIENCE:
+    if state.moment - since <= PATIENCE:
         return _ok(name="leader", what="The next leader is about to begin.")
     return _wrong(
         name="leader",
-        what="No worker looks after the fleet: what is lost stays lost, no schedule is kept.",
+        what="No worker leads the fleet: lost jobs are not recovered, schedules submit nothing.",
         since=since,
-        fix="See the workers' logs for \"Can't look after the fleet\", and restart one.",
+        fix="See the workers' logs for \"Can't lead the fleet\", and restart one.",
     )
 
 
-def _of_workers(picture: Picture) -> Iterator[Finding]:
-    for worker in picture.workers:
+def _of_workers(state: FleetState) -> Iterator[Finding]:
+    for worker in state.workers:
         where = f"process {worker.pid} on {worker.host}"
         if worker.silent_for > PATIENCE:
             yield _wrong(
                 name="silent",
-                what=f"{worker.name} has not been heard of for {spoken(worker.silent_for)}.",
+                what=f"{worker.name} has sent no heartbeat for {spoken(worker.silent_for)}.",
                 since=worker.seen_at,
-                fix=f"Look at {where}. If it is frozen, kill it: its jobs go on elsewhere.",
+                fix=f"Look at {where}. If it is frozen, kill it: other workers continue its jobs.",
             )
             continue
         if worker.stuck:
@@ -279,11 +278,11 @@ def _of_workers(picture: Picture) -> Iterator[Finding]:
                 what=f"{worker.name} has {worker.stuck} handler(s) that ignore being cancelled.",
                 fix=f"On {worker.host}: kill -TERM {worker.pid} (it drains, and exits with 70)",
             )
-        # It says so for the first time with its first heartbeat.
+        # Known since its first heartbeat.
         if not worker.listening and worker.seen_at - worker.started_at > timedelta(seconds=1):
             yield _wrong(
                 name="deaf",
-                what=f"{worker.name} hears no notifications: it finds work by polling only.",
+                what=f"{worker.name} receives no notifications: it finds work by polling only.",
                 since=worker.seen_at,
                 fix=f"See the log of {where}. Behind a pooler: set EVALQUEUE_LISTEN_URL.",
             )
@@ -295,10 +294,10 @@ def _of_workers(picture: Picture) -> Iterator[Finding]:
             )
 
 
-def _of_queues(picture: Picture) -> Iterator[Finding]:
-    for queue in picture.queues:
+def _of_queues(state: FleetState) -> Iterator[Finding]:
+    for queue in state.queues:
         waits = queue.oldest_waits or timedelta(0)
-        since = picture.moment - waits
+        since = state.moment - waits
         if queue.paused_at is not None:
             if queue.due:
                 yield _note(
@@ -307,7 +306,7 @@ def _of_queues(picture: Picture) -> Iterator[Finding]:
                     since=queue.paused_at,
                     fix=f"evalqueue queues resume {queue.name}",
                 )
-        elif queue.due and not picture.serving(queue.name):
+        elif queue.due and not state.serving(queue.name):
             if waits > PATIENCE:
                 yield _wrong(
                     name="unserved",
@@ -319,14 +318,14 @@ def _of_queues(picture: Picture) -> Iterator[Finding]:
             yield _note(
                 name="waiting",
                 what=f"In {queue.name} the oldest of {queue.due} due job(s) has waited for "
-                f"{spoken(waits)}: {_why_it_waits(picture, queue)}.",
+                f"{spoken(waits)}: {_why_it_waits(state, queue)}.",
                 since=since,
                 fix="More workers, more slots (--concurrency), or wider limits: evalqueue queues",
             )
 
 
-def _why_it_waits(picture: Picture, queue: QueueState) -> str:
-    serving = picture.serving(queue.name)
+def _why_it_waits(state: FleetState, queue: QueueState) -> str:
+    serving = state.serving(queue.name)
     if queue.max_running is not None and queue.running >= queue.max_running:
         return f"its limit of {queue.max_running} running job(s) is reached"
     if all(worker.running >= worker.slots for worker in serving):
@@ -336,9 +335,9 @@ def _why_it_waits(picture: Picture, queue: QueueState) -> str:
     return "though slots are free"
 
 
-_ODD = {
+_MISPLACED = {
     "lease": (
-        "{count} running job(s) lost their worker, and nobody takes them back",
+        "{count} running job(s) lost their worker, and no leader recovers them",
         "evalqueue worker",
     ),
     "unknown_type": (
@@ -346,29 +345,29 @@ _ODD = {
         "EVALQUEUE_IMPORTS=… evalqueue worker --queues {queue}",
     ),
     "waits_for_nothing": (
-        "{count} job(s) wait for a job that is over or gone; the worker in office lets them go",
+        "{count} job(s) wait for a job that is over or deleted; the leader will release them",
         "evalqueue worker",
     ),
     "disagrees": (
-        "{count} job(s) are not where their procrastinate rows say (triggers switched off?)",
+        "{count} job(s) are not in the state of their procrastinate rows (triggers switched off?)",
         "evalqueue cancel {oldest}",
     ),
 }
-"""For each oddity the database knows: what to say, and what to do."""
+"""For each kind of misplaced job: what is wrong, and what to do."""
 
 
-def _of_odd_jobs(picture: Picture) -> Iterator[Finding]:
-    groups: defaultdict[tuple[str, str, str], list[Oddity]] = defaultdict(list)
-    for odd in picture.oddities:
-        if odd.oddity != "unknown_type":
-            groups[odd.oddity, "", ""].append(odd)
-        elif picture.serving(odd.queue):  # else nobody is there at all, which was said
-            groups[odd.oddity, odd.queue, odd.job_type].append(odd)
+def _of_misplaced_jobs(state: FleetState) -> Iterator[Finding]:
+    groups: defaultdict[tuple[str, str, str], list[MisplacedJob]] = defaultdict(list)
+    for job in state.misplaced_jobs:
+        if job.oddity != "unknown_type":
+            groups[job.oddity, "", ""].append(job)
+        elif state.serving(job.queue):  # else there is no worker at all: another finding
+            groups[job.oddity, job.queue, job.job_type].append(job)
     for (oddity, queue, job_type), jobs in groups.items():
-        what, fix = _ODD[oddity]
+        what, fix = _MISPLACED[oddity]
         oldest = min(jobs, key=lambda job: job.since)
-        # Beyond so many nobody has looked.
-        more = "at least " if len(picture.oddities) >= ODDITIES_MAX else ""
+        # No more than so many were read.
+        more = "at least " if len(state.misplaced_jobs) >= MISPLACED_MAX else ""
         facts = {"count": f"{more}{len(jobs)}", "queue": queue, "job_type": job_type}
         yield _wrong(
             name=oddity,
@@ -378,8 +377,8 @@ def _of_odd_jobs(picture: Picture) -> Iterator[Finding]:
         )
 
 
-def _of_what_is_over(picture: Picture) -> Iterator[Finding]:
-    if picture.keeps_jobs_for_ever and picture.jobs_over > JOBS_OVER_MAX:
+def _of_what_is_over(state: FleetState) -> Iterator[Finding]:
+    if state.keeps_jobs_for_ever and state.jobs_over > JOBS_OVER_MAX:
         yield _note(
             name="retention",
             what=f"More than {JOBS_OVER_MAX:,} jobs are over, and none is ever deleted.",

@@ -1,7 +1,7 @@
 """Everything this package raises, on one screen.
 
 EvalqueueError
-├── Refused                 what was asked can't be taken; nothing was stored
+├── Refused                 the request can't be accepted; nothing was stored
 │   ├── UnknownJobType
 │   ├── InvalidParams       one or more fields, each named
 │   ├── KeyReused           the idempotency key belongs to another request
@@ -13,14 +13,14 @@ EvalqueueError
 ├── CannotListen            the address is taken, or open to others without tokens
 ├── SchemaOutdated          `evalqueue migrate` has to run first
 ├── AttemptOver             the fence: this attempt may not write any more
-├── YieldSlot               raised by `context.map`: others get their share first
+├── YieldSlot               raised by `context.map`: other jobs wait for the slot
 ├── JobFailed               raised by a handler: failed for good, with a reason
 └── TryAgain                raised by a handler: not now, later
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 
@@ -29,7 +29,7 @@ class EvalqueueError(Exception):
 
 
 class Refused(EvalqueueError):
-    """What was asked can't be taken. Nothing was stored."""
+    """The request can't be accepted. Nothing was stored."""
 
 
 class UnknownJobType(Refused):
@@ -43,7 +43,7 @@ class UnknownJobType(Refused):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
-    """One thing that is wrong with what was asked."""
+    """One thing that is wrong with a request."""
 
     loc: tuple[str | int, ...]
     """The path to it: `("params", "llm_model")`."""
@@ -105,7 +105,7 @@ class DatabaseUnavailable(EvalqueueError):
 
 
 class NotificationsLost(EvalqueueError):
-    """What is sent by NOTIFY does not arrive at our LISTEN connection."""
+    """Notifications do not reach the LISTEN connection of this process."""
 
 
 class CannotListen(EvalqueueError):
@@ -121,11 +121,11 @@ class AttemptOver(EvalqueueError):
 
 
 class YieldSlot(EvalqueueError):
-    """This attempt lets go at a good moment, so that others get their share. Not counted."""
+    """This attempt ends at a good moment, for jobs that wait for its slot. Not counted."""
 
 
 class JobFailed(EvalqueueError):
-    """A handler's way to say: failed for good, and why, and what was found all the same."""
+    """Raised by a handler: the job failed for good. It may have a partial result."""
 
     def __init__(self, reason: str, *, result: dict[str, Any] | None = None) -> None:
         super().__init__(reason)
@@ -133,7 +133,7 @@ class JobFailed(EvalqueueError):
 
 
 class TryAgain(EvalqueueError):
-    """A handler's way to say: not now. Counts as an attempt.
+    """Raised by a handler: try again later. Counts as an attempt.
 
     Args:
         reason: what was in the way.
@@ -150,3 +150,14 @@ def describe(error: BaseException) -> str:
     text = str(error).strip()
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors inside an exception group, in order and however deep; any other error is itself
+    the only one."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)  # isinstance can't say of what
+        for inner in group.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error

@@ -1,8 +1,8 @@
-"""Whose turn an item is: all ours, or shared with other workers through the database.
+"""The items of a job: what is done with each, and which attempt works on it.
 
-A shared job is worked on by its own attempt and by its hands, each of which claims a few items at a
-time. A claim holds as long as the attempt that made it runs, so nothing has to be given back: what
-a lost worker held is free as soon as its loss is known.
+A shared job is worked on by its own attempt and by its helper jobs, each of which claims a few
+items at a time. A claim holds as long as the attempt that made it runs, so nothing has to be
+released: the items of a lost worker are free as soon as its loss is known.
 """
 
 import asyncio
@@ -10,35 +10,67 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from evalqueue.errors import AttemptOver
 from evalqueue.jobs import Job
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection, Database
 
-WINDOW = 256  # items asked for in one statement
-LOOK_INTERVAL = 0.5  # seconds between looks at what others still work on, when nothing else is left
-LEARN_INTERVAL = 1.0  # seconds between looks at what others have done, while there is work of ours
+CLAIM_LIMIT = 256  # items named in one statement
+WAIT_INTERVAL = 0.5  # seconds between tries to claim what other attempts still work on
+REFRESH_INTERVAL = 1.0  # seconds between reads of what other attempts have done
+
+Item_contra = TypeVar("Item_contra", contravariant=True)
+Result = TypeVar("Result")
 
 
-class Share(Protocol):
-    """The items of one attempt."""
+class ItemWork(Protocol[Item_contra, Result]):
+    """What `JobContext.map` does with each item of a job. Subclass it."""
+
+    noun: str = "Item"
+    """What progress messages call an item."""
+
+    def key(self, item: Item_contra, /) -> str:
+        """The item's name in the checkpoint, unique in the job."""
+        return str(item)
+
+    async def work(self, item: Item_contra, /) -> Result:
+        """Make the result of an item. What it raises ends the whole map."""
+        ...
+
+    async def store(self, connection: Connection, result: Result, /) -> None:
+        """Store a result, in a transaction inside the fence.
+
+        May run again after a commit whose answer was lost, and must then leave alone what is there.
+        """
+        ...
+
+    def succeeded(self, _result: Result, /) -> bool:
+        """Whether a result counts as ok or as failed in the progress."""
+        return True
+
+    def on_stored(self, _result: Result, /) -> None:
+        """Called once a result is stored for good."""
+
+
+class ItemQueue(Protocol):
+    """The items that are left for one attempt."""
 
     async def take(self) -> str | None:
-        """The next item to work on; None: there is none for us."""
+        """The next item to work on; None: there is none for this attempt."""
         ...
 
     async def done(self, connection: Connection, item: str, ok: bool) -> None:
-        """Say that an item is done, in the transaction that keeps what was found."""
+        """Record that an item is done, in the transaction that stores its result."""
         ...
 
     @property
-    def something_is_left(self) -> bool: ...
+    def has_items_left(self) -> bool: ...
 
 
-class Sharer(Protocol):
-    """What sharing needs to know of an attempt."""
+class SharingAttempt(Protocol):
+    """What `SharedItems` needs to know of an attempt."""
 
     job: Job
     database: Database
@@ -50,125 +82,125 @@ class Sharer(Protocol):
     def should_yield(self) -> bool: ...
 
 
-class AllOurs:
-    """Nobody else works on these."""
+class OwnItems:
+    """Items that only this attempt works on."""
 
     def __init__(self, items: Sequence[str]) -> None:
         self._left = deque(items)
 
     @property
-    def something_is_left(self) -> bool:
+    def has_items_left(self) -> bool:
         return bool(self._left)
 
     async def take(self) -> str | None:
         return self._left.popleft() if self._left else None
 
     async def done(self, connection: Connection, item: str, ok: bool) -> None:
-        """Nobody else has to know."""
+        """No other attempt has to know."""
 
 
-class SharedWithOthers:
-    """Others work on these, too.
+class SharedItems:
+    """Items that other attempts work on, too.
 
     Args:
         at_once: how many items are claimed at a time.
-        count: told of every item that somebody else has done.
+        on_done: called for every item that another attempt has done: its key, whether it succeeded.
     """
 
     def __init__(
         self,
-        sharer: Sharer,
+        attempt: SharingAttempt,
         items: Sequence[str],
         at_once: int,
-        count: Callable[[str, bool], None],
+        on_done: Callable[[str, bool], None],
     ) -> None:
-        self._sharer = sharer
+        self._attempt = attempt
         self._at_once = at_once
-        self._count = count
+        self._on_done = on_done
         self._left = deque(items)
         self._ours = deque[str]()
-        self._theirs = dict[str, None]()  # in order
-        self._taking = asyncio.Lock()
-        self._looked_at = time.monotonic()
+        self._others = dict[str, None]()  # in order
+        self._lock = asyncio.Lock()
+        self._refreshed_at = time.monotonic()
 
     @property
-    def something_is_left(self) -> bool:
-        return bool(self._left or self._ours or self._theirs)
+    def has_items_left(self) -> bool:
+        return bool(self._left or self._ours or self._others)
 
     async def take(self) -> str | None:
-        async with self._taking:
-            while not self._sharer.should_yield:
+        async with self._lock:
+            while not self._attempt.should_yield:
                 if self._ours:
                     return self._ours.popleft()
-                if self._theirs and time.monotonic() - self._looked_at > LEARN_INTERVAL:
-                    await self._learn()
+                if self._others and time.monotonic() - self._refreshed_at > REFRESH_INTERVAL:
+                    await self._refresh()
                 if self._left:
-                    await self._claim([self._left.popleft() for _ in range(self._window())])
-                elif not self._theirs:
+                    await self._claim([self._left.popleft() for _ in range(self._batch_size())])
+                elif not self._others:
                     return None
                 elif not await self._take_over():
-                    if self._sharer.is_helper:
-                        return None  # whoever works on the rest will keep it
-                    await asyncio.sleep(LOOK_INTERVAL)
+                    if self._attempt.is_helper:
+                        return None  # the attempts that work on the rest will store it
+                    await asyncio.sleep(WAIT_INTERVAL)
             return None
 
     async def done(self, connection: Connection, item: str, ok: bool) -> None:
-        root = self._sharer.job.root_id
+        root = self._attempt.job.root_id
         await store.item_done(connection, root_id=root, item=item, succeeded=ok)
 
-    def _window(self) -> int:
-        return min(WINDOW, len(self._left))
+    def _batch_size(self) -> int:
+        return min(CLAIM_LIMIT, len(self._left))
 
-    async def _claim(self, wished: Sequence[str]) -> None:
-        job = self._sharer.job
+    async def _claim(self, requested: Sequence[str]) -> None:
+        job = self._attempt.job
 
         async def claim(connection: Connection) -> frozenset[str] | None:
             return await store.claim_items(
                 connection,
                 job_id=job.id,
                 attempt=job.attempt,
-                items=wished,
+                items=requested,
                 wanted=self._at_once,
             )
 
-        ours = await self._sharer.database.until_done(claim, what=f"Items of job {job.id}")
+        ours = await self._attempt.database.until_done(claim, what=f"Items of job {job.id}")
         if ours is None:
             raise AttemptOver(f"Job {job.id}: attempt {job.attempt} is over")
-        self._ours.extend(item for item in wished if item in ours)
-        last = max((n for n, item in enumerate(wished) if item in ours), default=len(wished))
-        for item in wished[: last + 1]:
+        self._ours.extend(item for item in requested if item in ours)
+        last = max((n for n, item in enumerate(requested) if item in ours), default=len(requested))
+        for item in requested[: last + 1]:
             if item in ours:
-                self._theirs.pop(item, None)
+                self._others.pop(item, None)
             else:
-                self._theirs[item] = None
-        # What lies behind the last one that we got was not reached, or lost in a race.
-        behind = [item for item in wished[last + 1 :] if item not in self._theirs]
+                self._others[item] = None
+        # Items after the last one claimed were not reached, or lost in a race.
+        behind = [item for item in requested[last + 1 :] if item not in self._others]
         self._left.extendleft(reversed(behind))
 
     async def _take_over(self) -> bool:
-        """Take what others have left undone, or were faster to ask for and then did not get."""
-        await self._learn()
-        await self._claim(list(self._theirs)[:WINDOW])
-        return bool(self._ours) or not self._theirs
+        """Claim what other attempts have left undone, or requested first and then did not get."""
+        await self._refresh()
+        await self._claim(list(self._others)[:CLAIM_LIMIT])
+        return bool(self._ours) or not self._others
 
-    async def _learn(self) -> None:
-        """Count what others have done."""
-        self._looked_at = time.monotonic()
-        job = self._sharer.job
-        theirs = list(self._theirs)
+    async def _refresh(self) -> None:
+        """Count what other attempts have done."""
+        self._refreshed_at = time.monotonic()
+        job = self._attempt.job
+        others = list(self._others)
 
-        async def look(connection: Connection) -> dict[str, bool]:
-            return dict(await store.items_done(connection, root_id=job.root_id, items=theirs))
+        async def read(connection: Connection) -> dict[str, bool]:
+            return dict(await store.items_done(connection, root_id=job.root_id, items=others))
 
-        done = await self._sharer.database.until_done(look, what=f"Items of job {job.id}")
+        done = await self._attempt.database.until_done(read, what=f"Items of job {job.id}")
         for item, ok in done.items():
-            del self._theirs[item]
-            self._count(item, ok)
+            del self._others[item]
+            self._on_done(item, ok)
 
 
 @dataclass(slots=True, kw_only=True)
-class Tally:
-    """How many items are finished, and how they went."""
+class ItemCounts:
+    """How many items are finished, and how many of them succeeded."""
 
     noun: str
     total: int

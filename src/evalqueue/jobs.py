@@ -1,4 +1,4 @@
-"""What a job is: plain values and the arrows between its states. No database here."""
+"""What a job is: plain values and the transitions between its states. No database here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -37,10 +37,10 @@ TRANSITIONS: Mapping[JobStatus, Mapping[JobStatus, str]] = {
     JobStatus.FAILED: {},
     JobStatus.CANCELLED: {},
 }
-"""Every arrow there is, with what causes it. The database's triggers draw the same ones."""
+"""Every transition, with its cause. The database's triggers allow the same ones."""
 
 
-AHEAD_LIMIT = 1000  # jobs; nobody counts on what is behind them
+AHEAD_LIMIT = 1000  # jobs; how many more is not counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ class Progress:
     total: int = 0
     message: str = ""
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Whatever else the job says about itself, `run_id` above all. Merged, never replaced."""
+    """Further details, such as `run_id`. Merged, never replaced."""
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Progress":
@@ -74,7 +74,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One request for work, as its row says."""
+    """One request for work: a row of `jobs`."""
 
     id: UUID
     job_type: str
@@ -88,14 +88,14 @@ class Job:
     priority: int
     """Higher goes first."""
     due_at: datetime
-    """Its place in line; it does not start before."""
+    """Its place in the queue; it does not start before."""
     attempt: int
     """The fencing number of the current or last attempt; 0: none yet."""
     failed_attempts: int
     max_attempts: int
     worker: str | None
     parent_id: UUID | None
-    """Of a hand: the job it helps with."""
+    """Of a helper job: the job it helps with."""
     retry_of: UUID | None
     """The job that this one continues."""
     after_id: UUID | None
@@ -123,9 +123,56 @@ class Job:
         return self.parent_id or self.id
 
 
+class AttemptOutcome(StrEnum):
+    """How a worker ended an attempt. `evalqueue_finish_attempt` in SQL knows the same five."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    """For good."""
+    RETRY = "retry"
+    """Again after a delay, as long as there are attempts left."""
+    RELEASED = "released"
+    """The worker stops: back to the queue, not counted."""
+    YIELDED = "yielded"
+    """The slot goes to another job: to the end of the queue, not counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The end of an attempt, as it is recorded."""
+
+    kind: AttemptOutcome
+    result: Mapping[str, Any] | None = None
+    error: str | None = None
+    delay_seconds: float = 0.0
+    """Until the job is due again."""
+
+    @classmethod
+    def completed(cls, result: Mapping[str, Any]) -> "Ended":
+        return cls(kind=AttemptOutcome.COMPLETED, result=result)
+
+    @classmethod
+    def failed(cls, error: str, result: Mapping[str, Any] | None = None) -> "Ended":
+        return cls(kind=AttemptOutcome.FAILED, error=error, result=result)
+
+    @classmethod
+    def retry(cls, error: str, *, delay_seconds: float) -> "Ended":
+        return cls(kind=AttemptOutcome.RETRY, error=error, delay_seconds=delay_seconds)
+
+    @classmethod
+    def released(cls) -> "Ended":
+        error = "Its worker was stopped; another worker continues it"
+        return cls(kind=AttemptOutcome.RELEASED, error=error)
+
+    @classmethod
+    def yielded(cls) -> "Ended":
+        error = "It yielded its slot, and continues when it is its turn again"
+        return cls(kind=AttemptOutcome.YIELDED, error=error)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRecord:
-    """One try at a job, as its row says."""
+    """One attempt at a job: a row of `job_attempts`."""
 
     job_id: UUID
     attempt: int

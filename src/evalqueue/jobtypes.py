@@ -1,5 +1,5 @@
-"""Job types: a typed params model *is* the job type. One declaration, shared by whoever submits
-and whoever handles.
+"""Job types: a typed params model *is* the job type. One declaration, shared by the
+program that submits and the worker that handles.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8721, ge=0, le=65535)
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may call: `name:right:sha256hex`, separated by commas or white space, made by `evalqueue
-    token`. None: whoever is on this machine. Must be set to listen beyond loopback."""
+    token`. None: every program on this machine. Must be set to listen beyond loopback."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web origins whose pages may call the API, separated by commas."""
     proxies: Annotated[tuple[str, ...], NoDecode] = ()
@@ -95,16 +95,16 @@ class Settings(BaseSettings):
     """Requests of one caller: `600/minute`, `10/second`, `off`. More are refused with 429."""
 
     max_watchers: int = Field(default=1000, ge=1, le=100_000)
-    """Streams of events at the same time; beyond, clients are told to come back later."""
+    """Streams of events at the same time; beyond, clients get an error, and try again later."""
 
     queue: str = "evalqueue"
     """The procrastinate queue jobs go to and workers listen on by default."""
     concurrency: int = Field(default=4, ge=1, le=1000)
     """Jobs a worker runs at the same time."""
     lease_seconds: float = Field(default=30.0, ge=2)
-    """A job whose worker was not heard of for this long is taken from it."""
+    """A job whose worker sends nothing for this long is recovered by the leader."""
     patience_seconds: float = Field(default=5.0, ge=0.1)
-    """How long an interrupted handler may take to let go, each of the three times it is told."""
+    """How long an interrupted handler may take to end, after each of three cancellations."""
     keep_jobs_days: float | None = Field(default=None, gt=0)
     """Jobs that are over are deleted after so many days; their runs stay. Unset: never."""
     keep_runs_days: float | None = Field(default=None, gt=0)

@@ -20,7 +20,7 @@ _SHA256 = re.compile(r"[0-9A-Fa-f]{64}")
 _OTHER_HASH = re.compile(r"[0-9A-Fa-f]{32}|[0-9A-Fa-f]{40}|[0-9A-Fa-f]{96}|[0-9A-Fa-f]{128}")
 _OF_NOTHING = sha256(b"").digest()
 _PARTS = 3
-_AS_LONG_AS_TOKENS = 32  # characters: what is said in the wrong place is not repeated either
+_AS_LONG_AS_TOKENS = 32  # characters: what stands in a token's place is not repeated either
 
 
 class Right(StrEnum):
@@ -48,7 +48,7 @@ class Token:
     """Who holds it: the owner of what they submit."""
     right: Right
     digest: bytes = field(repr=False)
-    """The SHA-256 of the token. Sessions are signed with it: it is nobody else's business."""
+    """The SHA-256 of the token. Sessions are signed with it: it must stay secret."""
 
     @property
     def entry(self) -> str:

@@ -8,8 +8,8 @@ from uuid import UUID
 import pytest
 
 from evalqueue import doctor
-from evalqueue.doctor import Finding, Level, Picture
-from evalqueue.postgres.fleet import Leader, Oddity, Pulse, QueueState, WorkerRecord
+from evalqueue.doctor import Finding, FleetState, Level
+from evalqueue.postgres.fleet import FleetHealth, Leader, MisplacedJob, QueueState, WorkerRecord
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 JOB = UUID("00000000-0000-4000-8000-000000000001")
@@ -38,15 +38,17 @@ def queue(**facts: Any) -> QueueState:
     } | facts)  # fmt: skip
 
 
-def odd(oddity: str, **facts: Any) -> Oddity:
-    return Oddity(**{
+def odd(oddity: str, **facts: Any) -> MisplacedJob:
+    return MisplacedJob(**{
         "id": JOB, "job_type": "tea", "queue": "q", "owner": "me", "oddity": oddity,
         "since": ago(90),
     } | facts)  # fmt: skip
 
 
 LEADER = Leader(worker="w@here:7/1", term=3, since=ago(500), ends_at=ago(-10), in_office=True)
-WELL = Picture(moment=NOW, workers=[worker()], leader=LEADER, queues=[queue()], oddities=[])
+WELL = FleetState(
+    moment=NOW, workers=[worker()], leader=LEADER, queues=[queue()], misplaced_jobs=[]
+)
 
 
 def findings(**changed: Any) -> dict[str, Finding]:
@@ -101,10 +103,10 @@ def test_of_a_fleet_that_is_well_nothing_bad_is_said() -> None:
             {"queues": [queue(waits_seconds=600, max_running_per_owner=1)]},
             "waiting", Level.NOTE, "an owner may run 1",
         ),
-        ({"oddities": [odd("lease")]}, "lease", Level.WRONG, "lost their worker"),
-        ({"oddities": [odd("unknown_type")]}, "unknown_type", Level.WRONG, "type tea wait in q"),
-        ({"oddities": [odd("waits_for_nothing")]}, "waits_for_nothing", Level.WRONG, "is over"),
-        ({"oddities": [odd("disagrees")]}, "disagrees", Level.WRONG, "procrastinate rows"),
+        ({"misplaced_jobs": [odd("lease")]}, "lease", Level.WRONG, "lost their worker"),
+        ({"misplaced_jobs": [odd("unknown_type")]}, "unknown_type", Level.WRONG, "type tea wait in q"),
+        ({"misplaced_jobs": [odd("waits_for_nothing")]}, "waits_for_nothing", Level.WRONG, "is over"),
+        ({"misplaced_jobs": [odd("disagrees")]}, "disagrees", Level.WRONG, "procrastinate rows"),
         ({"jobs_over": 1_000_001}, "retention", Level.NOTE, "1,000,000 jobs are over"),
     ],
 )  # fmt: skip
@@ -141,7 +143,7 @@ def test_odd_jobs_are_grouped_and_the_oldest_is_named() -> None:
     found = doctor.judged(
         replace(
             WELL,
-            oddities=[
+            misplaced_jobs=[
                 odd("unknown_type", since=ago(50), id=other), odd("unknown_type"),
                 odd("unknown_type", job_type="coffee"), odd("lease"),
             ],
@@ -157,7 +159,7 @@ def test_odd_jobs_are_grouped_and_the_oldest_is_named() -> None:
 
 
 def test_where_nobody_works_on_a_queue_its_types_are_not_the_trouble() -> None:
-    assert "unknown_type" not in findings(oddities=[odd("unknown_type", queue="other")])
+    assert "unknown_type" not in findings(misplaced_jobs=[odd("unknown_type", queue="other")])
 
 
 @pytest.mark.parametrize(
@@ -179,8 +181,8 @@ def test_clocks_agree_within_the_time_it_took_to_ask(
 
 
 def test_a_probe_is_warned_of_what_no_worker_does() -> None:
-    well = Pulse(workers_alive=1, oldest_waits=timedelta(seconds=60), leases_run_out=0)
-    ill = Pulse(workers_alive=0, oldest_waits=timedelta(minutes=5), leases_run_out=2)
+    well = FleetHealth(workers_alive=1, oldest_waits=timedelta(seconds=60), leases_run_out=0)
+    ill = FleetHealth(workers_alive=0, oldest_waits=timedelta(minutes=5), leases_run_out=2)
 
     assert doctor.warnings(well) == []
     assert [each.what for each in doctor.warnings(ill)] == [

@@ -146,7 +146,7 @@ async def test_what_takes_several_statements_is_done_again_while_the_database_is
             raise psycopg.OperationalError("gone")
         return await value(database, "SELECT 'there'")
 
-    assert await database.patiently(look, what="A look") == "there"
+    assert await database.retry_transient(look, what="A look") == "there"
     assert tries == [0, 1, 2]
 
 
@@ -184,7 +184,7 @@ async def test_looking_leaves_room_for_importing(dsn: str):
 
     async def look() -> None:
         nonlocal looking
-        async with database.long_look():
+        async with database.long_read():
             looking += 1
             begun.set()
             await go_on.wait()

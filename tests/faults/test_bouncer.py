@@ -71,7 +71,7 @@ async def test_a_cancel_is_heard_of_behind_a_bouncer(stage: Stage, tmp_path: Pat
         await stage.until_begun(job)
         proxy.weather = Weather.SILENT
         await stage.cancel(job)
-        await worker.until_told(f"Job {job.id} ignores that it is to stop")
+        await worker.until_told(f"Job {job.id} ignores its cancellation")
         proxy.weather = Weather.FAIR
         stage.gate.touch()
         await worker.until_told(f"Job {job.id}: attempt 1 is over")

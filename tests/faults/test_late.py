@@ -28,7 +28,7 @@ async def test_a_worker_that_was_frozen_past_its_lease_changes_nothing_when_it_t
     await stage.until_over(job)
     before = await stage.get(job)
     frozen.thaw()
-    await frozen.until_told("ignores that it is to stop")
+    await frozen.until_told("ignores its cancellation")
     stage.gate.touch()
     await frozen.until_told("attempt 1 is over")
 

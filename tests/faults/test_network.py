@@ -54,7 +54,7 @@ async def test_a_worker_that_is_cut_off_past_its_lease_loses_its_job_and_works_o
         await stage.until_over(job)
         await heir.kill()
         proxy.weather = Weather.FAIR
-        await lost.until_told("ignores that it is to stop")
+        await lost.until_told("ignores its cancellation")
         stage.gate.touch()
         await lost.until_told("attempt 1 is over")
         late = await stage.submit(Steps())

@@ -57,7 +57,7 @@ async def test_a_handler_that_clings_to_its_work_loses_what_it_finds_after_a_can
     await stage.until_begun(job)
     await stage.cancel(job)
     assert (await stage.get(job)).status is JobStatus.CANCELLED
-    await worker.until_told("ignores that it is to stop")
+    await worker.until_told("ignores its cancellation")
     stage.gate.touch()
     late = await stage.submit(Steps(items=1))
     await stage.until_over(late)

@@ -520,7 +520,7 @@ async def test_a_preview_that_takes_too_long_is_cancelled(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(http_datasets, "PREVIEW_SECONDS", 0.2)
-    async with database.long_look():
+    async with database.long_read():
         reply = await api.post("/api/eval-runs/preview", files={"file": ("june.csv", CONTENT)})
 
     assert reply.status_code == 503

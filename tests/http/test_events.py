@@ -141,7 +141,7 @@ def serve_as(database: Database) -> ServeApi:
             identify(scope, ApiCaller(name=name, right=Right.READ))
             await app(scope, receive, send)
 
-        await (await client.listener()).heard_itself()
+        await (await client.listener()).wait_for_proof()
         server = Loopback(known)
         await server.start()
         async with httpx.AsyncClient(
@@ -583,7 +583,7 @@ async def test_a_process_that_listens_stays_ready_while_it_checks_again(
     monkeypatch.setattr(listener, "PING_INTERVAL", 0.0)
     monkeypatch.setattr(listener, "PING_TIMEOUT", PATIENCE)
     async with Listener(database, []) as hearing:
-        await hearing.heard_itself()
+        await hearing.wait_for_proof()
         received: set[bool] = set()
         for _ in range(200):
             await asyncio.sleep(0.001)

@@ -10,13 +10,12 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from evalqueue.jobs import Job
+from evalqueue.jobs import Ended, Job
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import WORK_WAITS
 from evalqueue.postgres.store import Submission
-from evalqueue.worker.attempt import Completed, Failed, Outcome, Released, Retried, Yielded
 
 LEASE = 30.0  # seconds
 PATIENCE = 30.0  # seconds
@@ -46,7 +45,7 @@ async def submitted(connection: Connection, **what: Any) -> Job:
 
 
 async def entered(connection: Connection, name: str = "w") -> RegisteredWorker:
-    return await fleet.enter(connection, name=name, version="1", capabilities=ALL, slots=4)
+    return await fleet.register(connection, name=name, version="1", capabilities=ALL, slots=4)
 
 
 async def claimed(
@@ -67,9 +66,9 @@ async def one_claimed(connection: Connection, worker: RegisteredWorker, **how: A
     return job
 
 
-async def finish(connection: Connection, job: Job, outcome: Outcome) -> str | None:
+async def finish(connection: Connection, job: Job, outcome: Ended) -> str | None:
     return await store.finish(
-        connection, job_id=job.id, attempt=job.attempt, outcome=outcome, delete_task=False
+        connection, job_id=job.id, attempt=job.attempt, ended=outcome, delete_task=False
     )
 
 
@@ -131,7 +130,7 @@ async def test_a_worker_that_was_taken_for_gone_has_to_enter_again(connection: C
 
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         await claimed(connection, gone)
-    assert not await fleet.beat(connection, gone.id, stuck=0, draining=False, listening=True)
+    assert not await fleet.heartbeat(connection, gone.id, stuck=0, draining=False, listening=True)
     assert await running(connection) == 0
     again = await entered(connection)
     assert again.name != gone.name
@@ -148,7 +147,7 @@ async def test_what_was_claimed_by_a_statement_whose_answer_was_lost_is_found(
     await claimed(connection, other)
 
     assert await fleet.unacknowledged(connection, me.id, {heard.id}) == [unacknowledged]
-    await finish(connection, unacknowledged, Released())
+    await finish(connection, unacknowledged, Ended.released())
     assert await fleet.unacknowledged(connection, me.id, {heard.id}) == []
 
 
@@ -226,10 +225,10 @@ async def test_who_yields_goes_to_the_end_of_its_line_who_is_released_keeps_its_
     me = await entered(connection)
     jobs = [await submitted(connection) for _ in range(3)]
     first = await one_claimed(connection, me)
-    await finish(connection, first, Released())
+    await finish(connection, first, Ended.released())
     first = await one_claimed(connection, me)
     assert first.id == jobs[0].id
-    await finish(connection, first, Yielded())
+    await finish(connection, first, Ended.yielded())
 
     assert [job.id for job in await claimed(connection, me, 3)] == [
         jobs[1].id, jobs[2].id, jobs[0].id,
@@ -270,7 +269,7 @@ async def test_a_paused_queue_gives_nothing_and_what_runs_goes_on(connection: Co
     await fleet.pause(connection, "evalqueue")
 
     assert await claimed(connection, me) == []
-    assert await finish(connection, begun, Completed(result={})) == "completed"
+    assert await finish(connection, begun, Ended.completed({})) == "completed"
     (state,) = await fleet.queues(connection)
     assert (state.paused_at is not None, state.due, state.running) == (True, 1, 0)
     await fleet.resume(connection, "evalqueue")
@@ -295,7 +294,7 @@ async def test_limits_are_kept_exactly_however_many_claim_at_once(dsn: str):
                     most[owner] = max(most[owner], number)
                 most["all"] = max(most["all"], sum(counted.values()))
                 for job in jobs:
-                    await finish(connection, job, Completed(result={}))
+                    await finish(connection, job, Ended.completed({}))
 
         async with asyncio.TaskGroup() as all_at_once:
             for connection, me in zip(workers, us, strict=True):
@@ -386,7 +385,7 @@ async def full(
 
 
 async def room(connection: Connection, me: RegisteredWorker, held: Sequence[UUID]) -> list[UUID]:
-    return await fleet.yield_slot(connection, me, ALL, held=held, slice_seconds=5)
+    return await fleet.jobs_to_yield(connection, me, ALL, held=held, slice_seconds=5)
 
 
 async def test_nobody_makes_room_while_nobody_waits(connection: Connection):
@@ -426,7 +425,7 @@ async def test_among_equals_that_all_ran_before_nobody_makes_room_for_the_same_o
 ):
     me = await entered(connection)
     held = await full(connection, me, [{}, {}], ran_seconds=60)
-    await finish(connection, (await all_of(connection, held))[1], Yielded())
+    await finish(connection, (await all_of(connection, held))[1], Ended.yielded())
 
     assert await room(connection, me, held[:1]) == []
 
@@ -436,7 +435,7 @@ async def test_who_has_two_more_running_makes_room_for_another_owner_who_ran_bef
 ):
     me = await entered(connection)
     (theirs,) = await full(connection, me, [{"owner": "bob"}], ran_seconds=60)
-    await finish(connection, (await all_of(connection, [theirs]))[0], Yielded())
+    await finish(connection, (await all_of(connection, [theirs]))[0], Ended.yielded())
     await connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now() + interval '1 h'")
     one = await full(connection, me, [{"owner": "ann"}], ran_seconds=60)
     await connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now() "
@@ -514,7 +513,7 @@ async def test_a_retried_job_is_due_after_its_delay(connection: Connection):
     await submitted(connection)
     job = await one_claimed(connection, me)
     assert await fleet.next_due(connection, ALL) is None
-    await finish(connection, job, Retried(error="not now", delay_seconds=500))
+    await finish(connection, job, Ended.retry("not now", delay_seconds=500))
     due = await fleet.next_due(connection, ALL)
 
     assert due is not None
@@ -528,14 +527,14 @@ async def test_one_worker_is_in_office_and_another_takes_over_when_its_term_has_
     connection: Connection,
 ):
     one, other = await entered(connection), await entered(connection)
-    assert (await fleet.sweep(connection, one, term_seconds=600)).is_leader
-    swept = await fleet.sweep(connection, other, term_seconds=60)
-    assert not swept.is_leader
-    assert 550 < swept.due_in <= 600, "it waits for the end of the term"
-    assert (await fleet.sweep(connection, one, term_seconds=600)).is_leader
+    assert (await fleet.lead(connection, one, term_seconds=600)).is_leader
+    turn = await fleet.lead(connection, other, term_seconds=60)
+    assert not turn.is_leader
+    assert 550 < turn.due_in <= 600, "it waits for the end of the term"
+    assert (await fleet.lead(connection, one, term_seconds=600)).is_leader
     await connection.execute("UPDATE job_leader SET ends_at = now()")
 
-    assert (await fleet.sweep(connection, other, term_seconds=60)).is_leader
+    assert (await fleet.lead(connection, other, term_seconds=60)).is_leader
     leader = await fleet.leader(connection)
     assert leader is not None
     assert (leader.worker, leader.term, leader.in_office) == (other.name, 2, True)
@@ -543,15 +542,15 @@ async def test_one_worker_is_in_office_and_another_takes_over_when_its_term_has_
 
 async def test_who_leaves_resigns(connection: Connection):
     one, other = await entered(connection), await entered(connection)
-    await fleet.sweep(connection, one, term_seconds=60)
-    await fleet.leave(connection, other.id)
+    await fleet.lead(connection, one, term_seconds=60)
+    await fleet.unregister(connection, other.id)
     leader = await fleet.leader(connection)
     assert leader is not None
     assert leader.in_office, "somebody else's leaving changes nothing"
-    await fleet.leave(connection, one.id)
+    await fleet.unregister(connection, one.id)
 
     other = await entered(connection)
-    assert (await fleet.sweep(connection, other, term_seconds=60)).is_leader
+    assert (await fleet.lead(connection, other, term_seconds=60)).is_leader
     assert [each.id for each in await fleet.workers(connection)] == [other.id]
 
 
@@ -559,15 +558,15 @@ async def test_a_leader_that_slept_past_its_term_finds_another_in_office_and_tak
     connection: Connection,
 ):
     sleeper, other = await entered(connection), await entered(connection)
-    await fleet.sweep(connection, sleeper, term_seconds=0)
-    await fleet.sweep(connection, other, term_seconds=60)
+    await fleet.lead(connection, sleeper, term_seconds=0)
+    await fleet.lead(connection, other, term_seconds=60)
     await submitted(connection)
     await claimed(connection, other, lease_seconds=0)
 
-    swept = await fleet.sweep(connection, sleeper, term_seconds=60)
-    assert (swept.is_leader, swept.recovered, await running(connection)) == (False, 0, 1)
-    swept = await fleet.sweep(connection, other, term_seconds=60)
-    assert (swept.is_leader, swept.recovered, await running(connection)) == (True, 1, 0)
+    turn = await fleet.lead(connection, sleeper, term_seconds=60)
+    assert (turn.is_leader, turn.recovered, await running(connection)) == (False, 0, 1)
+    turn = await fleet.lead(connection, other, term_seconds=60)
+    assert (turn.is_leader, turn.recovered, await running(connection)) == (True, 1, 0)
 
 
 async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
@@ -580,7 +579,7 @@ async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
             async with asyncio.TaskGroup() as all_at_once:
                 # Terms that are over at once: everybody may be the next.
                 sweeps = [
-                    all_at_once.create_task(fleet.sweep(connection, me, term_seconds=0))
+                    all_at_once.create_task(fleet.lead(connection, me, term_seconds=0))
                     for connection, me in zip(workers, us, strict=True)
                 ]
             assert sum(sweep.result().recovered for sweep in sweeps) == len(jobs) == 3
@@ -590,11 +589,11 @@ async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
 
 async def test_a_leader_looks_again_when_the_next_lease_may_run_out(connection: Connection):
     me = await entered(connection)
-    assert (await fleet.sweep(connection, me, term_seconds=600)).due_in == pytest.approx(300)
+    assert (await fleet.lead(connection, me, term_seconds=600)).due_in == pytest.approx(300)
     await submitted(connection)
     await claimed(connection, me, lease_seconds=100)
 
-    assert 50 < (await fleet.sweep(connection, me, term_seconds=600)).due_in <= 100
+    assert 50 < (await fleet.lead(connection, me, term_seconds=600)).due_in <= 100
 
 
 async def test_workers_that_were_not_heard_of_for_a_minute_are_removed(connection: Connection):
@@ -609,7 +608,7 @@ async def test_workers_that_were_not_heard_of_for_a_minute_are_removed(connectio
         "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '61 s' WHERE id = %s",
         [silent.id],
     )
-    await fleet.sweep(connection, me, term_seconds=60)
+    await fleet.lead(connection, me, term_seconds=60)
 
     assert [each.id for each in await fleet.workers(connection)] == [me.id, slow.id]
     assert await running(connection) == 1, "its lease says whether its job is lost"
@@ -622,7 +621,7 @@ async def test_a_job_that_lost_very_many_workers_stops_no_sweep(connection: Conn
     for _ in range(60):
         worker = await entered(connection, name="x" * 100)
         await claimed(connection, worker, lease_seconds=0)
-        assert (await fleet.sweep(connection, me, term_seconds=60)).recovered == 1
+        assert (await fleet.lead(connection, me, term_seconds=60)).recovered == 1
 
     assert await value(connection, "SELECT status FROM jobs") == "failed"
     assert await value(connection, "SELECT length(error_message) FROM jobs") == 4000
@@ -638,7 +637,7 @@ async def test_an_open_transaction_that_submits_a_successor_holds_up_nobody(dsn:
         async with mine.transaction(), asyncio.timeout(PATIENCE):
             await submitted(mine, after=before.id)
             job = await one_claimed(other, me)
-            assert await finish(other, job, Completed(result={})) == "completed"
+            assert await finish(other, job, Ended.completed({})) == "completed"
 
 
 async def test_claims_of_items_and_the_end_of_their_job_never_deadlock(dsn: str):
@@ -651,7 +650,7 @@ async def test_claims_of_items_and_the_end_of_their_job_never_deadlock(dsn: str)
             await store.start_helpers(one, job_id=parent.id, attempt=1, wanted=1)
             hand = await one_claimed(other, helper)
             async with asyncio.TaskGroup() as both:
-                both.create_task(finish(one, begun, Failed(error="no")))
+                both.create_task(finish(one, begun, Ended.failed("no")))
                 both.create_task(
                     store.claim_items(
                         other, job_id=hand.id, attempt=1, items=["a", "b", "c"], wanted=2
@@ -732,8 +731,8 @@ async def test_what_waits_and_what_is_over_costs_nobody_who_looks_for_work(conne
             connection, me, capabilities=Capabilities(queues=None, job_types=["nobody-asked-for"])
         ),
         "next due": lambda: fleet.next_due(connection, ALL),
-        "sweep": lambda: fleet.sweep(connection, me, term_seconds=60),
-        "make room": lambda: fleet.yield_slot(connection, me, ALL, held=held, slice_seconds=0),
+        "sweep": lambda: fleet.lead(connection, me, term_seconds=60),
+        "make room": lambda: fleet.jobs_to_yield(connection, me, ALL, held=held, slice_seconds=0),
         "unheard": lambda: fleet.unacknowledged(connection, me.id, held),
         "submit": lambda: submitted(connection, idempotency_key="k"),
         "cancel": lambda: store.cancel(connection, held[0]),
@@ -755,16 +754,16 @@ async def test_leases_that_nobody_could_extend_while_the_database_was_away_are_g
     database: Database,
 ):
     async with database.connection() as connection:
-        me = await fleet.enter(connection, name="w", version="1", capabilities=ALL, slots=1)
+        me = await fleet.register(connection, name="w", version="1", capabilities=ALL, slots=1)
         await store.submit(connection, Submission(job_type="work", params={}))
         (job,) = await fleet.claim(connection, me, ALL, slots=1, lease_seconds=30)
-        await fleet.sweep(connection, me, term_seconds=10)
+        await fleet.lead(connection, me, term_seconds=10)
         await connection.execute("UPDATE job_leader SET ends_at = now() - interval '70 seconds'")
         await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '60 seconds'")
 
-        assert (await fleet.sweep(connection, me, term_seconds=10)).recovered == 0
+        assert (await fleet.lead(connection, me, term_seconds=10)).recovered == 0
         assert await store.flush(
             connection, job_id=job.id, attempt=1, progress=None, lease_seconds=30
         )
         await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 second'")
-        assert (await fleet.sweep(connection, me, term_seconds=10)).recovered == 1
+        assert (await fleet.lead(connection, me, term_seconds=10)).recovered == 1

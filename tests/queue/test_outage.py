@@ -9,7 +9,16 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from evalqueue import Checkpoint, Client, Handlers, JobContext, JobParams, JobStatus, Settings
+from evalqueue import (
+    Checkpoint,
+    Client,
+    Handlers,
+    ItemWork,
+    JobContext,
+    JobParams,
+    JobStatus,
+    Settings,
+)
 from evalqueue.worker.app import App
 
 PATIENCE = 30.0  # seconds
@@ -105,21 +114,19 @@ async def test_results_found_during_an_outage_are_kept_once_and_the_attempt_goes
     kept: list[str] = []
 
     async def work(context: JobContext) -> dict[str, Any]:
-        async def find(item: str) -> str:
-            begun.set()
-            await away.wait()
-            return item
+        class Waiting(ItemWork[str, str]):
+            async def work(self, item: str, /) -> str:
+                begun.set()
+                await away.wait()
+                return item
 
-        async def keep(connection: Any, item: str) -> None:
-            await connection.execute("SELECT 1")
-            kept.append(item)
+            async def store(self, connection: Any, result: str, /) -> None:
+                await connection.execute("SELECT 1")
+                kept.append(result)
 
         await context.map(
             ["a", "b", "c"],
-            find,
-            key=str,
-            keep=keep,
-            succeeded=lambda _: True,
+            Waiting(),
             checkpoint=Checkpoint(),
             concurrency=2,
         )

@@ -8,12 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from evalqueue.jobs import Job
+from evalqueue.jobs import Ended, Job
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.store import Submission
-from evalqueue.worker.attempt import Completed
 from evalqueue.worker.leader import Retention, prune
 
 OFFER = Capabilities(queues=None, job_types=["evaluate-it"])
@@ -32,7 +31,7 @@ async def submitted(connection: Connection, **params: Any) -> Job:
 
 
 async def begun(connection: Connection) -> Job:
-    worker = await fleet.enter(connection, name="w", version="1", capabilities=OFFER, slots=1)
+    worker = await fleet.register(connection, name="w", version="1", capabilities=OFFER, slots=1)
     (job,) = await fleet.claim(connection, worker, OFFER, slots=1, lease_seconds=30)
     return job
 
@@ -52,7 +51,7 @@ async def over(connection: Connection, **params: Any) -> Job:
         "VALUES (%s, 'e', 'p', 'm', 'x', 'ok', 1, '', 1, 1, now())", [run_id],
     )  # fmt: skip
     await store.finish(
-        connection, job_id=job.id, attempt=1, outcome=Completed(result={}), delete_task=False
+        connection, job_id=job.id, attempt=1, ended=Ended.completed({}), delete_task=False
     )
     await ages(connection)
     return job
@@ -146,14 +145,14 @@ async def test_hands_go_with_their_parent_and_not_before(
     await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=2)
     hand = await begun(connection)
     await store.finish(
-        connection, job_id=hand.id, attempt=1, outcome=Completed(result={}), delete_task=False
+        connection, job_id=hand.id, attempt=1, ended=Ended.completed({}), delete_task=False
     )
     await ages(connection)
     await prune(database, Retention(jobs=OLD / 2))
     assert (await counted(connection))["jobs"] == 3
 
     await store.finish(
-        connection, job_id=parent.id, attempt=1, outcome=Completed(result={}), delete_task=False
+        connection, job_id=parent.id, attempt=1, ended=Ended.completed({}), delete_task=False
     )
     await ages(connection)
     await prune(database, Retention(jobs=OLD / 2))

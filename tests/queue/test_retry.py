@@ -8,12 +8,11 @@ import psycopg
 import pytest
 
 from evalqueue import Client, InvalidParams, JobNotFound, JobParams, JobStatus, NotRetryable
-from evalqueue.jobs import Job
+from evalqueue.jobs import Ended, Job
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import WORK_WAITS
-from evalqueue.worker.attempt import Completed, Failed, Outcome
 
 ALL = Capabilities(queues=None, job_types=["evaluate-it"])
 PATIENCE = 30.0  # seconds
@@ -37,7 +36,7 @@ async def connection(client: Client) -> AsyncGenerator[Connection]:
 
 @pytest.fixture
 async def worker(connection: Connection) -> RegisteredWorker:
-    return await fleet.enter(connection, name="w", version="1", capabilities=ALL, slots=4)
+    return await fleet.register(connection, name="w", version="1", capabilities=ALL, slots=4)
 
 
 async def begun(connection: Connection, worker: RegisteredWorker) -> Job:
@@ -45,9 +44,9 @@ async def begun(connection: Connection, worker: RegisteredWorker) -> Job:
     return job
 
 
-async def ends(connection: Connection, job: Job, outcome: Outcome) -> None:
+async def ends(connection: Connection, job: Job, outcome: Ended) -> None:
     status = await store.finish(
-        connection, job_id=job.id, attempt=job.attempt, outcome=outcome, delete_task=False
+        connection, job_id=job.id, attempt=job.attempt, ended=outcome, delete_task=False
     )
     assert status is not None
 
@@ -55,7 +54,7 @@ async def ends(connection: Connection, job: Job, outcome: Outcome) -> None:
 async def failed(client: Client, connection: Connection, worker: RegisteredWorker) -> Job:
     await client.submit(EvaluateIt())
     job = await begun(connection, worker)
-    await ends(connection, job, Failed(error="no"))
+    await ends(connection, job, Ended.failed("no"))
     return job
 
 
@@ -70,7 +69,7 @@ async def test_a_failed_job_goes_on_as_a_new_job_in_the_same_run(
     client: Client, connection: Connection, worker: RegisteredWorker
 ):
     submitted = await client.submit(EvaluateIt(data="x"), owner="ann", priority=3, max_attempts=2)
-    await ends(connection, old := await begun(connection, worker), Failed(error="no"))
+    await ends(connection, old := await begun(connection, worker), Ended.failed("no"))
     new = await client.retry(old.id)
 
     assert (new.status, new.attempt, new.failed_attempts) == (JobStatus.QUEUED, 0, 0)
@@ -94,10 +93,10 @@ async def test_asking_twice_or_all_at_once_finds_the_same_new_job(
 
 
 @pytest.mark.parametrize("outcome", [
-    Completed(result={"incomplete": True}), Failed(error="no"), None,
+    Ended.completed({"incomplete": True}), Ended.failed("no"), None,
 ])  # fmt: skip
 async def test_what_is_missing_can_be_retried_however_it_ended(
-    client: Client, connection: Connection, worker: RegisteredWorker, outcome: Outcome | None
+    client: Client, connection: Connection, worker: RegisteredWorker, outcome: Ended | None
 ):
     await client.submit(EvaluateIt())
     job = await begun(connection, worker)
@@ -121,7 +120,7 @@ async def test_a_retry_of_a_retry_goes_on_with_the_same_run(
 ):
     first = await failed(client, connection, worker)
     second = await client.retry(first.id)
-    await ends(connection, await begun(connection, worker), Failed(error="again"))
+    await ends(connection, await begun(connection, worker), Ended.failed("again"))
     third = await client.retry(second.id)
 
     assert third.retry_of == second.id
@@ -145,7 +144,7 @@ async def test_what_is_whole_is_not_retried(
     client: Client, connection: Connection, worker: RegisteredWorker
 ):
     await client.submit(EvaluateIt())
-    await ends(connection, job := await begun(connection, worker), Completed(result={}))
+    await ends(connection, job := await begun(connection, worker), Ended.completed({}))
     with pytest.raises(NotRetryable, match="nothing is missing or failed. Submit a new job"):
         await client.retry(job.id)
 
@@ -218,7 +217,7 @@ async def test_what_was_to_start_after_a_job_begins_when_it_is_completed(
     listening = psycopg.AsyncConnection.connect(connection.info.dsn, autocommit=True)
     async with await listening as listener:
         await listener.execute(f"LISTEN {WORK_WAITS}")
-        await ends(connection, job, Completed(result={}))
+        await ends(connection, job, Ended.completed({}))
         told = [each.payload async for each in listener.notifies(timeout=PATIENCE, stop_after=1)]
 
     assert told == ["evalqueue"]
@@ -229,7 +228,7 @@ async def test_after_a_completed_job_is_at_once(
     client: Client, connection: Connection, worker: RegisteredWorker
 ):
     first = await client.submit(EvaluateIt())
-    await ends(connection, await begun(connection, worker), Completed(result={}))
+    await ends(connection, await begun(connection, worker), Ended.completed({}))
     then = await client.submit(EvaluateIt(), after=first.id)
 
     assert not then.waiting
@@ -237,13 +236,13 @@ async def test_after_a_completed_job_is_at_once(
 
 
 @pytest.mark.parametrize(("outcome", "came_to"), [
-    (Failed(error="no"), "failed"), (None, "was cancelled"),
+    (Ended.failed("no"), "failed"), (None, "was cancelled"),
 ])  # fmt: skip
 async def test_what_was_to_start_after_a_job_that_came_to_nothing_is_cancelled_and_says_why(
     client: Client,
     connection: Connection,
     worker: RegisteredWorker,
-    outcome: Outcome | None,
+    outcome: Ended | None,
     came_to: str,
 ):
     first = await client.submit(EvaluateIt())
@@ -289,7 +288,7 @@ async def test_what_waits_can_be_cancelled_and_frees_nobody_else(
     first = await client.submit(EvaluateIt())
     then = await client.submit(EvaluateIt(), after=first.id)
     await client.cancel(then.id)
-    await ends(connection, await begun(connection, worker), Completed(result={}))
+    await ends(connection, await begun(connection, worker), Ended.completed({}))
 
     assert (await client.get(then.id)).status is JobStatus.CANCELLED
 
@@ -300,7 +299,7 @@ async def test_many_may_start_after_one(
     first = await client.submit(EvaluateIt())
     for _ in range(20):
         await client.submit(EvaluateIt(), after=first.id)
-    await ends(connection, await begun(connection, worker), Completed(result={}))
+    await ends(connection, await begun(connection, worker), Ended.completed({}))
 
     assert len(await fleet.claim(connection, worker, ALL, slots=30, lease_seconds=30)) == 20
 
@@ -313,13 +312,13 @@ async def test_a_predecessor_that_ends_while_its_successor_is_submitted_lets_it_
     job = await begun(connection, worker)
     async with await psycopg.AsyncConnection.connect(dsn) as mine:
         then = await client.submit(EvaluateIt(), connection=mine, after=first.id)
-        await ends(connection, job, Completed(result={}))
+        await ends(connection, job, Ended.completed({}))
         await mine.commit()
     assert (await client.get(then.id)).waiting
-    (oddity,) = await fleet.oddities(connection)
+    (oddity,) = await fleet.misplaced_jobs(connection)
     assert (oddity.id, oddity.oddity) == (then.id, "waits_for_nothing")
 
-    await fleet.sweep(connection, worker, term_seconds=60)
+    await fleet.lead(connection, worker, term_seconds=60)
     assert (await begun(connection, worker)).id == then.id
 
 
@@ -332,7 +331,7 @@ async def test_a_predecessor_that_fails_while_its_successor_is_submitted_takes_i
         await client.cancel(first.id)
         await mine.commit()
 
-    await fleet.sweep(connection, worker, term_seconds=60)
+    await fleet.lead(connection, worker, term_seconds=60)
     assert (await client.get(then.id)).status is JobStatus.CANCELLED
 
 
@@ -342,7 +341,7 @@ async def test_a_predecessor_that_is_gone_takes_along_who_waits_for_it(
     first = await client.submit(EvaluateIt())
     then = await client.submit(EvaluateIt(), after=first.id)
     await connection.execute("DELETE FROM jobs WHERE id = %s", [first.id])
-    await fleet.sweep(connection, worker, term_seconds=60)
+    await fleet.lead(connection, worker, term_seconds=60)
     then = await client.get(then.id)
 
     assert then.status is JobStatus.CANCELLED
@@ -359,8 +358,8 @@ async def test_a_chain_longer_than_any_stack_is_cancelled_a_piece_at_a_time(
         )
     await client.cancel(first.id)
     for _ in range(20):
-        swept = await fleet.sweep(connection, worker, term_seconds=60)
-        if swept.due_in > 0:
+        turn = await fleet.lead(connection, worker, term_seconds=60)
+        if turn.due_in > 0:
             break
 
     assert (await client.get(last.id)).status is JobStatus.CANCELLED

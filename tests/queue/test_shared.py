@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalqueue import Checkpoint, Client, Handlers, Job, JobContext, JobParams, JobStatus, Settings
-from evalqueue.items import SharedWithOthers
+from evalqueue.items import ItemWork, SharedItems
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.fleet import Capabilities
@@ -62,18 +62,24 @@ class Work:
         return handlers
 
     async def _map(self, context: JobContext, params: Share) -> None:
-        async def work(item: str) -> str:
-            await self.before(context, item)
-            self.done[item] += 1
-            (self.by_hand if context.is_helper else self.by_parent).append(item)
-            return item
+        everything = self
 
-        async def keep(_connection: Connection, item: str) -> None:
-            self.kept[item] += 1
+        class Counting(ItemWork[str, str]):
+            async def work(self, item: str, /) -> str:
+                await everything.before(context, item)
+                everything.done[item] += 1
+                by = everything.by_hand if context.is_helper else everything.by_parent
+                by.append(item)
+                return item
+
+            async def store(self, connection: Connection, result: str, /) -> None:
+                everything.kept[result] += 1
+
+            def succeeded(self, result: str, /) -> bool:
+                return not result.endswith("7")
 
         await context.map(
-            [f"item {n}" for n in range(params.items)], work,
-            key=str, keep=keep, succeeded=lambda item: not item.endswith("7"),
+            [f"item {n}" for n in range(params.items)], Counting(),
             checkpoint=Checkpoint(), concurrency=3, max_helpers=params.max_helpers,
         )  # fmt: skip
 
@@ -187,7 +193,9 @@ async def test_hands_are_not_listed_and_belong_to_their_parent(dsn: str):
 async def claimed_by_one_who_dies(client: Client) -> Job:
     """The next in line, taken by a worker that is never heard of again."""
     async with (await client.database()).connection() as connection:
-        gone = await fleet.enter(connection, name="gone", version="1", capabilities=OFFER, slots=1)
+        gone = await fleet.register(
+            connection, name="gone", version="1", capabilities=OFFER, slots=1
+        )
         (job,) = await fleet.claim(connection, gone, OFFER, slots=1, lease_seconds=60)
     return job
 
@@ -368,7 +376,7 @@ async def test_no_hand_that_lost_a_race_leaves_while_an_item_is_free(database: D
         capabilities = Capabilities(queues=None, job_types=["work"])
         jobs: list[Job] = []
         for _ in range(6):
-            worker = await fleet.enter(
+            worker = await fleet.register(
                 connection, name="w", version="1", capabilities=capabilities, slots=1
             )
             jobs += await fleet.claim(connection, worker, capabilities, slots=1, lease_seconds=60)
@@ -376,7 +384,7 @@ async def test_no_hand_that_lost_a_race_leaves_while_an_item_is_free(database: D
     done: list[str] = []
 
     async def help_with(hand: Job) -> None:
-        share = SharedWithOthers(JobContext(hand, database), names, 4, lambda _item, _ok: None)
+        share = SharedItems(JobContext(hand, database), names, 4, lambda _item, _ok: None)
         while (name := await share.take()) is not None:
             async with database.connection() as connection:
                 await share.done(connection, name, True)

@@ -6,12 +6,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from evalqueue.jobs import TRANSITIONS, Job, JobStatus
+from evalqueue.jobs import TRANSITIONS, Ended, Job, JobStatus
 from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.store import Submission
-from evalqueue.worker.attempt import Completed, Failed, Outcome, Released, Retried, Yielded
 
 LEASE = 30.0  # seconds
 
@@ -30,7 +29,7 @@ async def claimed(connection: Connection, *, lease_seconds: float = LEASE) -> Jo
 
 async def claims(connection: Connection, *, slots: int = 1, lease_seconds: float = LEASE):
     capabilities = Capabilities(queues=None, job_types=["evaluate-it"])
-    worker = await fleet.enter(
+    worker = await fleet.register(
         connection, name="w", version="1", capabilities=capabilities, slots=slots
     )
     return await fleet.claim(
@@ -63,9 +62,9 @@ async def status_of(database: Database, job: Job) -> tuple[str, str, str]:
         return await one(cursor)  # pyright: ignore[reportReturnType]
 
 
-async def finish(connection: Connection, job: Job, outcome: Outcome) -> JobStatus | None:
+async def finish(connection: Connection, job: Job, outcome: Ended) -> JobStatus | None:
     return await store.finish(
-        connection, job_id=job.id, attempt=job.attempt, outcome=outcome, delete_task=False
+        connection, job_id=job.id, attempt=job.attempt, ended=outcome, delete_task=False
     )
 
 
@@ -78,18 +77,18 @@ async def attempts_of(database: Database, job_id: UUID) -> list[tuple[int, str |
     ("outcome", "job", "task", "run"),
     [
         (
-            Completed(result={"incomplete": True}),
+            Ended.completed({"incomplete": True}),
             "completed", "succeeded", "completed_with_errors",
         ),
-        (Completed(result={}), "completed", "succeeded", "completed"),
-        (Failed(error="no"), "failed", "failed", "failed"),
-        (Retried(error="later", delay_seconds=60), "queued", "todo", "pending"),
-        (Released(), "queued", "todo", "pending"),
-        (Yielded(), "queued", "todo", "pending"),
+        (Ended.completed({}), "completed", "succeeded", "completed"),
+        (Ended.failed("no"), "failed", "failed", "failed"),
+        (Ended.retry("later", delay_seconds=60), "queued", "todo", "pending"),
+        (Ended.released(), "queued", "todo", "pending"),
+        (Ended.yielded(), "queued", "todo", "pending"),
     ],
 )  # fmt: skip
 async def test_an_outcome_moves_the_task_and_the_job_and_its_run_follow(
-    database: Database, outcome: Outcome, job: str, task: str, run: str
+    database: Database, outcome: Ended, job: str, task: str, run: str
 ):
     await submitted(database)
     async with database.connection() as connection:
@@ -144,8 +143,8 @@ async def test_procrastinate_s_own_abort_of_a_running_job_is_final_at_once(datab
     assert await attempts_of(database, job.id) == [(1, "cancelled")]
 
 
-@pytest.mark.parametrize("over", [Completed(result={}), Failed(error="no"), None])
-async def test_terminal_is_for_ever(database: Database, over: Outcome | None):
+@pytest.mark.parametrize("over", [Ended.completed({}), Ended.failed("no"), None])
+async def test_terminal_is_for_ever(database: Database, over: Ended | None):
     await submitted(database)
     async with database.connection() as connection:
         job = await claimed(connection)
@@ -156,8 +155,8 @@ async def test_terminal_is_for_ever(database: Database, over: Outcome | None):
         before = await store.get(connection, job.id)
 
         assert await store.cancel(connection, job.id) is False
-        assert await finish(connection, job, Completed(result={"late": True})) is None
-        assert await finish(connection, job, Retried(error="late", delay_seconds=0)) is None
+        assert await finish(connection, job, Ended.completed({"late": True})) is None
+        assert await finish(connection, job, Ended.retry("late", delay_seconds=0)) is None
         assert not await store.flush(
             connection,
             job_id=job.id,
@@ -181,13 +180,13 @@ async def test_a_zombie_can_change_nothing_once_another_attempt_has_begun(databa
         heir = await claimed(connection)
         assert (zombie.attempt, heir.attempt) == (1, 2)
 
-        assert await finish(connection, zombie, Completed(result={"by": "zombie"})) is None
+        assert await finish(connection, zombie, Ended.completed({"by": "zombie"})) is None
         assert not await store.hold(connection, job_id=zombie.id, attempt=zombie.attempt)
         assert not await store.flush(
             connection, job_id=zombie.id, attempt=1, progress={"current": 99}, lease_seconds=LEASE
         )
         assert await store.hold(connection, job_id=heir.id, attempt=heir.attempt)
-        assert await finish(connection, heir, Completed(result={"by": "heir"})) == "completed"
+        assert await finish(connection, heir, Ended.completed({"by": "heir"})) == "completed"
         job = await store.get(connection, heir.id)
 
     assert job is not None
@@ -216,11 +215,11 @@ async def test_released_and_yielded_attempts_are_not_counted_and_reuse_no_fence(
         for number in (1, 2, 3):
             begun = await claimed(connection)
             assert begun.attempt == number
-            assert await finish(connection, begun, Released()) == "queued"
+            assert await finish(connection, begun, Ended.released()) == "queued"
         begun = await claimed(connection)
-        assert await finish(connection, begun, Yielded()) == "queued"
+        assert await finish(connection, begun, Ended.yielded()) == "queued"
         begun = await claimed(connection)
-        assert await finish(connection, begun, Retried(error="boom", delay_seconds=0)) == "failed"
+        assert await finish(connection, begun, Ended.retry("boom", delay_seconds=0)) == "failed"
 
     assert [outcome for _, outcome in await attempts_of(database, job.id)] == [
         "released", "released", "released", "yielded", "failed",
@@ -256,7 +255,7 @@ async def test_cancel_against_finish_has_one_winner_every_time(database: Databas
             job = await claimed(one_side)
             cancelled, finished = await asyncio.gather(
                 store.cancel(other_side, job.id),
-                finish(one_side, job, Completed(result={})),
+                finish(one_side, job, Ended.completed({})),
             )
         status, task, run = await status_of(database, job)
         assert (cancelled, finished) in [(True, None), (False, JobStatus.COMPLETED)]

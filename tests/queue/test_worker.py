@@ -15,6 +15,7 @@ from evalqueue import (
     Checkpoint,
     Client,
     Handlers,
+    ItemWork,
     Job,
     JobContext,
     JobFailed,
@@ -492,22 +493,24 @@ async def test_the_checkpointed_map_works_only_on_what_is_missing(dsn: str):
 
     @handlers.handles(Work)
     async def work(context: JobContext, _params: Work) -> None:
-        async def double(item: str) -> str:
-            worked.append(item)
-            return item * 2
+        class Doubling(ItemWork[str, str]):
+            noun = "Thread"
 
-        async def keep(_connection: Any, found: str) -> None:
-            kept.append(found)
+            async def work(self, item: str, /) -> str:
+                worked.append(item)
+                return item * 2
+
+            async def store(self, connection: Any, result: str, /) -> None:
+                kept.append(result)
+
+            def succeeded(self, result: str, /) -> bool:
+                return result != "dd"
 
         await context.map(
             ["a", "b", "c", "d"],
-            double,
-            key=str,
-            keep=keep,
-            succeeded=lambda found: found != "dd",
+            Doubling(),
             checkpoint=Checkpoint(succeeded={"a", "from an earlier choice"}, failed={"c"}),
             concurrency=2,
-            noun="Thread",
         )
 
     async with working(dsn, handlers) as client:

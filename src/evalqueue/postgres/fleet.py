@@ -2,13 +2,11 @@
 
 import os
 import socket
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
-
-from psycopg.rows import class_row, dict_row
 
 from evalqueue.jobs import Job
 from evalqueue.postgres.database import Connection
@@ -17,12 +15,10 @@ from evalqueue.postgres.store import job_of
 
 RETENTION = load("evaluation/retention")
 
-Row = TypeVar("Row")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegisteredWorker:
-    """A worker's place in the fleet."""
+    """A worker's record in the fleet."""
 
     id: int
     name: str
@@ -42,19 +38,19 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Swept:
-    """What a look after the fleet found."""
+class LeaderTurn:
+    """What came of one try to lead the fleet."""
 
     is_leader: bool
     recovered: int
     """Jobs that had lost their worker."""
     due_in: float
-    """Seconds until it should look again."""
+    """Seconds until the next try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
-    """A worker, as it last said."""
+    """A worker, as of its last heartbeat."""
 
     id: int
     name: str
@@ -76,7 +72,7 @@ class WorkerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Leader:
-    """Which worker looks after the fleet."""
+    """The worker elected to look after the fleet."""
 
     worker: str
     term: int
@@ -101,8 +97,8 @@ class QueueState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Oddity:
-    """A job that should not be where it is."""
+class MisplacedJob:
+    """A job that should not be in the state it is in."""
 
     id: UUID
     job_type: str
@@ -113,29 +109,29 @@ class Oddity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pulse:
+class FleetHealth:
     """How the fleet is, in three figures."""
 
     workers_alive: int
     oldest_waits: timedelta | None
     """How long the oldest job that is due has waited; None: none is."""
     leases_run_out: int
-    """Running jobs that nobody has taken back half a minute after their lease ran out."""
+    """Running jobs not recovered half a minute after their lease ran out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Census:
-    """What the database says of itself."""
+class QueueStatistics:
+    """The database's time, and how many jobs are over."""
 
     moment: datetime
     jobs_over: int
     """Counted up to a limit."""
 
 
-async def enter(
+async def register(
     connection: Connection, *, name: str, version: str, capabilities: Capabilities, slots: int
 ) -> RegisteredWorker:
-    """A worker begins; its full name is unique in the fleet."""
+    """Add a worker; its full name is unique in the fleet."""
     arguments = capabilities.as_arguments() | {
         "name": name,
         "host": socket.gethostname(),
@@ -143,11 +139,10 @@ async def enter(
         "version": version,
         "slots": slots,
     }
-    (entered,) = await _rows(connection, RegisteredWorker, "register", arguments)
-    return entered
+    return await FLEET.only_row(connection, RegisteredWorker, "register", **arguments)
 
 
-async def beat(
+async def heartbeat(
     connection: Connection,
     worker_id: int,
     *,
@@ -155,17 +150,19 @@ async def beat(
     draining: bool,
     listening: bool,
 ) -> bool:
-    """Say that a worker lives. False: it was taken for gone, and has to enter again."""
-    arguments = {
-        "worker_id": worker_id,
-        "stuck": stuck,
-        "draining": draining,
-        "listening": listening,
-    }
-    return bool(await _value(connection, "heartbeat", arguments))
+    """Record that a worker is alive. False: it was taken for lost, and has to register again."""
+    known = await FLEET.value(
+        connection,
+        "heartbeat",
+        worker_id=worker_id,
+        stuck=stuck,
+        draining=draining,
+        listening=listening,
+    )
+    return bool(known)
 
 
-async def leave(connection: Connection, worker_id: int) -> None:
+async def unregister(connection: Connection, worker_id: int) -> None:
     await connection.execute(FLEET["unregister"], {"worker_id": worker_id})
 
 
@@ -184,17 +181,17 @@ async def claim(
         "slots": slots,
         "lease_seconds": lease_seconds,
     }
-    return await _jobs(connection, "claim", arguments)
+    return await _jobs(connection, "claim", **arguments)
 
 
 async def unacknowledged(
     connection: Connection, worker_id: int, held: Collection[UUID]
 ) -> list[Job]:
-    """What this worker has claimed without ever getting the answer."""
-    return await _jobs(connection, "unacknowledged", {"worker_id": worker_id, "held": list(held)})
+    """Jobs that this worker has claimed by a statement whose answer was lost."""
+    return await _jobs(connection, "unacknowledged", worker_id=worker_id, held=list(held))
 
 
-async def yield_slot(
+async def jobs_to_yield(
     connection: Connection,
     worker: RegisteredWorker,
     capabilities: Capabilities,
@@ -202,7 +199,7 @@ async def yield_slot(
     held: Collection[UUID],
     slice_seconds: float,
 ) -> list[UUID]:
-    """Which of the jobs it holds a full worker should put back, so that others get their share."""
+    """Which of its jobs a worker without free slots should put back for the jobs that wait."""
     arguments = capabilities.as_arguments() | {
         "worker": worker.name,
         "held": list(held),
@@ -213,15 +210,18 @@ async def yield_slot(
 
 
 async def next_due(connection: Connection, capabilities: Capabilities) -> float | None:
-    """Seconds until a job is due that no NOTIFY tells; None: none is."""
-    return await _value(connection, "next_due", {"queues": capabilities.as_arguments()["queues"]})
+    """Seconds until a job is due that no NOTIFY announces; None: none is."""
+    queues = capabilities.as_arguments()["queues"]
+    return await FLEET.value(connection, "next_due", queues=queues)
 
 
-async def sweep(connection: Connection, worker: RegisteredWorker, *, term_seconds: float) -> Swept:
-    """Look after the fleet, if it is this worker's turn."""
-    arguments = {"worker": worker.name, "term_seconds": term_seconds}
-    (swept,) = await _rows(connection, Swept, "lead", arguments)
-    return swept
+async def lead(
+    connection: Connection, worker: RegisteredWorker, *, term_seconds: float
+) -> LeaderTurn:
+    """Become or stay the leader if possible, and as the leader recover lost jobs."""
+    return await FLEET.only_row(
+        connection, LeaderTurn, "lead", worker=worker.name, term_seconds=term_seconds
+    )
 
 
 async def prune(
@@ -233,21 +233,19 @@ async def prune(
 ) -> int:
     """Delete one chunk of what is old. Returns how many rows went; 0: nothing is left to delete."""
     arguments = {"keep_jobs": keep_jobs, "keep_runs": keep_runs, "keep_logs": keep_logs}
-    cursor = await connection.execute(RETENTION["prune"], arguments)
-    row = await cursor.fetchone()
-    return 0 if row is None else int(row[0])
+    return int(await RETENTION.value(connection, "prune", **arguments) or 0)
 
 
 async def workers(connection: Connection) -> list[WorkerRecord]:
-    return await _rows(connection, WorkerRecord, "workers", {})
+    return await FLEET.rows(connection, WorkerRecord, "workers")
 
 
 async def leader(connection: Connection) -> Leader | None:
-    return next(iter(await _rows(connection, Leader, "leader", {})), None)
+    return await FLEET.row(connection, Leader, "leader")
 
 
 async def queues(connection: Connection) -> list[QueueState]:
-    return await _rows(connection, QueueState, "queues", {})
+    return await FLEET.rows(connection, QueueState, "queues")
 
 
 async def pause(connection: Connection, queue: str) -> None:
@@ -275,36 +273,18 @@ async def limit(
     await connection.execute(FLEET["limit"], arguments)
 
 
-async def oddities(connection: Connection, *, limit: int = 100) -> list[Oddity]:
-    """Jobs that should not be where they are, oldest first."""
-    return await _rows(connection, Oddity, "misplaced", {"limit": limit})
+async def misplaced_jobs(connection: Connection, *, limit: int = 100) -> list[MisplacedJob]:
+    """Jobs that should not be in the state they are in, oldest first."""
+    return await FLEET.rows(connection, MisplacedJob, "misplaced", limit=limit)
 
 
-async def pulse(connection: Connection) -> Pulse:
-    (found,) = await _rows(connection, Pulse, "health", {})
-    return found
+async def health(connection: Connection) -> FleetHealth:
+    return await FLEET.only_row(connection, FleetHealth, "health")
 
 
-async def census(connection: Connection, *, at_most: int) -> Census:
-    (found,) = await _rows(connection, Census, "statistics", {"at_most": at_most})
-    return found
+async def statistics(connection: Connection, *, at_most: int) -> QueueStatistics:
+    return await FLEET.only_row(connection, QueueStatistics, "statistics", at_most=at_most)
 
 
-async def _jobs(connection: Connection, query: str, arguments: Mapping[str, Any]) -> list[Job]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(FLEET[query], arguments)
-        return [job_of(row) for row in await cursor.fetchall()]
-
-
-async def _rows(
-    connection: Connection, kind: type[Row], query: str, arguments: Mapping[str, Any]
-) -> list[Row]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        await cursor.execute(FLEET[query], arguments)
-        return await cursor.fetchall()
-
-
-async def _value(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Any:
-    cursor = await connection.execute(FLEET[query], arguments)
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
+async def _jobs(connection: Connection, name: str, **arguments: Any) -> list[Job]:
+    return [job_of(row) for row in await FLEET.mappings(connection, name, **arguments)]

@@ -1,8 +1,7 @@
-"""What the database tells: one LISTEN connection per process, fanned out to whoever subscribed.
+"""Notifications: one LISTEN connection per process, fanned out to its subscribers.
 
-A notification only ever says *that* something changed. What changed is read from the rows, so a
-notification that was missed costs nothing but time: after every reconnect all subscribers are told
-that they may have missed something.
+A notification says only *that* something changed. What changed is read from the rows, so a missed
+notification costs nothing but time: after every reconnect, `resync` is called for all subscribers.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ JOB_CANCELLED = "evalqueue_cancel_v1"
 WORK_WAITS = "evalqueue_work_v1"
 """Payload: the queue a job went back to."""
 
-PING_INTERVAL = 10.0  # seconds between proofs that what is sent is heard
+PING_INTERVAL = 10.0  # seconds between proofs that notifications arrive
 PING_TIMEOUT = 5.0  # seconds; a half-open connection answers nothing for ever
 RECONNECT_DELAY_MAX = 5.0  # seconds
 
@@ -47,8 +46,8 @@ class Listener:
         self._dsn = asyncpg_dsn(database.listen_conninfo)
         self._channels = tuple(channels)
         self._echo_channel = f"evalqueue_echo_{uuid4().hex}"
-        self._echo = asyncio.Event()  # of what was sent last, to prove that it is heard
-        self._heard = asyncio.Event()  # an echo, on the connection there is
+        self._echo = asyncio.Event()  # of the last one sent, to prove that it arrives
+        self._proven = asyncio.Event()  # by an echo, on the current connection
         self._deaf = asyncio.Event()
         self._subscribers: dict[str, set[Callable[[str], None]]] = defaultdict(set)
         self._resync: set[Callable[[], None]] = set()
@@ -57,23 +56,23 @@ class Listener:
 
     @property
     def is_listening(self) -> bool:
-        """Whether what is sent was heard when it was last tried, and nothing has happened since."""
-        return self._listening.is_set() and self._heard.is_set()
+        """Whether the last proof succeeded, and the connection was not lost since."""
+        return self._listening.is_set() and self._proven.is_set()
 
-    async def heard_itself(self) -> None:
+    async def wait_for_proof(self) -> None:
         """Wait for the first proof that notifications arrive; while Postgres is away, not for ever.
 
         Raises:
             NotificationsLost: they are sent, and don't arrive.
         """
-        heard = asyncio.create_task(self._heard.wait())
+        proven = asyncio.create_task(self._proven.wait())
         deaf = asyncio.create_task(self._deaf.wait())
         try:
             await asyncio.wait(
-                {heard, deaf}, timeout=2 * PING_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+                {proven, deaf}, timeout=2 * PING_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            heard.cancel()
+            proven.cancel()
             deaf.cancel()
         if self._deaf.is_set():
             raise NotificationsLost(
@@ -83,8 +82,8 @@ class Listener:
             )
 
     def start(self) -> None:
-        """Begin to listen. Subscribers are told by `resync` when it is so: nobody has to wait."""
-        self._task = asyncio.create_task(self._run(), name="evalqueue feed")
+        """Begin to listen. `resync` is called for all subscribers once it listens."""
+        self._task = asyncio.create_task(self._run(), name="evalqueue listener")
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -107,15 +106,15 @@ class Listener:
 
     @contextlib.contextmanager
     def subscribe(
-        self, channel: str, told: Callable[[str], None], resync: Callable[[], None]
+        self, channel: str, on_notify: Callable[[str], None], resync: Callable[[], None]
     ) -> Generator[None]:
-        """Call `told(payload)` for each notification, and `resync()` after a gap in listening."""
-        self._subscribers[channel].add(told)
+        """Call `on_notify(payload)` for each notification, and `resync()` after a gap in listening."""
+        self._subscribers[channel].add(on_notify)
         self._resync.add(resync)
         try:
             yield
         finally:
-            self._subscribers[channel].discard(told)
+            self._subscribers[channel].discard(on_notify)
             self._resync.discard(resync)
 
     async def _run(self) -> None:
@@ -140,7 +139,7 @@ class Listener:
             async with asyncio.timeout(PING_TIMEOUT):
                 for channel in self._channels:
                     await connection.add_listener(channel, self._deliver)
-                await connection.add_listener(self._echo_channel, self._hear_itself)
+                await connection.add_listener(self._echo_channel, self._on_echo)
             self._listening.set()
             for resync in tuple(self._resync):
                 resync()
@@ -149,20 +148,20 @@ class Listener:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PING_INTERVAL):
                         await lost.wait()
-            await connection.execute("SELECT 1", timeout=PING_TIMEOUT)  # says how it was lost
+            await connection.execute("SELECT 1", timeout=PING_TIMEOUT)  # raises why it was lost
         finally:
-            self._heard.clear()
+            self._proven.clear()
             connection.terminate()
 
     async def _prove(self, connection: Any) -> None:
-        """What is said through the pool is heard here. A connection that hears nothing, half-open
-        or behind a pooler, looks like any other one. What was proven before holds meanwhile."""
+        """Send a notification through the pool, and wait for it here. A connection that receives none,
+        half-open or behind a pooler, looks like any other. Until then the last proof holds."""
         self._echo.clear()
         try:
-            async with asyncio.timeout(PING_TIMEOUT), self._database.connection() as speaking:
-                await speaking.execute("SELECT pg_notify(%s, '')", [self._echo_channel])
+            async with asyncio.timeout(PING_TIMEOUT), self._database.connection() as sending:
+                await sending.execute("SELECT pg_notify(%s, '')", [self._echo_channel])
         except (TimeoutError, *TRANSIENT):
-            # The pool's trouble, not ours: at least this connection answers.
+            # The pool's connections fail, not this one: check that it answers.
             await connection.execute("SELECT 1", timeout=PING_TIMEOUT)
             return
         try:
@@ -173,10 +172,10 @@ class Listener:
             raise
         self._deaf.clear()
 
-    def _hear_itself(self, *_notified: object) -> None:
+    def _on_echo(self, *_notified: object) -> None:
         self._echo.set()
-        self._heard.set()
+        self._proven.set()
 
     def _deliver(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
-        for told in tuple(self._subscribers[channel]):
-            told(str(payload))
+        for on_notify in tuple(self._subscribers[channel]):
+            on_notify(str(payload))

@@ -5,22 +5,25 @@ that was put together from data.
 """
 
 import re
-from collections.abc import Mapping
 from importlib.resources import files
 from typing import LiteralString, cast
+
+from evalqueue.postgres.rows import Statements
 
 _NAME = re.compile(r"^-- (\w+) --$", re.MULTILINE)
 
 
-def load(name: str) -> Mapping[str, LiteralString]:
+def load(name: str) -> Statements:
     """The statements of one file (`queue/jobs`), by name."""
     text = (files("evalqueue.sql") / "queries" / f"{name}.sql").read_text("utf-8")
     _, *parts = _NAME.split(text)
     # A file of this package is as literal as a string in its code.
-    return {
-        key: cast("LiteralString", body.strip())
-        for key, body in zip(parts[::2], parts[1::2], strict=True)
-    }
+    return Statements(
+        {
+            key: cast("LiteralString", body.strip())
+            for key, body in zip(parts[::2], parts[1::2], strict=True)
+        }
+    )
 
 
 FLEET = load("queue/fleet")

@@ -1,7 +1,7 @@
 """Schedules: jobs that are submitted again and again, at the times of a cron expression.
 
-What a cron expression means is croniter's knowledge, as in procrastinate; what time it is
-and that each time is used once is the database's.
+croniter interprets cron expressions, as in procrastinate; the database knows the time, and that each
+time is used once.
 """
 
 import logging
@@ -14,13 +14,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import croniter
 import psycopg
-from psycopg.rows import class_row
-from psycopg.types.json import Jsonb
 
-from evalqueue import codec
 from evalqueue.errors import InvalidParams
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import SCHEDULES
+from evalqueue.postgres.rows import jsonb
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +44,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Due:
+class DueSchedule:
     """A schedule whose time has come."""
 
     name: str
@@ -77,14 +75,12 @@ def next_time(cron: str, timezone: str, after: datetime) -> datetime:
 async def put(connection: Connection, schedule: Schedule) -> None:
     """Store a schedule; one of the same name is replaced."""
     arguments = {name: getattr(schedule, name) for name in Schedule.__slots__}
-    arguments["params"] = Jsonb(schedule.params, dumps=codec.dump_json)
+    arguments["params"] = jsonb(schedule.params)
     await connection.execute(SCHEDULES["put"], arguments)
 
 
 async def list_all(connection: Connection) -> list[Schedule]:
-    async with connection.cursor(row_factory=class_row(Schedule)) as cursor:
-        await cursor.execute(SCHEDULES["list"])
-        return await cursor.fetchall()
+    return await SCHEDULES.rows(connection, Schedule, "list")
 
 
 async def get(connection: Connection, name: str) -> Schedule | None:
@@ -98,7 +94,7 @@ async def pause(connection: Connection, name: str) -> bool:
 
 
 async def resume(connection: Connection, name: str) -> bool:
-    """Go on from now: what came due in the meantime is left out. False: no such schedule."""
+    """Continue from now: times in the meantime are skipped. False: no such schedule."""
     schedule = await get(connection, name)
     if schedule is None:
         return False
@@ -116,28 +112,22 @@ async def remove(connection: Connection, name: str) -> bool:
 
 async def now(connection: Connection) -> datetime:
     """The database's time."""
-    cursor = await connection.execute(SCHEDULES["now"])
-    ((moment,),) = await cursor.fetchall()
-    return moment
+    return await SCHEDULES.value(connection, "now")
 
 
 async def fire_due(connection: Connection) -> float | None:
     """Submit what is due. Returns seconds until the next one is; None: there is none."""
-    async with connection.cursor(row_factory=class_row(Due)) as cursor:
-        await cursor.execute(SCHEDULES["due"])
-        for due in await cursor.fetchall():
-            try:
-                await _fire(connection, due)
-            except (InvalidParams, psycopg.DataError, psycopg.IntegrityError) as error:
-                logger.warning("Schedule %r can't be submitted and is paused: %s", due.name, error)
-                await pause(connection, due.name)
-    found = await connection.execute(SCHEDULES["next"])
-    row = await found.fetchone()
-    return None if row is None else row[0]
+    for due in await SCHEDULES.rows(connection, DueSchedule, "due"):
+        try:
+            await _fire(connection, due)
+        except (InvalidParams, psycopg.DataError, psycopg.IntegrityError) as error:
+            logger.warning("Schedule %r can't be submitted and is paused: %s", due.name, error)
+            await pause(connection, due.name)
+    return await SCHEDULES.value(connection, "next")
 
 
-async def _fire(connection: Connection, due: Due) -> None:
-    # From now on, not from when it was due: what was missed is made up for once.
+async def _fire(connection: Connection, due: DueSchedule) -> None:
+    # From now on, not from when it was due: missed times are submitted once.
     next_at = next_time(due.cron, due.timezone, due.moment)
     arguments = {"name": due.name, "at": due.next_at, "next_at": next_at}
     await connection.execute(SCHEDULES["fire"], arguments)

@@ -6,7 +6,7 @@ Where `owner` is given, others' jobs are as if they were not there.
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -15,21 +15,20 @@ from psycopg.errors import (
     ObjectNotInPrerequisiteState,
     UniqueViolation,
 )
-from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Jsonb
 
 from evalqueue import codec
 from evalqueue.errors import InvalidParams, KeyReused, NotRetryable
-from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
+from evalqueue.jobs import AttemptRecord, Ended, Job, JobStatus, Progress
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import JOBS
+from evalqueue.postgres.rows import jsonb
 
 ERROR_LIMIT = 4000  # characters, the table's CHECK
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What is written down when a job is submitted."""
+    """What is stored when a job is submitted."""
 
     job_type: str
     params: Mapping[str, Any]
@@ -45,31 +44,18 @@ class Submission:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where a job that is due stands in its queue."""
+class QueuePosition:
+    """The position of a due job in its queue."""
 
     job_id: UUID
     owner: str
     ahead: int
 
 
-class Outcome(Protocol):
-    """How an attempt ended: what `finish` writes."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def result(self) -> Mapping[str, Any] | None: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def delay_seconds(self) -> float: ...
-
-
 async def submit(connection: Connection, submission: Submission) -> Job:
     arguments = {
         "job_type": submission.job_type,
-        "params": _jsonb(submission.params),
+        "params": jsonb(submission.params),
         "owner": codec.clean_text(submission.owner),
         "priority": submission.priority,
         "scheduled_at": submission.scheduled_at,
@@ -77,14 +63,14 @@ async def submit(connection: Connection, submission: Submission) -> Job:
         "max_attempts": submission.max_attempts,
         "idempotency_key": submission.idempotency_key,
         "after": submission.after,
-        "requested": None if submission.requested is None else _jsonb(submission.requested),
+        "requested": None if submission.requested is None else jsonb(submission.requested),
     }
     try:
-        job = await _job(connection, "submit", arguments)
+        job = await _job(connection, "submit", **arguments)
     except InvalidParameterValue as error:
-        raise InvalidParams.of_all(_said(error)) from error
+        raise InvalidParams.of_all(_message(error)) from error
     except UniqueViolation as error:
-        raise KeyReused(_said(error)) from error
+        raise KeyReused(_message(error)) from error
     assert job is not None, "a function that returns a row"  # noqa: S101  says so to the checker
     return job
 
@@ -96,18 +82,18 @@ async def retry(connection: Connection, job_id: UUID, *, owner: str | None = Non
         NotRetryable: why not, and what to do instead.
     """
     try:
-        return await _job(connection, "retry", {"job_id": job_id, "owner": owner})
+        return await _job(connection, "retry", job_id=job_id, owner=owner)
     except ObjectNotInPrerequisiteState as error:
-        raise NotRetryable(_said(error)) from error
+        raise NotRetryable(_message(error)) from error
 
 
 async def of_key(connection: Connection, *, owner: str, idempotency_key: str) -> Job | None:
     """The job that was submitted with this key."""
-    return await _job(connection, "of_key", {"owner": owner, "idempotency_key": idempotency_key})
+    return await _job(connection, "of_key", owner=owner, idempotency_key=idempotency_key)
 
 
 async def get(connection: Connection, job_id: UUID, *, owner: str | None = None) -> Job | None:
-    return await _job(connection, "get", {"job_id": job_id, "owner": owner})
+    return await _job(connection, "get", job_id=job_id, owner=owner)
 
 
 async def list_jobs(
@@ -122,46 +108,40 @@ async def list_jobs(
     arguments = {
         "status": status, "job_type": job_type, "owner": owner, "limit": limit, "offset": offset,
     }  # fmt: skip
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(JOBS["list"], arguments)
-        return [job_of(row) for row in await cursor.fetchall()]
+    return [job_of(row) for row in await JOBS.mappings(connection, "list", **arguments)]
 
 
 async def changed(
     connection: Connection, ids: Collection[UUID], *, watched: Collection[UUID]
 ) -> list[Job]:
-    """What has become of some jobs, without hands; params and results only of those `watched`."""
+    """Some jobs as they are now, without helper jobs; params and results only of those `watched`."""
     arguments = {"ids": list(ids), "watched": list(watched)}
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(JOBS["changed"], arguments)
-        return [job_of(row) for row in await cursor.fetchall()]
+    return [job_of(row) for row in await JOBS.mappings(connection, "changed", **arguments)]
 
 
-async def lines(
+async def queue_positions(
     connection: Connection, queues: Collection[str], *, at_most: int
-) -> dict[str, tuple[Place, ...]]:
-    """The first of those that are due, in each of some queues."""
-    found: dict[str, list[Place]] = {queue: [] for queue in queues}
+) -> dict[str, tuple[QueuePosition, ...]]:
+    """The first due jobs of each of some queues."""
+    found: dict[str, list[QueuePosition]] = {queue: [] for queue in queues}
     cursor = await connection.execute(
         JOBS["positions"], {"queues": list(queues), "at_most": at_most}
     )
     for queue, job_id, owner, ahead in await cursor.fetchall():
         if job_id is not None:
-            found[queue].append(Place(job_id=job_id, owner=owner, ahead=ahead))
+            found[queue].append(QueuePosition(job_id=job_id, owner=owner, ahead=ahead))
     return {queue: tuple(places) for queue, places in found.items()}
 
 
 async def cancel(connection: Connection, job_id: UUID, *, owner: str | None = None) -> bool | None:
     """True: cancelled by this call. False: was over already. None: no such job."""
-    return await _value(connection, "cancel", {"job_id": job_id, "owner": owner})
+    return await JOBS.value(connection, "cancel", job_id=job_id, owner=owner)
 
 
 async def attempts(
     connection: Connection, job_id: UUID, *, owner: str | None = None
 ) -> list[AttemptRecord]:
-    async with connection.cursor(row_factory=class_row(AttemptRecord)) as cursor:
-        await cursor.execute(JOBS["attempts"], {"job_id": job_id, "owner": owner})
-        return await cursor.fetchall()
+    return await JOBS.rows(connection, AttemptRecord, "attempts", job_id=job_id, owner=owner)
 
 
 async def flush(
@@ -176,47 +156,47 @@ async def flush(
     arguments = {
         "job_id": job_id,
         "attempt": attempt,
-        "progress": None if progress is None else _jsonb(progress),
+        "progress": None if progress is None else jsonb(progress),
         "lease_seconds": lease_seconds,
     }
-    return bool(await _value(connection, "flush", arguments))
+    return bool(await JOBS.value(connection, "flush", **arguments))
 
 
 async def hold(connection: Connection, *, job_id: UUID, attempt: int) -> bool:
     """The fence, held until the transaction ends. False: the attempt is over."""
-    return bool(await _value(connection, "hold", {"job_id": job_id, "attempt": attempt}))
+    return bool(await JOBS.value(connection, "hold", job_id=job_id, attempt=attempt))
 
 
 async def finish(
-    connection: Connection, *, job_id: UUID, attempt: int, outcome: Outcome, delete_task: bool
+    connection: Connection, *, job_id: UUID, attempt: int, ended: Ended, delete_task: bool
 ) -> JobStatus | None:
     """The attempt ends. None: it was over already, and nothing was changed."""
-    error = None if outcome.error is None else codec.clean_text(outcome.error, limit=ERROR_LIMIT)
+    error = None if ended.error is None else codec.clean_text(ended.error, limit=ERROR_LIMIT)
     arguments = {
         "job_id": job_id,
         "attempt": attempt,
-        "outcome": outcome.name,
-        "result": None if outcome.result is None else _jsonb(outcome.result),
+        "outcome": ended.kind.value,
+        "result": None if ended.result is None else jsonb(ended.result),
         "error": error,
-        "delay_seconds": outcome.delay_seconds,
+        "delay_seconds": ended.delay_seconds,
         "delete_task": delete_task,
     }
-    status: str | None = await _value(connection, "finish", arguments)
+    status: str | None = await JOBS.value(connection, "finish", **arguments)
     return None if status is None else JobStatus(status)
 
 
 async def start_helpers(connection: Connection, *, job_id: UUID, attempt: int, wanted: int) -> bool:
-    """See to it that so many auxiliary jobs help with this one. False: the attempt is over."""
+    """Start helper jobs until so many help with this job. False: the attempt is over."""
     arguments = {"job_id": job_id, "attempt": attempt, "wanted": wanted}
-    return bool(await _value(connection, "start_helpers", arguments))
+    return bool(await JOBS.value(connection, "start_helpers", **arguments))
 
 
 async def claim_items(
     connection: Connection, *, job_id: UUID, attempt: int, items: Sequence[str], wanted: int
 ) -> frozenset[str] | None:
-    """Which of these items are this attempt's own from now on. None: the attempt is over."""
+    """Claim some of these items for this attempt. None: the attempt is over."""
     arguments = {"job_id": job_id, "attempt": attempt, "items": list(items), "wanted": wanted}
-    claimed = await _value(connection, "claim_items", arguments)
+    claimed = await JOBS.value(connection, "claim_items", **arguments)
     return None if claimed is None else frozenset(claimed)
 
 
@@ -228,7 +208,7 @@ async def item_done(connection: Connection, *, root_id: UUID, item: str, succeed
 async def items_done(
     connection: Connection, *, root_id: UUID, items: Sequence[str]
 ) -> Mapping[str, bool]:
-    """Which of these items are done, by whomever, and whether they succeeded."""
+    """Which of these items are done, by any attempt, and whether they succeeded."""
     arguments = {"root_id": root_id, "items": list(items)}
     cursor = await connection.execute(JOBS["items_done"], arguments)
     return dict(await cursor.fetchall())
@@ -272,23 +252,10 @@ def _name(params: Mapping[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-async def _job(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Job | None:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(JOBS[query], arguments)
-        row = await cursor.fetchone()
-    return None if row is None else job_of(row)
+async def _job(connection: Connection, name: str, **arguments: Any) -> Job | None:
+    rows = await JOBS.mappings(connection, name, **arguments)
+    return job_of(rows[0]) if rows else None
 
 
-def _said(error: psycopg.Error) -> str:
+def _message(error: psycopg.Error) -> str:
     return ". ".join(filter(None, (error.diag.message_primary, error.diag.message_hint)))
-
-
-async def _value(connection: Connection, query: str, arguments: Mapping[str, Any]) -> Any:
-    cursor = await connection.execute(JOBS[query], arguments)
-    row = await cursor.fetchone()
-    return None if row is None else row[0]
-
-
-def _jsonb(value: Mapping[str, Any]) -> Jsonb:
-    # A connection of the caller's own was not configured by us: the choke point goes along.
-    return Jsonb(value, dumps=codec.dump_json)

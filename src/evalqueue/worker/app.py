@@ -1,4 +1,4 @@
-"""The one room that knows procrastinate's App: plain `procrastinate --app=… worker` is our worker.
+"""The one module that knows procrastinate's App: plain `procrastinate --app=… worker` is our worker.
 
 The App's connector works on our pool, waits for the database, and refuses an outdated schema; its
 `run_worker_async` runs our loop, so procrastinate's command line and its flags just work.
@@ -21,7 +21,8 @@ from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.settings import Settings
 from evalqueue.worker.leader import Retention
-from evalqueue.worker.loop import Worker, WorkerOptions
+from evalqueue.worker.loop import Worker
+from evalqueue.worker.options import WorkerOptions
 
 _DELETED_AFTER: dict[DeleteJobCondition, frozenset[str]] = {
     DeleteJobCondition.NEVER: frozenset(),
@@ -101,7 +102,7 @@ class App(procrastinate.App):
 
 
 def retention(settings: Settings) -> Retention:
-    """How long what is over is kept."""
+    """How long finished jobs, runs and logs are kept."""
 
     def days(number: float | None) -> timedelta | None:
         return None if number is None else timedelta(days=number)
@@ -114,7 +115,7 @@ def retention(settings: Settings) -> Retention:
 
 
 def worker_options(settings: Settings, **kwargs: Any) -> WorkerOptions:
-    """procrastinate's worker options as ours; what is not given comes from the settings."""
+    """procrastinate's worker options as ours; missing ones come from the settings."""
     given = {key: value for key, value in kwargs.items() if value is not None}
     condition = DeleteJobCondition(given.get("delete_jobs", DeleteJobCondition.NEVER))
     queues = given.get("queues")

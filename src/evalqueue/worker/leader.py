@@ -1,8 +1,7 @@
-"""What one worker of the fleet does for all: bring back what was lost, submit what is scheduled,
-delete what is old.
+"""What only the leader of the fleet does: recover lost jobs, submit scheduled jobs, delete old rows.
 
-Every worker has a caretaker; whose turn it is, is a row in the database with a term (`job_leader`).
-Whoever is paused past its term finds somebody else in office.
+Every worker tries to lead; a row in the database names the leader and its term (`job_leader`). A
+worker that is paused past its term finds another worker leading.
 """
 
 import asyncio
@@ -17,16 +16,16 @@ from evalqueue.postgres.database import TRANSIENT, Database
 from evalqueue.postgres.fleet import RegisteredWorker
 
 TROUBLE_DELAY = 1.0  # seconds between tries while the database is away
-LOOK_DELAY_MIN = 0.2  # seconds; what can't be taken back yet is looked for this often
+LEAD_DELAY_MIN = 0.2  # seconds between tries while a lost job can't be recovered yet
 PRUNE_INTERVAL = 600.0  # seconds
-PRUNE_PAUSE = 0.1  # seconds between chunks: others want the disk, too
+PRUNE_PAUSE = 0.1  # seconds between chunks, for other users of the disk
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long what is over is kept; None: for ever."""
+    """How long finished jobs, runs and logs are kept; None: for ever."""
 
     jobs: timedelta | None = None
     runs: timedelta | None = None
@@ -38,7 +37,7 @@ class Retention:
 
 
 class Leadership:
-    """Looks after the fleet while it is this worker's turn."""
+    """Runs what only the leader does, while this worker is the leader."""
 
     def __init__(
         self,
@@ -51,53 +50,53 @@ class Leadership:
         self._database = database
         self._me = me
         self._term_seconds = lease_seconds / 2
-        self._keeping = retention
+        self._retention = retention
         self._pruned_at = time.monotonic()
 
     async def run(self) -> None:
-        """Look, again and again, until cancelled."""
+        """Lead whenever possible, until cancelled."""
         while True:
             try:
-                due = await self.look()
+                delay = await self.lead()
             except TRANSIENT as error:
-                logger.warning("Can't look after the fleet, trying again: %s", error)
-                due = TROUBLE_DELAY
-            await asyncio.sleep(due)
+                logger.warning("Can't lead the fleet, trying again: %s", error)
+                delay = TROUBLE_DELAY
+            await asyncio.sleep(delay)
 
-    async def look(self) -> float:
-        """Look once, if it is this worker's turn. Returns seconds until the next look."""
+    async def lead(self) -> float:
+        """Do it once, if this worker is the leader. Returns seconds until the next time."""
         async with self._database.connection() as connection:
-            swept = await fleet.sweep(connection, self._me, term_seconds=self._term_seconds)
-            if not swept.is_leader:
+            turn = await fleet.lead(connection, self._me, term_seconds=self._term_seconds)
+            if not turn.is_leader:
                 # Not all at once, when the leader is gone.
-                return swept.due_in + random.uniform(0, self._term_seconds / 4)  # noqa: S311  jitter, not a secret
-            if swept.recovered:
-                logger.warning("%d job(s) had lost their worker", swept.recovered)
+                return turn.due_in + random.uniform(0, self._term_seconds / 4)  # noqa: S311  jitter, not a secret
+            if turn.recovered:
+                logger.warning("%d job(s) had lost their worker", turn.recovered)
             next_schedule = await schedules.fire_due(connection)
         await self._prune()
-        dues = [swept.due_in] if next_schedule is None else [swept.due_in, next_schedule]
-        return max(min(dues), LOOK_DELAY_MIN)
+        dues = [turn.due_in] if next_schedule is None else [turn.due_in, next_schedule]
+        return max(min(dues), LEAD_DELAY_MIN)
 
     async def _prune(self) -> None:
-        if self._keeping.for_ever or time.monotonic() - self._pruned_at < PRUNE_INTERVAL:
+        if self._retention.for_ever or time.monotonic() - self._pruned_at < PRUNE_INTERVAL:
             return
         self._pruned_at = time.monotonic()
-        pruned = await prune(self._database, self._keeping)
+        pruned = await prune(self._database, self._retention)
         logger.info("%d old row(s) deleted", pruned)
 
 
 async def prune(database: Database, retention: Retention) -> int:
-    """Delete what is old, a chunk at a time. Returns how many rows went."""
+    """Delete old rows, a chunk at a time. Returns how many were deleted."""
     total = 0
     while True:
         async with database.connection() as connection:
-            gone = await fleet.prune(
+            deleted = await fleet.prune(
                 connection,
                 keep_jobs=retention.jobs,
                 keep_runs=retention.runs,
                 keep_logs=retention.logs,
             )
-        total += gone
-        if gone == 0:
+        total += deleted
+        if deleted == 0:
             return total
         await asyncio.sleep(PRUNE_PAUSE)

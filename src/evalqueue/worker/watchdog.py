@@ -2,7 +2,7 @@
 
 Nothing inside the loop can tell, and nothing there can stop it. Its leases run out, other workers
 take over, and this process is of no use any more: the watchdog says where it hangs, and in the end
-ends it, so that whoever supervises it starts a new one.
+ends it, so that its supervisor starts a new one.
 """
 
 import logging

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, LiteralString
 
-from evalqueue import Checkpoint, JobContext, JobFailed, JobParams, TryAgain
+from evalqueue import Checkpoint, ItemWork, JobContext, JobFailed, JobParams, TryAgain
 from evalqueue.handlers import registered
 from evalqueue.postgres.database import Connection
 
@@ -76,25 +76,9 @@ class Steps(JobParams, job_type="fault-steps"):
 
 @registered.handles(Steps)
 async def work(context: JobContext, params: Steps) -> dict[str, Any]:
-    async def step(item: str) -> str:
-        if int(item) >= params.items // 2:
-            if context.job.attempt <= params.kills_its_worker:
-                os.kill(os.getpid(), signal.SIGKILL)
-            while params.gate and context.job.attempt == 1 and not Path(params.gate).exists():
-                await _spend(LOOK_INTERVAL, params.manner)
-        await _spend(params.seconds, params.manner)
-        return item
-
-    async def keep(connection: Connection, item: str) -> None:
-        hand = context.job.id if context.is_helper else None
-        await connection.execute(_KEEP, [context.job.root_id, item, hand, context.job.attempt])
-
     await context.map(
         [str(number) for number in range(params.items)],
-        step,
-        key=str,
-        keep=keep,
-        succeeded=lambda _: True,
+        _StepWork(context, params),
         checkpoint=Checkpoint(succeeded=await _kept(context)),
         concurrency=params.concurrency,
         max_helpers=params.max_helpers,
@@ -108,6 +92,27 @@ async def work(context: JobContext, params: Steps) -> dict[str, Any]:
     if params.fails:
         raise JobFailed("as it was asked to")
     return {"items": params.items, "filling": "x" * params.result_characters}
+
+
+class _StepWork(ItemWork[str, str]):
+    def __init__(self, context: JobContext, params: Steps) -> None:
+        self._context = context
+        self._params = params
+
+    async def work(self, item: str, /) -> str:
+        params, attempt = self._params, self._context.job.attempt
+        if int(item) >= params.items // 2:
+            if attempt <= params.kills_its_worker:
+                os.kill(os.getpid(), signal.SIGKILL)
+            while params.gate and attempt == 1 and not Path(params.gate).exists():
+                await _spend(LOOK_INTERVAL, params.manner)
+        await _spend(params.seconds, params.manner)
+        return item
+
+    async def store(self, connection: Connection, result: str, /) -> None:
+        job = self._context.job
+        helper = job.id if self._context.is_helper else None
+        await connection.execute(_KEEP, [job.root_id, result, helper, job.attempt])
 
 
 async def _kept(context: JobContext) -> list[str]:

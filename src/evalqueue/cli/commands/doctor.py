@@ -44,7 +44,7 @@ async def _findings() -> list[Finding]:
             )
             notifications = await _check_notifications(database, client.settings)
     except DatabaseUnavailable as error:
-        return [doctor.no_database(error, said=str(error))]
+        return [doctor.no_database(error, message=str(error))]
     except TRANSIENT as error:
         return [doctor.no_database(error)]
     return [notifications, *found]
@@ -52,7 +52,9 @@ async def _findings() -> list[Finding]:
 
 async def _check_notifications(database: Database, current: Settings) -> Finding:
     async with Listener(database, []) as listener:
-        found = await doctor.hears(listener, within_seconds=NOTIFICATION_TIMEOUT_SECONDS)
+        found = await doctor.notifications_arrive(
+            listener, within_seconds=NOTIFICATION_TIMEOUT_SECONDS
+        )
     where = "EVALQUEUE_LISTEN_URL" if current.listen_url else "DATABASE_URL"
     address = without_secrets(database.listen_conninfo)
     return replace(found, what=f"{found.what} LISTEN goes by {where}: {address}")

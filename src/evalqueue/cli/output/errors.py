@@ -1,8 +1,5 @@
 """Error messages: the lines that a command prints when an error ends it."""
 
-from collections.abc import Iterator
-from typing import cast
-
 import psycopg
 from pydantic import ValidationError
 
@@ -10,16 +7,6 @@ from evalqueue.errors import EvalqueueError, describe
 
 DEBUG = "EVALQUEUE_DEBUG"
 """The environment variable that adds tracebacks to error messages."""
-
-
-def leaf_errors(error: BaseException) -> Iterator[BaseException]:
-    """The errors inside an exception group, or the error itself."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)  # isinstance can't say of what
-        for each in group.exceptions:
-            yield from leaf_errors(each)
-    else:
-        yield error
 
 
 def error_lines(error: BaseException) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from evalqueue.context import Checkpoint, JobContext
-from evalqueue.errors import InvalidParams, JobFailed
+from evalqueue.errors import InvalidParams, JobFailed, leaves
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import rates
 from evalqueue.evaluators.adversarial import store as kept
@@ -46,6 +46,7 @@ from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.summary import RunEnd
 from evalqueue.evaluators.verdicts import StopReason
+from evalqueue.items import ItemWork
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
 from evalqueue.settings import Settings
@@ -253,29 +254,15 @@ class AdversarialRun:
             for number in range(1, self.params.trials + 1)
         ]
 
-        async def work(trial: _Trial) -> kept.Kept:
-            held = left.dialogues.get(trial.key)
-            if held is None:
-                found = await self._put_live(test, trial, lanes, Judge(caller))
-            else:
-                found = await self._finish(test, trial, held, caller)
-            await calls.flush()
-            return found
-
         await self.context.map(
             trials,
-            work,
-            key=lambda trial: trial.key,
-            keep=kept.keep,
-            succeeded=lambda each: each.found.verdict is not None,
+            _TrialWork(self, test, left, lanes, caller, calls),
             checkpoint=left.checkpoint,
-            kept=lambda each: lanes.kept(each.place.key),
             # While one case of a lane is judged, the next one can be put.
             concurrency=2 * len(lanes),
-            noun="Case",
         )
 
-    async def _finish(
+    async def finish(
         self, test: _Test, trial: _Trial, held: kept.Held, caller: Caller
     ) -> kept.Kept:
         """The verdict on a conversation that an earlier attempt has left, if it was a whole one."""
@@ -302,7 +289,7 @@ class AdversarialRun:
         )  # fmt: skip
         return Judge(Replay(caller, bought))
 
-    async def _put_live(self, test: _Test, trial: _Trial, lanes: Lanes, judge: Judge) -> kept.Kept:
+    async def put_live(self, test: _Test, trial: _Trial, lanes: Lanes, judge: Judge) -> kept.Kept:
         async with lanes.take(trial.key) as lane:
             place = self._place(trial, lane.credential)
             started_at = datetime.now(UTC)
@@ -363,6 +350,50 @@ class AdversarialRun:
         }
 
 
+class _TrialWork(ItemWork[_Trial, kept.Kept]):
+    """Puts one case to the chatbot, and judges the conversation."""
+
+    noun = "Case"
+
+    def __init__(
+        self,
+        run: AdversarialRun,
+        test: _Test,
+        left: _Left,
+        lanes: Lanes,
+        caller: Caller,
+        calls: CallLog,
+    ) -> None:
+        self._run = run
+        self._test = test
+        self._left = left
+        self._lanes = lanes
+        self._caller = caller
+        self._calls = calls
+
+    def key(self, item: _Trial, /) -> str:
+        return item.key
+
+    async def work(self, item: _Trial, /) -> kept.Kept:
+        held = self._left.dialogues.get(item.key)
+        if held is None:
+            judge = Judge(self._caller)
+            found = await self._run.put_live(self._test, item, self._lanes, judge)
+        else:
+            found = await self._run.finish(self._test, item, held, self._caller)
+        await self._calls.flush()
+        return found
+
+    async def store(self, connection: Connection, result: kept.Kept, /) -> None:
+        await kept.keep(connection, result)
+
+    def succeeded(self, result: kept.Kept, /) -> bool:
+        return result.found.verdict is not None
+
+    def on_stored(self, result: kept.Kept, /) -> None:
+        self._lanes.kept(result.place.key)
+
+
 class _Diary:
     """Writes down what is said, inside the fence: who is no longer in charge says nothing more."""
 
@@ -380,7 +411,5 @@ class _Diary:
 
 
 def _reason(stopping: ExceptionGroup[ProviderError | ChatbotGone]) -> str:
-    error: BaseException = stopping
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    error = next(leaves(stopping))
     return f"{error.outcome}: {error.message}" if isinstance(error, ProviderError) else str(error)

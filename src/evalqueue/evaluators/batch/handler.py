@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from evalqueue.context import Checkpoint, JobContext
-from evalqueue.errors import JobFailed
+from evalqueue.errors import JobFailed, leaves
 from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread
@@ -31,6 +31,7 @@ from evalqueue.evaluators.providers.replay import Replay
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.summary import RunEnd, ThreadOutcome, settle, summarise
+from evalqueue.items import ItemWork
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
 from evalqueue.settings import Settings
@@ -92,7 +93,7 @@ class BatchRun:
         try:
             choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
             evaluators = self.params.plan().evaluators()
-            dataset, chosen = await self.context.database.patiently(
+            dataset, chosen = await self.context.database.retry_transient(
                 partial(self._choose, admission), what=f"Job {self.context.job.id}"
             )
         except (FormatError, ProviderUnavailable, UnknownApp) as error:
@@ -155,36 +156,25 @@ class BatchRun:
             slots = Slots(self.params.concurrency)
             caller = Caller(provider, slots=slots, recorder=calls, policy=policy)
 
-            async def work(thread_id: str) -> store.Kept:
-                began = time.perf_counter()
-                thread = await self._thread(batch.dataset, thread_id)
-                # In a run's first attempt nothing is on record, unless a hand was lost.
-                fresh = begun.run.is_first and not max_helpers
-                asking = caller if fresh else await self._replaying(caller, thread_id)
-                found = await evaluate_thread(thread, batch.evaluators, Judge(asking))
-                await calls.flush()
-                return self._kept(found, batch.dataset, (time.perf_counter() - began) * 1000)
-
+            # In a run's first attempt nothing is on record, unless a helper job was lost.
+            is_fresh = begun.run.is_first and not max_helpers
+            work = _ThreadWork(self, batch, caller, calls, is_fresh=is_fresh)
             try:
                 await self.context.map(
                     batch.chosen.thread_ids,
                     work,
-                    key=str,
-                    keep=store.keep,
-                    succeeded=lambda kept: not kept.found.failed,
                     checkpoint=begun.checkpoint,
                     concurrency=self.params.concurrency,
-                    noun="Thread",
                     max_helpers=max_helpers,
                 )
             except* ProviderError as stopping:
                 # Every later call would fare the same: stop here, with what there is.
-                reason = _first(stopping)
+                reason = next(each for each in leaves(stopping) if isinstance(each, ProviderError))
                 await calls.flush()  # its summary counts them
                 result = await self._result(await self._outcomes())
                 raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
 
-    async def _thread(self, dataset: Content, thread_id: str) -> Thread:
+    async def thread(self, dataset: Content, thread_id: str) -> Thread:
         """One conversation, read when its turn has come."""
         found = await self.context.database.until_done(
             partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
@@ -194,7 +184,7 @@ class BatchRun:
             raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
         return found
 
-    async def _replaying(self, caller: Caller, thread_id: str) -> Replay:
+    async def replaying(self, caller: Caller, thread_id: str) -> Replay:
         """The caller, behind what earlier attempts have on record for a thread.
 
         Read when the thread's turn has come: no more is in memory than what is worked on.
@@ -208,7 +198,7 @@ class BatchRun:
         )  # fmt: skip
         return Replay(caller, recorded)
 
-    def _kept(self, found: ThreadResult, dataset: Content, duration_ms: float) -> store.Kept:
+    def kept(self, found: ThreadResult, dataset: Content, duration_ms: float) -> store.Kept:
         return store.Kept(
             run_id=self.run_id,
             job_id=self.job_id,
@@ -245,8 +235,31 @@ class BatchRun:
         }
 
 
-def _first(group: ExceptionGroup[ProviderError]) -> ProviderError:
-    error: ProviderError | ExceptionGroup[ProviderError] = group
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+class _ThreadWork(ItemWork[str, store.Kept]):
+    """Evaluates one conversation, by its id."""
+
+    noun = "Thread"
+
+    def __init__(
+        self, run: BatchRun, batch: _Batch, caller: Caller, calls: CallLog, *, is_fresh: bool
+    ) -> None:
+        self._run = run
+        self._batch = batch
+        self._caller = caller
+        self._calls = calls
+        self._is_fresh = is_fresh
+
+    async def work(self, item: str, /) -> store.Kept:
+        began = time.perf_counter()
+        thread = await self._run.thread(self._batch.dataset, item)
+        caller = self._caller if self._is_fresh else await self._run.replaying(self._caller, item)
+        found = await evaluate_thread(thread, self._batch.evaluators, Judge(caller))
+        await self._calls.flush()
+        duration_ms = (time.perf_counter() - began) * 1000
+        return self._run.kept(found, self._batch.dataset, duration_ms)
+
+    async def store(self, connection: Connection, result: store.Kept, /) -> None:
+        await store.keep(connection, result)
+
+    def succeeded(self, result: store.Kept, /) -> bool:
+        return not result.found.failed

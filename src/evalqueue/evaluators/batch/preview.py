@@ -133,7 +133,7 @@ async def _of_file(
     preview, mapped = await asyncio.to_thread(_columns, found, incoming.mapping)
     faults = Faults(incoming.name)
     has_figures = _has_figures(plan)
-    async with database.long_look() as connection:
+    async with database.long_read() as connection:
         await imports.stage(
             connection, mapped, faults, with_turns=False,
             mark=lambda message: has_figures(message.bot_text),
@@ -218,7 +218,7 @@ async def _marked(
     """How many answers of some conversations have figures; read in stretches, in order."""
     ids = None if wanted is None else list(wanted)
     arguments = {"dataset_id": dataset_id, "thread_ids": ids, "bytes": _STRETCH_BYTES}
-    async with database.long_look() as connection:
+    async with database.long_read() as connection:
         cursor = await connection.execute(QUERIES["stretches"], arguments)
         ends = [end for (end,) in await cursor.fetchall()]
         total, after = 0, 0

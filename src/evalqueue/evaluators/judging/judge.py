@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar
 
+from evalqueue.errors import leaves
 from evalqueue.evaluators.judging import prompts
 from evalqueue.evaluators.judging.answers import PARSER_VERSION, A, Form, InvalidAnswer
 from evalqueue.evaluators.judging.evaluator import Failure
@@ -138,7 +139,7 @@ async def concurrently(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
         stopping, others = several.split(ProviderError)
         if stopping is None or others is not None:
             raise
-        raise _first(stopping) from several
+        raise next(leaves(stopping)) from several
     return [task.result() for task in tasks]
 
 
@@ -165,11 +166,6 @@ def _repair(request: CompletionRequest, text: str, invalid: InvalidAnswer) -> Co
         complaint=str(invalid)[:_COMPLAINT_LIMIT],
     )
     return replace(request, system=rendered.system, prompt=rendered.prompt)
-
-
-def _first(group: ExceptionGroup[ProviderError]) -> ProviderError:
-    first = group.exceptions[0]
-    return _first(first) if isinstance(first, ExceptionGroup) else first
 
 
 def _as_json(value: Any) -> Any:

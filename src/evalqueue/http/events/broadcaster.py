@@ -26,7 +26,7 @@ from evalqueue.jobs import Job, JobStatus
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.listener import JOB_CHANGED
-from evalqueue.postgres.store import Place
+from evalqueue.postgres.store import QueuePosition
 
 PAUSE_SECONDS = 0.02  # between two reads, at least
 PAUSE_SECONDS_PER_WATCHER = 0.0001  # more: at most 10,000 writes to sockets a second
@@ -37,7 +37,7 @@ MAX_REVISIONS = 10_000  # jobs whose last sent revision is remembered
 IDLE_SECONDS = 60.0  # without a watcher, after which nothing is read or logged any more
 RETRY_AFTER = {"Retry-After": "10"}  # seconds
 
-_Positions = dict[str, tuple[Place, ...]]
+_Positions = dict[str, tuple[QueuePosition, ...]]
 
 logger = logging.getLogger(__name__)
 
@@ -265,7 +265,7 @@ class Broadcaster:
                 continue
             queues, self._moved_queues = self._moved_queues, set()
             positions = await database.until_done(
-                lambda connection, queues=queues: store.lines(
+                lambda connection, queues=queues: store.queue_positions(
                     connection, queues, at_most=POSITIONS_PER_QUEUE
                 ),
                 what="Reading queue positions for watchers",

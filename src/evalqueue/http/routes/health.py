@@ -63,13 +63,13 @@ async def _check(context: RequestContext, findings: dict[str, Finding]) -> list[
         findings["database"] = await doctor.answers(database)
         findings["schema"] = await doctor.schema_is_current(database)
         left = deadline - loop.time()
-        findings["notifications"] = await doctor.hears(
+        findings["notifications"] = await doctor.notifications_arrive(
             await context.client.listener(), within_seconds=left
         )
         if any(each.level is not Level.OK for each in findings.values()):
             return []
         async with database.connection() as connection:
-            return doctor.warnings(await fleet.pulse(connection))
+            return doctor.warnings(await fleet.health(connection))
     except (DatabaseUnavailable, *TRANSIENT) as error:
         findings["database"] = doctor.no_database(error)
         return []

@@ -1,0 +1,95 @@
+"""The worker's registration in the fleet, and the two heartbeats: one to the database, one to the
+watchdog."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import partial
+
+from evalqueue.postgres import fleet
+from evalqueue.postgres.database import TRANSIENT, Database
+from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
+from evalqueue.worker.options import WorkerOptions
+from evalqueue.worker.watchdog import BEAT, Watchdog
+
+HANGS_FOR_GOOD = 3  # leases that the event loop may stand still
+
+logger = logging.getLogger(__name__)
+
+
+class Membership:
+    """This worker's record in the fleet."""
+
+    def __init__(
+        self, database: Database, capabilities: Capabilities, options: WorkerOptions
+    ) -> None:
+        self.worker = RegisteredWorker(id=0, name="")
+        self._database = database
+        self._capabilities = capabilities
+        self._options = options
+
+    async def register(self) -> None:
+        """Add this worker to the fleet. Waits while Postgres is away."""
+        self.worker = await self._database.until_done(
+            partial(
+                fleet.register,
+                name=self._options.name or "worker",
+                version=self._options.version,
+                capabilities=self._capabilities,
+                slots=self._options.concurrency,
+            ),
+            what="A worker",
+        )
+        logger.info(
+            "%s is ready: queues %s, %d at a time, job types %s", self.worker.name,
+            ", ".join(self._options.queues or ("all",)), self._options.concurrency,
+            ", ".join(self._capabilities.job_types),
+        )  # fmt: skip
+
+    async def unregister(self) -> None:
+        """Remove this worker from the fleet, if the database can be reached."""
+        with contextlib.suppress(*TRANSIENT):
+            async with self._database.connection() as connection:
+                await fleet.unregister(connection, self.worker.id)
+
+    async def run(
+        self,
+        *,
+        stuck: Callable[[], int],
+        draining: Callable[[], bool],
+        listening: Callable[[], bool],
+    ) -> None:
+        """Send heartbeats, until cancelled.
+
+        Args:
+            stuck: how many handlers ignore their cancellation.
+            draining: whether the worker is stopping.
+            listening: whether notifications arrive.
+        """
+        while True:
+            try:
+                async with self._database.connection() as connection:
+                    known = await fleet.heartbeat(
+                        connection,
+                        self.worker.id,
+                        stuck=stuck(),
+                        draining=draining(),
+                        listening=listening(),
+                    )
+                if not known:
+                    await self.register()
+            except TRANSIENT as error:
+                logger.warning("No heartbeat this time: %s", error)
+            await asyncio.sleep(self._options.update_heartbeat_interval)
+
+
+async def feed_watchdog(options: WorkerOptions) -> None:
+    """Have a thread detect that the event loop stands still, until cancelled."""
+    lease = options.lease_seconds
+    owns_process = options.install_signal_handlers  # else it is another program's
+    exit_after = HANGS_FOR_GOOD * lease if owns_process else None
+    with Watchdog(warn_after=lease, exit_after=exit_after) as watchdog:
+        while True:
+            watchdog.beat()
+            await asyncio.sleep(BEAT / 2)

@@ -1,0 +1,105 @@
+"""The attempts that run in this worker."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
+from uuid import UUID
+
+from evalqueue.handlers import Handlers
+from evalqueue.jobs import Job
+from evalqueue.postgres.database import Database
+from evalqueue.worker.attempt import Attempt
+from evalqueue.worker.options import WorkerOptions
+from evalqueue.worker.outcomes import Stop
+
+logger = logging.getLogger(__name__)
+
+
+class RunningAttempts:
+    """Starts attempts, and knows which of them run.
+
+    Args:
+        on_ended: called each time a slot becomes free.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        handlers: Handlers,
+        options: WorkerOptions,
+        *,
+        on_ended: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._handlers = handlers
+        self._options = options
+        self._on_ended = on_ended
+        self._draining = False
+        self._attempts: dict[UUID, Attempt] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stuck: set[asyncio.Task[object]] = set()
+
+    @property
+    def attempts(self) -> Mapping[UUID, Attempt]:
+        """The current attempt of each job, by the job's id."""
+        return self._attempts
+
+    @property
+    def tasks(self) -> Collection[asyncio.Task[None]]:
+        return self._tasks
+
+    @property
+    def free_slots(self) -> int:
+        return self._options.concurrency - len(self._tasks)
+
+    @property
+    def stuck_handlers(self) -> int:
+        """Handlers that ignore being cancelled; their slots are free again."""
+        return len(self._stuck)
+
+    def begin(self, job: Job) -> None:
+        attempt = Attempt(
+            job,
+            database=self._database,
+            handlers=self._handlers,
+            lease_seconds=self._options.lease_seconds,
+            patience_seconds=self._options.patience_seconds,
+            delete_task_after=self._options.delete_tasks_after,
+        )
+        # An earlier attempt here has lost its lease, and this worker has claimed the job again.
+        self.stop(job.id, Stop.OVER)
+        if self._draining:
+            attempt.drain()
+        self._attempts[job.id] = attempt
+        task = asyncio.create_task(attempt.run(), name=f"attempt at job {job.id}")
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, attempt))
+
+    def stop(self, job_id: UUID, why: Stop) -> None:
+        """Interrupt a job's attempt, if one runs here."""
+        if (attempt := self._attempts.get(job_id)) is not None:
+            attempt.stop(why)
+
+    def stop_all(self, why: Stop) -> None:
+        for attempt in tuple(self._attempts.values()):
+            attempt.stop(why)
+
+    def drain(self) -> None:
+        """Announce to every handler that its worker will stop."""
+        self._draining = True
+        for attempt in self._attempts.values():
+            attempt.drain()
+
+    def _ended(self, attempt: Attempt, task: asyncio.Task[None]) -> None:
+        job_id = attempt.job.id
+        self._tasks.discard(task)
+        if self._attempts.get(job_id) is attempt:
+            del self._attempts[job_id]
+        if (handler := attempt.abandoned_handler) is not None:
+            self._stuck.add(handler)
+            handler.add_done_callback(self._stuck.discard)
+        self._on_ended()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Its lease will run out, and the leader that recovers the job will note it there.
+            logger.error("The attempt at job %s broke off", job_id, exc_info=error)
