@@ -73,10 +73,10 @@ def test_of_a_fleet_that_is_well_nothing_bad_is_said() -> None:
         ({"workers": [worker(stuck=2)]}, "stuck", Level.WRONG, "2 handler(s)"),
         ({"workers": [worker(listening=False)]}, "deaf", Level.WRONG, "no notifications"),
         ({"workers": [worker(draining=True, running=3)]}, "draining", Level.NOTE, "3 job(s)"),
-        ({"leader": None}, "leader", Level.WRONG, "No worker looks after the fleet"),
+        ({"leader": None}, "leader", Level.WRONG, "No worker leads the fleet"),
         (
             {"leader": replace(LEADER, in_office=False, ends_at=ago(31))},
-            "leader", Level.WRONG, "No worker looks after the fleet",
+            "leader", Level.WRONG, "No worker leads the fleet",
         ),
         (
             {"queues": [queue(waits_seconds=5, paused_at=ago(9))]},
@@ -104,8 +104,14 @@ def test_of_a_fleet_that_is_well_nothing_bad_is_said() -> None:
             "waiting", Level.NOTE, "an owner may run 1",
         ),
         ({"misplaced_jobs": [odd("lease")]}, "lease", Level.WRONG, "lost their worker"),
-        ({"misplaced_jobs": [odd("unknown_type")]}, "unknown_type", Level.WRONG, "type tea wait in q"),
-        ({"misplaced_jobs": [odd("waits_for_nothing")]}, "waits_for_nothing", Level.WRONG, "is over"),
+        (
+            {"misplaced_jobs": [odd("unknown_type")]},
+            "unknown_type", Level.WRONG, "type tea wait in q",
+        ),
+        (
+            {"misplaced_jobs": [odd("waits_for_nothing")]},
+            "waits_for_nothing", Level.WRONG, "is over",
+        ),
         ({"misplaced_jobs": [odd("disagrees")]}, "disagrees", Level.WRONG, "procrastinate rows"),
         ({"jobs_over": 1_000_001}, "retention", Level.NOTE, "1,000,000 jobs are over"),
     ],
@@ -188,5 +194,5 @@ def test_a_probe_is_warned_of_what_no_worker_does() -> None:
     assert [each.what for each in doctor.warnings(ill)] == [
         "No worker is alive.",
         "The oldest job that is due has waited for 5 min.",
-        "2 running job(s) lost their worker, and nobody takes them back.",
+        "2 running job(s) lost their worker, and no leader recovers them.",
     ]

@@ -11,8 +11,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from psycopg.rows import class_row
-
 from evalqueue.evaluators.adversarial import rates
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
@@ -158,7 +156,7 @@ async def outcomes(
     if await _head(connection, run_id, owner) is None:
         return Page(outcomes=[], total=0)
     return Page(
-        outcomes=await _rows(
+        outcomes=await QUERIES.rows(
             connection, OutcomeRow, "outcomes", run_id=run_id, after=after, limit=limit
         ),
         total=await _count(connection, "count_outcomes", run_id),
@@ -172,7 +170,9 @@ async def trials(
     if await _head(connection, run_id, owner) is None:
         return TrialsPage(trials=[], total=0)
     return TrialsPage(
-        trials=await _rows(connection, TrialRow, "trials", run_id=run_id, after=after, limit=limit),
+        trials=await QUERIES.rows(
+            connection, TrialRow, "trials", run_id=run_id, after=after, limit=limit
+        ),
         total=await _count(connection, "count_trials", run_id),
     )
 
@@ -210,10 +210,10 @@ async def thread(
     if head is None:
         return None
     place: dict[str, Any] = {"run_id": run_id, "evaluation_id": evaluation_id}
-    found = await _rows(connection, store.ThreadRow, "thread", **place)
+    found = await QUERIES.rows(connection, store.ThreadRow, "thread", **place)
     if not found:
         return None
-    (beside,) = await _rows(connection, Beside, "beside", **place)
+    (beside,) = await QUERIES.rows(connection, Beside, "beside", **place)
     said: Thread | None = None
     if head.dataset_id is not None:
         said = await datasets.thread(connection, head.dataset_id, found[0].thread_id)
@@ -231,7 +231,7 @@ async def log(
     """One LLM call of a run; None: it has none of this id."""
     if await _head(connection, run_id, owner) is None:
         return None
-    found = await _rows(connection, LogTexts, "log", run_id=run_id, log_id=log_id)
+    found = await QUERIES.rows(connection, LogTexts, "log", run_id=run_id, log_id=log_id)
     return next(iter(found), None)
 
 
@@ -242,10 +242,10 @@ async def _batch(connection: Connection, run_id: UUID) -> BatchStatistics:
         for evaluator, judged, attempted in await cursor.fetchall()
     }
     return distributions.of_batch(
-        await _rows(connection, distributions.Tally, "counts", run_id=run_id),
-        await _rows(connection, distributions.Pair, "pairs", run_id=run_id),
+        await QUERIES.rows(connection, distributions.Tally, "counts", run_id=run_id),
+        await QUERIES.rows(connection, distributions.Pair, "pairs", run_id=run_id),
         covered,
-        await _rows(connection, distributions.MissingVerdicts, "failures", run_id=run_id),
+        await QUERIES.rows(connection, distributions.MissingVerdicts, "failures", run_id=run_id),
     )
 
 
@@ -255,27 +255,25 @@ async def _adversarial(connection: Connection, head: RunHead) -> Mapping[str, An
 
 
 async def _llm(connection: Connection, run_id: UUID) -> LlmStatistics:
-    evaluators = await _rows(connection, latencies.Calls, "calls", run_id=run_id)
+    evaluators = await QUERIES.rows(connection, latencies.Calls, "calls", run_id=run_id)
     edges, starts = latencies.edges(evaluators), latencies.starts(evaluators)
     bins: list[latencies.Bin] = []
     busy: list[latencies.Busy] = []
     if edges:
-        bins = await _rows(connection, latencies.Bin, "latencies", run_id=run_id, edges=list(edges))
+        bins = await QUERIES.rows(
+            connection, latencies.Bin, "latencies", run_id=run_id, edges=list(edges)
+        )
     if starts:
-        busy = await _rows(
+        busy = await QUERIES.rows(
             connection, latencies.Busy, "timeline", run_id=run_id, starts=list(starts)
         )
     return latencies.of_calls(evaluators, edges, bins, starts, busy)
 
 
 async def _head(connection: Connection, run_id: UUID, owner: str | None) -> RunHead | None:
-    return next(iter(await _rows(connection, RunHead, "run", run_id=run_id, owner=owner)), None)
-
-
-async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        await cursor.execute(QUERIES[query], arguments)
-        return await cursor.fetchall()
+    return next(
+        iter(await QUERIES.rows(connection, RunHead, "run", run_id=run_id, owner=owner)), None
+    )
 
 
 async def _count(connection: Connection, query: str, run_id: UUID) -> int:

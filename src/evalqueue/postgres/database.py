@@ -191,7 +191,7 @@ class Database:
 
     @asynccontextmanager
     async def long_read(self) -> AsyncGenerator[Connection]:
-        """A long transaction that only reads: one fewer at once, so that a writer always gets one."""
+        """A long transaction that only reads; fewer at once, so that a writer always gets one."""
         async with self._long_reads, self.long_transaction() as connection:
             yield connection
 
@@ -265,8 +265,8 @@ def _raise_cancellation(*, since: int) -> None:
 async def _classified(connection: Connection) -> AsyncGenerator[None]:
     """Errors as what they are: the database is away, or the statement is wrong.
 
-    A session that ends at a COMMIT means that the database is away, also behind a pooler. The server
-    and the pooler each say goodbye then, and psycopg reports an internal error.
+    A session that ends at a COMMIT means that the database is away, also behind a pooler. The
+    server and the pooler each end it then, and psycopg reports an internal error.
 
     A statement over a limit is wrong, although psycopg calls the error operational.
     """

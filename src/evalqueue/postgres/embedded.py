@@ -55,7 +55,7 @@ class Embedded:
         self._server.cleanup()
 
     def _forget_the_dead(self) -> None:
-        """A process that was killed never released it: without this the server would run for ever."""
+        """Release it for processes that were killed: else the server would run for ever."""
         holders = self._server.global_process_id_list
         for pid in holders.get_and_remove(NO_PROCESS):
             if not _is_alive(pid):

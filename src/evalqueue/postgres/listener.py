@@ -108,7 +108,7 @@ class Listener:
     def subscribe(
         self, channel: str, on_notify: Callable[[str], None], resync: Callable[[], None]
     ) -> Generator[None]:
-        """Call `on_notify(payload)` for each notification, and `resync()` after a gap in listening."""
+        """Call `on_notify(payload)` for each notification, and `resync()` after a gap."""
         self._subscribers[channel].add(on_notify)
         self._resync.add(resync)
         try:
@@ -154,8 +154,8 @@ class Listener:
             connection.terminate()
 
     async def _prove(self, connection: Any) -> None:
-        """Send a notification through the pool, and wait for it here. A connection that receives none,
-        half-open or behind a pooler, looks like any other. Until then the last proof holds."""
+        """Send a notification through the pool, and wait for it here. A connection that receives
+        none, half-open or behind a pooler, looks like any other. The last proof holds meanwhile."""
         self._echo.clear()
         try:
             async with asyncio.timeout(PING_TIMEOUT), self._database.connection() as sending:

@@ -1,7 +1,7 @@
 """Schedules: jobs that are submitted again and again, at the times of a cron expression.
 
-croniter interprets cron expressions, as in procrastinate; the database knows the time, and that each
-time is used once.
+croniter interprets cron expressions, as in procrastinate; the database knows the time, and that
+each time is used once.
 """
 
 import logging

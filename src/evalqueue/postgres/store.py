@@ -114,7 +114,7 @@ async def list_jobs(
 async def changed(
     connection: Connection, ids: Collection[UUID], *, watched: Collection[UUID]
 ) -> list[Job]:
-    """Some jobs as they are now, without helper jobs; params and results only of those `watched`."""
+    """Some jobs as they are now, no helper jobs; params and results only of those `watched`."""
     arguments = {"ids": list(ids), "watched": list(watched)}
     return [job_of(row) for row in await JOBS.mappings(connection, "changed", **arguments)]
 

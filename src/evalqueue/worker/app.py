@@ -1,4 +1,4 @@
-"""The one module that knows procrastinate's App: plain `procrastinate --app=… worker` is our worker.
+"""procrastinate's App, so that plain `procrastinate --app=… worker` is our worker.
 
 The App's connector works on our pool, waits for the database, and refuses an outdated schema; its
 `run_worker_async` runs our loop, so procrastinate's command line and its flags just work.

@@ -1,4 +1,4 @@
-"""What only the leader of the fleet does: recover lost jobs, submit scheduled jobs, delete old rows.
+"""What only the leader of the fleet does: recover lost jobs, submit scheduled ones, delete rows.
 
 Every worker tries to lead; a row in the database names the leader and its term (`job_leader`). A
 worker that is paused past its term finds another worker leading.

@@ -1,8 +1,8 @@
 """The long-lived loop: wait for a wake-up, claim, run attempts, stop well.
 
-Why it isn't procrastinate's own loop is docs/adr/0002. The wake-up is cleared *before* the claim, so
-that none is lost; scheduled and retried jobs have a timer of their own, so that polling is only a
-fallback; and whatever the database does, the loop goes on.
+Why it isn't procrastinate's own loop is docs/adr/0002. The wake-up is cleared *before* the claim,
+so that none is lost; scheduled and retried jobs have a timer of their own, so that polling is only
+a fallback; and whatever the database does, the loop goes on.
 """
 
 import asyncio

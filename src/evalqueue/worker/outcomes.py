@@ -29,7 +29,7 @@ RETRY_AFTER_MAX = 30 * 86_400.0  # seconds a handler may postpone its job
 RESULT_LIMIT = 1024 * 1024  # characters of JSON; what is larger belongs into a table
 
 _PRECEDENCE = (AttemptOver, JobFailed, TryAgain, YieldSlot)
-"""Of several errors at once, the first of these decides: a lost fence, then the handler's request."""
+"""Of several errors at once, the first of these decides: a lost fence, then the handler's own."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +73,8 @@ def _returned(result: Mapping[str, Any]) -> Ended:
 
 def _raised(error: BaseException, job: Job) -> Ended | None:
     match error:
-        case AttemptOver():
-            return None
-        case YieldSlot():
-            return Ended.yielded()
+        case AttemptOver() | YieldSlot():
+            return None if isinstance(error, AttemptOver) else Ended.yielded()
         case JobFailed():
             unfit = error.result is not None and _problem(error.result) is not None
             return Ended.failed(str(error) or describe(error), None if unfit else error.result)

@@ -10,8 +10,6 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from psycopg.rows import class_row
-
 from evalqueue.evaluators.adversarial import rates
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.cases.case import Case
@@ -111,8 +109,8 @@ async def of_run(connection: Connection, run_id: UUID, *, with_passed: bool = Fa
     outcomes = await adversarial_store.outcomes(connection, run_id)
     return Findings(
         summary=rates.summarise(outcomes),
-        not_judged=await _rows(connection, Reason, "reasons", run_id=run_id),
-        tests=await _rows(
+        not_judged=await QUERIES.rows(connection, Reason, "reasons", run_id=run_id),
+        tests=await QUERIES.rows(
             connection,
             Listed,
             "listed",
@@ -127,7 +125,7 @@ async def evaluations(
     connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None = None
 ) -> list[AdversarialRow]:
     """A run's trials in the order they were finished; `after`: the last id seen, or 0."""
-    return await _rows(
+    return await QUERIES.rows(
         connection,
         AdversarialRow,
         "evaluations",
@@ -158,7 +156,7 @@ async def trials(
     connection: Connection, run_id: UUID, case_id: str, *, owner: str | None = None
 ) -> list[AdversarialRow]:
     """What became of each finished trial of a case."""
-    return await _rows(
+    return await QUERIES.rows(
         connection, AdversarialRow, "trials", run_id=run_id, case_id=case_id, owner=owner
     )
 
@@ -167,12 +165,6 @@ async def live(
     connection: Connection, run_id: UUID, *, case_id: str | None = None, owner: str | None = None
 ) -> list[LiveRow]:
     """Conversations without a verdict, oldest first, at most `LIVE_LISTED`."""
-    return await _rows(
+    return await QUERIES.rows(
         connection, LiveRow, "live", run_id=run_id, case_id=case_id, owner=owner, limit=LIVE_LISTED
     )
-
-
-async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        await cursor.execute(QUERIES[query], arguments)
-        return await cursor.fetchall()

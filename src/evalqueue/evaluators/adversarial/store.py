@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.rows import dict_row
-from psycopg.types.json import Jsonb
 
 from evalqueue import codec
 from evalqueue.context import Checkpoint
@@ -26,6 +25,7 @@ from evalqueue.evaluators.verdicts import (
 )
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
+from evalqueue.postgres.rows import jsonb
 
 QUERIES = load("evaluation/adversarial")
 LANE_GRACE = 5.0  # seconds that a lane stays taken after its holder's attempt is over
@@ -91,7 +91,7 @@ class Kept:
             "total_turns": found.total_turns,
             "stop_reason": found.stop_reason.value,
             "error": error,
-            "result": _jsonb(found.result),
+            "result": jsonb(found.result),
             "started_at": self.started_at,
             "ended_at": self.ended_at,
         }
@@ -123,7 +123,7 @@ async def settle_cases(
     connection: Connection, run_id: UUID, settled: Sequence[Case], *, trials: int
 ) -> None:
     """Write down what the run puts to the bot, unless it is there already."""
-    arguments = {"run_id": run_id, "cases": _jsonb([_named(case) for case in settled])}
+    arguments = {"run_id": run_id, "cases": jsonb([_named(case) for case in settled])}
     await connection.execute(QUERIES["settle_cases"], arguments)
     total = {"run_id": run_id, "total_items": len(settled) * trials}
     await connection.execute(QUERIES["count"], total)
@@ -173,14 +173,14 @@ async def note(connection: Connection, place: Place, exchange: Exchange) -> None
     """Keep one turn: before its message is sent, and again with what came back."""
     said = {
         "turn": exchange.number,
-        "exchange": _jsonb(EXCHANGE.dump_python(exchange, mode="json")),
+        "exchange": jsonb(EXCHANGE.dump_python(exchange, mode="json")),
     }
     await connection.execute(QUERIES["note"], place.arguments() | said)
 
 
 async def end(connection: Connection, place: Place, ending: Ending) -> None:
     """A conversation is over; from now on it can be judged, whoever led it."""
-    arguments = {"ending": _jsonb(ENDING.dump_python(ending, mode="json"))}
+    arguments = {"ending": jsonb(ENDING.dump_python(ending, mode="json"))}
     await connection.execute(QUERIES["end"], place.arguments() | arguments)
 
 
@@ -260,7 +260,7 @@ async def save(
     connection: Connection, app_id: str, worth_keeping: Iterable[Case], *, pinned: bool
 ) -> None:
     """Keep cases; one that is there already stays as it is, but may become pinned."""
-    listed = _jsonb([_named(case) for case in worth_keeping])
+    listed = jsonb([_named(case) for case in worth_keeping])
     arguments = {"app_id": app_id, "cases": listed, "pinned": pinned}
     await connection.execute(QUERIES["save"], arguments)
 
@@ -330,7 +330,3 @@ def _outcome(row: Mapping[str, Any]) -> Outcome:
 
 def _named(case: Case) -> dict[str, Any]:
     return {**case.as_json(), "case_id": case.case_id}
-
-
-def _jsonb(value: Any) -> Jsonb:
-    return Jsonb(value, dumps=codec.dump_json)

@@ -30,6 +30,7 @@ from evalqueue.evaluators.providers.registry import (
 from evalqueue.evaluators.providers.replay import Replay
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
+from evalqueue.evaluators.runs.store import Kept
 from evalqueue.evaluators.runs.summary import RunEnd, ThreadOutcome, settle, summarise
 from evalqueue.items import ItemWork
 from evalqueue.jobtypes import AdmissionContext
@@ -235,7 +236,7 @@ class BatchRun:
         }
 
 
-class _ThreadWork(ItemWork[str, store.Kept]):
+class _ThreadWork(ItemWork[str, Kept]):
     """Evaluates one conversation, by its id."""
 
     noun = "Thread"
@@ -249,7 +250,7 @@ class _ThreadWork(ItemWork[str, store.Kept]):
         self._calls = calls
         self._is_fresh = is_fresh
 
-    async def work(self, item: str, /) -> store.Kept:
+    async def work(self, item: str, /) -> Kept:
         began = time.perf_counter()
         thread = await self._run.thread(self._batch.dataset, item)
         caller = self._caller if self._is_fresh else await self._run.replaying(self._caller, item)
@@ -258,8 +259,8 @@ class _ThreadWork(ItemWork[str, store.Kept]):
         duration_ms = (time.perf_counter() - began) * 1000
         return self._run.kept(found, self._batch.dataset, duration_ms)
 
-    async def store(self, connection: Connection, result: store.Kept, /) -> None:
+    async def store(self, connection: Connection, result: Kept, /) -> None:
         await store.keep(connection, result)
 
-    def succeeded(self, result: store.Kept, /) -> bool:
+    def succeeded(self, result: Kept, /) -> bool:
         return not result.found.failed

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 from uuid import UUID
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from evalqueue import codec
 from evalqueue.evaluators.conversation import Thread, Turn
@@ -110,14 +110,14 @@ async def list_datasets(
     connection: Connection, *, owner: str | None, limit: int, offset: int
 ) -> list[Dataset]:
     """Datasets, newest first."""
-    return await _rows(
+    return await QUERIES.rows(
         connection, Dataset, "list", owner=owner, dataset_id=None, limit=limit, offset=offset
     )
 
 
 async def get(connection: Connection, dataset_id: str, *, owner: str | None) -> Dataset | None:
     """A dataset as the owner has it; None: they have none with this id."""
-    found = await _rows(
+    found = await QUERIES.rows(
         connection, Dataset, "list", owner=owner, dataset_id=dataset_id, limit=1, offset=0
     )
     return next(iter(found), None)
@@ -125,22 +125,22 @@ async def get(connection: Connection, dataset_id: str, *, owner: str | None) -> 
 
 async def has(connection: Connection, dataset_id: str, *, owner: str) -> bool:
     """Whether the owner has it, be it read or not."""
-    return await _value(connection, "has", dataset_id=dataset_id, owner=owner)
+    return await QUERIES.value(connection, "has", dataset_id=dataset_id, owner=owner)
 
 
 async def content(connection: Connection, dataset_id: str, *, owner: str) -> Content | None:
     """What a dataset is; None: there is none of this id, or it was not read yet."""
-    found = await _rows(connection, Content, "content", dataset_id=dataset_id, owner=owner)
+    found = await QUERIES.rows(connection, Content, "content", dataset_id=dataset_id, owner=owner)
     return next(iter(found), None)
 
 
 async def raw(connection: Connection, dataset_id: str) -> str | None:
     """The text of a dataset that came by plain SQL and was not read yet."""
-    return await _value(connection, "raw", dataset_id=dataset_id)
+    return await QUERIES.value(connection, "raw", dataset_id=dataset_id)
 
 
 async def statistics(connection: Connection, dataset_id: str) -> Statistics | None:
-    found = await _rows(connection, Statistics, "statistics_of", dataset_id=dataset_id)
+    found = await QUERIES.rows(connection, Statistics, "statistics_of", dataset_id=dataset_id)
     return next(iter(found), None)
 
 
@@ -163,7 +163,7 @@ async def threads_of(
     connection: Connection, dataset_id: str, *, after: int, limit: int
 ) -> list[ThreadRow]:
     """A page of conversations; `after`: the last position seen, or 0."""
-    return await _rows(
+    return await QUERIES.rows(
         connection, ThreadRow, "threads", dataset_id=dataset_id, after=after, limit=limit
     )
 
@@ -173,7 +173,9 @@ async def counts(
 ) -> Counts:
     """How much there is in some conversations; None: in all."""
     ids = None if wanted is None else [codec.clean_text(each) for each in wanted]
-    (found,) = await _rows(connection, Counts, "counts", dataset_id=dataset_id, thread_ids=ids)
+    (found,) = await QUERIES.rows(
+        connection, Counts, "counts", dataset_id=dataset_id, thread_ids=ids
+    )
     return found
 
 
@@ -184,7 +186,7 @@ async def pin(connection: Connection, *, job_id: UUID, dataset_id: str) -> None:
 
 async def remove(connection: Connection, dataset_id: str, *, owner: str | None) -> Removal | None:
     """Take a dataset from an owner, or from everybody. None: they have none with this id."""
-    found = await _value(connection, "remove", dataset_id=dataset_id, owner=owner)
+    found = await QUERIES.value(connection, "remove", dataset_id=dataset_id, owner=owner)
     return None if found is None else Removal(found)
 
 
@@ -197,15 +199,3 @@ def _thread(row: Mapping[str, Any]) -> Thread:
             for each in row["turns"]
         ),
     )
-
-
-async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        await cursor.execute(QUERIES[query], arguments)
-        return await cursor.fetchall()
-
-
-async def _value(connection: Connection, query: str, **arguments: Any) -> Any:
-    cursor = await connection.execute(QUERIES[query], arguments)
-    row = await cursor.fetchone()
-    return None if row is None else row[0]

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
-from psycopg.types.json import Jsonb
 
 from evalqueue import codec
 from evalqueue.context import Checkpoint
@@ -20,6 +19,7 @@ from evalqueue.evaluators.providers.replay import Recorded
 from evalqueue.evaluators.runs.summary import ThreadOutcome
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
+from evalqueue.postgres.rows import jsonb
 
 QUERIES = load("evaluation/runs")
 ERROR_LIMIT = 4000  # characters, the table's CHECK
@@ -179,7 +179,7 @@ class Kept:
             **{name: None if found.failed else getattr(found, name) for name in verdicts},
             "success_status": found.success_status,
             "error": error,
-            "result": Jsonb(found.result, dumps=codec.dump_json),
+            "result": jsonb(found.result),
         }
 
 
@@ -191,7 +191,7 @@ async def declare(connection: Connection, job_type: str) -> None:
 async def open_run(connection: Connection, opening: Opening) -> Opened | None:
     """Freeze the run's config, unless an earlier attempt has; None: the run was deleted."""
     arguments = {name: getattr(opening, name) for name in Opening.__slots__}
-    arguments["config"] = Jsonb(opening.config, dumps=codec.dump_json)
+    arguments["config"] = jsonb(opening.config)
     async with connection.cursor(row_factory=class_row(Opened)) as cursor:
         await cursor.execute(QUERIES["open"], arguments)
         return await cursor.fetchone()
@@ -254,7 +254,7 @@ async def outcomes(connection: Connection, run_id: UUID) -> list[ThreadOutcome]:
 
 async def usage(connection: Connection, run_id: UUID) -> UsageTotals:
     """What the run's LLM calls came to so far."""
-    (row,) = await _rows(connection, UsageTotals, "usage", run_id=run_id)
+    (row,) = await QUERIES.rows(connection, UsageTotals, "usage", run_id=run_id)
     return row
 
 
@@ -267,20 +267,20 @@ async def list_runs(
     owner: str | None = None,
 ) -> list[Run]:
     """Runs, newest first."""
-    return await _rows(
+    return await QUERIES.rows(
         connection, Run, "list", command=command, owner=owner, limit=limit, offset=offset
     )
 
 
 async def get_run(connection: Connection, run_id: UUID, *, owner: str | None = None) -> Run | None:
-    return next(iter(await _rows(connection, Run, "get", run_id=run_id, owner=owner)), None)
+    return next(iter(await QUERIES.rows(connection, Run, "get", run_id=run_id, owner=owner)), None)
 
 
 async def threads_of(
     connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None = None
 ) -> list[ThreadRow]:
     """A run's threads in the order they were finished; `after`: the last id seen, or 0."""
-    return await _rows(
+    return await QUERIES.rows(
         connection, ThreadRow, "threads", run_id=run_id, owner=owner, after=after, limit=limit
     )
 
@@ -304,16 +304,10 @@ async def logs_of(
     """A run's LLM calls, or those of one of its threads, newest first; `owner`: only if theirs."""
     page: dict[str, Any] = {"run_id": run_id, "owner": owner, "limit": limit, "offset": offset}
     if thread_id is None:
-        return await _rows(connection, LogRow, "logs", **page)
-    return await _rows(connection, LogRow, "logs_of_thread", thread_id=thread_id, **page)
+        return await QUERIES.rows(connection, LogRow, "logs", **page)
+    return await QUERIES.rows(connection, LogRow, "logs_of_thread", thread_id=thread_id, **page)
 
 
 async def stats(connection: Connection, *, owner: str | None = None) -> Stats:
-    (row,) = await _rows(connection, Stats, "stats", owner=owner)
+    (row,) = await QUERIES.rows(connection, Stats, "stats", owner=owner)
     return row
-
-
-async def _rows(connection: Connection, kind: type[Row], query: str, **arguments: Any) -> list[Row]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        await cursor.execute(QUERIES[query], arguments)
-        return await cursor.fetchall()
