@@ -15,7 +15,7 @@ from evalqueue.postgres.embedded import Embedded
 HOLD = """
 import sys, time
 from pathlib import Path
-from evalqueue.embedded import Embedded
+from evalqueue.postgres.embedded import Embedded
 print(Embedded(Path(sys.argv[1])).url, flush=True)
 time.sleep(60)
 """
