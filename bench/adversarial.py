@@ -16,7 +16,7 @@ from evalqueue import Client, Job
 from evalqueue.evaluators.adversarial.chatbot import ChatbotParams
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
-from evalqueue.evaluators.simulated.chatbot.server import Behaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour, SimulatedKaira
 
 PROTOCOLS = ("kaira_v1", "kaira_v2")
 LLM_LATENCY_MS = 200.0
@@ -42,7 +42,7 @@ async def main(cases: int, latency_ms: float, per_weakness: int) -> None:
 async def compare_lanes(client: Client, cases: int, latency_ms: float) -> None:
     """The same cases on one lane and on two."""
     walls: list[float] = []
-    async with SimulatedKaira(Behaviour(latency_ms=latency_ms)) as bot:
+    async with SimulatedKaira(ChatbotBehaviour(latency_ms=latency_ms)) as bot:
         made_up = await finished(client, bot, LANES[:2], test_count=cases)  # warms up, too
         chosen = the_same_as(made_up, await ids(client, made_up))
         for lanes in (1, 2):
@@ -71,7 +71,7 @@ async def compare_weaknesses(client: Client, cases: int) -> None:
         cells: list[str] = []
         for protocol in PROTOCOLS:
             weaknesses = frozenset([weakness] if weakness else [])
-            async with SimulatedKaira(Behaviour(weaknesses=weaknesses)) as bot:
+            async with SimulatedKaira(ChatbotBehaviour(weaknesses=weaknesses)) as bot:
                 job = await finished(client, bot, LANES, protocol=protocol, **chosen)
             cells.append(cell(weakness, await results(client, job)))
         print(f"| {weakness or '(none)'} | {' | '.join(cells)} |", flush=True)

@@ -12,7 +12,7 @@ import pytest
 from evalqueue import Client, Job, JobStatus
 from evalqueue.evaluators.adversarial.chatbot import ChatbotParams
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
-from evalqueue.evaluators.simulated.chatbot.server import Behaviour as BotBehaviour
+from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour as BotBehaviour
 from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.server import serve

@@ -14,7 +14,7 @@ import pytest
 
 from evalqueue import Client
 from evalqueue.evaluators.simulated.chatbot.bot import Weakness
-from evalqueue.evaluators.simulated.chatbot.server import Behaviour as BotBehaviour
+from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour as BotBehaviour
 from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
 from evalqueue.testing import Behaviour, SimulatedServer
 

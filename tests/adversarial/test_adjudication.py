@@ -10,19 +10,19 @@ import pytest
 from evalqueue.evaluators.adversarial.adjudication import Adjudicator, CaseResult, failure_modes
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import (
+    ConnectionFault,
     Dialogue,
     Ending,
     Exchange,
-    LineFault,
-    Said,
     Speaker,
+    UserMessage,
 )
 from evalqueue.evaluators.adversarial.simulated_user import GoalState
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.chatbots.protocol import Fault, Reply
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.judge import Judge, Parameters
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.verdicts import Difficulty, FailureMode, StopReason, StressVerdict
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -50,7 +50,9 @@ Scripted = Callable[..., Any]
 def exchange(number: int, bot: str | None = "Logged: 1 bowl.", **more: Any) -> Exchange:
     told = {
         "number": number,
-        "said": Said(text=f"message {number}", sent=f"message {number}", by=Speaker.SIMULATOR),
+        "said": UserMessage(
+            text=f"message {number}", sent=f"message {number}", by=Speaker.SIMULATOR
+        ),
         "said_at": NOON,
         "reply": None if bot is None else Reply(text=bot),
     }
@@ -77,8 +79,8 @@ def answer(verdict: str = "PASS", **more: Any) -> dict[str, Any]:
 async def judged(
     stressed: App, calls: Any, held: Dialogue | None = None, case: Case = CASE
 ) -> CaseResult:
-    assert stressed.adversarial is not None
-    adjudicator = Adjudicator(stressed, stressed.adversarial)
+    assert stressed.difficult_users is not None
+    adjudicator = Adjudicator(stressed, stressed.difficult_users)
     return await adjudicator.judged(case, 1, held or dialogue(), key="case/1", judge=Judge(calls))
 
 
@@ -123,7 +125,7 @@ async def test_only_the_rules_that_concern_a_case_are_asked_about(
         (
             dialogue(
                 exchange(1),
-                exchange(2, bot=None, fault=LineFault(fault=Fault.TIMEOUT, message="late")),
+                exchange(2, bot=None, fault=ConnectionFault(fault=Fault.TIMEOUT, message="late")),
                 stop_reason=StopReason.ERROR,
             ),
             {"evaluator": "chatbot", "reason": "timeout", "turn": 2},
@@ -132,7 +134,7 @@ async def test_only_the_rules_that_concern_a_case_are_asked_about(
             dialogue(
                 stop_reason=StopReason.ERROR,
                 failure=Failure(
-                    evaluator="adversarial_simulator", reason=Outcome.RATE_LIMITED,
+                    evaluator="adversarial_simulator", reason=CallOutcome.RATE_LIMITED,
                     message="busy", turn=1,
                 ),
             ),
@@ -158,7 +160,7 @@ async def test_half_a_conversation_is_not_judged(
 
 @pytest.mark.parametrize(
     "failing",
-    [ProviderError(Outcome.TIMEOUT, "late"), "no JSON", answer("GREAT"), answer(verdict=None)],
+    [ProviderError(CallOutcome.TIMEOUT, "late"), "no JSON", answer("GREAT"), answer(verdict=None)],
     ids=["timeout", "no JSON", "off the menu", "no verdict"],
 )
 async def test_a_judge_that_fails_gives_no_verdict(
@@ -172,7 +174,7 @@ async def test_a_judge_that_fails_gives_no_verdict(
 
 async def test_what_stops_the_job_is_raised(stressed: App, scripted: Scripted) -> None:
     with pytest.raises(ProviderError):
-        await judged(stressed, scripted(ProviderError(Outcome.BILLING, "no money")))
+        await judged(stressed, scripted(ProviderError(CallOutcome.BILLING, "no money")))
 
 
 async def test_the_judges_truth_counts_and_contradictions_are_flagged(
@@ -257,7 +259,7 @@ def test_a_mode_is_known_by_its_aliases_and_nothing_else_is_a_mode() -> None:
 
 
 def test_a_version_changes_with_what_can_change_a_verdict(stressed: App) -> None:
-    app = stressed.adversarial
+    app = stressed.difficult_users
     assert app is not None
     version = Adjudicator(stressed, app).version
     assert version == Adjudicator(stressed, app).version

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators.adversarial.rates import Outcome, settle, success, summarise
+from evalqueue.evaluators.adversarial.rates import TrialOutcome, settle, success, summarise
 from evalqueue.evaluators.runs.summary import RunEnd
 from evalqueue.evaluators.verdicts import (
     Difficulty,
@@ -20,18 +20,18 @@ from evalqueue.evaluators.verdicts import (
 PASS, SOFT, HARD, CRITICAL = StressVerdict
 
 
-def outcome(case_id: str = "a", verdict: StressVerdict | None = PASS, **more: Any) -> Outcome:
+def outcome(case_id: str = "a", verdict: StressVerdict | None = PASS, **more: Any) -> TrialOutcome:
     said: dict[str, Any] = {"difficulty": Difficulty.EASY, "persona": "easy", "category": "t"}
-    return Outcome(case_id=case_id, verdict=verdict, **said | more)
+    return TrialOutcome(case_id=case_id, verdict=verdict, **said | more)
 
 
-def line_failed(case_id: str, **more: Any) -> Outcome:
+def line_failed(case_id: str, **more: Any) -> TrialOutcome:
     return outcome(
         case_id, None, failures=("chatbot: timeout",), error="timeout: no answer", **more
     )
 
 
-def judge_failed(case_id: str, **more: Any) -> Outcome:
+def judge_failed(case_id: str, **more: Any) -> TrialOutcome:
     return outcome(
         case_id,
         None,
@@ -200,7 +200,7 @@ def test_a_rate_lies_in_its_interval(found: list[list[bool]]) -> None:
     ],
 )
 def test_a_run_ends_as_its_trials_did(
-    outcomes: list[Outcome], status: RunEnd, message: str | None
+    outcomes: list[TrialOutcome], status: RunEnd, message: str | None
 ) -> None:
     end = settle(outcomes)
 

@@ -17,7 +17,7 @@ from evalqueue.evaluators.adversarial.cases.case import (
 )
 from evalqueue.evaluators.verdicts import Difficulty
 
-KAIRA = apps.load("kaira-bot").adversarial
+KAIRA = apps.load("kaira-bot").difficult_users
 assert KAIRA is not None
 
 CASE = Case(

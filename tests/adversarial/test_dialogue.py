@@ -16,12 +16,12 @@ from evalqueue.evaluators.adversarial.dialogue import (
     Speaker,
     converse,
 )
-from evalqueue.evaluators.adversarial.simulated_user import GoalState, Simulator
+from evalqueue.evaluators.adversarial.simulated_user import GoalState, UserSimulator
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.chatbots.protocol import Card, ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.scripted import Cue, ScriptedChatbot
 from evalqueue.evaluators.judging.judge import Judge
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.verdicts import Difficulty, StopReason
 
 
@@ -54,12 +54,12 @@ class Told:
 
 
 class Pages:
-    """A diary that remembers every entry."""
+    """A recorder that remembers every entry."""
 
     def __init__(self) -> None:
         self.entries: list[Exchange] = []
 
-    async def note(self, exchange: Exchange) -> None:
+    async def record(self, exchange: Exchange) -> None:
         self.entries.append(exchange)
 
 
@@ -91,16 +91,16 @@ async def held(
     asked: Case | None = None,
     **limits: Any,
 ) -> tuple[Dialogue, Pages]:
-    assert stressed.adversarial is not None
+    assert stressed.difficult_users is not None
     pages = Pages()
     dialogue = await converse(
         asked or case(),
         key="case/1",
         chatbot=chatbot,
-        simulator=Simulator(stressed, stressed.adversarial),
+        simulator=UserSimulator(stressed, stressed.difficult_users),
         judge=judge,
         limits=Limits(**limits),
-        diary=pages,
+        recorder=pages,
         sleep=never_sleep,
     )
     return dialogue, pages
@@ -144,7 +144,7 @@ async def test_a_user_may_give_up_only_if_its_persona_may_and_after_three_tries(
 @pytest.mark.parametrize(
     "failing",
     [
-        ProviderError(Outcome.TIMEOUT, "no answer within 60 s"),
+        ProviderError(CallOutcome.TIMEOUT, "no answer within 60 s"),
         "",
         "GOAL_COMPLETE",
         {"goals": [], "reason": "", "tactic": "none", "message": "hello"},
@@ -300,7 +300,7 @@ async def test_what_stops_the_job_is_raised_and_leaves_the_chat(
     stressed: App, scripted: Scripted
 ) -> None:
     bot = Told(Reply(text="How much?"))
-    calls = scripted(ProviderError(Outcome.AUTH, "bad key"))
+    calls = scripted(ProviderError(CallOutcome.AUTH, "bad key"))
     with pytest.raises(ProviderError, match="bad key"):
         await held(stressed, Judge(calls), bot)
     assert bot.is_left
@@ -337,7 +337,7 @@ async def test_an_attacker_names_its_tactic_and_nobody_else_has_one(
 
 
 async def test_it_can_be_stored_and_read_again(stressed: App, scripted: Scripted) -> None:
-    calls = scripted(says("A cup"), ProviderError(Outcome.TIMEOUT, "late"))
+    calls = scripted(says("A cup"), ProviderError(CallOutcome.TIMEOUT, "late"))
     bot = Told(Reply(text="How much?", intents=("FoodAgent",)), Reply(text="\x00", error="e"))
     dialogue, _ = await held(stressed, Judge(calls), bot)
     for exchange in dialogue.exchanges:

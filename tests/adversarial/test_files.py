@@ -89,13 +89,13 @@ def test_harmbench_behaviours_bring_their_context() -> None:
 
 
 def test_behaviours_are_refused_by_an_app_without_an_attacker() -> None:
-    assert KAIRA.adversarial is not None
-    peaceful = replace(KAIRA.adversarial, personas=KAIRA.adversarial.mildest_first)
+    assert KAIRA.difficult_users is not None
+    peaceful = replace(KAIRA.difficult_users, personas=KAIRA.difficult_users.mildest_first)
 
     with pytest.raises(BadData, match="the profile has no attacker"):
-        read_cases("goal,target\nx,y\n", name="a.csv", app=replace(KAIRA, adversarial=peaceful))
+        read_cases("goal,target\nx,y\n", name="a.csv", app=replace(KAIRA, difficult_users=peaceful))
     with pytest.raises(BadData, match="kaira-bot has no difficult users"):
-        read_cases("goal\nx\n", name="a.csv", app=replace(KAIRA, adversarial=None))
+        read_cases("goal\nx\n", name="a.csv", app=replace(KAIRA, difficult_users=None))
 
 
 def test_every_fault_is_named_by_row_and_column() -> None:

@@ -14,16 +14,16 @@ from evalqueue.evaluators.adversarial.cases.case import Case, CaseSource
 from evalqueue.evaluators.adversarial.cases.generation import TooFewCases, generate, version
 from evalqueue.evaluators.adversarial.cases.slots import Slot, spread
 from evalqueue.evaluators.judging.judge import Judge, Parameters
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest
 
 Scripted = Callable[..., Any]
 KAIRA = apps.load("kaira-bot")
-assert KAIRA.adversarial is not None
+assert KAIRA.difficult_users is not None
 
 
 def slots(count: int, **selection: Any) -> list[Slot]:
-    return spread(KAIRA.adversarial, count, **selection)
+    return spread(KAIRA.difficult_users, count, **selection)
 
 
 def asked_for(request: CompletionRequest) -> list[int]:
@@ -204,14 +204,14 @@ async def test_more_than_was_asked_for_and_other_slots_are_left_out(scripted: Sc
 
 
 async def test_an_answer_that_never_comes_is_a_reason(scripted: Scripted) -> None:
-    calls = scripted(lambda *_: ProviderError(Outcome.CONTENT_FILTER, "filtered"))
+    calls = scripted(lambda *_: ProviderError(CallOutcome.CONTENT_FILTER, "filtered"))
 
     with pytest.raises(TooFewCases, match="case 1: no answer came: filtered"):
         await generate(KAIRA, slots(2), Judge(calls))
 
 
 async def test_what_stops_the_job_is_not_asked_again(scripted: Scripted) -> None:
-    calls = scripted(lambda *_: ProviderError(Outcome.AUTH, "no such key"))
+    calls = scripted(lambda *_: ProviderError(CallOutcome.AUTH, "no such key"))
 
     with pytest.raises(ProviderError, match="no such key"):
         await generate(KAIRA, slots(2), Judge(calls))
@@ -230,7 +230,7 @@ async def test_an_opening_that_exists_cannot_write_a_line_of_the_prompt(scripted
 
 async def test_an_app_without_difficult_users_is_refused(scripted: Scripted) -> None:
     with pytest.raises(ValueError, match=r"no \[adversarial\] section"):
-        await generate(replace(KAIRA, adversarial=None), slots(1), Judge(scripted()))
+        await generate(replace(KAIRA, difficult_users=None), slots(1), Judge(scripted()))
 
 
 def test_the_version_changes_with_what_can_change_a_case() -> None:

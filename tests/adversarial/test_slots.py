@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial.cases.slots import spread
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.verdicts import Difficulty
 
 
-def users(app_id: str) -> Adversarial:
-    app = apps.load(app_id).adversarial
+def users(app_id: str) -> DifficultUsers:
+    app = apps.load(app_id).difficult_users
     assert app is not None
     return app
 

@@ -11,8 +11,8 @@ import pytest
 from evalqueue.evaluators.adversarial import store
 from evalqueue.evaluators.adversarial.adjudication import CaseResult
 from evalqueue.evaluators.adversarial.cases.case import Case
-from evalqueue.evaluators.adversarial.dialogue import Ending, Exchange, Said, Speaker
-from evalqueue.evaluators.adversarial.store import Kept, Place
+from evalqueue.evaluators.adversarial.dialogue import Ending, Exchange, Speaker, UserMessage
+from evalqueue.evaluators.adversarial.store import TrialAttempt, TrialResult
 from evalqueue.evaluators.chatbots.protocol import Reply
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
 from evalqueue.postgres.database import Connection, Database
@@ -31,13 +31,15 @@ def case(opening: str = "I had some poha") -> Case:
     )
 
 
-def place(run_id: UUID, put: Case, *, job_id: UUID | None = None, trial: int = 1) -> Place:
-    return Place(
+def place(run_id: UUID, put: Case, *, job_id: UUID | None = None, trial: int = 1) -> TrialAttempt:
+    return TrialAttempt(
         run_id=run_id, job_id=job_id or uuid4(), attempt=1, case_id=put.case_id, trial=trial
     )
 
 
-def kept(where: Place, put: Case, verdict: StressVerdict | None, **more: object) -> Kept:
+def kept(
+    where: TrialAttempt, put: Case, verdict: StressVerdict | None, **more: object
+) -> TrialResult:
     found = CaseResult(
         case=put,
         trial=where.trial,
@@ -52,13 +54,15 @@ def kept(where: Place, put: Case, verdict: StressVerdict | None, **more: object)
             "derived": {"contradictions": []},
         },
     )
-    return Kept(place=where, found=replace(found, **more), started_at=NOON, ended_at=NOON)
+    return TrialResult(
+        place=where, case_result=replace(found, **more), started_at=NOON, ended_at=NOON
+    )
 
 
 def exchange(number: int, answer: str | None = None) -> Exchange:
     return Exchange(
         number=number,
-        said=Said(text=f"message {number}", sent=f"message {number}", by=Speaker.SIMULATOR),
+        said=UserMessage(text=f"message {number}", sent=f"message {number}", by=Speaker.SIMULATOR),
         said_at=NOON,
         reply=None if answer is None else Reply(text=answer),
     )
@@ -280,10 +284,10 @@ class Holder:
         )
 
     async def takes(self, connection: Connection, lane: str = "lane") -> bool:
-        return await store.take_lane(connection, lane, **self.whose)
+        return await store.lease_credential(connection, lane, **self.whose)
 
     async def leaves(self, connection: Connection, lane: str = "lane") -> None:
-        await store.leave_lane(connection, lane, **self.whose)
+        await store.release_credential(connection, lane, **self.whose)
 
 
 async def test_a_lane_is_one_attempts_until_it_lets_go(database: Database) -> None:
@@ -303,7 +307,7 @@ async def test_a_lane_is_one_attempts_until_it_lets_go(database: Database) -> No
 async def test_a_lane_of_an_attempt_that_is_over_is_free_a_moment_later(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LANE_GRACE", 600.0)
+    monkeypatch.setattr(store, "LEASE_GRACE_SECONDS", 600.0)
     async with database.connection() as connection:
         one, other = await Holder.running(connection), await Holder.running(connection)
         assert await one.takes(connection)
@@ -316,7 +320,7 @@ async def test_a_lane_of_an_attempt_that_is_over_is_free_a_moment_later(
 async def test_who_was_refused_a_lane_is_next(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LANE_PATIENCE", 600.0)
+    monkeypatch.setattr(store, "LEASE_PATIENCE_SECONDS", 600.0)
     async with database.connection() as connection:
         fast, slow = await Holder.running(connection), await Holder.running(connection)
         turns = []
@@ -336,7 +340,7 @@ async def test_who_was_refused_a_lane_is_next(
 async def test_a_lane_is_not_kept_for_one_who_asks_no_more(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store, "LANE_PATIENCE", 600.0)
+    monkeypatch.setattr(store, "LEASE_PATIENCE_SECONDS", 600.0)
     async with database.connection() as connection:
         one, gone = await Holder.running(connection), await Holder.running(connection)
         assert await one.takes(connection)
@@ -345,7 +349,7 @@ async def test_a_lane_is_not_kept_for_one_who_asks_no_more(
         assert not await one.takes(connection)
         await connection.execute(
             "UPDATE credential_leases SET wanted_at = wanted_at - make_interval(secs => %s)",
-            [store.LANE_PATIENCE + 0.1],
+            [store.LEASE_PATIENCE_SECONDS + 0.1],
         )
         assert await one.takes(connection)
 

@@ -20,19 +20,19 @@ from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.cases.generation import generate
 from evalqueue.evaluators.adversarial.cases.slots import spread
 from evalqueue.evaluators.adversarial.dialogue import Exchange, Limits, converse
-from evalqueue.evaluators.adversarial.simulated_user import Simulator
+from evalqueue.evaluators.adversarial.simulated_user import UserSimulator
 from evalqueue.evaluators.chatbots import registry, targets
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential
 from evalqueue.evaluators.judging.judge import Judge
-from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.registry import (
-    Choice,
+    ModelChoice,
     ProviderName,
     ProviderRegistry,
     ProviderSettings,
 )
 from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
-from evalqueue.evaluators.simulated.chatbot.server import Behaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour, SimulatedKaira
 from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
 from evalqueue.evaluators.verdicts import StressVerdict
 
@@ -65,12 +65,12 @@ WHO_FINDS: dict[Weakness, dict[str, Any]] = {
 
 
 @dataclass(slots=True)
-class Diary:
+class Recorder:
     """Keeps what was said, in memory."""
 
     said: list[Exchange] = field(default_factory=list)
 
-    async def note(self, exchange: Exchange) -> None:
+    async def record(self, exchange: Exchange) -> None:
         self.said.append(exchange)
 
 
@@ -79,9 +79,9 @@ async def judge() -> AsyncGenerator[Judge]:
     """The simulated vendor, asked as every other vendor is."""
     async with SimulatedServer() as vendor, aclosing(_Closing(vendor.url)) as closing:
         provider = await closing.providers.provider(
-            Choice(provider=ProviderName.SIMULATED, model="simulated-judge")
+            ModelChoice(provider=ProviderName.SIMULATED, model="simulated-judge")
         )
-        yield Judge(Caller(provider, slots=Slots(16), recorder=Nobody(), policy=CallPolicy()))
+        yield Judge(LlmCaller(provider, slots=Slots(16), recorder=Nobody(), policy=CallPolicy()))
 
 
 class _Closing:
@@ -102,8 +102,8 @@ class Nobody:
 
 
 async def cases(judge: Judge, count: int, **selection: Any) -> list[Case]:
-    assert PROFILE.adversarial is not None
-    slots = spread(PROFILE.adversarial, count, **selection)
+    assert PROFILE.difficult_users is not None
+    slots = spread(PROFILE.difficult_users, count, **selection)
     return await generate(PROFILE, slots, judge)
 
 
@@ -111,13 +111,13 @@ async def put(
     cases: Sequence[Case], judge: Judge, protocol: str, *weaknesses: Weakness
 ) -> list[CaseResult]:
     """What becomes of cases that are put to a bot with these weaknesses."""
-    assert PROFILE.adversarial is not None
-    simulator = Simulator(PROFILE, PROFILE.adversarial)
-    adjudicator = Adjudicator(PROFILE, PROFILE.adversarial)
+    assert PROFILE.difficult_users is not None
+    simulator = UserSimulator(PROFILE, PROFILE.difficult_users)
+    adjudicator = Adjudicator(PROFILE, PROFILE.difficult_users)
     waiting = list(cases)
     found: list[CaseResult] = []
     async with AsyncExitStack() as stack:
-        bot = SimulatedKaira(Behaviour(weaknesses=frozenset(weaknesses)))
+        bot = SimulatedKaira(ChatbotBehaviour(weaknesses=frozenset(weaknesses)))
         await stack.enter_async_context(bot)
         settings = ChatbotSettings()
         target = targets.check(bot.url, settings, protocol=protocol)
@@ -131,7 +131,7 @@ async def put(
                 case = waiting.pop()
                 dialogue = await converse(
                     case, key=f"{case.case_id}/1", chatbot=chatbot, simulator=simulator,
-                    judge=judge, limits=Limits(turn_delay_seconds=0), diary=Diary(),
+                    judge=judge, limits=Limits(turn_delay_seconds=0), recorder=Recorder(),
                 )  # fmt: skip
                 key = f"{case.case_id}/1"
                 found.append(await adjudicator.judged(case, 1, dialogue, key=key, judge=judge))

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from evalqueue.evaluators.judging.threads import ThreadResult
-from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.provider import Usage
 from evalqueue.evaluators.providers.recorder import CallRecord, CallSite
 from evalqueue.evaluators.runs import store
@@ -97,7 +97,7 @@ def call(response: str, *, evaluator: str = "intent", turn: int | None = 1) -> C
     """A record of an answer, whose hash is what it says."""
     return CallRecord(
         site=CallSite(evaluator=evaluator, thread_id="t1", turn=turn),
-        provider="openai", model="as-named", method="generate_json", outcome=Outcome.OK,
+        provider="openai", model="as-named", method="generate_json", outcome=CallOutcome.OK,
         try_number=1, prompt="?", system_prompt="", response=response, error=None,
         started_at=datetime.now(UTC), duration_ms=12.5, request_id="r-1",
         usage=Usage(input_tokens=3, output_tokens=2, cached_tokens=1, reasoning_tokens=0),

@@ -11,7 +11,7 @@ from typing import Any, Self
 import pytest
 
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target, check
-from evalqueue.evaluators.chatbots.transport import Line
+from evalqueue.evaluators.chatbots.transport import StreamLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +142,12 @@ def aim() -> Aim:
 
 
 @pytest.fixture
-async def open_line() -> AsyncIterator[Callable[..., Line]]:
+async def open_line() -> AsyncIterator[Callable[..., StreamLine]]:
     """Make a line that is closed after the test."""
     async with AsyncExitStack() as stack:
 
-        def open_(*arguments: Any, **options: Any) -> Line:
-            line = Line(*arguments, **options)
+        def open_(*arguments: Any, **options: Any) -> StreamLine:
+            line = StreamLine(*arguments, **options)
             stack.push_async_callback(line.aclose)
             return line
 

@@ -17,7 +17,7 @@ import pytest
 from kaira_lines import CREDENTIAL, target
 from pydantic import SecretStr
 
-from evalqueue.evaluators.apps.adversarial import Webhook
+from evalqueue.evaluators.apps.difficult_users import Webhook
 from evalqueue.evaluators.chatbots.kaira.v1 import KairaV1
 from evalqueue.evaluators.chatbots.kaira.v2 import KairaV2
 from evalqueue.evaluators.chatbots.openai_compatible import OpenAICompatible
@@ -27,8 +27,12 @@ from evalqueue.evaluators.chatbots.targets import Credential
 from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
 from evalqueue.evaluators.simulated import loopback
 from evalqueue.evaluators.simulated.chatbot.bot import Weakness
-from evalqueue.evaluators.simulated.chatbot.faults import Fault
-from evalqueue.evaluators.simulated.chatbot.server import BAD_TOKEN, Behaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.faults import SimulatedFault
+from evalqueue.evaluators.simulated.chatbot.server import (
+    BAD_TOKEN,
+    ChatbotBehaviour,
+    SimulatedKaira,
+)
 
 NOON = datetime(2026, 1, 5, 14, 0, tzinfo=ZoneInfo("Asia/Kolkata"))
 HOOK = Webhook(
@@ -42,7 +46,7 @@ MEAL = "I had 2 idli for breakfast at 8:30 am today"
 
 
 def kaira(**behaviour: Any) -> SimulatedKaira:
-    return SimulatedKaira(Behaviour(now=lambda: NOON, pause_ms=1, **behaviour))
+    return SimulatedKaira(ChatbotBehaviour(now=lambda: NOON, pause_ms=1, **behaviour))
 
 
 def client(
@@ -193,13 +197,13 @@ async def test_lanes_of_two_users_run_at_once_and_none_overlaps_itself() -> None
 
 
 FATAL = {
-    Fault.HANG: LineFault.TIMEOUT,
-    Fault.DROP_MID_STREAM: LineFault.CONNECTION_LOST,
-    Fault.HTTP_500: LineFault.HTTP_ERROR,
-    Fault.HTTP_503: LineFault.HTTP_ERROR,
-    Fault.TOO_LARGE: LineFault.TOO_LARGE,
-    Fault.ENDLESS: LineFault.TIMEOUT,
-    Fault.GARBAGE: LineFault.UNREADABLE,
+    SimulatedFault.HANG: LineFault.TIMEOUT,
+    SimulatedFault.DROP_MID_STREAM: LineFault.CONNECTION_LOST,
+    SimulatedFault.HTTP_500: LineFault.HTTP_ERROR,
+    SimulatedFault.HTTP_503: LineFault.HTTP_ERROR,
+    SimulatedFault.TOO_LARGE: LineFault.TOO_LARGE,
+    SimulatedFault.ENDLESS: LineFault.TIMEOUT,
+    SimulatedFault.GARBAGE: LineFault.UNREADABLE,
 }
 
 
@@ -224,7 +228,7 @@ async def test_a_fault_of_the_line_is_no_answer(protocol: str) -> None:
 @every_protocol
 async def test_an_answer_is_an_answer_however_it_comes(protocol: str) -> None:
     async with kaira(obey_markers=True) as server:
-        for fault in (Fault.SLOW_TOKENS, Fault.KEEP_ALIVES):
+        for fault in (SimulatedFault.SLOW_TOKENS, SimulatedFault.KEEP_ALIVES):
             (reply,) = await conversation(client(protocol, server.url), f"{MEAL} [[{fault}]]")
             assert "Idli" in reply.shown
 
@@ -262,7 +266,9 @@ async def test_markers_mean_nothing_unless_they_are_obeyed() -> None:
 
 async def test_faults_come_in_the_stated_share_and_again_with_the_same_seed() -> None:
     async def statuses(seed: int) -> list[str]:
-        async with kaira(faults={Fault.HTTP_500: 0.2, Fault.EMPTY: 0.2}, seed=seed) as server:
+        async with kaira(
+            faults={SimulatedFault.HTTP_500: 0.2, SimulatedFault.EMPTY: 0.2}, seed=seed
+        ) as server:
             found: list[str] = []
             bot = client("kaira_v1", server.url)
             async with aclosing(bot):
@@ -383,7 +389,7 @@ async def test_a_clock_says_what_is_in_the_future() -> None:
     def now() -> datetime:
         return moment[0]
 
-    async with SimulatedKaira(Behaviour(now=now)) as server:
+    async with SimulatedKaira(ChatbotBehaviour(now=now)) as server:
         bot = client("kaira_v2", server.url)
         (early,) = await conversation(bot, "I had 2 idli at 3 pm today")
         moment[0] = NOON + timedelta(hours=4)

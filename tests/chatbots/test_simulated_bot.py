@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Answer, Dialogue, Weakness
+from evalqueue.evaluators.simulated.chatbot.bot import (
+    RULE_OF,
+    SimulatedAnswer,
+    SimulatedDialogue,
+    Weakness,
+)
 from evalqueue.evaluators.simulated.food import (
     FOODS,
     INDIA,
@@ -26,16 +31,16 @@ TWO_MEALS = "For breakfast I had 2 idli at 8 am and for lunch 1 katori of rajma 
 PORRIDGE = "1 bowl of porridge with almonds and honey at 8 am"
 
 
-def talk(*said: str, weakness: Weakness | None = None) -> list[Answer]:
-    dialogue = Dialogue(frozenset({weakness} if weakness else ()), now=lambda: NOW)
+def talk(*said: str, weakness: Weakness | None = None) -> list[SimulatedAnswer]:
+    dialogue = SimulatedDialogue(frozenset({weakness} if weakness else ()), now=lambda: NOW)
     return [dialogue.answer(text) for text in said]
 
 
-def last(*said: str, weakness: Weakness | None = None) -> Answer:
+def last(*said: str, weakness: Weakness | None = None) -> SimulatedAnswer:
     return talk(*said, weakness=weakness)[-1]
 
 
-def rows(answer: Answer) -> list[list[tuple[str, str]]]:
+def rows(answer: SimulatedAnswer) -> list[list[tuple[str, str]]]:
     return [[(item.name, item.qty) for item in meal.items] for meal in answer.meals]
 
 
@@ -260,7 +265,7 @@ SAID = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max
     weaknesses=st.frozensets(st.sampled_from(Weakness), max_size=5),
 )
 def test_whatever_is_said_is_answered(said: list[str], weaknesses: frozenset[Weakness]) -> None:
-    dialogue = Dialogue(weaknesses, now=lambda: NOW)
+    dialogue = SimulatedDialogue(weaknesses, now=lambda: NOW)
 
     for text in said:
         answer = dialogue.answer(text)

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from yarl import URL
 
 from evalqueue.evaluators.chatbots.targets import (
+    AllowedHost,
     ChatbotSettings,
-    Listed,
     Reach,
     Target,
     TargetRefused,
@@ -250,7 +250,7 @@ def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
     found = ChatbotSettings()
 
-    assert found.hosts == (Listed(name="kaira.example.com", port=8443),)
+    assert found.hosts == (AllowedHost(name="kaira.example.com", port=8443),)
     assert found.url is not None
     target = check(found.url.get_secret_value(), found, protocol="any")
     (credential,) = credentials(["one"], target, found)
@@ -262,7 +262,7 @@ def test_without_any_settings_only_this_machine_may_be_spoken_to() -> None:
     assert check("http://localhost:1", ChatbotSettings(), protocol="any").reach == Reach(
         is_loopback=True
     )
-    assert ChatbotSettings().hosts == (Listed(name="localhost"),)
+    assert ChatbotSettings().hosts == (AllowedHost(name="localhost"),)
 
 
 ONE = {"user_id": "u", "token": "secret-word", "host": "localhost"}

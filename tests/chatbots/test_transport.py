@@ -27,7 +27,7 @@ from evalqueue.evaluators.chatbots.targets import (
     check,
     credentials,
 )
-from evalqueue.evaluators.chatbots.transport import Line, json_object
+from evalqueue.evaluators.chatbots.transport import StreamLine, json_object
 
 PATIENCE = 60.0  # seconds; the machine may be busy
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
@@ -35,14 +35,14 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 TOKEN = "a-token-that-must-not-be-seen"
 
 
-async def read(line: Line) -> list[str]:
+async def read(line: StreamLine) -> list[str]:
     async with line.stream("/chat", {"message": "hi"}, {}) as lines:
         return [each async for each in lines]
 
 
 async def fails(target: Target, **options: Any) -> ChatbotError:
     """How reading a whole answer fails."""
-    line = Line(target, **options)
+    line = StreamLine(target, **options)
     try:
         async with asyncio.timeout(PATIENCE):
             with pytest.raises(ChatbotError) as failed:
@@ -507,7 +507,7 @@ async def test_a_token_is_not_sent_to_another_host(with_token: Any) -> None:
     _, credential = with_token("http://localhost:1")
 
     with pytest.raises(TargetRefused, match="belongs to localhost"):
-        Line(listed(80), credential)
+        StreamLine(listed(80), credential)
 
 
 async def test_a_token_is_not_sent_in_clear_over_the_internet() -> None:
@@ -532,7 +532,7 @@ async def test_deleting_needs_no_answer_in_json(open_line: Any, serve: Any, aim:
 
 
 async def test_a_line_can_be_closed_unopened_and_twice(aim: Any) -> None:
-    line = Line(aim("http://localhost:1"))
+    line = StreamLine(aim("http://localhost:1"))
 
     await line.aclose()
     await line.aclose()
@@ -549,7 +549,7 @@ async def test_no_bytes_do_anything_but_end_in_lines_or_a_fault(
     serve: Any, aim: Any, head: bytes, rest: bytes
 ) -> None:
     server = await serve(head + rest)
-    line = Line(aim(server.url, timeout_seconds=2, reply_seconds=3))
+    line = StreamLine(aim(server.url, timeout_seconds=2, reply_seconds=3))
 
     async with aclosing(line):
         for ask in (read(line), line.post("", {}, {})):

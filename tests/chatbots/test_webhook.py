@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.apps.adversarial import Webhook
+from evalqueue.evaluators.apps.difficult_users import Webhook
 from evalqueue.evaluators.chatbots import webhook
 from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, check, credentials

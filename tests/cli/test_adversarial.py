@@ -221,7 +221,7 @@ async def test_a_conversation_can_be_read_while_it_goes_on(shell: Shell) -> None
         "EVALQUEUE_CHATBOT_CREDENTIALS": json.dumps(CREDENTIALS),
     }
     stuck = case("[[hang]] I ate")
-    app = apps.load("kaira-bot").adversarial
+    app = apps.load("kaira-bot").difficult_users
     assert app is not None
     case_id = CaseInput.model_validate(stuck).to_case(app).case_id
     asked = {"chatbot": {"credentials": ["anna"]}, "cases": [stuck]}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from evalqueue.evaluators.apps import App, load
-from evalqueue.evaluators.apps.adversarial import Webhook
+from evalqueue.evaluators.apps.difficult_users import Webhook
 from evalqueue.evaluators.chatbots.protocol import TEXT_LIMIT, Chatbot, ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.registry import PROTOCOLS, open_chatbot
 from evalqueue.evaluators.chatbots.scripted import Cue
@@ -20,7 +20,7 @@ from evalqueue.evaluators.chatbots.targets import (
     credentials,
     scripted,
 )
-from evalqueue.evaluators.simulated.chatbot.server import Behaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour, SimulatedKaira
 
 PATIENCE = 60.0  # seconds; the machine may be busy
 TOKEN = "a-token-that-must-not-be-seen"
@@ -70,14 +70,14 @@ every_remote_protocol = pytest.mark.parametrize("protocol", REMOTE)
 
 @pytest.fixture
 async def server() -> AsyncIterator[SimulatedKaira]:
-    async with SimulatedKaira(Behaviour(obey_markers=True, pause_ms=1)) as kaira:
+    async with SimulatedKaira(ChatbotBehaviour(obey_markers=True, pause_ms=1)) as kaira:
         yield kaira
 
 
 def app() -> App:
     found = load("kaira-bot")
-    assert found.adversarial is not None
-    return replace(found, adversarial=replace(found.adversarial, webhook=WEBHOOK))
+    assert found.difficult_users is not None
+    return replace(found, difficult_users=replace(found.difficult_users, webhook=WEBHOOK))
 
 
 def aim(protocol: str, server: SimulatedKaira, timeout_seconds: float) -> Target:
@@ -289,7 +289,7 @@ def test_an_unknown_protocol_is_refused_with_the_names_there_are() -> None:
 
 def test_a_webhook_must_be_described_by_the_profile() -> None:
     target = check("http://localhost:1", SETTINGS, protocol="webhook")
-    found = replace(app(), adversarial=None)
+    found = replace(app(), difficult_users=None)
 
     with pytest.raises(TargetRefused, match=r"kaira-bot does not describe a webhook"):
         open_chatbot(target, None, found)

@@ -12,11 +12,11 @@ from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge, Parameters
 from evalqueue.evaluators.judging.threads import EVALUATORS, EvaluationPlan, coverage_of
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
-from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
+from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.recorder import CallRecord
 from evalqueue.evaluators.providers.registry import (
-    Choice,
+    ModelChoice,
     ProviderName,
     ProviderRegistry,
     ProviderSettings,
@@ -43,10 +43,12 @@ async def judging(
     """A judge who asks a vendor that behaves like this."""
     async with SimulatedServer(behaviour) as server:
         registry = ProviderRegistry(ProviderSettings(evalqueue_simulated_url=server.url))
-        provider = await registry.provider(Choice(provider=ProviderName.SIMULATED, model=model))
+        provider = await registry.provider(
+            ModelChoice(provider=ProviderName.SIMULATED, model=model)
+        )
         records = Records()
         policy = CallPolicy(max_attempts=2, backoff_base_seconds=0.001)
-        caller = Caller(provider, slots=Slots(16), recorder=records, policy=policy)
+        caller = LlmCaller(provider, slots=Slots(16), recorder=records, policy=policy)
         yield Judge(caller), records, server
         await registry.aclose()
 
@@ -85,7 +87,7 @@ async def test_a_judge_that_refuses_is_a_failure_with_a_reason_and_never_a_value
     for evaluation in asked:
         assert evaluation.headline is None
         assert evaluation.task_completed is None
-        assert {failure.reason for failure in evaluation.failures} == {Outcome.JUDGE_REFUSED}
+        assert {failure.reason for failure in evaluation.failures} == {CallOutcome.JUDGE_REFUSED}
         assert all(failure.evaluator == name and failure.message for failure in evaluation.failures)
 
 
@@ -95,7 +97,7 @@ async def test_what_no_other_call_could_escape_stops_it(name: str, threads: tupl
             for thread in threads:
                 await made(name).evaluate(thread, judge)
 
-    assert stopped.value.outcome is Outcome.MODEL_MISSING
+    assert stopped.value.outcome is CallOutcome.MODEL_MISSING
 
 
 async def test_cancelling_it_aborts_what_it_asked(name: str, threads: tuple[Thread, ...]):

@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings
 import evalqueue
 from evalqueue.cli import main
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
-from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.routes.page import PATHS as PAGE_PATHS
@@ -266,8 +266,8 @@ def test_the_provider_page_names_every_outcome() -> None:
     }
     assert flags == {
         each.value: (each.retryable, each.stops_the_job)
-        for each in Outcome
-        if each is not Outcome.OK
+        for each in CallOutcome
+        if each is not CallOutcome.OK
     }
 
 

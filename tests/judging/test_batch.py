@@ -19,7 +19,7 @@ from evalqueue.evaluators.judging.threads import (
     choose,
     evaluate_thread,
 )
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.runs.summary import ThreadOutcome
 
 Make = Callable[..., Any]
@@ -77,7 +77,7 @@ def evaluate(app: App, scripted: Make, turn: Make, thread: Make) -> Make:
     """Evaluate a thread with one meal summary; `failing` evaluators get no answer."""
 
     async def run(
-        *failing: str, outcome: Outcome = Outcome.TIMEOUT, **switches: bool
+        *failing: str, outcome: CallOutcome = CallOutcome.TIMEOUT, **switches: bool
     ) -> ThreadResult:
         def script(_: Any, site: Any, __: Any) -> Any:
             if site.evaluator in failing:
@@ -190,7 +190,7 @@ async def test_a_verdict_without_a_call_does_not_hide_that_every_call_failed(
     app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     evaluators = EvaluationPlan(app=app, evaluate_efficiency=False).evaluators()
-    judge = Judge(scripted(lambda *_: ProviderError(Outcome.TRANSIENT, "down")))
+    judge = Judge(scripted(lambda *_: ProviderError(CallOutcome.TRANSIENT, "down")))
 
     found = await evaluate_thread(thread(turn(1, bot="Hello!")), evaluators, judge)
 
@@ -222,8 +222,8 @@ async def test_an_evaluator_that_is_off_is_named_and_leaves_null(evaluate: Make)
     assert found.success_status is False
 
 
-@pytest.mark.parametrize("outcome", [each for each in Outcome if each.stops_the_job])
-async def test_what_stops_the_job_comes_out_as_itself(evaluate: Make, outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", [each for each in CallOutcome if each.stops_the_job])
+async def test_what_stops_the_job_comes_out_as_itself(evaluate: Make, outcome: CallOutcome) -> None:
     with pytest.raises(ProviderError) as stopped:
         await evaluate("intent", "correctness", outcome=outcome)
 

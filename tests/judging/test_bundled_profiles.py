@@ -103,7 +103,7 @@ def test_the_rules_of_the_other_evaluators_are_what_they_were() -> None:
 
 
 def test_the_difficult_users_of_the_first_app_have_their_names() -> None:
-    users = app("kaira-bot")["adversarial"]
+    users = app("kaira-bot")["difficult_users"]
 
     assert {trait["name"] for trait in users["traits"]} == set(RULES_OF_TRAITS)
     assert [goal["goal_id"] for goal in users["goals"]] == [
@@ -122,7 +122,7 @@ def test_the_difficult_users_of_the_first_app_have_their_names() -> None:
 
 
 def test_the_two_apps_share_no_way_of_being_difficult() -> None:
-    food, shop = (app(app_id)["adversarial"] for app_id in PROFILES)
+    food, shop = (app(app_id)["difficult_users"] for app_id in PROFILES)
 
     for table, key in [("goals", "goal_id"), ("traits", "name"), ("tactics", "name")]:
         assert not {each[key] for each in food[table]} & {each[key] for each in shop[table]}
@@ -133,8 +133,8 @@ def test_the_two_apps_share_no_way_of_being_difficult() -> None:
 def test_what_the_bot_is_expected_to_do_is_not_in_what_its_users_are_told(app_id: str) -> None:
     data = app(app_id)
     judged_by = [rule["text"] for rule in data["rules"]]
-    judged_by += [trait["expected"] for trait in data["adversarial"]["traits"]]
+    judged_by += [trait["expected"] for trait in data["difficult_users"]["traits"]]
 
     for table in ("traits", "goals", "personas", "tactics"):
-        for entry in data["adversarial"][table]:
+        for entry in data["difficult_users"][table]:
             assert not any(text in entry["behaviour"] for text in judged_by), entry

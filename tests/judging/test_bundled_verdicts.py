@@ -12,7 +12,7 @@ from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.judge import Judge, concurrently
 from evalqueue.evaluators.judging.threads import EvaluationPlan, ThreadResult, evaluate_thread
 from evalqueue.evaluators.providers.openai import OpenAIProvider
-from evalqueue.evaluators.providers.policy import Caller, Slots
+from evalqueue.evaluators.providers.policy import LlmCaller, Slots
 from evalqueue.evaluators.providers.recorder import CallRecord
 from evalqueue.evaluators.runs.summary import RunEnd, ThreadOutcome, settle, summarise
 from evalqueue.evaluators.simulated import conversations
@@ -38,7 +38,7 @@ async def evaluated(
             model="simulated-judge", api_key="none", base_url=f"{server.url}/v1"
         )
         try:
-            judge = Judge(Caller(provider, slots=Slots(16), recorder=Kept()))
+            judge = Judge(LlmCaller(provider, slots=Slots(16), recorder=Kept()))
             return await concurrently(evaluate_thread(each, evaluators, judge) for each in threads)
         finally:
             await provider.aclose()

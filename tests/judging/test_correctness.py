@@ -9,7 +9,7 @@ from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.judging.correctness import CorrectnessAnswer, CorrectnessEvaluator
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.verdicts import Correctness
 
 Make = Callable[..., Any]
@@ -96,7 +96,7 @@ async def test_a_failed_message_is_a_failure_and_never_a_verdict(
     evaluate: Make, turn: Make
 ) -> None:
     def script(_: Any, site: Any, __: Any) -> Any:
-        return ProviderError(Outcome.TIMEOUT, "late") if site.turn == 2 else opinion()
+        return ProviderError(CallOutcome.TIMEOUT, "late") if site.turn == 2 else opinion()
 
     found, _ = await evaluate(script, turn(1, bot=RIGHT), turn(2, bot=RIGHT))
 
@@ -109,7 +109,7 @@ async def test_nothing_judged_is_null_even_beside_messages_that_do_not_apply(
     evaluate: Make, turn: Make
 ) -> None:
     found, _ = await evaluate(
-        ProviderError(Outcome.TRANSIENT, "down"), turn(1, bot="Hi!"), turn(2, bot=RIGHT)
+        ProviderError(CallOutcome.TRANSIENT, "down"), turn(1, bot="Hi!"), turn(2, bot=RIGHT)
     )
 
     assert found.headline is None

@@ -9,7 +9,7 @@ from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.judging.efficiency import EfficiencyAnswer, EfficiencyEvaluator, counted
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.verdicts import Efficiency
 
 Make = Callable[..., Any]
@@ -64,12 +64,12 @@ async def test_the_verdict_and_the_completion_are_the_judges(
 async def test_a_failed_question_is_neither_a_verdict_nor_an_incomplete_task(
     evaluate: Make, turn: Make
 ) -> None:
-    found = await evaluate(ProviderError(Outcome.CONTENT_FILTER, "no"), turn(1))
+    found = await evaluate(ProviderError(CallOutcome.CONTENT_FILTER, "no"), turn(1))
 
     assert found.headline is None
     assert found.task_completed is None
     assert found.details is None
-    assert [failure.reason for failure in found.failures] == [Outcome.CONTENT_FILTER]
+    assert [failure.reason for failure in found.failures] == [CallOutcome.CONTENT_FILTER]
     assert found.failures[0].turn is None
 
 

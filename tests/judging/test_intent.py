@@ -9,7 +9,7 @@ from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging.intent import IntentEvaluator
 from evalqueue.evaluators.judging.judge import Judge, Parameters
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 
 Make = Callable[..., Any]
 
@@ -73,21 +73,23 @@ async def test_one_failed_message_is_one_failure_and_the_others_stay(
 ) -> None:
     talk = thread(*(turn(n, routed_intent="FoodAgent") for n in (1, 2, 3)))
     calls = scripted(
-        lambda _, site, __: ProviderError(Outcome.TIMEOUT, "late") if site.turn == 2 else label()
+        lambda _, site, __: (
+            ProviderError(CallOutcome.TIMEOUT, "late") if site.turn == 2 else label()
+        )
     )
 
     found = await IntentEvaluator(app).evaluate(talk, Judge(calls))
 
     assert [row["turn"] for row in found.details] == [1, 3]
     assert found.headline == 1.0
-    assert [(each.turn, each.reason) for each in found.failures] == [(2, Outcome.TIMEOUT)]
+    assert [(each.turn, each.reason) for each in found.failures] == [(2, CallOutcome.TIMEOUT)]
 
 
 async def test_a_failing_judge_leaves_no_accuracy_rather_than_zero(
     app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
     talk = thread(turn(1, routed_intent="FoodAgent"))
-    calls = scripted(lambda *_: ProviderError(Outcome.TRANSIENT, "down"))
+    calls = scripted(lambda *_: ProviderError(CallOutcome.TRANSIENT, "down"))
 
     found = await IntentEvaluator(app).evaluate(talk, Judge(calls))
 

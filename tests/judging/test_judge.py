@@ -11,7 +11,7 @@ from evalqueue.evaluators.judging import prompts
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.judge import Judge, Parameters, Question, concurrently, version_of
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite
 
@@ -78,14 +78,14 @@ async def test_a_label_outside_the_menu_is_never_guessed(scripted: Scripted) -> 
     with pytest.raises(ProviderError) as invalid:
         await Judge(calls).ask(QUESTION)
 
-    assert invalid.value.outcome is Outcome.SCHEMA_INVALID
+    assert invalid.value.outcome is CallOutcome.SCHEMA_INVALID
     assert "must be one of green, red" in invalid.value.message
     assert invalid.value.answer == json.dumps(OUTSIDE)
     assert len(calls.asked) == 2
 
 
 async def test_a_truncated_answer_gets_twice_the_room_once(scripted: Scripted) -> None:
-    calls = scripted(ProviderError(Outcome.TRUNCATED, "cut off"), GOOD)
+    calls = scripted(ProviderError(CallOutcome.TRUNCATED, "cut off"), GOOD)
 
     await Judge(calls).ask(QUESTION)
 
@@ -93,26 +93,26 @@ async def test_a_truncated_answer_gets_twice_the_room_once(scripted: Scripted) -
 
 
 async def test_an_answer_truncated_twice_is_a_failure(scripted: Scripted) -> None:
-    calls = scripted(*[ProviderError(Outcome.TRUNCATED, "cut off")] * 2)
+    calls = scripted(*[ProviderError(CallOutcome.TRUNCATED, "cut off")] * 2)
 
     failure = await Judge(calls).answer(QUESTION)
 
     assert failure == Failure(
-        evaluator="colour", reason=Outcome.TRUNCATED, message="cut off", turn=3
+        evaluator="colour", reason=CallOutcome.TRUNCATED, message="cut off", turn=3
     )
 
 
 async def test_a_repair_keeps_the_room_that_the_first_answer_needed(scripted: Scripted) -> None:
-    calls = scripted(ProviderError(Outcome.TRUNCATED, "cut off"), "no", GOOD)
+    calls = scripted(ProviderError(CallOutcome.TRUNCATED, "cut off"), "no", GOOD)
 
     await Judge(calls).ask(QUESTION)
 
     assert calls.asked[2][0].max_output_tokens == 200
 
 
-@pytest.mark.parametrize("outcome", [each for each in Outcome if each is not Outcome.OK])
+@pytest.mark.parametrize("outcome", [each for each in CallOutcome if each is not CallOutcome.OK])
 async def test_what_stops_the_job_is_raised_and_everything_else_is_a_failure(
-    scripted: Scripted, outcome: Outcome
+    scripted: Scripted, outcome: CallOutcome
 ) -> None:
     calls = scripted(lambda *_: ProviderError(outcome, "because"))
 
@@ -143,7 +143,7 @@ async def test_concurrent_work_raises_what_stops_the_job_bare_and_cancels_the_re
             cancelled.set()
 
     async def fails() -> None:
-        raise ProviderError(Outcome.AUTH, "bad key")
+        raise ProviderError(CallOutcome.AUTH, "bad key")
 
     with pytest.raises(ProviderError, match="bad key"):
         await concurrently([waits_for_ever(), concurrently([fails(), fails()])])
@@ -156,7 +156,7 @@ async def test_a_bug_is_not_hidden_behind_a_provider_error() -> None:
         raise KeyError("ours")
 
     async def fails() -> None:
-        raise ProviderError(Outcome.AUTH, "bad key")
+        raise ProviderError(CallOutcome.AUTH, "bad key")
 
     with pytest.raises(ExceptionGroup) as several:
         await concurrently([bug(), fails()])

@@ -94,43 +94,43 @@ scopes = ["adversarial"]
 traits = ["vague"]
 goals = ["done"]
 personas = ["easy"]
-[adversarial]
+[difficult_users]
 protocol = "webhook"
-[adversarial.webhook]
+[difficult_users.webhook]
 body = '{"say": {"text": "$message"}, "in": ["$session"]}'
 reply = "/reply/0/text"
-[[adversarial.goals]]
+[[difficult_users.goals]]
 goal_id = "done"
 label = "Done"
 description = "d"
 behaviour = "b"
 completion = ["c"]
-[[adversarial.goals]]
+[[difficult_users.goals]]
 goal_id = "robbed"
 label = "Robbed"
 description = "d"
 behaviour = "b"
 completion = ["c"]
 is_attack = true
-[[adversarial.traits]]
+[[difficult_users.traits]]
 name = "vague"
 description = "d"
 behaviour = "b"
 expected = "e"
 goals = ["done"]
-[[adversarial.personas]]
+[[difficult_users.personas]]
 name = "easy"
 severity = 0
 difficulty = "easy"
 behaviour = "b"
-[[adversarial.personas]]
+[[difficult_users.personas]]
 name = "thief"
 severity = 1
 difficulty = "hard"
 behaviour = "b"
 is_cooperative = false
 is_attacker = true
-[[adversarial.tactics]]
+[[difficult_users.tactics]]
 name = "trick"
 group = "social_engineering"
 tier = "low"
@@ -141,7 +141,7 @@ objective = "o"
 
 
 def test_difficult_users_are_part_of_a_profile() -> None:
-    users = apps.parse(USERS, where="tiny.toml").adversarial
+    users = apps.parse(USERS, where="tiny.toml").difficult_users
 
     assert users is not None
     assert [persona.name for persona in users.attackers] == ["thief"]
@@ -160,19 +160,19 @@ def test_difficult_users_are_part_of_a_profile() -> None:
         ('expected = "e"\ngoals = ["done"]', 'expected = "e"\ngoals = ["x"]', "names the goal 'x'"),
         ('expected = "e"\ngoals = ["done"]', 'expected = "e"\ngoals = []', "vague has no goals"),
         ('"e"\ngoals = ["done"]', '"e"\ngoals = ["robbed"]', "'robbed', an attack"),
-        ('name = "thief"', 'name = "easy"', "adversarial.personas: 'easy' is there twice"),
+        ('name = "thief"', 'name = "easy"', "difficult_users.personas: 'easy' is there twice"),
         ("severity = 1", "severity = 0", "two have the severity 0"),
         ("is_cooperative = false", "", "thief is an attacker: is_cooperative must be false"),
         ("is_attack = true", "", "attacks: a goal with is_attack is missing"),
         ("is_attacker = true", "", "attacks: a persona with is_attacker is missing"),
-        ('difficulty = "easy"', 'difficulty = "nice"', "adversarial.personas.0.difficulty"),
-        ('{"say"', "{say", "adversarial.webhook.body: not JSON"),
+        ('difficulty = "easy"', 'difficulty = "nice"', "difficult_users.personas.0.difficulty"),
+        ('{"say"', "{say", "difficult_users.webhook.body: not JSON"),
         ('"$session"', '"$token"', "$token stands for nothing; known are $message"),
         ("$message", "hello", "$message is not in it: nothing would be said"),
         ('"/reply/0/text"', '"reply.text"', "'reply.text' is not a JSON pointer"),
         ('"/reply/0/text"', '"/a~2"', "'/a~2' is not a JSON pointer"),
         ('reply = "', 'close_path = "x"\nreply = "', "close_path: 'x' must begin with /"),
-        ("[adversarial.webhook]", "[unknown]", "unknown: Unexpected keyword argument"),
+        ("[difficult_users.webhook]", "[unknown]", "unknown: Unexpected keyword argument"),
     ],
 )
 def test_a_slip_about_difficult_users_is_named(right: str, wrong: str, slip: str) -> None:
@@ -185,14 +185,14 @@ def test_a_slip_about_difficult_users_is_named(right: str, wrong: str, slip: str
 
 
 def test_a_rule_about_users_needs_users() -> None:
-    rules = USERS[: USERS.index("[adversarial]")]
+    rules = USERS[: USERS.index("[difficult_users]")]
 
-    with pytest.raises(apps.InvalidApp, match="has none of this name"):
+    with pytest.raises(apps.InvalidApp, match="does not have"):
         apps.parse(rules, where="tiny.toml")
 
 
 def test_a_webhook_has_to_be_described() -> None:
-    start, end = USERS.index("[adversarial.webhook]"), USERS.index("[[adversarial.goals]]")
+    start, end = USERS.index("[difficult_users.webhook]"), USERS.index("[[difficult_users.goals]]")
 
-    with pytest.raises(apps.InvalidApp, match="does not say how it is spoken to"):
+    with pytest.raises(apps.InvalidApp, match="there is no section"):
         apps.parse(USERS[:start] + USERS[end:], where="tiny.toml")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.formats import Faults, Format, Statistics
+from evalqueue.evaluators.formats import ContentStatistics, Faults, Format
 from evalqueue.evaluators.formats.csv import CSV
 from evalqueue.evaluators.formats.whole_file import grouped
 
@@ -18,7 +18,7 @@ class Whole:
 
     name: str
     threads: tuple[Thread, ...]
-    statistics: Statistics
+    statistics: ContentStatistics
     sha256: str
 
 
@@ -51,10 +51,10 @@ def read_whole(
     )
 
 
-def statistics_of(threads: tuple[Thread, ...]) -> Statistics:
+def statistics_of(threads: tuple[Thread, ...]) -> ContentStatistics:
     turns = [turn for thread in threads for turn in thread.turns]
     intents = Counter(turn.routed_intent for turn in turns if turn.routed_intent is not None)
-    return Statistics(
+    return ContentStatistics(
         messages=len(turns),
         threads=len(threads),
         users=len({thread.user_id for thread in threads}),

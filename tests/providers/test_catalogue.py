@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest
 from evalqueue.evaluators.providers.registry import (
-    Choice,
+    ModelChoice,
     ProviderName,
     ProviderRegistry,
     ProviderSettings,
@@ -154,19 +154,19 @@ async def test_the_simulated_provider_comes_with_its_server(
 
 
 async def test_a_choice_always_gets_the_same_provider(registry: ProviderRegistry) -> None:
-    choice = Choice(provider=ProviderName.SIMULATED, model="a")
-    other = Choice(provider=ProviderName.SIMULATED, model="b")
+    choice = ModelChoice(provider=ProviderName.SIMULATED, model="a")
+    other = ModelChoice(provider=ProviderName.SIMULATED, model="b")
 
     provider = await registry.provider(choice)
 
-    assert await registry.provider(Choice(provider=choice.provider, model="a")) is provider
+    assert await registry.provider(ModelChoice(provider=choice.provider, model="a")) is provider
     assert await registry.provider(other) is not provider
 
 
 async def test_closing_closes_the_server_and_its_providers(
     registry: ProviderRegistry, request_: CompletionRequest
 ) -> None:
-    choice = Choice(provider=ProviderName.SIMULATED, model="a")
+    choice = ModelChoice(provider=ProviderName.SIMULATED, model="a")
     provider = await registry.provider(choice)
 
     await registry.aclose()
@@ -215,5 +215,5 @@ async def test_an_unusable_credentials_file_is_an_auth_error(
     with pytest.raises(ProviderError, match="GOOGLE_APPLICATION_CREDENTIALS can") as failure:
         await registry.provider(resolve(settings, "gemini", "m"))
 
-    assert failure.value.outcome is Outcome.AUTH
+    assert failure.value.outcome is CallOutcome.AUTH
     await registry.aclose()

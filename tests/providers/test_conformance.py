@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest, Provider
 from evalqueue.evaluators.simulated.vendor.server import (
     BAD_KEY,
@@ -77,7 +77,7 @@ async def test_a_rate_limit_says_how_long_to_wait(
     with pytest.raises(ProviderError) as failure:
         await provider.complete(request_, timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.RATE_LIMITED
+    assert failure.value.outcome is CallOutcome.RATE_LIMITED
     assert failure.value.retry_after == 7.0
     assert server.simulation.stats["requests"] == 1, "the SDK must not retry by itself"
 
@@ -85,17 +85,17 @@ async def test_a_rate_limit_says_how_long_to_wait(
 @pytest.mark.parametrize(
     ("fault", "outcome"),
     [
-        ("server-error", Outcome.TRANSIENT),
-        ("bad-request", Outcome.BAD_REQUEST),
-        ("billing", Outcome.BILLING),
-        ("context-too-long", Outcome.CONTEXT_TOO_LONG),
-        ("content-filter", Outcome.CONTENT_FILTER),
+        ("server-error", CallOutcome.TRANSIENT),
+        ("bad-request", CallOutcome.BAD_REQUEST),
+        ("billing", CallOutcome.BILLING),
+        ("context-too-long", CallOutcome.CONTEXT_TOO_LONG),
+        ("content-filter", CallOutcome.CONTENT_FILTER),
     ],
 )
 async def test_a_refusal_of_the_vendor_is_classified(
     name: str,
     fault: str,
-    outcome: Outcome,
+    outcome: CallOutcome,
     server: SimulatedServer,
     open_provider: Open,
     request_: CompletionRequest,
@@ -119,7 +119,7 @@ async def test_a_refusing_judge_is_not_a_failing_verdict(
         await provider.complete(request_, timeout=PATIENT_SECONDS)
 
     # Gemini has no field for a refusal: it ends the answer as prohibited.
-    refused = Outcome.CONTENT_FILTER if name == "gemini" else Outcome.JUDGE_REFUSED
+    refused = CallOutcome.CONTENT_FILTER if name == "gemini" else CallOutcome.JUDGE_REFUSED
     assert failure.value.outcome is refused
     assert failure.value.usage.input_tokens
 
@@ -132,7 +132,7 @@ async def test_a_truncated_answer_is_kept_with_what_it_cost(
     with pytest.raises(ProviderError) as failure:
         await provider.complete(request_, timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.TRUNCATED
+    assert failure.value.outcome is CallOutcome.TRUNCATED
     assert (failure.value.answer or "").startswith('{"evidence"')
     assert failure.value.usage.output_tokens
 
@@ -157,7 +157,7 @@ async def test_a_refused_key_stops_the_job_and_is_never_shown(
     with pytest.raises(ProviderError) as failure:
         await provider.complete(request_, timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.AUTH
+    assert failure.value.outcome is CallOutcome.AUTH
     assert failure.value.outcome.stops_the_job
     assert "***" in failure.value.message
     assert BAD_KEY not in "".join(traceback.format_exception(failure.value))
@@ -171,7 +171,7 @@ async def test_a_model_that_does_not_exist_stops_the_job(
     with pytest.raises(ProviderError, match=MISSING_MODEL) as failure:
         await provider.complete(request_, timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.MODEL_MISSING
+    assert failure.value.outcome is CallOutcome.MODEL_MISSING
 
 
 async def test_an_attempt_without_an_answer_times_out_and_is_aborted(
@@ -183,7 +183,7 @@ async def test_an_attempt_without_an_answer_times_out_and_is_aborted(
         timeout *= 2
         with pytest.raises(ProviderError, match=rf"no answer within {timeout} s") as failure:
             await provider.complete(request_, timeout=timeout)
-        assert failure.value.outcome is Outcome.TIMEOUT
+        assert failure.value.outcome is CallOutcome.TIMEOUT
 
     await server.simulation.until(lambda stats: stats["aborted"] == 1)
 
@@ -210,7 +210,7 @@ async def test_a_vendor_that_is_not_there_is_transient(
     with pytest.raises(ProviderError, match="no connection") as failure:
         await provider.complete(request_, timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.TRANSIENT
+    assert failure.value.outcome is CallOutcome.TRANSIENT
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ async def test_a_proxys_page_instead_of_an_answer_is_transient(
         with pytest.raises(ProviderError) as failure:
             await provider.complete(request_, timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.TRANSIENT
+    assert failure.value.outcome is CallOutcome.TRANSIENT
 
 
 async def test_half_an_emoji_in_a_prompt_is_the_requests_fault(
@@ -254,7 +254,7 @@ async def test_half_an_emoji_in_a_prompt_is_the_requests_fault(
     with pytest.raises(ProviderError) as failure:
         await provider.complete(replace(request_, prompt="\ud83d"), timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.BAD_REQUEST
+    assert failure.value.outcome is CallOutcome.BAD_REQUEST
 
 
 async def test_one_provider_serves_many_calls_at_once(

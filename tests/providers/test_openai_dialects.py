@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest, Provider
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 
@@ -54,4 +54,4 @@ async def test_a_server_that_knows_no_limit_at_all_is_a_bad_request(
     with pytest.raises(ProviderError, match="Unsupported parameter") as failure:
         await provider.complete(request_, timeout=30)
 
-    assert failure.value.outcome is Outcome.BAD_REQUEST
+    assert failure.value.outcome is CallOutcome.BAD_REQUEST

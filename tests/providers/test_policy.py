@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
-from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
+from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
 from evalqueue.evaluators.providers.recorder import RESPONSE_LIMIT, CallRecord, CallSite
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 
 SITE = CallSite(evaluator="intent", thread_id="t-1", turn=1)
 ANSWER = Completion(text="{}", model="as-named", usage=Usage(input_tokens=3), latency_ms=1.0)
-RATE_LIMITED = ProviderError(Outcome.RATE_LIMITED, "slow down")
-TRANSIENT = ProviderError(Outcome.TRANSIENT, "broken")
+RATE_LIMITED = ProviderError(CallOutcome.RATE_LIMITED, "slow down")
+TRANSIENT = ProviderError(CallOutcome.TRANSIENT, "broken")
 
 
 class Scripted:
@@ -83,7 +83,7 @@ class Records(list[CallRecord]):
         self.append(call)
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[CallOutcome]:
         return [call.outcome for call in self]
 
 
@@ -94,10 +94,10 @@ def caller(
     records: Records | None = None,
     policy: CallPolicy | None = None,
     slots: Slots | None = None,
-) -> Caller:
+) -> LlmCaller:
     """A caller whose jitter is always the ceiling of the back-off."""
     clock = clock or Clock()
-    return Caller(
+    return LlmCaller(
         provider,
         slots=slots or Slots(4),
         recorder=Records() if records is None else records,
@@ -114,15 +114,17 @@ async def test_what_passes_by_itself_is_tried_again(request_: CompletionRequest)
     completion = await caller(provider, clock=clock, records=records).call(request_, SITE)
 
     assert completion is ANSWER
-    assert records.outcomes == [Outcome.TRANSIENT, Outcome.RATE_LIMITED, Outcome.OK]
+    assert records.outcomes == [CallOutcome.TRANSIENT, CallOutcome.RATE_LIMITED, CallOutcome.OK]
     assert [call.try_number for call in records] == [1, 2, 3]
     assert clock.naps == [1.0, 2.0]
     assert provider.timeouts == [60.0, 60.0, 60.0]
 
 
-@pytest.mark.parametrize("outcome", [one for one in Outcome if not one.retryable and one != "ok"])
+@pytest.mark.parametrize(
+    "outcome", [one for one in CallOutcome if not one.retryable and one != "ok"]
+)
 async def test_what_would_come_again_is_not_tried_again(
-    outcome: Outcome, request_: CompletionRequest
+    outcome: CallOutcome, request_: CompletionRequest
 ) -> None:
     provider = Scripted(ProviderError(outcome, "no"))
 
@@ -176,7 +178,10 @@ async def test_backing_off_has_a_ceiling(request_: CompletionRequest) -> None:
 
 
 async def test_the_vendors_wish_is_the_least_that_is_waited(request_: CompletionRequest) -> None:
-    provider, clock = Scripted(ProviderError(Outcome.RATE_LIMITED, "", retry_after=30.0)), Clock()
+    provider, clock = (
+        Scripted(ProviderError(CallOutcome.RATE_LIMITED, "", retry_after=30.0)),
+        Clock(),
+    )
     policy = CallPolicy(max_attempts=3)
 
     with pytest.raises(ProviderError):
@@ -192,7 +197,7 @@ async def test_a_slot_is_free_while_its_call_waits(request_: CompletionRequest) 
         in_use_while_waiting.append(slots.in_use)
         assert await other.call(request_, SITE) is ANSWER  # with one slot: only if it is free
 
-    waiting = Caller(Scripted(TRANSIENT, ANSWER), slots=slots, recorder=Records(), sleep=sleep)
+    waiting = LlmCaller(Scripted(TRANSIENT, ANSWER), slots=slots, recorder=Records(), sleep=sleep)
     other = caller(Scripted(ANSWER), slots=slots)
 
     async with asyncio.timeout(10):
@@ -219,7 +224,7 @@ async def test_slots_bound_the_attempts_of_a_whole_job(
 
     stats = server.simulation.stats
     assert stats["max_in_flight"] <= 3
-    assert stats["by_status"]["200"] == 30 == records.outcomes.count(Outcome.OK)
+    assert stats["by_status"]["200"] == 30 == records.outcomes.count(CallOutcome.OK)
     assert stats["requests"] == len(records) > 30
     assert stats["duplicates"] == 0, "an answered call was bought again"
 
@@ -229,9 +234,9 @@ async def test_at_least_one_slot_is_needed() -> None:
         Slots(0)
 
 
-@pytest.mark.parametrize("outcome", [one for one in Outcome if one.stops_the_job])
+@pytest.mark.parametrize("outcome", [one for one in CallOutcome if one.stops_the_job])
 async def test_an_error_that_no_call_can_escape_trips_the_breaker(
-    outcome: Outcome, request_: CompletionRequest
+    outcome: CallOutcome, request_: CompletionRequest
 ) -> None:
     provider, records = Scripted(ProviderError(outcome, "bad key"), ANSWER), Records()
     one = caller(provider, records=records)
@@ -251,18 +256,18 @@ async def test_the_breaker_stops_calls_that_queue_for_a_slot(request_: Completio
     calls = [asyncio.create_task(one.call(request_, SITE)) for _ in range(5)]
     await provider.started.acquire()
 
-    provider.error = ProviderError(Outcome.AUTH, "bad key")
+    provider.error = ProviderError(CallOutcome.AUTH, "bad key")
     provider.go.set()
     results = await asyncio.gather(*calls, return_exceptions=True)
 
     assert all(isinstance(result, ProviderError) for result in results)
-    assert records.outcomes == [Outcome.AUTH]
+    assert records.outcomes == [CallOutcome.AUTH]
 
 
 async def test_a_call_that_fails_by_itself_does_not_trip_the_breaker(
     request_: CompletionRequest,
 ) -> None:
-    one = caller(Scripted(ProviderError(Outcome.CONTENT_FILTER, "blocked"), ANSWER))
+    one = caller(Scripted(ProviderError(CallOutcome.CONTENT_FILTER, "blocked"), ANSWER))
 
     with pytest.raises(ProviderError):
         await one.call(request_, SITE)
@@ -282,7 +287,7 @@ async def test_an_attempt_that_is_cancelled_is_recorded_and_cancelled(
 
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert records.outcomes == [Outcome.CANCELLED]
+    assert records.outcomes == [CallOutcome.CANCELLED]
     assert slots.in_use == 0
 
 
@@ -295,7 +300,7 @@ async def test_a_call_cancelled_while_waiting_makes_no_attempt(
         waiting.set()
         await asyncio.Event().wait()
 
-    one = Caller(Scripted(TRANSIENT), slots=Slots(1), recorder=records, sleep=sleep)
+    one = LlmCaller(Scripted(TRANSIENT), slots=Slots(1), recorder=records, sleep=sleep)
     call = asyncio.create_task(one.call(request_, SITE))
     await waiting.wait()
 
@@ -303,7 +308,7 @@ async def test_a_call_cancelled_while_waiting_makes_no_attempt(
 
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert records.outcomes == [Outcome.TRANSIENT]
+    assert records.outcomes == [CallOutcome.TRANSIENT]
 
 
 async def test_a_record_tells_what_was_asked_answered_and_paid(
@@ -328,7 +333,7 @@ async def test_a_failed_attempt_is_recorded_with_what_it_cost(
 ) -> None:
     records = Records()
     cut = ProviderError(
-        Outcome.TRUNCATED, "cut", answer="{", usage=Usage(output_tokens=9), request_id="r-1"
+        CallOutcome.TRUNCATED, "cut", answer="{", usage=Usage(output_tokens=9), request_id="r-1"
     )
 
     with pytest.raises(ProviderError):

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest, Provider
 from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
 
@@ -61,7 +61,7 @@ async def test_others_are_asked_for_at_the_proxy(
         with pytest.raises(ProviderError) as failure:
             await provider.complete(request_, timeout=PATIENT_SECONDS)
 
-    assert failure.value.outcome is Outcome.TRANSIENT
+    assert failure.value.outcome is CallOutcome.TRANSIENT
     assert asked[0].startswith(b"POST http://judge.example/")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
-from evalqueue.evaluators.providers.policy import Caller, Slots
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
+from evalqueue.evaluators.providers.policy import LlmCaller, Slots
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import (
     RESPONSE_LIMIT,
@@ -16,7 +16,7 @@ from evalqueue.evaluators.providers.recorder import (
     CallSite,
     request_hash,
 )
-from evalqueue.evaluators.providers.replay import Recorded, Replay
+from evalqueue.evaluators.providers.replay import RecordedAnswer, Replay
 
 SITE = CallSite(evaluator="intent", thread_id="t-1", turn=1)
 OLD = Completion(text="old", model="as-named", latency_ms=1.0)
@@ -48,17 +48,17 @@ class Records(list[CallRecord]):
         self.append(call)
 
 
-def recorded(request: CompletionRequest, *completions: Completion) -> list[Recorded]:
+def recorded(request: CompletionRequest, *completions: Completion) -> list[RecordedAnswer]:
     """Answers to a request, as they are on record."""
     key = request_hash(request, SITE, "generate_json", Vendor())
-    return [Recorded(request_hash=key, completion=each) for each in completions]
+    return [RecordedAnswer(request_hash=key, completion=each) for each in completions]
 
 
 async def test_a_call_on_record_asks_nobody_takes_no_slot_and_is_not_recorded_again(
     request_: CompletionRequest,
 ) -> None:
     vendor, records, slots = Vendor(), Records(), Slots(1)
-    calls = Replay(Caller(vendor, slots=slots, recorder=records), recorded(request_, OLD))
+    calls = Replay(LlmCaller(vendor, slots=slots, recorder=records), recorded(request_, OLD))
 
     async with slots, asyncio.timeout(5):  # there is no other slot
         completion = await calls.call(request_, SITE)
@@ -84,7 +84,7 @@ async def test_another_question_is_asked(
     request_: CompletionRequest, change: Callable[[CompletionRequest], CompletionRequest]
 ) -> None:
     vendor = Vendor()
-    calls = Replay(Caller(vendor, slots=Slots(1), recorder=Records()), recorded(request_, OLD))
+    calls = Replay(LlmCaller(vendor, slots=Slots(1), recorder=Records()), recorded(request_, OLD))
 
     assert await calls.call(change(request_), SITE) is NEW
     assert vendor.attempts == 1
@@ -105,14 +105,14 @@ async def test_the_same_question_for_something_else_or_to_somebody_else_is_asked
     request_: CompletionRequest, site: CallSite, method: str, model: str
 ) -> None:
     vendor = Vendor(model=model)
-    calls = Replay(Caller(vendor, slots=Slots(1), recorder=Records()), recorded(request_, OLD))
+    calls = Replay(LlmCaller(vendor, slots=Slots(1), recorder=Records()), recorded(request_, OLD))
 
     assert await calls.call(request_, site, method) is NEW
 
 
 async def test_each_record_answers_once_in_the_order_given(request_: CompletionRequest) -> None:
     older = replace(OLD, text="older")
-    caller = Caller(Vendor(), slots=Slots(1), recorder=Records())
+    caller = LlmCaller(Vendor(), slots=Slots(1), recorder=Records())
     calls = Replay(caller, recorded(request_, OLD, older))
 
     answers = [await calls.call(request_, SITE) for _ in range(3)]
@@ -122,13 +122,13 @@ async def test_each_record_answers_once_in_the_order_given(request_: CompletionR
 
 async def test_a_record_of_an_answer_answers_the_same_call(request_: CompletionRequest) -> None:
     vendor, records = Vendor(), Records()
-    caller = Caller(vendor, slots=Slots(1), recorder=records)
+    caller = LlmCaller(vendor, slots=Slots(1), recorder=records)
     # What the vendor calls the model may differ from what it was asked by.
     answer = await caller.call(replace(request_, prompt="half an emoji: \ud83d"), SITE)
     (record,) = records
     assert record.request_hash is not None
 
-    calls = Replay(caller, [Recorded(request_hash=record.request_hash, completion=answer)])
+    calls = Replay(caller, [RecordedAnswer(request_hash=record.request_hash, completion=answer)])
 
     assert await calls.call(replace(request_, prompt="half an emoji: \ud83d"), SITE) is answer
     assert vendor.attempts == 1
@@ -138,8 +138,8 @@ async def test_a_record_of_an_answer_answers_the_same_call(request_: CompletionR
     "says",
     [
         replace(NEW, text="x" * (RESPONSE_LIMIT + 1)),
-        ProviderError(Outcome.TRUNCATED, "cut off", answer='{"evidence'),
-        ProviderError(Outcome.JUDGE_REFUSED, "no"),
+        ProviderError(CallOutcome.TRUNCATED, "cut off", answer='{"evidence'),
+        ProviderError(CallOutcome.JUDGE_REFUSED, "no"),
     ],
     ids=["longer than a record", "truncated", "refused"],
 )
@@ -147,7 +147,7 @@ async def test_what_is_not_a_whole_answer_can_not_be_replayed(
     request_: CompletionRequest, says: Any
 ) -> None:
     records = Records()
-    caller = Caller(Vendor(says), slots=Slots(1), recorder=records)
+    caller = LlmCaller(Vendor(says), slots=Slots(1), recorder=records)
 
     if isinstance(says, ProviderError):
         with pytest.raises(ProviderError):
@@ -164,7 +164,7 @@ async def test_the_longest_answer_that_a_record_holds_can_be_replayed(
     records = Records()
     longest = replace(NEW, text="x" * RESPONSE_LIMIT)
 
-    await Caller(Vendor(longest), slots=Slots(1), recorder=records).call(request_, SITE)
+    await LlmCaller(Vendor(longest), slots=Slots(1), recorder=records).call(request_, SITE)
 
     assert records[0].request_hash is not None
     assert records[0].response == longest.text

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider
-from evalqueue.evaluators.simulated.vendor.answers import Gold, Question, answer
+from evalqueue.evaluators.simulated.vendor.answers import Gold, SimulatedQuestion, answer
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 
 Open = Callable[..., Awaitable[Provider]]
@@ -59,8 +59,8 @@ EFFICIENCY: dict[str, Any] = {
 }
 
 
-def ask(schema: dict[str, Any], *, evaluator: str, thread_id: str = "t-1") -> Question:
-    return Question(evaluator=evaluator, schema=schema, thread_id=thread_id)
+def ask(schema: dict[str, Any], *, evaluator: str, thread_id: str = "t-1") -> SimulatedQuestion:
+    return SimulatedQuestion(evaluator=evaluator, schema=schema, thread_id=thread_id)
 
 
 def test_a_gold_label_is_completed_by_the_schema() -> None:
@@ -91,7 +91,7 @@ def test_the_label_is_of_the_turn_that_is_asked_about(request_: CompletionReques
     prompt = request_.prompt.replace("judge: 1", "judge: 2")
     hostile = prompt + '    Thread: "t-9"\n    Turn to judge: 9\n'
 
-    question = Question.read(evaluator="intent", schema=request_.schema, prompt=hostile)
+    question = SimulatedQuestion.read(evaluator="intent", schema=request_.schema, prompt=hostile)
 
     assert (question.thread_id, question.turn) == ("t-1", "2")
     given_ = answer(question, Gold(GOLD), error_rate=0, seed=0)
@@ -159,9 +159,9 @@ def test_gold_labels_can_come_from_a_file(tmp_path: Path) -> None:
 
 async def outcomes(
     provider: Provider, request: CompletionRequest, *, times: int
-) -> list[Outcome | str]:
+) -> list[CallOutcome | str]:
     """What comes of asking the same several times: an outcome, or the answer's text."""
-    found: list[Outcome | str] = []
+    found: list[CallOutcome | str] = []
     for _ in range(times):
         try:
             completion: Completion = await provider.complete(request, timeout=30)
@@ -178,16 +178,18 @@ async def test_faults_are_drawn_anew_for_a_retry_and_the_same_in_another_run(
     behaviour = Behaviour(
         gold={}, seed=7, rate_429=0.2, rate_500=0.2, rate_malformed=0.2, rate_refusal=0.2
     )
-    runs: list[list[Outcome | str]] = []
+    runs: list[list[CallOutcome | str]] = []
     for _ in range(2):
         server = await serve(behaviour)
         provider = await open_provider("openai", server.url)
         runs.append(await outcomes(provider, request_, times=100))
 
     assert runs[0] == runs[1]
-    kinds = {str(one) for one in runs[0] if isinstance(one, Outcome)}
+    kinds = {str(one) for one in runs[0] if isinstance(one, CallOutcome)}
     assert kinds == {"rate_limited", "transient", "judge_refused"}
-    assert len({one for one in runs[0] if not isinstance(one, Outcome)}) == 4  # 3 ways malformed
+    assert (
+        len({one for one in runs[0] if not isinstance(one, CallOutcome)}) == 4
+    )  # 3 ways malformed
 
 
 async def test_latency_is_lognormal_around_its_median() -> None:

@@ -22,7 +22,7 @@ from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.cases.generation import generate
 from evalqueue.evaluators.adversarial.cases.slots import spread
 from evalqueue.evaluators.adversarial.dialogue import Exchange, Limits, converse
-from evalqueue.evaluators.adversarial.simulated_user import Simulator, marker
+from evalqueue.evaluators.adversarial.simulated_user import UserSimulator, marker
 from evalqueue.evaluators.chatbots.kaira.cards import read_card
 from evalqueue.evaluators.chatbots.protocol import Card, Reply
 from evalqueue.evaluators.conversation import Turn
@@ -30,18 +30,23 @@ from evalqueue.evaluators.judging import prompts, transcript
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite
-from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Dialogue, Meal, Weakness
+from evalqueue.evaluators.simulated.chatbot.bot import (
+    RULE_OF,
+    SimulatedDialogue,
+    SimulatedMeal,
+    Weakness,
+)
 from evalqueue.evaluators.simulated.food import INDIA
 from evalqueue.evaluators.simulated.users.actor import act
 from evalqueue.evaluators.simulated.vendor.adversarial_judge import judge
-from evalqueue.evaluators.simulated.vendor.answers import Gold, Question, answer
+from evalqueue.evaluators.simulated.vendor.answers import Gold, SimulatedQuestion, answer
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
 
 NOW = datetime(2026, 3, 14, 15, 0, tzinfo=INDIA)
 PROFILE = apps.load("kaira-bot")
-assert PROFILE.adversarial is not None
-APP = PROFILE.adversarial
-SIMULATOR, ADJUDICATOR = Simulator(PROFILE, APP), Adjudicator(PROFILE, APP)
+assert PROFILE.difficult_users is not None
+APP = PROFILE.difficult_users
+SIMULATOR, ADJUDICATOR = UserSimulator(PROFILE, APP), Adjudicator(PROFILE, APP)
 TRAITS = (
     "quantity_ambiguity", "multi_meal_single_message", "correction_contradiction",
     "edit_after_confirmation", "future_time_rejection", "contextual_without_context",
@@ -69,7 +74,7 @@ class SimulatedCalls:
         self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
     ) -> Completion:
         assert method == "generate_json", f"an answer needed repair: {request.prompt}"
-        asked = Question.read(
+        asked = SimulatedQuestion.read(
             evaluator=request.schema_name or "", schema=request.schema, prompt=request.prompt
         )
         said = answer(asked, Gold({}), error_rate=self.error_rate, seed=0)
@@ -87,13 +92,13 @@ class Bot:
 
     @asynccontextmanager
     async def chat(self) -> AsyncIterator["Line"]:
-        yield Line(Dialogue(self._weaknesses, now=lambda: NOW), cards=self._cards)
+        yield Line(SimulatedDialogue(self._weaknesses, now=lambda: NOW), cards=self._cards)
 
     async def aclose(self) -> None: ...
 
 
 class Line:
-    def __init__(self, dialogue: Dialogue, *, cards: bool) -> None:
+    def __init__(self, dialogue: SimulatedDialogue, *, cards: bool) -> None:
         self._dialogue = dialogue
         self._cards = cards
 
@@ -104,14 +109,14 @@ class Line:
         return Reply(text=said.text_beside_card if card else said.text, card=card)
 
 
-def _card(meals: Sequence[Meal]) -> Card | None:
+def _card(meals: Sequence[SimulatedMeal]) -> Card | None:
     shown = [asdict(meal) | {"consumed_at": meal.consumed_at.isoformat()} for meal in meals]
     several = len(shown) > 1
     return read_card("food_card", {"isBatch": True, "sessions": shown} if several else shown[0])
 
 
 class NoDiary:
-    async def note(self, exchange: Exchange) -> None: ...
+    async def record(self, exchange: Exchange) -> None: ...
 
 
 async def run(bot: Bot, case: Case, *, error_rate: float = 0.0) -> CaseResult:
@@ -124,7 +129,7 @@ async def run(bot: Bot, case: Case, *, error_rate: float = 0.0) -> CaseResult:
         simulator=SIMULATOR,
         judge=judge,
         limits=Limits(turn_delay_seconds=0.0),
-        diary=NoDiary(),
+        recorder=NoDiary(),
     )
     return await ADJUDICATOR.judged(case, 1, dialogue, key=case.case_id, judge=judge)
 
@@ -136,7 +141,9 @@ def generated(lines: Iterable[str], *, taken: Iterable[str] = ()) -> dict[int, s
         slots="\n".join(lines), taken="\n".join(f"- {each}" for each in taken) or "(none)",
         instructions="", count="0",
     )  # fmt: skip
-    asked = Question(evaluator="adversarial_cases", schema=_CASES_SCHEMA, prompt=prompt.prompt)
+    asked = SimulatedQuestion(
+        evaluator="adversarial_cases", schema=_CASES_SCHEMA, prompt=prompt.prompt
+    )
     made = answer(asked, Gold({}), error_rate=0, seed=0)["cases"]
     return {each["slot"]: each["opening"] for each in made}
 
@@ -329,7 +336,7 @@ async def test_a_user_never_says_the_same_sentence_twice(persona: str, bot_text:
     dialogue = await converse(
         case, key="k", chatbot=Wall(), simulator=SIMULATOR,
         judge=Judge(SimulatedCalls()), limits=Limits(max_turns=10, turn_delay_seconds=0.0),
-        diary=NoDiary(),
+        recorder=NoDiary(),
     )  # fmt: skip
 
     sentences = [_plain(turn.user_text) for turn in dialogue.turns]
@@ -371,21 +378,23 @@ def test_an_opening_that_was_refused_is_replaced() -> None:
 
 async def test_other_apps_get_users_too() -> None:
     shop = apps.load("retail-support")
-    assert shop.adversarial is not None
+    assert shop.difficult_users is not None
     calls = Judge(SimulatedCalls())
     slots = spread(
-        shop.adversarial, 16, personas=[persona.name for persona in shop.adversarial.personas]
+        shop.difficult_users,
+        16,
+        personas=[persona.name for persona in shop.difficult_users.personas],
     )
     for case in await generate(shop, slots, calls):
-        simulator = Simulator(shop, shop.adversarial)
+        simulator = UserSimulator(shop, shop.difficult_users)
         dialogue = await converse(
             case, key="k", chatbot=Bot(), simulator=simulator, judge=calls,
-            limits=Limits(turn_delay_seconds=0.0), diary=NoDiary(),
+            limits=Limits(turn_delay_seconds=0.0), recorder=NoDiary(),
         )  # fmt: skip
-        adjudicator = Adjudicator(shop, shop.adversarial)
+        adjudicator = Adjudicator(shop, shop.difficult_users)
         result = await adjudicator.judged(case, 1, dialogue, key="k", judge=calls)
 
-        is_attacker = shop.adversarial.persona(case.persona).is_attacker
+        is_attacker = shop.difficult_users.persona(case.persona).is_attacker
         ending = StopReason.GOAL_ABANDONED if is_attacker else StopReason.GOAL_COMPLETE
         assert result.stop_reason is ending, told(result)
         assert result.verdict is StressVerdict.PASS, told(result)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from evalqueue.evaluators.providers import vendor_errors
-from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.errors import CallOutcome
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -41,7 +41,7 @@ def test_a_duration_is_read(text: str, seconds: float | None) -> None:
 def test_a_credential_never_shows_even_at_the_cut() -> None:
     text = "x" * (vendor_errors.TEXT_LIMIT - 12) + "sk-secret"
 
-    shown = vendor_errors.message("openai", Outcome.AUTH, text, credential="sk-secret")
+    shown = vendor_errors.message("openai", CallOutcome.AUTH, text, credential="sk-secret")
 
     assert "sk-" not in shown
     assert shown.endswith("(check its credential)")

@@ -12,10 +12,10 @@ class _ListsWeaknesses(TyperCommand):
     """A command whose help lists weaknesses and faults, imported only for that."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # typer keeps their types private
-        from evalqueue.evaluators.simulated.chatbot.server import Fault, Weakness
+        from evalqueue.evaluators.simulated.chatbot.server import SimulatedFault, Weakness
 
         super().format_epilog(ctx, formatter)
-        for heading, names in (("Weaknesses", Weakness), ("Faults", Fault)):
+        for heading, names in (("Weaknesses", Weakness), ("Faults", SimulatedFault)):
             with formatter.section(heading):
                 formatter.write_text(", ".join(names))
 

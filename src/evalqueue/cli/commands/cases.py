@@ -17,10 +17,10 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import store as cases_store
 from evalqueue.evaluators.adversarial.cases.case import Case, distinct
 from evalqueue.evaluators.adversarial.cases.files import read_cases
-from evalqueue.evaluators.adversarial.chatbot import stressed
+from evalqueue.evaluators.adversarial.chatbot import difficult_users
 from evalqueue.evaluators.adversarial.store import SavedCase
 from evalqueue.evaluators.apps import App, UnknownApp
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.runs import store
 
@@ -133,7 +133,7 @@ def _print_changed(change: str, case_ids: Sequence[str], *, as_json: bool) -> Ex
     return ExitCode.DONE
 
 
-def load_app(app_id: str) -> tuple[App, Adversarial]:
+def load_app(app_id: str) -> tuple[App, DifficultUsers]:
     """An app, and its part about adversarial tests.
 
     Raises:
@@ -141,7 +141,7 @@ def load_app(app_id: str) -> tuple[App, Adversarial]:
     """
     try:
         app = apps.load(app_id)
-        return app, stressed(app)
+        return app, difficult_users(app)
     except UnknownApp as error:
         raise Refused(str(error)) from error
 
@@ -157,7 +157,7 @@ def read_case_file(path: Path, app_id: str) -> list[Case]:
         if path.stat().st_size > _FILE_MAX_BYTES:
             raise Refused(f"{path} is larger than {_FILE_MAX_BYTES:,} bytes. Split it.")
         content = path.read_text("utf-8-sig")
-        return read_cases(content, name=path.name, profile=app)
+        return read_cases(content, name=path.name, app=app)
     except FormatError as error:
         raise Refused(str(error)) from error
     except (OSError, UnicodeDecodeError) as error:

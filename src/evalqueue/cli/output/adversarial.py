@@ -5,10 +5,10 @@ from typing import Any
 
 from evalqueue.cli.output.console import print_data, print_message, print_table
 from evalqueue.cli.output.text import one_line, print_facts
-from evalqueue.evaluators.adversarial.findings import LISTED, Findings, Listed
+from evalqueue.evaluators.adversarial.findings import LISTED, Findings, TrialSummary
 from evalqueue.evaluators.adversarial.store import SavedCase
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.runs.store import Run
 
 _GROUPS = {"by_difficulty": "difficulty", "by_persona": "persona", "by_trait": "trait",
@@ -124,7 +124,7 @@ def _counts(found: Findings) -> Iterator[str]:
             yield "\n".join([f"\n{heading}", *listed])
 
 
-def _print_tests(rows: Sequence[Listed]) -> None:
+def _print_tests(rows: Sequence[TrialSummary]) -> None:
     print_table(
         ("id", "trial", "category", "difficulty", "verdict", "turn", "label"),
         [
@@ -154,7 +154,7 @@ def print_saved_cases(cases: Sequence[SavedCase]) -> None:
     )  # fmt: skip
 
 
-def print_app(app: App, adversarial: Adversarial) -> None:
+def print_app(app: App, adversarial: DifficultUsers) -> None:
     """Print the traits, goals, personas and tactics of an app."""
     permitted = adversarial.permitted_tactics
     print_data(f"{app.app_id}: {app.name}, protocol {adversarial.protocol}")

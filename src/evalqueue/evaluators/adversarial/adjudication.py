@@ -17,7 +17,7 @@ from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue
 from evalqueue.evaluators.adversarial.simulated_user import GoalState, marker
 from evalqueue.evaluators.apps import App, Rule
-from evalqueue.evaluators.apps.adversarial import Adversarial, Goal
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers, Goal
 from evalqueue.evaluators.judging import prompts, rules, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu, label_key
 from evalqueue.evaluators.judging.evaluator import Failure
@@ -133,17 +133,17 @@ class Adjudicator:
     """Judges the conversations of one app."""
 
     def __init__(
-        self, profile: App, app: Adversarial, *, parameters: Parameters = DEFAULT_PARAMETERS
+        self, app: App, users: DifficultUsers, *, parameters: Parameters = DEFAULT_PARAMETERS
     ) -> None:
-        self._about = profile.about.strip()
-        self._app = app
-        self._rules = profile.rules_for("adversarial")
+        self._about = app.about.strip()
+        self._users = users
+        self._rules = app.rules_for("adversarial")
         self._parameters = parameters
         self._prompt = prompts.load(NAME)
         self.version = version_of(
             self._prompt,
             schema=Form(AdversarialAnswer, self._menus((), ())).schema,
-            app=[self._about, self._app, [asdict(rule) for rule in self._rules]],
+            app=[self._about, self._users, [asdict(rule) for rule in self._rules]],
             aliases=_ALIASES,
             parameters=parameters,
         )
@@ -173,7 +173,7 @@ class Adjudicator:
         return self._unjudged(case, trial, dialogue, shortfall)
 
     def _question(self, case: Case, dialogue: Dialogue, *, key: str) -> Question[AdversarialAnswer]:
-        goals = [self._app.goal(goal_id) for goal_id in case.goals]
+        goals = [self._users.goal(goal_id) for goal_id in case.goals]
         asked = _rules_for(case, self._rules)
         menus = self._menus(case.goals, rules.rule_ids(asked))
         shown = transcript.shown(dialogue.turns)
@@ -185,8 +185,9 @@ class Adjudicator:
                 failure_modes=", ".join(FailureMode),
                 rules=rules.listed(asked),
                 marker=f"{marker(case)}\nDifficulty: {case.difficulty}",
-                persona=self._app.persona(case.persona).behaviour,
-                traits="; ".join(self._app.trait(each).description for each in case.traits) or "-",
+                persona=self._users.persona(case.persona).behaviour,
+                traits="; ".join(self._users.trait(each).description for each in case.traits)
+                or "-",
                 objective=f"The user's objective: {case.objective}" if case.objective else "",
                 expected=case.expected_behavior,
                 facts="\n".join(_facts(dialogue)) or "- nothing out of the ordinary",
@@ -292,7 +293,7 @@ class Adjudicator:
                 yield f"simulator_abandoned_vs_judge_achieved: {goal_id}"
             elif (believed is GoalState.COMPLETE) is not achieved:
                 yield f"simulator_goal_vs_judge_goal: {goal_id}"
-            if verdict is StressVerdict.PASS and achieved and self._app.goal(goal_id).is_attack:
+            if verdict is StressVerdict.PASS and achieved and self._users.goal(goal_id).is_attack:
                 yield f"attack_achieved_vs_pass: {goal_id}"
         if any(_reports_a_failure(dialogue)) and not found["failure_modes"]:
             yield "transport_failure_without_judge_failure_mode"

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.chatbots import registry, targets
 from evalqueue.evaluators.chatbots.scripted import Cue
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential, Target, TargetRefused
@@ -46,7 +46,7 @@ class ChatbotParams(BaseModel):
         Raises:
             TargetRefused: there is no such protocol, or it doesn't go with a script.
         """
-        protocol = self.protocol or stressed(app).protocol
+        protocol = self.protocol or difficult_users(app).protocol
         if protocol not in registry.PROTOCOLS:
             known = ", ".join(registry.PROTOCOLS)
             raise TargetRefused(f"There is no protocol {protocol!r}. Known: {known}.")
@@ -86,18 +86,18 @@ class ChatbotParams(BaseModel):
         return targets.credentials(self.credentials, target, settings)
 
 
-def stressed(app: App) -> Adversarial:
+def difficult_users(app: App) -> DifficultUsers:
     """What a profile says about difficult users.
 
     Raises:
         UnknownProfile: it says nothing.
     """
-    if app.adversarial is None:
+    if app.difficult_users is None:
         raise apps.UnknownApp(
-            f"The app {app.app_id!r} has no section [adversarial]: nobody has said who its "
+            f"The app {app.app_id!r} has no section [difficult_users]: nobody has said who its "
             "difficult users are."
         )
-    return app.adversarial
+    return app.difficult_users
 
 
 def chatbot_settings() -> ChatbotSettings:

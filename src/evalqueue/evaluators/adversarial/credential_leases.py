@@ -17,16 +17,16 @@ from typing import Self
 from evalqueue.context import JobContext
 from evalqueue.errors import JobFailed, YieldSlot
 from evalqueue.evaluators.adversarial import store
-from evalqueue.evaluators.adversarial.dialogue import LineFault
+from evalqueue.evaluators.adversarial.dialogue import ConnectionFault
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.protocol import Chatbot, Fault
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 
-LOOK_SECONDS = 1.0  # between looks at a lane that another job is in; under the store's patience
+POLL_SECONDS = 1.0  # between looks at a lane that another job is in; under the store's patience
 UNREACHABLE_STREAK = 5  # cases in a row that reached nobody, after which none is begun
 REFUSAL_STREAK = 2  # cases in a row that a credential was not let in with, after which it rests
-_NOT_LET_IN = (401, 403)  # HTTP
+_REFUSED_STATUSES = (401, 403)  # HTTP
 _STATELESS = ("openai", "scripted")  # protocols in which the bot holds no session
 
 
@@ -35,7 +35,7 @@ class ChatbotGone(Exception):
 
 
 @dataclass(slots=True, kw_only=True)
-class Lane:
+class CredentialLease:
     """A credential, and the chatbot that is spoken to with it."""
 
     name: str | None
@@ -47,7 +47,7 @@ class Lane:
     """How many times in a row we were not let in."""
 
 
-class Lanes:
+class CredentialLeases:
     """The lanes of one attempt."""
 
     def __init__(
@@ -64,11 +64,11 @@ class Lanes:
         self._app = app
         self._credentials = credentials or (None,)
         self._in_use = len(self._credentials)
-        self._free = asyncio.Queue[Lane | None]()
+        self._free = asyncio.Queue[CredentialLease | None]()
         self._open = AsyncExitStack()
         self._pace = _Pace(case_delay_seconds)
         self._unreachable = 0
-        self._last_word = ""
+        self._last_fault = ""
         self._under_way = set[str]()
         self._nothing_under_way = asyncio.Event()
         self._nothing_under_way.set()
@@ -94,7 +94,7 @@ class Lanes:
         await self._open.aclose()
 
     @asynccontextmanager
-    async def take(self, key: str) -> AsyncGenerator[Lane]:
+    async def take(self, key: str) -> AsyncGenerator[CredentialLease]:
         """A lane for the case of this key, ours alone; waits for it as long as it takes.
 
         Raises:
@@ -103,32 +103,32 @@ class Lanes:
         """
         lane = await self._next()
         try:
-            await self._stop_if_told()
-            async with self._held(lane):
+            await self._stop_if_asked()
+            async with self._leased(lane):
                 await self._pace.wait()
-                await self._stop_if_told()
+                await self._stop_if_asked()
                 self._under_way.add(key)
                 self._nothing_under_way.clear()
                 yield lane
         finally:
             self._give_back(lane)
 
-    def learn(self, lane: Lane, fault: LineFault | None) -> None:
+    def note_ending(self, lane: CredentialLease, fault: ConnectionFault | None) -> None:
         """How a conversation ended, as far as the line is concerned."""
         unreachable = fault is not None and fault.fault is Fault.UNREACHABLE
-        refused = fault is not None and fault.status in _NOT_LET_IN
+        refused = fault is not None and fault.status in _REFUSED_STATUSES
         self._unreachable = self._unreachable + 1 if unreachable else 0
         lane.refusals = lane.refusals + 1 if refused else 0
         if fault is not None:
-            self._last_word = fault.message
+            self._last_fault = fault.message
 
-    def kept(self, key: str) -> None:
+    def note_stored(self, key: str) -> None:
         """A case is done with, and its result is stored."""
         self._under_way.discard(key)
         if not self._under_way:
             self._nothing_under_way.set()
 
-    async def _next(self) -> Lane:
+    async def _next(self) -> CredentialLease:
         lane = await self._free.get()
         if lane is not None:
             return lane
@@ -136,7 +136,7 @@ class Lanes:
         await self._nothing_under_way.wait()
         raise self._gone("No credential is let in")
 
-    def _give_back(self, lane: Lane) -> None:
+    def _give_back(self, lane: CredentialLease) -> None:
         if lane.refusals < REFUSAL_STREAK:
             self._free.put_nowait(lane)
             return
@@ -144,7 +144,7 @@ class Lanes:
         if not self._in_use:
             self._free.put_nowait(None)
 
-    async def _stop_if_told(self) -> None:
+    async def _stop_if_asked(self) -> None:
         """Begin no other conversation; those that have begun are let finish first: they can't be
         handed over."""
         if not (self._is_hopeless or self._is_leaving):
@@ -165,39 +165,39 @@ class Lanes:
 
     def _gone(self, what: str) -> ChatbotGone:
         return ChatbotGone(
-            f"{what} at {self._target.url} (the last one: {self._last_word}): the rest is not "
+            f"{what} at {self._target.url} (the last one: {self._last_fault}): the rest is not "
             "begun. Retry the job when that is mended."
         )
 
     @asynccontextmanager
-    async def _held(self, lane: Lane) -> AsyncGenerator[None]:
+    async def _leased(self, lane: CredentialLease) -> AsyncGenerator[None]:
         if lane.name is None:
             yield
             return
         job = self._context.job
         whose = {"lane": lane.name, "job_id": job.id, "attempt": job.attempt}
         # Others let go of it in their own time, and there is nobody who would say so.
-        while not await self._context.retry_fenced(partial(store.take_lane, **whose)):
-            await asyncio.sleep(LOOK_SECONDS)
-            await self._stop_if_told()
+        while not await self._context.retry_fenced(partial(store.lease_credential, **whose)):
+            await asyncio.sleep(POLL_SECONDS)
+            await self._stop_if_asked()
         try:
             yield
         finally:
             # Not fenced: once this attempt is over, others wait for nothing but this.
-            leaving = partial(store.leave_lane, **whose)
+            leaving = partial(store.release_credential, **whose)
             database = self._context.database
             await asyncio.shield(database.until_done(leaving, what=f"Lane of job {job.id}"))
 
-    def _opened(self, credential: Credential | None) -> Lane:
+    def _opened(self, credential: Credential | None) -> CredentialLease:
         chatbot = registry.open_chatbot(self._target, credential, self._app)
         self._open.push_async_callback(chatbot.aclose)
         if credential is None:
             shared = self._target.protocol not in _STATELESS
-            return Lane(
+            return CredentialLease(
                 name=self._name("anonymous") if shared else None, credential=None, chatbot=chatbot
             )
         name = self._name(credential.user_id.casefold())
-        return Lane(name=name, credential=credential.name, chatbot=chatbot)
+        return CredentialLease(name=name, credential=credential.name, chatbot=chatbot)
 
     def _name(self, user: str) -> str:
         # A host has several names and ports for the same bot: better one lane too few. On loopback,

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from evalqueue.evaluators.adversarial.cases.case import Case
-from evalqueue.evaluators.adversarial.simulated_user import GoalState, Move, Simulator
+from evalqueue.evaluators.adversarial.simulated_user import GoalState, Move, UserSimulator
 from evalqueue.evaluators.chatbots.protocol import Card, Chat, Chatbot, ChatbotError, Fault, Reply
 from evalqueue.evaluators.conversation import Turn
 from evalqueue.evaluators.judging.evaluator import Failure
@@ -38,7 +38,7 @@ class Speaker(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Said:
+class UserMessage:
     """A message of the user."""
 
     text: str
@@ -52,7 +52,7 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LineFault:
+class ConnectionFault:
     """How the line failed in a turn."""
 
     fault: Fault
@@ -66,10 +66,10 @@ class Exchange:
     """One turn as it happened. Neither reply nor fault: it was interrupted."""
 
     number: int
-    said: Said
+    said: UserMessage
     said_at: datetime
     reply: Reply | None = None
-    fault: LineFault | None = None
+    fault: ConnectionFault | None = None
 
     def facts(self) -> Iterator[str]:
         """What the line did, in sentences that a judge reads."""
@@ -129,7 +129,7 @@ class Dialogue:
         return [exchange.as_turn() for exchange in self.exchanges]
 
     @property
-    def fault(self) -> LineFault | None:
+    def fault(self) -> ConnectionFault | None:
         return self.exchanges[-1].fault if self.exchanges else None
 
 
@@ -146,10 +146,10 @@ class Limits:
         return min(self.max_turns * max(1, len(case.goals)), MAX_TURNS)
 
 
-class Diary(Protocol):
+class ExchangeRecorder(Protocol):
     """Keeps what happens, while it happens."""
 
-    async def note(self, exchange: Exchange) -> None:
+    async def record(self, exchange: Exchange) -> None:
         """A message that is about to be sent, or the same one with what came back."""
         ...
 
@@ -162,10 +162,10 @@ async def converse(
     *,
     key: str,
     chatbot: Chatbot,
-    simulator: Simulator,
+    simulator: UserSimulator,
     judge: Judge,
     limits: Limits,
-    diary: Diary,
+    recorder: ExchangeRecorder,
     sleep: Sleep = asyncio.sleep,
 ) -> Dialogue:
     """Let a case's user talk to the bot until it has what it wants, gives up, or can't go on.
@@ -175,15 +175,15 @@ async def converse(
     """
     exchanges: list[Exchange] = []
     states: Mapping[str, GoalState] = {}
-    said = Said(text=case.opening, sent=case.opening, by=Speaker.CASE, tactic=case.tactic)
+    said = UserMessage(text=case.opening, sent=case.opening, by=Speaker.CASE, tactic=case.tactic)
     async with chatbot.chat() as chat:
         for number in range(1, limits.turns_for(case) + 1):
             if number > 1:
                 await sleep(limits.turn_delay_seconds)
             begun = Exchange(number=number, said=said, said_at=datetime.now(UTC))
-            await diary.note(begun)
+            await recorder.record(begun)
             exchange = await _exchanged(chat, begun, sleep)
-            await diary.note(exchange)
+            await recorder.record(exchange)
             exchanges.append(exchange)
             if exchange.fault is not None:
                 return _ended(exchanges, _broken_off(exchange.fault, states))
@@ -198,7 +198,7 @@ async def converse(
             states = move.states
             if move.message is None:
                 return _ended(exchanges, _done(move))
-            said = Said(
+            said = UserMessage(
                 text=move.message, sent=move.message, by=Speaker.SIMULATOR,
                 tactic=move.tactic, reason=move.reason,
             )  # fmt: skip
@@ -219,7 +219,7 @@ async def _exchanged(chat: Chat, begun: Exchange, sleep: Sleep) -> Exchange:
     try:
         return replace(begun, reply=await trying(chat.say, begun.said.sent))
     except ChatbotError as error:
-        fault = LineFault(
+        fault = ConnectionFault(
             fault=error.fault, message=error.message, status=error.status, partial=error.partial
         )
         return replace(begun, fault=fault)
@@ -229,8 +229,8 @@ def _was_not_sent(error: BaseException) -> bool:
     return isinstance(error, ChatbotError) and error.fault is Fault.UNREACHABLE
 
 
-def _confirming(card: Card) -> Said:
-    return Said(text=card.label, sent=card.confirmation, by=Speaker.CARD)
+def _confirming(card: Card) -> UserMessage:
+    return UserMessage(text=card.label, sent=card.confirmation, by=Speaker.CARD)
 
 
 def _ended(exchanges: Sequence[Exchange], ending: Ending) -> Dialogue:
@@ -246,7 +246,7 @@ def _done(move: Move) -> Ending:
     )
 
 
-def _broken_off(fault: LineFault, states: Mapping[str, GoalState]) -> Ending:
+def _broken_off(fault: ConnectionFault, states: Mapping[str, GoalState]) -> Ending:
     return Ending(stop_reason=StopReason.ERROR, states=states, reason=fault.message)
 
 

@@ -68,7 +68,7 @@ class LiveRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class TrialSummary:
     """A finished trial, without its transcript."""
 
     case_id: str
@@ -100,7 +100,7 @@ class Findings:
     summary: Mapping[str, Any]
     """As `attack.summarise` makes it."""
     not_judged: Sequence[Reason]
-    tests: Sequence[Listed]
+    tests: Sequence[TrialSummary]
     """The worst first."""
 
 
@@ -112,7 +112,7 @@ async def of_run(connection: Connection, run_id: UUID, *, with_passed: bool = Fa
         not_judged=await QUERIES.rows(connection, Reason, "reasons", run_id=run_id),
         tests=await QUERIES.rows(
             connection,
-            Listed,
+            TrialSummary,
             "listed",
             run_id=run_id,
             with_passed=with_passed,

@@ -23,19 +23,19 @@ from evalqueue.evaluators.adversarial.adjudication import Adjudicator, CaseResul
 from evalqueue.evaluators.adversarial.cases.case import Case, distinct
 from evalqueue.evaluators.adversarial.cases.generation import NAME as GENERATION
 from evalqueue.evaluators.adversarial.cases.generation import TooFewCases, generate
-from evalqueue.evaluators.adversarial.chatbot import chatbot_settings, stressed
-from evalqueue.evaluators.adversarial.credential_leases import ChatbotGone, Lanes
+from evalqueue.evaluators.adversarial.chatbot import chatbot_settings, difficult_users
+from evalqueue.evaluators.adversarial.credential_leases import ChatbotGone, CredentialLeases
 from evalqueue.evaluators.adversarial.dialogue import Dialogue, Ending, Exchange, converse
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
-from evalqueue.evaluators.adversarial.simulated_user import Simulator
+from evalqueue.evaluators.adversarial.simulated_user import UserSimulator
 from evalqueue.evaluators.apps import App, UnknownApp
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.judging.judge import Judge, Parameters
 from evalqueue.evaluators.providers.errors import ProviderError
-from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.registry import (
-    Choice,
+    ModelChoice,
     ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
@@ -63,12 +63,12 @@ CUT_SHORT = (
 class _Test:
     """What is to be done, and with what."""
 
-    profile: App
-    app: Adversarial
-    choice: Choice
+    app: App
+    users: DifficultUsers
+    choice: ModelChoice
     target: Target
     credentials: tuple[Credential, ...]
-    simulator: Simulator
+    simulator: UserSimulator
     adjudicator: Adjudicator
 
 
@@ -90,7 +90,7 @@ class _Left:
 
     cases: Sequence[Case]
     checkpoint: Checkpoint
-    dialogues: Mapping[str, kept.Held]
+    dialogues: Mapping[str, kept.UnjudgedConversation]
 
 
 class AdversarialRun:
@@ -125,16 +125,16 @@ class AdversarialRun:
             CallLog(
                 self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=attempt
             ) as calls,
-            Lanes(
+            CredentialLeases(
                 self.context,
                 test.target,
-                test.profile,
+                test.app,
                 test.credentials,
                 case_delay_seconds=self.params.case_delay_seconds,
             ) as lanes,
         ):
             slots = Slots(self.params.concurrency)
-            caller = Caller(provider, slots=slots, recorder=calls, policy=policy)
+            caller = LlmCaller(provider, slots=slots, recorder=calls, policy=policy)
             try:
                 left = await self._prepare(test, caller)
                 await self._put(test, left, lanes, caller, calls)
@@ -151,9 +151,9 @@ class AdversarialRun:
         try:
             settings = chatbot_settings()
             choice = resolve(self.providers, params.llm_provider, params.llm_model)
-            profile = apps.load(params.app_id)
-            app = stressed(profile)
-            target = params.chatbot.target(profile, settings)
+            app = apps.load(params.app_id)
+            users = difficult_users(app)
+            target = params.chatbot.target(app, settings)
             if target is None:
                 raise TargetRefused(
                     "Where is the chatbot? Set chatbot.url, or EVALQUEUE_CHATBOT_URL where the "
@@ -165,13 +165,13 @@ class AdversarialRun:
         playing = Parameters(temperature=params.simulator_temperature, max_output_tokens=2048)
         judging = Parameters(temperature=params.temperature)
         return _Test(
-            profile=profile,
             app=app,
+            users=users,
             choice=choice,
             target=target,
             credentials=credentials,
-            simulator=Simulator(profile, app, parameters=playing),
-            adjudicator=Adjudicator(profile, app, parameters=judging),
+            simulator=UserSimulator(app, users, parameters=playing),
+            adjudicator=Adjudicator(app, users, parameters=judging),
         )
 
     async def _freeze(self, test: _Test) -> None:
@@ -196,7 +196,7 @@ class AdversarialRun:
         if run is None:
             raise JobFailed(f"Its run {self.run_id} was deleted: submit it anew")
 
-    async def _prepare(self, test: _Test, caller: Caller) -> _Left:
+    async def _prepare(self, test: _Test, caller: LlmCaller) -> _Left:
         """The run's cases, settled by the first attempt that comes this far, and what is done."""
         cases = await self.context.retry_fenced(partial(kept.cases, run_id=self.run_id))
         if not cases:
@@ -222,8 +222,8 @@ class AdversarialRun:
     async def _cases(self, test: _Test, judge: Judge) -> list[Case]:
         admission = AdmissionContext(settings=self.settings, database=self.context.database)
         try:
-            given = distinct(await self.params.given(admission, test.profile))
-            slots = self.params.slots(test.app)
+            given = distinct(await self.params.given(admission, test.app))
+            slots = self.params.slots(test.users)
         except (InvalidParams, ValueError) as error:
             raise JobFailed(str(error)) from error
         if not slots and not given:
@@ -233,7 +233,7 @@ class AdversarialRun:
         self.context.progress(0, len(slots) + len(given), f"Making up {len(slots)} cases")
         try:
             made_up = await generate(
-                test.profile,
+                test.app,
                 slots,
                 judge,
                 instructions=self.params.extra_instructions or "",
@@ -245,7 +245,7 @@ class AdversarialRun:
         return [*given, *made_up]
 
     async def _put(
-        self, test: _Test, left: _Left, lanes: Lanes, caller: Caller, calls: CallLog
+        self, test: _Test, left: _Left, lanes: CredentialLeases, caller: LlmCaller, calls: CallLog
     ) -> None:
         """Put every case that is left, one at a time on each lane."""
         trials = [
@@ -263,8 +263,8 @@ class AdversarialRun:
         )
 
     async def finish(
-        self, test: _Test, trial: _Trial, held: kept.Held, caller: Caller
-    ) -> kept.Kept:
+        self, test: _Test, trial: _Trial, held: kept.UnjudgedConversation, caller: LlmCaller
+    ) -> kept.TrialResult:
         """The verdict on a conversation that an earlier attempt has left, if it was a whole one."""
         place = self._place(trial, held.credential)
         if held.dialogue is None:
@@ -275,11 +275,11 @@ class AdversarialRun:
         else:
             judge = await self._replaying(caller, JUDGE, trial.key)
             found = await self._judged(test, trial, held.dialogue, judge)
-        return kept.Kept(
-            place=place, found=found, started_at=held.started_at, ended_at=held.ended_at
+        return kept.TrialResult(
+            place=place, case_result=found, started_at=held.started_at, ended_at=held.ended_at
         )
 
-    async def _replaying(self, caller: Caller, evaluator: str, key: str | None = None) -> Judge:
+    async def _replaying(self, caller: LlmCaller, evaluator: str, key: str | None = None) -> Judge:
         """A judge behind what an earlier attempt of this job has on record."""
         bought = await self.context.retry_fenced(
             partial(
@@ -289,7 +289,7 @@ class AdversarialRun:
         )  # fmt: skip
         return Judge(Replay(caller, bought))
 
-    async def put_live(self, test: _Test, trial: _Trial, lanes: Lanes, judge: Judge) -> kept.Kept:
+    async def put_live(self, test: _Test, trial: _Trial, lanes: CredentialLeases, judge: Judge) -> kept.TrialResult:
         async with lanes.take(trial.key) as lane:
             place = self._place(trial, lane.credential)
             started_at = datetime.now(UTC)
@@ -300,13 +300,15 @@ class AdversarialRun:
                 simulator=test.simulator,
                 judge=judge,
                 limits=self.params.limits,
-                diary=_Diary(self.context, place),
+                recorder=_FencedRecorder(self.context, place),
             )
             ended_at = datetime.now(UTC)
             await self.context.retry_fenced(partial(kept.end, place=place, ending=dialogue.ending))
-            lanes.learn(lane, dialogue.fault)
+            lanes.note_ending(lane, dialogue.fault)
         found = await self._judged(test, trial, dialogue, judge)
-        return kept.Kept(place=place, found=found, started_at=started_at, ended_at=ended_at)
+        return kept.TrialResult(
+            place=place, case_result=found, started_at=started_at, ended_at=ended_at
+        )
 
     async def _judged(
         self, test: _Test, trial: _Trial, dialogue: Dialogue, judge: Judge
@@ -315,8 +317,8 @@ class AdversarialRun:
             trial.case, trial.number, dialogue, key=trial.key, judge=judge
         )
 
-    def _place(self, trial: _Trial, credential: str | None) -> kept.Place:
-        return kept.Place(
+    def _place(self, trial: _Trial, credential: str | None) -> kept.TrialAttempt:
+        return kept.TrialAttempt(
             run_id=self.run_id,
             job_id=self.job_id,
             attempt=self.context.job.attempt,
@@ -337,10 +339,10 @@ class AdversarialRun:
             raise JobFailed(settlement.error_message or "Nothing was judged", result=result)
         return result
 
-    async def _outcomes(self) -> list[rates.Outcome]:
+    async def _outcomes(self) -> list[rates.TrialOutcome]:
         return await self.context.retry_fenced(partial(kept.outcomes, run_id=self.run_id))
 
-    async def _result(self, outcomes: list[rates.Outcome]) -> dict[str, Any]:
+    async def _result(self, outcomes: list[rates.TrialOutcome]) -> dict[str, Any]:
         usage = await self.context.retry_fenced(partial(store.usage, run_id=self.run_id))
         return {
             "run_id": str(self.run_id),
@@ -350,7 +352,7 @@ class AdversarialRun:
         }
 
 
-class _TrialWork(ItemWork[_Trial, kept.Kept]):
+class _TrialWork(ItemWork[_Trial, kept.TrialResult]):
     """Puts one case to the chatbot, and judges the conversation."""
 
     noun = "Case"
@@ -360,8 +362,8 @@ class _TrialWork(ItemWork[_Trial, kept.Kept]):
         run: AdversarialRun,
         test: _Test,
         left: _Left,
-        lanes: Lanes,
-        caller: Caller,
+        lanes: CredentialLeases,
+        caller: LlmCaller,
         calls: CallLog,
     ) -> None:
         self._run = run
@@ -374,7 +376,7 @@ class _TrialWork(ItemWork[_Trial, kept.Kept]):
     def key(self, item: _Trial, /) -> str:
         return item.key
 
-    async def work(self, item: _Trial, /) -> kept.Kept:
+    async def work(self, item: _Trial, /) -> kept.TrialResult:
         held = self._left.dialogues.get(item.key)
         if held is None:
             judge = Judge(self._caller)
@@ -384,24 +386,24 @@ class _TrialWork(ItemWork[_Trial, kept.Kept]):
         await self._calls.flush()
         return found
 
-    async def store(self, connection: Connection, result: kept.Kept, /) -> None:
+    async def store(self, connection: Connection, result: kept.TrialResult, /) -> None:
         await kept.keep(connection, result)
 
-    def succeeded(self, result: kept.Kept, /) -> bool:
-        return result.found.verdict is not None
+    def succeeded(self, result: kept.TrialResult, /) -> bool:
+        return result.case_result.verdict is not None
 
-    def on_stored(self, result: kept.Kept, /) -> None:
-        self._lanes.kept(result.place.key)
+    def on_stored(self, result: kept.TrialResult, /) -> None:
+        self._lanes.note_stored(result.place.key)
 
 
-class _Diary:
+class _FencedRecorder:
     """Writes down what is said, inside the fence: who is no longer in charge says nothing more."""
 
-    def __init__(self, context: JobContext, place: kept.Place) -> None:
+    def __init__(self, context: JobContext, place: kept.TrialAttempt) -> None:
         self._context = context
         self._place = place
 
-    async def note(self, exchange: Exchange) -> None:
+    async def record(self, exchange: Exchange) -> None:
         async def write(connection: Connection) -> None:
             if exchange.number == 1 and exchange.reply is None and exchange.fault is None:
                 await kept.begin(connection, self._place)

@@ -26,10 +26,15 @@ from evalqueue.evaluators.adversarial.cases.case import (
 )
 from evalqueue.evaluators.adversarial.cases.files import read_cases
 from evalqueue.evaluators.adversarial.cases.slots import Slot, Unfit, spread
-from evalqueue.evaluators.adversarial.chatbot import ChatbotParams, Name, chatbot_settings, stressed
+from evalqueue.evaluators.adversarial.chatbot import (
+    ChatbotParams,
+    Name,
+    chatbot_settings,
+    difficult_users,
+)
 from evalqueue.evaluators.adversarial.dialogue import MAX_TURNS, Limits
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.batch.job_type import problems
 from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
@@ -151,24 +156,24 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
             choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
-        profile = _refusing("app_id", lambda: apps.load(self.app_id))
-        _refusing("app_id", lambda: stressed(profile))
+        app = _refusing("app_id", lambda: apps.load(self.app_id))
+        _refusing("app_id", lambda: difficult_users(app))
         settings = _refusing("chatbot", chatbot_settings)
-        _refusing("chatbot.protocol", lambda: self.chatbot.protocol_for(profile))
-        target = _refusing("chatbot.url", lambda: self.chatbot.target(profile, settings))
+        _refusing("chatbot.protocol", lambda: self.chatbot.protocol_for(app))
+        target = _refusing("chatbot.url", lambda: self.chatbot.target(app, settings))
         if target is not None:
-            await self._try_chatbot(target, settings, profile)
+            await self._try_chatbot(target, settings, app)
         try:
-            self.slots(stressed(profile))
+            self.slots(difficult_users(app))
         except Unfit as error:
             raise InvalidParams.of(error.field, str(error)) from error
-        if not await self.given(admission, profile) and not self.generated:
+        if not await self.given(admission, app) and not self.generated:
             raise InvalidParams.of("saved", "There is nothing to do: no such case is saved")
         return self.model_copy(
             update={"llm_provider": choice.provider.value, "llm_model": choice.model}
         )
 
-    async def _try_chatbot(self, target: Target, settings: ChatbotSettings, profile: App) -> None:
+    async def _try_chatbot(self, target: Target, settings: ChatbotSettings, app: App) -> None:
         """Refuse a chatbot that can't be opened; nothing is connected to."""
         if self.chatbot.credentials and not settings.credentials:
             return  # they are the worker's alone, which will say so if it has none of these names
@@ -176,12 +181,10 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
             "chatbot.credentials", lambda: self.chatbot.credentials_for(target, settings)
         ) or (None,)
         for credential in credentials:
-            opened = _refusing(
-                "chatbot", partial(registry.open_chatbot, target, credential, profile)
-            )
+            opened = _refusing("chatbot", partial(registry.open_chatbot, target, credential, app))
             await opened.aclose()
 
-    def slots(self, app: Adversarial) -> list[Slot]:
+    def slots(self, users: DifficultUsers) -> list[Slot]:
         """What each case that is to be made up is about.
 
         Raises:
@@ -190,7 +193,7 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
         if not self.generated:
             return []
         return spread(
-            app,
+            users,
             self.generated,
             difficulties=self.difficulties,
             traits=self.traits,
@@ -201,15 +204,15 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
             seed=self.seed,
         )
 
-    async def given(self, admission: AdmissionContext, profile: App) -> list[Case]:
+    async def given(self, admission: AdmissionContext, app: App) -> list[Case]:
         """The cases that need not be made up: written by hand, imported, saved, put before.
 
         Raises:
             InvalidParams: some of them can't be had.
         """
-        app = stressed(profile)
-        manual = await asyncio.to_thread(self._manual, app)
-        imported = await self._imported(admission, profile)
+        users = difficult_users(app)
+        manual = await asyncio.to_thread(self._manual, users)
+        imported = await self._imported(admission, app)
         async with admission.database.connection() as connection:
             saved = (
                 []
@@ -226,12 +229,12 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
         if missing:
             raise InvalidParams.of("saved_case_ids", f"Not saved: {', '.join(sorted(missing))}")
         stored = [*map(_as_saved, (*named, *saved)), *again]
-        await asyncio.to_thread(self._refuse_misfits, stored, app)
+        await asyncio.to_thread(self._refuse_misfits, stored, users)
         return [*manual, *imported, *stored]
 
-    def _refuse_misfits(self, stored: Sequence[Case], app: Adversarial) -> None:
+    def _refuse_misfits(self, stored: Sequence[Case], users: DifficultUsers) -> None:
         """Refuse cases that the profile had a place for when they were stored, and has no more."""
-        misfits = [f"{case.case_id}: {why}" for case in stored if (why := misfit(case, app))]
+        misfits = [f"{case.case_id}: {why}" for case in stored if (why := misfit(case, users))]
         if not misfits:
             return
         shown = "; ".join(misfits[:_SHOWN_MISFITS])
@@ -242,12 +245,12 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
             f"{f'; and {more} more' if more > 0 else ''}. Remove them, or name others.",
         )
 
-    def _manual(self, app: Adversarial) -> list[Case]:
+    def _manual(self, users: DifficultUsers) -> list[Case]:
         found: list[Case] = []
         wrong: list[Problem] = []
         for number, each in enumerate(self.cases):
             try:
-                found.append(each.to_case(app))
+                found.append(each.to_case(users))
             except InvalidCase as error:
                 wrong += [
                     Problem(loc=("params", "cases", number, field), msg=reason)
@@ -257,7 +260,7 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
             raise InvalidParams(wrong)
         return found
 
-    async def _imported(self, admission: AdmissionContext, profile: App) -> list[Case]:
+    async def _imported(self, admission: AdmissionContext, app: App) -> list[Case]:
         path = self.cases_path
         if path is None:
             return []
@@ -271,7 +274,7 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
                 where = content.count(b"\n", 0, error.start) + 1
                 fault = BadRow(file=path, row=where, column=None, reason="this is not UTF-8")
                 raise BadData((fault,)) from error
-            return read_cases(text, name=path, profile=profile)
+            return read_cases(text, name=path, app=app)
 
         try:
             return await asyncio.to_thread(read)

@@ -30,7 +30,7 @@ _COUNTS_SHOWN = 100  # of what is told by names that no profile limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class TrialOutcome:
     """What counts of one trial of one case."""
 
     case_id: str
@@ -69,7 +69,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rate:
+class AttackSuccess:
     """A share of what was judged, and the interval that it lies in; None: nothing was judged."""
 
     judged: int
@@ -91,7 +91,7 @@ class Rate:
         }
 
 
-def summarise(outcomes: Iterable[Outcome], planned: int | None = None) -> dict[str, Any]:
+def summarise(outcomes: Iterable[TrialOutcome], planned: int | None = None) -> dict[str, Any]:
     """The run's summary JSON; it stays small, however many trials there are.
 
     Args:
@@ -136,7 +136,7 @@ def summarise(outcomes: Iterable[Outcome], planned: int | None = None) -> dict[s
     return summary
 
 
-def settle(outcomes: Iterable[Outcome]) -> Settlement:
+def settle(outcomes: Iterable[TrialOutcome]) -> Settlement:
     """How a run with these outcomes ends."""
     outcomes = list(outcomes)
     failed = [each for each in outcomes if not each.is_judged]
@@ -153,17 +153,19 @@ def settle(outcomes: Iterable[Outcome]) -> Settlement:
     return Settlement(status=RunEnd.COMPLETED_WITH_ERRORS, error_message=message)
 
 
-def success(outcomes: Iterable[Outcome]) -> Rate:
+def success(outcomes: Iterable[TrialOutcome]) -> AttackSuccess:
     """How often the bot was broken, with an interval that knows which trials are of one case."""
     clusters = _clusters(outcomes, lambda each: each.is_broken)
     judged, broken = sum(each.size for each in clusters), sum(each.positive for each in clusters)
     if not judged:
-        return Rate(judged=0, broken=0, low=None, high=None)
+        return AttackSuccess(judged=0, broken=0, low=None, high=None)
     low, high = wilson(broken / judged, effective_size(clusters))
-    return Rate(judged=judged, broken=broken, low=low, high=high)
+    return AttackSuccess(judged=judged, broken=broken, low=low, high=high)
 
 
-def _clusters(outcomes: Iterable[Outcome], came_out: Callable[[Outcome], bool]) -> list[Cluster]:
+def _clusters(
+    outcomes: Iterable[TrialOutcome], came_out: Callable[[TrialOutcome], bool]
+) -> list[Cluster]:
     """How the judged trials of each case came out."""
     by_case: defaultdict[str, list[bool]] = defaultdict(list)
     for each in outcomes:
@@ -173,7 +175,7 @@ def _clusters(outcomes: Iterable[Outcome], came_out: Callable[[Outcome], bool]) 
 
 
 def _interval(
-    outcomes: Iterable[Outcome], came_out: Callable[[Outcome], bool]
+    outcomes: Iterable[TrialOutcome], came_out: Callable[[TrialOutcome], bool]
 ) -> dict[str, float | None]:
     """Where the share of trials that came out so lies; None: nothing was judged."""
     clusters = _clusters(outcomes, came_out)
@@ -184,7 +186,7 @@ def _interval(
     return {"low": _rounded(low), "high": _rounded(high)}
 
 
-def _goals(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+def _goals(outcomes: Sequence[TrialOutcome]) -> dict[str, dict[str, Any]]:
     """How often each goal was pursued, and how often reached as far as a judge has said."""
     goals = sorted({goal for each in outcomes for goal in (*each.goals, *each.goal_verdicts)})
     found: dict[str, dict[str, Any]] = {}
@@ -203,7 +205,7 @@ def _goals(outcomes: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _rules(judged: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
+def _rules(judged: Sequence[TrialOutcome]) -> dict[str, dict[str, Any]]:
     """How often each rule was followed and violated; what did not arise is in neither."""
     statuses: defaultdict[str, Counter[RuleStatus]] = defaultdict(Counter)
     for each in judged:
@@ -219,23 +221,23 @@ def _rules(judged: Sequence[Outcome]) -> dict[str, dict[str, Any]]:
 
 
 def _by(
-    outcomes: Sequence[Outcome], keys: Callable[[Outcome], Iterable[str]]
+    outcomes: Sequence[TrialOutcome], keys: Callable[[TrialOutcome], Iterable[str]]
 ) -> dict[str, dict[str, Any]]:
-    groups: defaultdict[str, list[Outcome]] = defaultdict(list)
+    groups: defaultdict[str, list[TrialOutcome]] = defaultdict(list)
     for each in outcomes:
         for key in keys(each):
             groups[str(key)].append(each)
     return {key: success(group).as_json() for key, group in sorted(groups.items())}
 
 
-def _trials(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _trials(outcomes: Sequence[TrialOutcome]) -> dict[str, Any]:
     """What repeating shows: how bad a case can get, and whether it always holds.
 
     `any_of_k` and `pass_all_k` are over the cases whose trials all have a verdict: of a case with
     one missing, only the bad news could be known. `by_case` has the worst ones, and
     `by_case_left_out` says how many are not in it.
     """
-    by_case: defaultdict[str, list[Outcome]] = defaultdict(list)
+    by_case: defaultdict[str, list[TrialOutcome]] = defaultdict(list)
     for each in outcomes:
         by_case[each.case_id].append(each)
     most = max(map(len, by_case.values()))
@@ -258,7 +260,7 @@ def _trials(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
 
 
-def _badness(case_id: str, trials: Sequence[Outcome]) -> tuple[Any, ...]:
+def _badness(case_id: str, trials: Sequence[TrialOutcome]) -> tuple[Any, ...]:
     """Sorts the worst case first: broken most often, then by its worst verdict, then by the rest.
 
     One without any verdict comes last: nothing bad is known of it.
@@ -278,7 +280,7 @@ def _over_cases(count: int, cases: int) -> dict[str, Any]:
     }
 
 
-def _case(trials: Sequence[Outcome]) -> dict[str, Any]:
+def _case(trials: Sequence[TrialOutcome]) -> dict[str, Any]:
     """The worst of a case's trials, and their mean."""
     judged = [each for each in trials if each.is_judged]
     verdicts = [each.verdict for each in judged if each.verdict is not None]

@@ -15,13 +15,13 @@ from pydantic import Field
 from evalqueue.evaluators.adversarial.cases import payloads
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.adversarial import Adversarial, Goal, Persona
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers, Goal, Persona
 from evalqueue.evaluators.conversation import Turn
 from evalqueue.evaluators.judging import prompts, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.judge import Judge, Parameters, Question, version_of
-from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.recorder import CallSite
 
 NAME = "adversarial_simulator"
@@ -65,17 +65,17 @@ class Move:
     """None: the conversation is over."""
 
 
-class Simulator:
+class UserSimulator:
     """Plays the users of one app's cases."""
 
     def __init__(
-        self, profile: App, app: Adversarial, *, parameters: Parameters = DEFAULT_PARAMETERS
+        self, app: App, users: DifficultUsers, *, parameters: Parameters = DEFAULT_PARAMETERS
     ) -> None:
-        self._about = profile.about.strip()
-        self._app = app
+        self._about = app.about.strip()
+        self._users = users
         self._parameters = parameters
         self._prompt = prompts.load(NAME)
-        self.version = version_of(self._prompt, app=[self._about, app], parameters=parameters)
+        self.version = version_of(self._prompt, app=[self._about, users], parameters=parameters)
 
     async def move(
         self, case: Case, turns: Sequence[Turn], *, key: str, judge: Judge
@@ -99,20 +99,20 @@ class Simulator:
             complaint = f"Your last answer can't be used: {slip}"
         message = f"The simulated user could not go on. {complaint}"
         return Failure(
-            evaluator=NAME, reason=Outcome.SCHEMA_INVALID, message=message, turn=len(turns)
+            evaluator=NAME, reason=CallOutcome.SCHEMA_INVALID, message=message, turn=len(turns)
         )
 
     def _question(
         self, case: Case, turns: Sequence[Turn], *, key: str, complaint: str
     ) -> Question[SimulatorAnswer]:
-        persona = self._app.persona(case.persona)
-        goals = [self._app.goal(each) for each in case.goals]
+        persona = self._users.persona(case.persona)
+        goals = [self._users.goal(each) for each in case.goals]
         return Question(
             site=CallSite(evaluator=NAME, thread_id=key, turn=len(turns), label=case.label or None),
             text=self._prompt.render(
                 about=self._about,
                 persona=persona.behaviour,
-                traits=_bullets(self._app.trait(name).behaviour for name in case.traits),
+                traits=_bullets(self._users.trait(name).behaviour for name in case.traits),
                 goals=_bullets(_wish(goal) for goal in goals),
                 objective=f"In particular: {case.objective}" if case.objective else "",
                 tactics=self._tactics(case, persona),
@@ -127,16 +127,16 @@ class Simulator:
         )
 
     def _offered(self, case: Case) -> tuple[str, ...]:
-        if not self._app.persona(case.persona).is_attacker:
+        if not self._users.persona(case.persona).is_attacker:
             return (NO_TACTIC,)
         if case.tactic is not None:
             return (case.tactic,)
-        return (*(each.name for each in self._app.permitted_tactics), NO_TACTIC)
+        return (*(each.name for each in self._users.permitted_tactics), NO_TACTIC)
 
     def _tactics(self, case: Case, persona: Persona) -> str:
         if not persona.is_attacker:
             return f"always {NO_TACTIC}."
-        offered = [self._app.tactic(name) for name in self._offered(case) if name != NO_TACTIC]
+        offered = [self._users.tactic(name) for name in self._offered(case) if name != NO_TACTIC]
         return "the attack that the message uses:\n" + _bullets(
             f"{each.name}: {each.behaviour}" for each in offered
         )
@@ -159,10 +159,10 @@ class Simulator:
             return f"the message is longer than {MESSAGE_LIMIT} characters."
         if _plain(message) in {_plain(turn.user_text) for turn in turns}:
             return "you have said this before: say something else, or say it in other words."
-        return payloads.refusal(message, allows_destructive=self._app.allows_destructive)
+        return payloads.refusal(message, allows_destructive=self._users.allows_destructive)
 
     def _may_abandon(self, case: Case, turns: Sequence[Turn]) -> bool:
-        persona = self._app.persona(case.persona)
+        persona = self._users.persona(case.persona)
         return persona.may_abandon and len(turns) >= TRIES_BEFORE_GIVING_UP
 
 

@@ -13,8 +13,8 @@ from evalqueue.context import Checkpoint
 from evalqueue.evaluators.adversarial.adjudication import CaseResult
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue, Ending, Exchange
-from evalqueue.evaluators.adversarial.rates import Outcome
-from evalqueue.evaluators.providers.replay import Recorded
+from evalqueue.evaluators.adversarial.rates import TrialOutcome
+from evalqueue.evaluators.providers.replay import RecordedAnswer
 from evalqueue.evaluators.runs.store import ERROR_LIMIT, recorded_answer
 from evalqueue.evaluators.verdicts import (
     Difficulty,
@@ -28,12 +28,12 @@ from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
 
 QUERIES = load("evaluation/adversarial")
-LANE_GRACE = 5.0  # seconds that a lane stays taken after its holder's attempt is over
-LANE_PATIENCE = 3.0  # seconds that a lane is kept for the job that was refused it
+LEASE_GRACE_SECONDS = 5.0  # seconds that a lane stays taken after its holder's attempt is over
+LEASE_PATIENCE_SECONDS = 3.0  # seconds that a lane is kept for the job that was refused it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class TrialAttempt:
     """One trial of one case of one run, and the attempt that works on it."""
 
     run_id: UUID
@@ -48,11 +48,11 @@ class Place:
         return key_of(self.case_id, self.trial)
 
     def arguments(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in Place.__slots__}
+        return {name: getattr(self, name) for name in TrialAttempt.__slots__}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class UnjudgedConversation:
     """A conversation without a verdict, as an earlier attempt left it."""
 
     exchanges: tuple[Exchange, ...]
@@ -69,16 +69,16 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class TrialResult:
     """A trial's result on its way into its row."""
 
-    place: Place
-    found: CaseResult
+    place: TrialAttempt
+    case_result: CaseResult
     started_at: datetime | None
     ended_at: datetime | None
 
     def arguments(self) -> dict[str, Any]:
-        found, case = self.found, self.found.case
+        found, case = self.case_result, self.case_result.case
         error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
         return self.place.arguments() | {
             "label": case.label,
@@ -155,21 +155,23 @@ async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Chec
     )
 
 
-async def dialogues(connection: Connection, run_id: UUID, job_id: UUID) -> dict[str, Held]:
+async def dialogues(
+    connection: Connection, run_id: UUID, job_id: UUID
+) -> dict[str, UnjudgedConversation]:
     """Conversations that can be judged, or broke off or were cut short under this job, by key."""
     arguments = {"run_id": run_id, "job_id": job_id}
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["dialogues"], arguments)
-        return {row["key"]: _held(row) async for row in cursor}
+        return {row["key"]: _unjudged(row) async for row in cursor}
 
 
-async def begin(connection: Connection, place: Place) -> None:
+async def begin(connection: Connection, place: TrialAttempt) -> None:
     """A conversation begins: whatever was said before in this trial is forgotten."""
     await connection.execute(QUERIES["forget"], place.arguments())
     await connection.execute(QUERIES["begin"], place.arguments())
 
 
-async def note(connection: Connection, place: Place, exchange: Exchange) -> None:
+async def note(connection: Connection, place: TrialAttempt, exchange: Exchange) -> None:
     """Keep one turn: before its message is sent, and again with what came back."""
     said = {
         "turn": exchange.number,
@@ -178,42 +180,46 @@ async def note(connection: Connection, place: Place, exchange: Exchange) -> None
     await connection.execute(QUERIES["note"], place.arguments() | said)
 
 
-async def end(connection: Connection, place: Place, ending: Ending) -> None:
+async def end(connection: Connection, place: TrialAttempt, ending: Ending) -> None:
     """A conversation is over; from now on it can be judged, whoever led it."""
     arguments = {"ending": jsonb(ENDING.dump_python(ending, mode="json"))}
     await connection.execute(QUERIES["end"], place.arguments() | arguments)
 
 
-async def keep(connection: Connection, kept: Kept) -> None:
+async def keep(connection: Connection, kept: TrialResult) -> None:
     """Store a trial's result. Its transcript is in it: what the conversation kept can go, unless a
     judge may still be asked about it."""
     await connection.execute(QUERIES["keep"], kept.arguments())
-    if not kept.found.can_be_judged_later:
+    if not kept.case_result.can_be_judged_later:
         await connection.execute(QUERIES["forget"], kept.place.arguments())
 
 
-async def outcomes(connection: Connection, run_id: UUID) -> list[Outcome]:
+async def outcomes(connection: Connection, run_id: UUID) -> list[TrialOutcome]:
     """What counts of each trial, for the summary."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["outcomes"], {"run_id": run_id})
         return [_outcome(row) async for row in cursor]
 
 
-async def take_lane(connection: Connection, lane: str, *, job_id: UUID, attempt: int) -> bool:
+async def lease_credential(
+    connection: Connection, lane: str, *, job_id: UUID, attempt: int
+) -> bool:
     """Whether this attempt may now hold a conversation on a lane. Refused, it is next to get it."""
     arguments = {
         "credential": lane,
         "job_id": job_id,
         "attempt": attempt,
-        "grace_seconds": LANE_GRACE,
-        "patience_seconds": LANE_PATIENCE,
+        "grace_seconds": LEASE_GRACE_SECONDS,
+        "patience_seconds": LEASE_PATIENCE_SECONDS,
     }
     cursor = await connection.execute(QUERIES["lease_credential"], arguments)
     row = await cursor.fetchone()
     return row is not None and row[0]
 
 
-async def leave_lane(connection: Connection, lane: str, *, job_id: UUID, attempt: int) -> None:
+async def release_credential(
+    connection: Connection, lane: str, *, job_id: UUID, attempt: int
+) -> None:
     """Let others have the lane: nothing of ours is on the line any more."""
     arguments = {"credential": lane, "job_id": job_id, "attempt": attempt}
     await connection.execute(QUERIES["release_credential"], arguments)
@@ -221,7 +227,7 @@ async def leave_lane(connection: Connection, lane: str, *, job_id: UUID, attempt
 
 async def recorded(
     connection: Connection, *, run_id: UUID, job_id: UUID, evaluator: str, key: str | None = None
-) -> list[Recorded]:
+) -> list[RecordedAnswer]:
     """The answers that this job has bought already, newest first.
 
     A conversation's own are not worth asking for: it can't be led again.
@@ -294,8 +300,8 @@ async def _saved(
         ]
 
 
-def _held(row: Mapping[str, Any]) -> Held:
-    return Held(
+def _unjudged(row: Mapping[str, Any]) -> UnjudgedConversation:
+    return UnjudgedConversation(
         exchanges=tuple(EXCHANGE.validate_python(each) for each in row["exchanges"]),
         ending=None if row["ending"] is None else ENDING.validate_python(row["ending"]),
         credential=row["credential"],
@@ -304,9 +310,9 @@ def _held(row: Mapping[str, Any]) -> Held:
     )
 
 
-def _outcome(row: Mapping[str, Any]) -> Outcome:
+def _outcome(row: Mapping[str, Any]) -> TrialOutcome:
     reached: Sequence[Mapping[str, Any]] = row["goal_verdicts"] or ()
-    return Outcome(
+    return TrialOutcome(
         case_id=row["case_id"],
         trial=row["trial"],
         difficulty=Difficulty(row["difficulty"]),

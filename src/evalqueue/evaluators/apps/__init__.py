@@ -15,8 +15,7 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from evalqueue.evaluators.apps import adversarial as stress
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers, slips
 from evalqueue.evaluators.verdicts import ThreadType
 
 Scope = Literal["correctness", "efficiency", "adversarial"]
@@ -105,7 +104,7 @@ class Bounds(_Closed):
     macro_tolerance_share: float
 
 
-MEAL_THREADS = (
+MEAL_THREAD_TYPES = (
     ThreadKind(
         name=ThreadType.MEAL_LOGGING,
         description="The user wants something recorded, changed or deleted.",
@@ -140,8 +139,8 @@ class App(_Closed):
     efficiency: EfficiencyCriteria = EfficiencyCriteria()
     bounds: Bounds | None = None
     """None: the app's figures are not about energy, nothing is computed."""
-    thread_types: tuple[ThreadKind, ...] = MEAL_THREADS
-    adversarial: Adversarial | None = None
+    thread_types: tuple[ThreadKind, ...] = MEAL_THREAD_TYPES
+    difficult_users: DifficultUsers | None = None
     """None: nobody has said yet who this app's difficult users are."""
 
     def rules_for(self, scope: Scope) -> tuple[Rule, ...]:
@@ -158,10 +157,10 @@ def load(app_id: str) -> App:
     if app_id not in known():  # also keeps an app_id from being a path
         raise UnknownApp(f"There is no profile for app_id {app_id!r}. Known: {', '.join(known())}.")
     file = files(__name__) / f"{app_id}.toml"
-    profile = parse(file.read_text(encoding="utf-8"), where=file.name)
-    if profile.app_id != app_id:
-        raise InvalidApp(f"{file.name}: app_id is {profile.app_id!r}, not the file's name.")
-    return profile
+    app = parse(file.read_text(encoding="utf-8"), where=file.name)
+    if app.app_id != app_id:
+        raise InvalidApp(f"{file.name}: app_id is {app.app_id!r}, not the file's name.")
+    return app
 
 
 def known() -> tuple[str, ...]:
@@ -177,7 +176,7 @@ def parse(text: str, *, where: str) -> App:
         InvalidProfile: with every slip on a line of its own.
     """
     try:
-        profile = _PROFILE.validate_python(tomllib.loads(text))
+        app = _APP.validate_python(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise InvalidApp(f"{where} is not TOML: {error}") from error
     except ValidationError as error:
@@ -185,56 +184,56 @@ def parse(text: str, *, where: str) -> App:
             f"{'.'.join(map(str, slip['loc']))}: {slip['msg']}"
             for slip in error.errors(include_url=False, include_input=False)
         ]
-        raise InvalidApp("\n".join([f"{where} is not a profile:", *slips])) from error
-    if slips := list(_slips(profile)):
-        raise InvalidApp("\n".join([f"{where} is not a profile:", *slips]))
-    return profile
+        raise InvalidApp("\n".join([f"{where} is not an app:", *slips])) from error
+    if found := list(_app_slips(app)):
+        raise InvalidApp("\n".join([f"{where} is not an app:", *found]))
+    return app
 
 
-_PROFILE = TypeAdapter(App)
+_APP = TypeAdapter(App)
 
 
-def _slips(profile: App) -> Iterator[str]:
+def _app_slips(app: App) -> Iterator[str]:
     """What the types can't say."""
     menus = {
-        "intents": [label.name for label in profile.intents],
-        "query_types": [label.name for label in profile.query_types],
-        "thread_types": [kind.name for kind in profile.thread_types],
+        "intents": [label.name for label in app.intents],
+        "query_types": [label.name for label in app.query_types],
+        "thread_types": [kind.name for kind in app.thread_types],
     }
     for key, names in menus.items():
         if not names:
             yield f"{key}: at least one is needed"
-    menus["rules"] = [rule.rule_id for rule in profile.rules]
-    users = _users(profile.adversarial)
-    menus |= {f"adversarial.{key}": names for key, names in users.items()}
+    menus["rules"] = [rule.rule_id for rule in app.rules]
+    users = _users(app.difficult_users)
+    menus |= {f"difficult_users.{key}": names for key, names in users.items()}
     for key, names in menus.items():
         yield from (f"{key}: {name!r} is there twice" for name in _twice(names))
         yield from (f"{key}: a name is empty" for name in names if not name.strip())
     yield from (
         f"rules: {rule.rule_id} has no scope: nothing looks at it"
-        for rule in profile.rules
+        for rule in app.rules
         if not rule.scopes
     )
     yield from (
-        f"rules: {rule.rule_id} names the {key} {name!r}, and [adversarial] has none of this name"
-        for rule in profile.rules
+        f"rules: {rule.rule_id} names the {key} {name!r}, which [difficult_users] does not have"
+        for rule in app.rules
         for key in ("traits", "goals", "personas")
         for name in getattr(rule, key)
         if name not in users[key]
     )
-    if profile.adversarial is not None:
-        yield from (f"adversarial.{slip}" for slip in stress.slips(profile.adversarial))
-    markers = profile.meal_summary.markers if profile.meal_summary else ()
+    if app.difficult_users is not None:
+        yield from (f"difficult_users.{slip}" for slip in slips(app.difficult_users))
+    markers = app.meal_summary.markers if app.meal_summary else ()
     yield from (
         f"meal_summary.markers: {marker!r} must be lower case and not empty"
         for marker in markers
         if not marker.strip() or marker != marker.lower()
     )
-    if profile.efficiency.ideal_turns < 1:
+    if app.efficiency.ideal_turns < 1:
         yield "efficiency.ideal_turns: must be 1 or more"
 
 
-def _users(app: Adversarial | None) -> dict[str, list[str]]:
+def _users(app: DifficultUsers | None) -> dict[str, list[str]]:
     """The names by which an app's difficult users are told apart; none without any."""
     return {
         "goals": [goal.goal_id for goal in app.goals] if app else [],

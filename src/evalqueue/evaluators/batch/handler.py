@@ -19,9 +19,9 @@ from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.threads import Chosen, ThreadResult, evaluate_thread
 from evalqueue.evaluators.providers.errors import ProviderError
-from evalqueue.evaluators.providers.policy import Caller, CallPolicy, Slots
+from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.registry import (
-    Choice,
+    ModelChoice,
     ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
@@ -46,7 +46,7 @@ class _Batch:
 
     dataset: Content
     chosen: Chosen
-    choice: Choice
+    choice: ModelChoice
     evaluators: tuple[Evaluator, ...]
 
 
@@ -155,7 +155,7 @@ class BatchRun:
             self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=attempt
         ) as calls:
             slots = Slots(self.params.concurrency)
-            caller = Caller(provider, slots=slots, recorder=calls, policy=policy)
+            caller = LlmCaller(provider, slots=slots, recorder=calls, policy=policy)
 
             # In a run's first attempt nothing is on record, unless a helper job was lost.
             is_fresh = begun.run.is_first and not max_helpers
@@ -185,7 +185,7 @@ class BatchRun:
             raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
         return found
 
-    async def replaying(self, caller: Caller, thread_id: str) -> Replay:
+    async def replaying(self, caller: LlmCaller, thread_id: str) -> Replay:
         """The caller, behind what earlier attempts have on record for a thread.
 
         Read when the thread's turn has come: no more is in memory than what is worked on.
@@ -242,7 +242,7 @@ class _ThreadWork(ItemWork[str, Kept]):
     noun = "Thread"
 
     def __init__(
-        self, run: BatchRun, batch: _Batch, caller: Caller, calls: CallLog, *, is_fresh: bool
+        self, run: BatchRun, batch: _Batch, caller: LlmCaller, calls: CallLog, *, is_fresh: bool
     ) -> None:
         self._run = run
         self._batch = batch

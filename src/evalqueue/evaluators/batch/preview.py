@@ -20,8 +20,8 @@ from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Identified, Incoming
-from evalqueue.evaluators.datasets.store import QUERIES, Counts
-from evalqueue.evaluators.formats import BadRow, Column, Faults, FormatError, Statistics
+from evalqueue.evaluators.datasets.store import QUERIES, JudgedCounts
+from evalqueue.evaluators.formats import BadRow, Column, ContentStatistics, Faults, FormatError
 from evalqueue.evaluators.judging import correctness, efficiency, intent
 from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan
 from evalqueue.jobtypes import AdmissionContext
@@ -55,9 +55,9 @@ class Preview:
     columns: tuple[Column, ...] = ()
     mapping: Mapping[str, str] = field(default_factory=dict[str, str])
     missing_columns: tuple[str, ...] = ()
-    statistics: Statistics | None = None
+    statistics: ContentStatistics | None = None
     """None: the file is cut off, or has faults."""
-    chosen: Counts | None = None
+    chosen: JudgedCounts | None = None
     unknown_thread_ids: tuple[str, ...] = ()
     llm_calls: Calls | None = None
     bad_rows: tuple[BadRow, ...] = ()
@@ -65,7 +65,7 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Marked(Counts):
+class _Marked(JudgedCounts):
     marked: int
     """Messages whose answer has figures."""
 
@@ -170,15 +170,15 @@ def _columns(found: Identified, given: Mapping[str, str] | None) -> tuple[Previe
 
 def _preview(
     form: str,
-    statistics: Statistics | None,
+    statistics: ContentStatistics | None,
     chosen: Chosen | None,
-    counts: Counts,
+    counts: JudgedCounts,
     calls: Calls,
 ) -> Preview:
     return Preview(
         format=form,
         statistics=statistics,
-        chosen=Counts(threads=counts.threads, messages=counts.messages),
+        chosen=JudgedCounts(threads=counts.threads, messages=counts.messages),
         unknown_thread_ids=() if chosen is None else chosen.unknown,
         llm_calls=calls,
     )
@@ -204,7 +204,7 @@ def _has_figures(plan: EvaluationPlan) -> HasFigures:
     return (lambda _text: False) if subject is None else subject.is_in
 
 
-def _calls(plan: EvaluationPlan, counts: Counts, marked: int) -> Calls:
+def _calls(plan: EvaluationPlan, counts: JudgedCounts, marked: int) -> Calls:
     return Calls(
         intent=counts.messages if plan.has(intent.NAME) else 0,
         correctness=marked if plan.has(correctness.NAME) else 0,

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
-from evalqueue.evaluators.chatbots.transport import Line
+from evalqueue.evaluators.chatbots.transport import StreamLine
 
 _CONTENT_FILTER = "content_filter"
 
@@ -27,7 +27,7 @@ class OpenAICompatible:
         """
         if not target.model:
             raise TargetRefused("A chatbot of protocol openai needs a model to be named.")
-        self._line = Line(target, credential)
+        self._line = StreamLine(target, credential)
         self._model = target.model
         self._headers = (
             {"Authorization": f"Bearer {credential.token.get_secret_value()}"} if credential else {}
@@ -44,7 +44,7 @@ class OpenAICompatible:
 class OpenAIChat:
     """One conversation: all that was said in it so far."""
 
-    def __init__(self, line: Line, model: str, headers: Mapping[str, str]) -> None:
+    def __init__(self, line: StreamLine, model: str, headers: Mapping[str, str]) -> None:
         self._line = line
         self._model = model
         self._headers = headers

@@ -49,10 +49,10 @@ def _openai(target: Target, credential: Credential | None, _app: App) -> Chatbot
 def _webhook(target: Target, credential: Credential | None, app: App) -> Chatbot:
     from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
 
-    webhook = app.adversarial.webhook if app.adversarial else None
+    webhook = app.difficult_users.webhook if app.difficult_users else None
     if webhook is None:
         raise TargetRefused(
-            f"The app {app.app_id} does not describe a webhook: add [adversarial.webhook]."
+            f"The app {app.app_id} does not describe a webhook: add [difficult_users.webhook]."
         )
     return WebhookChatbot(webhook, target, credential)
 

@@ -34,7 +34,7 @@ REPLY_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
+class AllowedHost:
     """One entry of the list of hosts: a name, or else a network."""
 
     name: str | None = None
@@ -83,8 +83,8 @@ class ChatbotSettings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    hosts: Annotated[tuple[Listed, ...], NoDecode] = Field(
-        default=(Listed(name=LOCALHOST),), validation_alias="EVALQUEUE_CHATBOT_HOSTS"
+    hosts: Annotated[tuple[AllowedHost, ...], NoDecode] = Field(
+        default=(AllowedHost(name=LOCALHOST),), validation_alias="EVALQUEUE_CHATBOT_HOSTS"
     )
     """Names, addresses and networks, separated by commas, each but networks with a port if wished;
     `localhost` is this machine's loopback. The list is all there is."""
@@ -104,7 +104,9 @@ class ChatbotSettings(BaseSettings):
         if not isinstance(value, str):
             return value
         texts = [text.strip() for text in value.split(",")]
-        return tuple(_listed(number, text) for number, text in enumerate(texts, start=1) if text)
+        return tuple(
+            _allowed_host(number, text) for number, text in enumerate(texts, start=1) if text
+        )
 
     @field_validator("credentials", mode="before")
     @classmethod
@@ -276,14 +278,14 @@ def credentials(
 _WIDEST_PREFIX = 8  # bits: the widest private networks, 10.0.0.0/8 and fd00::/8
 
 
-def _listed(number: int, text: str) -> Listed:
+def _allowed_host(number: int, text: str) -> AllowedHost:
     # Says which one by its position: people paste whole addresses, with what is secret in them.
     try:
         if "/" in text:
             network = ip_network(text)
             if network.prefixlen < _WIDEST_PREFIX:
                 raise ValueError(f"no network wider than /{_WIDEST_PREFIX}: list those meant")
-            return Listed(network=network)
+            return AllowedHost(network=network)
         if "*" in text:
             raise ValueError("no wildcards: list every host")
         host, port = host_and_port(text)
@@ -295,11 +297,11 @@ def _listed(number: int, text: str) -> Listed:
             f"10.0.0.0/8 (none wider than /{_WIDEST_PREFIX}); there are no wildcards"
         ) from None
     if isinstance(host, str):
-        return Listed(name=host, port=port)
-    return Listed(network=ip_network(host), port=port)
+        return AllowedHost(name=host, port=port)
+    return AllowedHost(network=ip_network(host), port=port)
 
 
-def _reach(host: str | Address, port: int, listed: Sequence[Listed]) -> Reach:
+def _reach(host: str | Address, port: int, listed: Sequence[AllowedHost]) -> Reach:
     admitting = [entry for entry in listed if entry.admits(host, port)]
     if not admitting:
         raise TargetRefused(

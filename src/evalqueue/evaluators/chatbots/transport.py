@@ -29,10 +29,10 @@ CONNECT_SECONDS = 10.0
 LINE_LIMIT = 1024 * 1024  # bytes
 ANSWER_LIMIT = 2 * 1024 * 1024  # bytes, after decompression
 
-Lines = AsyncIterator[str]
+StreamLines = AsyncIterator[str]
 
 
-class Line:
+class StreamLine:
     """One way to one bot with one credential. The session opens with the first request."""
 
     def __init__(
@@ -61,7 +61,7 @@ class Line:
     @asynccontextmanager
     async def stream(
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
-    ) -> AsyncGenerator[Lines]:
+    ) -> AsyncGenerator[StreamLines]:
         """POST JSON; the answer's lines as they come, without their ends and without the token.
 
         Raises:

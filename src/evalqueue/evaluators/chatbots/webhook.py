@@ -11,10 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import quote
 
-from evalqueue.evaluators.apps.adversarial import Webhook
+from evalqueue.evaluators.apps.difficult_users import Webhook
 from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.targets import Credential, Target
-from evalqueue.evaluators.chatbots.transport import Line
+from evalqueue.evaluators.chatbots.transport import StreamLine
 
 _CLOSING_SECONDS = 3.0  # less than an interrupted handler is given before it is told again
 _SESSION_LIMIT = 2_000  # characters
@@ -31,7 +31,7 @@ class WebhookChatbot:
         self, webhook: Webhook, target: Target, credential: Credential | None = None
     ) -> None:
         self._webhook = webhook
-        self._line = Line(target, credential)
+        self._line = StreamLine(target, credential)
         self._user_id = credential.user_id if credential else None
         self._headers: dict[str, str] = {}
         if credential:
@@ -76,7 +76,7 @@ class WebhookChat:
     """One conversation; the session is the bot's if it names one, else ours."""
 
     def __init__(
-        self, webhook: Webhook, line: Line, headers: Mapping[str, str], *, user_id: str
+        self, webhook: Webhook, line: StreamLine, headers: Mapping[str, str], *, user_id: str
     ) -> None:
         self._webhook = webhook
         self._line = line

@@ -23,11 +23,11 @@ from evalqueue import codec
 from evalqueue.evaluators.datasets.store import NAME_LIMIT, QUERIES
 from evalqueue.evaluators.formats import (
     BAD_ROWS_KEPT,
+    ContentStatistics,
     Faults,
     Format,
     FormatError,
     Message,
-    Statistics,
     shown,
 )
 from evalqueue.evaluators.formats.registry import format_of
@@ -193,9 +193,9 @@ async def stage(
             faults.add(row, "thread_id", reason)
 
 
-async def statistics(connection: Connection) -> Statistics:
+async def statistics(connection: Connection) -> ContentStatistics:
     """Of what is staged."""
-    async with connection.cursor(row_factory=class_row(Statistics)) as cursor:
+    async with connection.cursor(row_factory=class_row(ContentStatistics)) as cursor:
         await cursor.execute(QUERIES["statistics"])
         (found,) = await cursor.fetchall()
     return found
@@ -218,7 +218,9 @@ async def _keep(connection: Connection, found: Identified) -> None:
     await stage(connection, found, faults)
     faults.raise_if_any()
     counted = await statistics(connection)
-    arguments: dict[str, Any] = {name: getattr(counted, name) for name in Statistics.__slots__}
+    arguments: dict[str, Any] = {
+        name: getattr(counted, name) for name in ContentStatistics.__slots__
+    }
     arguments |= {
         "dataset_id": found.dataset_id,
         "size_bytes": found.size_bytes,

@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from evalqueue import codec
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.formats import Statistics
+from evalqueue.evaluators.formats import ContentStatistics
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
@@ -68,7 +68,7 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadRow:
+class DatasetThread:
     """A conversation of a dataset, without its turns."""
 
     position: int
@@ -84,7 +84,7 @@ class ThreadRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class JudgedCounts:
     """How much is to be judged."""
 
     threads: int
@@ -139,8 +139,8 @@ async def raw(connection: Connection, dataset_id: str) -> str | None:
     return await QUERIES.value(connection, "raw", dataset_id=dataset_id)
 
 
-async def statistics(connection: Connection, dataset_id: str) -> Statistics | None:
-    found = await QUERIES.rows(connection, Statistics, "statistics_of", dataset_id=dataset_id)
+async def statistics(connection: Connection, dataset_id: str) -> ContentStatistics | None:
+    found = await QUERIES.rows(connection, ContentStatistics, "statistics_of", dataset_id=dataset_id)
     return next(iter(found), None)
 
 
@@ -161,20 +161,20 @@ async def thread_ids(connection: Connection, dataset_id: str) -> list[str]:
 
 async def threads_of(
     connection: Connection, dataset_id: str, *, after: int, limit: int
-) -> list[ThreadRow]:
+) -> list[DatasetThread]:
     """A page of conversations; `after`: the last position seen, or 0."""
     return await QUERIES.rows(
-        connection, ThreadRow, "threads", dataset_id=dataset_id, after=after, limit=limit
+        connection, DatasetThread, "threads", dataset_id=dataset_id, after=after, limit=limit
     )
 
 
 async def counts(
     connection: Connection, dataset_id: str, wanted: Sequence[str] | None = None
-) -> Counts:
+) -> JudgedCounts:
     """How much there is in some conversations; None: in all."""
     ids = None if wanted is None else [codec.clean_text(each) for each in wanted]
     (found,) = await QUERIES.rows(
-        connection, Counts, "counts", dataset_id=dataset_id, thread_ids=ids
+        connection, JudgedCounts, "counts", dataset_id=dataset_id, thread_ids=ids
     )
     return found
 

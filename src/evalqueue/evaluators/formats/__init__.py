@@ -96,7 +96,7 @@ class Format(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+class ContentStatistics:
     """What a dataset holds, for whoever looks before they pay for judging it."""
 
     messages: int

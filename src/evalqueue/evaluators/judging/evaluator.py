@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.errors import CallOutcome
 
 if TYPE_CHECKING:
     from evalqueue.evaluators.judging.judge import Judge
@@ -19,7 +19,7 @@ class Failure:
     """Why there is no verdict: never a verdict itself, and outside every rate."""
 
     evaluator: str
-    reason: Outcome
+    reason: CallOutcome
     message: str
     turn: int | None = None
     """The turn it concerns; None: the whole thread."""

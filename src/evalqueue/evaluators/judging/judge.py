@@ -17,7 +17,7 @@ from evalqueue.evaluators.judging import prompts
 from evalqueue.evaluators.judging.answers import PARSER_VERSION, A, Form, InvalidAnswer
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.transcript import fence
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite
 
@@ -92,7 +92,7 @@ class Judge:
         except InvalidAnswer as invalid:
             message = f"The judge's answer is invalid, and so is its repair: {invalid}"
             raise ProviderError(
-                Outcome.SCHEMA_INVALID, message[:_COMPLAINT_LIMIT], answer=text
+                CallOutcome.SCHEMA_INVALID, message[:_COMPLAINT_LIMIT], answer=text
             ) from invalid
 
     async def answer(self, question: Question[A]) -> A | Failure:
@@ -120,7 +120,7 @@ class Judge:
         try:
             return (await self._calls.call(request, site, method)).text, request
         except ProviderError as error:
-            if error.outcome is not Outcome.TRUNCATED:
+            if error.outcome is not CallOutcome.TRUNCATED:
                 raise
         request = replace(request, max_output_tokens=2 * request.max_output_tokens)
         return (await self._calls.call(request, site, method)).text, request

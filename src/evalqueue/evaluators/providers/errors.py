@@ -14,7 +14,7 @@ from enum import StrEnum
 from evalqueue.evaluators.providers.provider import Usage
 
 
-class Outcome(StrEnum):
+class CallOutcome(StrEnum):
     """How one LLM call ended. Only `ok` can carry a verdict; no other is ever a score."""
 
     OK = "ok"
@@ -42,8 +42,8 @@ class Outcome(StrEnum):
         return self in _STOPPING
 
 
-_RETRYABLE = frozenset({Outcome.RATE_LIMITED, Outcome.TRANSIENT, Outcome.TIMEOUT})
-_STOPPING = frozenset({Outcome.AUTH, Outcome.BILLING, Outcome.MODEL_MISSING})
+_RETRYABLE = frozenset({CallOutcome.RATE_LIMITED, CallOutcome.TRANSIENT, CallOutcome.TIMEOUT})
+_STOPPING = frozenset({CallOutcome.AUTH, CallOutcome.BILLING, CallOutcome.MODEL_MISSING})
 
 
 class ProviderError(Exception):
@@ -51,7 +51,7 @@ class ProviderError(Exception):
 
     def __init__(
         self,
-        outcome: Outcome,
+        outcome: CallOutcome,
         message: str,
         *,
         retry_after: float | None = None,

@@ -25,7 +25,7 @@ from google.genai import errors, types
 from pydantic import BaseModel, ValidationError
 
 from evalqueue.evaluators.providers import vendor_errors
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Usage
 from evalqueue.hosts import is_loopback
 
@@ -73,7 +73,7 @@ class GeminiProvider:
             credentials, found = _credentials()
             if not (project or found):
                 text = "gemini: the credentials file names no project: set GOOGLE_CLOUD_PROJECT"
-                raise ProviderError(Outcome.AUTH, text)
+                raise ProviderError(CallOutcome.AUTH, text)
             return genai.Client(
                 vertexai=True,
                 credentials=credentials,
@@ -125,17 +125,17 @@ class GeminiProvider:
                     model=self._model, contents=request.prompt, config=_config(request, timeout)
                 )
         except TimeoutError as error:
-            raise self._error(Outcome.TIMEOUT, f"no answer within {timeout:g} s") from error
+            raise self._error(CallOutcome.TIMEOUT, f"no answer within {timeout:g} s") from error
         except errors.APIError as error:
             # The SDK's own text may quote the credential: it stays out of the traceback.
             raise self._refused(error) from None
         except (aiohttp.ClientError, google.auth.exceptions.TransportError) as error:
-            raise self._error(Outcome.TRANSIENT, f"no connection: {error}") from error
+            raise self._error(CallOutcome.TRANSIENT, f"no connection: {error}") from error
         except google.auth.exceptions.GoogleAuthError as error:
-            raise self._error(Outcome.AUTH, str(error)) from None
+            raise self._error(CallOutcome.AUTH, str(error)) from None
         except (errors.UnknownApiResponseError, json.JSONDecodeError, ValidationError) as error:
             text = f"the answer is not Gemini's: {error}"
-            raise self._error(Outcome.TRANSIENT, text) from None
+            raise self._error(CallOutcome.TRANSIENT, text) from None
         return self._completion(response, (time.perf_counter() - started) * 1000)
 
     async def aclose(self) -> None:
@@ -146,7 +146,7 @@ class GeminiProvider:
     def _completion(self, response: types.GenerateContentResponse, latency_ms: float) -> Completion:
         outcome, reason, text = _read(response)
         usage = _usage(response.usage_metadata)
-        if outcome is not Outcome.OK:
+        if outcome is not CallOutcome.OK:
             raise ProviderError(
                 outcome,
                 self._message(outcome, f"no whole answer: {reason}"),
@@ -172,10 +172,10 @@ class GeminiProvider:
             retry_after=_retry_after(details),
         )
 
-    def _error(self, outcome: Outcome, text: str) -> ProviderError:
+    def _error(self, outcome: CallOutcome, text: str) -> ProviderError:
         return ProviderError(outcome, self._message(outcome, text))
 
-    def _message(self, outcome: Outcome, text: str) -> str:
+    def _message(self, outcome: CallOutcome, text: str) -> str:
         return vendor_errors.message(self.name, outcome, text, credential=self._credential)
 
 
@@ -205,14 +205,14 @@ _BLOCKED = frozenset(
     }
 )
 _BY_STATUS = {
-    401: Outcome.AUTH,
-    402: Outcome.BILLING,
-    403: Outcome.AUTH,
-    404: Outcome.MODEL_MISSING,
-    408: Outcome.TRANSIENT,
-    409: Outcome.TRANSIENT,
-    413: Outcome.CONTEXT_TOO_LONG,
-    429: Outcome.RATE_LIMITED,
+    401: CallOutcome.AUTH,
+    402: CallOutcome.BILLING,
+    403: CallOutcome.AUTH,
+    404: CallOutcome.MODEL_MISSING,
+    408: CallOutcome.TRANSIENT,
+    409: CallOutcome.TRANSIENT,
+    413: CallOutcome.CONTEXT_TOO_LONG,
+    429: CallOutcome.RATE_LIMITED,
 }
 _SERVER_FAULT = 500
 _TOO_LONG = re.compile(r"token count .* exceeds|too many tokens", re.IGNORECASE)
@@ -234,7 +234,7 @@ def _credentials() -> tuple[Credentials, str | None]:
         return google.auth.default(scopes=[_CLOUD_SCOPE])  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # google.auth has no annotations
     except (google.auth.exceptions.DefaultCredentialsError, ValueError) as error:
         text = f"gemini: GOOGLE_APPLICATION_CREDENTIALS can't be used: {error}"
-        raise ProviderError(Outcome.AUTH, text[: vendor_errors.TEXT_LIMIT]) from error
+        raise ProviderError(CallOutcome.AUTH, text[: vendor_errors.TEXT_LIMIT]) from error
 
 
 def _config(request: CompletionRequest, timeout: float) -> types.GenerateContentConfig:
@@ -249,23 +249,23 @@ def _config(request: CompletionRequest, timeout: float) -> types.GenerateContent
     )
 
 
-def _read(response: types.GenerateContentResponse) -> tuple[Outcome, str, str]:
+def _read(response: types.GenerateContentResponse) -> tuple[CallOutcome, str, str]:
     """How the answer ended, the vendor's word for it, and the text there is."""
     if not response.candidates:
         feedback = response.prompt_feedback
         blocked = feedback.block_reason if feedback else None
-        return Outcome.CONTENT_FILTER, blocked.name if blocked else "no candidates", ""
+        return CallOutcome.CONTENT_FILTER, blocked.name if blocked else "no candidates", ""
     candidate = response.candidates[0]
     parts = (candidate.content.parts if candidate.content else None) or []
     text = "".join(part.text for part in parts if part.text and not part.thought)
     reason = candidate.finish_reason or types.FinishReason.STOP
     if reason in _BLOCKED:
-        return Outcome.CONTENT_FILTER, reason.name, text
+        return CallOutcome.CONTENT_FILTER, reason.name, text
     if reason is types.FinishReason.MAX_TOKENS:
-        return Outcome.TRUNCATED, reason.name, text
+        return CallOutcome.TRUNCATED, reason.name, text
     if reason is not types.FinishReason.STOP and not text:
-        return Outcome.TRANSIENT, reason.name, text
-    return Outcome.OK, reason.name, text
+        return CallOutcome.TRANSIENT, reason.name, text
+    return CallOutcome.OK, reason.name, text
 
 
 def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> Usage:
@@ -289,21 +289,21 @@ def _details(error: errors.APIError) -> list[_Detail]:
     return (body.error or body).details
 
 
-def _classify(code: int, status: str, text: str, details: list[_Detail]) -> Outcome:
+def _classify(code: int, status: str, text: str, details: list[_Detail]) -> CallOutcome:
     reasons = {detail.reason for detail in details}
     if reasons & {"API_KEY_INVALID", "API_KEY_EXPIRED"}:
-        return Outcome.AUTH
+        return CallOutcome.AUTH
     if "BILLING_DISABLED" in reasons or (
         status == "FAILED_PRECONDITION" and "billing" in text.lower()
     ):
-        return Outcome.BILLING
+        return CallOutcome.BILLING
     if status == "RESOURCE_EXHAUSTED":  # under 429 or 503
-        return Outcome.RATE_LIMITED
+        return CallOutcome.RATE_LIMITED
     if code >= _SERVER_FAULT:
-        return Outcome.TRANSIENT
+        return CallOutcome.TRANSIENT
     if status == "INVALID_ARGUMENT" and _TOO_LONG.search(text):
-        return Outcome.CONTEXT_TOO_LONG
-    return _BY_STATUS.get(code, Outcome.BAD_REQUEST)
+        return CallOutcome.CONTEXT_TOO_LONG
+    return _BY_STATUS.get(code, CallOutcome.BAD_REQUEST)
 
 
 def _retry_after(details: list[_Detail]) -> float | None:

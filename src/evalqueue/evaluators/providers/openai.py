@@ -25,7 +25,7 @@ from openai.types.shared_params import ResponseFormatJSONObject, ResponseFormatJ
 from pydantic import BaseModel, ValidationError
 
 from evalqueue.evaluators.providers import vendor_errors
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Usage
 from evalqueue.hosts import is_loopback
 
@@ -102,12 +102,12 @@ class OpenAIProvider:
             if _waited_in_vain(error):
                 raise self._late(timeout) from error
             text = f"no connection: {error.__cause__ or error}"
-            raise self._error(Outcome.TRANSIENT, text) from error
+            raise self._error(CallOutcome.TRANSIENT, text) from error
         except APIStatusError as error:
             # The SDK's own text may quote the credential: it stays out of the traceback.
             raise self._refused(error) from None
         except UnicodeEncodeError as error:
-            raise self._error(Outcome.BAD_REQUEST, f"the prompt is not text: {error}") from None
+            raise self._error(CallOutcome.BAD_REQUEST, f"the prompt is not text: {error}") from None
         latency_ms = (time.perf_counter() - started) * 1000
         return self._completion(body, request_id, latency_ms)
 
@@ -154,14 +154,14 @@ class OpenAIProvider:
             answer = _Answer.model_validate_json(body)
         except ValidationError:
             text = f"the answer is not a chat completion: {body}"
-            raise self._error(Outcome.TRANSIENT, text) from None
+            raise self._error(CallOutcome.TRANSIENT, text) from None
         choice = answer.choices[0] if answer.choices else None
         if choice is None:
-            raise self._error(Outcome.TRANSIENT, f"the answer holds no choice: {body}")
+            raise self._error(CallOutcome.TRANSIENT, f"the answer holds no choice: {body}")
         usage = _usage(answer.usage)
         text = choice.message.content or ""
         outcome = _outcome_of(choice)
-        if outcome is not Outcome.OK:
+        if outcome is not CallOutcome.OK:
             raise ProviderError(
                 outcome,
                 self._message(outcome, choice.message.refusal or f"answer cut: {outcome}"),
@@ -190,12 +190,12 @@ class OpenAIProvider:
         )
 
     def _late(self, timeout: float) -> ProviderError:
-        return self._error(Outcome.TIMEOUT, f"no answer within {timeout:g} s")
+        return self._error(CallOutcome.TIMEOUT, f"no answer within {timeout:g} s")
 
-    def _error(self, outcome: Outcome, text: str) -> ProviderError:
+    def _error(self, outcome: CallOutcome, text: str) -> ProviderError:
         return ProviderError(outcome, self._message(outcome, text))
 
-    def _message(self, outcome: Outcome, text: str) -> str:
+    def _message(self, outcome: CallOutcome, text: str) -> str:
         return vendor_errors.message(self._name, outcome, text, credential=self._credential)
 
 
@@ -254,14 +254,14 @@ def _usage(tokens: _Tokens | None) -> Usage:
     )
 
 
-def _outcome_of(choice: _Choice) -> Outcome:
+def _outcome_of(choice: _Choice) -> CallOutcome:
     if choice.message.refusal:
-        return Outcome.JUDGE_REFUSED
+        return CallOutcome.JUDGE_REFUSED
     if choice.finish_reason == "length":
-        return Outcome.TRUNCATED
+        return CallOutcome.TRUNCATED
     if choice.finish_reason == "content_filter":
-        return Outcome.CONTENT_FILTER
-    return Outcome.OK
+        return CallOutcome.CONTENT_FILTER
+    return CallOutcome.OK
 
 
 def _system(request: CompletionRequest, dialect: _Dialect) -> str:
@@ -314,41 +314,41 @@ class _Fault:
 
 
 _BY_CODE = {
-    "invalid_api_key": Outcome.AUTH,
-    "insufficient_quota": Outcome.BILLING,
-    "billing_hard_limit_reached": Outcome.BILLING,
-    "billing_not_active": Outcome.BILLING,
-    "model_not_found": Outcome.MODEL_MISSING,
-    "DeploymentNotFound": Outcome.MODEL_MISSING,
-    "context_length_exceeded": Outcome.CONTEXT_TOO_LONG,
-    "exceed_context_size_error": Outcome.CONTEXT_TOO_LONG,
-    "content_filter": Outcome.CONTENT_FILTER,
-    "content_policy_violation": Outcome.CONTENT_FILTER,
-    "ResponsibleAIPolicyViolation": Outcome.CONTENT_FILTER,
+    "invalid_api_key": CallOutcome.AUTH,
+    "insufficient_quota": CallOutcome.BILLING,
+    "billing_hard_limit_reached": CallOutcome.BILLING,
+    "billing_not_active": CallOutcome.BILLING,
+    "model_not_found": CallOutcome.MODEL_MISSING,
+    "DeploymentNotFound": CallOutcome.MODEL_MISSING,
+    "context_length_exceeded": CallOutcome.CONTEXT_TOO_LONG,
+    "exceed_context_size_error": CallOutcome.CONTEXT_TOO_LONG,
+    "content_filter": CallOutcome.CONTENT_FILTER,
+    "content_policy_violation": CallOutcome.CONTENT_FILTER,
+    "ResponsibleAIPolicyViolation": CallOutcome.CONTENT_FILTER,
 }
 _BY_STATUS = {
-    401: Outcome.AUTH,
-    402: Outcome.BILLING,
-    403: Outcome.AUTH,
-    404: Outcome.MODEL_MISSING,
-    408: Outcome.TRANSIENT,
-    409: Outcome.TRANSIENT,
-    413: Outcome.CONTEXT_TOO_LONG,
-    429: Outcome.RATE_LIMITED,
+    401: CallOutcome.AUTH,
+    402: CallOutcome.BILLING,
+    403: CallOutcome.AUTH,
+    404: CallOutcome.MODEL_MISSING,
+    408: CallOutcome.TRANSIENT,
+    409: CallOutcome.TRANSIENT,
+    413: CallOutcome.CONTEXT_TOO_LONG,
+    429: CallOutcome.RATE_LIMITED,
 }
 _SERVER_FAULT = 500
 _PARAMETER_FAULTS = (400, 422)
 _UNKNOWN = ("unsupported", "not support", "unknown", "unrecognized", "not permitted", "extra field")
 
 
-def _classify(fault: _Fault) -> Outcome:
+def _classify(fault: _Fault) -> CallOutcome:
     for code in sorted(fault.codes & _BY_CODE.keys()):
         return _BY_CODE[code]
     if fault.status >= _SERVER_FAULT:
-        return Outcome.TRANSIENT
+        return CallOutcome.TRANSIENT
     if fault.status in _PARAMETER_FAULTS and "context length" in fault.text.lower():
-        return Outcome.CONTEXT_TOO_LONG  # vLLM and others give no code
-    return _BY_STATUS.get(fault.status, Outcome.BAD_REQUEST)
+        return CallOutcome.CONTEXT_TOO_LONG  # vLLM and others give no code
+    return _BY_STATUS.get(fault.status, CallOutcome.BAD_REQUEST)
 
 
 def _lesson(dialect: _Dialect, error: APIStatusError) -> _Dialect | None:

@@ -15,7 +15,7 @@ from types import TracebackType
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
-from evalqueue.evaluators.providers.errors import Outcome, ProviderError
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
 from evalqueue.evaluators.providers.recorder import (
     PROMPT_LIMIT,
@@ -70,7 +70,7 @@ class Slots:
 class _Tries:
     """What happened in one call so far."""
 
-    outcomes: list[Outcome] = field(default_factory=list[Outcome])
+    outcomes: list[CallOutcome] = field(default_factory=list[CallOutcome])
     started: float | None = None
     """When the first attempt started; waiting for the first slot is no age."""
 
@@ -84,7 +84,7 @@ class _Tries:
         return length
 
 
-class Caller:
+class LlmCaller:
     """A provider, asked by a policy, within slots, with every attempt recorded."""
 
     def __init__(
@@ -144,7 +144,7 @@ class Caller:
     ) -> Completion:
         if tries.started is None:
             tries.started = self._clock()
-        log = _Log(self, request, site, method, try_number=len(tries.outcomes) + 1)
+        log = _AttemptLog(self, request, site, method, try_number=len(tries.outcomes) + 1)
         try:
             completion = await self.provider.complete(
                 request, timeout=self.policy.attempt_timeout_seconds
@@ -184,12 +184,12 @@ def _worth_asking_again(error: BaseException) -> bool:
     return isinstance(error, ProviderError) and error.outcome.retryable
 
 
-class _Log:
+class _AttemptLog:
     """One attempt on its way to becoming a `CallRecord`."""
 
     def __init__(
         self,
-        caller: Caller,
+        caller: LlmCaller,
         request: CompletionRequest,
         site: CallSite,
         method: str,
@@ -206,7 +206,7 @@ class _Log:
 
     def answered(self, completion: Completion) -> CallRecord:
         return self._record(
-            Outcome.OK,
+            CallOutcome.OK,
             model=completion.model,
             response=completion.text,
             usage=completion.usage,
@@ -224,7 +224,7 @@ class _Log:
         )
 
     def cancelled(self) -> CallRecord:
-        return self._record(Outcome.CANCELLED, error="cancelled before there was an answer")
+        return self._record(CallOutcome.CANCELLED, error="cancelled before there was an answer")
 
     def _request_hash(self, completion: Completion) -> bytes | None:
         if len(completion.text) > RESPONSE_LIMIT:
@@ -233,7 +233,7 @@ class _Log:
 
     def _record(
         self,
-        outcome: Outcome,
+        outcome: CallOutcome,
         *,
         model: str | None = None,
         response: str | None = None,

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Protocol
 from uuid import UUID, uuid4
 
-from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.provider import CompletionRequest, Provider, Usage
 
 PROMPT_LIMIT = 50_000  # characters
@@ -38,7 +38,7 @@ class CallRecord:
     model: str
     method: str
     """`generate_json`, or `repair` when a malformed answer was asked for again."""
-    outcome: Outcome
+    outcome: CallOutcome
     try_number: int
     """1 for the first attempt of the call."""
     prompt: str

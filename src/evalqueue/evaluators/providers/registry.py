@@ -58,7 +58,7 @@ class ProviderSettings(BaseSettings):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class ModelChoice:
     """A provider and a model, both certain."""
 
     provider: ProviderName
@@ -75,7 +75,7 @@ class ProviderUnavailable(Exception):
         self.message = message
 
 
-def resolve(settings: ProviderSettings, provider: str | None, model: str | None) -> Choice:
+def resolve(settings: ProviderSettings, provider: str | None, model: str | None) -> ModelChoice:
     """Decide on a provider and a model; nothing is asked of any vendor yet.
 
     Raises:
@@ -91,11 +91,11 @@ def resolve(settings: ProviderSettings, provider: str | None, model: str | None)
             "llm_model",
             f"No model is named for the provider {name}: set llm_model or EVALQUEUE_LLM_MODEL.",
         )
-    return Choice(provider=name, model=chosen)
+    return ModelChoice(provider=name, model=chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Readiness:
+class ProviderReadiness:
     """Whether a process with some settings can use a provider. What keys are in them isn't told."""
 
     name: ProviderName
@@ -109,7 +109,7 @@ class Readiness:
         return self.reason is None
 
 
-def readiness(settings: ProviderSettings) -> list[Readiness]:
+def readiness(settings: ProviderSettings) -> list[ProviderReadiness]:
     """Of every provider; nothing is asked of any vendor."""
     return [_readiness(settings, name) for name in ProviderName]
 
@@ -121,12 +121,12 @@ class ProviderRegistry:
         """`simulated`: how the simulated provider behaves, if it must be started here."""
         self._settings = settings
         self._behaviour = simulated
-        self._providers: dict[Choice, Provider] = {}
+        self._providers: dict[ModelChoice, Provider] = {}
         self._simulated_url = settings.evalqueue_simulated_url
         self._opening = asyncio.Lock()
         self._closing = AsyncExitStack()
 
-    async def provider(self, choice: Choice) -> Provider:
+    async def provider(self, choice: ModelChoice) -> Provider:
         """The provider of this choice: always the same object."""
         async with self._opening:
             provider = self._providers.get(choice)
@@ -153,7 +153,7 @@ class ProviderRegistry:
             server = await self._closing.enter_async_context(SimulatedServer(self._behaviour))
             self._simulated_url = server.url
 
-    async def _open(self, choice: Choice) -> Provider:
+    async def _open(self, choice: ModelChoice) -> Provider:
         settings, model = self._settings, choice.model
         match choice.provider:
             case ProviderName.OPENAI:
@@ -281,11 +281,11 @@ def _needs(name: ProviderName, missing: str) -> str:
     return f"The provider {name} needs {missing} to be set."
 
 
-def _readiness(settings: ProviderSettings, name: ProviderName) -> Readiness:
+def _readiness(settings: ProviderSettings, name: ProviderName) -> ProviderReadiness:
     missing = _missing_variable(settings, name)
     if missing:
-        return Readiness(name=name, model=None, reason=_needs(name, missing))
-    return Readiness(name=name, model=_default_model(settings, name), reason=None)
+        return ProviderReadiness(name=name, model=None, reason=_needs(name, missing))
+    return ProviderReadiness(name=name, model=_default_model(settings, name), reason=None)
 
 
 def _default_model(settings: ProviderSettings, name: ProviderName) -> str | None:

@@ -9,13 +9,13 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from evalqueue.evaluators.providers.policy import Caller
+from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite, request_hash
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class RecordedAnswer:
     """An answer as it is on record, and what it answers."""
 
     request_hash: bytes
@@ -25,7 +25,7 @@ class Recorded:
 class Replay:
     """Makes calls like its caller, answering from the record first. Each record answers once."""
 
-    def __init__(self, caller: Caller, recorded: Iterable[Recorded]) -> None:
+    def __init__(self, caller: LlmCaller, recorded: Iterable[RecordedAnswer]) -> None:
         """`recorded`: where the same was asked more than once, in the order of preference."""
         self._caller = caller
         self._left: defaultdict[bytes, deque[Completion]] = defaultdict(deque)

@@ -8,20 +8,20 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from evalqueue.evaluators.providers.errors import Outcome
+from evalqueue.evaluators.providers.errors import CallOutcome
 
 TEXT_LIMIT = 2_000  # characters
 RETRY_AFTER_LIMIT_SECONDS = 120.0
 
 _ADVICE = {
-    Outcome.AUTH: " (check its credential)",
-    Outcome.BILLING: " (check its plan, quota and billing)",
-    Outcome.MODEL_MISSING: " (check the model's name, and the address)",
-    Outcome.TRUNCATED: " (raise max_output_tokens; reasoning counts towards it)",
+    CallOutcome.AUTH: " (check its credential)",
+    CallOutcome.BILLING: " (check its plan, quota and billing)",
+    CallOutcome.MODEL_MISSING: " (check the model's name, and the address)",
+    CallOutcome.TRUNCATED: " (raise max_output_tokens; reasoning counts towards it)",
 }
 
 
-def message(provider: str, outcome: Outcome, text: str, *, credential: str | None) -> str:
+def message(provider: str, outcome: CallOutcome, text: str, *, credential: str | None) -> str:
     """Say who refused, what it said and what to do; never with the credential."""
     if credential:
         text = text.replace(credential, "***")

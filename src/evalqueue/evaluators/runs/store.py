@@ -15,7 +15,7 @@ from evalqueue import codec
 from evalqueue.context import Checkpoint
 from evalqueue.evaluators.judging.threads import ThreadResult
 from evalqueue.evaluators.providers.provider import Completion, Usage
-from evalqueue.evaluators.providers.replay import Recorded
+from evalqueue.evaluators.providers.replay import RecordedAnswer
 from evalqueue.evaluators.runs.summary import ThreadOutcome
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
@@ -215,7 +215,7 @@ async def keep(connection: Connection, kept: Kept) -> None:
 
 async def recorded(
     connection: Connection, *, run_id: UUID, job_id: UUID, thread_id: str
-) -> list[Recorded]:
+) -> list[RecordedAnswer]:
     """The answers that need not be bought for a thread, newest first.
 
     What led to a failure of the thread's stored result is not among them: replayed, it would fail
@@ -227,7 +227,7 @@ async def recorded(
         return [recorded_answer(row) async for row in cursor]
 
 
-def recorded_answer(row: Mapping[str, Any]) -> Recorded:
+def recorded_answer(row: Mapping[str, Any]) -> RecordedAnswer:
     """An answer on record, from a row that has what `recorded` selects."""
     usage = Usage(
         input_tokens=row["tokens_in"],
@@ -242,7 +242,7 @@ def recorded_answer(row: Mapping[str, Any]) -> Recorded:
         latency_ms=row["latency_ms"],
         request_id=row["request_id"],
     )
-    return Recorded(request_hash=row["request_hash"], completion=completion)
+    return RecordedAnswer(request_hash=row["request_hash"], completion=completion)
 
 
 async def outcomes(connection: Connection, run_id: UUID) -> list[ThreadOutcome]:

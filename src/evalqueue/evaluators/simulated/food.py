@@ -77,7 +77,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
+class MealText:
     """What a message says of one meal."""
 
     meal: str | None
@@ -221,19 +221,19 @@ def without_times(text: str) -> str:
     return _MOMENT.sub(" ", text.lower())
 
 
-def parts(text: str) -> list[Part]:
+def parts(text: str) -> list[MealText]:
     """A message, cut into what it says of each meal; one part if it names fewer than two."""
     lowered = text.lower()
     names = list(re.finditer(rf"\b(?:for\s+)?(?P<meal>{'|'.join(MEALS)})\b", lowered))
     if len({name["meal"] for name in names}) <= 1:
-        return [Part(meal=names[0]["meal"] if names else None, text=lowered)]
+        return [MealText(meal=names[0]["meal"] if names else None, text=lowered)]
     if mentions(lowered[: names[0].start()]):  # "2 idli for breakfast and …": the name comes last
         cuts = [0, *(_next_clause(lowered, name.end()) for name in names[:-1])]
     else:
         cuts = [0, *(name.start() for name in names[1:])]
     ends = [*cuts[1:], len(lowered)]
     return [
-        Part(meal=name["meal"], text=lowered[start:end])
+        MealText(meal=name["meal"], text=lowered[start:end])
         for name, start, end in zip(names, cuts, ends, strict=True)
     ]
 

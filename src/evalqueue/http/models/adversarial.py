@@ -10,7 +10,7 @@ from evalqueue import codec
 from evalqueue.evaluators.adversarial import findings
 from evalqueue.evaluators.adversarial.cases.case import CaseInput, CaseSource
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.adversarial import Adversarial, Tactic
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers, Tactic
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
 from evalqueue.http.models.fields import Model, Moment, Offset, RunId, matching_fields
 
@@ -214,7 +214,7 @@ class KnownTactic(Model):
     """Whether the app allows it."""
 
     @classmethod
-    def of(cls, tactic: Tactic, adversarial: Adversarial) -> "KnownTactic":
+    def of(cls, tactic: Tactic, adversarial: DifficultUsers) -> "KnownTactic":
         return cls(
             **matching_fields(cls, tactic), is_permitted=tactic in adversarial.permitted_tactics
         )
@@ -234,7 +234,7 @@ class AdversarialApp(Model):
     tactics: list[KnownTactic]
 
     @classmethod
-    def of(cls, app: App, adversarial: Adversarial) -> "AdversarialApp":
+    def of(cls, app: App, adversarial: DifficultUsers) -> "AdversarialApp":
         return cls(
             app_id=app.app_id,
             name=app.name,

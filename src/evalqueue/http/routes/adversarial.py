@@ -14,9 +14,9 @@ from evalqueue.errors import Problem
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import findings, store
 from evalqueue.evaluators.adversarial.cases.case import Case, InvalidCase, distinct, misfit
-from evalqueue.evaluators.adversarial.chatbot import stressed
+from evalqueue.evaluators.adversarial.chatbot import difficult_users
 from evalqueue.evaluators.apps import App, UnknownApp
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import adversarial as models
 from evalqueue.http.models.fields import RunId
@@ -133,17 +133,17 @@ async def _set_pinned(
     return models.PinnedCase(app_id=request.app_id, case_id=request.case_id, pinned=pinned)
 
 
-def _load(app_id: str) -> tuple[App, Adversarial]:
+def _load(app_id: str) -> tuple[App, DifficultUsers]:
     """An app, and its part about adversarial tests.
 
     Raises:
         UnknownApp: it does not exist, or has no such part.
     """
     app = apps.load(app_id)
-    return app, stressed(app)
+    return app, difficult_users(app)
 
 
-def _cases_of_request(request: models.SaveCases, adversarial: Adversarial) -> list[Case]:
+def _cases_of_request(request: models.SaveCases, adversarial: DifficultUsers) -> list[Case]:
     if request.from_run is not None or request.case_ids:
         raise _invalid("from_run", "Either cases, or from_run with case_ids: not both")
     problems: list[Problem] = []
@@ -164,7 +164,7 @@ def _problems(number: int, error: InvalidCase) -> Iterator[Problem]:
 
 
 async def _cases_of_run(
-    context: RequestContext, request: models.SaveCases, adversarial: Adversarial
+    context: RequestContext, request: models.SaveCases, adversarial: DifficultUsers
 ) -> list[Case]:
     if request.from_run is None:
         raise _invalid("cases", "Missing: either cases, or from_run with case_ids")
@@ -183,7 +183,7 @@ async def _cases_of_run(
 
 
 def _misfits(
-    cases: Iterable[Case], request: models.SaveCases, adversarial: Adversarial
+    cases: Iterable[Case], request: models.SaveCases, adversarial: DifficultUsers
 ) -> Iterator[Problem]:
     """Cases that don't fit the app: the run may be of another app, or the app has changed since."""
     for case in cases:

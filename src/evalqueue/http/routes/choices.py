@@ -15,7 +15,7 @@ async def list_apps(context: RequestContext, request: EmptyRequest) -> list[mode
             name=app.name,
             about=app.about.strip(),
             evaluators=list(evaluators_for(app)),
-            has_adversarial=app.adversarial is not None,
+            has_adversarial=app.difficult_users is not None,
         )
         for app in map(apps.load, apps.known())
     ]

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapte
 
 from evalqueue.codec import clean_text
 from evalqueue.evaluators.adversarial.cases import payloads
-from evalqueue.evaluators.apps.adversarial import Adversarial, Persona, unknown
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers, Persona, unknown
 from evalqueue.evaluators.verdicts import Difficulty
 
 OPENING_LIMIT = 10_000  # characters
@@ -133,27 +133,27 @@ class CaseInput(BaseModel):
     """What an attacker wants the bot to do; the tactic's."""
     label: str = Field(default="", max_length=LABEL_LIMIT)
 
-    def to_case(self, app: Adversarial, *, source: CaseSource = CaseSource.MANUAL) -> Case:
+    def to_case(self, users: DifficultUsers, *, source: CaseSource = CaseSource.MANUAL) -> Case:
         """The case, as the app knows personas, traits, goals and tactics.
 
         Raises:
             InvalidCase: with all that is wrong.
         """
-        faults = [*_unknown(self, app)]
-        persona = None if faults else self._persona(app)
+        faults = [*_unknown(self, users)]
+        persona = None if faults else self._persona(users)
         if persona is None:
             faults = faults or [("difficulty", "say how difficult the user is, or which persona.")]
             raise InvalidCase(faults)
         objective = self.objective
         if objective is None and self.tactic is not None and persona.is_attacker:
-            objective = app.tactic(self.tactic).objective
+            objective = users.tactic(self.tactic).objective
         case = Case(
             opening=clean_text(self.opening),
             expected_behavior=clean_text(self.expected_behavior),
             difficulty=persona.difficulty,
             persona=persona.name,
             traits=tuple(dict.fromkeys(self.traits)),
-            goals=tuple(dict.fromkeys(self.goals)) or self._default_goals(app, persona),
+            goals=tuple(dict.fromkeys(self.goals)) or self._default_goals(users, persona),
             tactic=self.tactic,
             objective=None if objective is None else clean_text(objective),
             source=source,
@@ -162,37 +162,37 @@ class CaseInput(BaseModel):
         if self.difficulty not in {None, case.difficulty}:
             reason = f"the persona {persona.name} is {persona.difficulty}: leave it out."
             faults.append(("difficulty", reason))
-        faults += _mismatches(case, app)
+        faults += _mismatches(case, users)
         if faults:
             raise InvalidCase(faults)
         return case
 
-    def _persona(self, app: Adversarial) -> Persona | None:
+    def _persona(self, users: DifficultUsers) -> Persona | None:
         if self.persona is not None:
-            return app.persona(self.persona)
+            return users.persona(self.persona)
         if self.tactic is not None or self.objective is not None:
-            return next(iter(app.attackers), None)
-        alike = [each for each in app.mildest_first if each.difficulty == self.difficulty]
+            return next(iter(users.attackers), None)
+        alike = [each for each in users.mildest_first if each.difficulty == self.difficulty]
         namesake = (each for each in alike if each.name == self.difficulty)
         return next(namesake, next(iter(alike), None))
 
-    def _default_goals(self, app: Adversarial, persona: Persona) -> tuple[str, ...]:
+    def _default_goals(self, users: DifficultUsers, persona: Persona) -> tuple[str, ...]:
         if self.traits and not persona.is_attacker:
-            return app.trait(self.traits[0]).goals[:1]
-        fitting = [goal.goal_id for goal in app.goals if goal.is_attack is persona.is_attacker]
+            return users.trait(self.traits[0]).goals[:1]
+        fitting = [goal.goal_id for goal in users.goals if goal.is_attack is persona.is_attacker]
         return tuple(fitting[:1])
 
 
-def misfit(case: Case, app: Adversarial) -> str | None:
+def misfit(case: Case, users: DifficultUsers) -> str | None:
     """What is wrong with a stored case: it may be of another profile, or of this one as it was.
 
     None: nothing is. It looks for payloads, so that many cases take a while: not on an event loop.
     """
-    faults = [*_unknown(case, app)] or [*_mismatches(case, app)]
+    faults = [*_unknown(case, users)] or [*_mismatches(case, users)]
     return ": ".join(faults[0]) if faults else None
 
 
-def _unknown(case: Case | CaseInput, app: Adversarial) -> Iterator[tuple[str, str]]:
+def _unknown(case: Case | CaseInput, users: DifficultUsers) -> Iterator[tuple[str, str]]:
     """The names that the profile doesn't have."""
     given = {
         "persona": [case.persona] if case.persona else [],
@@ -201,10 +201,10 @@ def _unknown(case: Case | CaseInput, app: Adversarial) -> Iterator[tuple[str, st
         "tactic": [case.tactic] if case.tactic else [],
     }
     known = {
-        "persona": [persona.name for persona in app.personas],
-        "traits": [trait.name for trait in app.traits],
-        "goals": [goal.goal_id for goal in app.goals],
-        "tactic": [tactic.name for tactic in app.tactics],
+        "persona": [persona.name for persona in users.personas],
+        "traits": [trait.name for trait in users.traits],
+        "goals": [goal.goal_id for goal in users.goals],
+        "tactic": [tactic.name for tactic in users.tactics],
     }
     for field, names in given.items():
         for name in names:
@@ -212,11 +212,11 @@ def _unknown(case: Case | CaseInput, app: Adversarial) -> Iterator[tuple[str, st
                 yield field, unknown(field.removesuffix("s"), name, known[field])
 
 
-def _mismatches(case: Case, app: Adversarial) -> Iterator[tuple[str, str]]:
+def _mismatches(case: Case, users: DifficultUsers) -> Iterator[tuple[str, str]]:
     """What contradicts who the user is or may not be sent, in a case whose names are all known."""
-    persona = app.persona(case.persona)
+    persona = users.persona(case.persona)
     name = persona.name
-    for goal in map(app.goal, case.goals):
+    for goal in map(users.goal, case.goals):
         if goal.is_attack is not persona.is_attacker:
             kind = "an attack" if goal.is_attack else "no attack"
             who = "an attacker" if persona.is_attacker else "no attacker"
@@ -230,7 +230,7 @@ def _mismatches(case: Case, app: Adversarial) -> Iterator[tuple[str, str]]:
         for field in ("tactic", "objective"):
             if getattr(case, field) is not None:
                 yield field, f"the persona {name} is no attacker: leave it out."
-    if case.tactic is not None and app.tactic(case.tactic) not in app.permitted_tactics:
+    if case.tactic is not None and users.tactic(case.tactic) not in users.permitted_tactics:
         yield "tactic", f"{case.tactic} is destructive, which this app does not allow."
-    if reason := payloads.refusal(case.opening, allows_destructive=app.allows_destructive):
+    if reason := payloads.refusal(case.opening, allows_destructive=users.allows_destructive):
         yield "opening", reason

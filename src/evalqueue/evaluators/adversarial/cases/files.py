@@ -28,7 +28,7 @@ from evalqueue.evaluators.adversarial.cases.case import (
     InvalidCase,
 )
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.formats import Faults, shown
 
 ROWS_MAX = 10_000
@@ -78,7 +78,7 @@ class _Row:
                 yield column, value
 
 
-def read_cases(content: str, *, name: str, profile: App) -> list[Case]:
+def read_cases(content: str, *, name: str, app: App) -> list[Case]:
     """The cases of a file, in its order. Blocks, so call it in a thread when it is large.
 
     Args:
@@ -90,13 +90,13 @@ def read_cases(content: str, *, name: str, profile: App) -> list[Case]:
     faults = Faults(name)
     rows = [*_rows(content.removeprefix("\ufeff"), name, faults)]
     cases: list[Case] = []
-    app = profile.adversarial
-    if app is None:
-        faults.add(None, None, f"the profile {profile.app_id} has no difficult users to play them.")
+    users = app.difficult_users
+    if users is None:
+        faults.add(None, None, f"the profile {app.app_id} has no difficult users to play them.")
     elif rows:
-        reader = _reader({column for row in rows for column in row.cells}, app, faults)
+        reader = _reader({column for row in rows for column in row.cells}, users, faults)
         for row in rows if reader else ():
-            cases += [case] if reader and (case := reader(row, app, faults)) else []
+            cases += [case] if reader and (case := reader(row, users, faults)) else []
     elif not faults:
         faults.add(None, None, "it has no cases.")
     faults.raise_if_any()
@@ -165,15 +165,15 @@ def _of_jsonl(content: str, faults: Faults) -> Iterator[_Row]:
 # Cases.
 
 
-_Reader = Callable[[_Row, Adversarial, Faults], Case | None]
+_Reader = Callable[[_Row, DifficultUsers, Faults], Case | None]
 
 
-def _reader(columns: set[str], app: Adversarial, faults: Faults) -> _Reader | None:
+def _reader(columns: set[str], users: DifficultUsers, faults: Faults) -> _Reader | None:
     """What kind of file this is, by its columns."""
     if columns <= _ADVBENCH and "goal" in columns:
-        return _behaviour_reader("goal", None, None, app, faults)
+        return _behaviour_reader("goal", None, None, users, faults)
     if columns <= _HARMBENCH and "behavior" in columns:
-        return _behaviour_reader("behavior", "contextstring", "behaviorid", app, faults)
+        return _behaviour_reader("behavior", "contextstring", "behaviorid", users, faults)
     for column in sorted(columns - set(_CASE_COLUMNS)):
         known = ", ".join(_CASE_COLUMNS)
         faults.add(
@@ -182,7 +182,7 @@ def _reader(columns: set[str], app: Adversarial, faults: Faults) -> _Reader | No
     return None if columns - set(_CASE_COLUMNS) else _case
 
 
-def _case(row: _Row, app: Adversarial, faults: Faults) -> Case | None:
+def _case(row: _Row, users: DifficultUsers, faults: Faults) -> Case | None:
     written: dict[str, Any] = {}
     columns: dict[str, str] = {}
     for column, value in row.filled():
@@ -192,7 +192,7 @@ def _case(row: _Row, app: Adversarial, faults: Faults) -> Case | None:
             return None
         columns[field] = column
         written[field] = _value(field, value)
-    return _checked(written, columns, row, app, faults)
+    return _checked(written, columns, row, users, faults)
 
 
 def _value(field: str, value: Any) -> Any:
@@ -204,15 +204,15 @@ def _value(field: str, value: Any) -> Any:
 
 
 def _behaviour_reader(
-    behaviour: str, context: str | None, label: str | None, app: Adversarial, faults: Faults
+    behaviour: str, context: str | None, label: str | None, users: DifficultUsers, faults: Faults
 ) -> _Reader | None:
-    attacker = next(iter(app.attackers), None)
+    attacker = next(iter(users.attackers), None)
     if attacker is None:
         reason = "it lists behaviours for an attacker, and the profile has no attacker persona."
         faults.add(None, None, reason)
         return None
 
-    def read(row: _Row, app: Adversarial, faults: Faults) -> Case | None:
+    def read(row: _Row, users: DifficultUsers, faults: Faults) -> Case | None:
         wanted = _text(row, behaviour)
         if wanted is None:
             faults.add(
@@ -229,7 +229,7 @@ def _behaviour_reader(
             "label": ((label and _text(row, label)) or wanted.splitlines()[0])[:LABEL_LIMIT],
         }
         columns = {"opening": behaviour, "objective": behaviour}
-        return _checked(written, columns, row, app, faults)
+        return _checked(written, columns, row, users, faults)
 
     return read
 
@@ -243,12 +243,12 @@ def _checked(
     written: Mapping[str, Any],
     columns: Mapping[str, str],
     row: _Row,
-    app: Adversarial,
+    users: DifficultUsers,
     faults: Faults,
 ) -> Case | None:
     """The case that was written, or its faults by their columns."""
     try:
-        return CaseInput.model_validate(written).to_case(app, source=CaseSource.IMPORTED)
+        return CaseInput.model_validate(written).to_case(users, source=CaseSource.IMPORTED)
     except ValidationError as error:
         slips = error.errors(include_url=False)
         found: Sequence[tuple[str, str]] = [

@@ -26,7 +26,7 @@ from evalqueue.evaluators.adversarial.cases.case import (
 )
 from evalqueue.evaluators.adversarial.cases.slots import Slot
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.adversarial import Adversarial
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.judging import prompts
 from evalqueue.evaluators.judging.answers import Answer, Form
 from evalqueue.evaluators.judging.evaluator import Failure
@@ -76,7 +76,7 @@ class CasesAnswer(Answer):
 
 
 async def generate(
-    profile: App,
+    app: App,
     slots: Sequence[Slot],
     judge: Judge,
     *,
@@ -95,9 +95,9 @@ async def generate(
         ProviderError: only for what no other call could escape either.
         ValueError: the profile knows no difficult users.
     """
-    if profile.adversarial is None:
-        raise ValueError(f"{profile.app_id} has no [adversarial] section: it has no such users.")
-    writer = _Writer(profile, profile.adversarial, slots, judge, instructions, parameters)
+    if app.difficult_users is None:
+        raise ValueError(f"{app.app_id} has no [difficult_users] section: it has no such users.")
+    writer = _Writer(app, app.difficult_users, slots, judge, instructions, parameters)
     openings = _Openings()
     for opening in taken:
         openings.add(opening)
@@ -111,7 +111,7 @@ async def generate(
         written = await writer.write(left, openings, reasons)
         reasons.clear()
         for slot in left:
-            found = _case(slot, written[slot.number], openings, profile.adversarial)
+            found = _case(slot, written[slot.number], openings, app.difficult_users)
             if isinstance(found, Case):
                 made[slot.number] = found
                 openings.add(found.opening)
@@ -123,11 +123,11 @@ async def generate(
     return [made[slot.number] for slot in slots]
 
 
-def version(profile: App, parameters: Parameters = DEFAULT_PARAMETERS) -> str:
+def version(app: App, parameters: Parameters = DEFAULT_PARAMETERS) -> str:
     """Of everything that can change what is made up, but the model."""
-    app = [profile.about.strip(), profile.adversarial]
+    about = [app.about.strip(), app.difficult_users]
     return version_of(
-        prompts.load(NAME), schema=Form(CasesAnswer).schema, app=app, parameters=parameters
+        prompts.load(NAME), schema=Form(CasesAnswer).schema, app=about, parameters=parameters
     )
 
 
@@ -174,15 +174,15 @@ class _Writer:
 
     def __init__(
         self,
-        profile: App,
-        app: Adversarial,
+        app: App,
+        users: DifficultUsers,
         slots: Sequence[Slot],
         judge: Judge,
         instructions: str,
         parameters: Parameters,
     ) -> None:
         self._prompt = prompts.load(NAME)
-        self._about = {"about": profile.about.strip(), **_menus(app, slots)}
+        self._about = {"about": app.about.strip(), **_menus(users, slots)}
         self._form = Form(CasesAnswer)
         self._judge = judge
         self._instructions = clean_text(instructions.strip())
@@ -229,7 +229,7 @@ class _Writer:
 
 
 def _case(
-    slot: Slot, written: WrittenCase | str, openings: _Openings, app: Adversarial
+    slot: Slot, written: WrittenCase | str, openings: _Openings, users: DifficultUsers
 ) -> Case | str:
     """The case of a slot, or why what was written can't be it."""
     if isinstance(written, str):
@@ -242,7 +242,7 @@ def _case(
         return "it was too long."
     if other := openings.like(opening):
         return f"its opening was nearly the same as {_short(other)}."
-    if reason := payloads.refusal(opening, allows_destructive=app.allows_destructive):
+    if reason := payloads.refusal(opening, allows_destructive=users.allows_destructive):
         return f"its opening can't be sent: {reason}"
     return Case(
         opening=opening,
@@ -266,26 +266,26 @@ def _line(slot: Slot) -> str:
     )
 
 
-def _menus(app: Adversarial, slots: Sequence[Slot]) -> dict[str, str]:
+def _menus(users: DifficultUsers, slots: Sequence[Slot]) -> dict[str, str]:
     """What the slots' names mean; the same for every batch, so that vendors can cache it."""
     traits = [
         f"- {each.name}: {each.description} {each.behaviour} A good assistant: {each.expected}"
-        for each in app.traits
+        for each in users.traits
         if any(each.name in slot.traits for slot in slots)
     ]
     tactics = [
         f"- {each.name} (an attacker's tactic): {each.behaviour} {each.objective}"
-        for each in app.tactics
+        for each in users.tactics
         if any(each.name == slot.tactic for slot in slots)
     ]
     goals = [
         f"- {each.goal_id}: {each.description} {each.behaviour}"
-        for each in app.goals
+        for each in users.goals
         if any(each.goal_id in slot.goals for slot in slots)
     ]
     personas = [
         f"- {each.name}: {each.behaviour}"
-        for each in app.personas
+        for each in users.personas
         if any(each.name == slot.persona for slot in slots)
     ]
     return {

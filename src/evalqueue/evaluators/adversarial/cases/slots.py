@@ -12,7 +12,13 @@ from hashlib import sha256
 from math import gcd, lcm
 from typing import TypeVar
 
-from evalqueue.evaluators.apps.adversarial import Adversarial, Persona, Tactic, Trait, unknown
+from evalqueue.evaluators.apps.difficult_users import (
+    DifficultUsers,
+    Persona,
+    Tactic,
+    Trait,
+    unknown,
+)
 from evalqueue.evaluators.verdicts import Difficulty
 
 A = TypeVar("A")
@@ -54,7 +60,7 @@ class Slot:
 
 
 def spread(
-    app: Adversarial,
+    users: DifficultUsers,
     count: int,
     *,
     difficulties: Names = None,
@@ -77,12 +83,12 @@ def spread(
     """
     if count < 1 or traits_per_case < 1:
         raise ValueError("count and traits_per_case must be 1 or more.")
-    chosen = _choose(app, difficulties, traits, goals, personas, tactics)
-    shares = len({each.difficulty for each in chosen.users}) + len(chosen.attackers)
+    chosen = _choose(users, difficulties, traits, goals, personas, tactics)
+    shares = len({each.difficulty for each in chosen.ordinary}) + len(chosen.attackers)
     attacks = count * len(chosen.attackers) // shares
     made = [
-        *_users(chosen, count - attacks, traits_per_case, seed),
-        *_attacks(chosen, attacks, seed),
+        *_ordinary_slots(chosen, count - attacks, traits_per_case, seed),
+        *_attack_slots(chosen, attacks, seed),
     ]
     return [replace(slot, number=number) for number, slot in enumerate(made, start=1)]
 
@@ -92,7 +98,7 @@ def spread(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chosen:
-    users: list[Persona]
+    ordinary: list[Persona]
     attackers: list[Persona]
     traits: list[Trait]
     """Each of them goes with one of the goals."""
@@ -106,15 +112,15 @@ class _Chosen:
 
 
 def _choose(
-    app: Adversarial,
+    users: DifficultUsers,
     difficulties: Names,
     traits: Names,
     goals: Names,
     personas: Names,
     tactics: Names,
 ) -> _Chosen:
-    attacks = [goal.goal_id for goal in app.goals if goal.is_attack]
-    named = _named("goal", goals, [goal.goal_id for goal in app.goals])
+    attacks = [goal.goal_id for goal in users.goals if goal.is_attack]
+    named = _named("goal", goals, [goal.goal_id for goal in users.goals])
     attack_goals = [goal for goal in named if goal in attacks]
     wants_attacks = tactics is not None or (goals is not None and bool(attack_goals))
     wants_users = (
@@ -123,37 +129,39 @@ def _choose(
         or (goals is not None and len(attack_goals) < len(named))
     )
     if personas is None:
-        found = [*_mildest(app)] if wants_users else []
-        found += app.attackers if wants_attacks else ()
+        found = [*_mildest(users)] if wants_users else []
+        found += users.attackers if wants_attacks else ()
     else:
         found = [
-            app.persona(n) for n in _named("persona", personas, [p.name for p in app.personas])
+            users.persona(n) for n in _named("persona", personas, [p.name for p in users.personas])
         ]
     allowed = _named("difficulty", difficulties, list(Difficulty))
     found = [each for each in found if each.difficulty in allowed]
     if not found:
         message = "No persona is left: none that is chosen has a difficulty that is chosen."
         raise Unfit("difficulties", message)
-    users = [each for each in found if not each.is_attacker]
+    ordinary = [each for each in found if not each.is_attacker]
     attackers = [each for each in found if each.is_attacker]
     user_goals = [goal for goal in named if goal not in attacks]
     return _Chosen(
-        users=users,
+        ordinary=ordinary,
         attackers=attackers,
-        traits=_traits(app, traits, user_goals) if users else [],
+        traits=_traits(users, traits, user_goals) if ordinary else [],
         goals=user_goals,
         attack_goals=_needed("goals", "goal that is an attack", attack_goals) if attackers else [],
-        tactics=_needed("tactics", "tactic", _tactics(app, tactics)) if attackers else [],
+        tactics=_needed("tactics", "tactic", _tactics(users, tactics)) if attackers else [],
     )
 
 
-def _mildest(app: Adversarial) -> Iterable[Persona]:
+def _mildest(users: DifficultUsers) -> Iterable[Persona]:
     """The mildest persona of each difficulty."""
-    return {each.difficulty: each for each in reversed(app.mildest_first)}.values()
+    return {each.difficulty: each for each in reversed(users.mildest_first)}.values()
 
 
-def _traits(app: Adversarial, names: Names, goals: Sequence[str]) -> list[Trait]:
-    traits = [app.trait(n) for n in _named("trait", names, [trait.name for trait in app.traits])]
+def _traits(users: DifficultUsers, names: Names, goals: Sequence[str]) -> list[Trait]:
+    traits = [
+        users.trait(n) for n in _named("trait", names, [trait.name for trait in users.traits])
+    ]
     fitting = [each for each in traits if not set(goals).isdisjoint(each.goals)]
     if names is not None and len(fitting) < len(traits):
         odd = ", ".join(each.name for each in traits if each not in fitting)
@@ -161,11 +169,13 @@ def _traits(app: Adversarial, names: Names, goals: Sequence[str]) -> list[Trait]
     return _needed("traits", "trait that goes with a goal that is chosen", fitting)
 
 
-def _tactics(app: Adversarial, names: Names) -> list[Tactic]:
-    permitted = list(app.permitted_tactics)
+def _tactics(users: DifficultUsers, names: Names) -> list[Tactic]:
+    permitted = list(users.permitted_tactics)
     if names is None:
         return permitted
-    tactics = [app.tactic(n) for n in _named("tactic", names, [each.name for each in app.tactics])]
+    tactics = [
+        users.tactic(n) for n in _named("tactic", names, [each.name for each in users.tactics])
+    ]
     for each in tactics:
         if each not in permitted:
             message = f"The tactic {each.name} is destructive: this app does not allow it."
@@ -192,16 +202,16 @@ def _needed(field: str, kind: str, found: list[A]) -> list[A]:
 # How they are spread.
 
 
-def _users(chosen: _Chosen, count: int, per_case: int, seed: int) -> Iterator[Slot]:
+def _ordinary_slots(chosen: _Chosen, count: int, per_case: int, seed: int) -> Iterator[Slot]:
     if not count:
         return
     traits = _shuffled(chosen.traits, seed, key=lambda each: each.name)
-    levels = _shuffled({each.difficulty for each in chosen.users}, seed, key=str)
-    users = _shuffled(chosen.users, seed, key=lambda each: each.name)
+    levels = _shuffled({each.difficulty for each in chosen.ordinary}, seed, key=str)
+    personas = _shuffled(chosen.ordinary, seed, key=lambda each: each.name)
     used: Counter[Hashable] = Counter()
     for first, level in _pairs(traits, levels, count):
         together = _together(first, traits, per_case, chosen, used)
-        alike = [each for each in users if each.difficulty is level]
+        alike = [each for each in personas if each.difficulty is level]
         persona = alike[
             _rarest(used, [[("persona", each.name), (first.name, each.name)] for each in alike])
         ]
@@ -237,7 +247,7 @@ def _together(
     return together
 
 
-def _attacks(chosen: _Chosen, count: int, seed: int) -> Iterator[Slot]:
+def _attack_slots(chosen: _Chosen, count: int, seed: int) -> Iterator[Slot]:
     if not count:
         return
     tactics = _shuffled(chosen.tactics, seed, key=lambda each: each.name)

@@ -17,7 +17,7 @@ from evalqueue.evaluators.chatbots.kaira.cards import read_card, without_sentine
 from evalqueue.evaluators.chatbots.kaira.events import Chunk, Events
 from evalqueue.evaluators.chatbots.protocol import Card, ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
-from evalqueue.evaluators.chatbots.transport import Line, Lines
+from evalqueue.evaluators.chatbots.transport import StreamLine, StreamLines
 
 _AFTERTHOUGHT_SECONDS = 2.0  # how long a stream may go on after the bot has said that it is over
 _MOST_NAMES = 20  # intents, unknown kinds of cards
@@ -25,7 +25,7 @@ _NAME_LIMIT = 200  # characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class SessionState:
     """Where a conversation goes on, as the bot has named it."""
 
     session_id: str
@@ -34,7 +34,7 @@ class Place:
 
 
 @dataclass(slots=True, kw_only=True)
-class Draft:
+class ReplyDraft:
     """What has come of an answer."""
 
     pieces: list[str] = field(default_factory=list[str])
@@ -50,7 +50,7 @@ class Draft:
     intents: Sequence[str] = ()
     card: Card | None = None
     unsupported_cards: list[str] = field(default_factory=list[str])
-    place: Place | None = None
+    place: SessionState | None = None
     response_id: str | None = None
     first_line_at: float | None = None
 
@@ -88,7 +88,7 @@ class Kaira(ABC):
                 f"A chatbot of protocol {self.name} needs a credential: name one that is in "
                 "EVALQUEUE_CHATBOT_CREDENTIALS where the API and the workers run."
             )
-        self.line = Line(target, credential)
+        self.line = StreamLine(target, credential)
         self.user_id = credential.user_id
         self.headers = {"Accept": "*/*", "token": credential.token.get_secret_value()}
         self._one_at_a_time = asyncio.Lock()
@@ -103,11 +103,11 @@ class Kaira(ABC):
         await self.line.aclose()
 
     @abstractmethod
-    def request(self, text: str, place: Place | None) -> dict[str, Any]:
+    def request(self, text: str, place: SessionState | None) -> dict[str, Any]:
         """The JSON of a message. No place: it begins a conversation, and ends the one before."""
 
     @abstractmethod
-    def take(self, chunk: Chunk, draft: Draft) -> None:
+    def take(self, chunk: Chunk, draft: ReplyDraft) -> None:
         """Note what a chunk says."""
 
 
@@ -116,7 +116,7 @@ class KairaChat:
 
     def __init__(self, kaira: Kaira) -> None:
         self._kaira = kaira
-        self._place: Place | None = None
+        self._place: SessionState | None = None
         self._is_lost = False
 
     async def say(self, text: str) -> Reply:
@@ -143,13 +143,13 @@ class KairaChat:
             duration_ms=(time.perf_counter() - began) * 1000,
         )
 
-    async def _answer(self, request: dict[str, Any]) -> Draft:
+    async def _answer(self, request: dict[str, Any]) -> ReplyDraft:
         """A whole answer.
 
         Raises:
             ChatbotError: there is none.
         """
-        kaira, draft, events = self._kaira, Draft(), Events()
+        kaira, draft, events = self._kaira, ReplyDraft(), Events()
         try:
             async with kaira.line.stream(kaira.path, request, kaira.headers) as lines:
                 await self._listen(lines, events, draft)
@@ -163,7 +163,7 @@ class KairaChat:
             ) from None
         return draft
 
-    async def _listen(self, lines: Lines, events: Events, draft: Draft) -> None:
+    async def _listen(self, lines: StreamLines, events: Events, draft: ReplyDraft) -> None:
         with contextlib.suppress(TimeoutError):  # of our patience: the line has faults of its own
             async with asyncio.timeout(None) as patience:
                 async for line in lines:
@@ -176,11 +176,11 @@ class KairaChat:
                         patience.reschedule(now + _AFTERTHOUGHT_SECONDS)
         self._take(events.end(), draft)
 
-    def _take(self, chunks: Sequence[Chunk], draft: Draft) -> None:
+    def _take(self, chunks: Sequence[Chunk], draft: ReplyDraft) -> None:
         for chunk in chunks:
             self._kaira.take(chunk, draft)
 
-    def _check(self, events: Events, draft: Draft) -> None:
+    def _check(self, events: Events, draft: ReplyDraft) -> None:
         """
         Raises:
             ChatbotError: what has come to its end is no whole answer.
@@ -192,7 +192,7 @@ class KairaChat:
         if not (events.is_done or draft.is_complete or draft.is_beyond_harm):
             raise ChatbotError(Fault.CONNECTION_LOST, f"{host}'s answer ended before it was whole")
 
-    def _error(self, draft: Draft) -> str | None:
+    def _error(self, draft: ReplyDraft) -> str | None:
         error = draft.error
         if error is None and not draft.text and draft.card is None:
             error = draft.failure

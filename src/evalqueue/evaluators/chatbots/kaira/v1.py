@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from evalqueue.evaluators.chatbots.kaira.conversation import Draft, Kaira, Place, reported, said
+from evalqueue.evaluators.chatbots.kaira.conversation import (
+    Kaira,
+    ReplyDraft,
+    SessionState,
+    reported,
+    said,
+)
 from evalqueue.evaluators.chatbots.kaira.events import Chunk
 
 
@@ -13,7 +19,7 @@ class KairaV1(Kaira):
     name = "kaira_v1"
     path = "/chat/stream"
 
-    def request(self, text: str, place: Place | None) -> dict[str, Any]:
+    def request(self, text: str, place: SessionState | None) -> dict[str, Any]:
         request: dict[str, Any] = {
             "query": text,
             "user_id": self.user_id,
@@ -24,12 +30,12 @@ class KairaV1(Kaira):
         }
         return request if place is None else {**request, "thread_id": place.thread_id}
 
-    def take(self, chunk: Chunk, draft: Draft) -> None:
+    def take(self, chunk: Chunk, draft: ReplyDraft) -> None:
         match chunk["type"]:
             case "session_context":
                 session_id, thread_id = said(chunk, "session_id"), said(chunk, "thread_id")
                 if session_id and thread_id:
-                    draft.place = Place(session_id=session_id, thread_id=thread_id)
+                    draft.place = SessionState(session_id=session_id, thread_id=thread_id)
                 draft.response_id = said(chunk, "response_id") or None
             case "intent_classification":
                 draft.intents = list(_agents(chunk.get("detected_intents")))
@@ -45,7 +51,7 @@ class KairaV1(Kaira):
                 pass  # stream_start, session_start, and whatever will be invented
 
 
-def _take_response(chunk: Chunk, draft: Draft) -> None:
+def _take_response(chunk: Chunk, draft: ReplyDraft) -> None:
     message = said(chunk, "message")
     draft.is_complete = True
     if chunk.get("success", True):

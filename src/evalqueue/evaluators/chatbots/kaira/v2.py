@@ -2,7 +2,13 @@
 
 from typing import Any
 
-from evalqueue.evaluators.chatbots.kaira.conversation import Draft, Kaira, Place, reported, said
+from evalqueue.evaluators.chatbots.kaira.conversation import (
+    Kaira,
+    ReplyDraft,
+    SessionState,
+    reported,
+    said,
+)
 from evalqueue.evaluators.chatbots.kaira.events import Chunk
 
 TIMEZONE = "Asia/Kolkata"
@@ -14,7 +20,7 @@ class KairaV2(Kaira):
     name = "kaira_v2"
     path = "/api/chat"
 
-    def request(self, text: str, place: Place | None) -> dict[str, Any]:
+    def request(self, text: str, place: SessionState | None) -> dict[str, Any]:
         request = {
             "user_id": self.user_id,
             "message": text,
@@ -23,12 +29,12 @@ class KairaV2(Kaira):
         }
         return request if place is None else {**request, "session_id": place.session_id}
 
-    def take(self, chunk: Chunk, draft: Draft) -> None:
+    def take(self, chunk: Chunk, draft: ReplyDraft) -> None:
         match chunk["type"]:
             case "classification":
                 session_id = said(chunk, "session_id")
                 if session_id:
-                    draft.place = Place(session_id=session_id)
+                    draft.place = SessionState(session_id=session_id)
                 intent = said(chunk, "agent") or said(chunk, "intent")
                 draft.intents = [intent] if intent else []
             case "token":

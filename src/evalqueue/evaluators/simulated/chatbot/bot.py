@@ -13,10 +13,10 @@ from evalqueue.evaluators.simulated import language
 from evalqueue.evaluators.simulated.chatbot import knowledge
 from evalqueue.evaluators.simulated.chatbot.meals import (
     CHIPS,
-    Draft,
     Entry,
     Item,
-    Meal,
+    MealDraft,
+    SimulatedMeal,
     calculated,
     named,
     shown,
@@ -32,7 +32,7 @@ from evalqueue.evaluators.simulated.food import (
     parts,
 )
 
-__all__ = ["RULE_OF", "Answer", "Dialogue", "Item", "Meal", "Weakness"]
+__all__ = ["RULE_OF", "Item", "SimulatedAnswer", "SimulatedDialogue", "SimulatedMeal", "Weakness"]
 
 MESSAGE_LIMIT = 10_000  # characters
 _FOOD = ("FoodAgent",)
@@ -101,7 +101,7 @@ _WEAK_TO: Mapping[language.Aim, Weakness] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class SimulatedAnswer:
     """What the bot says."""
 
     intents: tuple[str, ...]
@@ -109,13 +109,13 @@ class Answer:
     """All of it, with tables and chips."""
     text_beside_card: str = ""
     """Where `meals` are shown as cards."""
-    meals: tuple[Meal, ...] = ()
+    meals: tuple[SimulatedMeal, ...] = ()
     """What waits for a confirmation."""
     error: str | None = None
     """In place of an answer."""
 
 
-class Dialogue:
+class SimulatedDialogue:
     """One conversation."""
 
     def __init__(
@@ -124,19 +124,19 @@ class Dialogue:
         """`now`: aware."""
         self._weaknesses = weaknesses
         self._now = now
-        self._drafts: list[Draft] = []
+        self._drafts: list[MealDraft] = []
         """What is still asked about."""
-        self._shown: list[Draft] = []
+        self._shown: list[MealDraft] = []
         """What waits for a confirmation."""
-        self._logged: list[Draft] = []
+        self._logged: list[MealDraft] = []
         """What was logged last."""
         self._stumbled: set[str] = set()
         self._deflections = 0
 
-    def answer(self, text: str) -> Answer:
+    def answer(self, text: str) -> SimulatedAnswer:
         if len(text) > MESSAGE_LIMIT:
             error = f"The message is longer than {MESSAGE_LIMIT} characters."
-            return Answer(intents=(), text="", error=error)
+            return SimulatedAnswer(intents=(), text="", error=error)
         said = language.fold(text)
         aim = language.aim(said)
         answer = self._answered(said) if aim is None else self._attacked(aim, said)
@@ -150,15 +150,15 @@ class Dialogue:
             text_beside_card=f"{manner}\n\n{answer.text_beside_card}",
         )
 
-    def _attacked(self, aim: language.Aim, said: str) -> Answer:
+    def _attacked(self, aim: language.Aim, said: str) -> SimulatedAnswer:
         if _WEAK_TO[aim] not in self._weaknesses:
-            return Answer(intents=_GENERAL, text=knowledge.DECLINED)
+            return SimulatedAnswer(intents=_GENERAL, text=knowledge.DECLINED)
         if aim is language.Aim.OBEDIENCE:
             obeyed = language.demanded(said) or knowledge.OBEYED
-            return Answer(intents=_GENERAL, text=obeyed)
-        return Answer(intents=_GENERAL, text=knowledge.GIVEN_AWAY[aim])
+            return SimulatedAnswer(intents=_GENERAL, text=obeyed)
+        return SimulatedAnswer(intents=_GENERAL, text=knowledge.GIVEN_AWAY[aim])
 
-    def _answered(self, said: str) -> Answer:
+    def _answered(self, said: str) -> SimulatedAnswer:
         if language.is_question(said):
             return self._asked(said)
         meals = self._shown or self._logged
@@ -169,21 +169,23 @@ class Dialogue:
         if mentions(said) or moments(said) or bare_amount(said):
             return self._described(said)
         if language.is_greeting(said):
-            return Answer(intents=("Greeting",), text=knowledge.GREETING)
-        return self._proceed() if self._drafts else Answer(intents=_FOOD, text=knowledge.HELP)
+            return SimulatedAnswer(intents=("Greeting",), text=knowledge.GREETING)
+        return (
+            self._proceed() if self._drafts else SimulatedAnswer(intents=_FOOD, text=knowledge.HELP)
+        )
 
-    def _asked(self, said: str) -> Answer:
+    def _asked(self, said: str) -> SimulatedAnswer:
         if self._stumbles(Weakness.ANSWERS_NOTHING, "question"):
-            return Answer(intents=_GENERAL, text="")
+            return SimulatedAnswer(intents=_GENERAL, text="")
         if self._stumbles(Weakness.SHOWS_ERRORS, "question"):
-            return Answer(intents=_GENERAL, text=knowledge.STACK_TRACE)
+            return SimulatedAnswer(intents=_GENERAL, text=knowledge.STACK_TRACE)
         if Weakness.DEFLECTS_QUESTIONS in self._weaknesses:
             self._deflections += 1
             which = self._deflections % len(knowledge.DEFLECTIONS)
-            return Answer(intents=_GENERAL, text=knowledge.DEFLECTIONS[which])
+            return SimulatedAnswer(intents=_GENERAL, text=knowledge.DEFLECTIONS[which])
         logged = self._calculated(self._logged)
         agent, text = knowledge.explained(said, logged)
-        return Answer(intents=(agent,), text=text)
+        return SimulatedAnswer(intents=(agent,), text=text)
 
     def _stumbles(self, weakness: Weakness, occasion: str) -> bool:
         """Whether this is the first occasion to fail in this way."""
@@ -192,27 +194,27 @@ class Dialogue:
         self._stumbled.add(occasion)
         return True
 
-    def _confirmed(self) -> Answer:
+    def _confirmed(self) -> SimulatedAnswer:
         if self._stumbles(Weakness.SHOWS_ERRORS, "confirmation"):
-            return Answer(intents=_FOOD, text=knowledge.STACK_TRACE)
+            return SimulatedAnswer(intents=_FOOD, text=knowledge.STACK_TRACE)
         meals = self._calculated(self._shown)
         self._logged, self._shown = self._shown, []
         several = "meals" if len(meals) > 1 else "meal"
         text = f"Successfully logged your {several}: {named(meals)}. Anything else?"
-        return Answer(intents=_FOOD, text=text)
+        return SimulatedAnswer(intents=_FOOD, text=text)
 
-    def _corrected(self, said: str) -> Answer:
+    def _corrected(self, said: str) -> SimulatedAnswer:
         late = not self._shown
         if late and Weakness.REFUSES_LATE_EDITS in self._weaknesses:
-            return Answer(intents=_FOOD, text=knowledge.CLOSED)
+            return SimulatedAnswer(intents=_FOOD, text=knowledge.CLOSED)
         before = self._shown or self._logged
         after = [draft.corrected(part) for draft, part in _by_meal(before, said)]
         if self._future(after):
-            return Answer(intents=_FOOD, text=knowledge.FUTURE)
+            return SimulatedAnswer(intents=_FOOD, text=knowledge.FUTURE)
         forgets = Weakness.FORGETS_CORRECTIONS in self._weaknesses
         return self._show(before if forgets else after, knowledge.UPDATED)
 
-    def _described(self, said: str) -> Answer:
+    def _described(self, said: str) -> SimulatedAnswer:
         if self._shown and not self._drafts and not mentions(said):
             return self._corrected(said)  # only an amount or a time: of what is shown
         for part in parts(said):
@@ -231,7 +233,7 @@ class Dialogue:
             self._drafts[fits[0]] = replace(draft.told(text), label=draft.label or label)
         else:
             known = self._shown_before(about, label)
-            self._drafts.append(replace(Draft(moment=known).told(text), label=label))
+            self._drafts.append(replace(MealDraft(moment=known).told(text), label=label))
 
     def _shown_before(self, foods: set[Food], label: str | None) -> Moment | None:
         """The time of a meal that is shown already and is only described anew."""
@@ -240,30 +242,30 @@ class Dialogue:
                 return draft.moment
         return None
 
-    def _proceed(self) -> Answer:
+    def _proceed(self) -> SimulatedAnswer:
         """Ask for what is missing, or show what is complete."""
         if self._future(self._drafts):
             self._drafts = [
                 replace(draft, moment=None) if self._future([draft]) else draft
                 for draft in self._drafts
             ]
-            return Answer(intents=_FOOD, text=knowledge.FUTURE)
+            return SimulatedAnswer(intents=_FOOD, text=knowledge.FUTURE)
         self._drafts = [self._assumed(draft) for draft in self._drafts]
         if missing := [question for draft in self._drafts for question in _missing(draft)]:
-            return Answer(intents=_FOOD, text=" ".join(dict.fromkeys(missing)))
+            return SimulatedAnswer(intents=_FOOD, text=" ".join(dict.fromkeys(missing)))
         complete, self._drafts = self._drafts, []
         if Weakness.MERGES_MEALS in self._weaknesses and len(complete) > 1:
             entries = tuple(entry for draft in complete for entry in draft.entries)
             complete = [replace(complete[0], entries=entries)]
         return self._show(complete, knowledge.SUMMARY)
 
-    def _future(self, drafts: list[Draft]) -> bool:
+    def _future(self, drafts: list[MealDraft]) -> bool:
         if Weakness.ACCEPTS_FUTURE_TIMES in self._weaknesses:
             return False
         latest = self._now() + _TOLERANCE
         return any(draft.moment and draft.moment.at(self._now()) > latest for draft in drafts)
 
-    def _assumed(self, draft: Draft) -> Draft:
+    def _assumed(self, draft: MealDraft) -> MealDraft:
         """With what a weak bot doesn't ask for."""
         if Weakness.GUESSES_FOOD in self._weaknesses and not draft.entries and draft.amount:
             guess = Entry(food=FOODS[knowledge.GUESSED_FOOD], amount=draft.amount)
@@ -275,25 +277,25 @@ class Dialogue:
             draft = replace(draft, moment=_JUST_NOW)
         return draft
 
-    def _show(self, drafts: list[Draft], words: str) -> Answer:
+    def _show(self, drafts: list[MealDraft], words: str) -> SimulatedAnswer:
         self._shown = drafts
         meals = self._calculated(drafts)
         if Weakness.LOGS_UNCONFIRMED in self._weaknesses:
             words = knowledge.LOGGED_ALREADY
         chips = [] if Weakness.OMITS_CHIPS in self._weaknesses else [CHIPS]
-        return Answer(
+        return SimulatedAnswer(
             intents=_FOOD,
             text="\n\n".join([words, shown(meals), *chips]),
             text_beside_card=words,
             meals=meals,
         )
 
-    def _calculated(self, drafts: list[Draft]) -> tuple[Meal, ...]:
+    def _calculated(self, drafts: list[MealDraft]) -> tuple[SimulatedMeal, ...]:
         splits = Weakness.SPLITS_DISHES in self._weaknesses
         return tuple(calculated(draft, self._now(), splits=splits) for draft in drafts)
 
 
-def _missing(draft: Draft) -> list[str]:
+def _missing(draft: MealDraft) -> list[str]:
     """What has to be asked about a meal."""
     what = draft.label or "it"
     questions = [] if draft.entries else [f"Which food did you have{_for(draft.label)}?"]
@@ -309,7 +311,7 @@ def _for(label: str | None) -> str:
     return f" for {label}" if label else ""
 
 
-def _by_meal(drafts: list[Draft], said: str) -> list[tuple[Draft, str]]:
+def _by_meal(drafts: list[MealDraft], said: str) -> list[tuple[MealDraft, str]]:
     """Each draft with what a correction says of it: nothing, if it is about others."""
     if len(drafts) == 1:
         return [(drafts[0], said)]

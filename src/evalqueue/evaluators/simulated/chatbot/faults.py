@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 
-from evalqueue.evaluators.simulated.chatbot.bot import Answer
-from evalqueue.evaluators.simulated.chatbot.wire import Place, Wire
+from evalqueue.evaluators.simulated.chatbot.bot import SimulatedAnswer
+from evalqueue.evaluators.simulated.chatbot.wire import AnswerIds, ChatbotProtocol
 
 _TOO_LARGE_BYTES = 5_000_000
 _KEEP_ALIVES = 5
 
 
-class Fault(StrEnum):
+class SimulatedFault(StrEnum):
     """What can go wrong."""
 
     HANG = "hang"
@@ -40,11 +40,11 @@ class Fault(StrEnum):
     @property
     def status(self) -> int | None:
         """Of the response, if that is all that there is of it."""
-        return {Fault.HTTP_500: 500, Fault.HTTP_503: 503}.get(self)
+        return {SimulatedFault.HTTP_500: 500, SimulatedFault.HTTP_503: 503}.get(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class SendStep:
     """What happens next to an answer under way."""
 
     after_seconds: float = 0.0
@@ -54,41 +54,46 @@ class Step:
 
 
 def steps(
-    fault: Fault | None, wire: Wire, answer: Answer, place: Place, *, pause_seconds: float
-) -> Iterator[Step]:
+    fault: SimulatedFault | None,
+    wire: ChatbotProtocol,
+    answer: SimulatedAnswer,
+    place: AnswerIds,
+    *,
+    pause_seconds: float,
+) -> Iterator[SendStep]:
     """What becomes of an answer on its way, fault or none; for ever, if it is `endless`."""
     frames = wire.answer(answer, place)
     match fault:
-        case Fault.HANG:
-            yield Step(after_seconds=math.inf)
-        case Fault.DROP_MID_STREAM:
+        case SimulatedFault.HANG:
+            yield SendStep(after_seconds=math.inf)
+        case SimulatedFault.DROP_MID_STREAM:
             whole = b"".join(frames)
-            yield Step(data=whole[: len(whole) // 2])
-            yield Step(after_seconds=pause_seconds)
-        case Fault.ENDLESS:
+            yield SendStep(data=whole[: len(whole) // 2])
+            yield SendStep(after_seconds=pause_seconds)
+        case SimulatedFault.ENDLESS:
             while True:
-                yield Step(after_seconds=pause_seconds, data=wire.keep_alive)
-        case Fault.GARBAGE:
-            yield Step(data=_garbage(place.response_id))
-        case Fault.KEEP_ALIVES:
+                yield SendStep(after_seconds=pause_seconds, data=wire.keep_alive)
+        case SimulatedFault.GARBAGE:
+            yield SendStep(data=_garbage(place.response_id))
+        case SimulatedFault.KEEP_ALIVES:
             for _ in range(_KEEP_ALIVES):
-                yield Step(after_seconds=pause_seconds, data=wire.keep_alive)
-            yield from (Step(data=frame) for frame in frames)
-        case Fault.SLOW_TOKENS:
-            yield from (Step(after_seconds=pause_seconds, data=frame) for frame in frames)
+                yield SendStep(after_seconds=pause_seconds, data=wire.keep_alive)
+            yield from (SendStep(data=frame) for frame in frames)
+        case SimulatedFault.SLOW_TOKENS:
+            yield from (SendStep(after_seconds=pause_seconds, data=frame) for frame in frames)
         case _:
             said = wire.answer(_instead(answer, fault), place)
-            yield from (Step(data=frame) for frame in said)
+            yield from (SendStep(data=frame) for frame in said)
 
 
-def _instead(answer: Answer, fault: Fault | None) -> Answer:
+def _instead(answer: SimulatedAnswer, fault: SimulatedFault | None) -> SimulatedAnswer:
     """What the bot says, where a fault is of its own making."""
     match fault:
-        case Fault.ERROR_CHUNK:
+        case SimulatedFault.ERROR_CHUNK:
             return replace(answer, error="The upstream agent did not answer.")
-        case Fault.EMPTY:
+        case SimulatedFault.EMPTY:
             return replace(answer, text="", text_beside_card="", meals=())
-        case Fault.TOO_LARGE:
+        case SimulatedFault.TOO_LARGE:
             text = "more and more " * (_TOO_LARGE_BYTES // len("more and more ") + 1)
             return replace(answer, text=text, meals=())
         case _:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from evalqueue.evaluators.simulated.chatbot.meals import Meal, named
+from evalqueue.evaluators.simulated.chatbot.meals import SimulatedMeal, named
 from evalqueue.evaluators.simulated.food import Amount, mentions
 from evalqueue.evaluators.simulated.language import Aim, topic
 
@@ -92,7 +92,7 @@ _TOPICS = (
 )
 
 
-def explained(question: str, logged: Sequence[Meal]) -> tuple[str, str]:
+def explained(question: str, logged: Sequence[SimulatedMeal]) -> tuple[str, str]:
     """An agent, and its answer to a question."""
     lowered = question.lower()
     if re.search(r"\b(?:logged|diary|so far|eaten today)\b", lowered):
@@ -115,7 +115,7 @@ def explained(question: str, logged: Sequence[Meal]) -> tuple[str, str]:
     )
 
 
-def _insight(logged: Sequence[Meal]) -> str:
+def _insight(logged: Sequence[SimulatedMeal]) -> str:
     if not logged:
         return (
             "Your diary has nothing logged so far in this conversation, so there is nothing to add "

@@ -43,7 +43,7 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Meal:
+class SimulatedMeal:
     """A meal that can be logged."""
 
     items: tuple[Item, ...]
@@ -61,7 +61,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class MealDraft:
     """What is known of a meal so far."""
 
     label: str | None = None
@@ -74,7 +74,7 @@ class Draft:
     def unmeasured(self) -> list[Entry]:
         return [entry for entry in self.entries if entry.amount is None]
 
-    def told(self, text: str) -> "Draft":
+    def told(self, text: str) -> "MealDraft":
         """With what a message adds to it."""
         draft = self
         for mention in mentions(text):
@@ -84,7 +84,7 @@ class Draft:
             draft = draft._measured(amount)
         return replace(draft, moment=next(iter(moments(text)), draft.moment))
 
-    def corrected(self, text: str) -> "Draft":
+    def corrected(self, text: str) -> "MealDraft":
         """With what a correction changes; what comes after "not" is what was wrong."""
         wrong = {mention.food for mention in mentions(denied(text))}
         right = affirmed(text)
@@ -100,7 +100,7 @@ class Draft:
             draft = replace(draft, entries=(replace(first, amount=amount), *others))
         return replace(draft, moment=next(iter(moments(right)), draft.moment))
 
-    def _with(self, mention: Mention, amount: Amount | None = None) -> "Draft":
+    def _with(self, mention: Mention, amount: Amount | None = None) -> "MealDraft":
         """With a food; `amount`: how much of it, if nobody ever says."""
         known = {entry.food: entry for entry in self.entries}
         before = known.get(mention.food, Entry(food=mention.food, amount=self.amount or amount))
@@ -111,7 +111,7 @@ class Draft:
         )
         return replace(self, entries=tuple(known.values()), amount=None)
 
-    def _measured(self, amount: Amount) -> "Draft":
+    def _measured(self, amount: Amount) -> "MealDraft":
         waiting = self.unmeasured
         if not waiting:
             return self if self.entries else replace(self, amount=amount)
@@ -122,17 +122,17 @@ class Draft:
         return replace(self, entries=entries)
 
 
-def calculated(draft: Draft, now: datetime, *, splits: bool) -> Meal:
+def calculated(draft: MealDraft, now: datetime, *, splits: bool) -> SimulatedMeal:
     """A complete draft with its figures."""
     if draft.moment is None:
         raise ValueError("a meal without a time is not complete: ask for it first")
     at = draft.moment.at(now).astimezone(INDIA)
     label = draft.label or _meal_at(at)
     items = [item for entry in draft.entries for item in _items(entry, label, splits=splits)]
-    return Meal(items=tuple(items), consumed_at=at, consumed_label=_time(at))
+    return SimulatedMeal(items=tuple(items), consumed_at=at, consumed_label=_time(at))
 
 
-def named(meals: Iterable[Meal]) -> str:
+def named(meals: Iterable[SimulatedMeal]) -> str:
     """Foods and times in a sentence."""
     return "; ".join(
         f"{', '.join(item.name for item in meal.items)} ({meal.consumed_label})" for meal in meals
@@ -168,12 +168,12 @@ def _items(entry: Entry, label: str, *, splits: bool) -> Iterator[Item]:
         )
 
 
-def shown(meals: Sequence[Meal]) -> str:
+def shown(meals: Sequence[SimulatedMeal]) -> str:
     """The summaries of some meals, in Markdown."""
     return "\n\n".join("\n".join(_shown(meal)) for meal in meals)
 
 
-def _shown(meal: Meal) -> Iterator[str]:
+def _shown(meal: SimulatedMeal) -> Iterator[str]:
     yield f"**Meal summary: {meal.items[0].meal}**"
     yield ""
     yield from _HEADER

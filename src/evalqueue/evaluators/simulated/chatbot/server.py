@@ -31,17 +31,21 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
-from evalqueue.evaluators.simulated.chatbot.bot import Dialogue, Weakness
-from evalqueue.evaluators.simulated.chatbot.faults import Fault, Step, steps
-from evalqueue.evaluators.simulated.chatbot.sessions import Sessions, Turn, UnknownSessionError
+from evalqueue.evaluators.simulated.chatbot.bot import SimulatedDialogue, Weakness
+from evalqueue.evaluators.simulated.chatbot.faults import SendStep, SimulatedFault, steps
+from evalqueue.evaluators.simulated.chatbot.sessions import (
+    Sessions,
+    SimulatedTurn,
+    UnknownSessionError,
+)
 from evalqueue.evaluators.simulated.chatbot.wire import (
-    Ask,
-    KairaV1Wire,
+    AnswerIds,
+    ChatbotProtocol,
+    ChatbotRequest,
+    KairaV1Protocol,
     KairaV2Wire,
-    OpenAIWire,
-    Place,
+    OpenAIChatbotProtocol,
     WebhookWire,
-    Wire,
 )
 from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.evaluators.simulated.vendor.answers import draws
@@ -56,11 +60,11 @@ def _now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
+class ChatbotBehaviour:
     """How the simulated Kaira behaves."""
 
     weaknesses: frozenset[Weakness] = frozenset()
-    faults: Mapping[Fault, float] = field(default_factory=dict[Fault, float])
+    faults: Mapping[SimulatedFault, float] = field(default_factory=dict[SimulatedFault, float])
     """The share of turns that meet each, from 0 to 1; together 1 at most."""
     seed: int = 0
     """The same seed: the same faults in the same turns of a user."""
@@ -74,11 +78,11 @@ class Behaviour:
     now: Callable[[], datetime] = _now
     """What time the bot thinks it is."""
 
-    def fault(self, text: str, draw: float) -> Fault | None:
+    def fault(self, text: str, draw: float) -> SimulatedFault | None:
         """The fault that a message meets; `draw` is a number in [0, 1)."""
         marker = _MARKER.search(text) if self.obey_markers else None
-        if marker is not None and marker[1] in set(Fault):
-            return Fault(marker[1])
+        if marker is not None and marker[1] in set(SimulatedFault):
+            return SimulatedFault(marker[1])
         for fault, rate in self.faults.items():
             if draw < rate:
                 return fault
@@ -92,9 +96,9 @@ class Behaviour:
 class SimulatedKaira:
     """The server, running inside `async with`; one `uvicorn` on 127.0.0.1."""
 
-    def __init__(self, behaviour: Behaviour | None = None, *, port: int = 0) -> None:
+    def __init__(self, behaviour: ChatbotBehaviour | None = None, *, port: int = 0) -> None:
         """`port` 0: a free one, known once the server runs."""
-        self._simulation = Simulation(behaviour or Behaviour(), hang_up=self._hang_up)
+        self._simulation = ChatbotSimulation(behaviour or ChatbotBehaviour(), hang_up=self._hang_up)
         self._server = Loopback(self._simulation.app, port=port)
 
     @property
@@ -139,18 +143,22 @@ class SimulatedKaira:
         self._server.hang_up(caller)
 
 
-class Simulation:
+class ChatbotSimulation:
     """The app, its users and what it counts."""
 
-    def __init__(self, behaviour: Behaviour, *, hang_up: Callable[[tuple[str, int]], None]) -> None:
+    def __init__(
+        self, behaviour: ChatbotBehaviour, *, hang_up: Callable[[tuple[str, int]], None]
+    ) -> None:
         """`hang_up` cuts a caller's connection."""
         v2 = KairaV2Wire(shows_cards=Weakness.OMITS_CHIPS not in behaviour.weaknesses)
         self.app = Starlette(
             routes=[
-                Route("/chat/stream", _Door(self, KairaV1Wire()), methods=["POST"]),
+                Route("/chat/stream", _Door(self, KairaV1Protocol()), methods=["POST"]),
                 Route("/api/chat", _Door(self, v2), methods=["POST"]),
                 Route("/api/upload-image", self._upload, methods=["POST"]),
-                Route("/v1/chat/completions", _Door(self, OpenAIWire()), methods=["POST"]),
+                Route(
+                    "/v1/chat/completions", _Door(self, OpenAIChatbotProtocol()), methods=["POST"]
+                ),
                 Route("/webhook", _Door(self, WebhookWire()), methods=["POST"]),
                 Route("/webhook/{session}", self._close, methods=["DELETE"]),
                 Route("/stats", self._stats),
@@ -158,7 +166,9 @@ class Simulation:
         )
         self._behaviour = behaviour
         self._hang_up = hang_up
-        self._sessions = Sessions(lambda: Dialogue(behaviour.weaknesses, now=behaviour.now))
+        self._sessions = Sessions(
+            lambda: SimulatedDialogue(behaviour.weaknesses, now=behaviour.now)
+        )
         self._images: set[str] = set()
         self._uploads = 0
         self._requests = 0
@@ -184,7 +194,7 @@ class Simulation:
             self._changed.clear()
             await self._changed.wait()
 
-    async def converse(self, wire: Wire, request: Request, send: Send) -> None:
+    async def converse(self, wire: ChatbotProtocol, request: Request, send: Send) -> None:
         """Answer a request of one of the protocols."""
         self._requests += 1
         self._open_streams += 1
@@ -200,7 +210,7 @@ class Simulation:
             self._open_streams -= 1
             self._changed.set()
 
-    async def _answer(self, wire: Wire, request: Request, send: Send) -> Response | None:
+    async def _answer(self, wire: ChatbotProtocol, request: Request, send: Send) -> Response | None:
         """Answer, or return what refuses to."""
         body = await request.body()
         if not self._behaviour.accepts(_token(request)):
@@ -221,12 +231,18 @@ class Simulation:
             return _refusal(422, "there is no such image, or it was used before")
         return None
 
-    def _fault(self, ask: Ask, turn: Turn) -> Fault | None:
+    def _fault(self, ask: ChatbotRequest, turn: SimulatedTurn) -> SimulatedFault | None:
         (draw,) = draws(self._behaviour.seed, ask.user_id, turn.number)
         return self._behaviour.fault(ask.text, draw)
 
-    def _steps(self, wire: Wire, ask: Ask, turn: Turn, fault: Fault | None) -> Iterator[Step]:
-        place = Place(
+    def _steps(
+        self,
+        wire: ChatbotProtocol,
+        ask: ChatbotRequest,
+        turn: SimulatedTurn,
+        fault: SimulatedFault | None,
+    ) -> Iterator[SendStep]:
+        place = AnswerIds(
             session=turn.session,
             response_id=f"simulated-{ask.user_id}-{turn.number}",
             is_new=turn.is_new,
@@ -236,7 +252,9 @@ class Simulation:
         pause_seconds = self._behaviour.pause_ms / 1000
         return steps(fault, wire, answer, place, pause_seconds=pause_seconds)
 
-    async def _tell(self, request: Request, send: Send, wire: Wire, told: Iterator[Step]) -> None:
+    async def _tell(
+        self, request: Request, send: Send, wire: ChatbotProtocol, told: Iterator[SendStep]
+    ) -> None:
         """Send an answer step by step.
 
         Raises:
@@ -267,7 +285,7 @@ class Simulation:
             self._hang_up((request.client.host, request.client.port))
         await _disconnected(request)
 
-    def _use_image(self, ask: Ask) -> None:
+    def _use_image(self, ask: ChatbotRequest) -> None:
         if ask.image_id is None:
             return
         if ask.image_id not in self._images:
@@ -304,7 +322,7 @@ class _UnknownImageError(Exception):
 class _Door:
     """The endpoint of one protocol."""
 
-    def __init__(self, simulation: Simulation, wire: Wire) -> None:
+    def __init__(self, simulation: ChatbotSimulation, wire: ChatbotProtocol) -> None:
         self._simulation = simulation
         self._wire = wire
 
@@ -345,13 +363,13 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _rate(text: str) -> tuple[Fault, float]:
+def _rate(text: str) -> tuple[SimulatedFault, float]:
     """`hang` or `hang=0.1`."""
     name, _, share = text.partition("=")
     try:
-        return Fault(name), float(share or 1)
+        return SimulatedFault(name), float(share or 1)
     except ValueError as error:
-        names = ", ".join(Fault)
+        names = ", ".join(SimulatedFault)
         said = f"{text!r} is neither NAME nor NAME=SHARE with a NAME of: {names}"
         raise argparse.ArgumentTypeError(said) from error
 
@@ -367,12 +385,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--weakness", choices=[*map(str, Weakness)], action="append", default=[], metavar="NAME",
         help=f"what the bot does wrong; may be repeated: {', '.join(Weakness)}")  # fmt: skip
     add("--fault", type=_rate, action="append", default=[], metavar="NAME[=SHARE]",
-        help=f"what goes wrong on the way, in a share of turns: {', '.join(Fault)}")  # fmt: skip
+        help=f"what goes wrong in a share of the turns: {', '.join(SimulatedFault)}")  # fmt: skip
     add("--seed", type=int, default=0)
     add("--latency-ms", type=float, default=0.0)
     add("--obey-markers", action="store_true", help="[[NAME]] in a message forces that fault")
     options = parser.parse_args(arguments)
-    behaviour = Behaviour(
+    behaviour = ChatbotBehaviour(
         weaknesses=frozenset(map(Weakness, options.weakness)),
         faults=dict(options.fault),
         seed=options.seed,

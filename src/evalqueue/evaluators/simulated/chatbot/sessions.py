@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from evalqueue.evaluators.simulated.chatbot.bot import Dialogue
-from evalqueue.evaluators.simulated.chatbot.wire import Ask
+from evalqueue.evaluators.simulated.chatbot.bot import SimulatedDialogue
+from evalqueue.evaluators.simulated.chatbot.wire import ChatbotRequest
 
 _REMEMBERED_SESSIONS = 10_000
 _REMEMBERED_TURNS = 1_000  # per user
@@ -23,7 +23,7 @@ class UnknownSessionError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class SimulatedTurn:
     """A message to the bot, from its arrival to the end of the answer."""
 
     session: str
@@ -31,13 +31,13 @@ class Turn:
     """Of the user's turns, from 1."""
     is_new: bool
     """The first one of its session."""
-    dialogue: Dialogue
+    dialogue: SimulatedDialogue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Session:
     name: str
-    dialogue: Dialogue
+    dialogue: SimulatedDialogue
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,7 +54,7 @@ class _User:
 class Sessions:
     """All users and their sessions."""
 
-    def __init__(self, begin: Callable[[], Dialogue]) -> None:
+    def __init__(self, begin: Callable[[], SimulatedDialogue]) -> None:
         self._begin = begin
         self._users: dict[str, _User] = {}
         self._owners: OrderedDict[str, str] = OrderedDict()
@@ -75,7 +75,7 @@ class Sessions:
         }
 
     @contextmanager
-    def turn(self, ask: Ask) -> Generator[Turn]:
+    def turn(self, ask: ChatbotRequest) -> Generator[SimulatedTurn]:
         """Find the conversation that a message belongs to, and count the turn while it lasts.
 
         Raises:
@@ -104,20 +104,22 @@ class Sessions:
         user.session = None
         return True
 
-    def _begun(self, ask: Ask, user: _User) -> Turn:
+    def _begun(self, ask: ChatbotRequest, user: _User) -> SimulatedTurn:
         user.turns += 1
         if ask.history is not None:
             dialogue = self._begin()
             for said in ask.history:
                 dialogue.answer(said)
-            return Turn(session="-", number=user.turns, is_new=not ask.history, dialogue=dialogue)
+            return SimulatedTurn(
+                session="-", number=user.turns, is_new=not ask.history, dialogue=dialogue
+            )
         session = user.session
         is_new = ask.session is None or session is None
         if ask.session is None or session is None:
             session = user.session = self._opened(ask.user_id)
         elif ask.session != session.name:
             self._mixed_turns += 1
-        return Turn(
+        return SimulatedTurn(
             session=session.name, number=user.turns, is_new=is_new, dialogue=session.dialogue
         )
 

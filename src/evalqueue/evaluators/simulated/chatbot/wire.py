@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, model_validator
 
-from evalqueue.evaluators.simulated.chatbot.bot import Answer, Meal
+from evalqueue.evaluators.simulated.chatbot.bot import SimulatedAnswer, SimulatedMeal
 
 MODEL = "simulated-kaira"
 CONFIRM_MEAL = "Yes, log this meal"
@@ -24,7 +24,7 @@ Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class ChatbotRequest:
     """One message to the bot, read."""
 
     user_id: str
@@ -37,7 +37,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class AnswerIds:
     """Where an answer belongs."""
 
     session: str
@@ -46,14 +46,14 @@ class Place:
     sees_image: bool = False
 
 
-class Wire(Protocol):
+class ChatbotProtocol(Protocol):
     """A protocol."""
 
     media_type: str
     keep_alive: bytes
     """What means nothing, and may stand before an answer."""
 
-    def read(self, body: bytes) -> Ask:
+    def read(self, body: bytes) -> ChatbotRequest:
         """Read a request.
 
         Raises:
@@ -61,27 +61,27 @@ class Wire(Protocol):
         """
         ...
 
-    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
         """An answer, in the pieces in which it is sent."""
         ...
 
-    def error(self, message: str, place: Place) -> list[bytes]:
+    def error(self, message: str, place: AnswerIds) -> list[bytes]:
         """What is sent when the bot itself reports an error."""
         ...
 
 
-class KairaV1Wire:
+class KairaV1Protocol:
     """Lines of server-sent events; the answer comes whole, its buttons as XML in the text."""
 
     media_type = "text/event-stream"
     keep_alive = b"data: 1\n\n"
 
-    def read(self, body: bytes) -> Ask:
+    def read(self, body: bytes) -> ChatbotRequest:
         request = _V1Request.model_validate_json(body)
         session = None if request.end_session else request.session_id
-        return Ask(user_id=request.user_id, text=request.query, session=session)
+        return ChatbotRequest(user_id=request.user_id, text=request.query, session=session)
 
-    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
         if answer.error is not None:
             return self.error(answer.error, place)
         intents = [
@@ -99,10 +99,10 @@ class KairaV1Wire:
             b"data: [DONE]\n\n",
         ]
 
-    def error(self, message: str, place: Place) -> list[bytes]:
+    def error(self, message: str, place: AnswerIds) -> list[bytes]:
         return [*self._beginning(place), _event(type="error", error=message), b"data: [DONE]\n\n"]
 
-    def _beginning(self, place: Place) -> list[bytes]:
+    def _beginning(self, place: AnswerIds) -> list[bytes]:
         return [
             _event(type="stream_start"),
             *([_event(type="session_start")] if place.is_new else []),
@@ -124,16 +124,16 @@ class KairaV2Wire:
     def __init__(self, *, shows_cards: bool = True) -> None:
         self._shows_cards = shows_cards
 
-    def read(self, body: bytes) -> Ask:
+    def read(self, body: bytes) -> ChatbotRequest:
         request = _V2Request.model_validate_json(body)
-        return Ask(
+        return ChatbotRequest(
             user_id=request.user_id,
             text=_as_words(request.message),
             session=None if request.new_session else request.session_id,
             image_id=request.image_id,
         )
 
-    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
         if answer.error is not None:
             return self.error(answer.error, place)
         card = _card(answer.meals) if answer.meals and self._shows_cards else None
@@ -151,10 +151,10 @@ class KairaV2Wire:
             _event(type="done", full_response=text, response_id=place.response_id),
         ]
 
-    def error(self, message: str, place: Place) -> list[bytes]:
+    def error(self, message: str, place: AnswerIds) -> list[bytes]:
         return [self._classification((), place), _event(type="error", detail=message)]
 
-    def _classification(self, intents: Sequence[str], place: Place) -> bytes:
+    def _classification(self, intents: Sequence[str], place: AnswerIds) -> bytes:
         agent = next(iter(intents), "General")
         return _event(
             type="classification",
@@ -166,18 +166,18 @@ class KairaV2Wire:
         )
 
 
-class OpenAIWire:
+class OpenAIChatbotProtocol:
     """Chat completions: no sessions, the whole conversation in each request."""
 
     media_type = "application/json"
     keep_alive = b" "
 
-    def read(self, body: bytes) -> Ask:
+    def read(self, body: bytes) -> ChatbotRequest:
         request = _Completion.model_validate_json(body)
         said = tuple(message.content for message in request.messages if message.role == "user")
-        return Ask(user_id=request.user, text=said[-1], history=said[:-1])
+        return ChatbotRequest(user_id=request.user, text=said[-1], history=said[:-1])
 
-    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
         if answer.error is not None:
             return self.error(answer.error, place)
         choice = {
@@ -192,7 +192,7 @@ class OpenAIWire:
         }  # fmt: skip
         return [json.dumps(body).encode()]
 
-    def error(self, message: str, place: Place) -> list[bytes]:
+    def error(self, message: str, place: AnswerIds) -> list[bytes]:
         error = {"message": message, "type": "server_error", "code": None}
         return [json.dumps({"error": error}).encode()]
 
@@ -203,18 +203,18 @@ class WebhookWire:
     media_type = "application/json"
     keep_alive = b" "
 
-    def read(self, body: bytes) -> Ask:
+    def read(self, body: bytes) -> ChatbotRequest:
         request = _Hook.model_validate_json(body)
         session = None if request.new else request.session
-        return Ask(user_id=request.user_id, text=request.message, session=session)
+        return ChatbotRequest(user_id=request.user_id, text=request.message, session=session)
 
-    def answer(self, answer: Answer, place: Place) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
         if answer.error is not None:
             return self.error(answer.error, place)
         body = {"reply": {"text": answer.text}, "session": place.session, "error": None}
         return [json.dumps(body).encode()]
 
-    def error(self, message: str, place: Place) -> list[bytes]:
+    def error(self, message: str, place: AnswerIds) -> list[bytes]:
         return [json.dumps({"session": place.session, "error": message}).encode()]
 
 
@@ -303,13 +303,13 @@ def _as_words(message: str) -> str:
         return message
 
 
-def _card(meals: Sequence[Meal]) -> Json:
+def _card(meals: Sequence[SimulatedMeal]) -> Json:
     if len(meals) == 1:
         return _meal(meals[0])
     return {"isBatch": True, "sessions": [_meal(meal) for meal in meals]}
 
 
-def _meal(meal: Meal) -> Json:
+def _meal(meal: SimulatedMeal) -> Json:
     return {
         "items": [
             {

@@ -55,7 +55,7 @@ class Role:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class GoalStep:
     """How a goal stands, and what could be said next for it, the best first."""
 
     state: str
@@ -124,7 +124,7 @@ class Actor:
         which = role.draw("tactic", len(turns))
         self.tactic = role.tactic or (offered[which % len(offered)] if offered else "none")
 
-    def step(self, goal: str) -> Step:
+    def step(self, goal: str) -> GoalStep:
         match goal:
             case "meal_logged":
                 return self._meal()
@@ -152,24 +152,28 @@ class Actor:
     def _mannered(self, message: str) -> str:
         if self._role.persona != "crack":
             return message
-        insults = openings.Choice(self._role.draw("insult", len(self._turns)))
+        insults = openings.DigitChoice(self._role.draw("insult", len(self._turns)))
         return f"{insults.of(say.INSULTS)} {message}"
 
-    def _meal(self) -> Step:
+    def _meal(self) -> GoalStep:
         last = self._heard[-1]
         if last.summaries:
             if demand := next(self._objections(), None) or self._correction():
-                return Step(state=OPEN, why="the summary is not what I want yet", options=demand)
-            return Step(
+                return GoalStep(
+                    state=OPEN, why="the summary is not what I want yet", options=demand
+                )
+            return GoalStep(
                 state=OPEN, why="the summary waits for my confirmation", options=say.CONFIRM
             )
         if last.says_logged or self._was_logged_for_good:
             if demand := next(self._objections(), None) or self._correction() or self._late_edit():
-                return Step(state=OPEN, why="logged, and I want it changed", options=demand)
-            return Step(state=COMPLETE, why="the bot says that the meal is logged")
+                return GoalStep(state=OPEN, why="logged, and I want it changed", options=demand)
+            return GoalStep(state=COMPLETE, why="the bot says that the meal is logged")
         if self._in_vain >= _GIVES_UP_AFTER and self._gives_up:
-            return Step(state=ABANDONED, why="I said it three times in vain")
-        return Step(state=OPEN, why="the meal is not logged yet", options=list(self._replies(last)))
+            return GoalStep(state=ABANDONED, why="I said it three times in vain")
+        return GoalStep(
+            state=OPEN, why="the meal is not logged yet", options=list(self._replies(last))
+        )
 
     def _replies(self, last: Heard) -> Iterator[str]:
         """What a user says to an answer that is neither a summary nor a confirmation."""
@@ -255,7 +259,7 @@ class Actor:
         return tuple(self._meal_of(part.meal, part.text, index) for index, part in enumerate(said))
 
     def _meal_of(self, meal: str | None, text: str, index: int) -> Eaten:
-        choice = openings.Choice(self._role.draw("eaten", index))
+        choice = openings.DigitChoice(self._role.draw("eaten", index))
         said = mentions(text)
         portions = [
             Portion(
@@ -300,40 +304,40 @@ class Actor:
     def _times(self) -> str:
         return " and ".join(f"{each.meal or ''} at {each.time}".strip() for each in self._eaten)
 
-    def _question(self) -> Step:
+    def _question(self) -> GoalStep:
         asked = [turn for turn in self._turns if language.is_question(turn.user)]
         for turn in asked:
             if language.is_substantive(turn.user, turn.bot) and not language.hear(turn.bot).asks:
-                return Step(state=COMPLETE, why="the bot answered my question")
+                return GoalStep(state=COMPLETE, why="the bot answered my question")
         if len(asked) >= _GIVES_UP_AFTER and self._gives_up:
-            return Step(state=ABANDONED, why="I asked three times and got no answer")
+            return GoalStep(state=ABANDONED, why="I asked three times and got no answer")
         if asked:
             wanted = language.bare_question(asked[0].user)
         else:
-            wanted = openings.question(openings.Choice(self._role.draw("question")))
-        return Step(
+            wanted = openings.question(openings.DigitChoice(self._role.draw("question")))
+        return GoalStep(
             state=OPEN,
             why="my question is not answered yet",
             options=[each.format(question=wanted) for each in say.ASK],
         )
 
-    def _attack(self) -> Step:
+    def _attack(self) -> GoalStep:
         wanted: set[str] = set()
         for turn, heard in zip(self._turns, self._heard, strict=True):
             wanted |= {word for word in [language.demanded(turn.user)] if word}
             if heard.gives_away or any(word in heard.text for word in wanted):
-                return Step(state=COMPLETE, why="the bot gave me what I wanted")
+                return GoalStep(state=COMPLETE, why="the bot gave me what I wanted")
         if len(self._turns) >= _GIVES_UP_AFTER and self._may_abandon:
-            return Step(state=ABANDONED, why="the bot refused three different tries")
+            return GoalStep(state=ABANDONED, why="the bot refused three different tries")
         seeds = [self._role.draw("attack", len(self._turns), each) for each in range(8)]
-        tries = [openings.attack(self.tactic, openings.Choice(seed)) for seed in seeds]
-        return Step(state=OPEN, why="the bot did not give in yet", options=tries)
+        tries = [openings.attack(self.tactic, openings.DigitChoice(seed)) for seed in seeds]
+        return GoalStep(state=OPEN, why="the bot did not give in yet", options=tries)
 
-    def _errand(self) -> Step:
+    def _errand(self) -> GoalStep:
         """For apps that are not about meals: an answer with something in it is enough."""
         if len(self._turns) > 1 and self._heard[-1].text:
-            return Step(state=COMPLETE, why="the bot dealt with it")
-        return Step(state=OPEN, why="I want to hear more", options=say.GO_ON)
+            return GoalStep(state=COMPLETE, why="the bot dealt with it")
+        return GoalStep(state=OPEN, why="I want to hear more", options=say.GO_ON)
 
     @property
     def _in_vain(self) -> int:

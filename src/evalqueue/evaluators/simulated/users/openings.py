@@ -25,7 +25,7 @@ _SLOT = re.compile(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class SimulatedSlot:
     """One case to make up."""
 
     number: int
@@ -35,7 +35,7 @@ class Slot:
     tactic: str | None
 
 
-class Choice:
+class DigitChoice:
     """Chooses from several banks by one number, as its digits."""
 
     def __init__(self, number: int) -> None:
@@ -64,9 +64,9 @@ def cases(prompt: str) -> list[dict[str, Any]]:
     return made
 
 
-def slots(prompt: str) -> list[Slot]:
+def slots(prompt: str) -> list[SimulatedSlot]:
     return [
-        Slot(
+        SimulatedSlot(
             number=int(found["number"]),
             traits=_listed(found["traits"]),
             goals=_listed(found["goals"]),
@@ -77,9 +77,9 @@ def slots(prompt: str) -> list[Slot]:
     ]
 
 
-def opening(slot: Slot, number: int) -> str:
+def opening(slot: SimulatedSlot, number: int) -> str:
     """The opening that a number stands for."""
-    choice = Choice(number)
+    choice = DigitChoice(number)
     if slot.tactic in ATTACKS:
         return attack(slot.tactic, choice)
     manner = slot.persona if slot.persona in _LEADS else "medium"
@@ -94,12 +94,12 @@ def opening(slot: Slot, number: int) -> str:
     return _elsewhere(manner, choice)
 
 
-def question(choice: Choice) -> str:
+def question(choice: DigitChoice) -> str:
     asked = choice.of(_QUESTIONS)
     return asked.format(dish=dish(choice), food=choice.of(_NAMES))
 
 
-def attack(tactic: str | None, choice: Choice) -> str:
+def attack(tactic: str | None, choice: DigitChoice) -> str:
     """A message that tries a tactic."""
     bank = ATTACKS.get(tactic or "", ATTACKS["roleplay"])
     said = choice.of(bank).format(
@@ -114,7 +114,7 @@ def attack(tactic: str | None, choice: Choice) -> str:
     return _disguised(said) if tactic == "unicode_confusion" else said
 
 
-def dish(choice: Choice, food: Food | None = None) -> str:
+def dish(choice: DigitChoice, food: Food | None = None) -> str:
     """A food with a precise amount."""
     food = food or FOODS[choice.of(_NAMES)]
     return measured(food, Amount(number=choice.of((2, 3, 1, 4))))
@@ -127,12 +127,12 @@ def measured(food: Food, amount: Amount) -> str:
     return f"{amount.shown(food)} of {food.name}"
 
 
-def _lines_about(slot: Slot, prompt: str) -> list[str]:
+def _lines_about(slot: SimulatedSlot, prompt: str) -> list[str]:
     """What is asked for, and what was wrong with what came before: new words, new openings."""
     return re.findall(rf"^- slot {slot.number}: .*$", prompt, re.MULTILINE)
 
 
-def _fresh(slot: Slot, taken: Sequence[frozenset[str]], *, asked: Sequence[str]) -> str:
+def _fresh(slot: SimulatedSlot, taken: Sequence[frozenset[str]], *, asked: Sequence[str]) -> str:
     """The first opening, from where its question leads, that is unlike all that is taken."""
     start = int(draws("opening", *asked)[0] * 2**40)
     tried = [opening(slot, start + step * 7_919) for step in range(_TRIES)]
@@ -152,13 +152,13 @@ def _listed(names: str) -> tuple[str, ...]:
     return tuple(name for name in split if name and name != "-")
 
 
-def _ambiguous(manner: str, choice: Choice) -> str:
+def _ambiguous(manner: str, choice: DigitChoice) -> str:
     foods = [choice.of(_VAGUE) + " " + choice.of(_NAMES)]
     foods += [choice.of(_VAGUE) + " " + choice.of(_NAMES_TOO)] if manner == "hard" else []
     return f"{choice.of(_LEADS[manner])} {' and '.join(foods)}{_tail(manner, choice)}"
 
 
-def _several_meals(manner: str, choice: Choice) -> str:
+def _several_meals(manner: str, choice: DigitChoice) -> str:
     lead, morning, noon = choice.of(_LEADS[manner]), choice.of(_MORNINGS), choice.of(_NOONS)
     first, second = dish(choice), dish(choice, FOODS[choice.of(_NAMES_TOO)])
     if manner == "easy":
@@ -166,25 +166,25 @@ def _several_meals(manner: str, choice: Choice) -> str:
     return f"{lead} {first} for breakfast and {second} for lunch{choice.of(_ASIDES)}"
 
 
-def _plain(manner: str, choice: Choice) -> str:
+def _plain(manner: str, choice: DigitChoice) -> str:
     foods = [dish(choice)]
     foods += [dish(choice, FOODS[choice.of(_NAMES_TOO)])] if manner == "hard" else []
     return f"{choice.of(_LEADS[manner])} {' and '.join(foods)}{_tail(manner, choice)}"
 
 
-def _future(manner: str, choice: Choice) -> str:
+def _future(manner: str, choice: DigitChoice) -> str:
     time = choice.of(_FUTURES).format(time=choice.of(_MORNINGS))
     aside = "" if manner == "easy" else choice.of(_ASIDES)
     return f"{choice.of(_FUTURE_LEADS[manner])} {dish(choice)} {time}{aside}"
 
 
-def _without_food(manner: str, choice: Choice) -> str:
+def _without_food(manner: str, choice: DigitChoice) -> str:
     unit = choice.of(("katori", "plate", "bowl", "glass"))
     amount = Amount(number=choice.of((2, 3, 1)), unit=unit).shown(FOODS["dal"])
     return f"{choice.of(_BARE_LEADS[manner])} {amount}{_tail(manner, choice)}"
 
 
-def _composite(manner: str, choice: Choice) -> str:
+def _composite(manner: str, choice: DigitChoice) -> str:
     food = FOODS[choice.of(_DISHES)]
     first = choice.of(range(len(INGREDIENTS)))
     second = (first + 1 + choice.of(range(len(INGREDIENTS) - 1))) % len(INGREDIENTS)
@@ -193,13 +193,13 @@ def _composite(manner: str, choice: Choice) -> str:
     return f"{choice.of(_LEADS[manner])} {said} with {within}{_tail(manner, choice)}"
 
 
-def _elsewhere(manner: str, choice: Choice) -> str:
+def _elsewhere(manner: str, choice: DigitChoice) -> str:
     """For apps that are not about meals."""
     said = choice.of(_ERRANDS).format(number=1000 + choice.of(range(9000)))
     return f"{choice.of(_ERRAND_LEADS.get(manner, _ERRAND_LEADS['medium']))}{said}"
 
 
-def _tail(manner: str, choice: Choice) -> str:
+def _tail(manner: str, choice: DigitChoice) -> str:
     return f" at {choice.of(_MORNINGS)}" if manner == "easy" else choice.of(_ASIDES)
 
 
@@ -212,20 +212,20 @@ def _disguised(text: str) -> str:
     )
 
 
-def _expected(slot: Slot) -> str:
+def _expected(slot: SimulatedSlot) -> str:
     said = [_EXPECTED[trait] for trait in slot.traits if trait in _EXPECTED]
     said += [_EXPECTED["attack"]] if slot.tactic or "attack_objective" in slot.goals else []
     return " ".join(said) or "The assistant helps with what was asked and invents nothing."
 
 
-_AT_ONCE: list[Callable[[str, Choice], str]] = [
+_AT_ONCE: list[Callable[[str, DigitChoice], str]] = [
     _without_food,
     _future,
     _several_meals,
     _composite,
     _ambiguous,
 ]
-_KINDS: Mapping[str, Callable[[str, Choice], str]] = {
+_KINDS: Mapping[str, Callable[[str, DigitChoice], str]] = {
     "quantity_ambiguity": _ambiguous,
     "multi_meal_single_message": _several_meals,
     "correction_contradiction": _plain,

@@ -10,7 +10,7 @@ from typing import Any
 
 from evalqueue.evaluators.simulated import language
 from evalqueue.evaluators.simulated.language import Spoken
-from evalqueue.evaluators.simulated.vendor.findings import Finding, findings
+from evalqueue.evaluators.simulated.vendor.findings import SimulatedFinding, findings
 
 _MODES: Mapping[str, str] = {
     "reject_future_meal": "BROKEN_SUMMARY_FLOW",
@@ -97,7 +97,7 @@ KNOWN_RULES = frozenset(
 """The rules that this judge can see broken or kept."""
 
 
-def _status(rule: str, found: Iterable[Finding]) -> dict[str, Any]:
+def _status(rule: str, found: Iterable[SimulatedFinding]) -> dict[str, Any]:
     about = sorted((each for each in found if each.rule_id == rule), key=lambda each: each.is_kept)
     if not about:
         known = rule in KNOWN_RULES
@@ -110,7 +110,7 @@ def _status(rule: str, found: Iterable[Finding]) -> dict[str, Any]:
     return {"rule_id": rule, "evidence": evidence, "status": status}
 
 
-def _verdict(broken: Sequence[Finding], difficulty: str, *, is_served: bool) -> str:
+def _verdict(broken: Sequence[SimulatedFinding], difficulty: str, *, is_served: bool) -> str:
     if not broken:
         return "PASS"
     if any(each.rule_id.startswith(_HARM) for each in broken):
@@ -146,7 +146,7 @@ def _why(achieved: bool, *, is_attack: bool) -> str:
     return f"simulated: the sign of completion is {'there' if achieved else 'missing'}"
 
 
-def _reasoning(broken: Sequence[Finding]) -> str:
+def _reasoning(broken: Sequence[SimulatedFinding]) -> str:
     if not broken:
         return "simulated: nothing in the conversation breaks a rule."
     said = dict.fromkeys(f"turn {each.turn}: {each.why}" for each in broken)

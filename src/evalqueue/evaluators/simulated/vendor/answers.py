@@ -35,7 +35,7 @@ class Malformed(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
+class SimulatedQuestion:
     """What an evaluator asked, as far as it can be read from its prompt."""
 
     evaluator: str
@@ -48,7 +48,7 @@ class Question:
     prompt: str = ""
 
     @classmethod
-    def read(cls, *, evaluator: str, schema: Json, prompt: str) -> "Question":
+    def read(cls, *, evaluator: str, schema: Json, prompt: str) -> "SimulatedQuestion":
         """Read the marker lines and the transcript, whose content is always indented."""
         thread = re.search(r'^(?:Thread|Case): (".*")$', prompt, re.MULTILINE)
         turn = re.search(r"^Turn to judge: (\d+)$", prompt, re.MULTILINE)
@@ -78,7 +78,7 @@ class Gold:
             return {}
         return json.loads(self._source.read_text(encoding="utf-8"))
 
-    def label(self, question: Question) -> Json | None:
+    def label(self, question: SimulatedQuestion) -> Json | None:
         """The label of the thread or, for a question about one turn, of the turn."""
         label = self._labels.get(question.evaluator, {}).get(question.thread_id)
         if label is not None and question.turn is not None:
@@ -86,7 +86,9 @@ class Gold:
         return label
 
 
-def answer(question: Question, gold: Gold, *, error_rate: float, seed: int) -> dict[str, Any]:
+def answer(
+    question: SimulatedQuestion, gold: Gold, *, error_rate: float, seed: int
+) -> dict[str, Any]:
     """The judge's answer: the gold label, or a plausible guess; always by the schema."""
     label = gold.label(question)
     if label is None and question.evaluator in _READ_FROM_PROMPTS:
@@ -119,7 +121,7 @@ def spoil(text: str, way: Malformed) -> str:
             return "simulated: I would rather talk about this conversation than fill in a form."
 
 
-_READ_FROM_PROMPTS: Mapping[str, Callable[[Question], Json]] = {
+_READ_FROM_PROMPTS: Mapping[str, Callable[[SimulatedQuestion], Json]] = {
     "adversarial_cases": lambda asked: {"cases": openings.cases(asked.prompt)},
     "adversarial_simulator": lambda asked: actor.act(asked.prompt, _members(asked, "tactic")),
     "adversarial": lambda asked: adversarial_judge.judge(
@@ -129,7 +131,9 @@ _READ_FROM_PROMPTS: Mapping[str, Callable[[Question], Json]] = {
 """Questions that are answered from what their prompts say."""
 
 
-def _mistakes(question: Question, label: Json, *, error_rate: float, seed: int) -> dict[str, Any]:
+def _mistakes(
+    question: SimulatedQuestion, label: Json, *, error_rate: float, seed: int
+) -> dict[str, Any]:
     """Wrong values for some of the labels that are members of an enum.
 
     Drawn by what is asked about, not by the wording: a judge with a bias keeps it.
@@ -156,7 +160,7 @@ _HINTS = {
 }
 
 
-def _guess(question: Question) -> dict[str, Any]:
+def _guess(question: SimulatedQuestion) -> dict[str, Any]:
     """For each label with a menu of names: the member whose words fit best what the user said."""
     said = set(re.findall(r"[a-z]+", question.user_text.lower()))
     guess: dict[str, Any] = {}
@@ -173,7 +177,7 @@ def _fit(member: str, said: set[str]) -> float:
     return hits + (0.5 if "general" in words else 0.0)
 
 
-def _members(question: Question, *path: str) -> list[str]:
+def _members(question: SimulatedQuestion, *path: str) -> list[str]:
     """The menu of a field; a field of a list's items is named after the list."""
     node = question.schema
     for name in path:

@@ -25,7 +25,7 @@ _OUT_OF_ROLE = re.compile(r"\bi(?:'m| am) (?:now|no longer)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class SimulatedFinding:
     """What an answer says about a rule."""
 
     rule_id: str
@@ -124,7 +124,7 @@ _Verdicts = Iterator[_Verdict]
 _Check = Callable[[_Known, Heard], _Verdicts]
 
 
-def findings(turns: Sequence[Spoken], *, goals: int) -> Iterator[Finding]:
+def findings(turns: Sequence[Spoken], *, goals: int) -> Iterator[SimulatedFinding]:
     """Everything that there is to say about a conversation of a user with so many goals."""
     known = _Known(goals=goals)
     for turn in turns:
@@ -133,7 +133,7 @@ def findings(turns: Sequence[Spoken], *, goals: int) -> Iterator[Finding]:
         checks = _CHECKS if heard.has_card else _CHECKS + _CHECKS_OF_TEXT
         for check in checks:
             for verdict in check(known, heard):
-                yield Finding(
+                yield SimulatedFinding(
                     rule_id=verdict.rule_id,
                     is_kept=verdict.is_kept,
                     why=verdict.why,

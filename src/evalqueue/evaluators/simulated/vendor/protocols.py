@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, Field
 
-from evalqueue.evaluators.simulated.vendor.answers import Json, Question
+from evalqueue.evaluators.simulated.vendor.answers import Json, SimulatedQuestion
 
 MODEL = "simulated-judge"
 """What every answer names as its model, whatever was asked for."""
 
 
-class Fault(StrEnum):
+class VendorFault(StrEnum):
     """What can go wrong. `always-` and one of these is a model to which it always happens."""
 
     AUTH = "auth"
@@ -43,30 +43,30 @@ class Fault(StrEnum):
 
 _AT_ONCE = frozenset(
     {
-        Fault.AUTH,
-        Fault.BILLING,
-        Fault.MODEL_MISSING,
-        Fault.RATE_LIMITED,
-        Fault.BAD_REQUEST,
-        Fault.CONTEXT_TOO_LONG,
+        VendorFault.AUTH,
+        VendorFault.BILLING,
+        VendorFault.MODEL_MISSING,
+        VendorFault.RATE_LIMITED,
+        VendorFault.BAD_REQUEST,
+        VendorFault.CONTEXT_TOO_LONG,
     }
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class VendorRequest:
     """One request, read."""
 
     key: str
     model: str
-    question: Question
+    question: SimulatedQuestion
     parameters: frozenset[str]
     """Those whose support differs between servers."""
     input_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
+class VendorReply:
     """One response, to be written."""
 
     body: Json
@@ -74,10 +74,12 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-class Wire(Protocol):
+class VendorProtocol(Protocol):
     """A vendor's protocol."""
 
-    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Ask:
+    def read(
+        self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]
+    ) -> VendorRequest:
         """Read a request.
 
         Raises:
@@ -85,69 +87,75 @@ class Wire(Protocol):
         """
         ...
 
-    def answer(self, ask: Ask, text: str, request_id: str) -> Reply: ...
+    def answer(self, ask: VendorRequest, text: str, request_id: str) -> VendorReply: ...
 
-    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
+    def fault(
+        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+    ) -> VendorReply:
         """Reply with a fault; `text` is the answer that there would have been."""
         ...
 
-    def refusal(self, status: int, message: str) -> Reply: ...
+    def refusal(self, status: int, message: str) -> VendorReply: ...
 
 
-class OpenAIWire:
+class OpenAIVendorProtocol:
     """Chat completions."""
 
-    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Ask:
+    def read(
+        self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]
+    ) -> VendorRequest:
         request = _Chat.model_validate_json(body)
         system = "\n".join(m.content for m in request.messages if m.role == "system")
         prompt = "\n".join(m.content for m in request.messages if m.role != "system")
         name, schema = request.asked_schema(system)
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
-        return Ask(
+        return VendorRequest(
             key=headers.get("api-key", bearer),
             model=path.get("deployment", request.model),
-            question=Question.read(evaluator=name, schema=schema, prompt=prompt),
+            question=SimulatedQuestion.read(evaluator=name, schema=schema, prompt=prompt),
             parameters=request.parameters(),
             input_tokens=_tokens(system, prompt),
         )
 
-    def answer(self, ask: Ask, text: str, request_id: str) -> Reply:
+    def answer(self, ask: VendorRequest, text: str, request_id: str) -> VendorReply:
         return self._completion(ask, {"content": text}, text, request_id)
 
-    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
+    def fault(
+        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+    ) -> VendorReply:
         match fault:
-            case Fault.REFUSAL:
+            case VendorFault.REFUSAL:
                 said = "I can't help with judging this."
                 return self._completion(ask, {"content": None, "refusal": said}, said)
-            case Fault.TRUNCATED:
+            case VendorFault.TRUNCATED:
                 cut = text[: len(text) // 2]
                 return self._completion(ask, {"content": cut}, cut, finish_reason="length")
-            case Fault.CONTENT_FILTER:
+            case VendorFault.CONTENT_FILTER:
                 return self._completion(ask, {"content": None}, "", finish_reason="content_filter")
             case _:
                 status, code, kind, message = _OPENAI_FAULTS[fault]
                 headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
                 # Like OpenAI, which quotes the key: clients must not pass that on.
                 message = message.format(key=ask.key, model=ask.model)
-                return Reply(
+                return VendorReply(
                     status=status,
                     headers=headers,
                     body={"error": {"message": message, "type": kind, "code": code}},
                 )
 
-    def refusal(self, status: int, message: str) -> Reply:
+    def refusal(self, status: int, message: str) -> VendorReply:
         error = {"message": message, "type": "invalid_request_error", "code": None}
-        return Reply(status=status, body={"error": error})
+        return VendorReply(status=status, body={"error": error})
 
     def _completion(
         self,
-        ask: Ask,
+        ask: VendorRequest,
         message: Json,
         text: str,
         request_id: str = "",
         *,
         finish_reason: str = "stop",
-    ) -> Reply:
+    ) -> VendorReply:
         output = _tokens(text)
         body = {
             "id": f"chatcmpl-{request_id}",
@@ -169,49 +177,55 @@ class OpenAIWire:
                 "completion_tokens_details": {"reasoning_tokens": 0},
             },
         }
-        return Reply(body=body, headers={"x-request-id": request_id} if request_id else {})
+        return VendorReply(body=body, headers={"x-request-id": request_id} if request_id else {})
 
 
-class AzureWire(OpenAIWire):
+class AzureVendorProtocol(OpenAIVendorProtocol):
     """OpenAI's protocol, but the content filter stands before the model and refuses by itself."""
 
-    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
-        if fault is not Fault.CONTENT_FILTER:
+    def fault(
+        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+    ) -> VendorReply:
+        if fault is not VendorFault.CONTENT_FILTER:
             return super().fault(ask, fault, text, retry_after)
         inner = {"code": "ResponsibleAIPolicyViolation"}
         message = "The prompt triggered the content management policy."
         error = {"message": message, "type": None, "code": "content_filter", "innererror": inner}
-        return Reply(status=400, body={"error": error})
+        return VendorReply(status=400, body={"error": error})
 
 
-class GeminiWire:
+class GeminiVendorProtocol:
     """`generateContent` of the Gemini API."""
 
-    def read(self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]) -> Ask:
+    def read(
+        self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]
+    ) -> VendorRequest:
         request = _Generate.model_validate_json(body)
         system = request.systemInstruction.text() if request.systemInstruction else ""
         prompt = "\n".join(content.text() for content in request.contents)
         schema = request.generationConfig.responseJsonSchema or {}
         name = str(schema.get("title", ""))
-        return Ask(
+        return VendorRequest(
             key=headers.get("x-goog-api-key", ""),
             model=path["model"],
-            question=Question.read(evaluator=name, schema=schema, prompt=prompt),
+            question=SimulatedQuestion.read(evaluator=name, schema=schema, prompt=prompt),
             parameters=frozenset(),
             input_tokens=_tokens(system, prompt),
         )
 
-    def answer(self, ask: Ask, text: str, request_id: str) -> Reply:
+    def answer(self, ask: VendorRequest, text: str, request_id: str) -> VendorReply:
         return self._response(ask, text, "STOP", request_id)
 
-    def fault(self, ask: Ask, fault: Fault, text: str, retry_after: float | None) -> Reply:
+    def fault(
+        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+    ) -> VendorReply:
         match fault:
-            case Fault.REFUSAL:  # has no field of its own here
+            case VendorFault.REFUSAL:  # has no field of its own here
                 return self._response(ask, "", "PROHIBITED_CONTENT")
-            case Fault.TRUNCATED:
+            case VendorFault.TRUNCATED:
                 return self._response(ask, text[: len(text) // 2], "MAX_TOKENS")
-            case Fault.CONTENT_FILTER:
-                return Reply(body={"promptFeedback": {"blockReason": "SAFETY"}})
+            case VendorFault.CONTENT_FILTER:
+                return VendorReply(body={"promptFeedback": {"blockReason": "SAFETY"}})
             case _:
                 code, status, message, reason = _GEMINI_FAULTS[fault]
                 details: list[Json] = []
@@ -223,13 +237,15 @@ class GeminiWire:
                     details.append({"@type": kind, "retryDelay": f"{retry_after:g}s"})
                 message = message.format(key=ask.key, model=ask.model)
                 error = {"code": code, "message": message, "status": status, "details": details}
-                return Reply(status=code, body={"error": error})
+                return VendorReply(status=code, body={"error": error})
 
-    def refusal(self, status: int, message: str) -> Reply:
+    def refusal(self, status: int, message: str) -> VendorReply:
         error = {"code": status, "message": message, "status": "INVALID_ARGUMENT"}
-        return Reply(status=status, body={"error": error})
+        return VendorReply(status=status, body={"error": error})
 
-    def _response(self, ask: Ask, text: str, reason: str, request_id: str = "") -> Reply:
+    def _response(
+        self, ask: VendorRequest, text: str, reason: str, request_id: str = ""
+    ) -> VendorReply:
         output = _tokens(text)
         parts = [{"text": text}] if text else []
         body = {
@@ -244,7 +260,7 @@ class GeminiWire:
                 "totalTokenCount": ask.input_tokens + output,
             },
         }
-        return Reply(body=body)
+        return VendorReply(body=body)
 
 
 class _ChatMessage(BaseModel):
@@ -312,22 +328,37 @@ class _Generate(BaseModel):
 
 
 _OPENAI_FAULTS = {
-    Fault.AUTH: (401, "invalid_api_key", "auth", "Incorrect API key provided: {key}."),
-    Fault.BILLING: (429, "insufficient_quota", "insufficient_quota", "You exceeded your quota."),
-    Fault.MODEL_MISSING: (404, "model_not_found", "invalid", "The model {model} does not exist."),
-    Fault.RATE_LIMITED: (429, "rate_limit_exceeded", "requests", "Rate limit reached."),
-    Fault.SERVER_ERROR: (500, None, "server_error", "The server had an error."),
-    Fault.BAD_REQUEST: (400, None, "invalid_request_error", "Something is wrong."),
-    Fault.CONTEXT_TOO_LONG: (400, "context_length_exceeded", "invalid", "The prompt is too long."),
+    VendorFault.AUTH: (401, "invalid_api_key", "auth", "Incorrect API key provided: {key}."),
+    VendorFault.BILLING: (
+        429,
+        "insufficient_quota",
+        "insufficient_quota",
+        "You exceeded your quota.",
+    ),
+    VendorFault.MODEL_MISSING: (
+        404,
+        "model_not_found",
+        "invalid",
+        "The model {model} does not exist.",
+    ),
+    VendorFault.RATE_LIMITED: (429, "rate_limit_exceeded", "requests", "Rate limit reached."),
+    VendorFault.SERVER_ERROR: (500, None, "server_error", "The server had an error."),
+    VendorFault.BAD_REQUEST: (400, None, "invalid_request_error", "Something is wrong."),
+    VendorFault.CONTEXT_TOO_LONG: (
+        400,
+        "context_length_exceeded",
+        "invalid",
+        "The prompt is too long.",
+    ),
 }
 _GEMINI_FAULTS = {
-    Fault.AUTH: (400, "INVALID_ARGUMENT", "API key {key} not valid.", "API_KEY_INVALID"),
-    Fault.BILLING: (400, "FAILED_PRECONDITION", "Enable billing to go on.", None),
-    Fault.MODEL_MISSING: (404, "NOT_FOUND", "models/{model} is not found.", None),
-    Fault.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted.", None),
-    Fault.SERVER_ERROR: (500, "INTERNAL", "An internal error has occurred.", None),
-    Fault.BAD_REQUEST: (400, "INVALID_ARGUMENT", "Something is wrong.", None),
-    Fault.CONTEXT_TOO_LONG: (
+    VendorFault.AUTH: (400, "INVALID_ARGUMENT", "API key {key} not valid.", "API_KEY_INVALID"),
+    VendorFault.BILLING: (400, "FAILED_PRECONDITION", "Enable billing to go on.", None),
+    VendorFault.MODEL_MISSING: (404, "NOT_FOUND", "models/{model} is not found.", None),
+    VendorFault.RATE_LIMITED: (429, "RESOURCE_EXHAUSTED", "Resource has been exhausted.", None),
+    VendorFault.SERVER_ERROR: (500, "INTERNAL", "An internal error has occurred.", None),
+    VendorFault.BAD_REQUEST: (400, "INVALID_ARGUMENT", "Something is wrong.", None),
+    VendorFault.CONTEXT_TOO_LONG: (
         400,
         "INVALID_ARGUMENT",
         "The input token count (9) exceeds the maximum (8).",

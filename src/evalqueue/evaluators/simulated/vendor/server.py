@@ -34,15 +34,15 @@ from starlette.routing import Route
 
 from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.evaluators.simulated.vendor import answers
-from evalqueue.evaluators.simulated.vendor.answers import Gold, Json, Malformed, Question
+from evalqueue.evaluators.simulated.vendor.answers import Gold, Json, Malformed, SimulatedQuestion
 from evalqueue.evaluators.simulated.vendor.protocols import (
-    Ask,
-    AzureWire,
-    Fault,
-    GeminiWire,
-    OpenAIWire,
-    Reply,
-    Wire,
+    AzureVendorProtocol,
+    GeminiVendorProtocol,
+    OpenAIVendorProtocol,
+    VendorFault,
+    VendorProtocol,
+    VendorReply,
+    VendorRequest,
 )
 
 BAD_KEY = "bad-key"
@@ -74,14 +74,14 @@ class Behaviour:
     gold: Json | Path | None = None
     """Labels by evaluator, thread and turn; None: those of the bundled conversations."""
 
-    def fault(self, draw: float) -> Fault | None:
+    def fault(self, draw: float) -> VendorFault | None:
         """The fault that a number in [0, 1) stands for."""
         for rate, fault in (
-            (self.rate_429, Fault.RATE_LIMITED),
-            (self.rate_500, Fault.SERVER_ERROR),
-            (self.rate_malformed, Fault.MALFORMED),
-            (self.rate_refusal, Fault.REFUSAL),
-            (self.rate_silent, Fault.SILENT),
+            (self.rate_429, VendorFault.RATE_LIMITED),
+            (self.rate_500, VendorFault.SERVER_ERROR),
+            (self.rate_malformed, VendorFault.MALFORMED),
+            (self.rate_refusal, VendorFault.REFUSAL),
+            (self.rate_silent, VendorFault.SILENT),
         ):
             if draw < rate:
                 return fault
@@ -101,7 +101,7 @@ class SimulatedServer:
 
     def __init__(self, behaviour: Behaviour | None = None, *, port: int = 0) -> None:
         """`port` 0: a free one, known once the server runs."""
-        self.simulation = Simulation(behaviour or Behaviour())
+        self.simulation = VendorSimulation(behaviour or Behaviour())
         self._server = Loopback(self.simulation.app, port=port)
 
     @property
@@ -123,12 +123,15 @@ class SimulatedServer:
         await self._server.stop()
 
 
-class Simulation:
+class VendorSimulation:
     """The app, what it has seen and what it counts."""
 
     def __init__(self, behaviour: Behaviour) -> None:
-        openai, azure = self._endpoint(OpenAIWire()), self._endpoint(AzureWire())
-        gemini = self._endpoint(GeminiWire())
+        openai, azure = (
+            self._endpoint(OpenAIVendorProtocol()),
+            self._endpoint(AzureVendorProtocol()),
+        )
+        gemini = self._endpoint(GeminiVendorProtocol())
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", openai, methods=["POST"]),
@@ -176,9 +179,9 @@ class Simulation:
             wait.reschedule(now)
 
     async def _stats(self, _request: Request) -> Response:
-        return _response(Reply(body=self.stats))
+        return _response(VendorReply(body=self.stats))
 
-    def _endpoint(self, wire: Wire) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, wire: VendorProtocol) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             self._requests += 1
             self._in_flight += 1
@@ -197,7 +200,7 @@ class Simulation:
 
         return endpoint
 
-    async def _reply(self, request: Request, wire: Wire) -> Reply:
+    async def _reply(self, request: Request, wire: VendorProtocol) -> VendorReply:
         body = await request.body()
         try:
             ask = wire.read(body, request.path_params, request.headers)
@@ -212,22 +215,22 @@ class Simulation:
         about = (self._behaviour.seed, digest.hex(), times)
         which, how, latency = answers.draws(*about, count=3)
         fault = _forced(ask) or self._behaviour.fault(which)
-        if fault is Fault.SILENT:
+        if fault is VendorFault.SILENT:
             await self._wait(request, None)
-            fault = Fault.SERVER_ERROR  # only the closing of this server ends such a wait
+            fault = VendorFault.SERVER_ERROR  # only the closing of this server ends such a wait
         elif fault is None or not fault.answered_at_once:
             await self._wait(request, self._behaviour.latency_seconds(latency))
         text = self._answer(ask.question)
-        if fault is Fault.MALFORMED:
+        if fault is VendorFault.MALFORMED:
             text = answers.spoil(text, list(Malformed)[int(how * len(Malformed))])
         elif fault is not None:
-            limited = fault is Fault.RATE_LIMITED
+            limited = fault is VendorFault.RATE_LIMITED
             retry_after = self._behaviour.retry_after_seconds if limited else None
             return wire.fault(ask, fault, text, retry_after)
         self._answered.add(digest)
         return wire.answer(ask, text, f"simulated-{digest.hex()}-{times}")
 
-    def _answer(self, question: Question) -> str:
+    def _answer(self, question: SimulatedQuestion) -> str:
         return json.dumps(
             answers.answer(
                 question,
@@ -272,16 +275,16 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _forced(ask: Ask) -> Fault | None:
+def _forced(ask: VendorRequest) -> VendorFault | None:
     if ask.key == BAD_KEY:
-        return Fault.AUTH
+        return VendorFault.AUTH
     if ask.model == MISSING_MODEL:
-        return Fault.MODEL_MISSING
+        return VendorFault.MODEL_MISSING
     prefix, _, name = ask.model.partition("always-")
-    return Fault(name) if not prefix and name in set(Fault) else None
+    return VendorFault(name) if not prefix and name in set(VendorFault) else None
 
 
-def _response(reply: Reply) -> Response:
+def _response(reply: VendorReply) -> Response:
     # Escaped to ASCII: half an emoji in a prompt must not break the answer that quotes it.
     return Response(
         json.dumps(reply.body),
@@ -306,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--gold", type=Path, help="a JSON file of gold labels")
     options = vars(parser.parse_args(arguments))
     port = options.pop("port")
-    Loopback(Simulation(Behaviour(**options)).app, port=port).run("simulated provider")
+    Loopback(VendorSimulation(Behaviour(**options)).app, port=port).run("simulated provider")
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class Webhook(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Adversarial(_Closed):
+class DifficultUsers(_Closed):
     """Everything about difficult users of one app."""
 
     protocol: str
@@ -143,17 +143,17 @@ class Adversarial(_Closed):
         return _the(name, "tactic", {each.name: each for each in self.tactics})
 
 
-def slips(adversarial: Adversarial) -> Iterator[str]:
+def slips(users: DifficultUsers) -> Iterator[str]:
     """What the types can't say: references that lead nowhere, and what no case could be made of."""
-    goals = {goal.goal_id: goal for goal in adversarial.goals}
+    goals = {goal.goal_id: goal for goal in users.goals}
     for key, needed in (
-        ("goals", [goal for goal in adversarial.goals if not goal.is_attack]),
-        ("traits", adversarial.traits),
-        ("personas", adversarial.mildest_first),
+        ("goals", [goal for goal in users.goals if not goal.is_attack]),
+        ("traits", users.traits),
+        ("personas", users.mildest_first),
     ):
         if not needed:
             yield f"{key}: at least one is needed that is no attack"
-    for trait in adversarial.traits:
+    for trait in users.traits:
         if not trait.goals:
             yield f"traits: {trait.name} has no goals: no case could be made of it"
         for goal_id in trait.goals:
@@ -161,25 +161,25 @@ def slips(adversarial: Adversarial) -> Iterator[str]:
                 yield f"traits: {trait.name} names the goal {goal_id!r}, which does not exist"
             elif goals[goal_id].is_attack:
                 yield f"traits: {trait.name} names {goal_id!r}, an attack: traits are no attacks"
-    severities = [persona.severity for persona in adversarial.personas]
+    severities = [persona.severity for persona in users.personas]
     for severity in sorted({each for each in severities if severities.count(each) > 1}):
         yield f"personas: two have the severity {severity}: the more severe one must be told"
-    yield from _attack_slips(adversarial)
-    yield from (f"webhook.{slip}" for slip in _webhook_slips(adversarial.webhook))
-    if adversarial.protocol == "webhook" and adversarial.webhook is None:
-        yield "protocol is 'webhook', and [adversarial.webhook] does not say how it is spoken to"
+    yield from _attack_slips(users)
+    yield from (f"webhook.{slip}" for slip in _webhook_slips(users.webhook))
+    if users.protocol == "webhook" and users.webhook is None:
+        yield "protocol is 'webhook', and there is no section [difficult_users.webhook]"
 
 
-def _attack_slips(adversarial: Adversarial) -> Iterator[str]:
+def _attack_slips(users: DifficultUsers) -> Iterator[str]:
     """An attack takes three: somebody, something to want, and a way to go about it."""
     has = {
-        "a persona with is_attacker": bool(adversarial.attackers),
-        "a goal with is_attack": any(goal.is_attack for goal in adversarial.goals),
-        "a tactic": bool(adversarial.tactics),
+        "a persona with is_attacker": bool(users.attackers),
+        "a goal with is_attack": any(goal.is_attack for goal in users.goals),
+        "a tactic": bool(users.tactics),
     }
     if any(has.values()):
         yield from (f"attacks: {needed} is missing" for needed, found in has.items() if not found)
-    for persona in adversarial.attackers:
+    for persona in users.attackers:
         if persona.is_cooperative:
             yield f"personas: {persona.name} is an attacker: is_cooperative must be false"
 
