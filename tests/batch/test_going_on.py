@@ -65,9 +65,7 @@ async def end(database: Database, job_id: UUID, status: str = "succeeded") -> No
 def found(thread_id: str, *failures: dict[str, Any], error: str | None = None) -> ThreadResult:
     return ThreadResult(
         thread_id=thread_id,
-        intent_accuracy=None if error else 1.0,
-        worst_correctness=None,
-        efficiency_verdict=None,
+        columns={} if error else {"intent_accuracy": 1.0},
         success_status=None,
         result={"failures": list(failures)},
         error=error,
@@ -277,7 +275,9 @@ async def test_where_every_call_failed_a_verdict_that_needed_none_is_not_kept(
     database: Database, keep: Any
 ):
     job_id, run_id = await submitted(database)
-    failed = replace(found("t", REFUSED, error="all"), worst_correctness="NOT APPLICABLE")
+    failed = replace(
+        found("t", REFUSED, error="all"), columns={"worst_correctness": "NOT APPLICABLE"}
+    )
     await keep(run_id, job_id, failed)
 
     assert await query(database, "SELECT worst_correctness, error FROM thread_evaluations") == [

@@ -18,6 +18,7 @@ from evalqueue.cli.output.jobs import print_job, print_jobs
 from evalqueue.cli.output.progress import ProgressRate
 from evalqueue.cli.output.times import format_duration
 from evalqueue.cli.stack.plan import StackAddresses, needs_simulation
+from evalqueue.evaluators.judging.registry import BUILT_IN
 from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
 
 
@@ -129,17 +130,23 @@ def test_the_demo_takes_over_llm_settings_and_no_others() -> None:
     }
 
 
+def _outcome(thread_id: str, worst: str | None, efficiency: str | None) -> dict[str, Any]:
+    scores = {"correctness.worst": worst, "efficiency.verdict": efficiency}
+    return {"thread_id": thread_id, "scores": scores}
+
+
 def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
     threads = [
-        {"thread_id": "t1", "worst_correctness": "HARD FAIL", "efficiency_verdict": "EFFICIENT"},
-        {"thread_id": "t2", "worst_correctness": "CRITICAL", "efficiency_verdict": "BROKEN"},
-        {"thread_id": "t3", "worst_correctness": None, "efficiency_verdict": "EFFICIENT"},
+        _outcome("t1", "HARD FAIL", "EFFICIENT"),
+        _outcome("t2", "CRITICAL", "BROKEN"),
+        _outcome("t3", None, "EFFICIENT"),
     ]
     run: dict[str, Any] = {
         "status": "completed", "total_items": 4, "duration_seconds": 12.3, "summary": {
             "coverage": {"correctness": {"judged": 2, "attempted": 3, "rate": 0.6667}},
             "failures": {"timeout": 1}, "llm_calls": 1234, "failed_llm_calls": 1,
         },
+        "config": {"evaluators": [kind.declaration.model_dump() for kind in BUILT_IN]},
     }  # fmt: skip
     judge = JudgeChoice(provider="simulated", model="simulated-judge")
 

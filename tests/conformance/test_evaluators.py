@@ -11,7 +11,10 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge, Parameters
-from evalqueue.evaluators.judging.threads import EVALUATORS, EvaluationPlan, coverage_of
+from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.evaluators.judging.registry import BUILT_IN
+from evalqueue.evaluators.judging.scores import fits
+from evalqueue.evaluators.judging.threads import coverage_of
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.recorder import CallRecord
@@ -55,10 +58,10 @@ async def judging(
 
 def made(name: str, app_id: str = "kaira-bot", temperature: float = 0.1) -> Evaluator:
     plan = EvaluationPlan(app=apps.load(app_id), parameters=Parameters(temperature=temperature))
-    return EVALUATORS[name](plan)
+    return next(kind for kind in BUILT_IN if kind.name == name).make(plan)
 
 
-@pytest.fixture(params=sorted(EVALUATORS))
+@pytest.fixture(params=sorted(kind.name for kind in BUILT_IN))
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -72,6 +75,12 @@ async def test_it_measures_every_conversation_when_the_judge_answers(
     assert all(each.evaluator == name for each in found)
     assert not any(each.failures for each in found)
     assert all(each.headline is not None for each in found if coverage_of(each).attempted)
+    for evaluation in found:
+        for score in evaluation.scores:
+            declared = evaluation.declaration.score(score.name)
+            assert declared is not None
+            assert fits(score.value, declared)
+            assert (score.turn is not None) == declared.per_turn
     assert all(record.site.evaluator == name for record in records)
     assert {record.site.thread_id for record in records} <= {each.thread_id for each in threads}
 

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import io
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +17,8 @@ from evalqueue import Client, Settings
 from evalqueue.evaluators import EvaluateAdversarial, EvaluateBatch
 from evalqueue.evaluators.figures import QUERIES
 from evalqueue.evaluators.handlers import evaluation_handlers
+from evalqueue.evaluators.judging.registry import BUILT_IN
+from evalqueue.evaluators.judging.scores import ScoreKind, ScoreRow
 from evalqueue.evaluators.judging.threads import ThreadResult
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.evaluators.runs import store
@@ -103,26 +105,51 @@ async def keep(
     *messages: Found,
     job_id: UUID | None = None,
     failures: tuple[Found, ...] = (),
+    error: str | None = None,
     **columns: Any,
 ) -> None:
     """Keep a thread's result, as a handler does."""
-    nothing: Found = {
-        "intent_accuracy": None, "worst_correctness": None, "efficiency_verdict": None,
-        "success_status": None, "error": None,
-    }  # fmt: skip
     result = {
         "thread": {"message_count": len(messages)},
         "intent_evaluations": list(messages),
         "failures": list(failures),
         "coverage": {"intent": {"judged": len(messages), "attempted": len(messages) + 1}},
     }
-    found = ThreadResult(thread_id=thread_id, result=result, **nothing | columns)
+    found = ThreadResult(
+        thread_id=thread_id, result=result, error=error, success_status=None, columns=columns,
+        scores=(*_headlines(columns), *_of_messages(messages)),
+    )  # fmt: skip
     kept = store.Kept(
         run_id=run_id, job_id=job_id or uuid4(), attempt=1, data_file_hash="", duration_ms=2.5,
         found=found,
     )  # fmt: skip
     async with database.connection() as connection:
         await store.keep(connection, kept)
+
+
+def _headlines(columns: Found) -> Iterator[ScoreRow]:
+    for kind in BUILT_IN:
+        declared = kind.declaration.headline_score
+        value = columns.get(str(kind.declaration.column))
+        if value is not None:
+            yield ScoreRow(
+                evaluator=kind.name, version="1", name=declared.name, kind=declared.kind,
+                value=value,
+            )  # fmt: skip
+
+
+def _of_messages(messages: tuple[Found, ...]) -> Iterator[ScoreRow]:
+    for turn, each in enumerate(messages, start=1):
+        correct = each["is_correct_intent"]
+        yield ScoreRow(
+            evaluator="intent", version="1", name="agent", kind=ScoreKind.CATEGORY, turn=turn,
+            value=each["predicted_intent"], expected=each["expected_intent"],
+        )  # fmt: skip
+        if correct is not None:
+            yield ScoreRow(
+                evaluator="intent", version="1", name="correct", kind=ScoreKind.BOOLEAN, turn=turn,
+                value=correct,
+            )  # fmt: skip
 
 
 async def log_calls(database: Database, run_id: UUID, *calls: Found) -> None:
@@ -146,9 +173,42 @@ async def log_calls(database: Database, run_id: UUID, *calls: Found) -> None:
             )
 
 
-def share(statistics: Found, verdict: str, of: str = "correctness") -> Found:
-    (found,) = (each for each in statistics["batch"][of] if each["verdict"] == verdict)
+def score(statistics: Found, evaluator: str, name: str) -> Found:
+    (found,) = (
+        score
+        for each in statistics["batch"]["evaluators"]
+        if each["declaration"]["name"] == evaluator
+        for score in each["scores"]
+        if score["name"] == name
+    )
     return found
+
+
+def correctness(statistics: Found) -> list[Found]:
+    return score(statistics, "correctness", "worst")["shares"]
+
+
+def efficiency(statistics: Found) -> list[Found]:
+    return score(statistics, "efficiency", "verdict")["shares"]
+
+
+def share(statistics: Found, verdict: str) -> Found:
+    (found,) = (each for each in correctness(statistics) if each["label"] == verdict)
+    return found
+
+
+def intents(statistics: Found) -> Found | None:
+    """How often the router's label is the judge's, and which were taken for which."""
+    correct = score(statistics, "intent", "correct")
+    confusion = score(statistics, "intent", "agent")["confusion"]
+    yes, _ = correct["shares"]
+    if not correct["measured"]:
+        assert (yes["share"], confusion) == (None, None)
+        return None
+    return {
+        "accuracy": yes["share"], "low": yes["low"], "high": yes["high"], "correct": yes["count"],
+        "compared": correct["measured"], "threads": correct["threads"], **confusion,
+    }  # fmt: skip
 
 
 # Runs that real evaluators made.
@@ -169,11 +229,14 @@ async def test_the_figures_of_a_run_are_those_of_its_results(
     batch = found["batch"]
     assert (found["command"], found["status"]) == ("evaluate-batch", "completed_with_errors")
     assert (found["total_items"], batch["threads"], found["adversarial"]) == (48, 48, None)
-    assert [each["verdict"] for each in batch["correctness"]] == CORRECTNESS
-    assert [each["verdict"] for each in batch["efficiency"]] == EFFICIENCY
-    for of, key in (("correctness", "worst_correctness"), ("efficiency", "efficiency_verdict")):
+    assert [each["label"] for each in correctness(found)] == CORRECTNESS
+    assert [each["label"] for each in efficiency(found)] == EFFICIENCY
+    for shares, key in (
+        (correctness(found), "worst_correctness"),
+        (efficiency(found), "efficiency_verdict"),
+    ):
         counted = Counter(each[key] for each in threads if each[key] is not None)
-        assert {each["verdict"]: each["count"] for each in batch[of] if each["count"]} == counted
+        assert {each["label"]: each["count"] for each in shares if each["count"]} == counted
         assert batch["threads"] - sum(counted.values()) == sum(
             each[key] is None for each in threads
         )
@@ -190,7 +253,8 @@ async def test_the_figures_of_a_run_are_those_of_its_results(
         for rows in messages
         if rows
     ]
-    intent = batch["intent"]
+    intent = intents(found)
+    assert intent is not None
     assert intent["compared"] == sum(each.size for each in clusters)
     assert intent["correct"] == sum(each.positive for each in clusters)
     assert intent["threads"] == len(clusters)
@@ -239,7 +303,10 @@ async def test_the_rows_of_a_run_have_no_results_and_are_paged(
     for outcome, thread in zip(page["outcomes"], threads, strict=True):
         assert "result" not in outcome
         alike = {key: value for key, value in thread.items() if key in outcome}
-        assert len(alike) == 9
+        assert len(alike) == 6
+        assert outcome["scores"]["intent.accuracy"] == thread["intent_accuracy"]
+        assert outcome["scores"]["correctness.worst"] == thread["worst_correctness"]
+        assert outcome["scores"]["efficiency.verdict"] == thread["efficiency_verdict"]
         assert alike.items() <= outcome.items()
         assert outcome["missing_verdicts"] == len(thread["result"]["failures"])
         assert outcome["messages"] == thread["result"]["thread"]["message_count"]
@@ -293,12 +360,13 @@ async def test_labels_from_the_data_may_say_anything(
 
     found = await get(api, f"/api/eval-runs/{job['run_id']}/statistics")
 
-    intent = found["batch"]["intent"]
+    intent = intents(found)
+    assert intent is not None
     assert (intent["compared"], intent["threads"]) == (4, 4), "a blank label is none"
     assert {labels[0], "L" * 200, labels[2]} <= set(intent["labels"])
     assert sum(map(sum, intent["matrix"])) == 4
     assert sum(row[n] for n, row in enumerate(intent["matrix"])) == intent["correct"]
-    assert {each["share"] for each in found["batch"]["correctness"]} == {None}
+    assert [each["declaration"]["name"] for each in found["batch"]["evaluators"]] == ["intent"]
 
 
 async def test_what_can_not_be_stored_is_cleaned_and_what_is_too_long_is_cut(
@@ -310,12 +378,14 @@ async def test_what_can_not_be_stored_is_cleaned_and_what_is_too_long_is_cut(
         failures=(REFUSED | {"message": "m" * 5_000},),
     )  # fmt: skip
 
-    batch = (await get(api, f"/api/eval-runs/{run_id}/statistics"))["batch"]
+    found = await get(api, f"/api/eval-runs/{run_id}/statistics")
 
-    assert (batch["intent"]["correct"], batch["intent"]["compared"]) == (0, 2)
-    assert batch["intent"]["labels"][0] == "Food"
-    assert {len(label) for label in batch["intent"]["labels"]} == {4, 6, 200}
-    assert batch["failures"][0]["example"] == "m" * 500
+    intent = intents(found)
+    assert intent is not None
+    assert (intent["correct"], intent["compared"]) == (0, 2)
+    assert intent["labels"][0] == "Food"
+    assert {len(label) for label in intent["labels"]} == {4, 6, 200}
+    assert found["batch"]["failures"][0]["example"] == "m" * 500
 
 
 @pytest.mark.parametrize(
@@ -338,9 +408,10 @@ async def test_results_of_other_shapes_are_stored_and_counted_as_threads(
             [run_id, result],
         )
 
-    batch = (await get(api, f"/api/eval-runs/{run_id}/statistics"))["batch"]
+    found = await get(api, f"/api/eval-runs/{run_id}/statistics")
 
-    assert (batch["threads"], batch["intent"], batch["coverage"]) == (1, None, {})
+    assert (found["batch"]["threads"], found["batch"]["coverage"]) == (1, {})
+    assert intents(found) is None
     (outcome,) = (await get(api, f"/api/eval-runs/{run_id}/outcomes"))["outcomes"]
     assert outcome["messages"] is None
 
@@ -374,8 +445,9 @@ async def test_shares_and_intervals_by_hand(
     never = share(found, "HARD FAIL")
     assert (never["count"], never["share"], never["low"]) == (0, 0, 0)
     assert never["high"] == pytest.approx(0.5615, abs=1e-4)  # z² / (3 + z²)
-    assert {(e["count"], e["share"], e["high"]) for e in batch["efficiency"]} == {(0, None, None)}
-    intent = batch["intent"]
+    assert {(e["count"], e["share"], e["high"]) for e in efficiency(found)} == {(0, None, None)}
+    intent = intents(found)
+    assert intent is not None
     assert (intent["correct"], intent["compared"], intent["threads"]) == (3, 5, 3)
     # Sums off by 0.8, -0.2, -0.6; variance 3/2 x 1.04 / 25 = 0.0624; 0.24 over that = 3.846
     low, high = wilson(0.6, 0.24 / 0.0624)
@@ -538,9 +610,9 @@ async def test_a_run_without_rows_has_figures_of_nothing(
 
     assert (found["status"], found["total_items"]) == ("pending", None)
     assert (found["batch"]["threads"], found["batch"]["failed"]) == (0, 0)
-    assert (found["batch"]["intent"], found["batch"]["failures"]) == (None, [])
+    assert (intents(found), found["batch"]["failures"]) == (None, [])
     assert found["batch"]["coverage"] == {}
-    assert [each["count"] for each in found["batch"]["correctness"]] == [0] * 5
+    assert [each["count"] for each in correctness(found)] == [0] * 5
     assert found["llm"] == {
         "calls": 0, "failed_calls": 0, "tokens_in": None, "tokens_out": None, "evaluators": [],
         "latency": {"edges_ms": [], "counts": {}}, "timeline": [],
@@ -569,7 +641,7 @@ async def test_a_run_that_failed_says_why(
     found = await get(api, f"/api/eval-runs/{run_id}/statistics")
 
     assert (found["status"], found["batch"]["failed"]) == ("failed", 3)
-    assert found["batch"]["intent"] is None
+    assert intents(found) is None
     assert {each["reason"] for each in found["batch"]["failures"]} == {"judge_refused"}
     assert {each["rate"] for each in found["batch"]["coverage"].values()} == {0.0}
     assert found["llm"]["calls"] == found["llm"]["failed_calls"] > 0
@@ -583,10 +655,10 @@ async def test_all_figures_are_of_one_moment_while_a_run_goes_on(
 
     async def look() -> None:
         for _ in range(20):
-            batch = (await get(api, f"/api/eval-runs/{run_id}/statistics"))["batch"]
-            judged = batch["coverage"].get("intent", {"judged": 0})["judged"]
-            compared = (batch["intent"] or {"compared": 0})["compared"]
-            assert judged == compared == sum(e["count"] for e in batch["correctness"])
+            found = await get(api, f"/api/eval-runs/{run_id}/statistics")
+            judged = found["batch"]["coverage"].get("intent", {"judged": 0})["judged"]
+            compared = (intents(found) or {"compared": 0})["compared"]
+            assert judged == compared == sum(each["count"] for each in correctness(found))
 
     looking = asyncio.create_task(look())
     number = 0

@@ -11,16 +11,11 @@ from hypothesis import strategies as st
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.judging.evaluator import Coverage
 from evalqueue.evaluators.judging.judge import Judge
-from evalqueue.evaluators.judging.threads import (
-    EVALUATORS,
-    Chosen,
-    EvaluationPlan,
-    ThreadResult,
-    choose,
-    evaluate_thread,
-)
+from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.evaluators.judging.registry import installed, make
+from evalqueue.evaluators.judging.threads import Chosen, ThreadResult, choose, evaluate_thread
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.runs.summary import ThreadOutcome
+from evalqueue.evaluators.runs.summary import OutcomeScore, ThreadOutcome
 
 Make = Callable[..., Any]
 
@@ -84,12 +79,12 @@ def evaluate(app: App, scripted: Make, turn: Make, thread: Make) -> Make:
                 return ProviderError(outcome, "no answer in time")
             return ANSWERS[site.evaluator]
 
-        plan = EvaluationPlan(app=app, **switches)
+        plan = EvaluationPlan(app=app, options=switches)
         talk = thread(
             turn(1, bot=SUMMARY, routed_intent="FoodAgent"),
             turn(2, "yes", "Logged your meal.", routed_intent="General", error="HTTP 500"),
         )
-        return await evaluate_thread(talk, plan.evaluators(), Judge(scripted(script)))
+        return await evaluate_thread(talk, make(plan), Judge(scripted(script)))
 
     return run
 
@@ -97,9 +92,9 @@ def evaluate(app: App, scripted: Make, turn: Make, thread: Make) -> Make:
 async def test_a_thread_has_its_columns_and_its_json(evaluate: Make) -> None:
     found = await evaluate()
 
-    assert found.intent_accuracy == 0.5
-    assert found.worst_correctness == "HARD FAIL"
-    assert found.efficiency_verdict == "EFFICIENT"
+    assert found.columns["intent_accuracy"] == 0.5
+    assert found.columns["worst_correctness"] == "HARD FAIL"
+    assert found.columns["efficiency_verdict"] == "EFFICIENT"
     assert found.success_status is True
     assert not found.failed
     assert found.result["thread"] == {
@@ -116,7 +111,7 @@ async def test_a_thread_has_its_columns_and_its_json(evaluate: Make) -> None:
     assert found.result["failures"] == []
     assert found.result["failed_evaluators"] == {}
     assert found.result["skipped_evaluators"] == []
-    assert set(found.result["evaluator_versions"]) == set(EVALUATORS)
+    assert set(found.result["evaluator_versions"]) == set(installed())
     assert found.result["coverage"] == {
         "intent": {"judged": 2, "attempted": 2},
         "correctness": {"judged": 1, "attempted": 1},
@@ -136,8 +131,8 @@ async def test_one_failed_evaluator_takes_nothing_from_the_others(evaluate: Make
     found = await evaluate("efficiency")
 
     assert not found.failed
-    assert found.intent_accuracy == 0.5
-    assert found.efficiency_verdict is None
+    assert found.columns["intent_accuracy"] == 0.5
+    assert found.columns["efficiency_verdict"] is None
     assert found.result["efficiency_evaluation"] is None
     assert found.result["failed_evaluators"] == {"efficiency": "timeout: no answer in time"}
     assert found.result["failures"] == [
@@ -165,12 +160,12 @@ async def test_success_is_what_efficiency_says_else_what_correctness_says_else_u
 async def test_a_task_that_was_not_completed_is_no_success(
     app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
-    plan = EvaluationPlan(app=app, evaluate_intent=False)
+    plan = EvaluationPlan(app=app, options={"evaluate_intent": False})
     calls = scripted(EFFICIENCY | {"task_completed": False, "verdict": "BROKEN"})
 
-    found = await evaluate_thread(thread(turn(1)), plan.evaluators(), Judge(calls))
+    found = await evaluate_thread(thread(turn(1)), make(plan), Judge(calls))
 
-    assert found.worst_correctness == "NOT APPLICABLE"
+    assert found.columns["worst_correctness"] == "NOT APPLICABLE"
     assert found.success_status is False
 
 
@@ -178,8 +173,8 @@ async def test_a_thread_of_which_nothing_was_judged_has_failed(evaluate: Make) -
     found = await evaluate("intent", "correctness", "efficiency")
 
     assert found.failed
-    assert found.intent_accuracy is None
-    assert found.worst_correctness is None
+    assert found.columns["intent_accuracy"] is None
+    assert found.columns["worst_correctness"] is None
     assert found.error == (
         "intent: timeout: no answer in time; correctness: timeout: no answer in time; "
         "efficiency: timeout: no answer in time"
@@ -189,26 +184,24 @@ async def test_a_thread_of_which_nothing_was_judged_has_failed(evaluate: Make) -
 async def test_a_verdict_without_a_call_does_not_hide_that_every_call_failed(
     app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
-    evaluators = EvaluationPlan(app=app, evaluate_efficiency=False).evaluators()
+    evaluators = make(EvaluationPlan(app=app, options={"evaluate_efficiency": False}))
     judge = Judge(scripted(lambda *_: ProviderError(CallOutcome.TRANSIENT, "down")))
 
     found = await evaluate_thread(thread(turn(1, bot="Hello!")), evaluators, judge)
 
-    assert found.worst_correctness == "NOT APPLICABLE"
+    assert found.columns["worst_correctness"] == "NOT APPLICABLE"
     assert found.failed
 
 
 async def test_a_thread_with_nothing_to_judge_has_not_failed(
     app: App, scripted: Make, turn: Make, thread: Make
 ) -> None:
-    plan = EvaluationPlan(app=app, evaluate_intent=False, evaluate_efficiency=False)
+    plan = EvaluationPlan(app=app, options={"evaluate_intent": False, "evaluate_efficiency": False})
 
-    found = await evaluate_thread(
-        thread(turn(1, bot="Hello!")), plan.evaluators(), Judge(scripted())
-    )
+    found = await evaluate_thread(thread(turn(1, bot="Hello!")), make(plan), Judge(scripted()))
 
     assert not found.failed
-    assert found.worst_correctness == "NOT APPLICABLE"
+    assert found.columns["worst_correctness"] == "NOT APPLICABLE"
     assert found.success_status is True
 
 
@@ -217,8 +210,8 @@ async def test_an_evaluator_that_is_off_is_named_and_leaves_null(evaluate: Make)
 
     assert found.result["skipped_evaluators"] == ["intent", "efficiency"]
     assert found.result["intent_evaluations"] is None
-    assert found.intent_accuracy is None
-    assert found.efficiency_verdict is None
+    assert found.columns["intent_accuracy"] is None
+    assert found.columns["efficiency_verdict"] is None
     assert found.success_status is False
 
 
@@ -233,12 +226,33 @@ async def test_what_stops_the_job_comes_out_as_itself(evaluate: Make, outcome: C
 async def test_a_row_is_read_back_as_what_counts_of_it(evaluate: Make) -> None:
     found = await evaluate("correctness")
 
-    outcome = ThreadOutcome.of_row(json.loads(json.dumps(found.row())))
+    versions = found.result["evaluator_versions"]
+    scores = [
+        (each.evaluator, each.version, each.name, each.value)
+        for each in found.scores
+        if each.turn is None and each.value is not None
+    ]
+    row = {
+        "thread_id": found.thread_id, "success_status": found.success_status,
+        "error": found.error, "result": found.result, "scores": scores,
+    }  # fmt: skip
+    outcome = ThreadOutcome.of_row(json.loads(json.dumps(row)))
 
     assert outcome == ThreadOutcome(
         thread_id="thr_1",
-        intent_accuracy=0.5,
-        efficiency_verdict="EFFICIENT",
+        scores=(
+            OutcomeScore(
+                evaluator="intent", version=versions["intent"], name="accuracy", value=0.5
+            ),
+            OutcomeScore(
+                evaluator="efficiency", version=versions["efficiency"], name="verdict",
+                value="EFFICIENT",
+            ),
+            OutcomeScore(
+                evaluator="efficiency", version=versions["efficiency"], name="task_completed",
+                value=True,
+            ),
+        ),
         success_status=True,
         failures={"timeout": 1},
         coverage={
@@ -246,7 +260,30 @@ async def test_a_row_is_read_back_as_what_counts_of_it(evaluate: Make) -> None:
             "correctness": Coverage(judged=0, attempted=1),
             "efficiency": Coverage(judged=1, attempted=1),
         },
-        evaluator_versions=found.result["evaluator_versions"],
+        evaluator_versions=versions,
+    )  # fmt: skip
+
+
+async def test_a_thread_has_a_score_for_all_that_was_measured_and_for_all_that_failed(
+    evaluate: Make,
+) -> None:
+    found = await evaluate("correctness")
+
+    scores = {(each.evaluator, each.name, each.turn): each for each in found.scores}
+    assert {key: (each.value, each.failure) for key, each in scores.items()} == {
+        ("intent", "accuracy", None): (0.5, None),
+        ("intent", "agent", 1): ("FoodAgent", None),
+        ("intent", "correct", 1): (True, None),
+        ("intent", "agent", 2): ("FoodAgent", None),
+        ("intent", "correct", 2): (False, None),
+        ("correctness", "worst", None): (None, "timeout"),
+        ("correctness", "verdict", 1): (None, "timeout"),
+        ("efficiency", "verdict", None): ("EFFICIENT", None),
+        ("efficiency", "task_completed", None): (True, None),
+    }
+    assert scores["intent", "agent", 2].expected == "General"
+    assert {each.version for each in found.scores} <= set(
+        found.result["evaluator_versions"].values()
     )
 
 

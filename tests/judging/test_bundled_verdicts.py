@@ -10,7 +10,9 @@ from whole import read_csv
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.judge import Judge, concurrently
-from evalqueue.evaluators.judging.threads import EvaluationPlan, ThreadResult, evaluate_thread
+from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.evaluators.judging.registry import make
+from evalqueue.evaluators.judging.threads import ThreadResult, evaluate_thread
 from evalqueue.evaluators.providers.openai import OpenAIProvider
 from evalqueue.evaluators.providers.policy import LlmCaller, Slots
 from evalqueue.evaluators.providers.recorder import CallRecord
@@ -32,7 +34,7 @@ class Kept:
 async def evaluated(
     app_id: str, threads: tuple[Thread, ...], behaviour: Behaviour
 ) -> list[ThreadResult]:
-    evaluators = EvaluationPlan(app=apps.load(app_id)).evaluators()
+    evaluators = make(EvaluationPlan(app=apps.load(app_id)))
     async with SimulatedServer(behaviour) as server:
         provider = OpenAIProvider.open(
             model="simulated-judge", api_key="none", base_url=f"{server.url}/v1"
@@ -99,8 +101,13 @@ async def test_a_vendor_with_faults_costs_coverage_and_invents_nothing(
     faulty = await evaluated("kaira-bot", threads, behaviour)
 
     for right, found in zip(faultless, faulty, strict=True):
-        assert found.efficiency_verdict in {None, right.efficiency_verdict}
-    outcomes = [ThreadOutcome.of_row(each.row()) for each in faulty]
+        assert found.columns["efficiency_verdict"] in {None, right.columns["efficiency_verdict"]}
+    outcomes = [
+        ThreadOutcome.of_row(
+            {"thread_id": each.thread_id, "error": each.error, "result": each.result}
+        )
+        for each in faulty
+    ]
     summary = summarise(outcomes)
     assert set(summary["failures"]) == {"judge_refused", "schema_invalid"}
     assert 0.5 < summary["coverage"]["intent"]["rate"] < 1
@@ -123,6 +130,6 @@ async def test_a_second_app_is_judged_by_its_own_menus_without_any_code(
     labels = {label.name for label in app.intents}
     assert {row["predicted_intent"] for row in found.result["intent_evaluations"]} <= labels
     assert [row["judged"] for row in found.result["correctness_evaluations"]] == [False, True]
-    assert found.worst_correctness == "PASS"
-    assert found.efficiency_verdict == "EFFICIENT"
+    assert found.columns["worst_correctness"] == "PASS"
+    assert found.columns["efficiency_verdict"] == "EFFICIENT"
     assert found.result["failures"] == []

@@ -6,11 +6,14 @@ from typing import Any, get_args
 import pytest
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.judging.correctness import CorrectnessAnswer, CorrectnessEvaluator
+from evalqueue.evaluators.judging.correctness import (
+    Correctness,
+    CorrectnessAnswer,
+    CorrectnessEvaluator,
+)
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.verdicts import Correctness
 
 Make = Callable[..., Any]
 

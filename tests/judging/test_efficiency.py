@@ -6,11 +6,15 @@ from typing import Any, get_args
 import pytest
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.judging.efficiency import EfficiencyAnswer, EfficiencyEvaluator, counted
+from evalqueue.evaluators.judging.efficiency import (
+    Efficiency,
+    EfficiencyAnswer,
+    EfficiencyEvaluator,
+    counted,
+)
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.verdicts import Efficiency
 
 Make = Callable[..., Any]
 

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
+from evalqueue.evaluators.statistics.intervals import (
+    Cluster,
+    effective_size,
+    mean_interval,
+    student_t,
+    wilson,
+)
 
 clusters = st.lists(st.lists(st.booleans(), min_size=1, max_size=5), min_size=1, max_size=20)
 
@@ -92,3 +98,35 @@ def test_intervals_over_clusters_of_all_sizes_hold_what_they_promise() -> None:
     for rate, alike in [(0.9, 0.2), (0.6, 0.5)]:
         held = sum(holds(rate, alike, threads=60) for _ in range(600))
         assert held / 600 > 0.92
+
+
+@pytest.mark.parametrize(
+    ("freedom", "published"),
+    [
+        (1, 12.7062),
+        (2, 4.3027),
+        (3, 3.1824),
+        (4, 2.7764),
+        (10, 2.2281),
+        (30, 2.0423),
+        (120, 1.9799),
+    ],
+)  # NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.2
+def test_students_t_has_the_published_figures(freedom: int, published: float) -> None:
+    assert student_t(freedom) == pytest.approx(published, rel=0.003)
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    # Dekking et al. 2005, A Modern Introduction to Probability and Statistics, 23.2: 22 values,
+    # mean 31.012, standard deviation 0.1294; t(21) = 2.080: (30.955, 31.069)
+    low, high = mean_interval(31.012, measured=22, clusters=22, squares=21 * 0.1294**2) or (0, 0)
+
+    assert (low, high) == pytest.approx((30.955, 31.069), abs=1e-3)
+
+
+def test_values_of_one_mind_in_each_cluster_are_worth_one_value_each() -> None:
+    # Deviations of +1 and -1, three times each in two clusters: as two values of +1 and -1.
+    alike = mean_interval(0.0, measured=6, clusters=2, squares=2 * 3.0**2)
+
+    assert alike == pytest.approx(mean_interval(0.0, measured=2, clusters=2, squares=2.0))
+    assert mean_interval(0.5, measured=9, clusters=1, squares=0.0) is None

@@ -13,7 +13,7 @@ from evalqueue.evaluators.statistics.latencies import (
     MAX_STRETCHES,
     Bin,
     Busy,
-    Calls,
+    EvaluatorCalls,
     edges,
     of_calls,
     starts,
@@ -24,12 +24,14 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 _LONGEST = timedelta(days=1)
 
 
-def calls(lowest: float | None, highest: float | None, evaluator: str = "e", **more: Any) -> Calls:
+def calls(
+    lowest: float | None, highest: float | None, evaluator: str = "e", **more: Any
+) -> EvaluatorCalls:
     said: dict[str, Any] = {
         "calls": 1, "failed_calls": 0, "p50_ms": None, "p95_ms": None, "tokens_in": None,
         "tokens_out": None, "first_at": NOON, "last_at": NOON,
     }  # fmt: skip
-    return Calls(evaluator=evaluator, min_ms=lowest, max_ms=highest, **said | more)
+    return EvaluatorCalls(evaluator=evaluator, min_ms=lowest, max_ms=highest, **said | more)
 
 
 @pytest.mark.parametrize(

@@ -6,25 +6,42 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evalqueue.evaluators.judging.evaluator import Coverage
+from evalqueue.evaluators.judging.registry import BUILT_IN
+from evalqueue.evaluators.runs import summary
 from evalqueue.evaluators.runs.summary import (
+    OutcomeScore,
     RunEnd,
     Settlement,
     ThreadOutcome,
     settle,
-    summarise,
 )
 
+EVALUATORS = [kind.declaration for kind in BUILT_IN]
+COLUMNS = {each.column: each for each in EVALUATORS}
 
-def outcome(thread_id: str = "thr_1", **more: Any) -> ThreadOutcome:
-    return ThreadOutcome(thread_id=thread_id, **more)
+
+def outcome(thread_id: str = "thr_1", *, version: str = "1", **more: Any) -> ThreadOutcome:
+    """An outcome; headlines by their columns."""
+    scores = tuple(
+        OutcomeScore(
+            evaluator=COLUMNS[column].name, version=version, name=COLUMNS[column].headline,
+            value=more.pop(column),
+        )
+        for column in [each for each in more if each in COLUMNS]
+    )  # fmt: skip
+    return ThreadOutcome(thread_id=thread_id, scores=scores, **more)
+
+
+def summarise(outcomes: list[ThreadOutcome]) -> dict[str, Any]:
+    return summary.summarise(outcomes, EVALUATORS)
 
 
 def test_the_average_is_over_threads_that_have_an_accuracy() -> None:
-    summary = summarise(
+    summed = summarise(
         [outcome(intent_accuracy=1.0), outcome(intent_accuracy=2 / 3), outcome(), outcome()]
     )
 
-    assert summary["avg_intent_accuracy"] == 0.8333
+    assert summed["avg_intent_accuracy"] == 0.8333
 
 
 def test_an_accuracy_of_zero_is_measured() -> None:
@@ -32,9 +49,9 @@ def test_an_accuracy_of_zero_is_measured() -> None:
 
 
 def test_what_nobody_measured_has_no_key() -> None:
-    summary = summarise([outcome()])
+    summed = summarise([outcome()])
 
-    assert summary == {
+    assert summed == {
         "total_threads": 1,
         "completed": 1,
         "errors": 0,
@@ -45,7 +62,7 @@ def test_what_nobody_measured_has_no_key() -> None:
 
 
 def test_a_thread_with_one_failed_evaluator_counts_with_its_other_figures() -> None:
-    summary = summarise(
+    summed = summarise(
         [
             outcome(
                 intent_accuracy=0.5,
@@ -59,16 +76,16 @@ def test_a_thread_with_one_failed_evaluator_counts_with_its_other_figures() -> N
         ]
     )
 
-    assert (summary["completed"], summary["errors"]) == (1, 0)
-    assert summary["avg_intent_accuracy"] == 0.5
-    assert summary["correctness_verdicts"] == {"PASS": 1}
-    assert "efficiency_verdicts" not in summary
-    assert summary["coverage"]["efficiency"] == {"judged": 0, "attempted": 1, "rate": 0.0}
-    assert summary["failures"] == {"timeout": 1}
+    assert (summed["completed"], summed["errors"]) == (1, 0)
+    assert summed["avg_intent_accuracy"] == 0.5
+    assert summed["correctness_verdicts"] == {"PASS": 1}
+    assert "efficiency_verdicts" not in summed
+    assert summed["coverage"]["efficiency"] == {"judged": 0, "attempted": 1, "rate": 0.0}
+    assert summed["failures"] == {"timeout": 1}
 
 
 def test_verdicts_are_counted_by_thread() -> None:
-    summary = summarise(
+    summed = summarise(
         [
             outcome(worst_correctness="PASS", efficiency_verdict="BROKEN"),
             outcome(worst_correctness="NOT APPLICABLE", efficiency_verdict="BROKEN"),
@@ -76,26 +93,38 @@ def test_verdicts_are_counted_by_thread() -> None:
         ]
     )
 
-    assert summary["correctness_verdicts"] == {"NOT APPLICABLE": 1, "PASS": 2}
-    assert summary["efficiency_verdicts"] == {"BROKEN": 2}
+    assert summed["correctness_verdicts"] == {"NOT APPLICABLE": 1, "PASS": 2}
+    assert summed["efficiency_verdicts"] == {"BROKEN": 2}
 
 
 def test_coverage_is_judged_over_attempted_of_all_threads() -> None:
     coverage = {"correctness": Coverage(judged=1, attempted=2)}
     nothing_to_do = {"correctness": Coverage()}
 
-    summary = summarise([outcome(coverage=coverage), outcome(coverage=nothing_to_do)] * 2)
+    summed = summarise([outcome(coverage=coverage), outcome(coverage=nothing_to_do)] * 2)
 
-    assert summary["coverage"] == {"correctness": {"judged": 2, "attempted": 4, "rate": 0.5}}
+    assert summed["coverage"] == {"correctness": {"judged": 2, "attempted": 4, "rate": 0.5}}
     assert summarise([outcome(coverage=nothing_to_do)])["coverage"]["correctness"]["rate"] is None
 
 
 def test_a_run_whose_threads_were_judged_by_two_versions_says_so() -> None:
-    summary = summarise(
+    summed = summarise(
         [outcome(evaluator_versions={"intent": each}) for each in ("intent/2:b", "intent/1:a")]
     )
 
-    assert summary["evaluator_versions"] == {"intent": ["intent/1:a", "intent/2:b"]}
+    assert summed["evaluator_versions"] == {"intent": ["intent/1:a", "intent/2:b"]}
+
+
+def test_scores_of_two_versions_are_never_averaged_together() -> None:
+    summed = summarise(
+        [outcome(intent_accuracy=1.0), outcome(intent_accuracy=0.0, version="2"), outcome()]
+    )
+
+    assert "avg_intent_accuracy" not in summed
+    assert [(each["version"], each["measured"], each["mean"]) for each in summed["scores"]] == [
+        ("1", 1, 1.0),
+        ("2", 1, 0.0),
+    ]
 
 
 def test_a_run_without_a_gap_is_completed() -> None:
@@ -150,26 +179,28 @@ def test_a_row_without_its_json_is_read_as_far_as_it_goes() -> None:
 
 
 OUTCOMES = st.lists(
-    st.builds(
-        ThreadOutcome,
-        thread_id=st.just("t"),
-        intent_accuracy=st.none() | st.floats(0, 1),
-        worst_correctness=st.none() | st.sampled_from(["PASS", "CRITICAL"]),
-        error=st.none() | st.just("late"),
-    ),
+    st.fixed_dictionaries(
+        {"error": st.none() | st.just("late")},
+        optional={
+            "intent_accuracy": st.floats(0, 1),
+            "worst_correctness": st.sampled_from(["PASS", "CRITICAL"]),
+        },
+    ).map(lambda found: outcome("t", **found)),
     max_size=20,
 )
 
 
 @given(OUTCOMES)
 def test_the_figures_add_up_whatever_happened(outcomes: list[ThreadOutcome]) -> None:
-    summary = summarise(outcomes)
+    summed = summarise(outcomes)
 
-    assert summary["completed"] + summary["errors"] == summary["total_threads"] == len(outcomes)
-    counted = sum(summary.get("correctness_verdicts", {}).values())
-    assert counted == sum(each.worst_correctness is not None for each in outcomes)
-    assert (settle(outcomes).status is RunEnd.FAILED) == (summary["completed"] == 0)
-    assert 0 <= summary.get("avg_intent_accuracy", 0) <= 1
+    assert summed["completed"] + summed["errors"] == summed["total_threads"] == len(outcomes)
+    counted = sum(summed.get("correctness_verdicts", {}).values())
+    assert counted == sum(
+        score.evaluator == "correctness" for each in outcomes for score in each.scores
+    )
+    assert (settle(outcomes).status is RunEnd.FAILED) == (summed["completed"] == 0)
+    assert 0 <= summed.get("avg_intent_accuracy", 0) <= 1
 
 
 @given(st.randoms(use_true_random=False), OUTCOMES)

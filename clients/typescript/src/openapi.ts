@@ -588,6 +588,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/evaluators": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The evaluators that are installed */
+        get: operations["list_evaluators"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/providers": {
         parameters: {
             query?: never;
@@ -972,22 +989,18 @@ export interface components {
          * @description What was found in the conversations of a run so far.
          */
         BatchStatistics: {
-            /**
-             * Threads
-             * @description How many of them a verdict is not measured in: this, less the sum of its counts.
-             */
+            /** Threads */
             threads: number;
             /**
              * Failed
              * @description Nothing at all could be measured in them.
              */
             failed: number;
-            /** Correctness */
-            correctness: components["schemas"]["Share"][];
-            /** Efficiency */
-            efficiency: components["schemas"]["Share"][];
-            /** @description Null: no message could be compared. */
-            intent: components["schemas"]["IntentFigures"] | null;
+            /**
+             * Evaluators
+             * @description In their order; each stands for what the run asked of every conversation.
+             */
+            evaluators: components["schemas"]["EvaluatorStatistics"][];
             /** Coverage */
             coverage: {
                 [key: string]: components["schemas"]["Covered"];
@@ -996,30 +1009,7 @@ export interface components {
              * Failures
              * @description The most frequent first.
              */
-            failures: components["schemas"]["MissingVerdicts"][];
-        };
-        /**
-         * Calls
-         * @description The exact number of LLM calls if none has to be repeated.
-         */
-        Calls: {
-            /**
-             * Intent
-             * @description One per message.
-             */
-            intent: number;
-            /**
-             * Correctness
-             * @description One per answer with figures.
-             */
-            correctness: number;
-            /**
-             * Efficiency
-             * @description One per conversation.
-             */
-            efficiency: number;
-            /** Total */
-            total: number;
+            failures: components["schemas"]["MissingScores"][];
         };
         /**
          * CancelledJob
@@ -1201,6 +1191,22 @@ export interface components {
              * @description At most three of its first values, truncated.
              */
             samples: string[];
+        };
+        /**
+         * Confusion
+         * @description Which labels on record were taken for which.
+         */
+        Confusion: {
+            /**
+             * Labels
+             * @description The most frequent first, at most 30; the rest of more is the last, `other`.
+             */
+            labels: string[];
+            /**
+             * Matrix
+             * @description A row for each label expected, a column for each predicted.
+             */
+            matrix: number[][];
         };
         /**
          * Correctness
@@ -1695,9 +1701,29 @@ export interface components {
         };
         /**
          * EvaluateBatch
-         * @description Evaluate conversations: intent, correctness, efficiency.
+         * @description Evaluate conversations.
          */
         EvaluateBatch: {
+            /**
+             * Evaluate Efficiency
+             * @default true
+             */
+            evaluate_efficiency: boolean;
+            /**
+             * Evaluate Correctness
+             * @default true
+             */
+            evaluate_correctness: boolean;
+            /**
+             * Evaluate Intent
+             * @default true
+             */
+            evaluate_intent: boolean;
+            /**
+             * Intent System Prompt
+             * @default null
+             */
+            intent_system_prompt: string | null;
             /**
              * Name
              * @default null
@@ -1764,25 +1790,10 @@ export interface components {
              */
             temperature: number;
             /**
-             * Intent System Prompt
+             * Evaluators
              * @default null
              */
-            intent_system_prompt: string | null;
-            /**
-             * Evaluate Intent
-             * @default true
-             */
-            evaluate_intent: boolean;
-            /**
-             * Evaluate Correctness
-             * @default true
-             */
-            evaluate_correctness: boolean;
-            /**
-             * Evaluate Efficiency
-             * @default true
-             */
-            evaluate_efficiency: boolean;
+            evaluators: string[] | null;
             /**
              * Concurrency
              * @default 8
@@ -1838,6 +1849,48 @@ export interface components {
             tokens_out: number | null;
         };
         /**
+         * EvaluatorDeclaration
+         * @description What an evaluator of the run measures, as the run has frozen it.
+         */
+        EvaluatorDeclaration: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Question */
+            question: string;
+            /**
+             * Calls
+             * @description How many LLM calls it makes, in words.
+             */
+            calls: string;
+            /** Scores */
+            scores: components["schemas"]["ScoreDeclaration"][];
+            /**
+             * Headline
+             * @description The score of the whole conversation that stands for the evaluator.
+             */
+            headline: string;
+            /**
+             * Details Key
+             * @description The key of its details in a conversation's result.
+             */
+            details_key: string;
+        };
+        /**
+         * EvaluatorStatistics
+         * @description What one evaluator found in the conversations of a run so far.
+         */
+        EvaluatorStatistics: {
+            declaration: components["schemas"]["EvaluatorDeclaration"];
+            coverage: components["schemas"]["Covered"];
+            /**
+             * Scores
+             * @description Of each version one after the other, where a run has several.
+             */
+            scores: components["schemas"]["ScoreStatistics"][];
+        };
+        /**
          * Fault
          * @description How a line to a chatbot fails. None of these is anything that the bot has said.
          * @enum {string}
@@ -1877,43 +1930,6 @@ export interface components {
              * @constant
              */
             status: "ok";
-        };
-        /**
-         * IntentFigures
-         * @description How often the router's label is the judge's, and which were taken for which.
-         */
-        IntentFigures: {
-            /** Accuracy */
-            accuracy: number;
-            /** Low */
-            low: number;
-            /**
-             * High
-             * @description The interval knows that messages of one conversation are alike.
-             */
-            high: number;
-            /** Correct */
-            correct: number;
-            /**
-             * Compared
-             * @description Messages.
-             */
-            compared: number;
-            /**
-             * Threads
-             * @description Those with a message that could be compared.
-             */
-            threads: number;
-            /**
-             * Labels
-             * @description The most frequent first, at most 30; the rest of more is the last, `other`.
-             */
-            labels: string[];
-            /**
-             * Matrix
-             * @description A row for each label expected, a column for each predicted.
-             */
-            matrix: number[][];
         };
         /**
          * Job
@@ -2145,6 +2161,40 @@ export interface components {
              */
             has_adversarial: boolean;
         };
+        /**
+         * KnownEvaluator
+         * @description An evaluator that is installed here.
+         */
+        KnownEvaluator: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Question */
+            question: string;
+            /**
+             * Calls
+             * @description How many LLM calls it makes, in words.
+             */
+            calls: string;
+            /** Scores */
+            scores: components["schemas"]["ScoreDeclaration"][];
+            /**
+             * Headline
+             * @description The score of the whole conversation that stands for the evaluator.
+             */
+            headline: string;
+            /**
+             * Details Key
+             * @description The key of its details in a conversation's result.
+             */
+            details_key: string;
+            /**
+             * Switch
+             * @description The param of a job that turns it off; null: `evaluators` names those that are wanted.
+             */
+            switch: string | null;
+        };
         /** KnownGoal */
         KnownGoal: {
             /** Goal Id */
@@ -2218,6 +2268,24 @@ export interface components {
             goals: string[];
         };
         /**
+         * LabelShare
+         * @description How much of what was measured has a label, with the 95 % interval of the share.
+         *
+         *     Null: nothing was measured. Turns of one conversation are alike, which the interval knows.
+         */
+        LabelShare: {
+            /** Label */
+            label: string;
+            /** Count */
+            count: number;
+            /** Share */
+            share: number | null;
+            /** Low */
+            low: number | null;
+            /** High */
+            high: number | null;
+        };
+        /**
          * Latencies
          * @description How many answered calls took how long: the n-th count is between the n-th edge and the next.
          *
@@ -2260,10 +2328,29 @@ export interface components {
             timeline: components["schemas"]["Stretch"][];
         };
         /**
-         * MissingVerdicts
-         * @description How many verdicts are missing for a reason.
+         * Mean
+         * @description A mean with its 95 % interval.
          */
-        MissingVerdicts: {
+        Mean: {
+            /** Mean */
+            mean: number;
+            /**
+             * Low
+             * @description Null: one conversation does not show how much they differ.
+             */
+            low: number | null;
+            /** High */
+            high: number | null;
+            /** Lowest */
+            lowest: number;
+            /** Highest */
+            highest: number;
+        };
+        /**
+         * MissingScores
+         * @description How many scores are missing for a reason.
+         */
+        MissingScores: {
             /** Evaluator */
             evaluator: string;
             /** Reason */
@@ -2285,10 +2372,6 @@ export interface components {
             id: number;
             /** Thread Id */
             thread_id: string;
-            /** Intent Accuracy */
-            intent_accuracy: number | null;
-            worst_correctness: components["schemas"]["Correctness"] | null;
-            efficiency_verdict: components["schemas"]["Efficiency"] | null;
             /** Success Status */
             success_status: boolean | null;
             /**
@@ -2312,6 +2395,13 @@ export interface components {
              * Format: date-time
              */
             created_at: string;
+            /**
+             * Scores
+             * @description Of the whole conversation: `evaluator.name` and value; null: not measured.
+             */
+            scores: {
+                [key: string]: string | boolean | number | null;
+            };
         };
         /**
          * Outcomes
@@ -2354,6 +2444,21 @@ export interface components {
             pinned: boolean;
         };
         /**
+         * PlannedCalls
+         * @description The exact number of LLM calls if none has to be repeated.
+         */
+        PlannedCalls: {
+            /**
+             * Evaluators
+             * @description By evaluator.
+             */
+            evaluators: {
+                [key: string]: number;
+            };
+            /** Total */
+            total: number;
+        };
+        /**
          * Preview
          * @description What a batch would evaluate, and how many LLM calls it would make.
          */
@@ -2389,7 +2494,7 @@ export interface components {
              * @description Requested threads that do not exist.
              */
             unknown_thread_ids: string[];
-            llm_calls: components["schemas"]["Calls"] | null;
+            llm_calls: components["schemas"]["PlannedCalls"] | null;
             /** Bad Rows */
             bad_rows: components["schemas"]["BadRow"][];
             /**
@@ -2637,6 +2742,136 @@ export interface components {
             case: components["schemas"]["Case"];
         };
         /**
+         * Score
+         * @description One value that an evaluator found, or why there is none.
+         */
+        Score: {
+            /** Evaluator */
+            evaluator: string;
+            /** Version */
+            version: string;
+            /** Name */
+            name: string;
+            kind: components["schemas"]["ScoreKind"];
+            /**
+             * Turn
+             * @description Null: it is about the whole conversation.
+             */
+            turn: number | null;
+            /**
+             * Value
+             * @description Null with a failure: not measured; without one: there was nothing to measure.
+             */
+            value: string | boolean | number | null;
+            /**
+             * Expected
+             * @description The label on record that it is compared with.
+             */
+            expected: string | null;
+            /** Evidence */
+            evidence: {
+                [key: string]: unknown;
+            }[] | null;
+            /** Reasoning */
+            reasoning: string | null;
+            /** Failure */
+            failure: string | null;
+        };
+        /**
+         * ScoreDeclaration
+         * @description One thing that an evaluator measures.
+         */
+        ScoreDeclaration: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            kind: components["schemas"]["ScoreKind"];
+            /**
+             * Per Turn
+             * @description Measured in single turns, not in the whole conversation.
+             */
+            per_turn: boolean;
+            /**
+             * Labels
+             * @description Of a category, in order; none: any label may come.
+             */
+            labels: string[];
+            /** Good */
+            good: string[];
+            /**
+             * Bad
+             * @description Labels to look at, the worst first.
+             */
+            bad: string[];
+            /**
+             * Neutral
+             * @description Labels that are neither well nor badly done.
+             */
+            neutral: string[];
+            /**
+             * Higher Is Better
+             * @description Of a number or a boolean.
+             */
+            higher_is_better: boolean | null;
+            /** Minimum */
+            minimum: number | null;
+            /** Maximum */
+            maximum: number | null;
+            /**
+             * Has Expected
+             * @description Whether its labels are compared with labels on record.
+             */
+            has_expected: boolean;
+        };
+        /**
+         * ScoreKind
+         * @description What kind of value a score has.
+         * @enum {string}
+         */
+        ScoreKind: "category" | "number" | "boolean";
+        /**
+         * ScoreStatistics
+         * @description What one score of one version of an evaluator came to.
+         */
+        ScoreStatistics: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            kind: components["schemas"]["ScoreKind"];
+            /** Per Turn */
+            per_turn: boolean;
+            /**
+             * Version
+             * @description Null: nothing was measured yet. Scores of two versions are never counted together.
+             */
+            version: string | null;
+            /**
+             * Measured
+             * @description Values: of conversations, or of turns.
+             */
+            measured: number;
+            /**
+             * Threads
+             * @description Conversations with a value.
+             */
+            threads: number;
+            /**
+             * Failed
+             * @description Values that are missing for a reason.
+             */
+            failed: number;
+            /**
+             * Shares
+             * @description Of a category or boolean, in the declared order.
+             */
+            shares: components["schemas"]["LabelShare"][];
+            /** @description Of a number; null: none was measured. */
+            mean: components["schemas"]["Mean"] | null;
+            confusion: components["schemas"]["Confusion"] | null;
+        };
+        /**
          * Session
          * @description The caller.
          */
@@ -2652,24 +2887,6 @@ export interface components {
              * @description Whether the API needs a token at all.
              */
             needs_token: boolean;
-        };
-        /**
-         * Share
-         * @description How many of the conversations measured have a verdict, with the 95 % interval of the share.
-         *
-         *     Null: none was measured.
-         */
-        Share: {
-            /** Verdict */
-            verdict: string;
-            /** Count */
-            count: number;
-            /** Share */
-            share: number | null;
-            /** Low */
-            low: number | null;
-            /** High */
-            high: number | null;
         };
         /**
          * SignIn
@@ -2797,6 +3014,10 @@ export interface components {
          */
         ThreadDetail: {
             evaluation: components["schemas"]["ThreadEvaluation"];
+            /** Evaluators */
+            evaluators: components["schemas"]["EvaluatorDeclaration"][];
+            /** Scores */
+            scores: components["schemas"]["Score"][];
             /**
              * Turns
              * @description Null: what was said isn't kept, or is kept no longer.
@@ -4802,6 +5023,12 @@ export interface operations {
     get_run_threads: {
         parameters: {
             query?: {
+                /** @description Only conversations with a score of this evaluator. */
+                evaluator?: string;
+                /** @description The name of the score. */
+                name?: string;
+                /** @description Its value: a label, a number, `true` or `false`. */
+                value?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;
                 limit?: number;
@@ -4945,6 +5172,12 @@ export interface operations {
     get_run_outcomes: {
         parameters: {
             query?: {
+                /** @description Only conversations with a score of this evaluator. */
+                evaluator?: string;
+                /** @description The name of the score. */
+                name?: string;
+                /** @description Its value: a label, a number, `true` or `false`. */
+                value?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;
                 limit?: number;
@@ -6012,6 +6245,53 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["KnownApp"][];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_evaluators: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The evaluators that are installed */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KnownEvaluator"][];
                 };
             };
             /** @description The Host or the Origin is not allowed, or the caller lacks the right */

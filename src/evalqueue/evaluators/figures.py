@@ -8,19 +8,24 @@ everybody's are.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
+
+from pydantic import ValidationError
 
 from evalqueue.evaluators.adversarial import rates
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.batch import distributions
-from evalqueue.evaluators.batch.distributions import BatchStatistics
+from evalqueue.evaluators.batch.distributions import BatchStatistics, ScoreCounts
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.judging.evaluator import Coverage
+from evalqueue.evaluators.judging.registry import installed
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue
 from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.runs.store import ALL_THREADS, ScoreFilter
 from evalqueue.evaluators.statistics import latencies
 from evalqueue.evaluators.statistics.latencies import LlmStatistics
 from evalqueue.postgres.database import Connection
@@ -40,6 +45,16 @@ class RunHead:
     status: str
     total_items: int | None
     dataset_id: str | None
+    evaluators: Any
+    """JSON, as the run has frozen it."""
+
+    @property
+    def declarations(self) -> list[EvaluatorDeclaration]:
+        """What the run's evaluators declare; before it begins, those that are installed."""
+        if not isinstance(self.evaluators, list):
+            return [kind.declaration for kind in installed().values()]
+        read = map(_declaration, cast("list[object]", self.evaluators))
+        return [each for each in read if each is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +63,6 @@ class OutcomeRow:
 
     id: int
     thread_id: str
-    intent_accuracy: float | None
-    worst_correctness: str | None
-    efficiency_verdict: str | None
     success_status: bool | None
     error: str | None
     """Why nothing at all could be measured."""
@@ -58,6 +70,8 @@ class OutcomeRow:
     messages: int | None
     duration_ms: float
     created_at: datetime
+    scores: Mapping[str, ScoreValue | None]
+    """Of the whole thread: `evaluator.name`: value."""
 
     @property
     def failed(self) -> bool:
@@ -104,7 +118,23 @@ class TrialsPage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Statistics:
+class StoredScore:
+    """A score of a thread, or of one of its turns."""
+
+    evaluator: str
+    version: str
+    name: str
+    kind: str
+    turn: int | None
+    value: ScoreValue | None
+    expected: str | None
+    evidence: Any
+    reasoning: str | None
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFigures:
     """The figures of a run so far."""
 
     run_id: UUID
@@ -116,6 +146,14 @@ class Statistics:
     adversarial: Mapping[str, Any] | None
     """As `attack.summarise` makes it; None: the run is of another kind."""
     llm: LlmStatistics
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadCounts:
+    """How many threads a run has worked on, and in how many nothing at all could be measured."""
+
+    threads: int
+    failed: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +169,8 @@ class ThreadView:
     """One thread of a run: what was found in it, what was said in it, and where it stands."""
 
     evaluation: store.ThreadRow
+    scores: Sequence[StoredScore]
+    evaluators: Sequence[EvaluatorDeclaration]
     turns: Sequence[Turn] | None
     """None: what was said isn't kept, or is kept no longer."""
     dataset_id: str | None
@@ -150,16 +190,28 @@ class LogTexts(store.LogRow):
 
 
 async def outcomes(
-    connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None
+    connection: Connection,
+    run_id: UUID,
+    *,
+    after: int,
+    limit: int,
+    owner: str | None,
+    where: ScoreFilter = ALL_THREADS,
 ) -> Page:
     """Threads in the order they were begun to be kept; `after`: the last id seen, or 0."""
     if await _head(connection, run_id, owner) is None:
         return Page(outcomes=[], total=0)
     return Page(
         outcomes=await QUERIES.rows(
-            connection, OutcomeRow, "outcomes", run_id=run_id, after=after, limit=limit
+            connection,
+            OutcomeRow,
+            "outcomes",
+            run_id=run_id,
+            after=after,
+            limit=limit,
+            **where.arguments(),
         ),
-        total=await _count(connection, "count_outcomes", run_id),
+        total=await _count(connection, "count_outcomes", run_id=run_id, **where.arguments()),
     )
 
 
@@ -173,13 +225,13 @@ async def trials(
         trials=await QUERIES.rows(
             connection, TrialRow, "trials", run_id=run_id, after=after, limit=limit
         ),
-        total=await _count(connection, "count_trials", run_id),
+        total=await _count(connection, "count_trials", run_id=run_id),
     )
 
 
 async def statistics(
     connection: Connection, run_id: UUID, *, owner: str | None
-) -> Statistics | None:
+) -> RunFigures | None:
     """The figures of a run, all of the same moment; None: there is no such run.
 
     Not to be called inside of a transaction: it needs one of its own.
@@ -191,12 +243,12 @@ async def statistics(
             return None
         is_batch = head.command == EvaluateBatch.job_type
         is_stress = head.command == EvaluateAdversarial.job_type
-        return Statistics(
+        return RunFigures(
             run_id=head.run_id,
             command=head.command,
             status=head.status,
             total_items=head.total_items,
-            batch=await _batch(connection, run_id) if is_batch else None,
+            batch=await _batch(connection, head) if is_batch else None,
             adversarial=await _adversarial(connection, head) if is_stress else None,
             llm=await _llm(connection, run_id),
         )
@@ -219,6 +271,8 @@ async def thread(
         said = await datasets.thread(connection, head.dataset_id, found[0].thread_id)
     return ThreadView(
         evaluation=found[0],
+        scores=await QUERIES.rows(connection, StoredScore, "scores", **place),
+        evaluators=head.declarations,
         turns=None if said is None else said.turns,
         dataset_id=head.dataset_id,
         beside=beside,
@@ -235,17 +289,45 @@ async def log(
     return next(iter(found), None)
 
 
-async def _batch(connection: Connection, run_id: UUID) -> BatchStatistics:
+async def _batch(connection: Connection, head: RunHead) -> BatchStatistics:
+    run_id, declarations = head.run_id, head.declarations
     cursor = await connection.execute(QUERIES["coverage"], {"run_id": run_id})
     covered = {
         evaluator: Coverage(judged=judged, attempted=attempted)
         for evaluator, judged, attempted in await cursor.fetchall()
     }
-    return distributions.of_batch(
-        await QUERIES.rows(connection, distributions.Tally, "counts", run_id=run_id),
-        await QUERIES.rows(connection, distributions.Pair, "pairs", run_id=run_id),
-        covered,
-        await QUERIES.rows(connection, distributions.MissingVerdicts, "failures", run_id=run_id),
+    # Labels from the data are too many to be counted but in pairs.
+    compared = [
+        (each.name, score.name)
+        for each in declarations
+        for score in each.scores
+        if score.has_expected
+    ]
+    these: dict[str, Any] = {
+        "run_id": run_id,
+        "open_evaluators": [evaluator for evaluator, _ in compared],
+        "open_names": [name for _, name in compared],
+    }
+    counts = ScoreCounts(
+        labels=await QUERIES.rows(connection, distributions.LabelCount, "labels", run_id=run_id),
+        turn_labels=await QUERIES.rows(
+            connection, distributions.TurnLabels, "turn_labels", **these
+        ),
+        numbers=await QUERIES.rows(connection, distributions.NumberSums, "numbers", run_id=run_id),
+        pairs=await QUERIES.rows(connection, distributions.LabelPair, "pairs", **these),
+    )
+    (threads,) = await QUERIES.rows(connection, ThreadCounts, "threads_counted", run_id=run_id)
+    return BatchStatistics(
+        threads=threads.threads,
+        failed=threads.failed,
+        evaluators=[
+            distributions.of_evaluator(each, counts, covered.get(each.name, Coverage()))
+            for each in declarations
+        ],
+        coverage=covered,
+        failures=await QUERIES.rows(
+            connection, distributions.MissingScores, "failures", run_id=run_id
+        ),
     )
 
 
@@ -255,7 +337,7 @@ async def _adversarial(connection: Connection, head: RunHead) -> Mapping[str, An
 
 
 async def _llm(connection: Connection, run_id: UUID) -> LlmStatistics:
-    evaluators = await QUERIES.rows(connection, latencies.Calls, "calls", run_id=run_id)
+    evaluators = await QUERIES.rows(connection, latencies.EvaluatorCalls, "calls", run_id=run_id)
     edges, starts = latencies.edges(evaluators), latencies.starts(evaluators)
     bins: list[latencies.Bin] = []
     busy: list[latencies.Busy] = []
@@ -270,13 +352,21 @@ async def _llm(connection: Connection, run_id: UUID) -> LlmStatistics:
     return latencies.of_calls(evaluators, edges, bins, starts, busy)
 
 
+def _declaration(value: object) -> EvaluatorDeclaration | None:
+    """A declaration from a run's config; None: it is none."""
+    try:
+        return EvaluatorDeclaration.model_validate(value)
+    except ValidationError:
+        return None
+
+
 async def _head(connection: Connection, run_id: UUID, owner: str | None) -> RunHead | None:
     return next(
         iter(await QUERIES.rows(connection, RunHead, "run", run_id=run_id, owner=owner)), None
     )
 
 
-async def _count(connection: Connection, query: str, run_id: UUID) -> int:
-    cursor = await connection.execute(QUERIES[query], {"run_id": run_id})
+async def _count(connection: Connection, query: str, **arguments: Any) -> int:
+    cursor = await connection.execute(QUERIES[query], arguments)
     row = await cursor.fetchone()
     return 0 if row is None else row[0]

@@ -182,13 +182,6 @@ CREATE FUNCTION evalqueue_insert_job(job jobs) RETURNS jobs
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_intents(jsonb)
-
-CREATE FUNCTION evalqueue_intents(result jsonb) RETURNS jsonb
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    SET search_path TO 'public', 'pg_temp'
-    AS …;
-
 -- FUNCTION: evalqueue_is_incomplete(text, jsonb)
 
 CREATE FUNCTION evalqueue_is_incomplete(status text, result jsonb) RETURNS boolean
@@ -733,6 +726,40 @@ CREATE TABLE saved_cases (
     CONSTRAINT saved_cases_case_id_check CHECK (((length(case_id) >= 1) AND (length(case_id) <= 100)))
 );
 
+-- TABLE: scores
+
+CREATE TABLE scores (
+    run_id uuid NOT NULL,
+    evaluation_id bigint NOT NULL,
+    thread_id text NOT NULL,
+    turn integer,
+    evaluator text NOT NULL,
+    version text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    value_text text,
+    value_number double precision,
+    value_boolean boolean,
+    expected text,
+    evidence jsonb,
+    reasoning text,
+    failure text,
+    CONSTRAINT scores_evaluator_check CHECK ((evaluator ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT scores_expected_check CHECK ((length(expected) <= 200)),
+    CONSTRAINT scores_expected_is_a_label CHECK (((expected IS NULL) OR (kind = 'category'::text))),
+    CONSTRAINT scores_failure_check CHECK (((length(failure) >= 1) AND (length(failure) <= 50))),
+    CONSTRAINT scores_kind_check CHECK ((kind = ANY (ARRAY['category'::text, 'number'::text, 'boolean'::text]))),
+    CONSTRAINT scores_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT scores_reasoning_check CHECK ((length(reasoning) <= 4000)),
+    CONSTRAINT scores_turn_check CHECK ((turn >= 1)),
+    CONSTRAINT scores_value_is_of_its_kind CHECK ((((value_text IS NULL) OR (kind = 'category'::text)) AND ((value_number IS NULL) OR (kind = 'number'::text)) AND ((value_boolean IS NULL) OR (kind = 'boolean'::text)))),
+    CONSTRAINT scores_value_number_check CHECK (((value_number > '-Infinity'::double precision) AND (value_number < 'Infinity'::double precision))),
+    CONSTRAINT scores_value_or_failure CHECK ((num_nonnulls(value_text, value_number, value_boolean, failure) <= 1)),
+    CONSTRAINT scores_value_text_check CHECK ((length(value_text) <= 200)),
+    CONSTRAINT scores_version_check CHECK ((length(version) <= 200))
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='10000');
+
 -- TABLE: thread_evaluations
 
 CREATE TABLE thread_evaluations (
@@ -749,9 +776,6 @@ CREATE TABLE thread_evaluations (
     result jsonb NOT NULL,
     missing_verdicts integer GENERATED ALWAYS AS (GREATEST(jsonb_array_length(COALESCE((result -> 'failures'::text), '[]'::jsonb)), ((error IS NOT NULL))::integer)) STORED NOT NULL,
     messages integer GENERATED ALWAYS AS ((jsonb_path_query_first(result, '$."thread"."message_count"?(@.type() == "number")'::jsonpath))::integer) STORED,
-    intents_compared integer GENERATED ALWAYS AS (jsonb_array_length(jsonb_path_query_array(result, '$."intent_evaluations"[*]."is_correct_intent"?(@.type() == "boolean")'::jsonpath))) STORED NOT NULL,
-    intents_correct integer GENERATED ALWAYS AS (jsonb_array_length(jsonb_path_query_array(result, '$."intent_evaluations"[*]."is_correct_intent"?(@ == true)'::jsonpath))) STORED NOT NULL,
-    intents jsonb GENERATED ALWAYS AS (evalqueue_intents(result)) STORED,
     coverage jsonb GENERATED ALWAYS AS ((result -> 'coverage'::text)) STORED,
     failures jsonb GENERATED ALWAYS AS (evalqueue_failures(result)) STORED,
     attempt integer NOT NULL,
@@ -902,6 +926,11 @@ ALTER TABLE ONLY jobs
 ALTER TABLE ONLY saved_cases
     ADD CONSTRAINT saved_cases_pkey PRIMARY KEY (app_id, case_id);
 
+-- CONSTRAINT: scores scores_once
+
+ALTER TABLE ONLY scores
+    ADD CONSTRAINT scores_once UNIQUE NULLS NOT DISTINCT (evaluation_id, turn, evaluator, name);
+
 -- CONSTRAINT: thread_evaluations thread_evaluations_once_per_run
 
 ALTER TABLE ONLY thread_evaluations
@@ -1031,6 +1060,10 @@ CREATE INDEX jobs_running ON jobs USING btree (queue, owner) WHERE (status = 'ru
 -- INDEX: jobs_waiting
 
 CREATE INDEX jobs_waiting ON jobs USING btree (after_id) WHERE (waiting AND (status = 'queued'::text));
+
+-- INDEX: scores_counted
+
+CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCLUDE (version, evaluation_id, turn, value_text, value_number, value_boolean, failure);
 
 -- INDEX: thread_evaluations_of_run
 
@@ -1180,6 +1213,11 @@ ALTER TABLE ONLY jobs
 
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_fkey FOREIGN KEY (task_id) REFERENCES procrastinate_jobs(id) ON DELETE SET NULL;
+
+-- FK CONSTRAINT: scores scores_evaluation_id_fkey
+
+ALTER TABLE ONLY scores
+    ADD CONSTRAINT scores_evaluation_id_fkey FOREIGN KEY (evaluation_id) REFERENCES thread_evaluations(id) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: thread_evaluations thread_evaluations_run_id_fkey
 

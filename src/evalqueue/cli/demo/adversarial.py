@@ -74,6 +74,7 @@ def findings(
 
     from evalqueue.evaluators.verdicts import StressVerdict
 
+    styles = dict(zip(map(str, StressVerdict), ("green", "yellow", "red", "bold red"), strict=True))
     summary: Mapping[str, Any] = run["summary"] or {}
     yield Text()
     yield Text.assemble(
@@ -88,7 +89,7 @@ def findings(
     yield Text()
     yield from weaknesses(tests)
     yield Text()
-    yield from distribution("Verdicts", StressVerdict, [test["verdict"] for test in tests])
+    yield from distribution("Verdicts", styles, [test["verdict"] for test in tests])
     yield from _rates(summary)
     yield from calls(summary)
 

@@ -15,26 +15,18 @@ if TYPE_CHECKING:
 
 _BAR_WIDTH = 32  # characters
 _SHOWN_THREADS = 5
-_ALARMING = ("CRITICAL", "BROKEN", "HARD FAIL")  # the worst first
-_STYLES = {
-    "PASS": "green", "EFFICIENT": "green", "ACCEPTABLE": "green",
-    "SOFT FAIL": "yellow", "FRICTION": "yellow", "INCOMPLETE": "yellow",
-    "HARD FAIL": "red", "CRITICAL": "bold red", "BROKEN": "bold red",
-}  # fmt: skip
 
 
 def findings(
-    run: Mapping[str, Any], threads: Sequence[Mapping[str, Any]], judge: JudgeChoice
+    run: Mapping[str, Any], outcomes: Sequence[Mapping[str, Any]], judge: JudgeChoice
 ) -> Iterator["Text"]:
-    """The results of a run, line by line, from its JSON."""
+    """The results of a run, line by line, from its JSON and that of its conversations."""
     from rich.text import Text
-
-    from evalqueue.evaluators.verdicts import Correctness, Efficiency
 
     summary: Mapping[str, Any] = run["summary"] or {}
     yield Text()
     yield Text.assemble(
-        (f"{len(threads)} of {run['total_items']} conversations evaluated", "bold"),
+        (f"{len(outcomes)} of {run['total_items']} conversations evaluated", "bold"),
         f" in {format_duration(run['duration_seconds'] or 0)}, run {run['status']}",
     )
     if judge.is_simulated:
@@ -42,10 +34,16 @@ def findings(
     else:
         yield Text(f"Judge: {run['llm_provider']}, {run['llm_model']}")
     yield Text()
-    yield from distribution("Correctness, the worst answer of each conversation",
-                             Correctness, [t["worst_correctness"] for t in threads])  # fmt: skip
-    yield from distribution("Efficiency", Efficiency, [t["efficiency_verdict"] for t in threads])
-    yield Text(f"Intent accuracy   {percent(summary.get('avg_intent_accuracy'))}")
+    headlines = _headlines(run)
+    for evaluator, score in headlines:
+        if score["labels"]:
+            found = [each["scores"].get(f"{evaluator}.{score['name']}") for each in outcomes]
+            styles = {label: _style(score, label) for label in score["labels"]}
+            yield from distribution(score["title"], styles, found)
+    for evaluator, score in headlines:
+        if score["kind"] == "number":
+            found = [each["scores"].get(f"{evaluator}.{score['name']}") for each in outcomes]
+            yield Text(f"{score['title']:<17} {_mean(score, found)}")
     for name, coverage in summary.get("coverage", {}).items():
         judged, attempted = coverage["judged"], coverage["attempted"]
         yield Text(
@@ -56,7 +54,25 @@ def findings(
     listed = ", ".join(f"{reason}: {times}" for reason, times in failures.items())
     yield Text(f"Not judged        {listed or 'nothing'}")
     yield from calls(summary)
-    yield from _alarming(threads)
+    yield from _alarming(headlines, outcomes)
+
+
+def _headlines(run: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """The score that stands for each evaluator of a run, as its config declares it."""
+    return [
+        (evaluator["name"], score)
+        for evaluator in run["config"].get("evaluators", [])
+        for score in evaluator["scores"]
+        if score["name"] == evaluator["headline"]
+    ]
+
+
+def _mean(score: Mapping[str, Any], found: Iterable[float | None]) -> str:
+    values = [each for each in found if each is not None]
+    if not values:
+        return percent(None)
+    mean = sum(values) / len(values)
+    return percent(mean) if (score["minimum"], score["maximum"]) == (0, 1) else f"{mean:.3g}"
 
 
 def calls(summary: Mapping[str, Any]) -> Iterator["Text"]:
@@ -74,40 +90,52 @@ def calls(summary: Mapping[str, Any]) -> Iterator["Text"]:
 
 
 def distribution(
-    title: str, verdicts: Iterable[str], found: Sequence[str | None]
+    title: str, styles: Mapping[str, str], found: Sequence[str | None]
 ) -> Iterator["Text"]:
-    """How often each verdict was given, as bars."""
+    """How often each label was found, as bars of its style."""
     from rich.text import Text
 
     yield Text(title, "bold")
-    counts = {verdict: found.count(verdict) for verdict in verdicts}
+    counts = {label: found.count(label) for label in styles}
     most = max(counts.values(), default=0) or 1
-    for verdict, count in counts.items():
+    for label, count in counts.items():
         bar = "█" * max(round(count / most * _BAR_WIDTH), int(count > 0))
-        yield Text.assemble(
-            f"  {verdict:<16}", (f"{bar} ", _STYLES.get(verdict, "dim")), str(count)
-        )
+        yield Text.assemble(f"  {label:<16}", (f"{bar} ", styles[label]), str(count))
     if missing := found.count(None):
         yield Text(f"  {'not measured':<16}{missing}")
     yield Text()
 
 
-def _alarming(threads: Sequence[Mapping[str, Any]]) -> Iterator["Text"]:
+def _style(score: Mapping[str, Any], label: str) -> str:
+    if label in score["bad"]:
+        return "bold red" if label == score["bad"][0] else "red"
+    if label in score["neutral"]:
+        return "dim"
+    return "green" if label in score["good"] else "yellow"
+
+
+def _alarming(
+    headlines: Sequence[tuple[str, Mapping[str, Any]]], outcomes: Sequence[Mapping[str, Any]]
+) -> Iterator["Text"]:
+    """The conversations with the worst labels first."""
     from rich.text import Text
 
-    verdicts = ("worst_correctness", "efficiency_verdict")
-    alarming = [
-        (_ALARMING.index(found[0]), thread["thread_id"], found)
-        for thread in threads
-        if (found := [each for each in _ALARMING if each in [thread[name] for name in verdicts]])
-    ]
+    alarming: list[tuple[int, str, list[str]]] = []
+    for outcome in outcomes:
+        found = sorted(
+            (score["bad"].index(label), place, label)
+            for place, (evaluator, score) in enumerate(headlines)
+            if (label := outcome["scores"].get(f"{evaluator}.{score['name']}")) in score["bad"]
+        )
+        if found:
+            alarming.append((found[0][0], outcome["thread_id"], [label for *_, label in found]))
     alarming.sort(key=lambda each: each[:2])
     if not alarming:
         return
     yield Text()
     yield Text("Look at these first", "bold")
-    for _, thread_id, found in alarming[:_SHOWN_THREADS]:
-        yield Text(f"  {console.printable(thread_id):<16}{', '.join(found)}")
+    for _, thread_id, labels in alarming[:_SHOWN_THREADS]:
+        yield Text(f"  {console.printable(thread_id):<16}{', '.join(labels)}")
     if (more := len(alarming) - _SHOWN_THREADS) > 0:
         yield Text(f"  … and {more} more")
 
@@ -122,9 +150,9 @@ def _number(value: int | None) -> str:
 
 
 async def _print_results(api: ApiClient, run: Mapping[str, Any], judge: JudgeChoice) -> None:
-    threads = await api.get(f"/api/eval-runs/{run['id']}/threads")
+    page = await api.get(f"/api/eval-runs/{run['id']}/outcomes")
     output = console.rich_console()
-    for line in findings(run, threads["evaluations"], judge):
+    for line in findings(run, page["outcomes"], judge):
         output.print(line)
 
 

@@ -289,7 +289,9 @@ class AdversarialRun:
         )  # fmt: skip
         return Judge(Replay(caller, bought))
 
-    async def put_live(self, test: _Test, trial: _Trial, lanes: CredentialLeases, judge: Judge) -> kept.TrialResult:
+    async def put_live(
+        self, test: _Test, trial: _Trial, lanes: CredentialLeases, judge: Judge
+    ) -> kept.TrialResult:
         async with lanes.take(trial.key) as lane:
             place = self._place(trial, lane.credential)
             started_at = datetime.now(UTC)

@@ -17,6 +17,8 @@ from evalqueue.evaluators.datasets.store import Content
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge
+from evalqueue.evaluators.judging.registry import UnknownEvaluator
+from evalqueue.evaluators.judging.registry import make as make_evaluators
 from evalqueue.evaluators.judging.threads import Chosen, ThreadResult, evaluate_thread
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
@@ -93,11 +95,11 @@ class BatchRun:
         )
         try:
             choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
-            evaluators = self.params.plan().evaluators()
+            evaluators = make_evaluators(self.params.plan())
             dataset, chosen = await self.context.database.retry_transient(
                 partial(self._choose, admission), what=f"Job {self.context.job.id}"
             )
-        except (FormatError, ProviderUnavailable, UnknownApp) as error:
+        except (FormatError, ProviderUnavailable, UnknownApp, UnknownEvaluator) as error:
             raise JobFailed(str(error)) from error
         return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
 
@@ -121,7 +123,12 @@ class BatchRun:
                 "params": self.params.model_dump(
                     mode="json", exclude={"csv_content", "thread_ids"}
                 ),
-                "evaluator_versions": {each.name: each.version for each in batch.evaluators},
+                "evaluators": [
+                    each.declaration.model_dump(mode="json") for each in batch.evaluators
+                ],
+                "evaluator_versions": {
+                    each.declaration.name: each.version for each in batch.evaluators
+                },
                 "dataset": {
                     "id": dataset.id,
                     "name": dataset.name,
@@ -172,7 +179,7 @@ class BatchRun:
                 # Every later call would fare the same: stop here, with what there is.
                 reason = next(each for each in leaves(stopping) if isinstance(each, ProviderError))
                 await calls.flush()  # its summary counts them
-                result = await self._result(await self._outcomes())
+                result = await self._result(batch, await self._outcomes())
                 raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
 
     async def thread(self, dataset: Content, thread_id: str) -> Thread:
@@ -212,7 +219,7 @@ class BatchRun:
     async def _settle(self, batch: _Batch) -> Summary:
         outcomes = await self._outcomes()
         settlement = settle(outcomes)
-        result = await self._result(outcomes) | {"run_status": settlement.status.value}
+        result = await self._result(batch, outcomes) | {"run_status": settlement.status.value}
         if settlement.status is RunEnd.COMPLETED_WITH_ERRORS:
             result["incomplete"] = True  # so that the job can be retried
         if settlement.error_message is not None:
@@ -226,12 +233,12 @@ class BatchRun:
     async def _outcomes(self) -> list[ThreadOutcome]:
         return await self.context.retry_fenced(partial(store.outcomes, run_id=self.run_id))
 
-    async def _result(self, outcomes: list[ThreadOutcome]) -> dict[str, Any]:
+    async def _result(self, batch: _Batch, outcomes: list[ThreadOutcome]) -> dict[str, Any]:
         usage = await self.context.retry_fenced(partial(store.usage, run_id=self.run_id))
         return {
             "run_id": str(self.run_id),
             "duration_seconds": round(time.monotonic() - self.started, 3),
-            **summarise(outcomes),
+            **summarise(outcomes, [each.declaration for each in batch.evaluators]),
             **usage.as_json(),
         }
 

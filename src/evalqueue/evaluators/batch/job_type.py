@@ -14,8 +14,11 @@ from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
+from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.judge import Parameters
-from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan, choose
+from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.evaluators.judging.registry import EvaluatorParams
+from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.simulated.conversations import kaira_csv
@@ -29,8 +32,8 @@ _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class EvaluateBatch(RunParams, job_type="evaluate-batch"):
-    """Evaluate conversations: intent, correctness, efficiency."""
+class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
+    """Evaluate conversations."""
 
     name: str | None = Field(default=None, max_length=200)
     description: str | None = Field(default=None, max_length=2000)
@@ -57,11 +60,8 @@ class EvaluateBatch(RunParams, job_type="evaluate-batch"):
     """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
     llm_model: str | None = Field(default=None, min_length=1)
     temperature: float = Field(default=0.1, ge=0, le=2)
-    intent_system_prompt: str | None = Field(default=None, max_length=100_000)
-    """A taxonomy of intents of the job's own; blank: the profile's."""
-    evaluate_intent: bool = True
-    evaluate_correctness: bool = True
-    evaluate_efficiency: bool = True
+    evaluators: list[str] | None = Field(default=None, min_length=1, max_length=100)
+    """Only these evaluators; without it, all that are installed and not switched off."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """LLM calls in flight at most, in each worker that shares the batch."""
     max_workers: int | None = Field(default=None, ge=1, le=1000)
@@ -91,7 +91,7 @@ class EvaluateBatch(RunParams, job_type="evaluate-batch"):
                 f"Say what to evaluate by one of {', '.join(SOURCES)}; "
                 f"{'given are ' + ' and '.join(given) if given else 'none is given'}"
             )
-        if not (self.evaluate_intent or self.evaluate_correctness or self.evaluate_efficiency):
+        if self.evaluators is None and registry.are_all_off(None, self.evaluator_options):
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
 
@@ -99,12 +99,15 @@ class EvaluateBatch(RunParams, job_type="evaluate-batch"):
         """Refuse what can't work: no key, no model, no such profile, bad rows, unknown threads."""
         try:
             choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
-            apps.load(self.app_id)
+            if not registry.chosen(self.plan()):
+                raise InvalidParams.of("evaluators", "All of them are switched off")
             content = await self.content(admission)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
         except apps.UnknownApp as error:
             raise InvalidParams.of("app_id", str(error)) from error
+        except registry.UnknownEvaluator as error:
+            raise InvalidParams.of("evaluators", str(error)) from error
         except FormatError as error:
             raise InvalidParams(problems(self.source_field, error)) from error
         if self.total_items is not None and self.total_items > content.threads:
@@ -217,12 +220,15 @@ class EvaluateBatch(RunParams, job_type="evaluate-batch"):
         """What is asked of every thread."""
         return EvaluationPlan(
             app=apps.load(self.app_id),
-            evaluate_intent=self.evaluate_intent,
-            evaluate_correctness=self.evaluate_correctness,
-            evaluate_efficiency=self.evaluate_efficiency,
-            intent_system_prompt=self.intent_system_prompt or "",
+            evaluators=None if self.evaluators is None else tuple(self.evaluators),
+            options=self.evaluator_options,
             parameters=Parameters(temperature=self.temperature),
         )
+
+    @property
+    def evaluator_options(self) -> dict[str, Any]:
+        """The params of the evaluators."""
+        return {name: getattr(self, name) for name in EvaluatorParams.model_fields}
 
     @property
     def chooses(self) -> bool:

@@ -1,12 +1,13 @@
 """What a batch would do, and how many LLM calls it would make, before anything is stored or paid.
 
-The calls are counted, not estimated: one per message for intent, one per conversation for
-efficiency, and for correctness one per answer with figures, which the profile's markers find.
+The calls are counted, not estimated: each evaluator says how many it makes for a conversation, for
+a message, and for which answers of the bot.
 """
 
 import asyncio
 import io
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -14,7 +15,6 @@ from typing import cast
 from psycopg.rows import class_row
 
 from evalqueue.errors import InvalidParams
-from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
 from evalqueue.evaluators.datasets import imports
@@ -22,8 +22,9 @@ from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Identified, Incoming
 from evalqueue.evaluators.datasets.store import QUERIES, JudgedCounts
 from evalqueue.evaluators.formats import BadRow, Column, ContentStatistics, Faults, FormatError
-from evalqueue.evaluators.judging import correctness, efficiency, intent
-from evalqueue.evaluators.judging.threads import Chosen, EvaluationPlan
+from evalqueue.evaluators.judging import registry
+from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan
+from evalqueue.evaluators.judging.threads import Chosen
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection, Database
 
@@ -31,20 +32,19 @@ HEAD_BYTES = 4 * 1024**2
 """Of a file that is cut off: more of it is not looked at."""
 _STRETCH_BYTES = 1024**2  # of conversations as they are stored, compressed
 
-HasFigures = Callable[[str], bool]
+Marks = Callable[[str], int]
+"""Which evaluators make a call for an answer of the bot, as bits in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
+class PlannedCalls:
     """LLM calls, if none has to be repeated."""
 
-    intent: int
-    correctness: int
-    efficiency: int
+    evaluators: Mapping[str, int]
 
     @property
     def total(self) -> int:
-        return self.intent + self.correctness + self.efficiency
+        return sum(self.evaluators.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,15 +59,9 @@ class Preview:
     """None: the file is cut off, or has faults."""
     chosen: JudgedCounts | None = None
     unknown_thread_ids: tuple[str, ...] = ()
-    llm_calls: Calls | None = None
+    llm_calls: PlannedCalls | None = None
     bad_rows: tuple[BadRow, ...] = ()
     more_bad_rows: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Marked(JudgedCounts):
-    marked: int
-    """Messages whose answer has figures."""
 
 
 async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Preview:
@@ -92,9 +86,9 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
             chosen = params.chosen(await datasets.thread_ids(connection, content.id))
         wanted = None if chosen is None else chosen.thread_ids
         counts = await datasets.counts(connection, content.id, wanted)
-    marked = 0
-    if plan.has(correctness.NAME):
-        marked = await _marked(admission.database, content.id, wanted, _has_figures(plan))
+    marked = Counter[int]()
+    if _looks_at_answers(plan):
+        marked = await _marked(admission.database, content.id, wanted, _marks(plan))
     return _preview(content.format, statistics, chosen, counts, _calls(plan, counts, marked))
 
 
@@ -132,19 +126,21 @@ async def _of_file(
     found = await asyncio.to_thread(imports.identified, incoming)
     preview, mapped = await asyncio.to_thread(_columns, found, incoming.mapping)
     faults = Faults(incoming.name)
-    has_figures = _has_figures(plan)
+    marks = _marks(plan)
     async with database.long_read() as connection:
         await imports.stage(
             connection, mapped, faults, with_turns=False,
-            mark=lambda message: has_figures(message.bot_text),
+            mark=lambda message: marks(message.bot_text),
         )  # fmt: skip
         if faults:
             return replace(preview, bad_rows=faults.rows, more_bad_rows=faults.more)
         statistics = await imports.statistics(connection)
         chosen = params.chosen(await _staged_ids(connection)) if params.chooses else None
-        counts = await _staged_counts(connection, None if chosen is None else chosen.thread_ids)
+        wanted = None if chosen is None else chosen.thread_ids
+        counts = await _staged_counts(connection, wanted)
+        marked = await _staged_marks(connection, wanted)
     _check_total_items(params, statistics.threads)
-    calls = _calls(plan, counts, counts.marked)
+    calls = _calls(plan, counts, marked)
     counted = _preview(preview.format, statistics, chosen, counts, calls)
     return replace(
         counted,
@@ -173,7 +169,7 @@ def _preview(
     statistics: ContentStatistics | None,
     chosen: Chosen | None,
     counts: JudgedCounts,
-    calls: Calls,
+    calls: PlannedCalls,
 ) -> Preview:
     return Preview(
         format=form,
@@ -194,46 +190,65 @@ def _check_total_items(params: EvaluateBatch, there: int) -> None:
 
 def _plan(params: EvaluateBatch) -> EvaluationPlan:
     try:
-        return params.plan()
+        plan = params.plan()
+        registry.chosen(plan)
     except UnknownApp as error:
         raise InvalidParams.of("app_id", str(error)) from error
+    except registry.UnknownEvaluator as error:
+        raise InvalidParams.of("evaluators", str(error)) from error
+    return plan
 
 
-def _has_figures(plan: EvaluationPlan) -> HasFigures:
-    subject: apps.MealSummary | None = plan.app.meal_summary
-    return (lambda _text: False) if subject is None else subject.is_in
+def _counts_of(plan: EvaluationPlan) -> dict[str, CallCounts]:
+    return {kind.name: kind.calls(plan) for kind in registry.chosen(plan)}
 
 
-def _calls(plan: EvaluationPlan, counts: JudgedCounts, marked: int) -> Calls:
-    return Calls(
-        intent=counts.messages if plan.has(intent.NAME) else 0,
-        correctness=marked if plan.has(correctness.NAME) else 0,
-        efficiency=counts.threads if plan.has(efficiency.NAME) else 0,
+def _looks_at_answers(plan: EvaluationPlan) -> bool:
+    return any(each.for_answer is not None for each in _counts_of(plan).values())
+
+
+def _marks(plan: EvaluationPlan) -> Marks:
+    asked = [
+        (1 << bit, each.for_answer)
+        for bit, each in enumerate(_counts_of(plan).values())
+        if each.for_answer is not None
+    ]
+    return lambda text: sum(mark for mark, for_answer in asked if for_answer(text))
+
+
+def _calls(plan: EvaluationPlan, counts: JudgedCounts, marked: Mapping[int, int]) -> PlannedCalls:
+    return PlannedCalls(
+        evaluators={
+            name: each.per_thread * counts.threads
+            + each.per_turn * counts.messages
+            + sum(messages for marks, messages in marked.items() if marks >> bit & 1)
+            for bit, (name, each) in enumerate(_counts_of(plan).items())
+        }
     )
 
 
 async def _marked(
-    database: Database, dataset_id: str, wanted: Sequence[str] | None, has_figures: HasFigures
-) -> int:
-    """How many answers of some conversations have figures; read in stretches, in order."""
+    database: Database, dataset_id: str, wanted: Sequence[str] | None, marks: Marks
+) -> Counter[int]:
+    """The answers of some conversations by their marks; read in stretches, in order."""
     ids = None if wanted is None else list(wanted)
     arguments = {"dataset_id": dataset_id, "thread_ids": ids, "bytes": _STRETCH_BYTES}
     async with database.long_read() as connection:
         cursor = await connection.execute(QUERIES["stretches"], arguments)
         ends = [end for (end,) in await cursor.fetchall()]
-        total, after = 0, 0
+        total, after = Counter[int](), 0
         for until in ends:
             stretch = arguments | {"after": after, "until": until}
             cursor = await connection.execute(QUERIES["bot_texts"], stretch)
             texts = [text for (text,) in await cursor.fetchall()]
-            total += await asyncio.to_thread(_count, texts, has_figures)
+            total += await asyncio.to_thread(_count, texts, marks)
             after = until
     return total
 
 
-def _count(documents: Sequence[str], has_figures: HasFigures) -> int:
-    return sum(
-        has_figures(text)
+def _count(documents: Sequence[str], marks: Marks) -> Counter[int]:
+    return Counter(
+        marks(text)
         for document in documents
         for text in cast("list[str]", json.loads(document))  # what SQL has made
     )
@@ -244,9 +259,15 @@ async def _staged_ids(connection: Connection) -> list[str]:
     return [thread_id async for (thread_id,) in cursor]
 
 
-async def _staged_counts(connection: Connection, wanted: Sequence[str] | None) -> _Marked:
+async def _staged_counts(connection: Connection, wanted: Sequence[str] | None) -> JudgedCounts:
     ids = None if wanted is None else list(wanted)
-    async with connection.cursor(row_factory=class_row(_Marked)) as cursor:
+    async with connection.cursor(row_factory=class_row(JudgedCounts)) as cursor:
         await cursor.execute(QUERIES["staged_counts"], {"thread_ids": ids})
         (found,) = await cursor.fetchall()
     return found
+
+
+async def _staged_marks(connection: Connection, wanted: Sequence[str] | None) -> dict[int, int]:
+    ids = None if wanted is None else list(wanted)
+    cursor = await connection.execute(QUERIES["staged_marks"], {"thread_ids": ids})
+    return dict(await cursor.fetchall())

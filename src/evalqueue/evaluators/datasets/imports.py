@@ -40,7 +40,7 @@ _CHUNK_BYTES = 1024**2
 _OPENING_CHARACTERS = 200
 _ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
-Mark = Callable[[Message], bool]
+Mark = Callable[[Message], int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,7 +303,7 @@ class _Blocks:
             "\\N" if intent is None else intent.translate(_ESCAPES),
             "t" if message.has_image else "f",
             "f" if message.error is None else "t",
-            "t" if self._mark is not None and self._mark(message) else "f",
+            str(0 if self._mark is None else self._mark(message)),
             str(len(turn)),
             message.user_text[:_OPENING_CHARACTERS].translate(_ESCAPES),
         )

@@ -140,7 +140,9 @@ async def raw(connection: Connection, dataset_id: str) -> str | None:
 
 
 async def statistics(connection: Connection, dataset_id: str) -> ContentStatistics | None:
-    found = await QUERIES.rows(connection, ContentStatistics, "statistics_of", dataset_id=dataset_id)
+    found = await QUERIES.rows(
+        connection, ContentStatistics, "statistics_of", dataset_id=dataset_id
+    )
     return next(iter(found), None)
 
 

@@ -5,10 +5,11 @@ APPLICABLE without a call. What a program can check is computed beside the judge
 where the two differ it is said so; the verdict stays the judge's.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from evalqueue.evaluators.apps import App, Bounds
 from evalqueue.evaluators.conversation import Thread, Turn
@@ -24,8 +25,14 @@ from evalqueue.evaluators.judging.judge import (
     concurrently,
     version_of,
 )
+from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan, EvaluatorType
+from evalqueue.evaluators.judging.scores import (
+    EvaluatorDeclaration,
+    Score,
+    ScoreDeclaration,
+    ScoreKind,
+)
 from evalqueue.evaluators.providers.recorder import CallSite
-from evalqueue.evaluators.verdicts import Correctness, worst
 
 NAME = "correctness"
 CONTEXT_TURNS = 4
@@ -33,6 +40,62 @@ CONTEXT_TURNS = 4
 _IMAGE_OVERRIDE = (
     "Only the quantities were found wrong, and they come from a photo that the judge can't see."
 )
+
+
+class Correctness(StrEnum):
+    """Is the bot's answer right? In order of severity, mildest first."""
+
+    NOT_APPLICABLE = "NOT APPLICABLE"
+    PASS = "PASS"  # noqa: S105  a verdict, not a password
+    SOFT_FAIL = "SOFT FAIL"
+    HARD_FAIL = "HARD FAIL"
+    CRITICAL = "CRITICAL"
+
+
+_SEVERITY = list(Correctness)
+_FAILING = (Correctness.CRITICAL, Correctness.HARD_FAIL)
+_LABELS = tuple(each.value for each in Correctness)
+_GOOD = (Correctness.PASS.value,)
+_BAD = tuple(each.value for each in _FAILING)
+_NEUTRAL = (Correctness.NOT_APPLICABLE.value,)
+
+DECLARATION = EvaluatorDeclaration(
+    name=NAME,
+    title="Correctness",
+    question="Are the figures in the bot's answers right?",
+    calls="One call for each answer with figures.",
+    scores=(
+        ScoreDeclaration(
+            name="worst",
+            title="Correctness, the worst answer of each conversation",
+            kind=ScoreKind.CATEGORY,
+            labels=_LABELS,
+            good=_GOOD,
+            bad=_BAD,
+            neutral=_NEUTRAL,
+        ),
+        ScoreDeclaration(
+            name="verdict",
+            title="Correctness of answers with figures",
+            kind=ScoreKind.CATEGORY,
+            per_turn=True,
+            labels=_LABELS,
+            good=_GOOD,
+            bad=_BAD,
+            neutral=_NEUTRAL,
+        ),
+    ),
+    headline="worst",
+    details_key="correctness_evaluations",
+    column="worst_correctness",
+    summary_key="correctness_verdicts",
+)
+
+
+class CorrectnessParams(BaseModel):
+    """What a job says about correctness."""
+
+    evaluate_correctness: bool = True
 
 
 class CalorieSanity(Answer):
@@ -73,7 +136,7 @@ class CorrectnessAnswer(Answer):
 class CorrectnessEvaluator:
     """The evaluator of correctness, for one app."""
 
-    name = NAME
+    declaration = DECLARATION
 
     def __init__(self, profile: App, *, parameters: Parameters = DEFAULT_PARAMETERS) -> None:
         self._subject = profile.meal_summary
@@ -108,11 +171,13 @@ class CorrectnessEvaluator:
             for turn, answer in zip(judged, answers, strict=True)
             if isinstance(answer, CorrectnessAnswer)
         ]
+        headline = _headline([Correctness(row["verdict"]) for row in rows], failures)
         return Evaluation(
-            evaluator=NAME,
+            declaration=DECLARATION,
             version=self.version,
-            headline=_headline([Correctness(row["verdict"]) for row in rows], failures),
+            scores=(Score(name="worst", value=headline and headline.value), *_scores(rows)),
             details=sorted(rows, key=lambda row: row["turn"]),
+            task_completed=None if headline is None else headline not in _FAILING,
             failures=failures,
         )
 
@@ -155,6 +220,24 @@ class CorrectnessEvaluator:
             "rule_compliance": rules.settled(self._rules, answer.rule_compliance),
             "computed": _beside(computed, answer) if computed else None,
         }
+
+
+def worst(verdicts: Iterable[Correctness]) -> Correctness | None:
+    """The most severe of some verdicts; None when nothing was measured."""
+    return max(verdicts, key=_SEVERITY.index, default=None)
+
+
+def _scores(rows: Iterable[dict[str, Any]]) -> Iterator[Score]:
+    """Of the answers that were judged."""
+    for row in rows:
+        if row["judged"]:
+            yield Score(
+                name="verdict",
+                value=row["verdict"],
+                turn=row["turn"],
+                evidence=row["evidence"],
+                reasoning=row["reasoning"],
+            )
 
 
 def _headline(verdicts: Sequence[Correctness], failures: Sequence[Failure]) -> Correctness | None:
@@ -224,3 +307,18 @@ def _tolerances(bounds: Bounds | None) -> str:
         f"{bounds.items_sum_tolerance_share:.0%}, whichever is more; 4 × protein + 4 × carbs + "
         f"9 × fat (grams) is the stated total within {bounds.macro_tolerance_share:.0%}."
     )
+
+
+def _calls(plan: EvaluationPlan) -> CallCounts:
+    subject = plan.app.meal_summary
+    return CallCounts() if subject is None else CallCounts(for_answer=subject.is_in)
+
+
+EVALUATOR = EvaluatorType(
+    declaration=DECLARATION,
+    make=lambda plan: CorrectnessEvaluator(plan.app, parameters=plan.parameters),
+    calls=_calls,
+    applies_to=lambda app: app.meal_summary is not None,
+    switch="evaluate_correctness",
+    success_rank=2,
+)

@@ -7,9 +7,10 @@ a note: what the profile does not measure is NOT APPLICABLE, and nobody is blame
 
 import re
 from collections.abc import Iterator, Sequence
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread
@@ -23,14 +24,90 @@ from evalqueue.evaluators.judging.judge import (
     Question,
     version_of,
 )
+from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
+from evalqueue.evaluators.judging.scores import (
+    EvaluatorDeclaration,
+    Score,
+    ScoreDeclaration,
+    ScoreKind,
+)
 from evalqueue.evaluators.providers.recorder import CallSite
-from evalqueue.evaluators.verdicts import Efficiency, FrictionCause, IncompleteReason, Recovery
 
 NAME = "efficiency"
 
 _SAME_QUESTION_OVERLAP = 0.8  # of the words of two questions, shared ÷ all
 _SHORTEST_QUESTION_WORDS = 3
 _QUESTION = re.compile(r"[^.!?…\n|]*\?")
+
+
+class Efficiency(StrEnum):
+    """Did the user get there without friction?"""
+
+    EFFICIENT = "EFFICIENT"
+    ACCEPTABLE = "ACCEPTABLE"
+    FRICTION = "FRICTION"
+    BROKEN = "BROKEN"
+    INCOMPLETE = "INCOMPLETE"
+    NOT_APPLICABLE = "NOT APPLICABLE"
+
+
+class Recovery(StrEnum):
+    """How the bot recovered from friction."""
+
+    GOOD = "GOOD"
+    PARTIAL = "PARTIAL"
+    FAILED = "FAILED"
+    NOT_NEEDED = "NOT NEEDED"
+
+
+class FrictionCause(StrEnum):
+    """Whose doing an extra turn was."""
+
+    USER = "USER"
+    BOT = "BOT"
+
+
+class IncompleteReason(StrEnum):
+    """Why a task was not completed though the bot made no error."""
+
+    USER_INACTIVE = "user_inactive"
+    DATA_TRUNCATED = "data_truncated"
+    USER_CHOSE_TO_STOP = "user_chose_to_stop"
+
+
+DECLARATION = EvaluatorDeclaration(
+    name=NAME,
+    title="Efficiency",
+    question="Did the user get there without detours?",
+    calls="One call for each conversation.",
+    scores=(
+        ScoreDeclaration(
+            name="verdict",
+            title="Efficiency",
+            kind=ScoreKind.CATEGORY,
+            labels=tuple(each.value for each in Efficiency),
+            good=(Efficiency.EFFICIENT.value, Efficiency.ACCEPTABLE.value),
+            bad=(Efficiency.BROKEN.value,),
+            neutral=(Efficiency.NOT_APPLICABLE.value,),
+        ),
+        ScoreDeclaration(
+            name="task_completed",
+            title="Task completed",
+            kind=ScoreKind.BOOLEAN,
+            higher_is_better=True,
+        ),
+    ),
+    headline="verdict",
+    details_key="efficiency_evaluation",
+    column="efficiency_verdict",
+    summary_key="efficiency_verdicts",
+)
+
+
+class EfficiencyParams(BaseModel):
+    """What a job says about efficiency."""
+
+    evaluate_efficiency: bool = True
 
 
 class FrictionTurn(Answer):
@@ -63,7 +140,7 @@ class EfficiencyAnswer(Answer):
 class EfficiencyEvaluator:
     """The evaluator of efficiency, for one app."""
 
-    name = NAME
+    declaration = DECLARATION
 
     def __init__(self, profile: App, *, parameters: Parameters = DEFAULT_PARAMETERS) -> None:
         criteria, kinds = profile.efficiency, profile.thread_types
@@ -96,17 +173,21 @@ class EfficiencyEvaluator:
         answer = await judge.answer(self._question(thread))
         if isinstance(answer, Failure):
             return Evaluation(
-                evaluator=NAME,
-                version=self.version,
-                headline=None,
-                details=None,
-                failures=(answer,),
+                declaration=DECLARATION, version=self.version, details=None, failures=(answer,)
             )
         details = self._details(thread, answer)
         return Evaluation(
-            evaluator=NAME,
+            declaration=DECLARATION,
             version=self.version,
-            headline=details["verdict"],
+            scores=(
+                Score(
+                    name="verdict",
+                    value=details["verdict"],
+                    evidence=details["evidence"],
+                    reasoning=details["reasoning"],
+                ),
+                Score(name="task_completed", value=answer.task_completed),
+            ),
             details=details,
             task_completed=answer.task_completed,
         )
@@ -254,3 +335,13 @@ def _repeated_messages(thread: Thread) -> Iterator[int]:
 
 def _bullets(lines: Sequence[str], *, indent: str = "") -> str:
     return "\n".join(f"{indent}- {line}" for line in lines) or f"{indent}- (nothing in particular)"
+
+
+EVALUATOR = EvaluatorType(
+    declaration=DECLARATION,
+    make=lambda plan: EfficiencyEvaluator(plan.app, parameters=plan.parameters),
+    calls=lambda _plan: CallCounts(per_thread=1),
+    applies_to=lambda app: any(kind.has_efficiency for kind in app.thread_types),
+    switch="evaluate_efficiency",
+    success_rank=1,
+)

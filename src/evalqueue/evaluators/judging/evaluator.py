@@ -1,4 +1,4 @@
-"""What an evaluator is and what it returns. `batch.EVALUATORS` lists those there are.
+"""What an evaluator is and what it returns. `registry` lists those there are.
 
 An evaluator turns one thread into an `Evaluation`. A judge that could not decide is a `Failure`
 *inside* it, beside whatever else was measured: each message is its own error boundary.
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, Score, ScoreValue
 from evalqueue.evaluators.providers.errors import CallOutcome
 
 if TYPE_CHECKING:
@@ -37,15 +38,25 @@ class Failure:
 class Evaluation:
     """What one evaluator found in one thread."""
 
-    evaluator: str
+    declaration: EvaluatorDeclaration
     version: str
-    """Hash of everything that can change a verdict: prompt, schema, menu, parameters, parser."""
-    headline: float | str | bool | None
-    """The value that goes into the thread's row; None: not measured."""
+    """Hash of everything that can change a score: prompt, schema, menu, parameters, parser."""
+    scores: tuple[Score, ...] = ()
     details: Any
     """JSON: the per-message list, or the thread's object."""
     task_completed: bool | None = None
+    """Whether the conversation was a success for the user; None: the evaluator can't tell."""
     failures: tuple[Failure, ...] = field(default_factory=tuple)
+
+    @property
+    def evaluator(self) -> str:
+        return self.declaration.name
+
+    @property
+    def headline(self) -> ScoreValue | None:
+        """The value that stands for the evaluator; None: not measured."""
+        name = self.declaration.headline
+        return next((s.value for s in self.scores if s.turn is None and s.name == name), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +83,7 @@ class Evaluator(Protocol):
     """thread → evaluation."""
 
     @property
-    def name(self) -> str: ...
+    def declaration(self) -> EvaluatorDeclaration: ...
 
     @property
     def version(self) -> str: ...
@@ -80,7 +91,7 @@ class Evaluator(Protocol):
     async def evaluate(self, thread: Thread, judge: "Judge") -> Evaluation:
         """Judge one thread.
 
-        Never raises for a judge's failure; only for what stops the job (`Outcome.stops_the_job`)
+        Never raises for a judge's failure; only for what stops the job (`CallOutcome.stops_the_job`)
         and for cancellation.
         """
         ...

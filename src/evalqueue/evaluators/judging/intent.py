@@ -5,10 +5,10 @@ router's label. A message without a recorded label is labelled all the same; whe
 right is then unknown, which is None and not False.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from evalqueue.evaluators.apps import App, Label
 from evalqueue.evaluators.conversation import Thread, Turn
@@ -23,10 +23,60 @@ from evalqueue.evaluators.judging.judge import (
     concurrently,
     version_of,
 )
+from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
+from evalqueue.evaluators.judging.scores import (
+    EvaluatorDeclaration,
+    Score,
+    ScoreDeclaration,
+    ScoreKind,
+)
 from evalqueue.evaluators.providers.recorder import CallSite
 
 NAME = "intent"
 CONTEXT_TURNS = 3
+
+DECLARATION = EvaluatorDeclaration(
+    name=NAME,
+    title="Intent",
+    question="Did the router send each message to the right agent?",
+    calls="One call for each message.",
+    scores=(
+        ScoreDeclaration(
+            name="accuracy",
+            title="Intent accuracy",
+            kind=ScoreKind.NUMBER,
+            higher_is_better=True,
+            minimum=0,
+            maximum=1,
+        ),
+        ScoreDeclaration(
+            name="correct",
+            title="Messages routed right",
+            kind=ScoreKind.BOOLEAN,
+            per_turn=True,
+            higher_is_better=True,
+        ),
+        ScoreDeclaration(
+            name="agent",
+            title="Agent",
+            kind=ScoreKind.CATEGORY,
+            per_turn=True,
+            has_expected=True,
+        ),
+    ),
+    headline="accuracy",
+    details_key="intent_evaluations",
+    column="intent_accuracy",
+    summary_key="avg_intent_accuracy",
+)
+
+
+class IntentParams(BaseModel):
+    """What a job says about intents."""
+
+    evaluate_intent: bool = True
+    intent_system_prompt: str | None = Field(default=None, max_length=100_000)
+    """A taxonomy of intents of the job's own; blank: the app's."""
 
 
 class IntentAnswer(Answer):
@@ -42,7 +92,7 @@ class IntentAnswer(Answer):
 class IntentEvaluator:
     """The evaluator of intents, for one app."""
 
-    name = NAME
+    declaration = DECLARATION
 
     def __init__(
         self,
@@ -81,9 +131,15 @@ class IntentEvaluator:
             if isinstance(answer, IntentAnswer)
         ]
         return Evaluation(
-            evaluator=NAME,
+            declaration=DECLARATION,
             version=self.version,
-            headline=accuracy(row["is_correct_intent"] for row in rows),
+            scores=(
+                Score(
+                    name="accuracy",
+                    value=accuracy(row["is_correct_intent"] for row in rows),
+                ),
+                *(score for row in rows for score in _scores(row)),
+            ),
             details=rows,
             failures=tuple(answer for answer in answers if isinstance(answer, Failure)),
         )
@@ -132,6 +188,19 @@ def _row(thread: Thread, turn: Turn, answer: IntentAnswer) -> dict[str, Any]:
     }
 
 
+def _scores(row: dict[str, Any]) -> Iterator[Score]:
+    yield Score(
+        name="agent",
+        value=row["predicted_intent"],
+        turn=row["turn"],
+        expected=row["expected_intent"] if row["is_correct_intent"] is not None else None,
+        evidence=row["evidence"],
+        reasoning=row["reasoning"],
+    )
+    if row["is_correct_intent"] is not None:
+        yield Score(name="correct", value=row["is_correct_intent"], turn=row["turn"])
+
+
 def _same(predicted: str, expected: str | None) -> bool | None:
     return same_label(predicted, expected) if expected and expected.strip() else None
 
@@ -148,3 +217,15 @@ def _listed(labels: Iterable[Label]) -> str:
         + "".join(f'\n  e.g. "{example}"' for example in label.examples)
         for label in labels
     )
+
+
+EVALUATOR = EvaluatorType(
+    declaration=DECLARATION,
+    make=lambda plan: IntentEvaluator(
+        plan.app,
+        taxonomy=plan.options.get("intent_system_prompt") or "",
+        parameters=plan.parameters,
+    ),
+    calls=lambda _plan: CallCounts(per_turn=1),
+    switch="evaluate_intent",
+)

@@ -5,95 +5,44 @@ boundary: what one of them could not find out takes nothing from the others.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, cast
 
-from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.judging import correctness, efficiency, intent
 from evalqueue.evaluators.judging.evaluator import Coverage, Evaluation, Evaluator
-from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Judge, Parameters, concurrently
-from evalqueue.evaluators.verdicts import Correctness
+from evalqueue.evaluators.judging.judge import Judge, concurrently
+from evalqueue.evaluators.judging.registry import installed
+from evalqueue.evaluators.judging.scores import (
+    Score,
+    ScoreDeclaration,
+    ScoreKind,
+    ScoreRow,
+    ScoreValue,
+    fits,
+)
+from evalqueue.evaluators.providers.errors import CallOutcome
 
-_RESULT_KEYS = {
-    intent.NAME: "intent_evaluations",
-    correctness.NAME: "correctness_evaluations",
-    efficiency.NAME: "efficiency_evaluation",
-}
-_FAILING = {Correctness.HARD_FAIL, Correctness.CRITICAL}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluationPlan:
-    """What is asked of every thread of a run."""
-
-    app: App
-    evaluate_intent: bool = True
-    evaluate_correctness: bool = True
-    evaluate_efficiency: bool = True
-    intent_system_prompt: str = ""
-    """The job's own taxonomy of intents; blank: the profile's."""
-    parameters: Parameters = DEFAULT_PARAMETERS
-
-    def evaluators(self) -> tuple[Evaluator, ...]:
-        """The evaluators that are on."""
-        return tuple(EVALUATORS[name](self) for name in EVALUATORS if self.has(name))
-
-    def has(self, name: str) -> bool:
-        """Whether an evaluator is on; one without a switch always is."""
-        switches = {
-            intent.NAME: self.evaluate_intent,
-            correctness.NAME: self.evaluate_correctness,
-            efficiency.NAME: self.evaluate_efficiency,
-        }
-        return switches.get(name, True)
-
-
-EVALUATORS: Mapping[str, Callable[[EvaluationPlan], Evaluator]] = {
-    intent.NAME: lambda plan: intent.IntentEvaluator(
-        plan.app, taxonomy=plan.intent_system_prompt, parameters=plan.parameters
-    ),
-    correctness.NAME: lambda plan: correctness.CorrectnessEvaluator(
-        plan.app, parameters=plan.parameters
-    ),
-    efficiency.NAME: lambda plan: efficiency.EfficiencyEvaluator(
-        plan.app, parameters=plan.parameters
-    ),
-}
-"""The evaluators there are, by name."""
-
-
-def evaluators_for(app: App) -> tuple[str, ...]:
-    """The evaluators that can have a verdict on an app; the others' would all be NOT APPLICABLE."""
-    says_nothing = {
-        correctness.NAME: app.meal_summary is None,
-        efficiency.NAME: not any(kind.has_efficiency for kind in app.thread_types),
-    }
-    return tuple(name for name in EVALUATORS if not says_nothing.get(name, False))
+_MAX_TURN = 2**31 - 1  # what the table's column holds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadResult:
-    """What was found in one thread: the columns of its row, and the JSON beside them."""
+    """What was found in one thread: its scores, the columns of its row, and its JSON."""
 
     thread_id: str
-    intent_accuracy: float | None
-    worst_correctness: str | None
-    efficiency_verdict: str | None
     success_status: bool | None
     result: Mapping[str, Any]
     error: str | None
     """Why nothing at all was measured, although something was attempted."""
+    scores: tuple[ScoreRow, ...] = ()
+    columns: Mapping[str, ScoreValue | None] = field(default_factory=dict[str, ScoreValue | None])
+    """The columns of its row that headlines fill."""
 
     @property
     def failed(self) -> bool:
         return self.error is not None
-
-    def row(self) -> dict[str, Any]:
-        """The row as `ThreadOutcome.of_row` reads it back."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,12 +93,77 @@ async def evaluate_thread(
     success = _success(found)
     return ThreadResult(
         thread_id=thread.thread_id,
-        intent_accuracy=_number(found.get(intent.NAME)),
-        worst_correctness=_verdict(found.get(correctness.NAME)),
-        efficiency_verdict=_verdict(found.get(efficiency.NAME)),
         success_status=success,
         result=_result(thread, found, success),
         error=_error(evaluations),
+        scores=tuple(row for each in evaluations for row in score_rows(each)),
+        columns={
+            each.declaration.column: _column(each)
+            for each in evaluations
+            if each.declaration.column is not None
+        },
+    )
+
+
+def score_rows(evaluation: Evaluation) -> tuple[ScoreRow, ...]:
+    """The scores of an evaluation as they are stored.
+
+    A value that is not what was declared is a failure; a score that was not declared is none. A
+    failure is booked on the score that it kept from being measured.
+    """
+    declaration = evaluation.declaration
+    rows: dict[tuple[str, int | None], ScoreRow] = {}
+    for score in evaluation.scores:
+        declared = declaration.score(score.name)
+        if declared is not None and _is_placed(score, declared):
+            rows[score.name, score.turn] = _row(evaluation, declared, score)
+    headline = declaration.headline_score
+    for failure in evaluation.failures:
+        at_turn = declaration.turn_score if failure.turn is not None else None
+        declared, turn = (headline, None) if at_turn is None else (at_turn, failure.turn)
+        there = rows.get((declared.name, turn))
+        if there is None or there.value is None:
+            rows[declared.name, turn] = _failed(evaluation, declared, failure.reason, turn)
+    if (found := rows.get((headline.name, None))) is None or found.value is None:
+        reasons = Counter(failure.reason for failure in evaluation.failures)
+        for reason, _ in reasons.most_common(1):
+            rows[headline.name, None] = _failed(evaluation, headline, reason, None)
+    return tuple(rows.values())
+
+
+def _is_placed(score: Score, declared: ScoreDeclaration) -> bool:
+    if score.turn is None:
+        return not declared.per_turn
+    return declared.per_turn and 1 <= score.turn <= _MAX_TURN
+
+
+def _row(evaluation: Evaluation, declared: ScoreDeclaration, score: Score) -> ScoreRow:
+    if not fits(score.value, declared):
+        return _failed(evaluation, declared, CallOutcome.SCHEMA_INVALID, score.turn)
+    value = score.value
+    return ScoreRow(
+        evaluator=evaluation.evaluator,
+        version=evaluation.version,
+        name=declared.name,
+        kind=declared.kind,
+        turn=score.turn,
+        value=str(value) if declared.kind is ScoreKind.CATEGORY and value is not None else value,
+        expected=score.expected,
+        evidence=score.evidence,
+        reasoning=score.reasoning,
+    )
+
+
+def _failed(
+    evaluation: Evaluation, declared: ScoreDeclaration, reason: CallOutcome, turn: int | None
+) -> ScoreRow:
+    return ScoreRow(
+        evaluator=evaluation.evaluator,
+        version=evaluation.version,
+        name=declared.name,
+        kind=declared.kind,
+        turn=turn,
+        failure=reason.value,
     )
 
 
@@ -161,8 +175,13 @@ def _result(
     thread: Thread, found: Mapping[str, Evaluation], success: bool | None
 ) -> dict[str, Any]:
     """The thread's JSON: findings that refer to turns by number and never repeat them."""
-    keys = _RESULT_KEYS | {name: f"{name}_evaluation" for name in found if name not in _RESULT_KEYS}
+    there = {name: kind.declaration for name, kind in installed().items()}
+    declarations = there | {name: each.declaration for name, each in found.items()}
     return {
+        **{
+            each.details_key: found[name].details if name in found else None
+            for name, each in declarations.items()
+        },
         "thread": {
             "thread_id": thread.thread_id,
             "user_id": thread.user_id,
@@ -171,12 +190,11 @@ def _result(
             "duration_seconds": thread.duration.total_seconds(),
             "has_errors": thread.has_errors,
         },
-        **{key: found[name].details if name in found else None for name, key in keys.items()},
         "success_status": success,
         "failed_evaluators": {
             name: _told(evaluation) for name, evaluation in found.items() if _all_failed(evaluation)
         },
-        "skipped_evaluators": [name for name in EVALUATORS if name not in found],
+        "skipped_evaluators": [name for name in there if name not in found],
         "failures": [
             failure.as_json() for evaluation in found.values() for failure in evaluation.failures
         ],
@@ -221,18 +239,16 @@ def _told(evaluation: Evaluation) -> str:
 
 def _success(found: Mapping[str, Evaluation]) -> bool | None:
     """Whether the conversation was a success for the user, as far as anything says so."""
-    by_efficiency, by_correctness = found.get(efficiency.NAME), found.get(correctness.NAME)
-    if by_efficiency is not None and by_efficiency.headline is not None:
-        return by_efficiency.task_completed
-    if by_correctness is not None and by_correctness.headline is not None:
-        return by_correctness.headline not in _FAILING
-    return None
+    ranked = [
+        (kind.success_rank, found[name].task_completed)
+        for name, kind in installed().items()
+        if kind.success_rank is not None and name in found
+    ]
+    known = sorted(each for each in ranked if each[1] is not None)
+    return known[0][1] if known else None
 
 
-def _number(evaluation: Evaluation | None) -> float | None:
-    headline = evaluation.headline if evaluation else None
-    return float(headline) if isinstance(headline, int | float) else None
-
-
-def _verdict(evaluation: Evaluation | None) -> str | None:
-    return str(evaluation.headline) if evaluation and evaluation.headline is not None else None
+def _column(evaluation: Evaluation) -> float | str | None:
+    """A headline as its column takes it."""
+    value = evaluation.headline
+    return float(value) if isinstance(value, int | float) else value

@@ -10,9 +10,12 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Json
 
 from evalqueue import codec
 from evalqueue.context import Checkpoint
+from evalqueue.evaluators.judging.registry import mission_columns
+from evalqueue.evaluators.judging.scores import MAX_LABEL, ScoreKind, ScoreRow, ScoreValue
 from evalqueue.evaluators.judging.threads import ThreadResult
 from evalqueue.evaluators.providers.provider import Completion, Usage
 from evalqueue.evaluators.providers.replay import RecordedAnswer
@@ -23,6 +26,14 @@ from evalqueue.postgres.rows import jsonb
 
 QUERIES = load("evaluation/runs")
 ERROR_LIMIT = 4000  # characters, the table's CHECK
+REASONING_LIMIT = 4000  # characters, likewise
+VERSION_LIMIT = 200  # characters, likewise
+
+_VALUE_COLUMNS: Mapping[ScoreKind, str] = {
+    ScoreKind.CATEGORY: "value_text",
+    ScoreKind.NUMBER: "value_number",
+    ScoreKind.BOOLEAN: "value_boolean",
+}
 
 Row = TypeVar("Row")
 
@@ -80,6 +91,21 @@ class Opened:
     """Of the data that it began with."""
     is_first: bool
     """Whether this attempt is the one that froze it: nothing was on record then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreFilter:
+    """Threads with a score of this value, in whatever turn; None: all threads."""
+
+    evaluator: str | None = None
+    name: str | None = None
+    value: str | None = None
+
+    def arguments(self) -> Mapping[str, str | None]:
+        return {"evaluator": self.evaluator, "name": self.name, "value": self.value}
+
+
+ALL_THREADS = ScoreFilter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +194,10 @@ class Kept:
         found = self.found
         error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
         # What needed no call (NOT APPLICABLE) measures nothing where every call failed.
-        verdicts = ("intent_accuracy", "worst_correctness", "efficiency_verdict")
+        columns: Mapping[str, ScoreValue | None] = {} if found.failed else found.columns
+        scores = [
+            _score(row) for row in found.scores if row.failure is not None or not found.failed
+        ]
         return {
             "run_id": self.run_id,
             "job_id": self.job_id,
@@ -176,16 +205,39 @@ class Kept:
             "data_file_hash": self.data_file_hash,
             "duration_ms": self.duration_ms,
             "thread_id": found.thread_id,
-            **{name: None if found.failed else getattr(found, name) for name in verdicts},
+            **{name: columns.get(name) for name in mission_columns()},
             "success_status": found.success_status,
             "error": error,
             "result": jsonb(found.result),
+            "scores": Json(scores, dumps=codec.dump_json),
         }
 
 
 async def declare(connection: Connection, job_type: str) -> None:
     """Jobs of this type have a run from now on, and so have those that wait already."""
     await connection.execute(QUERIES["declare"], {"job_type": job_type})
+
+
+def _score(row: ScoreRow) -> Mapping[str, Any]:
+    """A score by the names of its columns; `keep` adds whose it is."""
+    return {
+        "turn": row.turn,
+        "evaluator": row.evaluator,
+        "version": codec.clean_text(row.version, limit=VERSION_LIMIT),
+        "name": row.name,
+        "kind": row.kind.value,
+        _VALUE_COLUMNS[row.kind]: _cut(row.value) if isinstance(row.value, str) else row.value,
+        "expected": _cut(row.expected),
+        "evidence": list(row.evidence) or None,
+        "reasoning": None
+        if row.reasoning is None
+        else codec.clean_text(row.reasoning, limit=REASONING_LIMIT),
+        "failure": row.failure,
+    }
+
+
+def _cut(label: str | None) -> str | None:
+    return None if label is None else codec.clean_text(label[:MAX_LABEL])
 
 
 async def open_run(connection: Connection, opening: Opening) -> Opened | None:
@@ -277,16 +329,29 @@ async def get_run(connection: Connection, run_id: UUID, *, owner: str | None = N
 
 
 async def threads_of(
-    connection: Connection, run_id: UUID, *, after: int, limit: int, owner: str | None = None
+    connection: Connection,
+    run_id: UUID,
+    *,
+    after: int,
+    limit: int,
+    owner: str | None = None,
+    where: ScoreFilter = ALL_THREADS,
 ) -> list[ThreadRow]:
     """A run's threads in the order they were finished; `after`: the last id seen, or 0."""
     return await QUERIES.rows(
-        connection, ThreadRow, "threads", run_id=run_id, owner=owner, after=after, limit=limit
-    )
+        connection, ThreadRow, "threads",
+        run_id=run_id, owner=owner, after=after, limit=limit, **where.arguments(),
+    )  # fmt: skip
 
 
-async def count_threads(connection: Connection, run_id: UUID, *, owner: str | None = None) -> int:
-    arguments = {"run_id": run_id, "owner": owner}
+async def count_threads(
+    connection: Connection,
+    run_id: UUID,
+    *,
+    owner: str | None = None,
+    where: ScoreFilter = ALL_THREADS,
+) -> int:
+    arguments = {"run_id": run_id, "owner": owner, **where.arguments()}
     cursor = await connection.execute(QUERIES["count_threads"], arguments)
     row = await cursor.fetchone()
     return 0 if row is None else row[0]

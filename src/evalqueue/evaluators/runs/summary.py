@@ -6,12 +6,13 @@ nobody could; a failure never becomes a verdict, and its count stands beside eve
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from evalqueue.evaluators.judging.evaluator import Coverage
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreKind, ScoreValue
 
 _SHOWN_REASONS = 3
 
@@ -25,13 +26,21 @@ class RunEnd(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeScore:
+    """A score of a whole thread that has a value."""
+
+    evaluator: str
+    version: str
+    name: str
+    value: ScoreValue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadOutcome:
     """What counts of one thread's row."""
 
     thread_id: str
-    intent_accuracy: float | None = None
-    worst_correctness: str | None = None
-    efficiency_verdict: str | None = None
+    scores: tuple[OutcomeScore, ...] = ()
     success_status: bool | None = None
     failures: Mapping[str, int] = field(default_factory=dict[str, int])
     """How many failures of each reason."""
@@ -42,14 +51,16 @@ class ThreadOutcome:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any]) -> "ThreadOutcome":
-        """From a stored row: its columns, and `result`, the thread's JSON (at least the parts
-        `failures`, `coverage` and `evaluator_versions` of it)."""
+        """From a stored row: its columns; its `scores`, [[evaluator, version, name, value], …]; and
+        `result`, the thread's JSON (at least the parts `failures`, `coverage` and
+        `evaluator_versions` of it)."""
         result: Mapping[str, Any] = row.get("result") or {}
         return cls(
             thread_id=row["thread_id"],
-            intent_accuracy=row.get("intent_accuracy"),
-            worst_correctness=row.get("worst_correctness"),
-            efficiency_verdict=row.get("efficiency_verdict"),
+            scores=tuple(
+                OutcomeScore(evaluator=evaluator, version=version, name=name, value=value)
+                for evaluator, version, name, value in row.get("scores") or ()
+            ),
             success_status=row.get("success_status"),
             failures=Counter(failure["reason"] for failure in result.get("failures", ())),
             coverage={name: Coverage(**each) for name, each in result.get("coverage", {}).items()},
@@ -66,22 +77,25 @@ class Settlement:
     error_message: str | None = None
 
 
-def summarise(outcomes: Iterable[ThreadOutcome]) -> dict[str, Any]:
+def summarise(
+    outcomes: Iterable[ThreadOutcome], evaluators: Iterable[EvaluatorDeclaration] = ()
+) -> dict[str, Any]:
     """The run's summary JSON. A thread counts in every figure that it has a value for."""
     outcomes = list(outcomes)
     errors = sum(outcome.error is not None for outcome in outcomes)
-    accuracies = [each.intent_accuracy for each in outcomes if each.intent_accuracy is not None]
     summary: dict[str, Any] = {
         "total_threads": len(outcomes),
         "completed": len(outcomes) - errors,
         "errors": errors,
     }
-    if accuracies:
-        summary["avg_intent_accuracy"] = round(sum(accuracies) / len(accuracies), 4)
-    if verdicts := _counted(outcome.worst_correctness for outcome in outcomes):
-        summary["correctness_verdicts"] = verdicts
-    if verdicts := _counted(outcome.efficiency_verdict for outcome in outcomes):
-        summary["efficiency_verdicts"] = verdicts
+    headlines = [each for one in evaluators for each in _headlines(one, outcomes)]
+    for declaration, found in headlines:
+        # Two versions measure two things: there is no figure of both.
+        only = sum(other is declaration for other, _ in headlines) == 1
+        if only and declaration.summary_key is not None:
+            summary[declaration.summary_key] = found.get("mean", found.get("counts"))
+    if headlines:
+        summary["scores"] = [found for _, found in headlines]
     return summary | {
         "coverage": {
             name: each.as_json() | {"rate": None if each.rate is None else round(each.rate, 4)}
@@ -117,8 +131,37 @@ def settle(outcomes: Iterable[ThreadOutcome]) -> Settlement:
     return Settlement(status=RunEnd.COMPLETED)
 
 
-def _counted(values: Iterable[str | None]) -> dict[str, int]:
-    return dict(sorted(Counter(value for value in values if value is not None).items()))
+def _headlines(
+    evaluator: EvaluatorDeclaration, outcomes: Sequence[ThreadOutcome]
+) -> Iterator[tuple[EvaluatorDeclaration, dict[str, Any]]]:
+    """What an evaluator's headline comes to, for each version of it."""
+    declared = evaluator.headline_score
+    values: dict[str, list[ScoreValue]] = {}
+    for outcome in outcomes:
+        for score in outcome.scores:
+            if (score.evaluator, score.name) == (evaluator.name, declared.name):
+                values.setdefault(score.version, []).append(score.value)
+    for version, found in sorted(values.items()):
+        about = {
+            "evaluator": evaluator.name,
+            "version": version,
+            "name": declared.name,
+            "title": declared.title,
+            "measured": len(found),
+        }
+        if declared.kind is ScoreKind.NUMBER:
+            numbers = [float(value) for value in found]
+            yield evaluator, about | {"mean": round(sum(numbers) / len(numbers), 4)}
+        else:
+            yield evaluator, about | {"counts": _counted(map(_label, found))}
+
+
+def _label(value: ScoreValue) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _counted(values: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(values).items()))
 
 
 def _coverage(outcomes: Sequence[ThreadOutcome]) -> dict[str, Coverage]:

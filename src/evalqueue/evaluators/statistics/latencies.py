@@ -21,7 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Calls:
+class EvaluatorCalls:
     """The LLM calls of one evaluator, every attempt one."""
 
     evaluator: str
@@ -88,14 +88,14 @@ class LlmStatistics:
     failed_calls: int
     tokens_in: int | None
     tokens_out: int | None
-    evaluators: Sequence[Calls]
+    evaluators: Sequence[EvaluatorCalls]
     latency: Latencies
     timeline: Sequence[Stretch]
     """Equal stretches from the first call to the last, also those without any."""
 
 
 def of_calls(
-    evaluators: Sequence[Calls],
+    evaluators: Sequence[EvaluatorCalls],
     edges_ms: Sequence[float],
     bins: Iterable[Bin],
     starts: Sequence[datetime],
@@ -116,7 +116,7 @@ def of_calls(
     )
 
 
-def edges(evaluators: Iterable[Calls]) -> tuple[float, ...]:
+def edges(evaluators: Iterable[EvaluatorCalls]) -> tuple[float, ...]:
     """Edges of bins that hold every answered call; none without any."""
     answered = [
         duration
@@ -130,7 +130,7 @@ def edges(evaluators: Iterable[Calls]) -> tuple[float, ...]:
     return next(grid for grid in grids if len(grid) <= MAX_BINS + 1)
 
 
-def starts(evaluators: Sequence[Calls]) -> tuple[datetime, ...]:
+def starts(evaluators: Sequence[EvaluatorCalls]) -> tuple[datetime, ...]:
     """When stretches of the timeline begin that hold every call; none without any."""
     if not evaluators:
         return ()

@@ -138,15 +138,11 @@ class CountsJson(Model):
     messages: int
 
 
-class CallsJson(Model):
+class PlannedCallsJson(Model):
     """The exact number of LLM calls if none has to be repeated."""
 
-    intent: int
-    """One per message."""
-    correctness: int
-    """One per answer with figures."""
-    efficiency: int
-    """One per conversation."""
+    evaluators: dict[str, int]
+    """By evaluator."""
     total: int
 
 
@@ -174,7 +170,7 @@ class PreviewJson(Model):
     """The part of it that would be evaluated."""
     unknown_thread_ids: list[str]
     """Requested threads that do not exist."""
-    llm_calls: CallsJson | None
+    llm_calls: PlannedCallsJson | None
     bad_rows: list[BadRowJson]
     more_bad_rows: int
     """How many bad rows there are besides the first thousand."""

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from evalqueue import codec
+from evalqueue.evaluators.judging.scores import MAX_LABEL
 
 JSON_SUFFIX = "Json"
 
@@ -37,6 +38,7 @@ Moment = Annotated[
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]
+LabelText = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(codec.clean_text)]
 Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 
 

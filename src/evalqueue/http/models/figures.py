@@ -5,26 +5,23 @@ from uuid import UUID
 
 from pydantic import Field
 
-from evalqueue.evaluators.verdicts import (
-    Correctness,
-    Difficulty,
-    Efficiency,
-    StopReason,
-    StressVerdict,
-)
+from evalqueue.evaluators.judging.scores import ScoreKind
+from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
 from evalqueue.http.models.fields import Model, Moment, Offset, RunId
-from evalqueue.http.models.jobs import ApiLog, RunStatus, ThreadEvaluation
+from evalqueue.http.models.jobs import ApiLog, RunStatus, ScoreQuery, ThreadEvaluation
+
+ScoreValue = str | bool | float | None
 
 # What is asked
 
 
-class OutcomesQuery(RunId):
+class TrialsQuery(RunId):
     after: Offset = 0
     """The last `id` of the page before."""
     limit: int = Field(1000, ge=1, le=5000)
 
 
-class TrialsQuery(OutcomesQuery):
+class OutcomesQuery(TrialsQuery, ScoreQuery):
     pass
 
 
@@ -44,9 +41,6 @@ class OutcomeJson(Model):
 
     id: int
     thread_id: str
-    intent_accuracy: float | None
-    worst_correctness: Correctness | None
-    efficiency_verdict: Efficiency | None
     success_status: bool | None
     failed: bool
     """Nothing could be measured; `error` says why."""
@@ -56,6 +50,8 @@ class OutcomeJson(Model):
     duration_ms: float
     """That it took to evaluate it."""
     created_at: Moment
+    scores: dict[str, ScoreValue]
+    """Of the whole conversation: `evaluator.name` and value; null: not measured."""
 
 
 class Outcomes(Model):
@@ -99,37 +95,6 @@ class Trials(Model):
     """Of the run, not of the page."""
 
 
-class ShareJson(Model):
-    """How many of the conversations measured have a verdict, with the 95 % interval of the share.
-
-    Null: none was measured.
-    """
-
-    verdict: str
-    count: int
-    share: float | None
-    low: float | None
-    high: float | None
-
-
-class IntentFigures(Model):
-    """How often the router's label is the judge's, and which were taken for which."""
-
-    accuracy: float
-    low: float
-    high: float
-    """The interval knows that messages of one conversation are alike."""
-    correct: int
-    compared: int
-    """Messages."""
-    threads: int
-    """Those with a message that could be compared."""
-    labels: list[str]
-    """The most frequent first, at most 30; the rest of more is the last, `other`."""
-    matrix: list[list[int]]
-    """A row for each label expected, a column for each predicted."""
-
-
 class Covered(Model):
     """How many answers were asked of a judge, and how many came."""
 
@@ -138,8 +103,8 @@ class Covered(Model):
     rate: float | None
 
 
-class MissingVerdictsJson(Model):
-    """How many verdicts are missing for a reason."""
+class MissingScoresJson(Model):
+    """How many scores are missing for a reason."""
 
     evaluator: str
     reason: str
@@ -148,23 +113,122 @@ class MissingVerdictsJson(Model):
     """One of the messages."""
 
 
+class LabelShareJson(Model):
+    """How much of what was measured has a label, with the 95 % interval of the share.
+
+    Null: nothing was measured. Turns of one conversation are alike, which the interval knows.
+    """
+
+    label: str
+    count: int
+    share: float | None
+    low: float | None
+    high: float | None
+
+
+class MeanJson(Model):
+    """A mean with its 95 % interval."""
+
+    mean: float
+    low: float | None
+    """Null: one conversation does not show how much they differ."""
+    high: float | None
+    lowest: float
+    highest: float
+
+
+class ConfusionJson(Model):
+    """Which labels on record were taken for which."""
+
+    labels: list[str]
+    """The most frequent first, at most 30; the rest of more is the last, `other`."""
+    matrix: list[list[int]]
+    """A row for each label expected, a column for each predicted."""
+
+
+class ScoreDeclarationJson(Model):
+    """One thing that an evaluator measures."""
+
+    name: str
+    title: str
+    kind: ScoreKind
+    per_turn: bool
+    """Measured in single turns, not in the whole conversation."""
+    labels: list[str]
+    """Of a category, in order; none: any label may come."""
+    good: list[str]
+    bad: list[str]
+    """Labels to look at, the worst first."""
+    neutral: list[str]
+    """Labels that are neither well nor badly done."""
+    higher_is_better: bool | None
+    """Of a number or a boolean."""
+    minimum: float | None
+    maximum: float | None
+    has_expected: bool
+    """Whether its labels are compared with labels on record."""
+
+
+class EvaluatorDeclarationJson(Model):
+    """What an evaluator of the run measures, as the run has frozen it."""
+
+    name: str
+    title: str
+    question: str
+    calls: str
+    """How many LLM calls it makes, in words."""
+    scores: list[ScoreDeclarationJson]
+    headline: str
+    """The score of the whole conversation that stands for the evaluator."""
+    details_key: str
+    """The key of its details in a conversation's result."""
+
+
+class ScoreStatisticsJson(Model):
+    """What one score of one version of an evaluator came to."""
+
+    name: str
+    title: str
+    kind: ScoreKind
+    per_turn: bool
+    version: str | None
+    """Null: nothing was measured yet. Scores of two versions are never counted together."""
+    measured: int
+    """Values: of conversations, or of turns."""
+    threads: int
+    """Conversations with a value."""
+    failed: int
+    """Values that are missing for a reason."""
+    shares: list[LabelShareJson]
+    """Of a category or boolean, in the declared order."""
+    mean: MeanJson | None
+    """Of a number; null: none was measured."""
+    confusion: ConfusionJson | None
+
+
+class EvaluatorStatisticsJson(Model):
+    """What one evaluator found in the conversations of a run so far."""
+
+    declaration: EvaluatorDeclarationJson
+    coverage: Covered
+    scores: list[ScoreStatisticsJson]
+    """Of each version one after the other, where a run has several."""
+
+
 class BatchStatisticsJson(Model):
     """What was found in the conversations of a run so far."""
 
     threads: int
-    """How many of them a verdict is not measured in: this, less the sum of its counts."""
     failed: int
     """Nothing at all could be measured in them."""
-    correctness: list[ShareJson]
-    efficiency: list[ShareJson]
-    intent: IntentFigures | None
-    """Null: no message could be compared."""
+    evaluators: list[EvaluatorStatisticsJson]
+    """In their order; each stands for what the run asked of every conversation."""
     coverage: dict[str, Covered]
-    failures: list[MissingVerdictsJson]
+    failures: list[MissingScoresJson]
     """The most frequent first."""
 
 
-class EvaluatorCalls(Model):
+class EvaluatorCallsJson(Model):
     """The LLM calls of one evaluator, every attempt one."""
 
     evaluator: str
@@ -208,7 +272,7 @@ class LlmStatisticsJson(Model):
     tokens_in: int | None
     """Null: no call said."""
     tokens_out: int | None
-    evaluators: list[EvaluatorCalls]
+    evaluators: list[EvaluatorCallsJson]
     latency: LatenciesJson
     timeline: list[StretchJson]
     """Equal stretches from the first call to the last, at most 120."""
@@ -245,10 +309,30 @@ class TurnJson(Model):
     response_id: str | None
 
 
+class ScoreJson(Model):
+    """One value that an evaluator found, or why there is none."""
+
+    evaluator: str
+    version: str
+    name: str
+    kind: ScoreKind
+    turn: int | None
+    """Null: it is about the whole conversation."""
+    value: ScoreValue
+    """Null with a failure: not measured; without one: there was nothing to measure."""
+    expected: str | None
+    """The label on record that it is compared with."""
+    evidence: list[dict[str, Any]] | None
+    reasoning: str | None
+    failure: str | None
+
+
 class ThreadDetail(Model):
     """One conversation of a run: what was found in it, what was said, and where it stands."""
 
     evaluation: ThreadEvaluation
+    evaluators: list[EvaluatorDeclarationJson]
+    scores: list[ScoreJson]
     turns: list[TurnJson] | None
     """Null: what was said isn't kept, or is kept no longer."""
     dataset_id: str | None
@@ -277,6 +361,13 @@ class KnownApp(Model):
     """Those that have something to say about it."""
     has_adversarial: bool
     """Whether it can be stress-tested."""
+
+
+class KnownEvaluator(EvaluatorDeclarationJson):
+    """An evaluator that is installed here."""
+
+    switch: str | None
+    """The param of a job that turns it off; null: `evaluators` names those that are wanted."""
 
 
 class KnownProvider(Model):

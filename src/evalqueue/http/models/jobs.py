@@ -5,17 +5,19 @@ follow; none is ever renamed. Unknown values are null.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from evalqueue import jobs
-from evalqueue.evaluators.verdicts import Correctness, Efficiency
+from evalqueue.evaluators.judging.correctness import Correctness
+from evalqueue.evaluators.judging.efficiency import Efficiency
 from evalqueue.http.models.fields import (
     MAX_KEY,
     MAX_NAME,
     PRINTABLE_ASCII,
+    LabelText,
     Model,
     Moment,
     Name,
@@ -61,7 +63,25 @@ class RunsQuery(Model):
     offset: Offset = 0
 
 
-class ResultsQuery(RunId):
+class ScoreQuery(Model):
+    """Select conversations by a score, in any turn. The three parameters go together."""
+
+    evaluator: Name | None = None
+    """Only conversations with a score of this evaluator."""
+    name: Name | None = None
+    """The name of the score."""
+    value: LabelText | None = None
+    """Its value: a label, a number, `true` or `false`."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        given = [each is not None for each in (self.evaluator, self.name, self.value)]
+        if any(given) and not all(given):
+            raise ValueError("Name evaluator, name and value, or none of them")
+        return self
+
+
+class ResultsQuery(RunId, ScoreQuery):
     after: Offset = 0
     """The last `id` of the page before."""
     limit: int = Field(1000, ge=1, le=1000)

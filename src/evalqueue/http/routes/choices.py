@@ -1,7 +1,7 @@
-"""Choices for a job's params: the apps, and the LLM providers of this process."""
+"""Choices for a job's params: the apps, the evaluators and the LLM providers of this process."""
 
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.judging.threads import evaluators_for
+from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.providers.registry import ProviderSettings, readiness
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import figures as models
@@ -14,10 +14,19 @@ async def list_apps(context: RequestContext, request: EmptyRequest) -> list[mode
             app_id=app.app_id,
             name=app.name,
             about=app.about.strip(),
-            evaluators=list(evaluators_for(app)),
+            evaluators=[kind.name for kind in registry.for_app(app)],
             has_adversarial=app.difficult_users is not None,
         )
         for app in map(apps.load, apps.known())
+    ]
+
+
+async def list_evaluators(
+    context: RequestContext, request: EmptyRequest
+) -> list[models.KnownEvaluator]:
+    return [
+        models.KnownEvaluator(**kind.declaration.model_dump(), switch=kind.switch)
+        for kind in registry.installed().values()
     ]
 
 
@@ -34,6 +43,13 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="choices",
         summary="The apps that can be evaluated",
         handler=list_apps,
+    ),
+    Operation(
+        method="GET",
+        path="/api/evaluators",
+        tag="choices",
+        summary="The evaluators that are installed",
+        handler=list_evaluators,
     ),
     Operation(
         method="GET",

@@ -7,6 +7,7 @@ the caller may not see, pages are empty; what is one thing is not found.
 from starlette.exceptions import HTTPException
 
 from evalqueue.evaluators import figures
+from evalqueue.evaluators.runs.store import ScoreFilter
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import figures as models
 from evalqueue.http.models.fields import RunId
@@ -24,6 +25,7 @@ async def get_run_outcomes(
             after=request.after,
             limit=request.limit,
             owner=context.caller.visible_owner,
+            where=ScoreFilter(evaluator=request.evaluator, name=request.name, value=request.value),
         )
     outcomes = [models.OutcomeJson.model_validate(row) for row in page.outcomes]
     return models.Outcomes(run_id=request.run_id, outcomes=outcomes, total=page.total)
@@ -66,6 +68,10 @@ async def get_run_thread(
         said = [models.TurnJson.model_validate(turn) for turn in found.turns]
     return models.ThreadDetail(
         evaluation=ThreadEvaluation.model_validate(found.evaluation),
+        evaluators=[
+            models.EvaluatorDeclarationJson.model_validate(each) for each in found.evaluators
+        ],
+        scores=[models.ScoreJson.model_validate(each) for each in found.scores],
         turns=said,
         dataset_id=found.dataset_id,
         previous_id=found.beside.previous_id,

@@ -44,17 +44,18 @@ async def get_eval_run(context: RequestContext, request: RunId) -> models.EvalRu
 async def get_run_threads(
     context: RequestContext, request: models.ResultsQuery
 ) -> models.ThreadEvaluations:
+    owner = context.caller.visible_owner
+    where = store.ScoreFilter(evaluator=request.evaluator, name=request.name, value=request.value)
     async with context.connection() as connection:
         page = await store.threads_of(
             connection,
             request.run_id,
-            owner=context.caller.visible_owner,
+            owner=owner,
             after=request.after,
             limit=request.limit,
+            where=where,
         )
-        total = await store.count_threads(
-            connection, request.run_id, owner=context.caller.visible_owner
-        )
+        total = await store.count_threads(connection, request.run_id, owner=owner, where=where)
     evaluations = [models.ThreadEvaluation.model_validate(row) for row in page]
     return models.ThreadEvaluations(run_id=request.run_id, evaluations=evaluations, total=total)
 

@@ -22,7 +22,7 @@ CREATE TEMPORARY TABLE evalqueue_messages (
     intent text COLLATE "C",
     has_image boolean NOT NULL,
     has_error boolean NOT NULL,
-    marked boolean NOT NULL,
+    marks bigint NOT NULL,  -- bits
     bytes integer NOT NULL,
     opening text NOT NULL,
     turn text
@@ -63,10 +63,14 @@ SELECT thread_id FROM pg_temp.evalqueue_messages GROUP BY thread_id ORDER BY min
 
 -- staged_counts --
 -- Of the conversations that are meant; NULL: of all
-SELECT count(DISTINCT thread_id) AS threads, count(*) AS messages,
-    count(*) FILTER (WHERE marked) AS marked
-FROM pg_temp.evalqueue_messages
+SELECT count(DISTINCT thread_id) AS threads, count(*) AS messages FROM pg_temp.evalqueue_messages
 WHERE %(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s)
+
+-- staged_marks --
+-- Their messages by what they were marked with
+SELECT marks, count(*) AS messages FROM pg_temp.evalqueue_messages
+WHERE marks <> 0 AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
+GROUP BY marks
 
 -- keep --
 INSERT INTO datasets (

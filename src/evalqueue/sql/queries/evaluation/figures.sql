@@ -1,18 +1,33 @@
 -- run --
 -- The run that figures are about; another owner's run counts as absent
-SELECT id AS run_id, command, status, total_items, dataset_id FROM eval_runs
+SELECT id AS run_id, command, status, total_items, dataset_id, config -> 'evaluators' AS evaluators
+FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- outcomes --
--- Threads without their weight
-SELECT id, thread_id, intent_accuracy, worst_correctness, efficiency_verdict, success_status, error,
-    missing_verdicts, messages, duration_ms, created_at
+-- Threads without their weight. NULL for `evaluator`: all; else those with a score of this value, in
+-- whatever turn
+SELECT id, thread_id, success_status, error, missing_verdicts, messages, duration_ms, created_at,
+    COALESCE((
+        SELECT jsonb_object_agg(evaluator || '.' || name, COALESCE(
+            to_jsonb(value_text), to_jsonb(value_number), to_jsonb(value_boolean)))
+        FROM scores WHERE evaluation_id = thread_evaluations.id AND turn IS NULL
+    ), '{}') AS scores
 FROM thread_evaluations
 WHERE run_id = %(run_id)s AND id > %(after)s
+    AND (%(evaluator)s::text IS NULL OR id IN (
+        SELECT evaluation_id FROM scores
+        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
+            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
 ORDER BY id LIMIT %(limit)s
 
 -- count_outcomes --
-SELECT count(*) FROM thread_evaluations WHERE run_id = %(run_id)s
+SELECT count(*) FROM thread_evaluations
+WHERE run_id = %(run_id)s
+    AND (%(evaluator)s::text IS NULL OR id IN (
+        SELECT evaluation_id FROM scores
+        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
+            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
 
 -- trials --
 -- Trials, likewise
@@ -25,19 +40,72 @@ ORDER BY id LIMIT %(limit)s
 -- count_trials --
 SELECT count(*) FROM adversarial_evaluations WHERE run_id = %(run_id)s
 
--- counts --
--- How many threads came out in the same way
-SELECT worst_correctness, efficiency_verdict, error IS NOT NULL AS failed,
-    intents_correct, intents_compared, count(*) AS threads
+-- threads_counted --
+SELECT count(*) AS threads, count(*) FILTER (WHERE error IS NOT NULL) AS failed
 FROM thread_evaluations WHERE run_id = %(run_id)s
+
+-- labels --
+-- How often each label, or yes and no, was given to whole threads
+SELECT evaluator, version, name, COALESCE(value_text, value_boolean::text) AS label,
+    failure IS NOT NULL AS failed, count(*) AS times
+FROM scores WHERE run_id = %(run_id)s AND turn IS NULL AND kind <> 'number'
 GROUP BY 1, 2, 3, 4, 5
 
+-- turn_labels --
+-- The same for turns: how many threads have been given the same labels equally often. Labels from
+-- the data are only compared with those on record (pairs)
+SELECT evaluator, version, name, labels, sum(failures)::bigint AS failures, count(*) AS threads
+FROM (
+    SELECT evaluator, version, name, sum(failures) AS failures,
+        jsonb_object_agg(label, times) FILTER (WHERE label IS NOT NULL) AS labels
+    FROM (
+        SELECT evaluator, version, name, evaluation_id,
+            COALESCE(value_text, value_boolean::text) AS label,
+            count(*) AS times, count(failure) AS failures
+        FROM scores
+        WHERE run_id = %(run_id)s AND turn IS NOT NULL AND kind <> 'number'
+            AND (evaluator, name) NOT IN (SELECT * FROM unnest(
+                %(open_evaluators)s::text[], %(open_names)s::text[]))
+        GROUP BY 1, 2, 3, 4, 5
+    ) AS of_thread
+    GROUP BY evaluator, version, name, evaluation_id
+) AS alike
+GROUP BY 1, 2, 3, 4
+
+-- numbers --
+-- Means, with the sum over threads of the squares of what they deviate by
+WITH measured AS (
+    SELECT evaluator, version, name, evaluation_id, value_number,
+        failure IS NOT NULL AS failed,
+        avg(value_number) OVER (PARTITION BY evaluator, version, name) AS mean
+    FROM scores WHERE run_id = %(run_id)s AND kind = 'number'
+), deviating AS (
+    SELECT evaluator, version, name, mean, count(value_number) AS measured,
+        count(*) FILTER (WHERE failed) AS failures,
+        sum(value_number - mean) AS off, min(value_number) AS lowest, max(value_number) AS highest
+    FROM measured GROUP BY evaluator, version, name, mean, evaluation_id
+)
+SELECT evaluator, version, name, mean, sum(measured)::bigint AS measured,
+    sum(failures)::bigint AS failures, count(*) FILTER (WHERE measured > 0) AS threads,
+    COALESCE(sum(off * off), 0) AS squares, min(lowest) AS lowest, max(highest) AS highest
+FROM deviating GROUP BY evaluator, version, name, mean
+
 -- pairs --
--- Which label a message had, and which one the judge gave it
-SELECT pair ->> 0 AS expected, pair ->> 1 AS predicted, count(*) AS messages
-FROM thread_evaluations, jsonb_array_elements(intents) AS pair
-WHERE run_id = %(run_id)s
-GROUP BY 1, 2
+-- Which label was on record, and which one was given
+SELECT evaluator, version, name, expected, value_text AS predicted, count(*) AS times
+FROM scores
+WHERE run_id = %(run_id)s AND (evaluator, name) IN (SELECT * FROM unnest(
+        %(open_evaluators)s::text[], %(open_names)s::text[]))
+    AND expected IS NOT NULL AND value_text IS NOT NULL
+GROUP BY 1, 2, 3, 4, 5
+
+-- scores --
+-- Those of one thread
+SELECT evaluator, version, name, kind, turn, COALESCE(
+        to_jsonb(value_text), to_jsonb(value_number), to_jsonb(value_boolean)) AS value,
+    expected, evidence, reasoning, failure
+FROM scores WHERE evaluation_id = %(evaluation_id)s AND run_id = %(run_id)s
+ORDER BY evaluator, name, turn NULLS FIRST
 
 -- coverage --
 -- How many answers were asked of each judge, and how many came; most threads are alike in it

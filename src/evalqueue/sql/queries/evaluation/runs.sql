@@ -24,26 +24,40 @@ SELECT thread_id, error IS NULL AS succeeded FROM thread_evaluations
 WHERE run_id = %(run_id)s AND (missing_verdicts = 0 OR job_id = %(job_id)s)
 
 -- keep --
--- One thread's result: the checkpoint
-INSERT INTO thread_evaluations (
-    run_id, job_id, thread_id, data_file_hash, intent_accuracy, worst_correctness,
-    efficiency_verdict, success_status, error, result, attempt, duration_ms
-) VALUES (
-    %(run_id)s, %(job_id)s, %(thread_id)s, %(data_file_hash)s, %(intent_accuracy)s,
-    %(worst_correctness)s, %(efficiency_verdict)s, %(success_status)s, %(error)s, %(result)s,
-    %(attempt)s, %(duration_ms)s
+-- One thread's result, which is the checkpoint, and its scores
+WITH kept AS (
+    INSERT INTO thread_evaluations (
+        run_id, job_id, thread_id, data_file_hash, intent_accuracy, worst_correctness,
+        efficiency_verdict, success_status, error, result, attempt, duration_ms
+    ) VALUES (
+        %(run_id)s, %(job_id)s, %(thread_id)s, %(data_file_hash)s, %(intent_accuracy)s,
+        %(worst_correctness)s, %(efficiency_verdict)s, %(success_status)s, %(error)s, %(result)s,
+        %(attempt)s, %(duration_ms)s
+    )
+    ON CONFLICT (run_id, thread_id) DO UPDATE SET
+        job_id = EXCLUDED.job_id, data_file_hash = EXCLUDED.data_file_hash,
+        intent_accuracy = EXCLUDED.intent_accuracy, worst_correctness = EXCLUDED.worst_correctness,
+        efficiency_verdict = EXCLUDED.efficiency_verdict, success_status = EXCLUDED.success_status,
+        error = EXCLUDED.error, result = EXCLUDED.result, attempt = EXCLUDED.attempt,
+        duration_ms = EXCLUDED.duration_ms, created_at = EXCLUDED.created_at
+    -- The same job says it again when the answer to the first time was lost: nothing changes.
+    -- Another job's verdicts are replaced by no fewer than there were.
+    WHERE thread_evaluations.job_id IS DISTINCT FROM EXCLUDED.job_id
+        AND thread_evaluations.missing_verdicts > 0
+        AND thread_evaluations.missing_verdicts >= EXCLUDED.missing_verdicts
+    RETURNING id, run_id, thread_id
+), replaced AS (
+    DELETE FROM scores USING kept WHERE evaluation_id = kept.id RETURNING 1
 )
-ON CONFLICT (run_id, thread_id) DO UPDATE SET
-    job_id = EXCLUDED.job_id, data_file_hash = EXCLUDED.data_file_hash,
-    intent_accuracy = EXCLUDED.intent_accuracy, worst_correctness = EXCLUDED.worst_correctness,
-    efficiency_verdict = EXCLUDED.efficiency_verdict, success_status = EXCLUDED.success_status,
-    error = EXCLUDED.error, result = EXCLUDED.result, attempt = EXCLUDED.attempt,
-    duration_ms = EXCLUDED.duration_ms, created_at = EXCLUDED.created_at
--- The same job repeats it when the answer to the first time was lost: nothing changes. Another job's
--- verdicts are replaced by no fewer than there were.
-WHERE thread_evaluations.job_id IS DISTINCT FROM EXCLUDED.job_id
-    AND thread_evaluations.missing_verdicts > 0
-    AND thread_evaluations.missing_verdicts >= EXCLUDED.missing_verdicts
+INSERT INTO scores (
+    run_id, evaluation_id, thread_id, turn, evaluator, version, name, kind, value_text, value_number,
+    value_boolean, expected, evidence, reasoning, failure
+)
+SELECT kept.run_id, kept.id, kept.thread_id, score.turn, score.evaluator, score.version, score.name,
+    score.kind, score.value_text, score.value_number, score.value_boolean, score.expected,
+    score.evidence, score.reasoning, score.failure
+FROM kept, json_populate_recordset(NULL::scores, %(scores)s) AS score
+WHERE (SELECT count(*) FROM replaced) >= 0  -- what is replaced is gone before the new is there
 
 -- recorded --
 -- Answers bought for a thread, newest first. Those that led to a failure are requested anew, except
@@ -61,11 +75,18 @@ ORDER BY id DESC
 
 -- outcomes --
 -- What counts of each thread, without the weight of its result
-SELECT thread_id, intent_accuracy, worst_correctness, efficiency_verdict, success_status, error,
+SELECT thread_id, success_status, error,
     jsonb_build_object(
         'failures', result -> 'failures', 'coverage', result -> 'coverage',
         'evaluator_versions', result -> 'evaluator_versions'
-    ) AS result
+    ) AS result,
+    (
+        SELECT jsonb_agg(jsonb_build_array(evaluator, version, name, COALESCE(
+            to_jsonb(value_text), to_jsonb(value_number), to_jsonb(value_boolean))))
+        FROM scores
+        WHERE evaluation_id = thread_evaluations.id AND turn IS NULL
+            AND num_nonnulls(value_text, value_number, value_boolean) = 1
+    ) AS scores
 FROM thread_evaluations WHERE run_id = %(run_id)s ORDER BY id
 
 -- log --
@@ -95,6 +116,7 @@ SELECT * FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- threads --
+-- NULL for `evaluator`: all; else those with a score of this value, in whatever turn
 SELECT id, run_id, thread_id, intent_accuracy, worst_correctness, efficiency_verdict,
     success_status, error, result, created_at
 FROM thread_evaluations
@@ -102,6 +124,10 @@ WHERE run_id = (
         SELECT id FROM eval_runs
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
     AND id > %(after)s
+    AND (%(evaluator)s::text IS NULL OR id IN (
+        SELECT evaluation_id FROM scores
+        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
+            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
 ORDER BY id LIMIT %(limit)s
 
 -- count_threads --
@@ -109,6 +135,10 @@ SELECT count(*) FROM thread_evaluations
 WHERE run_id = (
         SELECT id FROM eval_runs
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
+    AND (%(evaluator)s::text IS NULL OR id IN (
+        SELECT evaluation_id FROM scores
+        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
+            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
 
 -- logs --
 -- Newest first, without prompts and answers

@@ -60,16 +60,6 @@ CREATE INDEX eval_runs_of_dataset ON eval_runs (dataset_id) WHERE dataset_id IS 
 -- are part of the table: a stored column keeps what they computed, so they change only together with
 -- a table change that rewrites it.
 
--- Labels come from the data and may be very long; two of them differ within 200 characters.
--- [[expected, predicted], …] of the messages that could be compared; NULL: none could.
-CREATE FUNCTION evalqueue_intents(result jsonb) RETURNS jsonb
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
-    SELECT jsonb_agg(jsonb_build_array(
-        left(judged ->> 'expected_intent', 200), left(judged ->> 'predicted_intent', 200)))
-    FROM jsonb_path_query(result,
-        '$.intent_evaluations[*] ? (@.is_correct_intent.type() == "boolean")') AS judged
-$$;
-
 -- [[evaluator, reason, how often, an example], …]; NULL: nothing failed.
 CREATE FUNCTION evalqueue_failures(result jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
@@ -106,13 +96,6 @@ CREATE TABLE thread_evaluations (
     )) STORED,
     messages integer GENERATED ALWAYS AS (jsonb_path_query_first(
         result, '$.thread.message_count ? (@.type() == "number")')::integer) STORED,
-    intents_compared integer NOT NULL GENERATED ALWAYS AS (jsonb_array_length(
-        jsonb_path_query_array(result,
-            '$.intent_evaluations[*].is_correct_intent ? (@.type() == "boolean")'))) STORED,
-    intents_correct integer NOT NULL GENERATED ALWAYS AS (jsonb_array_length(
-        jsonb_path_query_array(result,
-            '$.intent_evaluations[*].is_correct_intent ? (@ == true)'))) STORED,
-    intents jsonb GENERATED ALWAYS AS (evalqueue_intents(result)) STORED,
     coverage jsonb GENERATED ALWAYS AS (result -> 'coverage') STORED,
     failures jsonb GENERATED ALWAYS AS (evalqueue_failures(result)) STORED,
     attempt integer NOT NULL,               -- of the job, that stored it

@@ -1,0 +1,56 @@
+"""What is asked of every conversation of a run, and how an evaluator is registered for it."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.judging.evaluator import Evaluator
+from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationPlan:
+    """What is asked of every conversation of a run."""
+
+    app: App
+    evaluators: tuple[str, ...] | None = None
+    """Those that are wanted, by name; None: all there are."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The params of evaluators, by their names in the job."""
+    parameters: Parameters = DEFAULT_PARAMETERS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallCounts:
+    """How many LLM calls an evaluator makes, if none has to be repeated."""
+
+    per_thread: int = 0
+    per_turn: int = 0
+    for_answer: Callable[[str], bool] | None = None
+    """Whether it makes one for a turn with this answer of the bot."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorType:
+    """An evaluator as it is registered: what it declares, and how it is made for a run."""
+
+    declaration: EvaluatorDeclaration
+    make: Callable[[EvaluationPlan], Evaluator]
+    calls: Callable[[EvaluationPlan], CallCounts] = field(default=lambda _plan: CallCounts())
+    applies_to: Callable[[App], bool] = field(default=lambda _app: True)
+    """Whether it can say anything about an app."""
+    switch: str | None = None
+    """The param of the job that turns it off."""
+    success_rank: int | None = None
+    """Of those that say whether a conversation was a success, the lowest decides; None: never."""
+
+    @property
+    def name(self) -> str:
+        return self.declaration.name
+
+    def is_on(self, wanted: Collection[str] | None, options: Mapping[str, Any]) -> bool:
+        """Whether it is neither left out of those that are named nor switched off."""
+        switched_on = self.switch is None or bool(options.get(self.switch, True))
+        return switched_on and (wanted is None or self.name in wanted)

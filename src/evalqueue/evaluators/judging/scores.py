@@ -1,0 +1,150 @@
+"""Scores: what evaluators measure, and what they declare about it before anything is measured.
+
+A run's config holds the declarations of its evaluators, so that its scores can be counted and shown
+where the evaluators themselves are not installed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+ScoreValue = str | float | bool
+"""A label, a number, or yes or no."""
+
+MAX_LABEL = 200
+"""Characters of a label that are stored; labels may come from the data."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL)]
+
+
+class ScoreKind(StrEnum):
+    """What kind of value a score has."""
+
+    CATEGORY = "category"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+class _Declaration(BaseModel):
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class ScoreDeclaration(_Declaration):
+    """One thing that an evaluator measures."""
+
+    name: Name
+    title: str
+    kind: ScoreKind
+    per_turn: bool = False
+    """Measured in single turns, not in the whole conversation."""
+    labels: tuple[Label, ...] = ()
+    """Of a category, in the order in which they are shown; none: any label may come."""
+    good: tuple[Label, ...] = ()
+    bad: tuple[Label, ...] = ()
+    """Labels that a person should look at, the worst first."""
+    neutral: tuple[Label, ...] = ()
+    """Labels that are neither well nor badly done."""
+    higher_is_better: bool | None = None
+    """Of a number or a boolean."""
+    minimum: float | None = None
+    maximum: float | None = None
+    has_expected: bool = False
+    """Whether its labels are compared with labels on record: a confusion matrix is made of them."""
+
+
+class EvaluatorDeclaration(_Declaration):
+    """What an evaluator measures, and where that is shown."""
+
+    name: Name
+    title: str
+    question: str = ""
+    """What it asks, in a sentence."""
+    calls: str = ""
+    """How many LLM calls it makes, in words."""
+    scores: tuple[ScoreDeclaration, ...] = Field(min_length=1)
+    headline: Name
+    """The score of the whole conversation that stands for the evaluator."""
+    details_key: Name
+    """The key of its details in a conversation's result."""
+    column: Name | None = None
+    """The column of `thread_evaluations` that its headline fills, too."""
+    summary_key: Name | None = None
+    """The key of a run's summary that its headline's mean or counts fill, too."""
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        names = [each.name for each in self.scores]
+        if len(set(names)) < len(names):
+            raise ValueError("Two scores have the same name")
+        headline = self.score(self.headline)
+        if headline is None or headline.per_turn:
+            raise ValueError("The headline is no score of the whole conversation")
+        return self
+
+    def score(self, name: str) -> ScoreDeclaration | None:
+        return next((each for each in self.scores if each.name == name), None)
+
+    @property
+    def headline_score(self) -> ScoreDeclaration:
+        return next(each for each in self.scores if each.name == self.headline)
+
+    @property
+    def turn_score(self) -> ScoreDeclaration | None:
+        """The first score of single turns: a turn's failure is booked on it."""
+        return next((each for each in self.scores if each.per_turn), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Score:
+    """One value that an evaluator found; None: there was nothing to measure."""
+
+    name: str
+    value: ScoreValue | None
+    turn: int | None = None
+    """None: it is about the whole conversation."""
+    expected: str | None = None
+    """The label on record that the value is compared with."""
+    evidence: Sequence[Mapping[str, Any]] = ()
+    """Quotes, as `transcript.checked` makes them."""
+    reasoning: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRow:
+    """A score as it is stored: a value, or a failure, or neither if nothing was to be measured."""
+
+    evaluator: str
+    version: str
+    name: str
+    kind: ScoreKind
+    turn: int | None = None
+    value: ScoreValue | None = None
+    expected: str | None = None
+    evidence: Sequence[Mapping[str, Any]] = ()
+    reasoning: str | None = None
+    failure: str | None = None
+    """Why there is no value."""
+
+
+def fits(value: ScoreValue | None, declared: ScoreDeclaration) -> bool:
+    """Whether a value is of the declared kind, and of its menu."""
+    if value is None:
+        return True
+    match declared.kind:
+        case ScoreKind.BOOLEAN:
+            return isinstance(value, bool)
+        case ScoreKind.NUMBER:
+            return (
+                isinstance(value, int | float)
+                and not isinstance(value, bool)
+                and math.isfinite(value)
+                and (declared.minimum is None or value >= declared.minimum)
+                and (declared.maximum is None or value <= declared.maximum)
+            )
+        case ScoreKind.CATEGORY:
+            return isinstance(value, str) and (not declared.labels or value in declared.labels)
