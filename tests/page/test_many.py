@@ -18,6 +18,17 @@ FILL = """
     FROM generate_series(1, %s) AS n
 """
 
+SCORES = """
+    INSERT INTO scores (run_id, evaluation_id, thread_id, evaluator, version, name, kind,
+        value_text, value_number)
+    SELECT run_id, id, thread_id, evaluator, '1', name, kind, value_text, value_number
+    FROM thread_evaluations, LATERAL (VALUES
+        ('intent', 'accuracy', 'number', NULL, intent_accuracy),
+        ('correctness', 'worst', 'category', worst_correctness, NULL),
+        ('efficiency', 'verdict', 'category', efficiency_verdict, NULL)
+    ) AS score (evaluator, name, kind, value_text, value_number)
+"""
+
 
 @pytest.fixture
 def run(site: Site) -> str:
@@ -25,6 +36,7 @@ def run(site: Site) -> str:
     site.api()
     run = site.submit(total_items=1)["run_id"]
     site.execute(FILL, run, THREADS)
+    site.execute(SCORES)
     return run
 
 
@@ -46,7 +58,7 @@ def test_ten_thousand_conversations(site: Site, run: str, page: Page) -> None:
     expect(region.get_by_role("table")).to_have_attribute("aria-rowcount", "2001")
     page.get_by_label("Find a conversation").fill("thr_0999")
     expect(rows).to_have_count(2)
-    expect(page).to_have_url(f"{site.url}/runs/{run}?only=CRITICAL&q=thr_0999")
+    expect(page).to_have_url(f"{site.url}/runs/{run}?only=correctness.CRITICAL&q=thr_0999")
     page.reload()
     expect(rows).to_have_count(2)
     page.get_by_label("Find a conversation").fill("")
@@ -58,7 +70,7 @@ def test_ten_thousand_conversations(site: Site, run: str, page: Page) -> None:
 def test_next_follows_the_list_and_back_returns_to_the_row(
     site: Site, run: str, page: Page
 ) -> None:
-    page.goto(f"{site.url}/runs/{run}?only=CRITICAL&sort=duration_ms&down=1")
+    page.goto(f"{site.url}/runs/{run}?only=correctness.CRITICAL&sort=duration_ms&down=1")
     region = page.get_by_role("region", name="Conversations")
     expect(region.get_by_role("table")).to_have_attribute("aria-rowcount", "2001")
     region.evaluate("each => { each.scrollTop = each.scrollHeight / 2 }")
@@ -81,7 +93,9 @@ def test_next_follows_the_list_and_back_returns_to_the_row(
     page.keyboard.press("k")
     expect(heading).to_have_text("thr_04993")
     page.keyboard.press("u")
-    expect(page).to_have_url(f"{site.url}/runs/{run}?only=CRITICAL&sort=duration_ms&down=1")
+    expect(page).to_have_url(
+        f"{site.url}/runs/{run}?only=correctness.CRITICAL&sort=duration_ms&down=1"
+    )
     row = region.get_by_role("link", name="thr_04993")
     expect(row).to_be_focused()
     expect(page.get_by_role("heading", name="Correctness")).to_be_attached()

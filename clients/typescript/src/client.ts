@@ -7,7 +7,7 @@ import { type ClientOptions, Transport } from "./transport.js";
 import { runs, type RunsApi } from "./runs.js";
 import { session, type SessionApi } from "./session.js";
 import { adversarial, type AdversarialApi } from "./adversarial.js";
-import type { App, Job, JobEvent, Provider } from "./types.js";
+import type { App, Evaluator, Job, JobEvent, Provider } from "./types.js";
 import { type Watch, watch, watchAll, type WatchAllOptions } from "./watch.js";
 
 /** The API of one server. */
@@ -19,6 +19,8 @@ export interface Client {
   workers: WorkersApi;
   adversarial: AdversarialApi;
   session: SessionApi;
+  /** The evaluators that are installed. */
+  evaluators(options?: Abortable): Promise<Evaluator[]>;
   /** The apps that can be evaluated. */
   apps(options?: Abortable): Promise<App[]>;
   /** The LLM providers, and whether the server can use them. */
@@ -43,6 +45,7 @@ export function createClient(options: ClientOptions = {}): Client {
     workers: workers(transport),
     adversarial: adversarial(transport),
     session: session(transport),
+    evaluators: ({ signal } = {}) => transport.request("/api/evaluators", { signal }),
     apps: ({ signal } = {}) => transport.request("/api/apps", { signal }),
     providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
     watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),

@@ -9,6 +9,14 @@ export interface Page extends Abortable {
   limit?: number | undefined;
 }
 
+/** Only conversations with a score of this value, in any turn. The three go together. */
+export interface ScoredPage extends Page {
+  evaluator?: string | undefined;
+  name?: string | undefined;
+  /** A label, a number, "true" or "false". */
+  value?: string | undefined;
+}
+
 export interface ListRuns extends Abortable {
   /** Only runs of this job type. */
   command?: string | undefined;
@@ -43,11 +51,11 @@ export interface RunsApi {
   preview(params: Record<string, unknown>, options?: PreviewOptions): Promise<types.Preview>;
   statistics(runId: string, options?: Abortable): Promise<types.RunStatistics>;
   /** A run's conversations, without their results. */
-  outcomes(runId: string, options?: Page): Promise<types.Outcomes>;
+  outcomes(runId: string, options?: ScoredPage): Promise<types.Outcomes>;
   /** An adversarial test's trials, without their transcripts. */
   trials(runId: string, options?: Page): Promise<types.Trials>;
   /** A run's conversations with their results. */
-  threads(runId: string, options?: Page): Promise<types.ThreadEvaluations>;
+  threads(runId: string, options?: ScoredPage): Promise<types.ThreadEvaluations>;
   /** One conversation, with its messages and its results. */
   thread(runId: string, evaluationId: number, options?: Abortable): Promise<types.ThreadDetail>;
   /** LLM calls, newest first, without their texts. */

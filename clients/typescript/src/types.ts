@@ -46,8 +46,13 @@ export type Outcomes = Schemas["Outcomes"];
 /** The figures of a run so far. */
 export type RunStatistics = Schemas["RunStatistics"];
 export type BatchStatistics = Schemas["BatchStatistics"];
-export type Share = Schemas["Share"];
-export type IntentFigures = Schemas["IntentFigures"];
+export type EvaluatorStatistics = Schemas["EvaluatorStatistics"];
+export type ScoreStatistics = Schemas["ScoreStatistics"];
+export type LabelShare = Schemas["LabelShare"];
+/** What an evaluator of a run measures. */
+export type EvaluatorDeclaration = Schemas["EvaluatorDeclaration"];
+export type ScoreDeclaration = Schemas["ScoreDeclaration"];
+export type Score = Schemas["Score"];
 export type LlmStatistics = Schemas["LlmStatistics"];
 export type EvaluatorCalls = Schemas["EvaluatorCalls"];
 export type ApiLog = Schemas["ApiLog"];
@@ -71,6 +76,8 @@ export type SavedCase = Schemas["SavedCase"];
 export type PinnedCase = Schemas["PinnedCase"];
 export type DeletedCase = Schemas["DeletedCase"];
 
+/** An evaluator that is installed. */
+export type Evaluator = Schemas["KnownEvaluator"];
 /** An app that can be evaluated. */
 export type App = Schemas["KnownApp"];
 /** An LLM provider, and whether the server can use it. */

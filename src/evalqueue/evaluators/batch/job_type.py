@@ -60,7 +60,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
     """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
     llm_model: str | None = Field(default=None, min_length=1)
     temperature: float = Field(default=0.1, ge=0, le=2)
-    evaluators: list[str] | None = Field(default=None, min_length=1, max_length=100)
+    evaluators: list[str] | None = Field(default=None, max_length=100)
     """Only these evaluators; without it, all that are installed and not switched off."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """LLM calls in flight at most, in each worker that shares the batch."""
@@ -91,7 +91,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
                 f"Say what to evaluate by one of {', '.join(SOURCES)}; "
                 f"{'given are ' + ' and '.join(given) if given else 'none is given'}"
             )
-        if self.evaluators is None and registry.are_all_off(None, self.evaluator_options):
+        if not self.evaluators and registry.are_all_off(self.evaluators, self.evaluator_options):
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
 

@@ -11,20 +11,20 @@ import { html, nothing, svg } from "../vendor/lit-html/lit-html.js";
  * @property {number | null} low
  * @property {number | null} high
  *
- * @typedef {{ verdict: string, count: number, share: number | null } & Interval} VerdictShare
+ * @typedef {{ label: string, tone?: string, count: number, share: number | null } & Interval} LabelShare
  * @typedef {{ name: string, broken: number, judged: number, rate: number | null } & Interval} Rate
  */
 
 /**
- * How often each verdict was given, with 95 % intervals.
- * @param {VerdictShare[]} shares
- * @param {number} unmeasured conversations without a verdict
+ * How often each label was given, with 95 % intervals.
+ * @param {LabelShare[]} shares
+ * @param {number} unmeasured conversations without a label
  */
 export function distribution(shares, unmeasured) {
   const rows = shares.map(
-    ({ verdict, count, share, low, high }) =>
-      html`<span>${label(verdict)}</span>
-        ${bar(tone(verdict), share, { low, high })}
+    ({ label: word, tone: toneName = tone(word), count, share, low, high }) =>
+      html`<span>${label(word)}</span>
+        ${bar(toneName, share, { low, high })}
         <span class="value" title=${intervalText({ low, high }) ?? nothing}>
           ${format.count(count)} <span class="quiet">${format.percent(share)}</span>
           ${
@@ -68,19 +68,20 @@ function intervalText({ low, high }) {
 }
 
 /**
- * A confusion matrix: the router's intents against the judge's.
+ * A confusion matrix: labels on record against the judge's.
+ * @param {string} title
  * @param {{ labels: string[], matrix: number[][] }} figures
  */
-export function confusion({ labels, matrix }) {
+export function confusion(title, { labels, matrix }) {
   return html`<div
       class="scroll"
       tabindex="0"
       role="region"
-      aria-label="Confusion matrix of intents"
+      aria-label="Confusion matrix: ${title}"
     >
       <table class="matrix">
         <caption class="visually-hidden">
-          Rows: the intent that the router chose. Columns: the intent that the judge chose.
+          Rows: the label on record. Columns: the label that the judge gave.
         </caption>
         <thead>
           <tr>

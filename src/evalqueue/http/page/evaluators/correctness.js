@@ -2,44 +2,17 @@
 
 import { badge } from "../components/basics.js";
 import { ruleList } from "../components/rule-list.js";
-import { severity } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { distributionCard, evidenceList, overrideNote, verdictFilters, yesNo } from "./parts.js";
+import { evidenceList, overrideNote, yesNo } from "./parts.js";
 
 /**
  * @typedef {import("./parts.js").Json} Json
  * @typedef {import("./parts.js").Highlight} Highlight
  */
 
-/** @type {import("./registry.js").Evaluator} */
+/** @type {import("./declared.js").Cards} */
 export const correctness = {
-  key: "correctness",
-  name: "Correctness",
-  about: "Are the figures in the bot's answers right? One call for each answer with figures.",
-  column: "worst_correctness",
-  rank: (row) => severity(row.worst_correctness),
-  cell: (row) => badge(row.worst_correctness),
-  headline: (row) => badge(row.worst_correctness),
-  summaryText: ({ correctness_verdicts: counts }) =>
-    counts ? `${(counts["HARD FAIL"] ?? 0) + (counts.CRITICAL ?? 0)} wrong` : null,
-  verdictFilters: verdictFilters(
-    ["CRITICAL", "HARD FAIL", "SOFT FAIL", "PASS"],
-    (row) => row.worst_correctness,
-  ),
-  otherFilters: [],
-  figure: () => nothing,
-  distribution: (batch) =>
-    distributionCard(
-      html`Correctness <span class="quiet small">the worst answer of each conversation</span>`,
-      batch.correctness,
-      batch.threads,
-    ),
-  details: () => nothing,
-  evidence: (result) =>
-    (result.correctness_evaluations ?? []).flatMap(
-      (/** @type {Json} */ each) => each.evidence ?? [],
-    ),
   turnCard: (result, turn, highlight) =>
     card(
       result.correctness_evaluations?.find((/** @type {Json} */ each) => each.turn === turn),

@@ -1,35 +1,26 @@
 // Efficiency: whether the user reached the goal without detours.
 
-import { badge } from "../components/basics.js";
 import { ruleList } from "../components/rule-list.js";
-import { label, severity } from "../format/labels.js";
+import { label } from "../format/labels.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
-import { distributionCard, evidenceList, overrideNote, verdictFilters, yesNo } from "./parts.js";
+import { evidenceList, overrideNote, yesNo } from "./parts.js";
 
 /**
  * @typedef {import("./parts.js").Json} Json
  * @typedef {import("./parts.js").Highlight} Highlight
  */
 
-/** @type {import("./registry.js").Evaluator} */
+/** @type {Record<string, string>} */
+const TONES = {
+  EFFICIENT: "good",
+  ACCEPTABLE: "fair",
+  FRICTION: "warn",
+  INCOMPLETE: "warn",
+  BROKEN: "bad",
+};
+
+/** @type {import("./declared.js").Cards} */
 export const efficiency = {
-  key: "efficiency",
-  name: "Efficiency",
-  about: "Did the user get there without detours? One call for each conversation.",
-  column: "efficiency_verdict",
-  rank: (row) => severity(row.efficiency_verdict),
-  cell: (row) => badge(row.efficiency_verdict),
-  headline: (row) => badge(row.efficiency_verdict),
-  summaryText: () => null,
-  verdictFilters: verdictFilters(
-    ["BROKEN", "FRICTION", "INCOMPLETE", "ACCEPTABLE", "EFFICIENT"],
-    (row) => row.efficiency_verdict,
-  ),
-  otherFilters: [],
-  figure: () => nothing,
-  distribution: (batch) => distributionCard("Efficiency", batch.efficiency, batch.threads),
-  details: () => nothing,
-  evidence: (result) => result.efficiency_evaluation?.evidence ?? [],
   turnCard: (result, turn) =>
     (result.efficiency_evaluation?.friction_turns ?? [])
       .filter((/** @type {Json} */ each) => each.turn === turn)
@@ -48,7 +39,10 @@ function card(result, highlight) {
   if (!result) return nothing;
   const counts = /** @type {Json | undefined} */ (result.counted);
   return html`<section class="card stack-tight">
-    <h2>Efficiency ${badge(result.verdict)}</h2>
+    <h2>
+      Efficiency
+      <span class="badge tone-${TONES[result.verdict] ?? "none"}">${label(result.verdict)}</span>
+    </h2>
     ${overrideNote(result)}
     <p class="small">${result.reasoning}</p>
     ${evidenceList(result.evidence, highlight)}

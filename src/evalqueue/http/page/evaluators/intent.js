@@ -1,7 +1,5 @@
 // Intent: whether the router sent each message to the right agent.
 
-import { badge, figure } from "../components/basics.js";
-import { confusion } from "../components/charts.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { evidenceList } from "./parts.js";
@@ -11,52 +9,8 @@ import { evidenceList } from "./parts.js";
  * @typedef {import("./parts.js").Highlight} Highlight
  */
 
-/** @type {import("./registry.js").Evaluator} */
+/** @type {import("./declared.js").Cards} */
 export const intent = {
-  key: "intent",
-  name: "Intent",
-  about: "Did the router send each message to the right agent? One call for each message.",
-  column: "intent_accuracy",
-  rank: (row) => row.intent_accuracy ?? 2,
-  cell: (row) => (row.intent_accuracy == null ? badge(null) : format.percent(row.intent_accuracy)),
-  headline: (row) =>
-    row.intent_accuracy == null
-      ? badge(null)
-      : html`<strong>${format.percent(row.intent_accuracy)}</strong>`,
-  summaryText: ({ avg_intent_accuracy: accuracy }) =>
-    accuracy == null ? null : `intent ${format.percent(accuracy)}`,
-  verdictFilters: [],
-  otherFilters: [
-    {
-      key: "intent",
-      text: "wrong intent",
-      matches: (row) => row.intent_accuracy != null && row.intent_accuracy < 1,
-    },
-  ],
-  figure: ({ intent: figures }) =>
-    figure(
-      "Intent accuracy",
-      format.percent(figures?.accuracy),
-      figures?.low == null
-        ? ""
-        : `${format.percent(figures.low)} to ${format.percent(figures.high)}`,
-    ),
-  distribution: () => nothing,
-  details({ intent: figures }) {
-    if (!figures?.labels.length) return nothing;
-    return html`<section class="card">
-      <h2>
-        Intent
-        <span class="quiet small"
-          >${format.count(figures.correct)} of ${format.count(figures.compared)} messages routed
-          right</span
-        >
-      </h2>
-      ${confusion(figures)}
-    </section>`;
-  },
-  evidence: (result) =>
-    (result.intent_evaluations ?? []).flatMap((/** @type {Json} */ each) => each.evidence ?? []),
   turnCard: (result, turn, highlight) =>
     card(
       result.intent_evaluations?.find((/** @type {Json} */ each) => each.turn === turn),

@@ -1,6 +1,5 @@
-// What the cards of several evaluators share: distributions, quotes, corrections, yes or no.
+// What the cards of several evaluators share: quotes, corrections, yes or no.
 
-import { distribution } from "../components/charts.js";
 import { label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -54,32 +53,4 @@ export function yesNo(value) {
   return value == null
     ? format.NOTHING
     : html`<span class="badge tone-${value ? "good" : "bad"}">${value ? "yes" : "no"}</span>`;
-}
-
-/**
- * How often each verdict was given.
- * @param {unknown} title
- * @param {import("../client/index.js").Share[]} shares
- * @param {number} conversations in all
- */
-export function distributionCard(title, shares, conversations) {
-  const measured = shares.reduce((sum, each) => sum + each.count, 0);
-  return html`<section class="card">
-    <h2>${title}</h2>
-    ${distribution(shares, conversations - measured)}
-  </section>`;
-}
-
-/**
- * One filter for each verdict.
- * @param {string[]} verdicts
- * @param {(row: import("./registry.js").Row) => string | null} verdictOf
- * @returns {import("./registry.js").Filter[]}
- */
-export function verdictFilters(verdicts, verdictOf) {
-  return verdicts.map((verdict) => ({
-    key: verdict,
-    text: label(verdict),
-    matches: (row) => verdictOf(row) === verdict,
-  }));
 }

@@ -4,23 +4,18 @@
 /** @type {Record<string, string>} */
 const TONES = {
   "PASS": "good",
-  "EFFICIENT": "good",
   "FOLLOWED": "good",
   "GOOD": "good",
   "completed": "good",
-  "ACCEPTABLE": "fair",
   "SOFT FAIL": "warn",
-  "FRICTION": "warn",
   "PARTIAL": "warn",
   "completed_with_errors": "warn",
   "lost": "warn",
   "HARD FAIL": "bad",
-  "BROKEN": "bad",
   "VIOLATED": "bad",
   "FAILED": "bad",
   "failed": "bad",
   "CRITICAL": "worst",
-  "INCOMPLETE": "busy",
   "running": "busy",
 };
 
@@ -47,19 +42,8 @@ export function label(word, absent = "not measured") {
   return LABELS[word] ?? word.replaceAll("_", " ").toLowerCase();
 }
 
-/** Verdicts of all evaluators, the worst first. */
-const SEVERITY = [
-  "CRITICAL",
-  "HARD FAIL",
-  "BROKEN",
-  "SOFT FAIL",
-  "FRICTION",
-  "INCOMPLETE",
-  "ACCEPTABLE",
-  "PASS",
-  "EFFICIENT",
-  "NOT APPLICABLE",
-];
+/** Verdicts of adversarial tests, the worst first. */
+const SEVERITY = ["CRITICAL", "HARD FAIL", "SOFT FAIL", "PASS"];
 
 /**
  * A number to sort by, the worst verdict first and null last.

@@ -4,7 +4,7 @@ import { banner, chip, figure } from "../components/basics.js";
 import { VirtualTable } from "../components/virtual-table.js";
 import { errorText } from "../data/errors.js";
 import { PagedResults } from "../data/paged-results.js";
-import { EVALUATORS } from "../evaluators/registry.js";
+import { evaluatorsOf } from "../evaluators/registry.js";
 import { label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -26,13 +26,7 @@ import { RunStatistics } from "./run-statistics.js";
  */
 
 /** @type {Column[]} */
-const COLUMNS = [
-  ...EVALUATORS.map(({ column, name, rank, cell }) => ({
-    key: column,
-    name,
-    sortValue: rank,
-    cell,
-  })),
+const COMMON_COLUMNS = [
   {
     key: "success_status",
     name: "Task",
@@ -61,12 +55,12 @@ const CONVERSATION = {
   cell: (row) => row.thread_id,
 };
 
-/** @type {Filter[]} */
-const FILTERS = [
-  ...EVALUATORS.flatMap(({ verdictFilters }) => verdictFilters),
-  ...EVALUATORS.flatMap(({ otherFilters }) => otherFilters),
-  { key: "missing", text: "verdicts missing", matches: (row) => row.missing_verdicts > 0 },
-];
+/** @type {Filter} */
+const MISSING = {
+  key: "missing",
+  text: "verdicts missing",
+  matches: (row) => row.missing_verdicts > 0,
+};
 
 export class BatchResults {
   /**
@@ -104,6 +98,13 @@ export class BatchResults {
     );
     this.statistics = new RunStatistics(app, runId, signal, onError);
     this.virtualTable = new VirtualTable(() => app.refresh(), signal);
+    /** @type {import("../evaluators/registry.js").Evaluator[]} of the run, as it declares them */
+    this.evaluators = [];
+    this.declared = "";
+    /** @type {Column[]} */
+    this.columns = COMMON_COLUMNS;
+    /** @type {Filter[]} */
+    this.rowFilters = [MISSING];
     /** @type {Row[]} the rows of the table, filtered and sorted */
     this.visibleRows = [];
     /** @type {Map<string, number>} how many rows each filter matches */
@@ -125,12 +126,32 @@ export class BatchResults {
 
   render() {
     const { figures } = this.statistics;
+    if (figures?.batch) this.declare(figures.batch.evaluators.map((each) => each.declaration));
     return html`${
       this.error ? banner("failed", "Something can't be read", errorText(this.error)) : nothing
     }
     ${figures?.batch ? this.figures(figures.batch, figures.llm) : nothing}
     ${figures ? this.statistics.callCharts() : nothing}
-    ${this.results.isLoaded ? this.conversations() : nothing}`;
+    ${this.results.isLoaded && figures?.batch ? this.conversations() : nothing}`;
+  }
+
+  /** @param {import("../evaluators/registry.js").Declaration[]} declarations of the run */
+  declare(declarations) {
+    const declared = JSON.stringify(declarations);
+    if (declared === this.declared) return;
+    this.declared = declared;
+    this.evaluators = evaluatorsOf(declarations);
+    this.columns = [
+      ...this.evaluators.map(({ column, name, rank, cell }) => ({
+        key: column,
+        name,
+        sortValue: rank,
+        cell,
+      })),
+      ...COMMON_COLUMNS,
+    ];
+    this.rowFilters = [...this.evaluators.flatMap(({ filters }) => filters), MISSING];
+    this.inputs = [];
   }
 
   /**
@@ -144,7 +165,10 @@ export class BatchResults {
           format.count(batch.threads),
           batch.failed ? `${format.count(batch.failed)} with nothing measured` : "evaluated",
         )}
-        ${EVALUATORS.map((evaluator) => evaluator.figure(batch))}
+        ${this.evaluators.map((evaluator, i) => {
+          const found = batch.evaluators[i];
+          return found ? evaluator.figures(found) : nothing;
+        })}
         ${figure(
           "LLM calls",
           format.count(llm.calls),
@@ -157,8 +181,11 @@ export class BatchResults {
         )}
       </section>
       <div class="grid wide">
-        ${EVALUATORS.map((evaluator) => evaluator.distribution(batch))}
-        ${EVALUATORS.map((evaluator) => evaluator.details(batch))} ${this.coverage(batch)}
+        ${this.evaluators.map((evaluator, i) => {
+          const found = batch.evaluators[i];
+          return found ? evaluator.cards(found, batch.threads) : nothing;
+        })}
+        ${this.coverage(batch)}
       </div>`;
   }
 
@@ -212,7 +239,7 @@ export class BatchResults {
     this.inputs = inputs;
     const all = this.results.all;
     this.filterCounts = new Map(
-      FILTERS.map(({ key, matches }) => [key, all.filter(matches).length]),
+      this.rowFilters.map(({ key, matches }) => [key, all.filter(matches).length]),
     );
     this.visibleRows = this.sorted(all.filter((row) => this.isVisible(row)));
   }
@@ -244,7 +271,7 @@ export class BatchResults {
       </div>
       <div class="row-wide">
         <div class="chips" role="group" aria-label="Filter conversations">
-          ${FILTERS.map((filter) => this.filterChip(filter))}
+          ${this.rowFilters.map((filter) => this.filterChip(filter))}
         </div>
       </div>
       ${
@@ -273,13 +300,13 @@ export class BatchResults {
     if (text && !row.thread_id.toLowerCase().includes(text)) return false;
     return (
       !this.filters.size ||
-      FILTERS.some(({ key, matches }) => this.filters.has(key) && matches(row))
+      this.rowFilters.some(({ key, matches }) => this.filters.has(key) && matches(row))
     );
   }
 
   /** @param {Row[]} rows */
   sorted(rows) {
-    const column = [CONVERSATION, ...COLUMNS].find(({ key }) => key === this.sort.key);
+    const column = [CONVERSATION, ...this.columns].find(({ key }) => key === this.sort.key);
     if (!column) return rows;
     const { sortValue } = column;
     const sign = this.sort.isDescending ? -1 : 1;
@@ -337,16 +364,16 @@ export class BatchResults {
       label: "Conversations",
       items: rows,
       key: ({ id }) => id,
-      columns: COLUMNS.length + 1,
+      columns: this.columns.length + 1,
       head: html`<tr aria-rowindex="1">
-        ${[CONVERSATION, ...COLUMNS].map((column) => this.headCell(column))}
+        ${[CONVERSATION, ...this.columns].map((column) => this.headCell(column))}
       </tr>`,
       row: (row, index) =>
         html`<tr aria-rowindex=${index + 2}>
           <td title=${row.thread_id}>
             <a class="cover" href="/runs/${this.runId}/threads/${row.id}">${row.thread_id}</a>
           </td>
-          ${COLUMNS.map(({ cell }) => html`<td>${cell(row)}</td>`)}
+          ${this.columns.map(({ cell }) => html`<td>${cell(row)}</td>`)}
         </tr>`,
     });
   }

@@ -2,7 +2,6 @@
 
 import { banner } from "../components/basics.js";
 import { errorText, problemsOf } from "../data/errors.js";
-import { EVALUATORS } from "../evaluators/registry.js";
 import * as format from "../format/values.js";
 import { ConversationPicker } from "../panels/conversation-picker.js";
 import { DataSource } from "../panels/data-source.js";
@@ -28,14 +27,15 @@ export default function newEvaluation(app, { query, signal }) {
     app_id: "kaira-bot",
     scope: /** @type {"all" | "sample" | "ids"} */ ("all"),
     sample: 20,
-    intent: true,
-    correctness: true,
-    efficiency: true,
     provider: "",
     model: "",
     concurrency: 8,
     temperature: 0.1,
   };
+  /** @type {import("../client/index.js").Evaluator[]} those that are installed */
+  let evaluators = [];
+  /** @type {Set<string>} names of evaluators that are not wanted */
+  const switchedOff = new Set();
   /** @type {import("../client/index.js").Preview | null} */
   let preview = null;
   /** @type {unknown} */
@@ -47,7 +47,11 @@ export default function newEvaluation(app, { query, signal }) {
   let timer;
 
   void app.attempt(async () => {
-    [apps, providers] = await Promise.all([app.api.apps(), app.api.providers()]);
+    [apps, providers, evaluators] = await Promise.all([
+      app.api.apps(),
+      app.api.providers(),
+      app.api.evaluators(),
+    ]);
     const ready = providers.find((each) => each.ready);
     form.provider = ready?.name ?? providers[0]?.name ?? "";
     form.model = ready?.model ?? "";
@@ -67,7 +71,11 @@ export default function newEvaluation(app, { query, signal }) {
       ...(form.name.trim() ? { name: form.name.trim() } : {}),
       ...(form.scope === "sample" && !data.isBundled ? { sample_size: form.sample } : {}),
       ...(form.scope === "ids" && picker?.chosen.size ? { thread_ids: [...picker.chosen] } : {}),
-      ...Object.fromEntries(EVALUATORS.map(({ key }) => [`evaluate_${key}`, form[key]])),
+      ...(evaluators.length
+        ? {
+            evaluators: evaluators.map(({ name }) => name).filter((each) => !switchedOff.has(each)),
+          }
+        : {}),
       ...(form.provider ? { llm_provider: form.provider } : {}),
       ...(form.model.trim() ? { llm_model: form.model.trim() } : {}),
       concurrency: form.concurrency,
@@ -121,6 +129,12 @@ export default function newEvaluation(app, { query, signal }) {
       isSubmitting = false;
       app.refresh();
     }
+  }
+
+  /** @param {string} name of an evaluator */
+  function toggle(name) {
+    if (!switchedOff.delete(name)) switchedOff.add(name);
+    onChange();
   }
 
   /** @param {keyof typeof form} key */
@@ -263,19 +277,26 @@ export default function newEvaluation(app, { query, signal }) {
         </select></label
       >
       ${fieldErrors("app_id")}
-      ${EVALUATORS.map(
-        ({ key, name, about }) =>
+      ${evaluators.map(
+        ({ name, title, question, calls: callsText }) =>
           html`<label class="choice"
-            ><input type="checkbox" .checked=${form[key]} @change=${set(key)} />
+            ><input
+              type="checkbox"
+              .checked=${!switchedOff.has(name)}
+              @change=${() => toggle(name)}
+            />
             <span
-              ><strong>${name}</strong> ${
-                calls && form[key]
-                  ? html`<span class="quiet">${format.plural(calls[key], "call")}</span>`
-                  : nothing
-              }<br /><span class="hint">${about}</span></span
+              ><strong>${title}</strong> ${
+                calls?.evaluators[name] == null
+                  ? nothing
+                  : html`<span class="quiet"
+                      >${format.plural(calls.evaluators[name], "call")}</span
+                    >`
+              }<br /><span class="hint">${question} ${callsText}</span></span
             ></label
           >`,
       )}
+      ${fieldErrors("evaluators")}
     </fieldset>`;
   }
 

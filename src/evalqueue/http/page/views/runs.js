@@ -4,7 +4,7 @@ import { age, badge, banner, empty } from "../components/basics.js";
 import { newEvaluationLink } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
-import { EVALUATORS } from "../evaluators/registry.js";
+import { evaluatorsOf } from "../evaluators/registry.js";
 import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -142,11 +142,12 @@ export default function runs(app, { signal }) {
 }
 
 /** @param {import("../client/index.js").EvalRun} run */
-function headline({ summary, error_message: error }) {
+function headline({ summary, config, error_message: error }) {
   if (error) return html`<span class="wrong">${error.split("\n", 1)[0]}</span>`;
   const figures = /** @type {Record<string, any>} */ (summary ?? {});
+  const declarations = /** @type {Record<string, any>} */ (config).evaluators ?? [];
   const parts = [
-    ...EVALUATORS.map((evaluator) => evaluator.summaryText(figures)),
+    ...evaluatorsOf(declarations).map((evaluator) => evaluator.summaryText(figures)),
     figures.pass_rate != null && `${format.percent(figures.pass_rate)} passed`,
     figures.tokens_in != null &&
       `${format.compact(figures.tokens_in + (figures.tokens_out ?? 0))} tokens`,

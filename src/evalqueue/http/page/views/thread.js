@@ -4,14 +4,15 @@ import { banner } from "../components/basics.js";
 import { bubble, quotesOfTurn, scrollToHighlight } from "../components/transcript.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
-import { EVALUATORS } from "../evaluators/registry.js";
+import { evaluatorsOf } from "../evaluators/registry.js";
 import * as format from "../format/values.js";
 import { LlmCalls } from "../panels/llm-calls.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 /**
  * @typedef {import("../client/index.js").Turn} Turn
- * @typedef {import("../evaluators/registry.js").Json} Json the results of all evaluators
+ * @typedef {import("../evaluators/parts.js").Json} Json the results of all evaluators
+ * @typedef {import("../client/index.js").ThreadDetail} ThreadDetail
  */
 
 /**
@@ -23,8 +24,10 @@ export default function thread(
   app,
   { params: { id: runId = "", evaluation_id: key = "" }, signal },
 ) {
-  /** @type {import("../client/index.js").ThreadDetail | null} */
+  /** @type {ThreadDetail | null} */
   let detail = null;
+  /** @type {import("../evaluators/registry.js").Evaluator[]} of the run */
+  let evaluators = [];
   /** @type {unknown} */
   let loadError = null;
   /** @type {string | null} the quote that is highlighted at */
@@ -37,6 +40,7 @@ export default function thread(
       detail = await app.api.runs.thread(runId, Number(key));
       if (signal.aborted) return;
       loadError = null;
+      evaluators = evaluatorsOf(detail.evaluators);
       void calls.load(detail.evaluation.thread_id);
       app.refresh();
     },
@@ -88,7 +92,7 @@ export default function thread(
         return banner("failed", "This conversation can't be shown", errorText(loadError));
       }
       if (!detail) return nothing;
-      const { evaluation: row, turns } = detail;
+      const { evaluation: row, scores, turns } = detail;
       const result = /** @type {Json} */ (row.result);
       const { position, previous, next } = neighbours();
       return html`<div class="crumbs">
@@ -99,7 +103,7 @@ export default function thread(
         <div class="page-head">
           <div>
             <h1>${row.thread_id}</h1>
-            ${headline(row)}
+            ${headline(row, scores)}
           </div>
           <div class="row">
             <button type="button" ?disabled=${previous == null} @click=${() => go(previous)}>
@@ -115,10 +119,10 @@ export default function thread(
           ${failures(result)}
           <div class="split">
             <section class="card" aria-label="Conversation">
-              ${turns ? chat(turns, result) : missingText()}
+              ${turns ? chat(turns, result, scores) : missingText()}
             </section>
             <aside class="stack" aria-label="Verdicts" tabindex="0">
-              ${EVALUATORS.map((evaluator) => evaluator.conversationCard(result, highlight))}
+              ${evaluators.map((evaluator) => evaluator.conversationCard(result, scores, highlight))}
               <section class="card">
                 <h2>LLM calls</h2>
                 ${calls.render()}
@@ -129,14 +133,14 @@ export default function thread(
     },
   };
 
-  /** @param {import("../client/index.js").ThreadDetail["evaluation"]} row */
-  function headline(row) {
+  /** @param {ThreadDetail["evaluation"]} row @param {ThreadDetail["scores"]} scores */
+  function headline(row, scores) {
     const { thread } = /** @type {Json} */ (row.result);
     return html`<div class="row">
-      ${EVALUATORS.map(
+      ${evaluators.map(
         (evaluator) =>
           html`<span class="quiet small">${evaluator.name.toLowerCase()}</span>${evaluator.headline(
-              row,
+              scores,
             )}`,
       )}
       ${
@@ -167,16 +171,16 @@ export default function thread(
     );
   }
 
-  /** @param {Turn[]} turns @param {Json} result */
-  function chat(turns, result) {
+  /** @param {Turn[]} turns @param {Json} result @param {ThreadDetail["scores"]} scores */
+  function chat(turns, result, scores) {
     return html`<ol role="list" class="chat">
-      ${turns.map((turn) => html`<li>${turnArticle(turn, result)}</li>`)}
+      ${turns.map((turn) => html`<li>${turnArticle(turn, result, scores)}</li>`)}
     </ol>`;
   }
 
-  /** @param {Turn} turn @param {Json} result */
-  function turnArticle(turn, result) {
-    const evidence = EVALUATORS.flatMap((evaluator) => evaluator.evidence(result));
+  /** @param {Turn} turn @param {Json} result @param {ThreadDetail["scores"]} scores */
+  function turnArticle(turn, result, scores) {
+    const evidence = /** @type {Json[]} */ (scores.flatMap((score) => score.evidence ?? []));
     const quotes = quotesOfTurn(evidence, turn.number, highlighted);
     const botName = turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot";
     return html`<article class="turn" id="turn-${turn.number}" aria-label="Turn ${turn.number}">
@@ -188,7 +192,7 @@ export default function thread(
       ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes })}
       ${bubble({ sender: "bot", name: botName, text: turn.bot_text, quotes })}
       ${turn.error ? banner("failed", "Error in production", turn.error) : nothing}
-      ${EVALUATORS.map((evaluator) => evaluator.turnCard(result, turn.number, highlight))}
+      ${evaluators.map((evaluator) => evaluator.turnCard(result, scores, turn.number, highlight))}
     </article>`;
   }
 
