@@ -152,7 +152,7 @@ class Site:
             (dataset, *_) = http.get("/api/datasets").json()
             threads = http.get(f"/api/eval-runs/{batch}/outcomes").json()["outcomes"]
             trials = http.get(f"/api/eval-runs/{adversarial}/trials").json()["trials"]
-        worst = next(each for each in threads if each["worst_correctness"] == "HARD FAIL")
+        worst = next(each for each in threads if each["scores"]["correctness.worst"] == "HARD FAIL")
         broken = next(each for each in trials if each["verdict"] in {"HARD FAIL", "CRITICAL"})
         paths = {
             "jobs": "/",

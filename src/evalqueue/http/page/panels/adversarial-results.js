@@ -103,7 +103,7 @@ export class AdversarialResults {
     const shares = VERDICTS.map((verdict) => {
       const count = statistics.verdict_distribution[verdict] ?? 0;
       const { low = null, high = null } = statistics.verdict_intervals?.[verdict] ?? {};
-      return { verdict, count, share: judged ? count / judged : null, low, high };
+      return { label: verdict, count, share: judged ? count / judged : null, low, high };
     });
     return html`<section class="card grid narrow">
         ${figure(
