@@ -29,6 +29,7 @@ from evalqueue.testing import run_jobs
 CALLS_PER_THREAD = 8
 MESSAGES = 5
 NOT_VACUUMED = 12_000  # calls
+NO_FILTER = {"evaluator": None, "name": None, "value": None}
 
 MORE_THREADS = """
     WITH real AS (SELECT *, row_number() OVER (ORDER BY id) - 1 AS n FROM thread_evaluations)
@@ -44,6 +45,22 @@ MORE_THREADS = """
         ), attempt, duration_ms
     FROM generate_series(1, %(threads)s - (SELECT count(*) FROM real)) AS number
     JOIN real ON n = number %% (SELECT count(*) FROM real)
+"""
+MORE_SCORES = """
+    WITH real AS (
+        SELECT id, row_number() OVER (ORDER BY id) - 1 AS n FROM thread_evaluations
+        WHERE thread_id NOT LIKE 'more_%%'
+    ), more AS (
+        SELECT id, run_id, thread_id,
+            substr(thread_id, 6)::integer %% (SELECT count(*) FROM real) AS n
+        FROM thread_evaluations WHERE thread_id LIKE 'more_%%'
+    )
+    INSERT INTO scores (run_id, evaluation_id, thread_id, turn, evaluator, version, name, kind,
+        value_text, value_number, value_boolean, expected, evidence, reasoning, failure)
+    SELECT more.run_id, more.id, more.thread_id, score.turn, score.evaluator, score.version,
+        score.name, score.kind, score.value_text, score.value_number, score.value_boolean,
+        score.expected, score.evidence, score.reasoning, score.failure
+    FROM more JOIN real USING (n) JOIN scores AS score ON score.evaluation_id = real.id
 """
 MORE_CALLS = """
     WITH real AS (
@@ -67,9 +84,10 @@ async def filled(database: Database, threads: int) -> UUID:
         await client.submit(EvaluateBatch(llm_provider="simulated", total_items=48))
     await run_jobs(database.conninfo, evaluation_handlers(Settings(), ProviderSettings()))
     async with database.connection() as connection:
-        for table in ("thread_evaluations", "api_logs"):
+        for table in ("thread_evaluations", "scores", "api_logs"):
             await connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)".encode())
         await connection.execute(MORE_THREADS, {"threads": threads, "messages": MESSAGES})
+        await connection.execute(MORE_SCORES, {})
         await more_calls(connection, threads * CALLS_PER_THREAD)
         row = await (await connection.execute("SELECT id FROM eval_runs")).fetchone()
     assert row is not None
@@ -121,7 +139,9 @@ async def main(threads: int, looks: int) -> None:
             for state in ("never vacuumed", "as a run leaves them"):
                 if state == "as a run leaves them":
                     async with database.connection() as connection:
-                        await connection.execute("VACUUM ANALYZE thread_evaluations, api_logs")
+                        await connection.execute(
+                            "VACUUM ANALYZE thread_evaluations, scores, api_logs"
+                        )
                         await more_calls(connection, NOT_VACUUMED)
                 print(f"tables {state}")
                 print("  statistics     ", await look(http, f"{path}/statistics", looks))
@@ -135,10 +155,21 @@ async def main(threads: int, looks: int) -> None:
                 print("  one thread     ", said)
                 said = await look(http, f"{path}/logs", looks, thread_id="more_77")
                 print("  its calls      ", said)
-                page = {"run_id": run_id, "after": 0, "limit": 5000}
+                page = {"run_id": run_id, "after": 0, "limit": 5000, **NO_FILTER}
                 print("  outcomes reads ", await read(database, "outcomes", **page))
-                for query in ("tallies", "pairs", "coverage", "failures", "calls"):
-                    print(f"  {query:<14} ", await read(database, query, run_id=run_id))
+                queries = (
+                    "labels",
+                    "turn_labels",
+                    "numbers",
+                    "pairs",
+                    "coverage",
+                    "failures",
+                    "calls",
+                )
+                for query in queries:
+                    compared = {"open_evaluators": ["intent"], "open_names": ["agent"]}
+                    said = await read(database, query, run_id=run_id, **compared)
+                    print(f"  {query:<14} ", said)
                 print("  beside         ", await read(database, "beside", **middle))
 
 

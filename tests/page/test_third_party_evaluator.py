@@ -100,6 +100,7 @@ def test_a_job_may_name_it_alone(api: httpx.Client, page: Page) -> None:
     assert run["summary"]["llm_calls"] == 0
     assert [each["evaluator"] for each in run["summary"]["scores"]] == ["politeness"]
     page.goto(f"{api.base_url}/new")
+    page.get_by_role("button", name="Take the bundled ones").click()
     expect(page.get_by_text("Does the bot answer politely?")).to_be_visible()
 
 
