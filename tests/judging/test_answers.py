@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from evalqueue.evaluators.judging.answers import Answer, Form, InvalidAnswer, Menu, strict_schema
-from evalqueue.evaluators.judging.correctness import CorrectnessAnswer
-from evalqueue.evaluators.judging.efficiency import EfficiencyAnswer
-from evalqueue.evaluators.judging.intent import IntentAnswer
+from evalqueue.evaluators.judging.builtin.correctness import CorrectnessAnswer
+from evalqueue.evaluators.judging.builtin.efficiency import EfficiencyAnswer
+from evalqueue.evaluators.judging.builtin.intent import IntentAnswer
 
 MENUS = {
     "intents": ("FoodAgent", "General"),

@@ -6,7 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.judging.efficiency import (
+from evalqueue.evaluators.judging.builtin.efficiency import (
     Efficiency,
     EfficiencyAnswer,
     EfficiencyEvaluator,

@@ -7,7 +7,7 @@ import pytest
 
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.judging.intent import IntentEvaluator
+from evalqueue.evaluators.judging.builtin.intent import IntentEvaluator
 from evalqueue.evaluators.judging.judge import Judge, Parameters
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 

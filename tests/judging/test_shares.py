@@ -24,8 +24,8 @@ from evalqueue.evaluators.batch.distributions import (
     of_evaluator,
 )
 from evalqueue.evaluators.judging.answers import same_label
-from evalqueue.evaluators.judging.correctness import Correctness
-from evalqueue.evaluators.judging.efficiency import Efficiency
+from evalqueue.evaluators.judging.builtin.correctness import Correctness
+from evalqueue.evaluators.judging.builtin.efficiency import Efficiency
 from evalqueue.evaluators.judging.evaluator import Coverage
 from evalqueue.evaluators.judging.scores import (
     EvaluatorDeclaration,

@@ -91,7 +91,7 @@ class Evaluator(Protocol):
     async def evaluate(self, thread: Thread, judge: "Judge") -> Evaluation:
         """Judge one thread.
 
-        Never raises for a judge's failure; only for what stops the job (`CallOutcome.stops_the_job`)
-        and for cancellation.
+        Never raises for a judge's failure; only for what stops the job
+        (`CallOutcome.stops_the_job`) and for cancellation.
         """
         ...

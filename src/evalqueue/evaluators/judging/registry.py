@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.judging import correctness, efficiency, intent
+from evalqueue.evaluators.judging.builtin import correctness, efficiency, intent
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
 

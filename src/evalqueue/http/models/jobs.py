@@ -11,8 +11,8 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, model_validator
 
 from evalqueue import jobs
-from evalqueue.evaluators.judging.correctness import Correctness
-from evalqueue.evaluators.judging.efficiency import Efficiency
+from evalqueue.evaluators.judging.builtin.correctness import Correctness
+from evalqueue.evaluators.judging.builtin.efficiency import Efficiency
 from evalqueue.http.models.fields import (
     MAX_KEY,
     MAX_NAME,
