@@ -22,6 +22,7 @@ import pytest
 
 from evalqueue import evaluators
 from evalqueue.evaluators import verdicts
+from evalqueue.evaluators.judging.builtin import correctness, efficiency
 from evalqueue.evaluators.simulated import conversations
 
 HEADER = (
@@ -255,13 +256,13 @@ def test_every_value_of_every_vocabulary_occurs() -> None:
     labels: list[Json] = list(gold()["efficiency"].values())
     frictions: list[Json] = [friction for label in labels for friction in label["friction_turns"]]
 
-    assert {label["verdict"] for label in labels} == names(verdicts.Efficiency)
+    assert {label["verdict"] for label in labels} == names(efficiency.Efficiency)
     assert {label["thread_type"] for label in labels} == set(verdicts.ThreadType)
-    assert {label["recovery_quality"] for label in labels} == names(verdicts.Recovery)
+    assert {label["recovery_quality"] for label in labels} == names(efficiency.Recovery)
     reasons = {label["incomplete_reason"] for label in labels}
-    assert reasons - {None} == names(verdicts.IncompleteReason)
-    assert {friction["cause"] for friction in frictions} == names(verdicts.FrictionCause)
-    assert {it.label["verdict"] for it in labelled("correctness")} == names(verdicts.Correctness)
+    assert reasons - {None} == names(efficiency.IncompleteReason)
+    assert {friction["cause"] for friction in frictions} == names(efficiency.FrictionCause)
+    assert {it.label["verdict"] for it in labelled("correctness")} == names(correctness.Correctness)
 
 
 def test_every_rule_is_followed_somewhere_and_violated_somewhere() -> None:

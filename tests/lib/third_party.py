@@ -86,7 +86,7 @@ def program(
 ) -> Generator[str]:
     """`evalqueue` in a process of its own, which imports anew; yields what `ready` has found."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "evalqueue.cli.main", *arguments],
+        [str(Path(sys.executable).with_name("evalqueue")), *arguments],
         env=os.environ | dict(environment), cwd=folder, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -99,8 +99,12 @@ def program(
                 break
         else:
             raise AssertionError(f"ended before it was ready: {''.join(lines)}")
-        threading.Thread(target=process.stdout.read, daemon=True).start()
+        reading = threading.Thread(target=process.stdout.read, daemon=True)
+        reading.start()
         yield found[1] if found.re.groups else ""
-    finally:
         process.terminate()
+        reading.join(timeout=60)
+    finally:
+        process.kill()
         process.wait(timeout=60)
+        process.stdout.close()
