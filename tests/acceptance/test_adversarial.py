@@ -197,7 +197,7 @@ async def test_two_jobs_in_two_workers_share_a_credential_without_meeting(
         await until(database, "SELECT count(*) = 2 FROM job_workers WHERE listening")
         async with database.transaction() as gate:
             # No lane can be taken, and so no job ends, before each worker has one.
-            await gate.execute("LOCK TABLE chatbot_lanes")
+            await gate.execute("LOCK TABLE credential_leases")
             jobs = [
                 await client.submit(stress(bot, *OPENINGS[:3], credentials=(name,)))
                 for name in ("anna", "anna-again")
@@ -224,7 +224,7 @@ async def test_a_job_that_waits_for_a_lane_hears_that_its_worker_is_to_stop(
         await until_bot(bot, open_streams=1)
         async with start_daemon(*alone, **environment) as daemon:
             waiting = await client.submit(stress(bot, OPENINGS[1]))
-            await until(database, "SELECT count(wanted_by) = 1 FROM chatbot_lanes")
+            await until(database, "SELECT count(wanted_by) = 1 FROM credential_leases")
             assert await daemon.terminate() == 0
         waiting = await client.get(waiting.id)
         talking = await client.get(talking.id)
@@ -296,7 +296,7 @@ async def test_a_cancel_hangs_up_and_leaves_the_lane_to_the_next_job(
         first = await client.submit(stress(bot, f"{OPENINGS[0]} [[hang]]", *OPENINGS[1:4]))
         await until_bot(bot, open_streams=1)
         next_one = await client.submit(stress(bot, OPENINGS[4]))
-        await until(database, "SELECT count(wanted_by) = 1 FROM chatbot_lanes")
+        await until(database, "SELECT count(wanted_by) = 1 FROM credential_leases")
         await client.cancel(first.id)
         # A lane that was not left is free some seconds after its job's end, which here is far off:
         # what frees it now is that it is left.
@@ -317,7 +317,7 @@ async def test_a_cancel_hangs_up_and_leaves_the_lane_to_the_next_job(
     assert await query(database, "SELECT status FROM eval_runs ORDER BY created_at") == [
         ("cancelled",), ("completed",),
     ]  # fmt: skip
-    assert await query(database, "SELECT count(job_id) FROM chatbot_lanes") == [(0,)]
+    assert await query(database, "SELECT count(job_id) FROM credential_leases") == [(0,)]
 
 
 async def test_cases_during_an_outage_of_the_bot_are_in_no_rate(
@@ -488,7 +488,7 @@ async def test_sigterm_past_the_grace_period_cuts_one_conversation_and_costs_no_
         assert await daemon.terminate() == 0
         await until_bot(bot, open_streams=0)
     released = await client.get(job.id)
-    lanes = await query(database, "SELECT count(job_id) FROM chatbot_lanes")
+    lanes = await query(database, "SELECT count(job_id) FROM credential_leases")
     async with start_daemon(**environment):
         job = await finished(client, job)
 
