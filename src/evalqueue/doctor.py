@@ -245,7 +245,7 @@ def _of_the_fleet(state: FleetState) -> Iterator[Finding]:
 
 def _of_the_leader(state: FleetState) -> Finding:
     leader = state.leader
-    if leader is not None and leader.in_office:
+    if leader is not None and leader.is_current:
         what = f"{leader.worker} leads the fleet (term {leader.term})."
         return _ok(name="leader", what=what, since=leader.since)
     since = min(worker.started_at for worker in state.alive)
@@ -359,18 +359,18 @@ _MISPLACED = {
 def _of_misplaced_jobs(state: FleetState) -> Iterator[Finding]:
     groups: defaultdict[tuple[str, str, str], list[MisplacedJob]] = defaultdict(list)
     for job in state.misplaced_jobs:
-        if job.oddity != "unknown_type":
-            groups[job.oddity, "", ""].append(job)
+        if job.problem != "unknown_type":
+            groups[job.problem, "", ""].append(job)
         elif state.serving(job.queue):  # else there is no worker at all: another finding
-            groups[job.oddity, job.queue, job.job_type].append(job)
-    for (oddity, queue, job_type), jobs in groups.items():
-        what, fix = _MISPLACED[oddity]
+            groups[job.problem, job.queue, job.job_type].append(job)
+    for (problem, queue, job_type), jobs in groups.items():
+        what, fix = _MISPLACED[problem]
         oldest = min(jobs, key=lambda job: job.since)
         # No more than so many were read.
         more = "at least " if len(state.misplaced_jobs) >= MISPLACED_MAX else ""
         facts = {"count": f"{more}{len(jobs)}", "queue": queue, "job_type": job_type}
         yield _wrong(
-            name=oddity,
+            name=problem,
             what=f"{what.format(**facts)}. The oldest: {oldest.id}",
             since=oldest.since,
             fix=fix.format(**facts, oldest=oldest.id),

@@ -38,14 +38,14 @@ def queue(**facts: Any) -> QueueState:
     } | facts)  # fmt: skip
 
 
-def odd(oddity: str, **facts: Any) -> MisplacedJob:
+def odd(problem: str, **facts: Any) -> MisplacedJob:
     return MisplacedJob(**{
-        "id": JOB, "job_type": "tea", "queue": "q", "owner": "me", "oddity": oddity,
+        "id": JOB, "job_type": "tea", "queue": "q", "owner": "me", "problem": problem,
         "since": ago(90),
     } | facts)  # fmt: skip
 
 
-LEADER = Leader(worker="w@here:7/1", term=3, since=ago(500), ends_at=ago(-10), in_office=True)
+LEADER = Leader(worker="w@here:7/1", term=3, since=ago(500), ends_at=ago(-10), is_current=True)
 WELL = FleetState(
     moment=NOW, workers=[worker()], leader=LEADER, queues=[queue()], misplaced_jobs=[]
 )
@@ -75,7 +75,7 @@ def test_of_a_fleet_that_is_well_nothing_bad_is_said() -> None:
         ({"workers": [worker(draining=True, running=3)]}, "draining", Level.NOTE, "3 job(s)"),
         ({"leader": None}, "leader", Level.WRONG, "No worker leads the fleet"),
         (
-            {"leader": replace(LEADER, in_office=False, ends_at=ago(31))},
+            {"leader": replace(LEADER, is_current=False, ends_at=ago(31))},
             "leader", Level.WRONG, "No worker leads the fleet",
         ),
         (
@@ -131,7 +131,7 @@ def test_what_is_found_is_named_weighed_and_comes_with_what_to_do(
     [
         {"workers": [worker(silent_seconds=30)]},
         {"workers": [worker(listening=False, started_at=ago(2), seen_at=ago(2))]},
-        {"leader": replace(LEADER, in_office=False, ends_at=ago(29))},
+        {"leader": replace(LEADER, is_current=False, ends_at=ago(29))},
         {"leader": None, "workers": [worker(started_at=ago(5), seen_at=ago(5))]},
         {"queues": [queue(paused_at=ago(900))]},
         {"queues": [queue(name="other", waits_seconds=29)]},

@@ -537,7 +537,7 @@ async def test_one_worker_is_in_office_and_another_takes_over_when_its_term_has_
     assert (await fleet.lead(connection, other, term_seconds=60)).is_leader
     leader = await fleet.leader(connection)
     assert leader is not None
-    assert (leader.worker, leader.term, leader.in_office) == (other.name, 2, True)
+    assert (leader.worker, leader.term, leader.is_current) == (other.name, 2, True)
 
 
 async def test_who_leaves_resigns(connection: Connection):
@@ -546,7 +546,7 @@ async def test_who_leaves_resigns(connection: Connection):
     await fleet.unregister(connection, other.id)
     leader = await fleet.leader(connection)
     assert leader is not None
-    assert leader.in_office, "somebody else's leaving changes nothing"
+    assert leader.is_current, "somebody else's leaving changes nothing"
     await fleet.unregister(connection, one.id)
 
     other = await entered(connection)

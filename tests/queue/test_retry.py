@@ -315,8 +315,8 @@ async def test_a_predecessor_that_ends_while_its_successor_is_submitted_lets_it_
         await ends(connection, job, Ended.completed({}))
         await mine.commit()
     assert (await client.get(then.id)).waiting
-    (oddity,) = await fleet.misplaced_jobs(connection)
-    assert (oddity.id, oddity.oddity) == (then.id, "waits_for_nothing")
+    (misplaced,) = await fleet.misplaced_jobs(connection)
+    assert (misplaced.id, misplaced.problem) == (then.id, "waits_for_nothing")
 
     await fleet.lead(connection, worker, term_seconds=60)
     assert (await begun(connection, worker)).id == then.id

@@ -78,7 +78,7 @@ class Leader:
     term: int
     since: datetime
     ends_at: datetime
-    in_office: bool
+    is_current: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +104,7 @@ class MisplacedJob:
     job_type: str
     queue: str
     owner: str
-    oddity: str
+    problem: str
     since: datetime
 
 

@@ -118,7 +118,7 @@ async def list_workers(*, as_json: bool) -> ExitCode:
 
 
 def _is_leader(worker: WorkerRecord, leader: Leader | None) -> bool:
-    return leader is not None and leader.in_office and leader.worker == worker.name
+    return leader is not None and leader.is_current and leader.worker == worker.name
 
 
 def _state(worker: WorkerRecord, leader: Leader | None) -> str:

@@ -117,5 +117,5 @@ class WorkerJson(Model):
         return cls(
             **matching_fields(cls, record),
             silent_for_seconds=record.silent_for.total_seconds(),
-            is_leader=leader is not None and leader.in_office and leader.worker == record.name,
+            is_leader=leader is not None and leader.is_current and leader.worker == record.name,
         )

@@ -44,7 +44,7 @@ SELECT id, name, host, pid, version, queues, job_types, slots, stuck, draining, 
 FROM job_workers ORDER BY id
 
 -- leader --
-SELECT worker, term, since, ends_at, ends_at > clock_timestamp() AS in_office FROM job_leader
+SELECT worker, term, since, ends_at, ends_at > clock_timestamp() AS is_current FROM job_leader
 
 -- queues --
 -- Every queue that has something in it, is worked on, or has rules
@@ -89,7 +89,7 @@ SELECT pg_notify('evalqueue_work_v1', %(queue)s)
 -- misplaced --
 -- Jobs that should not be in the state they are in, oldest first, and why
 SELECT * FROM (
-    SELECT id, job_type, queue, owner, 'lease' AS oddity, lease_expires_at AS since FROM jobs
+    SELECT id, job_type, queue, owner, 'lease' AS problem, lease_expires_at AS since FROM jobs
         WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '30 seconds'
     UNION ALL
     SELECT id, job_type, queue, owner, 'unknown_type', due_at FROM jobs
