@@ -229,7 +229,7 @@ async def test_an_opening_that_exists_cannot_write_a_line_of_the_prompt(scripted
 
 
 async def test_an_app_without_difficult_users_is_refused(scripted: Scripted) -> None:
-    with pytest.raises(ValueError, match=r"no \[adversarial\] section"):
+    with pytest.raises(ValueError, match=r"no \[difficult_users\] section"):
         await generate(replace(KAIRA, difficult_users=None), slots(1), Judge(scripted()))
 
 

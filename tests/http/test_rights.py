@@ -101,6 +101,7 @@ ROWS: dict[tuple[str, str], Access] = {
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/unpin"): Access.ADMINISTERS,
     ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}"): Access.ADMINISTERS,
     ("GET", "/api/apps"): Access.ALL,
+    ("GET", "/api/evaluators"): Access.ALL,
     ("GET", "/api/providers"): Access.ALL,
     ("GET", "/api/queues"): Access.ALL,
     ("POST", "/api/queues/{queue}/pause"): Access.ADMINISTERS,

@@ -123,7 +123,7 @@ def test_the_api_is_what_it_says(stage: Stage) -> None:
 
 
 def test_with_tokens_it_is_too(stage: Stage) -> None:
-    (open_to_all,) = (each for each in stage.site.processes if "serve" in each.popen.args)
+    (open_to_all,) = (each for each in stage.site.processes if "serve" in each.program.arguments)
     open_to_all.stop()
     stage.site.api(EVALQUEUE_API_TOKENS=ENTRIES)
     bearer = f'[auth.openapi.token]\nbearer = "{TOKENS["ada"]}"\n'

@@ -5025,9 +5025,9 @@ export interface operations {
             query?: {
                 /** @description Only conversations with a score of this evaluator. */
                 evaluator?: string;
-                /** @description The name of the score. */
+                /** @description Only with a score of this name. */
                 name?: string;
-                /** @description Its value: a label, a number, `true` or `false`. */
+                /** @description Only with this value of a score: a label, a number, `true` or `false`. */
                 value?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;
@@ -5174,9 +5174,9 @@ export interface operations {
             query?: {
                 /** @description Only conversations with a score of this evaluator. */
                 evaluator?: string;
-                /** @description The name of the score. */
+                /** @description Only with a score of this name. */
                 name?: string;
-                /** @description Its value: a label, a number, `true` or `false`. */
+                /** @description Only with this value of a score: a label, a number, `true` or `false`. */
                 value?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;

@@ -95,7 +95,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreFilter:
-    """Threads with a score of this value, in whatever turn; None: all threads."""
+    """Threads with such a score, in any turn. None is not compared."""
 
     evaluator: str | None = None
     name: str | None = None

@@ -5,10 +5,10 @@ follow; none is ever renamed. Unknown values are null.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from evalqueue import jobs
 from evalqueue.evaluators.judging.builtin.correctness import Correctness
@@ -64,21 +64,14 @@ class RunsQuery(Model):
 
 
 class ScoreQuery(Model):
-    """Select conversations by a score, in any turn. The three parameters go together."""
+    """Select conversations by a score, in any turn. What is left out is not compared."""
 
     evaluator: Name | None = None
     """Only conversations with a score of this evaluator."""
     name: Name | None = None
-    """The name of the score."""
+    """Only with a score of this name."""
     value: LabelText | None = None
-    """Its value: a label, a number, `true` or `false`."""
-
-    @model_validator(mode="after")
-    def _is_whole(self) -> Self:
-        given = [each is not None for each in (self.evaluator, self.name, self.value)]
-        if any(given) and not all(given):
-            raise ValueError("Name evaluator, name and value, or none of them")
-        return self
+    """Only with this value of a score: a label, a number, `true` or `false`."""
 
 
 class ResultsQuery(RunId, ScoreQuery):

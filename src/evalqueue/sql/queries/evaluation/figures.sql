@@ -5,8 +5,7 @@ FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- outcomes --
--- Threads without their weight. NULL for `evaluator`: all; else those with a score of this value, in
--- whatever turn
+-- Threads without their details. `evaluator`, `name` and `value`: those with such a score, in any turn
 SELECT id, thread_id, success_status, error, missing_verdicts, messages, duration_ms, created_at,
     COALESCE((
         SELECT jsonb_object_agg(evaluator || '.' || name, COALESCE(
@@ -15,19 +14,25 @@ SELECT id, thread_id, success_status, error, missing_verdicts, messages, duratio
     ), '{}') AS scores
 FROM thread_evaluations
 WHERE run_id = %(run_id)s AND id > %(after)s
-    AND (%(evaluator)s::text IS NULL OR id IN (
+    AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
         SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
-            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
+        WHERE run_id = %(run_id)s AND failure IS NULL
+            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
+            AND (name = %(name)s OR %(name)s::text IS NULL)
+            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
+                OR %(value)s::text IS NULL)))
 ORDER BY id LIMIT %(limit)s
 
 -- count_outcomes --
 SELECT count(*) FROM thread_evaluations
 WHERE run_id = %(run_id)s
-    AND (%(evaluator)s::text IS NULL OR id IN (
+    AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
         SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
-            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
+        WHERE run_id = %(run_id)s AND failure IS NULL
+            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
+            AND (name = %(name)s OR %(name)s::text IS NULL)
+            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
+                OR %(value)s::text IS NULL)))
 
 -- trials --
 -- Trials, likewise

@@ -124,10 +124,13 @@ WHERE run_id = (
         SELECT id FROM eval_runs
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
     AND id > %(after)s
-    AND (%(evaluator)s::text IS NULL OR id IN (
+    AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
         SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
-            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
+        WHERE run_id = %(run_id)s AND failure IS NULL
+            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
+            AND (name = %(name)s OR %(name)s::text IS NULL)
+            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
+                OR %(value)s::text IS NULL)))
 ORDER BY id LIMIT %(limit)s
 
 -- count_threads --
@@ -135,10 +138,13 @@ SELECT count(*) FROM thread_evaluations
 WHERE run_id = (
         SELECT id FROM eval_runs
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
-    AND (%(evaluator)s::text IS NULL OR id IN (
+    AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
         SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND evaluator = %(evaluator)s AND name = %(name)s
-            AND COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s))
+        WHERE run_id = %(run_id)s AND failure IS NULL
+            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
+            AND (name = %(name)s OR %(name)s::text IS NULL)
+            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
+                OR %(value)s::text IS NULL)))
 
 -- logs --
 -- Newest first, without prompts and answers
