@@ -8,10 +8,8 @@ from evalqueue.evaluators.adversarial.handler import AdversarialRun
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.batch.handler import BatchRun
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
-from evalqueue.evaluators.providers.registry import (
-    ProviderRegistry,
-    ProviderSettings,
-)
+from evalqueue.evaluators.providers.registry import ProviderRegistry, ProviderSettings
+from evalqueue.evaluators.runs.attempt import RunAttempt
 from evalqueue.handlers import Handlers
 from evalqueue.settings import Settings
 
@@ -26,10 +24,12 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
 
     @handlers.handles(EvaluateBatch)
     async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        return await BatchRun(context, params, settings, registry, providers).run()
+        attempt = RunAttempt(context, settings, registry, providers)
+        return await attempt.run(params, BatchRun.open)
 
     @handlers.handles(EvaluateAdversarial)
     async def evaluate_adversarial(context: JobContext, params: EvaluateAdversarial) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        return await AdversarialRun(context, params, settings, registry, providers).run()
+        attempt = RunAttempt(context, settings, registry, providers)
+        return await attempt.run(params, AdversarialRun.open)
 
     return handlers

@@ -1,14 +1,12 @@
-"""One attempt at one run of `evaluate-batch`."""
+"""How `evaluate-batch` evaluates a dataset: the steps that only this kind of run has."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-from uuid import UUID
+from typing import Any, Self
 
-from evalqueue.context import Checkpoint, JobContext
-from evalqueue.errors import JobFailed, leaves
+from evalqueue.context import Checkpoint
+from evalqueue.errors import JobFailed
 from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread
@@ -19,115 +17,92 @@ from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.registry import UnknownEvaluator
 from evalqueue.evaluators.judging.registry import make as make_evaluators
-from evalqueue.evaluators.judging.threads import Chosen, ThreadResult, evaluate_thread
+from evalqueue.evaluators.judging.threads import Chosen, evaluate_thread
 from evalqueue.evaluators.providers.errors import ProviderError
-from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
-from evalqueue.evaluators.providers.registry import (
-    ModelChoice,
-    ProviderRegistry,
-    ProviderSettings,
-    ProviderUnavailable,
-    resolve,
-)
+from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.providers.replay import Replay
 from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.runs.attempt import Conclusion, RunAttempt, RunInput
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.store import Kept
-from evalqueue.evaluators.runs.summary import RunEnd, ThreadOutcome, settle, summarise
+from evalqueue.evaluators.runs.summary import settle, summarise
 from evalqueue.items import ItemWork
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
-from evalqueue.settings import Settings
 
-Summary = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """What is to be done."""
-
-    dataset: Content
-    chosen: Chosen
-    choice: ModelChoice
-    evaluators: tuple[Evaluator, ...]
+_UNKNOWN_SHOWN = 1000  # ids of threads in a result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Begun:
-    """What is there already."""
+    """What earlier attempts have stored."""
 
-    run: store.Opened
+    is_first: bool
+    """Whether this attempt is the one that froze the run."""
     checkpoint: Checkpoint
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRun:
-    """One attempt at one run of `evaluate-batch`."""
+    """A run of `evaluate-batch`: a `RunKind`."""
 
-    def __init__(
-        self,
-        context: JobContext,
-        params: EvaluateBatch,
-        settings: Settings,
-        registry: ProviderRegistry,
-        providers: ProviderSettings,
-    ) -> None:
-        self.context = context
-        self.params = params
-        self.settings = settings
-        self.registry = registry
-        self.providers = providers
-        self.run_id = UUID(str(context.job.progress.details["run_id"]))
-        self.job_id = context.job.root_id
-        self.started = time.monotonic()
+    attempt: RunAttempt
+    params: EvaluateBatch
+    dataset: Content
+    chosen: Chosen
+    evaluators: tuple[Evaluator, ...]
 
-    async def run(self) -> Summary:
-        batch = await self._open()
-        begun = await self._start(batch)
-        await self._evaluate(batch, begun)
-        if self.context.is_helper:
-            return {"helped": str(self.job_id)}
-        return await self._settle(batch)
+    @classmethod
+    async def open(cls, attempt: RunAttempt, params: EvaluateBatch) -> Self:
+        """Read the dataset that the params name.
 
-    async def _open(self) -> _Batch:
-        """What a job that came by plain SQL may still have wrong is its reason to fail."""
+        Raises:
+            JobFailed: the params name something that is wrong or missing.
+        """
+        context = attempt.context
         admission = AdmissionContext(
-            settings=self.settings, database=self.context.database, owner=self.context.job.owner
+            settings=attempt.settings, database=context.database, owner=context.job.owner
         )
+
+        async def choose() -> tuple[Content, Chosen]:
+            dataset = await params.content(admission)
+            return dataset, await params.choose(admission, dataset.id)
+
         try:
-            choice = resolve(self.providers, self.params.llm_provider, self.params.llm_model)
-            evaluators = make_evaluators(self.params.plan())
-            dataset, chosen = await self.context.database.retry_transient(
-                partial(self._choose, admission), what=f"Job {self.context.job.id}"
+            evaluators = make_evaluators(params.plan())
+            dataset, chosen = await context.database.retry_transient(
+                choose, what=f"Job {context.job.id}"
             )
-        except (FormatError, ProviderUnavailable, UnknownApp, UnknownEvaluator) as error:
+        except (FormatError, UnknownApp, UnknownEvaluator) as error:
             raise JobFailed(str(error)) from error
-        return _Batch(dataset=dataset, chosen=chosen, choice=choice, evaluators=evaluators)
+        return cls(
+            attempt=attempt, params=params, dataset=dataset, chosen=chosen, evaluators=evaluators
+        )
 
-    async def _choose(self, admission: AdmissionContext) -> tuple[Content, Chosen]:
-        dataset = await self.params.content(admission)
-        return dataset, await self.params.choose(admission, dataset.id)
+    @property
+    def stop_errors(self) -> tuple[type[Exception], ...]:
+        return (ProviderError,)
 
-    async def _start(self, batch: _Batch) -> _Begun:
-        dataset = batch.dataset
-        opening = store.Opening(
-            run_id=self.run_id,
-            app_id=self.params.app_id,
-            llm_provider=batch.choice.provider.value,
-            llm_model=batch.choice.model,
-            eval_temperature=self.params.temperature,
+    @property
+    def max_helpers(self) -> int:
+        return self.params.max_helpers(len(self.chosen.thread_ids))
+
+    def run_input(self) -> RunInput:
+        dataset = self.dataset
+        return RunInput(
             data_path=self.params.data_path or dataset.name or dataset.id,
             data_file_hash=dataset.sha256,
             dataset_id=dataset.id,
-            total_items=len(batch.chosen.thread_ids),
+            total_items=len(self.chosen.thread_ids),
             config={
                 "params": self.params.model_dump(
                     mode="json", exclude={"csv_content", "thread_ids"}
                 ),
                 "evaluators": [
-                    each.declaration.model_dump(mode="json") for each in batch.evaluators
+                    each.declaration.model_dump(mode="json") for each in self.evaluators
                 ],
                 "evaluator_versions": {
-                    each.declaration.name: each.version for each in batch.evaluators
+                    each.declaration.name: each.version for each in self.evaluators
                 },
                 "dataset": {
                     "id": dataset.id,
@@ -137,110 +112,33 @@ class BatchRun:
             },
         )
 
-        async def begin(connection: Connection) -> _Begun | None:
-            run = await store.open_run(connection, opening)
-            if run is None:
-                return None
-            # From now on it is this that the job reads, and so do its hands, wherever they are.
-            await datasets.pin(connection, job_id=self.context.job.id, dataset_id=dataset.id)
-            checkpoint = await store.checkpoint(connection, self.run_id, self.job_id)
-            return _Begun(run=run, checkpoint=checkpoint)
+    async def begin(self, connection: Connection, opened: store.Opened, /) -> _Begun:
+        attempt = self.attempt
+        # From here on the job and its helper jobs, in whatever worker, read this dataset.
+        await datasets.pin(connection, job_id=attempt.context.job.id, dataset_id=self.dataset.id)
+        checkpoint = await store.checkpoint(connection, attempt.run_id, attempt.job_id)
+        return _Begun(is_first=opened.is_first, checkpoint=checkpoint)
 
-        begun = await self.context.retry_fenced(begin)
-        if begun is None:
-            raise JobFailed(f"Its run {self.run_id} was deleted: submit it anew")
-        if begun.run.data_file_hash != dataset.sha256:
-            raise JobFailed(f"{opening.data_path} has changed since the run began: submit it anew")
-        return begun
-
-    async def _evaluate(self, batch: _Batch, begun: _Begun) -> None:
-        provider = await self.registry.provider(batch.choice)
-        policy = CallPolicy(attempt_timeout_seconds=self.params.call_timeout_seconds)
-        attempt = self.context.job.attempt
-        max_helpers = self.params.max_helpers(len(batch.chosen.thread_ids))
-        async with CallLog(
-            self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=attempt
-        ) as calls:
-            slots = Slots(self.params.concurrency)
-            caller = LlmCaller(provider, slots=slots, recorder=calls, policy=policy)
-
-            # In a run's first attempt nothing is on record, unless a helper job was lost.
-            is_fresh = begun.run.is_first and not max_helpers
-            work = _ThreadWork(self, batch, caller, calls, is_fresh=is_fresh)
-            try:
-                await self.context.map(
-                    batch.chosen.thread_ids,
-                    work,
-                    checkpoint=begun.checkpoint,
-                    concurrency=self.params.concurrency,
-                    max_helpers=max_helpers,
-                )
-            except* ProviderError as stopping:
-                # Every later call would fare the same: stop here, with what there is.
-                reason = next(each for each in leaves(stopping) if isinstance(each, ProviderError))
-                await calls.flush()  # its summary counts them
-                result = await self._result(batch, await self._outcomes())
-                raise JobFailed(f"{reason.outcome}: {reason.message}", result=result) from stopping
-
-    async def thread(self, dataset: Content, thread_id: str) -> Thread:
-        """One conversation, read when its turn has come."""
-        found = await self.context.database.until_done(
-            partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
-            what=f"Job {self.context.job.id}",
-        )
-        if found is None:
-            raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
-        return found
-
-    async def replaying(self, caller: LlmCaller, thread_id: str) -> Replay:
-        """The caller, behind what earlier attempts have on record for a thread.
-
-        Read when the thread's turn has come: no more is in memory than what is worked on.
-        """
-        recorded = await self.context.database.until_done(
-            partial(
-                store.recorded,
-                run_id=self.run_id, job_id=self.job_id, thread_id=thread_id,
-            ),
-            what=f"Job {self.context.job.id}",
-        )  # fmt: skip
-        return Replay(caller, recorded)
-
-    def kept(self, found: ThreadResult, dataset: Content, duration_ms: float) -> store.Kept:
-        return store.Kept(
-            run_id=self.run_id,
-            job_id=self.job_id,
-            attempt=self.context.job.attempt,
-            data_file_hash=dataset.sha256,
-            duration_ms=duration_ms,
-            found=found,
+    async def work(self, begun: _Begun, caller: LlmCaller, call_log: CallLog, /) -> None:
+        # In a run's first attempt no call is recorded yet, unless a helper job was lost.
+        is_fresh = begun.is_first and not self.max_helpers
+        await self.attempt.context.map(
+            self.chosen.thread_ids,
+            _ThreadWork(self, caller, call_log, is_fresh=is_fresh),
+            checkpoint=begun.checkpoint,
+            concurrency=self.params.concurrency,
+            max_helpers=self.max_helpers,
         )
 
-    async def _settle(self, batch: _Batch) -> Summary:
-        outcomes = await self._outcomes()
-        settlement = settle(outcomes)
-        result = await self._result(batch, outcomes) | {"run_status": settlement.status.value}
-        if settlement.status is RunEnd.COMPLETED_WITH_ERRORS:
-            result["incomplete"] = True  # so that the job can be retried
-        if settlement.error_message is not None:
-            result["message"] = settlement.error_message
-        if batch.chosen.unknown:
-            result["unknown_thread_ids"] = list(batch.chosen.unknown[:1000])
-        if settlement.status is RunEnd.FAILED:
-            raise JobFailed(settlement.error_message or "Nothing was evaluated", result=result)
-        return result
-
-    async def _outcomes(self) -> list[ThreadOutcome]:
-        return await self.context.retry_fenced(partial(store.outcomes, run_id=self.run_id))
-
-    async def _result(self, batch: _Batch, outcomes: list[ThreadOutcome]) -> dict[str, Any]:
-        usage = await self.context.retry_fenced(partial(store.usage, run_id=self.run_id))
-        return {
-            "run_id": str(self.run_id),
-            "duration_seconds": round(time.monotonic() - self.started, 3),
-            **summarise(outcomes, [each.declaration for each in batch.evaluators]),
-            **usage.as_json(),
-        }
+    async def conclude(self, connection: Connection, /) -> Conclusion:
+        outcomes = await store.outcomes(connection, self.attempt.run_id)
+        unknown = list(self.chosen.unknown[:_UNKNOWN_SHOWN])
+        details: dict[str, Any] = {"unknown_thread_ids": unknown} if unknown else {}
+        return Conclusion(
+            settlement=settle(outcomes),
+            summary=summarise(outcomes, [each.declaration for each in self.evaluators]),
+            details=details,
+        )
 
 
 class _ThreadWork(ItemWork[str, Kept]):
@@ -249,25 +147,58 @@ class _ThreadWork(ItemWork[str, Kept]):
     noun = "Thread"
 
     def __init__(
-        self, run: BatchRun, batch: _Batch, caller: LlmCaller, calls: CallLog, *, is_fresh: bool
+        self, run: BatchRun, caller: LlmCaller, call_log: CallLog, *, is_fresh: bool
     ) -> None:
         self._run = run
-        self._batch = batch
+        self._attempt = run.attempt
         self._caller = caller
-        self._calls = calls
+        self._call_log = call_log
         self._is_fresh = is_fresh
 
     async def work(self, item: str, /) -> Kept:
-        began = time.perf_counter()
-        thread = await self._run.thread(self._batch.dataset, item)
-        caller = self._caller if self._is_fresh else await self._run.replaying(self._caller, item)
-        found = await evaluate_thread(thread, self._batch.evaluators, Judge(caller))
-        await self._calls.flush()
-        duration_ms = (time.perf_counter() - began) * 1000
-        return self._run.kept(found, self._batch.dataset, duration_ms)
+        started = time.perf_counter()
+        thread = await self._thread(item)
+        caller = self._caller if self._is_fresh else await self._replaying(item)
+        result = await evaluate_thread(thread, self._run.evaluators, Judge(caller))
+        await self._call_log.flush()
+        return Kept(
+            run_id=self._attempt.run_id,
+            job_id=self._attempt.job_id,
+            attempt=self._attempt.number,
+            data_file_hash=self._run.dataset.sha256,
+            duration_ms=(time.perf_counter() - started) * 1000,
+            found=result,
+        )
 
     async def store(self, connection: Connection, result: Kept, /) -> None:
         await store.keep(connection, result)
 
     def succeeded(self, result: Kept, /) -> bool:
         return not result.found.failed
+
+    async def _thread(self, thread_id: str) -> Thread:
+        """The conversation, read only when it is worked on."""
+        context, dataset = self._attempt.context, self._run.dataset
+        thread = await context.database.until_done(
+            partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
+            what=f"Job {context.job.id}",
+        )
+        if thread is None:
+            raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
+        return thread
+
+    async def _replaying(self, thread_id: str) -> Replay:
+        """The caller, behind the answers that earlier attempts recorded for a thread.
+
+        They are read only when the thread is worked on: this bounds what is in memory. The read is
+        not fenced, as it writes nothing.
+        """
+        context = self._attempt.context
+        recorded = await context.database.until_done(
+            partial(
+                store.recorded,
+                run_id=self._attempt.run_id, job_id=self._attempt.job_id, thread_id=thread_id,
+            ),
+            what=f"Job {context.job.id}",
+        )  # fmt: skip
+        return Replay(self._caller, recorded)

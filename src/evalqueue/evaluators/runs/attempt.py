@@ -1,0 +1,240 @@
+"""One attempt at one run: what every kind of evaluation job does in the same way.
+
+An attempt opens what the job names, freezes the run's config, works with one LLM caller, and
+settles the run from what is stored. A `RunKind` supplies the steps that differ.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from evalqueue.context import JobContext
+from evalqueue.errors import JobFailed, leaves
+from evalqueue.evaluators.providers.errors import ProviderError
+from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
+from evalqueue.evaluators.providers.registry import (
+    ModelChoice,
+    ProviderRegistry,
+    ProviderSettings,
+    ProviderUnavailable,
+    resolve,
+)
+from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.runs.call_log import CallLog
+from evalqueue.evaluators.runs.summary import RunEnd, Settlement
+from evalqueue.postgres.database import Connection
+from evalqueue.settings import Settings
+
+Summary = Mapping[str, Any]
+
+
+class EvaluationParams(Protocol):
+    """The params that every kind of run has."""
+
+    @property
+    def app_id(self) -> str: ...
+    @property
+    def llm_provider(self) -> str | None: ...
+    @property
+    def llm_model(self) -> str | None: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def concurrency(self) -> int: ...
+    @property
+    def call_timeout_seconds(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunInput:
+    """What a run evaluates, and the config that it freezes."""
+
+    total_items: int
+    config: Mapping[str, Any]
+    data_path: str | None = None
+    """None: what is evaluated comes from no file."""
+    data_file_hash: str | None = None
+    dataset_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conclusion:
+    """What the stored results of a run come to."""
+
+    settlement: Settlement
+    summary: Mapping[str, Any]
+    details: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Parts of the job's result that only a run has that worked to its end."""
+
+
+Params = TypeVar("Params", bound=EvaluationParams)
+Begun = TypeVar("Begun")
+
+
+class RunKind(Protocol[Begun]):
+    """The steps of a run that differ between kinds of evaluation jobs."""
+
+    @property
+    def stop_errors(self) -> tuple[type[Exception], ...]:
+        """Errors that every later item would meet, too: the run stops with its results so far."""
+        ...
+
+    def run_input(self) -> RunInput: ...
+
+    async def begin(self, connection: Connection, opened: store.Opened, /) -> Begun:
+        """Read what earlier attempts stored, in the transaction that opens the run.
+
+        May run more than once.
+        """
+        ...
+
+    async def work(self, begun: Begun, caller: LlmCaller, call_log: CallLog, /) -> None:
+        """Work on all items that are left, and store their results.
+
+        Raises:
+            JobFailed: the job can't be done.
+        """
+        ...
+
+    async def conclude(self, connection: Connection, /) -> Conclusion:
+        """Summarise the stored results, in a transaction inside the fence.
+
+        May run more than once.
+        """
+        ...
+
+
+class RunAttempt:
+    """One attempt at one run."""
+
+    def __init__(
+        self,
+        context: JobContext,
+        settings: Settings,
+        registry: ProviderRegistry,
+        providers: ProviderSettings,
+    ) -> None:
+        self.context = context
+        self.settings = settings
+        self.run_id = UUID(str(context.job.progress.details["run_id"]))
+        self.job_id = context.job.root_id
+        self._registry = registry
+        self._providers = providers
+        self._started = time.monotonic()
+
+    @property
+    def number(self) -> int:
+        """Which attempt at its job this is, from 1."""
+        return self.context.job.attempt
+
+    async def run(
+        self,
+        params: Params,
+        open_kind: Callable[["RunAttempt", Params], Awaitable[RunKind[Begun]]],
+    ) -> Summary:
+        """Open, start, work, settle; return the job's result.
+
+        Args:
+            params: the job's.
+            open_kind: reads what the params name. It raises `JobFailed` where something is wrong
+                with that: a job that was submitted by plain SQL was not checked before.
+
+        Raises:
+            JobFailed: the run failed, or stopped early; with the result so far, if there is one.
+        """
+        choice = self._choose_model(params)
+        kind = await open_kind(self, params)
+        begun = await self._start(kind, params, choice)
+        await self._work(kind, begun, params, choice)
+        if self.context.is_helper:
+            return {"helped": str(self.job_id)}
+        return await self._settle(kind)
+
+    def _choose_model(self, params: EvaluationParams) -> ModelChoice:
+        try:
+            return resolve(self._providers, params.llm_provider, params.llm_model)
+        except ProviderUnavailable as error:
+            raise JobFailed(str(error)) from error
+
+    async def _start(
+        self, kind: RunKind[Begun], params: EvaluationParams, choice: ModelChoice
+    ) -> Begun:
+        """Freeze the run's config, unless an earlier attempt has, and read what is stored."""
+        run_input = kind.run_input()
+        opening = store.Opening(
+            run_id=self.run_id,
+            app_id=params.app_id,
+            llm_provider=choice.provider.value,
+            llm_model=choice.model,
+            eval_temperature=params.temperature,
+            data_path=run_input.data_path,
+            data_file_hash=run_input.data_file_hash,
+            dataset_id=run_input.dataset_id,
+            total_items=run_input.total_items,
+            config=run_input.config,
+        )
+
+        async def start(connection: Connection) -> tuple[store.Opened, Begun] | None:
+            opened = await store.open_run(connection, opening)
+            return None if opened is None else (opened, await kind.begin(connection, opened))
+
+        started = await self.context.retry_fenced(start)
+        if started is None:
+            raise JobFailed(f"Its run {self.run_id} was deleted: submit it anew")
+        opened, begun = started
+        if opened.data_file_hash != opening.data_file_hash:
+            raise JobFailed(f"{opening.data_path} has changed since the run began: submit it anew")
+        return begun
+
+    async def _work(
+        self, kind: RunKind[Begun], begun: Begun, params: EvaluationParams, choice: ModelChoice
+    ) -> None:
+        provider = await self._registry.provider(choice)
+        async with CallLog(
+            self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=self.number
+        ) as call_log:
+            caller = LlmCaller(
+                provider,
+                slots=Slots(params.concurrency),
+                recorder=call_log,
+                policy=CallPolicy(attempt_timeout_seconds=params.call_timeout_seconds),
+            )
+            try:
+                await kind.work(begun, caller, call_log)
+            except* kind.stop_errors as stopping:
+                await call_log.flush()  # the result counts these calls
+                _, result = await self._conclude(kind)
+                raise JobFailed(_reason(stopping), result=result) from stopping
+
+    async def _settle(self, kind: RunKind[Any]) -> Summary:
+        conclusion, result = await self._conclude(kind)
+        settlement = conclusion.settlement
+        result |= {"run_status": settlement.status.value, **conclusion.details}
+        if settlement.status is RunEnd.COMPLETED_WITH_ERRORS:
+            result["incomplete"] = True  # so that the job can be retried
+        if settlement.error_message is not None:
+            result["message"] = settlement.error_message
+        if settlement.status is RunEnd.FAILED:
+            raise JobFailed(settlement.error_message or "Nothing was evaluated", result=result)
+        return result
+
+    async def _conclude(self, kind: RunKind[Any]) -> tuple[Conclusion, dict[str, Any]]:
+        """What is stored of the run so far, and the job's result with that."""
+
+        async def conclude(connection: Connection) -> tuple[Conclusion, store.UsageTotals]:
+            return await kind.conclude(connection), await store.usage(connection, self.run_id)
+
+        conclusion, usage = await self.context.retry_fenced(conclude)
+        return conclusion, {
+            "run_id": str(self.run_id),
+            "duration_seconds": round(time.monotonic() - self._started, 3),
+            **conclusion.summary,
+            **usage.as_json(),
+        }
+
+
+def _reason(stopping: BaseException) -> str:
+    error = next(leaves(stopping))
+    return f"{error.outcome}: {error.message}" if isinstance(error, ProviderError) else str(error)
