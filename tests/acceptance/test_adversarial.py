@@ -320,6 +320,24 @@ async def test_a_cancel_hangs_up_and_leaves_the_lane_to_the_next_job(
     assert await query(database, "SELECT count(job_id) FROM credential_leases") == [(0,)]
 
 
+async def test_a_job_whose_run_was_deleted_is_refused(
+    client: Client,
+    database: Database,
+    start_daemon: Any,
+    bot: SimulatedKaira,
+    environment: dict[str, str],
+):
+    job = await client.submit(stress(bot, OPENINGS[0]))
+    await query(database, "DELETE FROM eval_runs RETURNING 1")
+    async with start_daemon(**environment):
+        job = await finished(client, job)
+
+    assert job.status is JobStatus.FAILED
+    run_id = job.progress.details["run_id"]
+    assert job.error_message == f"Its run {run_id} was deleted: submit it anew"
+    assert bot.stats["requests"] == 0
+
+
 async def test_cases_during_an_outage_of_the_bot_are_in_no_rate(
     client: Client,
     database: Database,

@@ -161,6 +161,18 @@ async def test_a_job_that_would_go_on_with_other_data_than_its_run_began_with_is
     assert job.error_message == "chats.csv has changed since the run began: submit it anew"
 
 
+async def test_a_job_whose_run_was_deleted_is_refused(
+    client: Client, database: Database, start_daemon: Any
+):
+    job = await client.submit(EvaluateBatch(total_items=3))
+    await query(database, "DELETE FROM eval_runs WHERE id = %s RETURNING 1", run_of(job))
+    async with start_daemon():
+        job = await client.wait(job.id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.FAILED
+    assert job.error_message == f"Its run {run_of(job)} was deleted: submit it anew"
+
+
 async def begun_on_a_file(database: Database, start_daemon: Any, data: Path) -> UUID:
     """A job that came by plain SQL and whose worker was killed when it had begun."""
     data.mkdir()
