@@ -44,3 +44,16 @@ def test_no_module_is_named_by_the_prefix_of_a_family(folder: Path):
     families = names | {path.name for path in folder.iterdir() if path.is_dir()}
     prefixed = {name for name in names if name.split("_")[0] in families - {name}}
     assert prefixed == set()
+
+
+def test_only_composition_roots_may_import_the_simulated_outside_world():
+    contract = next(each for each in CONTRACTS if each["id"] == "outside-world")
+    evaluators = PACKAGE / "evaluators"
+    found = {
+        name_of(path.with_suffix(""))
+        for folder in (PACKAGE, evaluators)
+        for path in folder.iterdir()
+        if (path.suffix == ".py" and path.stem != "__init__") or (path / "__init__.py").exists()
+    }
+    allowed = {"cli", "testing", "evaluators", "evaluators.simulated", "__main__"}
+    assert set(contract["source_modules"]) == found - {f"evalqueue.{name}" for name in allowed}

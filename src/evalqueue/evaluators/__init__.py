@@ -6,5 +6,9 @@ Its thinking rooms (evaluators, judge, runs, batch, llm) know neither queue nor 
 
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
+from evalqueue.evaluators.datasets import bundled
+from evalqueue.evaluators.simulated import conversations
+
+bundled.register("kaira", conversations.kaira_csv())
 
 __all__ = ["EvaluateAdversarial", "EvaluateBatch"]

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.formats import BadData, FormatError
@@ -21,11 +21,11 @@ from evalqueue.evaluators.judging.registry import EvaluatorParams
 from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.params import RunParams
-from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.jobtypes import AdmissionContext
 
 _THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
 _HANDS_MAX = 31
+_BUNDLED_DATASET = "kaira"
 SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
 _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 
@@ -192,7 +192,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
                 file = await asyncio.to_thread(files.enter_context, opening)
                 yield Incoming(file=file, name=self.data_path)
         else:
-            path = kaira_csv()
+            path = bundled.path(_BUNDLED_DATASET)
             with await asyncio.to_thread(path.open, "rb") as file:
                 yield Incoming(file=file, name=path.name)
 
