@@ -1,6 +1,7 @@
 """The worker daemon: `procrastinate --app=evalqueue.daemon.app worker`.
 
-One of the two rooms that know both floors: it puts settings, handlers and the App together.
+One of the two modules that know both layers: it puts settings, handlers and procrastinate's app
+together.
 """
 
 import importlib
@@ -16,7 +17,7 @@ from evalqueue.handlers import Handlers, registered
 from evalqueue.jobtypes import JobParams
 from evalqueue.postgres.embedded import Embedded
 from evalqueue.settings import Settings
-from evalqueue.worker.app import App
+from evalqueue.worker.app import ProcrastinateApp
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def _import(module: str) -> None:
         ) from error
 
 
-app = App(
+app = ProcrastinateApp(
     address=lambda: address(settings.read()), handlers=worker_handlers, settings=settings.read()
 )
 """What procrastinate's command line asks for."""

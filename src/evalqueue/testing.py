@@ -11,7 +11,7 @@ Both are the real thing: SDKs talk HTTP to the simulated provider, jobs run thro
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 from evalqueue.handlers import Handlers
 from evalqueue.settings import Settings
-from evalqueue.worker.app import App
+from evalqueue.worker.app import ProcrastinateApp
 
 __all__ = ["Behaviour", "SimulatedServer", "run_jobs"]
 
@@ -22,7 +22,7 @@ async def run_jobs(dsn: str, handlers: Handlers, *, concurrency: int = 4) -> Non
     Raises:
         SchemaOutdated: the database has to be migrated first.
     """
-    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
+    app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
     async with app.open_async():
         await app.run_worker_async(
             wait=False, concurrency=concurrency, install_signal_handlers=False

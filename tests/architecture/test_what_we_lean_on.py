@@ -7,7 +7,7 @@ from procrastinate.manager import get_channel_for_queues
 
 from evalqueue.postgres.definitions import read_definitions
 from evalqueue.postgres.schema import own_migrations
-from evalqueue.worker.app import App as OurApp
+from evalqueue.worker.app import ProcrastinateApp
 
 OURS = "\n".join([*own_migrations().values(), *(each.sql for each in read_definitions().values())])
 
@@ -49,4 +49,4 @@ def test_new_tasks_are_told_on_the_channels_the_worker_listens_on():
 
 def test_the_command_line_starts_workers_through_the_method_we_override():
     assert "run_worker_async" in vars(App)
-    assert "run_worker_async" in vars(OurApp)
+    assert "run_worker_async" in vars(ProcrastinateApp)

@@ -8,7 +8,7 @@ from faults.stage import Stage
 from faults.work import Steps
 
 from evalqueue import Handlers, JobContext, Settings
-from evalqueue.worker.app import App
+from evalqueue.worker.app import ProcrastinateApp
 
 
 async def test_asyncio_does_not_complain_of_what_an_interrupted_handler_raises(stage: Stage):
@@ -28,7 +28,9 @@ async def test_asyncio_does_not_complain_of_what_an_interrupted_handler_raises(s
     asyncio.get_running_loop().set_exception_handler(
         lambda _loop, told: complaints.append(told["message"])
     )
-    app = App(address=lambda: stage.address, handlers=lambda: handlers, settings=Settings())
+    app = ProcrastinateApp(
+        address=lambda: stage.address, handlers=lambda: handlers, settings=Settings()
+    )
     async with app.open_async():
         worker = app.worker(install_signal_handlers=False)
         running = asyncio.create_task(worker.run())

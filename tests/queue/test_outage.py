@@ -19,7 +19,7 @@ from evalqueue import (
     JobStatus,
     Settings,
 )
-from evalqueue.worker.app import App
+from evalqueue.worker.app import ProcrastinateApp
 
 PATIENCE = 30.0  # seconds
 
@@ -75,7 +75,7 @@ async def working(
     async def handle(context: JobContext, _params: Work) -> dict[str, Any]:  # pyright: ignore[reportUnusedFunction]
         return await work(context)
 
-    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
+    app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
     async with Client(dsn) as client, app.open_async():
         running = asyncio.create_task(app.run_worker_async(install_signal_handlers=False))
         try:

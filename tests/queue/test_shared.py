@@ -14,7 +14,7 @@ from evalqueue.postgres import fleet, store
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.store import Submission
-from evalqueue.worker.app import App
+from evalqueue.worker.app import ProcrastinateApp
 
 PATIENCE = 20.0  # seconds
 OFFER = Capabilities(queues=None, job_types=["share"])
@@ -94,7 +94,7 @@ async def workers(
         for _ in range(number):
             # A lease that nobody here outsleeps: what is to be lost is lost by `lose`.
             settings = Settings(lease_seconds=60, concurrency=concurrency)
-            app = App(address=lambda: dsn, handlers=work.handlers, settings=settings)
+            app = ProcrastinateApp(address=lambda: dsn, handlers=work.handlers, settings=settings)
             await at_work.enter_async_context(app.open_async())
             worker = app.worker(install_signal_handlers=False, shutdown_graceful_timeout=0.1)
             running = asyncio.create_task(worker.run())

@@ -10,7 +10,7 @@ import pytest
 from evalqueue import Client, Handlers, JobContext, JobParams, JobStatus, Settings
 from evalqueue.errors import AttemptOver
 from evalqueue.postgres.database import Database
-from evalqueue.worker.app import App
+from evalqueue.worker.app import ProcrastinateApp
 
 PATIENCE = 20.0  # seconds
 
@@ -56,7 +56,7 @@ async def stubborn() -> AsyncGenerator[Stubborn]:
 @asynccontextmanager
 async def working(dsn: str, handlers: Handlers) -> AsyncGenerator[tuple[Client, Any]]:
     settings = Settings(lease_seconds=2, patience_seconds=0.2, concurrency=1)
-    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
+    app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
     async with Client(dsn) as client, app.open_async():
         worker = app.worker(
             install_signal_handlers=False,

@@ -30,7 +30,7 @@ from evalqueue.handlers import registered
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.testing import run_jobs
-from evalqueue.worker.app import App
+from evalqueue.worker.app import ProcrastinateApp
 
 PATIENCE = 20.0  # seconds
 
@@ -44,7 +44,7 @@ class Work(JobParams, job_type="work"):
 async def working(dsn: str, handlers: Handlers, **options: Any) -> AsyncGenerator[Client]:
     """A worker at work, and a client beside it."""
     settings = Settings(lease_seconds=2)
-    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
+    app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
     options = {"install_signal_handlers": False, "shutdown_graceful_timeout": 0.5} | options
     async with Client(dsn) as client, app.open_async():
         # The net is out of the way: what is picked up in these tests was told, or timed.
@@ -303,7 +303,7 @@ async def test_a_job_reclaimed_by_the_worker_that_lost_it_is_stopped_with_it(
             if context.job.attempt == 1:  # takes its time to let go
                 await asyncio.sleep(1)
 
-    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
+    app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
     async with Client(dsn) as client, app.open_async():
         job = await client.submit(Work())
         worker = app.worker(shutdown_graceful_timeout=0.1, install_signal_handlers=False)
@@ -381,7 +381,7 @@ async def test_a_cancel_is_noticed_at_the_fence_when_nobody_was_told(dsn: str):
             stopped.set()
 
     settings = Settings(lease_seconds=2)
-    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
+    app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
     async with Client(dsn) as client, app.open_async():
         job = await client.submit(Work())
         deaf = asyncio.create_task(
@@ -447,7 +447,7 @@ async def test_stopping_past_the_grace_period_sends_the_job_back_uncounted(dsn: 
         await asyncio.sleep(3600)
 
     settings = Settings()
-    app = App(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
+    app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
     async with Client(dsn) as client, app.open_async():
         job = await client.submit(Work())
         worker = app.worker(shutdown_graceful_timeout=0.1, install_signal_handlers=False)

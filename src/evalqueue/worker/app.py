@@ -1,6 +1,6 @@
-"""procrastinate's App, so that plain `procrastinate --app=… worker` is our worker.
+"""procrastinate's app, so that plain `procrastinate --app=… worker` is our worker.
 
-The App's connector works on our pool, waits for the database, and refuses an outdated schema; its
+The app's connector works on our pool, waits for the database, and refuses an outdated schema; its
 `run_worker_async` runs our loop, so procrastinate's command line and its flags just work.
 """
 
@@ -70,7 +70,7 @@ class Connector(PsycopgConnector):
         self._async_pool = None
 
 
-class App(procrastinate.App):
+class ProcrastinateApp(procrastinate.App):
     """procrastinate's App, whose worker is ours."""
 
     def __init__(

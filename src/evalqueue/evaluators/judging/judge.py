@@ -27,7 +27,7 @@ _COMPLAINT_LIMIT = 1_000  # characters
 _BAD_ANSWER_LIMIT = 20_000  # characters
 
 
-class LlmCaller(Protocol):
+class SupportsLlmCalls(Protocol):
     """Makes LLM calls: waits, retries, limits and records as it sees fit."""
 
     async def call(
@@ -71,7 +71,7 @@ class Question(Generic[A]):
 class Judge:
     """Asks an LLM to decide."""
 
-    def __init__(self, calls: LlmCaller) -> None:
+    def __init__(self, calls: SupportsLlmCalls) -> None:
         self._calls = calls
 
     async def ask(self, question: Question[A]) -> A:

@@ -95,7 +95,7 @@ class DatasetJson(Model):
     messages_with_errors: int
 
 
-class DatasetThread(Model):
+class DatasetThreadJson(Model):
     """A conversation of a dataset, without its messages."""
 
     position: int
@@ -115,7 +115,7 @@ class DatasetThreads(Model):
     """A page of a dataset's conversations."""
 
     dataset_id: str
-    threads: list[DatasetThread]
+    threads: list[DatasetThreadJson]
     total: int
     """Of the dataset, not of the page."""
 

@@ -77,7 +77,7 @@ async def get_dataset_threads(
         page = await datasets.threads_of(
             connection, request.dataset_id, after=request.after, limit=request.limit
         )
-    threads = [models.DatasetThread.model_validate(row) for row in page]
+    threads = [models.DatasetThreadJson.model_validate(row) for row in page]
     return models.DatasetThreads(dataset_id=dataset.id, threads=threads, total=dataset.threads)
 
 
