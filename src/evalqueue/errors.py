@@ -127,7 +127,7 @@ class YieldSlot(EvalqueueError):
 class JobFailed(EvalqueueError):
     """Raised by a handler: the job failed for good. It may have a partial result."""
 
-    def __init__(self, reason: str, *, result: dict[str, Any] | None = None) -> None:
+    def __init__(self, reason: str, *, result: Mapping[str, object] | None = None) -> None:
         super().__init__(reason)
         self.result = result
 

@@ -63,7 +63,7 @@ class Progress:
             details=rest,
         )
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {
             "current": self.current,
             "total": self.total,

@@ -63,11 +63,11 @@ class JobParams(BaseModel):
         """
         return self
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, object]:
         """The params as the job's row keeps them: what was set, no defaults of today."""
         return self.model_dump(mode="json", exclude_unset=True)
 
-    def lasting(self) -> dict[str, Any]:
+    def lasting(self) -> dict[str, object]:
         """The params as a schedule keeps them: what is looked up anew each time is left open."""
         return self.stored()
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -65,7 +64,7 @@ async def _lifespan(broadcaster: Broadcaster, _app: Starlette) -> AsyncGenerator
     await broadcaster.aclose()
 
 
-async def get_openapi(context: RequestContext, request: EmptyRequest) -> dict[str, Any]:
+async def get_openapi(context: RequestContext, request: EmptyRequest) -> dict[str, object]:
     return openapi.document(OPERATIONS, context.client, evalqueue.__version__)
 
 

@@ -91,7 +91,7 @@ def _validate(
         ) from error
 
 
-async def _body(http_request: Request) -> dict[str, Any]:
+async def _body(http_request: Request) -> dict[str, object]:
     body = await http_request.body()
     if not body:
         raise InvalidRequest.of_body("A JSON object is needed", "missing")

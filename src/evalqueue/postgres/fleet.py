@@ -32,7 +32,7 @@ class Capabilities:
     """None: every queue."""
     job_types: Sequence[str]
 
-    def as_arguments(self) -> dict[str, Any]:
+    def as_arguments(self) -> dict[str, object]:
         queues = None if self.queues is None else list(self.queues)
         return {"queues": queues, "job_types": list(self.job_types)}
 

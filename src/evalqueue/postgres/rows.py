@@ -52,7 +52,7 @@ class Statements(Mapping[str, LiteralString]):
 
     async def mappings(
         self, connection: Connection, name: str, /, **arguments: Any
-    ) -> list[dict[str, Any]]:
+    ) -> list[dict[str, object]]:
         """All rows, each by the names of its columns."""
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(self[name], arguments)

@@ -34,14 +34,15 @@ class AdversarialTestOptions:
     params: Mapping[str, Any]
     cases: Path | None
 
-    def to_params(self) -> dict[str, Any]:
+    def to_params(self) -> dict[str, object]:
         """The params of the job.
 
         Raises:
             Refused: the file of cases can't be read, or has too many.
         """
         chatbot = without_empty(self.chatbot)
-        params = without_empty({"app_id": self.app_id, "chatbot": chatbot, **self.params})
+        values: dict[str, object] = {"app_id": self.app_id, "chatbot": chatbot, **self.params}
+        params = without_empty(values)
         if self.cases is not None:
             cases = read_case_file(self.cases, self.app_id)
             if len(cases) > INLINE_MAX:
@@ -136,7 +137,7 @@ async def _print_findings(
         output.print_findings(run, found)
 
 
-def _without_summary(run: Run) -> dict[str, Any]:
+def _without_summary(run: Run) -> dict[str, object]:
     """A run without its summary, which is beside it."""
     return {name: value for name, value in asdict(run).items() if name != "summary"}
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 from evalqueue.errors import Refused
 
 
-def read_params(document: str, pairs: Sequence[str]) -> dict[str, Any]:
+def read_params(document: str, pairs: Sequence[str]) -> dict[str, object]:
     """The params of `--params`, with those that are given one by one on top.
 
     Args:
@@ -34,7 +34,7 @@ def read_params(document: str, pairs: Sequence[str]) -> dict[str, Any]:
     return params
 
 
-def read_object(name: str, document: str) -> dict[str, Any]:
+def read_object(name: str, document: str) -> dict[str, object]:
     """A JSON object: the text itself, `@FILE`, or `-` for stdin.
 
     Args:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from evalqueue.cli.commands.connection import open_client
@@ -164,15 +164,15 @@ def read_case_file(path: Path, app_id: str) -> list[Case]:
         raise Refused(f"Can't read {path}: {error}") from error
 
 
-def case_input(case: Case) -> dict[str, Any]:
+def case_input(case: Case) -> dict[str, object]:
     """A case as it is submitted: `CaseInput`."""
     return without_empty(
         {name: value for name, value in case.as_json().items() if name != "source"}
     )
 
 
-def _case_json(saved: SavedCase) -> dict[str, Any]:
-    return asdict(saved) | {"case": saved.case.as_json() | {"case_id": saved.case_id}}
+def _case_json(saved: SavedCase) -> dict[str, object]:
+    return {**asdict(saved), "case": saved.case.as_json() | {"case_id": saved.case_id}}
 
 
 def without_empty(values: Mapping[str, T]) -> dict[str, T]:

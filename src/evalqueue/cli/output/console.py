@@ -60,7 +60,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "�" for c in text)
 
 
-def row_json(row: Any) -> dict[str, Any]:
+def row_json(row: Any) -> dict[str, object]:
     """A dataclass as JSON; the names of durations end in `_seconds`."""
     return {
         f"{name}_seconds" if isinstance(value, timedelta) else name: value

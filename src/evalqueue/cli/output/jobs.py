@@ -11,7 +11,7 @@ from evalqueue.cli.output.times import format_duration, format_time
 from evalqueue.jobs import AHEAD_LIMIT, AttemptRecord, Job, JobStatus
 
 
-def job_json(job: Job, attempts: Sequence[AttemptRecord] | None = None) -> dict[str, Any]:
+def job_json(job: Job, attempts: Sequence[AttemptRecord] | None = None) -> dict[str, object]:
     """A job with all its columns, and its attempts if they are given."""
     columns = {each.name: getattr(job, each.name) for each in fields(job)}
     columns |= {"progress": job.progress.as_json()}

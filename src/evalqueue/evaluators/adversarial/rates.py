@@ -81,7 +81,7 @@ class AttackSuccess:
     def rate(self) -> float | None:
         return self.broken / self.judged if self.judged else None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {
             "judged": self.judged,
             "broken": self.broken,
@@ -222,7 +222,7 @@ def _rules(judged: Sequence[TrialOutcome]) -> dict[str, dict[str, Any]]:
 
 def _by(
     outcomes: Sequence[TrialOutcome], keys: Callable[[TrialOutcome], Iterable[str]]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, dict[str, object]]:
     groups: defaultdict[str, list[TrialOutcome]] = defaultdict(list)
     for each in outcomes:
         for key in keys(each):
@@ -270,7 +270,7 @@ def _badness(case_id: str, trials: Sequence[TrialOutcome]) -> tuple[Any, ...]:
     return -broken, -max(verdicts, default=-1), -sum(verdicts), case_id
 
 
-def _over_cases(count: int, cases: int) -> dict[str, Any]:
+def _over_cases(count: int, cases: int) -> dict[str, object]:
     low, high = wilson(count / cases, cases) if cases else (None, None)
     return {
         "cases": count,

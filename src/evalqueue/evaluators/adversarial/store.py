@@ -47,7 +47,7 @@ class TrialAttempt:
     def key(self) -> str:
         return key_of(self.case_id, self.trial)
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in TrialAttempt.__slots__}
 
 
@@ -77,7 +77,7 @@ class TrialResult:
     started_at: datetime | None
     ended_at: datetime | None
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, object]:
         found, case = self.case_result, self.case_result.case
         error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
         return self.place.arguments() | {
@@ -334,5 +334,5 @@ def _outcome(row: Mapping[str, Any]) -> TrialOutcome:
     )
 
 
-def _named(case: Case) -> dict[str, Any]:
+def _named(case: Case) -> dict[str, object]:
     return {**case.as_json(), "case_id": case.case_id}

@@ -258,5 +258,5 @@ def problems(
     return listed
 
 
-def _where(row: Any) -> dict[str, Any]:
+def _where(row: Any) -> dict[str, object]:
     return {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason}

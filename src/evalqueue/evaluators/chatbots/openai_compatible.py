@@ -96,5 +96,5 @@ def _is_filtered(found: Mapping[str, Any]) -> bool:
     return _mapping(found.get("error")).get("code") == _CONTENT_FILTER
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _mapping(value: Any) -> dict[str, object]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

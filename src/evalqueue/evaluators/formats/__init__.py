@@ -8,7 +8,7 @@ the whole's, and one fault per attempt makes a person submit twenty times.
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 BAD_ROWS_KEPT = 1_000  # faults listed by one BadData; the rest is only counted
 BAD_ROWS_IN_MESSAGE = 5
@@ -131,7 +131,7 @@ class BadRow:
 class FormatError(Exception):
     """The conversations can't be had, and the person who named the source can put it right."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {"message": str(self)}
 
 
@@ -154,7 +154,7 @@ class BadData(FormatError):
             lines.append(f"  … and {found - BAD_ROWS_IN_MESSAGE:,} more")
         return "\n".join(lines)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {
             "message": str(self),
             "bad_rows": [asdict(row) for row in self.rows],

@@ -64,7 +64,7 @@ class Menu:
 
     def __get_pydantic_json_schema__(
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         return {**handler(schema), _MENU: self.name}
 
     def _choose(self, value: str, info: ValidationInfo) -> str:
@@ -144,7 +144,7 @@ def _plain_schema(answer: type[Answer]) -> Mapping[str, Any]:
     return answer.model_json_schema()
 
 
-def _strict(node: Mapping[str, Any], defs: Mapping[str, Any], menus: Menus) -> dict[str, Any]:
+def _strict(node: Mapping[str, Any], defs: Mapping[str, Any], menus: Menus) -> dict[str, object]:
     if "$ref" in node:
         return _strict(defs[node["$ref"].removeprefix("#/$defs/")], defs, menus)
     about = {"description": node["description"]} if "description" in node else {}

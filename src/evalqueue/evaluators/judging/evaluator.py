@@ -25,7 +25,7 @@ class Failure:
     turn: int | None = None
     """The turn it concerns; None: the whole thread."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return {
             "evaluator": self.evaluator,
             "reason": self.reason.value,

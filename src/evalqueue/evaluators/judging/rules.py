@@ -62,7 +62,7 @@ def clean_id(written: str) -> str:
     return match["rule_id"] if match else written
 
 
-def _row(rule: Rule, finding: RuleFinding | None) -> dict[str, Any]:
+def _row(rule: Rule, finding: RuleFinding | None) -> dict[str, object]:
     return {
         "rule_id": rule.rule_id,
         "section": rule.section,

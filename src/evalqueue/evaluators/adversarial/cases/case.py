@@ -74,7 +74,7 @@ class Case:
         """What the case counts under: its first trait, or else its tactic, or else its persona."""
         return next(iter(self.traits), None) or self.tactic or self.persona
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return _CASE.dump_python(self, mode="json")
 
     @classmethod

@@ -11,7 +11,6 @@ carbohydrate, 9 of fat (Merrill & Watt, Energy Value of Foods, USDA Agriculture 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from evalqueue.evaluators.apps import Bounds
 
@@ -76,7 +75,7 @@ class Arithmetic:
     remarks: tuple[str, ...]
     """What is wrong, or seldom, in words."""
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         return asdict(self)
 
 

@@ -97,7 +97,7 @@ KNOWN_RULES = frozenset(
 """The rules that this judge can see broken or kept."""
 
 
-def _status(rule: str, found: Iterable[SimulatedFinding]) -> dict[str, Any]:
+def _status(rule: str, found: Iterable[SimulatedFinding]) -> dict[str, object]:
     about = sorted((each for each in found if each.rule_id == rule), key=lambda each: each.is_kept)
     if not about:
         known = rule in KNOWN_RULES
