@@ -19,7 +19,7 @@ class Turn:
     user_text: str
     bot_text: str
     routed_intent: str | None = None
-    """The intent production's router chose (the ground truth of `intent`); None: not recorded."""
+    """The intent that the router in production chose. None: not recorded."""
     routed_query_type: str | None = None
     has_image: bool = False
     error: str | None = None

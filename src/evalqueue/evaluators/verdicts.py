@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class ThreadType(StrEnum):
-    """What kind of conversation a thread is; only meal logging has an efficiency."""
+    """What kind of conversation a thread is, for an app that declares no kinds of its own."""
 
     MEAL_LOGGING = "meal_logging"
     FOOD_ANALYSIS = "food_analysis"
