@@ -467,9 +467,10 @@ async def test_what_is_kept_of_a_text_can_be_stored_and_has_no_token_in_it(
     line = open_line(*with_token("http://localhost:1"))
 
     assert (
-        line.kept(f"my token is {TOKEN}, \x00 and \ud800") == "my token is ***, \ufffd and \ufffd"
+        line.storable(f"my token is {TOKEN}, \x00 and \ud800")
+        == "my token is ***, \ufffd and \ufffd"
     )
-    assert len(line.kept("x" * (TEXT_LIMIT + 1))) == TEXT_LIMIT
+    assert len(line.storable("x" * (TEXT_LIMIT + 1))) == TEXT_LIMIT
 
 
 SPELLINGS = [TOKEN, TOKEN.replace("t", r"\u0074"), "".join(rf"\u{ord(c):04X}" for c in TOKEN)]
@@ -500,7 +501,7 @@ async def test_a_token_is_found_however_json_escapes_it(
     line = open_line(target, credentials(["one"], target, found)[0])
 
     assert await line.post("", {}, {}) == {"a": "***"}
-    assert line.kept(f"it is {token}.") == "it is ***."
+    assert line.storable(f"it is {token}.") == "it is ***."
 
 
 async def test_a_token_is_not_sent_to_another_host(with_token: Any) -> None:

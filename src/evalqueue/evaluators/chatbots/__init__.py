@@ -1,5 +1,6 @@
-"""The system under test, behind a protocol: what is said to it, and what comes back.
+"""The system under test, behind a protocol: messages and answers.
 
-Its rooms know neither cases nor judges. A chatbot that can't be reached, breaks off or talks
-nonsense is a `ChatbotError`, which is a fact about the line and never a verdict on the bot.
+Modules of this package import neither cases nor judges. When a chatbot can't be reached, breaks off
+or violates its protocol, the error is a `ChatbotError`: a fact about the connection, never a
+verdict on the bot.
 """

@@ -1,7 +1,7 @@
-"""Addresses taken apart so that nobody can read another host in them; which ones are public.
+"""Strict parsing of addresses, so that every later parser finds the same host; public addresses.
 
-Every part is matched against what it may be and put together again by the caller: what one parser
-takes for a path and the next one for a host never gets that far.
+Every part must match a strict pattern, and the caller builds the address anew from the parts. An
+address that two parsers could read differently is refused.
 """
 
 import re
@@ -14,14 +14,15 @@ PORTS = {"http": 80, "https": 443}
 
 
 class TargetRefused(ValueError):
-    """This chatbot may not be spoken to, or not like this; the message says what to do."""
+    """Connections to this chatbot, or with these params, are not allowed. The message says what to
+    do."""
 
 
 def split(url: str) -> tuple[str, str, str]:
-    """Scheme, host with its port, and path of an address; the path without a slash at its end.
+    """Scheme, host with its port, and path of an address, without a slash at the end.
 
     Raises:
-        TargetRefused: never repeating the address, which may hold a password.
+        TargetRefused: the address is invalid. The message never repeats it: it may have a password.
     """
     if not url.isascii() or not url.isprintable() or " " in url or len(url) > _URL_LIMIT:
         raise TargetRefused(
@@ -49,7 +50,7 @@ def host_and_port(text: str) -> tuple[str | Address, int | None]:
     """A name in lower case, or an address; and a port, if there is one.
 
     Raises:
-        TargetRefused: it is neither, or could be taken for something else.
+        TargetRefused: it is neither, or is ambiguous.
     """
     found = _AUTHORITY.fullmatch(text)
     if found is None or not found[1]:
@@ -63,25 +64,25 @@ def host_and_port(text: str) -> tuple[str | Address, int | None]:
 
 
 def unwrapped(address: Address) -> Address:
-    """The IPv4 address that a socket is connected to by an IPv6 address, if it is."""
+    """The IPv4 address that an IPv6 address contains and connects to, if there is one."""
     if isinstance(address, IPv4Address):
         return address
     return address.ipv4_mapped or address
 
 
 def covers(network: Network, address: Address) -> bool:
-    """Whether an address is in a network that somebody listed."""
-    # Link-local is where clouds hand out credentials: only if the network means nothing else.
+    """Whether an address is in a network of the operator's list."""
+    # Clouds serve credentials at link-local addresses, so only a link-local network includes them.
     return address in network and (network.is_link_local or not address.is_link_local)
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is somewhere on the internet, and certainly nowhere else."""
+    """Whether an address is certainly a public one."""
     if isinstance(address, IPv6Address) and address in _NAT64:
         return is_public(IPv4Address(int(address) & 0xFFFF_FFFF))  # that is where it is sent on to
     if address.is_multicast or not address.is_global:
         return False
-    # What is beyond global unicast, or wraps an IPv4 address, may lead anywhere.
+    # Addresses beyond global unicast, or that wrap an IPv4 address, may lead anywhere.
     return isinstance(address, IPv4Address) or (
         address in _GLOBAL_UNICAST and address.sixtofour is None and address.teredo is None
     )

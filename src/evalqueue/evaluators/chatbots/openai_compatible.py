@@ -1,6 +1,6 @@
-"""Chatbots behind an endpoint that speaks as OpenAI's chat completions do.
+"""Chatbots behind an endpoint that is compatible with OpenAI's chat completions.
 
-Such an endpoint remembers nothing: a conversation is what we send again with every message.
+Such an endpoint has no state: every request contains the whole conversation.
 """
 
 import time
@@ -42,7 +42,7 @@ class OpenAICompatible:
 
 
 class OpenAIChat:
-    """One conversation: all that was said in it so far."""
+    """One conversation, with all its messages so far."""
 
     def __init__(self, line: StreamLine, model: str, headers: Mapping[str, str]) -> None:
         self._line = line
@@ -65,12 +65,12 @@ class OpenAIChat:
         return Reply(
             text=answer,
             error=error,
-            response_id=self._line.kept(identifier) if isinstance(identifier, str) else None,
+            response_id=self._line.storable(identifier) if isinstance(identifier, str) else None,
             duration_ms=(time.perf_counter() - began) * 1000,
         )
 
     def _read(self, found: Mapping[str, Any]) -> tuple[str, str | None]:
-        """What the bot says, and what it reports as its error."""
+        """The bot's text, and the error that it reports."""
         error = _mapping(found.get("error"))
         if error:
             reported = self._line.shown(str(error.get("message") or error))
@@ -86,13 +86,13 @@ class OpenAIChat:
                 f"{self._line.shown(str(found))}",
             )
         is_filtered = _mapping(first).get("finish_reason") == _CONTENT_FILTER
-        return self._line.kept(
+        return self._line.storable(
             text
         ), f"{_CONTENT_FILTER}: the answer was withheld" if is_filtered else None
 
 
 def _is_filtered(found: Mapping[str, Any]) -> bool:
-    """Whether a filter in front of the bot refused: to the user that is what the bot says."""
+    """Whether a content filter refused the request. A user sees that as the bot's answer."""
     return _mapping(found.get("error")).get("code") == _CONTENT_FILTER
 
 

@@ -1,4 +1,4 @@
-"""What a chatbot is: values that go in and out of one, and how a line to it can fail."""
+"""The interface of a chatbot: its inputs and outputs, and how a connection to it can fail."""
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-TEXT_LIMIT = 50_000  # characters of an answer that are kept
+TEXT_LIMIT = 50_000  # characters of an answer that are stored
 
 
 class Fault(StrEnum):
-    """How a line to a chatbot fails. None of these is anything that the bot has said."""
+    """How a connection to a chatbot fails. None of these is an answer of the bot."""
 
     UNREACHABLE = "unreachable"
     """No connection: nothing was sent."""
     HTTP_ERROR = "http_error"
-    """A status that is no answer."""
+    """An HTTP status other than success."""
     TIMEOUT = "timeout"
-    """Nothing came for too long, or the answer had no end."""
+    """No data for too long, or an answer without an end."""
     CONNECTION_LOST = "connection_lost"
     """The answer broke off."""
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"
-    """Not what the protocol says."""
+    """The answer violates the protocol."""
 
 
 class ChatbotError(Exception):
@@ -34,11 +34,11 @@ class ChatbotError(Exception):
         super().__init__(message)
         self.fault = fault
         self.message = message
-        """For people; without the address's secrets and without tokens."""
+        """For people. It contains no secrets of the address and no tokens."""
         self.status = status
         """Of the HTTP response, if there was one."""
         self.partial = partial
-        """What had come of the answer, at most TEXT_LIMIT characters."""
+        """The part of the answer that was received, at most TEXT_LIMIT characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,14 +46,14 @@ class Card:
     """A structured part of an answer that the user confirms by a tap instead of by words."""
 
     kind: str
-    """As the bot names it, e.g. `food_card`."""
+    """The bot's name for the kind of card, e.g. `food_card`."""
     data: Mapping[str, Any]
     shown: str
-    """What a person sees of it, as text."""
+    """The text that a person sees."""
     label: str
-    """What is on its button, e.g. "Yes log this meal"."""
+    """The text on its button, e.g. "Yes log this meal"."""
     confirmation: str
-    """What the app sends when the button is tapped."""
+    """The message that the app sends when the button is tapped."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,15 +61,16 @@ class Reply:
     """One whole answer."""
 
     text: str
-    """What a person reads: sentinels stripped, at most TEXT_LIMIT characters; may be empty."""
+    """The text that a person reads, without sentinels, at most TEXT_LIMIT characters. May be empty.
+    """
     intents: tuple[str, ...] = ()
     """The agents that the bot's router chose."""
     card: Card | None = None
-    """The last card of a known kind; the app hides its text box until it is confirmed."""
+    """The last card of a known kind. The app hides its text box until the card is confirmed."""
     unsupported_cards: tuple[str, ...] = ()
-    """Kinds of cards that nobody here knows; they are never confirmed."""
+    """Unknown kinds of cards. They are never confirmed."""
     error: str | None = None
-    """What the bot itself reported as an error in place of an answer, or after part of one."""
+    """An error that the bot itself reported, instead of an answer or after part of one."""
     session: str | None = None
     response_id: str | None = None
     first_byte_ms: float | None = None
@@ -77,7 +78,7 @@ class Reply:
 
     @property
     def shown(self) -> str:
-        """Everything a person sees of it."""
+        """Everything that a person sees."""
         parts = [self.text, self.card.shown if self.card else ""]
         return "\n\n".join(part for part in parts if part.strip())
 
@@ -86,27 +87,27 @@ class Chat(Protocol):
     """One live conversation."""
 
     async def say(self, text: str) -> Reply:
-        """Say something and wait for the whole answer.
+        """Send a message and wait for the whole answer.
 
         Raises:
-            ChatbotError: there is none.
+            ChatbotError: there is no whole answer.
         """
         ...
 
 
 class Chatbot(Protocol):
-    """One endpoint, spoken to with one credential: at most one conversation at a time."""
+    """One endpoint with one credential: at most one conversation at a time."""
 
     @property
     def name(self) -> str:
-        """Of its protocol, e.g. `kaira_v2`."""
+        """The name of its protocol, e.g. `kaira_v2`."""
         ...
 
     def chat(self) -> AbstractAsyncContextManager[Chat]:
-        """A new conversation; whatever ended before has nothing to do with it.
+        """A new conversation, independent of earlier ones.
 
-        Leaving it, also by cancellation, breaks off an answer that still comes, and ends the
-        session at the bot as far as its protocol has a way to.
+        Leaving the context, also by cancellation, aborts an answer in progress, and ends the
+        session at the bot if the protocol allows it.
         """
         ...
 

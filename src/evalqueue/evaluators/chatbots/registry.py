@@ -1,7 +1,7 @@
-"""Which protocols there are, and how a bot that speaks one is opened. A new one is one opener here.
+"""The protocols, and how a bot with each of them is opened. A new protocol needs one opener here.
 
-Imports are the openers' own: an HTTP client takes long to load, and most processes that know the
-job type never speak to a bot.
+The openers import their modules when called: an HTTP client takes long to load, and most processes
+that know the job type never connect to a bot.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,11 +14,11 @@ Opener = Callable[[Target, Credential | None, App], Chatbot]
 
 
 def open_chatbot(target: Target, credential: Credential | None, app: App) -> Chatbot:
-    """A bot that is not connected to yet. Whoever opens it calls `aclose`.
+    """A bot, not connected yet. The caller must call its `aclose`.
 
     Raises:
-        TargetRefused: there is no such protocol, or it needs what the target, the credential or
-            the profile does not have.
+        TargetRefused: there is no such protocol, or the target, the credential or the app lacks
+            what the protocol needs.
     """
     opener = PROTOCOLS.get(target.protocol)
     if opener is None:
@@ -70,4 +70,4 @@ PROTOCOLS: Mapping[str, Opener] = {
     "webhook": _webhook,
     "scripted": _scripted,
 }
-"""What a target may name, and what opens it."""
+"""The protocols by name, and their openers."""

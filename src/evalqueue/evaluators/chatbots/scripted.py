@@ -1,4 +1,4 @@
-"""A chatbot that says what a script says: for trying things out, and for tests."""
+"""A chatbot that answers from a script: for trying things out, and for tests."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -12,23 +12,24 @@ from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """One thing the bot may say."""
+    """One answer of the bot."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     when: str | None = None
-    """Said whenever the user's message has these words in it, in whatever case; None: said once, in
-    its turn, when no other fits. Words and no pattern: one can't keep a worker busy for hours."""
+    """The answer is used whenever the user's message contains these words, ignoring case. None: it
+    is used once, in order, when no other cue matches. Patterns are not supported, since one could
+    keep a worker busy for hours."""
     say: str = ""
     error: str | None = None
-    """What the bot reports as its error."""
+    """The error that the bot reports."""
     fault: Fault | None = None
-    """How the line fails in place of an answer; `say` has come by then."""
+    """How the connection fails, after the text of `say` was received."""
 
 
 class ScriptedChatbot:
-    """Answers by the first cue whose words are in the message, or else by the next one without any:
-    the last of those again and again."""
+    """Answers with the first cue whose words are in the message, else with the next cue without
+    words. The last of those is repeated."""
 
     name = "scripted"
 
@@ -40,11 +41,11 @@ class ScriptedChatbot:
         yield ScriptedChat(self._script)
 
     async def aclose(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is nothing to close."""
 
 
 class ScriptedChat:
-    """One conversation by the script, from its beginning."""
+    """One conversation, which follows the script from its beginning."""
 
     def __init__(self, script: Sequence[Cue]) -> None:
         self._answers = [cue for cue in script if cue.when is not None]

@@ -1,8 +1,8 @@
-"""Which chatbots may be spoken to, and with which credentials: the operator says so, never a job.
+"""The chatbots and credentials that are allowed. The operator decides, never a job.
 
-An address is taken apart, checked and put together again here, so that nobody after this room can
-read another host in it. Where a name leads to is known only when a connection is made: a target
-carries its `Reach`, which is asked about every single address then.
+An address is parsed, checked and built anew here, so that every later parser finds the same host. A
+name is resolved only when a connection is made, so a target has a `Reach`, which then checks every
+resolved address.
 """
 
 import json
@@ -35,7 +35,7 @@ REPLY_SECONDS = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowedHost:
-    """One entry of the list of hosts: a name, or else a network."""
+    """One entry of the list of hosts: a name or a network."""
 
     name: str | None = None
     network: Network | None = None
@@ -54,16 +54,16 @@ class AllowedHost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """Who we are to a bot. A bot has one conversation per user at a time."""
+    """A user account of a bot. A bot has one conversation per user at a time."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
-    """What jobs call it."""
+    """The name that jobs use for it."""
     user_id: Annotated[str, Field(min_length=1, max_length=200)]
     token: SecretStr
     host: str
-    """`kaira.example.com` or `kaira.example.com:8443`: the token is sent nowhere else."""
+    """`kaira.example.com` or `kaira.example.com:8443`. The token is sent to no other host."""
 
     def fits(self, target: "Target") -> bool:
         """Whether this target is the host that the token belongs to."""
@@ -73,7 +73,7 @@ class Credential:
 
 
 class ChatbotSettings(BaseSettings):
-    """Where chatbots may be, and who we are to them."""
+    """The allowed hosts of chatbots, and the credentials for them."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -86,14 +86,15 @@ class ChatbotSettings(BaseSettings):
     hosts: Annotated[tuple[AllowedHost, ...], NoDecode] = Field(
         default=(AllowedHost(name=LOCALHOST),), validation_alias="EVALQUEUE_CHATBOT_HOSTS"
     )
-    """Names, addresses and networks, separated by commas, each but networks with a port if wished;
-    `localhost` is this machine's loopback. The list is all there is."""
+    """Names, addresses and networks, separated by commas. Names and addresses may have a port.
+    `localhost` means loopback. No other hosts are allowed."""
     credentials: Annotated[tuple[Credential, ...], NoDecode] = Field(
         default=(), validation_alias="EVALQUEUE_CHATBOT_CREDENTIALS"
     )
     """JSON: `{"name": {"user_id": "…", "token": "…", "host": "kaira.example.com"}}`."""
     url: SecretStr | None = Field(default=None, validation_alias="EVALQUEUE_CHATBOT_URL")
-    """The bot, where a job names none. Secret until it is checked: it may hold a password."""
+    """The address of the bot for jobs without one. Secret until it is checked: it may contain a
+    password."""
 
     def __init__(self, **values: object) -> None:
         super().__init__(**values)  # pyright: ignore[reportArgumentType]  pydantic checks them
@@ -159,10 +160,10 @@ class Reach:
     networks: tuple[Network, ...] = ()
 
     def refusal(self, address: str, *, is_secret_in_clear: bool = False) -> str | None:
-        """Why no connection is made to an address; None: it may be.
+        """Why no connection to an address is allowed. None: it is allowed.
 
         Args:
-            is_secret_in_clear: a token would be sent, and without TLS.
+            is_secret_in_clear: whether a token would be sent without TLS.
         """
         found = unwrapped(ip_address(address))
         if self.is_loopback and found.is_loopback:
@@ -181,7 +182,7 @@ class Reach:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """One bot that may be spoken to; made by `check`, or by `scripted`."""
+    """One allowed bot. Made by `check` or `scripted`."""
 
     protocol: str
     url: str
@@ -191,9 +192,9 @@ class Target:
     reach: Reach
     model: str | None = None
     timeout_seconds: float = TIMEOUT_SECONDS
-    """At most so long may nothing come."""
+    """The longest time without any data."""
     reply_seconds: float = REPLY_SECONDS
-    """At most so long may an answer take as a whole."""
+    """The longest time for one whole answer."""
     script: tuple[Cue, ...] = ()
 
     @property
@@ -215,10 +216,10 @@ def check(
     timeout_seconds: float = TIMEOUT_SECONDS,
     reply_seconds: float = REPLY_SECONDS,
 ) -> Target:
-    """The target that an address stands for. Nothing is looked up or connected to yet.
+    """The target with an address. No name is resolved and no connection is made yet.
 
     Raises:
-        TargetRefused: the address can't be read, or nobody listed its host.
+        TargetRefused: the address is invalid, or its host is not in the operator's list.
     """
     scheme, authority, path = split(url)
     host, given = host_and_port(authority)
@@ -237,7 +238,7 @@ def check(
 
 
 def scripted(cues: Sequence[Cue]) -> Target:
-    """A target that is no endpoint at all."""
+    """A target without an endpoint, which answers from a script."""
     return Target(
         protocol="scripted",
         url="scripted:",
@@ -251,10 +252,10 @@ def scripted(cues: Sequence[Cue]) -> Target:
 def credentials(
     names: Iterable[str], target: Target, settings: ChatbotSettings
 ) -> tuple[Credential, ...]:
-    """The credentials of these names, in their order, each user of the bot once.
+    """The credentials with these names, in their order, each user of the bot once.
 
     Raises:
-        TargetRefused: one is not there, or belongs to another host.
+        TargetRefused: one does not exist, or belongs to another host.
     """
     known = {credential.name: credential for credential in settings.credentials}
     by_user: dict[str, Credential] = {}
@@ -279,7 +280,7 @@ _WIDEST_PREFIX = 8  # bits: the widest private networks, 10.0.0.0/8 and fd00::/8
 
 
 def _allowed_host(number: int, text: str) -> AllowedHost:
-    # Says which one by its position: people paste whole addresses, with what is secret in them.
+    # Name an entry by its position: people paste whole addresses, including their secrets.
     try:
         if "/" in text:
             network = ip_network(text)

@@ -1,9 +1,8 @@
-"""The guarded line to a bot: one place where connections are made, and where an answer has bounds.
+"""The guarded HTTP connection to a bot: the only place that connects, and that limits answers.
 
-Every address is checked in the moment in which a socket is made for it, so that no name can lead
-elsewhere between the check and the connection. Redirects, cookies and proxies don't exist. A bot
-that never ends, says too much or breaks off costs one answer: everything that goes wrong here is a
-`ChatbotError`.
+Every address is checked when a socket is made for it, so a name can't change between the check and
+the connection. Redirects are not followed; cookies and proxies are not used. An answer that never
+ends, is too long or breaks off is a `ChatbotError`, as is every other failure here.
 """
 
 import asyncio
@@ -33,7 +32,7 @@ StreamLines = AsyncIterator[str]
 
 
 class StreamLine:
-    """One way to one bot with one credential. The session opens with the first request."""
+    """Connections to one bot with one credential. The HTTP session opens with the first request."""
 
     def __init__(
         self,
@@ -42,7 +41,7 @@ class StreamLine:
         *,
         resolver: AbstractResolver | None = None,
     ) -> None:
-        """`resolver`: looks names up; None: as the machine does.
+        """`resolver` resolves names. None: the system's resolver.
 
         Raises:
             TargetRefused: the credential belongs to another host.
@@ -62,10 +61,12 @@ class StreamLine:
     async def stream(
         self, path: str, body: Mapping[str, Any], headers: Mapping[str, str]
     ) -> AsyncGenerator[StreamLines]:
-        """POST JSON; the answer's lines as they come, without their ends and without the token.
+        """POST JSON. Yields the lines of the answer, without line ends and without the token.
+
+        Leaving the context early aborts the answer.
 
         Raises:
-            ChatbotError: on entering, or from the lines. Leaving early breaks the answer off.
+            ChatbotError: on entering the context, or while reading the lines.
         """
         url = f"{self.target.url}{path}"
         async with self._request("POST", url, body, headers) as answer:
@@ -81,13 +82,13 @@ class StreamLine:
         *,
         is_answer: Callable[[Mapping[str, Any]], bool] | None = None,
     ) -> Mapping[str, Any]:
-        """POST JSON; the JSON object that comes back, without the token.
+        """POST JSON. Returns the JSON object of the response, without the token.
 
         Args:
-            is_answer: whether what came with the status of an error is an answer all the same.
+            is_answer: whether a response with an error status counts as an answer.
 
         Raises:
-            ChatbotError: none came.
+            ChatbotError: there is no such object.
         """
         url = f"{self.target.url}{path}"
         async with self._request("POST", url, body, headers) as answer:
@@ -108,23 +109,23 @@ class StreamLine:
             )
 
     async def delete(self, path: str, headers: Mapping[str, str]) -> None:
-        """DELETE; what comes back does not matter.
+        """DELETE a path. The content of the response is ignored.
 
         Args:
-            path: from the root of the host, and not of the address.
+            path: relative to the root of the host, not to the address.
 
         Raises:
-            ChatbotError: nobody has answered it.
+            ChatbotError: there was no response.
         """
         async with self._request("DELETE", f"{self.target.origin}{path}", None, headers):
             pass
 
-    def kept(self, text: str) -> str:
-        """What is kept of a bot's text: storable, bounded, without the token."""
+    def storable(self, text: str) -> str:
+        """A bot's text, fit to be stored: limited in length, without the token."""
         return clean_text(self._masked(text), limit=TEXT_LIMIT)
 
     def shown(self, text: str) -> str:
-        """What an error message shows of a bot's text: one line, bounded, without the token."""
+        """A bot's text for an error message: one line, limited in length, without the token."""
         return clean_text(" ".join(self._masked(text).split()), limit=_SHOWN_LIMIT) or "nothing"
 
     async def aclose(self) -> None:
@@ -167,8 +168,8 @@ class StreamLine:
                     socket_factory=self._gate.open,
                     resolver=self._resolver,
                     use_dns_cache=False,
-                    # A bot hangs up on idle connections when it likes: whether a message sent into
-                    # such a one was read can't be told, so that it could not be sent again.
+                    # A bot may close an idle connection at any time. Whether it has read a message
+                    # that was sent then is unknown, so the message could not be sent again.
                     force_close=True,
                 ),
                 timeout=aiohttp.ClientTimeout(
@@ -198,7 +199,7 @@ class StreamLine:
 
     @contextmanager
     def _faults(self) -> Generator[None]:
-        """What aiohttp raises, as faults of the line. In this order: some are several."""
+        """Converts aiohttp's errors to faults. The order matters: some errors match several."""
         host, target = self.target.host, self.target
         try:
             yield
@@ -231,7 +232,7 @@ class StreamLine:
 
 
 def json_object(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text is; None: it is anything else, a million brackets for example."""
+    """The JSON object in a text. None: the text is anything else, e.g. a million brackets."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -246,12 +247,12 @@ _MASKED_FROM = 8  # characters: shorter ones are found in ordinary words
 
 
 class _Refused(OSError):
-    """No socket is made for an address. An OSError, so that the next address is tried."""
+    """The address is not allowed. It is an OSError, so that the next address is tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Gate:
-    """Makes the sockets: where a connection leads is known here, and no earlier."""
+    """Makes the sockets. The final address of a connection is not known before."""
 
     target: Target
     has_token: bool
@@ -267,7 +268,7 @@ class _Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """A response whose headers are there."""
+    """A response whose headers were received."""
 
     response: aiohttp.ClientResponse
     host: str
@@ -283,7 +284,7 @@ class _Answer:
         return 200 <= self.status < 300  # noqa: PLR2004  what HTTP calls success
 
     async def chunks(self) -> AsyncGenerator[bytes]:
-        """The body as it comes, decompressed, up to the limit."""
+        """The chunks of the body, decompressed, up to the limit."""
         size = 0
         while chunk := await self._next():
             size += len(chunk)
@@ -296,7 +297,7 @@ class _Answer:
             yield chunk
 
     async def beginning(self) -> str:
-        """As much of the body as fits into a message; less if no more is to be had."""
+        """The beginning of the body, as much as fits into a message and was received."""
         found = b""
         with contextlib.suppress(ChatbotError):
             async with aclosing(self.chunks()) as chunks:
@@ -337,14 +338,14 @@ def _text(line: bytearray) -> str:
 
 
 def _spelled(token: str) -> re.Pattern[str] | None:
-    """A token in text, and in JSON that is not read yet; None: it is too short to be looked for."""
+    """A pattern for a token in text and in JSON. None: the token is too short to search for."""
     if len(token) < _MASKED_FROM:
         return None
     return re.compile("".join(f"(?:{'|'.join(_spellings(each))})" for each in token))
 
 
 def _spellings(character: str) -> Generator[str]:
-    """How JSON may write a character, as patterns; the longest first."""
+    """Patterns for the ways in which JSON may write a character, the longest first."""
     yield rf"\\u(?i:{ord(character):04x})"
     if character in '"\\/':
         yield re.escape(f"\\{character}")
@@ -352,7 +353,7 @@ def _spellings(character: str) -> Generator[str]:
 
 
 def _why(error: Exception) -> str:
-    """What the system said, without aiohttp's words for it."""
+    """The operating system's message, without aiohttp's addition."""
     match error:
         case aiohttp.ConnectionTimeoutError():
             return f"no connection within {CONNECT_SECONDS:g} s"

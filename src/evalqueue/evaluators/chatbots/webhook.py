@@ -1,4 +1,4 @@
-"""Chatbots behind plain HTTP: JSON in, JSON out, both as the profile describes them."""
+"""Chatbots behind plain HTTP: JSON requests and answers, as the app describes them."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.targets import Credential, Target
 from evalqueue.evaluators.chatbots.transport import StreamLine
 
-_CLOSING_SECONDS = 3.0  # less than an interrupted handler is given before it is told again
+_CLOSING_SECONDS = 3.0  # less than the time until an interrupted handler is cancelled again
 _SESSION_LIMIT = 2_000  # characters
 _INDEX_DIGITS = 9
 _PLACEHOLDER = re.compile(r"\$(message|session|user_id|new)\b")
 
 
 class WebhookChatbot:
-    """`POST {address}`; a session is ended by DELETE, if the profile says where."""
+    """`POST {address}`. A DELETE ends a session, if the app has a path for it."""
 
     name = "webhook"
 
@@ -45,14 +45,14 @@ class WebhookChatbot:
             self._webhook,
             self._line,
             self._headers,
-            # Without a credential every conversation is somebody else's.
+            # Without a credential every conversation belongs to a different user.
             user_id=self._user_id or f"evalqueue-{secrets.token_hex(8)}",
         )
         try:
             yield chat
         finally:
-            # A task of its own, since whoever is cancelled again while it waits here must not
-            # leave the session open; `aclose` waits for what is still under way.
+            # The session is closed in a task of its own, so that a second cancellation does not
+            # leave it open. `aclose` waits for such tasks.
             ending = asyncio.create_task(self._end(chat))
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
@@ -67,13 +67,15 @@ class WebhookChatbot:
         path = chat.closing_path()
         if path is None:
             return
-        with contextlib.suppress(ChatbotError, TimeoutError):  # then the bot ends it in its time
+        with contextlib.suppress(
+            ChatbotError, TimeoutError
+        ):  # the bot ends the session after a timeout
             async with asyncio.timeout(_CLOSING_SECONDS):
                 await self._line.delete(path, self._headers)
 
 
 class WebhookChat:
-    """One conversation; the session is the bot's if it names one, else ours."""
+    """One conversation. The session id comes from the bot if it sends one, else from here."""
 
     def __init__(
         self, webhook: Webhook, line: StreamLine, headers: Mapping[str, str], *, user_id: str
@@ -100,16 +102,16 @@ class WebhookChat:
         if session not in (_ABSENT, None):
             self._session = self._known(session)
         return Reply(
-            text=self._line.kept(_as_text(reply)),
+            text=self._line.storable(_as_text(reply)),
             error=None if error in (_ABSENT, None) else self._line.shown(_as_text(error)),
-            session=self._line.kept(self._session) if self._session else None,
+            session=self._line.storable(self._session) if self._session else None,
             duration_ms=(time.perf_counter() - began) * 1000,
         )
 
     def closing_path(self) -> str | None:
-        """What is deleted to end the session at the bot; None: there is nothing to end."""
+        """The path to DELETE to end the session. None: there is no session to end."""
         path, session = self._webhook.close_path, self._session
-        # Nothing but dots would lead to another path.
+        # A name of dots alone would change the path.
         if path is None or session is None or not self._is_begun or not session.strip("."):
             return None
         return path.replace("$session", quote(session, safe="", errors="replace"))
@@ -148,7 +150,7 @@ _ABSENT = object()
 
 
 def _at(value: Any, pointer: str) -> Any:
-    """What a JSON pointer (RFC 6901) leads to."""
+    """The value at a JSON pointer (RFC 6901)."""
     for part in pointer.split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         if isinstance(value, Mapping):
@@ -164,7 +166,7 @@ def _at(value: Any, pointer: str) -> Any:
 
 
 def _filled(template: Any, values: Mapping[str, str | bool | None]) -> Any:
-    """A template with its names replaced, in one pass: what a user says is never a template."""
+    """A template with its names replaced, in one pass: a user's text is never a template."""
     match template:
         case str() if found := _PLACEHOLDER.fullmatch(template):
             return values[found[1]]

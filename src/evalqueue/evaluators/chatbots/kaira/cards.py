@@ -1,4 +1,4 @@
-"""Kaira's cards: what a person sees of one, what is on its button, what the app sends for a tap."""
+"""Kaira's cards: the text that a person sees, the button, and the message that a tap sends."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from typing import Any, cast
 from evalqueue.codec import clean_json, clean_text
 from evalqueue.evaluators.chatbots.protocol import TEXT_LIMIT, Card
 
-CARD_LIMIT = 20_000  # characters of its JSON: an app has no room for more
+CARD_LIMIT = 20_000  # characters of its JSON: an app can't display more
 
 Json = Mapping[str, Any]
 
@@ -27,13 +27,13 @@ _TABLE = (
 
 
 def without_sentinels(text: str) -> str:
-    """What a person reads: cards and state that stand in the text are for the app alone."""
+    """The text that a person reads, without the cards and state that are for the app only."""
     return _SENTINELS.sub("", text).strip()
 
 
 def read_card(kind: str, data: Any) -> Card | None:
-    """A card of a known kind; None: nobody here knows it, there is nothing in it to confirm, or
-    more than can be kept."""
+    """A card of a known kind. None: its kind is unknown, it has nothing to confirm, or it is too
+    large to be stored."""
     if not isinstance(data, dict) or not _has_sane_numbers(data):
         return None
     fields = cast("dict[str, Any]", clean_json(data))
@@ -97,8 +97,8 @@ def _name(item: Json) -> str:
     ingredients = item.get("ingredients")
     if not isinstance(ingredients, list) or not ingredients:
         return _cell(item.get("name"))
-    said = ", ".join(_cell(each) for each in cast("list[Any]", ingredients))
-    return f"{_cell(item.get('name'))} (with {said})"
+    listed = ", ".join(_cell(each) for each in cast("list[Any]", ingredients))
+    return f"{_cell(item.get('name'))} (with {listed})"
 
 
 def _cell(value: Any) -> str:
@@ -117,7 +117,7 @@ def _cell(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """As the app's own JSON writer does: other scripts than Latin stay as they are."""
+    """JSON as the app writes it: scripts other than Latin are not escaped."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -135,7 +135,7 @@ def _has_sane_numbers(value: Any) -> bool:
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
-    """The JSON objects of a list; none if it is anything else."""
+    """The JSON objects in a list. Any other value has none."""
     found = cast("list[Any]", value) if isinstance(value, list) else []
     return [cast("dict[str, Any]", each) for each in found if isinstance(each, dict)]
 

@@ -1,7 +1,7 @@
-"""What both protocols of Kaira share: how a conversation goes, and when an answer is whole.
+"""What both protocols of Kaira share: the course of a conversation, and when an answer is complete.
 
-Kaira has no way to end a session other than to begin the next one: leaving a chat breaks off what
-still comes, and the next chat's first message ends it at the bot.
+Kaira ends a session only when the next one begins. Leaving a chat aborts the answer in progress,
+and the first message of the next chat ends the session at the bot.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ _NAME_LIMIT = 200  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionState:
-    """Where a conversation goes on, as the bot has named it."""
+    """The ids that continue a conversation, from the bot."""
 
     session_id: str
     thread_id: str = ""
@@ -35,18 +35,18 @@ class SessionState:
 
 @dataclass(slots=True, kw_only=True)
 class ReplyDraft:
-    """What has come of an answer."""
+    """The parts of an answer that were received."""
 
     pieces: list[str] = field(default_factory=list[str])
     whole: str | None = None
     """The answer in one piece, in place of the pieces."""
     is_complete: bool = False
-    """It needs nothing more, should the stream end here."""
+    """The answer is complete if the stream ends here."""
     is_over: bool = False
-    """The bot has said that nothing more will come."""
+    """The bot has announced the end of the answer."""
     error: str | None = None
     failure: str | None = None
-    """Why a part of the bot has failed; an error, if there is no answer without it."""
+    """Why a part of the bot failed. It counts as an error if there is no answer otherwise."""
     intents: Sequence[str] = ()
     card: Card | None = None
     unsupported_cards: list[str] = field(default_factory=list[str])
@@ -60,11 +60,11 @@ class ReplyDraft:
 
     @property
     def is_beyond_harm(self) -> bool:
-        """Whether the answer stands even if the line fails from here on."""
+        """Whether the answer is valid even if the connection fails from now on."""
         return self.is_over or self.whole is not None or self.error is not None
 
     def take_card(self, kind: str, data: Any) -> None:
-        """Keep a card: of known ones the last, of others the kind."""
+        """Store a card: the last one of a known kind, and the names of unknown kinds."""
         card = read_card(kind, data)
         if card is None:
             self.unsupported_cards.append(kind)
@@ -73,7 +73,7 @@ class ReplyDraft:
 
 
 class Kaira(ABC):
-    """One endpoint of Kaira, spoken to as one of its users."""
+    """One endpoint of Kaira, as one of its users."""
 
     name: ClassVar[str]
     path: ClassVar[str]
@@ -95,7 +95,7 @@ class Kaira(ABC):
 
     @asynccontextmanager
     async def chat(self) -> "AsyncGenerator[KairaChat]":
-        """A new conversation, once the one before is left: a user of Kaira has one at a time."""
+        """A new conversation. Waits until the previous one is left: a user has one at a time."""
         async with self._one_at_a_time:
             yield KairaChat(self)
 
@@ -104,11 +104,12 @@ class Kaira(ABC):
 
     @abstractmethod
     def request(self, text: str, place: SessionState | None) -> dict[str, Any]:
-        """The JSON of a message. No place: it begins a conversation, and ends the one before."""
+        """The JSON of a message. Without a place it begins a conversation and ends the previous
+        one."""
 
     @abstractmethod
     def take(self, chunk: Chunk, draft: ReplyDraft) -> None:
-        """Note what a chunk says."""
+        """Add a chunk to the answer."""
 
 
 class KairaChat:
@@ -126,13 +127,13 @@ class KairaChat:
             )
         began = time.perf_counter()
         draft = await self._answer(self._kaira.request(text, self._place))
-        # The ids of the first answer are those of the conversation. An error may come without any:
-        # there is no conversation yet then, and the next message begins one.
+        # The ids of the first answer identify the conversation. An error may have no ids: then
+        # there is no conversation yet, and the next message begins one.
         self._place = self._place or draft.place
         self._is_lost = self._place is None and draft.error is None
         first_line_at = draft.first_line_at
         return Reply(
-            text=self._kaira.line.kept(draft.text),
+            text=self._kaira.line.storable(draft.text),
             intents=self._names(draft.intents),
             card=draft.card,
             unsupported_cards=self._names(draft.unsupported_cards),
@@ -147,7 +148,7 @@ class KairaChat:
         """A whole answer.
 
         Raises:
-            ChatbotError: there is none.
+            ChatbotError: there is no whole answer.
         """
         kaira, draft, events = self._kaira, ReplyDraft(), Events()
         try:
@@ -157,14 +158,16 @@ class KairaChat:
         except ChatbotError as error:
             if draft.is_beyond_harm:
                 return draft
-            partial = kaira.line.kept(draft.text)
+            partial = kaira.line.storable(draft.text)
             raise ChatbotError(
                 error.fault, error.message, status=error.status, partial=partial
             ) from None
         return draft
 
     async def _listen(self, lines: StreamLines, events: Events, draft: ReplyDraft) -> None:
-        with contextlib.suppress(TimeoutError):  # of our patience: the line has faults of its own
+        with contextlib.suppress(
+            TimeoutError
+        ):  # our own timeout: the connection has faults of its own
             async with asyncio.timeout(None) as patience:
                 async for line in lines:
                     draft.first_line_at = draft.first_line_at or time.perf_counter()
@@ -183,7 +186,7 @@ class KairaChat:
     def _check(self, events: Events, draft: ReplyDraft) -> None:
         """
         Raises:
-            ChatbotError: what has come to its end is no whole answer.
+            ChatbotError: the stream ended without a whole answer.
         """
         host = self._kaira.line.target.host
         if not events.chunks and events.unread is not None:
@@ -196,23 +199,23 @@ class KairaChat:
         error = draft.error
         if error is None and not draft.text and draft.card is None:
             error = draft.failure
-        return None if error is None else self._kaira.line.kept(error)
+        return None if error is None else self._kaira.line.storable(error)
 
     def _names(self, names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(self._kaira.line.kept(name[:_NAME_LIMIT]) for name in names[:_MOST_NAMES])
+        return tuple(self._kaira.line.storable(name[:_NAME_LIMIT]) for name in names[:_MOST_NAMES])
 
     def _name(self, name: str | None) -> str | None:
-        return None if name is None else self._kaira.line.kept(name[:_NAME_LIMIT])
+        return None if name is None else self._kaira.line.storable(name[:_NAME_LIMIT])
 
 
-def said(chunk: Chunk, name: str) -> str:
-    """The text that a chunk has under a name; empty if there is none."""
+def text_of(chunk: Chunk, name: str) -> str:
+    """The text of a chunk under a name. Empty if there is none."""
     value = chunk.get(name)
     return value if isinstance(value, str) else ""
 
 
 def reported(chunk: Chunk, name: str) -> str:
-    """What a chunk reports as an error: never empty."""
+    """The error that a chunk reports, never empty."""
     value = chunk.get(name)
     if isinstance(value, str) and value.strip():
         return value

@@ -1,8 +1,8 @@
-"""The events of a Kaira stream: lines put together into JSON chunks.
+"""The events of a Kaira stream: lines are joined to JSON chunks.
 
-Written for what is on the wire and not for what should be: JSON over several lines, events without
-an empty line between them, keep-alives that are bare digits. What can't be read is passed over, as
-the app does, but remembered. Time is linear in what comes, whatever it is.
+The parser accepts the stream as it really is: JSON over several lines, events without an empty line
+between them, keep-alives that are bare digits. Like the app, it skips data that is no chunk, but it
+records the first such data. Its time is linear in the length of the input.
 """
 
 import re
@@ -24,16 +24,16 @@ class Events:
 
     def __init__(self) -> None:
         self.is_done = False
-        """`[DONE]` was said."""
+        """Whether `[DONE]` was received."""
         self.chunks = 0
-        """How many have come."""
+        """How many chunks were received."""
         self.unread: str | None = None
-        """The first thing that was no chunk."""
+        """The first data that was no chunk."""
         self._pending: list[str] = []
         self._event = ""
 
     def feed(self, line: str) -> Sequence[Chunk]:
-        """The chunks that a line completes."""
+        """Add a line. Yields the chunks that it completes."""
         if not line:
             return self.end()
         name, _, value = line.removeprefix("\ufeff").partition(":")
@@ -49,7 +49,7 @@ class Events:
         return ()
 
     def end(self) -> Sequence[Chunk]:
-        """What the lines since the last chunk amount to, where an event or the stream ends."""
+        """End an event or the stream. Yields the chunk in the lines since the last one, if any."""
         text, event = "\n".join(self._pending), self._event
         self._pending.clear()
         self._event = ""

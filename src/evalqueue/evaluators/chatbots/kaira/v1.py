@@ -8,7 +8,7 @@ from evalqueue.evaluators.chatbots.kaira.conversation import (
     ReplyDraft,
     SessionState,
     reported,
-    said,
+    text_of,
 )
 from evalqueue.evaluators.chatbots.kaira.events import Chunk
 
@@ -33,16 +33,16 @@ class KairaV1(Kaira):
     def take(self, chunk: Chunk, draft: ReplyDraft) -> None:
         match chunk["type"]:
             case "session_context":
-                session_id, thread_id = said(chunk, "session_id"), said(chunk, "thread_id")
+                session_id, thread_id = text_of(chunk, "session_id"), text_of(chunk, "thread_id")
                 if session_id and thread_id:
                     draft.place = SessionState(session_id=session_id, thread_id=thread_id)
-                draft.response_id = said(chunk, "response_id") or None
+                draft.response_id = text_of(chunk, "response_id") or None
             case "intent_classification":
                 draft.intents = list(_agents(chunk.get("detected_intents")))
             case "agent_response":
                 _take_response(chunk, draft)
             case "summary":
-                draft.whole = said(chunk, "message") or draft.whole
+                draft.whole = text_of(chunk, "message") or draft.whole
             case "error":
                 draft.error = reported(chunk, "error")
             case "session_end":
@@ -52,17 +52,17 @@ class KairaV1(Kaira):
 
 
 def _take_response(chunk: Chunk, draft: ReplyDraft) -> None:
-    message = said(chunk, "message")
+    message = text_of(chunk, "message")
     draft.is_complete = True
     if chunk.get("success", True):
         draft.pieces.append(f"\n\n{message}" if draft.pieces else message)
     else:
-        draft.failure = message or f"{said(chunk, 'agent') or 'an agent'} has failed"
+        draft.failure = message or f"{text_of(chunk, 'agent') or 'an agent'} has failed"
 
 
 def _agents(intents: Any) -> Iterator[str]:
     for intent in cast("list[Any]", intents) if isinstance(intents, list) else ():
         if isinstance(intent, dict):
-            agent = said(cast("Chunk", intent), "agent")
+            agent = text_of(cast("Chunk", intent), "agent")
             if agent:
                 yield agent

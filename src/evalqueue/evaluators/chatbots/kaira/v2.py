@@ -7,7 +7,7 @@ from evalqueue.evaluators.chatbots.kaira.conversation import (
     ReplyDraft,
     SessionState,
     reported,
-    said,
+    text_of,
 )
 from evalqueue.evaluators.chatbots.kaira.events import Chunk
 
@@ -32,15 +32,15 @@ class KairaV2(Kaira):
     def take(self, chunk: Chunk, draft: ReplyDraft) -> None:
         match chunk["type"]:
             case "classification":
-                session_id = said(chunk, "session_id")
+                session_id = text_of(chunk, "session_id")
                 if session_id:
                     draft.place = SessionState(session_id=session_id)
-                intent = said(chunk, "agent") or said(chunk, "intent")
+                intent = text_of(chunk, "agent") or text_of(chunk, "intent")
                 draft.intents = [intent] if intent else []
             case "token":
-                draft.pieces.append(said(chunk, "content"))
+                draft.pieces.append(text_of(chunk, "content"))
             case "done":
-                draft.whole = said(chunk, "full_response") or None
+                draft.whole = text_of(chunk, "full_response") or None
                 draft.is_over = True
             case "error":
                 draft.error = reported(chunk, "detail")
