@@ -1,8 +1,8 @@
-"""Where conversations come from: what a format reads, and how it complains.
+"""File formats of conversations: what a format reads, and how it reports faults.
 
-A format reads a file, once and from its beginning, into messages; it keeps none of them. It refuses
-bad data as a whole and names every fault at once: half a dataset would give rates that look like
-the whole's, and one fault per attempt makes a person submit twenty times.
+A format reads a file, once and from its beginning, into messages, and stores none of them. It
+refuses bad data as a whole, since half a dataset would give misleading rates. It names every fault
+at once, so that a person can correct all of them before the next try.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,18 +13,18 @@ from typing import BinaryIO, NamedTuple, Protocol
 BAD_ROWS_KEPT = 1_000  # faults listed by one BadData; the rest is only counted
 BAD_ROWS_IN_MESSAGE = 5
 SHOWN_CHARACTERS = 60  # of a value quoted in a reason
-ID_CHARACTERS = 500  # at most, of threads and users: what tables, indexes and lists of them take
+ID_CHARACTERS = 500  # of threads and users: the limit of tables and indexes
 
 
 class Message(NamedTuple):
-    """One user message and the bot's answer, as a file has it. A dataclass takes twice as long."""
+    """One user message and the bot's answer. A dataclass would take twice as long to create."""
 
     row: int
-    """Where a spreadsheet or an editor shows it."""
+    """The row number that a spreadsheet or an editor shows."""
     thread_id: str
     user_id: str
     timestamp: datetime
-    """Aware; a source without a time zone means UTC."""
+    """An aware time. A file without a time zone means UTC."""
     user_text: str
     bot_text: str
     routed_intent: str | None
@@ -37,33 +37,33 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column of a file, for whoever has to say what is in it."""
+    """A column of a file, for a person who has to map it."""
 
     name: str
     samples: tuple[str, ...]
-    """Some of its first values, cut short."""
+    """Some of its first values, truncated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What the first rows of a file say about its columns."""
+    """The columns of a file, from its first rows."""
 
     columns: tuple[Column, ...] = ()
     mapping: Mapping[str, str]
-    """Our column: the file's header. As given, and for the rest the best guess."""
+    """From our columns to the file's headers: as given, and guessed for the others."""
     missing: tuple[str, ...] = ()
-    """Columns of ours that are needed and that no header stands for."""
+    """Our required columns that no header is mapped to."""
 
 
 class Format(Protocol):
-    """A way to write conversations into a file. Everything blocks: it belongs into a thread."""
+    """A file format of conversations. Every method blocks: call it in a thread."""
 
     @property
     def name(self) -> str: ...
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Of the names of such files."""
+        """The suffixes of the names of such files."""
         ...
 
     def messages(
@@ -74,30 +74,31 @@ class Format(Protocol):
         mapping: Mapping[str, str] | None = None,
         is_cut: bool = False,
     ) -> Iterator[Message]:
-        """Every message in the file's order; none any more once there is a fault.
+        """Every message in the file's order. After the first fault, no more messages are yielded.
 
-        The rows of a thread may be anywhere, in any order: they are put together by `thread_id`,
-        and those of one moment keep the file's order.
+        The rows of a thread may be anywhere, in any order. They are grouped by `thread_id`, and
+        rows with the same time keep the file's order.
 
         Args:
-            file: at its beginning; is read in order, a little at a time.
-            mapping: our column: the file's header, where it has another name.
-            is_cut: the file goes on beyond its end; what that leaves open is no fault.
+            file: at its beginning. It is read sequentially, in small blocks.
+            mapping: from our columns to the file's headers, where they differ.
+            is_cut: whether the file is only the beginning of a larger one. An incomplete end is
+                then no fault.
         """
         ...
 
     def effective(self, file: BinaryIO, mapping: Mapping[str, str]) -> Mapping[str, str]:
-        """What of a mapping changes anything; the rest says what the file itself says."""
+        """The entries of a mapping that change something. The others equal the file's headers."""
         ...
 
     def head(self, file: BinaryIO, mapping: Mapping[str, str] | None = None) -> Head:
-        """What there is to know about the columns of a file that is at its beginning."""
+        """The columns of a file. The file has to be at its beginning."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContentStatistics:
-    """What a dataset holds, for whoever looks before they pay for judging it."""
+    """The content of a dataset in figures, for a preview before it is judged."""
 
     messages: int
     threads: int
@@ -106,20 +107,20 @@ class ContentStatistics:
     """None: there are no messages."""
     last_at: datetime | None
     intents: Mapping[str, int]
-    """Messages per routed intent, most frequent first; messages without one are in none."""
+    """Messages per routed intent, most frequent first. Messages without an intent do not count."""
     messages_with_images: int
     messages_with_errors: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BadRow:
-    """One fault, and where a spreadsheet shows it."""
+    """One fault, and its place in a spreadsheet."""
 
     file: str
     row: int | None
-    """The header is row 1; None: the fault is the file's, not a row's."""
+    """The header is row 1. None: the fault concerns the whole file."""
     column: str | None
-    """None: the fault is the whole row's."""
+    """None: the fault concerns the whole row."""
     reason: str
 
     def __str__(self) -> str:
@@ -129,21 +130,21 @@ class BadRow:
 
 
 class FormatError(Exception):
-    """The conversations can't be had, and the person who named the source can put it right."""
+    """The conversations can't be read. The person who named the file can correct that."""
 
     def as_json(self) -> dict[str, object]:
         return {"message": str(self)}
 
 
 class BadData(FormatError):
-    """The data was read and is not what it has to be."""
+    """The data was read and has faults."""
 
     def __init__(self, rows: tuple[BadRow, ...], more: int = 0) -> None:
         super().__init__(rows, more)
         self.rows = rows
         """The first faults, at most `BAD_ROWS_KEPT`."""
         self.more = more
-        """How many faults there are besides."""
+        """How many more faults there are."""
 
     def __str__(self) -> str:
         found = len(self.rows) + self.more
@@ -163,7 +164,7 @@ class BadData(FormatError):
 
 
 class Faults:
-    """Collects what is wrong with one file, and never more of it than can be shown."""
+    """Collects the faults of one file, and never more of them than can be shown."""
 
     def __init__(self, file: str) -> None:
         self._file = file
@@ -185,15 +186,15 @@ class Faults:
 
     @property
     def rows(self) -> tuple[BadRow, ...]:
-        """The first of them."""
+        """The first faults."""
         return tuple(self._rows)
 
     @property
     def more(self) -> int:
-        """How many there are besides."""
+        """How many more faults there are, which are only counted."""
         return self._more
 
 
 def shown(value: str) -> str:
-    """A value from outside, fit to stand in a message: quoted, on one line, not too long."""
+    """An untrusted value for a message: quoted, on one line, not too long."""
     return repr(value if len(value) <= SHOWN_CHARACTERS else value[:SHOWN_CHARACTERS] + "…")

@@ -1,12 +1,12 @@
-"""What a value of a file means: times, and whether there is one at all."""
+"""The meaning of a file's values: times, and values that mean that there is none."""
 
 import re
 from datetime import UTC, datetime
 
-YEARS = range(1970, 2100)  # others are typing errors, or a spreadsheet's serial numbers
+YEARS = range(1970, 2100)  # other years are typing errors, or a spreadsheet's serial numbers
 _MISSING = frozenset({"", "nan", "null"})  # how exports write that there is no value
 
-# fromisoformat alone is too generous: it reads the Unix time 1975120120000 as 1 December 1975.
+# fromisoformat alone accepts too much: it reads the Unix time 1975120120000 as 1 December 1975.
 _ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]\S+)?|[0-9]{8}T\S+")
 _DAY_FIRST = re.compile(
     r"(?P<day>[0-9]{1,2})(?P<separator>[/-])(?P<month>[0-9]{1,2})(?P=separator)"
@@ -18,7 +18,7 @@ _DAY_FIRST = re.compile(
 
 
 def moment_of(cell: str) -> datetime | None:
-    """An aware time; None when the cell holds none."""
+    """An aware time. None: the cell has no time."""
     text = cell.strip().removesuffix(" UTC")
     try:
         if _ISO.fullmatch(text):
@@ -46,5 +46,5 @@ def _day_first(part: dict[str, str]) -> datetime:
 
 
 def optional(cell: str) -> str | None:
-    """The cell, unless it says that there is no value."""
+    """The cell's value. None: the cell means that there is no value."""
     return None if cell.strip().lower() in _MISSING else cell

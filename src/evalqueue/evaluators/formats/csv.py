@@ -1,8 +1,8 @@
 """Conversations from CSV: one row is one turn, the rows of one thread_id are a thread.
 
-This is a border, and the last place where a cell is only text. Ids stay as they are written ("007"
-is not 7), a missing value is None and never "nan" or "", a time without a zone is UTC, and the day
-comes before the month. What can't be understood is reported by row and column, all of it at once.
+Cells are text only up to here. Ids stay as they are written ("007" is not 7), a missing value is
+None and never "nan" or "", a time without a zone is UTC, and the day comes before the month. Every
+value that can't be read is reported by row and column, all at once.
 """
 
 import re
@@ -21,7 +21,7 @@ _HEADER_SHOWN = 20  # names
 
 
 class _Cells(NamedTuple):
-    """One row's cells, by the names of their columns; the optional columns come last."""
+    """One row's cells, by the names of their columns. The optional columns are last."""
 
     thread_id: str
     user_id: str
@@ -59,7 +59,7 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "intent_query_type": ("query_type", "intent_type", "routed_query_type"),
     "error_message": ("error", "errors", "error_text"),
 }  # fmt: skip
-"""How others call our columns: for a guess that a person confirms."""
+"""Other names of our columns: for a guess that a person confirms."""
 _FLAGS = {
     **dict.fromkeys(("1", "true", "yes", "1.0"), True),
     **dict.fromkeys(("", "0", "false", "no", "0.0"), False),
@@ -82,7 +82,7 @@ class _Csv:
     ) -> Iterator[Message]:
         found = rows(file, faults, is_cut=is_cut)
         header_row, header = next(found, (1, list[str]()))
-        if faults:  # then what came first is no header, and measuring rows by it would be noise
+        if faults:  # the first row is no header, so faults of other rows would be noise
             return
         positions = _positions(header_row, header, mapping or {}, faults)
         if faults:
@@ -97,9 +97,9 @@ class _Csv:
                 )
                 faults.add(row, None, reason)
                 continue
-            cells.append("")  # what an absent column's position leads to
+            cells.append("")  # the value at an absent column's position
             message = _message(row, _Cells._make(cells[position] for position in positions), faults)
-            if message and not faults:  # after a fault nothing will be kept
+            if message and not faults:  # after a fault nothing will be stored
                 yield message
         if is_empty and not faults and not is_cut:
             faults.add(None, None, "it has no rows below its header.")
@@ -157,7 +157,7 @@ def _header(file: BinaryIO) -> list[str]:
 
 
 def _guess(column: str, header: Sequence[str], names: Sequence[str]) -> str | None:
-    """The header that most likely stands for a column of ours."""
+    """The header that most likely means one of our columns."""
     plain = [re.sub(r"[^a-z0-9]+", "_", name).strip("_") for name in names]
     for wanted in (column, *_ALSO_CALLED[column]):
         for candidates in (names, plain):
@@ -169,7 +169,7 @@ def _guess(column: str, header: Sequence[str], names: Sequence[str]) -> str | No
 def _positions(
     row: int, header: list[str], mapping: Mapping[str, str], faults: Faults
 ) -> list[int]:
-    """Where each column stands; an absent optional one stands behind the last."""
+    """The position of each column. An absent optional column has the position after the last."""
     if not header:
         faults.add(None, None, "it is empty. The first row has to name the columns.")
         return []

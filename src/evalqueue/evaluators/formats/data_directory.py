@@ -1,10 +1,10 @@
 """Files of the data directory, and none besides.
 
-A job names its dataset by a path that came from outside, so the path is hostile. It is resolved
-first, refused unless it stays inside, and then walked component by component from the directory's
-own descriptor with O_NOFOLLOW: a link put in after the check is not followed. Links that stay
-inside may be used (mounted configuration is made of them). What lies outside is never opened, and
-its refusal reads the same whether it exists or not.
+A job names its dataset by an untrusted path. The path is resolved first, refused unless it stays
+inside, and then opened component by component from the directory's own descriptor with O_NOFOLLOW:
+a link that was created after the check is not followed. Links that stay inside are allowed (mounted
+configuration consists of them). A file outside is never opened, and its refusal is the same whether
+it exists or not.
 
 Not covered: a hard link to, or a mount of, something from outside looks like any file inside, so
 only trusted people may write to the directory. Windows has neither O_NOFOLLOW nor dir_fd.
@@ -33,7 +33,7 @@ _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class FileError(FormatError):
-    """A data path that can't be read, and what to do about it."""
+    """A data path can't be read. The message says what to do."""
 
     def __init__(self, data_path: str, reason: str) -> None:
         super().__init__(data_path, reason)
@@ -45,7 +45,7 @@ class FileError(FormatError):
 
 
 def read_confined(data_dir: Path, data_path: str, *, max_bytes: int = MAX_BYTES) -> bytes:
-    """The content of a regular file inside the data directory; blocks, so call it in a thread."""
+    """The content of a regular file inside the data directory. Blocks: call it in a thread."""
     with opened_confined(data_dir, data_path, max_bytes=max_bytes) as file:
         return file.read()
 
@@ -54,9 +54,9 @@ def read_confined(data_dir: Path, data_path: str, *, max_bytes: int = MAX_BYTES)
 def opened_confined(
     data_dir: Path, data_path: str, *, max_bytes: int = MAX_BYTES
 ) -> Generator[BinaryIO]:
-    """A regular file inside the data directory, open for reading; blocks, so call it in a thread.
+    """A regular file inside the data directory, open for reading. Blocks: call it in a thread.
 
-    Reading it raises `FileError` once it has come to more than `max_bytes`.
+    Reading more than `max_bytes` from it raises `FileError`.
     """
     with _in_words(data_path):
         descriptor = _open_beneath(data_dir, _parts_inside(data_dir, data_path))
@@ -84,7 +84,7 @@ def _in_words(data_path: str) -> Generator[None]:
 
 
 class _Bounded(io.FileIO):
-    """A file that is not larger than it may be, also if it grows while it is read."""
+    """A file with a maximum size, which is enforced even if the file grows while it is read."""
 
     def __init__(self, descriptor: int, data_path: str, max_bytes: int) -> None:
         super().__init__(descriptor, closefd=False)
@@ -100,7 +100,7 @@ class _Bounded(io.FileIO):
         return length
 
     def readall(self) -> bytes:
-        content = io.BytesIO()  # whose getvalue() hands its buffer over instead of copying it
+        content = io.BytesIO()  # its getvalue() returns the buffer without copying it
         chunk = bytearray(CHUNK_BYTES)
         while length := self.readinto(chunk):
             content.write(memoryview(chunk)[:length])

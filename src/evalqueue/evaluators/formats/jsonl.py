@@ -1,8 +1,8 @@
 """Conversations as OpenAI's chat messages, one to a line: `{"messages": [{"role", "content"}, …]}`.
 
-What the user said and what the assistant answered to it is a turn; several messages of one side in
-a row are one text. Messages of the system and of tools are no part of a conversation. Ids, times,
-intents and whatever else is known stand beside the messages, or in a `metadata` object.
+A turn is a user's message and the assistant's answer. Consecutive messages of one side are joined
+to one text. Messages of the system and of tools are ignored. Ids, times, intents and other fields
+are beside the messages, or in a `metadata` object.
 """
 
 import json
@@ -18,7 +18,9 @@ from evalqueue.evaluators.formats.cells import YEARS, moment_of, optional
 LINE_LIMIT = 64 * 1024**2  # bytes
 UNKNOWN_USER = "unknown"
 UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
-_MILLISECONDS_FROM = 10**11  # a Unix time above it counts these; as seconds it is the year 5138
+_MILLISECONDS_FROM = (
+    10**11
+)  # a larger Unix time is in milliseconds; in seconds it would be after the year 5138
 
 _THREAD = ("thread_id", "conversation_id", "id")
 _USER = ("user_id", "user")
@@ -57,7 +59,7 @@ class _Jsonl:
             value = _value(number, line, faults)
             if value is not None:
                 found = _Conversation(number, value, faults).messages()
-                if not faults:  # after a fault nothing will be kept
+                if not faults:  # after a fault nothing will be stored
                     yield from found
         if is_empty and not faults and not is_cut:
             faults.add(None, None, "it has no lines.")
@@ -76,7 +78,7 @@ JSONL = _Jsonl()
 
 
 def _lines(file: BinaryIO, faults: Faults) -> Iterator[tuple[int, bytes]]:
-    """The lines that have any content, numbered as an editor does."""
+    """The lines that are not blank, with the numbers that an editor shows."""
     number = 0
     while line := file.readline(LINE_LIMIT + 1):
         number += 1
@@ -114,14 +116,14 @@ def _value(number: int, line: bytes, faults: Faults) -> Object | None:
 
 @dataclass(slots=True, kw_only=True)
 class _Turn:
-    """A turn that is being put together."""
+    """A turn that is still incomplete."""
 
-    said: list[str] = field(default_factory=list[str])
+    asked: list[str] = field(default_factory=list[str])
     answered: list[str] = field(default_factory=list[str])
     has_image: bool = False
     at: datetime | None = None
     known: dict[str, str] = field(default_factory=dict[str, str])
-    """Intent and the like, as a message says it; the assistant's before the user's."""
+    """The fields of a turn besides its text. The assistant's take precedence over the user's."""
 
 
 class _Conversation:
@@ -140,8 +142,8 @@ class _Conversation:
                 reason = f"{shown(each)} is longer than {ID_CHARACTERS} characters."
                 self._fault(column, reason)
         turns = self._turns()
-        # A time that is missing is the one before it, or else the first there is: the order of the
-        # file is kept, and no conversation seems to have taken years.
+        # A missing time becomes the time before it, or else the first one. This preserves the order
+        # of the file, and the conversation's duration stays plausible.
         first = self._time(self._value, "")
         at = first or next((turn.at for turn in turns if turn.at), UNKNOWN_TIME)
         session_id = _text(self._value, _SESSION)
@@ -154,7 +156,7 @@ class _Conversation:
                     thread_id,
                     user_id,
                     at,
-                    "\n\n".join(turn.said),
+                    "\n\n".join(turn.asked),
                     "\n\n".join(turn.answered),
                     turn.known.get("intent"),
                     turn.known.get("query_type"),
@@ -192,11 +194,11 @@ class _Conversation:
             return
         text, has_image = self._content(column, message)
         if role == "assistant" and not text:
-            return  # it called a tool, and said nothing
+            return  # a tool call without text
         if not turns or (role == "user" and turns[-1].answered):
             turns.append(_Turn())
         turn = turns[-1]
-        (turn.said if role == "user" else turn.answered).append(text)
+        (turn.asked if role == "user" else turn.answered).append(text)
         turn.has_image |= has_image
         turn.at = turn.at or self._time(message, f"{column}.")
         known = _known(message, is_answer=role == "assistant")
@@ -241,7 +243,7 @@ def _part_text(part: Object) -> object:
 
 
 def _known(message: Object, *, is_answer: bool) -> dict[str, str]:
-    """What a message says about its turn besides its text."""
+    """The fields of a message besides its text."""
     names: dict[str, tuple[str, ...]] = {
         "intent": _INTENT, "query_type": _QUERY_TYPE, "error": _ERROR, "session_id": _SESSION,
     }  # fmt: skip
@@ -252,7 +254,7 @@ def _known(message: Object, *, is_answer: bool) -> dict[str, str]:
 
 
 def _first(value: Object, names: tuple[str, ...]) -> tuple[str, object] | None:
-    """The first of some keys that has a value: beside the messages, or in their metadata."""
+    """The value of the first of some keys that has one, beside the messages or in the metadata."""
     given: object = value.get("metadata")
     metadata = cast("Object", given) if isinstance(given, dict) else dict[str, Any]()
     for holder in (value, metadata):

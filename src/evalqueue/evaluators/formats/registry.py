@@ -1,4 +1,4 @@
-"""Which formats there are, and which one a file is in."""
+"""The known formats, and how to find the format of a file."""
 
 from collections.abc import Mapping
 from typing import BinaryIO
@@ -24,11 +24,11 @@ class UnknownFormat(FormatError):
 
 
 def format_of(file: BinaryIO, *, name: str = "", given: str | None = None) -> Format:
-    """The format of a file at its beginning: the one that was given, the one its name says, or the
-    one it looks like.
+    """The format of a file that is at its beginning: the given format, else the one that the name
+    implies, else the one that the content implies.
 
     Raises:
-        UnknownFormat: none is called as was given.
+        UnknownFormat: there is no format with the given name.
     """
     if given is not None:
         if given not in FORMATS:

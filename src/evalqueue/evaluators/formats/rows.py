@@ -1,6 +1,6 @@
 """CSV as text: from the bytes of a file to its rows, a line at a time.
 
-Whatever the file holds, no more is in memory than one row, and that is bounded.
+At most one row is in memory, and the size of a row is limited.
 """
 
 import codecs
@@ -30,7 +30,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def rows(
     file: BinaryIO, faults: Faults, *, is_cut: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
-    """The rows that have any content, with the numbers that a spreadsheet gives them."""
+    """The rows that are not blank, with the numbers that a spreadsheet shows."""
     if kind := _not_text(file):
         faults.add(None, None, f"it is {kind}, not CSV in UTF-8. Save it as “CSV UTF-8”.")
         return
@@ -72,7 +72,7 @@ def _rows(
 
 
 def _not_text(file: BinaryIO) -> str | None:
-    """What the file is when it is plainly no UTF-8 text."""
+    """What kind of file it is, if it is clearly no UTF-8 text."""
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     for magic, kind in _NOT_TEXT:
@@ -83,11 +83,11 @@ def _not_text(file: BinaryIO) -> str | None:
 
 
 class _RowTooLong(Exception):
-    """Nobody could hold it in memory."""
+    """A row is too large for memory."""
 
 
 class _Lines:
-    """Decoded piece by piece: one emoji would make a whole file's text four bytes a character."""
+    """Decodes a file in pieces. One emoji makes a string use four bytes for each character."""
 
     def __init__(self, file: BinaryIO) -> None:
         # surrogatepass: lone surrogates are replaced below, as what Postgres can't store.
@@ -96,7 +96,7 @@ class _Lines:
         self._is_held = True
 
     def let_go(self) -> None:
-        """Leave the file to whoever opened it; otherwise it would be closed with us."""
+        """Detach from the file, which its owner closes. It would be closed with this object."""
         if self._is_held:
             self._is_held = False
             self._text.detach()
@@ -120,13 +120,13 @@ class _Lines:
 
 
 def _scrubbed(line: str) -> str:
-    """Without what Postgres can't store: NUL and lone surrogates; split pairs are joined."""
+    """The text without NUL and lone surrogates (Postgres refuses both). Split pairs are joined."""
     utf16 = line.replace("\0", "\ufffd").encode("utf-16-le", "surrogatepass")
     return utf16.decode("utf-16-le", "replace")
 
 
 class _Reader(Protocol):
-    """What `csv.reader` returns."""
+    """The type of `csv.reader`'s result."""
 
     line_num: int
 
@@ -135,7 +135,7 @@ class _Reader(Protocol):
 
 
 class _CsvModule(Protocol):
-    """What is used of the standard library's `_csv`."""
+    """The used part of the standard library's `_csv`."""
 
     Error: type[Exception]
 
@@ -144,10 +144,10 @@ class _CsvModule(Protocol):
 
 
 def _own_csv_module() -> _CsvModule:
-    """A second instance of the module behind `csv`, with a limit of its own.
+    """A second instance of the module behind `csv`, with its own field size limit.
 
-    `csv.field_size_limit` is one number for the whole process; raising it there would take from
-    the program we are a guest in a guard that it may rely on.
+    `csv.field_size_limit` is global. Raising it would remove a guard that other code in the process
+    may rely on.
     """
     spec = importlib.util.find_spec("_csv")
     if spec is None or spec.loader is None:
@@ -177,10 +177,10 @@ def _unreadable(error: Exception, first_line: int, last_line: int) -> str:
 
 
 def _undecodable(file: BinaryIO) -> tuple[int | None, None, str]:
-    """Where the bytes stop being UTF-8; they are known to, somewhere."""
+    """The row of the first byte that is not UTF-8. There has to be one."""
     offset, byte = _bad_byte(file)
     file.seek(0)
-    # A "?" in the bad byte's place: so its row is there to be counted, were it the row's first.
+    # A "?" replaces the bad byte, so that its row counts even if the byte is the row's first.
     lines = _Lines(cast("BinaryIO", io.BufferedReader(_Beginning(file, offset))))
     try:
         row = sum(1 for _ in _csv.reader(lines, strict=False))
@@ -208,7 +208,7 @@ def _bad_byte(file: BinaryIO) -> tuple[int, bytes]:
 
 
 class _Beginning(io.RawIOBase):
-    """So many bytes of a file, and a question mark."""
+    """The first bytes of a file, followed by a question mark."""
 
     def __init__(self, file: BinaryIO, length: int) -> None:
         self._file = file

@@ -1,4 +1,4 @@
-"""A small file read whole, in memory: for whoever tries an evaluator without a database."""
+"""Reads a small file into memory, to try an evaluator without a database."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,7 +22,7 @@ def read_threads(path: Path) -> tuple[Thread, ...]:
 
 
 def grouped(messages: Iterable[Message]) -> tuple[Thread, ...]:
-    """Messages put together into conversations."""
+    """Groups messages into conversations."""
     by_thread: dict[str, list[Message]] = {}
     for message in messages:
         by_thread.setdefault(message.thread_id, []).append(message)
