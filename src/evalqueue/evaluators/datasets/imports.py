@@ -1,8 +1,8 @@
-"""A file becomes a dataset: read in a thread, a little at a time, and put together by Postgres.
+"""Imports a file as a dataset: a thread reads it in blocks, and Postgres groups the messages.
 
-The messages stream into a temporary table, whatever their order; SQL groups them into
-conversations. No more of the file is in this process than a few hundred of its messages, the event
-loop is never held up, and it is one transaction: a bad row or a crash leaves nothing behind.
+The messages stream into a temporary table, in any order, and SQL groups them into conversations. At
+most a few hundred messages are in memory, and the event loop is not blocked. An import is one
+transaction: a bad row or a crash leaves nothing behind.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from evalqueue.evaluators.formats.registry import format_of
 from evalqueue.postgres.database import Connection, Database
 
 THREAD_MAX_BYTES = 32 * 1024**2
-"""Of one conversation: a worker holds as many at once as it has calls in flight."""
+"""The maximum size of one conversation. A worker has as many in memory as it has open calls."""
 _BLOCK_BYTES = 256 * 1024
 _CHUNK_BYTES = 1024**2
 _OPENING_CHARACTERS = 200
@@ -45,26 +45,26 @@ Mark = Callable[[Message], int]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A file that somebody brings."""
+    """A file to import."""
 
     file: BinaryIO
-    """At its beginning, and of nobody else."""
+    """At its beginning. No other code may use it."""
     name: str
     format: str | None = None
-    """None: the one that the name or the content says."""
+    """None: the format that the name or the content implies."""
     mapping: Mapping[str, str] | None = None
-    """Our column: the file's header."""
+    """From our columns to the file's headers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identified:
-    """A file of which it is known what it is."""
+    """A file whose format and id are known."""
 
     file: BinaryIO
     name: str
     format: Format
     mapping: Mapping[str, str]
-    """What of it changes anything."""
+    """The entries that change something."""
     dataset_id: str
     size_bytes: int
     file_sha256: bytes
@@ -72,27 +72,27 @@ class Identified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Added:
-    """A dataset that somebody has now."""
+    """A dataset that an owner has added."""
 
     dataset_id: str
     is_new: bool
-    """Whether they did not have it before. Whether others had it is not theirs to know."""
+    """Whether this owner did not have it before. Other owners are not considered."""
 
 
 async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool) -> Added:
-    """Read a file and keep it, unless it is there; the owner has it from now on.
+    """Import a file, unless its dataset exists already, and add the dataset to an owner.
 
     Args:
-        kept: whether it stays until somebody removes it, or while a job or a run needs it.
+        kept: whether it stays until it is removed. Otherwise it stays while a job or run needs it.
 
     Raises:
-        SourceError: the file is not what it has to be; nothing was stored.
+        FormatError: the file has faults. Nothing was stored.
     """
     found = await asyncio.to_thread(identified, incoming)
     entry = {
         "dataset_id": found.dataset_id,
         "owner": owner,
-        # On one line: it stands in tables.
+        # On one line, since it is shown in tables.
         "name": codec.clean_text(" ".join(found.name.split()), limit=NAME_LIMIT) or "unnamed",
         "kept": kept,
     }
@@ -101,7 +101,7 @@ async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool)
             is_new = await _enter(connection, entry)
             return Added(dataset_id=found.dataset_id, is_new=is_new)
     async with database.long_transaction() as connection:
-        # Whoever brings the same file at the same moment waits here, and then finds it.
+        # A concurrent import of the same file waits here, and then finds the dataset.
         await connection.execute(QUERIES["lock"], {"dataset_id": found.dataset_id})
         if not await _is_read(connection, found):
             await _keep(connection, found)
@@ -120,17 +120,17 @@ async def spooled(text: str) -> AsyncGenerator[BinaryIO]:
         )
         file.seek(0)
 
-    with tempfile.TemporaryFile() as opened:  # closed as well where writing fails or is cancelled
+    with tempfile.TemporaryFile() as opened:  # closed also where writing fails or is cancelled
         file = cast("BinaryIO", opened)
         await asyncio.to_thread(write, file)
         yield file
 
 
 def identified(incoming: Incoming) -> Identified:
-    """What a file is: its format, what a mapping changes, its id. Blocks.
+    """The format of a file, the effective mapping, and its id. Blocks.
 
     Raises:
-        SourceError: there is no such format.
+        FormatError: there is no such format.
     """
     file = incoming.file
     file.seek(0)
@@ -167,7 +167,7 @@ async def stage(
     mark: Mark | None = None,
     with_turns: bool = True,
 ) -> None:
-    """Put the messages of a file into a temporary table, as far as there are no faults."""
+    """Copy the messages of a file into a temporary table, up to the first fault."""
     await connection.execute(QUERIES["stage"])
     checked = _Checked(found)
     messages = found.format.messages(
@@ -194,7 +194,7 @@ async def stage(
 
 
 async def statistics(connection: Connection) -> ContentStatistics:
-    """Of what is staged."""
+    """The statistics of the staged messages."""
     async with connection.cursor(row_factory=class_row(ContentStatistics)) as cursor:
         await cursor.execute(QUERIES["statistics"])
         (found,) = await cursor.fetchall()
@@ -207,7 +207,7 @@ async def _is_read(connection: Connection, found: Identified) -> bool:
 
 
 async def _enter(connection: Connection, entry: Mapping[str, Any]) -> bool:
-    """Note that somebody has it; whether they had not before."""
+    """Add the dataset to an owner. Returns whether the owner did not have it before."""
     cursor = await connection.execute(QUERIES["enter"], entry)
     found = await cursor.fetchone()
     return found is not None and found[0]
@@ -233,7 +233,7 @@ async def _keep(connection: Connection, found: Identified) -> None:
 
 
 class _Checked(io.RawIOBase):
-    """A file that is read a second time, and has to be what it was the first time."""
+    """A file that is read a second time, and must not have changed."""
 
     def __init__(self, found: Identified) -> None:
         self._found = found
@@ -264,7 +264,11 @@ class _Checked(io.RawIOBase):
         return len(chunk)
 
     def compare(self) -> None:
-        """Raises `SourceError` if it is another file now."""
+        """Check the content.
+
+        Raises:
+            FormatError: the file has changed.
+        """
         while self.read(_CHUNK_BYTES):
             pass
         if self._hash.digest() != self._found.file_sha256:
@@ -272,7 +276,7 @@ class _Checked(io.RawIOBase):
 
 
 class _Blocks:
-    """Messages as Postgres copies them in, a block of rows at a time."""
+    """Messages in the format of Postgres' COPY, in blocks of rows."""
 
     def __init__(self, messages: Iterator[Message], *, mark: Mark | None, with_turns: bool) -> None:
         self._messages = enumerate(messages, start=1)
@@ -280,7 +284,7 @@ class _Blocks:
         self._with_turns = with_turns
 
     def take(self) -> bytes:
-        """The next block; nothing: that was all. Blocks, so call it in a thread."""
+        """The next block. Empty: there are no more. Blocks: call it in a thread."""
         rows: list[bytes] = []
         size = 0
         for number, message in self._messages:
@@ -312,7 +316,7 @@ class _Blocks:
 
 
 def _turn(message: Message) -> str:
-    """A turn's JSON but for its beginning, the number: that is known when all are there."""
+    """A turn's JSON without its beginning, the number, which is known only after the last row."""
     turn = {
         "timestamp": message.timestamp.isoformat(),
         "user_text": message.user_text,

@@ -1,7 +1,7 @@
-"""Datasets: conversations that were read once, are kept once, and are read one at a time.
+"""Datasets: conversations that are imported once, stored once, and read one at a time.
 
-Who has a dataset, and under which name, is no part of it: `owner` says whose entry is meant, and
-None that everybody's is.
+A dataset's owners and the names that they gave it are separate entries. `owner` selects the entry
+of one owner; None selects those of all owners.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,18 +27,18 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """A dataset, as somebody has it."""
+    """A dataset, with the entry of one owner."""
 
     id: str
-    """`sha256:` and the hash of its file, and of the mapping where one changed something."""
+    """`sha256:` and the hash of its file, and of the mapping if it changed something."""
     name: str
     format: str
     size_bytes: int
     mapping: Mapping[str, str] | None
-    """Our column: the file's header. None: they are the same."""
+    """From our columns to the file's headers. None: they are the same."""
     owner: str
     created_at: datetime
-    """When the owner got it."""
+    """When the owner added it."""
     messages: int
     threads: int
     users: int
@@ -52,7 +52,7 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What a dataset that was read is, whoever has it."""
+    """The content of an imported dataset, independent of its owners."""
 
     id: str
     size_bytes: int
@@ -60,7 +60,7 @@ class Content:
     messages: int
     threads: int
     name: str | None
-    """As the owner who was asked about calls it, or else somebody else."""
+    """The name that the given owner uses, or else the name of another owner."""
 
     @property
     def sha256(self) -> str:
@@ -80,7 +80,7 @@ class DatasetThread:
     has_images: bool
     has_errors: bool
     opening: str
-    """What the user said first, 200 characters at most."""
+    """The user's first message, 200 characters at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,14 +92,14 @@ class JudgedCounts:
 
 
 class Removal(StrEnum):
-    """What became of somebody's dataset."""
+    """The result of removing an owner's dataset."""
 
     GONE = "gone"
-    """Its content went, too."""
+    """Its content was deleted, too."""
     KEPT = "kept"
-    """Others have it, or a job or a run needs it."""
+    """Its content stays: other owners have it, or a job or a run needs it."""
     READ = "read"
-    """Nothing: a job that is not over reads it."""
+    """Nothing was changed: a job that is not over reads it."""
 
 
 def sha256_of(dataset_id: str) -> str:
@@ -116,7 +116,7 @@ async def list_datasets(
 
 
 async def get(connection: Connection, dataset_id: str, *, owner: str | None) -> Dataset | None:
-    """A dataset as the owner has it; None: they have none with this id."""
+    """A dataset of an owner. None: the owner has none with this id."""
     found = await QUERIES.rows(
         connection, Dataset, "list", owner=owner, dataset_id=dataset_id, limit=1, offset=0
     )
@@ -124,18 +124,18 @@ async def get(connection: Connection, dataset_id: str, *, owner: str | None) -> 
 
 
 async def has(connection: Connection, dataset_id: str, *, owner: str) -> bool:
-    """Whether the owner has it, be it read or not."""
+    """Whether the owner has it, imported or not."""
     return await QUERIES.value(connection, "has", dataset_id=dataset_id, owner=owner)
 
 
 async def content(connection: Connection, dataset_id: str, *, owner: str) -> Content | None:
-    """What a dataset is; None: there is none of this id, or it was not read yet."""
+    """The content of a dataset. None: there is none with this id, or it was not imported yet."""
     found = await QUERIES.rows(connection, Content, "content", dataset_id=dataset_id, owner=owner)
     return next(iter(found), None)
 
 
 async def raw(connection: Connection, dataset_id: str) -> str | None:
-    """The text of a dataset that came by plain SQL and was not read yet."""
+    """The text of a dataset that was submitted by plain SQL and was not imported yet."""
     return await QUERIES.value(connection, "raw", dataset_id=dataset_id)
 
 
@@ -147,7 +147,7 @@ async def statistics(connection: Connection, dataset_id: str) -> ContentStatisti
 
 
 async def thread(connection: Connection, dataset_id: str, thread_id: str) -> Thread | None:
-    """One conversation; None: the dataset has none of this name, or is gone."""
+    """One conversation. None: the dataset has none with this id, or was deleted."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         arguments = {"dataset_id": dataset_id, "thread_id": thread_id}
         await cursor.execute(QUERIES["thread"], arguments)
@@ -156,7 +156,7 @@ async def thread(connection: Connection, dataset_id: str, thread_id: str) -> Thr
 
 
 async def thread_ids(connection: Connection, dataset_id: str) -> list[str]:
-    """The ids of all conversations, in the order in which the file has them."""
+    """The ids of all conversations, in the order of the file."""
     cursor = await connection.execute(QUERIES["thread_ids"], {"dataset_id": dataset_id})
     return [thread_id async for (thread_id,) in cursor]
 
@@ -164,7 +164,7 @@ async def thread_ids(connection: Connection, dataset_id: str) -> list[str]:
 async def threads_of(
     connection: Connection, dataset_id: str, *, after: int, limit: int
 ) -> list[DatasetThread]:
-    """A page of conversations; `after`: the last position seen, or 0."""
+    """A page of conversations. `after` is the last position of the previous page, or 0."""
     return await QUERIES.rows(
         connection, DatasetThread, "threads", dataset_id=dataset_id, after=after, limit=limit
     )
@@ -173,7 +173,7 @@ async def threads_of(
 async def counts(
     connection: Connection, dataset_id: str, wanted: Sequence[str] | None = None
 ) -> JudgedCounts:
-    """How much there is in some conversations; None: in all."""
+    """The counts of some conversations. None: of all."""
     ids = None if wanted is None else [codec.clean_text(each) for each in wanted]
     (found,) = await QUERIES.rows(
         connection, JudgedCounts, "counts", dataset_id=dataset_id, thread_ids=ids
@@ -182,12 +182,12 @@ async def counts(
 
 
 async def pin(connection: Connection, *, job_id: UUID, dataset_id: str) -> None:
-    """Let a job and its hands read this dataset from now on, whatever its params led to before."""
+    """Let a job and its helper jobs read this dataset from now on, instead of an earlier one."""
     await connection.execute(QUERIES["pin"], {"job_id": job_id, "dataset_id": dataset_id})
 
 
 async def remove(connection: Connection, dataset_id: str, *, owner: str | None) -> Removal | None:
-    """Take a dataset from an owner, or from everybody. None: they have none with this id."""
+    """Remove a dataset from an owner, or from all owners. None: they have none with this id."""
     found = await QUERIES.value(connection, "remove", dataset_id=dataset_id, owner=owner)
     return None if found is None else Removal(found)
 
