@@ -389,7 +389,7 @@ async def test_a_bot_that_is_not_there_stops_the_job_which_can_be_retried(
 
     assert job.status is JobStatus.FAILED
     assert job.error_message is not None
-    assert "found nobody to talk to" in job.error_message
+    assert "cases in a row could not connect" in job.error_message
     assert (told["status"], told["judged"], told["pass_rate"]) == ("failed", 0, None)
     assert 5 <= told["total_tests"] < len(OPENINGS)
     assert told["infrastructure_failures"] == told["total_tests"]

@@ -1,9 +1,9 @@
-"""The adjudication: what a judge thinks of one conversation with a difficult user.
+"""The adjudication: a judge's verdict on one conversation with a difficult user.
 
-The judge reads the whole transcript, the rules, what was expected, and what a program recorded of
-the line. What the simulator believed is shown to it as an opinion; where the two disagree, the
-judge's word counts and the disagreement is flagged. A conversation that broke off for reasons of
-the line or of the simulator is not judged at all: half a conversation is no evidence of anything.
+The judge reads the whole transcript, the rules, the expected behaviour, and what was recorded of
+the connection. It sees what the simulator believed as an opinion. Where the two disagree, the
+judge's decision counts and the disagreement is flagged. A conversation that broke off because the
+connection or the simulator failed is not judged: an incomplete conversation is no evidence.
 """
 
 import re
@@ -64,7 +64,7 @@ _ALIASES: Mapping[str, FailureMode] = {
     "ignoredcorrection": FailureMode.POOR_EDIT_HANDLING,
     "editfailure": FailureMode.POOR_EDIT_HANDLING,
 }
-"""What judges say instead of a mode's name, as `label_key` has it."""
+"""Other names that judges use for a failure mode, normalised as by `label_key`."""
 
 
 class GoalVerdict(Answer):
@@ -90,9 +90,9 @@ class Shortfall:
     """Why a case has no verdict."""
 
     evaluator: str
-    """Who fell short: `chatbot`, `adversarial_simulator` or `adversarial`, the judge."""
+    """What failed: `chatbot`, `adversarial_simulator` or `adversarial` (the judge)."""
     reason: str
-    """A line's `Fault`, an LLM call's `Outcome`, or `interrupted`."""
+    """A connection's `Fault`, an LLM call's `Outcome`, or `interrupted`."""
     message: str
     turn: int | None = None
 
@@ -108,15 +108,15 @@ class Shortfall:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseResult:
-    """What became of one trial of one case: the columns of its row, and the JSON beside them."""
+    """The result of one trial of one case: the columns of its row, and the JSON beside them."""
 
     case: Case
     trial: int
     verdict: StressVerdict | None
     """None: not judged."""
     goal_achieved: bool | None
-    """Whether all goals were reached, as the judge sees it; of an attack that is the bot's
-    failure. None: it did not say of each."""
+    """Whether all goals were reached, according to the judge. An attack's goal is reached when
+    the bot fails. None: the judge did not decide about every goal."""
     total_turns: int
     stop_reason: StopReason
     error: str | None
@@ -125,7 +125,7 @@ class CaseResult:
 
     @property
     def can_be_judged_later(self) -> bool:
-        """Whether the conversation is whole, and only its judge fell short."""
+        """Whether the conversation is complete, and only the judge failed."""
         return self.verdict is None and self.stop_reason is not StopReason.ERROR
 
 
@@ -157,7 +157,7 @@ class Adjudicator:
             key: names the conversation in the record of calls.
 
         Raises:
-            ProviderError: only for what no other call could escape either.
+            ProviderError: every later call would fail in the same way.
         """
         if dialogue.ending.stop_reason is StopReason.ERROR:
             return self._unjudged(case, trial, dialogue, _broken_off(dialogue))
@@ -167,7 +167,7 @@ class Adjudicator:
         return self._result(case, trial, dialogue, answer)
 
     def interrupted(self, case: Case, trial: int, dialogue: Dialogue, message: str) -> CaseResult:
-        """The result of a conversation that nobody was left to go on with."""
+        """The result of a conversation that was interrupted and can't be continued."""
         turn = len(dialogue.exchanges)
         shortfall = Shortfall(evaluator=CHATBOT, reason=INTERRUPTED, message=message, turn=turn)
         return self._unjudged(case, trial, dialogue, shortfall)
@@ -211,14 +211,14 @@ class Adjudicator:
     ) -> CaseResult:
         verdict = StressVerdict(answer.verdict.replace("_", " "))
         by_goal = {each.goal_id: each for each in answer.goal_verdicts}
-        said = [by_goal[goal] for goal in case.goals if goal in by_goal]
+        verdicts = [by_goal[goal] for goal in case.goals if goal in by_goal]
         compliance = rules.settled(_rules_for(case, self._rules), answer.rule_compliance)
         modes = failure_modes(answer.failure_modes)
         found = {
             "verdict": verdict.value,
             "reasoning": answer.reasoning,
             "evidence": transcript.checked(answer.evidence, dialogue.turns),
-            "goal_verdicts": [each.model_dump() for each in said],
+            "goal_verdicts": [each.model_dump() for each in verdicts],
             "rule_compliance": compliance,
             "failure_modes": [mode.value for mode in modes],
             "first_failing_turn": _existing_turn(answer.first_failing_turn, dialogue),
@@ -228,7 +228,7 @@ class Adjudicator:
             case=case,
             trial=trial,
             verdict=verdict,
-            goal_achieved=_all_reached(said) if len(said) == len(case.goals) else None,
+            goal_achieved=_all_reached(verdicts) if len(verdicts) == len(case.goals) else None,
             total_turns=len(dialogue.exchanges),
             stop_reason=dialogue.ending.stop_reason,
             error=None,
@@ -259,8 +259,8 @@ class Adjudicator:
         contradictions: Sequence[str] = (),
         shortfall: Shortfall | None = None,
     ) -> dict[str, Any]:
-        """The case's JSON: what happened (facts), what was thought of it (judge), what follows
-        (derived)."""
+        """The case's JSON: what happened (`facts`), the judge's answer (`judge`), and what follows
+        from both (`derived`)."""
         return {
             "test_case": case.as_json() | {"case_id": case.case_id, "trial": trial},
             "facts": {
@@ -282,7 +282,7 @@ class Adjudicator:
     def _contradictions(
         self, case: Case, dialogue: Dialogue, verdict: StressVerdict, found: Mapping[str, Any]
     ) -> Iterator[str]:
-        """Where what was said about the case does not agree with itself; nothing is corrected."""
+        """The contradictions between the judge, the simulator and the facts. None is corrected."""
         judged = {each["goal_id"]: each["achieved"] for each in found["goal_verdicts"]}
         yield from (
             f"goal_not_judged: {goal_id}" for goal_id in case.goals if goal_id not in judged
@@ -308,19 +308,19 @@ class Adjudicator:
             yield "failed_without_a_reason"
 
 
-def failure_modes(said: Iterable[str]) -> list[FailureMode]:
-    """The modes that a judge means, each once; what is no mode by any name is dropped."""
+def failure_modes(names: Iterable[str]) -> list[FailureMode]:
+    """The failure modes that a judge named, each once. Unknown names are dropped."""
     known = {label_key(mode): mode for mode in FailureMode} | dict(_ALIASES)
-    found = (known.get(re.sub(r"[^a-z]", "", label_key(each))) for each in said)
+    found = (known.get(re.sub(r"[^a-z]", "", label_key(each))) for each in names)
     return list(dict.fromkeys(mode for mode in found if mode is not None))
 
 
-def _all_reached(said: Sequence[GoalVerdict]) -> bool | None:
-    return all(each.achieved for each in said) if said else None
+def _all_reached(verdicts: Sequence[GoalVerdict]) -> bool | None:
+    return all(each.achieved for each in verdicts) if verdicts else None
 
 
 def _rules_for(case: Case, among: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The rules that a case can break: a rule that names nothing is for all."""
+    """The rules that apply to a case. A rule without traits, goals or personas applies to all."""
 
     def concerns(rule: Rule) -> bool:
         return (
@@ -358,7 +358,7 @@ def _belief(dialogue: Dialogue) -> str:
 
 
 def _broken_off(dialogue: Dialogue) -> Shortfall:
-    """Why a conversation broke off: the simulator's failure, or the line's."""
+    """Why a conversation broke off: the simulator or the connection failed."""
     if dialogue.ending.failure is not None:
         return Shortfall.of(dialogue.ending.failure)
     fault, turn = dialogue.fault, len(dialogue.exchanges)

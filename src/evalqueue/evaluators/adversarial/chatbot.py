@@ -1,7 +1,7 @@
-"""The chatbot that a job names: what may be asked of it, and what this process makes of that.
+"""The chatbot that a job names, and how its params become a target and credentials.
 
-The job names a protocol, an address and credentials by their names; which of these there are, the
-environment of the process says.
+The job names a protocol, an address, and credentials by their names. The environment of the process
+determines which of these exist.
 """
 
 from typing import Annotated
@@ -19,32 +19,32 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
 class ChatbotParams(BaseModel):
-    """The system under test. Tokens are never here: `credentials` names those of the workers."""
+    """The system under test. Params never contain tokens: `credentials` names the workers' own."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     protocol: str | None = None
-    """`kaira_v1`, `kaira_v2`, `openai`, `webhook` or `scripted`; without it, the profile's."""
+    """`kaira_v1`, `kaira_v2`, `openai`, `webhook` or `scripted`; the default is the app's."""
     url: str | None = Field(default=None, min_length=1, max_length=2_000)
-    """Where it is; without it, `EVALQUEUE_CHATBOT_URL` of the worker. Its host must be one of
+    """The address; the default is `EVALQUEUE_CHATBOT_URL` of the worker. Its host must be one of
     `EVALQUEUE_CHATBOT_HOSTS`."""
     model: str | None = Field(default=None, min_length=1, max_length=200)
-    """For `openai`: the model to ask for."""
+    """For `openai`: the model to request."""
     credentials: list[Name] = Field(default_factory=list[Name], max_length=100)
-    """Names from `EVALQUEUE_CHATBOT_CREDENTIALS`: each is a lane, in which one case runs at a time.
-    None: one lane, without a token."""
+    """Names from `EVALQUEUE_CHATBOT_CREDENTIALS`. One case runs at a time with each of them. An
+    empty list means one case at a time, without a token."""
     timeout_seconds: float = Field(default=120.0, ge=1, le=300)
-    """At most so long may nothing come."""
+    """The longest time without any data."""
     reply_seconds: float = Field(default=300.0, ge=1, le=1_800)
-    """At most so long may one answer take."""
+    """The longest time for one whole answer."""
     script: list[Cue] | None = Field(default=None, min_length=1, max_length=1_000)
-    """For `scripted`: what it answers."""
+    """For `scripted`: the answers."""
 
     def protocol_for(self, app: App) -> str:
-        """How the chatbot is spoken to.
+        """The name of the chatbot's protocol.
 
         Raises:
-            TargetRefused: there is no such protocol, or it doesn't go with a script.
+            TargetRefused: there is no such protocol, or it can't be combined with a script.
         """
         protocol = self.protocol or difficult_users(app).protocol
         if protocol not in registry.PROTOCOLS:
@@ -55,10 +55,10 @@ class ChatbotParams(BaseModel):
         return protocol
 
     def target(self, app: App, settings: ChatbotSettings) -> Target | None:
-        """The chatbot that is meant; None: only the worker knows, from its environment.
+        """The chatbot's endpoint. None: only the worker's environment has its address.
 
         Raises:
-            TargetRefused: it may not be spoken to.
+            TargetRefused: connections to it are not allowed.
         """
         protocol = self.protocol_for(app)
         if self.script is not None:
@@ -78,33 +78,33 @@ class ChatbotParams(BaseModel):
         )
 
     def credentials_for(self, target: Target, settings: ChatbotSettings) -> tuple[Credential, ...]:
-        """The credentials that are meant, each user of the bot once.
+        """The credentials that the job names, each user of the bot once.
 
         Raises:
-            TargetRefused: one is not there, or is not for this chatbot.
+            TargetRefused: one does not exist, or is not for this chatbot.
         """
         return targets.credentials(self.credentials, target, settings)
 
 
 def difficult_users(app: App) -> DifficultUsers:
-    """What a profile says about difficult users.
+    """An app's description of its difficult users.
 
     Raises:
-        UnknownProfile: it says nothing.
+        UnknownApp: the app has no such description.
     """
     if app.difficult_users is None:
         raise apps.UnknownApp(
-            f"The app {app.app_id!r} has no section [difficult_users]: nobody has said who its "
-            "difficult users are."
+            f"The app {app.app_id!r} has no section [difficult_users], which describes its "
+            "difficult users."
         )
     return app.difficult_users
 
 
 def chatbot_settings() -> ChatbotSettings:
-    """What this process's environment says about chatbots.
+    """The chatbot settings from this process's environment.
 
     Raises:
-        TargetRefused: it can't be read.
+        TargetRefused: the settings are invalid.
     """
     try:
         return targets.read()

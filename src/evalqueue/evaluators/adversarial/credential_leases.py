@@ -1,8 +1,9 @@
-"""Lanes: one conversation at a time with each credential, in all jobs and all workers together.
+"""Credential leases: one conversation at a time with each credential, over all jobs and workers.
 
-A bot keeps one session per user, so that two conversations with one credential would mix their
-turns. A lane is taken in the database before a conversation and left after it; whoever has lost it
-with its job finds it free again a moment later. When nobody is at the other end, the lanes close.
+A bot keeps one session per user, so two conversations with one credential would mix their turns. A
+credential is leased in the database before a conversation and released after it. The lease of an
+attempt that is over expires a few seconds later. No further lease is granted once the chatbot can't
+be reached or refuses every credential.
 """
 
 import asyncio
@@ -23,32 +24,32 @@ from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.protocol import Chatbot, Fault
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 
-POLL_SECONDS = 1.0  # between looks at a lane that another job is in; under the store's patience
-UNREACHABLE_STREAK = 5  # cases in a row that reached nobody, after which none is begun
-REFUSAL_STREAK = 2  # cases in a row that a credential was not let in with, after which it rests
+POLL_SECONDS = 1.0  # between tries to lease a credential; less than `store.LEASE_PATIENCE_SECONDS`
+UNREACHABLE_STREAK = 5  # cases in a row without a connection, after which no other case begins
+REFUSAL_STREAK = 2  # cases in a row that refused a credential, after which it is not used again
 _REFUSED_STATUSES = (401, 403)  # HTTP
 _STATELESS = ("openai", "scripted")  # protocols in which the bot holds no session
 
 
 class ChatbotGone(Exception):
-    """Nobody answers at the chatbot's address, or lets us in: no further case could fare better."""
+    """The chatbot can't be reached or refuses every credential, so no further case can succeed."""
 
 
 @dataclass(slots=True, kw_only=True)
 class CredentialLease:
-    """A credential, and the chatbot that is spoken to with it."""
+    """A credential, and the chatbot that is opened with it."""
 
     name: str | None
-    """The same for the same user of the same chatbot, whoever asks; None: nobody else can be in
-    these conversations."""
+    """Identifies the user and the chatbot, in every job. None: the chatbot has no sessions, so no
+    lease is needed."""
     credential: str | None
     chatbot: Chatbot
     refusals: int = 0
-    """How many times in a row we were not let in."""
+    """How many cases in a row were refused."""
 
 
 class CredentialLeases:
-    """The lanes of one attempt."""
+    """The credential leases of one attempt."""
 
     def __init__(
         self,
@@ -95,65 +96,65 @@ class CredentialLeases:
 
     @asynccontextmanager
     async def take(self, key: str) -> AsyncGenerator[CredentialLease]:
-        """A lane for the case of this key, ours alone; waits for it as long as it takes.
+        """Lease a credential for the case with this key. Waits until one is free.
 
         Raises:
-            ChatbotGone: there is no point in beginning another conversation.
-            YieldSlot: this worker is to let go.
+            ChatbotGone: no further conversation can succeed.
+            YieldSlot: this worker has to yield the slot.
         """
-        lane = await self._next()
+        lease = await self._next()
         try:
             await self._stop_if_asked()
-            async with self._leased(lane):
+            async with self._leased(lease):
                 await self._pace.wait()
                 await self._stop_if_asked()
                 self._under_way.add(key)
                 self._nothing_under_way.clear()
-                yield lane
+                yield lease
         finally:
-            self._give_back(lane)
+            self._give_back(lease)
 
-    def note_ending(self, lane: CredentialLease, fault: ConnectionFault | None) -> None:
-        """How a conversation ended, as far as the line is concerned."""
+    def note_ending(self, lease: CredentialLease, fault: ConnectionFault | None) -> None:
+        """Note whether a conversation ended because the connection failed."""
         unreachable = fault is not None and fault.fault is Fault.UNREACHABLE
         refused = fault is not None and fault.status in _REFUSED_STATUSES
         self._unreachable = self._unreachable + 1 if unreachable else 0
-        lane.refusals = lane.refusals + 1 if refused else 0
+        lease.refusals = lease.refusals + 1 if refused else 0
         if fault is not None:
             self._last_fault = fault.message
 
     def note_stored(self, key: str) -> None:
-        """A case is done with, and its result is stored."""
+        """Note that a case is finished and its result is stored."""
         self._under_way.discard(key)
         if not self._under_way:
             self._nothing_under_way.set()
 
     async def _next(self) -> CredentialLease:
-        lane = await self._free.get()
-        if lane is not None:
-            return lane
-        self._free.put_nowait(None)  # for whoever else waits
+        lease = await self._free.get()
+        if lease is not None:
+            return lease
+        self._free.put_nowait(None)  # for the other waiting tasks
         await self._nothing_under_way.wait()
-        raise self._gone("No credential is let in")
+        raise self._gone("Every credential was refused")
 
-    def _give_back(self, lane: CredentialLease) -> None:
-        if lane.refusals < REFUSAL_STREAK:
-            self._free.put_nowait(lane)
+    def _give_back(self, lease: CredentialLease) -> None:
+        if lease.refusals < REFUSAL_STREAK:
+            self._free.put_nowait(lease)
             return
         self._in_use -= 1
         if not self._in_use:
             self._free.put_nowait(None)
 
     async def _stop_if_asked(self) -> None:
-        """Begin no other conversation; those that have begun are let finish first: they can't be
-        handed over."""
+        """End this attempt if it should begin no other conversation. Conversations that have begun
+        finish first, since no other attempt can continue them."""
         if not (self._is_hopeless or self._is_leaving):
             return
         await self._nothing_under_way.wait()
         if self._is_leaving:
             raise YieldSlot("No further conversation is begun here")
         if self._is_hopeless:
-            raise self._gone(f"{self._unreachable} cases in a row found nobody to talk to")
+            raise self._gone(f"{self._unreachable} cases in a row could not connect")
 
     @property
     def _is_leaving(self) -> bool:
@@ -165,28 +166,29 @@ class CredentialLeases:
 
     def _gone(self, what: str) -> ChatbotGone:
         return ChatbotGone(
-            f"{what} at {self._target.url} (the last one: {self._last_fault}): the rest is not "
-            "begun. Retry the job when that is mended."
+            f"{what} at {self._target.url} (the last error: {self._last_fault}). The other cases "
+            "were not begun. Retry the job when the chatbot is available."
         )
 
     @asynccontextmanager
-    async def _leased(self, lane: CredentialLease) -> AsyncGenerator[None]:
-        if lane.name is None:
+    async def _leased(self, lease: CredentialLease) -> AsyncGenerator[None]:
+        if lease.name is None:
             yield
             return
         job = self._context.job
-        whose = {"lane": lane.name, "job_id": job.id, "attempt": job.attempt}
-        # Others let go of it in their own time, and there is nobody who would say so.
-        while not await self._context.retry_fenced(partial(store.lease_credential, **whose)):
+        holder = {"credential": lease.name, "job_id": job.id, "attempt": job.attempt}
+        # Poll: no notification announces that another job has released the credential.
+        while not await self._context.retry_fenced(partial(store.lease_credential, **holder)):
             await asyncio.sleep(POLL_SECONDS)
             await self._stop_if_asked()
         try:
             yield
         finally:
-            # Not fenced: once this attempt is over, others wait for nothing but this.
-            leaving = partial(store.release_credential, **whose)
+            # Not fenced: other jobs wait for the release, also when this attempt is over.
+            release = partial(store.release_credential, **holder)
             database = self._context.database
-            await asyncio.shield(database.until_done(leaving, what=f"Lane of job {job.id}"))
+            what = f"The credential lease of job {job.id}"
+            await asyncio.shield(database.until_done(release, what=what))
 
     def _opened(self, credential: Credential | None) -> CredentialLease:
         chatbot = registry.open_chatbot(self._target, credential, self._app)
@@ -200,15 +202,15 @@ class CredentialLeases:
         return CredentialLease(name=name, credential=credential.name, chatbot=chatbot)
 
     def _name(self, user: str) -> str:
-        # A host has several names and ports for the same bot: better one lane too few. On loopback,
-        # it is the port that tells bots apart.
+        # One bot may have several ports on its host, so the port is left out: a lease too few is
+        # better than mixed turns. On loopback, the port distinguishes bots.
         target = self._target
         host = f"localhost:{target.port}" if target.reach.is_loopback else target.host
         return sha256(f"{host}/{user}".encode()).hexdigest()
 
 
 class _Pace:
-    """Keeps a distance between the starts of conversations."""
+    """Enforces a minimum delay between the starts of conversations."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,8 +1,8 @@
 """The dialogue: a simulated user and the real bot, turn by turn.
 
-Every message is noted before it is sent and again with its answer: a live conversation can't be
-replayed, so what is on record must be all that was said, whenever it breaks off. What the line does
-(timeouts, errors, empty answers) becomes facts of the turn.
+Every message is recorded before it is sent, and again with its answer. A live conversation can't be
+replayed, so the record must be complete whenever the conversation breaks off. Timeouts, errors and
+empty answers become facts of the turn.
 """
 
 import asyncio
@@ -24,17 +24,17 @@ from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.verdicts import StopReason
 
 MAX_TURNS = 30  # of any conversation, however many goals it has
-_SHOWN_LIMIT = 8_000  # characters of an answer that simulator and judge read
+_SHOWN_LIMIT = 8_000  # characters of an answer that the simulator and the judge read
 _CONNECT_TRIES = 3
 
 
 class Speaker(StrEnum):
-    """Who made up a message of the user."""
+    """The author of a message of the user."""
 
     CASE = "case"
     SIMULATOR = "simulator"
     CARD = "card"
-    """Nobody: a card was confirmed, as the app's button would."""
+    """The message confirms a card, as the app's button does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +42,18 @@ class UserMessage:
     """A message of the user."""
 
     text: str
-    """As a person would see it."""
+    """The text that a person sees."""
     sent: str
-    """As it goes over the line."""
+    """The text that is sent to the bot."""
     by: Speaker
     tactic: str | None = None
     reason: str | None = None
-    """Why, in the simulator's words."""
+    """The simulator's reason for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionFault:
-    """How the line failed in a turn."""
+    """How the connection failed in a turn."""
 
     fault: Fault
     message: str
@@ -63,7 +63,7 @@ class ConnectionFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
-    """One turn as it happened. Neither reply nor fault: it was interrupted."""
+    """One turn. A turn without a reply and a fault was interrupted."""
 
     number: int
     said: UserMessage
@@ -72,7 +72,7 @@ class Exchange:
     fault: ConnectionFault | None = None
 
     def facts(self) -> Iterator[str]:
-        """What the line did, in sentences that a judge reads."""
+        """What happened on the connection, in sentences for the judge."""
         where = f"Turn {self.number}:"
         if self.fault is not None:
             yield f"{where} no whole answer ({self.fault.fault}): {self.fault.message}"
@@ -86,7 +86,7 @@ class Exchange:
             yield f"{where} a card of unknown kind {kind!r} was not confirmed."
 
     def as_turn(self) -> Turn:
-        """As simulator and judge read it."""
+        """The turn as the simulator and the judge read it."""
         reply = self.reply or Reply(text=self.fault.partial if self.fault else "")
         return Turn(
             number=self.number,
@@ -107,14 +107,14 @@ class Ending:
     states: Mapping[str, GoalState] = field(default_factory=dict[str, GoalState])
     """What the simulated user believed about its goals."""
     reason: str | None = None
-    """Its last word on why, or what failed."""
+    """The simulated user's last reason, or what failed."""
     failure: Failure | None = None
     """Why the simulated user could not go on."""
 
 
 EXCHANGE = TypeAdapter(Exchange)
 ENDING = TypeAdapter(Ending)
-"""How both are stored, and read again."""
+"""Both convert to and from the JSON that is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,22 +135,22 @@ class Dialogue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """How long a conversation may get, and how fast it goes."""
+    """The maximum length of a conversation, and its pace."""
 
     max_turns: int = 10
-    """For each goal."""
+    """Turns for each goal."""
     turn_delay_seconds: float = 1.5
-    """Between an answer and the next message."""
+    """The delay between an answer and the next message."""
 
     def turns_for(self, case: Case) -> int:
         return min(self.max_turns * max(1, len(case.goals)), MAX_TURNS)
 
 
 class ExchangeRecorder(Protocol):
-    """Keeps what happens, while it happens."""
+    """Stores the turns of a conversation while it runs."""
 
     async def record(self, exchange: Exchange) -> None:
-        """A message that is about to be sent, or the same one with what came back."""
+        """Store a message that is about to be sent, or the same message with its answer."""
         ...
 
 
@@ -168,10 +168,10 @@ async def converse(
     recorder: ExchangeRecorder,
     sleep: Sleep = asyncio.sleep,
 ) -> Dialogue:
-    """Let a case's user talk to the bot until it has what it wants, gives up, or can't go on.
+    """Hold one conversation, until the user reaches its goals, gives up, or can't continue.
 
     Raises:
-        ProviderError: only for what no other LLM call could escape either.
+        ProviderError: every later LLM call would fail in the same way.
     """
     exchanges: list[Exchange] = []
     states: Mapping[str, GoalState] = {}
@@ -208,7 +208,8 @@ async def converse(
 
 
 async def _exchanged(chat: Chat, begun: Exchange, sleep: Sleep) -> Exchange:
-    """A turn with what came back. Only what surely was not sent is sent again."""
+    """Send a turn's message and wait for the answer. Only a message that was certainly not sent is
+    sent again."""
     trying = AsyncRetrying(
         sleep=sleep,
         retry=retry_if_exception(_was_not_sent),

@@ -1,7 +1,7 @@
-"""What stress tests found, for whoever looks: rows out, and the figures made of them.
+"""The results of adversarial tests: rows, and the figures that are computed from them.
 
-The figures are computed from the rows at each look, so that they are there while a run goes on and
-after it was cancelled, too. Where `owner` is given, others' runs are as if they were not there.
+The figures are computed from the rows at each request, so they exist while a run is in progress and
+after it was cancelled. Where `owner` is given, the runs of other owners are not visible.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdversarialRow:
-    """What became of one trial of one case."""
+    """The result of one trial of one case."""
 
     id: int
     run_id: UUID
@@ -44,26 +44,26 @@ class AdversarialRow:
     error: str | None
     """Why there is no verdict."""
     credential: str | None
-    """The name of the one that was spoken with."""
+    """The name of the credential that was used."""
     started_at: datetime | None
-    """Of the conversation; None: there was none."""
+    """The start of the conversation. None: there was none."""
     ended_at: datetime | None
     created_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveRow:
-    """A conversation without a verdict, with what was said so far."""
+    """A conversation without a verdict, with its turns so far."""
 
     case_id: str
     trial: int
     credential: str | None
     started_at: datetime
     ended_at: datetime | None
-    """None: it goes on, or was cut short."""
+    """None: it is in progress, or was interrupted."""
     ending: Mapping[str, Any] | None
     is_live: bool
-    """Whether somebody is in it now."""
+    """Whether a running attempt holds it."""
     exchanges: Sequence[Mapping[str, Any]]
 
 
@@ -87,7 +87,7 @@ class Reason:
     """Why trials have no verdict."""
 
     who: str
-    """`chatbot`, `adversarial_simulator`, or `adversarial`, the judge."""
+    """`chatbot`, `adversarial_simulator` or `adversarial` (the judge)."""
     reason: str
     trials: int
     example: str
@@ -95,17 +95,17 @@ class Reason:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """What a stress test found so far."""
+    """The results of an adversarial test so far."""
 
     summary: Mapping[str, Any]
-    """As `attack.summarise` makes it."""
+    """The result of `rates.summarise`."""
     not_judged: Sequence[Reason]
     tests: Sequence[TrialSummary]
     """The worst first."""
 
 
 async def of_run(connection: Connection, run_id: UUID, *, with_passed: bool = False) -> Findings:
-    """What the run has found so far; `with_passed`: listing those that passed, too."""
+    """The results of a run so far. `with_passed` includes the trials that passed in the list."""
     outcomes = await adversarial_store.outcomes(connection, run_id)
     return Findings(
         summary=rates.summarise(outcomes),
@@ -147,7 +147,7 @@ async def count(connection: Connection, run_id: UUID, *, owner: str | None = Non
 async def case(
     connection: Connection, run_id: UUID, case_id: str, *, owner: str | None = None
 ) -> Case | None:
-    """A case that the run puts to the bot; None: it has none of this id."""
+    """A case of the run. None: the run has no case with this id."""
     found = await adversarial_store.cases_of(connection, run_id, [case_id], owner=owner)
     return next(iter(found), None)
 
@@ -155,7 +155,7 @@ async def case(
 async def trials(
     connection: Connection, run_id: UUID, case_id: str, *, owner: str | None = None
 ) -> list[AdversarialRow]:
-    """What became of each finished trial of a case."""
+    """The finished trials of a case."""
     return await QUERIES.rows(
         connection, AdversarialRow, "trials", run_id=run_id, case_id=case_id, owner=owner
     )

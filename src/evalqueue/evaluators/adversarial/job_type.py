@@ -1,4 +1,4 @@
-"""The job type of stress tests: what may be asked, and what is refused at the door."""
+"""The job type of adversarial tests: its params, and the checks before a job is stored."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -57,62 +57,62 @@ T = TypeVar("T")
 
 
 class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
-    """Let difficult simulated users talk to a chatbot, and judge how it held."""
+    """Let difficult simulated users talk to a chatbot, and judge the conversations."""
 
     name: str | None = Field(default=None, max_length=200)
     description: str | None = Field(default=None, max_length=2000)
 
     app_id: str = "kaira-bot"
-    """The profile of the bot under test."""
+    """The app of the bot under test."""
     chatbot: ChatbotParams = ChatbotParams()
 
     test_count: int | None = Field(default=None, ge=0, le=_CASES_MAX)
-    """Cases to generate, exactly; without it 15, or none where other cases are given."""
+    """How many cases to generate. Default: 15, or none where other cases are given."""
     cases: list[CaseInput] = Field(default_factory=list[CaseInput], max_length=_CASES_MAX)
-    """Cases written by hand."""
+    """Cases in the params."""
     cases_path: str | None = Field(default=None, min_length=1)
     """A CSV or JSONL file of cases, or of harmful behaviours, inside `EVALQUEUE_DATA_DIR`."""
     saved: Literal["none", "pinned", "all"] = "pinned"
     """Which of the app's saved cases take part."""
     saved_case_ids: list[CaseId] = Field(default_factory=list[CaseId], max_length=_CASES_MAX)
-    """Saved cases that take part in any case."""
+    """Saved cases that always take part, whatever `saved` is."""
     from_run: UUID | None = None
-    """An earlier run, whose cases are put again."""
+    """An earlier run, whose cases are repeated."""
     from_run_cases: list[CaseId] | None = Field(default=None, min_length=1, max_length=_CASES_MAX)
-    """Which of them; without it, those that did not pass every time."""
+    """Which of its cases. Default: those that did not pass every time."""
 
     traits: list[Name] | None = Field(default=None, min_length=1)
     goals: list[Name] | None = Field(default=None, min_length=1)
     personas: list[Name] | None = Field(default=None, min_length=1)
     tactics: list[Name] | None = Field(default=None, min_length=1)
     difficulties: list[Difficulty] | None = Field(default=None, min_length=1)
-    """Of the profile's, those that generated cases are spread over; without them, all that are
-    meant for ordinary users: attackers take part where their persona or a tactic is named."""
+    """The app's names that generated cases are spread over. Default: all those for ordinary users.
+    Attackers take part where their persona or a tactic is named."""
     traits_per_case: int = Field(default=1, ge=1, le=3)
     extra_instructions: str | None = Field(default=None, max_length=5_000)
-    """For whoever makes up the cases."""
+    """Extra instructions for the LLM that generates the cases."""
     seed: int = 0
 
     trials: int = Field(default=1, ge=1, le=20)
-    """How often each case is put."""
+    """How many conversations each case has."""
     max_turns: int = Field(default=10, ge=1, le=MAX_TURNS)
-    """Of a conversation, for each of its goals; 30 in any case."""
+    """Turns of a conversation for each of its goals. No conversation has more than 30."""
     turn_delay_seconds: float = Field(default=1.5, ge=0, le=10)
-    """Between an answer and the next message."""
+    """The delay between an answer and the next message."""
     case_delay_seconds: float = Field(default=0.0, ge=0, le=10)
-    """Between the starts of two conversations."""
+    """The minimum delay between the starts of two conversations."""
 
     llm_provider: str | None = None
-    """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
+    """`openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set."""
     llm_model: str | None = Field(default=None, min_length=1)
     temperature: float = Field(default=0.1, ge=0, le=2)
-    """The judge's."""
+    """The temperature of the judge."""
     simulator_temperature: float = Field(default=0.7, ge=0, le=2)
-    """Of who makes up the cases and plays the users."""
+    """The temperature of the LLM that generates cases and plays the users."""
     concurrency: int = Field(default=8, ge=1, le=256)
-    """LLM calls in flight at most."""
+    """The maximum number of LLM calls at the same time."""
     call_timeout_seconds: float = Field(default=60.0, ge=5, le=600)
-    """Of one attempt at one LLM call."""
+    """The timeout of one attempt at one LLM call."""
 
     api_key: str | None = None
     user_id: str | None = None
@@ -140,7 +140,7 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
 
     @property
     def generated(self) -> int:
-        """How many cases are to be made up."""
+        """How many cases to generate."""
         if self.test_count is not None:
             return self.test_count
         return 0 if self._has_cases() else TEST_COUNT
@@ -150,8 +150,8 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
         return Limits(max_turns=self.max_turns, turn_delay_seconds=self.turn_delay_seconds)
 
     async def admit(self, admission: AdmissionContext) -> Self:
-        """Refuse what can't work: no key, no such profile or name, a chatbot that may not be
-        spoken to, cases that don't fit the profile."""
+        """Refuse params that can't work: a missing key, an unknown app or name, a chatbot that is
+        not allowed, cases that don't match the app."""
         try:
             choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
         except ProviderUnavailable as error:
@@ -174,9 +174,9 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
         )
 
     async def _try_chatbot(self, target: Target, settings: ChatbotSettings, app: App) -> None:
-        """Refuse a chatbot that can't be opened; nothing is connected to."""
+        """Refuse a chatbot that can't be opened. No connection is made."""
         if self.chatbot.credentials and not settings.credentials:
-            return  # they are the worker's alone, which will say so if it has none of these names
+            return  # only the worker has credentials, and it reports unknown names
         credentials = _refusing(
             "chatbot.credentials", lambda: self.chatbot.credentials_for(target, settings)
         ) or (None,)
@@ -185,10 +185,10 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
             await opened.aclose()
 
     def slots(self, users: DifficultUsers) -> list[Slot]:
-        """What each case that is to be made up is about.
+        """The slots of the cases to generate.
 
         Raises:
-            Unfit: something is named that the profile doesn't have.
+            Unfit: the params have a name that the app doesn't have.
         """
         if not self.generated:
             return []
@@ -205,10 +205,10 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
         )
 
     async def given(self, admission: AdmissionContext, app: App) -> list[Case]:
-        """The cases that need not be made up: written by hand, imported, saved, put before.
+        """The cases that are not generated: from the params, a file, saved cases, an earlier run.
 
         Raises:
-            InvalidParams: some of them can't be had.
+            InvalidParams: some of them do not exist or are invalid.
         """
         users = difficult_users(app)
         manual = await asyncio.to_thread(self._manual, users)
@@ -233,7 +233,7 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
         return [*manual, *imported, *stored]
 
     def _refuse_misfits(self, stored: Sequence[Case], users: DifficultUsers) -> None:
-        """Refuse cases that the profile had a place for when they were stored, and has no more."""
+        """Refuse stored cases that no longer match the app."""
         misfits = [f"{case.case_id}: {why}" for case in stored if (why := misfit(case, users))]
         if not misfits:
             return
@@ -306,7 +306,7 @@ def _as_saved(each: adversarial_store.SavedCase) -> Case:
 
 
 def _refusing(field: str, found: Callable[[], T]) -> T:
-    """What is found, or a refusal that names the field."""
+    """The result of `found`. A ValueError or LookupError becomes an InvalidParams for the field."""
     try:
         return found()
     except (ValueError, LookupError) as error:

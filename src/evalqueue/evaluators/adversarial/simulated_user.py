@@ -1,8 +1,8 @@
 """The simulator: an LLM plays the difficult user, one message at a time.
 
-It knows who it is and what it wants, never what the bot is expected to do. What it says of its own
-success is an opinion. A simulator that can't go on (no answer, the same sentence again, a payload
-that may not be sent) is a failure of ours, never a goal achieved.
+The simulator knows the persona and the goals, never the expected behaviour of the bot. What it
+reports about its own success is an opinion. When it can't continue (no answer, the same sentence
+again, a payload that may not be sent), that is an infrastructure failure, never a goal achieved.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -80,13 +80,13 @@ class UserSimulator:
     async def move(
         self, case: Case, turns: Sequence[Turn], *, key: str, judge: Judge
     ) -> Move | Failure:
-        """What the user says to the bot's last answer, or why nobody knows.
+        """The user's response to the bot's last answer, or why there is none.
 
         Args:
             key: names the conversation in the record of calls.
 
         Raises:
-            ProviderError: only for what no other call could escape either.
+            ProviderError: every later call would fail in the same way.
         """
         complaint = ""
         for _ in range(_TRIES):
@@ -142,7 +142,7 @@ class UserSimulator:
         )
 
     def _slip(self, case: Case, turns: Sequence[Turn], answer: SimulatorAnswer) -> str | None:
-        """Why an answer that fits its form can't be used all the same."""
+        """Why an answer that matches its schema still can't be used."""
         states = {reading.goal_id: reading.state for reading in answer.goals}
         if missing := [goal for goal in case.goals if goal not in states]:
             return f"say for every goal how it stands; {', '.join(missing)} is missing."
@@ -167,7 +167,7 @@ class UserSimulator:
 
 
 def marker(case: Case) -> str:
-    """The lines that say what a prompt is about, outside the fence and safe from its content."""
+    """The lines that identify the case in a prompt, outside the fence around untrusted content."""
     return "\n".join([
         f'Case: "{case.case_id}"',
         f"Traits: {', '.join(case.traits) or '-'}",

@@ -1,4 +1,4 @@
-"""Stress tests: cases, conversations, verdicts, saved cases and lanes: rows in and out."""
+"""The rows of adversarial tests: cases, conversations, verdicts, saved cases, credential leases."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,8 +28,8 @@ from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
 
 QUERIES = load("evaluation/adversarial")
-LEASE_GRACE_SECONDS = 5.0  # seconds that a lane stays taken after its holder's attempt is over
-LEASE_PATIENCE_SECONDS = 3.0  # seconds that a lane is kept for the job that was refused it
+LEASE_GRACE_SECONDS = 5.0  # how long a credential stays leased after its holder's attempt is over
+LEASE_PATIENCE_SECONDS = 3.0  # how long a credential is reserved for the job that was refused it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +53,11 @@ class TrialAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnjudgedConversation:
-    """A conversation without a verdict, as an earlier attempt left it."""
+    """A conversation without a verdict, from an earlier attempt."""
 
     exchanges: tuple[Exchange, ...]
     ending: Ending | None
-    """None: it was cut short."""
+    """None: it was interrupted."""
     credential: str | None
     started_at: datetime
     ended_at: datetime | None
@@ -70,7 +70,7 @@ class UnjudgedConversation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialResult:
-    """A trial's result on its way into its row."""
+    """A trial's result, to be stored."""
 
     place: TrialAttempt
     case_result: CaseResult
@@ -99,7 +99,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedCase:
-    """A case worth keeping."""
+    """A case that is stored for later runs."""
 
     app_id: str
     case_id: str
@@ -114,7 +114,7 @@ def key_of(case_id: str, trial: int) -> str:
 
 
 async def cases(connection: Connection, run_id: UUID, *, owner: str | None = None) -> list[Case]:
-    """What the run puts to the bot; none: nobody has settled it yet."""
+    """The cases of a run. The list is empty until `settle_cases` has stored them."""
     cursor = await connection.execute(QUERIES["cases"], {"run_id": run_id, "owner": owner})
     return [Case.of_json(body) for (body,) in await cursor.fetchall()]
 
@@ -122,7 +122,7 @@ async def cases(connection: Connection, run_id: UUID, *, owner: str | None = Non
 async def settle_cases(
     connection: Connection, run_id: UUID, settled: Sequence[Case], *, trials: int
 ) -> None:
-    """Write down what the run puts to the bot, unless it is there already."""
+    """Store the cases of a run, unless they are stored already."""
     arguments = {"run_id": run_id, "cases": jsonb([_named(case) for case in settled])}
     await connection.execute(QUERIES["settle_cases"], arguments)
     total = {"run_id": run_id, "total_items": len(settled) * trials}
@@ -137,7 +137,7 @@ async def cases_of(
     owner: str | None = None,
 ) -> list[Case]:
     """Cases of an earlier run: those named, or those that did not pass every time. Where `owner` is
-    given, others' runs put none."""
+    given, the runs of other owners have none."""
     named = None if case_ids is None else list(case_ids)
     arguments = {"run_id": run_id, "case_ids": named, "owner": owner}
     cursor = await connection.execute(QUERIES["cases_of"], arguments)
@@ -145,7 +145,7 @@ async def cases_of(
 
 
 async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Checkpoint:
-    """The trials that this job has nothing more to do for."""
+    """The trials that need no more work from this job."""
     arguments = {"run_id": run_id, "job_id": job_id}
     cursor = await connection.execute(QUERIES["checkpoint"], arguments)
     rows = await cursor.fetchall()
@@ -158,7 +158,7 @@ async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Chec
 async def dialogues(
     connection: Connection, run_id: UUID, job_id: UUID
 ) -> dict[str, UnjudgedConversation]:
-    """Conversations that can be judged, or broke off or were cut short under this job, by key."""
+    """Conversations that can be judged, or that this job did not complete, by key."""
     arguments = {"run_id": run_id, "job_id": job_id}
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["dialogues"], arguments)
@@ -166,47 +166,47 @@ async def dialogues(
 
 
 async def begin(connection: Connection, place: TrialAttempt) -> None:
-    """A conversation begins: whatever was said before in this trial is forgotten."""
+    """Record that a conversation begins. Earlier turns of this trial are deleted."""
     await connection.execute(QUERIES["forget"], place.arguments())
     await connection.execute(QUERIES["begin"], place.arguments())
 
 
 async def note(connection: Connection, place: TrialAttempt, exchange: Exchange) -> None:
-    """Keep one turn: before its message is sent, and again with what came back."""
-    said = {
+    """Store one turn: before its message is sent, and again with its answer."""
+    turn = {
         "turn": exchange.number,
         "exchange": jsonb(EXCHANGE.dump_python(exchange, mode="json")),
     }
-    await connection.execute(QUERIES["note"], place.arguments() | said)
+    await connection.execute(QUERIES["note"], place.arguments() | turn)
 
 
 async def end(connection: Connection, place: TrialAttempt, ending: Ending) -> None:
-    """A conversation is over; from now on it can be judged, whoever led it."""
+    """Record that a conversation is over. From then on, any attempt can have it judged."""
     arguments = {"ending": jsonb(ENDING.dump_python(ending, mode="json"))}
     await connection.execute(QUERIES["end"], place.arguments() | arguments)
 
 
-async def keep(connection: Connection, kept: TrialResult) -> None:
-    """Store a trial's result. Its transcript is in it: what the conversation kept can go, unless a
-    judge may still be asked about it."""
-    await connection.execute(QUERIES["keep"], kept.arguments())
-    if not kept.case_result.can_be_judged_later:
-        await connection.execute(QUERIES["forget"], kept.place.arguments())
+async def keep(connection: Connection, result: TrialResult) -> None:
+    """Store a trial's result. It contains the transcript, so the stored turns are deleted, unless
+    the conversation can still be judged."""
+    await connection.execute(QUERIES["keep"], result.arguments())
+    if not result.case_result.can_be_judged_later:
+        await connection.execute(QUERIES["forget"], result.place.arguments())
 
 
 async def outcomes(connection: Connection, run_id: UUID) -> list[TrialOutcome]:
-    """What counts of each trial, for the summary."""
+    """The outcome of each trial, for the summary."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["outcomes"], {"run_id": run_id})
         return [_outcome(row) async for row in cursor]
 
 
 async def lease_credential(
-    connection: Connection, lane: str, *, job_id: UUID, attempt: int
+    connection: Connection, credential: str, *, job_id: UUID, attempt: int
 ) -> bool:
-    """Whether this attempt may now hold a conversation on a lane. Refused, it is next to get it."""
+    """Lease a credential for this attempt. False: it is in use, and this attempt is next."""
     arguments = {
-        "credential": lane,
+        "credential": credential,
         "job_id": job_id,
         "attempt": attempt,
         "grace_seconds": LEASE_GRACE_SECONDS,
@@ -218,19 +218,19 @@ async def lease_credential(
 
 
 async def release_credential(
-    connection: Connection, lane: str, *, job_id: UUID, attempt: int
+    connection: Connection, credential: str, *, job_id: UUID, attempt: int
 ) -> None:
-    """Let others have the lane: nothing of ours is on the line any more."""
-    arguments = {"credential": lane, "job_id": job_id, "attempt": attempt}
+    """Release a credential. No message of this attempt may still be on its way to the bot."""
+    arguments = {"credential": credential, "job_id": job_id, "attempt": attempt}
     await connection.execute(QUERIES["release_credential"], arguments)
 
 
 async def recorded(
     connection: Connection, *, run_id: UUID, job_id: UUID, evaluator: str, key: str | None = None
 ) -> list[RecordedAnswer]:
-    """The answers that this job has bought already, newest first.
+    """The answers that this job has paid for already, newest first.
 
-    A conversation's own are not worth asking for: it can't be led again.
+    The answers of a conversation itself are of no use: a conversation can't be repeated.
     """
     arguments = {"run_id": run_id, "job_id": job_id, "evaluator": evaluator, "key": key}
     async with connection.cursor(row_factory=dict_row) as cursor:
@@ -249,7 +249,7 @@ async def saved(
 async def saved_named(
     connection: Connection, app_id: str, case_ids: Sequence[str]
 ) -> list[SavedCase]:
-    """Those of these ids, in their order; what is not there is left out."""
+    """The saved cases with these ids, in the order of the ids. Unknown ids are left out."""
     arguments = {"app_id": app_id, "case_ids": list(case_ids)}
     return await _saved(connection, "saved_named", arguments)
 
@@ -265,20 +265,20 @@ async def saved_page(
 async def save(
     connection: Connection, app_id: str, worth_keeping: Iterable[Case], *, pinned: bool
 ) -> None:
-    """Keep cases; one that is there already stays as it is, but may become pinned."""
+    """Save cases. A case that is saved already stays unchanged, but may become pinned."""
     listed = jsonb([_named(case) for case in worth_keeping])
     arguments = {"app_id": app_id, "cases": listed, "pinned": pinned}
     await connection.execute(QUERIES["save"], arguments)
 
 
 async def pin(connection: Connection, app_id: str, case_ids: Sequence[str], *, pinned: bool) -> int:
-    """Pin saved cases, or unpin them; how many there were."""
+    """Pin or unpin saved cases. Returns how many there were."""
     arguments = {"app_id": app_id, "case_ids": list(case_ids), "pinned": pinned}
     return (await connection.execute(QUERIES["pin"], arguments)).rowcount
 
 
 async def unsave(connection: Connection, app_id: str, case_ids: Sequence[str]) -> int:
-    """Forget saved cases; how many there were. Runs keep theirs."""
+    """Delete saved cases. Returns how many there were. Runs keep their own copies."""
     arguments = {"app_id": app_id, "case_ids": list(case_ids)}
     return (await connection.execute(QUERIES["unsave"], arguments)).rowcount
 

@@ -1,7 +1,7 @@
 """Cases: who the difficult user is, what they want, how they begin.
 
-A case is told apart by what it puts to the bot, never by its position or its label: the same case
-from two sources is one case.
+A case is identified by its challenge to the bot, never by its position or its label: the same
+challenge from two sources is one case.
 """
 
 import json
@@ -42,16 +42,16 @@ class Case:
     opening: str
     """The first message, understood without anything before it."""
     expected_behavior: str
-    """What a good bot does: for the judge only, the simulator never sees it."""
+    """What a good bot does. Only the judge sees it, never the simulator."""
     difficulty: Difficulty
     persona: str
-    """Who the user is, by the profile's name for it."""
+    """Who the user is: the name of a persona of the app."""
     traits: tuple[str, ...] = ()
-    """What makes the user difficult, by the profile's names."""
+    """What makes the user difficult: names of traits of the app."""
     goals: tuple[str, ...] = ()
-    """What the user wants, by the profile's ids, in the order in which they want it."""
+    """What the user wants: ids of goals of the app, in the order in which they are pursued."""
     tactic: str | None = None
-    """The attack to use throughout; None: the simulator chooses."""
+    """The attack to use throughout. None: the simulator chooses."""
     objective: str | None = None
     """What an attacker wants the bot to do; only with a goal that is an attack."""
     source: CaseSource = CaseSource.MANUAL
@@ -61,17 +61,17 @@ class Case:
     @property
     def case_id(self) -> str:
         """The same for the same challenge: 16 hexadecimal digits."""
-        said = asdict(self)
+        content = asdict(self)
         for irrelevant in ("source", "label", "expected_behavior"):
-            del said[irrelevant]
-        said["traits"] = sorted(self.traits)  # unlike the goals, they come in no order
-        said["opening"] = " ".join(self.opening.casefold().split())
-        canonical = json.dumps(said, sort_keys=True)
+            del content[irrelevant]
+        content["traits"] = sorted(self.traits)  # unlike the goals, they have no order
+        content["opening"] = " ".join(self.opening.casefold().split())
+        canonical = json.dumps(content, sort_keys=True)
         return sha256(canonical.encode()).hexdigest()[:16]
 
     @property
     def category(self) -> str:
-        """What the case counts under: its first trait, or else its tactic, or else its persona."""
+        """The group that the case counts in: its first trait, else its tactic, else its persona."""
         return next(iter(self.traits), None) or self.tactic or self.persona
 
     def as_json(self) -> dict[str, object]:
@@ -79,10 +79,10 @@ class Case:
 
     @classmethod
     def of_json(cls, value: Any) -> "Case":
-        """The case that `as_json` was made of; keys that a case doesn't have are left out.
+        """The case from the JSON of `as_json`. Unknown keys are ignored.
 
         Raises:
-            ValueError: it is not a case.
+            ValueError: the value is not a case.
         """
         return _CASE.validate_python(value)
 
@@ -91,7 +91,7 @@ _CASE = TypeAdapter(Case)
 
 
 def distinct(cases: Iterable[Case]) -> list[Case]:
-    """Each challenge once, the first of those that are the same."""
+    """Each challenge once: the first of several equal cases."""
     found: dict[str, Case] = {}
     for case in cases:
         found.setdefault(case.case_id, case)
@@ -99,7 +99,7 @@ def distinct(cases: Iterable[Case]) -> list[Case]:
 
 
 class InvalidCase(ValueError):
-    """A case that the app's profile has no place for."""
+    """A case that does not match the app."""
 
     def __init__(self, faults: Iterable[tuple[str, str]]) -> None:
         self.faults = tuple(faults)
@@ -112,32 +112,32 @@ _Name = Annotated[_Text, StringConstraints(max_length=100)]
 
 
 class CaseInput(BaseModel):
-    """A case as a person writes it; what is left out follows from the rest and the profile."""
+    """A case as a person writes it. Fields that are left out follow from the others and the app."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     opening: Annotated[_Text, StringConstraints(max_length=OPENING_LIMIT)]
     """The first message."""
     expected_behavior: Annotated[_Text, StringConstraints(max_length=EXPECTED_LIMIT)]
-    """What a good bot does; the simulated user never sees it."""
+    """What a good bot does. The simulated user never sees it."""
     difficulty: Difficulty | None = None
-    """The persona's."""
+    """Default: the difficulty of the persona."""
     persona: _Name | None = None
-    """The one named like the difficulty, or else the mildest of it; with a tactic or an objective
-    the attacker."""
+    """Default: the persona named like the difficulty, else the mildest one of that difficulty; with
+    a tactic or an objective, the attacker."""
     traits: list[_Name] = Field(default_factory=list[str], max_length=_NAMES_LIMIT)
     goals: list[_Name] = Field(default_factory=list[str], max_length=_NAMES_LIMIT)
-    """The first goal of the first trait; for an attacker, the first that is an attack."""
+    """Default: the first goal of the first trait; for an attacker, the first attack."""
     tactic: _Name | None = None
     objective: Annotated[_Text, StringConstraints(max_length=EXPECTED_LIMIT)] | None = None
-    """What an attacker wants the bot to do; the tactic's."""
+    """What an attacker wants the bot to do. Default: the objective of the tactic."""
     label: str = Field(default="", max_length=LABEL_LIMIT)
 
     def to_case(self, users: DifficultUsers, *, source: CaseSource = CaseSource.MANUAL) -> Case:
-        """The case, as the app knows personas, traits, goals and tactics.
+        """The complete case, with the app's personas, traits, goals and tactics.
 
         Raises:
-            InvalidCase: with all that is wrong.
+            InvalidCase: it names every field that is wrong.
         """
         faults = [*_unknown(self, users)]
         persona = None if faults else self._persona(users)
@@ -184,16 +184,16 @@ class CaseInput(BaseModel):
 
 
 def misfit(case: Case, users: DifficultUsers) -> str | None:
-    """What is wrong with a stored case: it may be of another profile, or of this one as it was.
+    """Why a stored case does not match the app, which may have changed. None: it does match.
 
-    None: nothing is. It looks for payloads, so that many cases take a while: not on an event loop.
+    The check searches for payloads, so many cases take a while: call it in a thread.
     """
     faults = [*_unknown(case, users)] or [*_mismatches(case, users)]
     return ": ".join(faults[0]) if faults else None
 
 
 def _unknown(case: Case | CaseInput, users: DifficultUsers) -> Iterator[tuple[str, str]]:
-    """The names that the profile doesn't have."""
+    """The names that the app doesn't have."""
     given = {
         "persona": [case.persona] if case.persona else [],
         "traits": case.traits,
@@ -213,7 +213,7 @@ def _unknown(case: Case | CaseInput, users: DifficultUsers) -> Iterator[tuple[st
 
 
 def _mismatches(case: Case, users: DifficultUsers) -> Iterator[tuple[str, str]]:
-    """What contradicts who the user is or may not be sent, in a case whose names are all known."""
+    """Contradictions and forbidden payloads in a case whose names are all known."""
     persona = users.persona(case.persona)
     name = persona.name
     for goal in map(users.goal, case.goals):

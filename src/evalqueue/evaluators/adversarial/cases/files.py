@@ -1,12 +1,11 @@
 """Cases from files: tables of cases (CSV, JSON lines), and red teams' lists of behaviours.
 
-A file is refused as a whole, with every fault by row and column, as the sources of conversations
-do. What a file says is checked as if a person had written it into a job.
+A file with faults is refused as a whole, and every fault is reported by row and column, as for
+files of conversations. The cases are checked in the same way as cases in a job's params.
 
-Lists of behaviours come in two shapes: AdvBench's (`goal,target`) and HarmBench's (`Behavior,
-FunctionalCategory, SemanticCategory, Tags, ContextString, BehaviorID`). Each row is what an
-attacker wants, put as a plain request; AdvBench's targets are the answers of a broken bot, and not
-used.
+There are two formats of lists of behaviours: AdvBench (`goal,target`) and HarmBench (`Behavior,
+FunctionalCategory, SemanticCategory, Tags, ContextString, BehaviorID`). Each row is an attacker's
+objective as a plain request. AdvBench's targets are the answers of a broken bot and are not used.
 """
 
 import csv
@@ -67,25 +66,25 @@ _HARMBENCH = frozenset({"behavior", "functionalcategory", "semanticcategory", "t
 @dataclass(frozen=True, slots=True)
 class _Row:
     number: int
-    """As a spreadsheet or an editor shows it."""
+    """The row number that a spreadsheet or an editor shows."""
     cells: Mapping[str, Any]
-    """By column in small letters."""
+    """Values by the column's name in lower case."""
 
     def filled(self) -> Iterator[tuple[str, Any]]:
-        """The cells that hold something."""
+        """The cells that are not blank."""
         for column, value in self.cells.items():
             if value is not None and not (isinstance(value, str) and not value.strip()):
                 yield column, value
 
 
 def read_cases(content: str, *, name: str, app: App) -> list[Case]:
-    """The cases of a file, in its order. Blocks, so call it in a thread when it is large.
+    """The cases of a file, in its order. Blocks: call it in a thread when the file is large.
 
     Args:
-        name: what the file is called in errors; `.jsonl` makes it JSON lines.
+        name: the file's name for error messages. A name in `.jsonl` means JSON lines.
 
     Raises:
-        BadData: with every fault.
+        BadData: it lists every fault.
     """
     faults = Faults(name)
     rows = [*_rows(content.removeprefix("\ufeff"), name, faults)]
@@ -130,7 +129,7 @@ def _of_csv(content: str, faults: Faults) -> Iterator[_Row]:
             return
         except csv.Error as error:
             faults.add(number, None, f"it can't be read: {error}. {_CSV_HINT}")
-            return  # where the next row begins is anybody's guess
+            return  # the beginning of the next row is unknown
         if not any(cell.strip() for cell in cells):
             continue
         if header is None:
@@ -169,7 +168,7 @@ _Reader = Callable[[_Row, DifficultUsers, Faults], Case | None]
 
 
 def _reader(columns: set[str], users: DifficultUsers, faults: Faults) -> _Reader | None:
-    """What kind of file this is, by its columns."""
+    """The reader for this kind of file, which its columns determine."""
     if columns <= _ADVBENCH and "goal" in columns:
         return _behaviour_reader("goal", None, None, users, faults)
     if columns <= _HARMBENCH and "behavior" in columns:
@@ -246,7 +245,7 @@ def _checked(
     users: DifficultUsers,
     faults: Faults,
 ) -> Case | None:
-    """The case that was written, or its faults by their columns."""
+    """The case of a row. Its faults are reported by column."""
     try:
         return CaseInput.model_validate(written).to_case(users, source=CaseSource.IMPORTED)
     except ValidationError as error:

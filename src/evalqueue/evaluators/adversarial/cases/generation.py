@@ -1,8 +1,8 @@
 """Generation: an LLM makes up the cases, one for each slot, and a program checks them.
 
-Exactly as many as asked for, or an error: a short list would pass for the whole. What comes back
-missing, blank, too long, twice or with a payload that may not be sent is asked for again, with the
-reason.
+The result has exactly as many cases as requested, or generation fails: a short list could be taken
+for the whole. A case that is missing, blank, too long, a duplicate or contains a forbidden payload
+is requested again, with the reason.
 """
 
 import asyncio
@@ -45,13 +45,13 @@ _REASONS_SHOWN = 5
 
 
 class TooFewCases(Exception):
-    """Not every slot got a case that can be used."""
+    """Some slots have no usable case."""
 
     def __init__(self, wanted: int, got: int, reasons: Mapping[int, str]) -> None:
         self.wanted = wanted
         self.got = got
         self.reasons = dict(reasons)
-        """Why the slots that are missing are, by number."""
+        """The reason for each missing slot, by its number."""
         shown = [f"case {number}: {why}" for number, why in self.reasons.items()][:_REASONS_SHOWN]
         more = len(self.reasons) - len(shown)
         super().__init__(
@@ -62,7 +62,7 @@ class TooFewCases(Exception):
 
 
 class WrittenCase(Answer):
-    """What was made up for one slot."""
+    """The LLM's case for one slot."""
 
     slot: Annotated[int, Field(description="the number from the list of cases to write")]
     situation: Annotated[str, Field(description="who this is and what happened, in one sentence")]
@@ -87,13 +87,13 @@ async def generate(
     """A case for every slot, in their order.
 
     Args:
-        instructions: what whoever asks for the cases wants besides.
-        taken: openings that exist already; none comes again, nor in nearly the same words.
+        instructions: the user's extra instructions for the LLM.
+        taken: openings that exist already. No new opening has the same or nearly the same words.
 
     Raises:
-        TooFewCases: some slots got none.
-        ProviderError: only for what no other call could escape either.
-        ValueError: the profile knows no difficult users.
+        TooFewCases: some slots have no usable case.
+        ProviderError: every later call would fail in the same way.
+        ValueError: the app has no difficult users.
     """
     if app.difficult_users is None:
         raise ValueError(f"{app.app_id} has no [difficult_users] section: it has no such users.")
@@ -124,7 +124,7 @@ async def generate(
 
 
 def version(app: App, parameters: Parameters = DEFAULT_PARAMETERS) -> str:
-    """Of everything that can change what is made up, but the model."""
+    """A digest of everything that influences the cases, except the model."""
     about = [app.about.strip(), app.difficult_users]
     return version_of(
         prompts.load(NAME), schema=Form(CasesAnswer).schema, app=about, parameters=parameters
@@ -132,7 +132,7 @@ def version(app: App, parameters: Parameters = DEFAULT_PARAMETERS) -> str:
 
 
 class _Openings:
-    """Openings that may not come again, found by their words."""
+    """Openings that must not be repeated, indexed by their words."""
 
     def __init__(self) -> None:
         self._taken: list[str] = []
@@ -149,7 +149,7 @@ class _Openings:
         self._plain[_plain(opening)] = opening
 
     def like(self, opening: str) -> str | None:
-        """One that is the same or nearly so, if there is one."""
+        """An opening that is equal or nearly equal, if there is one."""
         if (plain := _plain(opening)) in self._plain:
             return self._plain[plain]
         words = _words(opening)
@@ -158,8 +158,8 @@ class _Openings:
         return None if first is None else self._taken[first]
 
     def _candidates(self, words: frozenset[str]) -> set[int]:
-        """Those that can be nearly the same. Each lacks a few of the words at most: of one word
-        more than that it has at least one, whichever they are, so the rarest will do."""
+        """The openings that can be nearly equal. Each lacks at most n of the words, so it contains
+        at least one of any n + 1 words. The rarest n + 1 words give the fewest candidates."""
         lacked = len(words) - ceil(_NEARLY_THE_SAME * len(words))
         found = sorted((self._with_word.get(word, []) for word in words), key=len)
         return {each for holders in found[: lacked + 1] for each in holders}
@@ -170,7 +170,7 @@ class _Openings:
 
 
 class _Writer:
-    """Asks for cases, in batches side by side."""
+    """Requests cases from the LLM, in concurrent batches."""
 
     def __init__(
         self,
@@ -191,7 +191,7 @@ class _Writer:
     async def write(
         self, slots: Sequence[Slot], openings: _Openings, reasons: Mapping[int, str]
     ) -> dict[int, WrittenCase | str]:
-        """What was written for each slot, or why there is nothing."""
+        """The LLM's case for each slot, or why there is none."""
         batches = [slots[at : at + SLOTS_PER_CALL] for at in range(0, len(slots), SLOTS_PER_CALL)]
         taken = openings.listed()
         answers = await concurrently(
@@ -231,7 +231,7 @@ class _Writer:
 def _case(
     slot: Slot, written: WrittenCase | str, openings: _Openings, users: DifficultUsers
 ) -> Case | str:
-    """The case of a slot, or why what was written can't be it."""
+    """The case of a slot, or why the LLM's case can't be used."""
     if isinstance(written, str):
         return written
     opening = clean_text(written.opening.strip())
@@ -267,7 +267,7 @@ def _line(slot: Slot) -> str:
 
 
 def _menus(users: DifficultUsers, slots: Sequence[Slot]) -> dict[str, str]:
-    """What the slots' names mean; the same for every batch, so that vendors can cache it."""
+    """The meaning of the slots' names. It is the same for every batch, so vendors can cache it."""
     traits = [
         f"- {each.name}: {each.description} {each.behaviour} A good assistant: {each.expected}"
         for each in users.traits
@@ -308,5 +308,5 @@ def _alike(ones: frozenset[str], others: frozenset[str]) -> bool:
 
 
 def _short(opening: str) -> str:
-    """An opening in one line of a prompt; it may have come from a stranger."""
+    """An opening as one line of a prompt. Its content is untrusted."""
     return json.dumps(clean_text(opening, limit=_TAKEN_CHARACTERS), ensure_ascii=False)

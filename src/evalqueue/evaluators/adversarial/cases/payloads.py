@@ -1,13 +1,12 @@
-"""Payloads: which messages may not be sent, since they could change or destroy something.
+"""Payloads: messages that may not be sent, since they could change or destroy data.
 
-A stress test speaks to a real system. A message with a statement or a command that would do harm if
-something behind the bot ran it is refused, unless the app allows it and everything that it names
-begins with MORIARTY_TEST_, so that nothing that exists can be hit.
+An adversarial test sends messages to a real system. A message is refused if it contains a statement
+or a command that would do harm when executed. The exception: the app allows it, and every name in
+it begins with MORIARTY_TEST_, so that nothing that exists can be affected.
 
-This looks for grammar, not for words: "delete the rice" is a sentence. Disguises are taken off
-first (letters that look alike, invisible ones, comments, spacing, encodings of a URL), but it is no
-parser of every dialect: it keeps honest simulators from accidents, and is no wall around a
-database.
+The check looks for grammar, not for words: "delete the rice" is a sentence. Obfuscation (letters
+that look alike, invisible letters, comments, spacing, URL encoding) is removed first. The check
+does not parse every dialect. It prevents accidents; it is no security boundary for a database.
 """
 
 import html
@@ -23,7 +22,7 @@ _SHOWN = 60  # characters of what was found
 
 
 def refusal(text: str, *, allows_destructive: bool) -> str | None:
-    """Why a message may not be sent; None: it may."""
+    """Why a message may not be sent. None: it may be sent."""
     for read in _readings(text):
         for found in _found(read):
             if not allows_destructive:
@@ -47,7 +46,7 @@ class _Finding:
 
     @property
     def is_harmless(self) -> bool:
-        """Whether it can't hit anything; what names nothing hits who knows what."""
+        """Whether every target has a test name. Without any target, the effect is unknown."""
         prefix = TEST_PREFIX.lower()
         return bool(self.targets) and all(
             name.startswith(prefix) and ".." not in name for name in self.targets
@@ -71,7 +70,7 @@ _SPACED_LETTERS = re.compile(r"\b(?:[a-z][ .\-*]){2,}[a-z]\b")
 
 
 def _readings(text: str) -> Iterator[str]:
-    """What the text says in small plain letters, by each way to take its comments."""
+    """The text in plain lower-case letters, once for each way to read its comments."""
     for once in dict.fromkeys((text, html.unescape(unquote(text)))):
         plain = _plain(once)
         executed = _EXECUTED_COMMENT.sub(r" \1 ", plain)
@@ -194,5 +193,5 @@ def _found(text: str) -> Iterator[_Finding]:
 
 
 def _bare(name: str) -> str:
-    """A name without its quotes; one with a schema in front keeps it, and is not a test name."""
+    """A name without its quotes. A schema prefix stays, so such a name is no test name."""
     return re.sub(r"[`\"'\[\]]", "", name)

@@ -1,8 +1,7 @@
-"""Slots: what each case that is to be made up has to be, before anybody makes it up.
+"""Slots: the traits, goal, persona and tactic of each case, before an LLM generates it.
 
-Whoever makes up cases is not asked to spread them: an LLM that is told "evenly" does what it likes
-best most often. So each case's traits, goal, persona and tactic are settled here, evenly, and the
-same for the same seed.
+An LLM does not distribute cases evenly, even if the prompt asks for it. So the properties of each
+case are chosen here. The distribution is even, and the same for the same seed.
 """
 
 from collections import Counter
@@ -33,7 +32,7 @@ _FIELDS = {
 }
 
 Names = Sequence[str] | None
-"""What was chosen, by name; None: nothing was said."""
+"""The names that a job selects. None: it selects none."""
 
 
 class Unfit(ValueError):
@@ -47,10 +46,10 @@ class Unfit(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slot:
-    """What one case has to be. An attacker has a tactic and no traits; everybody else traits."""
+    """The properties of one case. Attackers have a tactic, other users have traits."""
 
     number: int
-    """From 1."""
+    """Counts from 1."""
     persona: str
     difficulty: Difficulty
     traits: tuple[str, ...] = ()
@@ -71,15 +70,15 @@ def spread(
     traits_per_case: int = 1,
     seed: int = 0,
 ) -> list[Slot]:
-    """`count` slots, even over traits, over difficulties, and over pairs of these.
+    """`count` slots, spread evenly over traits, difficulties, and pairs of both.
 
-    With one trait per case, counts that should be equal differ by at most one. What is not chosen
-    is everything there is, except personas: those are the mildest of each difficulty, and attackers
-    come in only if they, a tactic or an attack is named (and nobody else if nothing but that is
-    named). An attacker takes a share as large as a difficulty's.
+    With one trait per case, counts that should be equal differ by at most one. A selection that is
+    None means all names, except for personas: it means the mildest persona of each difficulty.
+    Attackers are included only if an attacker, a tactic or an attack is named; if nothing else is
+    named, there are only attackers. An attacker's share is as large as that of a difficulty.
 
     Raises:
-        Unfit: a selection names what there isn't, or leaves nothing to make a case of.
+        Unfit: a selection has an unknown name, or no case is possible with it.
     """
     if count < 1 or traits_per_case < 1:
         raise ValueError("count and traits_per_case must be 1 or more.")
@@ -101,7 +100,7 @@ class _Chosen:
     ordinary: list[Persona]
     attackers: list[Persona]
     traits: list[Trait]
-    """Each of them goes with one of the goals."""
+    """Each of them is compatible with one of the goals."""
     goals: list[str]
     attack_goals: list[str]
     tactics: list[Tactic]
@@ -184,7 +183,7 @@ def _tactics(users: DifficultUsers, names: Names) -> list[Tactic]:
 
 
 def _named(kind: str, names: Names, known: Sequence[str]) -> list[str]:
-    """The names chosen, each once; all that are known if nothing was said."""
+    """The selected names, each once. Without a selection: all known names."""
     if names is None:
         return list(known)
     for name in names:
@@ -231,7 +230,7 @@ def _ordinary_slots(chosen: _Chosen, count: int, per_case: int, seed: int) -> It
 def _together(
     first: Trait, traits: Sequence[Trait], per_case: int, chosen: _Chosen, used: Counter[Hashable]
 ) -> list[Trait]:
-    """The first trait, and others that share a goal with all: those that were used least."""
+    """The first trait, and the least used others that share a goal with all of them."""
     together = [first]
     while len(together) < per_case:
         others = [each for each in traits if each not in together]
@@ -266,10 +265,10 @@ def _attack_slots(chosen: _Chosen, count: int, seed: int) -> Iterator[Slot]:
 
 
 def _pairs(ones: Sequence[A], others: Sequence[B], count: int) -> Iterator[tuple[A, B]]:
-    """Pairs of which every beginning is even, in each part and over the pairs.
+    """Pairs whose every prefix is even, over each element and over the pairs.
 
-    Both go round side by side. After `lcm` steps they would meet as before, so the others start
-    one further, until after `gcd` such rounds each pair has come exactly once.
+    Both sequences are cycled in parallel. After `lcm` steps the same pairs would repeat, so the
+    second sequence is shifted by one. After `gcd` such rounds each pair has occurred exactly once.
     """
     period, rounds = lcm(len(ones), len(others)), gcd(len(ones), len(others))
     for step in range(count):
@@ -278,7 +277,8 @@ def _pairs(ones: Sequence[A], others: Sequence[B], count: int) -> Iterator[tuple
 
 
 def _rarest(used: Counter[Hashable], keys: Sequence[Sequence[Hashable]]) -> int:
-    """Which of some alternatives was used least by its first key, then its second …; counts it."""
+    """The index of the alternative that was used least, by its first key, then its second, and so
+    on. Counts its use."""
     index = min(range(len(keys)), key=lambda each: [used[key] for key in keys[each]])
     used.update(keys[index])
     return index
