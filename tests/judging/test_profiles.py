@@ -168,7 +168,7 @@ def test_difficult_users_are_part_of_a_profile() -> None:
         ('difficulty = "easy"', 'difficulty = "nice"', "difficult_users.personas.0.difficulty"),
         ('{"say"', "{say", "difficult_users.webhook.body: not JSON"),
         ('"$session"', '"$token"', "$token stands for nothing; known are $message"),
-        ("$message", "hello", "$message is not in it: nothing would be said"),
+        ("$message", "hello", "$message is missing, so no message would be sent"),
         ('"/reply/0/text"', '"reply.text"', "'reply.text' is not a JSON pointer"),
         ('"/reply/0/text"', '"/a~2"', "'/a~2' is not a JSON pointer"),
         ('reply = "', 'close_path = "x"\nreply = "', "close_path: 'x' must begin with /"),

@@ -1056,7 +1056,7 @@ export interface components {
         };
         /**
          * CaseInput
-         * @description A case as a person writes it; what is left out follows from the rest and the profile.
+         * @description A case as a person writes it. Fields that are left out follow from the others and the app.
          */
         CaseInput: {
             /**
@@ -1066,18 +1066,18 @@ export interface components {
             opening: string;
             /**
              * Expected Behavior
-             * @description What a good bot does; the simulated user never sees it.
+             * @description What a good bot does. The simulated user never sees it.
              */
             expected_behavior: string;
             /**
-             * @description The persona's.
+             * @description Default: the difficulty of the persona.
              * @default null
              */
             difficulty: components["schemas"]["Difficulty"] | null;
             /**
              * Persona
-             * @description The one named like the difficulty, or else the mildest of it; with a tactic or an objective
-             *     the attacker.
+             * @description Default: the persona named like the difficulty, else the mildest one of that difficulty; with
+             *     a tactic or an objective, the attacker.
              * @default null
              */
             persona: string | null;
@@ -1085,7 +1085,7 @@ export interface components {
             traits?: string[];
             /**
              * Goals
-             * @description The first goal of the first trait; for an attacker, the first that is an attack.
+             * @description Default: the first goal of the first trait; for an attacker, the first attack.
              */
             goals?: string[];
             /**
@@ -1095,7 +1095,7 @@ export interface components {
             tactic: string | null;
             /**
              * Objective
-             * @description What an attacker wants the bot to do; the tactic's.
+             * @description What an attacker wants the bot to do. Default: the objective of the tactic.
              * @default null
              */
             objective: string | null;
@@ -1129,7 +1129,7 @@ export interface components {
         };
         /**
          * ChatbotParams
-         * @description The system under test. Tokens are never here: `credentials` names those of the workers.
+         * @description The system under test. Params never contain tokens: `credentials` names the workers' own.
          */
         ChatbotParams: {
             /**
@@ -1235,7 +1235,7 @@ export interface components {
         };
         /**
          * Cue
-         * @description One thing the bot may say.
+         * @description One answer of the bot.
          */
         Cue: {
             /**
@@ -1528,7 +1528,7 @@ export interface components {
         };
         /**
          * EvaluateAdversarial
-         * @description Let difficult simulated users talk to a chatbot, and judge how it held.
+         * @description Let difficult simulated users talk to a chatbot, and judge the conversations.
          */
         EvaluateAdversarial: {
             /**
@@ -1892,7 +1892,7 @@ export interface components {
         };
         /**
          * Fault
-         * @description How a line to a chatbot fails. None of these is anything that the bot has said.
+         * @description How a connection to a chatbot fails. None of these is an answer of the bot.
          * @enum {string}
          */
         Fault: "unreachable" | "http_error" | "timeout" | "connection_lost" | "too_large" | "unreadable";

@@ -1,8 +1,8 @@
-"""An app as data: what a bot is, what it may be asked, and by which rules it is judged.
+"""Apps: chatbots described as data, with the rules by which they are judged.
 
-A profile is one TOML file beside this one; everything the evaluators know about an app comes from
-it, so that a new app is a new file and no code. A file with a slip in it is refused as a whole,
-with every slip named: a misspelt key would otherwise silently change verdicts.
+An app is one TOML file in this directory. It contains everything that the evaluators know about the
+app, so a new app needs a new file and no code. A file with mistakes is refused as a whole, and each
+mistake is reported: otherwise a misspelt key would silently change verdicts.
 """
 
 import tomllib
@@ -22,15 +22,15 @@ Scope = Literal["correctness", "efficiency", "adversarial"]
 
 
 class UnknownApp(LookupError):
-    """No packaged profile has this app_id."""
+    """No packaged app has this app_id."""
 
 
 class InvalidApp(ValueError):
-    """A profile's TOML is not what the evaluators need."""
+    """An app's TOML is invalid."""
 
 
 class _Closed:
-    """Makes pydantic refuse keys that a part of a profile does not have."""
+    """Makes pydantic refuse unknown keys in a part of an app."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -47,7 +47,7 @@ class Label(_Closed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadKind(_Closed):
-    """A kind of conversation, and whether efficiency means anything for it."""
+    """A kind of conversation, and whether efficiency applies to it."""
 
     name: str
     description: str
@@ -56,26 +56,26 @@ class ThreadKind(_Closed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(_Closed):
-    """What the bot has to do, and which evaluators look at it."""
+    """What the bot has to do, and which evaluators check it."""
 
     rule_id: str
     section: str
     text: str
     scopes: tuple[Scope, ...]
     traits: tuple[str, ...] = ()
-    """Adversarial cases only: those with one of these traits; none named: all cases."""
+    """Adversarial cases only: those with one of these traits. Empty: all cases."""
     goals: tuple[str, ...] = ()
-    """Adversarial cases only: those with one of these goals; none named: all cases."""
+    """Adversarial cases only: those with one of these goals. Empty: all cases."""
     personas: tuple[str, ...] = ()
-    """Adversarial cases only: those of one of these personas; none named: all cases."""
+    """Adversarial cases only: those of one of these personas. Empty: all cases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MealSummary(_Closed):
-    """Which of the bot's answers have figures to be checked; all others cost no call."""
+    """Selects the bot's answers with figures to check. All others need no LLM call."""
 
     markers: tuple[str, ...]
-    """Lower case; one of them in an answer is enough."""
+    """Lower case. An answer with one of them is selected."""
     description: str
 
     def is_in(self, bot_text: str) -> bool:
@@ -94,7 +94,7 @@ class EfficiencyCriteria(_Closed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds(_Closed):
-    """What energy figures may be, and how far sums may be off."""
+    """The valid range of energy figures, and the tolerance of sums."""
 
     item_kcal_seldom_above: float
     meal_kcal_seldom_above: float
@@ -121,12 +121,12 @@ MEAL_THREAD_TYPES = (
         name=ThreadType.GREETING, description="Only a greeting, thanks, or who the assistant is."
     ),
 )
-"""The kinds of thread of a profile that names none."""
+"""The kinds of thread of an app that names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class App(_Closed):
-    """Everything the evaluators know about one app."""
+    """Everything that the evaluators know about one app."""
 
     app_id: str
     name: str
@@ -135,13 +135,13 @@ class App(_Closed):
     query_types: tuple[Label, ...]
     rules: tuple[Rule, ...] = ()
     meal_summary: MealSummary | None = None
-    """None: the app gives no figures, every answer is NOT APPLICABLE to `correctness`."""
+    """None: the app gives no figures. Every answer is NOT APPLICABLE to `correctness`."""
     efficiency: EfficiencyCriteria = EfficiencyCriteria()
     bounds: Bounds | None = None
-    """None: the app's figures are not about energy, nothing is computed."""
+    """None: the app's figures are not about energy. Nothing is computed."""
     thread_types: tuple[ThreadKind, ...] = MEAL_THREAD_TYPES
     difficult_users: DifficultUsers | None = None
-    """None: nobody has said yet who this app's difficult users are."""
+    """None: the app does not describe difficult users."""
 
     def rules_for(self, scope: Scope) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if scope in rule.scopes)
@@ -149,12 +149,12 @@ class App(_Closed):
 
 @cache
 def load(app_id: str) -> App:
-    """The packaged profile of an app.
+    """A packaged app.
 
     Raises:
-        UnknownProfile: there is none of this name.
+        UnknownApp: there is no app with this app_id.
     """
-    if app_id not in known():  # also keeps an app_id from being a path
+    if app_id not in known():  # this also refuses an app_id that is a path
         raise UnknownApp(f"There is no profile for app_id {app_id!r}. Known: {', '.join(known())}.")
     file = files(__name__) / f"{app_id}.toml"
     app = parse(file.read_text(encoding="utf-8"), where=file.name)
@@ -164,16 +164,16 @@ def load(app_id: str) -> App:
 
 
 def known() -> tuple[str, ...]:
-    """The app_ids that `load` takes."""
+    """The app_ids that `load` accepts."""
     names = (file.name for file in files(__name__).iterdir())
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
 
 def parse(text: str, *, where: str) -> App:
-    """A profile from its TOML; `where` names the source in errors.
+    """An app from its TOML. `where` names the source in errors.
 
     Raises:
-        InvalidProfile: with every slip on a line of its own.
+        InvalidApp: the message has one line for each mistake.
     """
     try:
         app = _APP.validate_python(tomllib.loads(text))
@@ -194,7 +194,7 @@ _APP = TypeAdapter(App)
 
 
 def _app_slips(app: App) -> Iterator[str]:
-    """What the types can't say."""
+    """Mistakes that the types don't exclude."""
     menus = {
         "intents": [label.name for label in app.intents],
         "query_types": [label.name for label in app.query_types],
@@ -234,7 +234,7 @@ def _app_slips(app: App) -> Iterator[str]:
 
 
 def _users(app: DifficultUsers | None) -> dict[str, list[str]]:
-    """The names by which an app's difficult users are told apart; none without any."""
+    """The names in an app's description of difficult users. Empty if it has none."""
     return {
         "goals": [goal.goal_id for goal in app.goals] if app else [],
         "traits": [trait.name for trait in app.traits] if app else [],

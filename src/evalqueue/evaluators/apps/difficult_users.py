@@ -1,4 +1,4 @@
-"""What a profile says about difficult users: who they are, what they want, what they do."""
+"""An app's description of difficult users: who they are, what they want, what they do."""
 
 import json
 import re
@@ -15,7 +15,7 @@ TacticTier = Literal["low", "medium", "high", "destructive"]
 
 
 class _Closed:
-    """Makes pydantic refuse keys that a part of a profile does not have."""
+    """Makes pydantic refuse unknown keys in a part of an app."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -23,19 +23,19 @@ class _Closed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal(_Closed):
-    """Something a user wants, and how one sees that they have it."""
+    """Something a user wants, and the signs that it is reached."""
 
     goal_id: str
     label: str
     description: str
     behaviour: str
-    """How a user goes about it."""
+    """How a user pursues it."""
     completion: tuple[str, ...]
     """Signs that it is reached."""
     not_completion: tuple[str, ...] = ()
-    """What looks like it and is not."""
+    """What may be mistaken for it."""
     is_attack: bool = False
-    """Reaching it is the bot's failure; its cases have an objective."""
+    """Whether reaching it is a failure of the bot. Cases with such a goal have an objective."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +47,7 @@ class Trait(_Closed):
     behaviour: str
     """What the simulated user does because of it."""
     expected: str
-    """What a good bot does about it: for whoever makes up cases, and for the judge."""
+    """What a good bot does about it. For the LLM that generates cases, and for the judge."""
     goals: tuple[str, ...]
     """The goals it makes sense with."""
 
@@ -58,65 +58,65 @@ class Persona(_Closed):
 
     name: str
     severity: int
-    """0 is the kindest; of several the most severe decides."""
+    """0 is the mildest. Of several, the most severe one counts."""
     difficulty: Difficulty
-    """How leniently the bot is judged: easy not at all, hard the most."""
+    """How leniently the bot is judged: strictly for easy users, most leniently for hard ones."""
     behaviour: str
     is_cooperative: bool = True
-    """Answers the bot's questions when asked."""
+    """Whether the user answers the bot's questions."""
     may_abandon: bool = False
     is_attacker: bool = False
-    """Uses tactics, pursues goals that are attacks, and is never mixed with other personas."""
+    """Whether the user has tactics, pursues attacks, and is never combined with other personas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tactic(_Closed):
-    """How an attacker goes about it."""
+    """A method of an attacker."""
 
     name: str
     group: Literal["prompt_injection", "social_engineering", "payload_injection", "data_exfil"]
     tier: TacticTier
     behaviour: str
     objective: str
-    """What the bot must be brought to do for it to have worked."""
+    """What the bot does if the attack succeeds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Webhook(_Closed):
-    """How a chatbot behind plain HTTP is spoken to."""
+    """The requests and answers of a chatbot behind plain HTTP."""
 
     body: str
-    """The request's JSON. In its strings `$message`, `$session`, `$user_id`, `$new` stand for
-    these; the first message of a conversation is `$new`."""
+    """The request's JSON. `$message`, `$session`, `$user_id` and `$new` in its strings are
+    replaced. `$new` is true for the first message of a conversation."""
     reply: str
     """JSON pointer (RFC 6901) to the answer's text."""
     session: str | None = None
-    """JSON pointer to the session's id, sent back as `$session` from then on."""
+    """JSON pointer to the session's id, which later requests send as `$session`."""
     error: str | None = None
-    """JSON pointer to what the bot reports as its error; null or absent: none."""
+    """JSON pointer to the bot's error. Null or absent: no error."""
     token_header: str = "Authorization"  # noqa: S105  a header's name
     token_prefix: str = "Bearer "  # noqa: S105  a scheme's name
     close_path: str | None = None
-    """Path that ends a session, by DELETE; `$session` stands for its id."""
+    """Path that ends a session by DELETE. `$session` is replaced by the session's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DifficultUsers(_Closed):
-    """Everything about difficult users of one app."""
+    """The difficult users of one app."""
 
     protocol: str
-    """How the app's bot is spoken to, unless a job says otherwise."""
+    """The protocol of the app's bot, unless a job names another."""
     goals: tuple[Goal, ...]
     traits: tuple[Trait, ...]
     personas: tuple[Persona, ...]
     tactics: tuple[Tactic, ...] = ()
     allows_destructive: bool = False
-    """Whether payloads that would destroy data may be sent, with MORIARTY_TEST_ names only."""
+    """Whether destructive payloads may be sent. They may use MORIARTY_TEST_ names only."""
     webhook: Webhook | None = None
 
     @property
     def mildest_first(self) -> tuple[Persona, ...]:
-        """The personas that are no attackers, by severity."""
+        """The personas that are not attackers, by severity."""
         users = (each for each in self.personas if not each.is_attacker)
         return tuple(sorted(users, key=attrgetter("severity")))
 
@@ -126,7 +126,7 @@ class DifficultUsers(_Closed):
 
     @property
     def permitted_tactics(self) -> tuple[Tactic, ...]:
-        """Those that need no payload which this app's bot must never be sent."""
+        """The tactics without destructive payloads, or all if the app allows those."""
         destructive = () if self.allows_destructive else ("destructive",)
         return tuple(each for each in self.tactics if each.tier not in destructive)
 
@@ -144,7 +144,7 @@ class DifficultUsers(_Closed):
 
 
 def slips(users: DifficultUsers) -> Iterator[str]:
-    """What the types can't say: references that lead nowhere, and what no case could be made of."""
+    """Mistakes that the types don't exclude: unknown references, and users without cases."""
     goals = {goal.goal_id: goal for goal in users.goals}
     for key, needed in (
         ("goals", [goal for goal in users.goals if not goal.is_attack]),
@@ -163,7 +163,7 @@ def slips(users: DifficultUsers) -> Iterator[str]:
                 yield f"traits: {trait.name} names {goal_id!r}, an attack: traits are no attacks"
     severities = [persona.severity for persona in users.personas]
     for severity in sorted({each for each in severities if severities.count(each) > 1}):
-        yield f"personas: two have the severity {severity}: the more severe one must be told"
+        yield f"personas: two have the severity {severity}: give each persona its own"
     yield from _attack_slips(users)
     yield from (f"webhook.{slip}" for slip in _webhook_slips(users.webhook))
     if users.protocol == "webhook" and users.webhook is None:
@@ -171,7 +171,7 @@ def slips(users: DifficultUsers) -> Iterator[str]:
 
 
 def _attack_slips(users: DifficultUsers) -> Iterator[str]:
-    """An attack takes three: somebody, something to want, and a way to go about it."""
+    """An attack needs a persona, a goal and a tactic."""
     has = {
         "a persona with is_attacker": bool(users.attackers),
         "a goal with is_attack": any(goal.is_attack for goal in users.goals),
@@ -202,7 +202,7 @@ def _webhook_slips(webhook: Webhook | None) -> Iterator[str]:
             known = ", ".join(f"${each}" for each in _WEBHOOK_NAMES)
             yield f"body: ${name} stands for nothing; known are {known}"
         if "message" not in used:
-            yield "body: $message is not in it: nothing would be said"
+            yield "body: $message is missing, so no message would be sent"
     for key in ("reply", "session", "error"):
         pointer: str | None = getattr(webhook, key)
         if pointer is not None and not _POINTER.fullmatch(pointer):
@@ -212,7 +212,7 @@ def _webhook_slips(webhook: Webhook | None) -> Iterator[str]:
 
 
 def _strings(value: Any) -> Iterator[str]:
-    """Every string in a JSON value, keys too."""
+    """Every string in a JSON value, including keys."""
     match value:
         case str():
             yield value
@@ -235,5 +235,5 @@ def _the(name: str, kind: str, known: Mapping[str, _T]) -> _T:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """What is said to whoever names a thing that isn't there."""
+    """The error message for an unknown name."""
     return f"There is no {kind} {name!r}. Known: {', '.join(known) or 'none'}."

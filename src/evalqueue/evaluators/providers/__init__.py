@@ -1,1 +1,1 @@
-"""Calling LLM vendors: a request in; a completion with its usage out, or a named reason why not."""
+"""Calls to LLM vendors: a request gives a completion with its usage, or a classified error."""

@@ -4,7 +4,7 @@
 |---|---|---|
 | ok | | |
 | rate_limited, transient, timeout | yes | no |
-| auth, billing, model_missing | no | yes: the next call can't fare better |
+| auth, billing, model_missing | no | yes: the next call would fail, too |
 | bad_request, context_too_long, content_filter, judge_refused | no | no |
 | truncated, schema_invalid, cancelled | no | no |
 """
@@ -15,7 +15,7 @@ from evalqueue.evaluators.providers.provider import Usage
 
 
 class CallOutcome(StrEnum):
-    """How one LLM call ended. Only `ok` can carry a verdict; no other is ever a score."""
+    """How one LLM call ended. Only `ok` can lead to a verdict or a score."""
 
     OK = "ok"
     RATE_LIMITED = "rate_limited"
@@ -38,7 +38,7 @@ class CallOutcome(StrEnum):
 
     @property
     def stops_the_job(self) -> bool:
-        """Whether it would be the same for every later call of this credential and model."""
+        """Whether every later call with this credential and model would end in the same way."""
         return self in _STOPPING
 
 
@@ -47,7 +47,7 @@ _STOPPING = frozenset({CallOutcome.AUTH, CallOutcome.BILLING, CallOutcome.MODEL_
 
 
 class ProviderError(Exception):
-    """An LLM call that brought no usable answer."""
+    """An LLM call without a usable answer."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class ProviderError(Exception):
         self.retry_after = retry_after
         """Seconds the vendor asked us to wait."""
         self.answer = answer
-        """What the vendor sent, where it sent something (truncated or invalid answers)."""
+        """The vendor's text, if there is one (truncated or invalid answers)."""
         self.usage = usage or Usage()
-        """What it cost all the same: truncated and refused answers are billed too."""
+        """The tokens used. Truncated and refused answers are billed, too."""
         self.request_id = request_id

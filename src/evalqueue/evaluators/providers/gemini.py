@@ -1,8 +1,8 @@
 """Gemini, by API key (Gemini API) or by a Google Cloud credentials file (Vertex AI).
 
-One client per provider object, kept open, its own retries off. Gemini has no name for a schema, so
-the schema's `title` carries it. Reasoning ("thoughts") is billed as output and counts towards
-`max_output_tokens`: it is reported as part of `output_tokens`, as the other vendors do.
+A provider has one client, which stays open and does not retry. Gemini has no name for a schema, so
+the schema's `title` contains it. Reasoning ("thoughts") is billed as output and counts towards
+`max_output_tokens`, so `output_tokens` includes it, as for the other vendors.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class GeminiProvider:
         model: str,
         credential: str | None,
     ) -> None:
-        """Use `open` or `open_vertex`; `credential` is what must not show in messages."""
+        """Use `open` or `open_vertex`. `credential` is a secret that is removed from messages."""
         self._client = client
         self._session = session
         self._model = model
@@ -93,17 +93,16 @@ class GeminiProvider:
         credential: str | None,
         is_here: bool,
     ) -> Self:
-        # The session is ours: the SDK makes its own in a way that aiohttp has deprecated.
-        # It heeds the environment's proxies only where there are any, because aiohttp then looks
-        # for a .netrc, in a thread, at every call; and never for this very machine, which they
-        # could not reach.
+        # We make the session, since the SDK makes it in a way that aiohttp has deprecated. The
+        # environment's proxies are used only if there are any, because aiohttp then reads .netrc
+        # in a thread at every call. They are never used for loopback, which they can't reach.
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             trust_env=bool(urllib.request.getproxies()) and not is_here,
         )
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(session.close)
-            # In a thread: reading certificates takes long enough to be felt.
+            # In a thread: reading certificates would block the event loop.
             client = await asyncio.to_thread(make_client, session)
             on_failure.pop_all()
         return cls(client, session=session, model=model, credential=credential)
@@ -127,7 +126,7 @@ class GeminiProvider:
         except TimeoutError as error:
             raise self._error(CallOutcome.TIMEOUT, f"no answer within {timeout:g} s") from error
         except errors.APIError as error:
-            # The SDK's own text may quote the credential: it stays out of the traceback.
+            # The SDK's message may contain the credential, so the traceback must not show it.
             raise self._refused(error) from None
         except (aiohttp.ClientError, google.auth.exceptions.TransportError) as error:
             raise self._error(CallOutcome.TRANSIENT, f"no connection: {error}") from error
@@ -250,7 +249,7 @@ def _config(request: CompletionRequest, timeout: float) -> types.GenerateContent
 
 
 def _read(response: types.GenerateContentResponse) -> tuple[CallOutcome, str, str]:
-    """How the answer ended, the vendor's word for it, and the text there is."""
+    """How the answer ended, the vendor's name for that, and the text so far."""
     if not response.candidates:
         feedback = response.prompt_feedback
         blocked = feedback.block_reason if feedback else None

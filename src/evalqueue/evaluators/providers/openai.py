@@ -1,8 +1,8 @@
 """OpenAI, Azure OpenAI and every server that speaks OpenAI's chat completions.
 
-One native async client per provider object, kept open, on aiohttp (a client per call costs ten
-times the call), its own retries off. The answer is read by small models of our own instead of the
-SDK's: compatible servers leave out much that the SDK promises, and only this little is needed.
+A provider has one native async client on aiohttp, which stays open and does not retry (a client per
+call costs ten times the call). Answers are parsed with small models of our own instead of the
+SDK's: compatible servers leave out much that the SDK requires.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Dialect:
-    """What a server accepts, as far as is known; the first of each list is used."""
+    """The parameters that a server is known to accept. The first of each list is used."""
 
     formats: tuple[str, ...] = ("json_schema", "json_object")
     limits: tuple[str, ...] = ("max_completion_tokens", "max_tokens")
@@ -104,7 +104,7 @@ class OpenAIProvider:
             text = f"no connection: {error.__cause__ or error}"
             raise self._error(CallOutcome.TRANSIENT, text) from error
         except APIStatusError as error:
-            # The SDK's own text may quote the credential: it stays out of the traceback.
+            # The SDK's message may contain the credential, so the traceback must not show it.
             raise self._refused(error) from None
         except UnicodeEncodeError as error:
             raise self._error(CallOutcome.BAD_REQUEST, f"the prompt is not text: {error}") from None
@@ -115,7 +115,7 @@ class OpenAIProvider:
         await self._client.close()
 
     async def _ask(self, request: CompletionRequest, timeout: float) -> tuple[str, str | None]:
-        """Ask, and ask again only where the server says that it does not know a parameter."""
+        """Send the request. Repeat it only if the server does not know one of its parameters."""
         while True:
             dialect = self._dialect
             try:
@@ -232,8 +232,8 @@ class _Answer(BaseModel):
 
 
 def _http_client(url: str) -> DefaultAioHttpClient:
-    """Asks the proxies of the environment, except for this very machine: they could not reach it,
-    or would reach themselves. It is what NO_PROXY does; certificates are the environment's still.
+    """Uses the environment's proxies, except for loopback, which they can't reach. NO_PROXY has the
+    same effect. Certificates still come from the environment.
     """
     host = urlsplit(url).hostname or ""
     if not is_loopback(host):
@@ -295,7 +295,7 @@ class _ErrorBody(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Fault:
-    """What a refusal says, whatever shape the server gave it."""
+    """The message of an error response, in any of the known formats."""
 
     status: int
     codes: frozenset[str]
@@ -305,7 +305,7 @@ class _Fault:
     def of(cls, error: APIStatusError) -> Self:
         try:
             body = _ErrorBody.model_validate(error.body)
-        except ValidationError:  # not OpenAI's shape: shown as it came
+        except ValidationError:  # not OpenAI's format: shown unchanged
             text = str(error.body or error.message)
             return cls(status=error.status_code, codes=frozenset(), text=text)
         inner = body.innererror.code if body.innererror else None  # Azure
@@ -352,12 +352,12 @@ def _classify(fault: _Fault) -> CallOutcome:
 
 
 def _lesson(dialect: _Dialect, error: APIStatusError) -> _Dialect | None:
-    """What to do without from now on, if the refusal is about a parameter; else None."""
+    """The parameter to leave out from now on. None: the error is not about a parameter."""
     if error.status_code not in _PARAMETER_FAULTS:
         return None
     text = f"{error.param or ''} {_Fault.of(error).text}".lower()
     formats, limits = dialect.formats[1:], dialect.limits[1:]
-    # "Invalid schema for response_format" is our mistake, not a server that knows no schemas.
+    # "Invalid schema for response_format" is our mistake: the server does support schemas.
     about_format = "response_format" in text or "json_schema" in text
     if formats and about_format and "invalid schema" not in text:
         return replace(dialect, formats=formats)

@@ -1,8 +1,8 @@
-"""How often, how long and how many at once a provider is asked.
+"""The retry policy and the concurrency limit of LLM calls.
 
-The one place that waits and retries: SDKs' own retries are off, so that layers don't multiply. A
-retry is bounded by attempts, by age and by a streak of the same outcome. A slot is held for an
-attempt only, never while waiting for the next one.
+This is the only module that waits and retries. The SDKs' own retries are off, so that retries don't
+multiply. Retries are limited by the number of attempts, by the call's age, and by the number of
+equal outcomes in a row. A slot is held during an attempt only, never while waiting for the next.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from evalqueue.evaluators.providers.recorder import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallPolicy:
-    """When to give up on a call, and how long to wait before asking again."""
+    """When to give up on a call, and how long to wait before a retry."""
 
     max_attempts: int = 5
     max_age_seconds: float = 600.0
-    """From the start of the first attempt; no attempt starts later than this."""
+    """Counted from the start of the first attempt. No attempt starts later."""
     same_outcome_streak: int = 5
-    """Attempts in a row with the same outcome after which asking again is pointless."""
+    """The number of attempts in a row with the same outcome after which the call fails."""
     attempt_timeout_seconds: float = 60.0
     backoff_base_seconds: float = 1.0
     backoff_cap_seconds: float = 60.0
@@ -68,11 +68,11 @@ class Slots:
 
 @dataclass(slots=True, kw_only=True)
 class _Tries:
-    """What happened in one call so far."""
+    """The attempts of one call so far."""
 
     outcomes: list[CallOutcome] = field(default_factory=list[CallOutcome])
     started: float | None = None
-    """When the first attempt started; waiting for the first slot is no age."""
+    """When the first attempt started. The wait for the first slot does not count."""
 
     def streak(self) -> int:
         """How many attempts in a row ended like the last one."""
@@ -85,7 +85,7 @@ class _Tries:
 
 
 class LlmCaller:
-    """A provider, asked by a policy, within slots, with every attempt recorded."""
+    """Calls a provider with a retry policy and a concurrency limit, and records every attempt."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class LlmCaller:
         self.provider = provider
         self.policy = policy or CallPolicy()
         self.tripped: ProviderError | None = None
-        """The error that no later call could escape; while set, nothing more is asked."""
+        """The error that every later call would get. Once it is set, no more calls are made."""
         self._slots = slots
         self._recorder = recorder
         self._sleep = sleep
@@ -111,7 +111,7 @@ class LlmCaller:
     async def call(
         self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
     ) -> Completion:
-        """Ask until there is an answer or no point in asking.
+        """Call the provider, and retry as the policy allows.
 
         Raises:
             ProviderError: there is no answer; the last attempt's error.
@@ -120,7 +120,7 @@ class LlmCaller:
 
         async def attempt() -> Completion:
             async with self._slots:
-                # Inside the slot: what tripped while this call queued for it must stop it, too.
+                # Checked inside the slot: the error may have occurred while this call waited.
                 self._refuse_if_tripped()
                 return await self._attempt(request, site, method, tries)
 
@@ -162,7 +162,7 @@ class LlmCaller:
         return completion
 
     def _wait(self, state: RetryCallState) -> float:
-        """Full jitter under an exponential ceiling, on top of what the vendor asked for."""
+        """Exponential backoff with full jitter, after the delay that the vendor requests."""
         exponent = min(state.attempt_number - 1, 32)  # 2**32 s is above any cap
         ceiling = self.policy.backoff_base_seconds * 2.0**exponent
         jitter = self._uniform(0.0, min(ceiling, self.policy.backoff_cap_seconds))
@@ -185,7 +185,7 @@ def _worth_asking_again(error: BaseException) -> bool:
 
 
 class _AttemptLog:
-    """One attempt on its way to becoming a `CallRecord`."""
+    """One attempt, before its `CallRecord` is complete."""
 
     def __init__(
         self,

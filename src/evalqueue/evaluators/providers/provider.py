@@ -1,7 +1,7 @@
-"""What a provider is, and the values that go in and out of one.
+"""The interface of a provider: its requests and completions.
 
-A provider makes exactly one attempt per call. Waiting, retrying and limiting live in `policy`,
-so that they exist once. A failure is raised as `errors.ProviderError`, already classified.
+A provider makes exactly one attempt per call. `policy` waits, retries and limits concurrency for
+all of them. A failure is raised as a classified `errors.ProviderError`.
 """
 
 from collections.abc import Mapping
@@ -16,20 +16,20 @@ class CompletionRequest:
     system: str
     prompt: str
     schema_name: str
-    """Names the schema to the vendor: letters, digits, `_` and `-`, at most 64."""
+    """The schema's name for the vendor: at most 64 letters, digits, `_` and `-`."""
     schema: Mapping[str, Any]
-    """JSON Schema of the answer, inside the subset that every vendor's strict mode takes."""
+    """JSON Schema of the answer, in the subset that every vendor's strict mode accepts."""
     temperature: float | None = 0.1
     max_output_tokens: int = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """Tokens of one call; None: the vendor did not say."""
+    """Tokens of one call. None: the vendor did not report them."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    """All that is billed as output: the answer and the reasoning before it."""
+    """All tokens billed as output: the answer and the reasoning before it."""
     cached_tokens: int | None = None
     """The part of `input_tokens` that the vendor had in its cache."""
     reasoning_tokens: int | None = None
@@ -38,18 +38,18 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
-    """One answer, with what it cost: never looked up afterwards from shared state."""
+    """One answer, with its own usage."""
 
     text: str
     model: str
-    """As the vendor named it in its answer."""
+    """The model's name in the vendor's answer."""
     usage: Usage = field(default_factory=Usage)
     latency_ms: float
     request_id: str | None = None
 
 
 class Provider(Protocol):
-    """An LLM vendor's endpoint, one model of it, one credential."""
+    """One model of an LLM vendor, with one credential."""
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
-"""What is kept of every LLM call: one `CallRecord` per attempt, handed over, never awaited.
+"""The record of LLM calls: one `CallRecord` per attempt, passed to a recorder that never blocks.
 
-The thinking rooms only know the protocol; `store` writes the records in batches, off the hot path.
+Judges depend on the protocol only. `runs.call_log` writes the records in batches, so a call never
+waits for the database.
 """
 
 import json
@@ -20,7 +21,7 @@ RESPONSE_LIMIT = 50_000  # characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallSite:
-    """What a call was made for."""
+    """The purpose of a call."""
 
     evaluator: str
     thread_id: str | None = None
@@ -37,7 +38,7 @@ class CallRecord:
     provider: str
     model: str
     method: str
-    """`generate_json`, or `repair` when a malformed answer was asked for again."""
+    """`generate_json`, or `repair` when a malformed answer is requested again."""
     outcome: CallOutcome
     try_number: int
     """1 for the first attempt of the call."""
@@ -51,11 +52,11 @@ class CallRecord:
     request_id: str | None = None
     call_id: UUID = field(default_factory=uuid4)
     request_hash: bytes | None = None
-    """Of the call; None: there is no answer, or `response` is not the whole of it."""
+    """The key of the call. None: there is no answer, or `response` does not contain all of it."""
 
 
 class Recorder(Protocol):
-    """Takes call records; must not block."""
+    """Accepts call records. Must not block."""
 
     def record(self, call: CallRecord) -> None: ...
 
@@ -63,9 +64,9 @@ class Recorder(Protocol):
 def request_hash(
     request: CompletionRequest, site: CallSite, method: str, provider: Provider
 ) -> bytes:
-    """Of everything that decides the answer, and of what it is wanted for.
+    """A digest of everything that determines the answer, and of the call's purpose.
 
-    The same question asked for two turns is two questions: one answer must not count as two.
+    The same question for two turns gives two keys: one answer must not count twice.
     """
     asked = {each.name: getattr(request, each.name) for each in fields(request)}
     said_by = {"provider": provider.name, "model": provider.model, "method": method}

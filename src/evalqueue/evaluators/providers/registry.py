@@ -1,7 +1,8 @@
-"""Which providers there are, which one a job means, and the one of each that a process keeps.
+"""The known providers, the choice of a provider for a job, and one instance of each per process.
 
-The only room that imports an SDK, and only when its provider is first needed: they take seconds
-to load. Keys come from the environment of the worker, never from a job.
+This is the only module that imports the providers with their SDKs. It does so when a provider is
+first needed, since loading takes seconds. Keys come from the worker's environment, never from a
+job.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ProviderName(StrEnum):
-    """The providers there are."""
+    """The known providers."""
 
     OPENAI = "openai"
     AZURE_OPENAI = "azure_openai"
@@ -31,7 +32,7 @@ class ProviderName(StrEnum):
 
 
 class ProviderSettings(BaseSettings):
-    """Keys, addresses and defaults; each from the environment variable of its name."""
+    """Keys, addresses and defaults. Each comes from the environment variable with its name."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
 
@@ -53,33 +54,33 @@ class ProviderSettings(BaseSettings):
 
     @property
     def gemini_key(self) -> SecretStr | None:
-        """Google's SDK knows the key by two names."""
+        """Google's SDK has two names for the key."""
         return self.gemini_api_key or self.google_api_key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
-    """A provider and a model, both certain."""
+    """A provider and a model."""
 
     provider: ProviderName
     model: str
 
 
 class ProviderUnavailable(Exception):
-    """What was asked for can't be had; the message says what to set."""
+    """The requested provider is not available. The message says what to set."""
 
     def __init__(self, field: str, message: str) -> None:
         super().__init__(message)
         self.field = field
-        """The parameter that is at fault: `llm_provider` or `llm_model`."""
+        """The invalid parameter: `llm_provider` or `llm_model`."""
         self.message = message
 
 
 def resolve(settings: ProviderSettings, provider: str | None, model: str | None) -> ModelChoice:
-    """Decide on a provider and a model; nothing is asked of any vendor yet.
+    """Choose a provider and a model. No vendor is called yet.
 
     Raises:
-        ProviderUnavailable: unknown, ambiguous, or without its key or model.
+        ProviderUnavailable: the provider is unknown or ambiguous, or its key or model is missing.
     """
     name = _provider(settings, provider)
     missing = _missing_variable(settings, name)
@@ -96,13 +97,13 @@ def resolve(settings: ProviderSettings, provider: str | None, model: str | None)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReadiness:
-    """Whether a process with some settings can use a provider. What keys are in them isn't told."""
+    """Whether a process can use a provider with its settings. It never contains a key."""
 
     name: ProviderName
     model: str | None
-    """Of jobs that name none; None: they have to, or the provider is not ready."""
+    """The model of jobs that name none. None: they must name one, or the provider is not ready."""
     reason: str | None
-    """Why it can't be used; None: it can."""
+    """Why it can't be used. None: it can be used."""
 
     @property
     def ready(self) -> bool:
@@ -110,15 +111,15 @@ class ProviderReadiness:
 
 
 def readiness(settings: ProviderSettings) -> list[ProviderReadiness]:
-    """Of every provider; nothing is asked of any vendor."""
+    """The readiness of every provider. No vendor is called."""
     return [_readiness(settings, name) for name in ProviderName]
 
 
 class ProviderRegistry:
-    """The long-lived providers of one process: one per choice, since its settings never change."""
+    """The long-lived providers of one process, one per choice. Settings never change."""
 
     def __init__(self, settings: ProviderSettings, *, simulated: "Behaviour | None" = None) -> None:
-        """`simulated`: how the simulated provider behaves, if it must be started here."""
+        """`simulated` is the behaviour of the simulated provider, if it is started here."""
         self._settings = settings
         self._behaviour = simulated
         self._providers: dict[ModelChoice, Provider] = {}
@@ -127,13 +128,13 @@ class ProviderRegistry:
         self._closing = AsyncExitStack()
 
     async def provider(self, choice: ModelChoice) -> Provider:
-        """The provider of this choice: always the same object."""
+        """The provider of a choice. It is always the same object."""
         async with self._opening:
             provider = self._providers.get(choice)
             if provider is None:
                 if choice.provider is ProviderName.SIMULATED:
                     await self._start_simulated()
-                # In a thread: loading an SDK takes seconds, and would stop the event loop.
+                # In a thread: loading an SDK takes seconds and would block the event loop.
                 await asyncio.to_thread(_load, _ROOMS[choice.provider])
                 provider = await self._open(choice)
                 self._providers[choice] = provider
@@ -187,10 +188,10 @@ class ProviderRegistry:
 
 
 def _load(room: str) -> None:
-    """Import a provider's room, with the SDK behind it.
+    """Import a provider's module, with its SDK.
 
-    An SDK's classes stay for as long as the process does. Frozen, they are not walked by every full
-    collection, which would stop the event loop for a tenth of a second and more each time.
+    An SDK's classes exist as long as the process. Freezing them excludes them from every full
+    garbage collection, which would otherwise block the event loop for 0.1 s or more.
     """
     importlib.import_module(room)
     gc.collect()
@@ -200,7 +201,9 @@ def _load(room: str) -> None:
 async def _open_gemini(settings: ProviderSettings, model: str) -> Provider:
     from evalqueue.evaluators.providers.gemini import GeminiProvider
 
-    if settings.google_application_credentials:  # meant for machines: wins over a person's key
+    if (
+        settings.google_application_credentials
+    ):  # meant for machines: takes precedence over a person's key
         return await GeminiProvider.open_vertex(
             model=model,
             project=settings.google_cloud_project,
@@ -289,7 +292,7 @@ def _readiness(settings: ProviderSettings, name: ProviderName) -> ProviderReadin
 
 
 def _default_model(settings: ProviderSettings, name: ProviderName) -> str | None:
-    # A default model belongs to the default provider: no Gemini model is sent to OpenAI.
+    # A default model belongs to the default provider: a Gemini model is never sent to OpenAI.
     if settings.evalqueue_llm_provider in (None, name) and settings.evalqueue_llm_model:
         return settings.evalqueue_llm_model
     match name:

@@ -1,8 +1,8 @@
-"""Answers that are on record: what was paid for once is not asked again.
+"""Recorded answers: a call that was paid for is not repeated.
 
-When an attempt goes on where another one was cut short, the calls of a thread that has no result
-yet are answered from the record as far as it goes. Such an answer takes no slot, asks nobody and is
-not recorded a second time: a record is a purchase.
+When an attempt continues an interrupted one, the calls of a thread without a result are answered
+from the record where possible. Such an answer needs no slot and no vendor, and is not recorded
+again: each record is one billed call.
 """
 
 from collections import defaultdict, deque
@@ -16,17 +16,17 @@ from evalqueue.evaluators.providers.recorder import CallSite, request_hash
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedAnswer:
-    """An answer as it is on record, and what it answers."""
+    """A recorded answer, and the key of its call."""
 
     request_hash: bytes
     completion: Completion
 
 
 class Replay:
-    """Makes calls like its caller, answering from the record first. Each record answers once."""
+    """Answers calls from the record first, else by its caller. Each record is used once."""
 
     def __init__(self, caller: LlmCaller, recorded: Iterable[RecordedAnswer]) -> None:
-        """`recorded`: where the same was asked more than once, in the order of preference."""
+        """`recorded` is in order of preference, for calls that were made more than once."""
         self._caller = caller
         self._left: defaultdict[bytes, deque[Completion]] = defaultdict(deque)
         for each in recorded:

@@ -1,6 +1,6 @@
-"""What vendors say when they refuse, made fit to show: no credential in it, waits in seconds.
+"""The error messages of vendors, without credentials, and their delays in seconds.
 
-Every text of a vendor that reaches a log, a row or a person passes `message`.
+Every vendor text that reaches a log, a row or a person comes from `message`.
 """
 
 import email.utils
@@ -22,7 +22,7 @@ _ADVICE = {
 
 
 def message(provider: str, outcome: CallOutcome, text: str, *, credential: str | None) -> str:
-    """Say who refused, what it said and what to do; never with the credential."""
+    """The vendor, its message, and what to do. Never contains the credential."""
     if credential:
         text = text.replace(credential, "***")
     return f"{provider}: {text}"[:TEXT_LIMIT] + _ADVICE.get(outcome, "")
