@@ -1,7 +1,6 @@
-"""The simulated world: difficult users, a bot with weaknesses to switch on, and a judge.
+"""Simulated difficult users, a simulated bot with configurable weaknesses, and a simulated judge.
 
-They act by fixed rules and understand one another, so that a stress test can be tried and proved
-without a key and without a bot. The judge reads what was said, as any judge does; which weaknesses
-are on it can't know. How they are reached over HTTP is `llm.simulated`'s and `chatbot.simulated`'s
-business.
+They follow fixed rules, so an adversarial test can be tried and tested without a key and without a
+real bot. The judge reads the transcript only; it does not know which weaknesses are enabled. Their
+HTTP servers are in `simulated.vendor` and `simulated.chatbot`.
 """

@@ -1,6 +1,6 @@
 """How the simulated user, bot and judge understand what is said: cues, and the shape of answers.
 
-Everything here is read off the words, as a stranger would; nobody is told what the other meant.
+Only the words of the text are used. The simulated parties share no other state.
 Texts come from a prompt's transcript, whose content is always indented.
 """
 

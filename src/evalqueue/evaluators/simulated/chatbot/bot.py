@@ -1,7 +1,7 @@
-"""The simulated bot's brain: a diary assistant by fixed rules, with weaknesses to switch on.
+"""The logic of the simulated bot: a food diary assistant with configurable weaknesses.
 
-Without weaknesses it keeps every rule of its profile; each weakness breaks one of them where
-everybody can see it: in what it says. That is how a stress test is put to the test itself.
+Without weaknesses the bot follows every rule of its app. Each weakness visibly breaks one of them
+in the bot's answers, so tests can check that an adversarial test finds it.
 """
 
 from collections.abc import Callable, Mapping
@@ -230,10 +230,10 @@ class SimulatedDialogue:
             fits = [0]
         if fits:
             draft = self._drafts[fits[0]]
-            self._drafts[fits[0]] = replace(draft.told(text), label=draft.label or label)
+            self._drafts[fits[0]] = replace(draft.extended(text), label=draft.label or label)
         else:
             known = self._shown_before(about, label)
-            self._drafts.append(replace(MealDraft(moment=known).told(text), label=label))
+            self._drafts.append(replace(MealDraft(moment=known).extended(text), label=label))
 
     def _shown_before(self, foods: set[Food], label: str | None) -> Moment | None:
         """The time of a meal that is shown already and is only described anew."""

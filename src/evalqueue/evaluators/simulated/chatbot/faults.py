@@ -1,7 +1,7 @@
-"""What can go wrong with an answer of the simulated bot on its way.
+"""Faults in the transmission of the simulated bot's answers.
 
-An answer is a row of steps; a fault makes them come late, broken, or without end. Which turn meets
-which fault is not decided here.
+An answer is a sequence of steps. A fault delays them, damages them, or repeats them without end.
+The server decides which turn has which fault.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""The simulated bot's diary: a meal while it is still being asked about, and how it is shown."""
+"""Meals of the simulated bot: incomplete drafts, complete meals, and how they are shown."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +74,7 @@ class MealDraft:
     def unmeasured(self) -> list[Entry]:
         return [entry for entry in self.entries if entry.amount is None]
 
-    def told(self, text: str) -> "MealDraft":
+    def extended(self, text: str) -> "MealDraft":
         """With what a message adds to it."""
         draft = self
         for mention in mentions(text):
@@ -101,7 +101,7 @@ class MealDraft:
         return replace(draft, moment=next(iter(moments(right)), draft.moment))
 
     def _with(self, mention: Mention, amount: Amount | None = None) -> "MealDraft":
-        """With a food; `amount`: how much of it, if nobody ever says."""
+        """The draft with a food. `amount` is the default amount."""
         known = {entry.food: entry for entry in self.entries}
         before = known.get(mention.food, Entry(food=mention.food, amount=self.amount or amount))
         known[mention.food] = Entry(

@@ -253,16 +253,16 @@ class ChatbotSimulation:
         return steps(fault, wire, answer, place, pause_seconds=pause_seconds)
 
     async def _tell(
-        self, request: Request, send: Send, wire: ChatbotProtocol, told: Iterator[SendStep]
+        self, request: Request, send: Send, wire: ChatbotProtocol, steps: Iterator[SendStep]
     ) -> None:
         """Send an answer step by step.
 
         Raises:
-            ClientDisconnect: nobody listens any more.
+            ClientDisconnect: the client has disconnected.
         """
         await _wait(request, self._behaviour.latency_ms / 1000)
         begun = False
-        for step in told:
+        for step in steps:
             await _wait(request, step.after_seconds)
             if not begun:
                 begun = True
@@ -345,10 +345,10 @@ def _start(media_type: str) -> Message:
 
 
 async def _wait(request: Request, seconds: float) -> None:
-    """Let time pass, as long as somebody waits for the answer.
+    """Wait, as long as the client is connected.
 
     Raises:
-        ClientDisconnect: nobody does any more.
+        ClientDisconnect: the client has disconnected.
     """
     if seconds == 0:
         return

@@ -16,7 +16,7 @@ from evalqueue.evaluators.simulated.chatbot.bot import SimulatedAnswer, Simulate
 
 MODEL = "simulated-kaira"
 CONFIRM_MEAL = "Yes, log this meal"
-"""What the bot is told when a card was confirmed."""
+"""The message to the bot when a card was confirmed."""
 _CARD_CONFIRMED = "update_meal & log_meal - "
 _MOST_TOKENS = 20  # frames per answer
 

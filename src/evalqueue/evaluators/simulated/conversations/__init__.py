@@ -1,9 +1,8 @@
-"""Conversations that come with the product, and what the right verdicts on them are.
+"""The bundled conversations, and the correct verdicts on them.
 
-They are invented, written by hand, and small enough to be read: `kaira.csv` covers every intent,
-verdict and rule of the `kaira-bot` profile, `kaira.gold.json` says what a careful judge finds in
-them, `sample.csv` is for a first try. The demo, the simulated judge and the tests read the same
-files, so what a newcomer sees is what is tested.
+They are invented, and small enough to be read. `kaira.csv` covers every intent, verdict and rule of
+the app `kaira-bot`, `kaira.gold.json` has the verdicts of a careful judge, and `sample.csv` is for
+a first try. The demo, the simulated judge and the tests read the same files.
 """
 
 from importlib.resources import files

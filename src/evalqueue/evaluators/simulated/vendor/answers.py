@@ -21,7 +21,7 @@ from evalqueue.evaluators.simulated.users import actor, openings
 from evalqueue.evaluators.simulated.vendor import adversarial_judge
 
 Json = Mapping[str, Any]
-"""A JSON object: somebody else's data, looked at key by key."""
+"""A JSON object of another program, which is checked key by key."""
 
 _GOLD_FILE = kaira_gold()
 

@@ -173,7 +173,7 @@ class VendorSimulation:
             await self._changed.wait()
 
     def close(self) -> None:
-        """Answer at once whoever still waits."""
+        """Answer all waiting requests at once."""
         now = asyncio.get_running_loop().time()
         for wait in self._waits:
             wait.reschedule(now)
@@ -253,10 +253,10 @@ class VendorSimulation:
         return times
 
     async def _wait(self, request: Request, seconds: float | None) -> None:
-        """Let time pass, as long as somebody waits for the answer.
+        """Wait, as long as the client is connected.
 
         Raises:
-            ClientDisconnect: nobody does any more.
+            ClientDisconnect: the client has disconnected.
         """
         if seconds == 0:
             return
