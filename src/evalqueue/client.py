@@ -1,4 +1,4 @@
-"""The front door for other services: submit, get, list, cancel, retry, wait, watch."""
+"""The client for other services: submit, get, list, cancel, retry, wait, watch."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""The one choke point for text and JSON on their way into Postgres.
+"""Makes text and JSON storable in Postgres. All other modules use these functions.
 
-Postgres takes neither NUL bytes nor lone surrogates in text and jsonb, and JSON has no NaN. What an
-LLM or a CSV sends may hold all three: they are replaced here, visibly, and nowhere else.
+Postgres accepts neither NUL bytes nor lone surrogates in text and jsonb, and JSON has no NaN. The
+output of an LLM or a CSV file may contain all three. They are visibly replaced here.
 """
 
 import json

@@ -1,7 +1,6 @@
 """The worker daemon: `procrastinate --app=evalqueue.daemon.app worker`.
 
-One of the two modules that know both layers: it puts settings, handlers and procrastinate's app
-together.
+One of the two modules that import both layers: it combines settings, handlers and the App.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""API tokens: who may call, known by the hash of what they hold.
+"""API tokens: the server identifies a caller by the hash of the token.
 
-`EVALQUEUE_API_TOKENS` has an entry `name:right:sha256hex` for each token. The token itself is with
-whoever calls and nowhere else; several may share a name, so that one can take over from another.
+`EVALQUEUE_API_TOKENS` has an entry `name:right:sha256hex` for each token. Only the caller has the
+token itself. Several tokens may share a name, so that a new one can replace an old one.
 """
 
 import re
