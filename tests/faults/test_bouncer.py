@@ -38,7 +38,7 @@ async def client_behind(stage: Stage, port: int) -> AsyncGenerator[Client]:
         yield service
 
 
-async def test_work_and_progress_are_heard_of_behind_a_bouncer(
+async def test_work_and_progress_are_notified_behind_a_bouncer(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Neither the worker nor the client ever looks unless it is told."""
@@ -63,7 +63,7 @@ async def test_work_and_progress_are_heard_of_behind_a_bouncer(
     await stage.assert_sound()
 
 
-async def test_a_cancel_is_heard_of_behind_a_bouncer(stage: Stage, tmp_path: Path):
+async def test_a_cancel_is_notified_behind_a_bouncer(stage: Stage, tmp_path: Path):
     """By LISTEN, while none of the worker's statements gets an answer."""
     async with bouncer(tmp_path, stage.server.port) as port, Proxy(port).open() as proxy:
         worker = await start_worker(stage, proxy.port, EVALQUEUE_PATIENCE_SECONDS="0.2")
@@ -96,7 +96,7 @@ async def test_a_bouncer_may_be_restarted_in_the_middle_of_a_job(stage: Stage, t
     await stage.assert_sound()
 
 
-async def test_a_fleet_makes_do_with_fewer_sessions_than_it_has_hands(stage: Stage, tmp_path: Path):
+async def test_a_fleet_works_with_fewer_sessions_than_it_has_jobs(stage: Stage, tmp_path: Path):
     async with bouncer(tmp_path, stage.server.port, pool_size=FEW) as port:
         async with asyncio.TaskGroup() as starting:
             for _ in range(FEW + 1):

@@ -1,4 +1,4 @@
-"""Cancels that meet nobody: the worker is dead or frozen, or there is none at the moment."""
+"""Cancels without a running worker: it is dead or frozen, or there is none at the moment."""
 
 import pytest
 from faults.stage import Stage

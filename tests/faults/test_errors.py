@@ -16,7 +16,7 @@ TIMES = {"claim": 1, "flush": 2, "keep": 2, "finish": 2}
 
 
 @pytest.mark.parametrize("statement", TIMES)
-async def test_a_statement_that_is_refused_for_a_while_is_said_again(stage: Stage, statement: str):
+async def test_a_statement_that_is_refused_for_a_while_is_repeated(stage: Stage, statement: str):
     """One job per SQLSTATE, all at once: timeouts, deadlock, read-only, disk full."""
     jobs: dict[str, Job] = {}
     async with (
@@ -48,7 +48,7 @@ async def test_a_statement_that_is_refused_for_a_while_is_said_again(stage: Stag
 
 
 @pytest.mark.parametrize("size", ["repeat('x', 2000000000)", "lpad('x', 1500000000)"])
-async def test_what_is_over_a_limit_of_postgres_is_not_said_again(stage: Stage, size: str):
+async def test_a_statement_over_a_limit_of_postgres_is_not_repeated(stage: Stage, size: str):
     database = Database(stage.address)
     await database.open()
     tries: list[str] = []

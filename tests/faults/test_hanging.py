@@ -24,7 +24,7 @@ async def test_a_process_whose_event_loop_stands_still_says_where_and_ends_itsel
     await stage.assert_sound()
 
 
-async def test_a_stopped_process_that_can_t_end_a_handler_hands_its_job_back_and_goes(
+async def test_a_stopped_process_that_can_t_end_a_handler_releases_its_job_and_exits(
     stage: Stage,
 ):
     worker = await stage.worker(EVALQUEUE_PATIENCE_SECONDS="0.2")

@@ -20,7 +20,7 @@ PHASES = [(statement, moment) for statement in ("flush", "commit", "finish") for
 @pytest.mark.parametrize("how", Stopping)
 async def test_postgres_may_stop_in_every_phase_of_an_attempt(stage: Stage, how: Stopping):
     """While idle, while a handler works, and around each statement that writes: also after the
-    server has done it and before the worker knows. Nobody is killed, so no attempt is spent."""
+    server has done it and before the worker knows. No process is killed, so no attempt is spent."""
     async with AsyncExitStack() as networks:
         idle = stage.fleet.start(stage.address, "--queues=idle", name="idle")
         runs = await stage.submit(Steps(items=4, gate=str(stage.gate)), queue="runs")
@@ -91,7 +91,7 @@ async def test_a_worker_whose_listen_session_was_terminated_hears_of_new_jobs(st
 
 
 async def test_no_connection_is_left_for_newcomers_for_a_while(stage: Stage):
-    """A worker that has to connect anew, and is told that there are too many clients."""
+    """A worker that has to connect anew, and gets the error that there are too many clients."""
     job = await stage.submit(Steps(items=8, concurrency=2, gate=str(stage.gate)))
     worker = await stage.worker()
     await stage.until_kept(job)

@@ -1,4 +1,4 @@
-"""Behind PgBouncer, the session ends under a worker's hands."""
+"""Behind PgBouncer, a session ends while a worker uses it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Workers are told to stop while they work, and jobs end those who work on them."""
+"""Workers are stopped while they work, and jobs end those who work on them."""
 
 import pytest
 from faults.stage import Stage
@@ -10,7 +10,7 @@ SHORT_LEASE = {"EVALQUEUE_LEASE_SECONDS": "2"}
 
 
 @pytest.mark.parametrize("how", ["past its grace", "told twice"])
-async def test_a_stopped_worker_hands_its_job_back_uncounted_and_another_finishes_it(
+async def test_a_stopped_worker_releases_its_job_uncounted_and_another_finishes_it(
     stage: Stage, how: str
 ):
     grace = ["--shutdown-graceful-timeout=0.3"] if how == "past its grace" else []
@@ -70,7 +70,7 @@ async def test_a_handler_that_clings_to_its_work_loses_what_it_finds_after_a_can
 
 
 async def test_a_handler_that_blocks_its_process_past_the_lease_loses_its_job(stage: Stage):
-    """Its event loop stands still until somebody else has found that out."""
+    """Its event loop stands still until another worker has detected that."""
     await stage.worker(None, "--queues=elsewhere", name="reaper", EVALQUEUE_LEASE_SECONDS="2")
     # Whose process would end itself after three leases, which is late enough.
     blocked = await stage.worker(name="blocked", EVALQUEUE_LEASE_SECONDS="4")

@@ -151,7 +151,7 @@ async def test_what_was_claimed_by_a_statement_whose_answer_was_lost_is_found(
     assert await fleet.unacknowledged(connection, me.id, {heard.id}) == []
 
 
-async def test_a_job_that_somebody_else_is_claiming_is_passed_over(dsn: str):
+async def test_a_job_that_another_worker_is_claiming_is_skipped(dsn: str):
     async with connections(dsn, 2) as (one, other):
         me = await entered(one)
         await submitted(one)
@@ -165,7 +165,7 @@ async def test_a_job_that_somebody_else_is_claiming_is_passed_over(dsn: str):
 # Fair order.
 
 
-async def test_priority_comes_first_then_jobs_before_hands_then_who_came_first(
+async def test_jobs_are_ordered_by_priority_then_before_helper_jobs_then_by_time(
     connection: Connection,
 ):
     me, helper = await entered(connection), await entered(connection)
@@ -182,7 +182,9 @@ async def test_priority_comes_first_then_jobs_before_hands_then_who_came_first(
     assert given[3].parent_id == parent.id
 
 
-async def test_a_hand_is_of_no_use_to_the_worker_that_has_its_parent(connection: Connection):
+async def test_a_helper_job_is_not_claimed_by_the_worker_that_has_its_parent(
+    connection: Connection,
+):
     me, helper = await entered(connection), await entered(connection)
     parent = await submitted(connection)
     await claimed(connection, me)
@@ -219,7 +221,7 @@ async def test_what_all_workers_run_for_an_owner_counts(connection: Connection):
     assert [job.owner for job in await claimed(connection, other, 2)] == ["ann", "bob"]
 
 
-async def test_who_yields_goes_to_the_end_of_its_line_who_is_released_keeps_its_place(
+async def test_a_yielded_job_goes_to_the_end_of_its_queue_a_released_one_keeps_its_place(
     connection: Connection,
 ):
     me = await entered(connection)
@@ -235,7 +237,7 @@ async def test_who_yields_goes_to_the_end_of_its_line_who_is_released_keeps_its_
     ]  # fmt: skip
 
 
-async def test_what_was_scheduled_for_the_past_gets_ahead_of_nobody(connection: Connection):
+async def test_a_job_scheduled_for_the_past_gets_ahead_of_no_other(connection: Connection):
     me = await entered(connection)
     first = await submitted(connection)
     await connection.execute("SELECT evalqueue_submit_job('work', scheduled_at => '-infinity')")
@@ -305,7 +307,7 @@ async def test_limits_are_kept_exactly_however_many_claim_at_once(dsn: str):
 
 @asynccontextmanager
 async def told(dsn: str) -> AsyncGenerator[asyncio.Queue[str]]:
-    """What waiting workers are told."""
+    """The notifications that waiting workers get."""
     heard: asyncio.Queue[str] = asyncio.Queue()
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as listener:
         await listener.execute(f"LISTEN {WORK_WAITS}")
@@ -349,7 +351,7 @@ async def test_resuming_and_lifting_a_limit_wake_whoever_waits(dsn: str, connect
         " SELECT evalqueue_recover_jobs()",
     ],
 )
-async def test_however_a_job_ends_whoever_was_kept_waiting_by_a_limit_is_told(
+async def test_however_a_job_ends_workers_that_a_limit_held_back_are_notified(
     dsn: str, connection: Connection, end: str
 ):
     me = await entered(connection)
@@ -388,14 +390,14 @@ async def room(connection: Connection, me: RegisteredWorker, held: Sequence[UUID
     return await fleet.jobs_to_yield(connection, me, ALL, held=held, slice_seconds=5)
 
 
-async def test_nobody_makes_room_while_nobody_waits(connection: Connection):
+async def test_no_job_yields_while_none_waits(connection: Connection):
     me = await entered(connection)
     held = await full(connection, me, [{}, {}], ran_seconds=60)
 
     assert await room(connection, me, held) == []
 
 
-async def test_a_job_makes_room_for_one_that_never_ran_but_not_before_it_had_its_slice(
+async def test_a_job_yields_to_one_that_never_ran_but_not_before_it_had_its_slice(
     connection: Connection,
 ):
     me = await entered(connection)
@@ -410,7 +412,7 @@ async def test_a_job_makes_room_for_one_that_never_ran_but_not_before_it_had_its
     assert await room(connection, me, held) == [held[1]]
 
 
-async def test_a_job_makes_no_room_for_one_of_lower_priority(connection: Connection):
+async def test_a_job_does_not_yield_to_one_of_lower_priority(connection: Connection):
     me = await entered(connection)
     held = await full(connection, me, [{"priority": 5}], ran_seconds=60)
     await submitted(connection, priority=4)
@@ -420,7 +422,7 @@ async def test_a_job_makes_no_room_for_one_of_lower_priority(connection: Connect
     assert await room(connection, me, held) == held
 
 
-async def test_among_equals_that_all_ran_before_nobody_makes_room_for_the_same_owner(
+async def test_among_equal_jobs_that_all_ran_before_none_yields_to_the_same_owner(
     connection: Connection,
 ):
     me = await entered(connection)
@@ -430,7 +432,7 @@ async def test_among_equals_that_all_ran_before_nobody_makes_room_for_the_same_o
     assert await room(connection, me, held[:1]) == []
 
 
-async def test_who_has_two_more_running_makes_room_for_another_owner_who_ran_before(
+async def test_an_owner_with_two_more_running_yields_to_another_owner_whose_job_ran_before(
     connection: Connection,
 ):
     me = await entered(connection)
@@ -457,7 +459,7 @@ async def all_of(connection: Connection, ids: Sequence[UUID]) -> list[Job]:
     return [job for job in found if job is not None]
 
 
-async def test_a_hand_makes_room_for_any_job_at_once_and_goes_first(connection: Connection):
+async def test_a_helper_job_yields_to_any_job_at_once_and_goes_first(connection: Connection):
     me, helper = await entered(connection), await entered(connection)
     parent = await submitted(connection)
     await claimed(connection, me)
@@ -469,7 +471,7 @@ async def test_a_hand_makes_room_for_any_job_at_once_and_goes_first(connection: 
     assert await room(connection, helper, [*mine, hand.id]) == [hand.id]
 
 
-async def test_one_makes_room_for_each_who_waits_and_no_more(connection: Connection):
+async def test_one_job_yields_for_each_that_waits_and_no_more(connection: Connection):
     me = await entered(connection)
     held = await full(connection, me, [{}, {}, {}], ran_seconds=60)
     await submitted(connection)
@@ -478,7 +480,7 @@ async def test_one_makes_room_for_each_who_waits_and_no_more(connection: Connect
     assert len(await room(connection, me, held)) == 2
 
 
-async def test_no_room_is_made_for_who_may_not_start(connection: Connection):
+async def test_no_job_yields_to_one_that_may_not_start(connection: Connection):
     me = await entered(connection)
     held = await full(connection, me, [{}], ran_seconds=60)
     await submitted(connection, queue="closed")
@@ -523,7 +525,7 @@ async def test_a_retried_job_is_due_after_its_delay(connection: Connection):
 # Looking after the fleet.
 
 
-async def test_one_worker_is_in_office_and_another_takes_over_when_its_term_has_ended(
+async def test_one_worker_leads_and_another_takes_over_when_its_term_has_ended(
     connection: Connection,
 ):
     one, other = await entered(connection), await entered(connection)
@@ -554,7 +556,7 @@ async def test_who_leaves_resigns(connection: Connection):
     assert [each.id for each in await fleet.workers(connection)] == [other.id]
 
 
-async def test_a_leader_that_slept_past_its_term_finds_another_in_office_and_takes_nothing_back(
+async def test_a_leader_that_slept_past_its_term_finds_another_leader_and_recovers_nothing(
     connection: Connection,
 ):
     sleeper, other = await entered(connection), await entered(connection)
@@ -596,7 +598,7 @@ async def test_a_leader_looks_again_when_the_next_lease_may_run_out(connection: 
     assert 50 < (await fleet.lead(connection, me, term_seconds=600)).due_in <= 100
 
 
-async def test_workers_that_were_not_heard_of_for_a_minute_are_removed(connection: Connection):
+async def test_workers_without_a_heartbeat_for_a_minute_are_removed(connection: Connection):
     me, silent, slow = [await entered(connection) for _ in range(3)]
     await connection.execute(
         "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '30 s' WHERE id = %s",
@@ -630,7 +632,7 @@ async def test_a_job_that_lost_very_many_workers_stops_no_sweep(connection: Conn
 # Locks.
 
 
-async def test_an_open_transaction_that_submits_a_successor_holds_up_nobody(dsn: str):
+async def test_an_open_transaction_that_submits_a_successor_blocks_no_worker(dsn: str):
     async with connections(dsn, 2) as (mine, other):
         me = await entered(other)
         before = await submitted(mine)
@@ -641,7 +643,7 @@ async def test_an_open_transaction_that_submits_a_successor_holds_up_nobody(dsn:
 
 
 async def test_claims_of_items_and_the_end_of_their_job_never_deadlock(dsn: str):
-    """A hand names the parent in its claim while the parent's end takes the hand along."""
+    """A helper job names its parent in a claim while the end of the parent cancels it."""
     async with connections(dsn, 2) as (one, other):
         me, helper = await entered(one), await entered(other)
         for _ in range(150):
@@ -707,7 +709,7 @@ async def reads(connection: Connection) -> tuple[int, int]:
     return whole, rows
 
 
-async def test_what_waits_and_what_is_over_costs_nobody_who_looks_for_work(connection: Connection):
+async def test_jobs_that_wait_or_are_over_do_not_slow_down_a_claim(connection: Connection):
     """Ten thousand wait in each way there is to wait, and twenty thousand are over."""
     await connection.execute("SET session_replication_role = replica")  # as if grown over time
     await filled(connection, 20_000, task="succeeded", status="completed", over="now()")
@@ -750,7 +752,7 @@ async def test_what_waits_and_what_is_over_costs_nobody_who_looks_for_work(conne
         assert rows_after - rows < 8 * 1500, f"{name} walks past what it has no use for"
 
 
-async def test_leases_that_nobody_could_extend_while_the_database_was_away_are_given_a_term(
+async def test_leases_that_could_not_be_extended_while_the_database_was_away_get_a_term(
     database: Database,
 ):
     async with database.connection() as connection:

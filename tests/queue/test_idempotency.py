@@ -54,7 +54,7 @@ async def counted(client: Client) -> tuple[int, int]:
     return row[0], row[1]
 
 
-async def test_fifty_at_once_are_one_job_through_whatever_door(client: Client):
+async def test_fifty_at_once_are_one_job_through_any_interface(client: Client):
     database = await client.database()
 
     async def by_sql() -> UUID:
@@ -165,7 +165,7 @@ async def somebody_waits_for_a_lock(client: Client) -> None:
 @pytest.mark.parametrize("level", [
     psycopg.IsolationLevel.REPEATABLE_READ, psycopg.IsolationLevel.SERIALIZABLE,
 ])  # fmt: skip
-async def test_a_transaction_that_can_not_see_the_job_is_told_to_start_again(
+async def test_a_transaction_that_can_not_see_the_job_gets_a_serialization_failure(
     client: Client, dsn: str, level: psycopg.IsolationLevel
 ):
     """Not that its key belongs to another request."""

@@ -180,7 +180,7 @@ class World:
                     self.moves(follower, "cancelled", "cancelled")
 
     def loses(self) -> int:
-        """Whoever lost its worker goes back, or gives up."""
+        """A job that lost its worker goes back to the queue, or fails."""
         found = sorted((job for job in self.running() if job.lost), key=lambda job: job.task_id)
         for job in found:
             # Its parent may have given up in the same sweep, and have taken it along.
@@ -194,7 +194,7 @@ class World:
         return holder is not None and holder.status == "running" and holder.attempt == claim[1]
 
     def forgets(self) -> None:
-        """What is over is deleted, hands with their parents."""
+        """Jobs that are over are deleted, helper jobs with their parents."""
         gone = {job.id for job in self.jobs.values() if job.over and job.parent is None}
         self.jobs = {
             job_id: job for job_id, job in self.jobs.items()

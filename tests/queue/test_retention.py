@@ -137,7 +137,7 @@ async def test_it_goes_a_chunk_at_a_time_oldest_first(connection: Connection):
     assert gone == [2, 2, 1, 0]
 
 
-async def test_hands_go_with_their_parent_and_not_before(
+async def test_helper_jobs_are_deleted_with_their_parent_and_not_before(
     database: Database, connection: Connection
 ):
     await submitted(connection)
@@ -203,7 +203,7 @@ async def test_a_dataset_is_kept_while_any_job_or_run_names_it(
     assert "datasets" not in await counted(connection)
 
 
-async def test_a_dataset_that_somebody_put_there_is_never_old(
+async def test_a_dataset_that_an_owner_added_is_never_old(
     database: Database, connection: Connection
 ):
     await over(connection, csv_content=CSV)
@@ -213,7 +213,7 @@ async def test_a_dataset_that_somebody_put_there_is_never_old(
     assert await counted(connection) == {"datasets": 1}
 
 
-async def test_a_dataset_that_nobody_names_yet_is_not_old(
+async def test_a_new_dataset_that_no_job_names_yet_is_not_old(
     database: Database, connection: Connection
 ):
     job = await over(connection, csv_content=CSV)

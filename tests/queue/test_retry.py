@@ -149,7 +149,7 @@ async def test_what_is_whole_is_not_retried(
         await client.retry(job.id)
 
 
-async def test_a_hand_is_not_retried_and_its_parent_is_named(
+async def test_a_helper_job_is_not_retried_and_its_parent_is_named(
     client: Client, connection: Connection, worker: RegisteredWorker
 ):
     await client.submit(EvaluateIt())
@@ -282,7 +282,7 @@ async def test_nothing_starts_after_what_came_to_nothing_or_is_not_there(client:
     assert len(await client.list()) == 1
 
 
-async def test_what_waits_can_be_cancelled_and_frees_nobody_else(
+async def test_a_waiting_job_can_be_cancelled_and_starts_no_other(
     client: Client, connection: Connection, worker: RegisteredWorker
 ):
     first = await client.submit(EvaluateIt())

@@ -49,7 +49,7 @@ async def client(database: Database) -> Client:
     return Client(database=database)
 
 
-async def test_every_change_has_a_revision_of_its_own_and_is_told(
+async def test_every_change_has_a_revision_of_its_own_and_a_notification(
     client: Client, database: Database, dsn: str
 ) -> None:
     told: asyncio.Queue[str] = asyncio.Queue()
@@ -163,7 +163,7 @@ async def test_places_are_counted_to_a_thousand(client: Client, database: Databa
     assert [job.ahead for job in await client.list(limit=2)] == [0, 1000]
 
 
-async def test_what_changed_is_read_without_hands_and_without_what_is_large(
+async def test_changes_are_read_without_helper_jobs_and_without_large_values(
     client: Client, database: Database
 ) -> None:
     job = await client.submit(Note(name="large"))

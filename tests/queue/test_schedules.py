@@ -231,7 +231,7 @@ async def test_a_schedule_of_the_same_name_takes_the_other_s_place(connection: C
         "max_attempts = 0",
     ],
 )
-async def test_a_bad_schedule_is_paused_and_stops_nobody(connection: Connection, bad: str):
+async def test_a_bad_schedule_is_paused_and_stops_no_other(connection: Connection, bad: str):
     await put(connection, late=2 * SOON, name="bad")
     await put(connection, late=SOON, name="good")
     await connection.execute(f"UPDATE job_schedules SET {bad} WHERE name = 'bad'".encode())

@@ -1,4 +1,4 @@
-"""One job on several workers: `context.map(hands=…)`, with real workers on one database."""
+"""One job on several workers: `context.map(max_helpers=…)`, with real workers on one database."""
 
 import asyncio
 from collections import Counter
@@ -113,7 +113,7 @@ async def everything(client: Client, statement: str) -> list[tuple[Any, ...]]:
 
 
 def both_take_part(work: Work) -> None:
-    """Nobody finishes an item before the parent and a hand have each begun one."""
+    """No item is finished before the parent and a helper job have each begun one."""
     begun: set[bool] = set()
     both = asyncio.Event()
 
@@ -176,7 +176,7 @@ async def test_without_others_a_job_does_it_all_alone(dsn: str):
     assert work.by_hand == []
 
 
-async def test_hands_are_not_listed_and_belong_to_their_parent(dsn: str):
+async def test_helper_jobs_are_not_listed_and_belong_to_their_parent(dsn: str):
     work = Work()
     both_take_part(work)
     async with workers(dsn, work, 2) as client:
@@ -191,7 +191,7 @@ async def test_hands_are_not_listed_and_belong_to_their_parent(dsn: str):
 
 
 async def claimed_by_one_who_dies(client: Client) -> Job:
-    """The next in line, taken by a worker that is never heard of again."""
+    """Claim the next job in the queue as a worker that then disappears."""
     async with (await client.database()).connection() as connection:
         gone = await fleet.register(
             connection, name="gone", version="1", capabilities=OFFER, slots=1
@@ -210,7 +210,7 @@ async def lose(client: Client, job: Job) -> None:
         assert await cursor.fetchone() == (1,)
 
 
-async def test_what_a_dead_worker_s_hand_had_claimed_is_done_by_others(dsn: str):
+async def test_items_that_a_dead_worker_s_helper_job_had_claimed_are_done_by_others(dsn: str):
     work = Work()
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -281,7 +281,7 @@ async def test_connections_that_are_cut_while_two_workers_share_lose_no_item(dsn
     assert len(work.done) == 200
 
 
-async def test_a_hand_makes_room_for_another_job(dsn: str):
+async def test_a_helper_job_yields_to_another_job(dsn: str):
     work = Work()
     both_take_part(work)
     take_part = work.before
@@ -313,7 +313,7 @@ async def test_a_hand_makes_room_for_another_job(dsn: str):
     assert outcomes == [("yielded",)]
 
 
-async def test_a_cancel_of_the_job_stops_its_hands_where_they_wait(dsn: str):
+async def test_a_cancel_of_the_job_stops_its_helper_jobs_where_they_wait(dsn: str):
     work = Work()
     begun: set[bool] = set()
 
@@ -335,7 +335,7 @@ async def test_a_cancel_of_the_job_stops_its_hands_where_they_wait(dsn: str):
 
 
 @pytest.mark.parametrize("number", [1, 2])
-async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str, number: int):
+async def test_a_job_whose_worker_is_lost_goes_on_while_its_helper_job_works(dsn: str, number: int):
     work = Work()
     async with Client(dsn) as client:
         job = await client.submit(Share(items=40))
@@ -349,7 +349,7 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str,
     back = asyncio.Event()
 
     async def before(context: JobContext, _item: str) -> None:
-        """The hand works until the parent is back."""
+        """The helper job works until the parent is back."""
         if not context.is_helper:
             back.set()
         elif len(work.by_hand) >= 10:
@@ -368,8 +368,8 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_hand_works(dsn: str,
     assert job.progress.message == "Item 40/40 (36 ok, 4 failed)"
 
 
-async def test_no_hand_that_lost_a_race_leaves_while_an_item_is_free(database: Database):
-    """Whoever loses a race for some items has not seen that all of them are taken."""
+async def test_no_helper_job_that_lost_a_race_ends_while_an_item_is_free(database: Database):
+    """A job that loses a race for some items has not seen that all of them are taken."""
     names = [str(number) for number in range(240)]
     async with database.connection() as connection:
         await store.submit(connection, Submission(job_type="work", params={}))

@@ -247,7 +247,7 @@ async def test_progress_is_merged_and_never_goes_backwards(database: Database):
 
 
 async def test_cancel_against_finish_has_one_winner_every_time(database: Database):
-    """Whichever commits first; the loser is told, and the three rows agree."""
+    """Whichever commits first; the loser gets an error, and the three rows agree."""
     wins = {"cancelled": 0, "completed": 0}
     for _ in range(1_000):
         await submitted(database)
@@ -281,7 +281,7 @@ async def test_cancel_against_claim_never_deadlocks_and_never_runs_a_cancelled_j
 
 
 async def test_a_worker_frozen_in_the_middle_of_keeping_holds_up_no_other(database: Database):
-    """It holds its job's row; whoever sweeps passes it by."""
+    """It holds the row of its job, so recovery skips it."""
     await submitted(database)
     async with database.connection() as frozen, database.connection() as other:
         job = await claimed(frozen, lease_seconds=0)

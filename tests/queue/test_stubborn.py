@@ -1,4 +1,4 @@
-"""Handlers that won't stop: told three times, then left to themselves, and the slot is free."""
+"""Handlers that won't stop: cancelled three times, then abandoned, and the slot is free."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -92,7 +92,7 @@ async def test_a_cancelled_handler_that_goes_on_loses_its_slot_and_changes_nothi
     assert (over.status, over.result) == (JobStatus.CANCELLED, None)
 
 
-async def test_a_stopping_worker_hands_back_the_job_of_a_handler_that_goes_on(
+async def test_a_stopping_worker_releases_the_job_of_a_handler_that_goes_on(
     dsn: str, stubborn: Stubborn
 ):
     async with working(dsn, stubborn.handlers) as (client, worker):

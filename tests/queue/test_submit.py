@@ -192,7 +192,7 @@ async def test_text_that_postgres_does_not_take_is_replaced_on_the_way_in(dsn: s
     assert job.params["name"] == "NUL �, half a pair �, <script>alert(1)</script>"
 
 
-async def test_no_door_lets_a_secret_into_a_row(dsn: str, database: Database):
+async def test_no_interface_lets_a_secret_into_a_row(dsn: str, database: Database):
     async with database.connection() as connection:
         with pytest.raises(psycopg.errors.InvalidParameterValue, match="never travel") as refused:
             await connection.execute(

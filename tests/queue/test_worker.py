@@ -152,7 +152,7 @@ async def test_a_result_or_progress_that_is_no_json_fails_the_job_and_says_so(ds
             assert says in str(job.error_message)
 
 
-async def test_a_worker_that_is_cancelled_inside_its_program_hands_its_jobs_on(dsn: str):
+async def test_a_worker_that_is_cancelled_inside_its_program_releases_its_jobs(dsn: str):
     handlers = Handlers()
     begun = asyncio.Event()
 
@@ -368,7 +368,7 @@ async def test_a_running_job_that_is_cancelled_stops_where_it_waits(dsn: str):
             await stopped.wait()
 
 
-async def test_a_cancel_is_noticed_at_the_fence_when_nobody_was_told(dsn: str):
+async def test_a_cancel_is_noticed_at_the_fence_without_a_notification(dsn: str):
     handlers = Handlers()
     begun, stopped = asyncio.Event(), asyncio.Event()
 
