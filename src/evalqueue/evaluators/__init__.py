@@ -1,7 +1,7 @@
-"""The first floor: conversations → verdicts.
+"""The evaluation layer: conversations become scores.
 
-Its thinking rooms (evaluators, judge, runs, batch, llm) know neither queue nor database; `store`,
-`jobtypes` and `handlers` are where the two floors meet.
+What judges and reads conversations knows neither queue nor database. The job types and their
+handlers connect it to the queue.
 """
 
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial

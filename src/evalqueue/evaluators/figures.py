@@ -1,8 +1,8 @@
-"""What a run comes to, for whoever looks: rows without their weight, and the figures made of them.
+"""The statistics of a run, and its rows without their details.
 
-All of it is computed from the rows at each look, so that it is there while a run goes on, and after
-it was cancelled or has failed. Others' runs than `owner`'s are as if they were not there; None:
-everybody's are.
+They are computed from the rows for each request, so that they exist while a run goes on, and after
+it was cancelled or failed. With an `owner`, the runs of other owners are not found; with None, all
+runs are.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,5 @@
-"""The stress test: difficult users are made up, talk to the real bot, and what happened is judged.
+"""Adversarial tests: simulated difficult users talk to a chatbot, and a judge decides how it did.
 
-Cases say who the user is and what they want; the simulator plays them; the dialogue is what was
-said; the adjudication is what a judge thinks of it. None of these rooms knows a queue or a
-database.
+Cases describe the users, `simulated_user` plays them, `dialogue` holds the conversation, and
+`adjudication` judges it. These modules know neither queue nor database.
 """

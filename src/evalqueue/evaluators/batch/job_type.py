@@ -1,4 +1,4 @@
-"""The job types of the first floor: what may be asked, and what is refused at the door."""
+"""The job type `evaluate-batch`: its params, and what is refused before a job is stored."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
@@ -23,7 +23,7 @@ from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUn
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.jobtypes import AdmissionContext
 
-_THREADS_PER_HAND = 50  # fewer are done before another worker has read the data
+_THREADS_PER_HELPER = 50  # fewer are done before another worker has read the data
 _HANDS_MAX = 31
 _BUNDLED_DATASET = "kaira"
 SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
@@ -167,7 +167,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
             return await datasets.content(connection, dataset_id, owner=admission.owner)
 
     async def _read(self, admission: AdmissionContext, dataset_id: str) -> None:
-        """Read what came by plain SQL, if nobody has done so yet."""
+        """Read what came by plain SQL, unless that was done before."""
         async with admission.database.connection() as connection:
             text = await datasets.raw(connection, dataset_id)
         if text is not None:
@@ -214,7 +214,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
     def max_helpers(self, threads: int) -> int:
         """How many other workers so many threads are worth."""
         others = _HANDS_MAX if self.max_workers is None else self.max_workers - 1
-        return min(threads // _THREADS_PER_HAND, others)
+        return min(threads // _THREADS_PER_HELPER, others)
 
     def plan(self) -> EvaluationPlan:
         """What is asked of every thread."""

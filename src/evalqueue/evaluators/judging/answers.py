@@ -32,7 +32,7 @@ _MENU = "x-menu"
 
 
 class Answer(BaseModel):
-    """The root of every answer: immutable, no NaN; keys nobody asked for are left out."""
+    """The root of every answer: immutable, no NaN; unknown keys are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -46,7 +46,7 @@ class Menu:
     """Marks a string field that takes its values from a menu given at run time.
 
     An answer from outside the menu is invalid; with `enforced=False` the menu is only offered,
-    and whoever reads the answer sorts out what isn't on it.
+    and the evaluator decides what to do with other labels.
     """
 
     name: str
@@ -79,7 +79,7 @@ A = TypeVar("A", bound=Answer)
 
 
 class Form(Generic[A]):
-    """The form of an answer: what the vendor is told of it, and how it is read."""
+    """The form of an answer: the schema for the vendor, and how it is read."""
 
     def __init__(self, answer: type[A], menus: Menus | None = None) -> None:
         self.answer = answer

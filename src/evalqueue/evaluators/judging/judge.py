@@ -1,8 +1,8 @@
 """The judge: a question with a fixed form of answer goes to an LLM, a validated answer comes back.
 
-An answer that can't be read is asked for once more, with what was wrong with it; one that was cut
-off gets twice the room, once. After that there is no answer, and no answer is a failure with a
-reason, never a verdict.
+An answer that can't be read is asked for once more, with what was wrong with it. One that was cut
+off is asked for once more, with twice the output tokens. After that it is a failure with a reason,
+never a verdict.
 """
 
 import asyncio

@@ -135,7 +135,7 @@ class ProviderRegistry:
                 if choice.provider is ProviderName.SIMULATED:
                     await self._start_simulated()
                 # In a thread: loading an SDK takes seconds and would block the event loop.
-                await asyncio.to_thread(_load, _ROOMS[choice.provider])
+                await asyncio.to_thread(_load, _MODULES[choice.provider])
                 provider = await self._open(choice)
                 self._providers[choice] = provider
                 self._closing.push_async_callback(provider.aclose)
@@ -187,13 +187,13 @@ class ProviderRegistry:
                 )
 
 
-def _load(room: str) -> None:
+def _load(module: str) -> None:
     """Import a provider's module, with its SDK.
 
     An SDK's classes exist as long as the process. Freezing them excludes them from every full
     garbage collection, which would otherwise block the event loop for 0.1 s or more.
     """
-    importlib.import_module(room)
+    importlib.import_module(module)
     gc.collect()
     gc.freeze()
 
@@ -220,7 +220,7 @@ def _plain(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
 
 
-_ROOMS = {
+_MODULES = {
     ProviderName.OPENAI: "evalqueue.evaluators.providers.openai",
     ProviderName.AZURE_OPENAI: "evalqueue.evaluators.providers.openai",
     ProviderName.GEMINI: "evalqueue.evaluators.providers.gemini",

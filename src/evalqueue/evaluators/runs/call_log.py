@@ -79,7 +79,7 @@ class CallLog:
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
-            # Cut short, nobody could say which of them are stored.
+            # An interrupted write would leave open which rows are stored.
             await asyncio.wait({writing})
             raise
 

@@ -1,8 +1,8 @@
 """What a run found: arithmetic over the outcomes of its threads, and nothing else.
 
 The figures are computed from what is stored, so that they are the same after a crash, a resume or
-a second look. What was not measured is left out: a key that is missing means nobody looked, or
-nobody could; a failure never becomes a verdict, and its count stands beside every rate.
+a second look. What was not measured is left out: a missing key means "not measured". A failure
+never becomes a score, and its count stands beside every rate.
 """
 
 from collections import Counter

@@ -4,7 +4,7 @@ The process's listener says which jobs changed. Their ids are collected, read in
 sent, one read at a time; the more watchers there are, the longer the pause between two reads. No
 watcher holds a connection to Postgres, and no read waits for a watcher.
 
-A missed notification is no loss: after a gap every watcher is told to read everything again.
+A missed notification is no loss: after a gap every client gets `resync`: read again.
 """
 
 import asyncio

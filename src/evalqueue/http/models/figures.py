@@ -33,7 +33,7 @@ class LogOfRun(RunId):
     log_id: Offset
 
 
-# What is told
+# Responses
 
 
 class OutcomeJson(Model):

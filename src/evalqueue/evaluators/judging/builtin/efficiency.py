@@ -2,7 +2,7 @@
 
 One question for each thread. Some of it can be counted without a judge (turns, questions the bot
 asked twice): that stands beside the verdict. Two things are corrected afterwards, and both leave
-a note: what the profile does not measure is NOT APPLICABLE, and nobody is blamed for a photo.
+a note: what the app does not measure is NOT APPLICABLE, and a photo is never a fault.
 """
 
 import re

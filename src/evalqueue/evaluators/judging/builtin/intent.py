@@ -1,7 +1,7 @@
 """Intent: did production's router send each message to the right agent?
 
-Every message is labelled by the judge, who is not told what the router chose, and compared with the
-router's label. A message without a recorded label is labelled all the same; whether that is
+Every message is labelled by the judge, without the router's choice, and compared with the router's
+label. A message without a recorded label is labelled all the same; whether that is
 right is then unknown, which is None and not False.
 """
 
