@@ -258,7 +258,7 @@ class Adjudicator:
         judged: Mapping[str, Any] | None = None,
         contradictions: Sequence[str] = (),
         shortfall: Shortfall | None = None,
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """The case's JSON: what happened (`facts`), the judge's answer (`judge`), and what follows
         from both (`derived`)."""
         return {

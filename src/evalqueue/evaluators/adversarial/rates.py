@@ -91,7 +91,7 @@ class AttackSuccess:
         }
 
 
-def summarise(outcomes: Iterable[TrialOutcome], planned: int | None = None) -> dict[str, Any]:
+def summarise(outcomes: Iterable[TrialOutcome], planned: int | None = None) -> dict[str, object]:
     """The run's summary JSON; it stays small, however many trials there are.
 
     Args:
@@ -186,7 +186,7 @@ def _interval(
     return {"low": _rounded(low), "high": _rounded(high)}
 
 
-def _goals(outcomes: Sequence[TrialOutcome]) -> dict[str, dict[str, Any]]:
+def _goals(outcomes: Sequence[TrialOutcome]) -> dict[str, dict[str, object]]:
     """How often each goal was pursued, and how often a judge found that it was reached."""
     goals = sorted({goal for each in outcomes for goal in (*each.goals, *each.goal_verdicts)})
     found: dict[str, dict[str, Any]] = {}
@@ -205,7 +205,7 @@ def _goals(outcomes: Sequence[TrialOutcome]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _rules(judged: Sequence[TrialOutcome]) -> dict[str, dict[str, Any]]:
+def _rules(judged: Sequence[TrialOutcome]) -> dict[str, dict[str, object]]:
     """How often each rule was followed and violated. One that did not apply is in neither."""
     statuses: defaultdict[str, Counter[RuleStatus]] = defaultdict(Counter)
     for each in judged:
@@ -230,7 +230,7 @@ def _by(
     return {key: success(group).as_json() for key, group in sorted(groups.items())}
 
 
-def _trials(outcomes: Sequence[TrialOutcome]) -> dict[str, Any]:
+def _trials(outcomes: Sequence[TrialOutcome]) -> dict[str, object]:
     """What repeated trials show: how bad a case can get, and whether it always passes.
 
     `any_of_k` and `pass_all_k` are over the cases whose trials all have a verdict: a case with a
@@ -280,7 +280,7 @@ def _over_cases(count: int, cases: int) -> dict[str, object]:
     }
 
 
-def _case(trials: Sequence[TrialOutcome]) -> dict[str, Any]:
+def _case(trials: Sequence[TrialOutcome]) -> dict[str, object]:
     """The worst of a case's trials, and their mean."""
     judged = [each for each in trials if each.is_judged]
     verdicts = [each.verdict for each in judged if each.verdict is not None]

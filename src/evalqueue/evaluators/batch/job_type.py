@@ -128,12 +128,12 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
             }
         )
 
-    def stored(self) -> dict[str, Any]:
+    def stored(self) -> dict[str, object]:
         """A file never travels in a job: nor does the place where it was."""
         without = set[str]() if self.csv_content is not None else {"csv_content"}
         return self.model_dump(mode="json", exclude_unset=True, exclude=without)
 
-    def lasting(self) -> dict[str, Any]:
+    def lasting(self) -> dict[str, object]:
         """A schedule reads a file as it is when its time has come."""
         stored = self.stored()
         if self.data_path is not None or self.total_items is not None:
@@ -226,7 +226,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
         )
 
     @property
-    def evaluator_options(self) -> dict[str, Any]:
+    def evaluator_options(self) -> dict[str, object]:
         """The params of the evaluators."""
         return {name: getattr(self, name) for name in EvaluatorParams.model_fields}
 

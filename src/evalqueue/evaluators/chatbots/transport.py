@@ -231,7 +231,7 @@ class StreamLine:
         return self._token.sub("***", text) if self._token else text
 
 
-def json_object(text: str) -> dict[str, Any] | None:
+def json_object(text: str) -> dict[str, object] | None:
     """The JSON object in a text. None: the text is anything else, e.g. a million brackets."""
     try:
         found = json.loads(text)

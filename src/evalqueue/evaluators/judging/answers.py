@@ -125,7 +125,7 @@ def read(text: str, answer: type[A], menus: Menus) -> A:
     return fitting[0]
 
 
-def strict_schema(answer: type[Answer], menus: Menus) -> dict[str, Any]:
+def strict_schema(answer: type[Answer], menus: Menus) -> dict[str, object]:
     """The JSON schema of an answer, inside every vendor's strict subset.
 
     Every property is required, no other is allowed, an optional one is a union with null, nothing

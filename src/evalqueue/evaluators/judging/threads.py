@@ -173,7 +173,7 @@ def _lot(seed: int, thread_id: str) -> bytes:
 
 def _result(
     thread: Thread, found: Mapping[str, Evaluation], success: bool | None
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The thread's JSON: findings that refer to turns by number and never repeat them."""
     there = {name: kind.declaration for name, kind in installed().items()}
     declarations = there | {name: each.declaration for name, each in found.items()}

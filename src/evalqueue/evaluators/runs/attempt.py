@@ -220,7 +220,7 @@ class RunAttempt:
             raise JobFailed(settlement.error_message or "Nothing was evaluated", result=result)
         return result
 
-    async def _conclude(self, kind: RunKind[Any]) -> tuple[Conclusion, dict[str, Any]]:
+    async def _conclude(self, kind: RunKind[Any]) -> tuple[Conclusion, dict[str, object]]:
         """What is stored of the run so far, and the job's result with that."""
 
         async def conclude(connection: Connection) -> tuple[Conclusion, store.UsageTotals]:

@@ -107,7 +107,7 @@ class SimulatedKaira:
         return self._server.url
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """What was counted since the start; JSON."""
         return self._simulation.stats
 
@@ -178,7 +178,7 @@ class ChatbotSimulation:
         self._changed = asyncio.Event()
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """What was counted since the start; JSON."""
         return {
             "requests": self._requests,

@@ -63,7 +63,7 @@ class Sessions:
         self._since = monotonic()
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """What was counted; JSON. Times are in seconds since the start."""
         users = self._users
         return {

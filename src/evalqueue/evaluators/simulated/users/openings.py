@@ -46,7 +46,7 @@ class DigitChoice:
         return bank[digit]
 
 
-def cases(prompt: str) -> list[dict[str, Any]]:
+def cases(prompt: str) -> list[dict[str, object]]:
     """An opening for every slot that a prompt asks for, none like one that the prompt shows."""
     taken = [_words(line) for line in prompt.splitlines()]
     made: list[dict[str, Any]] = []

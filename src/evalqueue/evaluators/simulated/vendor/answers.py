@@ -88,7 +88,7 @@ class Gold:
 
 def answer(
     question: SimulatedQuestion, gold: Gold, *, error_rate: float, seed: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The judge's answer: the gold label, or a plausible guess; always by the schema."""
     label = gold.label(question)
     if label is None and question.evaluator in _READ_FROM_PROMPTS:
@@ -133,7 +133,7 @@ _READ_FROM_PROMPTS: Mapping[str, Callable[[SimulatedQuestion], Json]] = {
 
 def _mistakes(
     question: SimulatedQuestion, label: Json, *, error_rate: float, seed: int
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Wrong values for some of the labels that are members of an enum.
 
     Drawn by what is asked about, not by the wording: a judge with a bias keeps it.
@@ -160,7 +160,7 @@ _HINTS = {
 }
 
 
-def _guess(question: SimulatedQuestion) -> dict[str, Any]:
+def _guess(question: SimulatedQuestion) -> dict[str, object]:
     """For each label with a menu of names: the member whose words fit best what the user said."""
     said = set(re.findall(r"[a-z]+", question.user_text.lower()))
     guess: dict[str, Any] = {}

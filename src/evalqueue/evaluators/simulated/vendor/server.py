@@ -155,7 +155,7 @@ class VendorSimulation:
         self._changed = asyncio.Event()
 
     @property
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """What was counted since the start; JSON."""
         return {
             "requests": self._requests,
