@@ -30,6 +30,7 @@ from evalqueue.evaluators.formats import (
     Message,
     shown,
 )
+from evalqueue.evaluators.formats.chunks import ChunkFile
 from evalqueue.evaluators.formats.registry import format_of
 from evalqueue.postgres.database import Connection, Database
 
@@ -232,7 +233,7 @@ async def _keep(connection: Connection, found: Identified) -> None:
     await connection.execute(QUERIES["keep_threads"], {"dataset_id": found.dataset_id})
 
 
-class _Checked(io.RawIOBase):
+class _Checked(ChunkFile):
     """A file that is read a second time, and must not have changed."""
 
     def __init__(self, found: Identified) -> None:
@@ -240,9 +241,6 @@ class _Checked(io.RawIOBase):
         self._hash = hashlib.sha256()
         self._hashed = 0
         self._position = 0
-
-    def readable(self) -> bool:
-        return True
 
     def seekable(self) -> bool:
         return True
@@ -254,14 +252,13 @@ class _Checked(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]  what BufferedReader hands over
-        chunk = self._found.file.read(len(buffer))
-        buffer[: len(chunk)] = chunk
+    def next_chunk(self, size: int) -> bytes:
+        chunk = self._found.file.read(size)
         # Formats look at a file's beginning first: what was hashed once is not hashed again.
         self._hash.update(chunk[self._hashed - self._position :])
         self._position += len(chunk)
         self._hashed = max(self._hashed, self._position)
-        return len(chunk)
+        return chunk
 
     def compare(self) -> None:
         """Check the content.

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Protocol, cast
 
 from evalqueue.evaluators.formats import Faults
+from evalqueue.evaluators.formats.chunks import ChunkFile
 
 CELL_LIMIT = 16 * 1024**2  # characters
 ROW_LIMIT = 2 * CELL_LIMIT  # characters
@@ -207,7 +208,7 @@ def _bad_byte(file: BinaryIO) -> tuple[int, bytes]:
         offset += len(chunk)
 
 
-class _Beginning(io.RawIOBase):
+class _Beginning(ChunkFile):
     """The first bytes of a file, followed by a question mark."""
 
     def __init__(self, file: BinaryIO, length: int) -> None:
@@ -215,16 +216,12 @@ class _Beginning(io.RawIOBase):
         self._left = length
         self._is_over = False
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]  what BufferedReader hands over
+    def next_chunk(self, size: int) -> bytes:
         if self._left:
-            chunk = self._file.read(min(len(buffer), self._left))
+            chunk = self._file.read(min(size, self._left))
             self._left -= len(chunk)
-        elif not self._is_over:
-            chunk, self._is_over = b"?", True
-        else:
-            return 0
-        buffer[: len(chunk)] = chunk
-        return len(chunk)
+            return chunk
+        if self._is_over:
+            return b""
+        self._is_over = True
+        return b"?"
