@@ -318,8 +318,10 @@ def test_every_route_is_in_the_page_about_the_api() -> None:
 def test_the_example_answers_have_the_shape_of_real_ones(operation: Any) -> None:
     part = section(text_of("docs/http-api.md"), f"### {operation.method} {operation.path}")
     for example in re.findall(r"^```json\n(.*?)^```$", part, re.MULTILINE | re.DOTALL):
-        told = operation.response.validate_json(example)
-        assert keys(operation.response.dump_python(told, mode="json")) == keys(json.loads(example))
+        example_value = operation.response.validate_json(example)
+        assert keys(operation.response.dump_python(example_value, mode="json")) == keys(
+            json.loads(example)
+        )
 
 
 def keys(value: Any) -> Any:
