@@ -324,6 +324,57 @@ def test_the_example_answers_have_the_shape_of_real_ones(operation: Any) -> None
         )
 
 
+EXAMPLE_ELSEWHERE = {
+    "GET /api/jobs",
+    "GET /api/eval-runs",
+    "GET /api/datasets",
+    "GET /api/datasets/{dataset_id}",
+    "POST /api/adversarial/cases",
+    "GET /openapi.json",
+}
+"""Operations whose answer is one of another operation, or a list of them, or a document."""
+
+
+def test_every_operation_has_an_example_answer() -> None:
+    text = text_of("docs/http-api.md")
+    without = {
+        name
+        for each in OPERATIONS
+        if not each.events
+        and "```json" not in section(text, f"### {(name := f'{each.method} {each.path}')}")
+    }
+    assert without == EXAMPLE_ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in OPERATIONS if each.in_body],
+    ids=lambda each: f"{each.method} {each.path}",
+)
+def test_the_example_requests_are_valid(operation: Any) -> None:
+    part = section(text_of("docs/http-api.md"), f"### {operation.method} {operation.path}")
+    commands = "".join(SHELL_BLOCK.findall(part))
+    bodies = re.findall(r"-d '(\{.*?\})'$", commands, re.MULTILINE | re.DOTALL)
+    assert bodies or " -F " in commands
+    for body in bodies:
+        operation.request.model_validate_json(body)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [each for each in OPERATIONS if each.events],
+    ids=lambda each: f"{each.method} {each.path}",
+)
+def test_the_example_events_are_those_that_are_sent(operation: Any) -> None:
+    part = section(text_of("docs/http-api.md"), f"### {operation.method} {operation.path}")
+    examples = re.findall(r"^event: (\w+)\n(?:id: .*\n)?data: (.*)$", part, re.MULTILINE)
+    assert examples
+    for name, data in examples:
+        assert name in operation.events
+        if "…" not in data:
+            operation.events[name].model_validate_json(data)
+
+
 def keys(value: Any) -> Any:
     """The keys of a JSON value, all the way down."""
     if isinstance(value, dict):
