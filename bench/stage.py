@@ -4,22 +4,30 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
-from evalqueue.postgres.embedded import Embedded
+from evalqueue.postgres.embedded.server import Embedded
 
 HERE = Path(__file__).parent
+
+
+@contextmanager
+def _home() -> Generator[Path]:
+    with tempfile.TemporaryDirectory(prefix="evalqueue-bench-") as folder:
+        home = Path(folder)
+        home.chmod(0o711)  # as root, Postgres runs as another account
+        yield home
 
 
 @asynccontextmanager
 async def postgres() -> AsyncGenerator[Database]:
     """A migrated database on a server of its own (fsync on, default settings)."""
-    with tempfile.TemporaryDirectory(prefix="evalqueue-bench-") as home:
-        server = Embedded(Path(home))
+    with _home() as home:
+        server = Embedded(home)
         database = Database(server.url)
         await database.open()
         await schema.migrate(database)

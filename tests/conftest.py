@@ -4,17 +4,16 @@ import asyncio
 import itertools
 import shutil
 import signal
-import tempfile
 from collections.abc import AsyncGenerator, Generator
-from pathlib import Path
 
 import psycopg
 import pytest
+from homes import temporary_home
 from hypothesis import settings as hypothesis_settings
 
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
-from evalqueue.postgres.embedded import Embedded
+from evalqueue.postgres.embedded.server import Embedded
 
 # A shell's background job, as CI may be one, is born deaf to Ctrl-C, and so would be the processes
 # it starts, which tests stop by it.
@@ -41,7 +40,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def postgres() -> Generator[str]:
     """The address of a Postgres of this session's own, with a migrated template database."""
-    home = Path(tempfile.mkdtemp(prefix="evalqueue-tests-"))
+    home = temporary_home("evalqueue-tests-")
     server = Embedded(home)
     with psycopg.connect(server.url, autocommit=True) as connection:
         # Nothing here has to survive a power cut.

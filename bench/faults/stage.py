@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -21,6 +20,7 @@ from faults.bouncer import bouncer
 from faults.proxy import Proxy
 from faults.server import Server
 from faults.watch import Watch
+from homes import temporary_home
 from sides import LISTEN_PATIENCE, Side, Worker, worker_process
 
 BOUND_SECONDS = 60.0
@@ -248,7 +248,7 @@ def in_seconds(seconds: float) -> datetime:
 @asynccontextmanager
 async def scene(side: Side) -> AsyncGenerator[Scene]:
     """A scene with nothing on it yet."""
-    home = Path(tempfile.mkdtemp(prefix="evalqueue-faults-"))
+    home = temporary_home("evalqueue-faults-")
     os.chmod(home, 0o755)  # noqa: S103  PgBouncer and Postgres give up root's rights
     server = await asyncio.to_thread(Server, home)
     await server.start()

@@ -14,7 +14,7 @@ from evalqueue.evaluators.handlers import evaluation_handlers
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.handlers import Handlers, registered
 from evalqueue.jobtypes import JobParams
-from evalqueue.postgres.embedded import Embedded
+from evalqueue.postgres.embedded.server import Embedded
 from evalqueue.settings import Settings
 from evalqueue.worker.app import ProcrastinateApp
 

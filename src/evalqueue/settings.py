@@ -1,5 +1,6 @@
 """Settings, from the environment only (12-factor). Secrets of LLM vendors are not here."""
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -23,6 +24,9 @@ _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
 def _user_data_dir() -> Path:
+    # Root's own directory is closed to the account that the embedded Postgres runs as then.
+    if os.geteuid() == 0:
+        return Path("/var/lib/evalqueue")
     return Path(platformdirs.user_data_dir("evalqueue"))
 
 

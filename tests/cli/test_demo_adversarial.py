@@ -2,12 +2,12 @@
 
 import re
 import shutil
-import tempfile
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from homes import temporary_home
 from tests.cli.conftest import Shell
 
 from evalqueue.cli.demo.adversarial import WEAK, interval, scenario, weaknesses
@@ -17,7 +17,7 @@ from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
 @pytest.fixture
 def home() -> Generator[Path]:
     """A home for an embedded Postgres, where its own user may go."""
-    home = Path(tempfile.mkdtemp(prefix="evalqueue-cli-"))
+    home = temporary_home("evalqueue-cli-")
     yield home
     shutil.rmtree(home, ignore_errors=True)
 

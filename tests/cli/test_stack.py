@@ -6,20 +6,20 @@ import re
 import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Generator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
+from homes import temporary_home
 from tests.cli.conftest import Gate, Running, Shell
 
 
 @pytest.fixture
 def home() -> Generator[Path]:
     """A home for an embedded Postgres, where its own user may go."""
-    home = Path(tempfile.mkdtemp(prefix="evalqueue-cli-"))
+    home = temporary_home("evalqueue-cli-")
     yield home
     shutil.rmtree(home, ignore_errors=True)
 

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import shutil
-import tempfile
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +13,7 @@ from faults.server import Server
 from faults.stage import OpenStage, Stage, set_up
 from faults.watch import Watch
 from forking import warm_up
+from homes import temporary_home
 
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
@@ -26,7 +26,7 @@ _numbers = itertools.count(1)
 def server() -> Generator[Server]:
     """A running Postgres with a template database: schema, work, witnesses."""
     warm_up()
-    home = Path(tempfile.mkdtemp(prefix="evalqueue-faults-"))
+    home = temporary_home("evalqueue-faults-")
     server = Server(home)
     asyncio.run(_prepare(server))
     try:

@@ -7,11 +7,9 @@ import logging
 import re
 import shutil
 import socket
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -19,6 +17,7 @@ import httpx
 import psycopg
 import pytest
 from faults.server import Server, Stopping
+from homes import temporary_home
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 from tests.http.conftest import PATIENCE, readiness
@@ -611,7 +610,7 @@ async def test_watching_holds_no_connection_to_postgres(
 
 @pytest.fixture
 async def server() -> AsyncGenerator[Server]:
-    home = Path(tempfile.mkdtemp(prefix="evalqueue-events-"))
+    home = temporary_home("evalqueue-events-")
     server = Server(home)
     await server.start()
     yield server

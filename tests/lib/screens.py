@@ -8,7 +8,7 @@ from browsing import Site, Watched, context_of, environment
 from chromium import FLAGS, path_of_chromium
 from playwright.sync_api import expect, sync_playwright
 
-from evalqueue.postgres.embedded import Embedded
+from evalqueue.postgres.embedded.server import Embedded
 
 FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
 SIZE = {"width": 1280, "height": 860}
@@ -18,6 +18,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="evalqueue-screens-") as folder:
         home = Path(folder)
+        home.chmod(0o711)  # as root, Postgres runs as another account
         server = Embedded(home / "postgres")
         site = Site(server.url, home, environment(home, server.url))
         try:

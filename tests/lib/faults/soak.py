@@ -14,7 +14,6 @@ import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, LiteralString
 
 import psycopg
+from homes import temporary_home
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -367,7 +367,7 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     options = Options(seconds=given.minutes * 60, seed=seed, workers=given.workers, rate=given.rate)
     console = Console()
-    home = given.home or Path(tempfile.mkdtemp(prefix="evalqueue-soak-"))
+    home = given.home or temporary_home("evalqueue-soak-")
     home.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(filename=home / "soak.log", format="%(asctime)s %(name)s %(message)s")
     console.print(

@@ -15,7 +15,7 @@ from evalqueue.cli.stack.child import ChildExited, ChildProcess, ChildSpec, Line
 from evalqueue.cli.stack.plan import StackAddresses, StackPlan
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
-from evalqueue.postgres.embedded import Embedded
+from evalqueue.postgres.embedded.server import Embedded
 
 QUICK_EXIT_SECONDS = 10.0  # a worker that ends sooner did not really start
 QUICK_EXITS_MAX = 5
