@@ -61,15 +61,12 @@ def start_elsewhere(
     )  # fmt: skip
 
 
-def as_nobody() -> dict[str, Any]:
-    """What makes a process that of another user, to whom this environment must be open."""
+def as_nobody(program: str | Path) -> dict[str, Any]:
+    """What makes a process that of another user, who must be able to run the program."""
     entry = pwd.getpwnam(NOBODY)
     options = {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": [], "cwd": "/"}
-    programs = [Path(sys.executable).resolve(), binaries.installed().path("psql")]
-    for program in programs:
-        tried = subprocess.run(["test", "-x", program], check=False, **options)
-        if tried.returncode != 0:
-            pytest.skip(f"{program} is closed to other users")
+    if subprocess.run(["test", "-x", program], check=False, **options).returncode != 0:
+        pytest.skip(f"{program} is closed to other users")
     return options
 
 
@@ -103,22 +100,23 @@ def test_no_other_user_gets_in(home: Path, name: str):
         parameters = psycopg.conninfo.conninfo_to_dict(server.url)
         sockets = Path(str(parameters["host"]))
         assert stat.S_IMODE(sockets.stat().st_mode) == 0o700
-        psql = subprocess.run(
-            [server.programs / "psql", server.url, "-c", "SELECT 1"],
-            capture_output=True, text=True, check=False, **as_nobody(),
+        psql = server.programs / "psql"
+        refused = subprocess.run(
+            [psql, server.url, "-c", "SELECT 1"],
+            capture_output=True, text=True, check=False, **as_nobody(psql),
         )  # fmt: skip
-        assert psql.returncode == 2
-        assert "Permission denied" in psql.stderr
+        assert refused.returncode == 2
+        assert "Permission denied" in refused.stderr
 
         # And if the directory were open, the server itself would refuse.
         for directory in (sockets, sockets / ".s.PGSQL.5432"):
             directory.chmod(0o777)
-        psql = subprocess.run(
-            [server.programs / "psql", server.url, "-c", "SELECT 1"],
-            capture_output=True, text=True, check=False, **as_nobody(),
+        refused = subprocess.run(
+            [psql, server.url, "-c", "SELECT 1"],
+            capture_output=True, text=True, check=False, **as_nobody(psql),
         )  # fmt: skip
-        assert psql.returncode == 2
-        assert "peer" in psql.stderr.lower()
+        assert refused.returncode == 2
+        assert "peer" in refused.stderr.lower()
     finally:
         server.stop()
 
@@ -187,7 +185,7 @@ def test_a_second_user_has_a_server_of_their_own(home: Path):
     try:
         done = subprocess.run(
             [sys.executable, "-c", START, str(theirs)],
-            capture_output=True, text=True, check=False, **as_nobody(),
+            capture_output=True, text=True, check=False, **as_nobody(sys.executable),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         with psycopg.connect(mine.url) as connection:
@@ -195,7 +193,7 @@ def test_a_second_user_has_a_server_of_their_own(home: Path):
 
         taken = subprocess.run(
             [sys.executable, "-c", START, str(home / "mine")],
-            capture_output=True, text=True, check=False, **as_nobody(),
+            capture_output=True, text=True, check=False, **as_nobody(sys.executable),
         )  # fmt: skip
         assert "may not write to" in taken.stderr
         assert "EVALQUEUE_HOME" in taken.stderr
