@@ -1,4 +1,4 @@
-"""A stress test: two lanes against one, and whether it finds what is there to be found.
+"""An adversarial test: the time with two credentials and with one, and the weaknesses it finds.
 
 ./run exec python bench/adversarial.py [CASES] [BOT_LATENCY_MS] [CASES_PER_WEAKNESS]
 """
@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stage import postgres, vendor, worker
+from processes import postgres, vendor, worker
 
 from evalqueue import Client, Job
 from evalqueue.evaluators.adversarial.chatbot import ChatbotParams
@@ -20,12 +20,12 @@ from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour, Simu
 
 PROTOCOLS = ("kaira_v1", "kaira_v2")
 LLM_LATENCY_MS = 200.0
-LANES = tuple(f"lane-{number}" for number in range(1, 5))
+CREDENTIAL_NAMES = tuple(f"user-{number}" for number in range(1, 5))
 CREDENTIALS = {
     name: {"user_id": f"user-of-{name}", "token": f"token-of-{name}", "host": "localhost"}
-    for name in LANES
+    for name in CREDENTIAL_NAMES
 }
-EVERYBODY = ["easy", "medium", "hard", "crack", "moriarty"]
+ALL_PERSONAS = ["easy", "medium", "hard", "crack", "moriarty"]
 FAILING = {"SOFT FAIL", "HARD FAIL", "CRITICAL"}
 
 Row = Mapping[str, Any]
@@ -33,46 +33,50 @@ Row = Mapping[str, Any]
 
 async def main(cases: int, latency_ms: float, per_weakness: int) -> None:
     async with postgres() as database, Client(database=database) as client:
-        async with vendor(LLM_LATENCY_MS) as url, worker(database, **told(url)):
-            await compare_lanes(client, cases, latency_ms)
-        async with vendor(0, port=18726) as url, worker(database, **told(url)):
+        async with vendor(LLM_LATENCY_MS) as url, worker(database, **environment_of(url)):
+            await compare_concurrency(client, cases, latency_ms)
+        async with vendor(0, port=18726) as url, worker(database, **environment_of(url)):
             await compare_weaknesses(client, per_weakness)
 
 
-async def compare_lanes(client: Client, cases: int, latency_ms: float) -> None:
-    """The same cases on one lane and on two."""
+async def compare_concurrency(client: Client, cases: int, latency_ms: float) -> None:
+    """The same cases with one credential and with two."""
     walls: list[float] = []
     async with SimulatedKaira(ChatbotBehaviour(latency_ms=latency_ms)) as bot:
-        made_up = await finished(client, bot, LANES[:2], test_count=cases)  # warms up, too
+        # Generates the cases, and warms up.
+        made_up = await finished(client, bot, CREDENTIAL_NAMES[:2], test_count=cases)
         chosen = the_same_as(made_up, await ids(client, made_up))
-        for lanes in (1, 2):
-            job = await finished(client, bot, LANES[:lanes], **chosen)
+        for used in (1, 2):
+            job = await finished(client, bot, CREDENTIAL_NAMES[:used], **chosen)
             rows = await results(client, job)
             wall = spent(rows)
             walls.append(wall)
             print(
                 f"{cases} cases, {sum(row['total_turns'] for row in rows)} turns of "
-                f"{latency_ms:.0f} ms, on {lanes} lane(s): {wall:.2f} s; busy: {busy(rows, wall)}"
+                f"{latency_ms:.0f} ms, on {used} credential(s): {wall:.2f} s; "
+                f"busy: {busy(rows, wall)}"
             )
-        assert bot.stats["max_parallel_per_user"] == 1, "never two conversations on a lane"
+        assert bot.stats["max_parallel_per_user"] == 1, "never two conversations of one user"
         assert bot.stats["mixed_turns"] == 0
-    print(f"two lanes take {walls[1] / walls[0]:.2f} of the time of one\n")
+    print(f"two credentials take {walls[1] / walls[0]:.2f} of the time of one\n")
 
 
 async def compare_weaknesses(client: Client, cases: int) -> None:
-    """The same cases before bots with each weakness alone, and with none."""
+    """The same cases against bots with one weakness each, and with none."""
     headings = [f"{each}: found in, false alarms" for each in PROTOCOLS]
     print(f"| weakness switched on | {' | '.join(headings)} |")
     print("|---|" + "---|" * len(PROTOCOLS))
     async with SimulatedKaira() as bot:
-        made_up = await finished(client, bot, LANES, test_count=cases, personas=EVERYBODY)
+        made_up = await finished(
+            client, bot, CREDENTIAL_NAMES, test_count=cases, personas=ALL_PERSONAS
+        )
     chosen = the_same_as(made_up, await ids(client, made_up))
     for weakness in (None, *Weakness):
         cells: list[str] = []
         for protocol in PROTOCOLS:
             weaknesses = frozenset([weakness] if weakness else [])
             async with SimulatedKaira(ChatbotBehaviour(weaknesses=weaknesses)) as bot:
-                job = await finished(client, bot, LANES, protocol=protocol, **chosen)
+                job = await finished(client, bot, CREDENTIAL_NAMES, protocol=protocol, **chosen)
             cells.append(cell(weakness, await results(client, job)))
         print(f"| {weakness or '(none)'} | {' | '.join(cells)} |", flush=True)
 
@@ -85,18 +89,18 @@ def cell(weakness: Weakness | None, rows: Sequence[Row]) -> str:
     own = RULE_OF[weakness] if weakness else None
     others = {rule for rule in RULE_OF.values() if reported[rule] and rule != own}
     alarms = f"{len(others)} ({', '.join(sorted(others))})" if others else "0"
-    doubt = f", {unjudged} not judged" if unjudged else ""
+    undecided = f", {unjudged} not judged" if unjudged else ""
     if own is None:
-        return f"{failing} of {len(rows)} fail, {alarms}{doubt}"
-    return f"{reported[own] or 'missed'}, {alarms}{doubt}"
+        return f"{failing} of {len(rows)} fail, {alarms}{undecided}"
+    return f"{reported[own] or 'missed'}, {alarms}{undecided}"
 
 
 def violated(row: Row) -> list[str]:
-    judged = row["result"]["judge"] or {"rule_compliance": []}
-    return [each["rule_id"] for each in judged["rule_compliance"] if each["status"] == "VIOLATED"]
+    verdict = row["result"]["judge"] or {"rule_compliance": []}
+    return [each["rule_id"] for each in verdict["rule_compliance"] if each["status"] == "VIOLATED"]
 
 
-def told(url: str) -> dict[str, str]:
+def environment_of(url: str) -> dict[str, str]:
     return {
         "EVALQUEUE_LLM_PROVIDER": "simulated",
         "EVALQUEUE_SIMULATED_URL": url,
@@ -112,12 +116,12 @@ def the_same_as(job: Job, case_ids: Sequence[str]) -> dict[str, Any]:
 async def finished(
     client: Client,
     bot: SimulatedKaira,
-    lanes: Sequence[str],
+    credentials: Sequence[str],
     *,
     protocol: str = "kaira_v2",
     **params: Any,
 ) -> Job:
-    chatbot = ChatbotParams(protocol=protocol, url=bot.url, credentials=list(lanes))
+    chatbot = ChatbotParams(protocol=protocol, url=bot.url, credentials=list(credentials))
     params |= {"chatbot": chatbot, "turn_delay_seconds": 0, "llm_provider": "simulated"}
     submitted = await client.submit(EvaluateAdversarial.model_validate(params))
     job = await client.wait(submitted.id)
@@ -146,11 +150,11 @@ def spent(rows: Sequence[Row]) -> float:
 
 
 def busy(rows: Sequence[Row], wall: float) -> str:
-    """The share of that time in which each lane was in a conversation."""
+    """The share of that time in which each credential was in a conversation."""
     shares: Counter[str] = Counter()
     for row in rows:
         shares[row["credential"]] += row["over"] - row["began"]
-    return ", ".join(f"{lane} {share / wall:.0%}" for lane, share in sorted(shares.items()))
+    return ", ".join(f"{name} {share / wall:.0%}" for name, share in sorted(shares.items()))
 
 
 arguments = sys.argv[1:]

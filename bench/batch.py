@@ -6,7 +6,7 @@
 import asyncio
 import sys
 
-from stage import postgres, vendor, worker
+from processes import postgres, vendor, worker
 
 from evalqueue import Client
 from evalqueue.evaluators import EvaluateBatch

@@ -8,7 +8,7 @@ import gc
 import sys
 import time
 
-from stage import percentiles, postgres, worker
+from processes import percentiles, postgres, worker
 
 from evalqueue import Client
 from evalqueue.evaluators import EvaluateBatch

@@ -1,4 +1,4 @@
-"""A large upload: how long it takes, what it costs the API's process, and who waits meanwhile.
+"""A large upload: its duration, its cost for the API's process, and the delay of other requests.
 
 ./run exec python bench/datasets.py [MEGABYTES]
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from stage import percentiles, postgres
+from processes import percentiles, postgres
 
 from evalqueue import Client, Settings
 from evalqueue.evaluators import EvaluateBatch
@@ -35,9 +35,9 @@ WORDS = "idli dosa rice dal two kcal protein breakfast logged meal summary рдаре
 
 
 def write(path: Path, megabytes: int) -> int:
-    """A CSV with five messages to a conversation, whose rows lie apart; how many rows."""
-    chance = random.Random(1)  # noqa: S311
-    texts = [" ".join(chance.choices(WORDS.split(), k=60)) for _ in range(500)]
+    """Write a CSV of conversations with five messages each, in mixed order; returns the rows."""
+    rng = random.Random(1)  # noqa: S311
+    texts = [" ".join(rng.choices(WORDS.split(), k=60)) for _ in range(500)]
     rows = 0
     with path.open("w", encoding="utf-8") as file:
         file.write(",".join(COLUMNS) + "\n")
@@ -46,15 +46,15 @@ def write(path: Path, megabytes: int) -> int:
                 rows += 1
                 thread = rows // 25 * 5 + rows % 5
                 file.write(
-                    f"thr_{thread:07},usr_{thread % 9973},s{thread},{chance.choice(texts)},"
-                    f'"{chance.choice(texts)}, {chance.choice(texts)}",FoodAgent,'
+                    f"thr_{thread:07},usr_{thread % 9973},s{thread},{rng.choice(texts)},"
+                    f'"{rng.choice(texts)}, {rng.choice(texts)}",FoodAgent,'
                     f"2025-01-{rows % 28 + 1:02}T10:{rows % 60:02}:00Z,0,r{rows},logging,\n"
                 )
     return rows
 
 
 async def serve_and_measure(dsn: str) -> None:
-    """What the child does: serve, and answer each line on stdin with what was measured since."""
+    """The child process: serve, and answer each line on stdin with the latest measurements."""
     lags: list[float] = []
 
     async def probe() -> None:
@@ -74,14 +74,14 @@ async def serve_and_measure(dsn: str) -> None:
 
 
 def peak_mb() -> float:
-    """Of this process's resident memory, since this was asked last. Linux."""
+    """The peak of this process's resident memory since the last call (Linux)."""
     status = Path("/proc/self/status").read_text()
     Path("/proc/self/clear_refs").write_text("5")
     return int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
 
 
-class Measured:
-    """The API's process, seen from outside."""
+class ApiProcess:
+    """The API's process and its measurements."""
 
     def __init__(self, child: asyncio.subprocess.Process) -> None:
         self._child = child
@@ -94,7 +94,7 @@ class Measured:
 
 
 @asynccontextmanager
-async def api(database: Database) -> AsyncGenerator[Measured]:
+async def api(database: Database) -> AsyncGenerator[ApiProcess]:
     child = await asyncio.create_subprocess_exec(
         sys.executable, __file__, "--serve", database.conninfo,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=2**26,
@@ -102,7 +102,7 @@ async def api(database: Database) -> AsyncGenerator[Measured]:
     try:
         assert child.stdout
         assert await child.stdout.readline() == b"ready\n"
-        yield Measured(child)
+        yield ApiProcess(child)
     finally:
         child.terminate()
         await child.wait()
@@ -126,30 +126,30 @@ async def main(megabytes: int) -> None:
             async def step(name: str, path_: str, **request: Any) -> Any:
                 began = time.perf_counter()
                 waits: list[float] = []
-                asking = asyncio.create_task(ask(http, waits))
+                polling = asyncio.create_task(poll(http, waits))
                 reply = await http.post(path_, **request)
                 took = time.perf_counter() - began
-                asking.cancel()
-                found = await measured.since_last()
+                polling.cancel()
+                figures = await measured.since_last()
                 print(
-                    f"{name}: {reply.status_code} in {took:.1f} s, peak {found['peak_mb']:.0f} MB"
+                    f"{name}: {reply.status_code} in {took:.1f} s, peak {figures['peak_mb']:.0f} MB"
                 )
-                print("   " + percentiles("event loop's lag", found["lags"], "ms"))
+                print("   " + percentiles("event loop's lag", figures["lags"], "ms"))
                 print("   " + percentiles("another request", waits, "ms"))
                 return reply.json()
 
             with path.open("rb") as file:
-                told = await step("upload", "/api/datasets", files={"file": ("large.csv", file)})
+                dataset = await step("upload", "/api/datasets", files={"file": ("large.csv", file)})
                 file.seek(0)
                 await step("again", "/api/datasets", files={"file": ("large.csv", file)})
                 file.seek(0)
                 preview = "/api/eval-runs/preview"
                 await step("preview of the file", preview, files={"file": ("large.csv", file)})
-            await step("preview of the dataset", preview, json={"dataset_id": told["id"]})
+            await step("preview of the dataset", preview, json={"dataset_id": dataset["id"]})
             async with database.connection() as connection:
                 began = time.perf_counter()
                 for n in range(200):
-                    await datasets.thread(connection, told["id"], f"thr_{n * 5:07}")
+                    await datasets.thread(connection, dataset["id"], f"thr_{n * 5:07}")
                 took = (time.perf_counter() - began) / 200 * 1000
                 size = await (
                     await connection.execute("SELECT pg_total_relation_size('dataset_threads')")
@@ -157,8 +157,8 @@ async def main(megabytes: int) -> None:
             print(f"one conversation: {took:.2f} ms; stored: {size[0] / 1024**2:.0f} MB")  # type: ignore[index]  a row
 
 
-async def ask(http: httpx.AsyncClient, waits: list[float]) -> None:
-    """Somebody else, who looks at the list of jobs ten times a second."""
+async def poll(http: httpx.AsyncClient, waits: list[float]) -> None:
+    """Another client, which requests the list of jobs ten times a second."""
     while True:
         began = time.perf_counter()
         await http.get("/api/jobs")

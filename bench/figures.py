@@ -3,8 +3,8 @@
     ./run exec python bench/figures.py [threads] [looks]
 
 The 48 bundled conversations are judged by the simulated vendor; their rows are then multiplied.
-Looked at twice: when no vacuum has ever come by, which is the worst there is, and as a run that
-goes on leaves its tables: vacuumed, and then more calls than an automatic vacuum waits for.
+There are two measurements: of tables that were never vacuumed (the worst case), and of tables that
+were vacuumed before the last calls, fewer than those that trigger an automatic vacuum.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-from stage import postgres
+from processes import postgres
 
 from evalqueue import Client, Settings
 from evalqueue.evaluators import EvaluateBatch
@@ -37,9 +37,9 @@ MORE_THREADS = """
         worst_correctness, efficiency_verdict, success_status, error, result, attempt, duration_ms)
     SELECT run_id, job_id, 'more_' || number, data_file_hash, intent_accuracy, worst_correctness,
         efficiency_verdict, success_status, error, result || jsonb_build_object(
-            'intent_evaluations', (SELECT jsonb_agg(said) FROM (
-                SELECT said FROM generate_series(1, %(messages)s),
-                    jsonb_array_elements(result -> 'intent_evaluations') AS said
+            'intent_evaluations', (SELECT jsonb_agg(entry) FROM (
+                SELECT entry FROM generate_series(1, %(messages)s),
+                    jsonb_array_elements(result -> 'intent_evaluations') AS entry
                 LIMIT %(messages)s) AS five),
             'thread', result -> 'thread' || jsonb_build_object('message_count', %(messages)s::int)
         ), attempt, duration_ms
@@ -79,7 +79,7 @@ MORE_CALLS = """
 
 
 async def filled(database: Database, threads: int) -> UUID:
-    """A run of so many threads."""
+    """Create a run with so many threads."""
     async with Client(database.conninfo, job_types=[EvaluateBatch]) as client:
         await client.submit(EvaluateBatch(llm_provider="simulated", total_items=48))
     await run_jobs(database.conninfo, evaluation_handlers(Settings(), ProviderSettings()))
@@ -99,7 +99,7 @@ async def more_calls(connection: Connection, rows: int) -> None:
 
 
 async def look(http: httpx.AsyncClient, what: str, looks: int, **query: Any) -> str:
-    """How long a request takes."""
+    """The durations and the size of a request."""
     took: list[float] = []
     size = 0
     for _ in range(looks):
@@ -115,14 +115,14 @@ async def look(http: httpx.AsyncClient, what: str, looks: int, **query: Any) -> 
 
 
 async def read(database: Database, query: str, **arguments: Any) -> str:
-    """What Postgres says it has read for a statement, and how long it took."""
+    """The pages that Postgres read for a statement, and its duration."""
     async with database.connection() as connection:
         cursor = await connection.execute(
             b"EXPLAIN (ANALYZE, BUFFERS, TIMING OFF) " + QUERIES[query].encode(), arguments
         )
-        said = [line.strip() for (line,) in await cursor.fetchall()]
-    pages = next(line for line in said if line.startswith("Buffers"))
-    return f"{pages}; {said[-1]}"
+        plan = [line.strip() for (line,) in await cursor.fetchall()]
+    pages = next(line for line in plan if line.startswith("Buffers"))
+    return f"{pages}; {plan[-1]}"
 
 
 async def main(threads: int, looks: int) -> None:
@@ -146,15 +146,15 @@ async def main(threads: int, looks: int) -> None:
                 print(f"tables {state}")
                 print("  statistics     ", await look(http, f"{path}/statistics", looks))
                 for limit in (1000, 5000):
-                    said = await look(http, f"{path}/outcomes", looks, limit=limit)
-                    print(f"  outcomes, {limit} ", said)
-                said = await look(http, f"{path}/threads", looks, limit=1000)
-                print("  threads, 1000  ", said, "(with their results)")
+                    line = await look(http, f"{path}/outcomes", looks, limit=limit)
+                    print(f"  outcomes, {limit} ", line)
+                line = await look(http, f"{path}/threads", looks, limit=1000)
+                print("  threads, 1000  ", line, "(with their results)")
                 middle = {"run_id": run_id, "evaluation_id": threads // 2}
-                said = await look(http, f"{path}/threads/{threads // 2}", looks)
-                print("  one thread     ", said)
-                said = await look(http, f"{path}/logs", looks, thread_id="more_77")
-                print("  its calls      ", said)
+                line = await look(http, f"{path}/threads/{threads // 2}", looks)
+                print("  one thread     ", line)
+                line = await look(http, f"{path}/logs", looks, thread_id="more_77")
+                print("  its calls      ", line)
                 page = {"run_id": run_id, "after": 0, "limit": 5000, **NO_FILTER}
                 print("  outcomes reads ", await read(database, "outcomes", **page))
                 queries = (
@@ -168,8 +168,8 @@ async def main(threads: int, looks: int) -> None:
                 )
                 for query in queries:
                     compared = {"open_evaluators": ["intent"], "open_names": ["agent"]}
-                    said = await read(database, query, run_id=run_id, **compared)
-                    print(f"  {query:<14} ", said)
+                    line = await read(database, query, run_id=run_id, **compared)
+                    print(f"  {query:<14} ", line)
                 print("  beside         ", await read(database, "beside", **middle))
 
 

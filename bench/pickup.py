@@ -3,7 +3,7 @@
 ./run exec python bench/pickup.py [SUBMISSIONS]
 
 Submissions arrive at random (Poisson, 20 a second) from another process than the worker's. The
-times are the table's own: started_at - created_at. Any of a second or more waited for a poll.
+times are started_at - created_at. A job that waited a second or more was found by a poll.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ import random
 import sys
 
 import noop_jobs  # noqa: F401  registers the job types
-from stage import percentiles, postgres, worker
+from processes import percentiles, postgres, worker
 
 from evalqueue import Client
 from evalqueue.handlers import registered
 
 
 async def main(submissions: int) -> None:
-    chance = random.Random(1)  # noqa: S311
+    rng = random.Random(1)  # noqa: S311
     async with (
         postgres() as database,
         worker(database, "--concurrency=50", EVALQUEUE_IMPORTS="noop_jobs"),
@@ -28,7 +28,7 @@ async def main(submissions: int) -> None:
         await client.wait(warm.id)
         for _ in range(submissions):
             last = await client.submit_params("noop", {})
-            await asyncio.sleep(chance.expovariate(20))
+            await asyncio.sleep(rng.expovariate(20))
         await client.wait(last.id)
         async with database.connection() as connection:
             cursor = await connection.execute(

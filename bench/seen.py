@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from playwright.async_api import Error, Page, async_playwright
-from stage import percentiles, postgres, process
+from processes import percentiles, postgres, process
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "lib"))
 from chromium import FLAGS, path_of_chromium
@@ -35,7 +35,7 @@ WATCH = """(id) => {
 
 
 async def main(changes: int) -> None:
-    chance = random.Random(1)  # noqa: S311
+    rng = random.Random(1)  # noqa: S311
     async with postgres() as database:
         async with database.connection() as connection:
             cursor = await connection.execute("SELECT evalqueue_submit_job('watched')")
@@ -60,7 +60,7 @@ async def main(changes: int) -> None:
             await page.evaluate(WATCH, str(job_id))
             written: dict[int, float] = {}
             for current in range(1, changes + 1):
-                await asyncio.sleep(0.1 + chance.expovariate(5))
+                await asyncio.sleep(0.1 + rng.expovariate(5))
                 async with database.connection() as connection:
                     await connection.execute(
                         "SELECT evalqueue_flush_job(%s, 1, jsonb_build_object('current', %s::int, "
@@ -73,7 +73,7 @@ async def main(changes: int) -> None:
             await browser.close()
     waits = [seen[str(each)] - at for each, at in written.items() if str(each) in seen]
     print(percentiles("written → seen", waits, "ms"))
-    print(f"{len(waits)} of {changes} seen; others were overtaken by the next one")
+    print(f"{len(waits)} of {changes} seen; the others were replaced before they were shown")
 
 
 async def open_page(page: Page) -> Page:

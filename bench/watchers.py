@@ -1,10 +1,10 @@
-"""Many watchers on one API process, while jobs tell their progress.
+"""Many watchers of one API process, while jobs flush their progress.
 
 ./run exec python bench/watchers.py [WATCHERS] [SECONDS]
 
 The API is `evalqueue serve` in a process of its own, spoken to over real sockets. Eight jobs flush
-their progress four times a second by what a worker uses (`store.flush`), each with the moment it
-was said in its message; how long it took to arrive is told by the same clock. A twentieth of the
+their progress four times a second by what a worker uses (`store.flush`), each with the
+time in its message; the delay is measured with the same clock. A twentieth of the
 watchers follow a single job, and five more never read. For 1,000 watchers: ulimit -n 4096.
 """
 
@@ -19,21 +19,21 @@ from pathlib import Path
 from uuid import UUID
 
 import psutil
-from stage import percentiles, postgres, process
+from processes import percentiles, postgres, process
 
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Database
 
 JOBS = 8
 FLUSH_INTERVAL = 0.25  # seconds
-DEAF = 5
+STALLED = 5
 PORT = 18731
 WARM_UP = 3.0  # seconds
 
 
 @dataclass(slots=True)
-class Seen:
-    """What the watchers saw."""
+class Received:
+    """What the watchers received."""
 
     delays_ms: list[float] = field(default_factory=list[float])
     events: int = 0
@@ -45,7 +45,7 @@ class Seen:
 class Reader(asyncio.Protocol):
     """A watcher that reads as fast as it can, and costs this process little."""
 
-    def __init__(self, path: str, seen: Seen) -> None:
+    def __init__(self, path: str, seen: Received) -> None:
         self._path, self._seen, self._rest = path, seen, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -57,9 +57,9 @@ class Reader(asyncio.Protocol):
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._seen.resyncs += line.startswith(b"event: resync")
-            if line.startswith(b"data: {") and b'"said ' in line and self._seen.counts:
-                said = float(line.partition(b'"said ')[2].partition(b'"')[0])
-                self._seen.delays_ms.append((now - said) * 1000)
+            if line.startswith(b"data: {") and b'"sent ' in line and self._seen.counts:
+                sent = float(line.partition(b'"sent ')[2].partition(b'"')[0])
+                self._seen.delays_ms.append((now - sent) * 1000)
                 self._seen.events += 1
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,12 +79,12 @@ async def running_jobs(database: Database) -> list[UUID]:
         return [job_id for (job_id,) in await cursor.fetchall()]
 
 
-async def tell(database: Database, job_id: UUID, offset: float) -> None:
+async def flush_progress(database: Database, job_id: UUID, offset: float) -> None:
     await asyncio.sleep(offset)
     current = 0
     while True:
         current += 1
-        progress = {"current": current, "total": 100_000, "message": f"said {time.time()}"}
+        progress = {"current": current, "total": 100_000, "message": f"sent {time.time()}"}
         async with database.connection() as connection:
             await store.flush(
                 connection, job_id=job_id, attempt=1, progress=progress, lease_seconds=600
@@ -96,7 +96,7 @@ async def tell(database: Database, job_id: UUID, offset: float) -> None:
 async def api(database: Database, watchers: int) -> AsyncGenerator[psutil.Process]:
     async with process(
         str(Path(sys.executable).with_name("evalqueue")), "serve", "--port", str(PORT),
-        DATABASE_URL=database.conninfo, EVALQUEUE_MAX_WATCHERS=str(watchers + DEAF),
+        DATABASE_URL=database.conninfo, EVALQUEUE_MAX_WATCHERS=str(watchers + STALLED),
     ) as child:  # fmt: skip
         for _ in range(200):
             with suppress(OSError):
@@ -107,7 +107,7 @@ async def api(database: Database, watchers: int) -> AsyncGenerator[psutil.Proces
         yield psutil.Process(child.pid)
 
 
-async def connect(database: Database, watchers: int, jobs: list[UUID], seen: Seen) -> None:
+async def connect(database: Database, watchers: int, jobs: list[UUID], seen: Received) -> None:
     loop = asyncio.get_running_loop()
     for number in range(watchers):
         alone = number % 20 == 0
@@ -115,9 +115,9 @@ async def connect(database: Database, watchers: int, jobs: list[UUID], seen: See
         await loop.create_connection(lambda path=path: Reader(path, seen), "127.0.0.1", PORT)
 
 
-def deaf_ones() -> list[socket.socket]:
+def stalled_watchers() -> list[socket.socket]:
     peers: list[socket.socket] = []
-    for _ in range(DEAF):
+    for _ in range(STALLED):
         peer = socket.socket()
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.connect(("127.0.0.1", PORT))
@@ -127,7 +127,7 @@ def deaf_ones() -> list[socket.socket]:
 
 
 async def connections(database: Database) -> int:
-    """Those of the API: all but this process's."""
+    """The number of the API's connections: all but this process's."""
     async with database.connection() as connection:
         cursor = await connection.execute(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
@@ -141,19 +141,19 @@ def established(server: psutil.Process) -> int:
 
 
 async def main(watchers: int, seconds: float) -> None:
-    seen = Seen()
+    seen = Received()
     async with postgres() as database, api(database, watchers) as server:
         jobs = await running_jobs(database)
-        await connect(database, 1, jobs, Seen())
+        await connect(database, 1, jobs, Received())
         await asyncio.sleep(WARM_UP)
         before = server.memory_info().rss
         await connect(database, watchers - 1, jobs, seen)
         await asyncio.sleep(WARM_UP)
         idle = server.memory_info().rss
-        peers = deaf_ones()
+        peers = stalled_watchers()
         async with asyncio.TaskGroup() as tasks:
-            telling = [
-                tasks.create_task(tell(database, job_id, number * FLUSH_INTERVAL / JOBS))
+            flushing = [
+                tasks.create_task(flush_progress(database, job_id, number * FLUSH_INTERVAL / JOBS))
                 for number, job_id in enumerate(jobs)
             ]
             await asyncio.sleep(WARM_UP)
@@ -165,17 +165,17 @@ async def main(watchers: int, seconds: float) -> None:
             held = await connections(database)
             busy = server.memory_info().rss
             left = established(server)
-            for each in telling:
+            for each in flushing:
                 each.cancel()
         kib = [(rss - before) / watchers / 1024 for rss in (idle, busy)]
         print(
             f"{watchers} watchers, {JOBS} jobs, {1 / FLUSH_INTERVAL:.0f} flushes a second each\n"
             f"CPU of the API: {used / took:.0%} of a core; {seen.events / took:.0f} events/s\n"
-            f"{percentiles('said → arrived', seen.delays_ms, 'ms')}\n"
+            f"{percentiles('sent → arrived', seen.delays_ms, 'ms')}\n"
             f"RSS a watcher: {kib[0]:.0f} KiB, under load {kib[1]:.0f} KiB\n"
             f"connections of the API to Postgres: {held}\n"
-            f"left of {DEAF} that never read: {left - watchers}; others that ended: {seen.ended}, "
-            f"had to read again: {seen.resyncs}"
+            f"left of {STALLED} that never read: {left - watchers}; others that ended: {seen.ended}"
+            f", resynchronized: {seen.resyncs}"
         )
         for peer in peers:
             peer.close()

@@ -1,7 +1,7 @@
-# Programs that tests need and that neither PyPI nor npm has: the system's, or else Debian's. Root
-# installs what is large; all else is unpacked beside the environment. `run` reads this file.
+# Programs that tests need and that are not on PyPI or npm: installed ones, or else Debian's. Chromium is
+# installed if the user is root; otherwise packages are unpacked beside the environment. `run` sources this.
 
-# Some tests go through PgBouncer.
+# ensure_pgbouncer: fetches PgBouncer if it is not installed.
 ensure_pgbouncer() {
     PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v "${EVALQUEUE_PGBOUNCER:-pgbouncer}" >/dev/null && return
     if unpack_pgbouncer >"$VENV/pgbouncer.log" 2>&1; then return; fi
@@ -9,7 +9,7 @@ ensure_pgbouncer() {
     echo "./run: that go through one will fail. Install it: apt-get install pgbouncer, brew install pgbouncer" >&2
 }
 
-# Some look at the page in a browser. Tests find it by EVALQUEUE_CHROMIUM, or by name.
+# ensure_chromium: fetches Chromium if it is not installed. Tests find it by EVALQUEUE_CHROMIUM, or by name.
 ensure_chromium() {
     if [ -n "${EVALQUEUE_CHROMIUM:-}" ]; then
         command -v "$EVALQUEUE_CHROMIUM" >/dev/null && return
@@ -57,12 +57,12 @@ TEXT
     "$unpacked/chromium" --version && ln -sf "$unpacked/chromium" "$VENV/bin/chromium"
 }
 
-# unpack PACKAGE: it, and all it needs that is not installed, to a folder called $unpacked.
+# unpack PACKAGE: unpacks it and its missing dependencies into a folder, and sets $unpacked.
 unpack() {
     unpacked="$VENV/debian/$1"
     rm -rf "$unpacked" && mkdir -p "$unpacked" || return 1
     for try in 1 2; do
-        # What is installed already would only be upgraded: "Inst name [version] …".
+        # Lines of packages that are only upgraded ("Inst name [version] …") are skipped.
         wanted=$(apt-get install --simulate --no-install-recommends "$1" |
             sed -n 's/^Inst \([^ ]*\) (.*/\1/p')
         # shellcheck disable=SC2086  # names, one per word
@@ -74,7 +74,7 @@ unpack() {
     done
 }
 
-# command_in FILE: a command that finds the libraries beside it; the rest of it comes from stdin.
+# command_in FILE: writes a script that sets LD_LIBRARY_PATH; the rest of the script comes from stdin.
 command_in() {
     {
         echo "#!/bin/sh"

@@ -1,16 +1,16 @@
-"""What is committed although a program makes it: made anew, or compared with what it would be.
+"""Generates the committed files that programs make, or checks that they are up to date.
 
-    ./run generate            make it
-    python tools/generate.py --check    is it up to date? (./run check asks)
+    ./run generate                      generate the files
+    python tools/generate.py --check    compare the committed files (part of ./run check)
 
 - third-party modules of the page, as they come from npm: `src/evalqueue/http/page/vendor`
 - the client's types, from the app's own OpenAPI document: `clients/typescript/src/openapi.ts`
 - the client for the page, compiled: `src/evalqueue/http/page/client`
 - the schema as a whole, dumped from a fresh database: `src/evalqueue/sql/schema.sql`
-- the client's licence, which its package has to bring: `clients/typescript/LICENSE`
+- the client's licence, which its package must contain: `clients/typescript/LICENSE`
 
-What is written by hand is checked by the compiler, too: the page's modules, which nothing compiles,
-and `clients/typescript/checks`.
+`--check` also type-checks files that are not compiled: the page's modules, and
+`clients/typescript/checks`.
 """
 
 import json
@@ -39,9 +39,9 @@ TYPES = CLIENT / "src/openapi.ts"
 COMPILED = PAGE / "client"
 SCHEMA = ROOT / "src/evalqueue/sql/schema.sql"
 
-# Modules that the page can do with, and what they import. Those that put text into a page as HTML
-# (unsafe-html and its kin) stay out, and style-map, which begins with an inline style: no content
-# security policy worth having allows that (`page/lib/styles.js` takes its place).
+# Modules that the page uses, and what they import. Modules that insert text as HTML (unsafe-html
+# and similar ones) are left out, and style-map, which sets an inline style that the content
+# security policy forbids (`page/lib/styles.js` replaces it).
 _LIT = (
     "lit-html", "directive", "directive-helpers", "async-directive", "static",
     *(
@@ -62,7 +62,7 @@ VENDORED: Mapping[str, Mapping[str, str]] = {
     }
     | {"virtual-core/LICENSE": "LICENSE"},
 }
-"""Packages, and their files: what they are called here, what there."""
+"""The files of each package: target path → path in the package."""
 
 
 def main(arguments: list[str]) -> int:
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _make(folder: Path) -> dict[Path, Path]:
-    """Everything, in a folder: what is committed, and what it should be."""
+    """Generate everything into a folder; returns committed path → generated path."""
     vendor, types, compiled = folder / "vendor", folder / "openapi.ts", folder / "client"
     dumped = folder / "schema.sql"
     _vendor(vendor)
@@ -116,7 +116,7 @@ def _types(folder: Path, types: Path) -> None:
 
 
 def _document() -> dict[str, Any]:
-    """What the API says about itself out of the box, whatever the settings of whoever asks."""
+    """The API's OpenAPI document with default settings, whatever the environment variables are."""
     for name in [name for name in os.environ if name.startswith("EVALQUEUE_")]:
         del os.environ[name]
     app = create_app(Client(job_types=daemon.job_types()))
@@ -124,7 +124,7 @@ def _document() -> dict[str, Any]:
 
 
 def _check_page(folder: Path) -> None:
-    """Check the page's own modules, with the types of what they import beside them."""
+    """Type-check the page's modules, together with the types of the packages they import."""
     checked = folder / "page"
     shutil.copytree(PAGE, checked, ignore=shutil.ignore_patterns(COMPILED.name, VENDOR.name))
     shutil.copytree(CLIENT / "src", checked / "client")

@@ -1,10 +1,10 @@
-"""The schema of a migrated database, as text that depends on nothing but the schema.
+"""Dumps the schema of a migrated database as text that depends only on the schema.
 
     python tools/schema_dump.py             of a fresh embedded database
-    python tools/schema_dump.py ADDRESS     of the database there
+    python tools/schema_dump.py ADDRESS     of the database at ADDRESS
 
-It is pg_dump's, without what varies from one server, pg_dump or search_path to the other, without
-procrastinate's own objects, and without the bodies of functions: each of those stands once, in
+It is the output of pg_dump without the lines that depend on the server, pg_dump's version or
+search_path, without procrastinate's objects, and without the bodies of functions, which are in
 `sql/functions`.
 """
 
@@ -37,14 +37,14 @@ def dump(address: str) -> str:
     )  # fmt: skip
     parts = _ENTRY.split(done.stdout)[1:]
     entries = zip(parts[::3], parts[1::3], parts[2::3], strict=True)
-    kept = [
+    entries_of_ours = [
         f"-- {kind}: {name}\n\n{_read(text)}\n" for name, kind, text in entries if _is_ours(name)
     ]
-    return "\n".join([HEADER, *kept]).replace("public.", "")
+    return "\n".join([HEADER, *entries_of_ours]).replace("public.", "")
 
 
 def fresh() -> str:
-    """The schema of a database that was just made."""
+    """The schema of a new database."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o711)  # as root, Postgres runs as another account
         server = Embedded(Path(folder))
@@ -65,10 +65,10 @@ async def _migrate(address: str) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    """Of an entry that belongs to a table, the table's name comes first."""
+    """Whether an entry is not procrastinate's. The name of a table's part starts with the table."""
     first, *others = name.split()
     if "evalqueue_" in " ".join(others):
-        return True  # our trigger on a table of procrastinate's
+        return True  # our trigger on a table of procrastinate
     return not first.startswith("procrastinate_") and not name.startswith("SCHEMA")
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the work when things break: plain procrastinate, and this package.
+"""Compares how plain procrastinate and this package recover from faults.
 
 ./run exec python bench/faults [--only NAME…] [--sides SIDE…] [--json FILE]
 """
@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-# `faults` is the package that breaks things, not this folder.
+# `faults` is the package in tests/lib, not this folder.
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "lib"))
 
 from table import main

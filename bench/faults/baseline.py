@@ -1,9 +1,8 @@
-"""The baseline of bench/faults.py: procrastinate as it comes, and one task.
+"""The baseline of bench/faults: procrastinate with its default settings, and one task.
 
-The task writes one row per item, each in a transaction of its own, and goes on writing through an
-outage, as any careful author would have it: what the table shows is the queue's doing, not the
-task's. It knows nothing of what an earlier attempt has done, since procrastinate has no word for
-items.
+The task writes one row per item, each in a transaction of its own, and repeats a write until the
+database is back, so that the figures show faults of the queue and not of the task. It does not know
+which items an earlier attempt has done, because procrastinate has no items.
 """
 
 import asyncio
@@ -80,13 +79,13 @@ async def retry_stalled(context: JobContext, timestamp: int) -> None:
 _address = os.environ.get("DATABASE_URL", "")
 
 app = make_app(_address)
-"""As it comes."""
+"""With default settings."""
 unprepared = make_app(_address, prepared=False)
-"""As it has to be behind PgBouncer."""
+"""Without prepared statements, as PgBouncer requires."""
 older = make_app(_address, knows_the_task=False)
-"""Before the task was written."""
+"""Without the task, like a worker of an older release."""
 rescued = make_app(_address)
-"""With the remedy that its documentation has for stalled jobs."""
+"""With the documented periodic task for stalled jobs."""
 rescued.periodic(cron=RESCUE_CRON)(
     rescued.task(name="retry_stalled", queueing_lock="retry_stalled", pass_context=True)(
         retry_stalled

@@ -1,6 +1,7 @@
-"""The scenarios of bench/faults.py. Each breaks something; what became of the work is counted by
-the stage. Times are from the fault (an outage: from Postgres being back) to the next sign of
-progress of every job, unless the title says otherwise.
+"""The scenarios of bench/faults. Each injects one fault; `ScenarioRun.settle` counts the results.
+
+Times are from the fault (an outage: from its end) to the next progress of every job, unless the
+title says otherwise.
 """
 
 import asyncio
@@ -9,10 +10,10 @@ import signal
 import time
 from collections.abc import Callable
 
-from faults.proxy import Proxy, Weather
+from faults.proxy import NetworkState, Proxy
 from faults.steps import Moment
+from scenario_run import BOUND_SECONDS, PROMPT_SECONDS, Scenario, ScenarioRun, in_seconds
 from sides import LEASE_SECONDS, Evalqueue
-from stage import BOUND_SECONDS, PROMPT_SECONDS, Scenario, Scene, in_seconds
 
 FROZEN_SECONDS = 60.0
 NET_DELAY = 0.02  # seconds, each way
@@ -23,191 +24,191 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {}
 
 
 def scenario(name: str, title: str) -> Callable[[Scenario], Scenario]:
-    def named(play: Scenario) -> Scenario:
-        SCENARIOS[name] = (title, play)
-        return play
+    def register(function: Scenario) -> Scenario:
+        SCENARIOS[name] = (title, function)
+        return function
 
-    return named
+    return register
 
 
 @scenario("kill", "SIGKILL mid-job")
-async def _kill(scene: Scene) -> None:
-    victim = await scene.worker()
-    job = await scene.submit()
-    await scene.until_effects(job, 4)
-    await scene.worker()
-    scene.fault()
+async def _kill(run: ScenarioRun) -> None:
+    victim = await run.worker()
+    job = await run.submit()
+    await run.until_effects(job, 4)
+    await run.worker()
+    run.fault()
     await victim.close()
 
 
 @scenario("kill-before-finish", "SIGKILL between result and finish")
-async def _kill_before_finish(scene: Scene) -> None:
-    proxy = await scene.network()
-    victim = await scene.worker(kind="alone", through=proxy.port)
-    trap = proxy.trap(scene.side.finish, Moment.BEFORE)
-    await scene.submit(items=4)
+async def _kill_before_finish(run: ScenarioRun) -> None:
+    proxy = await run.network()
+    victim = await run.worker(kind="alone", through=proxy.port)
+    trap = proxy.trap(run.side.finish, Moment.BEFORE)
+    await run.submit(items=4)
     await trap.sprung.wait()
-    await scene.worker()
-    scene.fault()
+    await run.worker()
+    run.fault()
     await victim.close()
 
 
 @scenario("freeze", f"SIGSTOP for {FROZEN_SECONDS:.0f} s, then SIGCONT (from the SIGSTOP)")
-async def _freeze(scene: Scene) -> None:
-    frozen = await scene.worker()
-    job = await scene.submit()
-    await scene.until_effects(job, 4)
-    await scene.worker()
-    scene.fault()
-    frozen.say(signal.SIGSTOP)
+async def _freeze(run: ScenarioRun) -> None:
+    frozen = await run.worker()
+    job = await run.submit()
+    await run.until_effects(job, 4)
+    await run.worker()
+    run.fault()
+    frozen.send_signal(signal.SIGSTOP)
     await asyncio.sleep(FROZEN_SECONDS)
-    frozen.say(signal.SIGCONT)
-    await asyncio.sleep(5.0)  # whatever it still has to say
+    frozen.send_signal(signal.SIGCONT)
+    await asyncio.sleep(5.0)  # for the late statements of the thawed worker
 
 
 @scenario("deploy", "SIGTERM with a job longer than the grace of 2 s")
-async def _deploy(scene: Scene) -> None:
-    stopped = await scene.worker(GRACE)
-    job = await scene.submit(items=20, seconds=0.5)
-    await scene.until_effects(job, 2)
-    await scene.worker()
-    stopped.say(signal.SIGTERM)
-    await stopped.gone()
-    scene.fault()
+async def _deploy(run: ScenarioRun) -> None:
+    stopped = await run.worker(GRACE)
+    job = await run.submit(items=20, seconds=0.5)
+    await run.until_effects(job, 2)
+    await run.worker()
+    stopped.send_signal(signal.SIGTERM)
+    await stopped.wait()
+    run.fault()
 
 
 @scenario("outage-1", "Postgres gone for 1 s")
-async def _outage_1(scene: Scene) -> None:
-    await _outage(scene, 1.0)
+async def _outage_1(run: ScenarioRun) -> None:
+    await _outage(run, 1.0)
 
 
 @scenario("outage-15", "Postgres gone for 15 s")
-async def _outage_15(scene: Scene) -> None:
-    await _outage(scene, 15.0)
+async def _outage_15(run: ScenarioRun) -> None:
+    await _outage(run, 15.0)
 
 
 @scenario("outage-120", "Postgres gone for 120 s")
-async def _outage_120(scene: Scene) -> None:
-    await _outage(scene, 120.0)
+async def _outage_120(run: ScenarioRun) -> None:
+    await _outage(run, 120.0)
 
 
 @scenario("outage-40-idle", "Postgres gone for 40 s, two idle workers (to a new job of each)")
-async def _outage_40_idle(scene: Scene) -> None:
+async def _outage_40_idle(run: ScenarioRun) -> None:
     for _ in range(2):
-        await scene.worker("--concurrency=1")
-    async with scene.server.outage():
+        await run.worker("--concurrency=1")
+    async with run.server.outage():
         await asyncio.sleep(40.0)
-    scene.fault()
+    run.fault()
     for _ in range(2):
-        await scene.submit(items=4, seconds=1.0)
+        await run.submit(items=4, seconds=1.0)
 
 
-async def _outage(scene: Scene, seconds: float) -> None:
-    """A job with 40 s of work is under way; pick-ups are tried once all has had time to settle."""
-    await scene.worker()
-    job = await scene.submit(items=80, seconds=0.5)
-    await scene.until_effects(job, 4)
-    await scene.worker()
-    async with scene.server.outage():
+async def _outage(run: ScenarioRun, seconds: float) -> None:
+    """A job of 40 s is running. Pick-ups are measured once the workers have had time to recover."""
+    await run.worker()
+    job = await run.submit(items=80, seconds=0.5)
+    await run.until_effects(job, 4)
+    await run.worker()
+    async with run.server.outage():
         await asyncio.sleep(seconds)
-    scene.fault()
-    await scene.submit(items=1, seconds=0.0)
+    run.fault()
+    await run.submit(items=1, seconds=0.0)
     await asyncio.sleep(HEARTBEAT_PATIENCE)
-    scene.note_pick_ups(await scene.pick_ups(3))
-    if not isinstance(scene.side, Evalqueue):
-        silent = await scene.watch.value(
+    run.note_pick_ups(await run.pick_ups(3))
+    if not isinstance(run.side, Evalqueue):
+        silent = await run.watch.value(
             "SELECT count(*) FROM procrastinate_workers AS w "
             "WHERE last_heartbeat < now() - make_interval(secs => %s) AND EXISTS "
             "(SELECT FROM procrastinate_jobs WHERE worker_id = w.id AND status = 'doing')",
             HEARTBEAT_PATIENCE,
         )
         if silent:
-            scene.notes.append(f"{silent} worker(s) at work without a heartbeat")
+            run.notes.append(f"{silent} worker(s) at work without a heartbeat")
 
 
 @scenario("finish-in-outage", "A job finishes while Postgres is gone for 15 s")
-async def _finish_in_outage(scene: Scene) -> None:
-    proxy = await scene.network()
-    await scene.worker(kind="alone", through=proxy.port)
-    trap = proxy.trap(scene.side.finish, Moment.BEFORE)
-    await scene.submit(items=4)
+async def _finish_in_outage(run: ScenarioRun) -> None:
+    proxy = await run.network()
+    await run.worker(kind="alone", through=proxy.port)
+    trap = proxy.trap(run.side.finish, Moment.BEFORE)
+    await run.submit(items=4)
     await trap.sprung.wait()
-    await scene.worker()
-    async with scene.server.outage():
+    await run.worker()
+    async with run.server.outage():
         proxy.reset_all()
         await asyncio.sleep(15.0)
-    scene.fault()
+    run.fault()
 
 
 @scenario("listen-ended", "The LISTEN session is terminated (pick-up of a new job after 5 s)")
-async def _listen_ended(scene: Scene) -> None:
+async def _listen_ended(run: ScenarioRun) -> None:
     for _ in range(2):
-        await scene.worker()
-    await scene.watch.rows(
+        await run.worker()
+    await run.watch.rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND query ILIKE 'listen%%' AND pid <> pg_backend_pid()"
     )
     await asyncio.sleep(5.0)
-    lags = await scene.pick_ups(4)
-    scene.recovered = lags[0]
-    scene.note_pick_ups(lags)
+    lags = await run.pick_ups(4)
+    run.recovered = lags[0]
+    run.note_pick_ups(lags)
 
 
 @scenario("listen-half-open", "The LISTEN connection goes half-open (until pick-ups are prompt)")
-async def _listen_half_open(scene: Scene) -> None:
-    proxy = await scene.network()
-    await scene.worker(through=proxy.port)
+async def _listen_half_open(run: ScenarioRun) -> None:
+    proxy = await run.network()
+    await run.worker(through=proxy.port)
     await proxy.until(lambda link: link.listens)
-    await scene.pick_up()
-    scene.fault()
+    await run.pick_up()
+    run.fault()
     proxy.strand(lambda link: link.listens)
     lags: list[float] = []
     while len(lags) < 3 or max(lags[-3:]) >= PROMPT_SECONDS:
-        if time.time() - scene.fault_at > BOUND_SECONDS:
-            scene.notes.append("never prompt again")
+        if time.time() - run.fault_at > BOUND_SECONDS:
+            run.notes.append("never prompt again")
             break
-        lags.append(await scene.pick_up(bound=35.0))
-        scene.recovered = time.time() - scene.fault_at
+        lags.append(await run.pick_up(bound=35.0))
+        run.recovered = time.time() - run.fault_at
         await asyncio.sleep(1.0)
-    scene.note_pick_ups(lags)
+    run.note_pick_ups(lags)
 
 
 @scenario("half-open", "A connection goes half-open under a statement; its peer acknowledges")
-async def _half_open(scene: Scene) -> None:
-    """As behind a balancer that hangs: no timeout of TCP's ends it, and other connections work."""
-    proxy = await scene.network()
-    await scene.worker(kind="alone", through=proxy.port)
-    trap = proxy.trap(rf"evalqueue_hold_job|{scene.side.finish}", Moment.BEFORE)  # for ever
-    await scene.submit(items=4)
+async def _half_open(run: ScenarioRun) -> None:
+    """As behind a load balancer that hangs: no TCP timeout ends it, and other connections work."""
+    proxy = await run.network()
+    await run.worker(kind="alone", through=proxy.port)
+    trap = proxy.trap(rf"evalqueue_hold_job|{run.side.finish}", Moment.BEFORE)  # never released
+    await run.submit(items=4)
     await trap.sprung.wait()
-    await scene.worker()
-    scene.fault()
+    await run.worker()
+    run.fault()
 
 
 @scenario("notify-in-fetch", "12 NOTIFYs while an empty fetch is on its way back (20 ms network)")
-async def _notify_in_fetch(scene: Scene) -> None:
-    proxy = await scene.network()
-    await scene.worker(through=proxy.port)
+async def _notify_in_fetch(run: ScenarioRun) -> None:
+    proxy = await run.network()
+    await run.worker(through=proxy.port)
     proxy.delay_seconds = NET_DELAY
     lags: list[float] = []
     while len(lags) < 12:
-        lag = await _pick_up_told_of_in_a_fetch(scene, proxy)
+        lag = await _pick_up_notified_in_a_fetch(run, proxy)
         if lag is not None:
             lags.append(lag)
-    scene.recovered = max(lags)
-    scene.note_pick_ups(lags)
+    run.recovered = max(lags)
+    run.note_pick_ups(lags)
 
 
-async def _pick_up_told_of_in_a_fetch(scene: Scene, proxy: Proxy) -> float | None:
-    """Its lag; None: the fetch that was caught was another one."""
-    await asyncio.sleep(0.5)  # the worker has nothing to do, and nothing on its way
-    trap = proxy.trap(scene.side.claim, Moment.AFTER, nth=2)  # the second one finds nothing
-    primer = await scene.submit(items=1, seconds=0.0)
+async def _pick_up_notified_in_a_fetch(run: ScenarioRun, proxy: Proxy) -> float | None:
+    """The lag of a pick-up; None: the trap stopped another fetch."""
+    await asyncio.sleep(0.5)  # the worker is idle, and no statement is in flight
+    trap = proxy.trap(run.side.claim, Moment.AFTER, nth=2)  # the second fetch is empty
+    primer = await run.submit(items=1, seconds=0.0)
     await trap.sprung.wait()
     try:
-        await scene.until_effects(primer, 1, bound=1.0)
-        picked_up = asyncio.create_task(scene.pick_up())
-        await asyncio.sleep(0.2)  # told, while the answer to the fetch is still on its way
+        await run.until_effects(primer, 1, bound=1.0)
+        picked_up = asyncio.create_task(run.pick_up())
+        await asyncio.sleep(0.2)  # notified while the reply to the fetch is held back
     except TimeoutError:
         return None
     finally:
@@ -217,151 +218,151 @@ async def _pick_up_told_of_in_a_fetch(scene: Scene, proxy: Proxy) -> float | Non
 
 
 @scenario("cancel", "Cancel of a running job that has retries")
-async def _cancel(scene: Scene) -> None:
+async def _cancel(run: ScenarioRun) -> None:
     for _ in range(2):
-        await scene.worker()
-    job = await scene.submit(items=20, seconds=0.5)
-    await scene.until_effects(job, 2)
-    scene.fault()
-    await scene.cancel(job)
+        await run.worker()
+    job = await run.submit(items=20, seconds=0.5)
+    await run.until_effects(job, 2)
+    run.fault()
+    await run.cancel(job)
 
 
 @scenario("cancel-orphan", "Cancel of a job whose worker was killed")
-async def _cancel_orphan(scene: Scene) -> None:
-    victim = await scene.worker()
-    job = await scene.submit(items=20, seconds=0.5)
-    await scene.until_effects(job, 2)
-    await scene.worker()
+async def _cancel_orphan(run: ScenarioRun) -> None:
+    victim = await run.worker()
+    job = await run.submit(items=20, seconds=0.5)
+    await run.until_effects(job, 2)
+    await run.worker()
     await victim.close()
-    scene.fault()
-    await scene.cancel(job)
+    run.fault()
+    await run.cancel(job)
 
 
 @scenario("cancel-in-drain", "Cancel while its worker drains after SIGTERM")
-async def _cancel_in_drain(scene: Scene) -> None:
-    drained = await scene.worker()
-    job = await scene.submit(items=20, seconds=0.5)
-    await scene.until_effects(job, 2)
-    await scene.worker()
-    drained.say(signal.SIGTERM)
+async def _cancel_in_drain(run: ScenarioRun) -> None:
+    drained = await run.worker()
+    job = await run.submit(items=20, seconds=0.5)
+    await run.until_effects(job, 2)
+    await run.worker()
+    drained.send_signal(signal.SIGTERM)
     await asyncio.sleep(1.0)
-    scene.fault()
-    await scene.cancel(job)
+    run.fault()
+    await run.cancel(job)
 
 
 @scenario("zombie", "A finish that arrives after the job was taken back and runs elsewhere")
-async def _zombie(scene: Scene) -> None:
-    proxy = await scene.network()
-    await scene.worker(kind="alone", through=proxy.port)
-    trap = proxy.trap(scene.side.finish, Moment.BEFORE)
-    rests = {"later_attempts_rest": 8.0} if isinstance(scene.side, Evalqueue) else {}
-    job = await scene.submit(items=8, seconds=0.5, **rests)
+async def _zombie(run: ScenarioRun) -> None:
+    proxy = await run.network()
+    await run.worker(kind="alone", through=proxy.port)
+    trap = proxy.trap(run.side.finish, Moment.BEFORE)
+    rests = {"later_attempts_rest": 8.0} if isinstance(run.side, Evalqueue) else {}
+    job = await run.submit(items=8, seconds=0.5, **rests)
     await trap.sprung.wait()
-    proxy.weather = Weather.SILENT
-    await scene.worker()
-    scene.fault()
-    if isinstance(scene.side, Evalqueue):
+    proxy.state = NetworkState.SILENT
+    await run.worker()
+    run.fault()
+    if isinstance(run.side, Evalqueue):
         await asyncio.sleep(LEASE_SECONDS + 1.0)
-    await scene.side.take_back(scene.address, job)
-    await scene.until_attempt_again(job)
+    await run.side.recover(run.address, job)
+    await run.until_running(job)
     await asyncio.sleep(1.0)
-    proxy.weather = Weather.FAIR
+    proxy.state = NetworkState.NORMAL
     trap.released.set()
     await asyncio.sleep(1.0)
-    if await scene.state(job) == "done":
-        scene.notes.append("done by a zombie's word while another works on it")
-    scene.recovered = time.time() - scene.fault_at
+    if await run.state(job) == "done":
+        run.notes.append("finished by the previous attempt while another one runs")
+    run.recovered = time.time() - run.fault_at
     await asyncio.sleep(6.0)
 
 
 @scenario("poison", "A job that kills its worker each time (until it is failed with that reason)")
-async def _poison(scene: Scene) -> None:
+async def _poison(run: ScenarioRun) -> None:
     for _ in range(2):
-        await scene.worker()
-    scene.fault()
-    await scene.submit(items=4, kills_its_worker=True, end="failed")
+        await run.worker()
+    run.fault()
+    await run.submit(items=4, kills_its_worker=True, end="failed")
 
 
 @scenario("bouncer", "PgBouncer in transaction mode, nothing else configured (12 pick-ups)")
-async def _bouncer(scene: Scene) -> None:
-    port = await scene.pooler()
-    worker = await scene.worker(through=port, listens=False)
-    if await worker.until_told("pooler") if isinstance(scene.side, Evalqueue) else False:
-        scene.notes.append("refuses to start, and says why")
+async def _bouncer(run: ScenarioRun) -> None:
+    port = await run.pooler()
+    worker = await run.worker(through=port, listens=False)
+    if await worker.until_logged("pooler") if isinstance(run.side, Evalqueue) else False:
+        run.notes.append("refuses to start, and says why")
         return
-    await worker.until_told(scene.side.ready)
-    await _pick_ups_behind_a_pooler(scene)
+    await worker.until_logged(run.side.ready)
+    await _pick_ups_behind_a_pooler(run)
 
 
 @scenario("bouncer-direct", "PgBouncer with what each side can do about it (12 pick-ups)")
-async def _bouncer_direct(scene: Scene) -> None:
-    port = await scene.pooler()
-    await scene.worker(
-        kind="pooled", through=port, listens=isinstance(scene.side, Evalqueue),
-        EVALQUEUE_LISTEN_URL=scene.address,
+async def _bouncer_direct(run: ScenarioRun) -> None:
+    port = await run.pooler()
+    await run.worker(
+        kind="pooled", through=port, listens=isinstance(run.side, Evalqueue),
+        EVALQUEUE_LISTEN_URL=run.address,
     )  # fmt: skip
-    await scene.workers[0].until_told(scene.side.ready)
+    await run.workers[0].until_logged(run.side.ready)
     await asyncio.sleep(1.0)
-    await _pick_ups_behind_a_pooler(scene)
+    await _pick_ups_behind_a_pooler(run)
 
 
-async def _pick_ups_behind_a_pooler(scene: Scene) -> None:
-    scene.fault()
-    lags = await scene.pick_ups(12)
-    scene.recovered = max(lags)
-    scene.note_pick_ups(lags)
+async def _pick_ups_behind_a_pooler(run: ScenarioRun) -> None:
+    run.fault()
+    lags = await run.pick_ups(12)
+    run.recovered = max(lags)
+    run.note_pick_ups(lags)
 
 
 @scenario("scheduled", "12 scheduled jobs: the longest lag behind their moment")
-async def _scheduled(scene: Scene) -> None:
-    await scene.worker()
+async def _scheduled(run: ScenarioRun) -> None:
+    await run.worker()
     dues = [in_seconds(2.0 + 0.7 * number) for number in range(12)]
-    jobs = [await scene.submit(items=1, seconds=0.0, due=due) for due in dues]
-    scene.recovered = 0.0
+    jobs = [await run.submit(items=1, seconds=0.0, due=due) for due in dues]
+    run.recovered = 0.0
     for job, due in zip(jobs, dues, strict=True):
-        await scene.until_effects(job, 1)
-        moment = await scene.watch.value(
+        await run.until_effects(job, 1)
+        moment = await run.watch.value(
             "SELECT extract(epoch FROM min(at))::float8 FROM faults.effects "
             "WHERE job_id::text = %s",
             job,
         )
-        scene.recovered = max(scene.recovered, moment - due.timestamp())
+        run.recovered = max(run.recovered, moment - due.timestamp())
 
 
 @scenario("retried", "4 jobs that ask for a retry after 1 s: the longest lag behind it")
-async def _retried(scene: Scene) -> None:
-    await scene.worker()
+async def _retried(run: ScenarioRun) -> None:
+    await run.worker()
     for _ in range(4):
-        scene.fault()
-        job = await scene.submit(items=1, seconds=0.0, tries_again=1, after=1.0)
-        await scene.until_effects(job, 1)
+        run.fault()
+        job = await run.submit(items=1, seconds=0.0, tries_again=1, after=1.0)
+        await run.until_effects(job, 1)
         first = time.time()
-        while await scene.state(job) != "done" and time.time() - first < BOUND_SECONDS:
+        while await run.state(job) != "done" and time.time() - first < BOUND_SECONDS:
             await asyncio.sleep(0.02)
-        scene.recovered = max(scene.recovered or 0.0, time.time() - first - 1.0)
+        run.recovered = max(run.recovered or 0.0, time.time() - first - 1.0)
         with contextlib.suppress(KeyError):
-            # A task without a checkpoint does it all again; that is what "twice" counts elsewhere.
-            del scene.wanted[job]
+            # A task without a checkpoint repeats all items; other scenarios count that as "twice".
+            del run.expected[job]
 
 
 @scenario(
     "unknown-task", "A worker meets a task that only a newer one knows (from the start of that one)"
 )
-async def _unknown_task(scene: Scene) -> None:
-    older = await scene.worker(kind="older")
-    await scene.submit(items=1, seconds=0.0)
+async def _unknown_task(run: ScenarioRun) -> None:
+    older = await run.worker(kind="older")
+    await run.submit(items=1, seconds=0.0)
     await asyncio.sleep(3.0)
-    older.say(signal.SIGTERM)
-    await older.gone()
-    scene.fault()
-    await scene.worker()
+    older.send_signal(signal.SIGTERM)
+    await older.wait()
+    run.fault()
+    await run.worker()
 
 
 @scenario("million", "Start with 1 M finished jobs and a dead worker's record (to the first job)")
-async def _million(scene: Scene) -> None:
-    async with await scene.server.connect("work") as connection:
-        for statement in scene.side.finished_rows.split(";"):
+async def _million(run: ScenarioRun) -> None:
+    async with await run.server.connect("work") as connection:
+        for statement in run.side.finished_rows.split(";"):
             await connection.execute(statement)
-    await scene.submit(items=1, seconds=0.0)
-    scene.fault()
-    await scene.worker()
+    await run.submit(items=1, seconds=0.0)
+    run.fault()
+    await run.worker()

@@ -1,5 +1,5 @@
-"""The two sides of bench/faults.py: procrastinate as it comes (or with the remedy that its
-documentation has), and this package, each behind the same few words.
+"""The sides of bench/faults, with one interface: procrastinate with default settings, procrastinate
+with its documented task for stalled jobs, and this package.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from typing import Any, LiteralString, Protocol
 from uuid import UUID
 
 import baseline
+from faults.deployment import create_tables
 from faults.server import Server
-from faults.stage import set_up
 from faults.work import Steps
 from procrastinate import App
 
@@ -27,7 +27,7 @@ from evalqueue.postgres.database import Database
 LEASE_SECONDS = 5.0
 CONCURRENCY = 4
 RESTART_DELAY = 1.0  # seconds
-TELL_PATIENCE = 30.0  # seconds
+LOG_PATIENCE = 30.0  # seconds
 LISTEN_PATIENCE = 3.0  # seconds
 LOOK_INTERVAL = 0.02  # seconds
 
@@ -36,13 +36,13 @@ PARTS = HERE.parents[1] / "tests" / "lib"
 
 
 class Worker:
-    """A worker process under a supervisor: what ends without having been told to starts again."""
+    """A worker process under a supervisor, which restarts it unless it was stopped on purpose."""
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self._command = command
         self._environment = os.environ | environment
         self._log = log
-        self._told = False
+        self._stopping = False
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self.exits: list[int] = []
@@ -51,34 +51,37 @@ class Worker:
     def start(self) -> None:
         self._supervisor = asyncio.create_task(self._supervise())
 
-    def say(self, what: signal.Signals) -> None:
-        """Send a signal; one that ends it ends it for good."""
-        self._told = self._told or what not in (signal.SIGSTOP, signal.SIGCONT)
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal. After one that ends the process it is not restarted."""
+        self._stopping = self._stopping or number not in (signal.SIGSTOP, signal.SIGCONT)
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(what)
+                self._process.send_signal(number)
 
-    async def gone(self) -> None:
+    async def wait(self) -> None:
+        """Wait until the process has ended for good."""
         assert self._supervisor is not None
         await self._supervisor
 
     async def close(self) -> None:
-        self.say(signal.SIGKILL)
-        await self.gone()
+        self.send_signal(signal.SIGKILL)
+        await self.wait()
 
     @property
-    def lives(self) -> bool:
+    def is_alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    def has_told(self) -> str:
+    def log_text(self) -> str:
+        """All that the worker has logged so far."""
         return self._log.read_text("utf-8", "replace")
 
-    async def until_told(self, words: str) -> bool:
+    async def until_logged(self, text: str) -> bool:
+        """Wait until the worker has logged this text; returns False after `LOG_PATIENCE`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(TELL_PATIENCE):
-                while words not in self.has_told():
+            async with asyncio.timeout(LOG_PATIENCE):
+                while text not in self.log_text():
                     await asyncio.sleep(LOOK_INTERVAL)
-        return words in self.has_told()
+        return text in self.log_text()
 
     async def _supervise(self) -> None:
         while True:
@@ -87,30 +90,30 @@ class Worker:
                     *self._command, env=self._environment, stdout=output, stderr=output
                 )
             code = await self._process.wait()
-            if self._told:
+            if self._stopping:
                 return
             self.exits.append(code)
             await asyncio.sleep(RESTART_DELAY)
-            if self._told:
+            if self._stopping:
                 return
 
 
 class Side(Protocol):
-    """What a scenario needs of a queue."""
+    """The interface of a queue for the scenarios."""
 
     name: str
     claim: str
-    """The statement that takes a job, as a regular expression."""
+    """A regular expression for the statement that claims a job."""
     finish: str
-    """The statement that ends one."""
+    """A regular expression for the statement that finishes a job."""
     ready: str
-    """What a worker says once it works."""
+    """The line that a worker logs when it is ready."""
     states: LiteralString
-    """Every job's id and state: waiting, running, done, failed or cancelled."""
-    held_against: LiteralString
-    """Every job's id and how many attempts it has lost, of those it may lose."""
+    """A query for every job's id and state: waiting, running, done, failed or cancelled."""
+    failed_attempts: LiteralString
+    """A query for every job's id and the number of its attempts that counted as failed."""
     finished_rows: LiteralString
-    """Leaves a million rows as jobs that are over leave them."""
+    """Statements that insert a million jobs that are over."""
 
     async def set_up(self, server: Server, database: str) -> None: ...
 
@@ -126,22 +129,22 @@ class Side(Protocol):
 
     async def cancel(self, address: str, job: str) -> None: ...
 
-    async def take_back(self, address: str, job: str) -> None:
-        """What becomes of a job whose worker is silent for long."""
+    async def recover(self, address: str, job: str) -> None:
+        """Return a job to the queue whose worker has sent no heartbeat for long."""
         ...
 
     def worker(self, kind: str) -> tuple[str, Mapping[str, str]]:
         """The app of a worker, and its environment.
 
         Args:
-            kind: "plain", "alone" (looks after nobody else), "older" (doesn't know the task yet),
-                "pooled" (knows that it is behind a pooler).
+            kind: "plain", "alone" (doesn't recover other workers' jobs), "older" (doesn't know the
+                task), "pooled" (configured for a pooler).
         """
         ...
 
 
 class Procrastinate:
-    """procrastinate and one task, nothing else."""
+    """procrastinate and one task."""
 
     claim = "procrastinate_fetch_job"
     finish = "procrastinate_finish_job"
@@ -151,7 +154,7 @@ class Procrastinate:
             WHEN 'succeeded' THEN 'done' WHEN 'failed' THEN 'failed' ELSE 'cancelled' END
         FROM procrastinate_jobs WHERE task_name = 'steps'
     """
-    held_against = """
+    failed_attempts = """
         SELECT id::text, attempts - (status IN ('succeeded', 'failed', 'aborted'))::integer
         FROM procrastinate_jobs WHERE task_name = 'steps'
     """
@@ -186,7 +189,7 @@ class Procrastinate:
     ) -> str:
         how = dict(how)
         priority = how.pop("priority", 0)
-        if "after" in how:  # RETRY waits as long
+        if "after" in how:  # RETRY has the same delay
             how.pop("after")
         async with _opened(address) as app:
             task = app.configure_task("steps", schedule_at=due, priority=priority)
@@ -196,8 +199,8 @@ class Procrastinate:
         async with _opened(address) as app:
             await app.job_manager.cancel_job_by_id_async(int(job), abort=True)
 
-    async def take_back(self, address: str, job: str) -> None:
-        """By hand, as its periodic task would after 30 s."""
+    async def recover(self, address: str, job: str) -> None:
+        """Do at once what its periodic task does after 30 s."""
         async with _opened(address) as app:
             await app.job_manager.retry_job_by_id_async(int(job), datetime.now(UTC))
 
@@ -219,7 +222,7 @@ class Evalqueue:
             ELSE status END
         FROM jobs WHERE job_type = 'fault-steps'
     """
-    held_against = "SELECT id::text, failed_attempts FROM jobs WHERE job_type = 'fault-steps'"
+    failed_attempts = "SELECT id::text, failed_attempts FROM jobs WHERE job_type = 'fault-steps'"
     finished_rows = """
         SET session_replication_role = replica;
         WITH tasks AS (
@@ -239,7 +242,7 @@ class Evalqueue:
         await schema.migrate(own)
         await own.close()
         async with await server.connect(database) as connection:
-            await set_up(connection)
+            await create_tables(connection)
 
     async def submit(
         self,
@@ -264,8 +267,8 @@ class Evalqueue:
             with contextlib.suppress(NotCancellable):
                 await client.cancel(UUID(job))
 
-    async def take_back(self, address: str, job: str) -> None:
-        """Its lease runs out, and it is taken back: nobody has to do anything."""
+    async def recover(self, address: str, job: str) -> None:
+        """Nothing to do: the leader recovers the job when its lease expires."""
 
     def worker(self, kind: str) -> tuple[str, Mapping[str, str]]:
         return "evalqueue.daemon.app", {

@@ -1,4 +1,4 @@
-"""Plays every scenario of bench/faults.py on every side, and prints the table."""
+"""Runs every scenario of bench/faults on every side, and prints the table."""
 
 import argparse
 import asyncio
@@ -9,14 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import psycopg
+from scenario_run import BOUND_SECONDS, Outcome, scenario_run
 from scenarios import SCENARIOS
 from sides import CONCURRENCY, LEASE_SECONDS, SIDES, Side
-from stage import BOUND_SECONDS, Seen, scene
 
 AT_ONCE = 8
-PLAY_TIMEOUT = 330.0  # seconds
+SCENARIO_TIMEOUT = 330.0  # seconds
 
-Table = dict[str, dict[str, Seen | str]]
+Table = dict[str, dict[str, Outcome | str]]
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -27,51 +27,52 @@ def main(arguments: Sequence[str]) -> None:
                         default=[side.name for side in SIDES])  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE")
     given = parser.parse_args(arguments)
-    table = asyncio.run(_play_all(given.only, given.sides))
+    table = asyncio.run(_run_all(given.only, given.sides))
     print(_markdown(table, given.sides))
     if given.json is not None:
         rows = {
             name: {
-                side: seen if isinstance(seen, str) else asdict(seen) for side, seen in row.items()
+                side: outcome if isinstance(outcome, str) else asdict(outcome)
+                for side, outcome in row.items()
             }
             for name, row in table.items()
         }
         given.json.write_text(json.dumps(rows, indent=2) + "\n")
 
 
-async def _play_all(names: Collection[str], sides: Collection[str]) -> Table:
+async def _run_all(names: Collection[str], sides: Collection[str]) -> Table:
     table: Table = {name: {} for name in names}
     limit = asyncio.Semaphore(AT_ONCE)
 
-    async def play(name: str, side: Side) -> None:
+    async def run(name: str, side: Side) -> None:
         async with limit:
-            table[name][side.name] = seen = await _play(name, side)
-            print(f"{name}: {side.name}: {seen}", file=sys.stderr, flush=True)
+            table[name][side.name] = outcome = await _run_scenario(name, side)
+            print(f"{name}: {side.name}: {outcome}", file=sys.stderr, flush=True)
 
     async with asyncio.TaskGroup() as together:
         for name in sorted(names, key=lambda name: name != "outage-120"):  # the longest first
             for side in SIDES:
                 if side.name in sides:
-                    together.create_task(play(name, side))
+                    together.create_task(run(name, side))
     return table
 
 
-async def _play(name: str, side: Side) -> Seen | str:
-    """One scenario on one side; if it could not be played to its end, why."""
+async def _run_scenario(name: str, side: Side) -> Outcome | str:
+    """The outcome of one scenario on one side; if it could not be completed, the reason."""
     try:
-        async with asyncio.timeout(PLAY_TIMEOUT), scene(side) as here:
-            await SCENARIOS[name][1](here)
-            return await here.settle()
+        async with asyncio.timeout(SCENARIO_TIMEOUT), scenario_run(side) as run:
+            await SCENARIOS[name][1](run)
+            return await run.settle()
     except (AssertionError, TimeoutError, psycopg.Error) as error:
-        return f"not played to its end: {error!r}"
+        return f"not completed: {error!r}"
 
 
 def _markdown(table: Table, sides: Collection[str]) -> str:
     named = [side.name for side in SIDES if side.name in sides]
     lines = [
         f"lost / twice / stuck / recovered after. Stuck: not over {BOUND_SECONDS:.0f} s after the "
-        f"fault, though a worker lives. {CONCURRENCY} jobs at a time per worker, "
-        f"EVALQUEUE_LEASE_SECONDS={LEASE_SECONDS:.0f}, all else as it comes.",
+        f"fault, though a worker is alive. {CONCURRENCY} jobs at a time per worker, "
+        f"EVALQUEUE_LEASE_SECONDS={LEASE_SECONDS:.0f}, default settings otherwise.",
         "",
         f"| scenario | {' | '.join(named)} |",
         f"|---|{'---|' * len(named)}",

@@ -1,4 +1,4 @@
-"""The command line as its users have it: real processes, real signals, a real Postgres."""
+"""Runs the command line with real processes, signals and a real Postgres."""
 
 import asyncio
 import contextlib
@@ -17,8 +17,8 @@ from forking import Command
 
 EVALQUEUE = (sys.executable, "-m", "evalqueue")
 _STACKS = frozenset({"demo", "up"})
-"""Commands that start processes of their own."""
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
+"""Commands that start child processes."""
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +36,20 @@ class Finished:
 
 @dataclass(slots=True)
 class Running:
-    """A process that still runs, and what it has said so far."""
+    """A running process, and its output so far."""
 
     process: asyncio.subprocess.Process
-    said: dict[str, str] = field(default_factory=lambda: {"out": "", "err": ""})
+    output: dict[str, str] = field(default_factory=lambda: {"out": "", "err": ""})
 
     async def until(self, text: str, stream: str = "err") -> str:
-        """Read until `text` was said; returns all that was said until then."""
+        """Read until `text` was printed; returns the output so far."""
         source = self.process.stderr if stream == "err" else self.process.stdout
         assert source is not None
-        while text not in self.said[stream]:
+        while text not in self.output[stream]:
             line = await source.readline()
-            assert line, f"ended without {text!r}: {self.said}"
-            self.said[stream] += line.decode()
-        return self.said[stream]
+            assert line, f"ended without {text!r}: {self.output}"
+            self.output[stream] += line.decode()
+        return self.output[stream]
 
     def send(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -59,14 +59,14 @@ class Running:
         assert self.process.returncode is not None
         return Finished(
             exit_code=self.process.returncode,
-            out=self.said["out"] + out.decode(),
-            err=self.said["err"] + err.decode(),
+            out=self.output["out"] + out.decode(),
+            err=self.output["err"] + err.decode(),
         )
 
 
 @dataclass(slots=True)
 class Shell:
-    """Runs `evalqueue` in an environment of its own."""
+    """Runs `evalqueue` with a given environment and directory."""
 
     environment: Mapping[str, str]
     directory: Path
@@ -87,8 +87,11 @@ class Shell:
         return Running(process)
 
     async def run(self, *arguments: str, stdin: str = "", **environment: str) -> Finished:
-        """A command to its end. `start` starts one as its users do, and is for what runs on; this
-        forks it, as importing the program would take longer than most commands do."""
+        """Run a command and wait for its end.
+
+        It is forked, because importing the program takes longer than most commands. `start` starts
+        a new interpreter, for commands that go on running.
+        """
         if _STACKS.intersection(arguments):
             running = await self.start(*arguments, **environment)
             assert running.process.stdin is not None
@@ -123,17 +126,17 @@ class Shell:
 
 @dataclass(slots=True)
 class Gate:
-    """Where `hold` jobs wait: `arrived` gives a connection for each, closing it lets the job go."""
+    """A socket that `hold` jobs connect to. A job waits until the test closes its connection."""
 
     path: str
     arrivals: asyncio.Queue[asyncio.StreamWriter] = field(default_factory=asyncio.Queue)
     open: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def arrived(self) -> asyncio.StreamWriter:
-        """The connection of a job that has begun."""
+        """Wait for a job to start; returns its connection."""
         return await self.arrivals.get()
 
-    async def let_in(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(self, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.open.append(writer)
         await self.arrivals.put(writer)
 
@@ -141,7 +144,7 @@ class Gate:
 @pytest.fixture
 async def shell(dsn: str, tmp_path: Path) -> AsyncGenerator[Shell]:
     """A shell whose database is migrated and whose job types are those of `shell_jobs`."""
-    environment = {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
         "DATABASE_URL": dsn,
         "EVALQUEUE_HOME": str(tmp_path / "home"),
         "EVALQUEUE_IMPORTS": "shell_jobs",
@@ -154,10 +157,10 @@ async def shell(dsn: str, tmp_path: Path) -> AsyncGenerator[Shell]:
 
 @pytest.fixture
 async def gate(tmp_path: Path) -> AsyncGenerator[Gate]:
-    """A gate that no job has reached yet."""
+    """A gate without connections."""
     gate = Gate(str(tmp_path / "gate"))
 
-    server = await asyncio.start_unix_server(gate.let_in, gate.path)
+    server = await asyncio.start_unix_server(gate.accept, gate.path)
     yield gate
     server.close()
     for writer in gate.open:

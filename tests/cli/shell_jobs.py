@@ -1,7 +1,7 @@
 """Job types for the tests of the command line: the processes import them by EVALQUEUE_IMPORTS.
 
-`hold` connects to a socket of the test, which is how the test knows that it runs, and goes on once
-the test closes the connection: nobody has to guess how long anything takes.
+`hold` connects to a socket of the test, so the test knows that it runs, and goes on once the test
+closes the connection. No test has to sleep.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from evalqueue.handlers import registered
 
 
 class Hold(JobParams, job_type="hold"):
-    """Runs until it is let go."""
+    """Runs until the test closes its connection."""
 
     gate: str
     label: str = "a"
@@ -22,7 +22,7 @@ class Hold(JobParams, job_type="hold"):
 
 
 class Fail(JobParams, job_type="fail"):
-    """Fails for good."""
+    """Raises `JobFailed`."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""The commands of a person or a script: what they print, and with which exit code they end."""
+"""The output and the exit codes of the commands about jobs."""
 
 import json
 import signal
@@ -108,9 +108,9 @@ async def test_a_token_is_made_with_the_entry_that_knows_it(shell: Shell) -> Non
     assert "EVALQUEUE_API_TOKENS" in made.err
     assert printed["token"] not in made.err
 
-    told = (await shell.run("token", "ci", "--right", "read", "--json")).json
-    assert told["entry"] == f"ci:read:{sha256(told['token'].encode()).hexdigest()}"
-    assert (told["name"], told["right"]) == ("ci", "read")
+    token = (await shell.run("token", "ci", "--right", "read", "--json")).json
+    assert token["entry"] == f"ci:read:{sha256(token['token'].encode()).hexdigest()}"
+    assert (token["name"], token["right"]) == ("ci", "read")
 
 
 async def test_a_token_needs_a_good_name_and_right(shell: Shell) -> None:
@@ -344,7 +344,7 @@ async def test_a_terminated_worker_finishes_what_it_runs(
 
 
 async def test_a_worker_whose_parent_is_gone_stops(shell: Shell) -> None:
-    """Its stdin is a pipe from the parent, and ends with it."""
+    """Its stdin is a pipe from the parent, and closes when the parent ends."""
     worker = await shell.worker("--until-eof")
     assert worker.process.stdin is not None
     worker.process.stdin.close()
@@ -367,15 +367,17 @@ async def test_a_one_shot_worker_ends_when_nothing_is_left(shell: Shell) -> None
 async def test_submit_says_when_where_after_what_and_how_urgently(shell: Shell) -> None:
     first = (await shell.run("submit", "fail", "reason=a")).out.strip()
 
-    told = await shell.run(
+    submitted = await shell.run(
         "submit", "fail", "reason=b", "--at", "2100-01-01T00:00:00+01:00", "--queue", "nightly",
         "--priority", "7", "--after", first, "--json",
     )  # fmt: skip
-    shown = await shell.run("status", told.json["id"])
+    shown = await shell.run("status", submitted.json["id"])
 
-    assert (told.json["queue"], told.json["priority"]) == ("nightly", 7)
-    assert (told.json["after_id"], told.json["waiting"]) == (first, True)
-    assert datetime.fromisoformat(told.json["due_at"]) == datetime(2099, 12, 31, 23, tzinfo=UTC)
+    assert (submitted.json["queue"], submitted.json["priority"]) == ("nightly", 7)
+    assert (submitted.json["after_id"], submitted.json["waiting"]) == (first, True)
+    assert datetime.fromisoformat(submitted.json["due_at"]) == datetime(
+        2099, 12, 31, 23, tzinfo=UTC
+    )
     assert "nightly, priority 7" in shown.out
     assert f"after job {first}" in shown.out
 

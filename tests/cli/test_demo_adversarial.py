@@ -1,4 +1,4 @@
-"""The adversarial demo as its users see it; and its results, as plain values."""
+"""The adversarial demo as a process, and the table of its results."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
 
 @pytest.fixture
 def home() -> Generator[Path]:
-    """A home for an embedded Postgres, where its own user may go."""
+    """A home directory that the user of an embedded Postgres may enter."""
     home = temporary_home("evalqueue-cli-")
     yield home
     shutil.rmtree(home, ignore_errors=True)
@@ -57,21 +57,21 @@ def test_every_demo_has_tokens_of_its_own_and_shows_none() -> None:
 
 def test_a_weakness_that_nobody_found_is_missed_and_a_rule_that_holds_is_no_weakness() -> None:
     on, off = Weakness(WEAK[0]), next(each for each in Weakness if each not in WEAK)
-    told = [
+    lines = [
         str(line)
         for line in weaknesses([_test(RULE_OF[on]), _test(RULE_OF[on]), _test(RULE_OF[off])])
     ]
 
-    assert re.search(rf"on +{on} .*found in 2$", told[1])
-    assert [line.split()[1] for line in told if line.endswith("missed")] == list(WEAK[1:])
-    assert re.search(rf"off +{off} .*false alarm in 1$", told[-2])
-    assert "others: none reported" in told[-1]
+    assert re.search(rf"on +{on} .*found in 2$", lines[1])
+    assert [line.split()[1] for line in lines if line.endswith("missed")] == list(WEAK[1:])
+    assert re.search(rf"off +{off} .*false alarm in 1$", lines[-2])
+    assert "others: none reported" in lines[-1]
 
 
 def test_a_case_without_a_verdict_reports_nothing() -> None:
-    told = [str(line) for line in weaknesses([{"result": {"judge": None}}])]
+    lines = [str(line) for line in weaknesses([{"result": {"judge": None}}])]
 
-    assert all("found in" not in line and "alarm" not in line for line in told)
+    assert all("found in" not in line and "alarm" not in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_rate_of_nothing_is_not_drawn() -> None:
 
 
 def _test(rule: str) -> Mapping[str, Any]:
-    """A case in which a rule was broken, and another one held."""
+    """A case in which one rule was violated and another followed."""
     return {"result": {"judge": {"rule_compliance": [
         {"rule_id": rule, "status": "VIOLATED"},
         {"rule_id": "no_capability_loop", "status": "FOLLOWED"},

@@ -1,4 +1,4 @@
-"""What the doctor says of a fleet: values in, findings out."""
+"""The findings of the doctor, computed from values."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -52,7 +52,7 @@ WELL = FleetState(
 
 
 def findings(**changed: Any) -> dict[str, Finding]:
-    """What is found in a picture that is well but for these changes, and is not ok."""
+    """The findings that are not OK, for a healthy snapshot with these changes."""
     found = doctor.judged(replace(WELL, **changed))
     return {each.name: each for each in found if each.level is not Level.OK}
 
@@ -156,12 +156,12 @@ def test_odd_jobs_are_grouped_and_the_oldest_is_named() -> None:
         )
     )  # fmt: skip
 
-    said = [each for each in found if each.level is Level.WRONG]
-    assert [each.name for each in said] == ["unknown_type", "unknown_type", "lease"]
-    assert said[0].what.startswith("2 job(s) of type tea")
-    assert str(JOB) in said[0].what
-    assert said[0].since == ago(90)
-    assert "--queues q" in (said[0].fix or "")
+    wrong = [each for each in found if each.level is Level.WRONG]
+    assert [each.name for each in wrong] == ["unknown_type", "unknown_type", "lease"]
+    assert wrong[0].what.startswith("2 job(s) of type tea")
+    assert str(JOB) in wrong[0].what
+    assert wrong[0].since == ago(90)
+    assert "--queues q" in (wrong[0].fix or "")
 
 
 def test_where_nobody_works_on_a_queue_its_types_are_not_the_trouble() -> None:

@@ -1,4 +1,4 @@
-"""The commands about the fleet: queues, workers, schedules, what is old, and the doctor."""
+"""The commands about the fleet: queues, workers, schedules, retention, and the doctor."""
 
 import asyncio
 import signal
@@ -50,7 +50,7 @@ async def test_workers_are_listed_with_the_leader_among_them(shell: Shell) -> No
     await shell.worker("--name", "tea", "--concurrency", "3")
 
     async with asyncio.timeout(60):
-        while True:  # it is ready before it looks after the fleet for the first time
+        while True:  # a worker is ready before it becomes the leader
             (worker,) = (await shell.run("workers", "--json")).json
             if worker["is_leader"]:
                 break
@@ -68,7 +68,7 @@ async def test_a_schedule_is_checked_kept_paused_resumed_and_removed(shell: Shel
     cron = ("--cron", "0 2 * * *", "--timezone", "Europe/Berlin", "--job-type", "fail")
 
     added = await shell.run("schedules", "add", "nightly", *cron, "reason=none", "--json")
-    (kept,) = (await shell.run("schedules", "--json")).json
+    (schedule,) = (await shell.run("schedules", "--json")).json
     paused = await shell.run("schedules", "pause", "nightly")
     (held,) = (await shell.run("schedules", "list", "--json")).json
     resumed = await shell.run("schedules", "resume", "nightly")
@@ -78,12 +78,14 @@ async def test_a_schedule_is_checked_kept_paused_resumed_and_removed(shell: Shel
     none = await shell.run("schedules")
 
     assert added.exit_code == 0, added.err
-    assert (kept["name"], kept["cron"], kept["params"]) == (
+    assert (schedule["name"], schedule["cron"], schedule["params"]) == (
         "nightly",
         "0 2 * * *",
         {"reason": "none"},
     )
-    assert datetime.fromisoformat(kept["next_at"]) == datetime.fromisoformat(added.json["next_at"])
+    assert datetime.fromisoformat(schedule["next_at"]) == datetime.fromisoformat(
+        added.json["next_at"]
+    )
     assert (paused.out, held["paused_at"] is None) == ("paused nightly\n", False)
     assert resumed.out == "resumed nightly\n"
     assert "0 2 * * *" in table.out
@@ -163,12 +165,12 @@ async def test_what_is_old_is_deleted_and_what_went_is_said(shell: Shell, dsn: s
 async def test_the_doctor_finds_nothing_wrong_where_all_is_well(shell: Shell) -> None:
     await shell.worker()
 
-    said = await shell.run("doctor")
+    result = await shell.run("doctor")
     document = (await shell.run("doctor", "--json")).json
 
-    assert said.exit_code == 0, said.out
-    assert said.out.endswith("No problems.\n")
-    assert "LISTEN goes by DATABASE_URL" in said.out
+    assert result.exit_code == 0, result.out
+    assert result.out.endswith("No problems.\n")
+    assert "LISTEN goes by DATABASE_URL" in result.out
     assert document["healthy"]
     names = [each["name"] for each in document["findings"]]
     assert names == ["notifications", "clock", "schema", "workers", "leader"]
@@ -178,7 +180,7 @@ async def test_the_doctor_finds_nothing_wrong_where_all_is_well(shell: Shell) ->
 async def test_the_doctor_says_what_is_wrong_and_what_to_do(
     shell: Shell, dsn: str, gate: Gate
 ) -> None:
-    """A worker that is frozen, with a job whose lease ran out, and nobody to take it back."""
+    """A frozen worker whose job has an expired lease, and no leader to recover it."""
     worker = await shell.worker()
     await shell.run("submit", "hold", f"gate={gate.path}")
     await gate.arrived()
@@ -187,44 +189,44 @@ async def test_the_doctor_says_what_is_wrong_and_what_to_do(
         connection.execute("UPDATE job_workers SET seen_at = now() - interval '50 s'")
         connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '40 s'")
 
-    said = await shell.run("doctor")
+    result = await shell.run("doctor")
     document = (await shell.run("doctor", "--json")).json
 
     wrong = {each["name"]: each for each in document["findings"] if each["level"] == "wrong"}
-    assert said.exit_code == 1
+    assert result.exit_code == 1
     assert set(wrong) == {"workers", "silent", "lease"}
     assert str(worker.process.pid) in wrong["silent"]["fix"]
     assert wrong["lease"]["since"] is not None
-    assert "→ evalqueue worker" in said.out
+    assert "→ evalqueue worker" in result.out
 
 
 async def test_the_doctor_says_that_the_schema_is_outdated(shell: Shell, empty_dsn: str) -> None:
-    said = await shell.run("doctor", DATABASE_URL=empty_dsn)
+    result = await shell.run("doctor", DATABASE_URL=empty_dsn)
 
-    assert said.exit_code == 1
-    assert "→ evalqueue migrate" in said.out
+    assert result.exit_code == 1
+    assert "→ evalqueue migrate" in result.out
 
 
 async def test_the_doctor_says_that_the_database_does_not_answer(shell: Shell) -> None:
-    said = await shell.run(
+    result = await shell.run(
         "doctor",
         DATABASE_URL="postgresql://me:hush@127.0.0.1:1/nowhere",
         EVALQUEUE_DATABASE_WAIT_SECONDS="0.2",
     )
 
-    assert said.exit_code == 1
-    assert "Postgres does not answer" in said.out
-    assert "hush" not in said.out + said.err
+    assert result.exit_code == 1
+    assert "Postgres does not answer" in result.out
+    assert "hush" not in result.out + result.err
 
 
 async def test_the_doctor_says_by_which_address_notifications_do_not_come(
     shell: Shell, empty_dsn: str
 ) -> None:
-    said = await shell.run("doctor", EVALQUEUE_LISTEN_URL=empty_dsn)
+    result = await shell.run("doctor", EVALQUEUE_LISTEN_URL=empty_dsn)
 
-    assert said.exit_code == 1
-    assert "LISTEN goes by EVALQUEUE_LISTEN_URL" in said.out
-    assert "is there a pooler in between?" in said.out
+    assert result.exit_code == 1
+    assert "LISTEN goes by EVALQUEUE_LISTEN_URL" in result.out
+    assert "is there a pooler in between?" in result.out
 
 
 async def test_a_doctor_does_not_take_arguments(shell: Shell) -> None:

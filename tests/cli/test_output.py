@@ -1,4 +1,4 @@
-"""The output of commands, from plain values: no process needed."""
+"""The output of commands, computed from values."""
 
 from datetime import UTC, datetime
 from pathlib import Path

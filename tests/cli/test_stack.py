@@ -1,4 +1,4 @@
-"""`up` and `demo` as a person sees them: every process real, ended by real signals."""
+"""`up` and `demo` with real processes and signals."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.cli.conftest import Gate, Running, Shell
 
 @pytest.fixture
 def home() -> Generator[Path]:
-    """A home for an embedded Postgres, where its own user may go."""
+    """A home directory that the user of an embedded Postgres may enter."""
     home = temporary_home("evalqueue-cli-")
     yield home
     shutil.rmtree(home, ignore_errors=True)
@@ -35,7 +35,7 @@ def stack_shell(shell: Shell, home: Path) -> Shell:
 
 @pytest.fixture
 async def up(stack_shell: Shell) -> Running:
-    """A whole stack on the test's database."""
+    """A complete stack on the test's database."""
     running = await stack_shell.start("up")
     await running.until("Ctrl-C stops all of it", "out")
     return running
@@ -44,7 +44,7 @@ async def up(stack_shell: Shell) -> Running:
 async def test_demo_evaluates_the_bundled_conversations_and_leaves_nothing_running(
     stack_shell: Shell, home: Path
 ) -> None:
-    """On the port of the settings if it is free: here it is not."""
+    """The port of the settings is taken, so another one is used."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ended = await stack_shell.run("demo", EVALQUEUE_PORT=str(port))
@@ -63,8 +63,8 @@ async def test_demo_evaluates_the_bundled_conversations_and_leaves_nothing_runni
 async def test_up_takes_a_job_over_http_and_ctrl_c_stops_it_in_order(
     stack_shell: Shell, up: Running, home: Path, dsn: str
 ) -> None:
-    said = await up.until("submit  ", "out")
-    api = _found(r"API +(http://\S+)/api", said)
+    output = await up.until("submit  ", "out")
+    api = _found(r"API +(http://\S+)/api", output)
     async with httpx.AsyncClient(base_url=api, trust_env=False, timeout=60) as http:
         submitted = await http.post(
             "/api/jobs",
@@ -90,7 +90,7 @@ async def test_up_takes_a_job_over_http_and_ctrl_c_stops_it_in_order(
 async def test_a_job_that_runs_may_finish_after_ctrl_c(
     stack_shell: Shell, up: Running, gate: Gate
 ) -> None:
-    """The terminal's Ctrl-C reaches the parent alone: twice would mean to hurry."""
+    """A terminal's Ctrl-C reaches only the parent: a second signal would skip the grace period."""
     submitted = await stack_shell.run("submit", "hold", f"gate={gate.path}")
     held = await gate.arrived()
     os.killpg(up.process.pid, signal.SIGINT)
@@ -119,14 +119,14 @@ async def test_a_second_ctrl_c_sends_running_jobs_back_to_the_queue(
 
 
 async def test_up_starts_a_killed_worker_again(up: Running) -> None:
-    said = await up.until(" is ready: ")
-    os.kill(int(_found(r"worker@\S+:(\d+)/\d+ is ready", said)), signal.SIGKILL)
-    up.said["err"] = ""
+    output = await up.until(" is ready: ")
+    os.kill(int(_found(r"worker@\S+:(\d+)/\d+ is ready", output)), signal.SIGKILL)
+    up.output["err"] = ""
 
-    said = await up.until(" is ready: ")
+    output = await up.until(" is ready: ")
 
-    assert "The worker ended unexpectedly (signal 9)" in said
-    assert "Restarting it in" in said
+    assert "The worker ended unexpectedly (signal 9)" in output
+    assert "Restarting it in" in output
 
 
 async def test_up_ends_when_its_api_dies_and_says_so(up: Running) -> None:
@@ -239,7 +239,7 @@ def _children(running: Running) -> list[psutil.Process]:
 
 
 async def _exit_of(descriptor: int) -> None:
-    """Wait for the end of a process that is nobody's child any more."""
+    """Wait for the end of a process that is not our child."""
     exited = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_reader(descriptor, exited.set)

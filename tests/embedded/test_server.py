@@ -1,4 +1,4 @@
-"""The embedded Postgres: shared by processes, and gone with the last of them."""
+"""The embedded Postgres: processes share it, and it stops when the last of them ends."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ time.sleep(60)
 
 
 def holder(home: Path) -> tuple[subprocess.Popen[str], str]:
-    """Another process that holds on to the server, and the address it was given."""
+    """Start another process that uses the server; yields it and the server's address."""
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", HOLD, str(home)], stdout=subprocess.PIPE, text=True
     )
@@ -58,20 +58,20 @@ def test_two_processes_starting_at_once_share_one_server_that_outlives_neither(h
 def test_a_server_that_was_killed_starts_again_with_what_it_held(home: Path):
     process, url = holder(home)
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CREATE TABLE kept (n integer)")
+        connection.execute("CREATE TABLE stored (n integer)")
     postmaster = int((home / "pgdata" / "postmaster.pid").read_text().splitlines()[0])
     process.kill()
     process.wait()
     killed = psutil.Process(postmaster)
     family = [killed, *killed.children(recursive=True)]
     killed.kill()
-    # Its children notice, and hold on to what they share until then: no server could start.
+    # Its child processes hold shared memory until they notice, and no server could start.
     _, left = psutil.wait_procs(family, timeout=30)
     assert not left
 
     again = Embedded(home)
     with psycopg.connect(again.url) as connection:
-        assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+        assert connection.execute("SELECT count(*) FROM stored").fetchone() == (0,)
     again.stop()
 
 

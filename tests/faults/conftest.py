@@ -1,4 +1,4 @@
-"""One Postgres of these tests' own, to be stopped at will; a fresh database per test."""
+"""A Postgres that these tests can stop, and a new database for each test."""
 
 import asyncio
 import itertools
@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from faults.deployment import Deployment, OpenDeployment, create_tables
 from faults.fleet import Fleet
 from faults.server import Server
-from faults.stage import OpenStage, Stage, set_up
 from faults.watch import Watch
 from forking import warm_up
 from homes import temporary_home
@@ -24,7 +24,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def server() -> Generator[Server]:
-    """A running Postgres with a template database: schema, work, witnesses."""
+    """A running Postgres with a template database: the product's schema and the tests' tables."""
     warm_up()
     home = temporary_home("evalqueue-faults-")
     server = Server(home)
@@ -37,15 +37,15 @@ def server() -> Generator[Server]:
 
 
 @pytest.fixture(scope="session")
-def open_stage(server: Server) -> OpenStage:
+def open_deployment(server: Server) -> OpenDeployment:
     @asynccontextmanager
-    async def opened(logs: Path) -> AsyncGenerator[Stage]:
+    async def opened(logs: Path) -> AsyncGenerator[Deployment]:
         name = f"faults_{next(_numbers)}"
         async with await server.connect() as admin:
             await admin.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY file_copy")
         fleet = Fleet(logs, {})
-        async with fleet.at_work():
-            yield Stage(
+        async with fleet.running():
+            yield Deployment(
                 server=server, database=name, fleet=fleet, watch=Watch(server.address(name))
             )
 
@@ -53,10 +53,10 @@ def open_stage(server: Server) -> OpenStage:
 
 
 @pytest.fixture
-async def stage(open_stage: OpenStage, tmp_path: Path) -> AsyncGenerator[Stage]:
-    """A database of the test's own, a watch on it, and a fleet that is gone at the end."""
-    async with open_stage(tmp_path) as stage:
-        yield stage
+async def deployment(open_deployment: OpenDeployment, tmp_path: Path) -> AsyncGenerator[Deployment]:
+    """A database of the test's own and its workers, which are killed at the end."""
+    async with open_deployment(tmp_path) as deployment:
+        yield deployment
 
 
 async def _prepare(server: Server) -> None:
@@ -68,4 +68,4 @@ async def _prepare(server: Server) -> None:
     await schema.migrate(database)
     await database.close()
     async with await server.connect(_TEMPLATE) as connection:
-        await set_up(connection)
+        await create_tables(connection)

@@ -1,17 +1,19 @@
-"""What is not worth a person's time is not in the log."""
+"""asyncio logs no errors of interrupted handlers."""
 
 import asyncio
 import gc
 from typing import Any
 
-from faults.stage import Stage
+from faults.deployment import Deployment
 from faults.work import Steps
 
 from evalqueue import Handlers, JobContext, Settings
 from evalqueue.worker.app import ProcrastinateApp
 
 
-async def test_asyncio_does_not_complain_of_what_an_interrupted_handler_raises(stage: Stage):
+async def test_asyncio_does_not_complain_of_what_an_interrupted_handler_raises(
+    deployment: Deployment,
+):
     complaints: list[str] = []
     begun = asyncio.Event()
     handlers = Handlers()
@@ -26,20 +28,20 @@ async def test_asyncio_does_not_complain_of_what_an_interrupted_handler_raises(s
         return {}
 
     asyncio.get_running_loop().set_exception_handler(
-        lambda _loop, told: complaints.append(told["message"])
+        lambda _loop, context: complaints.append(context["message"])
     )
     app = ProcrastinateApp(
-        address=lambda: stage.address, handlers=lambda: handlers, settings=Settings()
+        address=lambda: deployment.address, handlers=lambda: handlers, settings=Settings()
     )
     async with app.open_async():
         worker = app.worker(install_signal_handlers=False)
         running = asyncio.create_task(worker.run())
-        job = await stage.submit(Steps())
+        job = await deployment.submit(Steps())
         await begun.wait()
-        await stage.cancel(job)
+        await deployment.cancel(job)
         worker.stop()
         await running
     gc.collect()
 
     assert complaints == []
-    await stage.assert_sound()
+    await deployment.assert_sound()

@@ -1,27 +1,27 @@
-"""The parts themselves: what is used to break things does what it says."""
+"""Tests of the checker and of the PgBouncer of these tests."""
 
 from pathlib import Path
 
 import psycopg
 from faults.bouncer import bouncer
 from faults.checker import Tables, check, judge
-from faults.stage import Stage
+from faults.deployment import Deployment
 from faults.work import Steps
 
 
-async def test_a_sound_job_is_found_sound(stage: Stage):
-    job = await stage.submit(Steps())
-    await stage.worker()
-    await stage.until_over(job)
-    await stage.assert_sound()
+async def test_a_sound_job_is_found_sound(deployment: Deployment):
+    job = await deployment.submit(Steps())
+    await deployment.worker()
+    await deployment.until_over(job)
+    await deployment.assert_sound()
 
 
-async def test_the_checker_finds_what_is_unsound(stage: Stage):
-    """Each line of rows is spoiled by hand, past every function and trigger."""
-    job = await stage.submit(Steps())
-    await stage.worker()
-    await stage.until_over(job)
-    async with await stage.server.connect(stage.database) as connection:
+async def test_the_checker_finds_what_is_unsound(deployment: Deployment):
+    """The rows are changed by SQL, without the product's functions and triggers."""
+    job = await deployment.submit(Steps())
+    await deployment.worker()
+    await deployment.until_over(job)
+    async with await deployment.server.connect(deployment.database) as connection:
         await connection.execute("SET session_replication_role = replica")
         await connection.execute(
             "INSERT INTO faults.effects SELECT job_id, item, 2 FROM faults.effects"
@@ -32,10 +32,10 @@ async def test_the_checker_finds_what_is_unsound(stage: Stage):
         )
         await connection.execute("UPDATE procrastinate_jobs SET status = 'doing'")
         await connection.execute("UPDATE jobs SET attempt = 2")
-    report = await check(stage.address)
+    report = await check(deployment.address)
 
     assert {finding.rule for finding in report.findings} == {
-        "task", "arrows", "attempts", "once", "whole",
+        "task", "transitions", "attempts", "once", "whole",
     }  # fmt: skip
 
 
@@ -49,13 +49,13 @@ def test_a_call_that_was_bought_twice_is_found_unless_it_was_in_flight_when_a_wo
         calls=[call, call, call | {"outcome": "timeout"}],
     )  # fmt: skip
 
-    assert [finding.rule for finding in judge(tables)] == ["bought once"]
+    assert [finding.rule for finding in judge(tables)] == ["called once"]
     assert list(judge(tables, calls_in_flight=1)) == []
 
 
-async def test_a_bouncer_answers_a_select(stage: Stage, tmp_path: Path):
-    async with bouncer(tmp_path, stage.server.port) as port:
-        address = stage.server.address(stage.database, port=port)
+async def test_a_bouncer_answers_a_select(deployment: Deployment, tmp_path: Path):
+    async with bouncer(tmp_path, deployment.server.port) as port:
+        address = deployment.server.address(deployment.database, port=port)
         async with await psycopg.AsyncConnection.connect(
             address, autocommit=True, prepare_threshold=None
         ) as connection:

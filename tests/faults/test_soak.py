@@ -1,4 +1,4 @@
-"""`./run soak` in miniature: seconds of it instead of minutes, and everything that it judges."""
+"""A soak test of a few seconds, and its checks on made-up rows."""
 
 import io
 from datetime import UTC, datetime, timedelta
@@ -6,32 +6,32 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
-from faults.diary import Fault, Kind
+from faults.chaos_monkey import FaultTiming
+from faults.fault_log import Fault, Kind
 from faults.load import Promises
-from faults.monkey import Temper
-from faults.recovery import Try, recovered
+from faults.recovery import Attempt, recovered
 from faults.soak import Options, Soak, show
-from faults.verdict import not_kept
+from faults.verdict import broken_promises
 from rich.console import Console
 
-QUICK = Temper(every=(0.4, 1.0), freeze=(0.5, 2.5), outage=(0.2, 1.0), weather=(0.5, 2.5))
+QUICK = FaultTiming(every=(0.4, 1.0), freeze=(0.5, 2.5), outage=(0.2, 1.0), network=(0.5, 2.5))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
 async def test_a_fleet_under_attack_keeps_every_promise(tmp_path: Path):
-    said = io.StringIO()
-    console = Console(file=said, width=200)
+    output = io.StringIO()
+    console = Console(file=output, width=200)
     options = Options(
         seconds=5, seed=4, workers=3, rate=5, pace=0.15, large_batch=50, lease_seconds=2,
-        temper=QUICK, min_faults=5,
+        timing=QUICK, min_faults=5,
     )  # fmt: skip
     outcome = await Soak(options, tmp_path, console).run()
     show(outcome, console)
 
-    assert outcome.sound, said.getvalue()
-    assert outcome.faults.total() >= 5, said.getvalue()
+    assert outcome.sound, output.getvalue()
+    assert outcome.faults.total() >= 5, output.getvalue()
     assert outcome.as_json()["verdict"] == {"lost": 0, "twice": 0, "stuck": 0, "wrong": 0}
-    assert said.getvalue().endswith("Sound.\n")
+    assert output.getvalue().endswith("Sound.\n")
 
 
 def job(status: str, **values: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_each_promise_that_was_not_kept_is_found():
         broken=["x was continued twice"],
     )
 
-    assert sorted(finding.rule for finding in not_kept(jobs, promises, minutes=1)) == [
+    assert sorted(finding.rule for finding in broken_promises(jobs, promises, minutes=1)) == [
         "cancelled", "cancelled", "completed", "continued once", "failed", "key", "order",
         "promised",
     ]  # fmt: skip
@@ -70,14 +70,14 @@ def test_a_job_has_recovered_from_a_kill_once_its_next_attempt_runs():
 
     job_id = uuid4()
     fault = Fault(kind=Kind.KILL, worker="w1-0", began=at(10), ended=at(10))
-    lost = Try(
+    lost = Attempt(
         job_id=job_id, attempt=1, worker="w1-0", started_at=at(8), ended_at=at(14),
         outcome="lost", completed_at=at(20),
     )  # fmt: skip
-    following = Try(
+    following = Attempt(
         job_id=job_id, attempt=2, worker="w2-0", started_at=at(15), ended_at=at(20),
         outcome="completed", completed_at=at(20),
     )  # fmt: skip
     found = recovered([fault], [lost, following], {job_id: [at(9), at(16)]})["worker killed"]
 
-    assert (found.in_line.seconds, found.running.seconds) == ([4.0], [5.0])
+    assert (found.queued.seconds, found.running.seconds) == ([4.0], [5.0])

@@ -53,7 +53,7 @@ def stage(dsn: str, tmp_path: Path) -> Generator[Stage]:
     so, and what is submitted costs nothing."""
     site = Site(dsn, tmp_path, environment(tmp_path, dsn))
     try:
-        site.furnish()
+        site.start_all()
         batch = site.finish("evaluate-batch", total_items=2)
         stress = site.finish(
             "evaluate-adversarial", test_count=2, turn_delay_seconds=0,

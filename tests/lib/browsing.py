@@ -1,4 +1,4 @@
-"""The product as its users have it, in processes of its own, and a browser that looks at it."""
+"""The product in processes of its own, and a browser for its page."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import psycopg
 from forking import Command, Program
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage
 
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
+_INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "COVERAGE_PROCESS_CONFIG")
 START_SECONDS = 60
 
 
@@ -30,7 +30,7 @@ class Process:
     lines: list[str] = field(default_factory=list)
 
     def wait_until_ready(self) -> None:
-        """Read until it says that it is ready; go on reading, so that its pipe never fills."""
+        """Wait until the process prints that it is ready; a thread then drains its pipe."""
         for line in self.program.stdout:
             self.lines.append(line)
             if found := self.ready.search(line):
@@ -51,7 +51,7 @@ class Process:
 
 @dataclass(slots=True)
 class Site:
-    """The product as its users have it, on one database."""
+    """The product's processes on one database."""
 
     dsn: str
     home: Path
@@ -69,8 +69,8 @@ class Site:
         process.wait_until_ready()
         return process
 
-    def judge(self, *flags: str) -> None:
-        """A simulated vendor; what is started after it asks it."""
+    def start_vendor(self, *flags: str) -> None:
+        """Start a simulated vendor, which processes started afterwards use."""
         process = self.start(r"simulated provider on (http://\S+)", "simulate", "--port=0", *flags)
         self.environment |= {
             "EVALQUEUE_LLM_PROVIDER": "simulated",
@@ -79,8 +79,8 @@ class Site:
         self.vendor = process
 
     @contextmanager
-    def unanswered(self) -> Generator[None]:
-        """The vendor answers nobody meanwhile: what is evaluated can't come to its end."""
+    def vendor_suspended(self) -> Generator[None]:
+        """Suspend the vendor, so that no evaluation can end."""
         assert self.vendor is not None
         self.vendor.program.send_signal(signal.SIGSTOP)
         try:
@@ -89,14 +89,14 @@ class Site:
             self.vendor.program.send_signal(signal.SIGCONT)
 
     def run(self, *arguments: str) -> None:
-        """A command, to its end."""
+        """Run a command and wait until it has ended."""
         command = Command.start(arguments, stdin="", environment=self.environment, folder=self.home)
         exit_code, out, err = command.wait()
         assert exit_code == 0, out + err
 
-    def furnish(self) -> None:
-        """Everything there is: a judge, a chatbot, a worker, the API."""
-        self.judge("--latency-ms=20", "--latency-sigma=0.3")
+    def start_all(self) -> None:
+        """Start a vendor, a chatbot, a worker and the API."""
+        self.start_vendor("--latency-ms=20", "--latency-sigma=0.3")
         weak = ("--weakness=accepts_future_times", "--weakness=forgets_corrections")
         bot = self.start(r"simulated Kaira on (http://\S+)", "simulate-bot", "--port=0", *weak)
         credentials = {"anna": {"user_id": "anna", "token": "of-anna", "host": "127.0.0.1"}}
@@ -111,7 +111,7 @@ class Site:
         return self.start(" is ready: ", "worker", EVALQUEUE_LEASE_SECONDS="3")
 
     def api(self, **environment: str) -> Process:
-        """The API: on a free port the first time, on the same one from then on."""
+        """Start the API: on a free port the first time, afterwards on the same port."""
         process = self.start(r"API on (http://\S+)", "serve", f"--port={self.port}", **environment)
         self.port = int(process.address.rsplit(":", 1)[1])
         return process
@@ -139,14 +139,14 @@ class Site:
                 time.sleep(0.1)
         return job["run_id"]
 
-    def places(self) -> dict[str, str]:
-        """The address of every page, on a run of each kind."""
+    def page_urls(self) -> dict[str, str]:
+        """The URL of every page, with a run of each type."""
         batch = self.finish("evaluate-batch", total_items=48, name="Bundled conversations")
         adversarial = self.finish(
             "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0,
             chatbot={"credentials": ["anna"]}, personas=["easy", "hard", "moriarty"],
         )  # fmt: skip
-        self.odd_jobs()
+        self.submit_other_jobs()
         with self.http() as http:
             (job, *_) = http.get("/api/jobs?status=completed").json()
             (dataset, *_) = http.get("/api/datasets").json()
@@ -169,8 +169,8 @@ class Site:
         }
         return {name: f"{self.url}{path}" for name, path in paths.items()}
 
-    def odd_jobs(self) -> None:
-        """One that failed, one that was cancelled, some that wait."""
+    def submit_other_jobs(self) -> None:
+        """Submit a job that fails, one that is cancelled, and some that wait."""
         submit = "SELECT evalqueue_submit_job('evaluate-batch', %s::jsonb, queue => %s)"
         self.execute(submit, '{"data_path": "gone.csv", "name": "Its file is gone"}', "evalqueue")
         cancelled = self.submit(total_items=40, concurrency=1, name="Too much")
@@ -185,7 +185,7 @@ class Site:
 
     @contextmanager
     def paused(self) -> Generator[None]:
-        """Nothing is begun meanwhile."""
+        """Pause the queue."""
         self.execute("INSERT INTO job_queues (name, paused_at) VALUES ('evalqueue', now())")
         try:
             yield
@@ -198,8 +198,8 @@ class Site:
 
 
 def environment(home: Path, dsn: str) -> dict[str, str]:
-    """The environment of the processes."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | {
+    """The environment variables of the processes."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
         "DATABASE_URL": dsn,
         "EVALQUEUE_HOME": str(home / "home"),
         "PYTHONUNBUFFERED": "1",
@@ -207,31 +207,33 @@ def environment(home: Path, dsn: str) -> dict[str, str]:
 
 
 @dataclass(slots=True)
-class Watched:
-    """What pages complained about."""
+class PageErrors:
+    """Errors and warnings on the console of pages."""
 
-    complaints: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     allowed: list[re.Pattern[str]] = field(default_factory=list)
 
     def allow(self, pattern: str) -> None:
-        """A complaint that the test provokes."""
+        """Allow messages that the test provokes."""
         self.allowed.append(re.compile(pattern))
 
     def console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
-            self.complaints.append(f"{message.type}: {message.text} ({message.location})")
+            self.messages.append(f"{message.type}: {message.text} ({message.location})")
 
     @property
     def unexpected(self) -> list[str]:
-        return [each for each in self.complaints if not any(p.search(each) for p in self.allowed)]
+        return [each for each in self.messages if not any(p.search(each) for p in self.allowed)]
 
 
 @contextmanager
-def context_of(browser: Browser, watched: Watched, **options: object) -> Generator[BrowserContext]:
+def context_of(
+    browser: Browser, errors: PageErrors, **options: object
+) -> Generator[BrowserContext]:
     context = browser.new_context(**options)  # pyright: ignore[reportArgumentType]
     context.set_default_timeout(30_000)
-    context.on("console", lambda message: watched.console(message))  # noqa: PLW0108  it sets attributes on methods
-    context.on("weberror", lambda error: watched.complaints.append(f"uncaught: {error.error}"))
+    context.on("console", lambda message: errors.console(message))  # noqa: PLW0108  it sets attributes on methods
+    context.on("weberror", lambda error: errors.messages.append(f"uncaught: {error.error}"))
     try:
         yield context
     finally:

@@ -1,4 +1,4 @@
-"""The browser that looks at the page: the system's Chromium, driven by Playwright."""
+"""The system's Chromium, driven by Playwright."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ FLAGS = [
 
 
 def path_of_chromium() -> str:
-    """Where it is: `EVALQUEUE_CHROMIUM`, or on the PATH."""
+    """The path of Chromium: `EVALQUEUE_CHROMIUM`, or on the PATH."""
     names = (os.environ.get("EVALQUEUE_CHROMIUM"), "chromium", "chromium-browser", "google-chrome")
     found = next((path for name in names if name and (path := shutil.which(name))), None)
     assert found is not None, "There is no Chromium: ./run test fetches one, or says what to do"
@@ -26,7 +26,7 @@ def path_of_chromium() -> str:
 
 @asynccontextmanager
 async def chromium() -> AsyncGenerator[Browser]:
-    """A browser of one's own."""
+    """A new browser."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=path_of_chromium(),

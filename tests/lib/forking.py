@@ -1,8 +1,7 @@
 """Processes forked from a server that has imported the program.
 
-A second of imports for each process would be most of what many tests do. The same programs, started
-as their users start them, are what `tests/acceptance` runs for a batch, and `Shell.start` of
-`tests/cli`.
+A second of imports for each process would dominate the duration of many tests. `tests/acceptance`
+and `Shell.start` of `tests/cli` start the same programs directly.
 """
 
 import multiprocessing
@@ -18,23 +17,23 @@ from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import IO, Any
 
-PIPE_BYTES = 65536  # what a pipe takes although no one reads
+PIPE_BYTES = 65536  # what a pipe holds before a write blocks
 
-# All that any of the programs needs: there is one server in a process.
+# What all of the programs import, because a process has one server.
 _PRELOADED = [
     "asyncpg", "evalqueue.cli.main", "evalqueue.evaluators.handlers", "openai", "procrastinate.cli",
 ]  # fmt: skip
 
 
 def forking() -> ForkServerContext:
-    """The server that has everything imported."""
+    """The server that has imported the programs."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOADED)
     return context
 
 
 def warm_up() -> None:
-    """Have the libraries imported now, rather than while a test's event loop waits for that."""
+    """Start the server now, so that no test's event loop waits for it."""
     nothing = forking().Process(target=os.getpid)
     nothing.start()
     nothing.join()
@@ -45,8 +44,8 @@ def fork_command(
 ) -> BaseProcess:
     """`evalqueue` with these arguments, in a process and a session of its own.
 
-    `files` are its stdin, stdout and stderr, `environment` is all of its environment, and `folder`
-    where it works.
+    `files` are its stdin, stdout and stderr, `environment` is its complete environment, and
+    `folder` its working directory.
     """
     process = forking().Process(
         target=_be_a_command,
@@ -58,7 +57,7 @@ def fork_command(
 
 
 def fork_worker(flags: Sequence[str], environment: Mapping[str, str], log: Path) -> BaseProcess:
-    """`procrastinate worker` with these flags, and all of its environment. It writes to `log`."""
+    """`procrastinate worker` with these flags and this environment. It writes to `log`."""
     arguments = ["procrastinate", "--verbose", "--app=evalqueue.daemon.app", "worker", *flags]
     process = forking().Process(
         target=_be_a_worker, args=(arguments, dict(environment), str(log)), daemon=True
@@ -69,7 +68,7 @@ def fork_worker(flags: Sequence[str], environment: Mapping[str, str], log: Path)
 
 @dataclass(slots=True)
 class Command:
-    """One that is waited for. What it writes goes to files."""
+    """A process that the test waits for. Its output goes to files."""
 
     process: BaseProcess
     out: IO[bytes]
@@ -91,25 +90,25 @@ class Command:
         return cls(process, out, err)
 
     def wait(self) -> tuple[int, str, str]:
-        """Its exit code and what it has written, once it has ended."""
+        """Wait until it has ended; returns its exit code, stdout and stderr."""
         self.process.join()
-        said = []
+        output = []
         for file in (self.out, self.err):
             file.seek(0)
-            said.append(file.read().decode())
+            output.append(file.read().decode())
             file.close()
         assert self.process.exitcode is not None
-        return self.process.exitcode, said[0], said[1]
+        return self.process.exitcode, output[0], output[1]
 
 
 @dataclass(slots=True)
 class Program:
-    """One that runs on. What it writes is read from a pipe."""
+    """A process that goes on running. Its output is read from a pipe."""
 
     arguments: Sequence[str]
     process: BaseProcess
     stdout: IO[str]
-    """And its stderr."""
+    """Its stdout and stderr."""
 
     @classmethod
     def start(
@@ -127,9 +126,9 @@ class Program:
         os.kill(self.process.pid, number)
 
     def wait(self, seconds: float | None = None) -> None:
-        """Until it has ended."""
+        """Wait until it has ended."""
         self.process.join(seconds)
-        assert self.process.exitcode is not None, "it still runs"
+        assert self.process.exitcode is not None, "it is still running"
 
     def kill(self) -> None:
         self.process.kill()

@@ -1,4 +1,4 @@
-"""A Kaira that sends whatever bytes a test wants, for real, and remembers what it was asked."""
+"""A Kaira server that sends the bytes that a test sets, and records the requests."""
 
 import json
 from collections import deque
@@ -28,7 +28,7 @@ def event(**chunk: Any) -> bytes:
 
 @dataclass
 class Teller:
-    """What it says next, one answer per request; the last one again and again."""
+    """The next answers, one per request; the last one is repeated."""
 
     answers: deque[bytes]
     requests: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])

@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from browsing import Site, Watched, context_of, environment
+from browsing import PageErrors, Site, context_of, environment
 from chromium import FLAGS, path_of_chromium
 from playwright.sync_api import expect, sync_playwright
 
@@ -23,7 +23,7 @@ def main() -> None:
         site = Site(server.url, home, environment(home, server.url))
         try:
             site.run("migrate")
-            site.furnish()
+            site.start_all()
             take_screenshots(site)
         finally:
             site.stop()
@@ -31,14 +31,14 @@ def main() -> None:
 
 
 def take_screenshots(site: Site) -> None:
-    addresses = site.places()
+    addresses = site.page_urls()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path_of_chromium(), args=FLAGS, chromium_sandbox=False
         )
         for scheme in ("light", "dark"):
             with context_of(
-                browser, Watched(), viewport=SIZE, color_scheme=scheme, reduced_motion="reduce"
+                browser, PageErrors(), viewport=SIZE, color_scheme=scheme, reduced_motion="reduce"
             ) as context:
                 tab = context.new_page()
                 for name, address in addresses.items():

@@ -15,7 +15,7 @@ Script = Callable[[CompletionRequest, CallSite, str], Reply]
 
 @dataclass
 class ScriptedCalls:
-    """Answers every call as its script says, and remembers what it was asked."""
+    """Answers every call from its script, and records the requests."""
 
     script: Script
     asked: list[tuple[CompletionRequest, CallSite, str]] = field(default_factory=list)
@@ -32,7 +32,7 @@ class ScriptedCalls:
 
 
 def scripted_calls(*replies: Reply | Script) -> ScriptedCalls:
-    """`scripted_calls(reply, …)` answers in order, `scripted_calls(function)` by what is asked."""
+    """`scripted_calls(reply, …)` answers in order, `scripted_calls(function)` by the request."""
     if len(replies) == 1 and callable(replies[0]):
         return ScriptedCalls(replies[0])
     left = list(replies)

@@ -1,4 +1,4 @@
-"""A package of somebody else's with an evaluator, as pip would have installed it."""
+"""A third-party package with an evaluator, laid out as pip installs it."""
 
 import os
 import re
@@ -69,7 +69,7 @@ EVALUATOR = EvaluatorType(declaration=DECLARATION, make=lambda plan: Politeness(
 
 
 def install(folder: Path) -> Path:
-    """Put the package into a folder, which belongs on PYTHONPATH then."""
+    """Put the package into a folder, which must then be on PYTHONPATH."""
     about = folder / "polite_bots-1.0.dist-info"
     about.mkdir(parents=True)
     (folder / "polite_bots.py").write_text(MODULE, encoding="utf-8")
@@ -84,7 +84,7 @@ def install(folder: Path) -> Path:
 def program(
     ready: str, *arguments: str, environment: Mapping[str, str], folder: Path
 ) -> Generator[str]:
-    """`evalqueue` in a process of its own, which imports anew; yields what `ready` has found."""
+    """Run `evalqueue` in a new interpreter; yields the group that `ready` matched."""
     process = subprocess.Popen(
         [str(Path(sys.executable).with_name("evalqueue")), *arguments],
         env=os.environ | dict(environment), cwd=folder, stdin=subprocess.DEVNULL,

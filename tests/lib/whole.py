@@ -1,4 +1,4 @@
-"""A file read whole and grouped the naive way, in memory: what streaming is compared with."""
+"""Reads and groups a file in memory, as the expected result of the streaming reader."""
 
 import hashlib
 import io

@@ -1,11 +1,11 @@
-"""A real browser on the real page: API, worker and simulated judge are processes of their own."""
+"""Tests of the page in Chromium; API, worker and simulated vendor are processes."""
 
 from collections.abc import Generator
 from pathlib import Path
 
 import psycopg
 import pytest
-from browsing import Site, Watched, context_of, environment
+from browsing import PageErrors, Site, context_of, environment
 from chromium import FLAGS, path_of_chromium
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
@@ -14,33 +14,33 @@ expect.set_options(timeout=30_000)  # the machine may be busy
 
 @pytest.fixture
 def site(dsn: str, tmp_path: Path) -> Generator[Site]:
-    """Nothing runs yet."""
+    """A site without processes."""
     site = Site(dsn, tmp_path, environment(tmp_path, dsn))
     yield site
     site.stop()
 
 
 @pytest.fixture(scope="module")
-def furnished(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
-    """A site where everything there is runs."""
+def full_site(postgres: str, tmp_path_factory: pytest.TempPathFactory) -> Generator[Site]:
+    """A site with a vendor, a chatbot, a worker and the API running."""
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute("DROP DATABASE IF EXISTS furnished WITH (FORCE)")
-        connection.execute("CREATE DATABASE furnished TEMPLATE evalqueue_template")
-    home = tmp_path_factory.mktemp("furnished")
+        connection.execute("DROP DATABASE IF EXISTS full_site WITH (FORCE)")
+        connection.execute("CREATE DATABASE full_site TEMPLATE evalqueue_template")
+    home = tmp_path_factory.mktemp("full_site")
     parts = psycopg.conninfo.conninfo_to_dict(postgres)
-    dsn = f"postgresql://{parts['user']}@/furnished?host={parts['host']}"
+    dsn = f"postgresql://{parts['user']}@/full_site?host={parts['host']}"
     site = Site(dsn, home, environment(home, dsn))
-    site.furnish()
+    site.start_all()
     yield site
     site.stop()
     with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute("DROP DATABASE furnished WITH (FORCE)")
+        connection.execute("DROP DATABASE full_site WITH (FORCE)")
 
 
 @pytest.fixture
 def up(site: Site) -> Site:
-    """API, worker and judge run."""
-    site.judge("--latency-ms=100", "--latency-sigma=0")
+    """A site with a vendor, a worker and the API running."""
+    site.start_vendor("--latency-ms=100", "--latency-sigma=0")
     site.worker()
     site.api()
     return site
@@ -48,7 +48,7 @@ def up(site: Site) -> Site:
 
 @pytest.fixture(scope="module")
 def browser() -> Generator[Browser]:
-    """Of a module, not of the session: its event loop would be in the way of other tests'."""
+    """Module-scoped, because Playwright's event loop would disturb async tests of other modules."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path_of_chromium(),
@@ -61,16 +61,16 @@ def browser() -> Generator[Browser]:
 
 
 @pytest.fixture
-def watched() -> Watched:
-    return Watched()
+def page_errors() -> PageErrors:
+    return PageErrors()
 
 
 @pytest.fixture
-def context(browser: Browser, watched: Watched) -> Generator[BrowserContext]:
-    """A browser of its own for the test, which may complain about nothing."""
-    with context_of(browser, watched, viewport={"width": 1280, "height": 900}) as context:
+def context(browser: Browser, page_errors: PageErrors) -> Generator[BrowserContext]:
+    """A browser context of the test's own, which may log no errors."""
+    with context_of(browser, page_errors, viewport={"width": 1280, "height": 900}) as context:
         yield context
-    assert watched.unexpected == []
+    assert page_errors.unexpected == []
 
 
 @pytest.fixture

@@ -1,15 +1,15 @@
-"""Who may see the page's contents."""
+"""Access to the page's contents with and without tokens."""
 
-from browsing import Site, Watched
+from browsing import PageErrors, Site
 from playwright.sync_api import Page, expect
 
 from evalqueue.tokens import Right, make
 
 
 def test_a_token_signs_in_and_owners_see_their_own(
-    site: Site, page: Page, watched: Watched
+    site: Site, page: Page, page_errors: PageErrors
 ) -> None:
-    watched.allow("401|403")
+    page_errors.allow("401|403")
     (secret, anna), (other_secret, bert) = make("anna", Right.SUBMIT), make("bert", Right.SUBMIT)
     site.api(EVALQUEUE_API_TOKENS=f"{anna.entry},{bert.entry}")
     for given, token in ((secret, anna), (other_secret, bert)):

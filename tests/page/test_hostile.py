@@ -1,4 +1,4 @@
-"""What users and bots write is text: whatever it looks like, it does nothing."""
+"""Text of users and bots is shown as text and never executed."""
 
 import csv
 from pathlib import Path
@@ -33,7 +33,7 @@ COLUMNS = [
 
 @pytest.fixture
 def hostile_csv(tmp_path: Path) -> Path:
-    """A conversation for each text, which stands in every column that takes text."""
+    """A CSV with a conversation for each text, in all text columns."""
     path = tmp_path / "<img src=x onerror=alert(1)>.csv"
     with path.open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
         writer = csv.writer(file)
@@ -72,7 +72,7 @@ def test_no_message_is_executed(up: Site, page: Page, hostile_csv: Path) -> None
             == 0
         )
         page.go_back()
-        expect(rows.nth(row).get_by_role("link")).to_be_focused()  # it has come to rest
+        expect(rows.nth(row).get_by_role("link")).to_be_focused()  # scrolling has ended
         expect(rows).to_have_count(len(CORPUS))
     for path in ("/", "/runs", "/datasets"):
         page.goto(f"{up.url}{path}")

@@ -1,23 +1,23 @@
-"""By keyboard alone, by ear, and on screens that are set up otherwise."""
+"""Accessibility: keyboard, screen readers, forced colors."""
 
 import re
 
 import pytest
-from browsing import Site, Watched, context_of
+from browsing import PageErrors, Site, context_of
 from playwright.sync_api import Browser, Page, expect
 
 BYSTANDERS = "document.activeElement.closest('tr')?.textContent ?? document.activeElement.tagName"
 
 
 @pytest.fixture(scope="module")
-def run(furnished: Site) -> str:
-    return furnished.finish("evaluate-batch", total_items=20, name="Read by keyboard")
+def run(full_site: Site) -> str:
+    return full_site.finish("evaluate-batch", total_items=20, name="Read by keyboard")
 
 
-def test_the_focus_stays_where_it_was_when_its_button_goes(furnished: Site, page: Page) -> None:
-    with furnished.paused():
-        furnished.submit(total_items=2, name="to be cancelled")
-        page.goto(furnished.url)
+def test_the_focus_stays_where_it_was_when_its_button_goes(full_site: Site, page: Page) -> None:
+    with full_site.paused():
+        full_site.submit(total_items=2, name="to be cancelled")
+        page.goto(full_site.url)
         page.get_by_role("button", name="Cancel to be cancelled").focus()
         page.keyboard.press("Enter")
         row = page.locator("tr", has_text="to be cancelled")
@@ -26,37 +26,37 @@ def test_the_focus_stays_where_it_was_when_its_button_goes(furnished: Site, page
     assert "to be cancelled" in page.evaluate(BYSTANDERS)
 
 
-def test_skipping_to_the_content_keeps_what_was_filled_in(furnished: Site, page: Page) -> None:
-    page.goto(f"{furnished.url}/new")
+def test_skipping_to_the_content_keeps_what_was_filled_in(full_site: Site, page: Page) -> None:
+    page.goto(f"{full_site.url}/new")
     page.get_by_role("button", name="Take the bundled ones").click()
-    page.get_by_label("Name of the evaluation").fill("kept")
+    page.get_by_label("Name of the evaluation").fill("my evaluation")
     page.locator(".skip").focus()
     page.keyboard.press("Enter")
     page.wait_for_timeout(300)
-    expect(page.get_by_label("Name of the evaluation")).to_have_value("kept")
+    expect(page.get_by_label("Name of the evaluation")).to_have_value("my evaluation")
     expect(page.locator("#main")).to_be_focused()
 
 
-def test_keys_do_nothing_behind_a_dialog(furnished: Site, page: Page) -> None:
-    page.goto(furnished.url)
+def test_keys_do_nothing_behind_a_dialog(full_site: Site, page: Page) -> None:
+    page.goto(full_site.url)
     opener = page.get_by_role("button", name="Keys")
     opener.focus()
     page.keyboard.press("Enter")
     expect(page.get_by_role("dialog")).to_be_visible()
     page.keyboard.press("n")
     page.wait_for_timeout(200)
-    expect(page).to_have_url(f"{furnished.url}/")
+    expect(page).to_have_url(f"{full_site.url}/")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     expect(opener).to_be_focused()
 
 
-def test_cases_are_read_one_after_the_other(furnished: Site, page: Page) -> None:
-    run = furnished.finish(
+def test_cases_are_read_one_after_the_other(full_site: Site, page: Page) -> None:
+    run = full_site.finish(
         "evaluate-adversarial", test_count=4, turn_delay_seconds=0,
         chatbot={"credentials": ["anna"]},
     )  # fmt: skip
-    page.goto(f"{furnished.url}/runs/{run}")
+    page.goto(f"{full_site.url}/runs/{run}")
     cases = page.get_by_role("region", name="Cases").get_by_role("link")
     expect(cases).to_have_count(4)
     labels = cases.all_text_contents()
@@ -71,8 +71,8 @@ def test_cases_are_read_one_after_the_other(furnished: Site, page: Page) -> None
     expect(cases.nth(1)).to_be_focused()
 
 
-def test_numbers_are_typed_as_they_are_written(furnished: Site, page: Page) -> None:
-    page.goto(f"{furnished.url}/new")
+def test_numbers_are_typed_as_they_are_written(full_site: Site, page: Page) -> None:
+    page.goto(f"{full_site.url}/new")
     sample = page.get_by_label("Bundled conversations")
     sample.press("ControlOrMeta+a")
     sample.press("Backspace")
@@ -88,12 +88,12 @@ def test_numbers_are_typed_as_they_are_written(furnished: Site, page: Page) -> N
 
 
 def test_the_focus_is_seen_in_colours_of_the_readers_own(
-    furnished: Site, run: str, browser: Browser, watched: Watched
+    full_site: Site, run: str, browser: Browser, page_errors: PageErrors
 ) -> None:
-    with context_of(browser, watched, forced_colors="active") as context:
+    with context_of(browser, page_errors, forced_colors="active") as context:
         page = context.new_page()
         for path in ("/", "/new", f"/runs/{run}"):
-            page.goto(f"{furnished.url}{path}")
+            page.goto(f"{full_site.url}{path}")
             expect(page.locator("main h1")).to_be_visible()
             page.wait_for_timeout(500)
             for _ in range(20):
@@ -109,11 +109,11 @@ def test_the_focus_is_seen_in_colours_of_the_readers_own(
                     })()"""
                 )
                 assert unseen is None
-    assert watched.unexpected == []
+    assert page_errors.unexpected == []
 
 
 def test_progress_is_not_read_out_at_every_step(site: Site, page: Page) -> None:
-    site.judge("--latency-ms=150", "--latency-sigma=0")
+    site.start_vendor("--latency-ms=150", "--latency-sigma=0")
     site.worker()
     site.api()
     job = site.submit(total_items=10, concurrency=1)
@@ -135,11 +135,11 @@ def test_progress_is_not_read_out_at_every_step(site: Site, page: Page) -> None:
     assert len(set(page.evaluate("window.announced"))) <= 4
 
 
-def test_a_read_token_is_offered_no_actions(furnished: Site, page: Page) -> None:
+def test_a_read_token_is_offered_no_actions(full_site: Site, page: Page) -> None:
     session = {"name": "rita", "right": "read", "needs_token": True}
     page.route("**/api/session", lambda route: route.fulfill(json=session))
     for path in ("/", "/runs", "/datasets", "/workers", "/new"):
-        page.goto(f"{furnished.url}{path}")
+        page.goto(f"{full_site.url}{path}")
         expect(page.locator("main h1")).to_be_visible()
         page.wait_for_timeout(300)
         offered = (

@@ -1,15 +1,15 @@
-"""What happens elsewhere is seen here, without a reload."""
+"""The page shows changes without a reload."""
 
 import re
 
-from browsing import Site, Watched
+from browsing import PageErrors, Site
 from playwright.sync_api import BrowserContext, Page, expect
 
 
 def test_a_job_is_seen_from_its_submission_to_its_end(up: Site, page: Page) -> None:
     page.goto(up.url)
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
-    with up.unanswered():
+    with up.vendor_suspended():
         job = up.submit(total_items=12, concurrency=2, name="watched")
         row = page.locator(f"tr[data-job='{job['id']}']")
         expect(row).to_contain_text("watched")
@@ -20,14 +20,14 @@ def test_a_job_is_seen_from_its_submission_to_its_end(up: Site, page: Page) -> N
 
 
 def test_results_appear_while_the_run_goes_on(site: Site, page: Page) -> None:
-    site.judge("--latency-ms=400", "--latency-sigma=0")
+    site.start_vendor("--latency-ms=400", "--latency-sigma=0")
     site.worker()
     site.api()
     job = site.submit(total_items=6, concurrency=2)
     page.goto(f"{site.url}/runs/{job['run_id']}")
     rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
     expect(rows).not_to_have_count(0)
-    with site.unanswered():
+    with site.vendor_suspended():
         expect(page.locator("main .badge").first).to_have_text("running")
         assert rows.count() < 6
     expect(rows).to_have_count(6)
@@ -35,7 +35,7 @@ def test_results_appear_while_the_run_goes_on(site: Site, page: Page) -> None:
 
 
 def test_cancel_mid_run(site: Site, page: Page) -> None:
-    site.judge("--latency-ms=2000", "--latency-sigma=0")
+    site.start_vendor("--latency-ms=2000", "--latency-sigma=0")
     site.worker()
     site.api()
     job = site.submit(total_items=40, concurrency=2, name="too much")
@@ -50,7 +50,7 @@ def test_cancel_mid_run(site: Site, page: Page) -> None:
 
 
 def test_a_waiting_job_shows_how_many_are_ahead(site: Site, page: Page) -> None:
-    site.judge("--latency-ms=100", "--latency-sigma=0")
+    site.start_vendor("--latency-ms=100", "--latency-sigma=0")
     site.api()
     for number in range(3):
         site.submit(total_items=1, name=f"job {number}")
@@ -64,17 +64,17 @@ def test_a_waiting_job_shows_how_many_are_ahead(site: Site, page: Page) -> None:
 
 
 def test_the_page_survives_a_restart_of_the_server(
-    site: Site, page: Page, watched: Watched
+    site: Site, page: Page, page_errors: PageErrors
 ) -> None:
-    watched.allow(
+    page_errors.allow(
         "ERR_CONNECTION_(REFUSED|RESET|CLOSED)|ERR_INCOMPLETE_CHUNKED_ENCODING|ERR_EMPTY"
         "|ERR_SOCKET_NOT_CONNECTED|503"
     )
-    site.judge("--latency-ms=300", "--latency-sigma=0")
+    site.start_vendor("--latency-ms=300", "--latency-sigma=0")
     site.worker()
     api = site.api()
     page.goto(site.url)
-    with site.unanswered():
+    with site.vendor_suspended():
         job = site.submit(total_items=8, concurrency=2, name="goes on")
         row = page.locator(f"tr[data-job='{job['id']}']")
         expect(row.locator(".badge")).to_have_text("running")

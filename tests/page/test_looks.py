@@ -1,21 +1,21 @@
-"""Every page, light and dark, on a telephone and on a wall: for everybody, and cut off nowhere."""
+"""The layout and accessibility of every page: light and dark, on small and large screens."""
 
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
-from browsing import Site, Watched, context_of
+from browsing import PageErrors, Site, context_of
 from playwright.sync_api import Browser, Page, expect
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
-SETTLED = 700  # milliseconds, until everything has been read: there is always a stream
+SETTLED = 700  # milliseconds until the data is loaded; the event stream prevents "networkidle"
 SIZES = {"phone": (320, 640), "laptop": (1280, 900), "wall": (3840, 2160)}
 
 
 @pytest.fixture(scope="module")
-def places(furnished: Site) -> dict[str, str]:
-    """The address of every page, with something on it."""
-    return furnished.places()
+def page_urls(full_site: Site) -> dict[str, str]:
+    """The URL of every page, with data on it."""
+    return full_site.page_urls()
 
 
 @pytest.fixture(
@@ -24,19 +24,19 @@ def places(furnished: Site) -> dict[str, str]:
 def screen(request: pytest.FixtureRequest, browser: Browser) -> Generator[Page]:
     size, scheme = request.param
     width, height = SIZES[size]
-    watched = Watched()
+    page_errors = PageErrors()
     with context_of(
-        browser, watched, viewport={"width": width, "height": height}, color_scheme=scheme,
+        browser, page_errors, viewport={"width": width, "height": height}, color_scheme=scheme,
         reduced_motion="reduce",
     ) as context:  # fmt: skip
         yield context.new_page()
-    assert watched.unexpected == []
+    assert page_errors.unexpected == []
 
 
-def test_pages_are_for_everybody(places: dict[str, str], screen: Page) -> None:
+def test_pages_are_for_everybody(page_urls: dict[str, str], screen: Page) -> None:
     source = AXE.read_text("utf-8")
     found: dict[str, list[str]] = {}
-    for name, address in places.items():
+    for name, address in page_urls.items():
         screen.goto(address)
         expect(screen.locator("main h1")).to_be_visible()
         screen.wait_for_timeout(SETTLED)

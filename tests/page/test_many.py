@@ -1,4 +1,4 @@
-"""Ten thousand conversations, and only those that can be seen are in the document."""
+"""A run of 10,000 conversations; the document contains only the visible rows."""
 
 import pytest
 from browsing import Site
@@ -32,7 +32,7 @@ SCORES = """
 
 @pytest.fixture
 def run(site: Site) -> str:
-    site.judge()
+    site.start_vendor()
     site.api()
     run = site.submit(total_items=1)["run_id"]
     site.execute(FILL, run, THREADS)
@@ -121,11 +121,11 @@ def test_a_table_at_rest_is_drawn_no_more_often_than_ages_change(
         window.requestAnimationFrame = (draw) => { frames += 1; return request(draw); };
         setTimeout(() => resolve(frames), 5_000);
     })""")
-    assert frames <= 15  # a second each, and a few for what arrived last
+    assert frames <= 15  # about one per second, and a few for the last data
 
 
 def test_nothing_stays_of_the_rows_that_were_shown(site: Site, run: str, page: Page) -> None:
-    """Not even a marker: lit-html 3.3.1 to 3.3.3 leave one for each row that goes."""
+    """Nor a comment: lit-html 3.3.1 to 3.3.3 leave one for each removed row."""
     page.goto(f"{site.url}/runs/{run}")
     region = page.get_by_role("region", name="Conversations")
     rows = region.locator("tbody tr:not(.spacer)")

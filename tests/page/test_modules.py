@@ -1,4 +1,4 @@
-"""Third-party modules, unbundled, in a browser under the page's own policy."""
+"""The vendored modules in a browser with the page's content security policy."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ document.title = JSON.stringify({
 
 @pytest.fixture
 async def tried() -> tuple[dict[str, Any], list[str]]:
-    """What the script found out, and what the browser complained of."""
+    """The script's report, and the browser's error messages."""
 
     async def document(_request: Request) -> Response:
         return HTMLResponse(
@@ -85,25 +85,25 @@ async def tried() -> tuple[dict[str, Any], list[str]]:
         )
     )
     await served.start()
-    complaints: list[str] = []
+    messages: list[str] = []
     async with chromium() as browser:
         tab = await browser.new_page()
         tab.on(
             "console",
             lambda message: (
-                complaints.append(message.text) if message.type in {"error", "warning"} else None
+                messages.append(message.text) if message.type in {"error", "warning"} else None
             ),
         )
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("pageerror", lambda error: messages.append(str(error)))
         await tab.goto(served.url)
         await expect(tab).not_to_have_title("")
         report = json.loads(await tab.title())
     await served.stop(at_once=True)
-    return report, complaints
+    return report, messages
 
 
 async def test_they_work_under_the_page_s_policy(tried: tuple[dict[str, Any], list[str]]) -> None:
-    report, complaints = tried
+    report, messages = tried
     assert report == {
         "before": ["40px", "1"],
         "after": ["50px", ""],
@@ -116,9 +116,9 @@ async def test_they_work_under_the_page_s_policy(tried: tuple[dict[str, Any], li
         "refused": True,
     }
     assert 0 < report["drawn"] < 20
-    # The script's own try at innerHTML is what the policy is there for.
+    # The policy must block the script's use of innerHTML.
     assert [
-        each for each in complaints if "innerHTML" not in each and "TrustedHTML" not in each
+        each for each in messages if "innerHTML" not in each and "TrustedHTML" not in each
     ] == []
 
 

@@ -1,23 +1,23 @@
-"""Answers that come late, fail or come twice; a server that goes and comes back."""
+"""Responses that are late, fail or arrive twice; a server that is restarted."""
 
 import json
 import re
 import time
 
 import pytest
-from browsing import START_SECONDS, Site, Watched
+from browsing import START_SECONDS, PageErrors, Site
 from playwright.sync_api import Page, Request, Route, expect
 
 
 @pytest.fixture(scope="module")
-def runs(furnished: Site) -> list[str]:
+def runs(full_site: Site) -> list[str]:
     return [
-        furnished.finish("evaluate-batch", total_items=3, name=name) for name in ("One", "Other")
+        full_site.finish("evaluate-batch", total_items=3, name=name) for name in ("One", "Other")
     ]
 
 
 def signed_in(route: Route) -> None:
-    """As a server with tokens answers; the one here has none."""
+    """The response of a server with tokens; this one has none."""
     if route.request.method == "POST":
         route.fulfill(json={"name": "anna", "right": "admin", "needs_token": True})
     else:
@@ -25,7 +25,7 @@ def signed_in(route: Route) -> None:
 
 
 class Held:
-    """Requests that wait until the test says how they go on."""
+    """Requests that the test holds until it answers them."""
 
     def __init__(self) -> None:
         self.routes: list[Route] = []
@@ -34,7 +34,7 @@ class Held:
         self.routes.append(route)
 
     def first(self, page: Page) -> Route:
-        """The first of them, once the page has asked."""
+        """Wait for the first held request."""
         deadline = time.monotonic() + START_SECONDS
         while not self.routes:
             assert time.monotonic() < deadline, "the page never asked"
@@ -48,11 +48,11 @@ def busy(route: Route) -> None:
 
 
 def test_a_run_that_could_not_be_read_once_is_read_again(
-    furnished: Site, runs: list[str], page: Page, watched: Watched
+    full_site: Site, runs: list[str], page: Page, page_errors: PageErrors
 ) -> None:
-    watched.allow("503")
+    page_errors.allow("503")
     page.route(re.compile(rf"/api/eval-runs/{runs[0]}"), busy)
-    page.goto(f"{furnished.url}/runs/{runs[0]}")
+    page.goto(f"{full_site.url}/runs/{runs[0]}")
     expect(page.locator(".banner")).to_contain_text("can't be shown")
     page.unroute_all()
     rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
@@ -61,12 +61,12 @@ def test_a_run_that_could_not_be_read_once_is_read_again(
 
 
 def test_a_view_that_fails_to_load_late_does_not_break_the_one_that_is_shown(
-    furnished: Site, page: Page, watched: Watched
+    full_site: Site, page: Page, page_errors: PageErrors
 ) -> None:
-    watched.allow("ERR_FAILED")
+    page_errors.allow("ERR_FAILED")
     held = Held()
     page.route("**/views/workers.js", held.hold)
-    page.goto(furnished.url)
+    page.goto(full_site.url)
     expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
     page.get_by_role("link", name="Workers").click()
     late = held.first(page)
@@ -79,10 +79,10 @@ def test_a_view_that_fails_to_load_late_does_not_break_the_one_that_is_shown(
 
 
 def test_a_view_that_failed_to_load_is_had_by_trying_again(
-    furnished: Site, page: Page, watched: Watched
+    full_site: Site, page: Page, page_errors: PageErrors
 ) -> None:
-    watched.allow("ERR_FAILED")
-    page.goto(furnished.url)
+    page_errors.allow("ERR_FAILED")
+    page.goto(full_site.url)
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     page.route("**/views/workers.js", lambda route: route.abort())
     page.get_by_role("link", name="Workers").click()
@@ -93,10 +93,10 @@ def test_a_view_that_failed_to_load_is_had_by_trying_again(
 
 
 def test_after_the_session_ends_a_sign_in_returns_to_the_same_page(
-    furnished: Site, runs: list[str], page: Page, watched: Watched
+    full_site: Site, runs: list[str], page: Page, page_errors: PageErrors
 ) -> None:
-    watched.allow("401")
-    page.goto(furnished.url)
+    page_errors.allow("401")
+    page.goto(full_site.url)
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     page.route(re.compile("/api/"), lambda route: route.fulfill(status=401, json={"detail": "No"}))
     page.get_by_role("link", name="Runs").click()
@@ -109,17 +109,17 @@ def test_after_the_session_ends_a_sign_in_returns_to_the_same_page(
 
 
 def test_the_server_was_away_when_the_page_was_opened(
-    furnished: Site, page: Page, watched: Watched
+    full_site: Site, page: Page, page_errors: PageErrors
 ) -> None:
-    watched.allow("ERR_CONNECTION_REFUSED")
+    page_errors.allow("ERR_CONNECTION_REFUSED")
     page.route("**/api/**", lambda route: route.abort("connectionrefused"))
-    page.goto(furnished.url)
+    page.goto(full_site.url)
     expect(page.locator(".banner")).to_be_visible()
     page.unroute_all()
     expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
 
 
-def test_a_double_click_counts_once(furnished: Site, page: Page) -> None:
+def test_a_double_click_counts_once(full_site: Site, page: Page) -> None:
     asked: list[str] = []
 
     def note(request: Request) -> None:
@@ -127,7 +127,7 @@ def test_a_double_click_counts_once(furnished: Site, page: Page) -> None:
             asked.append(request.url)
 
     page.on("request", note)
-    page.goto(f"{furnished.url}/new")
+    page.goto(f"{full_site.url}/new")
     page.get_by_role("button", name="Take the bundled ones").click()
     page.get_by_label("Name of the evaluation").fill("twice")
     start = page.get_by_role("button", name="Start the evaluation")
@@ -137,9 +137,9 @@ def test_a_double_click_counts_once(furnished: Site, page: Page) -> None:
     assert len(asked) == 1
     expect(page.locator("main .badge").first).to_have_text("completed")
 
-    with furnished.paused():
-        furnished.submit(total_items=2, name="held")
-        page.goto(furnished.url)
+    with full_site.paused():
+        full_site.submit(total_items=2, name="held")
+        page.goto(full_site.url)
         row = page.locator("tr").filter(has_text="held")
         asked.clear()
         for verb, jobs in (("Cancel", 1), ("Retry", 2)):
@@ -152,10 +152,10 @@ def test_a_double_click_counts_once(furnished: Site, page: Page) -> None:
 
 
 def test_a_submission_that_returns_late_does_not_change_the_page(
-    furnished: Site, page: Page
+    full_site: Site, page: Page
 ) -> None:
     held = Held()
-    page.goto(f"{furnished.url}/new")
+    page.goto(f"{full_site.url}/new")
     page.get_by_role("button", name="Take the bundled ones").click()
     start = page.get_by_role("button", name="Start the evaluation")
     expect(start).to_be_enabled()
@@ -166,12 +166,12 @@ def test_a_submission_that_returns_late_does_not_change_the_page(
     expect(page.get_by_role("heading", name="Datasets", exact=True)).to_be_visible()
     late.continue_()
     expect(page.locator(".toast").filter(has_text="Submitted")).to_be_visible()
-    expect(page).to_have_url(f"{furnished.url}/datasets")
+    expect(page).to_have_url(f"{full_site.url}/datasets")
 
 
-def test_the_mapping_is_that_of_the_file_chosen_last(furnished: Site, page: Page) -> None:
+def test_the_mapping_is_that_of_the_file_chosen_last(full_site: Site, page: Page) -> None:
     held = Held()
-    page.goto(f"{furnished.url}/new")
+    page.goto(f"{full_site.url}/new")
     page.route(re.compile("preview"), held.hold, times=1)
     for name, text in (("first.csv", b"a,b\n1,2\n"), ("last.csv", b"c,d\n1,2\n")):
         page.locator("#file").set_input_files(
@@ -186,16 +186,16 @@ def test_the_mapping_is_that_of_the_file_chosen_last(furnished: Site, page: Page
     expect(options.filter(has_text=re.compile("^b$"))).to_have_count(0)
 
 
-def test_a_job_that_came_while_the_list_was_read_is_listed(furnished: Site, page: Page) -> None:
+def test_a_job_that_came_while_the_list_was_read_is_listed(full_site: Site, page: Page) -> None:
     held = Held()
     page.route(re.compile(r"/api/jobs\?"), held.hold)
-    page.goto(furnished.url)
+    page.goto(full_site.url)
     expect(page.get_by_text("Live", exact=True)).to_be_visible()
     late = held.first(page)
     answer = page.request.get(late.request.url)
-    job = furnished.submit(total_items=1, name="in between")
+    job = full_site.submit(total_items=1, name="in between")
     row = page.locator(f"tr[data-job='{job['id']}']")
-    expect(row.locator(".badge")).to_have_text("completed")  # nothing more is heard of it
+    expect(row.locator(".badge")).to_have_text("completed")  # no further event arrives
     late.fulfill(response=answer)
     page.wait_for_timeout(500)
     expect(row).to_be_visible()

@@ -1,11 +1,11 @@
-"""From a file that is dropped to the sentence that a judge quotes."""
+"""The whole path: from dropping a file to the evidence that a judge quotes."""
 
 import csv
 import json
 import re
 from pathlib import Path
 
-from browsing import Site, Watched
+from browsing import PageErrors, Site
 from playwright.sync_api import Page, expect
 
 from evalqueue.evaluators.simulated.conversations import kaira_csv, sample_csv
@@ -16,7 +16,7 @@ def choose_file(page: Page, path: Path) -> None:
 
 
 def drop_file(page: Page, path: Path) -> None:
-    """As a person drops it, with the browser's own events."""
+    """Drop a file, with the browser's own events."""
     data = page.evaluate_handle(
         """([name, text]) => {
             const carried = new DataTransfer();
@@ -72,9 +72,9 @@ def test_from_drop_to_drill_down(up: Site, page: Page) -> None:
 
 
 def test_every_bad_row_is_shown_and_nothing_is_stored(
-    up: Site, page: Page, tmp_path: Path, watched: Watched
+    up: Site, page: Page, tmp_path: Path, page_errors: PageErrors
 ) -> None:
-    watched.allow("422")
+    page_errors.allow("422")
     lines = sample_csv().read_text("utf-8").splitlines()
     header = next(csv.reader(lines))
     bad = dict.fromkeys(header, "x") | {"timestamp": "yesterday", "has_image": "maybe"}

@@ -1,4 +1,4 @@
-"""An evaluator of another package: installed, and nowhere else named."""
+"""An evaluator of an installed third-party package."""
 
 import re
 import time
@@ -20,8 +20,8 @@ LABELS = ["POLITE", "CURT", "RUDE"]
 
 @pytest.fixture
 def api(site: Site, tmp_path: Path) -> Generator[httpx.Client]:
-    """A worker and an API in whose environment the package is installed."""
-    site.judge()
+    """A site whose worker and API have the package installed."""
+    site.start_vendor()
     environment = site.environment | {"PYTHONPATH": str(install(tmp_path / "site-packages"))}
     with (
         program(" is ready: ", "worker", environment=environment, folder=tmp_path),

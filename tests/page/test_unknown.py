@@ -1,4 +1,4 @@
-"""What nobody knows is shown as unknown, not as nought."""
+"""Unknown figures are shown as unknown, not as zero."""
 
 import re
 
@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 
 def test_tokens_that_no_endpoint_counted_are_not_zero(up: Site, page: Page) -> None:
-    """Not every OpenAI-compatible server says how many tokens a call took."""
+    """Some OpenAI-compatible servers return no token counts."""
     run = up.finish("evaluate-batch", total_items=2)
     up.execute("UPDATE api_logs SET tokens_in = NULL, tokens_out = NULL WHERE run_id = %s", run)
 

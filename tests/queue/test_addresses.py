@@ -1,4 +1,4 @@
-"""Addresses of databases: what can't be read is refused without repeating it, and nobody waits for
+"""Addresses of databases: errors about invalid ones don't repeat them, and no command waits for
 what waiting won't change.
 """
 

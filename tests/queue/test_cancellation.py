@@ -1,4 +1,4 @@
-"""A task that is cancelled ends, whatever it was waiting for in that very moment."""
+"""A cancelled asyncio task ends, whatever it is waiting for."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -66,13 +66,13 @@ async def test_what_is_cleaned_up_after_a_cancellation_may_still_be_said(
             async with database.connection() as connection:
                 row = await (await connection.execute("SELECT 7")).fetchone()
                 assert row is not None
-                said.append(row[0])
+                values.append(row[0])
         return 0
 
-    said: list[int] = []
+    values: list[int] = []
     task = asyncio.create_task(tidy())
     await asyncio.sleep(0)
     task.cancel()
     await asyncio.wait({task})
     assert task.cancelled()
-    assert said == [7]
+    assert values == [7]

@@ -1,4 +1,4 @@
-"""Who gets what, who looks after the others, and what it costs when there is very much of it."""
+"""The fleet's statements: claims, limits, yielding, recovery, and their cost with many rows."""
 
 import asyncio
 from collections import Counter
@@ -30,7 +30,7 @@ async def connection(database: Database) -> AsyncGenerator[Connection]:
 
 @asynccontextmanager
 async def connections(dsn: str, number: int) -> AsyncGenerator[list[Connection]]:
-    """Of their own each, as workers of several processes have them."""
+    """Several connections, as workers of several processes have them."""
     async with AsyncExitStack() as opened:
         yield [
             await opened.enter_async_context(
@@ -143,12 +143,12 @@ async def test_what_was_claimed_by_a_statement_whose_answer_was_lost_is_found(
     me, other = await entered(connection), await entered(connection)
     for _ in range(3):
         await submitted(connection)
-    heard, unacknowledged = await claimed(connection, me, 2)
+    acknowledged, unacknowledged = await claimed(connection, me, 2)
     await claimed(connection, other)
 
-    assert await fleet.unacknowledged(connection, me.id, {heard.id}) == [unacknowledged]
+    assert await fleet.unacknowledged(connection, me.id, {acknowledged.id}) == [unacknowledged]
     await finish(connection, unacknowledged, Ended.released())
-    assert await fleet.unacknowledged(connection, me.id, {heard.id}) == []
+    assert await fleet.unacknowledged(connection, me.id, {acknowledged.id}) == []
 
 
 async def test_a_job_that_another_worker_is_claiming_is_skipped(dsn: str):
@@ -191,9 +191,9 @@ async def test_a_helper_job_is_not_claimed_by_the_worker_that_has_its_parent(
     await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=2)
 
     assert await claimed(connection, me, 4) == []
-    (hand,) = await claimed(connection, helper, 1)
-    assert hand.parent_id == parent.id
-    assert await claimed(connection, helper, 4) == [], "one hand of it is enough for a worker"
+    (helper_job,) = await claimed(connection, helper, 1)
+    assert helper_job.parent_id == parent.id
+    assert await claimed(connection, helper, 4) == [], "one helper job of it is enough for a worker"
 
 
 async def test_owners_take_turns_whoever_submitted_more(connection: Connection):
@@ -252,7 +252,7 @@ async def test_a_job_scheduled_for_the_past_gets_ahead_of_no_other(connection: C
 async def test_no_job_stands_at_a_moment_that_no_program_can_read(
     connection: Connection, moment: str
 ):
-    """One such row would break every list it is in."""
+    """One such row would break every list that contains it."""
     await submitted(connection)
     with pytest.raises(psycopg.errors.CheckViolation, match="jobs_due_at_is_a_moment"):
         await connection.execute(
@@ -306,36 +306,36 @@ async def test_limits_are_kept_exactly_however_many_claim_at_once(dsn: str):
 
 
 @asynccontextmanager
-async def told(dsn: str) -> AsyncGenerator[asyncio.Queue[str]]:
-    """The notifications that waiting workers get."""
-    heard: asyncio.Queue[str] = asyncio.Queue()
+async def notifications(dsn: str) -> AsyncGenerator[asyncio.Queue[str]]:
+    """The notifications that waiting workers receive."""
+    received: asyncio.Queue[str] = asyncio.Queue()
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as listener:
         await listener.execute(f"LISTEN {WORK_WAITS}")
 
         async def listen() -> None:
             async for each in listener.notifies():
-                heard.put_nowait(each.payload)
+                received.put_nowait(each.payload)
 
         listening = asyncio.create_task(listen())
         try:
-            yield heard
+            yield received
         finally:
             listening.cancel()
             await asyncio.wait({listening})
 
 
-async def hears(heard: asyncio.Queue[str]) -> str:
+async def next_of(received: asyncio.Queue[str]) -> str:
     async with asyncio.timeout(PATIENCE):
-        return await heard.get()
+        return await received.get()
 
 
-async def test_resuming_and_lifting_a_limit_wake_whoever_waits(dsn: str, connection: Connection):
-    async with told(dsn) as heard:
+async def test_resuming_and_lifting_a_limit_wake_waiting_workers(dsn: str, connection: Connection):
+    async with notifications(dsn) as received:
         await fleet.pause(connection, "slow")
         await fleet.resume(connection, "slow")
-        assert await hears(heard) == "slow"
+        assert await next_of(received) == "slow"
         await fleet.limit(connection, "slow", max_running=1, max_running_per_owner=None)
-        assert await hears(heard) == "slow"
+        assert await next_of(received) == "slow"
 
 
 @pytest.mark.parametrize(
@@ -359,12 +359,12 @@ async def test_however_a_job_ends_workers_that_a_limit_held_back_are_notified(
     await submitted(connection)
     await submitted(connection)
     assert len(await claimed(connection, me, 4)) == 1
-    async with told(dsn) as heard:
+    async with notifications(dsn) as received:
         await connection.execute(end.encode())
-        assert await hears(heard) == "evalqueue"
+        assert await next_of(received) == "evalqueue"
 
 
-# Room for others.
+# Yielding slots.
 
 
 async def full(
@@ -374,7 +374,7 @@ async def full(
     *,
     ran_seconds: float,
 ) -> list[UUID]:
-    """A worker that has been busy with these for so long."""
+    """Let a worker claim these jobs, and date their starts back by `ran_seconds`."""
     held: list[UUID] = []
     for what in jobs:
         await submitted(connection, **what)
@@ -386,7 +386,9 @@ async def full(
     return held
 
 
-async def room(connection: Connection, me: RegisteredWorker, held: Sequence[UUID]) -> list[UUID]:
+async def to_yield(
+    connection: Connection, me: RegisteredWorker, held: Sequence[UUID]
+) -> list[UUID]:
     return await fleet.jobs_to_yield(connection, me, ALL, held=held, slice_seconds=5)
 
 
@@ -394,7 +396,7 @@ async def test_no_job_yields_while_none_waits(connection: Connection):
     me = await entered(connection)
     held = await full(connection, me, [{}, {}], ran_seconds=60)
 
-    assert await room(connection, me, held) == []
+    assert await to_yield(connection, me, held) == []
 
 
 async def test_a_job_yields_to_one_that_never_ran_but_not_before_it_had_its_slice(
@@ -404,12 +406,12 @@ async def test_a_job_yields_to_one_that_never_ran_but_not_before_it_had_its_slic
     held = await full(connection, me, [{}, {}], ran_seconds=-3600)  # their slices are far from over
     await submitted(connection)
 
-    assert await room(connection, me, held) == []
+    assert await to_yield(connection, me, held) == []
     await connection.execute(
         "UPDATE job_attempts SET started_at = started_at - interval '3606 s' WHERE job_id = %s",
         [held[1]],
     )
-    assert await room(connection, me, held) == [held[1]]
+    assert await to_yield(connection, me, held) == [held[1]]
 
 
 async def test_a_job_does_not_yield_to_one_of_lower_priority(connection: Connection):
@@ -417,9 +419,9 @@ async def test_a_job_does_not_yield_to_one_of_lower_priority(connection: Connect
     held = await full(connection, me, [{"priority": 5}], ran_seconds=60)
     await submitted(connection, priority=4)
 
-    assert await room(connection, me, held) == []
+    assert await to_yield(connection, me, held) == []
     await submitted(connection, priority=6)
-    assert await room(connection, me, held) == held
+    assert await to_yield(connection, me, held) == held
 
 
 async def test_among_equal_jobs_that_all_ran_before_none_yields_to_the_same_owner(
@@ -429,7 +431,7 @@ async def test_among_equal_jobs_that_all_ran_before_none_yields_to_the_same_owne
     held = await full(connection, me, [{}, {}], ran_seconds=60)
     await finish(connection, (await all_of(connection, held))[1], Ended.yielded())
 
-    assert await room(connection, me, held[:1]) == []
+    assert await to_yield(connection, me, held[:1]) == []
 
 
 async def test_an_owner_with_two_more_running_yields_to_another_owner_whose_job_ran_before(
@@ -442,16 +444,16 @@ async def test_an_owner_with_two_more_running_yields_to_another_owner_whose_job_
     one = await full(connection, me, [{"owner": "ann"}], ran_seconds=60)
     await connection.execute("UPDATE procrastinate_jobs SET scheduled_at = now() "
                              "WHERE status = 'todo'")  # fmt: skip
-    assert await room(connection, me, one) == [], "one each would be no gain"
+    assert await to_yield(connection, me, one) == [], "one each would be no gain"
 
     other = await entered(connection)
-    await fleet.pause(connection, "evalqueue")  # bob's stays where it is
+    await fleet.pause(connection, "evalqueue")  # bob's job is not claimed
     two = await full(connection, other, [{"owner": "ann", "queue": "q2"}], ran_seconds=60)
     await connection.execute("UPDATE procrastinate_jobs SET queue_name = 'q2'")
     await connection.execute("UPDATE jobs SET queue = 'q2'")
 
-    assert await room(connection, me, one) == one
-    assert await room(connection, other, two) == two
+    assert await to_yield(connection, me, one) == one
+    assert await to_yield(connection, other, two) == two
 
 
 async def all_of(connection: Connection, ids: Sequence[UUID]) -> list[Job]:
@@ -464,11 +466,11 @@ async def test_a_helper_job_yields_to_any_job_at_once_and_goes_first(connection:
     parent = await submitted(connection)
     await claimed(connection, me)
     await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=1)
-    hand = await one_claimed(connection, helper)
+    helper_job = await one_claimed(connection, helper)
     mine = await full(connection, helper, [{}], ran_seconds=60)
     await submitted(connection)
 
-    assert await room(connection, helper, [*mine, hand.id]) == [hand.id]
+    assert await to_yield(connection, helper, [*mine, helper_job.id]) == [helper_job.id]
 
 
 async def test_one_job_yields_for_each_that_waits_and_no_more(connection: Connection):
@@ -477,7 +479,7 @@ async def test_one_job_yields_for_each_that_waits_and_no_more(connection: Connec
     await submitted(connection)
     await submitted(connection)
 
-    assert len(await room(connection, me, held)) == 2
+    assert len(await to_yield(connection, me, held)) == 2
 
 
 async def test_no_job_yields_to_one_that_may_not_start(connection: Connection):
@@ -488,7 +490,7 @@ async def test_no_job_yields_to_one_that_may_not_start(connection: Connection):
     await submitted(connection, after=held[0])
     await submitted(connection, job_type="other")
 
-    assert await room(connection, me, held) == []
+    assert await to_yield(connection, me, held) == []
 
 
 # Timers.
@@ -522,7 +524,7 @@ async def test_a_retried_job_is_due_after_its_delay(connection: Connection):
     assert 450 < due <= 500
 
 
-# Looking after the fleet.
+# Leading the fleet.
 
 
 async def test_one_worker_leads_and_another_takes_over_when_its_term_has_ended(
@@ -548,7 +550,7 @@ async def test_who_leaves_resigns(connection: Connection):
     await fleet.unregister(connection, other.id)
     leader = await fleet.leader(connection)
     assert leader is not None
-    assert leader.is_current, "somebody else's leaving changes nothing"
+    assert leader.is_current, "another worker's leaving changes nothing"
     await fleet.unregister(connection, one.id)
 
     other = await entered(connection)
@@ -579,12 +581,12 @@ async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
         for number in range(1, 201):
             jobs = await claimed(workers[0], us[0], 3, lease_seconds=0)
             async with asyncio.TaskGroup() as all_at_once:
-                # Terms that are over at once: everybody may be the next.
-                sweeps = [
+                # Leader terms that end at once, so that each worker can become the leader.
+                recoveries = [
                     all_at_once.create_task(fleet.lead(connection, me, term_seconds=0))
                     for connection, me in zip(workers, us, strict=True)
                 ]
-            assert sum(sweep.result().recovered for sweep in sweeps) == len(jobs) == 3
+            assert sum(recovery.result().recovered for recovery in recoveries) == len(jobs) == 3
             counted = await workers[0].execute("SELECT DISTINCT attempt, failed_attempts FROM jobs")
             assert await counted.fetchall() == [(number, number)]
 
@@ -617,7 +619,7 @@ async def test_workers_without_a_heartbeat_for_a_minute_are_removed(connection: 
 
 
 async def test_a_job_that_lost_very_many_workers_stops_no_sweep(connection: Connection):
-    """Their names are longer than a reason may be."""
+    """The workers' names are longer than an error message may be."""
     me = await entered(connection)
     await submitted(connection, max_attempts=60)
     for _ in range(60):
@@ -650,23 +652,23 @@ async def test_claims_of_items_and_the_end_of_their_job_never_deadlock(dsn: str)
             parent = await submitted(one)
             begun = await one_claimed(one, me)
             await store.start_helpers(one, job_id=parent.id, attempt=1, wanted=1)
-            hand = await one_claimed(other, helper)
+            helper_job = await one_claimed(other, helper)
             async with asyncio.TaskGroup() as both:
                 both.create_task(finish(one, begun, Ended.failed("no")))
                 both.create_task(
                     store.claim_items(
-                        other, job_id=hand.id, attempt=1, items=["a", "b", "c"], wanted=2
+                        other, job_id=helper_job.id, attempt=1, items=["a", "b", "c"], wanted=2
                     )
                 )
             states = await one.execute(
                 "SELECT DISTINCT status FROM jobs WHERE id IN (%s, %s) ORDER BY status",
-                [parent.id, hand.id],
+                [parent.id, helper_job.id],
             )
             assert await states.fetchall() == [("cancelled",), ("failed",)]
         assert await value(one, "SELECT count(*) FROM job_items") == 0
 
 
-# What it costs.
+# Costs.
 
 FILL = """
 WITH tasks AS (
@@ -710,8 +712,8 @@ async def reads(connection: Connection) -> tuple[int, int]:
 
 
 async def test_jobs_that_wait_or_are_over_do_not_slow_down_a_claim(connection: Connection):
-    """Ten thousand wait in each way there is to wait, and twenty thousand are over."""
-    await connection.execute("SET session_replication_role = replica")  # as if grown over time
+    """10,000 jobs wait for each reason to wait, and 20,000 are over."""
+    await connection.execute("SET session_replication_role = replica")  # without triggers
     await filled(connection, 20_000, task="succeeded", status="completed", over="now()")
     await filled(connection, 10_000)
     await filled(connection, 10_000, job_type="unknown")
@@ -721,7 +723,7 @@ async def test_jobs_that_wait_or_are_over_do_not_slow_down_a_claim(connection: C
     await connection.execute("ANALYZE")
     me = await entered(connection)
     held = [job.id for job in await claimed(connection, me, 4)]
-    other = Capabilities(queues=None, job_types=["work", "nobody-asked-for"])
+    other = Capabilities(queues=None, job_types=["work", "unknown-type"])
 
     async def listed(status: str | None, job_type: str | None) -> None:
         wanted = {"owner": None, "status": status, "job_type": job_type}
@@ -730,17 +732,19 @@ async def test_jobs_that_wait_or_are_over_do_not_slow_down_a_claim(connection: C
     steps = {
         "claim": lambda: claimed(connection, me, capabilities=other),
         "claim nothing": lambda: claimed(
-            connection, me, capabilities=Capabilities(queues=None, job_types=["nobody-asked-for"])
+            connection, me, capabilities=Capabilities(queues=None, job_types=["unknown-type"])
         ),
         "next due": lambda: fleet.next_due(connection, ALL),
-        "sweep": lambda: fleet.lead(connection, me, term_seconds=60),
-        "make room": lambda: fleet.jobs_to_yield(connection, me, ALL, held=held, slice_seconds=0),
-        "unheard": lambda: fleet.unacknowledged(connection, me.id, held),
+        "lead": lambda: fleet.lead(connection, me, term_seconds=60),
+        "jobs to yield": lambda: fleet.jobs_to_yield(
+            connection, me, ALL, held=held, slice_seconds=0
+        ),
+        "unacknowledged": lambda: fleet.unacknowledged(connection, me.id, held),
         "submit": lambda: submitted(connection, idempotency_key="k"),
         "cancel": lambda: store.cancel(connection, held[0]),
         "list": lambda: listed(None, None),
         "list of a status": lambda: listed("failed", None),
-        "list of a type": lambda: listed(None, "nobody-asked-for"),
+        "list of a type": lambda: listed(None, "unknown-type"),
         "prune nothing": lambda: connection.execute("SELECT evalqueue_prune('1 day', NULL, NULL)"),
     }
     for name, step in steps.items():
@@ -749,7 +753,7 @@ async def test_jobs_that_wait_or_are_over_do_not_slow_down_a_claim(connection: C
             await step()
         whole_after, rows_after = await reads(connection)
         assert whole_after == whole, f"{name} reads a whole table"
-        assert rows_after - rows < 8 * 1500, f"{name} walks past what it has no use for"
+        assert rows_after - rows < 8 * 1500, f"{name} reads rows it does not need"
 
 
 async def test_leases_that_could_not_be_extended_while_the_database_was_away_get_a_term(

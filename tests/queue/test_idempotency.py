@@ -1,4 +1,4 @@
-"""The same key of the same owner is the same job, whoever asks again, how often, and whenever."""
+"""Submissions with the same key and owner return the same job, however often they are repeated."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -23,7 +23,7 @@ class Greet(JobParams, job_type="greet"):
 
 
 class Moody(JobParams, job_type="moody"):
-    """Admitted as long as its file is there, with what the day's default is."""
+    """Admitted only while its file exists, with the current default."""
 
     mood: str = "good"
     default: str | None = None
@@ -44,7 +44,7 @@ async def client(dsn: str) -> AsyncGenerator[Client]:
 
 
 async def counted(client: Client) -> tuple[int, int]:
-    """Jobs and tasks."""
+    """The numbers of jobs and tasks."""
     async with (await client.database()).connection() as connection:
         cursor = await connection.execute(
             "SELECT (SELECT count(*) FROM jobs), (SELECT count(*) FROM procrastinate_jobs)"
@@ -67,7 +67,9 @@ async def test_fifty_at_once_are_one_job_through_any_interface(client: Client):
         return (await client.submit(Greet(name="Asha"), idempotency_key="k")).id
 
     async with asyncio.TaskGroup() as all_at_once:
-        asked = [all_at_once.create_task(door()) for _ in range(25) for door in (by_sql, by_client)]
+        asked = [
+            all_at_once.create_task(submit()) for _ in range(25) for submit in (by_sql, by_client)
+        ]
 
     assert len({each.result() for each in asked}) == 1
     assert await counted(client) == (1, 1)
@@ -171,7 +173,7 @@ async def test_a_transaction_that_can_not_see_the_job_gets_a_serialization_failu
     """Not that its key belongs to another request."""
     async with await psycopg.AsyncConnection.connect(dsn) as mine:
         await mine.set_isolation_level(level)
-        await mine.execute("SELECT count(*) FROM jobs")  # from here on it sees nothing new
+        await mine.execute("SELECT count(*) FROM jobs")  # takes the snapshot
         first = await client.submit(Greet(name="Asha"), idempotency_key="k")
         with pytest.raises(psycopg.errors.SerializationFailure):
             await client.submit(Greet(name="Asha"), connection=mine, idempotency_key="k")

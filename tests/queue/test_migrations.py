@@ -57,10 +57,10 @@ async def shape(database: Database) -> list[Any]:
 
 
 def defined(monkeypatch: pytest.MonkeyPatch, changed: Mapping[str, Definition | None]) -> None:
-    """Let the files define something else: None removes it."""
+    """Replace definitions in the files; None removes one."""
     wanted = dict(read_definitions()) | dict(changed)
-    kept = {name: each for name, each in wanted.items() if each is not None}
-    monkeypatch.setattr(definitions, "read_definitions", lambda: kept)
+    files = {name: each for name, each in wanted.items() if each is not None}
+    monkeypatch.setattr(definitions, "read_definitions", lambda: files)
 
 
 def edited(name: str, old: str, new: str) -> dict[str, Definition | None]:
@@ -230,10 +230,10 @@ async def test_a_function_with_another_signature_replaces_the_old_one_and_its_tr
     triggers = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
     before = await rows(migrated, triggers)
     due = edited("FUNCTION evalqueue_next_due", "(queues text[])", "(queues text[], x integer)")
-    told = edited(
+    notifies = edited(
         "FUNCTION evalqueue_notify_changed", "LANGUAGE plpgsql", "LANGUAGE plpgsql COST 7"
     )
-    defined(monkeypatch, {**due, **told})
+    defined(monkeypatch, {**due, **notifies})
 
     assert await schema.migrate(migrated) == [
         "functions/queue/claim.sql", "functions/queue/events.sql",

@@ -1,4 +1,4 @@
-"""The database goes away in the middle of things, and comes back."""
+"""The database becomes unreachable during operations, and comes back."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -29,7 +29,7 @@ class Work(JobParams, job_type="work"):
 
 
 class Outage:
-    """A database nobody can reach, for as long as the block lasts: connections are cut, and new
+    """Make the database unreachable for as long as the block lasts: connections are cut, and new
     ones refused."""
 
     def __init__(self, server: str, database: str) -> None:
@@ -100,7 +100,7 @@ async def test_an_outcome_found_during_an_outage_is_stored_when_it_ends(dsn: str
             await begun.wait()
             async with outage:
                 away.set()
-                await asyncio.sleep(1.5)  # long enough for every retry to have met it
+                await asyncio.sleep(1.5)  # long enough for every retry to fail once
         job = await client.wait(job.id, timeout=PATIENCE)
 
     assert (job.status, job.result) == (JobStatus.COMPLETED, {"found": 42})
@@ -111,7 +111,7 @@ async def test_results_found_during_an_outage_are_kept_once_and_the_attempt_goes
     dsn: str, outage: Outage
 ):
     begun, away = asyncio.Event(), asyncio.Event()
-    kept: list[str] = []
+    stored: list[str] = []
 
     async def work(context: JobContext) -> dict[str, Any]:
         class Waiting(ItemWork[str, str]):
@@ -122,7 +122,7 @@ async def test_results_found_during_an_outage_are_kept_once_and_the_attempt_goes
 
             async def store(self, connection: Any, result: str, /) -> None:
                 await connection.execute("SELECT 1")
-                kept.append(result)
+                stored.append(result)
 
         await context.map(
             ["a", "b", "c"],
@@ -142,7 +142,7 @@ async def test_results_found_during_an_outage_are_kept_once_and_the_attempt_goes
         job = await client.wait(job.id, timeout=PATIENCE)
 
     assert (job.status, job.attempt) == (JobStatus.COMPLETED, 1)
-    assert sorted(kept) == ["a", "b", "c"]
+    assert sorted(stored) == ["a", "b", "c"]
     assert job.progress.message == "Item 3/3 (3 ok, 0 failed)"
 
 

@@ -1,8 +1,8 @@
-"""Whatever is done to jobs, in whatever order, by whomever: the tables say what a small model says.
+"""Random sequences of steps on jobs leave the tables in the state that a small model predicts.
 
-The model is pure and knows no SQL. It foresees what each step answers, what a worker is given, and
-where every job, task, attempt and run stands afterwards. The machine takes the steps on a real
-Postgres, from several connections, and compares.
+The model is pure Python without SQL. It predicts the result of each step, the jobs that a worker
+claims, and the state of every job, task, attempt and run. The machine executes the steps on a real
+Postgres, on several connections, and compares.
 """
 
 import os
@@ -30,8 +30,8 @@ from psycopg.rows import dict_row
 
 from evalqueue.jobs import TRANSITIONS, JobStatus
 
-# The same examples each time, so that a failure belongs to the change that brought it. To search:
-# EVALQUEUE_EXAMPLES=2000 draws new ones.
+# Derandomized, so that a failure is caused by the change under test. EVALQUEUE_EXAMPLES=2000 draws
+# new examples.
 SEARCH = os.environ.get("EVALQUEUE_EXAMPLES")
 SETTINGS = settings(
     max_examples=int(SEARCH or 80),
@@ -65,7 +65,7 @@ requests = st.fixed_dictionaries(
 
 @dataclass
 class Modelled:
-    """A job, as far as the model foresees it. Its place in line is read from the table."""
+    """A job in the model. Its position in the queue is read from the table."""
 
     id: UUID
     owner: str = "default"
@@ -82,10 +82,10 @@ class Modelled:
     after: UUID | None = None
     waiting: bool = False
     later: bool = False
-    """Due in an hour, which never comes here."""
+    """Due in an hour, which no test reaches."""
     result: Mapping[str, Any] = field(default_factory=dict[str, Any])
     outcomes: list[str | None] = field(default_factory=list[str | None])
-    """Of its attempts; the last one is None while it runs."""
+    """The outcomes of its attempts; the last one is None while it runs."""
     current: int = 0
     deleted_task: bool = False
     due_at: datetime | None = None
@@ -96,7 +96,7 @@ class Modelled:
         return self.status in OVER
 
     @property
-    def line(self) -> tuple[str, str]:
+    def owner_queue(self) -> tuple[str, str]:
         return self.queue, self.owner
 
 
@@ -108,35 +108,35 @@ class Rules:
 
 
 class World:
-    """All jobs, and what each step makes of them."""
+    """All jobs, and the effect of each step on them."""
 
     def __init__(self) -> None:
         self.jobs: dict[UUID, Modelled] = {}
         self.rules = {queue: Rules() for queue in QUEUES}
         self.items: dict[tuple[UUID, str], tuple[UUID, int, bool]] = {}
-        """By whom and in which attempt an item was claimed, and whether it is done."""
+        """The job and attempt that claimed each item, and whether the item is done."""
         self.keys: dict[tuple[str, str], tuple[UUID, object]] = {}
 
-    def claims(self, worker: str, offered: Iterable[str], slots: int) -> list[Modelled]:
-        """Who is given to this worker, in fair order."""
+    def claims(self, worker: str, queues: Iterable[str], slots: int) -> list[Modelled]:
+        """The jobs that this worker claims, in fair order."""
         given: list[Modelled] = []
-        while len(given) < slots and (line := self._in_line(worker, set(offered))):
-            job = min(line, key=self._rank)
+        while len(given) < slots and (claimable := self._claimable(worker, set(queues))):
+            job = min(claimable, key=self._rank)
             job.status, job.worker, job.lost = "running", worker, False
             job.attempt += 1
             job.outcomes.append(None)
             given.append(job)
         return given
 
-    def _in_line(self, worker: str, offered: set[str]) -> list[Modelled]:
+    def _claimable(self, worker: str, queues: set[str]) -> list[Modelled]:
         near = {job.parent or job.id for job in self.running() if job.worker == worker}
         return [
             job for job in self.jobs.values()
             if job.status == "queued" and not job.waiting and not job.later
-            and job.queue in offered and job.parent not in near and self._has_room(job)
+            and job.queue in queues and job.parent not in near and self._within_limits(job)
         ]  # fmt: skip
 
-    def _has_room(self, job: Modelled) -> bool:
+    def _within_limits(self, job: Modelled) -> bool:
         rules = self.rules[job.queue]
         together = sum(other.queue == job.queue for other in self.running())
         alone = self._running_of(job)
@@ -151,27 +151,27 @@ class World:
         return -job.priority, is_helper, self._running_of(job), job.due_at, job.task_id
 
     def _running_of(self, job: Modelled) -> int:
-        return sum(other.line == job.line for other in self.running())
+        return sum(other.owner_queue == job.owner_queue for other in self.running())
 
     def running(self) -> list[Modelled]:
         return [job for job in self.jobs.values() if job.status == "running"]
 
     def moves(self, job: Modelled, to: str, outcome: str, *, counted: bool = False) -> None:
-        """An attempt, or a job that never had one, comes to an end."""
+        """End the attempt of a job, or a job without one."""
         if job.status == "running":
             job.outcomes[-1] = outcome
         job.status = to
         job.lost = False
         job.failed_attempts += counted
         if to in OVER:
-            self._let_others_go(job)
+            self._end_dependents(job)
 
-    def _let_others_go(self, job: Modelled) -> None:
-        if max_helpers := [each for each in self.jobs.values() if each.parent == job.id]:
-            self.items = {key: told for key, told in self.items.items() if key[0] != job.id}
-            for hand in max_helpers:
-                if not hand.over:
-                    self.moves(hand, "cancelled", "cancelled")
+    def _end_dependents(self, job: Modelled) -> None:
+        if helper_jobs := [each for each in self.jobs.values() if each.parent == job.id]:
+            self.items = {key: claim for key, claim in self.items.items() if key[0] != job.id}
+            for helper_job in helper_jobs:
+                if not helper_job.over:
+                    self.moves(helper_job, "cancelled", "cancelled")
         for follower in [each for each in self.jobs.values() if each.after == job.id]:
             if follower.waiting and follower.status == "queued":
                 if job.status == "completed":
@@ -183,7 +183,7 @@ class World:
         """A job that lost its worker goes back to the queue, or fails."""
         found = sorted((job for job in self.running() if job.lost), key=lambda job: job.task_id)
         for job in found:
-            # Its parent may have given up in the same sweep, and have taken it along.
+            # Its parent may have failed in the same recovery, which cancelled its helper jobs.
             if job.status == "running":
                 gives_up = job.failed_attempts + 1 >= job.max_attempts
                 self.moves(job, "failed" if gives_up else "queued", "lost", counted=True)
@@ -200,15 +200,15 @@ class World:
             job_id: job for job_id, job in self.jobs.items()
             if job_id not in gone and job.parent not in gone
         }  # fmt: skip
-        self.keys = {key: said for key, said in self.keys.items() if said[0] in self.jobs}
-        self.items = {key: said for key, said in self.items.items() if key[0] in self.jobs}
+        self.keys = {key: entry for key, entry in self.keys.items() if entry[0] in self.jobs}
+        self.items = {key: claim for key, claim in self.items.items() if key[0] in self.jobs}
         for job in self.jobs.values():
             job.retry_of = None if job.retry_of in gone else job.retry_of
             job.after = None if job.after in gone else job.after
 
 
 class Machine(RuleBasedStateMachine):
-    """Steps on the tables and on the model, side by side."""
+    """Executes each step on the tables and in the model."""
 
     def __init__(self, connections: list[psycopg.Connection[dict[str, Any]]]) -> None:
         super().__init__()
@@ -231,7 +231,7 @@ class Machine(RuleBasedStateMachine):
             )  # fmt: skip
             self.workers[row["name"]] = row["id"]
 
-    # What callers do.
+    # Steps of clients.
 
     @rule(data=requests, number=st.integers(1, 4))
     def submits(self, data: Mapping[str, Any], number: int) -> None:
@@ -279,8 +279,8 @@ class Machine(RuleBasedStateMachine):
     @rule(n=which)
     def cancels(self, n: int) -> None:
         job = self.any_job(n)
-        told = self.row("SELECT evalqueue_cancel_job(%s) AS told", job.id)["told"]
-        assert told is not job.over
+        cancelled = self.row("SELECT evalqueue_cancel_job(%s) AS done", job.id)["done"]
+        assert cancelled is not job.over
         if not job.over:
             self.world.moves(job, "cancelled", "cancelled")
 
@@ -305,7 +305,7 @@ class Machine(RuleBasedStateMachine):
                 max_attempts=job.max_attempts, retry_of=job.id,
             )  # fmt: skip
 
-    # What workers do.
+    # Steps of workers.
 
     @precondition(lambda self: any(job.status == "queued" for job in self.world.jobs.values()))
     @rule(w=st.integers(0, 1))
@@ -313,17 +313,17 @@ class Machine(RuleBasedStateMachine):
         self.claims(w, None, 4)
 
     @precondition(lambda self: any(job.status == "queued" for job in self.world.jobs.values()))
-    @rule(w=st.integers(0, 1), offered=st.sampled_from([None, *QUEUES]), slots=st.integers(1, 4))
-    def claims_some(self, w: int, offered: str | None, slots: int) -> None:
-        self.claims(w, offered, slots)
+    @rule(w=st.integers(0, 1), queues=st.sampled_from([None, *QUEUES]), slots=st.integers(1, 4))
+    def claims_some(self, w: int, queues: str | None, slots: int) -> None:
+        self.claims(w, queues, slots)
 
-    def claims(self, w: int, offered: str | None, slots: int) -> None:
+    def claims(self, w: int, queues: str | None, slots: int) -> None:
         name = list(self.workers)[w]
         rows = self.rows(
             "SELECT id, attempt FROM evalqueue_claim_jobs(%s, %s, %s, '{evaluate-it}', %s, %s)",
-            self.workers[name], name, None if offered is None else [offered], slots, HOUR,
+            self.workers[name], name, None if queues is None else [queues], slots, HOUR,
         )  # fmt: skip
-        expected = self.world.claims(name, QUEUES if offered is None else [offered], slots)
+        expected = self.world.claims(name, QUEUES if queues is None else [queues], slots)
         assert [row["id"] for row in rows] == [job.id for job in expected]
         assert [row["attempt"] for row in rows] == [job.attempt for job in expected]
 
@@ -351,7 +351,7 @@ class Machine(RuleBasedStateMachine):
         result = {"incomplete": True} if outcome == "with_errors" else {}
         named = "completed" if outcome == "with_errors" else outcome
         status = self.row(
-            "SELECT evalqueue_finish_job(%s, %s, %s, %s, 'said so', %s) AS status",
+            "SELECT evalqueue_finish_job(%s, %s, %s, %s, 'failed', %s) AS status",
             job.id, job.attempt - old, named,
             psycopg.types.json.Jsonb(result) if named == "completed" else None,
             HOUR if later else 0,
@@ -394,24 +394,27 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.world.running())
     @rule(n=which, old=st.sampled_from([0, 0, 1]), wanted=st.integers(0, 2))
-    def asks_for_hands(self, n: int, old: int, wanted: int) -> None:
+    def starts_helpers(self, n: int, old: int, wanted: int) -> None:
         job = self.any_claimed(n)
         if job.parent is not None:
             return
         asked = self.row(
-            "SELECT evalqueue_start_helpers(%s, %s, %s) AS told", job.id, job.attempt - old, wanted
+            "SELECT evalqueue_start_helpers(%s, %s, %s) AS accepted",
+            job.id,
+            job.attempt - old,
+            wanted,
         )
-        assert asked["told"] is (job.status == "running" and not old)
+        assert asked["accepted"] is (job.status == "running" and not old)
         known = {each.id for each in self.world.jobs.values() if each.parent == job.id}
         open_ = sum(not self.world.jobs[each].over for each in known)
         made = [
             row["id"] for row in self.rows("SELECT id FROM jobs WHERE parent_id = %s", job.id)
             if row["id"] not in known
         ]  # fmt: skip
-        assert len(made) == (max(0, wanted - open_) if asked["told"] else 0)
-        for hand in made:
-            self.world.jobs[hand] = Modelled(
-                hand, owner=job.owner, queue=job.queue, priority=job.priority,
+        assert len(made) == (max(0, wanted - open_) if asked["accepted"] else 0)
+        for helper_job in made:
+            self.world.jobs[helper_job] = Modelled(
+                helper_job, owner=job.owner, queue=job.queue, priority=job.priority,
                 max_attempts=job.max_attempts, parent=job.id, current=0,
             )  # fmt: skip
 
@@ -439,7 +442,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: any(not done for *_, done in self.world.items.values()))
     @rule(n=which, old=st.sampled_from([0, 0, 1]))
     def keeps_an_item(self, n: int, old: int) -> None:
-        """As `map` does: inside the fence, and only what it has claimed."""
+        """Like `map`: inside the fence, and only claimed items."""
         open_ = [(key, claim) for key, claim in self.world.items.items() if not claim[2]]
         (root, item), (holder, attempt, _) = open_[n % len(open_)]
         connection = self.connection
@@ -457,7 +460,7 @@ class Machine(RuleBasedStateMachine):
                 )
                 self.world.items[root, item] = (holder, attempt, True)
 
-    # What those do who look after it.
+    # Steps of operators and the leader.
 
     @rule(
         queue=queues,
@@ -486,7 +489,7 @@ class Machine(RuleBasedStateMachine):
         self.row("SELECT evalqueue_prune(interval '0', NULL, NULL)")
         self.world.forgets()
 
-    # What happens behind our back, in procrastinate's table.
+    # Changes of procrastinate's table by other programs.
 
     @precondition(lambda self: self.world.jobs)
     @rule(
@@ -548,21 +551,21 @@ class Machine(RuleBasedStateMachine):
         if job.status == "queued" and not job.deleted_task:
             job.later = False
 
-    # What is always so.
+    # Invariants.
 
     @invariant()
     def the_tables_say_what_the_model_says(self) -> None:
-        found = {row["id"]: row for row in self.rows(LOOK)}
+        found = {row["id"]: row for row in self.rows(ROWS)}
         assert found.keys() == self.world.jobs.keys()
         for job_id, row in found.items():
             job = self.world.jobs[job_id]
             job.due_at, job.task_id = row["due_at"], row["task_id"] or job.task_id
             assert self._said(row) == self._foreseen(job)
             self._agrees_with_task_and_run(job, row)
-        self._moves_along_the_arrows()
+        self._transitions_are_allowed()
 
     def _said(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: row[name] for name in SAID}
+        return {name: row[name] for name in COMPARED}
 
     def _foreseen(self, job: Modelled) -> dict[str, Any]:
         return {
@@ -581,23 +584,23 @@ class Machine(RuleBasedStateMachine):
         assert (row["task"] == "doing") == (row["outcomes"][-1:] == [None])
         assert row["failed_attempts"] <= row["max_attempts"]
         counted = sum(outcome in ("failed", "retried", "lost") for outcome in row["outcomes"])
-        # Whoever fails a task behind our back ends an attempt that nobody counts.
+        # An attempt whose task another program failed is not counted.
         assert row["failed_attempts"] in (counted, counted - 1)
         if job.parent is not None:
             assert row["run"] is None
             assert job.over or not self.world.jobs[job.parent].over
-        elif row["run"] is not None:  # else a retry goes on with it
+        elif row["run"] is not None:  # otherwise a retry has taken over the run
             run = {"queued": "pending"}.get(job.status, job.status)
             assert row["run"] == ("completed_with_errors" if "incomplete" in job.result else run)
 
-    def _moves_along_the_arrows(self) -> None:
+    def _transitions_are_allowed(self) -> None:
         for job in self.world.jobs.values():
             status, attempt = self.seen.get(job.id, (job.status, job.attempt))
             assert status == job.status or JobStatus(job.status) in TRANSITIONS[JobStatus(status)]
             assert attempt <= job.attempt <= attempt + 1
         self.seen = {job.id: (job.status, job.attempt) for job in self.world.jobs.values()}
 
-    # The means.
+    # Helpers.
 
     def any_job(self, n: int) -> Modelled:
         return list(self.world.jobs.values())[n % len(self.world.jobs)]
@@ -607,12 +610,12 @@ class Machine(RuleBasedStateMachine):
         return running[n % len(running)]
 
     def any_claimed(self, n: int) -> Modelled:
-        """Mostly one that runs."""
+        """A job, in most cases a running one."""
         return self.any_job(n) if n % 7 == 0 else self.any_running(n)
 
     @property
     def connection(self) -> psycopg.Connection[dict[str, Any]]:
-        """Another one each time."""
+        """The next connection, in turn."""
         self.turn += 1
         return self.connections[self.turn % len(self.connections)]
 
@@ -628,11 +631,11 @@ class Machine(RuleBasedStateMachine):
         return row
 
 
-SAID = (
+COMPARED = (
     "status", "attempt", "failed_attempts", "owner", "queue", "priority", "parent_id", "retry_of",
     "after_id", "waiting", "outcomes", "current",
 )  # fmt: skip
-LOOK = """
+ROWS = """
 SELECT jobs.*, (progress ->> 'current')::integer AS current, task.status::text AS task,
     run.status AS run, ARRAY(
         SELECT outcome FROM job_attempts WHERE job_id = jobs.id ORDER BY attempt) AS outcomes

@@ -1,4 +1,4 @@
-"""What is old goes, with all that belongs to it, and nothing else."""
+"""Pruning deletes old jobs with all that belongs to them, and nothing else."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -15,7 +15,7 @@ from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.store import Submission
 from evalqueue.worker.leader import Retention, prune
 
-OFFER = Capabilities(queues=None, job_types=["evaluate-it"])
+CAPABILITIES = Capabilities(queues=None, job_types=["evaluate-it"])
 OLD = timedelta(days=10)
 PATIENCE = 30.0  # seconds
 
@@ -31,8 +31,10 @@ async def submitted(connection: Connection, **params: Any) -> Job:
 
 
 async def begun(connection: Connection) -> Job:
-    worker = await fleet.register(connection, name="w", version="1", capabilities=OFFER, slots=1)
-    (job,) = await fleet.claim(connection, worker, OFFER, slots=1, lease_seconds=30)
+    worker = await fleet.register(
+        connection, name="w", version="1", capabilities=CAPABILITIES, slots=1
+    )
+    (job,) = await fleet.claim(connection, worker, CAPABILITIES, slots=1, lease_seconds=30)
     return job
 
 
@@ -58,7 +60,7 @@ async def over(connection: Connection, **params: Any) -> Job:
 
 
 async def ages(connection: Connection) -> None:
-    """All that is over has been so for ten days."""
+    """Date the end of all jobs back by ten days."""
     for table in ("jobs", "eval_runs"):
         await connection.execute(f"UPDATE {table} SET completed_at = now() - interval '10 days' "
                                  "WHERE completed_at IS NOT NULL".encode())  # fmt: skip
@@ -143,9 +145,9 @@ async def test_helper_jobs_are_deleted_with_their_parent_and_not_before(
     await submitted(connection)
     parent = await begun(connection)
     await store.start_helpers(connection, job_id=parent.id, attempt=1, wanted=2)
-    hand = await begun(connection)
+    helper_job = await begun(connection)
     await store.finish(
-        connection, job_id=hand.id, attempt=1, ended=Ended.completed({}), delete_task=False
+        connection, job_id=helper_job.id, attempt=1, ended=Ended.completed({}), delete_task=False
     )
     await ages(connection)
     await prune(database, Retention(jobs=OLD / 2))

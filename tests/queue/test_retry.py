@@ -1,4 +1,4 @@
-"""What goes on after a job: the one that continues it, and those that were to start after it."""
+"""Jobs that follow another one: retries, and jobs submitted with `after`."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -202,7 +202,7 @@ async def test_a_retry_that_can_not_be_seen_yet_is_no_reason_for_a_second_one(
     assert again.id == new.id
 
 
-# What starts after another one.
+# Jobs submitted with `after`.
 
 
 async def test_what_was_to_start_after_a_job_begins_when_it_is_completed(
@@ -218,9 +218,11 @@ async def test_what_was_to_start_after_a_job_begins_when_it_is_completed(
     async with await listening as listener:
         await listener.execute(f"LISTEN {WORK_WAITS}")
         await ends(connection, job, Ended.completed({}))
-        told = [each.payload async for each in listener.notifies(timeout=PATIENCE, stop_after=1)]
+        notified = [
+            each.payload async for each in listener.notifies(timeout=PATIENCE, stop_after=1)
+        ]
 
-    assert told == ["evalqueue"]
+    assert notified == ["evalqueue"]
     assert (await begun(connection, worker)).id == then.id
 
 
@@ -307,7 +309,7 @@ async def test_many_may_start_after_one(
 async def test_a_predecessor_that_ends_while_its_successor_is_submitted_lets_it_go(
     client: Client, connection: Connection, worker: RegisteredWorker, dsn: str
 ):
-    """Neither sees the other; the next look after the fleet does."""
+    """Neither transaction sees the other; the leader starts the job later."""
     first = await client.submit(EvaluateIt())
     job = await begun(connection, worker)
     async with await psycopg.AsyncConnection.connect(dsn) as mine:

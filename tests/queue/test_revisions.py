@@ -1,4 +1,4 @@
-"""What watchers need of the rows: a revision that goes up with every change, and places in line."""
+"""The columns that watchers need: a revision that grows with every change, and queue positions."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -20,18 +20,18 @@ class Note(JobParams, job_type="note"):
     name: str | None = None
 
 
-async def said(database: Database, statement: str, *values: Any) -> Any:
+async def fetch_one(database: Database, statement: str, *values: Any) -> Any:
     async with database.connection() as connection:
         cursor = await connection.execute(statement, values)  # pyright: ignore[reportArgumentType]
         return None if cursor.description is None else await cursor.fetchone()
 
 
 async def revision(database: Database, job_id: UUID) -> int:
-    return (await said(database, "SELECT revision FROM jobs WHERE id = %s", job_id))[0]
+    return (await fetch_one(database, "SELECT revision FROM jobs WHERE id = %s", job_id))[0]
 
 
 async def task(database: Database, job_id: UUID, change: str) -> None:
-    await said(
+    await fetch_one(
         database,
         f"UPDATE procrastinate_jobs SET {change} WHERE id ="
         " (SELECT task_id FROM jobs WHERE id = %s)",
@@ -41,7 +41,7 @@ async def task(database: Database, job_id: UUID, change: str) -> None:
 
 async def flush(database: Database, job_id: UUID, progress: str | None) -> None:
     statement = "SELECT evalqueue_flush_job(%s, 1, %s::jsonb, 30)"
-    assert await said(database, statement, job_id, progress) == (True,)
+    assert await fetch_one(database, statement, job_id, progress) == (True,)
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ async def client(database: Database) -> Client:
 async def test_every_change_has_a_revision_of_its_own_and_a_notification(
     client: Client, database: Database, dsn: str
 ) -> None:
-    told: asyncio.Queue[str] = asyncio.Queue()
+    notified: asyncio.Queue[str] = asyncio.Queue()
     listening = await asyncpg.connect(asyncpg_dsn(dsn))
-    await listening.add_listener(JOB_CHANGED, lambda *said: told.put_nowait(str(said[-1])))  # pyright: ignore[reportUnknownLambdaType]
+    await listening.add_listener(JOB_CHANGED, lambda *args: notified.put_nowait(str(args[-1])))  # pyright: ignore[reportUnknownLambdaType]
     job = await client.submit(Note())
     seen = [await revision(database, job.id)]
     for change in (
@@ -66,7 +66,7 @@ async def test_every_change_has_a_revision_of_its_own_and_a_notification(
 
     assert seen == sorted(set(seen))
     async with asyncio.timeout(30):
-        assert [await told.get() for _ in seen] == [str(job.id)] * len(seen)
+        assert [await notified.get() for _ in seen] == [str(job.id)] * len(seen)
     await listening.close()
 
 
@@ -79,7 +79,7 @@ async def test_progress_is_a_revision_and_a_longer_lease_is_none(
 
     await flush(database, job.id, '{"current": 1, "total": 2, "message": "one"}')
     after = await revision(database, job.id)
-    await said(database, "UPDATE jobs SET lease_expires_at = now() WHERE id = %s", job.id)
+    await fetch_one(database, "UPDATE jobs SET lease_expires_at = now() WHERE id = %s", job.id)
     await flush(database, job.id, None)
     await flush(database, job.id, '{"current": 1, "total": 2, "message": "one"}')
 
@@ -124,7 +124,7 @@ async def test_progress_updates_stay_within_their_page(client: Client, dsn: str)
 
     (updates, hot), (updates_after, hot_after) = counts
     assert updates_after - updates == 300
-    assert hot_after - hot >= 270  # a page that is full is left now and then
+    assert hot_after - hot >= 270  # an update leaves a full page now and then
 
 
 async def test_places_are_counted_in_the_order_of_the_queue(
@@ -155,7 +155,7 @@ async def test_places_are_counted_in_the_order_of_the_queue(
 
 
 async def test_places_are_counted_to_a_thousand(client: Client, database: Database) -> None:
-    await said(database, "SELECT evalqueue_submit_job('note') FROM generate_series(1, 1005)")
+    await fetch_one(database, "SELECT evalqueue_submit_job('note') FROM generate_series(1, 1005)")
     job = await client.submit(Note())
     front = await client.submit(Note(), priority=1)
 
@@ -170,13 +170,13 @@ async def test_changes_are_read_without_helper_jobs_and_without_large_values(
     await task(database, job.id, "status = 'doing'")
     async with database.connection() as connection:
         await store.start_helpers(connection, job_id=job.id, attempt=1, wanted=1)
-        (hand,) = await said(database, "SELECT id FROM jobs WHERE parent_id = %s", job.id)
-        ids = [job.id, hand, uuid4()]
+        (helper_id,) = await fetch_one(database, "SELECT id FROM jobs WHERE parent_id = %s", job.id)
+        ids = [job.id, helper_id, uuid4()]
 
         (brief,) = await store.changed(connection, ids, watched=[])
-        watched = await store.changed(connection, ids, watched=[job.id, hand])
+        watched = await store.changed(connection, ids, watched=[job.id, helper_id])
 
     assert (brief.id, brief.params, brief.name) == (job.id, {}, "large")
     by_id: dict[UUID, Job] = {each.id: each for each in watched}
     assert by_id[job.id] == await client.get(job.id)
-    assert by_id[hand].parent_id == job.id
+    assert by_id[helper_id].parent_id == job.id

@@ -1,4 +1,4 @@
-"""Which jobs have a run: those whose type was declared, whatever its name."""
+"""Jobs have a run if their type declares it, whatever its name."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ SUBMIT = "SELECT evalqueue_submit_job(%s, %s)"
 
 
 class EvaluateMine(JobParams, job_type="evaluate-mine"):
-    """A user's own job type, which has nothing to do with runs."""
+    """A job type of an application, without runs."""
 
     csv_content: str | None = None
 
@@ -94,7 +94,7 @@ async def test_a_declared_job_type_has_a_run_from_the_start_whoever_submits_it(
 async def test_jobs_that_were_submitted_before_the_type_was_declared_get_their_run_then(
     dsn: str, database: Database
 ):
-    """Plain SQL, before any worker that knows the type has ever started."""
+    """A submission by SQL, before any worker with the type has started."""
     seen: list[Any] = []
     for _ in range(3):
         await rows(database, SUBMIT, "judge-it", '{"name": "early"}')

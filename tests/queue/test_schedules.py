@@ -1,4 +1,4 @@
-"""Jobs that are submitted by the clock: when, how often, and what a bad schedule may spoil."""
+"""Schedules: when and how often they submit jobs, and that an invalid one affects no other."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -23,14 +23,14 @@ def utc(*parts: int) -> datetime:
 
 
 def times(cron: str, timezone: str, after: datetime, number: int) -> list[str]:
-    """The next ones, in UTC."""
+    """The next times, in UTC."""
     found = [after]
     for _ in range(number):
         found.append(next_time(cron, timezone, found[-1]))
     return [f"{each.astimezone(UTC):%m-%d %H:%M}" for each in found[1:]]
 
 
-# When.
+# Times.
 
 
 def test_a_time_of_day_is_that_of_the_wall_clock_over_the_change_to_summer_time():
@@ -72,7 +72,7 @@ def test_what_comes_every_half_hour_comes_every_half_hour_in_every_night(begin: 
     after=st.datetimes(datetime(2026, 1, 1), datetime(2028, 1, 1)),  # noqa: DTZ001  made aware below
 )  # fmt: skip
 def test_the_next_time_is_always_later(cron: str, timezone: str, after: datetime):
-    """Or a schedule would be submitted for ever at one moment."""
+    """Otherwise a schedule would submit jobs at one moment for ever."""
     moment = after.replace(tzinfo=UTC)
     assert next_time(cron, timezone, moment).astimezone(UTC) > moment
 
@@ -94,7 +94,7 @@ def test_what_is_no_time_is_refused_and_named(cron: str, timezone: str, named: s
         next_time(cron, timezone, utc(2026, 1, 1))
 
 
-# How often.
+# Firing.
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ async def test_what_is_not_due_is_left_alone(connection: Connection):
 
 
 async def test_what_was_missed_for_days_is_made_up_for_once(connection: Connection):
-    # Not */5: its next time may come between two looks.
+    # Not */5: its next time could come between two calls.
     await put(connection, late=timedelta(days=30), cron="@daily")
     for _ in range(3):
         await schedules.fire_due(connection)
@@ -176,7 +176,7 @@ async def test_however_many_look_each_time_is_used_once(database: Database, conn
 
 
 async def test_a_time_is_not_used_again_by_who_slept_through_it(connection: Connection):
-    """A leader that read the schedule, was paused, and goes on when another has fired it."""
+    """A leader that read the schedule and was suspended until another one has fired it."""
     await put(connection, late=SOON)
     at = (await the_one(connection)).next_at
     await schedules.fire_due(connection)
@@ -214,7 +214,7 @@ async def test_a_schedule_of_the_same_name_takes_the_other_s_place(connection: C
     assert [params for *_, params in await submitted(connection)] == [{"n": 2}]
 
 
-# What a bad one may spoil: nothing.
+# Invalid schedules.
 
 
 @pytest.mark.parametrize(

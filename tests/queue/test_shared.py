@@ -17,7 +17,7 @@ from evalqueue.postgres.store import Submission
 from evalqueue.worker.app import ProcrastinateApp
 
 PATIENCE = 20.0  # seconds
-OFFER = Capabilities(queues=None, job_types=["share"])
+CAPABILITIES = Capabilities(queues=None, job_types=["share"])
 
 
 class Share(JobParams, job_type="share"):
@@ -30,13 +30,13 @@ class Other(JobParams, job_type="other"):
 
 
 class Work:
-    """What is done with the items, and by which worker."""
+    """Records which job worked on which items."""
 
     def __init__(self) -> None:
         self.done = Counter[str]()
-        self.kept = Counter[str]()
+        self.stored = Counter[str]()
         self.by_parent: list[str] = []
-        self.by_hand: list[str] = []
+        self.by_helper: list[str] = []
         self.others = 0
         self.stopped: list[str] = []
         self.before: Callable[[JobContext, str], Awaitable[None]] = self.at_once
@@ -52,7 +52,7 @@ class Work:
             try:
                 await self._map(context, params)
             except asyncio.CancelledError:
-                self.stopped.append("hand" if context.is_helper else "parent")
+                self.stopped.append("helper" if context.is_helper else "parent")
                 raise
 
         @handlers.handles(Other)
@@ -68,12 +68,12 @@ class Work:
             async def work(self, item: str, /) -> str:
                 await everything.before(context, item)
                 everything.done[item] += 1
-                by = everything.by_hand if context.is_helper else everything.by_parent
+                by = everything.by_helper if context.is_helper else everything.by_parent
                 by.append(item)
                 return item
 
             async def store(self, connection: Connection, result: str, /) -> None:
-                everything.kept[result] += 1
+                everything.stored[result] += 1
 
             def succeeded(self, result: str, /) -> bool:
                 return not result.endswith("7")
@@ -88,11 +88,11 @@ class Work:
 async def workers(
     dsn: str, work: Work, number: int, *, concurrency: int = 2
 ) -> AsyncGenerator[Client]:
-    """So many workers at work, each with connections of its own, and a client beside them."""
+    """Run so many workers, each with its own connections, and a client."""
     async with AsyncExitStack() as at_work:
         client = await at_work.enter_async_context(Client(dsn))
         for _ in range(number):
-            # A lease that nobody here outsleeps: what is to be lost is lost by `lose`.
+            # Longer than any test here: leases expire only by `lose`.
             settings = Settings(lease_seconds=60, concurrency=concurrency)
             app = ProcrastinateApp(address=lambda: dsn, handlers=work.handlers, settings=settings)
             await at_work.enter_async_context(app.open_async())
@@ -141,10 +141,10 @@ async def test_two_workers_share_a_job_and_each_item_is_done_once(dsn: str):
         open_jobs = await everything(client, "SELECT 1 FROM jobs WHERE completed_at IS NULL")
 
     assert job.status is JobStatus.COMPLETED
-    assert set(work.kept.values()) == {1}
-    assert len(work.kept) == 60
-    assert work.done == work.kept
-    assert work.by_hand
+    assert set(work.stored.values()) == {1}
+    assert len(work.stored) == 60
+    assert work.done == work.stored
+    assert work.by_helper
     assert work.by_parent
     assert job.progress.message == "Item 60/60 (54 ok, 6 failed)"
     assert (left, open_jobs) == ([(0,)], [])
@@ -160,20 +160,20 @@ async def test_five_workers_share_a_job_and_each_item_is_done_once(dsn: str):
     assert set(work.done.values()) == {1}
     assert len(work.done) == 300
     assert job.progress.message == "Item 300/300 (270 ok, 30 failed)"
-    assert len(names) >= 2, "no worker has two hands of the same job"
+    assert len(names) >= 2, "no worker has two helper jobs of the same job"
 
 
 async def test_without_others_a_job_does_it_all_alone(dsn: str):
     work = Work()
     async with workers(dsn, work, 1) as client:
         job = await over(client, await client.submit(Share(max_helpers=3)))
-        max_helpers = await everything(
+        helper_jobs = await everything(
             client, "SELECT status, attempt FROM jobs WHERE parent_id IS NOT NULL"
         )
 
     assert job.progress.message == "Item 60/60 (54 ok, 6 failed)"
-    assert max_helpers == [("cancelled", 0)] * 3
-    assert work.by_hand == []
+    assert helper_jobs == [("cancelled", 0)] * 3
+    assert work.by_helper == []
 
 
 async def test_helper_jobs_are_not_listed_and_belong_to_their_parent(dsn: str):
@@ -182,26 +182,26 @@ async def test_helper_jobs_are_not_listed_and_belong_to_their_parent(dsn: str):
     async with workers(dsn, work, 2) as client:
         job = await over(client, await client.submit(Share(), owner="ann"))
         listed = await client.list()
-        max_helpers = await everything(
+        helper_jobs = await everything(
             client, "SELECT parent_id, owner, job_type FROM jobs WHERE parent_id IS NOT NULL"
         )
 
     assert [each.id for each in listed] == [job.id]
-    assert max_helpers == [(job.id, "ann", "share")]
+    assert helper_jobs == [(job.id, "ann", "share")]
 
 
 async def claimed_by_one_who_dies(client: Client) -> Job:
     """Claim the next job in the queue as a worker that then disappears."""
     async with (await client.database()).connection() as connection:
         gone = await fleet.register(
-            connection, name="gone", version="1", capabilities=OFFER, slots=1
+            connection, name="gone", version="1", capabilities=CAPABILITIES, slots=1
         )
-        (job,) = await fleet.claim(connection, gone, OFFER, slots=1, lease_seconds=60)
+        (job,) = await fleet.claim(connection, gone, CAPABILITIES, slots=1, lease_seconds=60)
     return job
 
 
 async def lose(client: Client, job: Job) -> None:
-    """Its lease is over, and that is seen: both at once, so that only this one is lost."""
+    """Expire the lease of a job and recover it at once, so that no other job is lost."""
     async with (await client.database()).transaction() as connection:
         await connection.execute(
             "UPDATE jobs SET lease_expires_at = clock_timestamp() WHERE id = %s", [job.id]
@@ -222,26 +222,26 @@ async def test_items_that_a_dead_worker_s_helper_job_had_claimed_are_done_by_oth
     async with workers(dsn, work, 1) as client:
         job = await client.submit(Share())
         await begun.wait()
-        hand = await claimed_by_one_who_dies(client)
+        helper_job = await claimed_by_one_who_dies(client)
         async with (await client.database()).connection() as connection:
             theirs = await store.claim_items(
-                connection, job_id=hand.id, attempt=1, wanted=5,
+                connection, job_id=helper_job.id, attempt=1, wanted=5,
                 items=[f"item {n}" for n in range(40, 50)],
             )  # fmt: skip
         assert theirs is not None
         assert len(theirs) == 5
         go_on.set()
         await until(lambda: len(work.done) == 55)
-        await lose(client, hand)
+        await lose(client, helper_job)
         job = await over(client, job)
 
-    assert hand.parent_id == job.id
+    assert helper_job.parent_id == job.id
     assert job.progress.message == "Item 60/60 (54 ok, 6 failed)"
     assert work.done == Counter({f"item {n}": 1 for n in range(60)})
 
 
 async def test_a_claim_whose_answer_was_lost_is_found_when_asked_again(dsn: str):
-    """Else the job would wait for ever for items that it holds itself."""
+    """Otherwise the job would wait for ever for items that it has claimed itself."""
     async with Client(dsn) as client:
         await client.submit(Share())
         job = await claimed_by_one_who_dies(client)
@@ -267,7 +267,7 @@ async def test_connections_that_are_cut_while_two_workers_share_lose_no_item(dsn
     async with workers(dsn, work, 2) as client:
         job = await client.submit(Share(items=200))
         for enough in (20, 60, 100, 150):
-            await until(lambda enough=enough: len(work.kept) >= enough)
+            await until(lambda enough=enough: len(work.stored) >= enough)
             await everything(
                 client,
                 "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
@@ -294,8 +294,8 @@ async def test_a_helper_job_yields_to_another_job(dsn: str):
     work.before = before
     async with workers(dsn, work, 2, concurrency=1) as client:
         job = await client.submit(Share(items=2000))
-        await until(lambda: len(work.by_hand) > 0)
-        # However long it has been running: its own slice is not over, so that the hand has to go.
+        await until(lambda: len(work.by_helper) > 0)
+        # The parent's own slice never ends, so the helper job has to yield.
         await everything(
             client, "UPDATE job_attempts SET started_at = now() + interval '1 hour' RETURNING 1"
         )
@@ -330,7 +330,7 @@ async def test_a_cancel_of_the_job_stops_its_helper_jobs_where_they_wait(dsn: st
         await until(lambda: len(work.stopped) == 2)
 
     assert statuses == [("cancelled",)]
-    assert sorted(work.stopped) == ["hand", "parent"]
+    assert sorted(work.stopped) == ["helper", "parent"]
     assert not work.done
 
 
@@ -352,18 +352,18 @@ async def test_a_job_whose_worker_is_lost_goes_on_while_its_helper_job_works(dsn
         """The helper job works until the parent is back."""
         if not context.is_helper:
             back.set()
-        elif len(work.by_hand) >= 10:
+        elif len(work.by_helper) >= 10:
             await back.wait()
 
     work.before = before
     async with workers(dsn, work, number) as client:
-        await until(lambda: len(work.by_hand) >= 10)
+        await until(lambda: len(work.by_helper) >= 10)
         await lose(client, job)
         job = await over(client, job)
         attempts = [each.outcome for each in await client.attempts(job.id)]
 
     assert attempts == ["lost", "completed"]
-    assert len(work.by_hand) >= 10
+    assert len(work.by_helper) >= 10
     assert work.done == Counter({f"item {n}": 1 for n in range(40)})
     assert job.progress.message == "Item 40/40 (36 ok, 4 failed)"
 
@@ -383,18 +383,18 @@ async def test_no_helper_job_that_lost_a_race_ends_while_an_item_is_free(databas
             await store.start_helpers(connection, job_id=jobs[0].id, attempt=1, wanted=5)
     done: list[str] = []
 
-    async def help_with(hand: Job) -> None:
-        share = SharedItems(JobContext(hand, database), names, 4, lambda _item, _ok: None)
+    async def help_with(helper_job: Job) -> None:
+        share = SharedItems(JobContext(helper_job, database), names, 4, lambda _item, _ok: None)
         while (name := await share.take()) is not None:
             async with database.connection() as connection:
                 await share.done(connection, name, True)
             done.append(name)
         async with database.connection() as connection:
             cursor = await connection.execute("SELECT count(*) FROM job_items")
-            assert await cursor.fetchone() == (len(names),), "nobody's"
+            assert await cursor.fetchone() == (len(names),), "all items claimed"
 
-    async with asyncio.TaskGroup() as max_helpers:
-        for hand in jobs[1:]:
-            max_helpers.create_task(help_with(hand))
+    async with asyncio.TaskGroup() as group:
+        for helper_job in jobs[1:]:
+            group.create_task(help_with(helper_job))
 
     assert sorted(done) == sorted(names)

@@ -1,4 +1,4 @@
-"""The state machine in SQL: one writer of status, the fence, cancel's races, the reaper."""
+"""The state machine in SQL: one writer of status, the fence, races of cancel, recovery."""
 
 import asyncio
 from uuid import UUID
@@ -22,7 +22,7 @@ async def submitted(database: Database, *, max_attempts: int = 3) -> Job:
 
 
 async def claimed(connection: Connection, *, lease_seconds: float = LEASE) -> Job:
-    """The next job, begun by a worker of its own."""
+    """Claim the next job with a new worker."""
     (job,) = await claims(connection, lease_seconds=lease_seconds)
     return job
 
@@ -51,7 +51,7 @@ async def one(cursor: psycopg.AsyncCursor[tuple[object, ...]]) -> tuple[object, 
 
 
 async def status_of(database: Database, job: Job) -> tuple[str, str, str]:
-    """Of the job, its task and its run."""
+    """The statuses of the job, its task and its run."""
     async with database.connection() as connection:
         cursor = await connection.execute(
             "SELECT j.status, t.status::text, r.status FROM jobs j "
@@ -100,7 +100,7 @@ async def test_an_outcome_moves_the_task_and_the_job_and_its_run_follow(
 
 
 async def test_whoever_moves_the_task_moves_the_job(database: Database):
-    """As procrastinate's shell, its Django admin or a person with psql would."""
+    """As procrastinate's shell, its Django admin or a user of psql does."""
     for move, expected in [
         ("SELECT procrastinate_cancel_job_v1(task_id, false, false) FROM jobs", "cancelled"),
         ("SELECT procrastinate_finish_job_v1(task_id, 'failed', false) FROM jobs", "cancelled"),
@@ -247,7 +247,7 @@ async def test_progress_is_merged_and_never_goes_backwards(database: Database):
 
 
 async def test_cancel_against_finish_has_one_winner_every_time(database: Database):
-    """Whichever commits first; the loser gets an error, and the three rows agree."""
+    """The first commit wins; the other statement gets an error, and the three rows agree."""
     wins = {"cancelled": 0, "completed": 0}
     for _ in range(1_000):
         await submitted(database)
@@ -281,7 +281,7 @@ async def test_cancel_against_claim_never_deadlocks_and_never_runs_a_cancelled_j
 
 
 async def test_a_worker_frozen_in_the_middle_of_keeping_holds_up_no_other(database: Database):
-    """It holds the row of its job, so recovery skips it."""
+    """It locks the row of its job, so recovery skips it."""
     await submitted(database)
     async with database.connection() as frozen, database.connection() as other:
         job = await claimed(frozen, lease_seconds=0)

@@ -20,13 +20,13 @@ class Work(JobParams, job_type="work"):
 
 
 class Stubborn:
-    """A handler that swallows every cancellation until it is let go by the test."""
+    """A handler that ignores every cancellation until the test sets `enough`."""
 
     def __init__(self) -> None:
         self.begun = asyncio.Event()
         self.enough = asyncio.Event()
         self.refused = asyncio.Event()
-        self.told = 0
+        self.cancellations = 0
         self.handlers = Handlers()
 
         @self.handlers.handles(Work)
@@ -36,7 +36,7 @@ class Stubborn:
                 try:
                     await self.enough.wait()
                 except asyncio.CancelledError:
-                    self.told += 1
+                    self.cancellations += 1
             if params.stubborn:
                 try:
                     async with context.transaction():
@@ -81,12 +81,12 @@ async def test_a_cancelled_handler_that_goes_on_loses_its_slot_and_changes_nothi
 
         other = await client.wait((await client.submit(Work(stubborn=False))).id, timeout=PATIENCE)
         assert other.status is JobStatus.COMPLETED
-        assert stubborn.told == 3
-        await until_said(database, "stuck", 1)
+        assert stubborn.cancellations == 3
+        await until_recorded(database, "stuck", 1)
 
         stubborn.enough.set()
         await asyncio.wait_for(stubborn.refused.wait(), PATIENCE)
-        await until_said(database, "stuck", 0)
+        await until_recorded(database, "stuck", 0)
         over = await client.get(job.id)
 
     assert (over.status, over.result) == (JobStatus.CANCELLED, None)
@@ -109,8 +109,8 @@ async def test_a_stopping_worker_releases_the_job_of_a_handler_that_goes_on(
     assert change.failed_attempts == 0
 
 
-async def until_said(database: Database, column: str, value: int) -> None:
-    """Until the worker's record says so."""
+async def until_recorded(database: Database, column: str, value: int) -> None:
+    """Wait until the worker's row has this value."""
     async with asyncio.timeout(PATIENCE), database.connection() as connection:
         while True:
             cursor = await connection.execute(f"SELECT {column} FROM job_workers".encode())

@@ -58,7 +58,7 @@ async def test_a_psycopg_transaction_decides_whether_the_job_exists(dsn: str, da
 
         await mine.execute("INSERT INTO orders VALUES (1)")
         await client.submit(Greet(name="Asha"), connection=mine)
-        assert await jobs_in(database) == 0, "nobody sees it before the commit"
+        assert await jobs_in(database) == 0, "it is not visible before the commit"
         await mine.rollback()
         assert await jobs_in(database) == 0
 

@@ -1,4 +1,4 @@
-"""Tokens as the environment has them: what is taken, what is refused, and no secret is said."""
+"""Tokens in the environment: which entries are valid, and that no secret is shown in errors."""
 
 from hashlib import sha256
 
@@ -35,7 +35,7 @@ def test_nothing_is_no_tokens(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "said"),
+    ("entry", "message"),
     [
         (SECRET, "Entry 2 is not name:right:sha256hex (it looks like a token that is not hashed)"),
         (f"anna:submit:{SECRET}", "Entry 2 (anna) seems to have a token that is not hashed"),
@@ -54,12 +54,12 @@ def test_nothing_is_no_tokens(text: str) -> None:
         ("anna:submit:", "Entry 2 (anna) seems to have a token that is not hashed"),
     ],
 )
-def test_a_bad_entry_is_named_without_its_secret(entry: str, said: str) -> None:
+def test_a_bad_entry_is_named_without_its_secret(entry: str, message: str) -> None:
     with pytest.raises(ValidationError) as raised:
         Settings(api_tokens=f"otto:read:{OTHER}, {entry}")
 
     (line,) = error_lines(raised.value)
-    assert line.startswith(f"EVALQUEUE_API_TOKENS: {said}")
+    assert line.startswith(f"EVALQUEUE_API_TOKENS: {message}")
     assert "good" in line or "evalqueue token NAME" in line
     for text in (line, str(raised.value), repr(raised.value)):
         assert SECRET not in text

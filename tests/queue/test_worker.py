@@ -1,4 +1,4 @@
-"""The worker's loop, in this process, on a real Postgres: what it runs, when, and how it stops."""
+"""The worker's loop in the test's process: which jobs it runs, when, and how it stops."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
@@ -42,12 +42,12 @@ class Work(JobParams, job_type="work"):
 
 @asynccontextmanager
 async def working(dsn: str, handlers: Handlers, **options: Any) -> AsyncGenerator[Client]:
-    """A worker at work, and a client beside it."""
+    """Run a worker, and a client."""
     settings = Settings(lease_seconds=2)
     app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=settings)
     options = {"install_signal_handlers": False, "shutdown_graceful_timeout": 0.5} | options
     async with Client(dsn) as client, app.open_async():
-        # The net is out of the way: what is picked up in these tests was told, or timed.
+        # No polling: in these tests jobs are found by notifications and timers only.
         running = asyncio.create_task(
             app.run_worker_async(fetch_job_polling_interval=3600.0, **options)
         )
@@ -300,7 +300,7 @@ async def test_a_job_reclaimed_by_the_worker_that_lost_it_is_stopped_with_it(
         try:
             await asyncio.sleep(3600)
         finally:
-            if context.job.attempt == 1:  # takes its time to let go
+            if context.job.attempt == 1:  # ends slowly
                 await asyncio.sleep(1)
 
     app = ProcrastinateApp(address=lambda: dsn, handlers=lambda: handlers, settings=Settings())
@@ -312,7 +312,7 @@ async def test_a_job_reclaimed_by_the_worker_that_lost_it_is_stopped_with_it(
             while not begun:
                 await asyncio.sleep(0.01)
             async with database.connection() as connection:
-                async with connection.transaction():  # so that no sign of life comes in between
+                async with connection.transaction():  # so that no heartbeat comes in between
                     await connection.execute("UPDATE jobs SET lease_expires_at = now()")
                     await connection.execute("SELECT evalqueue_recover_jobs()")
             await again.wait()
@@ -398,7 +398,7 @@ async def test_a_cancel_is_noticed_at_the_fence_without_a_notification(dsn: str)
 async def test_an_unknown_job_type_waits_for_a_worker_that_knows_it(dsn: str):
     async with working(dsn, Handlers()) as client:
         job = await client.submit(Work())
-        await run_jobs(dsn, Handlers())  # another one that looks, and leaves it
+        await run_jobs(dsn, Handlers())  # another worker, which must not claim it
         assert (await client.get(job.id)).attempt == 0
     async with working(dsn, steps()) as client:
         job = await over(client, job)
@@ -408,7 +408,7 @@ async def test_an_unknown_job_type_waits_for_a_worker_that_knows_it(dsn: str):
 
 
 async def test_a_lost_worker_s_job_goes_on_elsewhere(dsn: str, database: Any):
-    """A claim by a worker that never comes back."""
+    """Claim the next job as a worker that then disappears."""
     async with Client(dsn) as client:
         job = await client.submit(Work())
     async with database.connection() as connection:
@@ -489,7 +489,7 @@ async def test_no_more_jobs_run_at_once_than_the_worker_has_slots(dsn: str):
 async def test_the_checkpointed_map_works_only_on_what_is_missing(dsn: str):
     handlers = Handlers()
     worked: list[str] = []
-    kept: list[str] = []
+    stored: list[str] = []
 
     @handlers.handles(Work)
     async def work(context: JobContext, _params: Work) -> None:
@@ -501,7 +501,7 @@ async def test_the_checkpointed_map_works_only_on_what_is_missing(dsn: str):
                 return item * 2
 
             async def store(self, connection: Any, result: str, /) -> None:
-                kept.append(result)
+                stored.append(result)
 
             def succeeded(self, result: str, /) -> bool:
                 return result != "dd"
@@ -517,7 +517,7 @@ async def test_the_checkpointed_map_works_only_on_what_is_missing(dsn: str):
         job = await over(client, await client.submit(Work()))
 
     assert sorted(worked) == ["b", "d"]
-    assert sorted(kept) == ["bb", "dd"]
+    assert sorted(stored) == ["bb", "dd"]
     assert job.progress.message == "Thread 4/4 (2 ok, 2 failed)"
 
 

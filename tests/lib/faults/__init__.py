@@ -1,4 +1,4 @@
-"""Parts to break things with, on real processes: a Postgres that stops, a network that lies,
-workers that are killed, and a checker that says what is left unsound. The product knows nothing of
-them.
+"""Fault injection on real processes: a Postgres that stops, a network that drops or delays bytes,
+workers that are killed, and a checker of the tables afterwards. The product contains no hooks for
+it.
 """

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode in front of a Postgres: the pooler many services stand behind."""
+"""PgBouncer in transaction mode in front of a Postgres."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ server_login_retry = 1
 
 
 def find() -> str | None:
-    """Where PgBouncer is; None: `./run test` could not get one, and said so."""
+    """The path of PgBouncer; None: it is not installed, and `./run test` could not fetch it."""
     path = os.pathsep.join((os.environ.get("PATH", ""), *_PLACES))
     return os.environ.get("EVALQUEUE_PGBOUNCER") or shutil.which("pgbouncer", path=path)
 
@@ -43,15 +43,15 @@ def find() -> str | None:
 async def bouncer(
     home: Path, server_port: int, *, pool_size: int = 10, port: int | None = None
 ) -> AsyncGenerator[int]:
-    """A PgBouncer in front of the Postgres on that port; its own port, a free one unless given."""
+    """Run a PgBouncer in front of the Postgres on `server_port`; yields PgBouncer's port."""
     program = find()
     assert program is not None, "No pgbouncer: install PgBouncer, or set EVALQUEUE_PGBOUNCER"
     port = port or free_port()
     config = home / f"pgbouncer-{port}.ini"
-    # Any client is let in, as the one user there is; the server behind asks for no password.
+    # PgBouncer accepts any client as the one user; the server asks for no password.
     config.write_text(_CONFIG.format(port=port, server_port=server_port, pool_size=pool_size))
     command = [program, "--quiet", str(config)]
-    if os.geteuid() == 0:  # which it refuses to run as
+    if os.geteuid() == 0:  # PgBouncer refuses to run as root
         command[1:1] = ["--user", "nobody"]
     log = home / f"pgbouncer-{port}.log"
     with log.open("wb") as output:

@@ -1,7 +1,7 @@
-"""What must be true of the tables once all is quiet, whatever was broken before.
+"""Invariants of the tables once all jobs are over, whatever faults were injected before.
 
-Findings are values: none means sound. The history of statuses comes from a trigger of the test's
-own, so that a moment's wrong status is found even if it was put right again.
+A check returns findings; none means that the tables are sound. The history of statuses is written
+by a trigger of the tests, so a wrong status is found even if it was corrected later.
 """
 
 from collections import Counter, defaultdict
@@ -68,7 +68,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that must not be."""
+    """A violated invariant."""
 
     rule: str
     where: str
@@ -80,7 +80,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """All that is judged, read at one moment."""
+    """All rows that are checked, read in one snapshot."""
 
     jobs: list[Row]
     tasks: dict[int, str]
@@ -94,24 +94,24 @@ class Tables:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What was looked at, and what is wrong with it."""
+    """What was checked, and the findings."""
 
     findings: tuple[Finding, ...]
     summary: str
 
 
-async def check(address: str, *, calls_in_flight: int = 0, told_about: int | None = None) -> Report:
-    """Judge a database in which nothing happens any more.
+async def check(address: str, *, calls_in_flight: int = 0, api_jobs: int | None = None) -> Report:
+    """Check a database whose jobs are all over.
 
     Args:
-        calls_in_flight: LLM calls that were under way whenever a worker was lost, at most: so many
-            may have been bought again.
-        told_about: the API is asked about so many jobs; None: about all.
+        calls_in_flight: the largest number of LLM calls that were in flight when workers were
+            lost. So many may have been repeated.
+        api_jobs: how many jobs are compared with the API's responses; None: all.
     """
     tables = await _read(address)
     findings = [
         *judge(tables, calls_in_flight=calls_in_flight),
-        *await _told(address, tables.jobs[-told_about if told_about else 0 :]),
+        *await _api_agrees(address, tables.jobs[-api_jobs if api_jobs else 0 :]),
     ]
     statuses = Counter(job["status"] for job in tables.jobs)
     jobs = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))
@@ -127,42 +127,44 @@ async def check(address: str, *, calls_in_flight: int = 0, told_about: int | Non
 
 
 def judge(tables: Tables, *, calls_in_flight: int = 0) -> Iterator[Finding]:
-    """Everything that is wrong with these rows."""
+    """All findings in these rows."""
     for job in tables.jobs:
         where = f"job {job['id']} ({job['status']}, attempt {job['attempt']})"
-        yield from _settled(job, where)
-        yield from _agrees_with_its_task(job, tables.tasks, where)
-        yield from _moved_by_the_arrows(job, tables.history.get(job["id"], []), where)
-        yield from _explained(job, tables.attempts.get(job["id"], []), where)
-    yield from _done_once(tables)
-    yield from _runs_fit(tables)
-    yield from _not_bought_twice(tables.calls, calls_in_flight)
+        yield from _is_over(job, where)
+        yield from _matches_task(job, tables.tasks, where)
+        yield from _made_allowed_transitions(job, tables.history.get(job["id"], []), where)
+        yield from _matches_attempts(job, tables.attempts.get(job["id"], []), where)
+    yield from _stored_once(tables)
+    yield from _runs_match_jobs(tables)
+    yield from _calls_made_once(tables.calls, calls_in_flight)
 
 
-def _settled(job: Row, where: str) -> Iterator[Finding]:
+def _is_over(job: Row, where: str) -> Iterator[Finding]:
     if not JobStatus(job["status"]).is_over:
         yield Finding(rule="settled", where=where, what="it is not over")
 
 
-def _agrees_with_its_task(job: Row, tasks: Mapping[int, str], where: str) -> Iterator[Finding]:
+def _matches_task(job: Row, tasks: Mapping[int, str], where: str) -> Iterator[Finding]:
     task = tasks.get(job["task_id"])
     if task is None:
         if not JobStatus(job["status"]).is_over:
-            yield Finding(rule="task", where=where, what="it has none, and isn't over")
+            yield Finding(rule="task", where=where, what="it has none, and is not over")
     elif task not in _TASKS[job["status"]]:
         yield Finding(rule="task", where=where, what=f"procrastinate says {task}")
 
 
-def _moved_by_the_arrows(job: Row, history: list[tuple[str, str]], where: str) -> Iterator[Finding]:
+def _made_allowed_transitions(
+    job: Row, history: list[tuple[str, str]], where: str
+) -> Iterator[Finding]:
     path = ["queued", *(new for _, new in history)]
     for old, new in pairwise(path):
         if JobStatus(new) not in TRANSITIONS[JobStatus(old)]:
-            yield Finding(rule="arrows", where=where, what=" → ".join(path))
+            yield Finding(rule="transitions", where=where, what=" → ".join(path))
     if path[-1] != job["status"]:
-        yield Finding(rule="arrows", where=where, what=f"its history ends with {path[-1]}")
+        yield Finding(rule="transitions", where=where, what=f"its history ends with {path[-1]}")
 
 
-def _explained(job: Row, attempts: list[Row], where: str) -> Iterator[Finding]:
+def _matches_attempts(job: Row, attempts: list[Row], where: str) -> Iterator[Finding]:
     outcomes = [row["outcome"] for row in attempts]
     numbers = [row["attempt"] for row in attempts]
 
@@ -170,38 +172,38 @@ def _explained(job: Row, attempts: list[Row], where: str) -> Iterator[Finding]:
         return Finding(rule="attempts", where=where, what=f"{what}: {numbers} {outcomes}")
 
     if numbers != list(range(1, job["attempt"] + 1)):
-        yield wrong("there are gaps")
+        yield wrong("attempt numbers have gaps")
     if None in outcomes[:-1]:
-        yield wrong("an old one is open")
+        yield wrong("an earlier attempt is open")
     if (outcomes[-1:] == [None]) != (job["status"] == "running"):
-        yield wrong("the open one doesn't fit")
+        yield wrong("the open attempt doesn't match the status")
     if outcomes and outcomes[-1] not in _LAST_OUTCOMES[job["status"]]:
-        yield wrong("the last one doesn't explain the status")
+        yield wrong("the last outcome doesn't match the status")
     if not outcomes and job["status"] not in ("queued", "cancelled"):
-        yield wrong("none explains the status")
+        yield wrong("there is no attempt")
     counted = sum(outcome in _COUNTED for outcome in outcomes)
     if counted != job["failed_attempts"]:
-        yield wrong(f"{job['failed_attempts']} are counted and {counted} count")
+        yield wrong(f"failed_attempts is {job['failed_attempts']}, and {counted} failed")
     if counted > job["max_attempts"]:
-        yield wrong(f"more than {job['max_attempts']}")
+        yield wrong(f"more than {job['max_attempts']} failed")
 
 
-def _done_once(tables: Tables) -> Iterator[Finding]:
+def _stored_once(tables: Tables) -> Iterator[Finding]:
     for (job_id, item), count in _repeated((e["job_id"], e["item"]) for e in tables.effects):
         yield Finding(rule="once", where=f"job {job_id}", what=f"item {item} {count} times")
     for (run_id, thread_id), count in _repeated(
         (t["run_id"], t["thread_id"]) for t in tables.threads
     ):
         yield Finding(rule="once", where=f"run {run_id}", what=f"thread {thread_id} {count} times")
-    found = Counter(effect["job_id"] for effect in tables.effects)
+    stored = Counter(effect["job_id"] for effect in tables.effects)
     for job in tables.jobs:
         promised = (job["result"] or {}).get("items")
-        if job["status"] == "completed" and promised is not None and found[job["id"]] != promised:
-            what = f"{found[job['id']]} effects for {promised} items"
+        if job["status"] == "completed" and promised is not None and stored[job["id"]] != promised:
+            what = f"{stored[job['id']]} effects for {promised} items"
             yield Finding(rule="whole", where=f"job {job['id']}", what=what)
 
 
-def _runs_fit(tables: Tables) -> Iterator[Finding]:
+def _runs_match_jobs(tables: Tables) -> Iterator[Finding]:
     jobs = {job["id"]: job for job in tables.jobs}
     threads = Counter(thread["run_id"] for thread in tables.threads)
     for run in tables.runs:
@@ -215,22 +217,22 @@ def _runs_fit(tables: Tables) -> Iterator[Finding]:
             yield Finding(rule="whole", where=where, what=what)
 
 
-def _not_bought_twice(calls: Iterable[Row], in_flight: int) -> Iterator[Finding]:
+def _calls_made_once(calls: Iterable[Row], in_flight: int) -> Iterator[Finding]:
     parts = ("run_id", "thread_id", "evaluator", "turn", "method", "prompt")
-    bought = (tuple(call[part] for part in parts) for call in calls if call["outcome"] == "ok")
-    again = sum(count - 1 for _, count in _repeated(bought))
-    if again > in_flight:
-        what = f"{again} calls were bought again, and {in_flight} were in flight at most"
-        yield Finding(rule="bought once", where="api_logs", what=what)
+    answered = (tuple(call[part] for part in parts) for call in calls if call["outcome"] == "ok")
+    repeated = sum(count - 1 for _, count in _repeated(answered))
+    if repeated > in_flight:
+        what = f"{repeated} calls were repeated, and at most {in_flight} were in flight"
+        yield Finding(rule="called once", where="api_logs", what=what)
 
 
 def _repeated(keys: Iterable[Any]) -> Iterator[tuple[Any, int]]:
     yield from ((key, count) for key, count in Counter(keys).items() if count > 1)
 
 
-async def _told(address: str, jobs: Iterable[Row]) -> list[Finding]:
-    """Whether the API says what the table says: the client, and HTTP."""
-    found: list[Finding] = []
+async def _api_agrees(address: str, jobs: Iterable[Row]) -> list[Finding]:
+    """Whether the client and the HTTP API return what the table has."""
+    findings: list[Finding] = []
     async with (
         Client(address) as client,
         httpx.AsyncClient(
@@ -244,12 +246,12 @@ async def _told(address: str, jobs: Iterable[Row]) -> list[Finding]:
                 "the client": (str(job.status), job.progress.as_json(), job.error_message),
                 "HTTP": (reply["status"], reply["progress"], reply["error_message"]),
             }
-            truth = (row["status"], row["progress"], row["error_message"])
-            for who, answer in answers.items():
-                if answer != truth:
-                    what = f"{who} says {answer}, the table {truth}"
-                    found.append(Finding(rule="told", where=f"job {row['id']}", what=what))
-    return found
+            expected = (row["status"], row["progress"], row["error_message"])
+            for source, answer in answers.items():
+                if answer != expected:
+                    what = f"{source} returns {answer}, the table has {expected}"
+                    findings.append(Finding(rule="api", where=f"job {row['id']}", what=what))
+    return findings
 
 
 async def _read(address: str) -> Tables:

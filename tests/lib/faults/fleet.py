@@ -1,9 +1,8 @@
-"""Worker processes: started, frozen, thawed, told to stop, killed.
+"""Worker processes that tests start, freeze, resume, stop and kill.
 
 Each is `procrastinate --app=evalqueue.daemon.app worker` in a process of its own. They are forked
-from a server that has imported the libraries once, since a second of imports each would be most of
-what these tests do; that very command, started as a person would, is what tests/acceptance runs
-for a batch.
+from a server that has imported the libraries once, because a second of imports for each process
+would dominate the duration of these tests. `tests/acceptance` starts the same command directly.
 """
 
 import asyncio
@@ -20,14 +19,14 @@ from forking import fork_worker
 PATIENCE = 90.0  # seconds
 LOOK_INTERVAL = 0.02  # seconds
 LEASE_SECONDS = 120
-"""Outlasts every test: whose lease is to run out has a shorter one, or is helped."""
+"""Longer than any test. A test of an expired lease sets a shorter one, or expires it by SQL."""
 NO_POLLING = "--fetch-job-polling-interval=3600"
-"""For a worker that does nothing unless it is told."""
+"""For a worker that fetches jobs only when it is notified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
-    """A worker process of its own."""
+    """One worker process."""
 
     process: BaseProcess
     log: Path
@@ -38,51 +37,52 @@ class Worker:
         return self.process.pid
 
     def freeze(self) -> None:
-        """SIGSTOP: nothing of it runs until it is thawed; its connections stay open."""
+        """SIGSTOP: the process is suspended until `thaw`; its connections stay open."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
+        """SIGCONT."""
         os.kill(self.pid, signal.SIGCONT)
 
     def terminate(self) -> None:
-        """SIGTERM, the first or the second."""
+        """SIGTERM."""
         os.kill(self.pid, signal.SIGTERM)
 
     async def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL, and wait until the process has ended."""
         self.process.kill()
-        await self.gone()
+        await self.wait()
 
-    async def gone(self) -> int:
-        """Its exit code, once it has one."""
+    async def wait(self) -> int:
+        """Wait until the process has ended; returns its exit code."""
         await asyncio.to_thread(self.process.join, PATIENCE)
         code = self.process.exitcode
-        assert code is not None, f"{self.log.name} still runs:\n{self.told()}"
+        assert code is not None, f"{self.log.name} still runs:\n{self.log_text()}"
         return code
 
     @property
     def is_alive(self) -> bool:
         return self.process.is_alive()
 
-    def told(self) -> str:
-        """All that it has logged."""
+    def log_text(self) -> str:
+        """All that the worker has logged so far."""
         return self.log.read_text("utf-8", "replace")
 
-    async def until_told(self, words: str, *, times: int = 1) -> None:
-        """Wait until it has logged these words."""
+    async def until_logged(self, text: str, *, times: int = 1) -> None:
+        """Wait until the worker has logged this text so many times."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
-                while self.told().count(words) < times:
+                while self.log_text().count(text) < times:
                     await asyncio.sleep(LOOK_INTERVAL)
-        assert self.told().count(words) >= times, f"never said {words!r}:\n{self.told()}"
+        assert self.log_text().count(text) >= times, f"never logged {text!r}:\n{self.log_text()}"
 
     async def ready(self) -> "Worker":
-        await self.until_told("is ready: queues")
+        await self.until_logged("is ready: queues")
         return self
 
 
 class Fleet:
-    """The workers of one test. All of them are gone when it ends."""
+    """The workers of one test."""
 
     def __init__(self, logs: Path, environment: Mapping[str, str]) -> None:
         self.logs = logs
@@ -109,11 +109,12 @@ class Fleet:
         return worker
 
     @contextlib.asynccontextmanager
-    async def at_work(self) -> AsyncGenerator["Fleet"]:
+    async def running(self) -> AsyncGenerator["Fleet"]:
+        """Kills all workers when the block ends."""
         try:
             yield self
         finally:
             for worker in self.workers:
                 worker.process.kill()
             for worker in self.workers:
-                await worker.gone()
+                await worker.wait()

@@ -1,7 +1,7 @@
-"""Errors of the server, one after another, in the middle of our own statements.
+"""Makes the server raise errors in the product's own statements.
 
-A trigger raises the SQLSTATE that a row of a table asks for, on the first rows of a job that a
-statement writes. How many are left is counted by a sequence, which no rollback takes back.
+A trigger raises the SQLSTATE of a row in `faults.injections` when a statement writes a row of its
+job. A sequence counts the errors raised so far, because a rollback does not reset it.
 """
 
 from collections.abc import Mapping
@@ -21,13 +21,13 @@ STATES: Mapping[str, str] = MappingProxyType(
         "53100": "could not extend file: No space left on device",
     }
 )
-"""What a sound client tries again, and what the server says with it."""
+"""SQLSTATEs of transient errors, each with the server's message."""
 
 SCHEMA: LiteralString = """
 CREATE SCHEMA IF NOT EXISTS faults;
 CREATE TABLE faults.injections (
     job_id uuid NOT NULL,
-    statement text NOT NULL,   -- a regular expression on what the client said
+    statement text NOT NULL,   -- a regular expression for the text of the statement
     sqlstate text NOT NULL,
     message text NOT NULL,
     times integer NOT NULL,
@@ -67,7 +67,7 @@ CREATE TRIGGER faults_inject BEFORE INSERT ON faults.effects
 async def inject(
     connection: Connection, job_id: UUID, *, statement: str, sqlstate: str, times: int
 ) -> None:
-    """Let a statement fail so many times for this job."""
+    """Make a statement fail so many times for this job."""
     counter = f"faults.left_{job_id.hex}"
     await connection.execute(f"CREATE SEQUENCE {counter}".encode())
     await connection.execute(
@@ -77,14 +77,14 @@ async def inject(
 
 
 async def unused(connection: Connection) -> list[tuple[str, str]]:
-    """Injections that were not met as often as they were asked for: such a test proves nothing."""
+    """Injections that were raised less often than requested. A test with one proves nothing."""
     cursor = await connection.execute(
         "SELECT statement, sqlstate, times, counter FROM faults.injections"
     )
-    found: list[tuple[str, str]] = []
+    unused_ones: list[tuple[str, str]] = []
     for statement, sqlstate, times, counter in await cursor.fetchall():
         calls = await connection.execute(f"SELECT last_value, is_called FROM {counter}".encode())
         row = await calls.fetchone()
         if row is None or not row[1] or row[0] < times:
-            found.append((statement, sqlstate))
-    return found
+            unused_ones.append((statement, sqlstate))
+    return unused_ones

@@ -1,5 +1,5 @@
-"""A network to break: a TCP proxy on loopback in front of Postgres, which can delay, cut, fall
-silent, and stop a connection at a statement.
+"""A TCP proxy on loopback in front of Postgres. It can delay bytes, hold them back, reset
+connections, and stop a connection at a statement.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ LOOK_INTERVAL = 0.02  # seconds
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER
 
 
-class Weather(Enum):
-    """What the network does to everyone who uses it."""
+class NetworkState(Enum):
+    """What happens to all connections through a proxy."""
 
-    FAIR = auto()
+    NORMAL = auto()
     CUT = auto()
-    """Connections were reset, and new ones are."""
+    """All connections are reset, and new ones are, too."""
     SILENT = auto()
-    """Nothing gets through, and nobody is told: what is sent waits until it is over."""
+    """No bytes pass, without an error. They are held until the state changes."""
 
 
 class Link:
@@ -39,51 +39,51 @@ class Link:
         self._withheld: Trap | None = None
         self.stranded = False
         self.listens = False
-        self.passing(True)
+        self.set_passing(True)
 
     async def run(self) -> None:
-        """Carry both directions until either side ends."""
-        ways = {asyncio.create_task(self._up()), asyncio.create_task(self._down())}
+        """Forward both directions until either side ends."""
+        directions = {asyncio.create_task(self._up()), asyncio.create_task(self._down())}
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.wait(ways)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.wait(directions)
             self.reset()
 
     def reset(self) -> None:
         self._client.reset()
         self._server.reset()
 
-    def passing(self, passes: bool) -> None:
-        """Let bytes through, or hold them."""
+    def set_passing(self, passes: bool) -> None:
+        """Let bytes pass, or hold them."""
         if passes and not self.stranded:
             self._open.set()
         else:
             self._open.clear()
 
     def strand(self) -> None:
-        """Silent from now on, for ever: half-open, as after a router forgot about it."""
+        """Let no byte pass any more: half-open, as after a router dropped its entry."""
         self.stranded = True
-        self.passing(False)
+        self.set_passing(False)
 
     async def _up(self) -> None:
         while chunk := await self._client.read():
-            await self._travel()
+            await self._delay()
             for frame in self._wire.from_client(chunk):
-                await self._say(frame)
+                await self._forward(frame)
 
     async def _down(self) -> None:
         while chunk := await self._server.read():
-            await self._travel()
+            await self._delay()
             for frame in self._wire.from_server(chunk):
                 if self._withheld is not None and frame.kind == b"Z":
                     trap, self._withheld = self._withheld, None
-                    await self._held(trap)
+                    await self._wait_at(trap)
                 self._client.write(frame.data, withhold=self._withheld is not None)
 
-    async def _say(self, frame: Frame) -> None:
+    async def _forward(self, frame: Frame) -> None:
         text = self._wire.statement(frame)
         if text is not None:
             self.listens = self.listens or text.startswith("LISTEN ")
@@ -91,16 +91,16 @@ class Link:
                 if not trap.catches(text):
                     continue
                 if trap.moment is Moment.BEFORE:
-                    await self._held(trap)
+                    await self._wait_at(trap)
                 else:
                     self._withheld = trap
         self._server.write(frame.data)
 
-    async def _held(self, trap: Trap) -> None:
+    async def _wait_at(self, trap: Trap) -> None:
         await trap.hold()
         await self._open.wait()
 
-    async def _travel(self) -> None:
+    async def _delay(self) -> None:
         await asyncio.sleep(self._proxy.delay_seconds)
         await self._open.wait()
 
@@ -114,14 +114,14 @@ class End:
         self._withheld = bytearray()
 
     async def read(self) -> bytes:
-        """Some bytes; none at the end, however it came."""
+        """The next bytes; none at the end of the connection, also after an error."""
         try:
             return await self._reader.read(CHUNK)
         except OSError:
             return b""
 
     def write(self, data: bytes, *, withhold: bool = False) -> None:
-        """Send, after whatever was withheld so far; or withhold this, too."""
+        """Send these bytes after those withheld so far; or withhold these, too."""
         self._withheld += data
         if not withhold and not self._writer.is_closing():
             self._writer.write(bytes(self._withheld))
@@ -135,18 +135,18 @@ class End:
 
 
 class Proxy:
-    """Connects whoever comes to a port of Postgres, as the weather allows."""
+    """Forwards connections to a port of Postgres."""
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
         self._listener: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._weather = Weather.FAIR
+        self._state = NetworkState.NORMAL
         self.links: set[Link] = set()
         self.traps: list[Trap] = []
         self.delay_seconds = 0.0
         self.refused = 0
-        """How many came while it was cut."""
+        """How many connections were refused while the network was cut."""
 
     @property
     def port(self) -> int:
@@ -154,35 +154,35 @@ class Proxy:
         return self._listener.sockets[0].getsockname()[1]
 
     @property
-    def weather(self) -> Weather:
-        return self._weather
+    def state(self) -> NetworkState:
+        return self._state
 
-    @weather.setter
-    def weather(self, weather: Weather) -> None:
-        self._weather = weather
+    @state.setter
+    def state(self, state: NetworkState) -> None:
+        self._state = state
         for link in tuple(self.links):
-            link.passing(weather is not Weather.SILENT)
-        if weather is Weather.CUT:
+            link.set_passing(state is not NetworkState.SILENT)
+        if state is NetworkState.CUT:
             self.reset_all()
 
     def trap(self, statement: str, moment: Moment, *, nth: int = 1) -> Trap:
-        """Set a trap for whoever says such a statement for the nth time."""
+        """Set a trap for the nth statement that matches."""
         trap = Trap(statement=statement, moment=moment, nth=nth)
         self.traps.append(trap)
         return trap
 
     def reset_all(self) -> None:
-        """Reset every connection there is; new ones may come."""
+        """Reset every open connection; new ones are accepted."""
         for link in tuple(self.links):
             link.reset()
 
     async def until(self, which: Callable[[Link], bool]) -> None:
-        """Wait for a connection that is like this."""
+        """Wait until a connection satisfies a predicate."""
         while not any(which(link) for link in self.links):
             await asyncio.sleep(LOOK_INTERVAL)
 
     def strand(self, which: Callable[[Link], bool]) -> int:
-        """Leave some connections half-open for ever; how many."""
+        """Make the connections that satisfy a predicate half-open; returns how many."""
         stranded = [link for link in self.links if which(link)]
         for link in stranded:
             link.strand()
@@ -190,7 +190,7 @@ class Proxy:
 
     @contextlib.asynccontextmanager
     async def open(self) -> AsyncGenerator["Proxy"]:
-        self._listener = await asyncio.start_server(self._welcome, "127.0.0.1", 0)
+        self._listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         try:
             yield self
         finally:
@@ -201,24 +201,24 @@ class Proxy:
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
-    def _welcome(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client = End(reader, writer)
-        if self._weather is Weather.CUT:
+        if self._state is NetworkState.CUT:
             self.refused += 1
             client.reset()
             return
-        task = asyncio.create_task(self._carry(client))
+        task = asyncio.create_task(self._serve(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: client.reset())  # also of one that never began
+        task.add_done_callback(lambda _: client.reset())  # also if the task never started
 
-    async def _carry(self, client: End) -> None:
+    async def _serve(self, client: End) -> None:
         try:
             streams = await asyncio.open_connection("127.0.0.1", self._server_port)
-        except OSError:  # Postgres is not there: neither are we
+        except OSError:  # Postgres is stopped
             return
         link = Link(self, client, End(*streams))
-        link.passing(self._weather is not Weather.SILENT)
+        link.set_passing(self._state is not NetworkState.SILENT)
         self.links.add(link)
         try:
             await link.run()

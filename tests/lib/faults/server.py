@@ -1,4 +1,6 @@
-"""A Postgres of the test's own, to stop, restart and spoil; on TCP, for a proxy to fit in front."""
+"""A Postgres of the test's own, to stop and restart. It listens on TCP, so a proxy can be placed in
+front of it.
+"""
 
 import asyncio
 import contextlib
@@ -30,7 +32,7 @@ _SETTINGS = {
     "shared_buffers": "32MB",
     "log_line_prefix": "%m [%p] ",
     "log_min_duration_statement": "-1",
-    # What is tested is what clients see: nothing here has to survive a power cut.
+    # The tests are about what clients see: no data has to survive a power failure.
     "fsync": "off",
     "full_page_writes": "off",
     "wal_level": "minimal",
@@ -40,19 +42,19 @@ _SETTINGS = {
 
 
 class Stopping(Enum):
-    """How a server goes: the signal its postmaster gets."""
+    """How to stop a server: the signal that its postmaster receives."""
 
     FAST = signal.SIGINT
-    """Says goodbye to everyone and rolls back what runs."""
+    """Fast shutdown: open transactions are rolled back, and clients receive a message."""
     IMMEDIATE = signal.SIGQUIT
-    """As in a crash: no goodbyes worth the name, and recovery at the next start."""
+    """Immediate shutdown, like a crash: the next start runs recovery."""
 
 
 class Server:
     """A cluster in a directory of its own. The binaries are those of the embedded Postgres.
 
     Args:
-        settings: other than those above.
+        settings: override `_SETTINGS`.
     """
 
     def __init__(self, home: Path, **settings: str) -> None:
@@ -79,7 +81,7 @@ class Server:
 
     async def start(self) -> None:
         """Start, and wait until it answers."""
-        assert self._process is None, "it runs already"
+        assert self._process is None, "it is running already"
         arguments = [str(self._postgres), "-D", str(self.data), "-p", str(self.port)]
         settings = self._settings | {"unix_socket_directories": str(self.data)}
         for name, value in settings.items():
@@ -94,12 +96,12 @@ class Server:
                 user=self._account.user,
                 group=self._account.group,
                 extra_groups=self._account.extra_groups,
-                start_new_session=True,  # a Ctrl-C is for the tests
+                start_new_session=True,  # Ctrl-C must not reach it
             )
         await self._until_it_answers()
 
     async def stop(self, how: Stopping = Stopping.FAST) -> None:
-        """Stop, and wait until it is gone."""
+        """Stop, and wait until the process has ended."""
         if self._process is None:
             return
         self._process.send_signal(how.value)
@@ -108,7 +110,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def outage(self, how: Stopping = Stopping.FAST) -> AsyncGenerator[None]:
-        """Gone for as long as the block lasts."""
+        """Stop the server for as long as the block lasts."""
         await self.stop(how)
         try:
             yield
@@ -117,7 +119,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def setting(self, **settings: str) -> AsyncGenerator[None]:
-        """Another configuration for as long as the block lasts, in sessions that exist, too."""
+        """Change settings for as long as the block lasts, also in open sessions."""
         await self._configure("ALTER SYSTEM SET {} = {}", settings)
         try:
             yield
@@ -125,13 +127,13 @@ class Server:
             await self._configure("ALTER SYSTEM RESET {}", settings)
 
     def read_only(self) -> contextlib.AbstractAsyncContextManager[None]:
-        """As after a failover to a standby: every statement that writes is refused."""
+        """Refuse every statement that writes, as after a failover to a standby."""
         return self.setting(default_transaction_read_only="on")
 
     @contextlib.asynccontextmanager
     async def crowd(self) -> AsyncGenerator[int]:
-        """Every connection there is, taken: newcomers are told that there are too many. Afterwards
-        there is room again, which takes the server a moment."""
+        """Occupy every connection slot, so that new connections are refused. Yields how many
+        were taken, and afterwards waits until the server accepts connections again."""
         async with contextlib.AsyncExitStack() as taken:
             count = 0
             with contextlib.suppress(psycopg.OperationalError):
@@ -142,7 +144,7 @@ class Server:
         await self._until_it_answers()
 
     async def terminate_backends(self, *, database: str, query: str = "%") -> int:
-        """End the sessions of a database whose last statement is like `query`; how many."""
+        """End the sessions of a database whose last statement is like `query`; returns how many."""
         async with await self.connect() as connection:
             cursor = await connection.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
@@ -171,13 +173,13 @@ class Server:
             except psycopg.OperationalError as error:
                 assert self._process is not None
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    said = self.log.read_text("utf-8", "replace")[-2000:]
-                    raise RuntimeError(f"Postgres did not start: {error}\n{said}") from error
+                    log = self.log.read_text("utf-8", "replace")[-2000:]
+                    raise RuntimeError(f"Postgres did not start: {error}\n{log}") from error
             await asyncio.sleep(RETRY_DELAY)
 
 
 def free_port() -> int:
-    """A port on loopback that nobody has at the moment."""
+    """A port on loopback that is free at the moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]

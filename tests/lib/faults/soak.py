@@ -1,8 +1,8 @@
-"""`./run soak`: a fleet under load and under attack for minutes, and then the checker's table.
+"""`./run soak`: a soak test of workers under load and faults, and a report of what was found.
 
-Everything is real: a Postgres that syncs to its disk, worker processes behind networks of their
-own (one of them behind PgBouncer), a simulated vendor that speaks HTTP. What is broken and what is
-submitted is drawn from a seed. Exit code 0: sound; 1: not.
+It uses a Postgres with fsync on, worker processes behind proxies (one of them behind PgBouncer),
+and a simulated vendor that speaks HTTP. Faults and submissions are drawn from a seed.
+Exit code 0: no findings; 1: findings.
 """
 
 import argparse
@@ -31,23 +31,23 @@ from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 from faults import verdict
-from faults.crew import Crew
-from faults.diary import Diary
+from faults.chaos_monkey import ChaosMonkey, FaultTiming
+from faults.deployment import create_tables
+from faults.fault_log import FaultLog
 from faults.fleet import Fleet
 from faults.load import LIMIT, LIMIT_PER_OWNER, LIMITED, QUEUE, Load
-from faults.monkey import Monkey, Temper
 from faults.proxy import Proxy
 from faults.recovery import Recovery, recoveries
 from faults.server import Server
-from faults.stage import set_up
+from faults.supervisor import Supervisor
 from faults.verdict import Verdict
 
 DATABASE = "soak"
 LOOK_INTERVAL = 0.1  # seconds between looks at the limits
 COUNT_EVERY = 10  # looks
-TELL_INTERVAL = 5.0  # seconds
+REPORT_INTERVAL = 5.0  # seconds
 DRAIN_PATIENCE = 180.0  # seconds
-LONG_LIFE = 300.0  # seconds: a worker that lived so long tells whether memory grows
+LONG_RUN = 300.0  # seconds: the memory of workers that ran so long is reported
 SERVER_SETTINGS = {
     "fsync": "on", "full_page_writes": "on", "autovacuum": "on", "max_connections": "100",
     "log_checkpoints": "off",
@@ -62,7 +62,7 @@ _RUNNING: LiteralString = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How long, how much, how bad."""
+    """The options of a soak test."""
 
     seconds: float
     seed: int
@@ -70,25 +70,25 @@ class Options:
     rate: float = 6.0
     """Jobs per second."""
     pace: float = 1.0
-    """How long jobs take, compared with what is usual."""
+    """A factor for the durations of jobs."""
     large_batch: int = 120
-    """Threads of a batch that asks for hands."""
+    """Threads of a batch that starts helper jobs."""
     lease_seconds: float = 5.0
     min_faults: int = 0
-    """It goes on until so many have begun, however slow the machine is."""
-    temper: Temper = field(default_factory=Temper)
+    """The test goes on until so many faults have begun, also on a slow machine."""
+    timing: FaultTiming = field(default_factory=FaultTiming)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a soak found."""
+    """The result of a soak test."""
 
     options: Options
     verdict: Verdict
     recovery: Mapping[str, Recovery]
     faults: Counter[str]
     memory: list[dict[str, Any]]
-    """Of workers that lived long."""
+    """Resident memory of the workers that ran longest."""
     calls_answered: int
     in_doubt: int
     drained_seconds: float
@@ -109,10 +109,10 @@ class Outcome:
             "faults": dict(self.faults),
             "recovery_seconds": {
                 group: {
-                    "in_line": found.in_line.as_json(),
-                    "running": found.running.as_json(),
+                    "queued": times.queued.as_json(),
+                    "running": times.running.as_json(),
                 }
-                for group, found in self.recovery.items()
+                for group, times in self.recovery.items()
             },
             "calls": {"answered": self.calls_answered, "on_record": self.verdict.calls_on_record},
             "memory_kb": self.memory,
@@ -125,10 +125,10 @@ class Outcome:
 
 
 class Soak:
-    """One soak, from an empty database to its outcome.
+    """One soak test, from an empty database to its outcome.
 
     Args:
-        home: where Postgres, the workers' logs and the log of faults are kept.
+        home: where Postgres, the workers' logs and the log of faults are stored.
     """
 
     def __init__(self, options: Options, home: Path, console: Console) -> None:
@@ -137,7 +137,7 @@ class Soak:
         self._home = home
         self._server = Server(home, **SERVER_SETTINGS)
         self._address = self._server.address(DATABASE)
-        self._diary = Diary(path=home / "faults.jsonl")
+        self._fault_log = FaultLog(path=home / "faults.jsonl")
         self._statuses: dict[str, int] = {}
         self._over_limit: list[str] = []
         self._began = time.monotonic()
@@ -147,85 +147,92 @@ class Soak:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._running_server())
             vendor = await stack.enter_async_context(SimulatedServer(VENDOR))
-            doorway = await stack.enter_async_context(Proxy(self._server.port).open())
+            flaky_network = await stack.enter_async_context(Proxy(self._server.port).open())
             fleet = Fleet(self._home, {})
-            await stack.enter_async_context(fleet.at_work())
-            crew = Crew(fleet, self._diary, self._chance("crew"), self._environment(vendor.url))
+            await stack.enter_async_context(fleet.running())
+            supervisor = Supervisor(
+                fleet, self._fault_log, self._rng("supervisor"), self._environment(vendor.url)
+            )
             await stack.enter_async_context(
-                crew.open(
+                supervisor.open(
                     self._server, DATABASE, self._home, self._options.workers, (QUEUE, LIMITED)
                 )
             )
-            for place in crew.places:
-                await place.worker.ready()
+            for slot in supervisor.slots:
+                await slot.worker.ready()
             load = Load(
                 self._address,
-                doorway,
-                self._server.address(DATABASE, port=doorway.port),
-                self._chance("load"),
+                flaky_network,
+                self._server.address(DATABASE, port=flaky_network.port),
+                self._rng("load"),
                 rate=self._options.rate,
                 pace=self._options.pace,
                 large_batch=self._options.large_batch,
             )
-            drained = await self._play(crew, load)
-            return await self._judge(crew, load, vendor.simulation.stats, drained)
+            drained = await self._run_load(supervisor, load)
+            return await self._judge(supervisor, load, vendor.simulation.stats, drained)
 
-    async def _play(self, crew: Crew, load: Load) -> float:
-        """Load and faults until the time is up, then quiet. Seconds until all was over."""
-        monkey = Monkey(
-            self._server, DATABASE, crew, self._diary, self._chance("faults"), self._options.temper
+    async def _run_load(self, supervisor: Supervisor, load: Load) -> float:
+        """Run load and faults until the time is up, then drain; returns the drain time (s)."""
+        monkey = ChaosMonkey(
+            self._server,
+            DATABASE,
+            supervisor,
+            self._fault_log,
+            self._rng("faults"),
+            self._options.timing,
         )
         await load.prepare()
         stop = asyncio.Event()
         self._began = time.monotonic()
-        async with asyncio.TaskGroup() as side:
-            onlookers = [
-                side.create_task(self._look(load)),
-                side.create_task(self._tell(load)),
-                side.create_task(crew.tend()),
+        async with asyncio.TaskGroup() as tasks:
+            observers = [
+                tasks.create_task(self._watch_jobs(load)),
+                tasks.create_task(self._report(load)),
+                tasks.create_task(supervisor.supervise()),
             ]
-            async with asyncio.TaskGroup() as storm:
-                storm.create_task(load.run(stop))
-                storm.create_task(monkey.run(stop))
-                storm.create_task(self._time(stop))
-            quiet = time.monotonic()
-            self._lasted = quiet - self._began
-            while time.monotonic() - quiet < DRAIN_PATIENCE and await self._unfinished():
+            async with asyncio.TaskGroup() as load_and_faults:
+                load_and_faults.create_task(load.run(stop))
+                load_and_faults.create_task(monkey.run(stop))
+                load_and_faults.create_task(self._time(stop))
+            stopped_at = time.monotonic()
+            self._lasted = stopped_at - self._began
+            while time.monotonic() - stopped_at < DRAIN_PATIENCE and await self._unfinished():
                 await asyncio.sleep(LOOK_INTERVAL)
-            drained = time.monotonic() - quiet
-            for onlooker in onlookers:
-                onlooker.cancel()
+            drained = time.monotonic() - stopped_at
+            for observer in observers:
+                observer.cancel()
         return drained
 
     async def _judge(
-        self, crew: Crew, load: Load, vendor: Mapping[str, Any], drained: float
+        self, supervisor: Supervisor, load: Load, vendor: Mapping[str, Any], drained: float
     ) -> Outcome:
-        found = await verdict.judge(
+        judged = await verdict.judge(
             self._address,
             load.promises,
             minutes=self._lasted / 60,
-            oddities=[*crew.oddities, *crew.complaints()],
+            worker_errors=[*supervisor.worker_errors, *supervisor.asyncio_errors()],
             over_limit=self._over_limit,
         )
         return Outcome(
             options=self._options,
-            verdict=found,
-            recovery=await recoveries(self._address, self._diary.faults),
-            faults=Counter(str(fault.kind) for fault in self._diary.faults),
+            verdict=judged,
+            recovery=await recoveries(self._address, self._fault_log.faults),
+            faults=Counter(str(fault.kind) for fault in self._fault_log.faults),
             memory=[
-                {"worker": life.name, "seconds": round(life.age_seconds),
-                 "settled": life.settled_kb, "last": life.last_kb}
-                for life in crew.lives if life.age_seconds > LONG_LIFE
+                {"worker": run.name, "seconds": round(run.age_seconds),
+                 "settled": run.settled_kb, "last": run.last_kb}
+                for run in supervisor.runs if run.age_seconds > LONG_RUN
             ],
             calls_answered=vendor["by_status"].get("200", 0),
             in_doubt=load.in_doubt,
             drained_seconds=drained,
-            died_at_start=crew.died_at_start,
-            behind_bouncer=crew.behind_bouncer,
+            died_at_start=supervisor.died_at_start,
+            behind_bouncer=supervisor.behind_bouncer,
         )  # fmt: skip
 
-    def _chance(self, whose: str) -> random.Random:
-        return random.Random(f"{self._options.seed} {whose}")  # noqa: S311  to be drawn again
+    def _rng(self, name: str) -> random.Random:
+        return random.Random(f"{self._options.seed} {name}")  # noqa: S311  reproducible
 
     def _environment(self, vendor_url: str) -> dict[str, str]:
         return {
@@ -247,7 +254,7 @@ class Soak:
             await schema.migrate(database)
             await database.close()
             async with await self._server.connect(DATABASE) as connection:
-                await set_up(connection)
+                await create_tables(connection)
             yield
         finally:
             await self._server.stop()
@@ -260,37 +267,39 @@ class Soak:
             return await cursor.fetchone() is not None
 
     async def _time(self, stop: asyncio.Event) -> None:
-        """Say when it is time to stop."""
+        """Set `stop` when the time is up."""
         await asyncio.sleep(self._options.seconds)
-        while len(self._diary.faults) < self._options.min_faults:
+        while len(self._fault_log.faults) < self._options.min_faults:
             await asyncio.sleep(LOOK_INTERVAL)
         stop.set()
 
-    async def _look(self, load: Load) -> None:
-        """Watch the limits, count the jobs; through every outage, until cancelled."""
+    async def _watch_jobs(self, load: Load) -> None:
+        """Check the limits and count the jobs until cancelled; reconnects after outages."""
         while True:
             with contextlib.suppress(psycopg.Error):
                 async with await self._server.connect(DATABASE) as connection:
                     while True:
                         for _ in range(COUNT_EVERY):
-                            await self._look_at_limits(connection)
+                            await self._check_limits(connection)
                             await asyncio.sleep(LOOK_INTERVAL)
                         counted = await connection.execute(_COUNT)
                         self._statuses = dict(await counted.fetchall())
-                        load.backlog(sum(self._statuses.get(s, 0) for s in ("queued", "running")))
+                        load.set_unfinished(
+                            sum(self._statuses.get(s, 0) for s in ("queued", "running"))
+                        )
             await asyncio.sleep(LOOK_INTERVAL)
 
-    async def _look_at_limits(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    async def _check_limits(self, connection: psycopg.AsyncConnection[Any]) -> None:
         cursor = await connection.execute(_RUNNING, [LIMITED])
         running = dict(await cursor.fetchall())
         if sum(running.values()) > LIMIT or max(running.values(), default=0) > LIMIT_PER_OWNER:
             self._over_limit.append(f"more than allowed ran in queue {LIMITED}: {running}")
 
-    async def _tell(self, load: Load) -> None:
-        """Say how it goes, until cancelled."""
+    async def _report(self, load: Load) -> None:
+        """Print the progress until cancelled."""
         if not self._console.is_terminal:
             while True:
-                await asyncio.sleep(TELL_INTERVAL)
+                await asyncio.sleep(REPORT_INTERVAL)
                 self._console.print(self._line(load), soft_wrap=True)
         with Live(console=self._console, transient=True) as live:
             while True:
@@ -302,15 +311,15 @@ class Soak:
         left = max(0.0, self._options.seconds - elapsed)
         over = sum(self._statuses.get(s, 0) for s in ("completed", "failed", "cancelled"))
         return (
-            f"{_clock(elapsed)} (then {_clock(left)})  "
+            f"{_clock(elapsed)} ({_clock(left)} left)  "
             f"{len(load.promises.jobs)} submitted, {over} over, "
             f"{self._statuses.get('running', 0)} running, "
-            f"{self._statuses.get('queued', 0)} queued, {len(self._diary.faults)} faults"
+            f"{self._statuses.get('queued', 0)} queued, {len(self._fault_log.faults)} faults"
         )
 
 
 def show(outcome: Outcome, console: Console) -> None:
-    """The outcome, for people."""
+    """Print the outcome."""
     console.print(f"\n{outcome.verdict.summary}", soft_wrap=True)
     console.print(f"Faults: {', '.join(f'{n} × {k}' for k, n in outcome.faults.most_common())}")
     table = Table("verdict", "count")
@@ -322,25 +331,25 @@ def show(outcome: Outcome, console: Console) -> None:
         f"seconds after the fault (lease: {outcome.options.lease_seconds:g})", "until", "faults",
         *parts,
     )  # fmt: skip
-    for group, found in outcome.recovery.items():
-        for until, times in (("in line again", found.in_line), ("it runs", found.running)):
-            told = times.as_json()
-            table.add_row(group, until, str(told["count"]), *(_cell(told[part]) for part in parts))
+    for group, times in outcome.recovery.items():
+        for until, durations in (("queued again", times.queued), ("it runs", times.running)):
+            row = durations.as_json()
+            table.add_row(group, until, str(row["count"]), *(_cell(row[part]) for part in parts))
     console.print(table)
     table = Table("table", "bytes", "rows", "dead rows")
     for size in outcome.verdict.tables:
         table.add_row(size["name"], *(f"{size[key]:,}" for key in ("bytes", "live", "dead")))
     console.print(table)
-    for life in outcome.memory:
+    for run in outcome.memory:
         console.print(
-            f"{life['worker']} lived {_clock(life['seconds'])}: "
-            f"{life['settled']} kB when settled, {life['last']} kB at the end"
+            f"{run['worker']} ran {_clock(run['seconds'])}: "
+            f"{run['settled']} kB when settled, {run['last']} kB at the end"
         )
     console.print(
         f"LLM calls: {outcome.calls_answered} answered, {outcome.verdict.calls_on_record} on "
         f"record. Drained in {outcome.drained_seconds:.1f} s. PgBouncer in front of: "
-        f"{outcome.behind_bouncer or 'nobody, since there is none here'}. Workers that met a fault "
-        f"while they started, and ended: {outcome.died_at_start}."
+        f"{outcome.behind_bouncer or 'no worker, because it is not installed'}. Workers that ended "
+        f"because of a fault while they started: {outcome.died_at_start}."
     )
     for finding in outcome.verdict.findings:
         console.print(str(finding), soft_wrap=True, markup=False)
@@ -358,10 +367,12 @@ def _clock(seconds: float) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./run soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=None, help="what is drawn; told at the start")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="of all random choices; printed at the start"
+    )
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--rate", type=float, default=6.0, help="jobs per second")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="the outcome, for machines")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the outcome as JSON")
     parser.add_argument("--home", type=Path, metavar="DIR", help="keep all logs here")
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
@@ -373,7 +384,7 @@ def main() -> int:
     console.print(
         f"Soak of {given.minutes:g} minutes, --seed {seed}; logs and faults are in {home}"
     )
-    # A SIGTERM is as a Ctrl-C: nobody is left behind.
+    # A SIGTERM stops the child processes, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     outcome = asyncio.run(Soak(options, home, console).run())
     show(outcome, console)

@@ -1,8 +1,8 @@
-"""The statements of an attempt, and traps on them: the exact points where things can break.
+"""The statements of an attempt, and traps that stop a connection at one of them.
 
 A trap stops a connection right before a statement reaches the server, or right after the server has
-done it and before the client is told. Whoever set the trap then does what they like: kill the
-client, stop the server, wait until somebody else has gone on. Nothing is hooked into the product.
+executed it and before the client receives the reply. A test can then kill the client, stop the
+server, or wait for another worker. The product contains no hook for it.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ STATEMENTS: Mapping[str, str] = MappingProxyType(
     {
         "claim": r"evalqueue_claim_jobs",
         "hold": r"evalqueue_hold_job",
-        "keep": r"INSERT INTO faults\.effects",
+        "store": r"INSERT INTO faults\.effects",
         "commit": r"^COMMIT",
         "flush": r"evalqueue_flush_job",
         "finish": r"evalqueue_finish_job",
@@ -26,12 +26,12 @@ STATEMENTS: Mapping[str, str] = MappingProxyType(
 
 
 class Moment(StrEnum):
-    """Which side of a statement."""
+    """Before or after the server executes a statement."""
 
     BEFORE = "before"
-    """The server has not seen it."""
+    """The server has not received it."""
     AFTER = "after"
-    """The server has done it, and the client doesn't know."""
+    """The server has executed it, and the client has no reply."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -42,17 +42,17 @@ class Trap:
     """A regular expression on its text."""
     moment: Moment
     nth: int = 1
-    """How often it must have been said."""
+    """The trap springs when the statement is sent for the nth time."""
     sprung: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
-    _said: int = 0
+    _matches: int = 0
 
     def catches(self, text: str) -> bool:
-        """Whether this statement is the one. Counts it."""
+        """Whether the trap springs at this statement. Counts matching statements."""
         if not re.search(self.statement, text):
             return False
-        self._said += 1
-        return self._said == self.nth
+        self._matches += 1
+        return self._matches == self.nth
 
     async def hold(self) -> None:
         self.sprung.set()

@@ -1,4 +1,4 @@
-"""What a soak has to keep, beyond what the checker looks at: what the services were promised."""
+"""Checks of a soak test beyond those of `checker`: whether the jobs match the responses."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -14,15 +14,15 @@ from faults.checker import Finding
 from faults.load import CLOCK, Promises
 from faults.work import Manner
 
-CALLS_PER_LOSS = 8  # a batch of a soak has 4 calls in flight, and as many not yet on record
-TOLD_ABOUT = 300  # jobs that the API is asked about
+CALLS_PER_LOSS = 8  # a batch has 4 calls in flight, and as many not yet recorded
+API_JOBS = 300  # jobs that are compared with the API's responses
 LOST, TWICE, STUCK = "lost", "twice", "stuck"
 VERDICTS: Mapping[str, frozenset[str]] = {
     LOST: frozenset({"promised", "key", "whole", "task"}),
-    TWICE: frozenset({"once", "bought once", "continued once", "schedule"}),
+    TWICE: frozenset({"once", "called once", "continued once", "schedule"}),
     STUCK: frozenset({"settled", "left over", "worker"}),
 }
-"""Which rules are about what people ask first; all others are "wrong"."""
+"""The rules of each verdict; all other rules are "wrong"."""
 
 _JOBS: LiteralString = """
     SELECT jobs.id, job_type, status, params, queue, max_attempts, owner, parent_id, after_id,
@@ -43,7 +43,7 @@ _SIZES: LiteralString = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What was looked at, and all that is wrong."""
+    """What was checked, and the findings."""
 
     summary: str
     findings: tuple[Finding, ...]
@@ -57,9 +57,14 @@ class Verdict:
 
 
 async def judge(
-    address: str, promises: Promises, *, minutes: float, oddities: list[str], over_limit: list[str]
+    address: str,
+    promises: Promises,
+    *,
+    minutes: float,
+    worker_errors: list[str],
+    over_limit: list[str],
 ) -> Verdict:
-    """Judge a database in which nothing happens any more."""
+    """Check a database whose jobs are all over."""
     async with await psycopg.AsyncConnection.connect(
         address, autocommit=True, row_factory=dict_row
     ) as connection:
@@ -74,13 +79,13 @@ async def judge(
         await connection.execute("ANALYZE")
         tables = await rows(_SIZES)
     report = await checker.check(
-        address, calls_in_flight=lost_batches * CALLS_PER_LOSS, told_about=TOLD_ABOUT
+        address, calls_in_flight=lost_batches * CALLS_PER_LOSS, api_jobs=API_JOBS
     )
     findings = [
         *report.findings,
-        *not_kept(jobs, promises, minutes=minutes),
+        *broken_promises(jobs, promises, minutes=minutes),
         *(_finding("left over", job_id, f"{count} items") for job_id, count in left_over.items()),
-        *(_finding("worker", "fleet", oddity) for oddity in oddities),
+        *(_finding("worker", "fleet", error) for error in worker_errors),
         *(_finding("limit", "queue", what) for what in over_limit),
     ]
     return Verdict(
@@ -91,12 +96,12 @@ async def judge(
     )
 
 
-def not_kept(
+def broken_promises(
     jobs: Mapping[UUID, Mapping[str, Any]], promises: Promises, *, minutes: float
 ) -> Iterator[Finding]:
-    """Every promise that these rows of jobs break."""
-    yield from _as_answered(jobs, promises)
-    yield from _ended_as_asked(jobs, promises)
+    """Findings where rows of jobs don't match what the client library returned."""
+    yield from _match_responses(jobs, promises)
+    yield from _ended_as_requested(jobs, promises)
     yield from _in_order(jobs, promises)
     yield from _on_time(jobs, minutes)
 
@@ -109,10 +114,10 @@ def _verdict_of(rule: str) -> str:
     return next((verdict for verdict, rules in VERDICTS.items() if rule in rules), "wrong")
 
 
-def _as_answered(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
-    """Whatever was answered is so."""
+def _match_responses(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
+    """The table has what the responses said."""
     for job_id in promises.jobs - jobs.keys():
-        yield _finding("promised", job_id, "it was submitted, and is not there")
+        yield _finding("promised", job_id, "it was submitted, and does not exist")
     for key, ids in promises.keys.items():
         if len(ids) != 1:
             yield _finding("key", key, f"is {len(ids)} jobs")
@@ -126,21 +131,21 @@ def _as_answered(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Findi
         yield _finding("continued once" if twice else "answer", "API", broken)
 
 
-def _ended_as_asked(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
-    """No fault of ours made a job fail, and nobody's cancel is nobody's."""
+def _ended_as_requested(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
+    """No fault made a job fail, and no job was cancelled without a request."""
     for job in jobs.values():
         where = f"job {job['id']} ({job['job_type']}, {job['status']})"
-        if job["status"] == "failed" and not _fails_of_itself(job):
+        if job["status"] == "failed" and not _may_fail(job):
             yield _finding("failed", where, job["error_message"])
-        by_nobody = job["id"] not in promises.perhaps_cancelled and job["after_id"] is None
-        if job["status"] == "cancelled" and by_nobody and job["parent_id"] is None:
-            yield _finding("cancelled", where, "by nobody")
+        unrequested = job["id"] not in promises.perhaps_cancelled and job["after_id"] is None
+        if job["status"] == "cancelled" and unrequested and job["parent_id"] is None:
+            yield _finding("cancelled", where, "without a request")
         if job["status"] == "completed" and _never_completes(job):
             yield _finding("completed", where, f"with {job['params']}")
 
 
-def _fails_of_itself(job: Mapping[str, Any]) -> bool:
-    """Whoever harms its worker may use up its attempts."""
+def _may_fail(job: Mapping[str, Any]) -> bool:
+    """Whether the job can use up its attempts, because it harms its worker or fails."""
     params = job["params"]
     harmful = params.get("kills_its_worker", 0) > 0 or params.get("manner") == Manner.BLOCKS
     return harmful or params.get("tries_again", 0) > 0 or _never_completes(job)
@@ -153,7 +158,7 @@ def _never_completes(job: Mapping[str, Any]) -> bool:
 
 
 def _in_order(jobs: Mapping[UUID, Any], promises: Promises) -> Iterator[Finding]:
-    """What was to start after another job did, or never."""
+    """Jobs with `after` started after the other job had completed, or never."""
     for follower_id, before_id in promises.followers.items():
         follower, before = jobs.get(follower_id), jobs.get(before_id)
         if follower is None or before is None or follower["started_at"] is None:

@@ -1,4 +1,4 @@
-"""Looking on from outside, on connections that no fault touches."""
+"""Reads the tables on connections that no fault affects."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ class Watch:
     async def until(
         self, query: LiteralString, *arguments: object, patience: float = PATIENCE
     ) -> None:
-        """Wait until the answer to a question is true."""
+        """Wait until a query returns true."""
         async with contextlib.AsyncExitStack() as stack:
             connection = await stack.enter_async_context(
                 await psycopg.AsyncConnection.connect(self._address, autocommit=True)

@@ -1,4 +1,4 @@
-"""Just enough of Postgres's wire protocol to see which statement passes, and where answers end.
+"""The part of Postgres's wire protocol that shows which statement is sent, and where a reply ends.
 
 https://www.postgresql.org/docs/current/protocol-message-formats.html
 """
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 _SSL_REQUEST = 80877103
 _GSS_REQUEST = 80877104
-_HEADER = 5  # bytes: a letter, and a length that counts itself
+_HEADER = 5  # bytes: the type, and a length that includes itself
 _UNTYPED_HEADER = 4  # bytes: a length alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """One message, whole. The first ones of a client have no kind."""
+    """One complete message. The first messages of a client have no kind."""
 
     kind: bytes
     data: bytes
@@ -26,22 +26,24 @@ class Frame:
 
 
 class Wire:
-    """Both directions of one connection: bytes in, frames out."""
+    """Parses both directions of one connection into frames."""
 
     def __init__(self) -> None:
         self._from_client = bytearray()
         self._from_server = bytearray()
-        self._greeting = True
+        self._starting = True
         self._asked_for_encryption = False
         self._prepared: dict[bytes, str] = {}
 
     def from_client(self, chunk: bytes) -> Iterator[Frame]:
         self._from_client += chunk
-        while (frame := self._next(self._from_client, typed=not self._greeting)) is not None:
-            if self._greeting:
+        while (frame := self._next(self._from_client, typed=not self._starting)) is not None:
+            if self._starting:
                 (code,) = struct.unpack_from("!I", frame.body)
                 self._asked_for_encryption = code in (_SSL_REQUEST, _GSS_REQUEST)
-                self._greeting = self._asked_for_encryption  # refused, it greets again
+                self._starting = (
+                    self._asked_for_encryption
+                )  # after a refusal the client starts again
             yield frame
 
     def from_server(self, chunk: bytes) -> Iterator[Frame]:
@@ -53,7 +55,7 @@ class Wire:
             yield frame
 
     def statement(self, frame: Frame) -> str | None:
-        """The text of the statement that this message of the client makes the server execute."""
+        """The text of the statement that this message of a client executes."""
         match frame.kind:
             case b"P":
                 name, text, *_ = frame.body.split(b"\0", 2)

@@ -1,8 +1,7 @@
-"""Work whose effects can be counted: job types for worker processes (`EVALQUEUE_IMPORTS`).
+"""A job type whose effects can be counted, for worker processes (`EVALQUEUE_IMPORTS`).
 
-Each item of a job leaves one row in a table of the test's own, kept through the fence. The table
-takes the same item twice if it comes from two attempts: that nothing is done twice is for the
-checker to find, not for a constraint to hide.
+Each item of a job stores one row in a table of the tests, through the fence. The table accepts the
+same item from two attempts, so that the checker finds duplicates that a constraint would hide.
 """
 
 import asyncio
@@ -26,14 +25,14 @@ CREATE TABLE faults.effects (
     item text NOT NULL,
     attempt integer NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    hand uuid,  -- whose attempt it was; NULL: the job's own
-    -- Said again after a lost answer, it is still one.
-    UNIQUE NULLS NOT DISTINCT (job_id, item, hand, attempt)
+    helper_id uuid,  -- the helper job that stored it; NULL: the job itself
+    -- A statement repeated after a lost reply stores no second row.
+    UNIQUE NULLS NOT DISTINCT (job_id, item, helper_id, attempt)
 );
 """
 
-_KEEP: LiteralString = (
-    "INSERT INTO faults.effects (job_id, item, hand, attempt) VALUES (%s, %s, %s, %s) "
+_STORE_ITEM: LiteralString = (
+    "INSERT INTO faults.effects (job_id, item, helper_id, attempt) VALUES (%s, %s, %s, %s) "
     "ON CONFLICT DO NOTHING"
 )
 
@@ -42,35 +41,35 @@ class Manner(StrEnum):
     """How an item is worked on."""
 
     SLEEPS = "sleeps"
-    """Waits, as for an answer from afar."""
+    """Sleeps without blocking, as for a remote response."""
     BLOCKS = "blocks"
-    """Holds up the whole event loop for that long."""
+    """Blocks the event loop for that long."""
     CLINGS = "clings"
-    """Swallows its cancellation and goes on."""
+    """Ignores its cancellation and goes on."""
 
 
 class Steps(JobParams, job_type="fault-steps"):
-    """Some items, each of which takes its time and leaves one effect."""
+    """Some items, each of which takes some time and stores one effect."""
 
     items: int = 3
     seconds: float = 0.05
     """Per item."""
     concurrency: int = 1
     max_helpers: int = 0
-    """Other workers that may help with the items."""
+    """The largest number of helper jobs."""
     manner: Manner = Manner.SLEEPS
     gate: str = ""
-    """A file: until it is there, the first attempt does no more than half of its items."""
+    """A path: until the file exists, the first attempt does only half of its items."""
     kills_its_worker: int = 0
-    """In so many attempts it kills its own process, once half of its items are done."""
+    """In so many attempts the job kills its process after half of its items."""
     tries_again: int = 0
-    """In so many attempts it asks for another one at its end."""
+    """In so many attempts the job raises `TryAgain` at its end."""
     after: float = 0.0
-    """Seconds until that one."""
+    """Seconds until the next attempt after `TryAgain`."""
     later_attempts_rest: float = 0.0
-    """Seconds that an attempt after the first takes before it ends."""
+    """Seconds that later attempts sleep before they end."""
     fails: bool = False
-    """At its end it fails for good."""
+    """The job raises `JobFailed` at its end."""
     result_characters: int = 0
 
 
@@ -79,7 +78,7 @@ async def work(context: JobContext, params: Steps) -> dict[str, Any]:
     await context.map(
         [str(number) for number in range(params.items)],
         _StepWork(context, params),
-        checkpoint=Checkpoint(succeeded=await _kept(context)),
+        checkpoint=Checkpoint(succeeded=await _stored_items(context)),
         concurrency=params.concurrency,
         max_helpers=params.max_helpers,
     )
@@ -90,7 +89,7 @@ async def work(context: JobContext, params: Steps) -> dict[str, Any]:
     if context.job.attempt <= params.tries_again:
         raise TryAgain("not now", after=params.after)
     if params.fails:
-        raise JobFailed("as it was asked to")
+        raise JobFailed("as its params request")
     return {"items": params.items, "filling": "x" * params.result_characters}
 
 
@@ -112,10 +111,10 @@ class _StepWork(ItemWork[str, str]):
     async def store(self, connection: Connection, result: str, /) -> None:
         job = self._context.job
         helper = job.id if self._context.is_helper else None
-        await connection.execute(_KEEP, [job.root_id, result, helper, job.attempt])
+        await connection.execute(_STORE_ITEM, [job.root_id, result, helper, job.attempt])
 
 
-async def _kept(context: JobContext) -> list[str]:
+async def _stored_items(context: JobContext) -> list[str]:
     async def read(connection: Connection) -> list[str]:
         cursor = await connection.execute(
             "SELECT item FROM faults.effects WHERE job_id = %s", [context.job.root_id]
@@ -130,7 +129,7 @@ async def _spend(seconds: float, manner: Manner) -> None:
         case Manner.SLEEPS:
             await asyncio.sleep(seconds)
         case Manner.BLOCKS:
-            time.sleep(seconds)  # noqa: ASYNC251  that is its manner
+            time.sleep(seconds)  # noqa: ASYNC251  blocks on purpose
         case Manner.CLINGS:
             ends = time.monotonic() + seconds
             while (left := ends - time.monotonic()) > 0:

@@ -1,4 +1,4 @@
-"""Where a scenario plays: a database with work and witnesses in it, a network, a fleet."""
+"""A deployment under test: a database with test tables in it, and a fleet of workers."""
 
 import logging
 from contextlib import AbstractAsyncContextManager
@@ -17,8 +17,8 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """All the parts of one scenario, on a database of its own."""
+class Deployment:
+    """A database of the test's own, its workers, and what the test needs to use them."""
 
     server: Server
     database: str
@@ -27,19 +27,20 @@ class Stage:
 
     @property
     def address(self) -> str:
-        """The database itself, with no network in between."""
+        """The address of the database, without a proxy."""
         return self.server.address(self.database)
 
     @property
     def gate(self) -> Path:
-        """A file that is not there yet, for work that waits until it is (`Steps.gate`)."""
+        """The path of a file that jobs wait for (`Steps.gate`). The test creates it."""
         return self.fleet.logs / "gate"
 
     def behind(self, proxy: Proxy) -> str:
+        """The address of the database through a proxy."""
         return self.server.address(self.database, port=proxy.port)
 
     def proxy(self) -> Proxy:
-        """A network, not yet open."""
+        """A proxy in front of the server, not yet open."""
         return Proxy(self.server.port)
 
     async def submit(self, params: JobParams, **how: Any) -> Job:
@@ -55,7 +56,7 @@ class Stage:
             return await client.get(job.id)
 
     async def worker(self, proxy: Proxy | None = None, *flags: str, **how: Any) -> Worker:
-        """A worker that is ready for work."""
+        """Start a worker and wait until it is ready."""
         address = self.address if proxy is None else self.behind(proxy)
         return await self.fleet.start(address, *flags, **how).ready()
 
@@ -66,23 +67,23 @@ class Stage:
         )
 
     async def until_begun(self, job: Job) -> None:
-        """Wait until its handler works on the items."""
+        """Wait until the job's handler has started on its items."""
         await self.watch.until(
             "SELECT (progress ->> 'total')::integer > 0 FROM jobs WHERE id = %s", job.id
         )
 
-    async def until_kept(self, job: Job, items: int = 1) -> None:
-        """Wait until so many items of a job are kept."""
+    async def until_stored(self, job: Job, items: int = 1) -> None:
+        """Wait until so many items of a job are stored."""
         await self.watch.until(
             "SELECT count(*) >= %s FROM faults.effects WHERE job_id = %s", items, job.id
         )
 
     async def expire(self, *jobs: Job) -> None:
-        """Let the leases of those that run be over now, and their workers be found lost: at one
-        moment, so that no sign of life of theirs comes in between."""
+        """Expire the leases of running jobs and recover the jobs, in one transaction, so that no
+        worker can renew its lease in between."""
         ids = [job.id for job in jobs]
         async with await self.server.connect(self.database) as connection, connection.transaction():
-            await connection.execute(  # in the order in which everybody locks
+            await connection.execute(  # in the order in which all statements lock
                 "SELECT FROM procrastinate_jobs WHERE id IN "
                 "(SELECT task_id FROM jobs WHERE id = ANY (%s)) ORDER BY id FOR UPDATE",
                 [ids],
@@ -99,20 +100,20 @@ class Stage:
             assert await running.fetchall() == []
 
     async def assert_sound(self, *, calls_in_flight: int = 0) -> None:
-        """Everything is over and nothing is wrong."""
+        """Wait until all jobs are over, and assert that the checker has no findings."""
         await self.watch.until("SELECT bool_and(completed_at IS NOT NULL) FROM jobs")
         report = await checker.check(self.address, calls_in_flight=calls_in_flight)
         logger.info("%s", report.summary)
         assert not report.findings, "\n".join([report.summary, *map(str, report.findings)])
 
 
-class OpenStage(Protocol):
-    """Opens a stage whose workers log into a directory."""
+class OpenDeployment(Protocol):
+    """Opens a deployment whose workers write their logs into a directory."""
 
-    def __call__(self, logs: Path) -> AbstractAsyncContextManager[Stage]: ...
+    def __call__(self, logs: Path) -> AbstractAsyncContextManager[Deployment]: ...
 
 
-async def set_up(connection: Connection) -> None:
-    """The tables of work and witnesses, in a database that has the product's schema."""
+async def create_tables(connection: Connection) -> None:
+    """Create the tests' tables and triggers in a database that has the product's schema."""
     for schema in (work.SCHEMA, checker.SCHEMA, injector.SCHEMA):
         await connection.execute(schema)

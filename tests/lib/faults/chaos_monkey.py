@@ -1,5 +1,6 @@
-"""Breaks something every few seconds: workers, Postgres, networks, statements. What it picks is
-drawn from a seed; what it meets is not.
+"""Injects a random fault every few seconds: into workers, Postgres, networks or statements.
+
+The choice of faults depends on a seed alone, not what the system does at that moment.
 """
 
 import asyncio
@@ -11,12 +12,12 @@ from types import MappingProxyType
 
 import psycopg
 
-from faults.crew import Crew, Place
-from faults.diary import Diary, Kind
+from faults.fault_log import FaultLog, Kind
 from faults.injector import STATES, inject
-from faults.proxy import Weather
+from faults.proxy import NetworkState
 from faults.server import Server, Stopping
 from faults.steps import STATEMENTS
+from faults.supervisor import Supervisor, WorkerSlot
 
 WEIGHTS: Mapping[Kind, int] = MappingProxyType(
     {
@@ -36,41 +37,41 @@ WEIGHTS: Mapping[Kind, int] = MappingProxyType(
         Kind.SQLSTATE: 3,
     }
 )
-FLEETING = 2.0  # seconds that the server is read-only, or full
+SHORT_SECONDS = 2.0  # seconds that the server is read-only, or full
 REFUSED_JOBS = 6
 REFUSED_SECONDS = 6.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Temper:
-    """How often, and how long."""
+class FaultTiming:
+    """Ranges of seconds: between two faults, and of the faults' durations."""
 
     every: tuple[float, float] = (2.0, 6.0)
     freeze: tuple[float, float] = (1.0, 15.0)
     outage: tuple[float, float] = (1.0, 8.0)
-    weather: tuple[float, float] = (1.0, 10.0)
+    network: tuple[float, float] = (1.0, 10.0)
 
 
-class Monkey:
-    """Breaks things until cancelled; whatever it had broken is whole again then."""
+class ChaosMonkey:
+    """Injects faults, and ends each of them before it stops."""
 
     def __init__(
         self,
         server: Server,
         database: str,
-        crew: Crew,
-        diary: Diary,
-        chance: random.Random,
-        temper: Temper,
+        supervisor: Supervisor,
+        fault_log: FaultLog,
+        rng: random.Random,
+        timing: FaultTiming,
     ) -> None:
         self._server = server
         self._database = database
-        self._crew = crew
-        self._diary = diary
-        self._chance = chance
-        self._temper = temper
+        self._supervisor = supervisor
+        self._fault_log = fault_log
+        self._rng = rng
+        self._timing = timing
         self._server_is_busy = False
-        self._at_worker: dict[Kind, Callable[[Place], Awaitable[None]]] = {
+        self._at_worker: dict[Kind, Callable[[WorkerSlot], Awaitable[None]]] = {
             Kind.KILL: self._kill,
             Kind.FREEZE: self._freeze,
             Kind.TERMINATE: self._terminate,
@@ -89,83 +90,83 @@ class Monkey:
             Kind.SQLSTATE: self._refuse_statements,
         }
 
-    async def run(self, until: asyncio.Event) -> None:
-        """Break something every few seconds; return when told, and all is whole again."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Inject faults until `stop` is set; return once all have ended."""
         async with asyncio.TaskGroup() as faults:
-            while not until.is_set():
-                (kind,) = self._chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+            while not stop.is_set():
+                (kind,) = self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
                 if kind in self._at_worker:
-                    faults.create_task(self._break_worker(kind))
+                    faults.create_task(self._disturb_worker(kind))
                 else:
-                    faults.create_task(self._break_server(kind))
+                    faults.create_task(self._disturb_server(kind))
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._chance.uniform(*self._temper.every)):
-                        await until.wait()
+                    async with asyncio.timeout(self._rng.uniform(*self._timing.every)):
+                        await stop.wait()
 
-    async def _break_worker(self, kind: Kind) -> None:
-        deadly = kind in (Kind.KILL, Kind.TERMINATE, Kind.TERMINATE_TWICE)
-        place = self._crew.idle(mortal=deadly)
-        if place is None:
+    async def _disturb_worker(self, kind: Kind) -> None:
+        ends_worker = kind in (Kind.KILL, Kind.TERMINATE, Kind.TERMINATE_TWICE)
+        slot = self._supervisor.idle_slot(killable=ends_worker)
+        if slot is None:
             return
-        place.busy = True
+        slot.busy = True
         try:
-            fault = self._diary.begins(kind, place.life.name)
-            await self._at_worker[kind](place)
-            self._diary.ends(fault)
-            if deadly:
-                await self._crew.gone(place)
+            fault = self._fault_log.begin(kind, slot.run.name)
+            await self._at_worker[kind](slot)
+            self._fault_log.end(fault)
+            if ends_worker:
+                await self._supervisor.replace_later(slot)
         finally:
-            place.busy = False
+            slot.busy = False
 
-    async def _break_server(self, kind: Kind) -> None:
+    async def _disturb_server(self, kind: Kind) -> None:
         if self._server_is_busy:
             return
         self._server_is_busy = True
         try:
-            fault = self._diary.begins(kind)
+            fault = self._fault_log.begin(kind)
             await self._at_server[kind]()
-            self._diary.ends(fault)
+            self._fault_log.end(fault)
         finally:
             self._server_is_busy = False
 
-    async def _kill(self, place: Place) -> None:
-        await place.worker.kill()
+    async def _kill(self, slot: WorkerSlot) -> None:
+        await slot.worker.kill()
 
-    async def _freeze(self, place: Place) -> None:
-        place.worker.freeze()
+    async def _freeze(self, slot: WorkerSlot) -> None:
+        slot.worker.freeze()
         try:
-            await asyncio.sleep(self._chance.uniform(*self._temper.freeze))
+            await asyncio.sleep(self._rng.uniform(*self._timing.freeze))
         finally:
-            place.worker.thaw()
+            slot.worker.thaw()
 
-    async def _terminate(self, place: Place) -> None:
-        place.worker.terminate()
+    async def _terminate(self, slot: WorkerSlot) -> None:
+        slot.worker.terminate()
 
-    async def _terminate_twice(self, place: Place) -> None:
-        place.worker.terminate()
-        await asyncio.sleep(self._chance.uniform(0.05, 1.0))
-        if place.worker.is_alive:
-            place.worker.terminate()
+    async def _terminate_twice(self, slot: WorkerSlot) -> None:
+        slot.worker.terminate()
+        await asyncio.sleep(self._rng.uniform(0.05, 1.0))
+        if slot.worker.is_alive:
+            slot.worker.terminate()
 
-    async def _cut(self, place: Place) -> None:
-        await self._weather(place, Weather.CUT)
+    async def _cut(self, slot: WorkerSlot) -> None:
+        await self._set_network(slot, NetworkState.CUT)
 
-    async def _silence(self, place: Place) -> None:
-        await self._weather(place, Weather.SILENT)
+    async def _silence(self, slot: WorkerSlot) -> None:
+        await self._set_network(slot, NetworkState.SILENT)
 
-    async def _weather(self, place: Place, weather: Weather) -> None:
-        place.weather(weather)
+    async def _set_network(self, slot: WorkerSlot, state: NetworkState) -> None:
+        slot.set_network(state)
         try:
-            await asyncio.sleep(self._chance.uniform(*self._temper.weather))
+            await asyncio.sleep(self._rng.uniform(*self._timing.network))
         finally:
-            place.weather(Weather.FAIR)
+            slot.set_network(NetworkState.NORMAL)
 
-    async def _delay(self, place: Place) -> None:
-        place.delay(self._chance.uniform(0.01, 0.2))
+    async def _delay(self, slot: WorkerSlot) -> None:
+        slot.set_delay(self._rng.uniform(0.01, 0.2))
         try:
-            await asyncio.sleep(self._chance.uniform(*self._temper.weather))
+            await asyncio.sleep(self._rng.uniform(*self._timing.network))
         finally:
-            place.delay(0.0)
+            slot.set_delay(0.0)
 
     async def _stop_fast(self) -> None:
         await self._outage(Stopping.FAST)
@@ -175,7 +176,7 @@ class Monkey:
 
     async def _outage(self, how: Stopping) -> None:
         async with self._server.outage(how):
-            await asyncio.sleep(self._chance.uniform(*self._temper.outage))
+            await asyncio.sleep(self._rng.uniform(*self._timing.outage))
 
     async def _end_sessions(self) -> None:
         await self._server.terminate_backends(database=self._database)
@@ -185,7 +186,7 @@ class Monkey:
 
     async def _read_only(self) -> None:
         async with self._server.read_only():
-            await asyncio.sleep(FLEETING)
+            await asyncio.sleep(SHORT_SECONDS)
 
     async def _crowd(self) -> None:
         async with await self._server.connect() as killer:
@@ -194,10 +195,10 @@ class Monkey:
                 [self._database],
             )
             async with self._server.crowd():
-                await asyncio.sleep(FLEETING)
+                await asyncio.sleep(SHORT_SECONDS)
 
     async def _refuse_statements(self) -> None:
-        """Some jobs meet an error of the server at a statement of theirs, once or a few times."""
+        """Let a statement of some jobs fail once or a few times."""
         async with await self._server.connect(self._database) as connection:
             cursor = await connection.execute(
                 "SELECT id FROM jobs WHERE completed_at IS NULL AND job_type = 'fault-steps' "
@@ -209,11 +210,11 @@ class Monkey:
                 await inject(
                     connection,
                     job_id,
-                    statement=STATEMENTS[self._chance.choice(["claim", "keep", "flush", "finish"])],
-                    sqlstate=self._chance.choice(list(STATES)),
-                    times=self._chance.randint(1, 3),
+                    statement=STATEMENTS[self._rng.choice(["claim", "store", "flush", "finish"])],
+                    sqlstate=self._rng.choice(list(STATES)),
+                    times=self._rng.randint(1, 3),
                 )
         await asyncio.sleep(REFUSED_SECONDS)
-        with contextlib.suppress(psycopg.Error):  # they are few, and harmless if they stay
+        with contextlib.suppress(psycopg.Error):  # what is left does no harm
             async with await self._server.connect(self._database) as connection:
                 await connection.execute("TRUNCATE faults.injections")

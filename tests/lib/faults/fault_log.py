@@ -1,4 +1,4 @@
-"""What happened in a soak, moment by moment: faults and deaths, as values and as lines of JSON."""
+"""The faults of a soak test, in memory and as lines of JSON."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class Kind(StrEnum):
-    """What went wrong."""
+    """The kind of a fault."""
 
     KILL = "SIGKILL"
     POISON = "killed by its job"
@@ -29,11 +29,11 @@ class Kind(StrEnum):
 
 @dataclass(slots=True, kw_only=True)
 class Fault:
-    """One thing that went wrong, from its beginning to its end."""
+    """One fault, from its beginning to its end."""
 
     kind: Kind
     worker: str | None
-    """Whom it met; None: everybody."""
+    """The name of the affected worker; None: all workers."""
     began: datetime
     ended: datetime | None = None
     about: str = ""
@@ -44,19 +44,19 @@ def now() -> datetime:
 
 
 @dataclass(slots=True, kw_only=True)
-class Diary:
-    """All that happened, and a file that has it even if nobody lives to tell."""
+class FaultLog:
+    """All faults so far. Each is also appended to a file at once, which survives a crash."""
 
     path: Path
     faults: list[Fault] = field(default_factory=list)
 
-    def begins(self, kind: Kind, worker: str | None = None, about: str = "") -> Fault:
+    def begin(self, kind: Kind, worker: str | None = None, about: str = "") -> Fault:
         fault = Fault(kind=kind, worker=worker, began=now(), about=about)
         self.faults.append(fault)
         self._write("begins", fault)
         return fault
 
-    def ends(self, fault: Fault) -> None:
+    def end(self, fault: Fault) -> None:
         fault.ended = now()
         self._write("ends", fault)
 

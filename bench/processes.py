@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: a Postgres with its durability on, worker processes, a vendor."""
+"""The processes of the benchmarks: a Postgres with fsync on, workers, a simulated vendor."""
 
 import asyncio
 import os
