@@ -1,4 +1,4 @@
-// The client and the real thing: `evalqueue serve`, Postgres, a worker, a simulated judge.
+// The client with real processes: `evalqueue serve`, Postgres, a worker, a simulated vendor.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
@@ -64,7 +64,7 @@ test("the same key is the same job, and another request with it is refused", asy
   await client.watch(one.id, () => {}, { timing: QUICK }).done;
 });
 
-test("what is wrong is named, with its place", async () => {
+test("errors name the problem and its place", async () => {
   await assert.rejects(
     client.jobs.submit("evaluate-batch", { total_items: -1, colour: "red" }),
     (error) => {
@@ -79,7 +79,7 @@ test("what is wrong is named, with its place", async () => {
   await assert.rejects(client.jobs.get("../workers"), { name: "ApiError" });
 });
 
-test("a cancelled job is cancelled for whoever watches", async () => {
+test("a cancelled job is cancelled for every watcher", async () => {
   const job = await client.jobs.submit("evaluate-batch", { total_items: 40, concurrency: 1 });
   const watch = client.watch(job.id, () => {}, { timing: QUICK });
   assert.equal(await client.jobs.cancel(job.id), undefined);
@@ -109,7 +109,7 @@ test("a server that is killed and started again in the middle of a job", async (
   assert.deepEqual(states, ["live", "reconnecting", "live"]);
 });
 
-test("a job that ends while the line is down", async () => {
+test("a job that ends while the connection is down", async () => {
   const proxy = await new CuttableProxy().start(Number(new URL(server.url).port));
   const job = await client.jobs.submit("evaluate-batch", { total_items: 2 });
   const watch = createClient({ baseUrl: proxy.url }).watch(job.id, () => {}, { timing: QUICK });
@@ -139,7 +139,7 @@ test("all jobs are watched, and the queue moves on before those that wait", asyn
   const aheadOf = ({ id }) => queues.findLast(({ ahead }) => id in ahead)?.ahead[id];
   await until(() => aheadOf(first) === 0 && aheadOf(second) === 1);
   assert.ok(queues.every(({ queue }) => queue === QUEUE));
-  await client.jobs.cancel(first.id); // nothing changes in the row of the second
+  await client.jobs.cancel(first.id); // the row of the second job does not change
   await until(() => aheadOf(second) === 0);
   assert.equal(seen.get(second.id).status, "queued");
   await client.queues.resume(QUEUE);
@@ -155,7 +155,7 @@ function submitted() {
   return client.jobs.submit("evaluate-batch", { total_items: 1 });
 }
 
-test("all jobs are watched across a server that is killed, and what was missed is said", async () => {
+test("all jobs are watched across a server that is killed, and missed events are reported", async () => {
   const seen = new Map();
   const states = [];
   let resyncs = 0;
@@ -256,7 +256,7 @@ test("a server with tokens knows who asks, by the token or by a sign-in", async 
     const browser = createClient({
       baseUrl: closed.url,
       async fetch(url, asked) {
-        // as far as a browser is one here: it keeps what it is given
+        // a minimal browser: it stores cookies
         const headers = { ...asked.headers, Cookie: cookie, Origin: closed.url };
         const reply = await fetch(url, { ...asked, headers });
         for (const given of reply.headers.getSetCookie()) cookie ||= given.split(";")[0];
@@ -274,7 +274,7 @@ test("a server with tokens knows who asks, by the token or by a sign-in", async 
     assert.deepEqual(
       (await holder.jobs.list()).map(({ id }) => id),
       [job.id],
-    ); // not what others have
+    ); // not other owners' jobs
     await assert.rejects(holder.queues.pause(QUEUE), { status: 403 });
     await browser.session.signOut();
   } finally {
@@ -289,7 +289,7 @@ test("queues are paused and resumed, workers are seen", async () => {
   await until(async () => (await client.workers.list()).length === 1);
 });
 
-test("difficult users are known, and cases are kept", async () => {
+test("difficult users are listed, and cases are saved", async () => {
   const app = await client.adversarial.app("kaira-bot");
   assert.ok(app.goals.length > 0);
   assert.deepEqual(await client.adversarial.cases(), []);

@@ -1,4 +1,4 @@
-// Requests and answers: what is sent, what an error says, what passes by itself.
+// Requests and responses: what is sent, the contents of errors, and retries.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 
@@ -17,19 +17,19 @@ beforeEach(async () => {
 
 afterEach(() => server.stop());
 
-/** Answer the next request like this, and keep it. */
+/** Answer the next requests like this; returns the recorded requests. */
 function answering(...answers) {
-  const kept = [];
+  const requests = [];
   server.instead = (request, response) => {
-    const answer = answers[Math.min(kept.length, answers.length - 1)];
+    const answer = answers[Math.min(requests.length, answers.length - 1)];
     const seen = { method: request.method, url: request.url, headers: request.headers, body: "" };
-    kept.push(seen);
+    requests.push(seen);
     request.setEncoding("utf8");
     request.on("data", (text) => (seen.body += text));
     request.on("end", () => answer(response));
     return true;
   };
-  return kept;
+  return requests;
 }
 
 const ok = (value) => (response) => json(response, 200, value);
@@ -117,7 +117,7 @@ test("every call can be given up", async () => {
   await assert.rejects(client.runs.list({ signal: late.signal }), { message: "too slow" });
 });
 
-test("an error says what the server said", async () => {
+test("an error has the message of the server", async () => {
   answering(refused(409, "It contradicts itself"));
   const error = await errorOf(client.jobs.retry(ID));
   assert.equal(error.status, 409);
@@ -199,7 +199,7 @@ test("a job that is submitted is seen whole", async () => {
   assert.equal(asked[1].url, `/api/jobs/${ID}`);
 });
 
-test("a request that gets lost is sent again, as the same one", async () => {
+test("a lost request is sent again, with the same key", async () => {
   const lost = (response) => response.destroy();
   const asked = answering(lost, refused(503, "Later"), ok({ id: ID }), lost, ok(aJob(ID)));
   await client.jobs.submit("evaluate-batch", {}, { idempotencyKey: "mine" });
@@ -219,7 +219,7 @@ test("a refused job is not submitted again", async () => {
   assert.equal(asked.length, 1);
 });
 
-test("polling tells each answer, and waits out what passes", async () => {
+test("polling passes on each answer, and waits out temporary errors", async () => {
   const asked = answering(
     ok(aJob(ID, { status: "queued" })),
     refused(503, "Later"),
@@ -235,7 +235,7 @@ test("polling tells each answer, and waits out what passes", async () => {
   assert.equal(asked.length, 6);
 });
 
-test("polling ends with what does not pass, and when it is told to", async () => {
+test("polling ends with a permanent error, and when it is stopped", async () => {
   answering(ok(aJob(ID)), refused(404, "Job not found"));
   assert.equal((await errorOf(client.jobs.pollUntilDone(ID, undefined, 5))).status, 404);
   answering(ok(aJob(ID)));
@@ -253,7 +253,7 @@ test("a callback's error is polling's error", async () => {
   await assert.rejects(client.jobs.pollUntilDone(ID, fails, 5), { message: "a bug of mine" });
 });
 
-test("a file is sent as a form, and its progress is told", async () => {
+test("a file is sent as a form, and its progress is reported", async () => {
   const asked = answering(ok({ id: "sha256:x" }));
   const received = [];
   const file = new File(["a,b\n1,ä\n"], 'day\'s "file".csv');

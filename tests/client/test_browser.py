@@ -1,4 +1,4 @@
-"""What only a browser has: uploads that can be watched, tabs that are hidden, an origin."""
+"""The client in a browser: upload progress, hidden tabs, origins."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ JOB: dict[str, Any] = {
 
 
 class Api:
-    """As much of the API as the tests here ask for."""
+    """The routes of the API that these tests use."""
 
     def __init__(self) -> None:
         self.streams = 0
@@ -78,7 +78,7 @@ def api() -> Api:
 
 @pytest.fixture
 async def tab(api: Api) -> AsyncGenerator[Page]:
-    """A page of that server's, with the client loaded as `client`."""
+    """A page of the server, with the client loaded as `client`."""
     server = Loopback(
         Starlette(
             routes=[

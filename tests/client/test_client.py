@@ -20,12 +20,12 @@ from evalqueue.tokens import Right
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
-OLDEST = (20, 6)  # what the tests themselves need
+OLDEST = (20, 6)  # the oldest version that can run the tests
 TOKEN = "the-token-of-anna"
 
 
 def nodes() -> dict[str, str]:
-    """Ours, and the system's where it is another one that we promise to work with."""
+    """The Node of the environment, and the system's if it is another supported version."""
     found: dict[str, str] = {}
     elsewhere = os.pathsep.join(
         folder for folder in os.get_exec_path() if Path(folder).resolve() != BIN.resolve()
@@ -63,7 +63,7 @@ def test_the_client_by_itself(name: str, major: str) -> None:
 
 @pytest.fixture
 async def environment(dsn: str, tmp_path: Path) -> AsyncGenerator[dict[str, str]]:
-    """What server and worker are started with; the worker is."""
+    """Start a worker; yields the environment variables for servers."""
     async with SimulatedServer(Behaviour(latency_ms=60, latency_sigma=0)) as judge:
         environment = {
             "DATABASE_URL": dsn,

@@ -1,4 +1,4 @@
-"""The client as others get it: packed, installed in projects of theirs, compiled there, run."""
+"""The client's package: packed, installed in other projects, compiled and run there."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def run(*command: str | Path, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `npm publish` would publish."""
+    """The archive that `npm publish` would publish."""
     folder = tmp_path_factory.mktemp("packed")
     ENVIRONMENT["npm_config_cache"] = str(folder / "cache")
     run("npm", "pack", "--silent", "--pack-destination", str(folder), cwd=CLIENT)

@@ -1,4 +1,4 @@
-// Watching, whatever servers, lines and tabs do.
+// Watching jobs, with failures of servers and connections, and hidden tabs.
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -61,7 +61,7 @@ function watchingAll({ url = server.url, ...options } = {}) {
   return Object.assign(received, { watch });
 }
 
-test("each change is told as it happens, until the job is over", async () => {
+test("each change is passed on as it happens, until the job is over", async () => {
   const received = watching();
   await until(() => received.jobs.length === 1);
   server.change(ID, { progress: { current: 3, total: 5, message: "3/5" } });
@@ -72,10 +72,10 @@ test("each change is told as it happens, until the job is over", async () => {
   assert.deepEqual(job.result, { fine: true });
   assert.deepEqual(received.states, ["live"]);
   assert.deepEqual(
-    server.asked.map(({ path }) => path),
+    server.requests.map(({ path }) => path),
     [`/api/jobs/${ID}/events`],
   );
-  assert.equal(server.asked[0].authorization, "Bearer abc");
+  assert.equal(server.requests[0].authorization, "Bearer abc");
   await until(() => server.streams === 0);
 });
 
@@ -84,26 +84,26 @@ test("a server that is restarted is found again", async () => {
   await until(() => received.jobs.length === 1);
   await server.stop();
   await until(() => received.states.includes("reconnecting"));
-  await after(300); // some tries in vain
+  await after(300); // some failed attempts
   await server.start();
   server.change(ID, {});
   await until(() => received.states.length === 3);
   assert.deepEqual(received.states, ["live", "reconnecting", "live"]);
   server.change(ID, { status: "failed" });
   assert.equal((await received.watch.done).status, "failed");
-  assert.equal(server.asked.at(-1).lastEventId, "1");
+  assert.equal(server.requests.at(-1).lastEventId, "1");
 });
 
-test("a job that ends while the line is down is seen to have ended", async () => {
+test("a job that ends while the connection is down is seen to have ended", async () => {
   const received = watching({ url: proxy.url });
   await until(() => received.jobs.length === 1);
-  server.jobs.set(ID, aJob(ID, { revision: 9, status: "cancelled" })); // and nobody is told
+  server.jobs.set(ID, aJob(ID, { revision: 9, status: "cancelled" })); // without an event
   proxy.cut();
   assert.equal((await received.watch.done).status, "cancelled");
   assert.deepEqual(received.revisions(), [1, 9]);
 });
 
-test("a line that is cut again and again is opened again and again", async () => {
+test("a connection that is cut again and again is opened again and again", async () => {
   const received = watching({ url: proxy.url });
   for (let round = 1; round <= 5; round += 1) {
     await until(() => received.jobs.at(-1)?.revision === round);
@@ -148,7 +148,7 @@ test("a tab that is hidden from the start asks for nothing", async () => {
   tab.hidden = true;
   const received = watching({ visibility: tab });
   await after(100);
-  assert.deepEqual([received.states, server.asked], [["paused"], []]);
+  assert.deepEqual([received.states, server.requests], [["paused"], []]);
   tab.hide(false);
   await until(() => received.jobs.length === 1);
 });
@@ -162,9 +162,9 @@ test("a tab that is hidden while the server is away waits to be shown", async ()
   tab.hide(true);
   await until(() => received.states.at(-1) === "paused");
   await server.start();
-  const { length } = server.asked;
+  const { length } = server.requests;
   await after(200);
-  assert.equal(server.asked.length, length);
+  assert.equal(server.requests.length, length);
   tab.hide(false);
   await until(() => received.states.at(-1) === "live");
 });
@@ -186,7 +186,7 @@ test("a tab that is hidden in a long wait need not wait when it is shown", async
 
 const NO_STREAMS = {
   "no such route": (response) => json(response, 404, { detail: "Not Found" }),
-  "no room": (response) => json(response, 503, { detail: "Too many" }, { "Retry-After": "0.1" }),
+  "too many watchers": (response) => json(response, 503, { detail: "Too many" }, { "Retry-After": "0.1" }),
   "a page instead": (response) => {
     response.writeHead(200, { "Content-Type": "text/html" });
     response.end("<h1>Welcome to the hotel's network</h1>");
@@ -271,21 +271,21 @@ for (const [status, detail] of [
   });
 }
 
-test("an older state is never told after a newer one", async () => {
+test("an older state is never passed on after a newer one", async () => {
   const received = watching();
   await until(() => received.jobs.length === 1);
   server.change(ID, { revision: 20, status: "running" });
   await until(() => received.jobs.length === 2);
   for (const revision of [3, 19]) {
     const older = aJob(ID, { revision, status: "completed" });
-    server.blurt(`event: job\ndata: ${JSON.stringify(older)}\n\n`);
+    server.sendRaw(`event: job\ndata: ${JSON.stringify(older)}\n\n`);
   }
   server.change(ID, { revision: 21, status: "completed" });
   await received.watch.done;
   assert.deepEqual(received.revisions(), [1, 20, 21]);
 });
 
-test("nonsense is not received; what it should have said is asked for", async () => {
+test("invalid events are not passed on; the state is requested instead", async () => {
   const received = watching();
   await until(() => received.jobs.length === 1);
   const other = JSON.stringify(aJob("11111111-1111-1111-1111-111111111111", { revision: 99 }));
@@ -307,10 +307,10 @@ test("nonsense is not received; what it should have said is asked for", async ()
   ];
   for (const data of nonsense) {
     server.jobs.set(ID, { ...server.jobs.get(ID), revision: server.jobs.get(ID).revision + 1 });
-    server.blurt(`event: job\ndata: ${data}\n\n`);
+    server.sendRaw(`event: job\ndata: ${data}\n\n`);
     await until(() => received.jobs.at(-1).revision === server.jobs.get(ID).revision);
   }
-  server.blurt("event: unheard-of\ndata: {\n\n\u0000\uFFFF\n\n: \n\nid\ndata\n\n");
+  server.sendRaw("event: unknown\ndata: {\n\n\u0000\uFFFF\n\n: \n\nid\ndata\n\n");
   server.change(ID, { status: "completed" });
   await received.watch.done;
   assert.ok(received.jobs.every(({ id, progress }) => id === ID && progress));
@@ -326,10 +326,10 @@ test("once it is stopped nothing is received, and the promise says why", async (
   await assert.rejects(received.watch.done, { name: "AbortError" });
   await until(() => server.streams === 0);
   assert.equal(received.jobs.length, 1);
-  received.watch.stop(); // again is no harm
+  received.watch.stop(); // stopping twice is allowed
 });
 
-test("whoever is told may stop, in the middle of many events", async () => {
+test("a callback may stop the watch, in the middle of many events", async () => {
   const client = createClient({ baseUrl: server.url });
   const seen = [];
   const watch = client.watch(
@@ -338,7 +338,7 @@ test("whoever is told may stop, in the middle of many events", async () => {
       seen.push(job.revision);
       if (job.revision === 1) {
         const events = [2, 3, 4].map((revision) => JSON.stringify(aJob(ID, { revision })));
-        server.blurt(events.map((data) => `event: job\ndata: ${data}\n\n`).join(""));
+        server.sendRaw(events.map((data) => `event: job\ndata: ${data}\n\n`).join(""));
       }
       if (job.revision === 2) watch.stop();
     },
@@ -348,7 +348,7 @@ test("whoever is told may stop, in the middle of many events", async () => {
   assert.deepEqual(seen, [1, 2]);
 });
 
-test("an answer that is no stream and never ends is not kept open", async () => {
+test("an answer that is no stream and never ends is closed", async () => {
   let asked = 0;
   let open = 0;
   server.instead = ({ url }, response) => {
@@ -368,10 +368,10 @@ test("an answer that is no stream and never ends is not kept open", async () => 
 
 /** A fetch whose answers are not closed by a garbage collector. */
 function keeping(ask = fetch) {
-  const kept = [];
+  const responses = [];
   return async (...given) => {
-    kept.push(await ask(...given));
-    return kept.at(-1);
+    responses.push(await ask(...given));
+    return responses.at(-1);
   };
 }
 
@@ -392,7 +392,7 @@ test("a stream that has not begun is given up with the watch", async () => {
     asked += 1;
     open += 1;
     response.on("close", () => (open -= 1));
-    return true; // and never says a word
+    return true; // and never sends a byte
   };
   const received = watching();
   await until(() => asked === 1);
@@ -448,9 +448,9 @@ test("a signal stops it as well, before and after", async () => {
   await until(() => received.jobs.length === 1);
   controller.abort(new Error("enough"));
   await assert.rejects(received.watch.done, { message: "enough" });
-  const asked = server.asked.length;
+  const asked = server.requests.length;
   await assert.rejects(watching({ signal: controller.signal }).watch.done, { message: "enough" });
-  assert.equal(server.asked.length, asked);
+  assert.equal(server.requests.length, asked);
 });
 
 test("all jobs: goes on after the last event it had, and misses none", async () => {
@@ -467,7 +467,7 @@ test("all jobs: goes on after the last event it had, and misses none", async () 
     received.jobs.map(({ revision }) => revision),
     [2, 3, 1],
   );
-  assert.equal(server.asked.at(-1).lastEventId, "2");
+  assert.equal(server.requests.at(-1).lastEventId, "2");
   assert.equal(received.resyncs, 0);
   assert.ok(!("params" in received.jobs[0]));
 });
@@ -475,11 +475,11 @@ test("all jobs: goes on after the last event it had, and misses none", async () 
 test("all jobs: says when something may have been missed", async () => {
   const received = watchingAll({ url: proxy.url });
   await until(() => received.states.at(-1) === "live");
-  proxy.cut(); // before any event: there is nothing to go on after
+  proxy.cut(); // before any event, so there is no event id to resume from
   await until(() => received.resyncs === 1);
   server.change(ID, {});
   await until(() => received.jobs.length === 1);
-  server.blurt("event: resync\ndata: {}\n\n");
+  server.sendRaw("event: resync\ndata: {}\n\n");
   await until(() => received.resyncs === 2);
 });
 
@@ -487,7 +487,7 @@ test("all jobs: an event that can't be read is made up for", async () => {
   const received = watchingAll();
   await until(() => server.streams === 1);
   server.jobs.set(ID, aJob(ID, { revision: 5 }));
-  server.blurt("event: job\ndata: {oh\n\n");
+  server.sendRaw("event: job\ndata: {oh\n\n");
   await until(() => received.jobs.length === 1);
   assert.equal(received.jobs[0].revision, 5);
   assert.ok(!("params" in received.jobs[0]));
@@ -506,7 +506,7 @@ test("all jobs: polled where streaming is not possible", async () => {
   await assert.rejects(received.watch.done, { name: "AbortError" });
 });
 
-test("a callback that throws is reported, and the rest is told", async () => {
+test("a callback that throws is reported, and the other events are passed on", async () => {
   const reported = [];
   const listen = (error) => reported.push(error.message);
   process.on("uncaughtException", listen);

@@ -1,4 +1,4 @@
-"""The real API over real HTTP: uvicorn on loopback in the test's own loop, and a real Postgres."""
+"""The API over HTTP: uvicorn on loopback in the test's event loop, and a real Postgres."""
 
 import asyncio
 import contextlib
@@ -22,13 +22,13 @@ from evalqueue.tokens import Right, Token, digest_of
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 PATIENCE = 60.0
-"""Seconds that a test waits before it takes what it waits for as failed. Server and client share a
-loop on a machine that may be busy: httpx's own five seconds are soon over."""
+"""Seconds that a test waits for a condition. Server and client share an event loop on a machine
+that may be busy, for which httpx's five seconds are too short."""
 
 TOKENS = {name: f"the-token-of-{name}" for name in ("rita", "sam", "ada")} | {
     "otto": "s3cret-ünïcode"
 }
-"""What each caller holds."""
+"""The token of each caller."""
 
 RIGHTS = {"rita": Right.READ, "sam": Right.SUBMIT, "otto": Right.SUBMIT, "ada": Right.ADMIN}
 
@@ -42,12 +42,12 @@ ENTRIES = ", ".join(entry(name, RIGHTS[name], token) for name, token in TOKENS.i
 
 
 def bearer(token: str) -> dict[bytes, bytes]:
-    """The header that shows a token."""
+    """The authorization header of a token."""
     return {b"Authorization": f"Bearer {token}".encode()}
 
 
 class Note(JobParams, job_type="note"):
-    """A job type with nothing special about it."""
+    """A plain job type."""
 
     text: str = ""
     weight: float | None = Field(None, ge=0)
@@ -68,34 +68,34 @@ class EvaluateTest(RunParams, job_type="evaluate-test"):
 
 
 class Broken(JobParams, job_type="broken"):
-    """A job type with a bug in it."""
+    """A job type whose validation has a bug."""
 
     async def admit(self, admission: AdmissionContext) -> "Broken":
-        raise ZeroDivisionError("the secret of the house")
+        raise ZeroDivisionError("the secret of the handler")
 
 
 async def readiness(http: httpx.AsyncClient, **otherwise: bool) -> httpx.Response:
-    """What `/readyz` says when its checks come out as expected: all ok, but for those named.
+    """Wait until the checks of `/readyz` are as expected (OK, except those given).
 
-    A probe is answered in time rather than at leisure, and the first that listens takes longest:
-    where the machine is busy it is asked once more.
+    A check has a short timeout, and the first one that starts to listen is slow, so the request is
+    repeated on a busy machine.
     """
     expected = dict.fromkeys(REQUIRED_CHECKS, True) | otherwise
-    said = "nothing"
+    body = "nothing"
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(PATIENCE):
             while True:
                 reply = await http.get("/readyz")
-                said = reply.text
+                body = reply.text
                 if {each["name"]: each["ok"] for each in reply.json()["checks"]} == expected:
                     return reply
                 await asyncio.sleep(0.05)
-    raise AssertionError(f"not {expected}, last: {said}")
+    raise AssertionError(f"not {expected}, last: {body}")
 
 
 @pytest.fixture
 def serve_api(database: Database) -> ServeApi:
-    """Serve the API with some settings; what comes out calls it."""
+    """Serve the API with some settings; yields a client for it."""
 
     @asynccontextmanager
     async def serving(**settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
@@ -115,6 +115,6 @@ def serve_api(database: Database) -> ServeApi:
 
 @pytest.fixture
 async def api(serve_api: ServeApi) -> AsyncGenerator[httpx.AsyncClient]:
-    """The API as it is out of the box."""
+    """The API with default settings."""
     async with serve_api() as http:
         yield http

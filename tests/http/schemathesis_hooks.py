@@ -1,4 +1,4 @@
-"""What schemathesis takes for wrong although nobody who reads the wire can tell."""
+"""Hooks for requests that schemathesis considers invalid, but that are valid as sent."""
 
 from typing import Any
 
@@ -7,5 +7,5 @@ import schemathesis
 
 @schemathesis.hook
 def filter_body(_context: Any, body: Any) -> bool:
-    """In a form a list without items is nothing at all: as if the field was not there."""
+    """In a form, an empty list is not sent at all, as if the field was missing."""
     return not (isinstance(body, dict) and "file" in body and [] in body.values())

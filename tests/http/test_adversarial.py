@@ -31,7 +31,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 async def api(database: Database, settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """The API, knowing stress tests."""
+    """The API with the job type of adversarial tests."""
     client = Client(job_types=[EvaluateAdversarial], settings=settings, database=database)
     async with (
         serve(client) as address,
@@ -57,7 +57,7 @@ async def get(api: httpx.AsyncClient, path: str, **query: Any) -> Any:
 async def scripted_run(
     api: httpx.AsyncClient, dsn: str, settings: Settings, **params: Any
 ) -> dict[str, Any]:
-    """A submitted job, done; its bot says what a script says."""
+    """Run an adversarial test against a scripted bot; returns its job."""
     script = {"protocol": "scripted", "script": SCRIPT}
     reply = await submit(api, **{"chatbot": script, "cases": [CASE], "max_turns": 3} | params)
     assert reply.status_code == 201, reply.text
@@ -163,7 +163,7 @@ async def test_an_address_that_redirects_is_not_followed_and_costs_the_case(
     visitors: list[str] = []
 
     async def inside(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        visitors.append("somebody")
+        visitors.append("a request")
         writer.close()
 
     async with await asyncio.start_server(inside, "127.0.0.1", 0) as secret:
@@ -176,8 +176,8 @@ async def test_an_address_that_redirects_is_not_followed_and_costs_the_case(
             await writer.drain()
             writer.close()
 
-        async with await asyncio.start_server(redirect, "127.0.0.1", 0) as door:
-            url = f"http://127.0.0.1:{door.sockets[0].getsockname()[1]}"
+        async with await asyncio.start_server(redirect, "127.0.0.1", 0) as redirector:
+            url = f"http://127.0.0.1:{redirector.sockets[0].getsockname()[1]}"
             job = await scripted_run(api, dsn, settings, **at(url))
 
     run_id = job["progress"]["run_id"]

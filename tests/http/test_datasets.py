@@ -1,4 +1,4 @@
-"""Datasets over HTTP: uploads, what is refused, who sees what, and what a batch would cost."""
+"""Datasets over HTTP: uploads, error responses, visibility, and previews of a batch."""
 
 import asyncio
 import json
@@ -33,7 +33,7 @@ NONE = "sha256:" + "0" * 64
 
 @pytest.fixture
 def serve_api(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServeApi:
-    """Serve the API with some settings to a caller; what comes out calls it."""
+    """Serve the API with some settings; yields a client with a caller's token."""
     monkeypatch.setenv("EVALQUEUE_LLM_PROVIDER", "simulated")
     data = tmp_path / "data"
     data.mkdir()
@@ -80,7 +80,7 @@ async def preview(
 
 
 async def stored(database: Database) -> int:
-    """Rows of all that an upload might have left."""
+    """The number of rows in all tables that an upload writes."""
     async with database.connection() as connection:
         cursor = await connection.execute(
             "SELECT (SELECT count(*) FROM datasets) + (SELECT count(*) FROM dataset_threads)"
@@ -99,13 +99,13 @@ async def test_a_file_becomes_a_dataset_and_is_there_the_second_time(api: httpx.
 
     assert (first.status_code, second.status_code) == (201, 200)
     assert first.json() == second.json()
-    told = first.json()
-    assert told["id"] == f"sha256:{sha256(content).hexdigest()}"
-    assert (told["name"], told["format"], told["owner"]) == ("kaira.csv", "csv", "default")
-    assert (told["threads"], told["size_bytes"]) == (48, len(content))
-    assert list(told["intents"].values()) == sorted(told["intents"].values(), reverse=True)
-    assert (await api.get("/api/datasets")).json() == [told]
-    assert (await api.get(f"/api/datasets/{told['id']}")).json() == told
+    dataset = first.json()
+    assert dataset["id"] == f"sha256:{sha256(content).hexdigest()}"
+    assert (dataset["name"], dataset["format"], dataset["owner"]) == ("kaira.csv", "csv", "default")
+    assert (dataset["threads"], dataset["size_bytes"]) == (48, len(content))
+    assert list(dataset["intents"].values()) == sorted(dataset["intents"].values(), reverse=True)
+    assert (await api.get("/api/datasets")).json() == [dataset]
+    assert (await api.get(f"/api/datasets/{dataset['id']}")).json() == dataset
 
 
 async def test_the_same_file_from_many_at_once_is_stored_once(
@@ -148,13 +148,13 @@ async def test_chat_messages_as_json_lines_are_read(api: httpx.AsyncClient):
     line = {"id": "c1", "messages": [
         {"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"},
     ]}  # fmt: skip
-    told = (await upload(api, json.dumps(line).encode(), "chats.jsonl")).json()
+    dataset = (await upload(api, json.dumps(line).encode(), "chats.jsonl")).json()
 
-    assert (told["format"], told["threads"], told["messages"]) == ("jsonl", 1, 1)
-    assert told["first_at"] is None, "there are no times in it"
+    assert (dataset["format"], dataset["threads"], dataset["messages"]) == ("jsonl", 1, 1)
+    assert dataset["first_at"] is None, "the file has no times"
 
 
-# Refusals.
+# Error responses.
 
 
 async def test_every_bad_row_is_named_and_nothing_is_stored(
@@ -290,7 +290,7 @@ async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(
     assert await stored(database) == 0
 
 
-# Who sees what.
+# Visibility.
 
 ANN = ApiCaller(name="ann", right=Right.SUBMIT)
 BOB = ApiCaller(name="bob", right=Right.SUBMIT)
@@ -301,18 +301,18 @@ async def test_a_caller_sees_what_they_have_and_an_administrator_all(
     serve_api: ServeApi, database: Database
 ):
     async with serve_api(ANN) as http:
-        hers = (await upload(http)).json()["id"]
+        of_ann = (await upload(http)).json()["id"]
     async with serve_api(BOB) as http:
-        his = (await upload(http, CONTENT + GOOD.encode())).json()["id"]
-        assert [each["id"] for each in (await http.get("/api/datasets")).json()] == [his]
-        for path in (f"/api/datasets/{hers}", f"/api/datasets/{hers}/threads"):
+        of_bob = (await upload(http, CONTENT + GOOD.encode())).json()["id"]
+        assert [each["id"] for each in (await http.get("/api/datasets")).json()] == [of_bob]
+        for path in (f"/api/datasets/{of_ann}", f"/api/datasets/{of_ann}/threads"):
             assert (await http.get(path)).status_code == 404
-        assert (await http.delete(f"/api/datasets/{hers}")).status_code == 404
+        assert (await http.delete(f"/api/datasets/{of_ann}")).status_code == 404
         for path, body, loc in (
-            ("/api/eval-runs/preview", {"dataset_id": hers}, ["body", "dataset_id"]),
+            ("/api/eval-runs/preview", {"dataset_id": of_ann}, ["body", "dataset_id"]),
             (
                 "/api/jobs",
-                {"job_type": "evaluate-batch", "params": {"dataset_id": hers}},
+                {"job_type": "evaluate-batch", "params": {"dataset_id": of_ann}},
                 ["body", "params", "dataset_id"],
             ),
         ):
@@ -320,12 +320,12 @@ async def test_a_caller_sees_what_they_have_and_an_administrator_all(
             assert reply.status_code == 422
             assert reply.json()["detail"][0]["loc"] == loc
         assert (await upload(http)).status_code == 201, "who has the file may have the dataset"
-        assert (await http.get(f"/api/datasets/{hers}")).json()["owner"] == "bob"
+        assert (await http.get(f"/api/datasets/{of_ann}")).json()["owner"] == "bob"
     async with serve_api(ROOT) as http:
-        told = (await http.get("/api/datasets")).json()
-        assert {each["id"] for each in told} == {hers, his}
-        assert len(told) == 2
-        reply = await http.post("/api/eval-runs/preview", json={"dataset_id": hers})
+        listed = (await http.get("/api/datasets")).json()
+        assert {each["id"] for each in listed} == {of_ann, of_bob}
+        assert len(listed) == 2
+        reply = await http.post("/api/eval-runs/preview", json={"dataset_id": of_ann})
         assert reply.status_code == 200
     assert await stored(database) == 2 + 2 + 3
 
@@ -374,16 +374,20 @@ async def test_a_preview_of_a_stored_dataset_counts_what_would_be_asked(
     dataset_id = (await upload(api, kaira_csv().read_bytes())).json()["id"]
     before = await stored(database)
     params = {"dataset_id": dataset_id, "sample_size": 5, "evaluate_efficiency": False}
-    told = (await api.post("/api/eval-runs/preview", json=params)).json()
+    previewed = (await api.post("/api/eval-runs/preview", json=params)).json()
 
-    assert told["statistics"]["threads"] == 48
-    assert told["chosen"]["threads"] == 5
-    calls = told["llm_calls"]["evaluators"]
-    assert calls["intent"] == told["chosen"]["messages"]
-    assert 0 < calls["correctness"] < told["chosen"]["messages"]
+    assert previewed["statistics"]["threads"] == 48
+    assert previewed["chosen"]["threads"] == 5
+    calls = previewed["llm_calls"]["evaluators"]
+    assert calls["intent"] == previewed["chosen"]["messages"]
+    assert 0 < calls["correctness"] < previewed["chosen"]["messages"]
     assert set(calls) == {"intent", "correctness"}
-    assert told["llm_calls"]["total"] == sum(calls.values())
-    assert (told["columns"], told["mapping"], told["missing_columns"]) == ([], {}, [])
+    assert previewed["llm_calls"]["total"] == sum(calls.values())
+    assert (previewed["columns"], previewed["mapping"], previewed["missing_columns"]) == (
+        [],
+        {},
+        [],
+    )
     assert await stored(database) == before
 
 
@@ -423,10 +427,10 @@ def all_ids() -> set[str]:
 async def test_other_sources_are_previewed_without_being_stored(
     api: httpx.AsyncClient, database: Database, source: dict[str, Any]
 ):
-    told = (await api.post("/api/eval-runs/preview", json=source)).json()
+    previewed = (await api.post("/api/eval-runs/preview", json=source)).json()
 
-    assert told["chosen"]["threads"] == source.get("total_items", 1)
-    assert told["columns"] == []
+    assert previewed["chosen"]["threads"] == source.get("total_items", 1)
+    assert previewed["columns"] == []
     assert await stored(database) == 0
 
 
@@ -434,34 +438,38 @@ async def test_bad_rows_are_part_of_a_preview(api: httpx.AsyncClient, database: 
     of_path = (await api.post("/api/eval-runs/preview", json={"data_path": "bad.csv"})).json()
     of_file = await preview(api, "\n".join([HEADER, *[BAD] * 1_003]).encode())
 
-    for told, found, more in ((of_path, 1, 0), (of_file, 1_000, 3)):
-        assert (told["statistics"], told["chosen"], told["llm_calls"]) == (None, None, None)
-        assert (len(told["bad_rows"]), told["more_bad_rows"]) == (found, more)
-        assert told["bad_rows"][0]["row"] == 2
-        assert told["bad_rows"][0]["column"] == "timestamp"
+    for previewed, found, more in ((of_path, 1, 0), (of_file, 1_000, 3)):
+        assert (previewed["statistics"], previewed["chosen"], previewed["llm_calls"]) == (
+            None,
+            None,
+            None,
+        )
+        assert (len(previewed["bad_rows"]), previewed["more_bad_rows"]) == (found, more)
+        assert previewed["bad_rows"][0]["row"] == 2
+        assert previewed["bad_rows"][0]["column"] == "timestamp"
     assert await stored(database) == 0
 
 
 async def test_other_headers_are_guessed_and_shown_with_samples(api: httpx.AsyncClient):
     header = "Conversation ID,Customer,Session,Question,Answer,Intent,Created At,Image,Notes"
     rows = [GOOD + f",{n}" for n in range(5)]
-    told = await preview(api, "\n".join([header, *rows]).encode())
+    previewed = await preview(api, "\n".join([header, *rows]).encode())
 
-    assert told["mapping"] == {
+    assert previewed["mapping"] == {
         "thread_id": "Conversation ID", "user_id": "Customer", "session_id": "Session",
         "query_text": "Question", "final_response_message": "Answer",
         "intent_detected": "Intent", "timestamp": "Created At", "has_image": "Image",
     }  # fmt: skip
-    assert told["missing_columns"] == []
-    assert told["columns"][-1] == {"name": "Notes", "samples": ["0", "1", "2"]}
-    assert told["statistics"]["messages"] == 5, "read by the guess"
+    assert previewed["missing_columns"] == []
+    assert previewed["columns"][-1] == {"name": "Notes", "samples": ["0", "1", "2"]}
+    assert previewed["statistics"]["messages"] == 5, "read by the guess"
 
 
 async def test_what_nothing_stands_for_is_missing(api: httpx.AsyncClient):
-    told = await preview(api, CONTENT.replace(b"has_image", b"???").replace(b"user_id", b"!"))
+    previewed = await preview(api, CONTENT.replace(b"has_image", b"???").replace(b"user_id", b"!"))
 
-    assert told["missing_columns"] == ["user_id", "has_image"]
-    assert {each["column"] for each in told["bad_rows"]} == {"user_id", "has_image"}
+    assert previewed["missing_columns"] == ["user_id", "has_image"]
+    assert {each["column"] for each in previewed["bad_rows"]} == {"user_id", "has_image"}
     given = await preview(
         api,
         CONTENT.replace(b"has_image", b"???"),
@@ -475,12 +483,16 @@ async def test_what_nothing_stands_for_is_missing(api: httpx.AsyncClient):
 async def test_the_head_of_a_file_may_end_anywhere(api: httpx.AsyncClient, cut: int):
     tall = GOOD.replace("2 idli", '"two\nठीक है\nlines"')
     content = "\n".join([HEADER, GOOD, BAD, *[tall] * 3, ""]).encode()
-    told = await preview(api, content[:cut], head="true")
+    previewed = await preview(api, content[:cut], head="true")
 
-    assert [(each["row"], each["column"]) for each in told["bad_rows"]] == [(3, "timestamp")]
-    assert (told["statistics"], told["chosen"], told["llm_calls"]) == (None, None, None)
-    assert [each["name"] for each in told["columns"]] == HEADER.split(",")
-    assert told["missing_columns"] == []
+    assert [(each["row"], each["column"]) for each in previewed["bad_rows"]] == [(3, "timestamp")]
+    assert (previewed["statistics"], previewed["chosen"], previewed["llm_calls"]) == (
+        None,
+        None,
+        None,
+    )
+    assert [each["name"] for each in previewed["columns"]] == HEADER.split(",")
+    assert previewed["missing_columns"] == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""When something else is wrong: the path, the method, the database, our own code."""
+"""Error responses for wrong paths and methods, database failures, and bugs."""
 
 import asyncio
 import logging
@@ -53,7 +53,7 @@ async def test_a_busy_pool_is_tried_again_later(
     async with AsyncExitStack() as held:
         for _ in range(database.pool.max_size):
             await held.enter_async_context(database.connection())
-        database.pool.timeout = 0.05  # from here on: the pool had to grow for us first
+        database.pool.timeout = 0.05  # only now, because the pool had to grow before
         reply = await api.get("/api/jobs")
     database.pool.timeout = patience
 
@@ -70,7 +70,7 @@ async def test_readiness_does_not_wait_for_as_long_as_a_request_may(
     async with AsyncExitStack() as held:
         for _ in range(database.pool.max_size):
             await held.enter_async_context(database.connection())
-        database.pool.timeout = 2 * PATIENCE  # so long that nobody can mistake one for the other
+        database.pool.timeout = 2 * PATIENCE  # longer than any other timeout here
         async with asyncio.timeout(PATIENCE):
             reply = await api.get("/readyz", timeout=None)
 
@@ -92,16 +92,16 @@ async def test_a_connection_cut_by_the_server_is_tried_again_later(
 
     reply = await api.get("/api/jobs")
 
-    assert reply.status_code in (200, 503)  # the pool may have noticed already
+    assert reply.status_code in (200, 503)  # the pool may have detected it already
     async with asyncio.timeout(PATIENCE):
         while (await api.get("/api/jobs")).status_code != 200:
             continue
 
 
 async def test_a_missing_database_is_reported_without_its_address() -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        port = nobody.getsockname()[1]
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
         settings = Settings(port=0, database_wait_seconds=0)
         client = Client(f"postgresql://ada:hush@127.0.0.1:{port}/evals", settings=settings)
         async with (
@@ -135,7 +135,7 @@ async def test_a_current_database_that_tells_what_changes_is_ready(api: httpx.As
     checks = {each["name"]: each for each in reply.json()["checks"]}
     assert list(checks) == ["database", "schema", "notifications"]
     assert all(each["ok"] and each["fix"] is None for each in checks.values())
-    # No worker runs here: that takes nothing away from the API.
+    # The API is ready without a worker.
     assert [each["name"] for each in reply.json()["warnings"]] == ["workers"]
 
 
@@ -157,7 +157,7 @@ async def test_readiness_names_each_check_and_what_to_do(empty_dsn: str) -> None
 async def test_a_process_that_receives_no_notifications_is_not_ready(
     dsn: str, empty_dsn: str
 ) -> None:
-    """LISTEN in another database hears as little as LISTEN behind a pooler."""
+    """LISTEN in another database receives nothing, like LISTEN behind a pooler."""
     async with (
         Client(
             database=Database(dsn, listen_conninfo=empty_dsn), settings=Settings(port=0)
@@ -218,7 +218,7 @@ async def test_a_frozen_database_is_reported_in_time(
 
     assert reply.status_code == 503
     assert not reply.json()["checks"][0]["ok"]
-    assert took < ANSWER_PATIENCE - 10  # a request may need all of that
+    assert took < ANSWER_PATIENCE - 10  # a request may take that long
 
 
 async def test_every_path_has_its_methods_and_no_others(api: httpx.AsyncClient) -> None:
@@ -265,6 +265,6 @@ async def test_what_no_browser_of_ours_would_send_leads_nowhere(
 
 
 async def test_a_path_without_parameters_is_never_taken_for_an_id(api: httpx.AsyncClient) -> None:
-    reply = await api.get("/api/eval-runs/preview")  # and no run of that name
+    reply = await api.get("/api/eval-runs/preview")  # not a run named "preview"
     assert reply.status_code == 405
     assert reply.headers["allow"] == "POST"

@@ -1,4 +1,4 @@
-"""Jobs followed over real HTTP: what arrives, in what order, and who can't keep up."""
+"""Event streams over HTTP: events, their order, and slow watchers."""
 
 import asyncio
 import contextlib
@@ -55,7 +55,7 @@ class Event:
 
 
 async def events_of(reply: httpx.Response) -> AsyncIterator[Event]:
-    """As a browser reads them."""
+    """An event, parsed as a browser does."""
     fields: dict[str, str] = {}
     async for line in reply.aiter_lines():
         if line.startswith(":"):
@@ -78,7 +78,7 @@ class Stream:
         self._events = events_of(reply)
 
     async def next(self, *kinds: str) -> Event:
-        """The next event of these kinds; of any but `queue` without them."""
+        """The next event of these kinds; without arguments, of any kind but `queue`."""
         async with asyncio.timeout(PATIENCE):
             async for each in self._events:
                 if each.kind in (kinds or ("job", "resync")):
@@ -86,7 +86,7 @@ class Stream:
         raise AssertionError("the stream is over")
 
     async def until(self, job_id: str, **expected: Any) -> list[Event]:
-        """The events of a job up to the first that is as expected."""
+        """The events of a job up to the first expected one."""
         seen: list[Event] = []
         while not seen or any(seen[-1].data[key] != value for key, value in expected.items()):
             each = await self.next()
@@ -111,7 +111,7 @@ async def watching(
 
 @asynccontextmanager
 async def listening(serve_api: ServeApi, **settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
-    """An API whose first watcher has missed nothing."""
+    """An API whose listener is ready, so that the first watcher misses no event."""
     async with serve_api(**settings) as http:
         assert (await readiness(http)).status_code == 200
         yield http
@@ -125,7 +125,7 @@ async def api(serve_api: ServeApi) -> AsyncGenerator[httpx.AsyncClient]:
 
 @pytest.fixture
 def serve_as(database: Database) -> ServeApi:
-    """Serve the API to somebody who sees only what is theirs."""
+    """Serve the API to a caller who sees only their own jobs."""
 
     @asynccontextmanager
     async def serving(name: str) -> AsyncGenerator[httpx.AsyncClient]:
@@ -246,13 +246,13 @@ async def test_a_job_that_is_over_is_sent_once_and_then_not_again(
         (missed,) = await stream.rest()
 
     assert only.data["status"] == missed.data["status"] == "cancelled"
-    assert (again.status_code, again.content) == (204, b"")  # which ends a browser's returning
+    assert (again.status_code, again.content) == (204, b"")  # which ends a browser's reconnecting
 
 
 async def test_no_stream_outlives_a_sign_in_by_much(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It ends, and who comes back is asked anew who they are."""
+    """The stream ends, and a reconnecting watcher is authenticated again."""
     monkeypatch.setattr(streams, "MAX_STREAM_SECONDS", 0.0)
     job_id = await submit(database)
     async with watching(api) as all_jobs, watching(api, f"/api/jobs/{job_id}/events") as one:
@@ -313,7 +313,7 @@ async def test_a_client_that_reconnects_receives_exactly_what_came_since(
         missed: list[str] = []
         for number in range(3):
             missed.append(await submit(database, name=str(number)))
-            await other.until(missed[-1])  # those that are read together come in any order
+            await other.until(missed[-1])  # events that are read together come in any order
         async with watching(api, after=known.id) as stream:
             replayed = [await stream.next() for _ in missed]
             new = await submit(database)
@@ -349,7 +349,7 @@ async def test_a_gap_in_listening_is_announced_and_nothing_is_lost(
     ):
         await one_job.next()
         with psycopg.connect(dsn, autocommit=True) as connection:
-            # Whatever is said in between is heard by nobody.
+            # Notifications sent before the reconnect are lost.
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE datname = current_database() AND query LIKE 'LISTEN%'"
@@ -393,7 +393,7 @@ async def test_each_owner_sees_what_is_theirs(serve_as: ServeApi, database: Data
             own = await submit(database, owner="anna")
             first = await stream.next()
             queue = await stream.next("queue")
-            while queue.data["ahead"] != {own: 2}:  # the queue moved before it was their turn, too
+            while queue.data["ahead"] != {own: 2}:  # there are earlier `queue` events
                 assert queue.data["ahead"] == {}
                 queue = await stream.next("queue")
         refused = await http.get(f"/api/jobs/{others}/events")
@@ -441,7 +441,9 @@ async def test_only_the_first_positions_of_a_long_queue_are_sent(
 async def test_too_many_changes_become_one_resync(
     api: httpx.AsyncClient, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broadcaster, "PAUSE_SECONDS", 1.0)  # they come faster than they are read
+    monkeypatch.setattr(
+        broadcaster, "PAUSE_SECONDS", 1.0
+    )  # events arrive faster than they are read
     async with watching(api) as stream:
         await execute(
             database,
@@ -453,9 +455,8 @@ async def test_too_many_changes_become_one_resync(
         assert await stream.until(job_id)
 
 
-def complaints(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    """What was said of anything but a machine that stood still while the feed waited for its own
-    echo."""
+def logged_problems(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    """Warnings and errors, except the listener's timeouts on a busy machine."""
     return [
         each
         for each in caplog.records
@@ -471,7 +472,7 @@ async def test_invalid_notifications_are_ignored(
         await execute(database, "SELECT pg_notify('evalqueue_job_v1', 'no id')")
         await execute(database, "SELECT pg_notify('evalqueue_job_v1', gen_random_uuid()::text)")
         assert await stream.until(await submit(database))
-    assert complaints(caplog) == []
+    assert logged_problems(caplog) == []
 
 
 async def test_a_job_that_is_deleted_ends_its_stream(
@@ -500,7 +501,7 @@ async def test_one_watcher_too_many_gets_retry_after(
 
 
 async def until_admitted(http: httpx.AsyncClient) -> None:
-    """Wait until there is room for a watcher."""
+    """Wait until the API accepts another watcher."""
     async with asyncio.timeout(PATIENCE):
         while True:
             async with http.stream("GET", "/api/events") as reply:
@@ -511,7 +512,7 @@ async def until_admitted(http: httpx.AsyncClient) -> None:
 
 @asynccontextmanager
 async def deaf(http: httpx.AsyncClient) -> AsyncGenerator[None]:
-    """A watcher who takes nothing."""
+    """A watcher that never reads."""
     with socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         peer.setblocking(False)
@@ -539,7 +540,7 @@ async def test_a_client_that_reads_nothing_is_disconnected_and_the_others_go_on(
                 while seen[-1].data["progress"]["current"] < current:
                     seen = await stream.until(jobs[-1])
             await admitted
-    assert complaints(caplog) == []
+    assert logged_problems(caplog) == []
 
 
 async def test_streams_end_with_the_server_at_once_and_without_a_word(
@@ -548,7 +549,7 @@ async def test_streams_end_with_the_server_at_once_and_without_a_word(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # So long that whoever is waited for can not be mistaken for a machine that is busy.
+    # Longer than any delay of a busy machine.
     monkeypatch.setattr("evalqueue.http.server.GRACE_SECONDS", 100)
     monkeypatch.setattr(streams, "STUCK_SECONDS", 100.0)
     monkeypatch.setattr(streams, "UNACKNOWLEDGED_MILLISECONDS", 100_000)
@@ -570,23 +571,23 @@ async def test_streams_end_with_the_server_at_once_and_without_a_word(
             began = loop.time()
         took = loop.time() - began
 
-    # httpx closes its connections when it leaves, but not those of streams it reads.
+    # httpx closes its connections at exit, but not those of open streams.
     assert took < 50
-    assert complaints(caplog) == []
+    assert logged_problems(caplog) == []
 
 
 async def test_a_process_that_listens_stays_ready_while_it_checks_again(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A heartbeat that falls into the proof would have a worker taken for deaf until the next."""
+    """Otherwise a worker whose heartbeat comes during a check would be shown as not listening."""
     monkeypatch.setattr(listener, "PING_INTERVAL", 0.0)
     monkeypatch.setattr(listener, "PING_TIMEOUT", PATIENCE)
-    async with Listener(database, []) as hearing:
-        await hearing.wait_for_proof()
+    async with Listener(database, []) as listening:
+        await listening.wait_for_proof()
         received: set[bool] = set()
         for _ in range(200):
             await asyncio.sleep(0.001)
-            received.add(hearing.is_listening)
+            received.add(listening.is_listening)
 
     assert received == {True}
 
@@ -644,7 +645,7 @@ async def test_watchers_outlive_a_restart_of_postgres(server: Server) -> None:
     assert last.data["status"] == "cancelled"
 
 
-# What is kept
+# The log of events
 
 
 def test_an_event_log_holds_the_latest_events_and_no_more() -> None:
@@ -675,7 +676,7 @@ async def test_a_client_that_lags_behind_reads_again_instead_of_filling_memory()
         watcher.add([event_log.add_job(job_id, "a", b"{}")])
     short = await watcher.take()
 
-    # The latest of each, and in order: whoever was sent a part comes back for the rest.
+    # The latest event of each job, in order, so that a watcher can resume after any of them.
     assert numbers == list(range(MAX_UNSENT + 1, 2 * MAX_UNSENT + 1))
     assert short.startswith(b"event: resync")
     assert short.count(b"event: job") == 1

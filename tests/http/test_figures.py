@@ -1,4 +1,4 @@
-"""Figures over HTTP: of runs that real evaluators made, and of small data checked by hand."""
+"""Figures over HTTP: of runs of the bundled evaluators, and of small data with known results."""
 
 import asyncio
 import csv
@@ -80,7 +80,7 @@ async def submit(api: httpx.AsyncClient, job_type: str = "evaluate-batch", **par
 
 
 async def work(dsn: str, settings: Settings, behaviour: Behaviour | None = None) -> None:
-    """Do what is due, with a judge of this behaviour."""
+    """Run the waiting jobs, with a simulated vendor of this behaviour."""
     async with SimulatedServer(behaviour or Behaviour()) as judge:
         providers = ProviderSettings(evalqueue_simulated_url=judge.url)
         await run_jobs(dsn, evaluation_handlers(settings, providers))
@@ -88,7 +88,7 @@ async def work(dsn: str, settings: Settings, behaviour: Behaviour | None = None)
 
 @pytest.fixture
 async def run_id(api: httpx.AsyncClient) -> UUID:
-    """A run that nobody works on, for rows that are put there."""
+    """A run without a job in work, for rows that the test inserts."""
     return UUID((await submit(api, total_items=5))["run_id"])
 
 
@@ -108,7 +108,7 @@ async def keep(
     error: str | None = None,
     **columns: Any,
 ) -> None:
-    """Keep a thread's result, as a handler does."""
+    """Store a thread's result, as a handler does."""
     result = {
         "thread": {"message_count": len(messages)},
         "intent_evaluations": list(messages),
@@ -119,12 +119,12 @@ async def keep(
         thread_id=thread_id, result=result, error=error, success_status=None, columns=columns,
         scores=(*_headlines(columns), *_of_messages(messages)),
     )  # fmt: skip
-    kept = store.Kept(
+    evaluation = store.Kept(
         run_id=run_id, job_id=job_id or uuid4(), attempt=1, data_file_hash="", duration_ms=2.5,
         found=found,
     )  # fmt: skip
     async with database.connection() as connection:
-        await store.keep(connection, kept)
+        await store.keep(connection, evaluation)
 
 
 def _headlines(columns: Found) -> Iterator[ScoreRow]:
@@ -198,7 +198,7 @@ def share(statistics: Found, verdict: str) -> Found:
 
 
 def intents(statistics: Found) -> Found | None:
-    """How often the router's label is the judge's, and which were taken for which."""
+    """The agreement of the router's labels with the judge's, and the confusion matrix."""
     correct = score(statistics, "intent", "correct")
     confusion = score(statistics, "intent", "agent")["confusion"]
     yes, _ = correct["shares"]
@@ -211,7 +211,7 @@ def intents(statistics: Found) -> Found | None:
     }  # fmt: skip
 
 
-# Runs that real evaluators made.
+# Runs of the bundled evaluators.
 
 
 async def test_the_figures_of_a_run_are_those_of_its_results(
@@ -416,7 +416,7 @@ async def test_results_of_other_shapes_are_stored_and_counted_as_threads(
     assert outcome["messages"] is None
 
 
-# Small data, checked by hand.
+# Small data with known results.
 
 
 async def test_shares_and_intervals_by_hand(
@@ -510,7 +510,7 @@ async def test_a_call_has_its_texts_and_a_thread_its_calls(
     assert [each["thread_id"] for each in listed] == ["t1", None, "t<2>", "t1"]
     assert of_thread == [listed[0], listed[3]]
     assert (await get(api, path, thread_id="t1", limit=1, offset=1))["logs"] == [listed[3]]
-    assert (await get(api, path, thread_id="nobody"))["logs"] == []
+    assert (await get(api, path, thread_id="unknown"))["logs"] == []
     assert one == listed[0] | {
         "prompt": "the prompt", "system_prompt": "the rules", "response": "the answer",
         "request_id": "req-1",
@@ -524,7 +524,7 @@ async def test_a_conversation_stands_between_its_neighbours_with_all_that_was_sa
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:
     with kaira_csv().open(encoding="utf-8", newline="") as file:
-        said = list(csv.DictReader(file))
+        messages = list(csv.DictReader(file))
     job = await submit(
         api, csv_content=kaira_csv().read_text("utf-8"), sample_size=4, evaluate_efficiency=False
     )
@@ -540,7 +540,7 @@ async def test_a_conversation_stands_between_its_neighbours_with_all_that_was_sa
     assert [each["evaluation"] for each in found] == threads
     assert {each["dataset_id"][:7] for each in found} == {"sha256:"}
     for each in found:
-        rows = [row for row in said if row["thread_id"] == each["evaluation"]["thread_id"]]
+        rows = [row for row in messages if row["thread_id"] == each["evaluation"]["thread_id"]]
         turns = each["turns"]
         assert [turn["number"] for turn in turns] == list(range(1, len(rows) + 1))
         assert {turn["user_text"] for turn in turns} == {row["query_text"] for row in rows}
@@ -569,7 +569,7 @@ async def test_what_was_said_is_null_where_it_is_not_kept(
         assert (reply.status_code, reply.json()) == (404, {"detail": "Conversation not found"})
 
 
-# Runs of every kind and in every state.
+# Runs of every type and in every state.
 
 
 async def test_the_figures_of_a_stress_test(
@@ -682,7 +682,7 @@ async def test_a_run_of_another_kind_has_only_calls(
     assert (found["batch"], found["adversarial"], found["llm"]["calls"]) == (None, None, 0)
 
 
-# Who sees what.
+# Visibility.
 
 
 async def test_another_s_run_is_as_if_it_were_not_there(
@@ -755,7 +755,7 @@ def test_no_figure_needs_a_result_to_be_read() -> None:
     assert {name for name, statement in QUERIES.items() if "result" in statement} == {"thread"}
 
 
-# What a job can name.
+# Names in a job's params.
 
 
 async def test_apps_are_listed_as_data(api: httpx.AsyncClient) -> None:

@@ -1,4 +1,4 @@
-"""Who may call, how much they may send, and what every reply says to a browser."""
+"""Authentication, body limits, and the security headers of every reply."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ TOKEN = TOKENS["otto"]
 
 
 async def raw(http: httpx.AsyncClient, request: bytes) -> bytes:
-    """What the server says to exactly these bytes."""
+    """The server's reply to exactly these bytes."""
     reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
     writer.write(request)
     async with asyncio.timeout(PATIENCE):
@@ -97,7 +97,7 @@ async def test_pages_of_allowed_origins_may_call_even_with_a_token(serve_api: Se
         assert taken.headers["access-control-allow-origin"] == ours
         foreign = await http.post("/api/jobs", json=NOTE, headers={"Origin": theirs} | token)
         assert foreign.status_code == 403
-        # The page has to be able to read why it was refused.
+        # The page must be able to read the error.
         forgotten = await http.get("/api/jobs", headers={"Origin": ours})
         assert forgotten.status_code == 401
         assert forgotten.headers["access-control-allow-origin"] == ours
@@ -164,7 +164,7 @@ async def test_every_reply_tells_the_browser_to_be_careful(serve_api: ServeApi) 
             assert reply.headers["cross-origin-opener-policy"] == "same-origin"
             assert reply.headers["cross-origin-resource-policy"] == "same-origin"
             assert "camera=()" in reply.headers["permissions-policy"]
-            assert "strict-transport-security" not in reply.headers  # the proxy's
+            assert "strict-transport-security" not in reply.headers  # the proxy sets it
 
 
 async def chunks(count: int) -> AsyncGenerator[bytes]:
@@ -175,7 +175,7 @@ async def chunks(count: int) -> AsyncGenerator[bytes]:
 
 async def test_a_body_whose_length_is_too_much_is_refused_unread(serve_api: ServeApi) -> None:
     async with serve_api(max_body_bytes=4096) as http:
-        # Only the length is sent: an answer means that nobody waited for the rest.
+        # Only the length is sent, so the reply did not wait for the body.
         head = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4097\r\n\r\n"
         reply = await raw(http, head)
 

@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submitted, listed, looked at, cancelled; and what is said when that can't be."""
+"""Jobs over HTTP: submitting, listing, reading, cancelling, and the error responses."""
 
 import asyncio
 import json
@@ -122,7 +122,7 @@ async def test_jobs_are_filtered_by_status_and_type(api: httpx.AsyncClient) -> N
     assert await ids(status="cancelled") == [gone]
     assert await ids(status="queued") == [run, note]
     assert await ids(status="queued", job_type="note") == [note]
-    assert await ids(job_type="nobody-knows-it") == []
+    assert await ids(job_type="unknown-type") == []
     assert await ids(job_type="nu\x00ll") == []
     assert await ids(status="") == [run, gone, note]
 
@@ -315,7 +315,7 @@ async def test_a_charset_and_a_byte_order_mark_do_no_harm(api: httpx.AsyncClient
 
 
 class TypeScriptClient:
-    """What the front-end's `jobsApi` does, call by call."""
+    """The calls of the front end's `jobsApi`."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http

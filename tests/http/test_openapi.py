@@ -1,4 +1,4 @@
-"""The document tells the truth: every operation in it is called, every reply held against it."""
+"""The OpenAPI document is correct: every operation is called, and every reply validated."""
 
 import asyncio
 import io
@@ -54,13 +54,13 @@ BODIES: dict[str, dict[str, Any]] = {
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
     },
 }
-"""For each operation with a body, one that is taken."""
+"""A valid body for each operation with a body."""
 CSV = sample_csv().read_bytes()
 FORMS: dict[str, dict[str, Any]] = {
     "/api/datasets": {"files": {"file": ("a.csv", CSV + b"\n")}, "data": {"mapping": "{}"}},
     "/api/eval-runs/preview": {"files": {"file": ("a.csv", CSV)}, "data": {"head": "true"}},
 }
-"""The same for those that take forms."""
+"""A valid form for each operation with a form."""
 STREAM = "text/event-stream"
 CHECKED = {
     "$ref", "type", "properties", "required", "additionalProperties", "items", "anyOf", "oneOf",
@@ -77,7 +77,7 @@ SAYS_NOTHING = {
 
 
 def problems(value: Any, schema: Schema, document: Schema, at: str = "$") -> Iterator[str]:
-    """What in a value is not as its schema says. Knows the keywords that the document uses."""
+    """The places where a value violates a schema. Supports the keywords that the document uses."""
     assert set(schema) <= CHECKED | SAYS_NOTHING, f"{at}: teach me {set(schema) - CHECKED}"
     if "$ref" in schema:
         yield from problems(value, resolved(schema, document), document, at)
@@ -101,7 +101,7 @@ def problems(value: Any, schema: Schema, document: Schema, at: str = "$") -> Ite
 
 
 def kind_of(value: object) -> type[object]:
-    """What a JSON value is; JSON knows no subclasses, and true is no number in it."""
+    """The JSON type of a value; in JSON, true is not a number."""
     return type(value)
 
 
@@ -160,7 +160,7 @@ def resolved(schema: Schema, document: Schema) -> Schema:
 
 
 def closed(schema: Any) -> Any:
-    """The same document, in which objects have the properties that are written down and no more."""
+    """The same document, in which objects may have no undocumented properties."""
     kind = kind_of(schema)
     if kind is list:
         return [closed(item) for item in schema]
@@ -187,7 +187,7 @@ def assert_as_documented(document: Schema, path: str, reply: httpx.Response) -> 
 
 
 async def first_lines(reply: httpx.Response) -> list[str]:
-    """What a stream says first: how to come back, and of a single job how it is."""
+    """The first events of a stream: the retry time, and a single job's state."""
     lines: list[str] = []
     async with asyncio.timeout(PATIENCE):
         async for line in reply.aiter_lines():
@@ -212,7 +212,7 @@ async def assert_told_as_documented(document: Schema, path: str, reply: httpx.Re
 
 
 async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
-    """A job, and its run with something of everything; as path parameters."""
+    """Create a job whose run has rows of every type; returns path parameters."""
     body = {"job_type": "evaluate-test", "params": {"app_id": "kaira-bot"}}
     job = (await api.post("/api/jobs", json=body)).json()
     async with database.connection() as connection:
@@ -260,7 +260,7 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
 
 
 def taken(method: str, path: str) -> set[str]:
-    """What kinds of bodies an operation takes."""
+    """The media types of an operation's body."""
     kinds = {"application/json": BODIES, "multipart/form-data": FORMS}
     return {kind for kind, paths in kinds.items() if method == "post" and path in paths}
 
@@ -270,8 +270,8 @@ async def test_every_operation_replies_as_it_is_documented(
 ) -> None:
     known = await seeded(database, api)
     unknown = {
-        "job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "nobody-knows-it",
-        "app_id": "nobody", "case_id": "none", "log_id": "0", "evaluation_id": "0",
+        "job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "unknown-queue",
+        "app_id": "unknown", "case_id": "none", "log_id": "0", "evaluation_id": "0",
         "dataset_id": "sha256:" + "0" * 64,
     }  # fmt: skip
     bad = {
@@ -312,7 +312,7 @@ async def test_every_operation_replies_as_it_is_documented(
     for text in ("one", "another"):
         body = {"job_type": "note", "params": {"text": text}}
         await call("POST", "/api/jobs", {}, json=body, headers={"Idempotency-Key": "k"})
-    ready = await readiness(api)  # above it may have been too busy for that
+    ready = await readiness(api)  # the first request may have timed out
     assert_as_documented(document, "/readyz", ready)
     seen.add(("GET", "/readyz", ready.status_code))
 

@@ -1,4 +1,4 @@
-"""The page's files: served as they are, no others, sent again only when they changed."""
+"""The page's files: only these are served, unchanged, and with ETags."""
 
 import asyncio
 import gzip
@@ -31,11 +31,11 @@ async def test_every_address_of_the_page_is_the_same_document(
     assert reply.status_code == 200
     assert reply.content == (page.FOLDER / "index.html").read_bytes()
     assert reply.headers["content-type"] == "text/html; charset=utf-8"
-    assert PAGE_HEADERS.items() <= said(reply).items()
+    assert PAGE_HEADERS.items() <= known_headers(reply).items()
 
 
-def said(reply: httpx.Response) -> dict[str, str]:
-    """The headers, each of which came once."""
+def known_headers(reply: httpx.Response) -> dict[str, str]:
+    """The page's headers of a reply; asserts that no header is repeated."""
     names = [name.lower() for name, _ in reply.headers.raw]
     assert len(names) == len(set(names))
     known = (*PAGE_HEADERS, *ASSET_HEADERS)
@@ -54,11 +54,11 @@ async def test_a_page_may_run_its_own_scripts_and_its_files_may_do_nothing(
     ):
         for method in ("GET", "HEAD"):
             reply = await api.request(method, address)
-            assert said(reply) == headers, address
+            assert known_headers(reply) == headers, address
             if tag := reply.headers.get("etag"):
                 again = await api.request(method, address, headers={"If-None-Match": tag})
                 assert again.status_code == 304
-                assert said(again) == headers, address
+                assert known_headers(again) == headers, address
 
     policies = {each["Content-Security-Policy"] for each in (ASSET_HEADERS, SECURITY_HEADERS)}
     assert policies == {"default-src 'none'; frame-ancestors 'none'"}

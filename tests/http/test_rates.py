@@ -1,4 +1,4 @@
-"""How often one may call, and how often one may guess."""
+"""Rate limits of requests and of failed authentications."""
 
 import asyncio
 from collections.abc import Callable
@@ -130,7 +130,7 @@ async def test_each_name_has_a_rate_and_each_address_without_one(serve_api: Serv
             assert found == refusals
         wait = (await http.get("/api/jobs", headers=bearer(TOKENS["sam"]))).headers["retry-after"]
         assert 1000 < int(wait) <= 1800
-        # One address: the page's files and the document share its rate, probes have their own.
+        # The page's files and the document share the rate of an address, probes have their own.
         assert (await http.get("/openapi.json")).status_code == 429
         assert [(await http.get("/healthz")).status_code for _ in range(3)] == [200, 200, 429]
 
@@ -145,7 +145,7 @@ async def test_without_a_limit_no_request_is_refused(serve_api: ServeApi) -> Non
 async def test_guesses_come_to_an_end(
     serve_api: ServeApi, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # So slow that none is given back meanwhile, however long the guesses take.
+    # So slow that no token of the bucket is refilled during the test.
     monkeypatch.setattr(sessions, "GUESSES", Rate(amount=GUESSES.amount, seconds=86_400))
     async with serve_api(api_tokens=ENTRIES) as http:
 
@@ -158,13 +158,13 @@ async def test_guesses_come_to_an_end(
         assert signed_in.status_code == 200
         for number in range(GUESSES.amount):
             assert (await show(f"guess-{number}")).status_code == 401
-        # Whoever guesses on is not told even when they are right.
+        # After too many guesses, even a valid token is refused.
         for token in ("guess-more", TOKENS["sam"]):
             reply = await show(token)
             assert reply.status_code == 429
             assert 1 <= int(reply.headers["retry-after"]) <= 86_400 / GUESSES.amount
             assert token not in reply.text
-        # Who is signed in is no guess.
+        # A valid session is not counted as a guess.
         assert (await http.get("/api/jobs")).status_code == 200
 
 

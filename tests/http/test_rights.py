@@ -1,6 +1,6 @@
 """Every route, with every right, on what is one's own and on what is another's.
 
-A new route needs a row in `ROWS`: until somebody has decided who may call it, this fails.
+A new route needs a row in `ROWS`: until it has one, a test here fails.
 """
 
 import asyncio
@@ -46,10 +46,10 @@ ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 class Access(Enum):
-    """Who gets what of a route."""
+    """Which callers may use a route, and for which objects."""
 
     OPEN = "no token is needed"
-    ALL = "whoever has a token gets the same"
+    ALL = "all callers with a token get the same"
     OWN_OR_404 = "one's own; another's is not found"
     OWN_OR_NOTHING = "one's own; of another's nothing is in the answer"
     CHANGES_OWN = "with the right to submit, one's own; another's is not found"
@@ -114,7 +114,7 @@ HAVE_OWNERS = {
 }  # fmt: skip
 
 EVENTS = ("GET", "/api/events")
-"""Has no end of its own: `watched` reads it."""
+"""An endless stream, which `watched` reads."""
 
 MARK = "seven-locks"
 """In everything that a run has."""
@@ -148,7 +148,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """Something that belongs to somebody."""
+    """The objects of one owner."""
 
     client: Client
     job: Job
@@ -172,8 +172,8 @@ class World:
 
 
 async def world_of(owner: str, database: Database) -> World:
-    """A job, an attempt at it, its dataset, and its run with something of everything; of the
-    library's making, which asks nobody for a right."""
+    """Create a job with an attempt, a dataset, and a run with rows of every type, by the library,
+    which checks no rights."""
     client = Client(database=database, settings=Settings(), job_types=[EvaluateTest, Note])
     job = await client.submit(EvaluateTest(app_id=MARK, name=MARK), owner=owner)
     run_id = UUID(str(job.progress.details["run_id"]))
@@ -217,7 +217,7 @@ async def world_of(owner: str, database: Database) -> World:
 
 
 def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
-    """What a request brings along."""
+    """The body of a request."""
     if route == ("POST", "/api/datasets"):
         return {"files": {"file": ("june.csv", FILE)}}
     if route == ("POST", "/api/eval-runs/preview"):
@@ -228,8 +228,8 @@ def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
 async def watched(
     http: httpx.AsyncClient, world: World, name: str, *, after: str | None = None
 ) -> str:
-    """What a stream of events tells, until it has told of a job of the watcher's own that was
-    submitted last, and where that stands."""
+    """The text of a stream of events up to the events of the watcher's own job that is submitted
+    last."""
     headers = bearer(TOKENS[name]) | ({} if after is None else {b"Last-Event-ID": after.encode()})
     payload = ""
     assert (await readiness(http)).status_code == 200  # so that nothing was missed
@@ -260,7 +260,7 @@ def expected(access: Access, right: Right, *, own: bool) -> tuple[int, bool | No
 
 
 async def state(database: Database) -> list[Any]:
-    """Everything that a call could have changed."""
+    """All rows that a call could change."""
     async with database.connection() as connection:
         cursor = await connection.execute(
             "SELECT (SELECT jsonb_agg(jobs ORDER BY id) FROM jobs),"
@@ -273,7 +273,7 @@ async def state(database: Database) -> list[Any]:
 
 
 PAGE = [("GET", "/"), ("GET", "/assets/{name}")]
-"""One of the page's addresses, which are all the same document; and one of its files."""
+"""One of the page's URLs, which all return the same document, and one of its files."""
 
 
 def test_every_route_has_a_row(database: Database) -> None:
@@ -293,7 +293,7 @@ async def test_a_right_is_good_for_what_it_says(
 ) -> None:
     world = await world_of(name if own else "otto", database)
     if route[1].endswith(("/retry", "{job_id}/events")):
-        await world.client.cancel(world.job.id)  # what is over has a stream with an end
+        await world.client.cancel(world.job.id)  # the stream of a job that is over ends
     status, shown = expected(ROWS[route], RIGHTS[name], own=own)
     before = await state(database)
     async with serve_api(api_tokens=ENTRIES) as http:
@@ -338,7 +338,7 @@ async def test_without_a_token_only_open_paths_answer(
 async def test_anothers_is_as_if_it_were_not_there(
     serve_api: ServeApi, database: Database, route: tuple[str, str]
 ) -> None:
-    """Not only the status: every word is the same as for what nobody has."""
+    """The status and the body are the same as for an object that does not exist."""
     world = await world_of("otto", database)
     nowhere = world.ids() | {
         "job_id": str(uuid4()),
@@ -346,21 +346,21 @@ async def test_anothers_is_as_if_it_were_not_there(
         "dataset_id": f"sha256:{'0' * 64}",
     }
     async with serve_api(api_tokens=ENTRIES) as http:
-        anothers, nobodys = [
+        anothers, missing = [
             await http.request(
                 route[0], route[1].format(**ids), headers=bearer(TOKENS["sam"]), **sent(route, ids)
             )
             for ids in (world.ids(), nowhere)
         ]
 
-    assert anothers.status_code == nobodys.status_code
-    assert without_ids(anothers.text, world.ids()) == without_ids(nobodys.text, nowhere)
+    assert anothers.status_code == missing.status_code
+    assert without_ids(anothers.text, world.ids()) == without_ids(missing.text, nowhere)
 
 
 async def test_what_is_in_anothers_run_is_not_in_ones_own(
     serve_api: ServeApi, database: Database
 ) -> None:
-    """Numbers of threads and calls are everybody's; they lead nowhere but in their own run."""
+    """The ids of threads and calls are global, but valid only within their run."""
     others, own = await world_of("otto", database), await world_of("sam", database)
     async with serve_api(api_tokens=ENTRIES) as http:
         for path in (f"threads/{others.evaluation_id}", f"logs/{others.log_id}"):

@@ -1,4 +1,4 @@
-"""What evaluation jobs found, over HTTP. The rows are put there by SQL: nobody has to judge."""
+"""Results of evaluation jobs over HTTP. The rows are inserted by SQL."""
 
 from typing import Any
 from uuid import UUID, uuid4

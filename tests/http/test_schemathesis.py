@@ -1,10 +1,9 @@
-"""The document and the API, held against each other by a program that believes neither.
+"""Schemathesis checks the API against its OpenAPI document.
 
-Schemathesis reads `/openapi.json` of a real `evalqueue serve` and asks it for everything that the
-document allows, and for much that it doesn't. What it may not take for granted is in
-`schemathesis.toml` and `schemathesis_hooks.py`, with the reasons.
+It reads `/openapi.json` of a real `evalqueue serve` and sends valid and invalid requests. The
+exceptions from its checks are in `schemathesis.toml` and `schemathesis_hooks.py`, with reasons.
 
-More of it, by hand:
+To run it with more examples:
 SCHEMATHESIS_EXAMPLES=200 ./run test -n 0 --timeout=0 tests/http/test_schemathesis.py
 """
 
@@ -31,31 +30,31 @@ SECONDS = 500 if "SCHEMATHESIS_EXAMPLES" not in os.environ else 3_600
 
 CSV = {"file": ("a.csv", sample_csv().read_bytes())}
 SIGN_IN = "POST /api/session"
-KEPT = {
+SAVED_CASES = {
     "app_id": "kaira-bot",
     "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
 }
 STATES = {"queued": [], "running": ["doing"], "failed": ["doing", "failed"], "cancelled": []}
-"""How a job gets there, in steps of its task."""
+"""The statuses of its task that bring a job into each status."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A site, and what can be asked for by its id."""
+class ProbedSite:
+    """A site, and the ids of its objects."""
 
     site: Site
     ids: dict[str, list[str | int]]
 
 
 @pytest.fixture
-def stage(dsn: str, tmp_path: Path) -> Generator[Stage]:
-    """Everything there is, made by the real parts. The worker is gone by then: what is queued stays
-    so, and what is submitted costs nothing."""
+def probed(dsn: str, tmp_path: Path) -> Generator[ProbedSite]:
+    """A site with objects of every type. Its worker is stopped afterwards, so queued jobs stay
+    queued."""
     site = Site(dsn, tmp_path, environment(tmp_path, dsn))
     try:
         site.start_all()
         batch = site.finish("evaluate-batch", total_items=2)
-        stress = site.finish(
+        adversarial = site.finish(
             "evaluate-adversarial", test_count=2, turn_delay_seconds=0,
             chatbot={"credentials": ["anna"]}, personas=["easy"],
         )  # fmt: skip
@@ -73,7 +72,7 @@ def stage(dsn: str, tmp_path: Path) -> Generator[Stage]:
         with site.http() as http:
             http.post(f"/api/jobs/{jobs['cancelled']}/cancel").raise_for_status()
             http.post("/api/datasets", files=CSV).raise_for_status()
-            http.post("/api/adversarial/cases", json=KEPT).raise_for_status()
+            http.post("/api/adversarial/cases", json=SAVED_CASES).raise_for_status()
 
             def named(path: str, name: str, key: str = "") -> list[str | int]:
                 found = http.get(path).raise_for_status().json()
@@ -82,28 +81,28 @@ def stage(dsn: str, tmp_path: Path) -> Generator[Stage]:
             statuses = set(named("/api/jobs", "status"))
             ids = {
                 "job_id": named("/api/jobs", "id"),
-                "run_id": [batch, stress],
+                "run_id": [batch, adversarial],
                 "dataset_id": named("/api/datasets", "id"),
                 "evaluation_id": named(f"/api/eval-runs/{batch}/threads", "id", "evaluations"),
                 "log_id": named(f"/api/eval-runs/{batch}/logs", "id", "logs")[:3],
                 "case_id": [
-                    *named(f"/api/eval-runs/{stress}/adversarial", "case_id", "evaluations"),
+                    *named(f"/api/eval-runs/{adversarial}/adversarial", "case_id", "evaluations"),
                     *named("/api/adversarial/cases", "case_id"),
                 ],
                 "app_id": named("/api/apps", "app_id"),
             }
         assert statuses == set(JobStatus)
-        yield Stage(site=site, ids=ids)
+        yield ProbedSite(site=site, ids=ids)
     finally:
         site.stop()
 
 
-def probe(stage: Stage, *options: str, settings: str = "") -> None:
-    """Ask, and fail with what was found."""
-    site = stage.site
+def probe(probed: ProbedSite, *options: str, settings: str = "") -> None:
+    """Run schemathesis; fails with its findings."""
+    site = probed.site
     config = site.home / "schemathesis.toml"
     dictionaries = [
-        f"[dictionaries.{name}]\nvalues = {json.dumps(ids)}\n" for name, ids in stage.ids.items()
+        f"[dictionaries.{name}]\nvalues = {json.dumps(ids)}\n" for name, ids in probed.ids.items()
     ]
     config.write_text("\n".join([CONFIG.read_text(), *dictionaries, settings]))
     done = subprocess.run(
@@ -118,16 +117,16 @@ def probe(stage: Stage, *options: str, settings: str = "") -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_api_is_what_it_says(stage: Stage) -> None:
-    probe(stage)
+def test_the_api_is_what_it_says(probed: ProbedSite) -> None:
+    probe(probed)
 
 
-def test_with_tokens_it_is_too(stage: Stage) -> None:
-    (open_to_all,) = (each for each in stage.site.processes if "serve" in each.program.arguments)
+def test_with_tokens_it_is_too(probed: ProbedSite) -> None:
+    (open_to_all,) = (each for each in probed.site.processes if "serve" in each.program.arguments)
     open_to_all.stop()
-    stage.site.api(EVALQUEUE_API_TOKENS=ENTRIES)
+    probed.site.api(EVALQUEUE_API_TOKENS=ENTRIES)
     bearer = f'[auth.openapi.token]\nbearer = "{TOKENS["ada"]}"\n'
-    # Twenty wrong tokens, and an address is refused whatever it shows: signing in comes last.
-    probe(stage, f"--exclude-name={SIGN_IN}", "--phases=fuzzing,stateful", settings=bearer)
-    # Whoever shows no token is not told which other methods there are.
-    probe(stage, f"--include-name={SIGN_IN}", "--exclude-checks=unsupported_method")
+    # After twenty wrong tokens even a valid one is refused, so signing in comes last.
+    probe(probed, f"--exclude-name={SIGN_IN}", "--phases=fuzzing,stateful", settings=bearer)
+    # Without a token, the reply does not name the allowed methods.
+    probe(probed, f"--include-name={SIGN_IN}", "--exclude-checks=unsupported_method")

@@ -1,4 +1,4 @@
-"""Serving inside a program: where it listens, when it refuses to, and how it ends."""
+"""`serve` inside a program: its address, its refusals, and its end."""
 
 import asyncio
 import logging
@@ -116,7 +116,7 @@ async def test_a_request_under_way_is_answered_before_serving_ends(database: Dat
 
 
 async def _set_soon(event: asyncio.Event) -> None:
-    # Several turns of the loop later: by then the server is on its way out.
+    # After several iterations of the event loop the server is shutting down.
     for _ in range(100):
         await asyncio.sleep(0)
     event.set()

@@ -1,4 +1,4 @@
-"""Signing in by a page: the cookie, what it is good for, and what ends it."""
+"""Sessions of the page: signing in, what the cookie permits, and what ends it."""
 
 import base64
 import logging
@@ -36,7 +36,7 @@ def origin_of(http: httpx.AsyncClient) -> dict[str, str]:
 async def signed_in(
     http: httpx.AsyncClient, name: str = "sam", **headers: str
 ) -> tuple[httpx.Response, Morsel[str]]:
-    """The answer to a sign-in, and its cookie; the client keeps none by itself."""
+    """The reply to a sign-in, and its cookie; the client stores no cookies."""
     headers = origin_of(http) | headers
     reply = await http.post("/api/session", json={"token": TOKENS[name]}, headers=headers)
     http.cookies.clear()
@@ -82,9 +82,9 @@ async def test_by_tls_the_cookie_stays_with_tls_and_this_host(guarded: httpx.Asy
 async def test_neither_token_nor_hash_is_in_the_cookie(guarded: httpx.AsyncClient) -> None:
     _, cookie = await signed_in(guarded)
     payload = cookie.value.partition(".")[0]
-    said = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+    signed = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
 
-    assert said == b'"sam"'
+    assert signed == b'"sam"'
     for secret in (TOKENS["sam"], digest_of(TOKENS["sam"].encode()).hex()):
         assert secret not in cookie.value
 
@@ -186,7 +186,7 @@ async def test_a_token_in_the_header_wins_over_a_cookie(guarded: httpx.AsyncClie
 
     assert as_rita.json()["name"] == "rita"
     assert as_nobody.status_code == 401
-    assert as_ada.json()["name"] == "ada"  # a proxy's own password is not meant for us
+    assert as_ada.json()["name"] == "ada"  # Basic credentials of a proxy are ignored
 
 
 def _both(cookie: Morsel[str], token: str) -> dict[bytes, bytes]:
@@ -205,9 +205,9 @@ async def test_a_change_by_cookie_needs_an_origin_that_is_known(serve_api: Serve
             headers = cookie_header(cookie) | ({} if origin is None else {"Origin": origin})
             reply = await http.post("/api/jobs", json=NOTE, headers=headers)
             assert reply.status_code == status, origin
-            if status == 403:  # whoever sends none is no page, and has nothing to add to a list
+            if status == 403:  # the error names the setting only if there is an origin to add
                 assert ("EVALQUEUE_CORS_ORIGINS" in reply.text) is (origin is not None)
-        # Who shows a token is no page that somebody else has led astray.
+        # A request with a token can't be forged by another page.
         assert (
             await http.post("/api/jobs", json=NOTE, headers=bearer(TOKENS["sam"]))
         ).status_code == 201
@@ -253,7 +253,7 @@ async def test_no_secret_is_logged_returned_or_stored(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     reply, cookie = await signed_in(guarded)
-    told = [reply.text]
+    bodies = [reply.text]
     for headers in (bearer(TOKENS["sam"]), bearer("a-wrong-guess"), cookie_header(cookie)):
         for method, path, body in (
             ("POST", "/api/jobs", {"job_type": "broken"}),  # a bug: the server logs it
@@ -262,23 +262,23 @@ async def test_no_secret_is_logged_returned_or_stored(
             ("GET", "/api/session", None),
             ("GET", "/api/jobs", None),
         ):
-            said: Any = dict(headers) | ({} if b"Authorization" in headers else origin_of(guarded))
-            told.append((await guarded.request(method, path, json=body, headers=said)).text)
+            sent: Any = dict(headers) | ({} if b"Authorization" in headers else origin_of(guarded))
+            bodies.append((await guarded.request(method, path, json=body, headers=sent)).text)
     async with database.connection() as connection:
         cursor = await connection.execute("SELECT jobs::text, eval_runs::text FROM jobs, eval_runs")
         rows = str(await cursor.fetchall())
     assert "sam" in rows
     assert caplog.text.count("ZeroDivisionError") >= 2
-    # Of the test's own client, which does know them, nothing is meant.
+    # Except the log of the test's own client, which knows the secrets.
     logged = "\n".join(each.getMessage() for each in caplog.records if "http" not in each.name[:5])
     digest = digest_of(TOKENS["sam"].encode())
     for secret in (TOKENS["sam"], "a-wrong-guess", digest.hex(), repr(digest), cookie.value):
-        for where in (logged, rows, *told):
+        for where in (logged, rows, *bodies):
             assert secret not in where
 
 
 async def test_files_and_removals_by_cookie_need_an_origin_as_well(serve_api: ServeApi) -> None:
-    """A form with a file is what any page can have a browser send without asking."""
+    """Any page can make a browser send a form with a file without a preflight request."""
     none = f"/api/datasets/sha256:{'0' * 64}"
     async with serve_api(api_tokens=ENTRIES) as http:
         _, cookie = await signed_in(http)

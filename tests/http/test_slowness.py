@@ -1,4 +1,4 @@
-"""Whoever keeps us waiting is cut off, and whoever only takes long is not."""
+"""Clients that send too slowly are cut off, and slow requests that make progress are not."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -24,7 +24,7 @@ HEAD = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server has less patience than in earnest: with bodies."""
+    """Shorten the timeout of bodies."""
     monkeypatch.setattr(
         body_limits.BodyDeadline.__init__, "__kwdefaults__", {"window_seconds": PAUSE}
     )
@@ -32,8 +32,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hurry_heads(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Call it, and from then on the server has less patience with heads, and with what is left of
-    refused bodies. A test whose own head may be late calls it when that has come."""
+    """A function that shortens the timeout of heads and of the rest of refused bodies. A test calls
+    it after its own head has arrived."""
     return lambda: monkeypatch.setattr(DeadlineProtocol, "head_seconds", PAUSE)
 
 
@@ -49,7 +49,7 @@ async def line(
 
 
 async def trickle(writer: asyncio.StreamWriter, text: bytes) -> None:
-    """A byte now and then, for as long as somebody listens."""
+    """Send some bytes again and again until the connection is closed."""
     while not writer.is_closing():
         writer.write(text)
         await writer.drain()
@@ -57,21 +57,21 @@ async def trickle(writer: asyncio.StreamWriter, text: bytes) -> None:
 
 
 async def all_of(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, text: bytes) -> bytes:
-    """What is said until the connection ends, while `text` is sent again and again."""
+    """The bytes received until the connection ends, while `text` is sent again and again."""
     sending = asyncio.create_task(trickle(writer, text))
-    said = b""
+    received = b""
     try:
         async with asyncio.timeout(PATIENCE):
             while more := await reader.read(65_536):
-                said += more
+                received += more
     except ConnectionResetError:
-        pass  # what was sent after the end is answered so
+        pass  # the response to bytes sent after the end
     finally:
         sending.cancel()
         await asyncio.wait({sending})
         if not sending.cancelled():
-            sending.exception()  # a reset is as good an end
-    return said
+            sending.exception()  # a reset is a valid end, too
+    return received
 
 
 @pytest.mark.usefixtures("hurried")
@@ -100,16 +100,17 @@ async def test_a_body_that_stops_coming_is_cut(serve_api: ServeApi) -> None:
 async def status_of_a_body(
     *, pieces: int, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> int:
-    """What is said to a body of which a piece comes each time that 0.7 of the patience has gone by,
-    on the loop's own clock: nobody waits for it, so nothing that keeps us waiting is mistaken for
-    a slow body."""
+    """The status of the reply to a body whose pieces arrive after 0.7 of the timeout each.
+
+    The event loop's clock is patched, so a busy machine does not look like a slow body.
+    """
     loop, patience, gone_by = asyncio.get_running_loop(), 1000.0, 0.0
     time_of, left = loop.time, pieces
 
     async def receive() -> Message:
         nonlocal gone_by, left
         gone_by += 0.7 * patience
-        await asyncio.sleep(0)  # whoever's time is over is told so here
+        await asyncio.sleep(0)  # deadlines that have passed fire here
         await asyncio.sleep(0)
         left -= 1
         return {"type": "http.request", "body": b" " * piece_bytes, "more_body": left > 0}

@@ -1,4 +1,4 @@
-// A small server that speaks of jobs as the API does, and misbehaves when it is told to.
+// A small server with the job routes and event streams of the API, and with failures on demand.
 import { once } from "node:events";
 import { createServer } from "node:http";
 
@@ -37,9 +37,9 @@ export function aJob(id, given = {}) {
 
 export class EventsServer {
   jobs = new Map();
-  /** What was asked: path, Last-Event-ID, Authorization. */
-  asked = [];
-  /** Set to a function (request, response) → true if it has answered instead. */
+  /** The requests: path, Last-Event-ID, Authorization. */
+  requests = [];
+  /** A function (request, response) → true if it has sent the response itself. */
   instead = null;
   heartbeatMs = 50;
   #log = []; // of events of all jobs
@@ -59,7 +59,7 @@ export class EventsServer {
     return this;
   }
 
-  /** As if the process was killed. */
+  /** Close the port and all connections, as if the process was killed. */
   async stop() {
     const closed = once(this.#http, "close");
     this.#http.close();
@@ -81,19 +81,19 @@ export class EventsServer {
     const job = aJob(id, { ...before, revision: (before?.revision ?? 0) + 1, ...given });
     this.jobs.set(id, job);
     this.#log.push(job);
-    for (const stream of this.#streams) stream.tell(job, this.#log.length);
+    for (const stream of this.#streams) stream.send(job, this.#log.length);
     return job;
   }
 
-  /** Something that is no part of what is known: an older state, say, or nonsense. */
-  blurt(text) {
+  /** Send any text on every stream: an older state, for example, or invalid data. */
+  sendRaw(text) {
     for (const { response } of this.#streams) response.write(text);
   }
 
   #answer(request, response) {
     const { pathname } = new URL(request.url, this.url);
     const lastEventId = request.headers["last-event-id"];
-    this.asked.push({ path: pathname, lastEventId, authorization: request.headers.authorization });
+    this.requests.push({ path: pathname, lastEventId, authorization: request.headers.authorization });
     if (this.instead?.(request, response)) return;
     const [, id, isStream] = ONE.exec(pathname) ?? [];
     if (pathname === "/api/events") return this.#all(response, lastEventId);
@@ -109,7 +109,7 @@ export class EventsServer {
       response.write(`id: ${job.revision}\nevent: job\ndata: ${JSON.stringify(job)}\n\n`);
       if (["completed", "failed", "cancelled"].includes(job.status)) response.end();
     });
-    stream.tell(this.jobs.get(id));
+    stream.send(this.jobs.get(id));
   }
 
   #all(response, lastEventId) {
@@ -119,15 +119,15 @@ export class EventsServer {
     if (lastEventId === undefined) return;
     if (Number(lastEventId) > this.#log.length) response.write("event: resync\ndata: {}\n\n");
     this.#log.forEach((job, index) => {
-      if (index >= Number(lastEventId)) stream.tell(job, index + 1);
+      if (index >= Number(lastEventId)) stream.send(job, index + 1);
     });
   }
 
-  #open(response, tell) {
+  #open(response, send) {
     response.writeHead(200, { "Content-Type": "text/event-stream; charset=utf-8" });
     response.write("retry: 20\n\n");
     const beating = setInterval(() => response.write(": still here\n\n"), this.heartbeatMs);
-    const stream = { response, tell };
+    const stream = { response, send };
     this.#streams.add(stream);
     response.on("close", () => {
       clearInterval(beating);

@@ -1,9 +1,9 @@
-// What the tests of the client share.
+// Shared parts of the client's tests.
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { setTimeout as after } from "node:timers/promises";
 
-/** Waits that a test can afford; what would be given up too early on a busy machine is not. */
+/** Short intervals; timeouts that could pass on a busy machine stay long. */
 export const QUICK = {
   silentMs: 20_000,
   openingMs: 20_000,
@@ -13,11 +13,11 @@ export const QUICK = {
   pollMs: 20,
 };
 
-/** Until it is so; what it waits for is seen in a few milliseconds or not at all. */
-export async function until(isSo, ms = 20_000) {
+/** Wait until a condition holds. */
+export async function until(condition, ms = 20_000) {
   const end = performance.now() + ms;
-  while (!(await isSo())) {
-    if (performance.now() > end) throw new Error(`It did not come to pass: ${isSo}`);
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`The condition did not hold in time: ${condition}`);
     await after(5);
   }
 }
@@ -32,7 +32,7 @@ export class Tab extends EventTarget {
   }
 }
 
-/** A line that can be cut. */
+/** A proxy whose connections can be cut. */
 export class CuttableProxy {
   #sockets = new Set();
   #server;

@@ -14,22 +14,22 @@ export class RealServer {
       env: { ...process.env, ...environment },
     });
     this.#process = serving;
-    let said = "";
+    let output = "";
     for await (const text of serving.stdout.setEncoding("utf8")) {
-      said += text;
-      if (said.includes("\n")) break;
+      output += text;
+      if (output.includes("\n")) break;
     }
-    this.url = /API on (\S+)/.exec(said)?.[1] ?? "";
-    if (!this.url) throw new Error(`The server said: ${said}`);
+    this.url = /API on (\S+)/.exec(output)?.[1] ?? "";
+    if (!this.url) throw new Error(`The server printed: ${output}`);
     this.#port = Number(new URL(this.url).port);
     return this;
   }
 
-  /** Signal it, and wait until it is gone. */
+  /** Send a signal, and wait until the process has ended. */
   async stop(signal = "SIGTERM") {
     if (this.#process.exitCode !== null || this.#process.signalCode !== null) return;
-    const gone = once(this.#process, "exit");
+    const exited = once(this.#process, "exit");
     this.#process.kill(signal);
-    await gone;
+    await exited;
   }
 }
