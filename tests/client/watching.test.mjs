@@ -186,7 +186,8 @@ test("a tab that is hidden in a long wait need not wait when it is shown", async
 
 const NO_STREAMS = {
   "no such route": (response) => json(response, 404, { detail: "Not Found" }),
-  "too many watchers": (response) => json(response, 503, { detail: "Too many" }, { "Retry-After": "0.1" }),
+  "too many watchers": (response) =>
+    json(response, 503, { detail: "Too many" }, { "Retry-After": "0.1" }),
   "a page instead": (response) => {
     response.writeHead(200, { "Content-Type": "text/html" });
     response.end("<h1>Welcome to the hotel's network</h1>");

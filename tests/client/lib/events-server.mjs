@@ -93,7 +93,11 @@ export class EventsServer {
   #answer(request, response) {
     const { pathname } = new URL(request.url, this.url);
     const lastEventId = request.headers["last-event-id"];
-    this.requests.push({ path: pathname, lastEventId, authorization: request.headers.authorization });
+    this.requests.push({
+      path: pathname,
+      lastEventId,
+      authorization: request.headers.authorization,
+    });
     if (this.instead?.(request, response)) return;
     const [, id, isStream] = ONE.exec(pathname) ?? [];
     if (pathname === "/api/events") return this.#all(response, lastEventId);

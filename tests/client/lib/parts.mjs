@@ -17,7 +17,8 @@ export const QUICK = {
 export async function until(condition, ms = 20_000) {
   const end = performance.now() + ms;
   while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`The condition did not hold in time: ${condition}`);
+    if (performance.now() > end)
+      throw new Error(`The condition did not hold in time: ${condition}`);
     await after(5);
   }
 }
