@@ -16,7 +16,8 @@ from evalqueue import Client, Job
 from evalqueue.evaluators.adversarial.chatbot import ChatbotParams
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
-from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour
 
 PROTOCOLS = ("kaira_v1", "kaira_v2")
 LLM_LATENCY_MS = 200.0

@@ -12,8 +12,8 @@ import pytest
 from evalqueue import Client, Job, JobStatus
 from evalqueue.evaluators.adversarial.chatbot import ChatbotParams
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
-from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour as BotBehaviour
 from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour as BotBehaviour
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import Database

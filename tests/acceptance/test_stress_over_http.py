@@ -14,8 +14,8 @@ import pytest
 
 from evalqueue import Client
 from evalqueue.evaluators.simulated.chatbot.bot import Weakness
-from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour as BotBehaviour
 from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour as BotBehaviour
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PATIENCE = 60.0  # seconds

@@ -32,7 +32,8 @@ from evalqueue.evaluators.providers.registry import (
     ProviderSettings,
 )
 from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
-from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour
 from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
 from evalqueue.evaluators.verdicts import StressVerdict
 

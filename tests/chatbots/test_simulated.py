@@ -28,11 +28,8 @@ from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
 from evalqueue.evaluators.simulated import loopback
 from evalqueue.evaluators.simulated.chatbot.bot import Weakness
 from evalqueue.evaluators.simulated.chatbot.faults import SimulatedFault
-from evalqueue.evaluators.simulated.chatbot.server import (
-    BAD_TOKEN,
-    ChatbotBehaviour,
-    SimulatedKaira,
-)
+from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.simulation import BAD_TOKEN, ChatbotBehaviour
 
 NOON = datetime(2026, 1, 5, 14, 0, tzinfo=ZoneInfo("Asia/Kolkata"))
 HOOK = Webhook(

@@ -17,10 +17,10 @@ from evalqueue.evaluators.simulated.food import (
     FOODS,
     INDIA,
     Amount,
-    bare_amount,
-    mentions,
-    moments,
-    parts,
+    amount_without_food,
+    mentioned_foods,
+    mentioned_times,
+    split_by_meal,
 )
 
 NOW = datetime(2026, 3, 14, 15, 0, tzinfo=INDIA)
@@ -280,16 +280,16 @@ def test_the_figures_of_the_foods_fit_together() -> None:
 
 
 def test_foods_amounts_and_times_are_read_as_they_are_said() -> None:
-    (dosa, dal) = mentions("a masala dosa and two bowls of dal at 8")
+    (dosa, dal) = mentioned_foods("a masala dosa and two bowls of dal at 8")
     assert (dosa.food.name, dosa.amount) == ("masala dosa", Amount(number=1))
     assert dal.amount == Amount(number=2, unit="bowl")
-    assert dal.amount.of(dal.food) == 3
-    assert [each.amount for each in mentions("some poha and a bit of curd")] == [None, None]
-    assert bare_amount("2 idli at 8:30 am") is None
-    assert bare_amount("make it 3") == Amount(number=3)
-    assert [each.at(NOW) for each in moments("just now, or two hours ago")] == [
+    assert dal.amount.in_units_of(dal.food) == 3
+    assert [each.amount for each in mentioned_foods("some poha and a bit of curd")] == [None, None]
+    assert amount_without_food("2 idli at 8:30 am") is None
+    assert amount_without_food("make it 3") == Amount(number=3)
+    assert [each.at(NOW) for each in mentioned_times("just now, or two hours ago")] == [
         NOW,
         NOW - timedelta(hours=2),
     ]
-    assert moments("this morning") == []
-    assert [part.meal for part in parts(TWO_MEALS)] == ["breakfast", "lunch"]
+    assert mentioned_times("this morning") == []
+    assert [part.meal for part in split_by_meal(TWO_MEALS)] == ["breakfast", "lunch"]

@@ -20,7 +20,8 @@ from evalqueue.evaluators.chatbots.targets import (
     credentials,
     scripted,
 )
-from evalqueue.evaluators.simulated.chatbot.server import ChatbotBehaviour, SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
+from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour
 
 PATIENCE = 60.0  # seconds; the machine may be busy
 TOKEN = "a-token-that-must-not-be-seen"

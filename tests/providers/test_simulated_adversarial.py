@@ -37,7 +37,7 @@ from evalqueue.evaluators.simulated.chatbot.bot import (
     Weakness,
 )
 from evalqueue.evaluators.simulated.food import INDIA
-from evalqueue.evaluators.simulated.users.actor import act
+from evalqueue.evaluators.simulated.users.replies import respond
 from evalqueue.evaluators.simulated.vendor.adversarial_judge import judge
 from evalqueue.evaluators.simulated.vendor.answers import Gold, SimulatedQuestion, answer
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
@@ -440,12 +440,12 @@ def test_whatever_was_said_actor_and_judge_have_an_answer(
     )  # fmt: skip
     prompt = f"{marker(case)}\n\n{transcript.fence('transcript', transcript.shown(turns))}"
 
-    acted = act(prompt, ["none"])
+    response = respond(prompt, ["none"])
     judged = judge(prompt, ["reject_future_meal", "made_up_rule"])
 
-    assert [each["goal_id"] for each in acted["goals"]] == list(goals)
-    is_open = any(each["state"] == "OPEN" for each in acted["goals"])
-    assert bool(acted["message"]) is is_open
+    assert [each["goal_id"] for each in response["goals"]] == list(goals)
+    is_open = any(each["state"] == "OPEN" for each in response["goals"])
+    assert bool(response["message"]) is is_open
     assert judged["rule_compliance"][1]["status"] == "NOT_EVALUATED"
     assert all(row["in_transcript"] for row in _checked(judged["evidence"], turns))
 

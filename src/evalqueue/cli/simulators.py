@@ -12,7 +12,8 @@ class _ListsWeaknesses(TyperCommand):
     """A command whose help lists weaknesses and faults, imported only for that."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:  # typer keeps their types private
-        from evalqueue.evaluators.simulated.chatbot.server import SimulatedFault, Weakness
+        from evalqueue.evaluators.simulated.chatbot.bot import Weakness
+        from evalqueue.evaluators.simulated.chatbot.faults import SimulatedFault
 
         super().format_epilog(ctx, formatter)
         for heading, names in (("Weaknesses", Weakness), ("Faults", SimulatedFault)):

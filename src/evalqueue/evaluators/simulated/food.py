@@ -1,7 +1,6 @@
-"""What the simulated user, the simulated bot and the simulated judge know of meals.
+"""Foods, amounts and times, and how they are parsed from English messages of users in India.
 
-Foods, amounts, and times, as they are said in English by people in India. One vocabulary for all
-three, as people share a language; what each of them makes of it is its own affair.
+The simulated user, the simulated bot and the simulated judge share this vocabulary.
 """
 
 import re
@@ -15,7 +14,7 @@ MEALS = ("breakfast", "lunch", "dinner", "snack")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Food:
-    """A food, and what one unit of it holds."""
+    """A food, with the nutrients of one unit of it."""
 
     name: str
     unit: str
@@ -25,28 +24,28 @@ class Food:
     fat_g: float
     fiber_g: float
     takes_ingredients: bool = False
-    """Whether "with …" after it names what is in it, and not what is eaten beside it."""
+    """Whether "with …" after its name lists ingredients of it, not foods eaten beside it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Amount:
-    """How much of something; precise, or else it is none."""
+    """A precise amount of a food. Without a unit, the number counts units of the food."""
 
     number: float
     unit: str | None = None
 
-    def of(self, food: Food) -> float:
-        """In the food's own units."""
-        return self.number * _SIZE[self.unit or food.unit] / _SIZE[food.unit]
+    def in_units_of(self, food: Food) -> float:
+        """The amount as a number of the food's own units."""
+        return self.number * _UNIT_SIZES[self.unit or food.unit] / _UNIT_SIZES[food.unit]
 
-    def shown(self, food: Food) -> str:
+    def as_text(self, food: Food) -> str:
         unit = self.unit or food.unit
         return f"{self.number:g} {unit if self.number <= 1 else _PLURALS.get(unit, unit + 's')}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mention:
-    """A food in a sentence."""
+class MentionedFood:
+    """A food named in a message."""
 
     food: Food
     amount: Amount | None
@@ -54,20 +53,20 @@ class Mention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
-    """A time in a sentence, exact enough for a diary: "this morning" alone is none."""
+class MentionedTime:
+    """A time named in a message, exact enough for a diary ("this morning" alone is not)."""
 
     words: str
     is_future: bool
-    """By its words, whatever the clock says now."""
+    """Whether its words refer to the future, independent of the current time."""
     day: int | None = None
-    """Days from today, if it was said."""
+    """Days from today; None if the message names no day."""
     hour: int | None = None
     minute: int = 0
     minutes_from_now: int | None = None
 
     def at(self, now: datetime) -> datetime:
-        """When that is; a bare time of the day is the last one that has been."""
+        """The absolute time. Without a day it is the most recent such time before `now`."""
         here = now.astimezone(INDIA).replace(second=0, microsecond=0)
         if self.minutes_from_now is not None:
             return here + timedelta(minutes=self.minutes_from_now)
@@ -78,14 +77,14 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MealText:
-    """What a message says of one meal."""
+    """The part of a message that is about one meal."""
 
     meal: str | None
     text: str
 
 
-# name | unit | kcal | protein | carbs | fat | fiber; + before the name: takes ingredients.
-_TABLE = """
+# name | unit | kcal | protein g | carbs g | fat g | fiber g; "+": the food takes ingredients.
+_FOOD_TABLE = """
 idli            | piece  |  39 |  1.6 |  8.0 |  0.2 | 0.6
 masala dosa     | piece  | 263 |  5.2 | 38.6 |  9.7 | 2.9
 dosa            | piece  | 133 |  3.1 | 22.4 |  3.4 | 1.1
@@ -133,8 +132,16 @@ gulab jamun     | piece  | 147 |  2.1 | 22.6 |  5.4 | 0.3
 + sandwich      | piece  | 227 |  7.3 | 31.2 |  8.1 | 3.3
 + omelette      | piece  | 154 | 10.7 |  1.1 | 11.9 | 0.1
 """
-# More units than the one it is counted in, compared with a katori.
-_SIZE = {"piece": 1, "katori": 1, "cup": 1, "glass": 1.25, "bowl": 1.5, "plate": 2, "tbsp": 0.1}
+# The size of each unit relative to a katori, to convert an amount to the food's own unit.
+_UNIT_SIZES = {
+    "piece": 1,
+    "katori": 1,
+    "cup": 1,
+    "glass": 1.25,
+    "bowl": 1.5,
+    "plate": 2,
+    "tbsp": 0.1,
+}
 _PLURALS = {"glass": "glasses", "tbsp": "tbsp"}
 _UNITS = r"(?P<unit>pieces?|katoris?|cups?|glass(?:es)?|bowls?|plates?|tbsp)"
 
@@ -145,7 +152,7 @@ INGREDIENTS = (
 
 
 def _foods() -> Iterator[Food]:
-    for line in _TABLE.strip().splitlines():
+    for line in _FOOD_TABLE.strip().splitlines():
         name, unit, *figures = (cell.strip() for cell in line.split("|"))
         kcal, protein_g, carbs_g, fat_g, fiber_g = map(float, figures)
         yield Food(
@@ -161,29 +168,31 @@ def _foods() -> Iterator[Food]:
 
 
 FOODS = {food.name: food for food in _foods()}
-_WORDS: dict[str, float] = {
+_NUMBER_WORDS: dict[str, float] = {
     "a": 1, "an": 1, "half": 0.5, "half a": 0.5, "one": 1, "two": 2, "three": 3, "four": 4,
     "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
 }  # fmt: skip
-_NUMBER = (
-    rf"(?P<number>\d{{1,4}}(?:\.\d{{1,2}})?|{'|'.join(sorted(_WORDS, key=len, reverse=True))})"
-)
-_NO_NUMBER = {"a", "an", "one", "half", "half a"}  # amounts only with a unit or a food
+_ANY_NUMBER_WORD = "|".join(sorted(_NUMBER_WORDS, key=len, reverse=True))
+_NUMBER = rf"(?P<number>\d{{1,4}}(?:\.\d{{1,2}})?|{_ANY_NUMBER_WORD})"
+# These count as an amount only together with a unit or a food.
+_VAGUE_NUMBERS = {"a", "an", "one", "half", "half a"}
 _ANY_FOOD = "|".join(sorted(FOODS, key=len, reverse=True))
 _ANY_INGREDIENT = "|".join(INGREDIENTS)
-_MENTION = re.compile(
+_FOOD_PATTERN = re.compile(
     rf"(?:\b{_NUMBER}\s+(?:{_UNITS}\s+(?:of\s+)?)?)?\b(?P<food>{_ANY_FOOD})(?:e?s)?\b"
     rf"(?:\s+with\s+(?P<with>(?:{_ANY_INGREDIENT})(?:(?:,\s*|,?\s+and\s+)(?:{_ANY_INGREDIENT}))*))?"
 )
-_AMOUNT = re.compile(rf"\b{_NUMBER}(?:\s+{_UNITS}\b|(?=\s*(?:$|[.,;!]|each\b|of\b(?!\s+them))))")
-_DAYS = {
+_AMOUNT_PATTERN = re.compile(
+    rf"\b{_NUMBER}(?:\s+{_UNITS}\b|(?=\s*(?:$|[.,;!]|each\b|of\b(?!\s+them))))"
+)
+_DAY_OFFSETS = {
     "today": 0, "yesterday": -1, "last night": -1, "this morning": None, "tomorrow": 1,
     "tomorrow morning": 1, "tomorrow night": 1, "day after tomorrow": 2, "next week": 7,
 }  # fmt: skip
-_DAY = "|".join(sorted(_DAYS, key=len, reverse=True))
+_DAY = "|".join(sorted(_DAY_OFFSETS, key=len, reverse=True))
 _CLOCK = r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2}))?(?:\s*(?P<half>am|pm)\b)"
 _CLOCK_24 = r"(?P<hour24>\d{1,2}):(?P<minute24>\d{2})\b"
-_MOMENT = re.compile(
+_TIME_PATTERN = re.compile(
     rf"(?:\b(?P<before>{_DAY})\s+)?(?:\b(?:at|around|about|by)\s+)?\b(?:{_CLOCK}|{_CLOCK_24})"
     rf"(?:\s+(?P<after>{_DAY})\b)?"
     r"|\b(?P<now>just now|right now|abhi)\b"
@@ -193,41 +202,42 @@ _MOMENT = re.compile(
 )
 
 
-def mentions(text: str) -> list[Mention]:
-    """The foods that a text names, in its order."""
-    found: list[Mention] = []
-    for match in _MENTION.finditer(without_times(text)):
+def mentioned_foods(text: str) -> list[MentionedFood]:
+    """The foods that a text names, in the order of the text."""
+    foods: list[MentionedFood] = []
+    for match in _FOOD_PATTERN.finditer(without_times(text)):
         food = FOODS[match["food"]]
-        within = re.findall(_ANY_INGREDIENT, match["with"] or "")
-        ingredients = tuple(within) if food.takes_ingredients else ()
-        found.append(Mention(food=food, amount=_amount(match), ingredients=ingredients))
-    return found
+        ingredient_names = re.findall(_ANY_INGREDIENT, match["with"] or "")
+        ingredients = tuple(ingredient_names) if food.takes_ingredients else ()
+        foods.append(MentionedFood(food=food, amount=_amount(match), ingredients=ingredients))
+    return foods
 
 
-def bare_amount(text: str) -> Amount | None:
-    """The first precise amount that stands without a food."""
-    match = _AMOUNT.search(_MENTION.sub(" ", without_times(text)))
-    if match is None or (match["number"] in _NO_NUMBER and not match["unit"]):
+def amount_without_food(text: str) -> Amount | None:
+    """The first precise amount in a text that belongs to no food."""
+    match = _AMOUNT_PATTERN.search(_FOOD_PATTERN.sub(" ", without_times(text)))
+    if match is None or (match["number"] in _VAGUE_NUMBERS and not match["unit"]):
         return None
     return _amount(match)
 
 
-def moments(text: str) -> list[Moment]:
-    """The times that a text names, in its order."""
-    return [_moment(match) for match in _MOMENT.finditer(text.lower())]
+def mentioned_times(text: str) -> list[MentionedTime]:
+    """The times that a text names, in the order of the text."""
+    return [_mentioned_time(match) for match in _TIME_PATTERN.finditer(text.lower())]
 
 
 def without_times(text: str) -> str:
-    return _MOMENT.sub(" ", text.lower())
+    return _TIME_PATTERN.sub(" ", text.lower())
 
 
-def parts(text: str) -> list[MealText]:
-    """A message, cut into what it says of each meal; one part if it names fewer than two."""
+def split_by_meal(text: str) -> list[MealText]:
+    """Split a message by the meals that it names. Fewer than two meals: one part."""
     lowered = text.lower()
     names = list(re.finditer(rf"\b(?:for\s+)?(?P<meal>{'|'.join(MEALS)})\b", lowered))
     if len({name["meal"] for name in names}) <= 1:
         return [MealText(meal=names[0]["meal"] if names else None, text=lowered)]
-    if mentions(lowered[: names[0].start()]):  # "2 idli for breakfast and …": the name comes last
+    # "2 idli for breakfast and …": the food comes before the name of its meal.
+    if mentioned_foods(lowered[: names[0].start()]):
         cuts = [0, *(_next_clause(lowered, name.end()) for name in names[:-1])]
     else:
         cuts = [0, *(name.start() for name in names[1:])]
@@ -246,30 +256,32 @@ def _next_clause(text: str, position: int) -> int:
 def _amount(match: re.Match[str]) -> Amount | None:
     if not match["number"]:
         return None
-    number = _WORDS.get(match["number"])
+    number = _NUMBER_WORDS.get(match["number"])
     unit = match["unit"]
     return Amount(
         number=float(match["number"]) if number is None else number,
-        unit=next((name for name in _SIZE if unit.startswith(name)), None) if unit else None,
+        unit=next((name for name in _UNIT_SIZES if unit.startswith(name)), None) if unit else None,
     )
 
 
-def _moment(match: re.Match[str]) -> Moment:
+def _mentioned_time(match: re.Match[str]) -> MentionedTime:
     words = " ".join(match[0].split())
     if match["now"]:
-        return Moment(words=words, is_future=False, minutes_from_now=0)
+        return MentionedTime(words=words, is_future=False, minutes_from_now=0)
     for name, sign in (("ago", -1), ("ahead", 1)):
         if match[name]:
-            number = int(_WORDS.get(match[name]) or match[name])
+            number = int(_NUMBER_WORDS.get(match[name]) or match[name])
             minutes = sign * number * (60 if match[f"{name}_unit"] == "hour" else 1)
-            return Moment(words=words, is_future=sign > 0, minutes_from_now=minutes)
+            return MentionedTime(words=words, is_future=sign > 0, minutes_from_now=minutes)
     if match["someday"]:
-        return Moment(words=words, is_future=True, day=_DAYS[match["someday"]], hour=12)
-    day = _DAYS.get(match["before"] or match["after"])
+        return MentionedTime(
+            words=words, is_future=True, day=_DAY_OFFSETS[match["someday"]], hour=12
+        )
+    day = _DAY_OFFSETS.get(match["before"] or match["after"])
     hour = int(match["hour24"] or match["hour"])
     if match["half"]:
         hour = hour % 12 + (12 if match["half"] == "pm" else 0)
-    return Moment(
+    return MentionedTime(
         words=words,
         is_future=(day or 0) > 0,
         day=day,

@@ -1,6 +1,6 @@
-"""A server of ours on 127.0.0.1, inside another program or as one.
+"""An HTTP server on 127.0.0.1, inside another program or as a program of its own.
 
-What is simulated (vendors, chatbots) is served over real connections by this.
+It serves the simulated vendors and chatbots over real connections.
 """
 
 import asyncio
@@ -15,14 +15,14 @@ from starlette.types import ASGIApp
 
 _BACKLOG = 2048  # connections
 _TICK_SECONDS = 0.05
-GRACE_SECONDS = 5  # for answers that are being given when it is stopped
+GRACE_SECONDS = 5  # for responses in progress when the server stops
 
 
 class Loopback:
-    """An app on a port of 127.0.0.1. Once stopped it can be started again, on the same port."""
+    """Serves an ASGI app on 127.0.0.1. A stopped server can start again on the same port."""
 
     def __init__(self, app: ASGIApp, *, port: int = 0) -> None:
-        """`port` 0: a free one, known once the server has started."""
+        """Port 0: a free port, known once the server has started."""
         self._app = app
         self._port = port
         self._server: uvicorn.Server | None = None
@@ -33,7 +33,7 @@ class Loopback:
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        """Serve from now on, inside the running event loop.
+        """Start to serve in the running event loop.
 
         Raises:
             OSError: the port can't be used.
@@ -45,37 +45,39 @@ class Loopback:
         self._running = asyncio.create_task(self._server.serve([listener]))
 
     async def stop(self, *, at_once: bool = False) -> None:
-        """Refuse connections and wait, some seconds at most, for the requests under way.
+        """Refuse new connections and wait for requests in progress, `GRACE_SECONDS` at most.
 
         Args:
-            at_once: cut them off instead.
+            at_once: abort the requests in progress instead.
         """
         running, self._running = self._running, None
         if self._server is None or running is None:
             return
         self._server.should_exit = True
         while at_once and not running.done():
-            self.hang_up()
-            await asyncio.wait({running}, timeout=_TICK_SECONDS)  # some may just have connected
+            self.close_connections()
+            await asyncio.wait(
+                {running}, timeout=_TICK_SECONDS
+            )  # a client may have connected since
         await running
 
-    def hang_up(self, caller: tuple[str, int] | None = None) -> None:
-        """Cut a caller's connection as it is, with whatever is under way; None: everybody's."""
+    def close_connections(self, client: tuple[str, int] | None = None) -> None:
+        """Abort the connection of a client (host and port), or all connections if None."""
         if self._server is None:
             return
         for connection in list(self._server.server_state.connections):
             transport = connection.transport
-            if caller is None or transport.get_extra_info("peername") == caller:
+            if client is None or transport.get_extra_info("peername") == client:
                 transport.abort()
 
-    def run(self, what: str) -> None:
-        """Say what is served and where, then serve in the foreground until interrupted.
+    def run(self, name: str) -> None:
+        """Print the name and the address, then serve in the foreground until interrupted.
 
         Raises:
             OSError: the port can't be used.
         """
         listener = self._listen()
-        sys.stdout.write(f"{what} on {self.url}\n")
+        sys.stdout.write(f"{name} on {self.url}\n")
         sys.stdout.flush()
         self._server = uvicorn.Server(self._config())
         self._server.run([listener])
@@ -90,8 +92,8 @@ class Loopback:
             listener.bind(("127.0.0.1", self._port))
         except OSError as error:
             listener.close()
-            said = f"port {self._port} of 127.0.0.1 can't be used: {error}"
-            raise OSError(error.errno, said) from error
+            message = f"port {self._port} of 127.0.0.1 can't be used: {error}"
+            raise OSError(error.errno, message) from error
         listener.listen(_BACKLOG)
         self._port = listener.getsockname()[1]
         return listener
@@ -103,14 +105,14 @@ class Loopback:
             access_log=False,
             lifespan="off",
             ws="none",
-            timeout_keep_alive=75,  # longer than any client's, so that clients close first
+            timeout_keep_alive=75,  # longer than the clients' timeouts, so that clients close first
             timeout_graceful_shutdown=GRACE_SECONDS,
             **options,
         )
 
 
 class _Embedded(uvicorn.Server):
-    """A server inside another program, whose signals are that program's business."""
+    """A server inside another program. It leaves the signals to that program."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:

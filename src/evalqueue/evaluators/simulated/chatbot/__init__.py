@@ -1,1 +1,1 @@
-"""A simulated Kaira chatbot on loopback, with weaknesses to switch on."""
+"""A simulated Kaira chatbot on loopback, with configurable weaknesses."""

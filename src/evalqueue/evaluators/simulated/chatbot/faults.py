@@ -1,7 +1,7 @@
 """Faults in the transmission of the simulated bot's answers.
 
-An answer is a sequence of steps. A fault delays them, damages them, or repeats them without end.
-The server decides which turn has which fault.
+An answer is a sequence of steps. A fault delays, damages or endlessly repeats them. The server
+decides which turn has which fault.
 """
 
 import math
@@ -11,17 +11,17 @@ from enum import StrEnum
 from random import Random
 
 from evalqueue.evaluators.simulated.chatbot.bot import SimulatedAnswer
-from evalqueue.evaluators.simulated.chatbot.wire import AnswerIds, ChatbotProtocol
+from evalqueue.evaluators.simulated.chatbot.protocols import AnswerIds, ChatbotProtocol
 
 _TOO_LARGE_BYTES = 5_000_000
-_KEEP_ALIVES = 5
+_KEEP_ALIVE_COUNT = 5
 
 
 class SimulatedFault(StrEnum):
-    """What can go wrong."""
+    """A fault in the transmission of an answer."""
 
     HANG = "hang"
-    """Not a byte, until the caller goes away."""
+    """Sends no byte until the client disconnects."""
     DROP_MID_STREAM = "drop_mid_stream"
     HTTP_500 = "http_500"
     HTTP_503 = "http_503"
@@ -29,65 +29,65 @@ class SimulatedFault(StrEnum):
     """The bot itself reports an error."""
     TOO_LARGE = "too_large"
     ENDLESS = "endless"
-    """Keep-alives for ever."""
+    """Sends keep-alives without end."""
     GARBAGE = "garbage"
     EMPTY = "empty"
-    """An answer that says nothing."""
+    """Sends an answer without text."""
     SLOW_TOKENS = "slow_tokens"
     KEEP_ALIVES = "keep_alives"
-    """Some before the answer; harmless."""
+    """Sends some keep-alives before the answer. Harmless."""
 
     @property
     def status(self) -> int | None:
-        """Of the response, if that is all that there is of it."""
+        """The HTTP status, if the fault is an HTTP error."""
         return {SimulatedFault.HTTP_500: 500, SimulatedFault.HTTP_503: 503}.get(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendStep:
-    """What happens next to an answer under way."""
+    """The next step in the transmission of an answer."""
 
     after_seconds: float = 0.0
-    """Infinite: never, unless the caller goes away."""
+    """The delay before the step. Infinite: wait until the client disconnects."""
     data: bytes | None = None
-    """None: the line is cut."""
+    """The bytes to send. None: drop the connection."""
 
 
 def steps(
     fault: SimulatedFault | None,
-    wire: ChatbotProtocol,
+    protocol: ChatbotProtocol,
     answer: SimulatedAnswer,
-    place: AnswerIds,
+    ids: AnswerIds,
     *,
     pause_seconds: float,
 ) -> Iterator[SendStep]:
-    """What becomes of an answer on its way, fault or none; for ever, if it is `endless`."""
-    frames = wire.answer(answer, place)
+    """The transmission of an answer with a fault, if any. It never ends for ENDLESS."""
+    frames = protocol.answer(answer, ids)
     match fault:
         case SimulatedFault.HANG:
             yield SendStep(after_seconds=math.inf)
         case SimulatedFault.DROP_MID_STREAM:
-            whole = b"".join(frames)
-            yield SendStep(data=whole[: len(whole) // 2])
+            body = b"".join(frames)
+            yield SendStep(data=body[: len(body) // 2])
             yield SendStep(after_seconds=pause_seconds)
         case SimulatedFault.ENDLESS:
             while True:
-                yield SendStep(after_seconds=pause_seconds, data=wire.keep_alive)
+                yield SendStep(after_seconds=pause_seconds, data=protocol.keep_alive)
         case SimulatedFault.GARBAGE:
-            yield SendStep(data=_garbage(place.response_id))
+            yield SendStep(data=_garbage(ids.response_id))
         case SimulatedFault.KEEP_ALIVES:
-            for _ in range(_KEEP_ALIVES):
-                yield SendStep(after_seconds=pause_seconds, data=wire.keep_alive)
+            for _ in range(_KEEP_ALIVE_COUNT):
+                yield SendStep(after_seconds=pause_seconds, data=protocol.keep_alive)
             yield from (SendStep(data=frame) for frame in frames)
         case SimulatedFault.SLOW_TOKENS:
             yield from (SendStep(after_seconds=pause_seconds, data=frame) for frame in frames)
         case _:
-            said = wire.answer(_instead(answer, fault), place)
-            yield from (SendStep(data=frame) for frame in said)
+            frames = protocol.answer(_faulty_answer(answer, fault), ids)
+            yield from (SendStep(data=frame) for frame in frames)
 
 
-def _instead(answer: SimulatedAnswer, fault: SimulatedFault | None) -> SimulatedAnswer:
-    """What the bot says, where a fault is of its own making."""
+def _faulty_answer(answer: SimulatedAnswer, fault: SimulatedFault | None) -> SimulatedAnswer:
+    """The answer, replaced if the fault is in its content."""
     match fault:
         case SimulatedFault.ERROR_CHUNK:
             return replace(answer, error="The upstream agent did not answer.")

@@ -1,7 +1,8 @@
-"""Who talks to the simulated bot: one active session per user, as with the real one.
+"""The sessions of the simulated bot: one active session per user, as with the real bot.
 
-A new session ends the user's old one. A message that still comes for the old one lands in the new
-conversation: that mixes two up, and is counted, since only a caller's mistake leads to it.
+A new session ends the previous session of the user. A later message for the previous session goes
+to the new conversation. This is counted as a mixed turn, because only an error of the client causes
+it.
 """
 
 from collections import OrderedDict, deque
@@ -12,25 +13,25 @@ from time import monotonic
 from typing import Any
 
 from evalqueue.evaluators.simulated.chatbot.bot import SimulatedDialogue
-from evalqueue.evaluators.simulated.chatbot.wire import ChatbotRequest
+from evalqueue.evaluators.simulated.chatbot.protocols import ChatbotRequest
 
-_REMEMBERED_SESSIONS = 10_000
-_REMEMBERED_TURNS = 1_000  # per user
+_MAX_REMEMBERED_SESSIONS = 10_000
+_MAX_REMEMBERED_TURNS = 1_000  # per user
 
 
 class UnknownSessionError(Exception):
-    """There never was such a session, or it was so long ago that it is forgotten."""
+    """The session does not exist, or it is so old that it was discarded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedTurn:
-    """A message to the bot, from its arrival to the end of the answer."""
+    """A message to the bot and its answer, from arrival to the end of the answer."""
 
     session: str
     number: int
-    """Of the user's turns, from 1."""
+    """The number among the turns of the user, from 1."""
     is_new: bool
-    """The first one of its session."""
+    """Whether it is the first turn of its session."""
     dialogue: SimulatedDialogue
 
 
@@ -44,27 +45,27 @@ class _Session:
 class _User:
     session: _Session | None = None
     turns: int = 0
-    under_way: int = 0
+    turns_in_progress: int = 0
     max_parallel: int = 0
     intervals: deque[dict[str, Any]] = field(
-        default_factory=lambda: deque[dict[str, Any]](maxlen=_REMEMBERED_TURNS)
+        default_factory=lambda: deque[dict[str, Any]](maxlen=_MAX_REMEMBERED_TURNS)
     )
 
 
-class Sessions:
-    """All users and their sessions."""
+class ChatbotSessions:
+    """All users and their sessions, with counters."""
 
-    def __init__(self, begin: Callable[[], SimulatedDialogue]) -> None:
-        self._begin = begin
+    def __init__(self, new_dialogue: Callable[[], SimulatedDialogue]) -> None:
+        self._new_dialogue = new_dialogue
         self._users: dict[str, _User] = {}
         self._owners: OrderedDict[str, str] = OrderedDict()
         self._count = 0
         self._mixed_turns = 0
-        self._since = monotonic()
+        self._started_at = monotonic()
 
     @property
     def stats(self) -> dict[str, object]:
-        """What was counted; JSON. Times are in seconds since the start."""
+        """The counters as JSON. Times are in seconds since the start."""
         users = self._users
         return {
             "sessions": self._count,
@@ -75,58 +76,58 @@ class Sessions:
         }
 
     @contextmanager
-    def turn(self, ask: ChatbotRequest) -> Generator[SimulatedTurn]:
-        """Find the conversation that a message belongs to, and count the turn while it lasts.
+    def turn(self, request: ChatbotRequest) -> Generator[SimulatedTurn]:
+        """Find the conversation of a message, and record the turn while it is in progress.
 
         Raises:
-            UnknownSessionError: the message is for none that there ever was.
+            UnknownSessionError: the message names an unknown session.
         """
-        owner = ask.user_id if ask.session is None else self._owners.get(ask.session)
+        owner = request.user_id if request.session is None else self._owners.get(request.session)
         if owner is None:
             raise UnknownSessionError
         user = self._users.setdefault(owner, _User())
-        turn = self._begun(ask, user)
-        user.under_way += 1
-        user.max_parallel = max(user.max_parallel, user.under_way)
-        begun = monotonic() - self._since
+        turn = self._start_turn(request, user)
+        user.turns_in_progress += 1
+        user.max_parallel = max(user.max_parallel, user.turns_in_progress)
+        start = monotonic() - self._started_at
         try:
             yield turn
         finally:
-            user.under_way -= 1
-            ended = monotonic() - self._since
-            user.intervals.append({"session": turn.session, "start": begun, "end": ended})
+            user.turns_in_progress -= 1
+            end = monotonic() - self._started_at
+            user.intervals.append({"session": turn.session, "start": start, "end": end})
 
     def close(self, name: str) -> bool:
-        """End a session; whether it was active."""
+        """End a session. Returns whether it was active."""
         user = self._users.get(self._owners.get(name, ""))
         if user is None or user.session is None or user.session.name != name:
             return False
         user.session = None
         return True
 
-    def _begun(self, ask: ChatbotRequest, user: _User) -> SimulatedTurn:
+    def _start_turn(self, request: ChatbotRequest, user: _User) -> SimulatedTurn:
         user.turns += 1
-        if ask.history is not None:
-            dialogue = self._begin()
-            for said in ask.history:
-                dialogue.answer(said)
+        if request.history is not None:
+            dialogue = self._new_dialogue()
+            for message in request.history:
+                dialogue.answer(message)
             return SimulatedTurn(
-                session="-", number=user.turns, is_new=not ask.history, dialogue=dialogue
+                session="-", number=user.turns, is_new=not request.history, dialogue=dialogue
             )
         session = user.session
-        is_new = ask.session is None or session is None
-        if ask.session is None or session is None:
-            session = user.session = self._opened(ask.user_id)
-        elif ask.session != session.name:
+        is_new = request.session is None or session is None
+        if request.session is None or session is None:
+            session = user.session = self._open_session(request.user_id)
+        elif request.session != session.name:
             self._mixed_turns += 1
         return SimulatedTurn(
             session=session.name, number=user.turns, is_new=is_new, dialogue=session.dialogue
         )
 
-    def _opened(self, user_id: str) -> _Session:
+    def _open_session(self, user_id: str) -> _Session:
         self._count += 1
-        session = _Session(name=f"simulated-{self._count}", dialogue=self._begin())
+        session = _Session(name=f"simulated-{self._count}", dialogue=self._new_dialogue())
         self._owners[session.name] = user_id
-        if len(self._owners) > _REMEMBERED_SESSIONS:
+        if len(self._owners) > _MAX_REMEMBERED_SESSIONS:
             self._owners.popitem(last=False)
         return session

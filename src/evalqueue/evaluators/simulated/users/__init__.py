@@ -1,1 +1,1 @@
-"""Simulated difficult users, as the simulated vendor plays them."""
+"""Simulated difficult users: what the simulated vendor answers in the role of a user."""

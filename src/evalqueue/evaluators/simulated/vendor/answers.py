@@ -1,9 +1,9 @@
-"""What the simulated provider answers: a gold label, completed from the request's JSON schema.
+"""The answers of the simulated vendor: a gold label, completed from the request's JSON schema.
 
-Where there is a gold label it is repeated (or, at a stated rate, wrong on purpose), and elsewhere
-it is guessed by a few words. A stress test has no labels beforehand: there the simulated actor and
-the simulated judge have rooms of their own. Everything is drawn from hashes, so the same question
-gets the same answer in every run.
+A question with a gold label gets that label, or a wrong one at a configured rate. Without a label
+the answer is guessed from key words. Adversarial tests have no gold labels: `openings` generates
+their cases, `replies` plays the user, `adversarial_judge` judges. Random choices come from hashes,
+so the same question gets the same answer in every run.
 """
 
 import json
@@ -17,17 +17,17 @@ from typing import Any, cast
 
 from evalqueue.evaluators.simulated.conversations import kaira_gold
 from evalqueue.evaluators.simulated.draws import draws
-from evalqueue.evaluators.simulated.users import actor, openings
+from evalqueue.evaluators.simulated.users import openings, replies
 from evalqueue.evaluators.simulated.vendor import adversarial_judge
 
 Json = Mapping[str, Any]
-"""A JSON object of another program, which is checked key by key."""
+"""A JSON object from another program, checked key by key."""
 
 _GOLD_FILE = kaira_gold()
 
 
 class Malformed(StrEnum):
-    """The ways in which an answer is not the JSON that was asked for."""
+    """How an answer differs from the requested JSON."""
 
     TRUNCATED = "truncated"
     IN_PROSE = "in_prose"
@@ -36,7 +36,7 @@ class Malformed(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedQuestion:
-    """What an evaluator asked, as far as it can be read from its prompt."""
+    """An evaluator's question, parsed from its prompt."""
 
     evaluator: str
     """The schema's name."""
@@ -44,30 +44,30 @@ class SimulatedQuestion:
     thread_id: str | None = None
     turn: str | None = None
     user_text: str = ""
-    """What the user said last."""
+    """The last message of the user."""
     prompt: str = ""
 
     @classmethod
     def read(cls, *, evaluator: str, schema: Json, prompt: str) -> "SimulatedQuestion":
-        """Read the marker lines and the transcript, whose content is always indented."""
+        """Parse the marker lines and the transcript, whose content is always indented."""
         thread = re.search(r'^(?:Thread|Case): (".*")$', prompt, re.MULTILINE)
         turn = re.search(r"^Turn to judge: (\d+)$", prompt, re.MULTILINE)
-        said = re.findall(r"^User\b[^\n]*:\n((?: {4}.*(?:\n|$))+)", prompt, re.MULTILINE)
+        messages = re.findall(r"^User\b[^\n]*:\n((?: {4}.*(?:\n|$))+)", prompt, re.MULTILINE)
         return cls(
             evaluator=evaluator,
             schema=schema,
             thread_id=json.loads(thread[1]) if thread else None,
             turn=turn[1] if turn else None,
-            user_text=re.sub(r"\s+", " ", said[-1]).strip() if said else "",
+            user_text=re.sub(r"\s+", " ", messages[-1]).strip() if messages else "",
             prompt=prompt,
         )
 
 
 class Gold:
-    """Gold labels by evaluator, thread and turn; a file is read when first needed."""
+    """Gold labels by evaluator, thread and turn. A file is read on first use."""
 
     def __init__(self, source: Json | Path | None = None) -> None:
-        """`None`: the labels of the bundled conversations."""
+        """None: the labels of the bundled conversations."""
         self._source = _GOLD_FILE if source is None else source
 
     @cached_property
@@ -79,7 +79,7 @@ class Gold:
         return json.loads(self._source.read_text(encoding="utf-8"))
 
     def label(self, question: SimulatedQuestion) -> Json | None:
-        """The label of the thread or, for a question about one turn, of the turn."""
+        """The label of the thread, or of the turn if the question is about one turn."""
         label = self._labels.get(question.evaluator, {}).get(question.thread_id)
         if label is not None and question.turn is not None:
             label = label.get(question.turn)
@@ -89,19 +89,28 @@ class Gold:
 def answer(
     question: SimulatedQuestion, gold: Gold, *, error_rate: float, seed: int
 ) -> dict[str, object]:
-    """The judge's answer: the gold label, or a plausible guess; always by the schema."""
+    """The judge's answer, which always follows the schema: the gold label or a plausible guess.
+
+    Args:
+        question: what to answer.
+        gold: the labels.
+        error_rate: the share of labels to get wrong, from 0 to 1.
+        seed: another seed gets other labels wrong.
+    """
     label = gold.label(question)
-    if label is None and question.evaluator in _READ_FROM_PROMPTS:
-        label = _READ_FROM_PROMPTS[question.evaluator](question)
+    if label is None and question.evaluator in _ANSWERS_BY_PROMPT:
+        label = _ANSWERS_BY_PROMPT[question.evaluator](question)
     if label is None:
         known = _guess(question) | {"reasoning": "simulated: no gold label for this question"}
     else:
         known = dict(label)
         reasoning = str(label.get("reasoning", "as the gold label has it"))
         known["reasoning"] = f"simulated: {reasoning.removeprefix('simulated: ')}"
-        wrong = _mistakes(question, label, error_rate=error_rate, seed=seed)
-        if wrong:
-            known |= wrong | {"reasoning": f"simulated: wrong on purpose about {', '.join(wrong)}"}
+        mistakes = _mistakes(question, label, error_rate=error_rate, seed=seed)
+        if mistakes:
+            known |= mistakes | {
+                "reasoning": f"simulated: wrong on purpose about {', '.join(mistakes)}"
+            }
     defaults = {
         "evidence": question.user_text or "simulated",
         "confidence": 0.9,
@@ -110,9 +119,9 @@ def answer(
     return _completed(question.schema, known, root=question.schema, defaults=defaults)
 
 
-def spoil(text: str, way: Malformed) -> str:
-    """A whole answer, made malformed."""
-    match way:
+def make_malformed(text: str, kind: Malformed) -> str:
+    """Damage a complete answer."""
+    match kind:
         case Malformed.TRUNCATED:
             return text[: max(1, len(text) * 2 // 3)]
         case Malformed.IN_PROSE:
@@ -121,14 +130,16 @@ def spoil(text: str, way: Malformed) -> str:
             return "simulated: I would rather talk about this conversation than fill in a form."
 
 
-_READ_FROM_PROMPTS: Mapping[str, Callable[[SimulatedQuestion], Json]] = {
-    "adversarial_cases": lambda asked: {"cases": openings.cases(asked.prompt)},
-    "adversarial_simulator": lambda asked: actor.act(asked.prompt, _members(asked, "tactic")),
-    "adversarial": lambda asked: adversarial_judge.judge(
-        asked.prompt, _members(asked, "rule_compliance", "rule_id")
+_ANSWERS_BY_PROMPT: Mapping[str, Callable[[SimulatedQuestion], Json]] = {
+    "adversarial_cases": lambda question: {"cases": openings.generate_cases(question.prompt)},
+    "adversarial_simulator": lambda question: replies.respond(
+        question.prompt, _members(question, "tactic")
+    ),
+    "adversarial": lambda question: adversarial_judge.judge(
+        question.prompt, _members(question, "rule_compliance", "rule_id")
     ),
 }
-"""Questions that are answered from what their prompts say."""
+"""Answers to the questions of adversarial tests, by evaluator."""
 
 
 def _mistakes(
@@ -136,16 +147,17 @@ def _mistakes(
 ) -> dict[str, object]:
     """Wrong values for some of the labels that are members of an enum.
 
-    Drawn by what is asked about, not by the wording: a judge with a bias keeps it.
+    The draw depends on the thread and turn, not on the wording of the prompt, so that a retry
+    repeats the mistake.
     """
-    wrong: dict[str, Any] = {}
+    mistakes: dict[str, Any] = {}
     for name in ("predicted_agent", "query_type", "verdict"):
         others = [other for other in _members(question, name) if other != label.get(name)]
         about = (seed, question.evaluator, question.thread_id, question.turn, name)
-        errs, which = draws(*about, count=2)
-        if name in label and others and errs < error_rate:
-            wrong[name] = others[int(which * len(others))]
-    return wrong
+        error_draw, choice_draw = draws(*about, count=2)
+        if name in label and others and error_draw < error_rate:
+            mistakes[name] = others[int(choice_draw * len(others))]
+    return mistakes
 
 
 _HINTS = {
@@ -161,24 +173,24 @@ _HINTS = {
 
 
 def _guess(question: SimulatedQuestion) -> dict[str, object]:
-    """For each label with a menu of names: the member whose words fit best what the user said."""
-    said = set(re.findall(r"[a-z]+", question.user_text.lower()))
+    """For each label with an enum: the member whose words match the user's message best."""
+    user_words = set(re.findall(r"[a-z]+", question.user_text.lower()))
     guess: dict[str, Any] = {}
     for name in ("predicted_agent", "query_type"):
         members = _members(question, name)
         if members:
-            guess[name] = max(members, key=lambda member: _fit(member, said))
+            guess[name] = max(members, key=lambda member: _fit(member, user_words))
     return guess
 
 
-def _fit(member: str, said: set[str]) -> float:
+def _fit(member: str, user_words: set[str]) -> float:
     words = {word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", member)}
-    hits = sum(word in said or bool(_HINTS.get(word, set()) & said) for word in words)
+    hits = sum(word in user_words or bool(_HINTS.get(word, set()) & user_words) for word in words)
     return hits + (0.5 if "general" in words else 0.0)
 
 
 def _members(question: SimulatedQuestion, *path: str) -> list[str]:
-    """The menu of a field; a field of a list's items is named after the list."""
+    """The enum members of a field. A path goes through lists to the fields of their items."""
     node = question.schema
     for name in path:
         node = _resolved(node.get("items", node), question.schema)
@@ -187,7 +199,7 @@ def _members(question: SimulatedQuestion, *path: str) -> list[str]:
 
 
 def _completed(schema: Json, known: object, *, root: Json, defaults: Json) -> Any:
-    """What is known, with every property that the schema wants and none that it does not."""
+    """The known values, completed to exactly the properties of the schema."""
     node = _resolved(schema, root)
     if isinstance(known, Mapping) and "properties" in node:
         fields = cast(Json, known)
@@ -200,10 +212,10 @@ def _completed(schema: Json, known: object, *, root: Json, defaults: Json) -> An
     if isinstance(known, list) and "items" in node:
         items = cast(list[Any], known)
         return [_completed(node["items"], item, root=root, defaults=defaults) for item in items]
-    return cast(Any, known)  # JSON, by the gold label
+    return cast(Any, known)  # JSON from the gold label
 
 
-_PLAIN: Json = {"array": [], "boolean": True, "integer": 0, "number": 0.0}
+_DEFAULT_BY_TYPE: Json = {"array": [], "boolean": True, "integer": 0, "number": 0.0}
 
 
 def _default(name: str, schema: Json, *, root: Json, defaults: Json) -> Any:
@@ -217,10 +229,10 @@ def _default(name: str, schema: Json, *, root: Json, defaults: Json) -> Any:
     kind = node.get("type")
     if kind == "object":
         return _completed(node, {}, root=root, defaults=defaults)
-    plain = _PLAIN.get(str(kind), "simulated")
+    default = _DEFAULT_BY_TYPE.get(str(kind), "simulated")
     if kind in {"integer", "number"}:
-        plain = node.get("minimum", plain)
-    return preferred if isinstance(preferred, type(plain)) else plain
+        default = node.get("minimum", default)
+    return preferred if isinstance(preferred, type(default)) else default
 
 
 def _nullable(schema: Json) -> bool:

@@ -1,6 +1,7 @@
-"""How the vendors put things on the wire: requests read, answers and refusals written.
+"""The HTTP protocols of the vendors: parse requests, write answers and errors.
 
-Only what the real SDKs send and need to see. One `Protocol` per vendor; the server knows neither.
+Each covers what the real SDKs send and read. There is one `VendorProtocol` per vendor, and the
+server does not depend on any of them.
 """
 
 import json
@@ -15,11 +16,11 @@ from pydantic import BaseModel, Field
 from evalqueue.evaluators.simulated.vendor.answers import Json, SimulatedQuestion
 
 MODEL = "simulated-judge"
-"""What every answer names as its model, whatever was asked for."""
+"""The model that every answer names, independent of the requested model."""
 
 
 class VendorFault(StrEnum):
-    """What can go wrong. `always-` and one of these is a model to which it always happens."""
+    """A fault of the vendor. The model `always-FAULT` gets that fault every time."""
 
     AUTH = "auth"
     BILLING = "billing"
@@ -33,15 +34,15 @@ class VendorFault(StrEnum):
     TRUNCATED = "truncated"
     MALFORMED = "malformed"
     SILENT = "silent"
-    """No answer, until the client gives up."""
+    """No answer until the client gives up."""
 
     @property
-    def answered_at_once(self) -> bool:
-        """Whether it is found before a model would have been asked."""
-        return self in _AT_ONCE
+    def precedes_completion(self) -> bool:
+        """Whether the vendor detects it before it runs the model."""
+        return self in _BEFORE_COMPLETION
 
 
-_AT_ONCE = frozenset(
+_BEFORE_COMPLETION = frozenset(
     {
         VendorFault.AUTH,
         VendorFault.BILLING,
@@ -55,19 +56,19 @@ _AT_ONCE = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorRequest:
-    """One request, read."""
+    """A parsed request."""
 
     key: str
     model: str
     question: SimulatedQuestion
     parameters: frozenset[str]
-    """Those whose support differs between servers."""
+    """The given parameters among those that some servers do not support."""
     input_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorReply:
-    """One response, to be written."""
+    """A response to send."""
 
     body: Json
     status: int = 200
@@ -80,22 +81,22 @@ class VendorProtocol(Protocol):
     def read(
         self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]
     ) -> VendorRequest:
-        """Read a request.
+        """Parse a request.
 
         Raises:
-            pydantic.ValidationError: it is not one of this protocol.
+            pydantic.ValidationError: the body is not a request of this protocol.
         """
         ...
 
-    def answer(self, ask: VendorRequest, text: str, request_id: str) -> VendorReply: ...
+    def answer(self, call: VendorRequest, text: str, request_id: str) -> VendorReply: ...
 
     def fault(
-        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+        self, call: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
     ) -> VendorReply:
-        """Reply with a fault; `text` is the answer that there would have been."""
+        """The response for a fault. `text` is the answer without the fault."""
         ...
 
-    def refusal(self, status: int, message: str) -> VendorReply: ...
+    def error(self, status: int, message: str) -> VendorReply: ...
 
 
 class OpenAIVendorProtocol:
@@ -107,7 +108,7 @@ class OpenAIVendorProtocol:
         request = _Chat.model_validate_json(body)
         system = "\n".join(m.content for m in request.messages if m.role == "system")
         prompt = "\n".join(m.content for m in request.messages if m.role != "system")
-        name, schema = request.asked_schema(system)
+        name, schema = request.requested_schema(system)
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         return VendorRequest(
             key=headers.get("api-key", bearer),
@@ -117,39 +118,41 @@ class OpenAIVendorProtocol:
             input_tokens=_tokens(system, prompt),
         )
 
-    def answer(self, ask: VendorRequest, text: str, request_id: str) -> VendorReply:
-        return self._completion(ask, {"content": text}, text, request_id)
+    def answer(self, call: VendorRequest, text: str, request_id: str) -> VendorReply:
+        return self._completion(call, {"content": text}, text, request_id)
 
     def fault(
-        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+        self, call: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
     ) -> VendorReply:
         match fault:
             case VendorFault.REFUSAL:
-                said = "I can't help with judging this."
-                return self._completion(ask, {"content": None, "refusal": said}, said)
+                refusal = "I can't help with judging this."
+                return self._completion(call, {"content": None, "refusal": refusal}, refusal)
             case VendorFault.TRUNCATED:
-                cut = text[: len(text) // 2]
-                return self._completion(ask, {"content": cut}, cut, finish_reason="length")
+                truncated = text[: len(text) // 2]
+                return self._completion(
+                    call, {"content": truncated}, truncated, finish_reason="length"
+                )
             case VendorFault.CONTENT_FILTER:
-                return self._completion(ask, {"content": None}, "", finish_reason="content_filter")
+                return self._completion(call, {"content": None}, "", finish_reason="content_filter")
             case _:
                 status, code, kind, message = _OPENAI_FAULTS[fault]
                 headers = {} if retry_after is None else {"retry-after": f"{retry_after:g}"}
-                # Like OpenAI, which quotes the key: clients must not pass that on.
-                message = message.format(key=ask.key, model=ask.model)
+                # OpenAI quotes the key in this message. Clients must not pass it on.
+                message = message.format(key=call.key, model=call.model)
                 return VendorReply(
                     status=status,
                     headers=headers,
                     body={"error": {"message": message, "type": kind, "code": code}},
                 )
 
-    def refusal(self, status: int, message: str) -> VendorReply:
+    def error(self, status: int, message: str) -> VendorReply:
         error = {"message": message, "type": "invalid_request_error", "code": None}
         return VendorReply(status=status, body={"error": error})
 
     def _completion(
         self,
-        ask: VendorRequest,
+        call: VendorRequest,
         message: Json,
         text: str,
         request_id: str = "",
@@ -170,9 +173,9 @@ class OpenAIVendorProtocol:
                 }
             ],
             "usage": {
-                "prompt_tokens": ask.input_tokens,
+                "prompt_tokens": call.input_tokens,
                 "completion_tokens": output,
-                "total_tokens": ask.input_tokens + output,
+                "total_tokens": call.input_tokens + output,
                 "prompt_tokens_details": {"cached_tokens": 0},
                 "completion_tokens_details": {"reasoning_tokens": 0},
             },
@@ -181,13 +184,13 @@ class OpenAIVendorProtocol:
 
 
 class AzureVendorProtocol(OpenAIVendorProtocol):
-    """OpenAI's protocol, but the content filter stands before the model and refuses by itself."""
+    """OpenAI's protocol, where a content filter before the model answers with HTTP 400."""
 
     def fault(
-        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+        self, call: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
     ) -> VendorReply:
         if fault is not VendorFault.CONTENT_FILTER:
-            return super().fault(ask, fault, text, retry_after)
+            return super().fault(call, fault, text, retry_after)
         inner = {"code": "ResponsibleAIPolicyViolation"}
         message = "The prompt triggered the content management policy."
         error = {"message": message, "type": None, "code": "content_filter", "innererror": inner}
@@ -213,17 +216,17 @@ class GeminiVendorProtocol:
             input_tokens=_tokens(system, prompt),
         )
 
-    def answer(self, ask: VendorRequest, text: str, request_id: str) -> VendorReply:
-        return self._response(ask, text, "STOP", request_id)
+    def answer(self, call: VendorRequest, text: str, request_id: str) -> VendorReply:
+        return self._response(call, text, "STOP", request_id)
 
     def fault(
-        self, ask: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
+        self, call: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
     ) -> VendorReply:
         match fault:
-            case VendorFault.REFUSAL:  # has no field of its own here
-                return self._response(ask, "", "PROHIBITED_CONTENT")
+            case VendorFault.REFUSAL:  # Gemini has no field for a refusal
+                return self._response(call, "", "PROHIBITED_CONTENT")
             case VendorFault.TRUNCATED:
-                return self._response(ask, text[: len(text) // 2], "MAX_TOKENS")
+                return self._response(call, text[: len(text) // 2], "MAX_TOKENS")
             case VendorFault.CONTENT_FILTER:
                 return VendorReply(body={"promptFeedback": {"blockReason": "SAFETY"}})
             case _:
@@ -235,16 +238,16 @@ class GeminiVendorProtocol:
                 if retry_after is not None:
                     kind = "type.googleapis.com/google.rpc.RetryInfo"
                     details.append({"@type": kind, "retryDelay": f"{retry_after:g}s"})
-                message = message.format(key=ask.key, model=ask.model)
+                message = message.format(key=call.key, model=call.model)
                 error = {"code": code, "message": message, "status": status, "details": details}
                 return VendorReply(status=code, body={"error": error})
 
-    def refusal(self, status: int, message: str) -> VendorReply:
+    def error(self, status: int, message: str) -> VendorReply:
         error = {"code": status, "message": message, "status": "INVALID_ARGUMENT"}
         return VendorReply(status=status, body={"error": error})
 
     def _response(
-        self, ask: VendorRequest, text: str, reason: str, request_id: str = ""
+        self, call: VendorRequest, text: str, reason: str, request_id: str = ""
     ) -> VendorReply:
         output = _tokens(text)
         parts = [{"text": text}] if text else []
@@ -255,9 +258,9 @@ class GeminiVendorProtocol:
                 {"index": 0, "finishReason": reason, "content": {"role": "model", "parts": parts}}
             ],
             "usageMetadata": {
-                "promptTokenCount": ask.input_tokens,
+                "promptTokenCount": call.input_tokens,
                 "candidatesTokenCount": output,
-                "totalTokenCount": ask.input_tokens + output,
+                "totalTokenCount": call.input_tokens + output,
             },
         }
         return VendorReply(body=body)
@@ -286,15 +289,15 @@ class _Chat(BaseModel):
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
 
-    def asked_schema(self, system: str) -> tuple[str, Json]:
-        """The schema's name and itself: a parameter or, for json_object, in the system text."""
-        asked = self.response_format.json_schema if self.response_format else None
-        if asked is not None:
-            return asked.name, asked.definition
-        written = re.search(r"^Schema name: (\S+)\n(?=\{)", system, re.MULTILINE)
-        if written is None:
+    def requested_schema(self, system: str) -> tuple[str, Json]:
+        """The name and the JSON schema: from the parameter or, for json_object, the system text."""
+        named = self.response_format.json_schema if self.response_format else None
+        if named is not None:
+            return named.name, named.definition
+        match = re.search(r"^Schema name: (\S+)\n(?=\{)", system, re.MULTILINE)
+        if match is None:
             return "", {}
-        return written[1], json.JSONDecoder().raw_decode(system, written.end())[0]
+        return match[1], json.JSONDecoder().raw_decode(system, match.end())[0]
 
     def parameters(self) -> frozenset[str]:
         given = {
@@ -368,5 +371,5 @@ _GEMINI_FAULTS = {
 
 
 def _tokens(*texts: str) -> int:
-    """About as many as a tokenizer would count: four characters each."""
+    """An estimate of the token count, at four characters per token."""
     return sum(len(text) for text in texts) // 4

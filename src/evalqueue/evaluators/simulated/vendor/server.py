@@ -1,14 +1,14 @@
-"""A simulated LLM vendor: a server on loopback that speaks as OpenAI, Azure and Gemini do.
+"""A simulated LLM vendor: a loopback server with the protocols of OpenAI, Azure and Gemini.
 
-A server and not a patch, so that tests, benchmarks and the demo go through the real SDKs: their
-parsing, their errors, their connections. Faults are drawn from a hash of the seed, the request and
-how often that request was seen: a run can be repeated, and a retry meets a new draw. Whatever it
-says is marked: the model is `simulated-judge`, and reasoning starts with "simulated".
+It is a server, so that tests, benchmarks and the demo use the real SDKs: their parsing, errors and
+connections. Faults are drawn from a hash of the seed, the request, and the number of earlier equal
+requests. So a run is reproducible, and a retry gets a new draw. Every answer is marked: the model
+is `simulated-judge`, and the reasoning starts with "simulated".
 
 Some names force an outcome: the key `bad-key`, the model `no-such-model`, and the models
-`always-…`, completed by a member of `Fault`.
+`always-FAULT`, where FAULT is a member of `VendorFault`.
 
-`python -m evalqueue.evaluators.simulated.vendor.server --port 8722` runs it by itself.
+`python -m evalqueue.evaluators.simulated.vendor.server --port 8722` runs it as a program.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from evalqueue.evaluators.simulated.draws import draws
 from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.evaluators.simulated.vendor import answers
 from evalqueue.evaluators.simulated.vendor.answers import Gold, Json, Malformed, SimulatedQuestion
@@ -47,35 +48,38 @@ from evalqueue.evaluators.simulated.vendor.protocols import (
 
 BAD_KEY = "bad-key"
 MISSING_MODEL = "no-such-model"
-_REMEMBERED_REQUESTS = 200_000
-_CLIENT_WENT_AWAY = 499
+_MAX_REMEMBERED_REQUESTS = 200_000
+_CLIENT_CLOSED_REQUEST = 499
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """How the simulated vendor behaves. Rates are shares of requests, from 0 to 1."""
+    """The configuration of the simulated vendor. Rates are shares of requests, from 0 to 1."""
 
     seed: int = 0
     latency_ms: float = 0.0
-    """The median."""
+    """The median latency."""
     latency_sigma: float = 0.0
-    """Of a lognormal distribution; 0: always the median."""
+    """Sigma of the lognormal distribution of latencies; 0: always the median."""
     rate_429: float = 0.0
     retry_after_seconds: float | None = None
     rate_500: float = 0.0
     rate_malformed: float = 0.0
     rate_refusal: float = 0.0
     rate_silent: float = 0.0
-    """Never answered."""
+    """The share of requests without an answer."""
     error_rate: float = 0.0
     """The share of gold labels that the judge gets wrong."""
     unknown_parameters: frozenset[str] = frozenset()
-    """Of the OpenAI protocol: json_schema, temperature, max_tokens, max_completion_tokens."""
+    """Parameters of the OpenAI protocol that get HTTP 400.
+
+    Possible members: json_schema, temperature, max_tokens, max_completion_tokens.
+    """
     gold: Json | Path | None = None
     """Labels by evaluator, thread and turn; None: those of the bundled conversations."""
 
     def fault(self, draw: float) -> VendorFault | None:
-        """The fault that a number in [0, 1) stands for."""
+        """The fault for a draw in [0, 1)."""
         for rate, fault in (
             (self.rate_429, VendorFault.RATE_LIMITED),
             (self.rate_500, VendorFault.SERVER_ERROR),
@@ -89,7 +93,7 @@ class Behaviour:
         return None
 
     def latency_seconds(self, draw: float) -> float:
-        """The latency that a number in [0, 1) stands for."""
+        """The latency for a draw in [0, 1)."""
         if self.latency_sigma == 0:
             return self.latency_ms / 1000
         normal = NormalDist().inv_cdf(min(max(draw, 1e-9), 1 - 1e-9))
@@ -97,16 +101,16 @@ class Behaviour:
 
 
 class SimulatedServer:
-    """The server, running inside `async with`; one `uvicorn` on 127.0.0.1."""
+    """The simulated vendor on 127.0.0.1, running inside `async with`."""
 
     def __init__(self, behaviour: Behaviour | None = None, *, port: int = 0) -> None:
-        """`port` 0: a free one, known once the server runs."""
+        """Port 0: a free port, known once the server runs."""
         self.simulation = VendorSimulation(behaviour or Behaviour())
         self._server = Loopback(self.simulation.app, port=port)
 
     @property
     def url(self) -> str:
-        """Base address, without a vendor's path (`/v1` for OpenAI's clients)."""
+        """The base URL, without the path of a vendor (`/v1` for OpenAI's clients)."""
         return self._server.url
 
     async def __aenter__(self) -> Self:
@@ -124,7 +128,7 @@ class SimulatedServer:
 
 
 class VendorSimulation:
-    """The app, what it has seen and what it counts."""
+    """The ASGI app of the simulated vendor, with its request history and counters."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         openai, azure = (
@@ -143,9 +147,9 @@ class VendorSimulation:
         )
         self._behaviour = behaviour
         self._gold = Gold(behaviour.gold)
-        self._seen: dict[bytes, int] = {}
+        self._request_counts: dict[bytes, int] = {}
         self._answered: set[bytes] = set()
-        self._waits: set[asyncio.Timeout] = set()
+        self._pending_waits: set[asyncio.Timeout] = set()
         self._requests = 0
         self._in_flight = 0
         self._max_in_flight = 0
@@ -156,7 +160,7 @@ class VendorSimulation:
 
     @property
     def stats(self) -> dict[str, object]:
-        """What was counted since the start; JSON."""
+        """The counters since the start, as JSON."""
         return {
             "requests": self._requests,
             "in_flight": self._in_flight,
@@ -175,60 +179,60 @@ class VendorSimulation:
     def close(self) -> None:
         """Answer all waiting requests at once."""
         now = asyncio.get_running_loop().time()
-        for wait in self._waits:
+        for wait in self._pending_waits:
             wait.reschedule(now)
 
     async def _stats(self, _request: Request) -> Response:
         return _response(VendorReply(body=self.stats))
 
-    def _endpoint(self, wire: VendorProtocol) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(self, protocol: VendorProtocol) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             self._requests += 1
             self._in_flight += 1
             self._max_in_flight = max(self._max_in_flight, self._in_flight)
             self._changed.set()
             try:
-                reply = await self._reply(request, wire)
+                reply = await self._reply(request, protocol)
                 self._by_status[reply.status] += 1
                 return _response(reply)
             except ClientDisconnect:
                 self._aborted += 1
-                return Response(status_code=_CLIENT_WENT_AWAY)
+                return Response(status_code=_CLIENT_CLOSED_REQUEST)
             finally:
                 self._in_flight -= 1
                 self._changed.set()
 
         return endpoint
 
-    async def _reply(self, request: Request, wire: VendorProtocol) -> VendorReply:
+    async def _reply(self, request: Request, protocol: VendorProtocol) -> VendorReply:
         body = await request.body()
         try:
-            ask = wire.read(body, request.path_params, request.headers)
+            call = protocol.read(body, request.path_params, request.headers)
         except ValidationError as error:
-            return wire.refusal(400, f"not a request that the simulated server knows: {error}")
-        unknown = ask.parameters & self._behaviour.unknown_parameters
+            return protocol.error(400, f"not a request that the simulated server knows: {error}")
+        unknown = call.parameters & self._behaviour.unknown_parameters
         if unknown:
-            return wire.refusal(400, f"Unsupported parameter: '{min(unknown)}'.")
+            return protocol.error(400, f"Unsupported parameter: '{min(unknown)}'.")
         # Gemini's model is in the path only.
         digest = blake2b(body, digest_size=16, key=request.url.path.encode()[-64:]).digest()
-        times = self._see(digest)
-        about = (self._behaviour.seed, digest.hex(), times)
-        which, how, latency = answers.draws(*about, count=3)
-        fault = _forced(ask) or self._behaviour.fault(which)
+        previous_requests = self._count_request(digest)
+        about = (self._behaviour.seed, digest.hex(), previous_requests)
+        fault_draw, kind_draw, latency_draw = draws(*about, count=3)
+        fault = _forced_fault(call) or self._behaviour.fault(fault_draw)
         if fault is VendorFault.SILENT:
             await self._wait(request, None)
-            fault = VendorFault.SERVER_ERROR  # only the closing of this server ends such a wait
-        elif fault is None or not fault.answered_at_once:
-            await self._wait(request, self._behaviour.latency_seconds(latency))
-        text = self._answer(ask.question)
+            fault = VendorFault.SERVER_ERROR  # such a wait ends only when this server closes
+        elif fault is None or not fault.precedes_completion:
+            await self._wait(request, self._behaviour.latency_seconds(latency_draw))
+        text = self._answer(call.question)
         if fault is VendorFault.MALFORMED:
-            text = answers.spoil(text, list(Malformed)[int(how * len(Malformed))])
+            text = answers.make_malformed(text, list(Malformed)[int(kind_draw * len(Malformed))])
         elif fault is not None:
             limited = fault is VendorFault.RATE_LIMITED
             retry_after = self._behaviour.retry_after_seconds if limited else None
-            return wire.fault(ask, fault, text, retry_after)
+            return protocol.fault(call, fault, text, retry_after)
         self._answered.add(digest)
-        return wire.answer(ask, text, f"simulated-{digest.hex()}-{times}")
+        return protocol.answer(call, text, f"simulated-{digest.hex()}-{previous_requests}")
 
     def _answer(self, question: SimulatedQuestion) -> str:
         return json.dumps(
@@ -240,17 +244,17 @@ class VendorSimulation:
             )
         )
 
-    def _see(self, digest: bytes) -> int:
-        """Count a request; how often it was seen before."""
-        times = self._seen.pop(digest, 0)
-        self._seen[digest] = times + 1
+    def _count_request(self, digest: bytes) -> int:
+        """Count a request. Returns the number of earlier equal requests."""
+        previous_requests = self._request_counts.pop(digest, 0)
+        self._request_counts[digest] = previous_requests + 1
         if digest in self._answered:
             self._duplicates += 1
-        if len(self._seen) > _REMEMBERED_REQUESTS:
-            oldest = next(iter(self._seen))
-            del self._seen[oldest]
+        if len(self._request_counts) > _MAX_REMEMBERED_REQUESTS:
+            oldest = next(iter(self._request_counts))
+            del self._request_counts[oldest]
             self._answered.discard(oldest)
-        return times
+        return previous_requests
 
     async def _wait(self, request: Request, seconds: float | None) -> None:
         """Wait, as long as the client is connected.
@@ -262,11 +266,11 @@ class VendorSimulation:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds) as wait:
-                self._waits.add(wait)
+                self._pending_waits.add(wait)
                 try:
                     await _disconnected(request)
                 finally:
-                    self._waits.discard(wait)
+                    self._pending_waits.discard(wait)
             raise ClientDisconnect
 
 
@@ -275,12 +279,12 @@ async def _disconnected(request: Request) -> None:
         pass
 
 
-def _forced(ask: VendorRequest) -> VendorFault | None:
-    if ask.key == BAD_KEY:
+def _forced_fault(call: VendorRequest) -> VendorFault | None:
+    if call.key == BAD_KEY:
         return VendorFault.AUTH
-    if ask.model == MISSING_MODEL:
+    if call.model == MISSING_MODEL:
         return VendorFault.MODEL_MISSING
-    prefix, _, name = ask.model.partition("always-")
+    prefix, _, name = call.model.partition("always-")
     return VendorFault(name) if not prefix and name in set(VendorFault) else None
 
 

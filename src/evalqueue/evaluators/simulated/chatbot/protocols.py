@@ -1,7 +1,8 @@
-"""How the simulated bot is spoken to: requests read, answers cut into frames.
+"""The HTTP protocols of the simulated bot: parse requests, split answers into frames.
 
-Written from the protocols' side and not from our clients', so that each can prove the other. One
-`Wire` per protocol; the server knows none of them.
+They are written from the protocols' specifications, not from this package's clients, so that each
+side tests the other. There is one `ChatbotProtocol` per protocol, and the server does not depend on
+any of them.
 """
 
 import json
@@ -16,29 +17,29 @@ from evalqueue.evaluators.simulated.chatbot.bot import SimulatedAnswer, Simulate
 
 MODEL = "simulated-kaira"
 CONFIRM_MEAL = "Yes, log this meal"
-"""The message to the bot when a card was confirmed."""
+"""The message that stands for a confirmed card."""
 _CARD_CONFIRMED = "update_meal & log_meal - "
-_MOST_TOKENS = 20  # frames per answer
+_MAX_TOKEN_FRAMES = 20  # frames per answer
 
 Json = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatbotRequest:
-    """One message to the bot, read."""
+    """A parsed message to the bot."""
 
     user_id: str
     text: str
     session: str | None = None
-    """To go on with; None: a new one."""
+    """The session to continue; None: a new session."""
     history: tuple[str, ...] | None = None
-    """What the user said before, where a protocol has no sessions but says everything each time."""
+    """Earlier messages of the user, for a protocol without sessions; None: it has sessions."""
     image_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AnswerIds:
-    """Where an answer belongs."""
+    """The session and the response that an answer belongs to."""
 
     session: str
     response_id: str
@@ -47,31 +48,31 @@ class AnswerIds:
 
 
 class ChatbotProtocol(Protocol):
-    """A protocol."""
+    """A protocol of the simulated bot."""
 
     media_type: str
     keep_alive: bytes
-    """What means nothing, and may stand before an answer."""
+    """Bytes without meaning that may precede an answer."""
 
     def read(self, body: bytes) -> ChatbotRequest:
-        """Read a request.
+        """Parse a request.
 
         Raises:
-            pydantic.ValidationError: it is not one of this protocol.
+            pydantic.ValidationError: the body is not a request of this protocol.
         """
         ...
 
-    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
-        """An answer, in the pieces in which it is sent."""
+    def answer(self, answer: SimulatedAnswer, ids: AnswerIds) -> list[bytes]:
+        """The frames of an answer."""
         ...
 
-    def error(self, message: str, place: AnswerIds) -> list[bytes]:
-        """What is sent when the bot itself reports an error."""
+    def error(self, message: str, ids: AnswerIds) -> list[bytes]:
+        """The frames of an error that the bot itself reports."""
         ...
 
 
 class KairaV1Protocol:
-    """Lines of server-sent events; the answer comes whole, its buttons as XML in the text."""
+    """Server-sent events; the answer is one event, with its buttons as XML in the text."""
 
     media_type = "text/event-stream"
     keep_alive = b"data: 1\n\n"
@@ -81,42 +82,50 @@ class KairaV1Protocol:
         session = None if request.end_session else request.session_id
         return ChatbotRequest(user_id=request.user_id, text=request.query, session=session)
 
-    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, ids: AnswerIds) -> list[bytes]:
         if answer.error is not None:
-            return self.error(answer.error, place)
+            return self.error(answer.error, ids)
         intents = [
             {"agent": agent, "confidence": 0.97, "query_type": "logging", "reasoning": "simulated"}
             for agent in answer.intents
         ]
         agent = next(iter(answer.intents), "General")
-        several = len(intents) > 1
+        is_multi_intent = len(intents) > 1
         return [
-            *self._beginning(place),
-            _event(type="intent_classification", detected_intents=intents, is_multi_intent=several),
+            *self._opening_events(ids),
+            _event(
+                type="intent_classification",
+                detected_intents=intents,
+                is_multi_intent=is_multi_intent,
+            ),
             _event(type="agent_response", agent=agent, message=answer.text, success=True, data={}),
-            *([_event(type="summary", message=answer.text)] if several else []),
+            *([_event(type="summary", message=answer.text)] if is_multi_intent else []),
             _event(type="session_end"),
             b"data: [DONE]\n\n",
         ]
 
-    def error(self, message: str, place: AnswerIds) -> list[bytes]:
-        return [*self._beginning(place), _event(type="error", error=message), b"data: [DONE]\n\n"]
+    def error(self, message: str, ids: AnswerIds) -> list[bytes]:
+        return [
+            *self._opening_events(ids),
+            _event(type="error", error=message),
+            b"data: [DONE]\n\n",
+        ]
 
-    def _beginning(self, place: AnswerIds) -> list[bytes]:
+    def _opening_events(self, ids: AnswerIds) -> list[bytes]:
         return [
             _event(type="stream_start"),
-            *([_event(type="session_start")] if place.is_new else []),
+            *([_event(type="session_start")] if ids.is_new else []),
             _event(
                 type="session_context",
-                thread_id=thread_of(place.session),
-                session_id=place.session,
-                response_id=place.response_id,
+                thread_id=thread_id_for(ids.session),
+                session_id=ids.session,
+                response_id=ids.response_id,
             ),
         ]
 
 
-class KairaV2Wire:
-    """Lines of server-sent events; the answer comes in tokens, meals as cards."""
+class KairaV2Protocol:
+    """Server-sent events; the answer is a series of tokens, with meals as cards."""
 
     media_type = "text/event-stream"
     keep_alive = b"data: 1\n\n"
@@ -128,41 +137,41 @@ class KairaV2Wire:
         request = _V2Request.model_validate_json(body)
         return ChatbotRequest(
             user_id=request.user_id,
-            text=_as_words(request.message),
+            text=_as_text(request.message),
             session=None if request.new_session else request.session_id,
             image_id=request.image_id,
         )
 
-    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, ids: AnswerIds) -> list[bytes]:
         if answer.error is not None:
-            return self.error(answer.error, place)
+            return self.error(answer.error, ids)
         card = _card(answer.meals) if answer.meals and self._shows_cards else None
         text = answer.text_beside_card if card else answer.text
         if card:
             sentinel = "MULTI_FOOD_CARD" if card.get("isBatch") else "FOOD_CARD"
             text += f"\n___{sentinel}___{json.dumps(card)}___END___"
         if text:
-            state = {"simulated": True, "session_id": place.session}
+            state = {"simulated": True, "session_id": ids.session}
             text += f"\n___SESSION_STATE___{json.dumps(state)}___END_SS___"
         return [
-            self._classification(answer.intents, place),
+            self._classification(answer.intents, ids),
             *(_event(type="token", content=token) for token in _tokens(text)),
             *([_event(type="food_card", data=card)] if card else []),
-            _event(type="done", full_response=text, response_id=place.response_id),
+            _event(type="done", full_response=text, response_id=ids.response_id),
         ]
 
-    def error(self, message: str, place: AnswerIds) -> list[bytes]:
-        return [self._classification((), place), _event(type="error", detail=message)]
+    def error(self, message: str, ids: AnswerIds) -> list[bytes]:
+        return [self._classification((), ids), _event(type="error", detail=message)]
 
-    def _classification(self, intents: Sequence[str], place: AnswerIds) -> bytes:
+    def _classification(self, intents: Sequence[str], ids: AnswerIds) -> bytes:
         agent = next(iter(intents), "General")
         return _event(
             type="classification",
             intent="question" if agent.endswith("InsightAgent") else "logging",
             agent=agent,
             confidence=0.97,
-            source="vision" if place.sees_image else "text",
-            session_id=place.session,
+            source="vision" if ids.sees_image else "text",
+            session_id=ids.session,
         )
 
 
@@ -173,13 +182,13 @@ class OpenAIChatbotProtocol:
     keep_alive = b" "
 
     def read(self, body: bytes) -> ChatbotRequest:
-        request = _Completion.model_validate_json(body)
-        said = tuple(message.content for message in request.messages if message.role == "user")
-        return ChatbotRequest(user_id=request.user, text=said[-1], history=said[:-1])
+        request = _CompletionRequest.model_validate_json(body)
+        messages = tuple(message.content for message in request.messages if message.role == "user")
+        return ChatbotRequest(user_id=request.user, text=messages[-1], history=messages[:-1])
 
-    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, ids: AnswerIds) -> list[bytes]:
         if answer.error is not None:
-            return self.error(answer.error, place)
+            return self.error(answer.error, ids)
         choice = {
             "index": 0,
             "finish_reason": "stop",
@@ -187,39 +196,39 @@ class OpenAIChatbotProtocol:
         }
         usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
         body = {
-            "id": place.response_id, "object": "chat.completion", "created": 0, "model": MODEL,
+            "id": ids.response_id, "object": "chat.completion", "created": 0, "model": MODEL,
             "choices": [choice], "usage": usage,
         }  # fmt: skip
         return [json.dumps(body).encode()]
 
-    def error(self, message: str, place: AnswerIds) -> list[bytes]:
+    def error(self, message: str, ids: AnswerIds) -> list[bytes]:
         error = {"message": message, "type": "server_error", "code": None}
         return [json.dumps({"error": error}).encode()]
 
 
-class WebhookWire:
+class WebhookProtocol:
     """Plain JSON: `{message, session, user_id, new}` → `{reply: {text}, session}`."""
 
     media_type = "application/json"
     keep_alive = b" "
 
     def read(self, body: bytes) -> ChatbotRequest:
-        request = _Hook.model_validate_json(body)
+        request = _WebhookRequest.model_validate_json(body)
         session = None if request.new else request.session
         return ChatbotRequest(user_id=request.user_id, text=request.message, session=session)
 
-    def answer(self, answer: SimulatedAnswer, place: AnswerIds) -> list[bytes]:
+    def answer(self, answer: SimulatedAnswer, ids: AnswerIds) -> list[bytes]:
         if answer.error is not None:
-            return self.error(answer.error, place)
-        body = {"reply": {"text": answer.text}, "session": place.session, "error": None}
+            return self.error(answer.error, ids)
+        body = {"reply": {"text": answer.text}, "session": ids.session, "error": None}
         return [json.dumps(body).encode()]
 
-    def error(self, message: str, place: AnswerIds) -> list[bytes]:
-        return [json.dumps({"session": place.session, "error": message}).encode()]
+    def error(self, message: str, ids: AnswerIds) -> list[bytes]:
+        return [json.dumps({"session": ids.session, "error": message}).encode()]
 
 
-def thread_of(session: str) -> str:
-    """The thread that v1 names beside a session."""
+def thread_id_for(session: str) -> str:
+    """The thread id that v1 sends with a session id."""
     return f"thread-of-{session}"
 
 
@@ -231,8 +240,8 @@ class _V1Request(BaseModel):
     thread_id: str | None = None
 
     @model_validator(mode="after")
-    def _names_both(self) -> "_V1Request":
-        if not self.end_session and self.thread_id != thread_of(self.session_id):
+    def _requires_session_and_thread(self) -> "_V1Request":
+        if not self.end_session and self.thread_id != thread_id_for(self.session_id):
             raise ValueError("to go on, session_id and thread_id of the first answer are needed")
         return self
 
@@ -246,7 +255,7 @@ class _V2Request(BaseModel):
     image_id: str | None = None
 
     @model_validator(mode="after")
-    def _names_its_session(self) -> "_V2Request":
+    def _requires_session(self) -> "_V2Request":
         if not self.new_session and self.session_id is None:
             raise ValueError("to go on, the session_id of the classification is needed")
         return self
@@ -257,27 +266,27 @@ class _Message(BaseModel):
     content: str = ""
 
 
-class _Completion(BaseModel):
+class _CompletionRequest(BaseModel):
     model: str
     messages: list[_Message]
     user: str = "openai"
     stream: bool = False
 
     @model_validator(mode="after")
-    def _can_be_answered(self) -> "_Completion":
+    def _can_be_answered(self) -> "_CompletionRequest":
         if self.stream or not any(message.role == "user" for message in self.messages):
             raise ValueError("there must be a user message, and stream must be false")
         return self
 
 
-class _Hook(BaseModel):
+class _WebhookRequest(BaseModel):
     message: str
     user_id: str
     new: bool
     session: str | None = None
 
     @model_validator(mode="after")
-    def _names_its_session(self) -> "_Hook":
+    def _requires_session(self) -> "_WebhookRequest":
         if not self.new and self.session is None:
             raise ValueError("to go on, the session of the first reply is needed")
         return self
@@ -288,12 +297,12 @@ def _event(**chunk: Any) -> bytes:
 
 
 def _tokens(text: str) -> list[str]:
-    size = max(1, math.ceil(len(text) / _MOST_TOKENS))
+    size = max(1, math.ceil(len(text) / _MAX_TOKEN_FRAMES))
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-def _as_words(message: str) -> str:
-    """What the user means who tapped a card's button instead of writing."""
+def _as_text(message: str) -> str:
+    """The message, or its meaning if it is the payload of a card's button."""
     confirmed, _, meals = message.partition(_CARD_CONFIRMED)
     if confirmed or not meals:
         return message
