@@ -51,7 +51,7 @@ def test_from_drop_to_drill_down(up: Site, page: Page) -> None:
     rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
     expect(rows).to_have_count(6)
     expect(page.get_by_role("heading", name="Correctness")).to_be_visible()
-    expect(page.get_by_role("region", name="Confusion matrix: Agent")).to_be_visible()
+    expect(page.get_by_role("region", name="Confusion matrix: Intent")).to_be_visible()
 
     rows.first.get_by_role("link").click()
     expect(page).to_have_url(re.compile(r"/threads/\d+$"))

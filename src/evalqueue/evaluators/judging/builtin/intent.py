@@ -58,7 +58,7 @@ DECLARATION = EvaluatorDeclaration(
         ),
         ScoreDeclaration(
             name="agent",
-            title="Agent",
+            title="Intent",
             kind=ScoreKind.CATEGORY,
             per_turn=True,
             has_expected=True,
