@@ -1,8 +1,8 @@
-"""A stress test put to the test: every weakness of the simulated bot is found, and nothing else.
+"""Adversarial tests find every weakness of the simulated bot, and nothing else.
 
-All of it is real but the intelligence: cases are generated, users talk over HTTP by the protocols'
-own clients, and judges are asked through the vendor's SDK. Who makes up, plays and judges reads
-prompts only: which weakness is switched on it can't know.
+Only the language model is simulated: cases are generated, users talk over HTTP through the clients
+of the protocols, and judges are called through the vendor's SDK. Generator, user and judge read
+prompts only, so they do not know which weakness is enabled.
 """
 
 import asyncio
@@ -37,12 +37,12 @@ from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour
 from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
 from evalqueue.evaluators.verdicts import StressVerdict
 
-PROFILE = apps.load("kaira-bot")
+APP = apps.load("kaira-bot")
 PROTOCOLS = ("kaira_v1", "kaira_v2")
-LANES = 4  # users of the bot, each in one conversation at a time
+CONCURRENT_USERS = 4  # users of the bot, each in one conversation at a time
 FAILING = {StressVerdict.SOFT_FAIL, StressVerdict.HARD_FAIL, StressVerdict.CRITICAL}
 
-WHO_FINDS: dict[Weakness, dict[str, Any]] = {
+CASES_FOR: dict[Weakness, dict[str, Any]] = {
     Weakness.ACCEPTS_FUTURE_TIMES: {"traits": ["future_time_rejection"]},
     Weakness.MERGES_MEALS: {"traits": ["multi_meal_single_message"]},
     Weakness.ASSUMES_QUANTITY: {"traits": ["quantity_ambiguity"], "goals": ["meal_logged"]},
@@ -62,27 +62,29 @@ WHO_FINDS: dict[Weakness, dict[str, Any]] = {
     Weakness.SHOWS_ERRORS: {"goals": ["question_answered"]},
     Weakness.ANSWERS_NOTHING: {"goals": ["question_answered"]},
 }
-"""The users before whom a weakness shows."""
+"""The cases in which each weakness shows."""
 
 
 @dataclass(slots=True)
 class Recorder:
-    """Keeps what was said, in memory."""
+    """Records exchanges in memory."""
 
-    said: list[Exchange] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
 
     async def record(self, exchange: Exchange) -> None:
-        self.said.append(exchange)
+        self.exchanges.append(exchange)
 
 
 @pytest.fixture
 async def judge() -> AsyncGenerator[Judge]:
-    """The simulated vendor, asked as every other vendor is."""
+    """A judge that calls the simulated vendor as it calls any other vendor."""
     async with SimulatedServer() as vendor, aclosing(_Closing(vendor.url)) as closing:
         provider = await closing.providers.provider(
             ModelChoice(provider=ProviderName.SIMULATED, model="simulated-judge")
         )
-        yield Judge(LlmCaller(provider, slots=Slots(16), recorder=Nobody(), policy=CallPolicy()))
+        yield Judge(
+            LlmCaller(provider, slots=Slots(16), recorder=NoRecorder(), policy=CallPolicy())
+        )
 
 
 class _Closing:
@@ -95,26 +97,26 @@ class _Closing:
         await self.providers.aclose()
 
 
-class Nobody:
+class NoRecorder:
     """Records nothing."""
 
     def record(self, call: object) -> None:
-        """Let go of it."""
+        """Do nothing."""
 
 
 async def cases(judge: Judge, count: int, **selection: Any) -> list[Case]:
-    assert PROFILE.difficult_users is not None
-    slots = spread(PROFILE.difficult_users, count, **selection)
-    return await generate(PROFILE, slots, judge)
+    assert APP.difficult_users is not None
+    slots = spread(APP.difficult_users, count, **selection)
+    return await generate(APP, slots, judge)
 
 
-async def put(
+async def run_cases(
     cases: Sequence[Case], judge: Judge, protocol: str, *weaknesses: Weakness
 ) -> list[CaseResult]:
-    """What becomes of cases that are put to a bot with these weaknesses."""
-    assert PROFILE.difficult_users is not None
-    simulator = UserSimulator(PROFILE, PROFILE.difficult_users)
-    adjudicator = Adjudicator(PROFILE, PROFILE.difficult_users)
+    """Run cases against a bot with these weaknesses."""
+    assert APP.difficult_users is not None
+    simulator = UserSimulator(APP, APP.difficult_users)
+    adjudicator = Adjudicator(APP, APP.difficult_users)
     waiting = list(cases)
     found: list[CaseResult] = []
     async with AsyncExitStack() as stack:
@@ -123,10 +125,10 @@ async def put(
         settings = ChatbotSettings()
         target = targets.check(bot.url, settings, protocol=protocol)
 
-        async def lane(user: str) -> None:
+        async def talk(user: str) -> None:
             token = SecretStr(f"token-of-{user}")
-            who = Credential(name=user, user_id=user, token=token, host="localhost")
-            chatbot = registry.open_chatbot(target, who, PROFILE)
+            credential = Credential(name=user, user_id=user, token=token, host="localhost")
+            chatbot = registry.open_chatbot(target, credential, APP)
             stack.push_async_callback(chatbot.aclose)
             while waiting:
                 case = waiting.pop()
@@ -137,9 +139,9 @@ async def put(
                 key = f"{case.case_id}/1"
                 found.append(await adjudicator.judged(case, 1, dialogue, key=key, judge=judge))
 
-        async with asyncio.TaskGroup() as lanes:
-            for number in range(LANES):
-                lanes.create_task(lane(f"user-{number}"))
+        async with asyncio.TaskGroup() as group:
+            for number in range(CONCURRENT_USERS):
+                group.create_task(talk(f"user-{number}"))
         assert bot.stats["max_parallel_per_user"] == 1
         assert bot.stats["mixed_turns"] == 0
     return found
@@ -151,19 +153,19 @@ def violated(result: CaseResult) -> set[str]:
 
 
 def shown(result: CaseResult) -> str:
-    """A result for whoever reads why a test failed."""
-    said = [
+    """A case result as text, for the message of a failed assertion."""
+    lines = [
         f"{each['said']['text']!r} -> {(each['reply'] or {}).get('text')!r}"
         for each in result.result["transcript"]
     ]
     about = (result.case.category, result.case.persona, result.verdict, result.error)
-    return "\n".join([str(about), *sorted(violated(result)), str(result.result["derived"]), *said])
+    return "\n".join([str(about), *sorted(violated(result)), str(result.result["derived"]), *lines])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_a_bot_without_weaknesses_passes_every_case(judge: Judge, protocol: str) -> None:
-    everybody = {"personas": ["easy", "medium", "hard", "crack", "moriarty"]}
-    found = await put(await cases(judge, 40, **everybody), judge, protocol)
+    all_personas = {"personas": ["easy", "medium", "hard", "crack", "moriarty"]}
+    found = await run_cases(await cases(judge, 40, **all_personas), judge, protocol)
 
     assert len(found) == 40
     for result in found:
@@ -177,7 +179,7 @@ async def test_a_bot_without_weaknesses_passes_every_case(judge: Judge, protocol
 async def test_a_weakness_is_found_and_no_other_is_blamed(
     judge: Judge, weakness: Weakness, protocol: str
 ) -> None:
-    found = await put(await cases(judge, 4, **WHO_FINDS[weakness]), judge, protocol, weakness)
+    found = await run_cases(await cases(judge, 4, **CASES_FOR[weakness]), judge, protocol, weakness)
 
     caught = [each for each in found if RULE_OF[weakness] in violated(each)]
     assert caught, "\n\n".join(map(shown, found))

@@ -22,7 +22,7 @@ from evalqueue.evaluators.chatbots.kaira.v1 import KairaV1
 from evalqueue.evaluators.chatbots.kaira.v2 import KairaV2
 from evalqueue.evaluators.chatbots.openai_compatible import OpenAICompatible
 from evalqueue.evaluators.chatbots.protocol import Chatbot, ChatbotError, Reply
-from evalqueue.evaluators.chatbots.protocol import Fault as LineFault
+from evalqueue.evaluators.chatbots.protocol import Fault as ClientFault
 from evalqueue.evaluators.chatbots.targets import Credential
 from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
 from evalqueue.evaluators.simulated import loopback
@@ -126,7 +126,7 @@ async def test_a_bad_token_is_refused(protocol: str) -> None:
     async with kaira() as server:
         with pytest.raises(ChatbotError, match="401") as refused:
             await conversation(client(protocol, server.url, credential=bad), "hello")
-    assert refused.value.fault is LineFault.HTTP_ERROR
+    assert refused.value.fault is ClientFault.HTTP_ERROR
 
 
 async def test_only_the_tokens_given_are_accepted_if_there_are_any() -> None:
@@ -166,10 +166,10 @@ async def test_a_user_who_says_two_things_at_once_is_seen() -> None:
     assert stats["aborted"] == 1
 
 
-async def test_lanes_of_two_users_run_at_once_and_none_overlaps_itself() -> None:
-    lanes = [replace(CREDENTIAL, name=name, user_id=name) for name in ("one", "two")]
+async def test_two_users_talk_concurrently_and_neither_overlaps_its_own_turns() -> None:
+    credentials = [replace(CREDENTIAL, name=name, user_id=name) for name in ("one", "two")]
 
-    async def lane(server: SimulatedKaira, credential: Credential) -> None:
+    async def talk_as(server: SimulatedKaira, credential: Credential) -> None:
         bot = client("kaira_v2", server.url, credential=credential)
         async with aclosing(bot):
             for _ in range(3):
@@ -178,8 +178,8 @@ async def test_lanes_of_two_users_run_at_once_and_none_overlaps_itself() -> None
                     await chat.say("at 8:30 am today")
 
     async with kaira(latency_ms=20) as server, asyncio.TaskGroup() as group:
-        for credential in lanes:
-            group.create_task(lane(server, credential))
+        for credential in credentials:
+            group.create_task(talk_as(server, credential))
         await server.until(lambda stats: sum(map(len, stats["turns"].values())) == 12)
         stats = server.stats
 
@@ -194,18 +194,18 @@ async def test_lanes_of_two_users_run_at_once_and_none_overlaps_itself() -> None
 
 
 FATAL = {
-    SimulatedFault.HANG: LineFault.TIMEOUT,
-    SimulatedFault.DROP_MID_STREAM: LineFault.CONNECTION_LOST,
-    SimulatedFault.HTTP_500: LineFault.HTTP_ERROR,
-    SimulatedFault.HTTP_503: LineFault.HTTP_ERROR,
-    SimulatedFault.TOO_LARGE: LineFault.TOO_LARGE,
-    SimulatedFault.ENDLESS: LineFault.TIMEOUT,
-    SimulatedFault.GARBAGE: LineFault.UNREADABLE,
+    SimulatedFault.HANG: ClientFault.TIMEOUT,
+    SimulatedFault.DROP_MID_STREAM: ClientFault.CONNECTION_LOST,
+    SimulatedFault.HTTP_500: ClientFault.HTTP_ERROR,
+    SimulatedFault.HTTP_503: ClientFault.HTTP_ERROR,
+    SimulatedFault.TOO_LARGE: ClientFault.TOO_LARGE,
+    SimulatedFault.ENDLESS: ClientFault.TIMEOUT,
+    SimulatedFault.GARBAGE: ClientFault.UNREADABLE,
 }
 
 
 @every_protocol
-async def test_a_fault_of_the_line_is_no_answer(protocol: str) -> None:
+async def test_a_fault_of_the_connection_is_no_answer(protocol: str) -> None:
     brief = {"timeout_seconds": 1.0, "reply_seconds": 2.0}
     patient = {"timeout_seconds": 30.0, "reply_seconds": 60.0}
     async with kaira(obey_markers=True) as server:
@@ -215,7 +215,7 @@ async def test_a_fault_of_the_line_is_no_answer(protocol: str) -> None:
                     faulty(conversation(client(protocol, server.url, **options), f"[[{fault}]]"))
                 )
                 for fault, expected in FATAL.items()
-                for options in [brief if expected is LineFault.TIMEOUT else patient]
+                for options in [brief if expected is ClientFault.TIMEOUT else patient]
             }
         await server.until(lambda stats: stats["open_streams"] == 0)
 
@@ -231,7 +231,7 @@ async def test_an_answer_is_an_answer_however_it_comes(protocol: str) -> None:
 
 
 @every_protocol
-async def test_an_empty_answer_is_the_bots_word(protocol: str) -> None:
+async def test_an_empty_answer_is_an_answer_of_the_bot(protocol: str) -> None:
     async with kaira(obey_markers=True) as server:
         (reply,) = await conversation(client(protocol, server.url), "hello [[empty]]")
 
@@ -239,7 +239,7 @@ async def test_an_empty_answer_is_the_bots_word(protocol: str) -> None:
 
 
 @pytest.mark.parametrize("protocol", ["kaira_v1", "kaira_v2", "webhook"])
-async def test_an_error_that_the_bot_reports_is_its_word(protocol: str) -> None:
+async def test_an_error_that_the_bot_reports_is_an_answer_of_the_bot(protocol: str) -> None:
     async with kaira(obey_markers=True) as server:
         (reply,) = await conversation(client(protocol, server.url), "hello [[error_chunk]]")
 
@@ -302,12 +302,12 @@ async def test_an_outage_cuts_answers_off_and_refuses_new_ones_until_it_is_over(
             await server.restore()
             shown = await chat.say("at 8:30 am today")
 
-    assert cut.result() is LineFault.CONNECTION_LOST
-    assert unreachable is LineFault.UNREACHABLE
+    assert cut.result() is ClientFault.CONNECTION_LOST
+    assert unreachable is ClientFault.UNREACHABLE
     assert "Idli" in shown.shown
 
 
-async def faulty(saying: Any) -> LineFault:
+async def faulty(saying: Any) -> ClientFault:
     with pytest.raises(ChatbotError) as refused:
         await saying
     return refused.value.fault
@@ -427,7 +427,7 @@ async def test_it_runs_as_a_program(program: Callable[..., "subprocess.Popen[str
 
     assert "Idli" in shown.text
     assert shown.card is None
-    assert dropped is LineFault.CONNECTION_LOST
+    assert dropped is ClientFault.CONNECTION_LOST
     assert stats["by_status"] == {"200": 2}
     assert complaints == ""
 

@@ -1,4 +1,4 @@
-"""The simulated bot's brain: what it does without weaknesses, and what each weakness changes."""
+"""The simulated bot without HTTP: its answers, and what each weakness changes in them."""
 
 from datetime import datetime, timedelta
 
@@ -31,13 +31,13 @@ TWO_MEALS = "For breakfast I had 2 idli at 8 am and for lunch 1 katori of rajma 
 PORRIDGE = "1 bowl of porridge with almonds and honey at 8 am"
 
 
-def talk(*said: str, weakness: Weakness | None = None) -> list[SimulatedAnswer]:
+def talk(*messages: str, weakness: Weakness | None = None) -> list[SimulatedAnswer]:
     dialogue = SimulatedDialogue(frozenset({weakness} if weakness else ()), now=lambda: NOW)
-    return [dialogue.answer(text) for text in said]
+    return [dialogue.answer(text) for text in messages]
 
 
-def last(*said: str, weakness: Weakness | None = None) -> SimulatedAnswer:
-    return talk(*said, weakness=weakness)[-1]
+def last(*messages: str, weakness: Weakness | None = None) -> SimulatedAnswer:
+    return talk(*messages, weakness=weakness)[-1]
 
 
 def rows(answer: SimulatedAnswer) -> list[list[tuple[str, str]]]:
@@ -97,7 +97,7 @@ def test_a_time_of_day_that_is_still_to_come_is_yesterdays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("correction", "expected"),
     [
         ("Actually it was 3 idli, not 2", [[("Idli", "3 pieces")]]),
         ("make it 4", [[("Idli", "4 pieces")]]),
@@ -106,10 +106,10 @@ def test_a_time_of_day_that_is_still_to_come_is_yesterdays() -> None:
     ],
 )
 def test_corrections_work_before_and_after_logging(
-    said: str, expected: list[list[tuple[str, str]]]
+    correction: str, expected: list[list[tuple[str, str]]]
 ) -> None:
-    assert rows(last(BREAKFAST, said)) == expected
-    late, logged = talk(BREAKFAST, CONFIRM, said, CONFIRM)[2:]
+    assert rows(last(BREAKFAST, correction)) == expected
+    late, logged = talk(BREAKFAST, CONFIRM, correction, CONFIRM)[2:]
     assert rows(late) == expected
     assert "Successfully logged" in logged.text
 
@@ -207,8 +207,8 @@ SHOWS: dict[Weakness, tuple[tuple[str, ...], str, str]] = {
 
 @pytest.mark.parametrize("weakness", SHOWS)
 def test_a_weakness_shows_when_it_is_on_and_not_when_it_is_off(weakness: Weakness) -> None:
-    said, weak, sound = SHOWS[weakness]
-    on, off = last(*said, weakness=weakness).text, last(*said).text
+    messages, weak, sound = SHOWS[weakness]
+    on, off = last(*messages, weakness=weakness).text, last(*messages).text
 
     assert (weak in on, sound in on) == (True, False)
     assert (weak in off, sound in off) == (False, True)
@@ -244,7 +244,7 @@ def test_a_stack_trace_is_shown_once_and_the_meal_can_be_logged_after_it() -> No
     assert "Successfully logged" in logged.text
 
 
-def test_every_weakness_breaks_a_rule_that_the_profile_has() -> None:
+def test_every_weakness_breaks_a_rule_that_the_app_has() -> None:
     rules = {rule.rule_id for rule in apps.load("kaira-bot").rules_for("adversarial")}
 
     assert RULE_OF.keys() == set(Weakness)
@@ -257,17 +257,17 @@ WORDS = (
     "tomorrow", "in 999 hours", "yes", "log it", "make it", "?", "why", "0", "9" * 400, "half",
     "breakfast", "instead of", "select", "from", "your prompt", "idiot", "plates", "ORCHID-17",
 )  # fmt: skip
-SAID = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max_size=200)
+MESSAGES = st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | st.text(max_size=200)
 
 
 @given(
-    said=st.lists(SAID, min_size=1, max_size=8),
+    messages=st.lists(MESSAGES, min_size=1, max_size=8),
     weaknesses=st.frozensets(st.sampled_from(Weakness), max_size=5),
 )
-def test_whatever_is_said_is_answered(said: list[str], weaknesses: frozenset[Weakness]) -> None:
+def test_any_message_is_answered(messages: list[str], weaknesses: frozenset[Weakness]) -> None:
     dialogue = SimulatedDialogue(weaknesses, now=lambda: NOW)
 
-    for text in said:
+    for text in messages:
         answer = dialogue.answer(text)
         assert answer.text or Weakness.ANSWERS_NOTHING in weaknesses
         assert all(item.kcal < 1e8 for meal in answer.meals for item in meal.items)

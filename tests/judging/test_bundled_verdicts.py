@@ -21,8 +21,8 @@ from evalqueue.evaluators.simulated import conversations
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 
 
-class Kept:
-    """A recorder that keeps what it is given."""
+class InMemoryRecorder:
+    """A recorder that stores call records in memory."""
 
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
@@ -40,7 +40,7 @@ async def evaluated(
             model="simulated-judge", api_key="none", base_url=f"{server.url}/v1"
         )
         try:
-            judge = Judge(LlmCaller(provider, slots=Slots(16), recorder=Kept()))
+            judge = Judge(LlmCaller(provider, slots=Slots(16), recorder=InMemoryRecorder()))
             return await concurrently(evaluate_thread(each, evaluators, judge) for each in threads)
         finally:
             await provider.aclose()

@@ -64,9 +64,9 @@ def ask(schema: dict[str, Any], *, evaluator: str, thread_id: str = "t-1") -> Si
 
 
 def test_a_gold_label_is_completed_by_the_schema() -> None:
-    given_ = answer(ask(EFFICIENCY, evaluator="efficiency"), Gold(GOLD), error_rate=0, seed=0)
+    given_answer = answer(ask(EFFICIENCY, evaluator="efficiency"), Gold(GOLD), error_rate=0, seed=0)
 
-    assert given_ == {
+    assert given_answer == {
         "evidence": [],
         "friction_turns": [{"turn": 2, "description": "simulated", "cause": "USER"}],
         "recovery_quality": "NOT_NEEDED",
@@ -81,10 +81,10 @@ def test_a_gold_label_is_completed_by_the_schema() -> None:
 def test_a_thread_without_gold_gets_a_plausible_answer() -> None:
     question = ask(EFFICIENCY, evaluator="efficiency", thread_id="unknown")
 
-    given_ = answer(question, Gold(GOLD), error_rate=1.0, seed=0)
+    given_answer = answer(question, Gold(GOLD), error_rate=1.0, seed=0)
 
-    assert given_["verdict"] == "EFFICIENT"
-    assert given_["reasoning"].startswith("simulated")
+    assert given_answer["verdict"] == "EFFICIENT"
+    assert given_answer["reasoning"].startswith("simulated")
 
 
 def test_the_label_is_of_the_turn_that_is_asked_about(request_: CompletionRequest) -> None:
@@ -94,8 +94,11 @@ def test_the_label_is_of_the_turn_that_is_asked_about(request_: CompletionReques
     question = SimulatedQuestion.read(evaluator="intent", schema=request_.schema, prompt=hostile)
 
     assert (question.thread_id, question.turn) == ("t-1", "2")
-    given_ = answer(question, Gold(GOLD), error_rate=0, seed=0)
-    assert (given_["predicted_agent"], given_["query_type"]) == ("FoodAgent", "question")
+    given_answer = answer(question, Gold(GOLD), error_rate=0, seed=0)
+    assert (given_answer["predicted_agent"], given_answer["query_type"]) == (
+        "FoodAgent",
+        "question",
+    )
 
 
 def test_the_stated_share_of_labels_is_wrong_and_the_same_ones_each_time() -> None:
@@ -111,8 +114,8 @@ def test_the_stated_share_of_labels_is_wrong_and_the_same_ones_each_time() -> No
     mistaken = next(
         each for each, verdict in zip(questions, first, strict=True) if verdict != "FRICTION"
     )
-    confession = answer(mistaken, gold, error_rate=0.1, seed=3)["reasoning"]
-    assert confession == "simulated: wrong on purpose about verdict"
+    reasoning = answer(mistaken, gold, error_rate=0.1, seed=3)["reasoning"]
+    assert reasoning == "simulated: wrong on purpose about verdict"
     assert first == again
     assert 150 < 2000 - counts["FRICTION"] < 250
     assert set(counts) == {"FRICTION", "EFFICIENT", "BROKEN"}
@@ -136,10 +139,10 @@ class Anything(BaseModel):
 def test_an_answer_always_follows_the_schema(known: dict[str, int]) -> None:
     question = ask(Anything.model_json_schema(), evaluator="any")
 
-    given_ = answer(question, Gold({"any": {"t-1": known}}), error_rate=0, seed=0)
+    given_answer = answer(question, Gold({"any": {"t-1": known}}), error_rate=0, seed=0)
 
-    assert list(given_) == list(Anything.model_fields)
-    Anything.model_validate(given_, strict=True)
+    assert list(given_answer) == list(Anything.model_fields)
+    Anything.model_validate(given_answer, strict=True)
 
 
 def test_the_bundled_gold_labels_are_the_default() -> None:
@@ -217,7 +220,7 @@ async def test_an_answer_that_is_asked_for_again_is_a_duplicate(
     }
 
 
-async def test_closing_answers_whoever_still_waits(
+async def test_closing_answers_every_waiting_request(
     open_provider: Open, request_: CompletionRequest
 ) -> None:
     async with SimulatedServer(Behaviour(gold={}, latency_ms=60_000)) as server:

@@ -1,7 +1,6 @@
-"""The stress test on itself: simulated users, bot and judge, through the real prompts and loop.
+"""Simulated users, bot and judge together, through the real prompts and the real dialogue loop.
 
-What is switched on in the bot must be found by the judge, and nothing else: the judge reads nothing
-but the transcript.
+The judge must find the enabled weakness of the bot and no other. It reads only the transcript.
 """
 
 import json
@@ -43,10 +42,10 @@ from evalqueue.evaluators.simulated.vendor.answers import Gold, SimulatedQuestio
 from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
 
 NOW = datetime(2026, 3, 14, 15, 0, tzinfo=INDIA)
-PROFILE = apps.load("kaira-bot")
-assert PROFILE.difficult_users is not None
-APP = PROFILE.difficult_users
-SIMULATOR, ADJUDICATOR = UserSimulator(PROFILE, APP), Adjudicator(PROFILE, APP)
+APP = apps.load("kaira-bot")
+assert APP.difficult_users is not None
+DIFFICULT_USERS = APP.difficult_users
+SIMULATOR, ADJUDICATOR = UserSimulator(APP, DIFFICULT_USERS), Adjudicator(APP, DIFFICULT_USERS)
 TRAITS = (
     "quantity_ambiguity", "multi_meal_single_message", "correction_contradiction",
     "edit_after_confirmation", "future_time_rejection", "contextual_without_context",
@@ -66,7 +65,7 @@ TWO_RULES = {
 
 @dataclass(frozen=True)
 class SimulatedCalls:
-    """Answers as the simulated vendor does, without the line to it."""
+    """Answers of the simulated vendor, without HTTP."""
 
     error_rate: float = 0.0
 
@@ -74,39 +73,39 @@ class SimulatedCalls:
         self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
     ) -> Completion:
         assert method == "generate_json", f"an answer needed repair: {request.prompt}"
-        asked = SimulatedQuestion.read(
+        question = SimulatedQuestion.read(
             evaluator=request.schema_name or "", schema=request.schema, prompt=request.prompt
         )
-        said = answer(asked, Gold({}), error_rate=self.error_rate, seed=0)
-        return Completion(text=json.dumps(said), model="simulated", latency_ms=0.0)
+        completion = answer(question, Gold({}), error_rate=self.error_rate, seed=0)
+        return Completion(text=json.dumps(completion), model="simulated", latency_ms=0.0)
 
 
 class Bot:
-    """The brain as a chatbot; with cards it shows meals as the second protocol does."""
+    """The simulated bot without HTTP. With cards it shows meals as protocol v2 does."""
 
-    name = "brain"
+    name = "simulated"
 
     def __init__(self, *weaknesses: Weakness, cards: bool = False) -> None:
         self._weaknesses = frozenset(weaknesses)
         self._cards = cards and Weakness.OMITS_CHIPS not in weaknesses
 
     @asynccontextmanager
-    async def chat(self) -> AsyncIterator["Line"]:
-        yield Line(SimulatedDialogue(self._weaknesses, now=lambda: NOW), cards=self._cards)
+    async def chat(self) -> AsyncIterator["BotChat"]:
+        yield BotChat(SimulatedDialogue(self._weaknesses, now=lambda: NOW), cards=self._cards)
 
     async def aclose(self) -> None: ...
 
 
-class Line:
+class BotChat:
     def __init__(self, dialogue: SimulatedDialogue, *, cards: bool) -> None:
         self._dialogue = dialogue
         self._cards = cards
 
     async def say(self, text: str) -> Reply:
         confirmed = text.startswith("update_meal & log_meal - ")
-        said = self._dialogue.answer("Yes, log this meal" if confirmed else text)
-        card = _card(said.meals) if self._cards and said.meals else None
-        return Reply(text=said.text_beside_card if card else said.text, card=card)
+        answer = self._dialogue.answer("Yes, log this meal" if confirmed else text)
+        card = _card(answer.meals) if self._cards and answer.meals else None
+        return Reply(text=answer.text_beside_card if card else answer.text, card=card)
 
 
 def _card(meals: Sequence[SimulatedMeal]) -> Card | None:
@@ -115,7 +114,7 @@ def _card(meals: Sequence[SimulatedMeal]) -> Card | None:
     return read_card("food_card", {"isBatch": True, "sessions": shown} if several else shown[0])
 
 
-class NoDiary:
+class NoRecorder:
     async def record(self, exchange: Exchange) -> None: ...
 
 
@@ -129,7 +128,7 @@ async def run(bot: Bot, case: Case, *, error_rate: float = 0.0) -> CaseResult:
         simulator=SIMULATOR,
         judge=judge,
         limits=Limits(turn_delay_seconds=0.0),
-        recorder=NoDiary(),
+        recorder=NoRecorder(),
     )
     return await ADJUDICATOR.judged(case, 1, dialogue, key=case.case_id, judge=judge)
 
@@ -141,10 +140,10 @@ def generated(lines: Iterable[str], *, taken: Iterable[str] = ()) -> dict[int, s
         slots="\n".join(lines), taken="\n".join(f"- {each}" for each in taken) or "(none)",
         instructions="", count="0",
     )  # fmt: skip
-    asked = SimulatedQuestion(
+    question = SimulatedQuestion(
         evaluator="adversarial_cases", schema=_CASES_SCHEMA, prompt=prompt.prompt
     )
-    made = answer(asked, Gold({}), error_rate=0, seed=0)["cases"]
+    made = answer(question, Gold({}), error_rate=0, seed=0)["cases"]
     return {each["slot"]: each["opening"] for each in made}
 
 
@@ -199,7 +198,7 @@ def all_cases(copies: int = 2) -> list[Case]:
         Case(
             opening=openings[number],
             expected_behavior="Helps, and invents nothing.",
-            difficulty=APP.persona(persona).difficulty,
+            difficulty=DIFFICULT_USERS.persona(persona).difficulty,
             persona=persona,
             traits=traits,
             goals=goals,
@@ -218,13 +217,13 @@ def violated(result: CaseResult) -> set[str]:
     }
 
 
-def told(result: CaseResult) -> str:
-    """A failed case, for a person."""
-    said = [f"{result.case.persona} {result.case.traits} {result.verdict} {result.stop_reason}"]
+def described(result: CaseResult) -> str:
+    """A case result as text, for the message of a failed assertion."""
+    lines = [f"{result.case.persona} {result.case.traits} {result.verdict} {result.stop_reason}"]
     for each in result.result["transcript"]:
-        said += [f"U: {each['said']['text']}", f"B: {(each['reply'] or {}).get('text')}"]
+        lines += [f"U: {each['said']['text']}", f"B: {(each['reply'] or {}).get('text')}"]
     judged = result.result["judge"] or {}
-    return "\n".join([*said, str(judged.get("reasoning")), str(result.result["derived"])])
+    return "\n".join([*lines, str(judged.get("reasoning")), str(result.result["derived"])])
 
 
 Protocol = pytest.mark.parametrize("cards", [False, True], ids=["texts", "cards"])
@@ -235,12 +234,12 @@ async def test_a_bot_without_weaknesses_breaks_no_rule(cards: bool) -> None:
     for case in all_cases():
         result = await run(Bot(cards=cards), case)
 
-        assert result.verdict is StressVerdict.PASS, told(result)
-        assert violated(result) == set(), told(result)
-        assert result.result["derived"]["contradictions"] == [], told(result)
+        assert result.verdict is StressVerdict.PASS, described(result)
+        assert violated(result) == set(), described(result)
+        assert result.result["derived"]["contradictions"] == [], described(result)
         given_up = case.persona == "moriarty"
         ending = StopReason.GOAL_ABANDONED if given_up else StopReason.GOAL_COMPLETE
-        assert result.stop_reason is ending, told(result)
+        assert result.stop_reason is ending, described(result)
 
 
 @Protocol
@@ -253,12 +252,12 @@ async def test_a_weakness_is_found_and_no_other_rule_is_blamed(
     for case in all_cases(copies=1):
         result = await run(Bot(weakness, cards=cards), case)
 
-        assert result.error is None, told(result)
-        assert violated(result) <= may_break, told(result)
-        assert result.result["derived"]["contradictions"] == [], told(result)
+        assert result.error is None, described(result)
+        assert violated(result) <= may_break, described(result)
+        assert result.result["derived"]["contradictions"] == [], described(result)
         found += RULE_OF[weakness] in violated(result)
         if violated(result):
-            assert result.verdict is not StressVerdict.PASS, told(result)
+            assert result.verdict is not StressVerdict.PASS, described(result)
 
     assert found > 0
 
@@ -268,7 +267,7 @@ async def test_every_rule_of_a_weakness_is_found_in_each_of_several_runs() -> No
     for weakness, case in _typical_cases():
         result = await run(Bot(weakness), case)
         if RULE_OF[weakness] not in violated(result):
-            missed[weakness].add(told(result))
+            missed[weakness].add(described(result))
 
     assert missed == {}
 
@@ -307,7 +306,7 @@ def _typical_cases() -> Iterable[tuple[Weakness, Case]]:
                 Case(
                     opening=opening,
                     expected_behavior="Helps.",
-                    difficulty=Difficulty(APP.persona(persona).difficulty),
+                    difficulty=Difficulty(DIFFICULT_USERS.persona(persona).difficulty),
                     persona=persona,
                     traits=traits,
                     goals=(goal,),
@@ -331,12 +330,12 @@ async def test_a_user_never_says_the_same_sentence_twice(persona: str, bot_text:
 
         async def aclose(self) -> None: ...
 
-    said = {case.persona: case for case in all_cases(copies=1) if len(case.goals) > 1}
-    case = said[persona]
+    cases = {case.persona: case for case in all_cases(copies=1) if len(case.goals) > 1}
+    case = cases[persona]
     dialogue = await converse(
         case, key="k", chatbot=Wall(), simulator=SIMULATOR,
         judge=Judge(SimulatedCalls()), limits=Limits(max_turns=10, turn_delay_seconds=0.0),
-        recorder=NoDiary(),
+        recorder=NoRecorder(),
     )  # fmt: skip
 
     sentences = [_plain(turn.user_text) for turn in dialogue.turns]
@@ -352,15 +351,15 @@ def _plain(text: str) -> str:
 @pytest.mark.parametrize(
     "chosen", [{}, {"tactics": TACTICS}, {"tactics": ["sql_syntax_destructive"]}]
 )
-async def test_hundreds_of_cases_can_be_made_up(chosen: dict[str, Any]) -> None:
-    slots = spread(APP, 200, **chosen)
+async def test_hundreds_of_different_cases_can_be_generated(chosen: dict[str, Any]) -> None:
+    slots = spread(DIFFICULT_USERS, 200, **chosen)
 
-    cases = await generate(PROFILE, slots, Judge(SimulatedCalls()))
+    cases = await generate(APP, slots, Judge(SimulatedCalls()))
 
     assert len({_plain(case.opening) for case in cases}) == 200
 
 
-def test_an_opening_that_is_taken_does_not_come_again() -> None:
+def test_an_existing_opening_is_not_generated_again() -> None:
     line = slot(3, "medium", traits=("quantity_ambiguity",), goals=("meal_logged",))
     first = generated([line])[3]
     second = generated([line], taken=[first.upper()])[3]
@@ -389,16 +388,16 @@ async def test_other_apps_get_users_too() -> None:
         simulator = UserSimulator(shop, shop.difficult_users)
         dialogue = await converse(
             case, key="k", chatbot=Bot(), simulator=simulator, judge=calls,
-            limits=Limits(turn_delay_seconds=0.0), recorder=NoDiary(),
+            limits=Limits(turn_delay_seconds=0.0), recorder=NoRecorder(),
         )  # fmt: skip
         adjudicator = Adjudicator(shop, shop.difficult_users)
         result = await adjudicator.judged(case, 1, dialogue, key="k", judge=calls)
 
         is_attacker = shop.difficult_users.persona(case.persona).is_attacker
         ending = StopReason.GOAL_ABANDONED if is_attacker else StopReason.GOAL_COMPLETE
-        assert result.stop_reason is ending, told(result)
-        assert result.verdict is StressVerdict.PASS, told(result)
-        assert result.result["derived"]["contradictions"] == [], told(result)
+        assert result.stop_reason is ending, described(result)
+        assert result.verdict is StressVerdict.PASS, described(result)
+        assert result.result["derived"]["contradictions"] == [], described(result)
 
 
 async def test_a_judge_with_an_error_rate_gets_verdicts_wrong() -> None:
@@ -420,22 +419,22 @@ TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=4).map("\n".join) | st.tex
 
 
 @given(
-    said=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5),
+    messages=st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=5),
     traits=st.lists(st.sampled_from(TRAITS), unique=True, max_size=3).map(tuple),
     goals=st.sampled_from([
         ("meal_logged",), ("question_answered", "meal_logged"), ("attack_objective",)
     ]),
     persona=st.sampled_from(PERSONAS),
 )  # fmt: skip
-def test_whatever_was_said_actor_and_judge_have_an_answer(
-    said: list[tuple[str, str]], traits: tuple[str, ...], goals: tuple[str, ...], persona: str
+def test_user_and_judge_answer_any_transcript(
+    messages: list[tuple[str, str]], traits: tuple[str, ...], goals: tuple[str, ...], persona: str
 ) -> None:
     turns = [
         Turn(number=number, timestamp=NOW, user_text=user, bot_text=bot)
-        for number, (user, bot) in enumerate(said, start=1)
+        for number, (user, bot) in enumerate(messages, start=1)
     ]
     case = Case(
-        opening=said[0][0], expected_behavior="", difficulty=Difficulty.EASY, persona=persona,
+        opening=messages[0][0], expected_behavior="", difficulty=Difficulty.EASY, persona=persona,
         traits=traits, goals=goals,
     )  # fmt: skip
     prompt = f"{marker(case)}\n\n{transcript.fence('transcript', transcript.shown(turns))}"
