@@ -33,6 +33,11 @@ def test_a_contract_has_at_most_ten_layers_and_names_every_module(contract: dict
     assert contract["exhaustive"] is True
 
 
+def test_every_package_with_modules_has_one_contract():
+    containers = [container for contract in LAYERS for container in contract["containers"]]
+    assert sorted(containers) == sorted(map(name_of, PACKAGES))
+
+
 @pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
 def test_a_package_is_small(folder: Path):
     assert len(modules(folder)) <= (20 if folder == PACKAGE else 13)
