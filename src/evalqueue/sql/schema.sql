@@ -1063,7 +1063,7 @@ CREATE INDEX jobs_waiting ON jobs USING btree (after_id) WHERE (waiting AND (sta
 
 -- INDEX: scores_counted
 
-CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCLUDE (version, evaluation_id, turn, value_text, value_number, value_boolean, failure);
+CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCLUDE (version, evaluation_id, turn, kind, value_text, value_number, value_boolean, failure);
 
 -- INDEX: thread_evaluations_of_run
 

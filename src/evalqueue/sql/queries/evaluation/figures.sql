@@ -57,25 +57,31 @@ FROM scores WHERE run_id = %(run_id)s AND turn IS NULL AND kind <> 'number'
 GROUP BY 1, 2, 3, 4, 5
 
 -- turn_labels --
--- The same for turns: how many threads have been given the same labels equally often. Labels from
+-- The same for turns: how many threads have been given the same labels equally often. Threads are
+-- compared by their sorted labels; counted is once per group of threads that are alike. Labels from
 -- the data are only compared with those on record (pairs)
-SELECT evaluator, version, name, labels, sum(failures)::bigint AS failures, count(*) AS threads
+SELECT evaluator, version, name, (
+        SELECT jsonb_object_agg(label, times) FROM (
+            SELECT label, count(*) AS times FROM unnest(alike.labels) AS label GROUP BY label
+        ) AS counted
+    ) AS labels, failures, threads
 FROM (
-    SELECT evaluator, version, name, sum(failures) AS failures,
-        jsonb_object_agg(label, times) FILTER (WHERE label IS NOT NULL) AS labels
+    SELECT evaluator, version, name, labels, sum(failures)::bigint AS failures, count(*) AS threads
     FROM (
-        SELECT evaluator, version, name, evaluation_id,
-            COALESCE(value_text, value_boolean::text) AS label,
-            count(*) AS times, count(failure) AS failures
-        FROM scores
-        WHERE run_id = %(run_id)s AND turn IS NOT NULL AND kind <> 'number'
-            AND (evaluator, name) NOT IN (SELECT * FROM unnest(
-                %(open_evaluators)s::text[], %(open_names)s::text[]))
-        GROUP BY 1, 2, 3, 4, 5
+        SELECT evaluator, version, name, count(failure) AS failures,
+            array_agg(label ORDER BY label) FILTER (WHERE label IS NOT NULL) AS labels
+        FROM (
+            SELECT evaluation_id, evaluator, version, name, failure,
+                COALESCE(value_text, value_boolean::text) COLLATE "C" AS label
+            FROM scores
+            WHERE run_id = %(run_id)s AND turn IS NOT NULL AND kind <> 'number'
+                AND (evaluator, name) NOT IN (SELECT * FROM unnest(
+                    %(open_evaluators)s::text[], %(open_names)s::text[]))
+        ) AS given
+        GROUP BY evaluation_id, evaluator, version, name
     ) AS of_thread
-    GROUP BY evaluator, version, name, evaluation_id
+    GROUP BY evaluator, version, name, labels
 ) AS alike
-GROUP BY 1, 2, 3, 4
 
 -- numbers --
 -- Means, with the sum over threads of the squares of what they deviate by

@@ -31,4 +31,4 @@ CREATE TABLE scores (
 
 -- All that is counted, so that evidence and reasoning are not read.
 CREATE INDEX scores_counted ON scores (run_id, evaluator, name)
-    INCLUDE (version, evaluation_id, turn, value_text, value_number, value_boolean, failure);
+    INCLUDE (version, evaluation_id, turn, kind, value_text, value_number, value_boolean, failure);
