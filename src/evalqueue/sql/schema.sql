@@ -341,6 +341,12 @@ CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_scored(uuid, text, text, text)
+
+CREATE FUNCTION evalqueue_scored(wanted_run uuid, wanted_evaluator text, wanted_name text, wanted_value text) RETURNS TABLE(evaluation_id bigint)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS …;
+
 -- FUNCTION: evalqueue_settle_dependent(jobs)
 
 CREATE FUNCTION evalqueue_settle_dependent(next jobs) RETURNS void

@@ -15,24 +15,16 @@ SELECT id, thread_id, success_status, error, missing_verdicts, messages, duratio
 FROM thread_evaluations
 WHERE run_id = %(run_id)s AND id > %(after)s
     AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
-        SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND failure IS NULL
-            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
-            AND (name = %(name)s OR %(name)s::text IS NULL)
-            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
-                OR %(value)s::text IS NULL)))
+        SELECT evaluation_id FROM evalqueue_scored(
+            %(run_id)s, %(evaluator)s, %(name)s, %(value)s)))
 ORDER BY id LIMIT %(limit)s
 
 -- count_outcomes --
 SELECT count(*) FROM thread_evaluations
 WHERE run_id = %(run_id)s
     AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
-        SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND failure IS NULL
-            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
-            AND (name = %(name)s OR %(name)s::text IS NULL)
-            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
-                OR %(value)s::text IS NULL)))
+        SELECT evaluation_id FROM evalqueue_scored(
+            %(run_id)s, %(evaluator)s, %(name)s, %(value)s)))
 
 -- trials --
 -- Trials, likewise

@@ -125,12 +125,8 @@ WHERE run_id = (
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
     AND id > %(after)s
     AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
-        SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND failure IS NULL
-            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
-            AND (name = %(name)s OR %(name)s::text IS NULL)
-            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
-                OR %(value)s::text IS NULL)))
+        SELECT evaluation_id FROM evalqueue_scored(
+            %(run_id)s, %(evaluator)s, %(name)s, %(value)s)))
 ORDER BY id LIMIT %(limit)s
 
 -- count_threads --
@@ -139,12 +135,8 @@ WHERE run_id = (
         SELECT id FROM eval_runs
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
     AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
-        SELECT evaluation_id FROM scores
-        WHERE run_id = %(run_id)s AND failure IS NULL
-            AND (evaluator = %(evaluator)s OR %(evaluator)s::text IS NULL)
-            AND (name = %(name)s OR %(name)s::text IS NULL)
-            AND (COALESCE(value_text, value_boolean::text, value_number::text) = %(value)s
-                OR %(value)s::text IS NULL)))
+        SELECT evaluation_id FROM evalqueue_scored(
+            %(run_id)s, %(evaluator)s, %(name)s, %(value)s)))
 
 -- logs --
 -- Newest first, without prompts and answers
