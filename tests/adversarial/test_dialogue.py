@@ -29,6 +29,7 @@ class Told:
     """A bot whose answers are given; remembers what it was sent, and whether it was left."""
 
     name = "told"
+    has_sessions = False
 
     def __init__(self, *answers: Reply | ChatbotError) -> None:
         self.answers = list(answers)

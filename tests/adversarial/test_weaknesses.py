@@ -27,7 +27,6 @@ from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.registry import (
     ModelChoice,
-    ProviderName,
     ProviderRegistry,
     ProviderSettings,
 )
@@ -80,7 +79,7 @@ async def judge() -> AsyncGenerator[Judge]:
     """A judge that calls the simulated vendor as it calls any other vendor."""
     async with SimulatedServer() as vendor, aclosing(_Closing(vendor.url)) as closing:
         provider = await closing.providers.provider(
-            ModelChoice(provider=ProviderName.SIMULATED, model="simulated-judge")
+            ModelChoice(provider="simulated", model="simulated-judge")
         )
         yield Judge(
             LlmCaller(provider, slots=Slots(16), recorder=NoRecorder(), policy=CallPolicy())

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kaira_lines import CREDENTIAL, Teller, event, target, telling
 
-from evalqueue.evaluators.chatbots.kaira.events import Events
-from evalqueue.evaluators.chatbots.kaira.v1 import KairaV1
 from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.protocols.kaira.events import Events
+from evalqueue.evaluators.chatbots.protocols.kaira.v1 import KairaV1
 from evalqueue.evaluators.chatbots.targets import TargetRefused
 
 CONTEXT = event(type="session_context", thread_id="t-1", session_id="s-1", response_id="r-1")

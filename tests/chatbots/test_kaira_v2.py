@@ -10,9 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kaira_lines import CREDENTIAL, Teller, event, target, telling
 
-from evalqueue.evaluators.chatbots.kaira.cards import CARD_LIMIT, read_card, without_sentinels
-from evalqueue.evaluators.chatbots.kaira.v2 import KairaV2
 from evalqueue.evaluators.chatbots.protocol import TEXT_LIMIT, ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.protocols.kaira.cards import (
+    CARD_LIMIT,
+    read_card,
+    without_sentinels,
+)
+from evalqueue.evaluators.chatbots.protocols.kaira.v2 import KairaV2
 
 BEGUN = event(
     type="classification", intent="logging", agent="FoodAgent", confidence=0.9, source="text",

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.chatbots.openai_compatible import OpenAICompatible
 from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault
+from evalqueue.evaluators.chatbots.protocols.openai_compatible import OpenAICompatible
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, TargetRefused, check, credentials
 
 

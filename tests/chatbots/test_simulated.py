@@ -18,13 +18,13 @@ from kaira_lines import CREDENTIAL, target
 from pydantic import SecretStr
 
 from evalqueue.evaluators.apps.difficult_users import Webhook
-from evalqueue.evaluators.chatbots.kaira.v1 import KairaV1
-from evalqueue.evaluators.chatbots.kaira.v2 import KairaV2
-from evalqueue.evaluators.chatbots.openai_compatible import OpenAICompatible
 from evalqueue.evaluators.chatbots.protocol import Chatbot, ChatbotError, Reply
 from evalqueue.evaluators.chatbots.protocol import Fault as ClientFault
+from evalqueue.evaluators.chatbots.protocols.kaira.v1 import KairaV1
+from evalqueue.evaluators.chatbots.protocols.kaira.v2 import KairaV2
+from evalqueue.evaluators.chatbots.protocols.openai_compatible import OpenAICompatible
+from evalqueue.evaluators.chatbots.protocols.webhook import WebhookChatbot
 from evalqueue.evaluators.chatbots.targets import Credential
-from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
 from evalqueue.evaluators.simulated import loopback
 from evalqueue.evaluators.simulated.chatbot.bot import Weakness
 from evalqueue.evaluators.simulated.chatbot.faults import SimulatedFault

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from evalqueue.evaluators.apps.difficult_users import Webhook
-from evalqueue.evaluators.chatbots import webhook
 from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault
+from evalqueue.evaluators.chatbots.protocols import webhook
+from evalqueue.evaluators.chatbots.protocols.webhook import WebhookChatbot
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, check, credentials
-from evalqueue.evaluators.chatbots.webhook import WebhookChatbot
 
 PATIENCE = 60.0  # seconds; the machine may be busy
 BODY = {

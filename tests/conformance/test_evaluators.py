@@ -20,7 +20,6 @@ from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.recorder import CallRecord
 from evalqueue.evaluators.providers.registry import (
     ModelChoice,
-    ProviderName,
     ProviderRegistry,
     ProviderSettings,
 )
@@ -46,9 +45,7 @@ async def judging(
     """A judge who asks a vendor that behaves like this."""
     async with SimulatedServer(behaviour) as server:
         registry = ProviderRegistry(ProviderSettings(evalqueue_simulated_url=server.url))
-        provider = await registry.provider(
-            ModelChoice(provider=ProviderName.SIMULATED, model=model)
-        )
+        provider = await registry.provider(ModelChoice(provider="simulated", model=model))
         records = Records()
         policy = CallPolicy(max_attempts=2, backoff_base_seconds=0.001)
         caller = LlmCaller(provider, slots=Slots(16), recorder=records, policy=policy)

@@ -123,6 +123,9 @@ class _Given:
     name = "given"
     suffixes = ()
 
+    def recognises(self, start: bytes) -> bool:
+        return False
+
     def __init__(self, given_messages: list[Message]) -> None:
         self._messages = given_messages
 

@@ -37,7 +37,7 @@ async def evaluated(
     evaluators = make(EvaluationPlan(app=apps.load(app_id)))
     async with SimulatedServer(behaviour) as server:
         provider = OpenAIProvider.open(
-            model="simulated-judge", api_key="none", base_url=f"{server.url}/v1"
+            name="openai", model="simulated-judge", api_key="none", base_url=f"{server.url}/v1"
         )
         try:
             judge = Judge(LlmCaller(provider, slots=Slots(16), recorder=InMemoryRecorder()))

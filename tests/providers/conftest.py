@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from evalqueue.evaluators.providers.gemini import GeminiProvider
 from evalqueue.evaluators.providers.openai import OpenAIProvider
 from evalqueue.evaluators.providers.provider import CompletionRequest, Provider
+from evalqueue.evaluators.providers.vendors.gemini.client import GeminiProvider
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 
 Serve = Callable[[Behaviour], Awaitable[SimulatedServer]]
@@ -48,7 +48,11 @@ def open_provider(closing: AsyncExitStack) -> Open:
                 provider = await GeminiProvider.open(model=model, api_key=key, base_url=url)
             case "azure_openai":
                 provider = OpenAIProvider.open_azure(
-                    deployment=model, api_key=key, endpoint=url, api_version="2025-03-01-preview"
+                    deployment=model,
+                    api_key=key,
+                    endpoint=url,
+                    api_version="2025-03-01-preview",
+                    name=name,
                 )
             case _:
                 provider = OpenAIProvider.open(

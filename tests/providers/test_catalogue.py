@@ -12,7 +12,6 @@ from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest
 from evalqueue.evaluators.providers.registry import (
     ModelChoice,
-    ProviderName,
     ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
@@ -36,7 +35,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 async def registry(environment: pytest.MonkeyPatch) -> AsyncIterator[ProviderRegistry]:
-    one = ProviderRegistry(ProviderSettings(), simulated=Behaviour(gold={}))
+    one = ProviderRegistry(ProviderSettings())
     yield one
     await one.aclose()
 
@@ -154,8 +153,8 @@ async def test_the_simulated_provider_comes_with_its_server(
 
 
 async def test_a_choice_always_gets_the_same_provider(registry: ProviderRegistry) -> None:
-    choice = ModelChoice(provider=ProviderName.SIMULATED, model="a")
-    other = ModelChoice(provider=ProviderName.SIMULATED, model="b")
+    choice = ModelChoice(provider="simulated", model="a")
+    other = ModelChoice(provider="simulated", model="b")
 
     provider = await registry.provider(choice)
 
@@ -166,7 +165,7 @@ async def test_a_choice_always_gets_the_same_provider(registry: ProviderRegistry
 async def test_closing_closes_the_server_and_its_providers(
     registry: ProviderRegistry, request_: CompletionRequest
 ) -> None:
-    choice = ModelChoice(provider=ProviderName.SIMULATED, model="a")
+    choice = ModelChoice(provider="simulated", model="a")
     provider = await registry.provider(choice)
 
     await registry.aclose()

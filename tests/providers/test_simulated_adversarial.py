@@ -22,8 +22,8 @@ from evalqueue.evaluators.adversarial.cases.generation import generate
 from evalqueue.evaluators.adversarial.cases.slots import spread
 from evalqueue.evaluators.adversarial.dialogue import Exchange, Limits, converse
 from evalqueue.evaluators.adversarial.simulated_user import UserSimulator, marker
-from evalqueue.evaluators.chatbots.kaira.cards import read_card
 from evalqueue.evaluators.chatbots.protocol import Card, Reply
+from evalqueue.evaluators.chatbots.protocols.kaira.cards import read_card
 from evalqueue.evaluators.conversation import Turn
 from evalqueue.evaluators.judging import prompts, transcript
 from evalqueue.evaluators.judging.judge import Judge
@@ -84,6 +84,7 @@ class Bot:
     """The simulated bot without HTTP. With cards it shows meals as protocol v2 does."""
 
     name = "simulated"
+    has_sessions = False
 
     def __init__(self, *weaknesses: Weakness, cards: bool = False) -> None:
         self._weaknesses = frozenset(weaknesses)
@@ -320,6 +321,7 @@ def _typical_cases() -> Iterable[tuple[Weakness, Case]]:
 async def test_a_user_never_says_the_same_sentence_twice(persona: str, bot_text: str) -> None:
     class Wall:
         name = "wall"
+        has_sessions = False
 
         @asynccontextmanager
         async def chat(self) -> AsyncIterator["Wall"]:

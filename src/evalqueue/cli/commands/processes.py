@@ -80,13 +80,14 @@ def _addresses(current: Settings, at: "StackAddresses") -> Iterator[str]:
     """Where everything is, and shell commands to continue with."""
     from evalqueue.cli.demo.judge import JudgeChoice
     from evalqueue.cli.demo.next_steps import curl_command
+    from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 
     own = current.database_address is None
     shown = at.database if own else without_secrets(at.database)
     variables = {"DATABASE_URL": shown if own else "…"}
     if at.simulated:
         variables |= {
-            "EVALQUEUE_LLM_PROVIDER": "simulated",
+            "EVALQUEUE_LLM_PROVIDER": SIMULATED.name,
             "EVALQUEUE_SIMULATED_URL": at.simulated,
         }
     assigned = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())

@@ -3,18 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SIMULATED = "simulated"
-SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, not judgements"
-DEFAULT_MODELS: Mapping[str, str] = {"openai": "gpt-4o-mini", "gemini": "gemini-2.5-flash"}
-"""The model when `EVALQUEUE_LLM_MODEL` is not set: small, cheap, good enough for a demo."""
+from evalqueue.evaluators.providers.registry import PROVIDERS
+from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 
-_PROVIDERS_BY_KEY: Mapping[str, str] = {
-    "OPENAI_API_KEY": "openai",
-    "AZURE_OPENAI_API_KEY": "azure_openai",
-    "GEMINI_API_KEY": "gemini",
-    "GOOGLE_API_KEY": "gemini",
-    "GOOGLE_APPLICATION_CREDENTIALS": "gemini",
-}
+SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, not judgements"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +20,18 @@ class JudgeChoice:
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "JudgeChoice":
         """The provider that is named, else the one whose key is set, else the simulated one."""
-        keys = (name for key, name in _PROVIDERS_BY_KEY.items() if environment.get(key))
-        provider = environment.get("EVALQUEUE_LLM_PROVIDER") or next(keys, SIMULATED)
-        if provider == SIMULATED:  # it ignores the model that is set
+        named = environment.get("EVALQUEUE_LLM_PROVIDER")
+        keyed = [kind for kind in PROVIDERS if any(map(environment.get, kind.keys))]
+        provider = named or (keyed[0].name if keyed else SIMULATED.name)
+        if provider == SIMULATED.name:  # it ignores the model that is set
             return cls(provider=provider, model="simulated-judge")
-        model = environment.get("EVALQUEUE_LLM_MODEL") or DEFAULT_MODELS.get(provider)
+        models = {kind.name: kind.demo_model for kind in PROVIDERS}
+        model = environment.get("EVALQUEUE_LLM_MODEL") or models.get(provider)
         return cls(provider=provider, model=model)
 
     @property
     def is_simulated(self) -> bool:
-        return self.provider == SIMULATED
+        return self.provider == SIMULATED.name
 
     def __str__(self) -> str:
         if self.is_simulated:

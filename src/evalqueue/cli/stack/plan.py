@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 from evalqueue.cli.stack.child import STOP_SECONDS, ChildSpec
 from evalqueue.errors import EvalqueueError
+from evalqueue.evaluators.providers.registry import PROVIDERS
+from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 from evalqueue.settings import Settings
 
 WORKER_GRACE_SECONDS = 30.0  # for a worker's running jobs to finish
@@ -17,11 +19,6 @@ SIMULATED_FLAGS = (
     "--error-rate=0.05",
 )  # fmt: skip
 """The simulated provider's latency and error rates: those of a real one on an average day."""
-
-_KEYS = (
-    "OPENAI_API_KEY", "AZURE_OPENAI_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY",
-    "GOOGLE_APPLICATION_CREDENTIALS",
-)  # fmt: skip
 
 
 class PortTaken(EvalqueueError):
@@ -57,8 +54,8 @@ def needs_simulation(environment: Mapping[str, str]) -> bool:
     """Whether a simulated provider has to be started: it is chosen, or no other one is."""
     named = environment.get("EVALQUEUE_LLM_PROVIDER")
     if named:
-        return named == "simulated" and not environment.get("EVALQUEUE_SIMULATED_URL")
-    return not any(environment.get(key) for key in _KEYS)
+        return named == SIMULATED.name and not environment.get("EVALQUEUE_SIMULATED_URL")
+    return not any(environment.get(key) for kind in PROVIDERS for key in kind.keys)
 
 
 def is_free(host: str, port: int) -> bool:

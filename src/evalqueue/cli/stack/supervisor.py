@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Generator
 from evalqueue.cli.stack import plan as specs
 from evalqueue.cli.stack.child import ChildExited, ChildProcess, ChildSpec, LineHandler
 from evalqueue.cli.stack.plan import StackAddresses, StackPlan
+from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.embedded.server import Embedded
@@ -63,7 +64,7 @@ class Stack:
         simulated = None
         if self._plan.simulated:
             simulated = await self._start(specs.simulated_provider(environment))
-            environment |= {"EVALQUEUE_LLM_PROVIDER": "simulated"}
+            environment |= {"EVALQUEUE_LLM_PROVIDER": SIMULATED.name}
             environment |= {"EVALQUEUE_SIMULATED_URL": simulated}
         chatbot = None
         if self._plan.chatbot is not None:

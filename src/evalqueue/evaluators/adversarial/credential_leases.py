@@ -28,7 +28,6 @@ POLL_SECONDS = 1.0  # between tries to lease a credential; less than `store.LEAS
 UNREACHABLE_STREAK = 5  # cases in a row without a connection, after which no other case begins
 REFUSAL_STREAK = 2  # cases in a row that refused a credential, after which it is not used again
 _REFUSED_STATUSES = (401, 403)  # HTTP
-_STATELESS = ("openai", "scripted")  # protocols in which the bot holds no session
 
 
 class ChatbotGone(Exception):
@@ -194,10 +193,8 @@ class CredentialLeases:
         chatbot = registry.open_chatbot(self._target, credential, self._app)
         self._open.push_async_callback(chatbot.aclose)
         if credential is None:
-            shared = self._target.protocol not in _STATELESS
-            return CredentialLease(
-                name=self._name("anonymous") if shared else None, credential=None, chatbot=chatbot
-            )
+            name = self._name("anonymous") if chatbot.has_sessions else None
+            return CredentialLease(name=name, credential=None, chatbot=chatbot)
         name = self._name(credential.user_id.casefold())
         return CredentialLease(name=name, credential=credential.name, chatbot=chatbot)
 

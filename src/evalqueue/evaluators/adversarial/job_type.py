@@ -169,9 +169,7 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
             raise InvalidParams.of(error.field, str(error)) from error
         if not await self.given(admission, app) and not self.generated:
             raise InvalidParams.of("saved", "There is nothing to do: no such case is saved")
-        return self.model_copy(
-            update={"llm_provider": choice.provider.value, "llm_model": choice.model}
-        )
+        return self.model_copy(update={"llm_provider": choice.provider, "llm_model": choice.model})
 
     async def _try_chatbot(self, target: Target, settings: ChatbotSettings, app: App) -> None:
         """Refuse a chatbot that can't be opened. No connection is made."""

@@ -121,7 +121,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
                 raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
         return self.model_copy(
             update={
-                "llm_provider": choice.provider.value,
+                "llm_provider": choice.provider,
                 "llm_model": choice.model,
                 "dataset_id": content.id,
                 "csv_content": None,

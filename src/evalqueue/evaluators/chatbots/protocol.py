@@ -103,6 +103,11 @@ class Chatbot(Protocol):
         """The name of its protocol, e.g. `kaira_v2`."""
         ...
 
+    @property
+    def has_sessions(self) -> bool:
+        """Whether the bot remembers conversations, so that one user's must not overlap."""
+        ...
+
     def chat(self) -> AbstractAsyncContextManager[Chat]:
         """A new conversation, independent of earlier ones.
 

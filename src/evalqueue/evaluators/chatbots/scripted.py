@@ -3,11 +3,15 @@
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import ConfigDict
 
-from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.protocol import Chatbot, ChatbotError, Fault, Reply
+
+if TYPE_CHECKING:
+    from evalqueue.evaluators.apps import App
+    from evalqueue.evaluators.chatbots.targets import Credential, Target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +36,7 @@ class ScriptedChatbot:
     words. The last of those is repeated."""
 
     name = "scripted"
+    has_sessions = False
 
     def __init__(self, script: Sequence[Cue]) -> None:
         self._script = tuple(script)
@@ -66,3 +71,7 @@ class ScriptedChat:
             return Cue()
         self._turn += 1
         return self._lines[min(self._turn, len(self._lines)) - 1]
+
+
+def open_chatbot(target: "Target", credential: "Credential | None", app: "App") -> Chatbot:
+    return ScriptedChatbot(target.script)

@@ -66,6 +66,14 @@ class Format(Protocol):
         """The suffixes of the names of such files."""
         ...
 
+    def recognises(self, start: bytes) -> bool:
+        """Whether only files of this format begin so.
+
+        Args:
+            start: some of a file's first bytes, after white space and a byte order mark.
+        """
+        ...
+
     def messages(
         self,
         file: BinaryIO,

@@ -72,6 +72,9 @@ class _Csv:
     name = "csv"
     suffixes = (".csv",)
 
+    def recognises(self, start: bytes) -> bool:
+        return False  # any text may be CSV
+
     def messages(
         self,
         file: BinaryIO,

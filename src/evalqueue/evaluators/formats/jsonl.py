@@ -42,6 +42,9 @@ class _Jsonl:
     name = "jsonl"
     suffixes = (".jsonl", ".ndjson")
 
+    def recognises(self, start: bytes) -> bool:
+        return start.startswith(b"{")
+
     def messages(
         self,
         file: BinaryIO,

@@ -7,10 +7,7 @@ from evalqueue.evaluators.formats import Format, FormatError, shown
 from evalqueue.evaluators.formats.csv import CSV
 from evalqueue.evaluators.formats.jsonl import JSONL
 
-FORMATS: Mapping[str, Format] = {
-    CSV.name: CSV,
-    JSONL.name: JSONL,
-}
+FORMATS: Mapping[str, Format] = {each.name: each for each in (CSV, JSONL)}
 """The formats there are, by name."""
 
 _HEAD_BYTES = 4096
@@ -40,4 +37,5 @@ def format_of(file: BinaryIO, *, name: str = "", given: str | None = None) -> Fo
             return each
     head = file.read(_HEAD_BYTES)
     file.seek(0)
-    return JSONL if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{") else CSV
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return next((each for each in FORMATS.values() if each.recognises(start)), CSV)

@@ -56,9 +56,7 @@ class OpenAIProvider:
         self._dialect = _Dialect(limits=limits if newest else limits[::-1])
 
     @classmethod
-    def open(
-        cls, *, model: str, api_key: str, base_url: str | None = None, name: str = "openai"
-    ) -> Self:
+    def open(cls, *, model: str, api_key: str, name: str, base_url: str | None = None) -> Self:
         """OpenAI itself or, with a `base_url`, any compatible server."""
         url = base_url or OPENAI_URL
         client = AsyncOpenAI(
@@ -71,7 +69,9 @@ class OpenAIProvider:
         return cls(client, name=name, model=model, credential=api_key, newest=newest)
 
     @classmethod
-    def open_azure(cls, *, deployment: str, api_key: str, endpoint: str, api_version: str) -> Self:
+    def open_azure(
+        cls, *, deployment: str, api_key: str, endpoint: str, api_version: str, name: str
+    ) -> Self:
         """Azure OpenAI, where a deployment's name stands for the model."""
         client = AsyncAzureOpenAI(
             api_key=api_key,
@@ -80,7 +80,7 @@ class OpenAIProvider:
             max_retries=0,
             http_client=_http_client(endpoint),
         )
-        return cls(client, name="azure_openai", model=deployment, credential=api_key, newest=True)
+        return cls(client, name=name, model=deployment, credential=api_key, newest=True)
 
     @property
     def name(self) -> str:

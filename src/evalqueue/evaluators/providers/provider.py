@@ -1,12 +1,16 @@
-"""The interface of a provider: its requests and completions.
+"""The interface of a provider: its requests and completions, and how a vendor declares it.
 
 A provider makes exactly one attempt per call. `policy` waits, retries and limits concurrency for
 all of them. A failure is raised as a classified `errors.ProviderError`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """`openai`, `azure_openai`, `gemini` or `simulated`."""
+        """Of its `ProviderType`."""
         ...
 
     @property
@@ -68,3 +72,55 @@ class Provider(Protocol):
         ...
 
     async def aclose(self) -> None: ...
+
+
+class VendorSettings(BaseSettings):
+    """Keys, addresses and defaults. Each comes from the environment variable with its name."""
+
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
+
+
+VendorSettingsT = TypeVar("VendorSettingsT", bound=VendorSettings)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderType(Generic[VendorSettingsT]):
+    """How a provider is chosen, configured and opened. Declaring one loads no SDK."""
+
+    name: str
+    settings: type[VendorSettingsT]
+    """Its environment variables. Their names differ from those of every other provider."""
+    keys: tuple[str, ...]
+    """Names in `settings`, of which each is a credential by itself. Empty: it needs none, and is
+    used only where it is named."""
+    missing: Callable[[VendorSettingsT], str | None] = lambda _: None
+    """A variable to set, where the keys do not say it."""
+    default_model: Callable[[VendorSettingsT], str | None] = lambda _: None
+    demo_model: str | None = None
+    """Small, cheap, good enough for a demo."""
+    module: str
+    """The module to load in a thread before `open`, since an SDK takes seconds."""
+    prepare: Callable[[VendorSettingsT, AsyncExitStack], Awaitable[VendorSettingsT]] | None = None
+    """Starts what its providers share in a process. Returns the settings to open them with."""
+    open: Callable[[VendorSettingsT, str], Awaitable[Provider]]
+    """Open a provider of a model."""
+
+    def has_key(self, settings: VendorSettingsT) -> bool:
+        return any(getattr(settings, key.lower()) for key in self.keys)
+
+    def missing_variable(self, settings: VendorSettingsT) -> str | None:
+        """What has to be set before it can be used."""
+        missing = self.missing(settings)
+        if missing is None and self.keys and not self.has_key(settings):
+            return self.shown_keys
+        return missing
+
+    @property
+    def shown_keys(self) -> str:
+        first, *others = self.keys
+        return f"{first} (or {' or '.join(others)})" if others else first
+
+
+def plain(secret: SecretStr | None) -> str:
+    """The secret itself; empty if there is none."""
+    return secret.get_secret_value() if secret else ""

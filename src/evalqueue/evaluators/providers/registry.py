@@ -1,68 +1,50 @@
 """The known providers, the choice of a provider for a job, and one instance of each per process.
 
-This is the only module that imports the providers with their SDKs. It does so when a provider is
-first needed, since loading takes seconds. Keys come from the worker's environment, never from a
-job.
+An SDK is loaded when a provider is first needed, since that takes seconds. Keys come from the
+worker's environment, never from a job.
 """
 
 import asyncio
 import gc
 import importlib
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
-from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import create_model
 
-from evalqueue.evaluators.providers.provider import Provider
+from evalqueue.evaluators.providers.provider import Provider, ProviderType, VendorSettings
+from evalqueue.evaluators.providers.vendors.azure_openai import AZURE_OPENAI
+from evalqueue.evaluators.providers.vendors.gemini import GEMINI
+from evalqueue.evaluators.providers.vendors.openai import OPENAI
+from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 
-if TYPE_CHECKING:
-    from evalqueue.evaluators.simulated.vendor.server import Behaviour
+PROVIDERS: tuple[ProviderType[Any], ...] = (OPENAI, AZURE_OPENAI, GEMINI, SIMULATED)
 
-
-class ProviderName(StrEnum):
-    """The known providers."""
-
-    OPENAI = "openai"
-    AZURE_OPENAI = "azure_openai"
-    GEMINI = "gemini"
-    SIMULATED = "simulated"
+_BY_NAME: Mapping[str, ProviderType[Any]] = {kind.name: kind for kind in PROVIDERS}
 
 
-class ProviderSettings(BaseSettings):
-    """Keys, addresses and defaults. Each comes from the environment variable with its name."""
+class _Defaults(VendorSettings):
+    """Which provider and model are meant where a job names none."""
 
-    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")
-
-    openai_api_key: SecretStr | None = None
-    openai_base_url: str | None = None
-    azure_openai_api_key: SecretStr | None = None
-    azure_openai_endpoint: str | None = None
-    openai_api_version: str = "2025-03-01-preview"
-    azure_openai_deployment: str | None = None
-    gemini_api_key: SecretStr | None = None
-    google_api_key: SecretStr | None = None
-    google_gemini_base_url: str | None = None
-    google_application_credentials: str | None = None
-    google_cloud_project: str | None = None
-    google_cloud_location: str = "global"
     evalqueue_llm_provider: str | None = None
     evalqueue_llm_model: str | None = None
-    evalqueue_simulated_url: str | None = None
 
-    @property
-    def gemini_key(self) -> SecretStr | None:
-        """Google's SDK has two names for the key."""
-        return self.gemini_api_key or self.google_api_key
+
+_BASES: tuple[type[Any], ...] = (*(kind.settings for kind in PROVIDERS), _Defaults)
+_AllSettings = cast("type[_Defaults]", create_model("_AllSettings", __base__=_BASES))
+
+
+class ProviderSettings(_AllSettings):
+    """The defaults, and the settings of every provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelChoice:
     """A provider and a model."""
 
-    provider: ProviderName
+    provider: str
     model: str
 
 
@@ -82,24 +64,25 @@ def resolve(settings: ProviderSettings, provider: str | None, model: str | None)
     Raises:
         ProviderUnavailable: the provider is unknown or ambiguous, or its key or model is missing.
     """
-    name = _provider(settings, provider)
-    missing = _missing_variable(settings, name)
+    kind = _chosen(settings, provider)
+    missing = kind.missing_variable(settings)
     if missing:
-        raise ProviderUnavailable("llm_provider", _needs(name, missing))
-    chosen = model or _default_model(settings, name)
+        raise ProviderUnavailable("llm_provider", _needs(kind.name, missing))
+    chosen = model or _default_model(settings, kind)
     if not chosen:
         raise ProviderUnavailable(
             "llm_model",
-            f"No model is named for the provider {name}: set llm_model or EVALQUEUE_LLM_MODEL.",
+            f"No model is named for the provider {kind.name}: "
+            "set llm_model or EVALQUEUE_LLM_MODEL.",
         )
-    return ModelChoice(provider=name, model=chosen)
+    return ModelChoice(provider=kind.name, model=chosen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReadiness:
     """Whether a process can use a provider with its settings. It never contains a key."""
 
-    name: ProviderName
+    name: str
     model: str | None
     """The model of jobs that name none. None: they must name one, or the provider is not ready."""
     reason: str | None
@@ -112,18 +95,16 @@ class ProviderReadiness:
 
 def readiness(settings: ProviderSettings) -> list[ProviderReadiness]:
     """The readiness of every provider. No vendor is called."""
-    return [_readiness(settings, name) for name in ProviderName]
+    return [_readiness(settings, kind) for kind in PROVIDERS]
 
 
 class ProviderRegistry:
     """The long-lived providers of one process, one per choice. Settings never change."""
 
-    def __init__(self, settings: ProviderSettings, *, simulated: "Behaviour | None" = None) -> None:
-        """`simulated` is the behaviour of the simulated provider, if it is started here."""
+    def __init__(self, settings: ProviderSettings) -> None:
         self._settings = settings
-        self._behaviour = simulated
+        self._prepared: dict[str, VendorSettings] = {}
         self._providers: dict[ModelChoice, Provider] = {}
-        self._simulated_url = settings.evalqueue_simulated_url
         self._opening = asyncio.Lock()
         self._closing = AsyncExitStack()
 
@@ -132,59 +113,23 @@ class ProviderRegistry:
         async with self._opening:
             provider = self._providers.get(choice)
             if provider is None:
-                if choice.provider is ProviderName.SIMULATED:
-                    await self._start_simulated()
-                # In a thread: loading an SDK takes seconds and would block the event loop.
-                await asyncio.to_thread(_load, _MODULES[choice.provider])
-                provider = await self._open(choice)
+                provider = await self._open(_BY_NAME[choice.provider], choice.model)
                 self._providers[choice] = provider
                 self._closing.push_async_callback(provider.aclose)
             return provider
 
     async def aclose(self) -> None:
-        """Close every provider and, last, the simulated server."""
+        """Close every provider and, last, what was started for them."""
         self._providers.clear()
+        self._prepared.clear()
         await self._closing.aclose()
-        self._simulated_url = self._settings.evalqueue_simulated_url
 
-    async def _start_simulated(self) -> None:
-        if self._simulated_url is None:
-            from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
-
-            server = await self._closing.enter_async_context(SimulatedServer(self._behaviour))
-            self._simulated_url = server.url
-
-    async def _open(self, choice: ModelChoice) -> Provider:
-        settings, model = self._settings, choice.model
-        match choice.provider:
-            case ProviderName.OPENAI:
-                from evalqueue.evaluators.providers.openai import OpenAIProvider
-
-                return OpenAIProvider.open(
-                    model=model,
-                    api_key=_plain(settings.openai_api_key),
-                    base_url=settings.openai_base_url,
-                )
-            case ProviderName.AZURE_OPENAI:
-                from evalqueue.evaluators.providers.openai import OpenAIProvider
-
-                return OpenAIProvider.open_azure(
-                    deployment=model,
-                    api_key=_plain(settings.azure_openai_api_key),
-                    endpoint=settings.azure_openai_endpoint or "",
-                    api_version=settings.openai_api_version,
-                )
-            case ProviderName.GEMINI:
-                return await _open_gemini(settings, model)
-            case ProviderName.SIMULATED:
-                from evalqueue.evaluators.providers.openai import OpenAIProvider
-
-                return OpenAIProvider.open(
-                    model=model,
-                    api_key="no-key-needed",
-                    base_url=f"{(self._simulated_url or '').rstrip('/')}/v1",
-                    name=ProviderName.SIMULATED.value,
-                )
+    async def _open(self, kind: ProviderType[Any], model: str) -> Provider:
+        if kind.prepare and kind.name not in self._prepared:
+            self._prepared[kind.name] = await kind.prepare(self._settings, self._closing)
+        # In a thread: loading an SDK takes seconds and would block the event loop.
+        await asyncio.to_thread(_load, kind.module)
+        return await kind.open(self._prepared.get(kind.name, self._settings), model)
 
 
 def _load(module: str) -> None:
@@ -198,107 +143,47 @@ def _load(module: str) -> None:
     gc.freeze()
 
 
-async def _open_gemini(settings: ProviderSettings, model: str) -> Provider:
-    from evalqueue.evaluators.providers.gemini import GeminiProvider
-
-    if (
-        settings.google_application_credentials
-    ):  # meant for machines: takes precedence over a person's key
-        return await GeminiProvider.open_vertex(
-            model=model,
-            project=settings.google_cloud_project,
-            location=settings.google_cloud_location,
-        )
-    return await GeminiProvider.open(
-        model=model,
-        api_key=_plain(settings.gemini_key),
-        base_url=settings.google_gemini_base_url,
-    )
-
-
-def _plain(secret: SecretStr | None) -> str:
-    return secret.get_secret_value() if secret else ""
-
-
-_MODULES = {
-    ProviderName.OPENAI: "evalqueue.evaluators.providers.openai",
-    ProviderName.AZURE_OPENAI: "evalqueue.evaluators.providers.openai",
-    ProviderName.GEMINI: "evalqueue.evaluators.providers.gemini",
-    ProviderName.SIMULATED: "evalqueue.evaluators.providers.openai",
-}
-_KEYS = {
-    ProviderName.OPENAI: "OPENAI_API_KEY",
-    ProviderName.AZURE_OPENAI: "AZURE_OPENAI_API_KEY",
-    ProviderName.GEMINI: "GEMINI_API_KEY (or GOOGLE_APPLICATION_CREDENTIALS)",
-}
-
-
-def _provider(settings: ProviderSettings, asked: str | None) -> ProviderName:
+def _chosen(settings: ProviderSettings, asked: str | None) -> ProviderType[Any]:
     name = asked or settings.evalqueue_llm_provider
     if name:
-        if name not in set(ProviderName):
-            known = ", ".join(ProviderName)
+        if name not in _BY_NAME:
+            known = ", ".join(_BY_NAME)
             raise ProviderUnavailable(
                 "llm_provider", f"There is no provider {name!r}; the names are: {known}."
             )
-        return ProviderName(name)
-    usable = [name for name in _KEYS if _has_key(settings, name)]
+        return _BY_NAME[name]
+    usable = [kind for kind in PROVIDERS if kind.has_key(settings)]
     if len(usable) > 1:
         raise ProviderUnavailable(
             "llm_provider",
-            f"There are keys for {' and '.join(usable)}: "
+            f"There are keys for {' and '.join(kind.name for kind in usable)}: "
             "set llm_provider or EVALQUEUE_LLM_PROVIDER to the one that is meant.",
         )
     if not usable:
+        keys = ", ".join(kind.shown_keys for kind in PROVIDERS if kind.keys)
+        keyless = " or ".join(kind.name for kind in PROVIDERS if not kind.keys)
         raise ProviderUnavailable(
             "llm_provider",
-            f"There is no key for any provider: set {', '.join(_KEYS.values())}, "
-            "or choose simulated, which needs none, as llm_provider or EVALQUEUE_LLM_PROVIDER.",
+            f"There is no key for any provider: set {keys}, "
+            f"or choose {keyless}, which needs none, as llm_provider or EVALQUEUE_LLM_PROVIDER.",
         )
     return usable[0]
 
 
-def _has_key(settings: ProviderSettings, name: ProviderName) -> bool:
-    match name:
-        case ProviderName.OPENAI:
-            return settings.openai_api_key is not None
-        case ProviderName.AZURE_OPENAI:
-            return settings.azure_openai_api_key is not None
-        case ProviderName.GEMINI:
-            return bool(settings.gemini_key or settings.google_application_credentials)
-        case ProviderName.SIMULATED:
-            return True
-
-
-def _missing_variable(settings: ProviderSettings, name: ProviderName) -> str | None:
-    if not _has_key(settings, name):
-        if name is ProviderName.OPENAI and settings.openai_base_url:
-            return "OPENAI_API_KEY (any text, for a server that wants none)"
-        return _KEYS[name]
-    if name is ProviderName.AZURE_OPENAI and not settings.azure_openai_endpoint:
-        return "AZURE_OPENAI_ENDPOINT"
-    return None
-
-
-def _needs(name: ProviderName, missing: str) -> str:
+def _needs(name: str, missing: str) -> str:
     return f"The provider {name} needs {missing} to be set."
 
 
-def _readiness(settings: ProviderSettings, name: ProviderName) -> ProviderReadiness:
-    missing = _missing_variable(settings, name)
+def _readiness(settings: ProviderSettings, kind: ProviderType[Any]) -> ProviderReadiness:
+    missing = kind.missing_variable(settings)
     if missing:
-        return ProviderReadiness(name=name, model=None, reason=_needs(name, missing))
-    return ProviderReadiness(name=name, model=_default_model(settings, name), reason=None)
+        return ProviderReadiness(name=kind.name, model=None, reason=_needs(kind.name, missing))
+    model = _default_model(settings, kind)
+    return ProviderReadiness(name=kind.name, model=model, reason=None)
 
 
-def _default_model(settings: ProviderSettings, name: ProviderName) -> str | None:
+def _default_model(settings: ProviderSettings, kind: ProviderType[Any]) -> str | None:
     # A default model belongs to the default provider: a Gemini model is never sent to OpenAI.
-    if settings.evalqueue_llm_provider in (None, name) and settings.evalqueue_llm_model:
+    if settings.evalqueue_llm_provider in (None, kind.name) and settings.evalqueue_llm_model:
         return settings.evalqueue_llm_model
-    match name:
-        case ProviderName.AZURE_OPENAI:
-            return settings.azure_openai_deployment
-        case ProviderName.SIMULATED:
-            return "simulated-judge"
-        case _:
-            return None
+    return kind.default_model(settings)

@@ -166,7 +166,7 @@ class RunAttempt:
         opening = store.Opening(
             run_id=self.run_id,
             app_id=params.app_id,
-            llm_provider=choice.provider.value,
+            llm_provider=choice.provider,
             llm_model=choice.model,
             eval_temperature=params.temperature,
             data_path=run_input.data_path,

@@ -13,11 +13,10 @@ from pydantic import BaseModel, Field
 
 from evalqueue.evaluators.apps import App, Bounds
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.judging import prompts, rules, transcript
+from evalqueue.evaluators.judging import arithmetic, images, prompts, rules, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form
-from evalqueue.evaluators.judging.builtin import arithmetic, images
-from evalqueue.evaluators.judging.builtin.images import ImageContext, image_context
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
+from evalqueue.evaluators.judging.images import ImageContext, image_context
 from evalqueue.evaluators.judging.judge import (
     DEFAULT_PARAMETERS,
     Judge,

@@ -14,9 +14,8 @@ from pydantic import BaseModel, Field
 
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.judging import prompts, rules, transcript
+from evalqueue.evaluators.judging import images, prompts, rules, transcript
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu
-from evalqueue.evaluators.judging.builtin import images
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
 from evalqueue.evaluators.judging.judge import (
     DEFAULT_PARAMETERS,

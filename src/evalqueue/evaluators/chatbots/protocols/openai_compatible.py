@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
+from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.chatbots.protocol import Chatbot, ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.chatbots.transport import StreamLine
 
@@ -19,6 +20,7 @@ class OpenAICompatible:
     """`POST {address}/chat/completions`, in one piece."""
 
     name = "openai"
+    has_sessions = False
 
     def __init__(self, target: Target, credential: Credential | None = None) -> None:
         """
@@ -98,3 +100,7 @@ def _is_filtered(found: Mapping[str, Any]) -> bool:
 
 def _mapping(value: Any) -> dict[str, object]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def open_chatbot(target: Target, credential: Credential | None, app: App) -> Chatbot:
+    return OpenAICompatible(target, credential)

@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from typing import Any, cast
 
-from evalqueue.evaluators.chatbots.kaira.conversation import (
+from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.chatbots.protocol import Chatbot
+from evalqueue.evaluators.chatbots.protocols.kaira.conversation import (
     Kaira,
     ReplyDraft,
     SessionState,
     reported,
     text_of,
 )
-from evalqueue.evaluators.chatbots.kaira.events import Chunk
+from evalqueue.evaluators.chatbots.protocols.kaira.events import Chunk
+from evalqueue.evaluators.chatbots.targets import Credential, Target
 
 
 class KairaV1(Kaira):
@@ -66,3 +69,7 @@ def _agents(intents: Any) -> Iterator[str]:
             agent = text_of(cast("Chunk", intent), "agent")
             if agent:
                 yield agent
+
+
+def open_chatbot(target: Target, credential: Credential | None, app: App) -> Chatbot:
+    return KairaV1(target, credential)

@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from evalqueue.evaluators.chatbots.kaira.cards import read_card, without_sentinels
-from evalqueue.evaluators.chatbots.kaira.events import Chunk, Events
 from evalqueue.evaluators.chatbots.protocol import Card, ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.protocols.kaira.cards import read_card, without_sentinels
+from evalqueue.evaluators.chatbots.protocols.kaira.events import Chunk, Events
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.chatbots.transport import StreamLine, StreamLines
 
@@ -76,6 +76,7 @@ class Kaira(ABC):
     """One endpoint of Kaira, as one of its users."""
 
     name: ClassVar[str]
+    has_sessions = True
     path: ClassVar[str]
 
     def __init__(self, target: Target, credential: Credential | None) -> None:

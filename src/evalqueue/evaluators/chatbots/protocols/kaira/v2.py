@@ -2,14 +2,17 @@
 
 from typing import Any
 
-from evalqueue.evaluators.chatbots.kaira.conversation import (
+from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.chatbots.protocol import Chatbot
+from evalqueue.evaluators.chatbots.protocols.kaira.conversation import (
     Kaira,
     ReplyDraft,
     SessionState,
     reported,
     text_of,
 )
-from evalqueue.evaluators.chatbots.kaira.events import Chunk
+from evalqueue.evaluators.chatbots.protocols.kaira.events import Chunk
+from evalqueue.evaluators.chatbots.targets import Credential, Target
 
 TIMEZONE = "Asia/Kolkata"
 
@@ -48,3 +51,7 @@ class KairaV2(Kaira):
                 draft.take_card(kind, chunk.get("data"))
             case _:
                 pass  # whatever will be invented
+
+
+def open_chatbot(target: Target, credential: Credential | None, app: App) -> Chatbot:
+    return KairaV2(target, credential)

@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 from urllib.parse import quote
 
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.difficult_users import Webhook
-from evalqueue.evaluators.chatbots.protocol import ChatbotError, Fault, Reply
-from evalqueue.evaluators.chatbots.targets import Credential, Target
+from evalqueue.evaluators.chatbots.protocol import Chatbot, ChatbotError, Fault, Reply
+from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.chatbots.transport import StreamLine
 
 _CLOSING_SECONDS = 3.0  # less than the time until an interrupted handler is cancelled again
@@ -26,6 +27,7 @@ class WebhookChatbot:
     """`POST {address}`. A DELETE ends a session, if the app has a path for it."""
 
     name = "webhook"
+    has_sessions = True
 
     def __init__(
         self, webhook: Webhook, target: Target, credential: Credential | None = None
@@ -185,3 +187,16 @@ def _as_text(value: Any) -> str:
     if value is None or value is _ABSENT:
         return ""
     return value if isinstance(value, str) else json.dumps(value)
+
+
+def open_chatbot(target: Target, credential: Credential | None, app: App) -> Chatbot:
+    """
+    Raises:
+        TargetRefused: the app does not describe a webhook.
+    """
+    webhook = app.difficult_users.webhook if app.difficult_users else None
+    if webhook is None:
+        raise TargetRefused(
+            f"The app {app.app_id} does not describe a webhook: add [difficult_users.webhook]."
+        )
+    return WebhookChatbot(webhook, target, credential)

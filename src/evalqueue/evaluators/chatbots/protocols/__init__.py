@@ -1,0 +1,1 @@
+"""The protocols of chatbots, one module or package each. None imports another."""

@@ -1,0 +1,1 @@
+"""The vendors, one module or package each. None imports another, or its own SDK before `open`."""

@@ -1,0 +1,43 @@
+"""Azure OpenAI, where a deployment's name stands for the model."""
+
+from pydantic import SecretStr
+
+from evalqueue.evaluators.providers.provider import Provider, ProviderType, VendorSettings, plain
+
+
+class AzureOpenAISettings(VendorSettings):
+    """The key, the address and the deployment."""
+
+    azure_openai_api_key: SecretStr | None = None
+    azure_openai_endpoint: str | None = None
+    openai_api_version: str = "2025-03-01-preview"
+    azure_openai_deployment: str | None = None
+
+
+async def _open(settings: AzureOpenAISettings, model: str) -> Provider:
+    from evalqueue.evaluators.providers.openai import OpenAIProvider
+
+    return OpenAIProvider.open_azure(
+        deployment=model,
+        api_key=plain(settings.azure_openai_api_key),
+        endpoint=settings.azure_openai_endpoint or "",
+        api_version=settings.openai_api_version,
+        name=AZURE_OPENAI.name,
+    )
+
+
+def _missing(settings: AzureOpenAISettings) -> str | None:
+    if settings.azure_openai_api_key and not settings.azure_openai_endpoint:
+        return "AZURE_OPENAI_ENDPOINT"
+    return None
+
+
+AZURE_OPENAI = ProviderType(
+    name="azure_openai",
+    settings=AzureOpenAISettings,
+    keys=("AZURE_OPENAI_API_KEY",),
+    missing=_missing,
+    module="evalqueue.evaluators.providers.openai",
+    open=_open,
+    default_model=lambda settings: settings.azure_openai_deployment,
+)

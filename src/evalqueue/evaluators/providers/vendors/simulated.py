@@ -1,0 +1,45 @@
+"""The simulated vendor: a server that answers with gold labels and noise.
+
+It speaks OpenAI's protocol. Where no address is set, it is started inside this process.
+"""
+
+from contextlib import AsyncExitStack
+
+from evalqueue.evaluators.providers.provider import Provider, ProviderType, VendorSettings
+
+
+class SimulatedSettings(VendorSettings):
+    """The address of a server that runs already."""
+
+    evalqueue_simulated_url: str | None = None
+
+
+async def _prepare(settings: SimulatedSettings, closing: AsyncExitStack) -> SimulatedSettings:
+    if settings.evalqueue_simulated_url is not None:
+        return settings
+    from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
+
+    server = await closing.enter_async_context(SimulatedServer())
+    return SimulatedSettings(evalqueue_simulated_url=server.url)
+
+
+async def _open(settings: SimulatedSettings, model: str) -> Provider:
+    from evalqueue.evaluators.providers.openai import OpenAIProvider
+
+    return OpenAIProvider.open(
+        model=model,
+        api_key="no-key-needed",
+        base_url=f"{(settings.evalqueue_simulated_url or '').rstrip('/')}/v1",
+        name=SIMULATED.name,
+    )
+
+
+SIMULATED = ProviderType(
+    name="simulated",
+    settings=SimulatedSettings,
+    keys=(),
+    module="evalqueue.evaluators.providers.openai",
+    prepare=_prepare,
+    open=_open,
+    default_model=lambda _: "simulated-judge",
+)
