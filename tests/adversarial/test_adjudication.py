@@ -23,7 +23,7 @@ from evalqueue.evaluators.chatbots.protocol import Fault, Reply
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.judge import Judge, Parameters
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.verdicts import Difficulty, FailureMode, StopReason, StressVerdict
+from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, FailureMode, StopReason
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 CASE = Case(
@@ -99,7 +99,7 @@ async def test_a_verdict_has_its_goals_rules_and_evidence(
     )
     found = await judged(stressed, scripted(told))
     assert (found.verdict, found.goal_achieved, found.error) == (
-        StressVerdict.HARD_FAIL, True, None,
+        AdversarialVerdict.HARD_FAIL, True, None,
     )  # fmt: skip
     said = found.result["judge"]
     assert [each["in_transcript"] for each in said["evidence"]] == [True, False]

@@ -10,17 +10,19 @@ from hypothesis import strategies as st
 from evalqueue.evaluators.adversarial.rates import TrialOutcome, settle, success, summarise
 from evalqueue.evaluators.runs.summary import RunEnd
 from evalqueue.evaluators.verdicts import (
+    AdversarialVerdict,
     Difficulty,
     FailureMode,
     RuleStatus,
     StopReason,
-    StressVerdict,
 )
 
-PASS, SOFT, HARD, CRITICAL = StressVerdict
+PASS, SOFT, HARD, CRITICAL = AdversarialVerdict
 
 
-def outcome(case_id: str = "a", verdict: StressVerdict | None = PASS, **more: Any) -> TrialOutcome:
+def outcome(
+    case_id: str = "a", verdict: AdversarialVerdict | None = PASS, **more: Any
+) -> TrialOutcome:
     said: dict[str, Any] = {"difficulty": Difficulty.EASY, "persona": "easy", "category": "t"}
     return TrialOutcome(case_id=case_id, verdict=verdict, **said | more)
 

@@ -14,7 +14,7 @@ from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import Ending, Exchange, Speaker, UserMessage
 from evalqueue.evaluators.adversarial.store import TrialAttempt, TrialResult
 from evalqueue.evaluators.chatbots.protocol import Reply
-from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
+from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
 from evalqueue.postgres.database import Connection, Database
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -38,7 +38,7 @@ def place(run_id: UUID, put: Case, *, job_id: UUID | None = None, trial: int = 1
 
 
 def kept(
-    where: TrialAttempt, put: Case, verdict: StressVerdict | None, **more: object
+    where: TrialAttempt, put: Case, verdict: AdversarialVerdict | None, **more: object
 ) -> TrialResult:
     found = CaseResult(
         case=put,
@@ -156,11 +156,11 @@ async def test_a_verdict_is_never_taken_back(database: Database, run_id: UUID) -
     async with database.connection() as connection:
         await store.keep(connection, kept(first, put, None))
         assert await verdicts(connection, run_id) == [None]
-        await store.keep(connection, kept(first, put, StressVerdict.PASS))
+        await store.keep(connection, kept(first, put, AdversarialVerdict.PASS))
         assert await verdicts(connection, run_id) == [None]  # the same job says it once
-        await store.keep(connection, kept(retrying, put, StressVerdict.HARD_FAIL))
+        await store.keep(connection, kept(retrying, put, AdversarialVerdict.HARD_FAIL))
         assert await verdicts(connection, run_id) == ["HARD FAIL"]
-        await store.keep(connection, kept(place(run_id, put), put, StressVerdict.PASS))
+        await store.keep(connection, kept(place(run_id, put), put, AdversarialVerdict.PASS))
         await store.keep(connection, kept(place(run_id, put), put, None))
         assert await verdicts(connection, run_id) == ["HARD FAIL"]
 
@@ -172,7 +172,7 @@ async def test_a_job_has_nothing_more_to_do_for_what_is_judged_or_was_tried_by_i
     ours, theirs = uuid4(), uuid4()
     async with database.connection() as connection:
         await store.keep(
-            connection, kept(place(run_id, judged, job_id=theirs), judged, StressVerdict.PASS)
+            connection, kept(place(run_id, judged, job_id=theirs), judged, AdversarialVerdict.PASS)
         )
         await store.keep(connection, kept(place(run_id, failed, job_id=theirs), failed, None))
         for_them = await store.checkpoint(connection, run_id, theirs)
@@ -199,7 +199,7 @@ async def test_what_was_said_stays_until_there_is_a_verdict_or_no_hope_of_one(
         await store.end(connection, where, Ending(stop_reason=StopReason.GOAL_COMPLETE))
         await store.keep(connection, kept(where, put, None))
         assert await left(connection) == 1  # a judge may still be asked
-        await store.keep(connection, kept(place(run_id, put), put, StressVerdict.PASS))
+        await store.keep(connection, kept(place(run_id, put), put, AdversarialVerdict.PASS))
         assert await left(connection) == 0
         await store.begin(connection, where)
         await store.note(connection, where, exchange(1))
@@ -215,7 +215,7 @@ async def test_no_verdict_needs_a_reason_and_a_verdict_has_none(
     database: Database, run_id: UUID
 ) -> None:
     put = case()
-    for verdict, error in ((None, None), (StressVerdict.PASS, "why?")):
+    for verdict, error in ((None, None), (AdversarialVerdict.PASS, "why?")):
         with pytest.raises(psycopg.errors.CheckViolation):
             async with database.connection() as connection:
                 wrong = kept(place(run_id, put), put, verdict, error=error)
@@ -229,9 +229,9 @@ async def test_the_cases_of_an_earlier_run_that_did_not_pass_every_time(
     async with database.connection() as connection:
         await store.settle_cases(connection, run_id, [passed, broken, once, never], trials=2)
         found = {
-            passed: [StressVerdict.PASS, StressVerdict.PASS],
-            broken: [StressVerdict.PASS, StressVerdict.CRITICAL],
-            once: [StressVerdict.PASS],
+            passed: [AdversarialVerdict.PASS, AdversarialVerdict.PASS],
+            broken: [AdversarialVerdict.PASS, AdversarialVerdict.CRITICAL],
+            once: [AdversarialVerdict.PASS],
         }
         for put, said in found.items():
             for trial, verdict in enumerate(said, start=1):

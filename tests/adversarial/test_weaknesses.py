@@ -34,12 +34,12 @@ from evalqueue.evaluators.simulated.chatbot.bot import RULE_OF, Weakness
 from evalqueue.evaluators.simulated.chatbot.server import SimulatedKaira
 from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour
 from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
-from evalqueue.evaluators.verdicts import StressVerdict
+from evalqueue.evaluators.verdicts import AdversarialVerdict
 
 APP = apps.load("kaira-bot")
 PROTOCOLS = ("kaira_v1", "kaira_v2")
 CONCURRENT_USERS = 4  # users of the bot, each in one conversation at a time
-FAILING = {StressVerdict.SOFT_FAIL, StressVerdict.HARD_FAIL, StressVerdict.CRITICAL}
+FAILING = {AdversarialVerdict.SOFT_FAIL, AdversarialVerdict.HARD_FAIL, AdversarialVerdict.CRITICAL}
 
 CASES_FOR: dict[Weakness, dict[str, Any]] = {
     Weakness.ACCEPTS_FUTURE_TIMES: {"traits": ["future_time_rejection"]},
@@ -168,7 +168,7 @@ async def test_a_bot_without_weaknesses_passes_every_case(judge: Judge, protocol
 
     assert len(found) == 40
     for result in found:
-        assert result.verdict is StressVerdict.PASS, shown(result)
+        assert result.verdict is AdversarialVerdict.PASS, shown(result)
         assert violated(result) == set(), shown(result)
         assert result.result["derived"]["contradictions"] == [], shown(result)
 

@@ -200,7 +200,10 @@ def share(statistics: Found, verdict: str) -> Found:
 def intents(statistics: Found) -> Found | None:
     """The agreement of the router's labels with the judge's, and the confusion matrix."""
     correct = score(statistics, "intent", "correct")
-    confusion = score(statistics, "intent", "agent")["confusion"]
+    labels = score(statistics, "intent", "agent")
+    confusion = labels["confusion"]
+    assert labels["measured"] == correct["measured"]
+    assert labels["threads"] == correct["threads"]
     yes, _ = correct["shares"]
     if not correct["measured"]:
         assert (yes["share"], confusion) == (None, None)

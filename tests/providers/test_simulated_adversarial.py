@@ -39,7 +39,7 @@ from evalqueue.evaluators.simulated.food import INDIA
 from evalqueue.evaluators.simulated.users.replies import respond
 from evalqueue.evaluators.simulated.vendor.adversarial_judge import judge
 from evalqueue.evaluators.simulated.vendor.answers import Gold, SimulatedQuestion, answer
-from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
+from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
 
 NOW = datetime(2026, 3, 14, 15, 0, tzinfo=INDIA)
 APP = apps.load("kaira-bot")
@@ -235,7 +235,7 @@ async def test_a_bot_without_weaknesses_breaks_no_rule(cards: bool) -> None:
     for case in all_cases():
         result = await run(Bot(cards=cards), case)
 
-        assert result.verdict is StressVerdict.PASS, described(result)
+        assert result.verdict is AdversarialVerdict.PASS, described(result)
         assert violated(result) == set(), described(result)
         assert result.result["derived"]["contradictions"] == [], described(result)
         given_up = case.persona == "moriarty"
@@ -258,7 +258,7 @@ async def test_a_weakness_is_found_and_no_other_rule_is_blamed(
         assert result.result["derived"]["contradictions"] == [], described(result)
         found += RULE_OF[weakness] in violated(result)
         if violated(result):
-            assert result.verdict is not StressVerdict.PASS, described(result)
+            assert result.verdict is not AdversarialVerdict.PASS, described(result)
 
     assert found > 0
 
@@ -398,7 +398,7 @@ async def test_other_apps_get_users_too() -> None:
         is_attacker = shop.difficult_users.persona(case.persona).is_attacker
         ending = StopReason.GOAL_ABANDONED if is_attacker else StopReason.GOAL_COMPLETE
         assert result.stop_reason is ending, described(result)
-        assert result.verdict is StressVerdict.PASS, described(result)
+        assert result.verdict is AdversarialVerdict.PASS, described(result)
         assert result.result["derived"]["contradictions"] == [], described(result)
 
 
@@ -406,7 +406,7 @@ async def test_a_judge_with_an_error_rate_gets_verdicts_wrong() -> None:
     cases = all_cases(copies=1)[:20]
     verdicts = [(await run(Bot(), case, error_rate=0.5)).verdict for case in cases]
 
-    wrong = [verdict for verdict in verdicts if verdict is not StressVerdict.PASS]
+    wrong = [verdict for verdict in verdicts if verdict is not AdversarialVerdict.PASS]
     assert 4 <= len(wrong) <= 16
 
 
@@ -463,8 +463,8 @@ async def test_an_easy_user_forgives_less_than_a_hard_one() -> None:
             result = await run(Bot(Weakness.OMITS_CHIPS), case)
             verdicts[case.persona] = result.verdict
 
-    assert verdicts["easy"] is StressVerdict.HARD_FAIL
-    assert verdicts["hard"] is StressVerdict.SOFT_FAIL
+    assert verdicts["easy"] is AdversarialVerdict.HARD_FAIL
+    assert verdicts["hard"] is AdversarialVerdict.SOFT_FAIL
 
 
 def quotes(results: Collection[CaseResult]) -> list[dict[str, Any]]:

@@ -373,7 +373,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What a stress test's trials came to, without their transcripts */
+        /** What an adversarial test's trials came to, without their transcripts */
         get: operations["get_run_trials"];
         put?: never;
         post?: never;
@@ -763,7 +763,7 @@ export interface components {
             /** Category */
             category: string;
             difficulty: components["schemas"]["Difficulty"];
-            verdict: components["schemas"]["StressVerdict"] | null;
+            verdict: components["schemas"]["AdversarialVerdict"] | null;
             /**
              * Goal Achieved
              * @description For an attack, this is the bot's failure.
@@ -830,6 +830,12 @@ export interface components {
              */
             total: number;
         };
+        /**
+         * AdversarialVerdict
+         * @description Did the bot hold against a difficult user? In order of severity, mildest first.
+         * @enum {string}
+         */
+        AdversarialVerdict: "PASS" | "SOFT FAIL" | "HARD FAIL" | "CRITICAL";
         /**
          * ApiLog
          * @description One attempt at one LLM call, without its texts.
@@ -2157,7 +2163,7 @@ export interface components {
             evaluators: string[];
             /**
              * Has Adversarial
-             * @description Whether it can be stress-tested.
+             * @description Whether it can be tested with difficult users.
              */
             has_adversarial: boolean;
         };
@@ -2686,7 +2692,7 @@ export interface components {
             batch: components["schemas"]["BatchStatistics"] | null;
             /**
              * Adversarial
-             * @description As the summary of a stress test; null: the run is of another kind.
+             * @description As the summary of an adversarial test; null: the run is of another kind.
              */
             adversarial: {
                 [key: string]: unknown;
@@ -2945,12 +2951,6 @@ export interface components {
          */
         StopReason: "goal_complete" | "goal_abandoned" | "max_turns" | "error";
         /**
-         * StressVerdict
-         * @description Did the bot hold against a difficult user? In order of severity, mildest first.
-         * @enum {string}
-         */
-        StressVerdict: "PASS" | "SOFT FAIL" | "HARD FAIL" | "CRITICAL";
-        /**
          * Stretch
          * @description The LLM calls that began within a stretch of time; it ends where the next one begins.
          */
@@ -3108,7 +3108,7 @@ export interface components {
             persona: string;
             /** Tactic */
             tactic: string | null;
-            verdict: components["schemas"]["StressVerdict"] | null;
+            verdict: components["schemas"]["AdversarialVerdict"] | null;
             /**
              * Goal Achieved
              * @description Of an attack, that is the bot's failure.
@@ -5261,7 +5261,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description What a stress test's trials came to, without their transcripts */
+            /** @description What an adversarial test's trials came to, without their transcripts */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -242,14 +242,14 @@ async def statistics(
         if head is None:
             return None
         is_batch = head.command == EvaluateBatch.job_type
-        is_stress = head.command == EvaluateAdversarial.job_type
+        is_adversarial = head.command == EvaluateAdversarial.job_type
         return RunFigures(
             run_id=head.run_id,
             command=head.command,
             status=head.status,
             total_items=head.total_items,
             batch=await _batch(connection, head) if is_batch else None,
-            adversarial=await _adversarial(connection, head) if is_stress else None,
+            adversarial=await _adversarial(connection, head) if is_adversarial else None,
             llm=await _llm(connection, run_id),
         )
 
@@ -315,6 +315,7 @@ async def _batch(connection: Connection, head: RunHead) -> BatchStatistics:
         ),
         numbers=await QUERIES.rows(connection, distributions.NumberSums, "numbers", run_id=run_id),
         pairs=await QUERIES.rows(connection, distributions.LabelPair, "pairs", **these),
+        compared=await QUERIES.rows(connection, distributions.ComparedLabels, "compared", **these),
     )
     (threads,) = await QUERIES.rows(connection, ThreadCounts, "threads_counted", run_id=run_id)
     return BatchStatistics(

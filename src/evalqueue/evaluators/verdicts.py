@@ -24,7 +24,7 @@ class Difficulty(StrEnum):
     HARD = "hard"
 
 
-class StressVerdict(StrEnum):
+class AdversarialVerdict(StrEnum):
     """Did the bot hold against a difficult user? In order of severity, mildest first."""
 
     PASS = "PASS"  # noqa: S105  a verdict, not a password
@@ -35,7 +35,7 @@ class StressVerdict(StrEnum):
     @property
     def is_break(self) -> bool:
         """Whether the user has broken the bot: an attack that succeeded."""
-        return self in {StressVerdict.HARD_FAIL, StressVerdict.CRITICAL}
+        return self in {AdversarialVerdict.HARD_FAIL, AdversarialVerdict.CRITICAL}
 
 
 class StopReason(StrEnum):

@@ -72,9 +72,11 @@ def findings(
     """The results of a run of the demo, line by line, from its JSON."""
     from rich.text import Text
 
-    from evalqueue.evaluators.verdicts import StressVerdict
+    from evalqueue.evaluators.verdicts import AdversarialVerdict
 
-    styles = dict(zip(map(str, StressVerdict), ("green", "yellow", "red", "bold red"), strict=True))
+    styles = dict(
+        zip(map(str, AdversarialVerdict), ("green", "yellow", "red", "bold red"), strict=True)
+    )
     summary: Mapping[str, Any] = run["summary"] or {}
     yield Text()
     yield Text.assemble(

@@ -29,7 +29,7 @@ from evalqueue.evaluators.judging.judge import (
     version_of,
 )
 from evalqueue.evaluators.providers.recorder import CallSite
-from evalqueue.evaluators.verdicts import FailureMode, RuleStatus, StopReason, StressVerdict
+from evalqueue.evaluators.verdicts import AdversarialVerdict, FailureMode, RuleStatus, StopReason
 
 NAME = "adversarial"
 CHATBOT = "chatbot"
@@ -112,7 +112,7 @@ class CaseResult:
 
     case: Case
     trial: int
-    verdict: StressVerdict | None
+    verdict: AdversarialVerdict | None
     """None: not judged."""
     goal_achieved: bool | None
     """Whether all goals were reached, according to the judge. An attack's goal is reached when
@@ -209,7 +209,7 @@ class Adjudicator:
     def _result(
         self, case: Case, trial: int, dialogue: Dialogue, answer: AdversarialAnswer
     ) -> CaseResult:
-        verdict = StressVerdict(answer.verdict.replace("_", " "))
+        verdict = AdversarialVerdict(answer.verdict.replace("_", " "))
         by_goal = {each.goal_id: each for each in answer.goal_verdicts}
         verdicts = [by_goal[goal] for goal in case.goals if goal in by_goal]
         compliance = rules.settled(_rules_for(case, self._rules), answer.rule_compliance)
@@ -280,7 +280,7 @@ class Adjudicator:
         }
 
     def _contradictions(
-        self, case: Case, dialogue: Dialogue, verdict: StressVerdict, found: Mapping[str, Any]
+        self, case: Case, dialogue: Dialogue, verdict: AdversarialVerdict, found: Mapping[str, Any]
     ) -> Iterator[str]:
         """The contradictions between the judge, the simulator and the facts. None is corrected."""
         judged = {each["goal_id"]: each["achieved"] for each in found["goal_verdicts"]}
@@ -293,7 +293,11 @@ class Adjudicator:
                 yield f"simulator_abandoned_vs_judge_achieved: {goal_id}"
             elif (believed is GoalState.COMPLETE) is not achieved:
                 yield f"simulator_goal_vs_judge_goal: {goal_id}"
-            if verdict is StressVerdict.PASS and achieved and self._users.goal(goal_id).is_attack:
+            if (
+                verdict is AdversarialVerdict.PASS
+                and achieved
+                and self._users.goal(goal_id).is_attack
+            ):
                 yield f"attack_achieved_vs_pass: {goal_id}"
         if any(_reports_a_failure(dialogue)) and not found["failure_modes"]:
             yield "transport_failure_without_judge_failure_mode"
@@ -302,7 +306,7 @@ class Adjudicator:
             for each in found["rule_compliance"]
             if each["status"] == RuleStatus.VIOLATED
         ]
-        if verdict is StressVerdict.PASS:
+        if verdict is AdversarialVerdict.PASS:
             yield from (f"rule_violated_vs_pass: {rule_id}" for rule_id in violated)
         if verdict.is_break and not (violated or found["failure_modes"]):
             yield "failed_without_a_reason"

@@ -17,14 +17,14 @@ from typing import Any
 from evalqueue.evaluators.runs.summary import RunEnd, Settlement, reasons
 from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
 from evalqueue.evaluators.verdicts import (
+    AdversarialVerdict,
     Difficulty,
     FailureMode,
     RuleStatus,
     StopReason,
-    StressVerdict,
 )
 
-_SEVERITY = list(StressVerdict)
+_SEVERITY = list(AdversarialVerdict)
 _CASES_SHOWN = 100  # one by one in the summary; all are in the run's rows
 _COUNTS_SHOWN = 100  # entries of a count by names whose number no app limits
 
@@ -41,7 +41,7 @@ class TrialOutcome:
     traits: tuple[str, ...] = ()
     tactic: str | None = None
     goals: tuple[str, ...] = ()
-    verdict: StressVerdict | None = None
+    verdict: AdversarialVerdict | None = None
     goal_verdicts: Mapping[str, bool] = field(default_factory=dict[str, bool])
     """Whether each goal was reached, according to the judge."""
     stop_reason: StopReason | None = None
@@ -65,7 +65,7 @@ class TrialOutcome:
 
     @property
     def is_pass(self) -> bool:
-        return self.verdict is StressVerdict.PASS
+        return self.verdict is AdversarialVerdict.PASS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,10 +110,10 @@ def summarise(outcomes: Iterable[TrialOutcome], planned: int | None = None) -> d
         "failures": _counted(said for each in outcomes for said in each.failures),
         "coverage": _share(len(judged), max(planned or 0, len(outcomes))),
         "pass_rate": _share(passed, len(judged)),
-        "verdict_distribution": {each.value: verdicts[each] for each in StressVerdict},
+        "verdict_distribution": {each.value: verdicts[each] for each in AdversarialVerdict},
         "verdict_intervals": {
             each.value: _interval(judged, lambda outcome, verdict=each: outcome.verdict is verdict)
-            for each in StressVerdict
+            for each in AdversarialVerdict
         },
         "goal_distribution": _goals(outcomes),
         "failure_modes": _counted(mode for each in judged for mode in each.failure_modes),

@@ -17,11 +17,11 @@ from evalqueue.evaluators.adversarial.rates import TrialOutcome
 from evalqueue.evaluators.providers.replay import RecordedAnswer
 from evalqueue.evaluators.runs.store import ERROR_LIMIT, recorded_answer
 from evalqueue.evaluators.verdicts import (
+    AdversarialVerdict,
     Difficulty,
     FailureMode,
     RuleStatus,
     StopReason,
-    StressVerdict,
 )
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
@@ -321,7 +321,7 @@ def _outcome(row: Mapping[str, Any]) -> TrialOutcome:
         traits=tuple(row["traits"] or ()),
         tactic=row["tactic"],
         goals=tuple(row["goals"] or ()),
-        verdict=None if row["verdict"] is None else StressVerdict(row["verdict"]),
+        verdict=None if row["verdict"] is None else AdversarialVerdict(row["verdict"]),
         goal_verdicts={each["goal_id"]: each["achieved"] for each in reached},
         stop_reason=StopReason(row["stop_reason"]),
         failure_modes=tuple(map(FailureMode, row["failure_modes"] or ())),

@@ -83,6 +83,15 @@ class LabelPair(_Counted):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedLabels(_Counted):
+    """How many threads have labels that can be compared with those on record."""
+
+    failures: int
+    """Labels that are missing for a reason."""
+    threads: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MissingScores:
     """How many scores are missing for a reason."""
 
@@ -179,9 +188,12 @@ class ScoreCounts:
     turn_labels: Sequence[TurnLabels] = ()
     numbers: Sequence[NumberSums] = ()
     pairs: Sequence[LabelPair] = ()
+    compared: Sequence[ComparedLabels] = ()
 
     def versions(self, evaluator: str) -> list[str]:
-        everything = [*self.labels, *self.turn_labels, *self.numbers, *self.pairs]
+        everything: list[_Counted] = [
+            *self.labels, *self.turn_labels, *self.numbers, *self.pairs, *self.compared,
+        ]  # fmt: skip
         return sorted({each.version for each in everything if each.evaluator == evaluator})
 
 
@@ -208,19 +220,21 @@ def _of_score(
     measured, threads, failed = 0, 0, 0
     found_shares: Sequence[LabelShare] = ()
     found_mean: Mean | None = None
+    pairs = [each for each in counts.pairs if each.key == key]
     if declared.kind is ScoreKind.NUMBER:
         for sums in (each for each in counts.numbers if each.key == key):
             measured, threads, failed = sums.measured, sums.threads, sums.failures
             found_mean = _mean(sums, declared)
-    elif not declared.has_expected:
+    elif declared.has_expected:
+        measured = sum(each.times for each in pairs)
+        for compared in (each for each in counts.compared if each.key == key):
+            threads, failed = compared.threads, compared.failures
+    else:
         clusters = list(_clusters(key, counts))
         measured = sum(sum(labels.values()) * times for labels, times in clusters)
         threads = sum(times for _, times in clusters)
         failed = _failures(key, counts)
         found_shares = shares(_menu(declared, clusters), clusters)
-    pairs = [each for each in counts.pairs if each.key == key]
-    if pairs:
-        measured = sum(each.times for each in pairs)
     return ScoreStatistics(
         name=declared.name,
         title=declared.title,

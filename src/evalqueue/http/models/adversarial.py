@@ -11,7 +11,7 @@ from evalqueue.evaluators.adversarial import findings
 from evalqueue.evaluators.adversarial.cases.case import CaseInput, CaseSource
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers, Tactic
-from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
+from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
 from evalqueue.http.models.fields import Model, Moment, Offset, RunId, matching_fields
 
 MAX_CASES = 1_000
@@ -74,7 +74,7 @@ class AdversarialEvaluation(Model):
     run_id: UUID
     category: str
     difficulty: Difficulty
-    verdict: StressVerdict | None
+    verdict: AdversarialVerdict | None
     goal_achieved: bool | None
     """For an attack, this is the bot's failure."""
     total_turns: int

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import Field
 
 from evalqueue.evaluators.judging.scores import ScoreKind
-from evalqueue.evaluators.verdicts import Difficulty, StopReason, StressVerdict
+from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
 from evalqueue.http.models.fields import Model, Moment, Offset, RunId
 from evalqueue.http.models.jobs import ApiLog, RunStatus, ScoreQuery, ThreadEvaluation
 
@@ -74,7 +74,7 @@ class Trial(Model):
     difficulty: Difficulty
     persona: str
     tactic: str | None
-    verdict: StressVerdict | None
+    verdict: AdversarialVerdict | None
     goal_achieved: bool | None
     """Of an attack, that is the bot's failure."""
     total_turns: int
@@ -288,7 +288,7 @@ class RunStatistics(Model):
     batch: BatchStatisticsJson | None
     """Null: the run is of another kind."""
     adversarial: dict[str, Any] | None
-    """As the summary of a stress test; null: the run is of another kind."""
+    """As the summary of an adversarial test; null: the run is of another kind."""
     llm: LlmStatisticsJson
 
 
@@ -360,7 +360,7 @@ class KnownApp(Model):
     evaluators: list[str]
     """Those that have something to say about it."""
     has_adversarial: bool
-    """Whether it can be stress-tested."""
+    """Whether it can be tested with difficult users."""
 
 
 class KnownEvaluator(EvaluatorDeclarationJson):

@@ -102,7 +102,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/api/eval-runs/{run_id}/trials",
         tag="figures",
-        summary="What a stress test's trials came to, without their transcripts",
+        summary="What an adversarial test's trials came to, without their transcripts",
         handler=get_run_trials,
         errors=(503,),
     ),

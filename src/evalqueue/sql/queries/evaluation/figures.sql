@@ -102,6 +102,16 @@ WHERE run_id = %(run_id)s AND (evaluator, name) IN (SELECT * FROM unnest(
     AND expected IS NOT NULL AND value_text IS NOT NULL
 GROUP BY 1, 2, 3, 4, 5
 
+-- compared --
+-- How many threads have labels that can be compared with those on record
+SELECT evaluator, version, name, count(failure) AS failures,
+    count(DISTINCT evaluation_id) FILTER (
+        WHERE expected IS NOT NULL AND value_text IS NOT NULL) AS threads
+FROM scores
+WHERE run_id = %(run_id)s AND (evaluator, name) IN (SELECT * FROM unnest(
+        %(open_evaluators)s::text[], %(open_names)s::text[]))
+GROUP BY 1, 2, 3
+
 -- scores --
 -- Those of one thread
 SELECT evaluator, version, name, kind, turn, COALESCE(
