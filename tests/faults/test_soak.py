@@ -1,31 +1,42 @@
 """A soak test of a few seconds, and its checks on made-up rows."""
 
 import io
+import shutil
+from collections.abc import Generator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import pytest
 from faults.chaos_monkey import FaultTiming
 from faults.fault_log import Fault, Kind
 from faults.load import Promises
 from faults.recovery import Attempt, recovered
 from faults.soak import Options, Soak, show
 from faults.verdict import broken_promises
+from homes import temporary_home
 from rich.console import Console
 
 QUICK = FaultTiming(every=(0.4, 1.0), freeze=(0.5, 2.5), outage=(0.2, 1.0), network=(0.5, 2.5))
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-async def test_a_fleet_under_attack_keeps_every_promise(tmp_path: Path):
+@pytest.fixture
+def home() -> Generator[Path]:
+    home = temporary_home("evalqueue-soak-")
+    yield home
+    shutil.rmtree(home, ignore_errors=True)
+
+
+async def test_a_fleet_under_attack_keeps_every_promise(home: Path):
     output = io.StringIO()
     console = Console(file=output, width=200)
     options = Options(
         seconds=5, seed=4, workers=3, rate=5, pace=0.15, large_batch=50, lease_seconds=2,
         timing=QUICK, min_faults=5,
     )  # fmt: skip
-    outcome = await Soak(options, tmp_path, console).run()
+    outcome = await Soak(options, home, console).run()
     show(outcome, console)
 
     assert outcome.sound, output.getvalue()
