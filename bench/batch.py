@@ -68,11 +68,12 @@ def cpu_seconds(pid: int) -> float:
     return times.user + times.system
 
 
-arguments = sys.argv[1:]
-asyncio.run(
-    main(
-        int(arguments[0]) if arguments else 40,
-        float(arguments[1]) if len(arguments) > 1 else 200.0,
-        [int(each) for each in arguments[2:]] or [8, 16, 32],
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    asyncio.run(
+        main(
+            int(arguments[0]) if arguments else 40,
+            float(arguments[1]) if len(arguments) > 1 else 200.0,
+            [int(each) for each in arguments[2:]] or [8, 16, 32],
+        )
     )
-)
