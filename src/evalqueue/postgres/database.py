@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 import psycopg
 import psycopg.conninfo
+from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_dumps
 from psycopg_pool import AsyncConnectionPool
@@ -43,8 +44,21 @@ said: out of `Database.connection` and `transaction` it comes as a DataError."""
 
 _ASYNCPG_KNOWS = frozenset({
     "application_name", "dbname", "host", "krbsrvname", "options", "passfile", "password", "port",
-    "sslcert", "sslcrl", "sslkey", "sslmode", "sslrootcert", "target_session_attrs", "user",
+    "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword",
+    "sslrootcert", "ssl_max_protocol_version", "ssl_min_protocol_version", "target_session_attrs",
+    "user",
 })  # fmt: skip
+_ASYNCPG_CANNOT = {
+    "channel_binding": {"require"},
+    "gssencmode": {"require"},
+    "require_auth": None,
+    "requirepeer": None,
+    "sslcertmode": {"require"},
+    "sslcrldir": None,
+}
+"""Demands on the server that asyncpg does not check; None: any value is one."""
+_SERVER_VARIABLES = ("PGDATESTYLE", "PGGEQO", "PGSERVICEFILE", "PGSYSCONFDIR", "PGTZ")
+"""libpq reads these, too, although they are not parameters of a connection."""
 _DEAD_PEER = {
     "connect_timeout": 10,  # seconds; a peer may accept and then say nothing
     "keepalives_idle": 10,  # seconds
@@ -53,13 +67,28 @@ _DEAD_PEER = {
     "tcp_user_timeout": 15_000,  # milliseconds
 }
 """Unless the address says otherwise: a peer gone without a word is noticed in 15 to 25 s."""
+_ENCODING = {
+    "client_encoding": "UTF8"
+}  # whatever PGCLIENTENCODING says: texts are of all languages
 _OVER_A_LIMIT = "54"  # the class of SQLSTATEs: a value over 1 GB, too many columns
 _HOPELESS = (
     "password authentication failed",
     "no pg_hba.conf entry",
     '" does not exist',
-)
-"""What a server says that waiting won't change: an unknown role or database, a bad password."""
+    "authentication method requirement",
+    "channel binding required",
+    "definition of service",
+    "invalid command-line argument",
+    "invalid value for parameter",
+    "permission denied to set parameter",
+    "server does not support SSL",
+    "unrecognized configuration parameter",
+    *(f"invalid {word} value" for word in (
+        "channel_binding", "gssencmode", "require_auth", "sslmode", "sslnegotiation",
+        "target_session_attrs", "load_balance_hosts", "sslcertmode",
+    )),
+)  # fmt: skip
+"""What waiting won't change: an unknown role or database, a bad password, a wrong parameter."""
 RETRY_DELAY_MAX = 5.0  # seconds between tries to say something again
 ANSWER_PATIENCE = 30.0  # seconds a connection may be held; what takes longer is a transaction
 WAIT_LOG_INTERVAL = 10.0  # seconds between log lines about statements that wait
@@ -71,10 +100,49 @@ logger = logging.getLogger(__name__)
 
 
 def asyncpg_dsn(conninfo: str) -> str:
-    """The same address for asyncpg, which knows only URLs and not all of libpq's words."""
-    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
+    """The same address for asyncpg, which knows only URLs, and not all of libpq's parameters and
+    variables: PGOPTIONS, for example, is unknown to it."""
+    parts = _resolved(conninfo)
     kept = {k: str(v) for k, v in parts.items() if v is not None and k in _ASYNCPG_KNOWS}
+    if address := parts.get("hostaddr"):
+        kept["host"] = str(address)
     return "postgresql://?" + urlencode(kept)
+
+
+def check_demands(conninfo: str) -> None:
+    """Check that both drivers can meet what the address and the environment demand.
+
+    Raises:
+        DatabaseUnavailable: asyncpg can't.
+    """
+    variables = {option.keyword.decode(): option.envvar for option in Conninfo.get_defaults()}
+    for name, value in _resolved(conninfo).items():
+        demands = _ASYNCPG_CANNOT.get(name, frozenset[str]())
+        if demands is None or value in demands:
+            variable = (variables[name] or b"").decode()
+            raise DatabaseUnavailable(
+                f"The connection that listens for notifications can't guarantee {name}={value}. "
+                f"Unset {variable}, or leave {name} out of the address."
+            )
+
+
+def _resolved(conninfo: str) -> dict[str, Any]:
+    """Parameters with what libpq takes from the environment and from the file of PGSERVICE."""
+    given = psycopg.conninfo.conninfo_to_dict(conninfo)
+    if "service" in given:  # the file is stronger than the environment: asyncpg reads both
+        return given
+    defaults = {
+        option.keyword.decode(): option.val.decode()
+        for option in Conninfo.get_defaults()
+        if option.val is not None and option.val != option.compiled
+    }
+    return defaults | given
+
+
+def _variables() -> list[str]:
+    """Names of the variables that are set and that libpq reads."""
+    read = {option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
+    return sorted(name for name in read.union(_SERVER_VARIABLES) if name in os.environ)
 
 
 def without_secrets(conninfo: str) -> str:
@@ -97,7 +165,7 @@ class Database:
         self.listen_conninfo = listen_conninfo or conninfo
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given)),
+            psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given | _ENCODING)),
             min_size=1,
             timeout=POOL_TIMEOUT,
             max_size=max_size,
@@ -122,8 +190,9 @@ class Database:
         """Connect, waiting for a server that isn't up yet.
 
         Raises:
-            DatabaseUnavailable: none answered within `wait_seconds`.
+            DatabaseUnavailable: none answered within `wait_seconds`, or it can't be used.
         """
+        check_demands(self.listen_conninfo)
         await _wait_for_server(self.conninfo, wait_seconds)
         await self.pool.open()
 
@@ -304,8 +373,10 @@ async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:
             reason = " ".join(str(error).split()).rstrip("?.")
             where = without_secrets(conninfo)
             if any(words in reason for words in _HOPELESS):
+                variables = _variables()
+                also = f" These count, too: {', '.join(variables)}." if variables else ""
                 raise DatabaseUnavailable(
-                    f"Postgres refuses us ({where}): {reason}. Is DATABASE_URL right?"
+                    f"Postgres refuses us ({where}): {reason}. Is DATABASE_URL right?{also}"
                 ) from error
             if time.monotonic() >= deadline:
                 raise DatabaseUnavailable(
