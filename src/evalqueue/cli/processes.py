@@ -36,12 +36,15 @@ def serve(
     port: Annotated[
         int | None, typer.Option(help="0: a free port. Default: EVALQUEUE_PORT, else 8721.")
     ] = None,
+    or_free_port: Annotated[
+        bool, typer.Option("--or-free-port", help="If the port is taken, use a free one.")
+    ] = False,
     until_eof: UntilEofOption = False,
 ) -> None:
     """Serve the HTTP API and the web page until SIGTERM or Ctrl-C."""
     log_to_stderr(logging.INFO)
     stop_at_eof(until_eof)
-    run(processes.serve(host, port))
+    run(processes.serve(host, port, or_free_port=or_free_port))
 
 
 def worker(

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -35,7 +36,11 @@ class Address:
 
 @asynccontextmanager
 async def serve(
-    client: Client, *, host: str | None = None, port: int | None = None
+    client: Client,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    or_free_port: bool = False,
 ) -> AsyncGenerator[Address]:
     """Serve the API for as long as the context lasts, then let active requests finish.
 
@@ -47,6 +52,7 @@ async def serve(
     Args:
         host: the address to listen on; None: `EVALQUEUE_HOST`.
         port: None: `EVALQUEUE_PORT`; 0: any free port.
+        or_free_port: use any free port if another process listens on `port`.
 
     Raises:
         CannotListen: with the reason, before the first request.
@@ -58,7 +64,7 @@ async def serve(
             "no token. Make one (evalqueue token NAME --right submit) and set "
             f"{VARIABLE}, or listen on 127.0.0.1."
         )
-    listener = _listen(host, client.settings.port if port is None else port)
+    listener = _listen(host, client.settings.port if port is None else port, or_free_port)
     server = _server(client)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(server.serve([listener]))
@@ -108,7 +114,7 @@ def _server(client: Client) -> _Server:
     return _Server(config, app.state.broadcaster)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int, or_free_port: bool) -> socket.socket:
     # With the protocol named, asyncio disables Nagle's algorithm. Listening here, before uvicorn
     # starts, makes the port known and lets clients connect at once.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -119,6 +125,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
+        if or_free_port and port and error.errno == errno.EADDRINUSE:
+            return _listen(host, 0, or_free_port)
         raise CannotListen(
             f"Can't listen on port {port} of {host}: {error.strerror}. "
             "Choose others with EVALQUEUE_HOST and EVALQUEUE_PORT."

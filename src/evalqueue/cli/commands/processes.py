@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from evalqueue.cli.stack.plan import StackAddresses
 
 
-async def serve(host: str | None, port: int | None) -> ExitCode:
+async def serve(host: str | None, port: int | None, *, or_free_port: bool) -> ExitCode:
     """Serve the HTTP API until a signal arrives."""
     from evalqueue.http.server import serve as serve_api
 
     async with open_client() as client:
         register_job_types(client)
-        async with serve_api(client, host=host, port=port) as address:
+        async with serve_api(client, host=host, port=port, or_free_port=or_free_port) as address:
             console.print_data(f"API on {address.url}")
             await _stop_signal()
     return ExitCode.DONE

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from evalqueue.cli.demo.api import ApiClient
@@ -41,12 +42,6 @@ async def run(settings: Settings, scenario: DemoScenario, *, keep: bool) -> Exit
         update={"database_url": None, "home": home, "data_dir": None, "host": "127.0.0.1"}
     )
     copy_conversations(own.data_directory)
-    port = own.port
-    if port and not stack.is_free(own.host, port):
-        console.print_message(
-            f"Port {port} is taken (EVALQUEUE_PORT): the demo's API uses a free port."
-        )
-        port = 0
     environment = demo_environment(os.environ, home)
     judge = JudgeChoice.of(environment)
     for line in (f"Judge: {judge}", *scenario.introduction):
@@ -56,7 +51,8 @@ async def run(settings: Settings, scenario: DemoScenario, *, keep: bool) -> Exit
     )
     plan = StackPlan(
         settings=own,
-        port=port,
+        port=own.port,
+        or_free_port=True,
         simulated=stack.needs_simulation(environment),
         chatbot=scenario.chatbot,
         environment={**environment, **scenario.environment},
@@ -127,6 +123,11 @@ class _DemoRun:
         """Whether the results were printed: a later signal does not interrupt the demo itself."""
 
     async def run(self, at: StackAddresses) -> None:
+        wanted = self._settings.port
+        if wanted and urlsplit(at.api).port != wanted:
+            console.print_message(
+                f"Port {wanted} is taken (EVALQUEUE_PORT): the demo's API uses a free port."
+            )
         api = ApiClient(at.api)
         judge = {"llm_provider": self._judge.provider, "llm_model": self._judge.model}
         params = {**self._scenario.params, "name": "demo", **judge}

@@ -32,6 +32,8 @@ class StackPlan:
     settings: Settings
     port: int
     """The API's; 0: any free one."""
+    or_free_port: bool = False
+    """Whether the API uses a free port if another process listens on `port`."""
     simulated: bool
     """Whether to run the simulated provider, and to judge with it."""
     chatbot: tuple[str, ...] | None = None
@@ -89,10 +91,11 @@ def simulated_chatbot(environment: Mapping[str, str], flags: tuple[str, ...]) ->
 
 
 def api(environment: Mapping[str, str], plan: StackPlan) -> ChildSpec:
-    host = plan.settings.host
+    flags = ("--or-free-port",) if plan.or_free_port else ()
+    where = (f"--host={plan.settings.host}", f"--port={plan.port}")
     return ChildSpec(
         name="API",
-        arguments=("serve", "--until-eof", f"--host={host}", f"--port={plan.port}"),
+        arguments=("serve", "--until-eof", *where, *flags),
         environment=environment,
         ready=re.compile(r"API on (http://\S+)"),
     )
