@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from homes import temporary_home
 
 ROOT = Path(__file__).parents[2]
 LINKS = {
@@ -145,8 +146,16 @@ def test_what_is_installed_works(
     evalqueue = venv / "bin/evalqueue"
     assert evalqueue.is_file()
     if way is sdist:
-        done = subprocess.run(
-            [evalqueue, "demo"], cwd=tmp_path, check=True, capture_output=True, text=True,
-            env=environment | {"EVALQUEUE_PORT": "0", "EVALQUEUE_LLM_PROVIDER": "simulated"},
-        )  # fmt: skip
+        home = temporary_home("evalqueue-install-")
+        try:
+            done = subprocess.run(
+                [evalqueue, "demo"], cwd=tmp_path, check=False, capture_output=True, text=True,
+                env=environment | {
+                    "EVALQUEUE_HOME": str(home), "EVALQUEUE_PORT": "0",
+                    "EVALQUEUE_LLM_PROVIDER": "simulated",
+                },
+            )  # fmt: skip
+        finally:
+            shutil.rmtree(home)
+        assert done.returncode == 0, done.stderr
         assert "48 of 48 conversations evaluated" in done.stdout

@@ -33,7 +33,7 @@ def test_two_first_commands_at_once_with_hostile_settings_make_one_environment(
     both = [checkout.start("demo", shell=shell, **settings) for _ in range(2)]
     results = [(*process.communicate(), process.returncode) for process in both]
     assert [(out, code) for out, _, code in results] == [(f"{checkout.folder} demo\n", 0)] * 2
-    assert sorted("making the environment" in err for _, err, _ in results) == [False, True]
+    assert sorted("creating the environment" in err for _, err, _ in results) == [False, True]
     assert not (tmp_path / "target").exists()
     # Set-up leaves nothing behind that the product does not need.
     assert site_packages(checkout).isdisjoint({"pip", "uv", "setuptools", "hatchling"})
@@ -91,7 +91,7 @@ def test_the_command_s_exit_code_is_run_s(set_up: Checkout):
     code, _, err = set_up.run("exec")
     assert (code, err) == (2, "./run exec: which command?\n")
     code, _, err = set_up.run("nothing")
-    assert (code, err.splitlines()[0]) == (2, "./run: no such verb: nothing")
+    assert (code, err.splitlines()[0]) == (2, "./run: no such command: nothing")
 
 
 def test_the_caller_s_modules_don_t_replace_the_environment_s(set_up: Checkout, tmp_path: Path):
