@@ -153,6 +153,7 @@ def test_what_is_installed_works(
                 env=environment | {
                     "EVALQUEUE_HOME": str(home), "EVALQUEUE_PORT": "0",
                     "EVALQUEUE_LLM_PROVIDER": "simulated",
+                    "PGREQUIREAUTH": "scram-sha-256", "PGTZ": "Nowhere", "PGOPTIONS": "--x=1",
                 },
             )  # fmt: skip
         finally:

@@ -61,6 +61,8 @@ class Stack:
     async def _work(self, work: Work) -> None:
         database = await self._open_database()
         environment = {**self._plan.environment, "DATABASE_URL": database, "PYTHONUNBUFFERED": "1"}
+        if self._postgres is not None:  # libpq's variables are meant for other servers
+            environment = {k: v for k, v in environment.items() if not k.startswith("PG")}
         simulated = None
         if self._plan.simulated:
             simulated = await self._start(specs.simulated_provider(environment))
