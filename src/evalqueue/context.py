@@ -46,6 +46,9 @@ class JobContext:
         self.job = job
         self.database = database
         self._noted: dict[str, Any] | None = None
+        self._shown = (job.progress.current, job.progress.total, job.progress.message)
+        self._first_shown: int | None = None
+        self._wait: str | None = None
         self._dirty = asyncio.Event()
         self._should_yield = False
         self._is_draining = False
@@ -84,7 +87,31 @@ class JobContext:
             TypeError: something in the details is not JSON.
         """
         codec.dump_json(details)  # raises here, rather than when it is written
-        noted = {"current": int(current), "total": int(total), "message": message[:MESSAGE_LIMIT]}
+        if self._first_shown is None:
+            self._first_shown = int(current)
+        self._shown = (int(current), int(total), message)
+        self._note(details)
+
+    def show_wait(self, reason: str | None) -> None:
+        """Show after the progress message what the job waits for. None: it does not wait."""
+        if reason != self._wait:
+            self._wait = reason
+            self._note({})
+
+    @property
+    def items_finished(self) -> int:
+        """Items that were finished since this attempt began to report progress."""
+        return self._shown[0] - (self._first_shown or 0)
+
+    @property
+    def items_left(self) -> int:
+        return max(0, self._shown[1] - self._shown[0])
+
+    def _note(self, details: dict[str, Any]) -> None:
+        current, total, message = self._shown
+        if self._wait is not None:
+            message = f"{message}; {self._wait}" if message else self._wait
+        noted = {"current": current, "total": total, "message": message[:MESSAGE_LIMIT]}
         self._noted = (self._noted or {}) | details | noted
         self._dirty.set()
 

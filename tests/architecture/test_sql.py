@@ -20,7 +20,7 @@ DEFINED = re.compile(
     r"^CREATE (?:OR REPLACE )?(?:UNIQUE )?(TABLE|INDEX|FUNCTION|VIEW|TRIGGER) (\w+)", re.MULTILINE
 )
 # Words of SQL, or of the queue itself, that are columns of the evaluation layer as well.
-SHARED_WORDS = {"format", "position"}
+SHARED_WORDS = {"epoch", "format", "position"}
 
 
 def code(path: Path) -> str:

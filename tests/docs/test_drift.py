@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 import evalqueue
 from evalqueue.cli import main
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
+from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.http.app import OPERATIONS
@@ -279,6 +280,7 @@ def test_the_provider_page_names_every_outcome() -> None:
     [
         ("## The process", Settings),
         ("## LLM providers", ProviderSettings),
+        ("## The pace of LLM calls", PaceSettings),
         ("## Chatbots under test", ChatbotSettings),
     ],
 )

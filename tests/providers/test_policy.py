@@ -16,6 +16,7 @@ SITE = CallSite(evaluator="intent", thread_id="t-1", turn=1)
 ANSWER = Completion(text="{}", model="as-named", usage=Usage(input_tokens=3), latency_ms=1.0)
 RATE_LIMITED = ProviderError(CallOutcome.RATE_LIMITED, "slow down")
 TRANSIENT = ProviderError(CallOutcome.TRANSIENT, "broken")
+SLOW = ProviderError(CallOutcome.TIMEOUT, "slow")
 
 
 class Scripted:
@@ -116,7 +117,7 @@ async def test_what_passes_by_itself_is_tried_again(request_: CompletionRequest)
     assert completion is ANSWER
     assert records.outcomes == [CallOutcome.TRANSIENT, CallOutcome.RATE_LIMITED, CallOutcome.OK]
     assert [call.try_number for call in records] == [1, 2, 3]
-    assert clock.naps == [1.0, 2.0]
+    assert clock.naps == [1.0, 1.0]  # a refusal backs off by itself
     assert provider.timeouts == [60.0, 60.0, 60.0]
 
 
@@ -136,13 +137,22 @@ async def test_what_would_come_again_is_not_tried_again(
 
 
 async def test_attempts_are_bounded(request_: CompletionRequest) -> None:
-    provider = Scripted(TRANSIENT, RATE_LIMITED, TRANSIENT, RATE_LIMITED)
+    provider = Scripted(TRANSIENT, SLOW, TRANSIENT, SLOW)
     policy = CallPolicy(max_attempts=3)
 
     with pytest.raises(ProviderError, match="broken"):
         await caller(provider, policy=policy).call(request_, SITE)
 
     assert provider.attempts == 3
+
+
+async def test_a_rate_limit_is_no_try(request_: CompletionRequest) -> None:
+    provider, records = Scripted(*[RATE_LIMITED] * 50, TRANSIENT, RATE_LIMITED, ANSWER), Records()
+    policy = CallPolicy(max_attempts=2, same_outcome_streak=2, max_age_seconds=10)
+
+    assert await caller(provider, policy=policy, records=records).call(request_, SITE) is ANSWER
+
+    assert records.outcomes.count(CallOutcome.RATE_LIMITED) == 51
 
 
 async def test_a_streak_of_the_same_outcome_ends_a_call(request_: CompletionRequest) -> None:
@@ -179,7 +189,7 @@ async def test_backing_off_has_a_ceiling(request_: CompletionRequest) -> None:
 
 async def test_the_vendors_wish_is_the_least_that_is_waited(request_: CompletionRequest) -> None:
     provider, clock = (
-        Scripted(ProviderError(CallOutcome.RATE_LIMITED, "", retry_after=30.0)),
+        Scripted(ProviderError(CallOutcome.TRANSIENT, "", retry_after=30.0)),
         Clock(),
     )
     policy = CallPolicy(max_attempts=3)

@@ -1685,6 +1685,11 @@ export interface components {
              */
             call_timeout_seconds: number;
             /**
+             * Max Wait Seconds
+             * @default null
+             */
+            max_wait_seconds: number | null;
+            /**
              * Api Key
              * @default null
              */
@@ -1815,6 +1820,11 @@ export interface components {
              * @default 60
              */
             call_timeout_seconds: number;
+            /**
+             * Max Wait Seconds
+             * @default null
+             */
+            max_wait_seconds: number | null;
             /**
              * Api Key
              * @default null

@@ -13,6 +13,7 @@ from evalqueue.cli import cases as cases_commands
 from evalqueue.cli.cases import DEFAULT_APP_ID, AppOption, RunIdArgument
 from evalqueue.cli.options import (
     JsonOption,
+    MaxWaitOption,
     OwnerOption,
     PriorityOption,
     QueueOption,
@@ -123,6 +124,7 @@ def run_test(  # noqa: PLR0913  each is an option
     model: Annotated[
         str | None, typer.Option(help="The LLM. Default: EVALQUEUE_LLM_MODEL.")
     ] = None,
+    max_wait: MaxWaitOption = None,
     owner: OwnerOption = "default",
     queue: QueueOption = None,
     priority: PriorityOption = 0,
@@ -157,6 +159,7 @@ def run_test(  # noqa: PLR0913  each is an option
             "extra_instructions": instructions,
             "llm_provider": provider,
             "llm_model": model,
+            "max_wait_seconds": max_wait,
         },
         cases=cases,
     )

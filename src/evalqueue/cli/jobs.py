@@ -10,6 +10,7 @@ from evalqueue.cli.commands.arguments import read_params, read_time
 from evalqueue.cli.options import (
     JobIdArgument,
     JsonOption,
+    MaxWaitOption,
     OwnerOption,
     ParamsArgument,
     ParamsOption,
@@ -72,6 +73,7 @@ def submit(  # noqa: PLR0913  each is an option
         str | None,
         typer.Option(metavar="KEY", help="A second job with this key is not made: the first is."),
     ] = None,
+    max_wait: MaxWaitOption = None,
     watch: WatchOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -85,6 +87,8 @@ def submit(  # noqa: PLR0913  each is an option
         after=after,
     )
     job_params = read_params(params, pairs or [])
+    if max_wait is not None:
+        job_params["max_wait_seconds"] = max_wait
     run(jobs.submit(job_type, job_params, options, watch=watch, as_json=as_json))
 
 

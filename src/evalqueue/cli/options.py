@@ -35,6 +35,15 @@ OwnerOption = Annotated[str, typer.Option(help="The owner.")]
 PriorityOption = Annotated[
     int, typer.Option(min=-(2**31), max=2**31 - 1, help="Higher goes first.")
 ]
+MaxWaitOption = Annotated[
+    float | None,
+    typer.Option(
+        "--max-wait",
+        metavar="SECONDS",
+        min=1,
+        help="Fail once the LLM has answered nothing for so long. Default: wait without end.",
+    ),
+]
 QueueOption = Annotated[
     str | None, typer.Option(help="The queue. Default: EVALQUEUE_QUEUE, else evalqueue.")
 ]

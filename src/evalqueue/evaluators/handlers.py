@@ -8,6 +8,8 @@ from evalqueue.evaluators.adversarial.handler import AdversarialRun
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.batch.handler import BatchRun
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
+from evalqueue.evaluators.pace.limits import PaceSettings
+from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.providers.registry import ProviderRegistry, ProviderSettings
 from evalqueue.evaluators.runs.attempt import RunAttempt
 from evalqueue.handlers import Handlers
@@ -17,19 +19,21 @@ Summary = Mapping[str, Any]
 
 
 def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Handlers:
-    """The handlers of all evaluation jobs, sharing one long-lived LLM client per credential."""
+    """The handlers of all evaluation jobs, sharing one LLM client and one pace per credential."""
     handlers = Handlers()
     registry = ProviderRegistry(providers)
+    paces = Paces(PaceSettings.read())
+    handlers.when_closing(paces.aclose)
     handlers.when_closing(registry.aclose)
 
     @handlers.handles(EvaluateBatch)
     async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        attempt = RunAttempt(context, settings, registry, providers)
+        attempt = RunAttempt(context, settings, registry, providers, paces)
         return await attempt.run(params, BatchRun.open)
 
     @handlers.handles(EvaluateAdversarial)
     async def evaluate_adversarial(context: JobContext, params: EvaluateAdversarial) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        attempt = RunAttempt(context, settings, registry, providers)
+        attempt = RunAttempt(context, settings, registry, providers, paces)
         return await attempt.run(params, AdversarialRun.open)
 
     return handlers

@@ -8,6 +8,13 @@ CREATE FUNCTION evalqueue_abort_at_once() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_below_limit(double precision)
+
+CREATE FUNCTION evalqueue_below_limit(stated double precision) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_cancel_job(uuid)
 
 CREATE FUNCTION evalqueue_cancel_job(job_id uuid) RETURNS boolean
@@ -202,6 +209,52 @@ CREATE FUNCTION evalqueue_lead(worker text, term_seconds double precision, OUT i
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- TABLE: llm_credentials
+
+CREATE TABLE llm_credentials (
+    credential text NOT NULL,
+    label text NOT NULL,
+    rate double precision NOT NULL,
+    is_starting boolean DEFAULT true NOT NULL,
+    ceiling double precision,
+    request_limit double precision,
+    token_limit double precision,
+    grown_at timestamp with time zone NOT NULL,
+    next_request_at timestamp with time zone NOT NULL,
+    next_token_at timestamp with time zone NOT NULL,
+    epoch bigint DEFAULT 1 NOT NULL,
+    exhausted_at timestamp with time zone,
+    admitted bigint DEFAULT 0 NOT NULL,
+    spent bigint DEFAULT 0 NOT NULL,
+    spent_since timestamp with time zone,
+    minute_began_at timestamp with time zone NOT NULL,
+    minute_admitted bigint DEFAULT 0 NOT NULL,
+    paused_until timestamp with time zone,
+    pause_kind text,
+    pause_reason text,
+    is_probing boolean DEFAULT true NOT NULL,
+    probe_worker text,
+    probe_until timestamp with time zone,
+    probe_delay double precision DEFAULT 0.5 NOT NULL,
+    refused_probes integer DEFAULT 0 NOT NULL,
+    succeeded_at timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT llm_credentials_credential_check CHECK ((credential ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT llm_credentials_label_check CHECK (((length(label) >= 1) AND (length(label) <= 300))),
+    CONSTRAINT llm_credentials_pause_kind_check CHECK ((pause_kind = ANY (ARRAY['refused'::text, 'failed'::text]))),
+    CONSTRAINT llm_credentials_pause_reason_check CHECK ((length(pause_reason) <= 500)),
+    CONSTRAINT llm_credentials_rate_check CHECK ((rate > (0)::double precision))
+)
+WITH (fillfactor='50');
+
+-- FUNCTION: evalqueue_learn_pace(llm_credentials, jsonb, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_learn_pace(known llm_credentials, report jsonb, moment timestamp with time zone) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_lease_credential(text, uuid, integer, double precision, double precision)
 
 CREATE FUNCTION evalqueue_lease_credential(credential text, job_id uuid, attempt integer, grace_seconds double precision, patience_seconds double precision) RETURNS boolean
@@ -255,6 +308,13 @@ CREATE FUNCTION evalqueue_open_run_of_new_job() RETURNS trigger
 
 CREATE FUNCTION evalqueue_outlook(ids uuid[]) RETURNS TABLE(job_id uuid, ahead integer, continued_by uuid, retryable boolean)
     LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_pace(text, text, text, jsonb, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_pace(credential text, label text, worker text, request jsonb, moment timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -720,6 +780,16 @@ CREATE TABLE job_schedules (
     CONSTRAINT job_schedules_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
+-- TABLE: llm_demand
+
+CREATE TABLE llm_demand (
+    credential text NOT NULL,
+    worker text NOT NULL,
+    demand jsonb NOT NULL,
+    expires_at timestamp with time zone NOT NULL
+)
+WITH (fillfactor='50');
+
 -- TABLE: saved_cases
 
 CREATE TABLE saved_cases (
@@ -926,6 +996,16 @@ ALTER TABLE ONLY jobs
 
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_key UNIQUE (task_id);
+
+-- CONSTRAINT: llm_credentials llm_credentials_pkey
+
+ALTER TABLE ONLY llm_credentials
+    ADD CONSTRAINT llm_credentials_pkey PRIMARY KEY (credential);
+
+-- CONSTRAINT: llm_demand llm_demand_pkey
+
+ALTER TABLE ONLY llm_demand
+    ADD CONSTRAINT llm_demand_pkey PRIMARY KEY (credential, worker);
 
 -- CONSTRAINT: saved_cases saved_cases_pkey
 
@@ -1219,6 +1299,11 @@ ALTER TABLE ONLY jobs
 
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_fkey FOREIGN KEY (task_id) REFERENCES procrastinate_jobs(id) ON DELETE SET NULL;
+
+-- FK CONSTRAINT: llm_demand llm_demand_credential_fkey
+
+ALTER TABLE ONLY llm_demand
+    ADD CONSTRAINT llm_demand_credential_fkey FOREIGN KEY (credential) REFERENCES llm_credentials(credential) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: scores scores_evaluation_id_fkey
 

@@ -113,6 +113,10 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
     """The maximum number of LLM calls at the same time."""
     call_timeout_seconds: float = Field(default=60.0, ge=5, le=600)
     """The timeout of one attempt at one LLM call."""
+    max_wait_seconds: float | None = Field(default=None, gt=0, le=30 * 86_400)
+    """The job fails, with all that was judged, once no LLM call was answered for so long: because
+    of a rate limit, or because the endpoint is down. `retry` continues it. Default:
+    EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end."""
 
     api_key: str | None = None
     user_id: str | None = None

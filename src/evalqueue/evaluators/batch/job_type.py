@@ -68,6 +68,10 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
     """Workers that may share a large batch; without it, as many as are idle."""
     call_timeout_seconds: float = Field(default=60.0, ge=5, le=600)
     """Of one attempt at one LLM call."""
+    max_wait_seconds: float | None = Field(default=None, gt=0, le=30 * 86_400)
+    """The job fails, with all that was judged, once no LLM call was answered for so long: because
+    of a rate limit, or because the endpoint is down. `retry` continues it. Default:
+    EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end."""
 
     api_key: str | None = None
     service_account_path: str | None = None

@@ -104,7 +104,7 @@ class Judge:
         try:
             return await self.ask(question)
         except ProviderError as error:
-            if error.outcome.stops_the_job:
+            if error.stops_the_job:
                 raise
             return Failure(
                 evaluator=question.site.evaluator,

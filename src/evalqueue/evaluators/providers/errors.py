@@ -7,11 +7,13 @@
 | auth, billing, model_missing | no | yes: the next call would fail, too |
 | bad_request, context_too_long, content_filter, judge_refused | no | no |
 | truncated, schema_invalid, cancelled | no | no |
+
+A `rate_limited` call is repeated for as long as the vendor refuses it: it never counts as a try.
 """
 
 from enum import StrEnum
 
-from evalqueue.evaluators.providers.provider import Usage
+from evalqueue.evaluators.providers.provider import Usage, VendorLimits
 
 
 class CallOutcome(StrEnum):
@@ -58,10 +60,19 @@ class ProviderError(Exception):
         answer: str | None = None,
         usage: Usage | None = None,
         request_id: str | None = None,
+        limits: VendorLimits | None = None,
+        is_ambiguous: bool = False,
     ) -> None:
         super().__init__(message)
         self.outcome = outcome
         self.message = message
+        self.is_ambiguous = is_ambiguous
+        """Whether it may concern this call only, or every call: a 403 of a gateway, a parameter
+        that is not supported. It stops a job only if several threads meet it before any call of
+        the run was answered."""
+        self.limits = limits
+        self.stops_the_job = outcome.stops_the_job and not is_ambiguous
+        """Whether the job has to stop. The caller decides this for an ambiguous error."""
         self.retry_after = retry_after
         """Seconds the vendor asked us to wait."""
         self.answer = answer

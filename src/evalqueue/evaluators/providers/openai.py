@@ -7,6 +7,7 @@ SDK's: compatible servers leave out much that the SDK requires.
 
 import asyncio
 import json
+import re
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,9 +25,15 @@ from openai import (
 from openai.types.shared_params import ResponseFormatJSONObject, ResponseFormatJSONSchema
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.providers import vendor_errors
+from evalqueue.evaluators.providers import vendor_errors, vendor_limits
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Usage
+from evalqueue.evaluators.providers.provider import (
+    Completion,
+    CompletionRequest,
+    LlmCredential,
+    Usage,
+    VendorLimits,
+)
 from evalqueue.hosts import is_loopback
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -51,7 +58,10 @@ class OpenAIProvider:
         self._client = client
         self._name = name
         self._model = model
-        self._credential = credential
+        self._secret = credential
+        self._credential = LlmCredential.of(
+            name, model, endpoint=str(client.base_url), secret=credential
+        )
         limits = ("max_completion_tokens", "max_tokens")
         self._dialect = _Dialect(limits=limits if newest else limits[::-1])
 
@@ -90,12 +100,16 @@ class OpenAIProvider:
     def model(self) -> str:
         return self._model
 
+    @property
+    def credential(self) -> LlmCredential:
+        return self._credential
+
     async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
         """Make one attempt; see `Provider.complete`."""
         started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout):
-                body, request_id = await self._ask(request, timeout)
+                body, request_id, limits = await self._ask(request, timeout)
         except TimeoutError as error:
             raise self._late(timeout) from error
         except APIConnectionError as error:
@@ -109,12 +123,14 @@ class OpenAIProvider:
         except UnicodeEncodeError as error:
             raise self._error(CallOutcome.BAD_REQUEST, f"the prompt is not text: {error}") from None
         latency_ms = (time.perf_counter() - started) * 1000
-        return self._completion(body, request_id, latency_ms)
+        return replace(self._completion(body, request_id, latency_ms), limits=limits)
 
     async def aclose(self) -> None:
         await self._client.close()
 
-    async def _ask(self, request: CompletionRequest, timeout: float) -> tuple[str, str | None]:
+    async def _ask(
+        self, request: CompletionRequest, timeout: float
+    ) -> tuple[str, str | None, VendorLimits | None]:
         """Send the request. Repeat it only if the server does not know one of its parameters."""
         while True:
             dialect = self._dialect
@@ -147,7 +163,8 @@ class OpenAIProvider:
                     raise
                 self._dialect = learned
             else:
-                return response.text, response.request_id
+                limits = vendor_limits.limits_in_headers(response.headers)
+                return response.text, response.request_id, limits
 
     def _completion(self, body: str, request_id: str | None, latency_ms: float) -> Completion:
         try:
@@ -187,6 +204,11 @@ class OpenAIProvider:
                 error.response.headers, now=datetime.now(UTC)
             ),
             request_id=error.request_id,
+            limits=(
+                vendor_limits.limits_in_message(fault.text)
+                or vendor_limits.limits_in_headers(error.response.headers)
+            ),
+            is_ambiguous=_is_ambiguous(fault, outcome),
         )
 
     def _late(self, timeout: float) -> ProviderError:
@@ -196,7 +218,7 @@ class OpenAIProvider:
         return ProviderError(outcome, self._message(outcome, text))
 
     def _message(self, outcome: CallOutcome, text: str) -> str:
-        return vendor_errors.message(self._name, outcome, text, credential=self._credential)
+        return vendor_errors.message(self._name, outcome, text, credential=self._secret)
 
 
 class _Message(BaseModel):
@@ -336,7 +358,15 @@ _BY_STATUS = {
     413: CallOutcome.CONTEXT_TOO_LONG,
     429: CallOutcome.RATE_LIMITED,
 }
+_FORBIDDEN = 403
+_TOO_MANY_REQUESTS = 429
 _SERVER_FAULT = 500
+_ABOUT_KEY = re.compile(
+    r"api[ _-]?key|credential|permission|access[ _]token|not authorized|unauthorized|"
+    r"does not have access|subscription|country|region",
+    re.IGNORECASE,
+)
+_PARAMETER_CODES = frozenset({"unsupported_parameter", "unsupported_value", "unknown_parameter"})
 _PARAMETER_FAULTS = (400, 422)
 _UNKNOWN = ("unsupported", "not support", "unknown", "unrecognized", "not permitted", "extra field")
 
@@ -344,11 +374,28 @@ _UNKNOWN = ("unsupported", "not support", "unknown", "unrecognized", "not permit
 def _classify(fault: _Fault) -> CallOutcome:
     for code in sorted(fault.codes & _BY_CODE.keys()):
         return _BY_CODE[code]
+    if fault.status == _TOO_MANY_REQUESTS:
+        if vendor_limits.is_too_large(fault.text):
+            return CallOutcome.CONTEXT_TOO_LONG
+        if vendor_limits.is_per_day(fault.text):
+            return CallOutcome.BILLING
     if fault.status >= _SERVER_FAULT:
         return CallOutcome.TRANSIENT
     if fault.status in _PARAMETER_FAULTS and "context length" in fault.text.lower():
         return CallOutcome.CONTEXT_TOO_LONG  # vLLM and others give no code
     return _BY_STATUS.get(fault.status, CallOutcome.BAD_REQUEST)
+
+
+def _is_ambiguous(fault: _Fault, outcome: CallOutcome) -> bool:
+    """Whether an error may concern this call only: a gateway's 403, a parameter that is refused."""
+    if outcome is CallOutcome.AUTH:
+        # A page of a firewall has no codes, and speaks of permission as well.
+        named = fault.codes and _ABOUT_KEY.search(" ".join((fault.text, *fault.codes)))
+        return fault.status == _FORBIDDEN and not (named or fault.codes & _BY_CODE.keys())
+    about_parameter = fault.codes & _PARAMETER_CODES or any(
+        f"{word} parameter" in fault.text.lower() for word in _UNKNOWN
+    )
+    return outcome is CallOutcome.BAD_REQUEST and bool(about_parameter)
 
 
 def _lesson(dialect: _Dialect, error: APIStatusError) -> _Dialect | None:

@@ -1,8 +1,12 @@
 """The retry policy and the concurrency limit of LLM calls.
 
-This is the only module that waits and retries. The SDKs' own retries are off, so that retries don't
-multiply. Retries are limited by the number of attempts, by the call's age, and by the number of
-equal outcomes in a row. A slot is held during an attempt only, never while waiting for the next.
+The SDKs' own retries are off, so that retries don't multiply. Retries are limited by the number of
+attempts, by the call's age, and by the number of equal outcomes in a row. No slot is held while a
+call backs off.
+
+Each attempt needs a turn, which comes at the pace of the credential (`turns`). A refusal by a rate
+limit is no try: the call waits for its next turn, in its slot. Nor is a failure while the endpoint
+answers no call at all: that is not the call's fault.
 """
 
 import asyncio
@@ -26,6 +30,7 @@ from evalqueue.evaluators.providers.recorder import (
     Recorder,
     request_hash,
 )
+from evalqueue.evaluators.providers.turns import CallTurn, Turns, Unpaced, backoff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +38,17 @@ class CallPolicy:
     """When to give up on a call, and how long to wait before a retry."""
 
     max_attempts: int = 5
+    """Without those that a rate limit refused, and those while the endpoint answered no call."""
+    max_unanswered: int = 10
+    """Attempts at one call while the endpoint answers none, if it has answered the run before. They
+    are made one at a time with growing delays: the call may be what makes the server fail."""
     max_age_seconds: float = 600.0
     """Counted from the start of the first attempt. No attempt starts later."""
     same_outcome_streak: int = 5
     """The number of attempts in a row with the same outcome after which the call fails."""
+    ambiguous_threads: int = 3
+    """The number of threads that have to meet an error before it stops the job, if it may concern
+    every call or only theirs, and no call was answered yet."""
     attempt_timeout_seconds: float = 60.0
     backoff_base_seconds: float = 1.0
     backoff_cap_seconds: float = 60.0
@@ -71,8 +83,15 @@ class _Tries:
     """The attempts of one call so far."""
 
     outcomes: list[CallOutcome] = field(default_factory=list[CallOutcome])
+    """Of the tries that count."""
+    made: int = 0
+    """All attempts."""
+    unanswered: int = 0
+    """Attempts that failed while the endpoint answered no call."""
     started: float | None = None
     """When the first attempt started. The wait for the first slot does not count."""
+    waited: float = 0.0
+    """Seconds spent waiting for turns since then."""
 
     def streak(self) -> int:
         """How many attempts in a row ended like the last one."""
@@ -97,11 +116,22 @@ class LlmCaller:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
+        turns: Turns | None = None,
     ) -> None:
+        """`turns`: None gives them at once, however many others call with the same credential."""
         self.provider = provider
         self.policy = policy or CallPolicy()
         self.tripped: ProviderError | None = None
         """The error that every later call would get. Once it is set, no more calls are made."""
+        self._has_been_answered = False
+        self._ambiguous: set[str | None] = set()
+        """Threads whose calls met an error that may concern every call."""
+        self._turns = turns or Unpaced(
+            sleep=sleep,
+            uniform=uniform,
+            backoff_base_seconds=self.policy.backoff_base_seconds,
+            backoff_cap_seconds=self.policy.backoff_cap_seconds,
+        )
         self._slots = slots
         self._recorder = recorder
         self._sleep = sleep
@@ -122,13 +152,13 @@ class LlmCaller:
             async with self._slots:
                 # Checked inside the slot: the error may have occurred while this call waited.
                 self._refuse_if_tripped()
-                return await self._attempt(request, site, method, tries)
+                return await self._until_admitted(request, site, method, tries)
 
         self._refuse_if_tripped()
         retrying = AsyncRetrying(
             sleep=self._sleep,
             retry=retry_if_exception(_worth_asking_again),
-            wait=self._wait,
+            wait=lambda state: self._wait(state, tries),
             stop=lambda state: self._give_up(state, tries),
             reraise=True,
         )
@@ -137,51 +167,114 @@ class LlmCaller:
     def _refuse_if_tripped(self) -> None:
         if self.tripped is not None:
             # A new error each time: one shared by many tasks would collect their tracebacks.
-            raise ProviderError(self.tripped.outcome, self.tripped.message) from self.tripped
+            raised = ProviderError(self.tripped.outcome, self.tripped.message)
+            raised.stops_the_job = True
+            raise raised from self.tripped
 
-    async def _attempt(
+    async def _until_admitted(
         self, request: CompletionRequest, site: CallSite, method: str, tries: _Tries
     ) -> Completion:
+        """Make attempts until one is not refused by a rate limit."""
+        refused: ProviderError | None = None
+        refusals = 0
+        while True:
+            turn = await self._turn(request, tries, refused, refusals)
+            try:
+                self._refuse_if_tripped()
+                return await self._attempt(request, site, method, tries, turn)
+            except ProviderError as error:
+                if error.outcome is not CallOutcome.RATE_LIMITED:
+                    raise
+                refused, refusals = error, refusals + 1
+            finally:
+                turn.end(None)  # unless it has ended
+
+    async def _turn(
+        self,
+        request: CompletionRequest,
+        tries: _Tries,
+        refused: ProviderError | None,
+        refusals: int,
+    ) -> CallTurn:
+        began = self._clock()
+        characters = len(request.system) + len(request.prompt)
+        try:
+            turn = await self._turns.take(characters, refused=refused, refusals=refusals)
+        except ProviderError as error:
+            if error.stops_the_job and self.tripped is None:
+                self.tripped = error
+            raise
+        if tries.started is not None:
+            tries.waited += self._clock() - began
+        return turn
+
+    async def _attempt(
+        self, request: CompletionRequest, site: CallSite, method: str, tries: _Tries, turn: CallTurn
+    ) -> Completion:
+        started = self._clock()
         if tries.started is None:
-            tries.started = self._clock()
-        log = _AttemptLog(self, request, site, method, try_number=len(tries.outcomes) + 1)
+            tries.started = started
+        tries.made += 1
+        log = _AttemptLog(self, request, site, method, try_number=tries.made)
         try:
             completion = await self.provider.complete(
                 request, timeout=self.policy.attempt_timeout_seconds
             )
         except ProviderError as error:
-            tries.outcomes.append(error.outcome)
-            if error.outcome.stops_the_job and self.tripped is None:
-                self.tripped = error
+            turn.end(error)
+            self._note(error, started, tries, site)
             self._recorder.record(log.failed(error))
             raise
         except asyncio.CancelledError:
             self._recorder.record(log.cancelled())
             raise
+        turn.end(completion)
+        self._has_been_answered = True
         self._recorder.record(log.answered(completion))
         return completion
 
-    def _wait(self, state: RetryCallState) -> float:
-        """Exponential backoff with full jitter, after the delay that the vendor requests."""
-        exponent = min(state.attempt_number - 1, 32)  # 2**32 s is above any cap
-        ceiling = self.policy.backoff_base_seconds * 2.0**exponent
-        jitter = self._uniform(0.0, min(ceiling, self.policy.backoff_cap_seconds))
+    def _note(self, error: ProviderError, started: float, tries: _Tries, site: CallSite) -> None:
+        """Count a try, and decide whether the job has to stop."""
+        if error.outcome is CallOutcome.RATE_LIMITED:
+            return
+        if error.outcome.retryable and not self._turns.answered_since(started):
+            tries.unanswered += 1
+        else:
+            tries.outcomes.append(error.outcome)
+        if error.is_ambiguous and not self._has_been_answered:
+            self._ambiguous.add(site.thread_id or site.label)
+            error.stops_the_job = len(self._ambiguous) >= self.policy.ambiguous_threads
+        if error.stops_the_job and self.tripped is None:
+            self.tripped = error
+
+    def _wait(self, state: RetryCallState, tries: _Tries) -> float:
+        """The delay before a retry: backoff, after the delay that the vendor requests."""
+        delay = backoff(
+            max(1, len(tries.outcomes)),
+            self.policy.backoff_base_seconds,
+            self.policy.backoff_cap_seconds,
+            self._uniform,
+        )
         error = state.outcome.exception() if state.outcome else None
         asked = error.retry_after if isinstance(error, ProviderError) else None
-        return jitter + (asked or 0.0)
+        return delay + (asked or 0.0)
 
     def _give_up(self, state: RetryCallState, tries: _Tries) -> bool:
+        if self._has_been_answered and tries.unanswered >= self.policy.max_unanswered:
+            return True
+        if not tries.outcomes:
+            return False
         started = self._clock() if tries.started is None else tries.started
-        age_at_next_attempt = self._clock() - started + state.upcoming_sleep
+        age_at_next_attempt = self._clock() - started - tries.waited + state.upcoming_sleep
         return (
-            state.attempt_number >= self.policy.max_attempts
+            len(tries.outcomes) >= self.policy.max_attempts
             or tries.streak() >= self.policy.same_outcome_streak
             or age_at_next_attempt > self.policy.max_age_seconds
         )
 
 
 def _worth_asking_again(error: BaseException) -> bool:
-    return isinstance(error, ProviderError) and error.outcome.retryable
+    return isinstance(error, ProviderError) and error.outcome.retryable and not error.stops_the_job
 
 
 class _AttemptLog:

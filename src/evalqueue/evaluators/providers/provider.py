@@ -7,7 +7,8 @@ all of them. A failure is raised as a classified `errors.ProviderError`.
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from hashlib import sha256
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -41,6 +42,31 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class VendorLimits:
+    """What a vendor says it allows. None: it does not say."""
+
+    requests_per_second: float | None = None
+    tokens_per_second: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlmCredential:
+    """What a vendor's limits belong to: an endpoint, a model and a key. It contains no secret."""
+
+    key: str
+    """64 hexadecimal digits."""
+    label: str
+    """For people: `openai/gpt-4o`."""
+
+    @classmethod
+    def of(cls, provider: str, model: str, *, endpoint: str = "", secret: str = "") -> Self:
+        hashed = sha256(secret.encode("utf-8", "replace")).hexdigest()
+        parts = "\n".join((provider, endpoint.rstrip("/"), model, hashed))
+        key = sha256(parts.encode("utf-8", "replace")).hexdigest()
+        return cls(key=key, label=f"{provider}/{model}"[:300])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
     """One answer, with its own usage."""
 
@@ -50,6 +76,7 @@ class Completion:
     usage: Usage = field(default_factory=Usage)
     latency_ms: float
     request_id: str | None = None
+    limits: VendorLimits | None = None
 
 
 class Provider(Protocol):
@@ -124,3 +151,18 @@ class ProviderType(Generic[VendorSettingsT]):
 def plain(secret: SecretStr | None) -> str:
     """The secret itself; empty if there is none."""
     return secret.get_secret_value() if secret else ""
+
+
+@runtime_checkable
+class SupportsCredential(Protocol):
+    """A provider that says which credential its vendor's limits belong to."""
+
+    @property
+    def credential(self) -> LlmCredential: ...
+
+
+def credential_of(provider: Provider) -> LlmCredential:
+    """The credential of a provider; without one of its own, its name and its model."""
+    if isinstance(provider, SupportsCredential):
+        return provider.credential
+    return LlmCredential.of(provider.name, provider.model)

@@ -12,6 +12,8 @@ from uuid import UUID
 
 from evalqueue.context import JobContext
 from evalqueue.errors import JobFailed, leaves
+from evalqueue.evaluators.pace.registry import Paces
+from evalqueue.evaluators.pace.waiting import Wait
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.registry import (
@@ -45,6 +47,8 @@ class EvaluationParams(Protocol):
     def concurrency(self) -> int: ...
     @property
     def call_timeout_seconds(self) -> float: ...
+    @property
+    def max_wait_seconds(self) -> float | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +119,7 @@ class RunAttempt:
         settings: Settings,
         registry: ProviderRegistry,
         providers: ProviderSettings,
+        paces: Paces,
     ) -> None:
         self.context = context
         self.settings = settings
@@ -122,6 +127,7 @@ class RunAttempt:
         self.job_id = context.job.root_id
         self._registry = registry
         self._providers = providers
+        self._paces = paces
         self._started = time.monotonic()
 
     @property
@@ -192,14 +198,22 @@ class RunAttempt:
         self, kind: RunKind[Begun], begun: Begun, params: EvaluationParams, choice: ModelChoice
     ) -> None:
         provider = await self._registry.provider(choice)
+        pace = self._paces.of(provider, self.context.database)
         async with CallLog(
             self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=self.number
         ) as call_log:
+            queue = pace.queue(
+                job=str(self.job_id),
+                owner=self.context.job.owner,
+                max_wait_seconds=params.max_wait_seconds or self._paces.settings.max_wait_seconds,
+                on_wait=lambda wait: self._show(wait, queue.answered),
+            )
             caller = LlmCaller(
                 provider,
                 slots=Slots(params.concurrency),
                 recorder=call_log,
                 policy=CallPolicy(attempt_timeout_seconds=params.call_timeout_seconds),
+                turns=queue,
             )
             try:
                 await kind.work(begun, caller, call_log)
@@ -207,6 +221,20 @@ class RunAttempt:
                 await call_log.flush()  # the result counts these calls
                 _, result = await self._conclude(kind)
                 raise JobFailed(_reason(stopping), result=result) from stopping
+            finally:
+                queue.close()
+                self.context.show_wait(None)
+
+    def _show(self, wait: Wait | None, answered: int) -> None:
+        """Show in the job's progress why it waits."""
+        if wait is None:
+            self.context.show_wait(None)
+            return
+        calls_left = None
+        if self.context.items_finished and answered:
+            each = answered / self.context.items_finished
+            calls_left = each * self.context.items_left
+        self.context.show_wait(wait.describe(calls_left))
 
     async def _settle(self, kind: RunKind[Any]) -> Summary:
         conclusion, result = await self._conclude(kind)

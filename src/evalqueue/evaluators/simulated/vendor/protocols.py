@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, Field
 
 from evalqueue.evaluators.simulated.vendor.answers import Json, SimulatedQuestion
+from evalqueue.evaluators.simulated.vendor.limits import LimitRefusal, RetryAdvice, retry_headers
 
 MODEL = "simulated-judge"
 """The model that every answer names, independent of the requested model."""
@@ -73,6 +74,8 @@ class VendorReply:
     body: Json
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    page: str | None = None
+    """HTML instead of `body`."""
 
 
 class VendorProtocol(Protocol):
@@ -96,11 +99,21 @@ class VendorProtocol(Protocol):
         """The response for a fault. `text` is the answer without the fault."""
         ...
 
+    def over_limit(
+        self, call: VendorRequest, over: LimitRefusal, advice: RetryAdvice
+    ) -> VendorReply:
+        """Refuse a request that is over a limit."""
+        ...
+
     def error(self, status: int, message: str) -> VendorReply: ...
 
 
 class OpenAIVendorProtocol:
     """Chat completions."""
+
+    def __init__(self, *, names_limits: bool = True) -> None:
+        """`names_limits`: whether a message about a limit says what the limit is."""
+        self.names_limits = names_limits
 
     def read(
         self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]
@@ -145,6 +158,30 @@ class OpenAIVendorProtocol:
                     headers=headers,
                     body={"error": {"message": message, "type": kind, "code": code}},
                 )
+
+    def over_limit(
+        self, call: VendorRequest, over: LimitRefusal, advice: RetryAdvice
+    ) -> VendorReply:
+        what, period = ("requests", "day (RPD)") if over.what == "day" else (over.what, "min")
+        said = "Request too large" if over.is_too_large else "Rate limit reached"
+        message = (
+            f"{said} for {call.model} on {what} per {period}: Limit {over.limit:.0f}, "
+            f"Requested {over.asked}."
+        )
+        return VendorReply(
+            status=429,
+            headers=retry_headers(advice, over.retry_after),
+            body={
+                "error": {
+                    "message": message if self._names(over) else "Too many requests.",
+                    "type": what,
+                    "code": "rate_limit_exceeded",
+                }
+            },
+        )
+
+    def _names(self, over: LimitRefusal) -> bool:
+        return self.names_limits or over.is_too_large or over.what == "day"
 
     def error(self, status: int, message: str) -> VendorReply:
         error = {"message": message, "type": "invalid_request_error", "code": None}
@@ -200,6 +237,10 @@ class AzureVendorProtocol(OpenAIVendorProtocol):
 class GeminiVendorProtocol:
     """`generateContent` of the Gemini API."""
 
+    def __init__(self, *, names_limits: bool = True) -> None:
+        """`names_limits`: whether a refusal says what the limit is (`google.rpc.QuotaFailure`)."""
+        self.names_limits = names_limits
+
     def read(
         self, body: bytes, path: Mapping[str, str], headers: Mapping[str, str]
     ) -> VendorRequest:
@@ -241,6 +282,27 @@ class GeminiVendorProtocol:
                 message = message.format(key=call.key, model=call.model)
                 error = {"code": code, "message": message, "status": status, "details": details}
                 return VendorReply(status=code, body={"error": error})
+
+    def over_limit(
+        self, call: VendorRequest, over: LimitRefusal, advice: RetryAdvice
+    ) -> VendorReply:
+        period = "Day" if over.what == "day" else "Minute"
+        what = "InputTokens" if over.what == "tokens" else "Requests"
+        details: list[Json] = []
+        if self.names_limits or over.what == "day":
+            violation = {
+                "quotaMetric": f"generativelanguage.googleapis.com/{what}",
+                "quotaId": f"Generate{what}Per{period}PerProjectPerModel",
+                "quotaValue": f"{over.limit:.0f}",
+            }
+            kind = "type.googleapis.com/google.rpc.QuotaFailure"
+            details.append({"@type": kind, "violations": [violation]})
+        if advice is not RetryAdvice.NONE:
+            kind = "type.googleapis.com/google.rpc.RetryInfo"
+            details.append({"@type": kind, "retryDelay": f"{over.retry_after:.3f}s"})
+        message = "You exceeded your current quota, please check your plan and billing details."
+        error = {"code": 429, "message": message, "status": "RESOURCE_EXHAUSTED"}
+        return VendorReply(status=429, body={"error": {**error, "details": details}})
 
     def error(self, status: int, message: str) -> VendorReply:
         error = {"code": status, "message": message, "status": "INVALID_ARGUMENT"}

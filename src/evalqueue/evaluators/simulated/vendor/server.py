@@ -18,7 +18,7 @@ import dataclasses
 import json
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -36,6 +36,12 @@ from evalqueue.evaluators.simulated.draws import draws
 from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.evaluators.simulated.vendor import answers
 from evalqueue.evaluators.simulated.vendor.answers import Gold, Json, Malformed, SimulatedQuestion
+from evalqueue.evaluators.simulated.vendor.limits import (
+    Allowance,
+    LimitKind,
+    LimitOptions,
+    RetryAdvice,
+)
 from evalqueue.evaluators.simulated.vendor.protocols import (
     AzureVendorProtocol,
     GeminiVendorProtocol,
@@ -50,6 +56,11 @@ BAD_KEY = "bad-key"
 MISSING_MODEL = "no-such-model"
 _MAX_REMEMBERED_REQUESTS = 200_000
 _CLIENT_CLOSED_REQUEST = 499
+_FIREWALL_PAGE = VendorReply(
+    body={},
+    status=403,
+    page="<html><head><title>403 Forbidden</title></head><body>Request blocked.</body></html>",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +86,41 @@ class Behaviour:
 
     Possible members: json_schema, temperature, max_tokens, max_completion_tokens.
     """
+    limit_requests: int | None = None
+    """Requests in a window of one key and model. None: no limit."""
+    limit_tokens: int | None = None
+    """Tokens in a window: those of the prompt, and as many as `limit_output_tokens` says."""
+    limit_output_tokens: int = 100
+    """What each request counts against `limit_tokens` besides its prompt."""
+    limit_window_seconds: float = 60.0
+    limit_kind: LimitKind = LimitKind.BUCKET
+    limit_burst_seconds: float | None = None
+    """What a bucket holds, in seconds of its refill. None: as much as a window."""
+    limit_halved_after: int | None = None
+    """The number of requests after which the limits are half of that."""
+    limit_requests_per_day: int | None = None
+    retry_advice: RetryAdvice = RetryAdvice.NONE
+    """How a refusal over a limit says when to come back."""
+    limit_headers: bool = False
+    """Whether answers carry `x-ratelimit-…` headers."""
+    limit_named: bool = False
+    """Whether a refusal names the limit."""
+    forbidden: str | None = None
+    """A prompt with this text is answered with the page of a firewall, status 403."""
     gold: Json | Path | None = None
     """Labels by evaluator, thread and turn; None: those of the bundled conversations."""
+
+    @property
+    def limits(self) -> LimitOptions:
+        return LimitOptions(
+            requests=self.limit_requests,
+            tokens=self.limit_tokens,
+            window_seconds=self.limit_window_seconds,
+            kind=self.limit_kind,
+            burst_seconds=self.limit_burst_seconds,
+            halved_after_requests=self.limit_halved_after,
+            requests_per_day=self.limit_requests_per_day,
+        )
 
     def fault(self, draw: float) -> VendorFault | None:
         """The fault for a draw in [0, 1)."""
@@ -131,11 +175,15 @@ class VendorSimulation:
     """The ASGI app of the simulated vendor, with its request history and counters."""
 
     def __init__(self, behaviour: Behaviour) -> None:
-        openai, azure = (
-            self._endpoint(OpenAIVendorProtocol()),
-            self._endpoint(AzureVendorProtocol()),
+        named = behaviour.limit_named
+        openai, azure, gemini = (
+            self._endpoint(each)
+            for each in (
+                OpenAIVendorProtocol(names_limits=named),
+                AzureVendorProtocol(names_limits=named),
+                GeminiVendorProtocol(names_limits=named),
+            )
         )
-        gemini = self._endpoint(GeminiVendorProtocol())
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", openai, methods=["POST"]),
@@ -147,6 +195,7 @@ class VendorSimulation:
         )
         self._behaviour = behaviour
         self._gold = Gold(behaviour.gold)
+        self._allowances: dict[tuple[str, str], Allowance] = {}
         self._request_counts: dict[bytes, int] = {}
         self._answered: set[bytes] = set()
         self._pending_waits: set[asyncio.Timeout] = set()
@@ -213,6 +262,23 @@ class VendorSimulation:
         unknown = call.parameters & self._behaviour.unknown_parameters
         if unknown:
             return protocol.error(400, f"Unsupported parameter: '{min(unknown)}'.")
+        if self._behaviour.forbidden and self._behaviour.forbidden.encode() in body:
+            return _FIREWALL_PAGE
+        allowance = self._allowance(call)
+        over = allowance.take(call.input_tokens + self._behaviour.limit_output_tokens)
+        headers = allowance.headers() if self._behaviour.limit_headers else dict[str, str]()
+        if over is not None:
+            return _with(protocol.over_limit(call, over, self._behaviour.retry_advice), headers)
+        return _with(await self._admitted(request, body, call, protocol), headers)
+
+    def _allowance(self, call: VendorRequest) -> Allowance:
+        return self._allowances.setdefault(
+            (call.key, call.model), Allowance(self._behaviour.limits)
+        )
+
+    async def _admitted(
+        self, request: Request, body: bytes, call: VendorRequest, protocol: VendorProtocol
+    ) -> VendorReply:
         # Gemini's model is in the path only.
         digest = blake2b(body, digest_size=16, key=request.url.path.encode()[-64:]).digest()
         previous_requests = self._count_request(digest)
@@ -288,7 +354,13 @@ def _forced_fault(call: VendorRequest) -> VendorFault | None:
     return VendorFault(name) if not prefix and name in set(VendorFault) else None
 
 
+def _with(reply: VendorReply, headers: Mapping[str, str]) -> VendorReply:
+    return dataclasses.replace(reply, headers={**reply.headers, **headers})
+
+
 def _response(reply: VendorReply) -> Response:
+    if reply.page is not None:
+        return Response(reply.page, status_code=reply.status, media_type="text/html")
     # Escaped to ASCII: half an emoji in a prompt must not break the answer that quotes it.
     return Response(
         json.dumps(reply.body),
@@ -296,6 +368,20 @@ def _response(reply: VendorReply) -> Response:
         headers=dict(reply.headers),
         media_type="application/json",
     )
+
+
+_SWITCHES = frozenset({"limit_headers", "limit_named"})
+_OPTION_TYPES: Mapping[str, Callable[[str], object]] = {
+    "seed": int,
+    "limit_requests": int,
+    "limit_tokens": int,
+    "limit_output_tokens": int,
+    "limit_halved_after": int,
+    "limit_requests_per_day": int,
+    "limit_kind": LimitKind,
+    "retry_advice": RetryAdvice,
+    "forbidden": str,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -306,9 +392,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--port", type=int, default=8722, help="0: a free one (default 8722)")
     for option in dataclasses.fields(Behaviour):
-        if option.name not in {"unknown_parameters", "gold"}:
-            kind = int if option.name == "seed" else float
-            flag = f"--{option.name.replace('_', '-')}"
+        flag = f"--{option.name.replace('_', '-')}"
+        if option.name in _SWITCHES:
+            parser.add_argument(flag, action="store_true")
+        elif option.name not in {"unknown_parameters", "gold"}:
+            kind = _OPTION_TYPES.get(option.name, float)
             parser.add_argument(flag, type=kind, default=option.default)
     parser.add_argument("--gold", type=Path, help="a JSON file of gold labels")
     options = vars(parser.parse_args(arguments))

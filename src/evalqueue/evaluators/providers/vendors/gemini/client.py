@@ -24,9 +24,14 @@ from google.auth.credentials import Credentials
 from google.genai import errors, types
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.providers import vendor_errors
+from evalqueue.evaluators.providers import vendor_errors, vendor_limits
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Usage
+from evalqueue.evaluators.providers.provider import (
+    Completion,
+    CompletionRequest,
+    LlmCredential,
+    Usage,
+)
 from evalqueue.hosts import is_loopback
 
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -43,12 +48,16 @@ class GeminiProvider:
         session: aiohttp.ClientSession,
         model: str,
         credential: str | None,
+        endpoint: str = "",
     ) -> None:
         """Use `open` or `open_vertex`. `credential` is a secret that is removed from messages."""
         self._client = client
         self._session = session
         self._model = model
-        self._credential = credential
+        self._secret = credential
+        self._credential = LlmCredential.of(
+            self.name, model, endpoint=endpoint, secret=credential or ""
+        )
 
     @classmethod
     async def open(cls, *, model: str, api_key: str, base_url: str | None = None) -> Self:
@@ -59,7 +68,9 @@ class GeminiProvider:
             return genai.Client(vertexai=False, api_key=api_key, http_options=options)
 
         is_here = base_url is not None and is_loopback(urlsplit(base_url).hostname or "")
-        return await cls._open(client, model=model, credential=api_key, is_here=is_here)
+        return await cls._open(
+            client, model=model, credential=api_key, is_here=is_here, endpoint=base_url or ""
+        )
 
     @classmethod
     async def open_vertex(cls, *, model: str, project: str | None, location: str) -> Self:
@@ -82,7 +93,10 @@ class GeminiProvider:
                 http_options=_http_options(session),
             )
 
-        return await cls._open(client, model=model, credential=None, is_here=False)
+        endpoint = f"vertex:{location}:{project or ''}"
+        return await cls._open(
+            client, model=model, credential=None, is_here=False, endpoint=endpoint
+        )
 
     @classmethod
     async def _open(
@@ -92,6 +106,7 @@ class GeminiProvider:
         model: str,
         credential: str | None,
         is_here: bool,
+        endpoint: str,
     ) -> Self:
         # We make the session, since the SDK makes it in a way that aiohttp has deprecated. The
         # environment's proxies are used only if there are any, because aiohttp then reads .netrc
@@ -105,7 +120,7 @@ class GeminiProvider:
             # In a thread: reading certificates would block the event loop.
             client = await asyncio.to_thread(make_client, session)
             on_failure.pop_all()
-        return cls(client, session=session, model=model, credential=credential)
+        return cls(client, session=session, model=model, credential=credential, endpoint=endpoint)
 
     @property
     def name(self) -> str:
@@ -114,6 +129,10 @@ class GeminiProvider:
     @property
     def model(self) -> str:
         return self._model
+
+    @property
+    def credential(self) -> LlmCredential:
+        return self._credential
 
     async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
         """Make one attempt; see `Provider.complete`."""
@@ -169,20 +188,34 @@ class GeminiProvider:
             outcome,
             self._message(outcome, f"HTTP {error.code} {error.status or ''}: {text}"),
             retry_after=_retry_after(details),
+            limits=vendor_limits.limits_of_quotas(_quotas(details)),
+            is_ambiguous=(
+                outcome is CallOutcome.AUTH
+                and error.code == _FORBIDDEN
+                and error.status != "PERMISSION_DENIED"
+                and not details
+            ),
         )
 
     def _error(self, outcome: CallOutcome, text: str) -> ProviderError:
         return ProviderError(outcome, self._message(outcome, text))
 
     def _message(self, outcome: CallOutcome, text: str) -> str:
-        return vendor_errors.message(self.name, outcome, text, credential=self._credential)
+        return vendor_errors.message(self.name, outcome, text, credential=self._secret)
+
+
+class _Violation(BaseModel):
+    quotaId: str = ""  # noqa: N815  # the vendor's spelling
+    quotaValue: str | int | float = ""  # noqa: N815  # the vendor's spelling
 
 
 class _Detail(BaseModel):
-    """One of the `google.rpc` details of an error: ErrorInfo has a reason, RetryInfo a delay."""
+    """One of the `google.rpc` details of an error: ErrorInfo has a reason, RetryInfo a delay,
+    QuotaFailure the quotas that are used up."""
 
     reason: str | None = None
     retryDelay: str | None = None  # noqa: N815  # the vendor's spelling
+    violations: list[_Violation] = []
 
 
 class _Error(BaseModel):
@@ -213,6 +246,7 @@ _BY_STATUS = {
     413: CallOutcome.CONTEXT_TOO_LONG,
     429: CallOutcome.RATE_LIMITED,
 }
+_FORBIDDEN = 403
 _SERVER_FAULT = 500
 _TOO_LONG = re.compile(r"token count .* exceeds|too many tokens", re.IGNORECASE)
 
@@ -297,7 +331,8 @@ def _classify(code: int, status: str, text: str, details: list[_Detail]) -> Call
     ):
         return CallOutcome.BILLING
     if status == "RESOURCE_EXHAUSTED":  # under 429 or 503
-        return CallOutcome.RATE_LIMITED
+        is_daily = any(vendor_limits.is_per_day(name) for name, _ in _quotas(details))
+        return CallOutcome.BILLING if is_daily else CallOutcome.RATE_LIMITED
     if code >= _SERVER_FAULT:
         return CallOutcome.TRANSIENT
     if status == "INVALID_ARGUMENT" and _TOO_LONG.search(text):
@@ -308,3 +343,8 @@ def _classify(code: int, status: str, text: str, details: list[_Detail]) -> Call
 def _retry_after(details: list[_Detail]) -> float | None:
     delays = [detail.retryDelay for detail in details if detail.retryDelay]
     return vendor_errors.retry_after_in_duration(delays[0]) if delays else None
+
+
+def _quotas(details: list[_Detail]) -> list[tuple[str, str]]:
+    """The names and values of the quotas that are used up."""
+    return [(each.quotaId, str(each.quotaValue)) for one in details for each in one.violations]

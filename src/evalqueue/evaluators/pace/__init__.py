@@ -1,0 +1,1 @@
+"""The pace of LLM calls: one per credential, shared by all jobs and workers through Postgres."""

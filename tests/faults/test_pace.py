@@ -1,0 +1,103 @@
+"""Postgres goes away while two processes share the pace of a credential."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from faults.server import Stopping
+from faults.stage import Stage
+
+from evalqueue.evaluators.pace.ledger import PostgresLedger
+from evalqueue.evaluators.pace.limits import UNKNOWN
+from evalqueue.evaluators.pace.pace import Pace
+from evalqueue.evaluators.providers.openai import OpenAIProvider
+from evalqueue.evaluators.providers.policy import LlmCaller, Slots
+from evalqueue.evaluators.providers.provider import CompletionRequest
+from evalqueue.evaluators.providers.recorder import CallRecord, CallSite
+from evalqueue.postgres.database import TRANSIENT, Database
+from evalqueue.testing import Behaviour, SimulatedServer
+
+OUTAGE_SECONDS = 6.0
+PER_SECOND = 40
+SCHEMA = {
+    "type": "object",
+    "properties": {"predicted_agent": {"type": "string", "enum": ["A", "B"]}},
+    "required": ["predicted_agent"],
+    "additionalProperties": False,
+}
+
+
+@dataclass
+class Calls:
+    """When calls were made, and how they ended."""
+
+    moments: list[tuple[float, str]]
+
+    def record(self, call: CallRecord) -> None:
+        self.moments.append((time.monotonic(), call.outcome.value))
+
+
+@asynccontextmanager
+async def process(
+    stage: Stage, provider: OpenAIProvider, name: str, calls: Calls
+) -> AsyncGenerator[LlmCaller]:
+    """What one worker process has of a pace."""
+    async with AsyncExitStack() as stack:
+        database = Database(stage.address)
+        await database.open()
+        stack.push_async_callback(database.close)
+        ledger = PostgresLedger(database, provider.credential)
+        pace = Pace(provider.credential, ledger, worker=name, limits=UNKNOWN, away=TRANSIENT)
+        stack.push_async_callback(pace.aclose)
+        queue = pace.queue(job=name, owner=name)
+        yield LlmCaller(provider, slots=Slots(16), recorder=calls, turns=queue)
+
+
+async def test_the_pace_is_kept_while_postgres_is_away(stage: Stage):
+    behaviour = Behaviour(
+        gold={}, latency_ms=30, limit_requests=PER_SECOND, limit_window_seconds=1,
+        limit_burst_seconds=0.5,
+    )  # fmt: skip
+    calls = Calls([])
+    async with AsyncExitStack() as stack:
+        vendor = await stack.enter_async_context(SimulatedServer(behaviour))
+        provider = OpenAIProvider.open(model="m", api_key="sk", base_url=f"{vendor.url}/v1")
+        stack.push_async_callback(provider.aclose)
+        callers = [
+            await stack.enter_async_context(process(stage, provider, name, calls))
+            for name in ("one", "two")
+        ]
+        going_on = asyncio.Event()
+
+        async def ask(caller: LlmCaller, slot: int) -> int:
+            answered = 0
+            while not going_on.is_set():
+                request = CompletionRequest(
+                    system="", prompt=f"{id(caller)} {slot} {answered}", schema_name="intent",
+                    schema=SCHEMA,
+                )  # fmt: skip
+                await caller.call(request, CallSite(evaluator="intent"))
+                answered += 1
+            return answered
+
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(ask(each, n)) for each in callers for n in range(16)]
+            await asyncio.sleep(6)
+            async with stage.server.outage(Stopping.IMMEDIATE):
+                gone = time.monotonic()
+                await asyncio.sleep(OUTAGE_SECONDS)
+                back = time.monotonic()
+            await asyncio.sleep(5)
+            end = time.monotonic()
+            going_on.set()
+
+    answered = [at for at, outcome in calls.moments if outcome == "ok"]
+    assert sum(each.result() for each in asking) == len(answered), "nothing is lost"
+    during = sum(gone + 1.5 <= at <= back for at in answered) / (back - gone - 1.5)
+    assert 0.5 * PER_SECOND <= during <= 1.05 * PER_SECOND
+    afterwards = sum(back + 2.5 <= at <= end for at in answered) / (end - back - 2.5)
+    assert afterwards >= 0.75 * PER_SECOND
+    refused = len(calls.moments) - len(answered)
+    assert refused <= 0.1 * len(answered)

@@ -1,0 +1,271 @@
+"""The row that all workers share, on a real Postgres, with time under the test's control."""
+
+import json
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evalqueue.evaluators.providers.provider import LlmCredential
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LABEL = "openai/gpt-x"
+KEY = LlmCredential.of("openai", "gpt-x", secret="sk-made-up").key
+BURST_SECONDS = 0.5
+
+
+class Ledger:
+    """`evalqueue_pace` at moments of the test's choice."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._connection = connection
+        connection.execute("TRUNCATE llm_credentials CASCADE")
+        self.last: dict[str, Any] = {"epoch": 0}
+
+    def __call__(self, at: float, worker: str = "w1", **request: Any) -> dict[str, Any]:
+        job = {"job": worker, "owner": worker, "waiting": 9, "in_flight": 1, "wanted": 99}
+        request = {
+            "epoch": self.last["epoch"], "ahead": 0.75, "breaker": 10, "waiting": 9, "jobs": [job],
+        } | request  # fmt: skip
+        row = self._connection.execute(
+            "SELECT evalqueue_pace(%s, %s, %s, %s::jsonb, %s)",
+            [KEY, LABEL, worker, json.dumps(request), START + timedelta(seconds=at)],
+        ).fetchone()
+        assert row is not None
+        self.last = row[0]
+        return self.last
+
+    def answer_probe(self, at: float) -> None:
+        """The first call of a credential is made alone."""
+        assert self(at, wanted=5)["granted"] == 1
+        self(at, probe="answered", answered=1, succeeded=True)
+
+
+@pytest.fixture
+def ledger(dsn: str) -> Any:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield Ledger(connection)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    per_minute=st.sampled_from([20.0, 60.0, 600.0, 6_000.0]),
+    steps=st.lists(
+        st.tuples(
+            st.floats(min_value=0.0, max_value=2.0),
+            st.integers(min_value=0, max_value=40),
+            st.sampled_from(["w1", "w2", "w3"]),
+        ),
+        min_size=5,
+        max_size=40,
+    ),
+)
+def test_no_window_has_more_permits_than_the_rate_allows(
+    ledger: Ledger, per_minute: float, steps: list[tuple[float, int, str]]
+) -> None:
+    ledger = Ledger(ledger._connection)  # pyright: ignore[reportPrivateUsage]  an empty one
+    rate = per_minute / 60
+    ledger.answer_probe(0.0)
+    now, moments = 0.0, [0.0]
+    for passed, wanted, worker in steps:
+        now += passed
+        grant = ledger(now, worker, wanted=wanted, set_rate=rate, answered=1, succeeded=True)
+        first = now + grant["first_in"]
+        taken = [first + number * grant["step"] for number in range(grant["granted"])]
+        assert all(at <= now + 0.75 + 1e-6 for at in taken), "no permit reaches further ahead"
+        assert len(taken) <= wanted
+        moments += [max(at, now) for at in taken]
+
+    moments.sort()
+    for number, begin in enumerate(moments):
+        for end_number in range(number, len(moments)):
+            window = moments[end_number] - begin
+            count = end_number - number + 1
+            assert count <= rate * (window + BURST_SECONDS) + 2
+
+
+def test_tokens_are_reserved_and_settled(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    tokens = {"set_tokens": 1_000.0, "tokens_each": 500.0}
+
+    grant = ledger(10.0, wanted=10, **tokens)
+    assert (grant["granted"], grant["step"]) == (3, 0.5)  # 0.5 s are caught up with, 0.75 s ahead
+
+    # Each used twice what was reserved: 1,500 tokens are 1.5 s.
+    grant = ledger(10.0, wanted=10, token_change=1_500.0, **tokens)
+    assert (grant["granted"], grant["first_in"]) == (0, pytest.approx(2.5))
+
+
+def test_permits_that_are_not_used_are_given_back(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    taken = ledger(10.0, wanted=10, set_rate=10.0)
+    assert taken["granted"] == 10
+
+    again = ledger(10.0, wanted=20, set_rate=10.0, returned_seconds=1.0)
+
+    assert again["granted"] == 13
+    assert again["first_in"] == pytest.approx(-0.5)
+
+
+def test_a_dead_process_keeps_nothing(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    ledger(10.0, "dead", wanted=1_000, set_rate=10.0)
+    ledger(10.0, "alive", wanted=0)
+
+    grant = ledger(11.0, "alive", wanted=10, set_rate=10.0)
+    assert grant["first_in"] <= 0, "what it took reaches less than a second ahead"
+    assert {each["worker"] for each in grant["demand"]} == {"dead", "alive"}
+    grant = ledger(14.1, "alive", wanted=10, set_rate=10.0)
+    assert {each["worker"] for each in grant["demand"]} == {"alive"}
+
+
+def test_one_epoch_has_one_decrease(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    before = ledger(0.1, wanted=5)
+    after = ledger(0.2, refused=3, reason="slow down")
+    assert after["rate"] == before["rate"] / 2
+    assert after["epoch"] == before["epoch"] + 1
+    assert after["is_probing"]
+
+    late = ledger(0.25, refused=9, epoch=before["epoch"])
+
+    assert (late["rate"], late["epoch"]) == (after["rate"], after["epoch"])
+
+
+def test_a_failing_endpoint_stops_new_calls_and_one_call_decides(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    ledger(0.1, wanted=20)
+    assert not ledger(0.2, failed=9, reason="HTTP 500")["is_probing"]
+    broken = ledger(0.3, failed=1, reason="HTTP 500", wanted=5)
+    assert (broken["is_probing"], broken["pause_kind"], broken["granted"]) == (True, "failed", 0)
+    assert broken["pause_reason"] == "HTTP 500"
+
+    now, delays = 0.3, list[float]()
+    for _ in range(9):
+        now += ledger.last["first_in"]
+        probe = ledger(now, wanted=5)
+        assert (probe["granted"], probe["is_probe"]) == (1, True)
+        assert ledger(now, "w2", wanted=5)["granted"] == 0, "one call, of all workers"
+        ledger(now, failed=1, probe="failed", reason="HTTP 500")
+        delays.append(round(ledger.last["first_in"], 3))
+    assert delays == [2, 4, 8, 16, 32, 60, 60, 60, 60]
+
+    now += 60
+    assert ledger(now, wanted=5)["is_probe"]
+    repaired = ledger(now, probe="answered", answered=1, succeeded=True, wanted=5)
+    assert not repaired["is_probing"]
+    assert repaired["granted"] == 5
+
+
+def test_a_process_that_dies_with_the_only_call_does_not_hold_up_the_others(
+    ledger: Ledger,
+) -> None:
+    assert ledger(0.0, "dead", wanted=5)["granted"] == 1
+    assert ledger(1.0, "alive", wanted=5)["granted"] == 0
+    assert ledger(3.0, "alive", wanted=5)["granted"] == 0
+    assert ledger(4.5, "alive", wanted=5)["granted"] == 1
+
+
+def test_a_credential_that_answered_lately_needs_no_probe(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    ledger(1.0, jobs=[])
+    assert ledger(200.0, wanted=5, jobs=[])["granted"] == 5
+    ledger(200.0, answered=5, succeeded=True, jobs=[])
+
+    stale = ledger(600.0, wanted=5, jobs=[])
+
+    assert (stale["granted"], stale["is_probe"]) == (1, True)
+
+
+def test_a_stated_limit_is_kept_with_a_margin(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    grant = ledger(1.0, answered=1, succeeded=True, request_limit=10.0, wanted=50)
+    assert grant["rate"] == pytest.approx(9.7)
+    assert grant["stated"] == 10.0
+    grant = ledger(2.0, answered=1, succeeded=True, request_limit=5.0, wanted=50)
+    assert grant["rate"] == pytest.approx(4.85)
+
+
+class Vendor:
+    """Admits or refuses calls at given moments."""
+
+    def __init__(self, *, per_second: float, window: float | None, capacity: float) -> None:
+        self.per_second = per_second
+        self._window = window
+        self._capacity = capacity
+        self._left = capacity
+        self._at = 0.0
+        self.admitted: deque[float] = deque()
+        self.refused: deque[float] = deque()
+
+    def call(self, at: float) -> bool:
+        if self._window is None:
+            self._left = min(self._capacity, self._left + (at - self._at) * self.per_second)
+        elif int(at / self._window) != int(self._at / self._window):
+            self._left = self.per_second * self._window
+        self._at = at
+        (self.admitted if self._left >= 1 else self.refused).append(at)
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+def work(ledger: Ledger, vendor: Vendor, *, begin: float = 0.0, until: float) -> None:
+    """One process with endless demand; answers and refusals are known at once."""
+    now, answered = begin, 0
+    while now < until:
+        grant = ledger(now, wanted=60, answered=answered, succeeded=answered > 0, ahead=0.3)
+        answered = 0
+        if not grant["granted"]:
+            now += max(0.02, min(0.5, grant["first_in"]))
+            continue
+        if grant["is_probe"]:
+            admitted = vendor.call(now)
+            outcome = {"answered": 1, "succeeded": True} if admitted else {"refused": 1}
+            ledger(now, probe="answered" if admitted else "refused", **outcome)
+            now += 0.02
+            continue
+        for number in range(grant["granted"]):
+            now = max(now, now + (grant["first_in"] if number == 0 else grant["step"]))
+            if vendor.call(now):
+                answered += 1
+            else:
+                ledger(now, answered=answered, succeeded=answered > 0, refused=1)
+                answered = 0
+                break
+
+
+@pytest.mark.parametrize(
+    ("per_second", "window", "capacity"),
+    [
+        (10.0, None, 10.0), (10.0, None, 600.0), (10.0, 60.0, 600.0), (2.0, None, 4.0),
+        (100.0, None, 100.0), (100.0, 1.0, 100.0), (5.0, 10.0, 50.0),
+    ],
+)  # fmt: skip
+def test_an_unknown_limit_is_found(
+    ledger: Ledger, per_second: float, window: float | None, capacity: float
+) -> None:
+    vendor = Vendor(per_second=per_second, window=window, capacity=capacity)
+
+    work(ledger, vendor, until=150)
+
+    late = [at for at in vendor.admitted if at >= 75]
+    assert len(late) >= 0.9 * per_second * 75
+    calls = len(vendor.admitted) + len(vendor.refused)
+    assert len(vendor.refused) < max(0.03 * calls, 25)
+
+
+def test_a_limit_that_is_halved_is_found_again(ledger: Ledger) -> None:
+    vendor = Vendor(per_second=10.0, window=None, capacity=10.0)
+    work(ledger, vendor, until=60)
+    vendor.per_second, refused = 5.0, len(vendor.refused)
+
+    work(ledger, vendor, begin=60, until=120)
+
+    assert len([at for at in vendor.admitted if at >= 90]) >= 0.85 * 5 * 30
+    assert len(vendor.refused) - refused < 25
