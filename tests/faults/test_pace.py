@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from faults.deployment import Deployment
 from faults.server import Stopping
-from faults.stage import Stage
 
 from evalqueue.evaluators.pace.ledger import PostgresLedger
 from evalqueue.evaluators.pace.limits import UNKNOWN
@@ -41,11 +41,11 @@ class Calls:
 
 @asynccontextmanager
 async def process(
-    stage: Stage, provider: OpenAIProvider, name: str, calls: Calls
+    deployment: Deployment, provider: OpenAIProvider, name: str, calls: Calls
 ) -> AsyncGenerator[LlmCaller]:
     """What one worker process has of a pace."""
     async with AsyncExitStack() as stack:
-        database = Database(stage.address)
+        database = Database(deployment.address)
         await database.open()
         stack.push_async_callback(database.close)
         ledger = PostgresLedger(database, provider.credential)
@@ -55,7 +55,7 @@ async def process(
         yield LlmCaller(provider, slots=Slots(16), recorder=calls, turns=queue)
 
 
-async def test_the_pace_is_kept_while_postgres_is_away(stage: Stage):
+async def test_the_pace_is_kept_while_postgres_is_away(deployment: Deployment):
     behaviour = Behaviour(
         gold={}, latency_ms=30, limit_requests=PER_SECOND, limit_window_seconds=1,
         limit_burst_seconds=0.5,
@@ -66,7 +66,7 @@ async def test_the_pace_is_kept_while_postgres_is_away(stage: Stage):
         provider = OpenAIProvider.open(model="m", api_key="sk", base_url=f"{vendor.url}/v1")
         stack.push_async_callback(provider.aclose)
         callers = [
-            await stack.enter_async_context(process(stage, provider, name, calls))
+            await stack.enter_async_context(process(deployment, provider, name, calls))
             for name in ("one", "two")
         ]
         going_on = asyncio.Event()
@@ -85,7 +85,7 @@ async def test_the_pace_is_kept_while_postgres_is_away(stage: Stage):
         async with asyncio.TaskGroup() as group:
             asking = [group.create_task(ask(each, n)) for each in callers for n in range(16)]
             await asyncio.sleep(6)
-            async with stage.server.outage(Stopping.IMMEDIATE):
+            async with deployment.server.outage(Stopping.IMMEDIATE):
                 gone = time.monotonic()
                 await asyncio.sleep(OUTAGE_SECONDS)
                 back = time.monotonic()

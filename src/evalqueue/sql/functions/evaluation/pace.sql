@@ -115,7 +115,7 @@ BEGIN
                 WHEN known.admitted < 3 THEN LEAST(known.rate, GREATEST(0.7 * known.rate, measured))
                 ELSE GREATEST(LEAST(0.95 * measured, 0.95 * known.rate),
                     -- A busy machine measures too little: what was measured before counts as well.
-                    known.rate * CASE WHEN known.ceiling IS NULL THEN 0.25 ELSE 0.75 END) END);
+                    known.rate * CASE WHEN known.ceiling IS NULL THEN 0.25 ELSE 0.5 END) END);
             IF known.admitted >= 3 THEN
                 known.ceiling := COALESCE(measured, known.ceiling);
             END IF;
