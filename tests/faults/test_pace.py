@@ -63,7 +63,9 @@ async def test_the_pace_is_kept_while_postgres_is_away(deployment: Deployment):
     calls = Calls([])
     async with AsyncExitStack() as stack:
         vendor = await stack.enter_async_context(SimulatedServer(behaviour))
-        provider = OpenAIProvider.open(model="m", api_key="sk", base_url=f"{vendor.url}/v1")
+        provider = OpenAIProvider.open(
+            name="openai", model="m", api_key="sk", base_url=f"{vendor.url}/v1"
+        )
         stack.push_async_callback(provider.aclose)
         callers = [
             await stack.enter_async_context(process(deployment, provider, name, calls))
