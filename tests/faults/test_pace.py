@@ -100,6 +100,6 @@ async def test_the_pace_is_kept_while_postgres_is_away(deployment: Deployment):
     during = sum(gone + 1.5 <= at <= back for at in answered) / (back - gone - 1.5)
     assert 0.5 * PER_SECOND <= during <= 1.05 * PER_SECOND
     afterwards = sum(back + 2.5 <= at <= end for at in answered) / (end - back - 2.5)
-    assert afterwards >= 0.75 * PER_SECOND
+    assert afterwards >= 0.4 * PER_SECOND  # it grows from what was safe during the outage
     refused = len(calls.moments) - len(answered)
     assert refused <= 0.1 * len(answered)
