@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from evalqueue.errors import JobNotFound, NotCancellable
+from evalqueue.errors import InvalidParams, JobNotFound, NotCancellable, Problem
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
 from evalqueue.jobtypes import AdmissionContext, JobParams, JobTypes
 from evalqueue.postgres import store
@@ -18,6 +18,7 @@ from evalqueue.postgres.listener import JOB_CHANGED, Listener
 from evalqueue.postgres.store import Submission
 from evalqueue.settings import Settings, check_address, read
 
+SUBMIT_MANY_MAX = 10_000  # jobs in one statement
 REREAD_INTERVAL = 15.0  # seconds between reads, in case a notification is lost
 
 
@@ -127,15 +128,113 @@ class Client:
             idempotency_key=idempotency_key,
             after=after,
         )
-        if type(params) not in self._declared:
-            # On a connection of ours: the declaration holds even if the caller rolls back.
-            async with self._connection() as own:
-                await type(params).declare(own)
-            self._declared.add(type(params))
+        await self._declare(type(params))
         if connection is not None:
             return await self._submit(connection, params, options, sees)
         async with self._connection() as own:
             return await self._submit(own, params, options, sees)
+
+    async def submit_many(
+        self,
+        params: Sequence[JobParams],
+        *,
+        connection: Connection | None = None,
+        owner: str = "default",
+        priority: int = 0,
+        scheduled_at: datetime | None = None,
+        queue: str | None = None,
+        max_attempts: int = 3,
+        idempotency_keys: Sequence[str | None] | None = None,
+        after: UUID | None = None,
+        sees: str | None = None,
+    ) -> Sequence[Job]:
+        """Submit many jobs in one statement: all of them, or none if one can't be stored.
+
+        The other arguments are those of `submit`, and hold for every job.
+
+        Args:
+            params: 10,000 at most; they may be of different job types.
+            idempotency_keys: one for each of the params; None: that job has none.
+
+        Returns:
+            The jobs in the order of `params`. Where a key was used before, also in the same call,
+            the job that has it.
+
+        Raises:
+            InvalidParams: everything that is wrong, each at `("jobs", index, …)`.
+            KeyReused: another request came with one of the keys before.
+            ValueError: too many params, or not as many keys as params.
+        """
+        if len(params) > SUBMIT_MANY_MAX:
+            raise ValueError(f"{len(params)} jobs at once, over {SUBMIT_MANY_MAX}")
+        keys = [None] * len(params) if idempotency_keys is None else list(idempotency_keys)
+        if len(keys) != len(params):
+            raise ValueError(f"{len(keys)} idempotency keys for {len(params)} jobs")
+        for kind in dict.fromkeys(map(type, params)):
+            await self._declare(kind)
+        submissions = [
+            Submission(
+                job_type=each.job_type,
+                params=each.stored(),
+                owner=owner,
+                priority=priority,
+                scheduled_at=scheduled_at,
+                queue=queue or self.settings.queue,
+                max_attempts=max_attempts,
+                idempotency_key=key,
+                after=after,
+            )
+            for each, key in zip(params, keys, strict=True)
+        ]
+        if connection is not None:
+            return await self._submit_many(connection, params, submissions, sees)
+        async with self._connection() as own:
+            return await self._submit_many(own, params, submissions, sees)
+
+    async def _submit_many(
+        self,
+        connection: Connection,
+        params: Sequence[JobParams],
+        submissions: Sequence[Submission],
+        sees: str | None,
+    ) -> Sequence[Job]:
+        if not submissions:
+            return []
+        admission = AdmissionContext(
+            settings=self.settings,
+            database=await self.database(),
+            owner=submissions[0].owner,
+            sees=sees,
+        )
+        keys = [each.idempotency_key for each in submissions if each.idempotency_key is not None]
+        known = frozenset[str]()
+        if keys:
+            known = await store.known_keys(connection, owner=admission.owner, idempotency_keys=keys)
+        admitted = list[Submission]()
+        problems = list[Problem]()
+        for index, (each, options) in enumerate(zip(params, submissions, strict=True)):
+            if options.idempotency_key is not None:
+                # Before today's defaults are filled in, as in `_submit`.
+                options = replace(options, requested=options.params)
+            if options.idempotency_key not in known:
+                try:
+                    options = replace(options, params=(await each.admit(admission)).stored())
+                except InvalidParams as error:
+                    problems.extend(problem.within("jobs", index) for problem in error.problems)
+            admitted.append(options)
+        if problems:
+            raise InvalidParams(problems)
+        return await store.submit_many(connection, admitted)
+
+    async def _declare(self, kind: type[JobParams]) -> None:
+        """Declare a job type before its first submission.
+
+        On a connection of ours: the declaration holds even if the caller rolls back.
+        """
+        if kind not in self._declared:
+            async with self._connection() as own:
+                await kind.declare(own)
+            self._declared.add(kind)
 
     async def _submit(
         self, connection: Connection, params: JobParams, options: Submission, sees: str | None

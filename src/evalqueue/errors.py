@@ -19,7 +19,7 @@ EvalqueueError
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
@@ -50,6 +50,10 @@ class Problem:
     msg: str
     type: str = "value_error"
     ctx: Mapping[str, Any] | None = None
+
+    def within(self, *loc: str | int) -> "Problem":
+        """The same problem as seen from outside: this path comes before its own."""
+        return replace(self, loc=(*loc, *self.loc))
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {"loc": list(self.loc), "msg": self.msg, "type": self.type}

@@ -3,6 +3,7 @@
 Where `owner` is given, others' jobs are as if they were not there.
 """
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from psycopg.errors import (
 )
 
 from evalqueue import codec
-from evalqueue.errors import InvalidParams, KeyReused, NotRetryable
+from evalqueue.errors import InvalidParams, KeyReused, NotRetryable, Problem
 from evalqueue.jobs import AttemptRecord, Ended, Job, JobStatus, Progress
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import JOBS
@@ -41,6 +42,21 @@ class Submission:
     after: UUID | None = None
     requested: Mapping[str, Any] | None = None
     """The params as they came with the key, before defaults were filled in; None: as above."""
+
+    def as_json(self) -> dict[str, object]:
+        """As an element of `evalqueue_submit_job_rows`."""
+        return {
+            "job_type": self.job_type,
+            "params": self.params,
+            "owner": codec.clean_text(self.owner),
+            "priority": self.priority,
+            "scheduled_at": None if self.scheduled_at is None else self.scheduled_at.isoformat(),
+            "queue": self.queue,
+            "max_attempts": self.max_attempts,
+            "idempotency_key": self.idempotency_key,
+            "after": None if self.after is None else str(self.after),
+            "requested": self.requested,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +91,23 @@ async def submit(connection: Connection, submission: Submission) -> Job:
     return job
 
 
+async def submit_many(connection: Connection, submissions: Sequence[Submission]) -> list[Job]:
+    """Submit all of them or none; the jobs come in the same order.
+
+    Raises:
+        InvalidParams: every submission that can't be stored, by its index.
+        KeyReused: another request came with one of the idempotency keys before.
+    """
+    arguments = {"submissions": jsonb([submission.as_json() for submission in submissions])}
+    try:
+        rows = await JOBS.mappings(connection, "submit_many", **arguments)
+    except InvalidParameterValue as error:
+        raise InvalidParams(_problems(error)) from error
+    except UniqueViolation as error:
+        raise KeyReused(_message(error)) from error
+    return [job_of(row) for row in rows]
+
+
 async def retry(connection: Connection, job_id: UUID, *, owner: str | None = None) -> Job | None:
     """The job that continues this one. None: there is no such job.
 
@@ -90,6 +123,15 @@ async def retry(connection: Connection, job_id: UUID, *, owner: str | None = Non
 async def of_key(connection: Connection, *, owner: str, idempotency_key: str) -> Job | None:
     """The job that was submitted with this key."""
     return await _job(connection, "of_key", owner=owner, idempotency_key=idempotency_key)
+
+
+async def known_keys(
+    connection: Connection, *, owner: str, idempotency_keys: Collection[str]
+) -> frozenset[str]:
+    """Those of some keys with which a job was submitted."""
+    arguments = {"owner": owner, "idempotency_keys": list(idempotency_keys)}
+    cursor = await connection.execute(JOBS["known_keys"], arguments)
+    return frozenset(key for (key,) in await cursor.fetchall())
 
 
 async def get(connection: Connection, job_id: UUID, *, owner: str | None = None) -> Job | None:
@@ -255,6 +297,17 @@ def _name(params: Mapping[str, Any]) -> str | None:
 async def _job(connection: Connection, name: str, **arguments: Any) -> Job | None:
     rows = await JOBS.mappings(connection, name, **arguments)
     return job_of(rows[0]) if rows else None
+
+
+def _problems(error: psycopg.Error) -> list[Problem]:
+    """What is wrong with the submissions of a batch."""
+    return [
+        Problem(
+            loc=("jobs", found["index"], *([found["field"]] if found["field"] else [])),
+            msg=found["problem"],
+        )
+        for found in json.loads(error.diag.message_detail or "[]")
+    ]
 
 
 def _message(error: psycopg.Error) -> str:

@@ -112,6 +112,13 @@ CREATE FUNCTION evalqueue_failures(result jsonb) RETURNS jsonb
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_fingerprint(text, jsonb, integer, timestamp with time zone, text, integer, uuid)
+
+CREATE FUNCTION evalqueue_fingerprint(job_type text, requested jsonb, priority integer, scheduled_at timestamp with time zone, queue text, max_attempts integer, after uuid) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_finish_job(uuid, integer, text, jsonb, text, double precision, boolean)
 
 CREATE FUNCTION evalqueue_finish_job(job_id uuid, attempt integer, outcome text, result jsonb DEFAULT NULL::jsonb, error text DEFAULT NULL::text, delay_seconds double precision DEFAULT 0, delete_task boolean DEFAULT false) RETURNS text
@@ -262,6 +269,20 @@ CREATE FUNCTION evalqueue_lease_credential(credential text, job_id uuid, attempt
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_lock_key(text, text)
+
+CREATE FUNCTION evalqueue_lock_key(owner text, idempotency_key text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_lock_keys_of(text)
+
+CREATE FUNCTION evalqueue_lock_keys_of(owner text) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_name_run()
 
 CREATE FUNCTION evalqueue_name_run() RETURNS trigger
@@ -344,6 +365,13 @@ CREATE FUNCTION evalqueue_queue_positions(queue text, at_most integer) RETURNS T
 -- FUNCTION: evalqueue_recover_jobs()
 
 CREATE FUNCTION evalqueue_recover_jobs() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_refuse_submissions(jsonb, text)
+
+CREATE FUNCTION evalqueue_refuse_submissions(problems jsonb, code text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -435,6 +463,20 @@ CREATE FUNCTION evalqueue_store_dataset() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_submission_problems(jsonb)
+
+CREATE FUNCTION evalqueue_submission_problems(submissions jsonb) RETURNS TABLE(place bigint, field text, problem text)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_submissions(jsonb)
+
+CREATE FUNCTION evalqueue_submissions(submissions jsonb) RETURNS TABLE(place bigint, job_type text, params jsonb, owner text, priority integer, scheduled_at timestamp with time zone, queue text, max_attempts integer, idempotency_key text, after uuid, requested jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_submit_job(text, jsonb, text, integer, timestamp with time zone, text, integer, text, uuid)
 
 CREATE FUNCTION evalqueue_submit_job(job_type text, params jsonb DEFAULT '{}'::jsonb, owner text DEFAULT 'default'::text, priority integer DEFAULT 0, scheduled_at timestamp with time zone DEFAULT NULL::timestamp with time zone, queue text DEFAULT 'evalqueue'::text, max_attempts integer DEFAULT 3, idempotency_key text DEFAULT NULL::text, after uuid DEFAULT NULL::uuid) RETURNS uuid
@@ -446,6 +488,20 @@ CREATE FUNCTION evalqueue_submit_job(job_type text, params jsonb DEFAULT '{}'::j
 
 CREATE FUNCTION evalqueue_submit_job_row(job_type text, params jsonb DEFAULT '{}'::jsonb, owner text DEFAULT 'default'::text, priority integer DEFAULT 0, scheduled_at timestamp with time zone DEFAULT NULL::timestamp with time zone, queue text DEFAULT 'evalqueue'::text, max_attempts integer DEFAULT 3, idempotency_key text DEFAULT NULL::text, after uuid DEFAULT NULL::uuid, requested jsonb DEFAULT NULL::jsonb) RETURNS jobs
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_submit_job_rows(jsonb)
+
+CREATE FUNCTION evalqueue_submit_job_rows(submissions jsonb) RETURNS SETOF jobs
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_submit_jobs(jsonb)
+
+CREATE FUNCTION evalqueue_submit_jobs(submissions jsonb) RETURNS SETOF uuid
+    LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 

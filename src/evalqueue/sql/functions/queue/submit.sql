@@ -30,6 +30,30 @@ BEGIN
 END;
 $$;
 
+-- What identifies a request that came with an idempotency key: SHA-256, hexadecimal. `requested` are
+-- the params as they came.
+CREATE OR REPLACE FUNCTION evalqueue_fingerprint(
+    job_type text, requested jsonb, priority integer, scheduled_at timestamptz, queue text,
+    max_attempts integer, after uuid
+) RETURNS text
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT encode(sha256(convert_to(
+        jsonb_build_array($1, $2, $3, EXTRACT(epoch FROM $4), $5, $6, $7)::text, 'UTF8')), 'hex');
+$$;
+
+-- Submissions with the same key of the same owner wait for each other until their transactions end.
+-- A submission of many jobs locks the owner, which takes one lock however many keys there are.
+CREATE OR REPLACE FUNCTION evalqueue_lock_key(owner text, idempotency_key text) RETURNS void
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    SELECT pg_advisory_xact_lock_shared(hashtextextended('evalqueue owner' || E'\n' || $1, 0));
+    SELECT pg_advisory_xact_lock(hashtextextended($1 || E'\n' || $2, 0));
+$$;
+
+CREATE OR REPLACE FUNCTION evalqueue_lock_keys_of(owner text) RETURNS void
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended('evalqueue owner' || E'\n' || $1, 0));
+$$;
+
 -- Submit: the job and its task appear in the caller's transaction, or neither does. The same
 -- idempotency key of the same owner is the same job, whenever it is sent again. Triggers on jobs may
 -- replace params before they are stored; the fingerprint is of the request as it came.
@@ -70,11 +94,9 @@ BEGIN
     END IF;
 
     IF idempotency_key IS NOT NULL THEN
-        fingerprint := encode(sha256(convert_to(jsonb_build_array(
-            job_type, COALESCE(requested, params), priority, EXTRACT(epoch FROM scheduled_at), queue,
-            max_attempts, after)::text, 'UTF8')), 'hex');
-        -- A second transaction with the same key waits here, and then finds the job.
-        PERFORM pg_advisory_xact_lock(hashtextextended(owner || E'\n' || idempotency_key, 0));
+        fingerprint := evalqueue_fingerprint(job_type, COALESCE(requested, params), priority,
+            scheduled_at, queue, max_attempts, after);
+        PERFORM evalqueue_lock_key(owner, idempotency_key);
         SELECT * INTO job FROM jobs
             WHERE jobs.owner = owner AND jobs.idempotency_key = idempotency_key;
         IF FOUND THEN

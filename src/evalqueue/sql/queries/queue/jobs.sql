@@ -6,6 +6,15 @@ SELECT * FROM evalqueue_submit_job_row(
     idempotency_key => %(idempotency_key)s, after => %(after)s, requested => %(requested)s
 )
 
+-- submit_many --
+-- (nothing) -> queued for each element of an array, in the caller's transaction
+SELECT * FROM evalqueue_submit_job_rows(%(submissions)s)
+
+-- known_keys --
+-- Those idempotency keys of an owner with which a job was submitted
+SELECT idempotency_key FROM jobs
+WHERE owner = %(owner)s AND idempotency_key = ANY (%(idempotency_keys)s)
+
 -- retry --
 -- A new job goes on where one that is over stopped; no row when there is no such job of this owner's
 SELECT job.* FROM jobs AS old CROSS JOIN LATERAL evalqueue_retry_job(old.id) AS job
