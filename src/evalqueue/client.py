@@ -213,15 +213,15 @@ class Client:
         admitted = list[Submission]()
         problems = list[Problem]()
         for index, (each, options) in enumerate(zip(params, submissions, strict=True)):
-            if options.idempotency_key is not None:
-                # Before today's defaults are filled in, as in `_submit`.
-                options = replace(options, requested=options.params)
+            stored = options.params
             if options.idempotency_key not in known:
                 try:
-                    options = replace(options, params=(await each.admit(admission)).stored())
+                    stored = (await each.admit(admission)).stored()
                 except InvalidParams as error:
                     problems.extend(problem.within("jobs", index) for problem in error.problems)
-            admitted.append(options)
+            # Before today's defaults are filled in, as in `_submit`.
+            requested = None if options.idempotency_key is None else options.params
+            admitted.append(replace(options, params=stored, requested=requested))
         if problems:
             raise InvalidParams(problems)
         return await store.submit_many(connection, admitted)

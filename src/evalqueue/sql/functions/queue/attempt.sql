@@ -47,6 +47,42 @@ BEGIN
 END;
 $$;
 
+-- The same for many attempts at once: `held` is an array of `{"job_id", "attempt", "progress"}`. True:
+-- alive, and what was to be written is. False: the attempt is over. NULL: another transaction locks
+-- the job's row, and nothing was written; one job that is locked holds up none of the others.
+CREATE OR REPLACE FUNCTION evalqueue_flush_jobs(held jsonb, lease_seconds double precision)
+RETURNS TABLE (job_id uuid, alive boolean)
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    WITH held AS MATERIALIZED (
+        SELECT given.job_id, given.attempt, NULLIF(given.progress, 'null') AS progress,
+            make_interval(secs => $2) AS lease
+        FROM jsonb_to_recordset($1) AS given (job_id uuid, attempt integer, progress jsonb)
+    ), seen AS MATERIALIZED (
+        SELECT held.*, (jobs.attempt = held.attempt AND jobs.status = 'running') IS TRUE AS alive,
+            -- Nothing to write while most of the lease is left: reading is enough.
+            held.progress IS NULL AND jobs.lease_expires_at > clock_timestamp() + lease * 2 / 3
+                AS is_fresh
+        FROM held LEFT JOIN jobs ON jobs.id = held.job_id
+    ), locked AS MATERIALIZED (
+        SELECT jobs.id, seen.progress, seen.lease
+        FROM seen JOIN jobs ON jobs.id = seen.job_id
+        WHERE seen.alive AND NOT seen.is_fresh
+            AND jobs.attempt = seen.attempt AND jobs.status = 'running'
+        FOR NO KEY UPDATE OF jobs SKIP LOCKED
+    ), written AS (
+        UPDATE jobs SET
+            lease_expires_at = clock_timestamp() + locked.lease,
+            progress = CASE WHEN locked.progress IS NULL THEN jobs.progress ELSE
+                jobs.progress || locked.progress || jsonb_build_object('current', GREATEST(
+                    (jobs.progress ->> 'current')::integer,
+                    (locked.progress ->> 'current')::integer)) END
+        FROM locked WHERE jobs.id = locked.id RETURNING jobs.id
+    )
+    SELECT seen.job_id,
+        CASE WHEN NOT seen.alive THEN false WHEN seen.is_fresh OR written.id IS NOT NULL THEN true END
+    FROM seen LEFT JOIN written ON written.id = seen.job_id;
+$$;
+
 -- An attempt ends. Returns the job's status afterwards; NULL: the attempt was already over, and
 -- nothing was changed.
 --
@@ -114,5 +150,54 @@ BEGIN
                 WHEN 'yielded' THEN clock_timestamp() END, NULL, NULL, NULL);
     END CASE;
     RETURN (SELECT jobs.status FROM jobs WHERE jobs.id = job.id);
+END;
+$$;
+
+-- Attempts that completed: `ended` is an array of `{"job_id", "attempt", "result"}`. Returns the job's
+-- status afterwards, as evalqueue_finish_job does, of each of them that was recorded or that was over
+-- already (NULL). One whose rows are locked by another transaction is not among them, and nothing of
+-- it was changed: it holds up none of the others.
+CREATE OR REPLACE FUNCTION evalqueue_complete_jobs(ended jsonb)
+RETURNS TABLE (job_id uuid, status text)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    tasks bigint[];
+    locked uuid[];
+BEGIN
+    SELECT array_agg(id) INTO tasks FROM (
+        SELECT task.id
+        FROM jsonb_to_recordset(ended) AS given (job_id uuid, attempt integer)
+            JOIN jobs USING (attempt) JOIN procrastinate_jobs AS task ON task.id = jobs.task_id
+        WHERE jobs.id = given.job_id AND jobs.status = 'running'
+        ORDER BY task.id FOR UPDATE OF task SKIP LOCKED) AS free;
+    SELECT array_agg(id), array_agg(task_id) INTO locked, tasks FROM (
+        SELECT jobs.id, jobs.task_id
+        FROM jsonb_to_recordset(ended) AS given (job_id uuid, attempt integer)
+            JOIN jobs USING (attempt)
+        WHERE jobs.id = given.job_id AND jobs.status = 'running' AND jobs.task_id = ANY (tasks)
+        ORDER BY jobs.task_id FOR NO KEY UPDATE OF jobs SKIP LOCKED) AS free;
+
+    UPDATE job_attempts SET ended_at = moment, outcome = 'completed'
+        FROM jsonb_to_recordset(ended) AS given (job_id uuid, attempt integer)
+        WHERE job_attempts.job_id = given.job_id AND job_attempts.attempt = given.attempt
+            AND given.job_id = ANY (locked);
+    UPDATE jobs SET result = given.result, error_message = NULL
+        FROM jsonb_to_recordset(ended) AS given (job_id uuid, result jsonb)
+        WHERE jobs.id = given.job_id AND jobs.id = ANY (locked);
+    -- As procrastinate_finish_job_v1 does it, for all of them.
+    UPDATE procrastinate_jobs SET
+        status = 'succeeded', abort_requested = false, attempts = attempts + 1
+    WHERE id = ANY (tasks);
+
+    RETURN QUERY
+        SELECT given.job_id,
+            CASE WHEN jobs.attempt = given.attempt AND given.job_id = ANY (locked)
+                THEN jobs.status END
+        FROM jsonb_to_recordset(ended) AS given (job_id uuid, attempt integer)
+            LEFT JOIN jobs ON jobs.id = given.job_id
+        WHERE given.job_id = ANY (locked)
+            OR (jobs.attempt = given.attempt AND jobs.status = 'running') IS NOT TRUE;
 END;
 $$;

@@ -21,30 +21,45 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         GROUP BY queue, owner
     ), open AS (
         SELECT stretches.queue, stretches.owner, stretches.job_type,
-            COALESCE(busy.running, 0) AS running
+            COALESCE(busy.running, 0) AS running,
+            rules.max_running_per_owner - COALESCE(busy.running, 0) AS free_of_owner,
+            rules.max_running - (
+                SELECT COALESCE(sum(busy.running), 0) FROM busy WHERE busy.queue = stretches.queue
+            ) AS free_in_queue
         FROM stretches LEFT JOIN busy USING (queue, owner)
             LEFT JOIN job_queues AS rules ON rules.name = stretches.queue
         WHERE ($2 IS NULL OR stretches.queue = ANY ($2)) AND stretches.job_type = ANY ($3)
             AND rules.paused_at IS NULL
-            AND (rules.max_running_per_owner IS NULL
-                OR COALESCE(busy.running, 0) < rules.max_running_per_owner)
-            AND (rules.max_running IS NULL OR rules.max_running > (
-                SELECT COALESCE(sum(busy.running), 0) FROM busy WHERE busy.queue = stretches.queue))
+    ), heads AS (
+        SELECT head.job, open.*, (head.job).parent_id IS NOT NULL AS is_helper,
+            (head.job).priority, (head.job).due_at, (head.job).task_id
+        FROM open CROSS JOIN LATERAL (
+            SELECT jobs AS job FROM jobs WHERE status = 'queued' AND NOT waiting
+                AND queue = open.queue AND owner = open.owner AND job_type = open.job_type
+                AND due_at <= statement_timestamp()  -- which an index can use
+                AND (parent_id IS NULL OR NOT EXISTS (
+                    SELECT 1 FROM jobs AS near WHERE near.status = 'running' AND near.worker = $1
+                        AND COALESCE(near.parent_id, near.id) = jobs.parent_id))
+            ORDER BY priority DESC, (parent_id IS NOT NULL), due_at, task_id LIMIT $4
+        ) AS head
+        WHERE COALESCE(open.free_of_owner, 1) > 0 AND COALESCE(open.free_in_queue, 1) > 0
+    ), shares AS (
+        -- How many jobs of this owner run when those before this one have been claimed, too.
+        SELECT *, row_number() OVER (
+            PARTITION BY queue, owner ORDER BY priority DESC, is_helper, due_at, task_id) AS nth
+        FROM heads
+    ), ordered AS (
+        SELECT *, row_number() OVER (PARTITION BY queue
+            ORDER BY priority DESC, is_helper, running + nth, due_at, task_id) AS nth_in_queue
+        FROM shares WHERE free_of_owner IS NULL OR nth <= free_of_owner
     )
-    SELECT head.* FROM open CROSS JOIN LATERAL (
-        SELECT * FROM jobs WHERE status = 'queued' AND NOT waiting
-            AND queue = open.queue AND owner = open.owner AND job_type = open.job_type
-            AND due_at <= statement_timestamp()  -- which an index can use
-            AND (parent_id IS NULL OR NOT EXISTS (
-                SELECT 1 FROM jobs AS near WHERE near.status = 'running' AND near.worker = $1
-                    AND COALESCE(near.parent_id, near.id) = jobs.parent_id))
-        ORDER BY priority DESC, (parent_id IS NOT NULL), due_at, task_id LIMIT $4
-    ) AS head
-    ORDER BY head.priority DESC, (head.parent_id IS NOT NULL), open.running, head.due_at, head.task_id
+    SELECT (job).* FROM ordered WHERE free_in_queue IS NULL OR nth_in_queue <= free_in_queue
+    ORDER BY priority DESC, is_helper, running + nth, due_at, task_id
     LIMIT $4;
 $$;
 
--- Up to `slots` jobs belong to this worker from now on, each with a new attempt that runs.
+-- Up to `slots` jobs belong to this worker from now on, each with a new attempt that runs. They are
+-- returned in the order in which they were claimed.
 CREATE OR REPLACE FUNCTION evalqueue_claim_jobs(
     worker_id bigint, worker text, queues text[], job_types text[], slots integer,
     lease_seconds double precision
@@ -52,35 +67,60 @@ CREATE OR REPLACE FUNCTION evalqueue_claim_jobs(
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
-    candidate jobs;
-    job jobs;
+    open integer := slots;
+    candidates bigint[];   -- tasks, in fair order
+    helpers boolean[];     -- which of them are of helper jobs
+    at_most integer;
+    from_here integer;
+    up_to integer;
+    claimed bigint[];
 BEGIN
     -- Where a limit holds for all workers together, they claim one after another.
     PERFORM 1 FROM job_queues
         WHERE (queues IS NULL OR name = ANY (queues))
             AND (max_running IS NOT NULL OR max_running_per_owner IS NOT NULL)
         ORDER BY name FOR UPDATE;
-    FOR slot IN 1..slots LOOP
-        job := NULL;
-        FOR candidate IN SELECT * FROM evalqueue_next_jobs(worker, queues, job_types, 20) LOOP
+    WHILE open > 0 LOOP
+        at_most := 2 * open + 20;  -- other workers may be claiming some of them
+        SELECT array_agg(next.task_id), array_agg(next.parent_id IS NOT NULL)
+            INTO candidates, helpers
+            FROM evalqueue_next_jobs(worker, queues, job_types, at_most) AS next;
+        claimed := '{}';
+        up_to := 0;
+        -- All jobs up to the next helper job, or one helper job: afterwards this worker gets no other
+        -- helper job of the same job.
+        WHILE cardinality(claimed) = 0 AND up_to < cardinality(candidates) LOOP
+            from_here := up_to + 1;
+            up_to := CASE WHEN helpers[from_here] THEN from_here ELSE COALESCE(
+                from_here - 2 + array_position(helpers[from_here:], true), cardinality(candidates)) END;
             -- A job that another worker is claiming is skipped.
-            PERFORM 1 FROM procrastinate_jobs
-                WHERE id = candidate.task_id AND status = 'todo'
-                    AND (scheduled_at IS NULL OR scheduled_at <= clock_timestamp())
-                FOR UPDATE SKIP LOCKED;
-            CONTINUE WHEN NOT FOUND;
-            UPDATE procrastinate_jobs SET
-                status = 'doing', worker_id = evalqueue_claim_jobs.worker_id
-            WHERE id = candidate.task_id;
-            UPDATE jobs SET
-                worker = evalqueue_claim_jobs.worker,
-                lease_expires_at = clock_timestamp() + make_interval(secs => lease_seconds)
-            WHERE id = candidate.id RETURNING * INTO job;
-            INSERT INTO job_attempts (job_id, attempt, worker) VALUES (job.id, job.attempt, worker);
-            RETURN NEXT job;
-            EXIT;
+            SELECT array_agg(free.id) INTO claimed FROM (
+                SELECT task.id
+                FROM unnest(candidates[from_here:up_to]) WITH ORDINALITY AS candidate (id, place)
+                    JOIN procrastinate_jobs AS task USING (id)
+                WHERE task.status = 'todo'
+                    AND (task.scheduled_at IS NULL OR task.scheduled_at <= clock_timestamp())
+                ORDER BY candidate.place LIMIT open FOR UPDATE OF task SKIP LOCKED
+            ) AS free;
+            claimed := COALESCE(claimed, '{}');
         END LOOP;
-        EXIT WHEN job.id IS NULL;
+        EXIT WHEN cardinality(claimed) = 0;
+        -- The trigger that moves the jobs writes these into the same version of their rows.
+        PERFORM set_config('evalqueue.claiming_worker', worker, true),
+            set_config('evalqueue.claiming_lease', lease_seconds::text, true);
+        UPDATE procrastinate_jobs SET
+            status = 'doing', worker_id = evalqueue_claim_jobs.worker_id
+        WHERE id = ANY (claimed);
+        PERFORM set_config('evalqueue.claiming_worker', '', true);
+        RETURN QUERY
+            WITH attempts AS (
+                INSERT INTO job_attempts (job_id, attempt, worker)
+                SELECT jobs.id, jobs.attempt, jobs.worker FROM jobs WHERE task_id = ANY (claimed)
+            )
+            SELECT jobs.* FROM unnest(claimed) WITH ORDINALITY AS listed (task_id, place)
+                JOIN jobs USING (task_id) ORDER BY place;
+        open := open - cardinality(claimed);
+        EXIT WHEN up_to = cardinality(candidates) AND up_to < at_most;
     END LOOP;
 END;
 $$;

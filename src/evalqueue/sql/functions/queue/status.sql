@@ -13,86 +13,105 @@ CREATE TRIGGER evalqueue_forget_worker BEFORE UPDATE OF status ON procrastinate_
     FOR EACH ROW WHEN (OLD.status = 'doing' AND NEW.status <> 'doing')
     EXECUTE FUNCTION evalqueue_forget_worker();
 
--- procrastinate's row moved: the job moves with it. The only writer of jobs.status.
-CREATE OR REPLACE FUNCTION evalqueue_follow_task() RETURNS trigger
+-- procrastinate's rows moved: their jobs move with them. The only writer of jobs.status. Once per
+-- statement, however many rows it moves.
+CREATE OR REPLACE FUNCTION evalqueue_follow_tasks() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
-    -- A task that is marked finished before it began was cancelled; procrastinate's own log of
-    -- events says so, too.
-    moved_to CONSTANT text := CASE
-        WHEN OLD.status = 'todo' AND NEW.status IN ('succeeded', 'failed') THEN 'cancelled'
-        ELSE NEW.status::text END;
+    -- Set by evalqueue_claim_jobs. Without it, a lease until the worker sets its own.
+    claiming CONSTANT text := NULLIF(current_setting('evalqueue.claiming_worker', true), '');
+    lease_ends CONSTANT timestamptz := moment + make_interval(secs => CASE WHEN claiming IS NULL
+        THEN 30 ELSE current_setting('evalqueue.claiming_lease')::double precision END);
     job jobs;
+    change record;
 BEGIN
-    SELECT * INTO job FROM jobs WHERE task_id = NEW.id FOR NO KEY UPDATE;
-    IF NOT FOUND THEN
+    IF NOT EXISTS (SELECT 1 FROM new_tasks JOIN old_tasks USING (id)
+            WHERE new_tasks.status IS DISTINCT FROM old_tasks.status) THEN
         RETURN NULL;
     END IF;
-    IF job.status IN ('completed', 'failed', 'cancelled') THEN
-        IF NEW.status IN ('todo', 'doing') THEN
-            RAISE EXCEPTION 'Job % is % for ever: its task can''t run again', job.id, job.status
-                USING ERRCODE = 'object_not_in_prerequisite_state',
-                      HINT = 'Submit a new job instead.';
+
+    SELECT jobs.* INTO job FROM new_tasks
+        JOIN old_tasks USING (id) JOIN jobs ON jobs.task_id = new_tasks.id
+        WHERE new_tasks.status IN ('todo', 'doing') AND new_tasks.status <> old_tasks.status
+            AND jobs.status IN ('completed', 'failed', 'cancelled')
+        LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'Job % is % for ever: its task can''t run again', job.id, job.status
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Submit a new job instead.';
+    END IF;
+
+    FOR change IN
+        WITH moved AS MATERIALIZED (
+            SELECT new_tasks.id, new_tasks.queue_name, new_tasks.priority, new_tasks.scheduled_at,
+                old_tasks.status = 'doing' AS was_running,
+                CASE
+                    WHEN new_tasks.status = 'doing' THEN 'running'
+                    WHEN new_tasks.status = 'todo' THEN 'queued'
+                    -- A task that is marked finished before it began was cancelled; procrastinate's
+                    -- own log of events says so, too.
+                    WHEN old_tasks.status = 'todo' THEN 'cancelled'
+                    WHEN new_tasks.status = 'succeeded' THEN 'completed'
+                    WHEN new_tasks.status = 'failed' THEN 'failed'
+                    ELSE 'cancelled' END AS moved_to
+            FROM new_tasks JOIN old_tasks USING (id)
+            WHERE new_tasks.status IS DISTINCT FROM old_tasks.status
+        ), followed AS (
+            UPDATE jobs SET
+                status = moved_to,
+                attempt = jobs.attempt + CASE moved_to WHEN 'running' THEN 1 ELSE 0 END,
+                started_at = CASE moved_to
+                    WHEN 'running' THEN COALESCE(jobs.started_at, moment) ELSE jobs.started_at END,
+                completed_at = CASE WHEN moved_to NOT IN ('running', 'queued') THEN moment END,
+                worker = CASE moved_to
+                    WHEN 'running' THEN COALESCE(claiming, jobs.worker) ELSE jobs.worker END,
+                lease_expires_at = CASE moved_to WHEN 'running' THEN lease_ends END,
+                -- Without a time of its own it goes back to its former position in the queue.
+                queue = CASE moved_to WHEN 'queued' THEN moved.queue_name ELSE jobs.queue END,
+                priority = CASE moved_to WHEN 'queued' THEN moved.priority ELSE jobs.priority END,
+                due_at = CASE moved_to
+                    WHEN 'queued' THEN COALESCE(moved.scheduled_at, jobs.due_at) ELSE jobs.due_at END,
+                result = CASE moved_to
+                    WHEN 'completed' THEN COALESCE(jobs.result, '{}') ELSE jobs.result END,
+                error_message = CASE moved_to
+                    WHEN 'completed' THEN NULL
+                    WHEN 'failed' THEN COALESCE(jobs.error_message,
+                        'Failed outside of evalqueue, with no reason given')
+                    ELSE jobs.error_message END
+            FROM moved WHERE jobs.task_id = moved.id AND jobs.status IN ('queued', 'running')
+            RETURNING jobs.id, jobs.attempt, moved.moved_to, moved.was_running, moved.queue_name
+        ), closed AS (
+            -- A statement that moved the row without our functions leaves the attempt open.
+            UPDATE job_attempts SET
+                ended_at = moment,
+                outcome = CASE moved_to WHEN 'queued' THEN 'released' ELSE moved_to END
+            FROM followed
+            WHERE job_attempts.job_id = followed.id AND moved_to <> 'running' AND was_running
+                AND job_attempts.ended_at IS NULL
+        )
+        SELECT moved_to, was_running, queue_name,
+            CASE WHEN moved_to = 'cancelled' THEN id END AS cancelled
+        FROM followed GROUP BY 1, 2, 3, 4
+    LOOP
+        IF change.cancelled IS NOT NULL THEN
+            PERFORM pg_notify('evalqueue_cancel_v1', change.cancelled::text);
         END IF;
-        RETURN NULL;
-    END IF;
-
-    CASE moved_to
-        WHEN 'doing' THEN
-            UPDATE jobs SET
-                status = 'running',
-                attempt = attempt + 1,
-                started_at = COALESCE(started_at, moment),
-                lease_expires_at = moment + interval '30 seconds'  -- until its worker sets its own
-            WHERE id = job.id;
-        WHEN 'todo' THEN
-            -- Without a time of its own it goes back to its former position in the queue.
-            UPDATE jobs SET
-                status = 'queued', lease_expires_at = NULL,
-                queue = NEW.queue_name, priority = NEW.priority,
-                due_at = COALESCE(NEW.scheduled_at, due_at)
-            WHERE id = job.id;
-            PERFORM pg_notify('evalqueue_work_v1', NEW.queue_name);
-        WHEN 'succeeded' THEN
-            UPDATE jobs SET
-                status = 'completed', completed_at = moment, lease_expires_at = NULL,
-                result = COALESCE(result, '{}'), error_message = NULL
-            WHERE id = job.id;
-        WHEN 'failed' THEN
-            UPDATE jobs SET
-                status = 'failed', completed_at = moment, lease_expires_at = NULL,
-                error_message = COALESCE(error_message, 'Failed outside of evalqueue, with no reason given')
-            WHERE id = job.id;
-        ELSE  -- cancelled, aborted
-            UPDATE jobs SET
-                status = 'cancelled', completed_at = moment, lease_expires_at = NULL
-            WHERE id = job.id;
-            PERFORM pg_notify('evalqueue_cancel_v1', job.id::text);
-    END CASE;
-
-    -- In a limited queue a job that the limit held back may be claimed now.
-    IF OLD.status = 'doing' AND EXISTS (SELECT 1 FROM job_queues WHERE name = NEW.queue_name
-            AND (max_running IS NOT NULL OR max_running_per_owner IS NOT NULL)) THEN
-        PERFORM pg_notify('evalqueue_work_v1', NEW.queue_name);
-    END IF;
-
-    -- A statement that moved the row without our functions leaves the attempt open: close it.
-    IF NEW.status <> 'doing' THEN
-        UPDATE job_attempts SET
-            ended_at = moment,
-            outcome = CASE moved_to
-                WHEN 'todo' THEN 'released' WHEN 'succeeded' THEN 'completed'
-                WHEN 'failed' THEN 'failed' ELSE 'cancelled' END
-        WHERE job_id = job.id AND ended_at IS NULL;
-    END IF;
+        IF change.moved_to = 'queued'
+            -- In a limited queue a job that the limit held back may be claimed now.
+            OR change.was_running AND EXISTS (SELECT 1 FROM job_queues WHERE name = change.queue_name
+                AND (max_running IS NOT NULL OR max_running_per_owner IS NOT NULL))
+        THEN
+            PERFORM pg_notify('evalqueue_work_v1', change.queue_name);
+        END IF;
+    END LOOP;
     RETURN NULL;
 END;
 $$;
 
-CREATE TRIGGER evalqueue_follow_task AFTER UPDATE OF status ON procrastinate_jobs
-    FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status)
-    EXECUTE FUNCTION evalqueue_follow_task();
+CREATE TRIGGER evalqueue_follow_tasks AFTER UPDATE ON procrastinate_jobs
+    REFERENCING OLD TABLE AS old_tasks NEW TABLE AS new_tasks
+    FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_follow_tasks();
 
 -- A job's position in the queue follows its procrastinate row, too.
 CREATE OR REPLACE FUNCTION evalqueue_follow_position() RETURNS trigger

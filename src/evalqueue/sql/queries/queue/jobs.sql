@@ -87,6 +87,14 @@ SELECT evalqueue_finish_job(
     error => %(error)s, delay_seconds => %(delay_seconds)s, delete_task => %(delete_task)s
 )
 
+-- flush_many --
+-- The same for many attempts; NULL where the row is locked
+SELECT job_id, alive FROM evalqueue_flush_jobs(%(held)s, %(lease_seconds)s)
+
+-- complete_many --
+-- running -> completed for many attempts; without those whose rows are locked
+SELECT job_id, status FROM evalqueue_complete_jobs(%(ended)s)
+
 -- start_helpers --
 -- So many helper jobs of this one run on other workers; false when the attempt is over
 SELECT evalqueue_start_helpers(%(job_id)s, %(attempt)s, %(wanted)s)

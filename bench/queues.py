@@ -1,0 +1,285 @@
+"""The queue against plain procrastinate, in alternating rounds on one server.
+
+    ./run exec python bench/queue.py submit [--rounds 7] [--jobs 10000]
+    ./run exec python bench/queue.py drain [--rounds 7] [--jobs 1000] [--concurrency 10]
+    ./run exec python bench/queue.py pickup [--rounds 7] [--jobs 200]
+    ./run exec python bench/queue.py growth [--finished 100000] (drain, submit and pick-up with many finished jobs)
+
+Figures are medians over the rounds, and medians of the ratios of each round. Times are the tables'
+own; CPU is what the worker's process and the database's sessions used.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+from procrastinate.schema import SchemaManager
+from stage import HERE, postgres, process, worker
+
+from evalqueue.postgres.database import Database
+
+Session = psycopg.AsyncConnection[tuple[object, ...]]
+SETTLE = 0.3  # seconds, so that a worker is idle when a round begins
+
+
+@dataclass
+class Side:
+    """One of the systems compared."""
+
+    name: str
+    session: Session
+    submit_one: str
+    submit_many: str
+    unfinished: str
+    drained: str
+    """Seconds between the first start and the last end of what was submitted since."""
+    pickups: str
+    """Milliseconds between submission and start, of what was submitted since."""
+    worker_pid: int = 0
+    results: dict[str, list[float]] = field(default_factory=dict)
+
+    def note(self, figure: str, value: float) -> None:
+        self.results.setdefault(figure, []).append(value)
+
+    async def value(self, statement: str, *arguments: object) -> float:
+        cursor = await self.session.execute(statement.encode(), arguments)
+        row = await cursor.fetchone()
+        assert row is not None
+        return float(str(row[0]))
+
+    async def cpu_seconds(self) -> tuple[float, float]:
+        """Of the worker's process, and of the database's sessions but this one."""
+        cursor = await self.session.execute(
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+            "AND pid <> pg_backend_pid()"
+        )
+        sessions = [int(str(pid)) for (pid,) in await cursor.fetchall()]
+        return cpu_of(self.worker_pid), sum(map(cpu_of, sessions))
+
+    async def wait_until_empty(self) -> None:
+        while await self.value(self.unfinished):
+            await asyncio.sleep(0.05)
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that a process has used, all its threads."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+@asynccontextmanager
+async def evalqueue_side(database: Database, concurrency: int) -> AsyncGenerator[Side]:
+    async with AsyncExitStack() as stack:
+        session = await psycopg.AsyncConnection.connect(database.conninfo, autocommit=True)
+        await stack.enter_async_context(session)
+        side = Side(
+            name="evalqueue",
+            session=session,
+            submit_one="SELECT evalqueue_submit_job('noop')",
+            submit_many="SELECT count(*) FROM evalqueue_submit_jobs((SELECT jsonb_agg("
+            "jsonb_build_object('job_type', 'noop', 'params', jsonb_build_object('number', n))) "
+            "FROM generate_series(1, %s) AS n))",
+            unfinished="SELECT count(*) FROM jobs WHERE completed_at IS NULL",
+            drained="SELECT EXTRACT(epoch FROM max(completed_at) - min(started_at)) FROM jobs "
+            "WHERE created_at >= %s",
+            pickups="SELECT EXTRACT(epoch FROM started_at - created_at) * 1000 FROM jobs "
+            "WHERE created_at >= %s",
+        )
+        if concurrency:
+            child = await stack.enter_async_context(
+                worker(
+                    database, f"--concurrency={concurrency}", EVALQUEUE_IMPORTS="noop_jobs",
+                )  # fmt: skip
+            )
+            side.worker_pid = child.pid
+            await session.execute("SELECT evalqueue_submit_job('noop')")
+            await side.wait_until_empty()
+        yield side
+
+
+@asynccontextmanager
+async def procrastinate_side(database: Database, concurrency: int) -> AsyncGenerator[Side]:
+    async with AsyncExitStack() as stack, database.connection() as connection:
+        await connection.execute("CREATE DATABASE raw")
+        dsn = urlsplit(database.conninfo)._replace(path="/raw").geturl()
+        command = (str(Path(sys.executable).with_name("procrastinate")), "--app=raw_procrastinate.app")
+        environment = {"RAW_DSN": dsn, "PYTHONPATH": str(HERE)}
+        session = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+        await stack.enter_async_context(session)
+        await session.execute(SchemaManager.get_schema().encode())
+        task = "ROW('raw', 'noop', 0, NULL, NULL, '{}', NULL)::procrastinate_job_to_defer_v1"
+        at = "(SELECT max(at) FROM procrastinate_events WHERE job_id = job.id AND type = '{}')"
+        side = Side(
+            name="procrastinate",
+            session=session,
+            submit_one=f"SELECT procrastinate_defer_jobs_v1(ARRAY[{task}])",
+            submit_many=f"SELECT procrastinate_defer_jobs_v1(array_agg({task})) "
+            "FROM generate_series(1, %s)",
+            unfinished="SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
+            drained="SELECT EXTRACT(epoch FROM max(at) FILTER (WHERE type = 'succeeded') - "
+            "min(at) FILTER (WHERE type = 'started')) FROM procrastinate_events WHERE at >= %s",
+            pickups="SELECT EXTRACT(epoch FROM started.at - deferred.at) * 1000 "
+            "FROM procrastinate_events AS started JOIN procrastinate_events AS deferred "
+            "USING (job_id) WHERE started.type = 'started' AND deferred.type = 'deferred' "
+            "AND deferred.at >= %s",
+        )
+        if concurrency:
+            child = await stack.enter_async_context(
+                process(*command, "worker", f"--concurrency={concurrency}", "--queues=raw",
+                    **environment)  # fmt: skip
+            )
+            side.worker_pid = child.pid
+            await session.execute(side.submit_one.encode())
+            await side.wait_until_empty()
+        yield side
+
+
+async def moment(side: Side) -> object:
+    cursor = await side.session.execute("SELECT clock_timestamp()")
+    row = await cursor.fetchone()
+    assert row is not None
+    return row[0]
+
+
+async def submit(side: Side, jobs: int) -> None:
+    """Jobs a second, in one statement."""
+    cursor = await side.session.execute("SELECT pg_backend_pid()")
+    row = await cursor.fetchone()
+    assert row is not None
+    pid = int(str(row[0]))
+    used, begun = cpu_of(pid), time.perf_counter()
+    await side.session.execute(side.submit_many.encode(), [jobs])
+    side.note("submitted/s", jobs / (time.perf_counter() - begun))
+    side.note("µs database CPU/job", (cpu_of(pid) - used) / jobs * 1e6)
+
+
+async def drain(side: Side, jobs: int) -> None:
+    """Jobs a second, from the first start to the last end."""
+    await asyncio.sleep(SETTLE)
+    since = await moment(side)
+    before = await side.cpu_seconds()
+    await side.session.execute(side.submit_many.encode(), [jobs])
+    await side.wait_until_empty()
+    after = await side.cpu_seconds()
+    side.note("drained/s", jobs / await side.value(side.drained, since))
+    side.note("µs worker CPU/job", (after[0] - before[0]) / jobs * 1e6)
+    side.note("µs database CPU/job", (after[1] - before[1]) / jobs * 1e6)
+
+
+async def pickup(side: Side, jobs: int) -> None:
+    """Milliseconds from submission to start, Poisson arrivals, 50 a second."""
+    await asyncio.sleep(SETTLE)
+    since = await moment(side)
+    for _ in range(jobs):
+        await side.session.execute(side.submit_one.encode())
+        await asyncio.sleep(random.expovariate(50))  # noqa: S311
+    await side.wait_until_empty()
+    cursor = await side.session.execute(side.pickups.encode(), [since])
+    waits = sorted(float(str(wait)) for (wait,) in await cursor.fetchall())
+    for share in (0.5, 0.95, 0.99):
+        side.note(f"ms pick-up p{share * 100:.0f}", waits[int(share * len(waits))])
+
+
+MEASURES = {"submit": submit, "drain": drain, "pickup": pickup}
+
+
+async def fill(sides: Sequence[Side], finished: int) -> None:
+    """Give both sides so many finished jobs, with the triggers off."""
+    tasks = (
+        "INSERT INTO procrastinate_jobs (queue_name, task_name, status) "
+        "SELECT 'old', 'noop', 'succeeded' FROM generate_series(1, %s) RETURNING id"
+    )
+    for side in sides:
+        await side.session.execute("SET session_replication_role = replica")
+        filled = f"WITH task AS ({tasks}) INSERT INTO procrastinate_events (job_id, type) "
+        filled += "SELECT id, type::procrastinate_job_event_type FROM task "
+        filled += "CROSS JOIN unnest(ARRAY['deferred', 'started', 'succeeded']) AS type"
+        if side.name == "evalqueue":
+            filled = (
+                f"WITH task AS ({tasks}), job AS (INSERT INTO jobs (job_type, status, task_id, "
+                "attempt, result, worker, started_at, completed_at, created_at) SELECT 'noop', "
+                "'completed', id, 1, '{}', 'old', past, past, past FROM task, LATERAL ("
+                "SELECT now() - interval '1 day' - random() * interval '30 days') AS at (past) "
+                "RETURNING id) INSERT INTO job_attempts SELECT id, 1, 'old', now(), now(), "
+                "'completed' FROM job"
+            )
+        await side.session.execute(filled.encode(), [finished])
+        await side.session.execute("SET session_replication_role = origin")
+        await side.session.execute("VACUUM ANALYZE")
+
+
+def median(values: Sequence[float]) -> float:
+    return statistics.median(values)
+
+
+def show(title: str, sides: Sequence[Side]) -> None:
+    ours, raw = sides
+    print(f"\n{title}")
+    for figure, values in ours.results.items():
+        theirs = raw.results[figure]
+        ratios = [mine / other for mine, other in zip(values, theirs, strict=True)]
+        print(
+            f"  {figure:24} evalqueue {median(values):9.1f} ({min(values):.1f}-{max(values):.1f})"
+            f"   procrastinate {median(theirs):9.1f} ({min(theirs):.1f}-{max(theirs):.1f})"
+            f"   ratio {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        )
+    for side in sides:
+        side.results.clear()
+
+
+async def main(arguments: argparse.Namespace) -> None:
+    concurrency = 0 if arguments.what == "submit" else arguments.concurrency
+    measures = ["submit", "drain", "pickup"] if arguments.what == "growth" else [arguments.what]
+    default = {"submit": 10_000, "drain": 1000, "pickup": 200}
+    async with (
+        postgres() as database,
+        evalqueue_side(database, concurrency) as ours,
+        procrastinate_side(database, concurrency) as raw,
+    ):
+        sides = (ours, raw)
+        if arguments.what == "growth":
+            await fill(sides, arguments.finished)
+        for measure in measures:
+            jobs = arguments.jobs or default[measure]
+            for number in range(-1, arguments.rounds):
+                for side in sides if number % 2 else reversed(sides):
+                    await MEASURES[measure](side, jobs)
+                    if concurrency:
+                        await side.wait_until_empty()
+                if number < 0:  # the first round warms up
+                    for side in sides:
+                        side.results.clear()
+            if arguments.json:
+                found = {side.name: side.results for side in sides}
+                Path(arguments.json).write_text(json.dumps(found, indent=1))
+            load = os.getloadavg()[0]
+            show(
+                f"{measure}: {jobs} jobs, concurrency {concurrency}, {arguments.rounds} rounds, "
+                f"load {load:.1f} on {os.cpu_count()} cores"
+                + (f", {arguments.finished} finished jobs" if measures[1:] else ""),
+                sides,
+            )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=[*MEASURES, "growth"])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--concurrency", type=int, default=10)
+    parser.add_argument("--finished", type=int, default=100_000)
+    parser.add_argument("--json", help="write the figures of each round to this file")
+    asyncio.run(main(parser.parse_args()))
