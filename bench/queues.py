@@ -1,9 +1,9 @@
 """The queue against plain procrastinate, in alternating rounds on one server.
 
-    ./run exec python bench/queue.py submit [--rounds 7] [--jobs 10000]
-    ./run exec python bench/queue.py drain [--rounds 7] [--jobs 1000] [--concurrency 10]
-    ./run exec python bench/queue.py pickup [--rounds 7] [--jobs 200]
-    ./run exec python bench/queue.py growth [--finished 100000] (drain, submit and pick-up with many finished jobs)
+    ./run exec python bench/queues.py submit [--rounds 7] [--jobs 10000]
+    ./run exec python bench/queues.py drain [--rounds 7] [--jobs 1000] [--concurrency 10]
+    ./run exec python bench/queues.py pickup [--rounds 7] [--jobs 200]
+    ./run exec python bench/queues.py growth [--finished 100000]    # all three, with finished jobs
 
 Figures are medians over the rounds, and medians of the ratios of each round. Times are the tables'
 own; CPU is what the worker's process and the database's sessions used.
@@ -101,8 +101,10 @@ async def evalqueue_side(database: Database, concurrency: int) -> AsyncGenerator
         if concurrency:
             child = await stack.enter_async_context(
                 worker(
-                    database, f"--concurrency={concurrency}", EVALQUEUE_IMPORTS="noop_jobs",
-                )  # fmt: skip
+                    database,
+                    f"--concurrency={concurrency}",
+                    EVALQUEUE_IMPORTS="noop_jobs",
+                )
             )
             side.worker_pid = child.pid
             await session.execute("SELECT evalqueue_submit_job('noop')")
@@ -112,21 +114,24 @@ async def evalqueue_side(database: Database, concurrency: int) -> AsyncGenerator
 
 @asynccontextmanager
 async def procrastinate_side(database: Database, concurrency: int) -> AsyncGenerator[Side]:
-    async with AsyncExitStack() as stack, database.connection() as connection:
-        await connection.execute("CREATE DATABASE raw")
+    async with AsyncExitStack() as stack:
+        async with database.connection() as connection:
+            await connection.execute("CREATE DATABASE raw")
         dsn = urlsplit(database.conninfo)._replace(path="/raw").geturl()
-        command = (str(Path(sys.executable).with_name("procrastinate")), "--app=raw_procrastinate.app")
+        command = (
+            str(Path(sys.executable).with_name("procrastinate")),
+            "--app=raw_procrastinate.app",
+        )
         environment = {"RAW_DSN": dsn, "PYTHONPATH": str(HERE)}
         session = await psycopg.AsyncConnection.connect(dsn, autocommit=True)
         await stack.enter_async_context(session)
         await session.execute(SchemaManager.get_schema().encode())
         task = "ROW('raw', 'noop', 0, NULL, NULL, '{}', NULL)::procrastinate_job_to_defer_v1"
-        at = "(SELECT max(at) FROM procrastinate_events WHERE job_id = job.id AND type = '{}')"
         side = Side(
             name="procrastinate",
             session=session,
             submit_one=f"SELECT procrastinate_defer_jobs_v1(ARRAY[{task}])",
-            submit_many=f"SELECT procrastinate_defer_jobs_v1(array_agg({task})) "
+            submit_many=f"SELECT procrastinate_defer_jobs_v1(array_agg({task})) "  # noqa: S608
             "FROM generate_series(1, %s)",
             unfinished="SELECT count(*) FROM procrastinate_jobs WHERE status IN ('todo', 'doing')",
             drained="SELECT EXTRACT(epoch FROM max(at) FILTER (WHERE type = 'succeeded') - "
@@ -138,8 +143,13 @@ async def procrastinate_side(database: Database, concurrency: int) -> AsyncGener
         )
         if concurrency:
             child = await stack.enter_async_context(
-                process(*command, "worker", f"--concurrency={concurrency}", "--queues=raw",
-                    **environment)  # fmt: skip
+                process(
+                    *command,
+                    "worker",
+                    f"--concurrency={concurrency}",
+                    "--queues=raw",
+                    **environment,
+                )
             )
             side.worker_pid = child.pid
             await session.execute(side.submit_one.encode())
@@ -185,7 +195,7 @@ async def pickup(side: Side, jobs: int) -> None:
     since = await moment(side)
     for _ in range(jobs):
         await side.session.execute(side.submit_one.encode())
-        await asyncio.sleep(random.expovariate(50))  # noqa: S311
+        await asyncio.sleep(random.expovariate(50))
     await side.wait_until_empty()
     cursor = await side.session.execute(side.pickups.encode(), [since])
     waits = sorted(float(str(wait)) for (wait,) in await cursor.fetchall())
@@ -209,7 +219,7 @@ async def fill(sides: Sequence[Side], finished: int) -> None:
         filled += "CROSS JOIN unnest(ARRAY['deferred', 'started', 'succeeded']) AS type"
         if side.name == "evalqueue":
             filled = (
-                f"WITH task AS ({tasks}), job AS (INSERT INTO jobs (job_type, status, task_id, "
+                f"WITH task AS ({tasks}), job AS (INSERT INTO jobs (job_type, status, task_id, "  # noqa: S608
                 "attempt, result, worker, started_at, completed_at, created_at) SELECT 'noop', "
                 "'completed', id, 1, '{}', 'old', past, past, past FROM task, LATERAL ("
                 "SELECT now() - interval '1 day' - random() * interval '30 days') AS at (past) "
@@ -264,7 +274,7 @@ async def main(arguments: argparse.Namespace) -> None:
                         side.results.clear()
             if arguments.json:
                 found = {side.name: side.results for side in sides}
-                Path(arguments.json).write_text(json.dumps(found, indent=1))
+                arguments.json.write_text(json.dumps(found, indent=1))
             load = os.getloadavg()[0]
             show(
                 f"{measure}: {jobs} jobs, concurrency {concurrency}, {arguments.rounds} rounds, "
@@ -281,5 +291,5 @@ if __name__ == "__main__":
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--finished", type=int, default=100_000)
-    parser.add_argument("--json", help="write the figures of each round to this file")
+    parser.add_argument("--json", type=Path, help="write the figures of each round to this file")
     asyncio.run(main(parser.parse_args()))

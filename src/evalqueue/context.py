@@ -49,7 +49,8 @@ class JobContext:
         self._shown = (job.progress.current, job.progress.total, job.progress.message)
         self._first_shown: int | None = None
         self._wait: str | None = None
-        self._dirty = asyncio.Event()
+        self.on_noted: Callable[[], None] | None = None
+        """Called when there is something to write."""
         self._should_yield = False
         self._is_draining = False
 
@@ -113,7 +114,8 @@ class JobContext:
             message = f"{message}; {self._wait}" if message else self._wait
         noted = {"current": current, "total": total, "message": message[:MESSAGE_LIMIT]}
         self._noted = (self._noted or {}) | details | noted
-        self._dirty.set()
+        if self.on_noted is not None:
+            self.on_noted()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Connection]:
@@ -225,28 +227,20 @@ class JobContext:
         if not await self.database.until_done(ask, what=f"Helpers for job {self.job.id}"):
             raise AttemptOver(f"Job {self.job.id}: attempt {self.job.attempt} is over")
 
+    @property
+    def has_noted(self) -> bool:
+        """Whether there is something to write."""
+        return self._noted is not None
+
     def take_noted(self) -> Mapping[str, Any] | None:
         """The notes since the last call, to be written."""
         noted, self._noted = self._noted, None
-        self._dirty.clear()
         return noted
 
     def put_back(self, noted: Mapping[str, Any] | None) -> None:
         """Notes that could not be written: later ones win."""
         if noted is not None:
             self._noted = {**noted, **(self._noted or {})}
-
-    def wake(self) -> None:
-        """End a wait in `until_noted` now."""
-        self._dirty.set()
-
-    async def until_noted(self, timeout: float) -> None:
-        """Wait until something is noted, `timeout` seconds at most."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._dirty.wait()
-        except TimeoutError:
-            return
 
 
 async def update_job_progress(

@@ -148,6 +148,7 @@ async def shell(dsn: str, tmp_path: Path) -> AsyncGenerator[Shell]:
         "DATABASE_URL": dsn,
         "EVALQUEUE_HOME": str(tmp_path / "home"),
         "EVALQUEUE_IMPORTS": "shell_jobs",
+        "WORKER_PROCESSES": "1",
         "PYTHONPATH": str(Path(__file__).parent),
     }
     shell = Shell(environment, tmp_path)

@@ -202,6 +202,7 @@ def environment(home: Path, dsn: str) -> dict[str, str]:
     return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {
         "DATABASE_URL": dsn,
         "EVALQUEUE_HOME": str(home / "home"),
+        "WORKER_PROCESSES": "1",
         "PYTHONUNBUFFERED": "1",
     }
 

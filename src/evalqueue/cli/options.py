@@ -12,8 +12,6 @@ from uuid import UUID
 
 import typer
 
-from evalqueue.cli.output.exit_codes import ExitCode
-
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 JobIdArgument = Annotated[UUID, typer.Argument(metavar="JOB_ID", show_default=False)]
 UntilEofOption = Annotated[
@@ -56,7 +54,7 @@ def examples(*lines: str) -> str:
     return f"\b\nExamples:\n{listed}\n\nThe exit codes are in evalqueue --help."
 
 
-def run(command: Coroutine[Any, Any, ExitCode]) -> NoReturn:
+def run(command: Coroutine[Any, Any, int]) -> NoReturn:
     """Run a command and exit with its exit code."""
     raise typer.Exit(asyncio.run(command))
 

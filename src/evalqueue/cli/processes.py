@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
         epilog=examples(
             "evalqueue worker",
             "evalqueue worker --concurrency 8 --queues evalqueue,nightly",
+            "evalqueue worker --processes 4 --concurrency 8    # 32 jobs at the same time",
             "evalqueue worker --one-shot",
             "procrastinate --app=evalqueue.daemon.app worker    # the same worker",
         )
@@ -64,7 +65,14 @@ def worker(
         int | None,
         typer.Option(
             "--concurrency", "-c", min=1, envvar="WORKER_CONCURRENCY",
-            help="Jobs at the same time. Default: EVALQUEUE_CONCURRENCY, else 4.",
+            help="Jobs at the same time, in each process. Default: EVALQUEUE_CONCURRENCY, else 4.",
+        ),
+    ] = None,
+    process_count: Annotated[
+        int | None,
+        typer.Option(
+            "--processes", "-p", min=1, envvar="WORKER_PROCESSES",
+            help="Worker processes, each a worker of its own. Default: one per core.",
         ),
     ] = None,
     wait: Annotated[
@@ -86,12 +94,14 @@ def worker(
 ) -> None:  # fmt: skip
     """Run jobs until SIGTERM or Ctrl-C.
 
-    Running jobs are finished first; a second signal sends them back to the queue.
+    Running jobs are finished first; a second signal sends them back to the queue. A process that
+    ends unexpectedly is started again.
     """
     log_to_stderr(logging.INFO)
     stop_at_eof(until_eof)
     run(
         processes.work(
+            processes=process_count,
             name=name,
             queues=None if queues is None else [q.strip() for q in queues.split(",") if q.strip()],
             concurrency=concurrency,

@@ -42,6 +42,10 @@ connection, a deadlock, a timeout, a full disk, a shutdown, a server that is onl
 What is over a limit of Postgres is an OperationalError as well, but stays so however often it is
 said: out of `Database.connection` and `transaction` it comes as a DataError."""
 
+UNWRITABLE = (psycopg.Error, TypeError, ValueError)
+"""What a statement raises when its values can't be written; `TRANSIENT` errors are waited out
+before."""
+
 _ASYNCPG_KNOWS = frozenset({
     "application_name", "dbname", "host", "krbsrvname", "options", "passfile", "password", "port",
     "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword",

@@ -68,6 +68,29 @@ class QueuePosition:
     ahead: int
 
 
+Statuses = Mapping[UUID, JobStatus | None]
+"""The status of jobs after an attempt ended; None: that attempt was over already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldAttempt:
+    """A running attempt, and the progress to write, if any."""
+
+    job_id: UUID
+    attempt: int
+    progress: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletedAttempt:
+    """An attempt whose handler returned a result."""
+
+    job_id: UUID
+    attempt: int
+    result: str
+    """JSON, as `codec.dump_json` writes it."""
+
+
 async def submit(connection: Connection, submission: Submission) -> Job:
     arguments = {
         "job_type": submission.job_type,
@@ -204,6 +227,21 @@ async def flush(
     return bool(await JOBS.value(connection, "flush", **arguments))
 
 
+async def flush_many(
+    connection: Connection, held: Sequence[HeldAttempt], *, lease_seconds: float
+) -> Mapping[UUID, bool | None]:
+    """The same for many attempts, in one statement. None: the job's row is locked, and nothing was
+    written."""
+    rows = [
+        {"job_id": str(each.job_id), "attempt": each.attempt, "progress": each.progress}
+        for each in held
+    ]
+    cursor = await connection.execute(
+        JOBS["flush_many"], {"held": jsonb(rows), "lease_seconds": lease_seconds}
+    )
+    return dict(await cursor.fetchall())
+
+
 async def hold(connection: Connection, *, job_id: UUID, attempt: int) -> bool:
     """The fence, held until the transaction ends. False: the attempt is over."""
     return bool(await JOBS.value(connection, "hold", job_id=job_id, attempt=attempt))
@@ -225,6 +263,20 @@ async def finish(
     }
     status: str | None = await JOBS.value(connection, "finish", **arguments)
     return None if status is None else JobStatus(status)
+
+
+async def complete_many(connection: Connection, completed: Sequence[CompletedAttempt]) -> Statuses:
+    """Attempts complete, in one statement. Those whose rows are locked are not in the answer, and
+    nothing of theirs was changed."""
+    rows = ",".join(
+        f'{{"job_id":"{each.job_id}","attempt":{each.attempt},"result":{each.result}}}'
+        for each in completed
+    )
+    cursor = await connection.execute(JOBS["complete_many"], {"ended": f"[{rows}]"})
+    return {
+        job_id: None if status is None else JobStatus(status)
+        for job_id, status in await cursor.fetchall()
+    }
 
 
 async def start_helpers(connection: Connection, *, job_id: UUID, attempt: int, wanted: int) -> bool:

@@ -126,6 +126,13 @@ CREATE FUNCTION evalqueue_finish_job(job_id uuid, attempt integer, outcome text,
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_finish_jobs(jsonb)
+
+CREATE FUNCTION evalqueue_finish_jobs(ended jsonb) RETURNS TABLE(job_id uuid, status text)
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_fire_schedule(text, timestamp with time zone, timestamp with time zone)
 
 CREATE FUNCTION evalqueue_fire_schedule(name text, at timestamp with time zone, next_at timestamp with time zone) RETURNS uuid
@@ -137,6 +144,13 @@ CREATE FUNCTION evalqueue_fire_schedule(name text, at timestamp with time zone, 
 
 CREATE FUNCTION evalqueue_flush_job(job_id uuid, attempt integer, progress jsonb, lease_seconds double precision) RETURNS boolean
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_flush_jobs(jsonb, double precision)
+
+CREATE FUNCTION evalqueue_flush_jobs(held jsonb, lease_seconds double precision) RETURNS TABLE(job_id uuid, alive boolean)
+    LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -161,9 +175,9 @@ CREATE FUNCTION evalqueue_follow_position() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_follow_task()
+-- FUNCTION: evalqueue_follow_tasks()
 
-CREATE FUNCTION evalqueue_follow_task() RETURNS trigger
+CREATE FUNCTION evalqueue_follow_tasks() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -1231,9 +1245,9 @@ CREATE TRIGGER evalqueue_follow_job AFTER UPDATE OF status ON jobs FOR EACH ROW 
 
 CREATE TRIGGER evalqueue_follow_position AFTER UPDATE OF priority, queue_name, scheduled_at ON procrastinate_jobs FOR EACH ROW WHEN (((old.status = 'todo'::procrastinate_job_status) AND (new.status = 'todo'::procrastinate_job_status) AND (((old.priority IS DISTINCT FROM new.priority) OR ((old.queue_name)::text IS DISTINCT FROM (new.queue_name)::text)) OR (old.scheduled_at IS DISTINCT FROM new.scheduled_at)))) EXECUTE FUNCTION evalqueue_follow_position();
 
--- TRIGGER: procrastinate_jobs evalqueue_follow_task
+-- TRIGGER: procrastinate_jobs evalqueue_follow_tasks
 
-CREATE TRIGGER evalqueue_follow_task AFTER UPDATE OF status ON procrastinate_jobs FOR EACH ROW WHEN ((old.status IS DISTINCT FROM new.status)) EXECUTE FUNCTION evalqueue_follow_task();
+CREATE TRIGGER evalqueue_follow_tasks AFTER UPDATE ON procrastinate_jobs REFERENCING OLD TABLE AS old_tasks NEW TABLE AS new_tasks FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_follow_tasks();
 
 -- TRIGGER: procrastinate_jobs evalqueue_forget_worker
 

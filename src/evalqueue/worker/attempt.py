@@ -5,23 +5,18 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import psycopg
-
 from evalqueue import context as contexts
 from evalqueue.context import JobContext
 from evalqueue.errors import describe
 from evalqueue.handlers import Handler, Handlers
-from evalqueue.jobs import Ended, Job, JobStatus
+from evalqueue.jobs import Ended, Job
 from evalqueue.jobtypes import JobTypes
-from evalqueue.postgres import store
-from evalqueue.postgres.database import Connection, Database
-from evalqueue.worker.lease import Lease
+from evalqueue.postgres.database import UNWRITABLE, Database
+from evalqueue.worker.leases import Leases
 from evalqueue.worker.outcomes import Stop, classify, interrupted
+from evalqueue.worker.recorder import Recorder
 
 CANCELLATIONS = 3  # requests to stop before a handler is abandoned
-
-UNWRITABLE = (psycopg.Error, TypeError, ValueError)
-"""These say that the end itself can't be written, once TRANSIENT errors are waited out."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +38,19 @@ class Attempt:
         *,
         database: Database,
         handlers: Handlers,
-        lease_seconds: float,
+        leases: Leases,
+        recorder: Recorder,
         patience_seconds: float,
-        delete_task_after: frozenset[str] = frozenset(),
     ) -> None:
         self.job = job
-        self._database = database
         self._handlers = handlers
-        self._lease_seconds = lease_seconds
+        self._leases = leases
+        self._recorder = recorder
         self._patience_seconds = patience_seconds
-        self._delete_task_after = delete_task_after
         self._context = JobContext(job, database)
         self._stopped: Stop | None = None
-        self._stop_requested = asyncio.Event()
+        self._stop_requested: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._progress_error: BaseException | None = None
         self._handling: Handling | None = None
 
     @property
@@ -86,7 +81,8 @@ class Attempt:
         first = self._stopped is None
         if first or why is Stop.OVER:
             self._stopped = why
-        self._stop_requested.set()
+        if not self._stop_requested.done():
+            self._stop_requested.set_result(None)
         if first and self._handling is not None:
             self._handling.cancel()  # once: a second one would interrupt its clean-up
 
@@ -102,19 +98,15 @@ class Attempt:
         """Run the handler under the lease. None: the attempt is over, with nothing to record."""
         if self._stopped is not None:
             return interrupted(self._stopped)
-        lease = Lease(
-            self._context,
-            self._database,
-            lease_seconds=self._lease_seconds,
-            on_lost=lambda: self.stop(Stop.OVER),
-        )
         handler = self._handlers[self.job.job_type]
         self._handling = handling = asyncio.create_task(
             _handle(handler, self._context), name=f"job {self.job.id}"
         )
-        async with lease:
-            await self._until_ended(handling, lease)
-        if (error := lease.error) is not None:
+        async with self._leases.hold(
+            self._context, on_lost=lambda: self.stop(Stop.OVER), on_error=self._on_progress_error
+        ):
+            await self._until_ended(handling)
+        if (error := self._progress_error) is not None:
             return Ended.failed(f"Its progress could not be written: {describe(error)}")
         if not handling.done():
             handling.add_done_callback(_retrieve)
@@ -122,19 +114,23 @@ class Attempt:
         _retrieve(handling)
         ended = classify(handling, self.job, self._stopped)
         if ended is not None:
-            await lease.write_last()
+            await self._leases.write_last(self._context)
         return ended
 
-    async def _until_ended(self, handling: Handling, lease: Lease) -> None:
+    def _on_progress_error(self, error: BaseException) -> None:
+        self._progress_error = error
+        self.stop(self._stopped or Stop.OVER)
+
+    async def _until_ended(self, handling: Handling) -> None:
         """Until the handler has ended, was stopped, or its lease was lost."""
-        stop = asyncio.create_task(self._stop_requested.wait(), name=f"stop {self.job.id}")
         try:
-            await asyncio.wait({handling, lease.task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(
+                {handling, self._stop_requested}, return_when=asyncio.FIRST_COMPLETED
+            )
         finally:
-            stop.cancel()
             if not handling.done():
                 self.stop(self._stopped or Stop.OVER)
-            await self._interrupt(handling)
+                await self._interrupt(handling)
 
     async def _interrupt(self, handling: Handling) -> None:
         """Wait for a cancelled handler, and cancel it again; abandon one that ignores it.
@@ -157,17 +153,7 @@ class Attempt:
 
     async def _record(self, ended: Ended) -> None:
         job = self.job
-
-        async def finish(connection: Connection) -> JobStatus | None:
-            return await store.finish(
-                connection,
-                job_id=job.id,
-                attempt=job.attempt,
-                ended=ended,
-                delete_task=ended.kind.value in self._delete_task_after,
-            )
-
-        status = await self._database.until_done(finish, what=f"The outcome of job {job.id}")
+        status = await self._recorder.record(job, ended)
         logger.info(
             "Job %s: attempt %d %s; the job is %s",
             job.id, job.attempt, ended.kind.value, status or "no longer ours",

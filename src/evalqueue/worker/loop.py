@@ -102,6 +102,7 @@ class Worker:
                 await leadership.lead()  # lost jobs are recovered before the first claim
             tasks = [
                 background.create_task(self._heartbeat(), name="heartbeat"),
+                background.create_task(self._running.leases.run(), name="leases"),
                 background.create_task(self._slot_yielding.run(), name="fairness"),
                 background.create_task(leadership.run(), name="leadership"),
                 background.create_task(feed_watchdog(self._options), name="watchdog"),

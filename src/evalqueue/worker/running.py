@@ -10,8 +10,10 @@ from evalqueue.handlers import Handlers
 from evalqueue.jobs import Job
 from evalqueue.postgres.database import Database
 from evalqueue.worker.attempt import Attempt
+from evalqueue.worker.leases import Leases
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.outcomes import Stop
+from evalqueue.worker.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +36,8 @@ class RunningAttempts:
         self._database = database
         self._handlers = handlers
         self._options = options
+        self.leases = Leases(database, lease_seconds=options.lease_seconds)
+        self._recorder = Recorder(database, delete_tasks_after=options.delete_tasks_after)
         self._on_ended = on_ended
         self._draining = False
         self._attempts: dict[UUID, Attempt] = {}
@@ -63,9 +67,9 @@ class RunningAttempts:
             job,
             database=self._database,
             handlers=self._handlers,
-            lease_seconds=self._options.lease_seconds,
+            leases=self.leases,
+            recorder=self._recorder,
             patience_seconds=self._options.patience_seconds,
-            delete_task_after=self._options.delete_tasks_after,
         )
         # An earlier attempt here has lost its lease, and this worker has claimed the job again.
         self.stop(job.id, Stop.OVER)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +31,51 @@ async def serve(host: str | None, port: int | None, *, or_free_port: bool) -> Ex
     return ExitCode.DONE
 
 
-async def work(**options: Any) -> ExitCode:
+async def work(
+    *,
+    processes: int | None,
+    name: str | None,
+    queues: Sequence[str] | None,
+    concurrency: int | None,
+    wait: bool,
+    shutdown_graceful_timeout: float | None,
+) -> int:
     """Run jobs, as `procrastinate --app=evalqueue.daemon.app worker` does.
 
+    What is None comes from the settings.
+
     Args:
-        options: procrastinate's; what is None or missing comes from the settings.
+        processes: how many; None: one per core.
+    """
+    from evalqueue.cli.stack.worker_processes import WorkerProcesses, available_cores
+
+    processes = available_cores() if processes is None else processes
+    if processes == 1:
+        return await _work_here(
+            name=name,
+            queues=queues,
+            concurrency=concurrency,
+            wait=wait,
+            shutdown_graceful_timeout=shutdown_graceful_timeout,
+        )
+    async with open_client():  # what keeps every child from working is said once
+        pass
+    options = {
+        "--name": name,
+        "--queues": None if queues is None else ",".join(queues),
+        "--concurrency": concurrency,
+        "--shutdown-graceful-timeout": shutdown_graceful_timeout,
+    }
+    arguments = [f"{flag}={value}" for flag, value in options.items() if value is not None]
+    arguments.append("--wait" if wait else "--one-shot")
+    return await WorkerProcesses(processes, arguments, restart=wait).run()
+
+
+async def _work_here(**options: Any) -> ExitCode:
+    """A worker in this process.
+
+    Args:
+        options: procrastinate's.
     """
     from evalqueue import daemon
 

@@ -104,7 +104,12 @@ def api(environment: Mapping[str, str], plan: StackPlan) -> ChildSpec:
 def worker(environment: Mapping[str, str]) -> ChildSpec:
     return ChildSpec(
         name="worker",
-        arguments=("worker", "--until-eof", f"--shutdown-graceful-timeout={WORKER_GRACE_SECONDS}"),
+        arguments=(
+            "worker",
+            "--until-eof",
+            "--processes=1",
+            f"--shutdown-graceful-timeout={WORKER_GRACE_SECONDS}",
+        ),
         environment=environment,
         ready=re.compile(r" is ready: "),
         grace_seconds=WORKER_GRACE_SECONDS + STOP_SECONDS,

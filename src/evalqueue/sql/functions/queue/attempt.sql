@@ -157,7 +157,7 @@ $$;
 -- status afterwards, as evalqueue_finish_job does, of each of them that was recorded or that was over
 -- already (NULL). One whose rows are locked by another transaction is not among them, and nothing of
 -- it was changed: it holds up none of the others.
-CREATE OR REPLACE FUNCTION evalqueue_complete_jobs(ended jsonb)
+CREATE OR REPLACE FUNCTION evalqueue_finish_jobs(ended jsonb)
 RETURNS TABLE (job_id uuid, status text)
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_column

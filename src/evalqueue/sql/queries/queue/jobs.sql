@@ -93,7 +93,7 @@ SELECT job_id, alive FROM evalqueue_flush_jobs(%(held)s, %(lease_seconds)s)
 
 -- complete_many --
 -- running -> completed for many attempts; without those whose rows are locked
-SELECT job_id, status FROM evalqueue_complete_jobs(%(ended)s)
+SELECT job_id, status FROM evalqueue_finish_jobs(%(ended)s::jsonb)
 
 -- start_helpers --
 -- So many helper jobs of this one run on other workers; false when the attempt is over
