@@ -1,6 +1,7 @@
-"""Job types that do nothing, and one that waits, for the benchmarks' worker processes."""
+"""Job types that do nothing, wait or compute, for the benchmarks' worker processes."""
 
 import asyncio
+import time
 from typing import Any
 
 from evalqueue import register_job_handler
@@ -14,4 +15,13 @@ async def noop(_job_id: Any, _params: dict[str, Any]) -> dict[str, Any]:
 @register_job_handler("wait")
 async def wait(_job_id: Any, _params: dict[str, Any]) -> dict[str, Any]:
     await asyncio.sleep(3600)
+    return {}
+
+
+@register_job_handler("compute")
+async def compute(_job_id: Any, params: dict[str, Any]) -> dict[str, Any]:
+    """Uses so many milliseconds of CPU."""
+    ends = time.thread_time() + params["milliseconds"] / 1000
+    while time.thread_time() < ends:
+        pass
     return {}

@@ -24,8 +24,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+from processes import HERE, postgres, process, worker
 from procrastinate.schema import SchemaManager
-from stage import HERE, postgres, process, worker
 
 from evalqueue.postgres.database import Database
 

@@ -18,11 +18,11 @@ PATIENCE_SECONDS = 60.0
 async def ready(worker: Running, count: int) -> list[int]:
     """Wait until so many processes are ready. Returns the pids of all so far."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while len(pids := [int(pid) for pid in READY.findall(worker.said["err"])]) < count:
+        while len(pids := [int(pid) for pid in READY.findall(worker.output["err"])]) < count:
             assert worker.process.stderr is not None
             line = await worker.process.stderr.readline()
-            assert line, worker.said
-            worker.said["err"] += line.decode()
+            assert line, worker.output
+            worker.output["err"] += line.decode()
     return pids
 
 

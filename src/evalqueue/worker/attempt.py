@@ -14,7 +14,7 @@ from evalqueue.jobtypes import JobTypes
 from evalqueue.postgres.database import UNWRITABLE, Database
 from evalqueue.worker.leases import Leases
 from evalqueue.worker.outcomes import Stop, classify, interrupted
-from evalqueue.worker.recorder import Recorder
+from evalqueue.worker.recorder import OutcomeRecorder
 
 CANCELLATIONS = 3  # requests to stop before a handler is abandoned
 
@@ -39,7 +39,7 @@ class Attempt:
         database: Database,
         handlers: Handlers,
         leases: Leases,
-        recorder: Recorder,
+        recorder: OutcomeRecorder,
         patience_seconds: float,
     ) -> None:
         self.job = job

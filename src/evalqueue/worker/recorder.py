@@ -31,7 +31,7 @@ class _Waiting:
     recorded: asyncio.Future[JobStatus | None]
 
 
-class Recorder:
+class OutcomeRecorder:
     """Records the ends of a worker's attempts.
 
     Args:

@@ -13,7 +13,7 @@ from evalqueue.worker.attempt import Attempt
 from evalqueue.worker.leases import Leases
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.outcomes import Stop
-from evalqueue.worker.recorder import Recorder
+from evalqueue.worker.recorder import OutcomeRecorder
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class RunningAttempts:
         self._handlers = handlers
         self._options = options
         self.leases = Leases(database, lease_seconds=options.lease_seconds)
-        self._recorder = Recorder(database, delete_tasks_after=options.delete_tasks_after)
+        self._recorder = OutcomeRecorder(database, delete_tasks_after=options.delete_tasks_after)
         self._on_ended = on_ended
         self._draining = False
         self._attempts: dict[UUID, Attempt] = {}

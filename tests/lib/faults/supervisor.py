@@ -211,7 +211,7 @@ class Supervisor:
     def _measure_memory(self) -> None:
         for slot in self.slots:
             run = slot.run
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, StopIteration):
                 status = Path(f"/proc/{slot.worker.pid}/status").read_text()
                 resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
                 run.last_kb = int(resident.split()[1])
