@@ -67,11 +67,12 @@ async def main(arguments: argparse.Namespace) -> None:
     async with postgres() as database, vendor(0) as url:
         environment = {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": url}
         client = Client(database=database)
+        computing = compute.model_validate({"milliseconds": 20})
+        evaluation = EvaluateBatch(llm_provider="simulated", total_items=12, concurrency=8)
         for name, jobs, concurrency in (
-            ("200 jobs of 20 ms of computing", [compute.model_validate({"milliseconds": 20})] * 200, 2),
-            ("4 evaluations of 12 conversations", [
-                EvaluateBatch(llm_provider="simulated", total_items=12, concurrency=8)] * 4, 2),
-        ):  # fmt: skip
+            ("200 jobs of 20 ms of computing", [computing] * 200, 2),
+            ("4 evaluations of 12 conversations", [evaluation] * 4, 2),
+        ):
             times: dict[int, list[float]] = {1: [], many: []}
             for number in range(arguments.rounds):
                 for processes in (1, many) if number % 2 else (many, 1):
