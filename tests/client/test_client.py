@@ -75,7 +75,12 @@ async def environment(dsn: str, tmp_path: Path) -> AsyncGenerator[dict[str, str]
         }
         with (tmp_path / "worker.log").open("wb") as log:
             worker = await asyncio.create_subprocess_exec(
-                BIN / "evalqueue", "worker", stdout=log, stderr=log, env=os.environ | environment
+                BIN / "evalqueue",
+                "worker",
+                "--processes=1",
+                stdout=log,
+                stderr=log,
+                env=os.environ | environment,
             )
         try:
             yield environment
