@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from evalqueue.evaluators.judging.threads import ThreadResult
+from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.provider import Usage
 from evalqueue.evaluators.providers.recorder import CallRecord, CallSite
@@ -87,7 +88,9 @@ def keep(database: Database) -> Callable[..., Any]:
 
 @asynccontextmanager
 async def calls_of(database: Database, run_id: UUID, job_id: UUID) -> AsyncGenerator[CallLog]:
-    async with CallLog(database, run_id=run_id, job_id=job_id, attempt=1) as calls:
+    async with CallLog(
+        database, run_id=run_id, job_id=job_id, attempt=1, prices=PriceList(None, {})
+    ) as calls:
         yield calls
 
 

@@ -17,6 +17,7 @@ import evalqueue
 from evalqueue.cli import main
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
 from evalqueue.evaluators.pace.limits import PaceSettings
+from evalqueue.evaluators.prices.price_list import PriceSettings
 from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.http.app import OPERATIONS
@@ -281,6 +282,7 @@ def test_the_provider_page_names_every_outcome() -> None:
         ("## The process", Settings),
         ("## LLM providers", ProviderSettings),
         ("## The pace of LLM calls", PaceSettings),
+        ("## Costs", PriceSettings),
         ("## Chatbots under test", ChatbotSettings),
     ],
 )

@@ -434,6 +434,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/costs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What LLM calls have cost, by model, evaluator, run, owner or month */
+        get: operations["list_costs"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/eval-runs/{run_id}/adversarial": {
         parameters: {
             query?: never;
@@ -1220,6 +1237,53 @@ export interface components {
          * @enum {string}
          */
         Correctness: "NOT APPLICABLE" | "PASS" | "SOFT FAIL" | "HARD FAIL" | "CRITICAL";
+        /**
+         * Cost
+         * @description The LLM calls of a group; each attempt that was sent to a vendor is one.
+         */
+        Cost: {
+            /** Name */
+            name: string;
+            /** Calls */
+            calls: number;
+            /**
+             * Tokens In
+             * @description Null: no call said.
+             */
+            tokens_in: number | null;
+            /** Tokens Out */
+            tokens_out: number | null;
+            /**
+             * Cost Usd
+             * @description Of the calls whose price is known; null: of none.
+             */
+            cost_usd: string | null;
+            /**
+             * Unpriced Calls
+             * @description Calls with tokens, of models whose price is unknown.
+             */
+            unpriced_calls: number;
+        };
+        /**
+         * CostGroup
+         * @description What costs are added up by.
+         * @enum {string}
+         */
+        CostGroup: "model" | "evaluator" | "run" | "owner" | "month";
+        /**
+         * Costs
+         * @description What runs have cost, the dearest group first; at most 1,000 groups.
+         */
+        Costs: {
+            by: components["schemas"]["CostGroup"];
+            /**
+             * Since
+             * Format: date-time
+             */
+            since: string;
+            /** Costs */
+            costs: components["schemas"]["Cost"][];
+        };
         /** Counts */
         Counts: {
             /** Threads */
@@ -1863,6 +1927,13 @@ export interface components {
             tokens_in: number | null;
             /** Tokens Out */
             tokens_out: number | null;
+            /**
+             * Cost Usd
+             * @description Of the calls whose price is known; null: of none.
+             */
+            cost_usd: string | null;
+            /** Unpriced Calls */
+            unpriced_calls: number;
         };
         /**
          * EvaluatorDeclaration
@@ -2334,6 +2405,16 @@ export interface components {
             tokens_in: number | null;
             /** Tokens Out */
             tokens_out: number | null;
+            /**
+             * Cost Usd
+             * @description Of the calls whose price is known; null: of none.
+             */
+            cost_usd: string | null;
+            /**
+             * Unpriced Calls
+             * @description Calls with tokens, of a model whose price is unknown.
+             */
+            unpriced_calls: number;
             /** Evaluators */
             evaluators: components["schemas"]["EvaluatorCalls"][];
             latency: components["schemas"]["Latencies"];
@@ -5512,6 +5593,75 @@ export interface operations {
             };
             /** @description There is none with this id */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_costs: {
+        parameters: {
+            query?: {
+                by?: components["schemas"]["CostGroup"];
+                /** @description Only runs that were created since then. Default: the start of this month in UTC. */
+                since?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What LLM calls have cost, by model, evaluator, run, owner or month */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Costs"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

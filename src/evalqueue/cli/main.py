@@ -14,6 +14,7 @@ import typer
 
 from evalqueue.cli import (
     adversarial,
+    costs,
     datasets,
     fleet,
     jobs,
@@ -85,4 +86,5 @@ simulators.register(app)
 datasets.register(app)
 adversarial.register(app)
 fleet.register(app)
+costs.register(app)
 schedules.register(app)

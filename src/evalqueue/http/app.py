@@ -24,6 +24,7 @@ from evalqueue.http.operations import EmptyRequest, Operation, routes
 from evalqueue.http.routes import (
     adversarial,
     choices,
+    costs,
     datasets,
     events,
     figures,
@@ -83,6 +84,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *runs.OPERATIONS,
     *figures.OPERATIONS,
+    *costs.OPERATIONS,
     *adversarial.OPERATIONS,
     *choices.OPERATIONS,
     *fleet.OPERATIONS,

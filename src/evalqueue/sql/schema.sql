@@ -634,11 +634,13 @@ CREATE TABLE api_logs (
     tokens_out integer,
     tokens_cached integer,
     tokens_reasoning integer,
+    cost_usd numeric,
     request_id text,
     request_hash bytea,
     attempt integer NOT NULL,
     started_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT api_logs_cost_usd_check CHECK ((cost_usd >= (0)::numeric)),
     CONSTRAINT api_logs_duration_ms_check CHECK ((duration_ms >= (0)::double precision)),
     CONSTRAINT api_logs_error_check CHECK ((length(error) <= 4000)),
     CONSTRAINT api_logs_only_answers_are_replayed CHECK (((request_hash IS NULL) OR ((outcome = 'ok'::text) AND (response IS NOT NULL)))),
@@ -1103,7 +1105,7 @@ CREATE INDEX adversarial_evaluations_of_run ON adversarial_evaluations USING btr
 
 -- INDEX: api_logs_counted
 
-CREATE INDEX api_logs_counted ON api_logs USING btree (run_id, evaluator, duration_ms) INCLUDE (outcome, started_at, tokens_in, tokens_out);
+CREATE INDEX api_logs_counted ON api_logs USING btree (run_id, evaluator, duration_ms) INCLUDE (outcome, started_at, tokens_in, tokens_out, model, cost_usd);
 
 -- INDEX: api_logs_of_run
 

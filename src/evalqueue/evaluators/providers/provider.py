@@ -125,6 +125,8 @@ class ProviderType(Generic[VendorSettingsT]):
     default_model: Callable[[VendorSettingsT], str | None] = lambda _: None
     demo_model: str | None = None
     """Small, cheap, good enough for a demo."""
+    price_address: Callable[[VendorSettingsT], str | None] = lambda _: None
+    """The address by which public prices know the vendor. None: there are none."""
     module: str
     """The module to load in a thread before `open`, since an SDK takes seconds."""
     prepare: Callable[[VendorSettingsT, AsyncExitStack], Awaitable[VendorSettingsT]] | None = None

@@ -78,6 +78,11 @@ def resolve(settings: ProviderSettings, provider: str | None, model: str | None)
     return ModelChoice(provider=kind.name, model=chosen)
 
 
+def price_address(settings: ProviderSettings, provider: str) -> str | None:
+    """The address by which public prices know a provider. None: they don't."""
+    return _BY_NAME[provider].price_address(settings)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReadiness:
     """Whether a process can use a provider with its settings. It never contains a key."""

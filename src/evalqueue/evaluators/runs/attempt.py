@@ -4,6 +4,7 @@ An attempt opens what the job names, freezes the run's config, works with one LL
 settles the run from what is stored. A `RunKind` supplies the steps that differ.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from evalqueue.context import JobContext
 from evalqueue.errors import JobFailed, leaves
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.pace.waiting import Wait
+from evalqueue.evaluators.prices.price_list import PriceList, PriceSettings, open_price_list
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.registry import (
@@ -21,6 +23,7 @@ from evalqueue.evaluators.providers.registry import (
     ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
+    price_address,
     resolve,
 )
 from evalqueue.evaluators.runs import store
@@ -152,8 +155,9 @@ class RunAttempt:
         """
         choice = self._choose_model(params)
         kind = await open_kind(self, params)
-        begun = await self._start(kind, params, choice)
-        await self._work(kind, begun, params, choice)
+        prices = await self._price_list(choice)
+        begun = await self._start(kind, params, choice, prices)
+        await self._work(kind, begun, params, choice, prices)
         if self.context.is_helper:
             return {"helped": str(self.job_id)}
         return await self._settle(kind)
@@ -165,7 +169,11 @@ class RunAttempt:
             raise JobFailed(str(error)) from error
 
     async def _start(
-        self, kind: RunKind[Begun], params: EvaluationParams, choice: ModelChoice
+        self,
+        kind: RunKind[Begun],
+        params: EvaluationParams,
+        choice: ModelChoice,
+        prices: PriceList,
     ) -> Begun:
         """Freeze the run's config, unless an earlier attempt has, and read what is stored."""
         run_input = kind.run_input()
@@ -179,7 +187,7 @@ class RunAttempt:
             data_file_hash=run_input.data_file_hash,
             dataset_id=run_input.dataset_id,
             total_items=run_input.total_items,
-            config=run_input.config,
+            config={**run_input.config, "prices": prices.version},
         )
 
         async def start(connection: Connection) -> tuple[store.Opened, Begun] | None:
@@ -195,12 +203,21 @@ class RunAttempt:
         return begun
 
     async def _work(
-        self, kind: RunKind[Begun], begun: Begun, params: EvaluationParams, choice: ModelChoice
+        self,
+        kind: RunKind[Begun],
+        begun: Begun,
+        params: EvaluationParams,
+        choice: ModelChoice,
+        prices: PriceList,
     ) -> None:
         provider = await self._registry.provider(choice)
         pace = self._paces.of(provider, self.context.database)
         async with CallLog(
-            self.context.database, run_id=self.run_id, job_id=self.job_id, attempt=self.number
+            self.context.database,
+            run_id=self.run_id,
+            job_id=self.job_id,
+            attempt=self.number,
+            prices=prices,
         ) as call_log:
             queue = pace.queue(
                 job=str(self.job_id),
@@ -235,6 +252,12 @@ class RunAttempt:
             each = answered / self.context.items_finished
             calls_left = each * self.context.items_left
         self.context.show_wait(wait.describe(calls_left))
+
+    async def _price_list(self, choice: ModelChoice) -> PriceList:
+        address = price_address(self._providers, choice.provider)
+        own = PriceSettings().evalqueue_prices
+        # In a thread: loading the public prices takes some tenths of a second.
+        return await asyncio.to_thread(open_price_list, address, own)
 
     async def _settle(self, kind: RunKind[Any]) -> Summary:
         conclusion, result = await self._conclude(kind)

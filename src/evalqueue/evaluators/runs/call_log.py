@@ -21,6 +21,7 @@ from uuid import UUID
 from psycopg.types.json import Json
 
 from evalqueue import codec
+from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.recorder import CallRecord
 from evalqueue.evaluators.runs.store import ERROR_LIMIT, QUERIES
 from evalqueue.postgres.database import TRANSIENT, Database
@@ -37,11 +38,20 @@ logger = logging.getLogger(__name__)
 class CallLog:
     """The recorder of one attempt at a run."""
 
-    def __init__(self, database: Database, *, run_id: UUID, job_id: UUID, attempt: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        run_id: UUID,
+        job_id: UUID,
+        attempt: int,
+        prices: PriceList,
+    ) -> None:
         self._database = database
         self._run_id = run_id
         self._job_id = job_id
         self._attempt = attempt
+        self._prices = prices
         self._held: list[CallRecord] = []
         self._noted = asyncio.Event()
         self._pause = WRITE_INTERVAL
@@ -125,6 +135,7 @@ class CallLog:
         # What has to be cleaned to be stored is no longer the answer that was given.
         whole = call.response is not None and codec.clean_text(call.response) == call.response
         request_hash = call.request_hash if whole else None
+        cost = self._prices.cost(call.model, usage, at=call.started_at)
         return {
             "run_id": str(self._run_id),
             "job_id": str(self._job_id),
@@ -149,6 +160,7 @@ class CallLog:
             "tokens_out": usage.output_tokens,
             "tokens_cached": usage.cached_tokens,
             "tokens_reasoning": usage.reasoning_tokens,
+            "cost_usd": None if cost is None else str(cost),
             "request_id": call.request_id,
             "request_hash": request_hash and f"\\x{request_hash.hex()}",
             "attempt": self._attempt,

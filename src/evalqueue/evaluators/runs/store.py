@@ -6,6 +6,7 @@ Where `owner` is given, others' runs are as if they were not there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from evalqueue.context import Checkpoint
 from evalqueue.evaluators.judging.registry import mission_columns
 from evalqueue.evaluators.judging.scores import MAX_LABEL, ScoreKind, ScoreRow, ScoreValue
 from evalqueue.evaluators.judging.threads import ThreadResult
+from evalqueue.evaluators.prices.costs import shown
 from evalqueue.evaluators.providers.provider import Completion, Usage
 from evalqueue.evaluators.providers.replay import RecordedAnswer
 from evalqueue.evaluators.runs.summary import ThreadOutcome
@@ -169,13 +171,19 @@ class UsageTotals:
     failed_calls: int
     tokens_in: int | None
     tokens_out: int | None
+    cost_usd: Decimal | None
+    """Of the calls whose cost is known. None: of none."""
+    unpriced_calls: int
+    """Calls with tokens, of a model whose price is unknown."""
 
-    def as_json(self) -> Mapping[str, int | None]:
+    def as_json(self) -> Mapping[str, int | str | None]:
         return {
             "llm_calls": self.calls,
             "failed_llm_calls": self.failed_calls,
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
+            "cost_usd": shown(self.cost_usd),
+            "unpriced_calls": self.unpriced_calls,
         }
 
 

@@ -8,6 +8,7 @@ chart of a run that goes on grows, and seldom changes its scale.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from math import ceil, floor, log10
 
 MAX_BINS = 24
@@ -35,6 +36,9 @@ class EvaluatorCalls:
     tokens_in: int | None
     """None: no call said."""
     tokens_out: int | None
+    cost_usd: Decimal | None
+    """Of the calls whose price is known; None: of none."""
+    unpriced_calls: int
     first_at: datetime
     last_at: datetime
 
@@ -88,6 +92,8 @@ class LlmStatistics:
     failed_calls: int
     tokens_in: int | None
     tokens_out: int | None
+    cost_usd: Decimal | None
+    unpriced_calls: int
     evaluators: Sequence[EvaluatorCalls]
     latency: Latencies
     timeline: Sequence[Stretch]
@@ -105,11 +111,14 @@ def of_calls(
     counts = {each.evaluator: [0] * max(0, len(edges_ms) - 1) for each in evaluators}
     for each in bins:
         counts[each.evaluator][each.bin - 1] += each.calls
+    costs = [each.cost_usd for each in evaluators if each.cost_usd is not None]
     return LlmStatistics(
         calls=sum(each.calls for each in evaluators),
         failed_calls=sum(each.failed_calls for each in evaluators),
         tokens_in=_sum(each.tokens_in for each in evaluators),
         tokens_out=_sum(each.tokens_out for each in evaluators),
+        cost_usd=sum(costs, Decimal(0)) if costs else None,
+        unpriced_calls=sum(each.unpriced_calls for each in evaluators),
         evaluators=evaluators,
         latency=Latencies(edges_ms=edges_ms, counts=counts),
         timeline=_timeline(starts, busy),

@@ -1,6 +1,7 @@
 """The base class of all models, and the field types that they share."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from pydantic import (
 
 from evalqueue import codec
 from evalqueue.evaluators.judging.scores import MAX_LABEL
+from evalqueue.evaluators.prices.costs import shown
 
 JSON_SUFFIX = "Json"
 
@@ -35,6 +37,13 @@ Moment = Annotated[
     PlainSerializer(_iso, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+
+Dollars = Annotated[
+    Decimal,
+    PlainSerializer(shown, return_type=str),
+    WithJsonSchema({"type": "string", "format": "decimal"}),
+]
+"""US dollars, as text: JSON's numbers are binary in most programs."""
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]

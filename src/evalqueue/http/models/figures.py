@@ -7,7 +7,7 @@ from pydantic import Field
 
 from evalqueue.evaluators.judging.scores import ScoreKind
 from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
-from evalqueue.http.models.fields import Model, Moment, Offset, RunId
+from evalqueue.http.models.fields import Dollars, Model, Moment, Offset, RunId
 from evalqueue.http.models.jobs import ApiLog, RunStatus, ScoreQuery, ThreadEvaluation
 
 ScoreValue = str | bool | float | None
@@ -241,6 +241,9 @@ class EvaluatorCallsJson(Model):
     tokens_in: int | None
     """Null: no call said."""
     tokens_out: int | None
+    cost_usd: Dollars | None
+    """Of the calls whose price is known; null: of none."""
+    unpriced_calls: int
 
 
 class LatenciesJson(Model):
@@ -272,6 +275,10 @@ class LlmStatisticsJson(Model):
     tokens_in: int | None
     """Null: no call said."""
     tokens_out: int | None
+    cost_usd: Dollars | None
+    """Of the calls whose price is known; null: of none."""
+    unpriced_calls: int
+    """Calls with tokens, of a model whose price is unknown."""
     evaluators: list[EvaluatorCallsJson]
     latency: LatenciesJson
     timeline: list[StretchJson]

@@ -39,5 +39,6 @@ AZURE_OPENAI = ProviderType(
     missing=_missing,
     module="evalqueue.evaluators.providers.openai",
     open=_open,
+    price_address=lambda settings: settings.azure_openai_endpoint,
     default_model=lambda settings: settings.azure_openai_deployment,
 )

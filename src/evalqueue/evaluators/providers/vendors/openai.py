@@ -37,4 +37,5 @@ OPENAI = ProviderType(
     module="evalqueue.evaluators.providers.openai",
     open=_open,
     demo_model="gpt-4o-mini",
+    price_address=lambda settings: settings.openai_base_url or "https://api.openai.com/v1",
 )

@@ -24,6 +24,27 @@ export function plural(value, one, many = `${one}s`) {
   return `${whole.format(value)} ${value === 1 ? one : many}`;
 }
 
+/**
+ * A sum in US dollars, which the API sends as text: to the cent, or with two digits that say something.
+ * @param {string | null} value
+ */
+export function dollars(value) {
+  if (value === null) return NOTHING;
+  const sum = Number(value);
+  const digits = sum === 0 || sum >= 0.1 ? 2 : Math.min(10, 1 - Math.floor(Math.log10(sum)));
+  return `$${sum.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+}
+
+/**
+ * Whether a cost is complete.
+ * @param {{ cost_usd: string | null, unpriced_calls: number }} calls
+ */
+export function unpriced({ cost_usd, unpriced_calls }) {
+  if (!unpriced_calls) return cost_usd === null ? "" : "by list prices";
+  if (cost_usd === null) return "the model's price is unknown";
+  return `without ${plural(unpriced_calls, "call")} of unknown price`;
+}
+
 /** A share between 0 and 1. @param {number | null | undefined} value */
 export function percent(value) {
   return value == null ? NOTHING : shares.format(value);

@@ -179,6 +179,7 @@ export class BatchResults {
           format.compact(llm.tokens_in),
           `in, ${format.compact(llm.tokens_out)} out`,
         )}
+        ${figure("Cost", format.dollars(llm.cost_usd), format.unpriced(llm))}
       </section>
       <div class="grid wide">
         ${this.evaluators.map((evaluator, i) => {

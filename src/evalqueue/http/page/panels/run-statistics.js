@@ -61,6 +61,7 @@ export class RunStatistics {
                 <th scope="col" class="num">p50</th>
                 <th scope="col" class="num">p95</th>
                 <th scope="col" class="num">Tokens</th>
+                <th scope="col" class="num">Cost</th>
               </tr>
             </thead>
             <tbody>
@@ -74,6 +75,9 @@ export class RunStatistics {
                     <td class="num">${format.milliseconds(each.p95_ms)}</td>
                     <td class="num">
                       ${format.compact(each.tokens_in)} in, ${format.compact(each.tokens_out)} out
+                    </td>
+                    <td class="num" title=${format.unpriced(each)}>
+                      ${format.dollars(each.cost_usd)}
                     </td>
                   </tr>`,
               )}

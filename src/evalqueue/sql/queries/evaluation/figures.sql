@@ -145,7 +145,8 @@ SELECT evaluator, count(*) AS calls, count(*) FILTER (WHERE outcome <> 'ok') AS 
     percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) FILTER (WHERE outcome = 'ok') AS p95_ms,
     max(duration_ms) FILTER (WHERE outcome = 'ok') AS max_ms,
     min(duration_ms) FILTER (WHERE outcome = 'ok') AS min_ms,
-    sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out,
+    sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, sum(cost_usd) AS cost_usd,
+    count(*) FILTER (WHERE cost_usd IS NULL AND tokens_in IS NOT NULL) AS unpriced_calls,
     min(started_at) AS first_at, max(started_at) AS last_at
 FROM api_logs WHERE run_id = %(run_id)s
 GROUP BY evaluator ORDER BY evaluator

@@ -140,6 +140,7 @@ CREATE TABLE api_logs (
     tokens_out integer CHECK (tokens_out >= 0),
     tokens_cached integer CHECK (tokens_cached >= 0),
     tokens_reasoning integer CHECK (tokens_reasoning >= 0),
+    cost_usd numeric CHECK (cost_usd >= 0),  -- NULL: the price of the model, or the usage, is unknown
     request_id text,
     -- SHA-256 of everything that decides the answer, and of its purpose. NULL: the response is no
     -- answer, or is not complete as it came, and can't be replayed.
@@ -161,4 +162,4 @@ CREATE INDEX api_logs_of_thread ON api_logs (run_id, thread_id, id DESC);
 -- Everything that is counted of a call, so that its row, which has its texts, is not read; and in the
 -- order in which percentiles are computed.
 CREATE INDEX api_logs_counted ON api_logs (run_id, evaluator, duration_ms)
-    INCLUDE (outcome, started_at, tokens_in, tokens_out);
+    INCLUDE (outcome, started_at, tokens_in, tokens_out, model, cost_usd);

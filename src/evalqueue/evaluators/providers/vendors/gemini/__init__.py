@@ -40,5 +40,8 @@ GEMINI = ProviderType(
     keys=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS"),
     module="evalqueue.evaluators.providers.vendors.gemini.client",
     open=_open,
+    price_address=lambda settings: (
+        settings.google_gemini_base_url or "https://generativelanguage.googleapis.com"
+    ),
     demo_model="gemini-2.5-flash",
 )

@@ -1,0 +1,1 @@
+"""What LLM calls cost: prices of models, and costs of calls."""

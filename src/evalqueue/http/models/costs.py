@@ -1,0 +1,36 @@
+"""What LLM calls have cost."""
+
+from pydantic import AwareDatetime
+
+from evalqueue.evaluators.prices.costs import CostGroup
+from evalqueue.http.models.fields import Dollars, Model, Moment
+
+
+class CostsRequest(Model):
+    """How to add up costs, and of which runs."""
+
+    by: CostGroup = CostGroup.MODEL
+    since: AwareDatetime | None = None
+    """Only runs that were created since then. Default: the start of this month in UTC."""
+
+
+class CostJson(Model):
+    """The LLM calls of a group; each attempt that was sent to a vendor is one."""
+
+    name: str
+    calls: int
+    tokens_in: int | None
+    """Null: no call said."""
+    tokens_out: int | None
+    cost_usd: Dollars | None
+    """Of the calls whose price is known; null: of none."""
+    unpriced_calls: int
+    """Calls with tokens, of models whose price is unknown."""
+
+
+class Costs(Model):
+    """What runs have cost, the dearest group first; at most 1,000 groups."""
+
+    by: CostGroup
+    since: Moment
+    costs: list[CostJson]

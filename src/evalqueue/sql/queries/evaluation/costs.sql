@@ -1,0 +1,17 @@
+-- What LLM calls have cost.
+
+-- costs --
+-- The calls of runs that were created since a moment, in groups; the dearest first
+SELECT CASE %(by)s
+        WHEN 'model' THEN log.provider || '/' || log.model
+        WHEN 'evaluator' THEN log.evaluator
+        WHEN 'run' THEN log.run_id::text
+        WHEN 'owner' THEN run.owner
+        WHEN 'month' THEN to_char(log.started_at AT TIME ZONE 'UTC', 'YYYY-MM')
+    END AS name,
+    count(*) AS calls, sum(log.tokens_in) AS tokens_in, sum(log.tokens_out) AS tokens_out,
+    sum(log.cost_usd) AS cost_usd,
+    count(*) FILTER (WHERE log.cost_usd IS NULL AND log.tokens_in IS NOT NULL) AS unpriced_calls
+FROM eval_runs AS run JOIN api_logs AS log ON log.run_id = run.id
+WHERE run.created_at >= %(since)s AND (%(owner)s::text IS NULL OR run.owner = %(owner)s)
+GROUP BY 1 ORDER BY cost_usd DESC NULLS LAST, calls DESC, name LIMIT %(limit)s
