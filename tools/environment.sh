@@ -10,6 +10,10 @@ fail() {
 python_311() {
     # A relative PYTHON=… is the caller's.
     case "${PYTHON:-}" in /*) ;; */*) PYTHON="$caller/$PYTHON" ;; esac
+    if [ -n "${PYTHON:-}" ]; then
+        "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null ||
+            fail "PYTHON is $PYTHON, which is not a Python 3.11 or newer."
+    fi
     for candidate in "${PYTHON:-python3}" python3.14 python3.13 python3.12 python3.11; do
         if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
             echo "$candidate"; return
@@ -26,6 +30,7 @@ pinned() { cat requirements.lock requirements-dev.lock pyproject.toml | cksum; }
 # is_current LOCK: whether the environment works and has what LOCK pins. The tools' lock has all of
 # the product's. An interpreter that is gone, or of another version, does not find the package.
 is_current() {
+    command -v cksum >/dev/null || fail "cksum is needed, which every Unix has, and is not on PATH."
     state="$(place) $(cd "$checkout" && pinned)"
     case "$(cat "$VENV/.installed" 2>/dev/null)" in
         "$1 $state"|"requirements-dev.lock $state") ;;

@@ -125,7 +125,7 @@ def no_database(error: Exception, *, message: str | None = None) -> Finding:
     return _wrong(
         name="database",
         what=what,
-        fix="Is Postgres running, and is DATABASE_URL right?",
+        fix=None if message else "Is Postgres running, and is DATABASE_URL right?",
     )
 
 

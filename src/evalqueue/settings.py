@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(
         env_prefix="EVALQUEUE_",
+        env_ignore_empty=True,
         frozen=True,
         extra="ignore",
         populate_by_name=True,

@@ -234,7 +234,7 @@ def _children(running: Running) -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process(running.process.pid).children()
-        if child.cmdline()[1:3] == ["-m", "evalqueue"]
+        if child.cmdline()[1:4] == ["-P", "-m", "evalqueue"]
     ]
 
 

@@ -126,7 +126,7 @@ def test_a_socket_directory_that_another_user_made_is_refused(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     sockets = Path(works(home / ("long-" * 24)).partition("host=")[2].partition("&")[0])
-    sockets.rmdir()
+    assert not sockets.exists()  # it went with the server
     sockets.mkdir()
     entry = pwd.getpwnam(NOBODY)
     os.chown(sockets, entry.pw_uid, entry.pw_gid)
@@ -289,6 +289,38 @@ def test_a_directory_that_is_read_only_is_named(home: Path):
 
     assert "can't be created: Read-only file system" in done.stderr
     assert "EVALQUEUE_HOME" in done.stderr
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_new_directories_are_open_to_no_one_else(home: Path, umask: int):
+    done = start_elsewhere(home / "new" / "newer", umask=umask)
+
+    assert done.returncode == 0, done.stderr
+    # Root's may be passed through by the server's account, and read by nobody.
+    expected = 0o711 if IS_ROOT else 0o700
+    for directory in (home / "new", home / "new" / "newer"):
+        assert stat.S_IMODE(directory.stat().st_mode) == expected
+
+
+def test_a_file_in_the_place_of_the_directory_is_named(home: Path):
+    (home / "file").write_text("")
+
+    for path in (home / "file", home / "file" / "below"):
+        with pytest.raises(DatabaseUnavailable, match=r"can't be created: Not a directory.*HOME"):
+            Embedded(path)
+
+
+@needs_root
+def test_root_leaves_the_database_of_another_user_alone(home: Path):
+    works(home)
+    data = home / "pgdata"
+    entry = pwd.getpwnam(NOBODY)
+    os.chown(data, entry.pw_uid, entry.pw_gid)
+    rules = (data / "pg_hba.conf").stat()
+
+    with pytest.raises(DatabaseUnavailable, match="belongs to another user"):
+        Embedded(home)
+    assert (data / "pg_hba.conf").stat() == rules
 
 
 def test_a_directory_with_something_else_in_it_is_refused(home: Path):

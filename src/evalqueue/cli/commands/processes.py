@@ -101,6 +101,10 @@ async def up(port: int | None) -> ExitCode:
             f"Port {port} of {current.host} is taken. Stop the process that listens there, "
             "or choose another port: EVALQUEUE_PORT, or --port."
         )
+    if current.database_address is None:
+        from evalqueue.postgres.embedded.server import create_home
+
+        create_home(current.home)
     if not current.data_directory.exists():
         copy_conversations(current.data_directory)
     plan = stack.StackPlan(

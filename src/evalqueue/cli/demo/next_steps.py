@@ -44,5 +44,5 @@ def curl_command(
 
 
 def evalqueue_command() -> str:
-    """How to call this command line from the current directory."""
-    return "./run exec evalqueue" if os.access("run", os.X_OK) else "evalqueue"
+    """How to call this command line: as this process was, by `run` or by itself."""
+    return os.environ.get("EVALQUEUE_COMMAND", "evalqueue")

@@ -29,6 +29,7 @@ from evalqueue.cli.stack.supervisor import Stack
 from evalqueue.client import Client
 from evalqueue.errors import EvalqueueError
 from evalqueue.jobs import Job
+from evalqueue.postgres.embedded.server import create_home
 from evalqueue.settings import Settings
 
 _LLM_SETTINGS = ("EVALQUEUE_LLM_PROVIDER", "EVALQUEUE_LLM_MODEL", "EVALQUEUE_SIMULATED_URL")
@@ -41,6 +42,7 @@ async def run(settings: Settings, scenario: DemoScenario, *, keep: bool) -> Exit
     own = settings.model_copy(
         update={"database_url": None, "home": home, "data_dir": None, "host": "127.0.0.1"}
     )
+    create_home(home)
     copy_conversations(own.data_directory)
     environment = demo_environment(os.environ, home)
     judge = JudgeChoice.of(environment)
@@ -62,7 +64,8 @@ async def run(settings: Settings, scenario: DemoScenario, *, keep: bool) -> Exit
         try:
             finished = await Stack(plan, logs.write).run(demo.run)
         except* EvalqueueError:
-            console.print_message(f"Log files of the demo: {', '.join(map(str, logs.paths))}")
+            if logs.paths:
+                console.print_message(f"Log files of the demo: {', '.join(map(str, logs.paths))}")
             raise
     return demo.exit_code if finished or demo.shown else ExitCode.INTERRUPTED
 

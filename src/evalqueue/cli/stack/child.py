@@ -66,7 +66,7 @@ class ChildProcess:
             ChildExited: it ended before it was ready.
         """
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "evalqueue", *self._spec.arguments,
+            sys.executable, "-P", "-m", "evalqueue", *self._spec.arguments,
             env=self._spec.environment,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

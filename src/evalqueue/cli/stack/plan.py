@@ -1,5 +1,6 @@
 """What a stack consists of: its settings, its processes, and the addresses they end up with."""
 
+import errno
 import os
 import re
 import socket
@@ -67,8 +68,8 @@ def is_free(host: str, port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # another error has a reason of its own
         return True
 
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Generator
 from evalqueue.cli.stack import plan as specs
 from evalqueue.cli.stack.child import ChildExited, ChildProcess, ChildSpec, LineHandler
 from evalqueue.cli.stack.plan import StackAddresses, StackPlan
+from evalqueue.errors import SchemaOutdated
 from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
@@ -97,6 +98,13 @@ class Stack:
         try:
             for name in await schema.migrate(database):
                 self._on_line("migrate", f"applied {name}")
+        except SchemaOutdated as error:
+            if self._postgres is None:
+                raise
+            raise SchemaOutdated(
+                f"{error} It is in {self._plan.settings.home / 'pgdata'}: "
+                "remove that directory to make it anew, with all results in it."
+            ) from error
         finally:
             await database.close()
         return address

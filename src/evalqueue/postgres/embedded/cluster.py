@@ -19,7 +19,11 @@ from evalqueue.errors import DatabaseUnavailable
 from evalqueue.postgres.embedded import commands
 from evalqueue.postgres.embedded.account import Account
 from evalqueue.postgres.embedded.binaries import Binaries
-from evalqueue.postgres.embedded.sockets import SOCKET_NAME, socket_directory
+from evalqueue.postgres.embedded.sockets import (
+    SOCKET_NAME,
+    remove_socket_directory,
+    socket_directory,
+)
 
 SUPERUSER = "postgres"
 START_SECONDS = 120.0  # after a crash there may be much to recover
@@ -101,12 +105,13 @@ class PostgresCluster:
         for how in (signal.SIGINT, signal.SIGQUIT):  # fast; immediate
             pid = self._pid()
             if pid is None:
-                return
+                break
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, how)
             deadline = time.monotonic() + STOP_SECONDS
             while self._pid() is not None and time.monotonic() < deadline:
                 time.sleep(POLL_SECONDS)
+        remove_socket_directory(self.data, self.account)
 
     def _pid(self) -> int | None:
         """The server's process. A process of another program may have got its id meanwhile."""
@@ -133,6 +138,11 @@ class PostgresCluster:
                 f"{self.data} belongs to another user. Set EVALQUEUE_HOME to a directory of "
                 "your own, or DATABASE_URL to use another Postgres."
             ) from None
+        if self.data.stat().st_uid != self.account.uid:  # root reads what belongs to others
+            raise DatabaseUnavailable(
+                f"{self.data} belongs to another user. Set EVALQUEUE_HOME to a directory of "
+                "your own, or DATABASE_URL to use another Postgres."
+            )
         if version != str(self.binaries.major):
             raise DatabaseUnavailable(
                 f"{self.data} was made by Postgres {version}, and Postgres "
@@ -171,6 +181,7 @@ class PostgresCluster:
             "unix_socket_directories": f'"{quoted}"',
             "unix_socket_permissions": "0700",
             "logging_collector": "off",
+            "dynamic_shared_memory_type": _shared_memory_type(),
         }
         arguments = [str(self.binaries.path("postgres")), "-D", str(self.data)]
         for name, value in settings.items():
@@ -196,9 +207,15 @@ class PostgresCluster:
             ],
         }
         for name, lines in rules.items():
-            path = self.data / name
-            path.write_text("\n".join([*lines, ""]))
-            self.account.give(path)
+            new = self.data / f"{name}.new"
+            new.unlink(missing_ok=True)
+            # Never through a link: the directory is another account's if this is root.
+            descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write("\n".join([*lines, ""]))
+                if self.account.user:
+                    os.fchown(descriptor, self.account.uid, self.account.gid)
+            new.rename(self.data / name)
 
     def _wait_until_ready(self, pid: int) -> str:
         """Wait for a server that was started here or by another process."""

@@ -1,6 +1,7 @@
 """A running embedded Postgres, shared by the processes of one user. It stops with the last one."""
 
 import atexit
+import errno
 import fcntl
 import logging
 import os
@@ -37,9 +38,8 @@ class Embedded:
             DatabaseUnavailable: it could not be started.
         """
         commands.clear_libpq_environment()
-        home = directory.expanduser().resolve()
         server_account = account.for_this_process()
-        create_home(home, server_account)
+        home = create_home(directory)
         self._home = home
         with locked(home):
             self._cluster = PostgresCluster(
@@ -87,17 +87,24 @@ class Embedded:
                 self._users.close()
 
 
-def create_home(home: Path, server_account: account.Account) -> None:
-    """Create the directory, which the server's account must be able to enter.
+def create_home(directory: Path) -> Path:
+    """Create the directory of a server, which the server's account must be able to enter.
 
-    Nothing that exists gets other permissions.
+    Nothing that exists gets other permissions. Returns its path without links.
+
+    Raises:
+        DatabaseUnavailable: it can't be created or used.
     """
+    home = directory.expanduser().resolve()
+    server_account = account.for_this_process()
     try:
-        home.mkdir(mode=0o700, parents=True)
-        if server_account.user:
-            home.chmod(0o711)
-    except FileExistsError:
-        pass
+        for part in [*reversed(home.parents), home]:
+            if not part.exists():
+                part.mkdir(mode=0o700, exist_ok=True)
+                if server_account.user:
+                    part.chmod(0o711)
+        if not home.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
         raise DatabaseUnavailable(
             f"The directory {home} can't be created: {error.strerror}. Set EVALQUEUE_HOME to a "
@@ -114,6 +121,7 @@ def create_home(home: Path, server_account: account.Account) -> None:
             f"which may not enter {home}. Set EVALQUEUE_HOME to a directory that every user may "
             "enter, such as /var/lib/evalqueue, or run this command as another user."
         )
+    return home
 
 
 def open_users(home: Path) -> IO[bytes]:

@@ -1,5 +1,6 @@
 """The directory of the server's socket: only its owner may enter it, and its path is short."""
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -22,14 +23,9 @@ def socket_directory(data: Path, account: Account) -> Path:
     Raises:
         DatabaseUnavailable: another user has a file or directory of that name.
     """
-    if _fits(data):
+    directory = _place(data, account)
+    if directory == data:
         return data
-    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
-    name = f"evalqueue-{account.uid}-{digest}"
-    temporary = Path(tempfile.gettempdir())
-    if not (account.may_enter(temporary) and _fits(temporary / name)):
-        temporary = Path("/tmp")  # noqa: S108  the directory in it is private
-    directory = temporary / name
     try:
         directory.mkdir(mode=0o700)
     except FileExistsError:
@@ -43,6 +39,25 @@ def socket_directory(data: Path, account: Account) -> Path:
             ) from None
     account.give(directory)
     return directory
+
+
+def remove_socket_directory(data: Path, account: Account) -> None:
+    """Remove the directory of a server that has stopped, if it is not the data directory."""
+    directory = _place(data, account)
+    if directory != data:
+        with contextlib.suppress(OSError):  # not there, or used by a server that starts
+            directory.rmdir()
+
+
+def _place(data: Path, account: Account) -> Path:
+    if _fits(data):
+        return data
+    digest = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    name = f"evalqueue-{account.uid}-{digest}"
+    temporary = Path(tempfile.gettempdir())
+    if not (account.may_enter(temporary) and _fits(temporary / name)):
+        temporary = Path("/tmp")  # noqa: S108  the directory in it is private
+    return temporary / name
 
 
 def _fits(directory: Path) -> bool:

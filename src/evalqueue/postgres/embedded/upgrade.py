@@ -35,9 +35,8 @@ def upgrade(home: Path, old_programs: Path) -> Upgrade:
         Refused: there is nothing to upgrade, or another process uses the database.
         DatabaseUnavailable: a program of Postgres failed.
     """
-    home = home.expanduser().resolve()
     server_account = account.for_this_process()
-    create_home(home, server_account)
+    home = create_home(home)
     with locked(home), open_users(home) as users:
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
