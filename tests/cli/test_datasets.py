@@ -82,7 +82,9 @@ async def test_a_mapping_comes_from_the_line_or_from_a_file(shell: Shell, tmp_pa
     [
         (["add", "nothing.csv"], "nothing.csv"),
         (["add", str(sample_csv()), str(kaira_csv()), "--name", "x"], "one name for several"),
-        (["add", str(sample_csv()), "--format", "xlsx"], "no format 'xlsx'. Known: csv, jsonl"),
+        (["add", str(sample_csv()), "--date-order", "us"], "write day-first or month-first"),
+        (["add", str(sample_csv()), "--mask", "names"], "Known: emails, phones, cards"),
+        (["add", str(sample_csv()), "--format", "docx"], "no format 'docx'. Known: csv, jsonl"),
     ],
 )
 async def test_what_cannot_be_is_wrong_usage(shell: Shell, arguments: list[str], says: str) -> None:

@@ -1,9 +1,13 @@
-"""What every format keeps to, whichever it is. A new one is one more line in `FILES` and `BAD`."""
+"""What every file format keeps to. A new one is one more entry of `CASES`.
+
+Third parties run this suite with their format: add it to `FORMATS`, and a `Case` to `CASES`.
+"""
 
 import io
 import json
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ from whole import read_whole
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
-from evalqueue.evaluators.formats import BadData, Faults, Message
+from evalqueue.evaluators.formats import BadData, DateOrder, Faults, Message
 from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.formats.registry import FORMATS, format_of
 from evalqueue.evaluators.formats.whole_file import grouped
@@ -46,17 +50,91 @@ def table(count: int, text: str = "hello") -> bytes:
     return "\n".join([",".join(COLUMNS[:8]), *rows]).encode()
 
 
-FILES: dict[str, list[bytes]] = {
-    "csv": [kaira_csv().read_bytes(), table(20)],
-    "jsonl": [chats(20)],
+def document(count: int, text: str = "hello") -> bytes:
+    return json.dumps([json.loads(line) for line in chats(count, text).splitlines()]).encode()
+
+
+def workbook(count: int, text: str = "hello") -> bytes:
+    openpyxl: Any = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook(write_only=True)
+    sheet = book.create_sheet("chats")
+    for line in table(count, text).decode().splitlines():
+        sheet.append(line.split(","))
+    file = io.BytesIO()
+    book.save(file)
+    return file.getvalue()
+
+
+def parquet(count: int, text: str = "hello") -> bytes:
+    pyarrow: Any = pytest.importorskip("pyarrow")
+    written: Any = pytest.importorskip("pyarrow.parquet")
+    rows = [json.loads(line) for line in chats(count, text).splitlines()]
+    file = io.BytesIO()
+    written.write_table(pyarrow.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What a format is tried with."""
+
+    good: Sequence[bytes]
+    """Files, each with several conversations."""
+    bad: Sequence[bytes]
+    many: Callable[..., bytes]
+    """A file of so many conversations, with this text in each."""
+    two_faults: bytes
+    """A good row, a bad one, another bad one and a good one."""
+    cuts: bytes | None
+    """Where a file may be cut off: after these bytes. None: what is cut off can't be read."""
+    peak_bytes: int = 500_000
+    """Of Python's memory, for a file of 8 MB."""
+
+
+CASES: Mapping[str, Case] = {
+    "csv": Case(
+        good=[kaira_csv().read_bytes(), table(20)],
+        bad=[b"thread_id\nt1\n", b"", b"PK\x03\x04", b"\xff\xff", table(2) + b"\nx,y"],
+        many=table,
+        two_faults=table(1) + b"\nx\nx\n" + table(1).splitlines()[-1],
+        cuts=b"\n",
+    ),
+    "jsonl": Case(
+        good=[chats(20)],
+        bad=[b"{}", b"", b"nonsense", b"\xff\xff", chats(2) + b"\n[]", b'{"messages": [1]}'],
+        many=chats,
+        two_faults=chats(1) + b"\n{}\n{}\n" + chats(1),
+        cuts=b"\n",
+    ),
+    "json": Case(
+        good=[document(20), json.dumps(json.loads(document(20)), indent=1).encode()],
+        bad=[b"[{]", b"[1]", b'{\n"a": 1}', document(2)[:-40], b'[{"messages": [1]}]'],
+        many=document,
+        two_faults=json.dumps([json.loads(chats(1)), {}, {"a": 1}, json.loads(chats(1))]).encode(),
+        cuts=b"}",
+    ),
+    "xlsx": Case(
+        good=[workbook(20)],
+        bad=[b"PK\x03\x04", b"", workbook(3)[:-50]],
+        many=workbook,
+        two_faults=b"",
+        cuts=None,
+        peak_bytes=30_000_000,  # a workbook's texts are in one list, beside its cells
+    ),
+    "parquet": Case(
+        good=[parquet(20)],
+        bad=[b"PAR1", b"", parquet(3)[:-50]],
+        many=parquet,
+        two_faults=b"",
+        cuts=None,
+        peak_bytes=8_000_000,  # 500 rows at a time
+    ),
 }
-BAD: dict[str, list[bytes]] = {
-    "csv": [b"thread_id\nt1\n", b"", b"PK\x03\x04", b"\xff\xff", table(2) + b"\nx,y"],
-    "jsonl": [b"{}", b"", b"nonsense", b"\xff\xff", chats(2) + b"\n[]", b'{"messages": [1]}'],
-}
-MANY = {"csv": table, "jsonl": chats}
-GOOD = [(name, content) for name, contents in FILES.items() for content in contents]
-BROKEN = [(name, content) for name, contents in BAD.items() for content in contents]
+"""One entry for each format: a new format is one more."""
+
+GOOD = [(name, content) for name, case in CASES.items() for content in case.good]
+BROKEN = [(name, content) for name, case in CASES.items() for content in case.bad]
+CUT = [(name, content) for name, content in GOOD if CASES[name].cuts is not None]
 
 
 def read(name: str, content: bytes, faults: Faults | None = None) -> list[Message]:
@@ -67,7 +145,7 @@ def read(name: str, content: bytes, faults: Faults | None = None) -> list[Messag
 
 
 def test_every_format_is_tried_here():
-    assert set(FILES) == set(BAD) == set(MANY) == set(FORMATS)
+    assert set(CASES) == set(FORMATS)
 
 
 @pytest.mark.parametrize(("name", "content"), GOOD)
@@ -102,26 +180,47 @@ def test_bad_data_is_refused_whole_and_says_where(name: str, content: bytes):
     assert all(row.file and row.reason for row in refused.value.rows)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.two_faults])
 def test_after_a_fault_there_are_no_more_messages_but_further_faults(name: str):
     faults = Faults("a file")
-    bad_line = b"\nx" if name == "csv" else b"\n{}"
-    content = bad_line.join([MANY[name](2), b"", b""]) + b"\n" + MANY[name](1).splitlines()[-1]
+    content = CASES[name].two_faults
     found = list(FORMATS[name].messages(io.BytesIO(content), faults))
 
-    assert {message.row for message in found} <= {1, 2, 3}
+    assert found == read(name, CASES[name].many(1))
     assert len(faults.rows) == 2
 
 
-@pytest.mark.parametrize(("name", "content"), GOOD)
+@pytest.mark.parametrize(("name", "content"), CUT)
 def test_a_file_that_is_cut_off_anywhere_is_read_as_far_as_it_goes(name: str, content: bytes):
     whole = read(name, content)
+    cuts = CASES[name].cuts or b""
     for end in range(len(content) // 2, len(content), max(1, len(content) // 40)):
-        cut = content[: content[:end].rfind(b"\n") + 1]
+        cut = content[: content[:end].rfind(cuts) + 1]
         faults = Faults("a file")
         found = list(FORMATS[name].messages(io.BytesIO(cut), faults, is_cut=True))
+        assert found
         assert found == whole[: len(found)]
         assert not faults
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.cuts is None])
+def test_a_file_that_can_t_be_read_in_part_is_no_fault_when_it_is_cut_off(name: str):
+    faults = Faults("a file")
+    cut = CASES[name].good[0][:-100]
+
+    assert list(FORMATS[name].messages(io.BytesIO(cut), faults, is_cut=True)) == []
+    assert not faults
+    assert FORMATS[name].head(io.BytesIO(cut)).missing == ()
+
+
+@pytest.mark.parametrize(("name", "content"), GOOD)
+@pytest.mark.parametrize("order", DateOrder)
+def test_an_order_of_dates_changes_nothing_where_no_date_needs_it(
+    name: str, content: bytes, order: DateOrder
+):
+    found = FORMATS[name].messages(io.BytesIO(content), Faults("a file"), date_order=order)
+
+    assert list(found) == read(name, content)
 
 
 @pytest.mark.parametrize(("name", "content"), GOOD)
@@ -143,16 +242,17 @@ def test_it_is_recognised_by_its_names_and_by_its_content(name: str, content: by
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_no_more_of_a_file_is_held_than_a_little(name: str):
-    content = MANY[name](4_000, "x" * 2_000)
+    content = CASES[name].many(4_000, "x" * 2_000)
+    file = io.BytesIO(content)
     tracemalloc.start()
     try:
-        consume(FORMATS[name].messages(io.BytesIO(content), Faults("a file")))
+        consume(FORMATS[name].messages(file, Faults("a file")))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
 
-    assert len(content) > 8_000_000
-    assert peak < 500_000
+    assert CASES[name].cuts is None or len(content) > 8_000_000  # others are compressed
+    assert peak < CASES[name].peak_bytes
 
 
 def consume(messages: Iterator[Message]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole import read_csv, statistics_of
 
-from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.conversation import Thread, ToolCall
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Added, Incoming
@@ -89,6 +89,7 @@ times = st.datetimes(
     datetime(2025, 1, 2),  # noqa: DTZ001  bounds
     timezones=st.just(UTC) | zones,
 ).map(lambda moment: moment.replace(minute=0, second=0, microsecond=0))
+tool_calls = st.builds(ToolCall, name=text, arguments=text, result=st.none() | text)
 messages = st.builds(
     Message,
     row=st.integers(2, 99),
@@ -103,6 +104,10 @@ messages = st.builds(
     error=st.none() | text,
     session_id=st.none() | text,
     response_id=st.none() | text,
+    system=st.none() | text,
+    context=st.none() | text,
+    tool_calls=st.just(()) | st.tuples(tool_calls),
+    record=st.just(0),
 )
 few_ids = st.lists(
     st.sampled_from(["t", "T", "\\N", "\\.", "a\tb", "ß\n"]).flatmap(
@@ -156,9 +161,10 @@ def test_putting_together_in_sql_is_the_same_as_the_naive_way(dsn: str):
             assert await datasets.statistics(connection, found.dataset_id) == statistics_of(naive)
 
     @settings(max_examples=60)
-    @given(few_ids | st.lists(messages, min_size=1, max_size=12))
-    def holds(given_messages: list[Message]) -> None:
-        runner.run(compare(given_messages))
+    @given(few_ids | st.lists(messages, min_size=1, max_size=12), st.integers(1, 4))
+    def holds(given_messages: list[Message], size: int) -> None:
+        records = [each._replace(record=n // size + 1) for n, each in enumerate(given_messages)]
+        runner.run(compare(records))
 
     with asyncio.Runner() as runner:  # in one thread: Hypothesis minds when others draw at random
         runner.run(database.open())
@@ -281,13 +287,13 @@ async def test_a_mapping_that_names_what_is_not_there_is_refused(
 
 @pytest.mark.parametrize("late", [0, 5_000])
 async def test_a_bad_row_leaves_nothing_however_late_it_comes(database: Database, late: int):
-    rows = [GOOD] * late + [GOOD.replace("2025", "never"), GOOD, GOOD.replace("u1", "")]
+    rows = [GOOD] * late + [GOOD.replace("2025", "never"), GOOD, GOOD.replace("t1", "")]
     with pytest.raises(BadData) as refused:
         await add(database, csv(*rows))
 
     assert [(each.row, each.column) for each in refused.value.rows] == [
         (late + 2, "timestamp"),
-        (late + 4, "user_id"),
+        (late + 4, "thread_id"),
     ]
     assert not any((await counted(database)).values())
 

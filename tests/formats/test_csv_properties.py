@@ -14,10 +14,11 @@ from whole import read_csv
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.formats import BadData
 from evalqueue.evaluators.formats.csv import COLUMNS
+from evalqueue.evaluators.formats.values.cells import is_missing
 
 storable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
-ids = storable.filter(str.strip)
-values = ids.filter(lambda text: text.strip().lower() not in {"nan", "null"})
+ids = storable.filter(lambda text: not is_missing(text))
+values = ids.filter(lambda text: not is_missing(text))
 zones = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
 times = st.datetimes(datetime(1970, 1, 2), datetime(2099, 12, 30), timezones=st.just(UTC) | zones)  # noqa: DTZ001 - bounds
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.formats import BadData, Faults, jsonl
-from evalqueue.evaluators.formats.jsonl import JSONL, UNKNOWN_TIME, UNKNOWN_USER
+from evalqueue.evaluators.conversation import UNKNOWN_TIME, Thread
+from evalqueue.evaluators.formats import UNKNOWN_USER, BadData, Faults, jsonl
+from evalqueue.evaluators.formats.jsonl import JSONL
 from evalqueue.evaluators.formats.whole_file import grouped
 
 HI = {"role": "user", "content": "hi"}

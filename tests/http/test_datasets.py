@@ -160,7 +160,7 @@ async def test_chat_messages_as_json_lines_are_read(api: httpx.AsyncClient):
 async def test_every_bad_row_is_named_and_nothing_is_stored(
     api: httpx.AsyncClient, database: Database
 ):
-    rows = [GOOD, BAD, GOOD.replace("u1", ""), BAD]
+    rows = [GOOD, BAD, GOOD.replace("t1", ""), BAD]
     reply = await upload(api, "\n".join([HEADER, *rows]).encode())
 
     assert reply.status_code == 422
@@ -168,7 +168,7 @@ async def test_every_bad_row_is_named_and_nothing_is_stored(
     assert all((each["loc"], each["type"]) == (["body", "file"], "bad_row") for each in found)
     where = [(each["ctx"]["file"], each["ctx"]["row"], each["ctx"]["column"]) for each in found]
     assert where == [
-        ("june.csv", 3, "timestamp"), ("june.csv", 4, "user_id"), ("june.csv", 5, "timestamp"),
+        ("june.csv", 3, "timestamp"), ("june.csv", 4, "thread_id"), ("june.csv", 5, "timestamp"),
     ]  # fmt: skip
     assert all(each["ctx"]["reason"] in each["msg"] for each in found)
     assert await stored(database) == 0
@@ -191,7 +191,9 @@ async def test_the_first_thousand_bad_rows_are_listed_and_the_rest_is_counted(
         ({"mapping": "nonsense"}, {"file": CONTENT}, "mapping"),
         ({"mapping": '{"thread_id": 7}'}, {"file": CONTENT}, "mapping"),
         ({"mapping": '{"thread_id": "chat"}'}, {"file": CONTENT}, "file"),
-        ({"format": "xlsx"}, {"file": CONTENT}, "format"),
+        ({"format": "docx"}, {"file": CONTENT}, "format"),
+        ({"date_order": "us"}, {"file": CONTENT}, "date_order"),
+        ({"mask": "names"}, {"file": CONTENT}, "mask"),
         ({"name": "n" * 501}, {"file": CONTENT}, "name"),
         ({"file": "not a file"}, {"mapping": b"{}"}, "file"),
         ({"name": "a"}, {"other": CONTENT}, "file"),
@@ -466,17 +468,61 @@ async def test_other_headers_are_guessed_and_shown_with_samples(api: httpx.Async
 
 
 async def test_what_nothing_stands_for_is_missing(api: httpx.AsyncClient):
-    previewed = await preview(api, CONTENT.replace(b"has_image", b"???").replace(b"user_id", b"!"))
+    theirs = CONTENT.replace(b"thread_id", b"???").replace(b"query_text", b"!")
+    theirs = theirs.replace(b"session_id", b"#")
+    previewed = await preview(api, theirs)
 
-    assert previewed["missing_columns"] == ["user_id", "has_image"]
-    assert {each["column"] for each in previewed["bad_rows"]} == {"user_id", "has_image"}
-    given = await preview(
-        api,
-        CONTENT.replace(b"has_image", b"???"),
-        mapping=json.dumps({"has_image": "???"}),
-    )
+    assert previewed["missing_columns"] == ["thread_id", "query_text"]
+    assert {each["column"] for each in previewed["bad_rows"]} == {"thread_id", "query_text"}
+    given = await preview(api, theirs, mapping=json.dumps({"thread_id": "???", "query_text": "!"}))
     assert (given["missing_columns"], given["bad_rows"]) == ([], [])
-    assert given["mapping"]["has_image"] == "???"
+    assert given["mapping"]["thread_id"] == "???"
+
+
+async def test_a_column_may_be_missing_in_the_file(api: httpx.AsyncClient):
+    """The guess is corrected: what looks like a user is none."""
+    reply = await upload(api, CONTENT, mapping=json.dumps({"user_id": ""}))
+    threads = await api.get(f"/api/datasets/{reply.json()['id']}/threads")
+
+    assert reply.json()["mapping"] == {"user_id": ""}
+    assert threads.json()["threads"][0]["user_id"] == "unknown"
+
+
+async def test_the_order_of_dates_is_asked_for_where_the_file_does_not_decide_it(
+    api: httpx.AsyncClient,
+):
+    rows = [GOOD.replace("2025-11-01T08:00:00Z", written) for written in ("1/2/2025", "2/1/2025")]
+    content = "\n".join([HEADER, *rows, ""]).encode()
+    head = await preview(api, content, head="true")
+    whole = await preview(api, content)
+    refused = await upload(api, content)
+    ordered = await upload(api, content, date_order="month-first")
+    decided = await preview(
+        api, content + GOOD.replace("2025-11-01T08:00:00Z", "13/1/2025").encode()
+    )
+
+    assert (head["is_date_order_needed"], whole["is_date_order_needed"]) == (True, True)
+    assert refused.status_code == 422
+    assert "date_order day-first or month-first" in refused.text
+    assert ordered.json()["first_at"] == "2025-01-02T00:00:00+00:00"
+    assert (decided["is_date_order_needed"], decided["bad_rows"]) == (False, [])
+
+
+async def test_personal_data_is_masked_and_duplicates_are_remarked(api: httpx.AsyncClient):
+    row = GOOD.replace("2 idli", "I am ann@example.org")
+    content = "\n".join(
+        [HEADER, row, row, row.replace("t1", "t2"), row.replace("t1", "t3")]
+    ).encode()
+    plain = (await upload(api, content)).json()
+    masked = (await upload(api, content, mask="emails,phones")).json()
+    threads = (await api.get(f"/api/datasets/{masked['id']}/threads")).json()["threads"]
+
+    assert masked["id"] != plain["id"]
+    assert [each["opening"] for each in threads] == ["I am [email]"] * 3
+    assert [(each["kind"], each["count"], each["row"]) for each in masked["notices"]] == [
+        ("duplicated_messages", 1, 3), ("duplicated_threads", 1, 5), ("masked", 4, None),
+    ]  # fmt: skip
+    assert (await api.get(f"/api/datasets/{masked['id']}")).json()["notices"] == masked["notices"]
 
 
 @pytest.mark.parametrize("cut", [-1, -3, -30, -70])

@@ -4,13 +4,21 @@ import { type Transport, pathSegment } from "./transport.js";
 import type { Dataset, DatasetThreads, DeletedDataset } from "./types.js";
 import { upload } from "./upload.js";
 
+export type FileFormat = "csv" | "jsonl" | "json" | "xlsx" | "parquet";
+export type DateOrder = "day-first" | "month-first";
+export type Mask = "emails" | "phones" | "cards";
+
 export interface UploadOptions extends Abortable {
   /** Default: the name of the file. */
   name?: string | undefined;
   /** Default: detected from the file. */
-  format?: "csv" | "jsonl" | undefined;
-  /** Header in the file, by expected column. */
+  format?: FileFormat | undefined;
+  /** Header in the file, by expected column, where the guess is wrong. "": not in the file. */
   mapping?: { readonly [column: string]: string } | undefined;
+  /** What 1/2/2025 means. Default: as the file decides. */
+  dateOrder?: DateOrder | undefined;
+  /** Personal data to replace before anything is stored. */
+  mask?: readonly Mask[] | undefined;
   /** Called with the bytes sent and the size of the file. */
   onProgress?: ((sent: number, total: number) => void) | undefined;
 }
@@ -39,12 +47,14 @@ export interface DatasetsApi {
 export function datasets(transport: Transport): DatasetsApi {
   const path = (datasetId: string) => `/api/datasets/${pathSegment(datasetId)}`;
   return {
-    upload(file, { name, format, mapping, onProgress, signal } = {}) {
+    upload(file, { name, format, mapping, dateOrder, mask, onProgress, signal } = {}) {
       const fileName = (file as Partial<File>).name ?? name ?? "file";
       const fields: Record<string, string> = {};
       if (name !== undefined) fields["name"] = name;
       if (format !== undefined) fields["format"] = format;
       if (mapping !== undefined) fields["mapping"] = JSON.stringify(mapping);
+      if (dateOrder !== undefined) fields["date_order"] = dateOrder;
+      if (mask !== undefined) fields["mask"] = mask.join(",");
       return upload<Dataset>(transport, "/api/datasets", {
         file,
         fileName,

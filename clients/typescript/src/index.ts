@@ -1,6 +1,14 @@
 // The public names of the package.
 export { type Client, createClient, jobsApi } from "./client.js";
-export type { DatasetsApi, ListDatasets, ListDatasetThreads, UploadOptions } from "./datasets.js";
+export type {
+  DatasetsApi,
+  DateOrder,
+  FileFormat,
+  ListDatasets,
+  ListDatasetThreads,
+  Mask,
+  UploadOptions,
+} from "./datasets.js";
 export { ApiError } from "./errors.js";
 export type { QueuesApi, WorkersApi } from "./fleet.js";
 export type { Timing, WatchOptions, WatchState } from "./subscription.js";

@@ -729,16 +729,29 @@ export interface components {
             name: string | null;
             /**
              * Mapping
-             * @description Our column → the file's header, where they differ.
+             * @description Our column → the file's header, where the guess is wrong; "" if the file has no such column.
              * @default null
              */
             mapping: string | null;
             /**
              * Format
-             * @description `csv` or `jsonl`. Default: detected from the file's name or content.
+             * @description `csv`, `jsonl`, `json`, `xlsx` or `parquet`. Default: detected from the file's content or
+             *     name.
              * @default null
              */
             format: string | null;
+            /**
+             * @description What 1/2/2025 means. Default: as the file decides.
+             * @default null
+             */
+            date_order: components["schemas"]["DateOrder"] | null;
+            /**
+             * Mask
+             * @description Personal data to replace before anything is stored: `emails`, `phones`, `cards`, separated by
+             *     commas.
+             * @default null
+             */
+            mask: string | null;
         };
         /**
          * AdversarialApp
@@ -1344,7 +1357,7 @@ export interface components {
             size_bytes: number;
             /**
              * Mapping
-             * @description Our column → the file's header; null if they are the same.
+             * @description Our column → the file's header, as given where the guess was wrong; else null.
              */
             mapping: {
                 [key: string]: string;
@@ -1381,6 +1394,8 @@ export interface components {
             messages_with_images: number;
             /** Messages With Errors */
             messages_with_errors: number;
+            /** Notices */
+            notices: components["schemas"]["Notice"][];
         };
         /**
          * DatasetThread
@@ -1427,6 +1442,12 @@ export interface components {
              */
             total: number;
         };
+        /**
+         * DateOrder
+         * @description What 1/2/2025 means in a file.
+         * @enum {string}
+         */
+        DateOrder: "day-first" | "month-first";
         /**
          * DeletedCase
          * @description A case that is no longer saved; runs keep theirs.
@@ -1824,6 +1845,8 @@ export interface components {
              * @default null
              */
             dataset_id: string | null;
+            /** @default null */
+            date_order: components["schemas"]["DateOrder"] | null;
             /**
              * Total Items
              * @default null
@@ -2461,6 +2484,26 @@ export interface components {
             example: string | null;
         };
         /**
+         * Notice
+         * @description What a person should check in a file that was read.
+         */
+        Notice: {
+            /** Kind */
+            kind: string;
+            /**
+             * Count
+             * @description How many rows or conversations it concerns.
+             */
+            count: number;
+            /**
+             * Row
+             * @description The first of them; null: the whole file.
+             */
+            row: number | null;
+            /** Message */
+            message: string;
+        };
+        /**
          * Outcome
          * @description What a conversation came to, without its result.
          */
@@ -2599,6 +2642,13 @@ export interface components {
              * @description How many bad rows there are besides the first thousand.
              */
             more_bad_rows: number;
+            /**
+             * Is Date Order Needed
+             * @description Whether the file has dates like 1/2/2025, and does not decide their order.
+             */
+            is_date_order_needed: boolean;
+            /** Notices */
+            notices: components["schemas"]["Notice"][];
         };
         /**
          * PreviewForm
@@ -2622,6 +2672,8 @@ export interface components {
              * @default null
              */
             params: string | null;
+            /** @default null */
+            date_order: components["schemas"]["DateOrder"] | null;
             /**
              * Head
              * @description Whether this is only the beginning of a file: then its columns are read, and bad rows

@@ -1,4 +1,5 @@
 // Runs: the results of evaluation jobs.
+import type { DateOrder, FileFormat } from "./datasets.js";
 import type { Abortable } from "./jobs.js";
 import { type Transport, pathSegment } from "./transport.js";
 import type * as types from "./types.js";
@@ -37,7 +38,9 @@ export interface PreviewOptions extends Abortable {
   /** Header in the file, by expected column. */
   mapping?: { readonly [column: string]: string } | undefined;
   /** Default: detected from the file. */
-  format?: "csv" | "jsonl" | undefined;
+  format?: FileFormat | undefined;
+  /** What 1/2/2025 means. Default: as the file decides. */
+  dateOrder?: DateOrder | undefined;
   /** Whether this is only the beginning of the file: then there are no statistics. */
   head?: boolean | undefined;
 }
@@ -101,7 +104,7 @@ export function runs(transport: Transport): RunsApi {
 
 function previewBody(
   params: Record<string, unknown>,
-  { file, fileName, mapping, format, head }: PreviewOptions,
+  { file, fileName, mapping, format, dateOrder, head }: PreviewOptions,
 ): Record<string, unknown> | FormData {
   if (!file) return params;
   const form = new FormData();
@@ -109,6 +112,7 @@ function previewBody(
   if (mapping) form.set("mapping", JSON.stringify(mapping));
   if (Object.keys(params).length > 0) form.set("params", JSON.stringify(params));
   if (format) form.set("format", format);
+  if (dateOrder) form.set("date_order", dateOrder);
   if (head) form.set("head", "true");
   return form;
 }

@@ -65,6 +65,7 @@ def list_datasets(
     epilog=examples(
         "evalqueue datasets add june.csv july.jsonl",
         "evalqueue datasets add export.csv --mapping @mapping.json",
+        "evalqueue datasets add export.xlsx --date-order month-first --mask emails,phones",
     ),
 )
 def add_datasets(
@@ -76,17 +77,38 @@ def add_datasets(
         str | None, typer.Option(help="The name, for one file only. Default: the file name.")
     ] = None,
     mapping: Annotated[
-        str, typer.Option(metavar="JSON|@FILE|-", help="Maps our columns to headers of the file.")
+        str,
+        typer.Option(
+            metavar="JSON|@FILE|-",
+            help='Maps our columns to headers of the file, where the guess is wrong; to "" if '
+            "the file has no such column.",
+        ),
     ] = "{}",
     file_format: Annotated[
-        str | None, typer.Option("--format", help="csv or jsonl. Default: detected.")
+        str | None,
+        typer.Option("--format", help="csv, jsonl, json, xlsx or parquet. Default: detected."),
     ] = None,
+    date_order: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORDER",
+            help="What 1/2/2025 means: day-first or month-first. Default: as the file decides.",
+        ),
+    ] = None,
+    mask: Annotated[
+        str,
+        typer.Option(
+            metavar="KINDS",
+            help="Replace personal data before it is stored: emails,phones,cards.",
+        ),
+    ] = "",
     owner: OwnerOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Store files of conversations: CSV, or chat messages as JSON lines.
+    """Store files of conversations: CSV, Excel, Parquet, or JSON of many shapes.
 
-    The same file is stored once. A file with bad rows is not stored; its bad rows are listed.
+    The columns of a table are guessed by their names. The same file is stored once. A file with
+    bad rows is not stored; its bad rows are listed.
     """
     from evalqueue.cli.commands import datasets as commands
 
@@ -95,6 +117,8 @@ def add_datasets(
         name=name,
         mapping=commands.read_mapping(mapping),
         format=file_format,
+        date_order=commands.read_date_order(date_order),
+        masks=commands.read_masks(mask),
         owner=owner,
     )
     run(commands.add(options, as_json=as_json))

@@ -1,11 +1,25 @@
 """Conversations: what is evaluated.
 
 A *turn* is a user message and the bot's answer; a *thread* is one conversation. Both are plain
-values: where they come from is `sources`' business, what is thought of them the evaluators'.
+values: `formats` reads them from files, and the evaluators judge them.
 """
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+"""The time of a turn whose time is not known. Turns of the same time keep the file's order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A tool that the bot called during a turn."""
+
+    name: str
+    arguments: str
+    """As recorded; usually JSON."""
+    result: str | None = None
+    """What the tool returned. None: not recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +29,7 @@ class Turn:
     number: int
     """1 for the first turn of its thread."""
     timestamp: datetime
-    """Aware; a source without a time zone means UTC."""
+    """Aware; a file without a time zone means UTC. `UNKNOWN_TIME`: the file has no time for it."""
     user_text: str
     bot_text: str
     routed_intent: str | None = None
@@ -26,6 +40,12 @@ class Turn:
     """What went wrong in production during this turn, if anything did."""
     session_id: str | None = None
     response_id: str | None = None
+    system: str | None = None
+    """The bot's instructions (system prompt), in the turn from which they apply."""
+    context: str | None = None
+    """What was given to the bot besides the user's message, e.g. retrieved documents."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """In the order of the calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -729,6 +729,7 @@ CREATE TABLE datasets (
     intents json,
     messages_with_images integer,
     messages_with_errors integer,
+    notices json DEFAULT '[]'::json NOT NULL,
     CONSTRAINT datasets_check CHECK ((size_bytes = octet_length(content))),
     CONSTRAINT datasets_id_check CHECK ((id ~ '^sha256:[0-9a-f]{64}$'::text)),
     CONSTRAINT datasets_mapping_is_an_object CHECK ((jsonb_typeof(mapping) = 'object'::text)),

@@ -18,8 +18,9 @@ from evalqueue.errors import Refused
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Added, Incoming
+from evalqueue.evaluators.datasets.masks import Mask, masks_of
 from evalqueue.evaluators.datasets.store import Dataset, Removal
-from evalqueue.evaluators.formats import BadData, FormatError
+from evalqueue.evaluators.formats import BadData, DateOrder, FormatError, Notice
 from evalqueue.postgres.database import Connection
 
 _SHOWN_THREADS = 20
@@ -36,6 +37,8 @@ class DatasetOptions:
     name: str | None
     mapping: Mapping[str, str]
     format: str | None
+    date_order: DateOrder | None
+    masks: frozenset[Mask]
     owner: str
 
 
@@ -49,6 +52,29 @@ def read_mapping(document: str) -> dict[str, str]:
     if not all(isinstance(each, str) for each in mapping.values()):
         raise Refused("--mapping: each of our columns is mapped to a header of the file, a text.")
     return cast("dict[str, str]", mapping)
+
+
+def read_date_order(written: str | None) -> DateOrder | None:
+    """The order of dates, from the command line.
+
+    Raises:
+        Refused: there is no such order.
+    """
+    if written is not None and written not in list(DateOrder):
+        raise Refused(f"--date-order: write {' or '.join(DateOrder)}.")
+    return None if written is None else DateOrder(written)
+
+
+def read_masks(written: str) -> frozenset[Mask]:
+    """The kinds of personal data to mask, from the command line.
+
+    Raises:
+        Refused: there is no such kind.
+    """
+    try:
+        return masks_of(written)
+    except FormatError as error:
+        raise Refused(f"--mask: {error}") from error
 
 
 async def add(options: DatasetOptions, *, as_json: bool) -> ExitCode:
@@ -76,6 +102,7 @@ async def add(options: DatasetOptions, *, as_json: bool) -> ExitCode:
                 console.print_message(
                     f"{path}: {_summary(found)}{'' if added.is_new else ', already stored'}"
                 )
+                _print_notices(found)
     return code
 
 
@@ -114,6 +141,7 @@ async def show(dataset_id: str, *, as_json: bool) -> ExitCode:
         return ExitCode.DONE
     intents = ", ".join(f"{name} {count}" for name, count in found.intents.items())
     console.print_data(f"{found.id}\n{found.name}: {_summary(found)}\n{intents or 'no intents'}")
+    _print_notices(found)
     console.print_table(
         ("", "thread", "user", "messages", "from", "opening"),
         [
@@ -170,6 +198,8 @@ async def _add(client: Client, options: DatasetOptions, path: Path) -> Added:
             name=options.name or path.name,
             format=options.format,
             mapping=options.mapping or None,
+            date_order=options.date_order,
+            masks=options.masks,
         )
         return await imports.add(await client.database(), incoming, owner=options.owner, kept=True)
 
@@ -179,6 +209,11 @@ def _with_progress(file: BinaryIO, name: str, size: int) -> AbstractContextManag
 
     output = console.rich_console(stderr=True)
     return wrap_file(file, size, description=f"Reading {name}", console=output)
+
+
+def _print_notices(dataset: Dataset) -> None:
+    for each in dataset.notices:
+        console.print_message(f"  note: {Notice(**each)}")
 
 
 async def _get(client: Client, dataset_id: str, owner: str) -> Dataset | None:

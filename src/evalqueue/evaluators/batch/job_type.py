@@ -12,7 +12,7 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
-from evalqueue.evaluators.formats import BadData, FormatError
+from evalqueue.evaluators.formats import BadData, DateOrder, FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.judge import Parameters
@@ -45,6 +45,9 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
     """The file itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
     dataset_id: DatasetId | None = None
     """A stored dataset."""
+    date_order: DateOrder | None = None
+    """What 1/2/2025 means in the file: `day-first` or `month-first`. Without it, as the file
+    decides; a file that does not decide is refused."""
     total_items: int | None = Field(default=None, ge=1)
     """So many of the bundled conversations (48), for a first try without data of one's own."""
 
@@ -159,8 +162,8 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
             dataset_id = added.dataset_id
         found = await self._found(admission, dataset_id)
         if found is None:
-            await self._read(admission, dataset_id)
-            # Asked again in any case: somebody else may have read it meanwhile.
+            # Looked up again in any case: another process may have read it in the meantime.
+            dataset_id = await self._read(admission, dataset_id)
             found = await self._found(admission, dataset_id)
         if found is None:
             raise FormatError(f"There is no dataset {dataset_id}")
@@ -170,22 +173,26 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
         async with admission.database.connection() as connection:
             return await datasets.content(connection, dataset_id, owner=admission.owner)
 
-    async def _read(self, admission: AdmissionContext, dataset_id: str) -> None:
-        """Read what came by plain SQL, unless that was done before."""
+    async def _read(self, admission: AdmissionContext, dataset_id: str) -> str:
+        """Read what came by plain SQL, unless that was done before. Returns the dataset's id."""
         async with admission.database.connection() as connection:
             text = await datasets.raw(connection, dataset_id)
-        if text is not None:
-            async with imports.spooled(text) as file:
-                del text
-                incoming = Incoming(file=file, name="csv_content")
-                await imports.add(admission.database, incoming, owner=admission.owner, kept=False)
+        if text is None:
+            return dataset_id
+        async with imports.spooled(text) as file:
+            del text
+            incoming = Incoming(file=file, name="csv_content", date_order=self.date_order)
+            added = await imports.add(
+                admission.database, incoming, owner=admission.owner, kept=False
+            )
+        return added.dataset_id
 
     @asynccontextmanager
     async def incoming(self, admission: AdmissionContext) -> AsyncGenerator[Incoming]:
         """The file that is meant, where it is not stored yet."""
         if self.csv_content is not None:
             async with imports.spooled(self.csv_content) as file:
-                yield Incoming(file=file, name="csv_content")
+                yield Incoming(file=file, name="csv_content", date_order=self.date_order)
         elif self.data_path is not None:
             opening = opened_confined(
                 admission.settings.data_directory,
@@ -194,7 +201,7 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
             )
             with ExitStack() as files:
                 file = await asyncio.to_thread(files.enter_context, opening)
-                yield Incoming(file=file, name=self.data_path)
+                yield Incoming(file=file, name=self.data_path, date_order=self.date_order)
         else:
             path = bundled.path(_BUNDLED_DATASET)
             with await asyncio.to_thread(path.open, "rb") as file:

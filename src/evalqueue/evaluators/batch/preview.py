@@ -21,7 +21,15 @@ from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Identified, Incoming
 from evalqueue.evaluators.datasets.store import QUERIES, JudgedCounts
-from evalqueue.evaluators.formats import BadRow, Column, ContentStatistics, Faults, FormatError
+from evalqueue.evaluators.formats import (
+    BadRow,
+    Column,
+    ContentStatistics,
+    Faults,
+    FormatError,
+    Notice,
+)
+from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan
 from evalqueue.evaluators.judging.threads import Chosen
@@ -62,6 +70,9 @@ class Preview:
     llm_calls: PlannedCalls | None = None
     bad_rows: tuple[BadRow, ...] = ()
     more_bad_rows: int = 0
+    is_date_order_needed: bool = False
+    """Whether the file has dates like 1/2/2025, and does not decide their order."""
+    notices: tuple[Notice, ...] = ()
 
 
 async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Preview:
@@ -115,9 +126,12 @@ def of_head(incoming: Incoming) -> Preview:
     found = imports.identified(replace(incoming, file=io.BytesIO(whole)))
     preview, mapped = _columns(found, incoming.mapping)
     faults = Faults(incoming.name)
-    for _ in mapped.format.messages(mapped.file, faults, mapping=mapped.mapping, is_cut=True):
+    inside = decompressed(mapped.file, is_cut=True)
+    for _ in mapped.format.messages(
+        inside, faults, mapping=mapped.mapping, date_order=mapped.date_order, is_cut=True
+    ):
         pass
-    return replace(preview, bad_rows=faults.rows, more_bad_rows=faults.more)
+    return replace(preview, bad_rows=faults.rows, more_bad_rows=faults.more, notices=faults.notices)
 
 
 async def _of_file(
@@ -133,7 +147,9 @@ async def _of_file(
             mark=lambda message: marks(message.bot_text),
         )  # fmt: skip
         if faults:
-            return replace(preview, bad_rows=faults.rows, more_bad_rows=faults.more)
+            return replace(
+                preview, bad_rows=faults.rows, more_bad_rows=faults.more, notices=faults.notices
+            )
         statistics = await imports.statistics(connection)
         chosen = params.chosen(await _staged_ids(connection)) if params.chooses else None
         wanted = None if chosen is None else chosen.thread_ids
@@ -147,21 +163,24 @@ async def _of_file(
         columns=preview.columns,
         mapping=preview.mapping,
         missing_columns=preview.missing_columns,
+        is_date_order_needed=preview.is_date_order_needed,
+        notices=faults.notices,
     )
 
 
 def _columns(found: Identified, given: Mapping[str, str] | None) -> tuple[Preview, Identified]:
-    """What the first rows say, and the file as it is read then: by the mapping that was given, or
-    else by the one that was guessed."""
-    head = found.format.head(found.file, given)
+    """What the first rows say, and the file as it is read then: by the mapping that was given and,
+    for the other columns, by the guess."""
+    head = found.format.head(decompressed(found.file, is_cut=True), given)
     found.file.seek(0)
     preview = Preview(
         format=found.format.name,
         columns=head.columns,
         mapping=head.mapping,
         missing_columns=head.missing,
+        is_date_order_needed=head.is_date_order_needed and found.date_order is None,
     )
-    return preview, replace(found, mapping=head.mapping if given is None else dict(given))
+    return preview, replace(found, mapping=dict(given or {}))
 
 
 def _preview(

@@ -12,7 +12,7 @@ import json
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC
 from typing import Any, BinaryIO, cast
 
@@ -20,18 +20,23 @@ from psycopg.rows import class_row
 from psycopg.types.json import Json, Jsonb
 
 from evalqueue import codec
+from evalqueue.evaluators.datasets.masks import Mask, Masking
 from evalqueue.evaluators.datasets.store import NAME_LIMIT, QUERIES
 from evalqueue.evaluators.formats import (
     BAD_ROWS_KEPT,
     ContentStatistics,
+    DateOrder,
     Faults,
     Format,
     FormatError,
     Message,
     shown,
 )
-from evalqueue.evaluators.formats.chunks import ChunkFile
+from evalqueue.evaluators.formats.history import Entry, repeated
+from evalqueue.evaluators.formats.raw.chunks import ChunkFile
+from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.formats.registry import format_of
+from evalqueue.evaluators.formats.values.columns import name_of
 from evalqueue.postgres.database import Connection, Database
 
 THREAD_MAX_BYTES = 32 * 1024**2
@@ -54,7 +59,11 @@ class Incoming:
     format: str | None = None
     """None: the format that the name or the content implies."""
     mapping: Mapping[str, str] | None = None
-    """From our columns to the file's headers."""
+    """From our columns to the file's headers, where the guess is wrong. "": not in the file."""
+    date_order: DateOrder | None = None
+    """Of dates like 1/2/2025. None: as the file decides."""
+    masks: frozenset[Mask] = frozenset()
+    """Personal data that is replaced before anything is stored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +74,13 @@ class Identified:
     name: str
     format: Format
     mapping: Mapping[str, str]
-    """The entries that change something."""
+    """The entries that differ from the guess."""
     dataset_id: str
     size_bytes: int
     file_sha256: bytes
+    date_order: DateOrder | None = None
+    masks: frozenset[Mask] = frozenset()
+    given_mapping: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +149,8 @@ def identified(incoming: Incoming) -> Identified:
     file.seek(0)
     form = format_of(file, name=incoming.name, given=incoming.format)
     given = incoming.mapping
-    mapping = form.effective(file, given) if given else dict[str, str]()
+    inside = decompressed(file, is_cut=True)
+    mapping = form.effective(inside, given) if given else dict[str, str]()
     file.seek(0)
     content = hashlib.sha256()
     size_bytes = 0
@@ -146,8 +159,11 @@ def identified(incoming: Incoming) -> Identified:
         size_bytes += len(chunk)
     file.seek(0)
     file_sha256 = content.digest()
-    if mapping:
-        meaning = json.dumps([form.name, dict(sorted(mapping.items()))], ensure_ascii=True)
+    if mapping or incoming.date_order or incoming.masks:
+        choices: list[object] = [form.name, dict(sorted(mapping.items()))]
+        if incoming.date_order or incoming.masks:
+            choices += [incoming.date_order, sorted(incoming.masks)]
+        meaning = json.dumps(choices, ensure_ascii=True)
         content.update(b"\0" + meaning.encode())
     return Identified(
         file=file,
@@ -157,6 +173,9 @@ def identified(incoming: Incoming) -> Identified:
         dataset_id=f"sha256:{content.hexdigest()}",
         size_bytes=size_bytes,
         file_sha256=file_sha256,
+        date_order=incoming.date_order,
+        masks=incoming.masks,
+        given_mapping=given or {},
     )
 
 
@@ -172,11 +191,13 @@ async def stage(
     await connection.execute(QUERIES["stage"])
     checked = _Checked(found)
     messages = found.format.messages(
-        cast("BinaryIO", io.BufferedReader(checked, _CHUNK_BYTES)),
+        decompressed(cast("BinaryIO", io.BufferedReader(checked, _CHUNK_BYTES))),
         faults,
         mapping=found.mapping or None,
+        date_order=found.date_order,
     )
-    blocks = _Blocks(messages, mark=mark, with_turns=with_turns)
+    masking = Masking(found.masks) if found.masks else None
+    blocks = _Blocks(messages, mark=mark, with_turns=with_turns, masking=masking)
     async with connection.cursor() as cursor:
         async with cursor.copy(QUERIES["copy"]) as copy:
             while block := await asyncio.to_thread(blocks.take):
@@ -184,6 +205,13 @@ async def stage(
         if faults:
             return
         await asyncio.to_thread(checked.compare)
+        if blocks.may_repeat:
+            await _leave_out_repeated(connection, faults)
+        await _note_duplicates(connection, faults)
+        if masking is not None:
+            names = ", ".join(sorted(found.masks))
+            message = f"Masked before it was stored: {masking.count:,} values ({names})."
+            faults.note("masked", None, message, count=masking.count)
         arguments = {"max_bytes": THREAD_MAX_BYTES, "limit": BAD_ROWS_KEPT}
         await cursor.execute(QUERIES["too_large"], arguments)
         for row, thread_id, size in await cursor.fetchall():
@@ -192,6 +220,50 @@ async def stage(
                 f"One may have {THREAD_MAX_BYTES:,}."
             )
             faults.add(row, "thread_id", reason)
+
+
+async def _leave_out_repeated(connection: Connection, faults: Faults) -> None:
+    """Delete the messages that only repeat the conversation so far."""
+    dropped: list[int] = []
+    conversations = 0
+    async with connection.cursor(name="evalqueue_history", row_factory=class_row(_Staged)) as rows:
+        await rows.execute(QUERIES["histories"])
+        entries: list[_Staged] = []
+        async for row in rows:
+            if entries and entries[0].thread_id != row.thread_id:
+                found = repeated(entries)
+                conversations += bool(found)
+                dropped += found
+                entries = []
+            entries.append(row)
+        found = repeated(entries)
+        conversations += bool(found)
+        dropped += found
+    if dropped:
+        cursor = await connection.execute(QUERIES["leave_out"], {"numbers": dropped})
+        first = min([row async for (row,) in cursor], default=None)
+        message = (
+            f"Records repeat the conversation so far: {len(dropped):,} repeated messages of "
+            f"{conversations:,} conversations were left out."
+        )
+        faults.note("repeated_history", first, message, count=len(dropped))
+
+
+async def _note_duplicates(connection: Connection, faults: Faults) -> None:
+    cursor = await connection.execute(QUERIES["duplicated_messages"])
+    for count, thread_id, row in await cursor.fetchall():
+        message = (
+            f"{count:,} messages are there twice, with the same time; the first is of the "
+            f"conversation {shown(thread_id)}. They were kept."
+        )
+        faults.note("duplicated_messages", row, message, count=count)
+    cursor = await connection.execute(QUERIES["duplicated_threads"])
+    for count, thread_id, earlier, row in await cursor.fetchall():
+        message = (
+            f"{count:,} conversations are word for word the same as an earlier one; the first, "
+            f"{shown(thread_id)}, is the same as {shown(earlier)}. They were kept."
+        )
+        faults.note("duplicated_threads", row, message, count=count)
 
 
 async def statistics(connection: Connection) -> ContentStatistics:
@@ -218,6 +290,7 @@ async def _keep(connection: Connection, found: Identified) -> None:
     faults = Faults(found.name)
     await stage(connection, found, faults)
     faults.raise_if_any()
+    mapping = await asyncio.to_thread(_whole_mapping, found)
     counted = await statistics(connection)
     arguments: dict[str, Any] = {
         name: getattr(counted, name) for name in ContentStatistics.__slots__
@@ -226,11 +299,27 @@ async def _keep(connection: Connection, found: Identified) -> None:
         "dataset_id": found.dataset_id,
         "size_bytes": found.size_bytes,
         "format": found.format.name,
-        "mapping": Jsonb(found.mapping, dumps=codec.dump_json) if found.mapping else None,
+        "mapping": Jsonb(mapping, dumps=codec.dump_json) if mapping else None,
         "intents": Json(counted.intents, dumps=codec.dump_json),
+        "notices": Json([asdict(each) for each in faults.notices], dumps=codec.dump_json),
     }
     await connection.execute(QUERIES["keep"], arguments)
     await connection.execute(QUERIES["keep_threads"], {"dataset_id": found.dataset_id})
+
+
+def _whole_mapping(found: Identified) -> dict[str, str]:
+    """By which mapping a file was read, as given and guessed, where names differ. Blocks."""
+    found.file.seek(0)
+    head = found.format.head(decompressed(found.file, is_cut=True), found.mapping)
+    whole = {**head.mapping, **found.given_mapping}
+    return {column: name for column, name in whole.items() if name_of(name) != column}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Staged(Entry):
+    """A staged message, with its conversation."""
+
+    thread_id: str
 
 
 class _Checked(ChunkFile):
@@ -275,10 +364,21 @@ class _Checked(ChunkFile):
 class _Blocks:
     """Messages in the format of Postgres' COPY, in blocks of rows."""
 
-    def __init__(self, messages: Iterator[Message], *, mark: Mark | None, with_turns: bool) -> None:
+    def __init__(
+        self,
+        messages: Iterator[Message],
+        *,
+        mark: Mark | None,
+        with_turns: bool,
+        masking: Masking | None,
+    ) -> None:
         self._messages = enumerate(messages, start=1)
         self._mark = mark
         self._with_turns = with_turns
+        self._masking = masking
+        self._last_record: int | None = None
+        self.may_repeat = False
+        """Whether a record has several messages, or ends at a tool call: see `history`."""
 
     def take(self) -> bytes:
         """The next block. Empty: there are no more. Blocks: call it in a thread."""
@@ -293,17 +393,27 @@ class _Blocks:
         return b"".join(rows)
 
     def _row(self, number: int, message: Message) -> bytes:
+        if self._masking is not None:
+            message = self._masking.masked(message)
+        record = message.record or message.row
+        self.may_repeat |= self._last_record == record or bool(message.tool_calls)
+        self._last_record = record
         turn = _turn(message).encode()
         intent = message.routed_intent
         fields = (
             str(number),
             str(message.row),
+            str(record),
             message.thread_id.translate(_ESCAPES),
             message.user_id.translate(_ESCAPES),
             message.timestamp.astimezone(UTC).isoformat(),
             "\\N" if intent is None else intent.translate(_ESCAPES),
             "t" if message.has_image else "f",
             "f" if message.error is None else "t",
+            "t" if message.tool_calls else "f",
+            "t" if is_open(message) else "f",
+            str(hash(message.user_text)),
+            str(hash((message.user_text, message.bot_text))),
             str(0 if self._mark is None else self._mark(message)),
             str(len(turn)),
             message.user_text[:_OPENING_CHARACTERS].translate(_ESCAPES),
@@ -312,9 +422,14 @@ class _Blocks:
         return b"%b\t%b\n" % ("\t".join(fields).encode(), shown_turn)
 
 
+def is_open(message: Message) -> bool:
+    """Whether a message was not answered, and no error says why."""
+    return not message.bot_text and message.error is None
+
+
 def _turn(message: Message) -> str:
     """A turn's JSON without its beginning, the number, which is known only after the last row."""
-    turn = {
+    turn: dict[str, object] = {
         "timestamp": message.timestamp.isoformat(),
         "user_text": message.user_text,
         "bot_text": message.bot_text,
@@ -325,4 +440,8 @@ def _turn(message: Message) -> str:
         "session_id": message.session_id,
         "response_id": message.response_id,
     }
+    beside = {"system": message.system, "context": message.context}
+    turn |= {name: text for name, text in beside.items() if text is not None}
+    if message.tool_calls:
+        turn["tool_calls"] = [asdict(each) for each in message.tool_calls]
     return json.dumps(turn, ensure_ascii=False)[1:]

@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from evalqueue import codec
-from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.conversation import Thread, ToolCall, Turn
 from evalqueue.evaluators.formats import ContentStatistics
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
@@ -48,6 +48,8 @@ class Dataset:
     intents: Mapping[str, int]
     messages_with_images: int
     messages_with_errors: int
+    notices: Sequence[Mapping[str, Any]]
+    """What a person should check: the fields of `formats.Notice`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,7 +199,13 @@ def _thread(row: Mapping[str, Any]) -> Thread:
         thread_id=row["thread_id"],
         user_id=row["user_id"],
         turns=tuple(
-            Turn(**each | {"timestamp": datetime.fromisoformat(each["timestamp"])})
+            Turn(
+                **each
+                | {
+                    "timestamp": datetime.fromisoformat(each["timestamp"]),
+                    "tool_calls": tuple(ToolCall(**call) for call in each.get("tool_calls", ())),
+                }
+            )
             for each in row["turns"]
         ),
     )

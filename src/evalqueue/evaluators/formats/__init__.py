@@ -6,14 +6,26 @@ at once, so that a person can correct all of them before the next try.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 from typing import BinaryIO, NamedTuple, Protocol
+
+from evalqueue.evaluators.conversation import ToolCall
 
 BAD_ROWS_KEPT = 1_000  # faults listed by one BadData; the rest is only counted
 BAD_ROWS_IN_MESSAGE = 5
+NOTICES_KEPT = 100  # kinds of remarks about a file
 SHOWN_CHARACTERS = 60  # of a value quoted in a reason
 ID_CHARACTERS = 500  # of threads and users: the limit of tables and indexes
+UNKNOWN_USER = "unknown"
+
+
+class DateOrder(StrEnum):
+    """What 1/2/2025 means in a file."""
+
+    DAY_FIRST = "day-first"
+    MONTH_FIRST = "month-first"
 
 
 class Message(NamedTuple):
@@ -24,7 +36,7 @@ class Message(NamedTuple):
     thread_id: str
     user_id: str
     timestamp: datetime
-    """An aware time. A file without a time zone means UTC."""
+    """An aware time. A file without a time zone means UTC; without a time, `UNKNOWN_TIME`."""
     user_text: str
     bot_text: str
     routed_intent: str | None
@@ -33,6 +45,12 @@ class Message(NamedTuple):
     error: str | None
     session_id: str | None
     response_id: str | None
+    system: str | None = None
+    context: str | None = None
+    tool_calls: tuple[ToolCall, ...] = ()
+    record: int = 0
+    """Messages with the same number come from one record of the file: see `history`. 0: as `row`,
+    for files with a record to a row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +71,8 @@ class Head:
     """From our columns to the file's headers: as given, and guessed for the others."""
     missing: tuple[str, ...] = ()
     """Our required columns that no header is mapped to."""
+    is_date_order_needed: bool = False
+    """Whether the file's beginning has dates like 1/2/2025, and does not decide their order."""
 
 
 class Format(Protocol):
@@ -80,6 +100,7 @@ class Format(Protocol):
         faults: "Faults",
         *,
         mapping: Mapping[str, str] | None = None,
+        date_order: DateOrder | None = None,
         is_cut: bool = False,
     ) -> Iterator[Message]:
         """Every message in the file's order. After the first fault, no more messages are yielded.
@@ -89,14 +110,17 @@ class Format(Protocol):
 
         Args:
             file: at its beginning. It is read sequentially, in small blocks.
-            mapping: from our columns to the file's headers, where they differ.
+            mapping: from our columns to the file's headers, where the guess is wrong. "": the file
+                has no such column.
+            date_order: of dates like 1/2/2025. None: as the file decides; if it does not, such
+                dates are faults.
             is_cut: whether the file is only the beginning of a larger one. An incomplete end is
                 then no fault.
         """
         ...
 
     def effective(self, file: BinaryIO, mapping: Mapping[str, str]) -> Mapping[str, str]:
-        """The entries of a mapping that change something. The others equal the file's headers."""
+        """The entries of a mapping that change something. The others equal the guess."""
         ...
 
     def head(self, file: BinaryIO, mapping: Mapping[str, str] | None = None) -> Head:
@@ -137,6 +161,22 @@ class BadRow:
         return f"{', '.join(where) or 'the file'}: {self.reason}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """A remark about a file that was read: what a person should check."""
+
+    kind: str
+    count: int
+    """How many rows or conversations it concerns."""
+    row: int | None
+    """The first row that it concerns. None: it concerns the whole file."""
+    message: str
+
+    def __str__(self) -> str:
+        where = "" if self.row is None else f" (first in row {self.row})"
+        return f"{self.message}{where}"
+
+
 class FormatError(Exception):
     """The conversations can't be read. The person who named the file can correct that."""
 
@@ -172,12 +212,13 @@ class BadData(FormatError):
 
 
 class Faults:
-    """Collects the faults of one file, and never more of them than can be shown."""
+    """Collects the faults of one file and the remarks about it, at most as many as can be shown."""
 
     def __init__(self, file: str) -> None:
         self._file = file
         self._rows: list[BadRow] = []
         self._more = 0
+        self._notices: dict[str, Notice] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rows)
@@ -188,6 +229,14 @@ class Faults:
         else:
             self._more += 1
 
+    def note(self, kind: str, row: int | None, message: str, *, count: int = 1) -> None:
+        """Remark something that is no fault. Of each kind, the first message stays."""
+        earlier = self._notices.get(kind)
+        if earlier is not None:
+            self._notices[kind] = replace(earlier, count=earlier.count + count)
+        elif len(self._notices) < NOTICES_KEPT:
+            self._notices[kind] = Notice(kind=kind, count=count, row=row, message=message)
+
     def raise_if_any(self) -> None:
         if self._rows:
             raise BadData(self.rows, self._more)
@@ -196,6 +245,10 @@ class Faults:
     def rows(self) -> tuple[BadRow, ...]:
         """The first faults."""
         return tuple(self._rows)
+
+    @property
+    def notices(self) -> tuple[Notice, ...]:
+        return tuple(self._notices.values())
 
     @property
     def more(self) -> int:

@@ -4,32 +4,53 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.formats import Faults, Message
+from evalqueue.evaluators.formats import DateOrder, Faults, Message
+from evalqueue.evaluators.formats.history import Entry, may_repeat, repeated
+from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.formats.registry import format_of
 
 
-def read_threads(path: Path) -> tuple[Thread, ...]:
+def read_threads(path: Path, *, date_order: DateOrder | None = None) -> tuple[Thread, ...]:
     """The conversations of a file, in order of first appearance. Blocks.
 
     Raises:
         BadData: some rows are bad.
+        FormatError: it can't be read at all.
     """
     faults = Faults(path.name)
     with path.open("rb") as file:
-        messages = list(format_of(file, name=path.name).messages(file, faults))
+        form = format_of(file, name=path.name)
+        messages = list(form.messages(decompressed(file), faults, date_order=date_order))
     faults.raise_if_any()
     return grouped(messages)
 
 
 def grouped(messages: Iterable[Message]) -> tuple[Thread, ...]:
     """Groups messages into conversations."""
-    by_thread: dict[str, list[Message]] = {}
-    for message in messages:
-        by_thread.setdefault(message.thread_id, []).append(message)
+    by_thread: dict[str, list[tuple[int, Message]]] = {}
+    for number, message in enumerate(messages):
+        by_thread.setdefault(message.thread_id, []).append((number, message))
     return tuple(
-        _thread(sorted(of_one, key=lambda message: message.timestamp))  # stable
+        _thread(_without_repeated(sorted(of_one, key=lambda each: each[1].timestamp)))  # stable
         for of_one in by_thread.values()
     )
+
+
+def _without_repeated(numbered: list[tuple[int, Message]]) -> list[Message]:
+    entries = [
+        Entry(
+            number=number,
+            record=message.record or message.row,
+            at=message.timestamp,
+            asked=hash(message.user_text),
+            content=hash((message.user_text, message.bot_text)),
+            is_open=not message.bot_text and message.error is None,
+        )
+        for number, message in numbered
+    ]
+    has_calls = any(message.tool_calls for _, message in numbered)
+    dropped = set(repeated(entries)) if may_repeat(entries, has_calls=has_calls) else set[int]()
+    return [message for number, message in numbered if number not in dropped]
 
 
 def _thread(messages: list[Message]) -> Thread:
@@ -48,6 +69,9 @@ def _thread(messages: list[Message]) -> Thread:
                 error=message.error,
                 session_id=message.session_id,
                 response_id=message.response_id,
+                system=message.system,
+                context=message.context,
+                tool_calls=message.tool_calls,
             )
             for number, message in enumerate(messages, start=1)
         ),

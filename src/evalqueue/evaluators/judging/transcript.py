@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from evalqueue.codec import clean_text
-from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.conversation import UNKNOWN_TIME, Thread, ToolCall, Turn
 from evalqueue.evaluators.judging.answers import Answer
 
 _INDENT = "    "
@@ -75,14 +75,28 @@ def _plain(text: str) -> str:
 
 
 def _shown(turn: Turn, *, timed: bool, answered: bool) -> str:
-    time = f" at {turn.timestamp:%Y-%m-%d %H:%M:%S}" if timed else ""
+    is_timed = timed and turn.timestamp != UNKNOWN_TIME
+    time = f" at {turn.timestamp:%Y-%m-%d %H:%M:%S}" if is_timed else ""
     image = " (image attached)" if turn.has_image else ""
-    lines = [f"Turn {turn.number}{time}", f"User{image}:", _indented(turn.user_text)]
+    lines = [f"Turn {turn.number}{time}"]
+    if turn.system:
+        lines += ["Instructions of the bot (system prompt):", _indented(turn.system)]
+    lines += [f"User{image}:", _indented(turn.user_text)]
+    if turn.context:
+        lines += ["Context given to the bot:", _indented(turn.context)]
     if answered:
+        for number, call in enumerate(turn.tool_calls, start=1):
+            lines += _shown_call(number, call)
         lines += ["Bot:", _indented(turn.bot_text)]
     if answered and turn.error:
         lines += ["Error in production:", _indented(turn.error)]
     return "\n".join(lines)
+
+
+def _shown_call(number: int, call: ToolCall) -> list[str]:
+    # The tool's name was recorded, too: it stands where nothing can be mistaken for ours.
+    lines = [f"Tool call {number}:", _indented(call.name), _indented(call.arguments or "(none)")]
+    return [*lines, "Result:", _indented("(not recorded)" if call.result is None else call.result)]
 
 
 def _indented(text: str) -> str:

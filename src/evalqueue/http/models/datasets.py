@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, Json
 
 from evalqueue.evaluators.batch.job_type import DatasetId
+from evalqueue.evaluators.formats import DateOrder
 from evalqueue.http.models.fields import Model, Moment, Offset
 from evalqueue.http.uploads import File
 
@@ -18,9 +19,15 @@ class AddDataset(Model):
     name: str | None = Field(None, max_length=500)
     """Default: the file's name."""
     mapping: Json[dict[str, str]] | None = None
-    """Our column → the file's header, where they differ."""
+    """Our column → the file's header, where the guess is wrong; "" if the file has no such one."""
     format: str | None = Field(None, max_length=50)
-    """`csv` or `jsonl`. Default: detected from the file's name or content."""
+    """`csv`, `jsonl`, `json`, `xlsx` or `parquet`. Default: detected from the file's content or
+    name."""
+    date_order: DateOrder | None = None
+    """What 1/2/2025 means. Default: as the file decides."""
+    mask: str | None = Field(None, max_length=100)
+    """Personal data to replace before anything is stored: `emails`, `phones`, `cards`, separated by
+    commas."""
 
 
 class DatasetsQuery(Model):
@@ -46,6 +53,7 @@ class PreviewForm(Model):
     """Our column → the file's header. Default: the best guess."""
     params: Json[dict[str, Any]] | None = None
     """Of `evaluate-batch`, without a data source: the file is evaluated."""
+    date_order: DateOrder | None = None
     head: bool = False
     """Whether this is only the beginning of a file: then its columns are read, and bad rows
     reported, but nothing is counted."""
@@ -53,6 +61,17 @@ class PreviewForm(Model):
 
 
 # Responses
+
+
+class NoticeJson(Model):
+    """What a person should check in a file that was read."""
+
+    kind: str
+    count: int
+    """How many rows or conversations it concerns."""
+    row: int | None
+    """The first of them; null: the whole file."""
+    message: str
 
 
 class StatisticsJson(Model):
@@ -79,7 +98,7 @@ class DatasetJson(Model):
     format: str
     size_bytes: int
     mapping: dict[str, str] | None
-    """Our column → the file's header; null if they are the same."""
+    """Our column → the file's header, as given or guessed; null if they are the same."""
     owner: str
     created_at: Moment
     """When the owner stored it."""
@@ -93,6 +112,7 @@ class DatasetJson(Model):
     """Messages per routed intent, most frequent first."""
     messages_with_images: int
     messages_with_errors: int
+    notices: list[NoticeJson]
 
 
 class DatasetThreadJson(Model):
@@ -174,3 +194,6 @@ class PreviewJson(Model):
     bad_rows: list[BadRowJson]
     more_bad_rows: int
     """How many bad rows there are besides the first thousand."""
+    is_date_order_needed: bool
+    """Whether the file has dates like 1/2/2025, and does not decide their order."""
+    notices: list[NoticeJson]

@@ -17,6 +17,7 @@ from evalqueue.evaluators.batch.job_type import SOURCES, EvaluateBatch, problems
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.masks import Mask, masks_of
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.registry import UnknownFormat
@@ -41,8 +42,9 @@ async def add_dataset(
     context: RequestContext, request: models.AddDataset
 ) -> WithStatus[models.DatasetJson]:
     database = await context.client.database()
-    incoming = _incoming(request.file, request.name, request.format, request.mapping)
+    incoming = _incoming(request.file, request.name, request)
     with _file_errors():
+        incoming = replace(incoming, masks=_masks(request.mask))
         added = await imports.add(database, incoming, owner=context.caller.name, kept=True)
     async with database.connection() as connection:
         dataset = await datasets.get(connection, added.dataset_id, owner=context.caller.name)
@@ -111,7 +113,7 @@ async def _preview(
 ) -> models.PreviewJson:
     if isinstance(request, EvaluateBatch):
         return _preview_json(await _of_params(context, request))
-    incoming = _incoming(request.file, None, request.format, request.mapping)
+    incoming = _incoming(request.file, None, request)
     with _file_errors():
         if request.head:
             return _preview_json(await asyncio.to_thread(previews.of_head, incoming))
@@ -164,14 +166,22 @@ async def _visible(context: RequestContext, dataset_id: str) -> datasets.Dataset
 
 
 def _incoming(
-    upload: Upload, name: str | None, file_format: str | None, mapping: dict[str, str] | None
+    upload: Upload, name: str | None, request: models.AddDataset | models.PreviewForm
 ) -> Incoming:
     return Incoming(
         file=upload.file,
         name=name or upload.name or "upload",
-        format=file_format,
-        mapping=mapping,
+        format=request.format,
+        mapping=request.mapping,
+        date_order=request.date_order,
     )
+
+
+def _masks(names: str | None) -> frozenset[Mask]:
+    try:
+        return masks_of(names or "")
+    except FormatError as error:
+        raise InvalidRequest(problems("mask", error, inside=("body",))) from error
 
 
 @contextmanager

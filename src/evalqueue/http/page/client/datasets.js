@@ -3,7 +3,7 @@ import { upload } from "./upload.js";
 export function datasets(transport) {
     const path = (datasetId) => `/api/datasets/${pathSegment(datasetId)}`;
     return {
-        upload(file, { name, format, mapping, onProgress, signal } = {}) {
+        upload(file, { name, format, mapping, dateOrder, mask, onProgress, signal } = {}) {
             const fileName = file.name ?? name ?? "file";
             const fields = {};
             if (name !== undefined)
@@ -12,6 +12,10 @@ export function datasets(transport) {
                 fields["format"] = format;
             if (mapping !== undefined)
                 fields["mapping"] = JSON.stringify(mapping);
+            if (dateOrder !== undefined)
+                fields["date_order"] = dateOrder;
+            if (mask !== undefined)
+                fields["mask"] = mask.join(",");
             return upload(transport, "/api/datasets", {
                 file,
                 fileName,

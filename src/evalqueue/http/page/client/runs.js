@@ -23,7 +23,7 @@ export function runs(transport) {
         dialogues: (runId, options) => get(`${runPath(runId)}/dialogues`, options),
     };
 }
-function previewBody(params, { file, fileName, mapping, format, head }) {
+function previewBody(params, { file, fileName, mapping, format, dateOrder, head }) {
     if (!file)
         return params;
     const form = new FormData();
@@ -34,6 +34,8 @@ function previewBody(params, { file, fileName, mapping, format, head }) {
         form.set("params", JSON.stringify(params));
     if (format)
         form.set("format", format);
+    if (dateOrder)
+        form.set("date_order", dateOrder);
     if (head)
         form.set("head", "true");
     return form;

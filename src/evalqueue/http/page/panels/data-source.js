@@ -7,6 +7,8 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { ColumnMapping } from "./column-mapping.js";
 
 const HEAD_BYTES = 256 * 1024; // of a file, to detect its columns
+const IS_READ_WHOLE = /\.(xlsx|xlsm|parquet|pq)$/i; // whose beginning says nothing
+const MASKS = /** @type {const} */ (["emails", "phones", "cards"]);
 const MAX_INTENTS = 8;
 const BUNDLED_COUNT = 48;
 
@@ -33,6 +35,8 @@ export class DataSource {
     /** @type {unknown} */
     this.error = null;
     this.isDragOver = false;
+    /** @type {Set<import("../client/index.js").Mask>} personal data to mask */
+    this.masks = new Set();
     /** @type {import("../client/index.js").Dataset[]} */
     this.datasets = [];
     this.uploadController = new AbortController();
@@ -80,16 +84,18 @@ export class DataSource {
     this.file = file;
     this.onChange();
     try {
-      const head = file.slice(0, HEAD_BYTES);
+      const isCut = file.size > HEAD_BYTES && !IS_READ_WHOLE.test(file.name);
+      const head = isCut ? file.slice(0, HEAD_BYTES) : file;
       const preview = await this.app.api.runs.preview(
         {},
-        { file: head, fileName: file.name, head: file.size > HEAD_BYTES },
+        { file: head, fileName: file.name, head: isCut },
       );
       if (this.file !== file || this.signal.aborted) return; // another file was chosen meanwhile
       const isExpected = Object.entries(preview.mapping).every(
         ([column, header]) => column === header,
       );
-      if (preview.columns.length && (preview.missing_columns.length || !isExpected)) {
+      const isClear = isExpected && !preview.missing_columns.length && !preview.is_date_order_needed;
+      if (preview.columns.length && !isClear) {
         this.mapping = new ColumnMapping(preview, () => this.app.refresh());
         this.onChange();
         return;
@@ -100,7 +106,7 @@ export class DataSource {
     }
   }
 
-  /** @param {File} file @param {Record<string, string>} [mapping] */
+  /** @param {File} file @param {ColumnMapping | null} [mapping] */
   async upload(file, mapping) {
     this.uploadController = new AbortController();
     this.error = null;
@@ -109,7 +115,8 @@ export class DataSource {
     try {
       const dataset = await this.app.api.datasets.upload(file, {
         name: file.name,
-        ...(mapping ? { mapping } : {}),
+        ...(mapping ? { mapping: mapping.chosen, dateOrder: mapping.dateOrder } : {}),
+        ...(this.masks.size ? { mask: [...this.masks] } : {}),
         signal: this.uploadController.signal,
         onProgress: (sent, total) => {
           this.progress = { sent, total };
@@ -153,20 +160,38 @@ export class DataSource {
         @dragleave=${(/** @type {DragEvent} */ event) => this.onDrag(event, false)}
         @drop=${(/** @type {DragEvent} */ event) => this.onDrop(event)}
       >
-        <strong>Drop a CSV or JSONL file of conversations here</strong>
+        <strong>Drop a file of conversations here</strong>
         <p class="hint">
-          CSV: a row for each message. JSONL: a line for each conversation, as OpenAI's chat
-          messages.
+          CSV, Excel or Parquet: a row for each question and its answer, or for each message. JSON:
+          chat messages, or the logs and exports of most tools.
         </p>
         <label class="button primary"
           ><input
             id="file"
             class="visually-hidden"
             type="file"
-            accept=".csv,.jsonl,.ndjson,text/csv,application/jsonl"
+            accept=".csv,.tsv,.jsonl,.ndjson,.json,.xlsx,.xlsm,.parquet,.pq,.gz,.zst,text/csv,application/json"
             @change=${(/** @type {Event} */ event) => this.onFileInput(event)}
           />Choose a file</label
         >
+        <fieldset class="row">
+          <legend class="hint">Mask before it is stored</legend>
+          ${MASKS.map(
+            (mask) =>
+              html`<label
+                ><input
+                  type="checkbox"
+                  name="mask"
+                  value=${mask}
+                  ?checked=${this.masks.has(mask)}
+                  @change=${() => {
+                    if (!this.masks.delete(mask)) this.masks.add(mask);
+                  }}
+                />
+                ${mask}</label
+              >`,
+          )}
+        </fieldset>
       </div>
       <div class="card stack-tight">
         <h2>Or use existing data</h2>
@@ -282,7 +307,7 @@ export class DataSource {
           type="button"
           class="primary"
           ?disabled=${!this.mapping?.isComplete}
-          @click=${() => this.upload(file, this.mapping?.chosen)}
+          @click=${() => this.upload(file, this.mapping)}
         >
           Go on
         </button>
@@ -376,6 +401,16 @@ export class DataSource {
         <dt>Bad rows</dt>
         <dd>none</dd>
       </dl>
+      ${
+        dataset.notices.length
+          ? html`<ul id="notices">
+              ${dataset.notices.map(
+                ({ message, row }) =>
+                  html`<li>${message}${row === null ? nothing : ` (first in row ${row})`}</li>`,
+              )}
+            </ul>`
+          : nothing
+      }
     </section>`;
   }
 }

@@ -16,12 +16,17 @@ SELECT content FROM datasets WHERE id = %(dataset_id)s AND content IS NOT NULL
 CREATE TEMPORARY TABLE evalqueue_messages (
     number bigint NOT NULL,
     row bigint NOT NULL,
+    record bigint NOT NULL,
     thread_id text COLLATE "C" NOT NULL,
     user_id text COLLATE "C" NOT NULL,
     at timestamptz NOT NULL,
     intent text COLLATE "C",
     has_image boolean NOT NULL,
     has_error boolean NOT NULL,
+    has_calls boolean NOT NULL,
+    is_open boolean NOT NULL,  -- neither answered nor failed
+    asked bigint NOT NULL,  -- hash of the user's message
+    content bigint NOT NULL,  -- hash of the user's message and the answer
     marks bigint NOT NULL,  -- bits
     bytes integer NOT NULL,
     opening text NOT NULL,
@@ -31,6 +36,45 @@ ALTER TABLE pg_temp.evalqueue_messages ALTER COLUMN turn SET STORAGE EXTERNAL
 
 -- copy --
 COPY pg_temp.evalqueue_messages FROM STDIN
+
+-- histories --
+-- The messages of conversations whose records may repeat the conversation so far
+SELECT thread_id, number, record, at, asked, content, is_open FROM pg_temp.evalqueue_messages
+WHERE thread_id IN (
+    SELECT thread_id FROM pg_temp.evalqueue_messages GROUP BY thread_id
+    HAVING min(record) <> max(record)
+        AND (count(DISTINCT record) < count(*) OR bool_or(has_calls))
+)
+ORDER BY thread_id, at, number
+
+-- leave_out --
+DELETE FROM pg_temp.evalqueue_messages WHERE number = ANY (%(numbers)s) RETURNING row
+
+-- duplicated_messages --
+-- Messages of the same conversation, time and text as an earlier one: how many, and the first
+SELECT sum(times - 1)::bigint, min_by_row[2], min_by_row[1]::bigint FROM (
+    SELECT times, min(ARRAY[lpad(first_row::text, 20, '0'), thread_id]) OVER () AS min_by_row
+    FROM (
+        SELECT thread_id, count(*) AS times, max(row) AS first_row FROM pg_temp.evalqueue_messages
+        WHERE at > 'epoch' GROUP BY thread_id, content, at HAVING count(*) > 1
+    ) AS repeated
+) AS numbered
+GROUP BY min_by_row
+
+-- duplicated_threads --
+-- Conversations with the same texts as an earlier one: how many, and the first
+WITH digests AS (
+    SELECT thread_id, min(number) AS first_number, min(row) AS first_row, count(*) AS messages,
+        bit_xor(content) AS mixed, sum(content % 1000000007) AS total
+    FROM pg_temp.evalqueue_messages GROUP BY thread_id
+), numbered AS (
+    SELECT thread_id, first_number, first_row,
+        row_number() OVER same AS place, first_value(thread_id) OVER same AS earlier
+    FROM digests WINDOW same AS (PARTITION BY messages, mixed, total ORDER BY first_number)
+), later AS (
+    SELECT *, count(*) OVER () AS conversations FROM numbered WHERE place > 1
+)
+SELECT conversations, thread_id, earlier, first_row FROM later ORDER BY first_number LIMIT 1
 
 -- too_large --
 -- Conversations that are too large to hold in memory
@@ -75,18 +119,18 @@ GROUP BY marks
 -- keep --
 INSERT INTO datasets (
     id, content, size_bytes, format, mapping, messages, threads, users, first_at, last_at, intents,
-    messages_with_images, messages_with_errors
+    messages_with_images, messages_with_errors, notices
 ) VALUES (
     %(dataset_id)s, NULL, %(size_bytes)s, %(format)s, %(mapping)s, %(messages)s, %(threads)s,
     %(users)s, %(first_at)s, %(last_at)s, %(intents)s, %(messages_with_images)s,
-    %(messages_with_errors)s
+    %(messages_with_errors)s, %(notices)s
 )
 ON CONFLICT (id) DO UPDATE SET  -- it was there, and not read yet
     content = NULL, size_bytes = EXCLUDED.size_bytes, format = EXCLUDED.format,
     mapping = EXCLUDED.mapping, messages = EXCLUDED.messages, threads = EXCLUDED.threads,
     users = EXCLUDED.users, first_at = EXCLUDED.first_at, last_at = EXCLUDED.last_at,
     intents = EXCLUDED.intents, messages_with_images = EXCLUDED.messages_with_images,
-    messages_with_errors = EXCLUDED.messages_with_errors
+    messages_with_errors = EXCLUDED.messages_with_errors, notices = EXCLUDED.notices
 
 -- keep_threads --
 WITH ordered AS (
@@ -126,7 +170,8 @@ SELECT EXISTS (SELECT 1 FROM dataset_owners WHERE dataset_id = %(dataset_id)s AN
 -- Newest first. For any owner (NULL) each dataset once, under the name of its first owner
 SELECT dataset.id, entry.name, dataset.format, dataset.size_bytes, dataset.mapping, entry.owner,
     entry.created_at, dataset.messages, dataset.threads, dataset.users, dataset.first_at,
-    dataset.last_at, dataset.intents, dataset.messages_with_images, dataset.messages_with_errors
+    dataset.last_at, dataset.intents, dataset.messages_with_images, dataset.messages_with_errors,
+    dataset.notices
 FROM datasets AS dataset
 CROSS JOIN LATERAL (
     SELECT name, owner, created_at FROM dataset_owners

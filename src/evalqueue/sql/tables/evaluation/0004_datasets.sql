@@ -20,6 +20,7 @@ CREATE TABLE datasets (
     intents json,                          -- label: messages; jsonb would lose their order
     messages_with_images integer,
     messages_with_errors integer,
+    notices json NOT NULL DEFAULT '[]',    -- {kind, count, row, message}: what a person should check
 
     CONSTRAINT datasets_mapping_is_an_object CHECK (jsonb_typeof(mapping) = 'object'),
     CONSTRAINT datasets_was_read_or_is_there CHECK (
@@ -32,7 +33,8 @@ CREATE TABLE datasets (
 CREATE INDEX jobs_of_dataset ON jobs ((params ->> 'dataset_id')) WHERE params ? 'dataset_id';
 
 -- One conversation: `turns` is an array of {number, timestamp, user_text, bot_text, routed_intent,
--- routed_query_type, has_image, error, session_id, response_id}, in the order they happened.
+-- routed_query_type, has_image, error, session_id, response_id} and, where there are any, system,
+-- context and tool_calls, in the order they happened.
 CREATE TABLE dataset_threads (
     dataset_id text NOT NULL REFERENCES datasets ON DELETE CASCADE,
     position integer NOT NULL CHECK (position >= 1),  -- in order of first appearance

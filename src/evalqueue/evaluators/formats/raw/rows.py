@@ -3,50 +3,103 @@
 At most one row is in memory, and the size of a row is limited.
 """
 
-import codecs
 import importlib.util
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol, cast
 
 from evalqueue.evaluators.formats import Faults
-from evalqueue.evaluators.formats.chunks import ChunkFile
+from evalqueue.evaluators.formats.raw.chunks import ChunkFile
+from evalqueue.evaluators.formats.raw.encodings import first_bad_byte
 
 CELL_LIMIT = 16 * 1024**2  # characters
 ROW_LIMIT = 2 * CELL_LIMIT  # characters
-_CHUNK_BYTES = 1024**2
-
 _NOT_TEXT = (
-    (b"\xff\xfe", "UTF-16 text"),
-    (b"\xfe\xff", "UTF-16 text"),
     (b"PK\x03\x04", "an Excel workbook or a zip archive"),
     (b"\x1f\x8b", "a gzip archive"),
 )
 _HEAD_BYTES = 200
 _UNEXPECTED_END = "unexpected end"
+_SNIFFED_BYTES = 32 * 1024
+_DELIMITERS = (",", ";", "\t", "|")  # the first is the most usual
+_SEPARATOR_LINE = re.compile(r"\"?sep=(.?)\"?", re.IGNORECASE)
+# In a file that doubles its quotes, a quote is followed by a delimiter, a line's end or a quote.
+_BACKSLASHED = re.compile(r'\\"[^\s",;|]')
+_ESCAPED = re.compile(r'\\[\\"]')
+_UNESCAPED = {"\\\\": "\\", '\\"': '""'}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """How a CSV file is written."""
+
+    delimiter: str = ","
+    has_separator_line: bool = False
+    """Whether the first line is Excel's `sep=;`."""
+    has_backslashes: bool = False
+    """Whether a quote within quotes is written as \\" and not as \"\"."""
+
+
+def dialect_of(file: BinaryIO, missing: Callable[[list[str]], int]) -> Dialect:
+    """How a file in UTF-8 is written, by its beginning.
+
+    Args:
+        missing: how many required columns a header lacks.
+    """
+    head = file.read(_SNIFFED_BYTES).decode("utf-8-sig", "replace")
+    file.seek(0)
+    has_backslashes = _BACKSLASHED.search(head) is not None
+    first, _, _ = head.partition("\n")
+    if (named := _SEPARATOR_LINE.fullmatch(first.strip())) is not None:
+        return Dialect(
+            delimiter=named[1] or "\t", has_separator_line=True, has_backslashes=has_backslashes
+        )
+
+    def badness(delimiter: str) -> tuple[int, int]:
+        cells = _first_row(head, delimiter)
+        return missing(cells), -len(cells)
+
+    best = min(_DELIMITERS, key=badness)  # the first of equals
+    return Dialect(delimiter=best, has_backslashes=has_backslashes)
+
+
+def _first_row(head: str, delimiter: str) -> list[str]:
+    try:
+        reader = _csv.reader(io.StringIO(head, newline=""), strict=False, delimiter=delimiter)
+        return next((cells for cells in reader if any(cells)), list[str]())
+    except _csv.Error:
+        return []
+
+
 def rows(
-    file: BinaryIO, faults: Faults, *, is_cut: bool = False
-) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not blank, with the numbers that a spreadsheet shows."""
+    file: BinaryIO, faults: Faults, *, dialect: Dialect | None = None, is_cut: bool = False
+) -> Generator[tuple[int, list[str]]]:
+    """The rows that are not blank, with the numbers that a spreadsheet shows.
+
+    The file has to be in UTF-8.
+    """
     if kind := _not_text(file):
         faults.add(None, None, f"it is {kind}, not CSV in UTF-8. Save it as “CSV UTF-8”.")
         return
-    lines = _Lines(file)
+    dialect = dialect or Dialect()
+    lines = _Lines(file, has_backslashes=dialect.has_backslashes)
     try:
-        yield from _rows(lines, file, faults, is_cut=is_cut)
+        yield from _rows(lines, file, faults, dialect, is_cut=is_cut)
     finally:
         lines.let_go()
 
 
 def _rows(
-    lines: "_Lines", file: BinaryIO, faults: Faults, *, is_cut: bool
+    lines: "_Lines", file: BinaryIO, faults: Faults, dialect: Dialect, *, is_cut: bool
 ) -> Iterator[tuple[int, list[str]]]:
-    reader = _csv.reader(lines, strict=True)
+    reader = _csv.reader(lines, strict=True, delimiter=dialect.delimiter)
     row = 0
+    if dialect.has_separator_line:
+        next(lines, None)
+        row = 1
     while True:
         row += 1
         begins_on_line = reader.line_num + 1
@@ -79,8 +132,7 @@ def _not_text(file: BinaryIO) -> str | None:
     for magic, kind in _NOT_TEXT:
         if head.startswith(magic):
             return kind
-    # Without its byte order mark, every second byte of UTF-16 is NUL where the text is English.
-    return "UTF-16 text or binary" if head.count(0) * 3 > len(head) else None
+    return "binary" if head.count(0) * 3 > len(head) else None
 
 
 class _RowTooLong(Exception):
@@ -90,11 +142,12 @@ class _RowTooLong(Exception):
 class _Lines:
     """Decodes a file in pieces. One emoji makes a string use four bytes for each character."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, *, has_backslashes: bool = False) -> None:
         # surrogatepass: lone surrogates are replaced below, as what Postgres can't store.
         self._text = io.TextIOWrapper(file, "utf-8-sig", "surrogatepass", newline="")
         self._left = ROW_LIMIT
         self._is_held = True
+        self._has_backslashes = has_backslashes
 
     def let_go(self) -> None:
         """Detach from the file, which its owner closes. It would be closed with this object."""
@@ -115,6 +168,8 @@ class _Lines:
         self._left -= len(line)
         if self._left < 0:
             raise _RowTooLong
+        if self._has_backslashes and "\\" in line:
+            line = _ESCAPED.sub(lambda match: _UNESCAPED[match[0]], line)
         if "\0" in line or not (line.isascii() or _SURROGATE.search(line) is None):
             return _scrubbed(line)
         return line
@@ -141,7 +196,7 @@ class _CsvModule(Protocol):
     Error: type[Exception]
 
     def field_size_limit(self, new_limit: int, /) -> int: ...
-    def reader(self, lines: Iterable[str], /, *, strict: bool) -> _Reader: ...
+    def reader(self, lines: Iterable[str], /, *, strict: bool, delimiter: str = ",") -> _Reader: ...
 
 
 def _own_csv_module() -> _CsvModule:
@@ -179,7 +234,7 @@ def _unreadable(error: Exception, first_line: int, last_line: int) -> str:
 
 def _undecodable(file: BinaryIO) -> tuple[int | None, None, str]:
     """The row of the first byte that is not UTF-8. There has to be one."""
-    offset, byte = _bad_byte(file)
+    offset, byte = first_bad_byte(file) or (0, b"")
     file.seek(0)
     # A "?" replaces the bad byte, so that its row counts even if the byte is the row's first.
     lines = _Lines(cast("BinaryIO", io.BufferedReader(_Beginning(file, offset))))
@@ -187,25 +242,11 @@ def _undecodable(file: BinaryIO) -> tuple[int | None, None, str]:
         row = sum(1 for _ in _csv.reader(lines, strict=False))
     except (_csv.Error, _RowTooLong):
         row = None
-    reason = f"byte 0x{byte.hex()} at offset {offset} is not UTF-8. Save the file as “CSV UTF-8”."
+    reason = (
+        f"byte 0x{byte.hex()} at offset {offset} is not UTF-8, and other text of the file is. Save "
+        "the file as “CSV UTF-8”."
+    )
     return row, None, reason
-
-
-def _bad_byte(file: BinaryIO) -> tuple[int, bytes]:
-    """The offset of the first byte that is not UTF-8, and that byte."""
-    file.seek(0)
-    decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
-    offset = 0
-    while True:
-        chunk = file.read(_CHUNK_BYTES)
-        held, _ = decoder.getstate()  # of the chunk before: the beginning of a character
-        try:
-            decoder.decode(chunk, final=not chunk)
-        except UnicodeDecodeError as error:
-            return offset - len(held) + error.start, error.object[error.start : error.start + 1]
-        if not chunk:
-            return offset, b""
-        offset += len(chunk)
 
 
 class _Beginning(ChunkFile):

@@ -1,0 +1,1 @@
+"""From a file's bytes to text and rows: compression, encodings, CSV."""

@@ -1,0 +1,432 @@
+"""One message of any shape: its role, text, tool calls and errors.
+
+Reasoning ("thinking") is no part of an answer. A tool's result is no user message, whatever role it
+is sent with.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from evalqueue.evaluators.formats import DateOrder, shown
+from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields
+from evalqueue.evaluators.formats.shapes.assembly import Call, Conversation, Part, Role, role_of
+from evalqueue.evaluators.formats.shapes.fields import dumped, inside, list_of, object_of
+
+ROLE_KEYS = ("role", "from", "author", "sender", "speaker", "author_role", "message_role", "type")
+TEXT_KEYS = ("content", "value", "text", "parts", "message", "body", "utterance", "msg")
+_IDS_OF_CALLS = ("tool_call_id", "tool_use_id", "call_id", "toolCallId", "id")
+_RESULTS = ("content", "response", "result", "output")
+_CALL_TYPES = ("tool_use", "tool_call", "tool-call", "function_call", "server_tool_use")
+_RESULT_TYPES = ("tool_result", "tool_call_response", "tool-result", "function_call_output",
+                 "web_search_tool_result")  # fmt: skip
+_BESIDE: tuple[tuple[Role, tuple[str, ...]], ...] = (
+    ("system", ("system", "system_prompt", "instructions", "systemInstruction",
+                "system_instruction")),
+    ("context", fields.CONTEXT),
+)  # fmt: skip
+_QUESTIONS = ("question", "query", "prompt", "text", "input", "content", "user_input", "message")
+_ANSWERS = ("answer", "text", "output", "content", "response", "result", "completion", "message",
+            "output_text")  # fmt: skip
+_LISTS = ("messages", "contents", "input", "chat_history", "history")
+
+
+def is_message(value: object) -> bool:
+    """Whether a JSON value looks like a message: it has a role and a text, or tool calls."""
+    message = unwrapped(value)
+    return message is not None and _role_word(message) is not None and (
+        any(key in message for key in (*TEXT_KEYS, "tool_calls", "function_call"))
+    )  # fmt: skip
+
+
+def conversation_of(
+    record: Object,
+    parts: list[Part],
+    order: DateOrder | None,
+    *,
+    thread: tuple[str, ...] = (*fields.THREAD, *fields.ID),
+) -> Conversation:
+    """The conversation of a record, with what is known beside its messages."""
+    return Conversation(
+        thread_id=fields.text_of(record, thread) or "",
+        user_id=fields.text_of(record, fields.USER) or "",
+        session_id=fields.text_of(record, fields.SESSION),
+        at=fields.time_of(record, "", order),
+        error=fields.error_of(record),
+        parts=[*_beside(record), *parts],
+    )
+
+
+def _beside(record: Object) -> list[Part]:
+    """Instructions and context that a record has beside its messages."""
+    found: list[Part] = []
+    for role, keys in _BESIDE:
+        given = fields.first(record, keys)
+        text = "" if given is None else text_in(given[1])
+        if text:
+            found.append(Part(role=role, text=text))
+    return found
+
+
+def parts_of(messages: object, column: str, order: DateOrder | None) -> list[Part]:
+    """The messages of a list.
+
+    Raises:
+        ShapeError: it is no list of messages.
+    """
+    given = list_of(messages)
+    if given is None:
+        raise ShapeError(column, "it is missing, or no list of messages.")
+    found: list[Part] = []
+    for place, each in enumerate(given):
+        nested = list_of(each)  # LangSmith writes a list of lists
+        found += (
+            [part_of(each, f"{column}[{place}]", order)]
+            if nested is None
+            else parts_of(nested, f"{column}[{place}]", order)
+        )
+    return found
+
+
+def part_of(value: object, column: str, order: DateOrder | None) -> Part:
+    """A message.
+
+    Raises:
+        ShapeError: naming the place.
+    """
+    message = unwrapped(value)
+    if message is None:
+        raise ShapeError(column, "it is no object.")
+    role = _role(message, column)
+    part = Part(role=role, text="")
+    _read_content(message, part, column)
+    _read_calls(message, part)
+    if role == "tool":
+        call_id = fields.text_of(message, _IDS_OF_CALLS[:-1])
+        if not part.results:
+            part.results.append((call_id, part.text))
+        part.text = ""
+    part.at = fields.time_of(message, f"{column}.", order)
+    part.intent = fields.text_of(message, fields.INTENT)
+    part.query_type = fields.text_of(message, fields.QUERY_TYPE)
+    part.error = fields.error_of(message)
+    part.session_id = fields.text_of(message, fields.SESSION)
+    part.has_image |= bool(message.get("images"))
+    if role == "assistant":
+        part.response_id = fields.text_of(message, ("response_id", "id"))
+    elif role == "user":
+        part.context = text_in(message.get("context")) or None
+    return part
+
+
+def unwrapped(value: object) -> Object | None:
+    """The message inside LangChain's and OpenInference's wrappers. None: it is no object."""
+    message = object_of(value)
+    if message is None:
+        return None
+    if (inner := object_of(message.get("kwargs"))) is not None and "lc" in message:
+        kind = str((list_of(message.get("id")) or [""])[-1])
+        return {"role": _langchain_role(kind), **inner}
+    if (inner := object_of(message.get("data"))) is not None and isinstance(
+        message.get("type"), str
+    ):
+        return {"role": _langchain_role(str(message["type"])), **inner}
+    if (inner := object_of(message.get("message"))) is not None and _role_word(inner) is not None:
+        return {**{key: each for key, each in message.items() if key != "message"}, **inner}
+    if "message.role" in message:
+        return {key.removeprefix("message."): each for key, each in message.items()}
+    return message
+
+
+def _langchain_role(kind: str) -> str:
+    """The role of a class, e.g. of HumanMessage."""
+    return kind.removesuffix("Chunk").removesuffix("Message").lower() or "?"
+
+
+def _role_word(message: Object) -> object:
+    for key in ROLE_KEYS:
+        given = message.get(key)
+        if (known := object_of(given)) is not None:
+            given = known.get("role") or known.get("type")
+        if given is not None:
+            return given
+    return None
+
+
+def _role(message: Object, column: str) -> Role:
+    written = _role_word(message)
+    role = role_of(written) if isinstance(written, str) else None
+    if role is None:
+        reason = (
+            f"{shown(str(written))} is none of user, assistant, system, developer, tool, function, "
+            "or one of their usual other names."
+        )
+        raise ShapeError(f"{column}.role", reason)
+    return role
+
+
+# Texts.
+
+
+def text_in(content: object) -> str:
+    """The text of a content, whatever its parts are."""
+    part = Part(role="system", text="")
+    _read_value(content, part)
+    return part.text
+
+
+def _read_content(message: Object, part: Part, column: str) -> None:
+    name = next((key for key in TEXT_KEYS if message.get(key) is not None), None)
+    if name is None:
+        refusal: object = message.get("refusal")
+        part.text = refusal if isinstance(refusal, str) else ""
+        return
+    if not isinstance(message[name], str | list | dict):
+        raise ShapeError(f"{column}.{name}", "it is neither text nor a list of parts.")
+    _read_value(message[name], part)
+
+
+def _read_value(content: object, part: Part) -> None:
+    if isinstance(content, str):
+        part.text = content
+        return
+    known = object_of(content)
+    given = [known] if known is not None and "parts" not in known else None
+    texts: list[str] = []
+    for each in given or list_of(content) or list_of(inside(content, "parts")) or []:
+        if isinstance(each, str):
+            texts.append(each)
+        elif (piece := object_of(each)) is not None:
+            _read_piece(piece, part, texts)
+    part.text = "\n".join(texts)
+
+
+def _read_piece(piece: Object, part: Part, texts: list[str]) -> None:
+    """One part of a content: a text, an image, a tool call, or the result of one."""
+    kind = str(piece.get("type", ""))
+    if "thinking" in kind or "reasoning" in kind or piece.get("thought") is True:
+        return
+    if (call := _call_in(piece, kind)) is not None:
+        part.calls.append(call)
+    elif (result := _result_in(piece, kind)) is not None:
+        part.results.append(result)
+    elif _is_image(piece, kind):
+        part.has_image = True
+    else:
+        text = next((piece[key] for key in ("text", "content", "refusal", "value")
+                     if piece.get(key) is not None), None)  # fmt: skip
+        texts += [text] if isinstance(text, str) else [text_in(text)] if text is not None else []
+
+
+def _is_image(piece: Object, kind: str) -> bool:
+    data = object_of(piece.get("inlineData") or piece.get("inline_data")) or object_of(
+        piece.get("fileData") or piece.get("file_data")
+    )
+    media = str(data.get("mimeType", data.get("mime_type", ""))) if data else ""
+    return "image" in kind or media.startswith("image/") or "image_url" in piece
+
+
+# Tools.
+
+
+def _call_in(piece: Object, kind: str) -> Call | None:
+    gemini = object_of(piece.get("functionCall")) or object_of(piece.get("function_call"))
+    return _call(gemini or piece) if gemini or kind in _CALL_TYPES else None
+
+
+def _result_in(piece: Object, kind: str) -> tuple[str | None, str] | None:
+    gemini = object_of(piece.get("functionResponse")) or object_of(piece.get("function_response"))
+    if gemini is not None:
+        return fields.text_of(gemini, ("id",)), dumped(gemini.get("response"))
+    if kind not in _RESULT_TYPES:
+        return None
+    given = next((piece[key] for key in _RESULTS if piece.get(key) is not None), "")
+    text = "" if list_of(given) is None else text_in(given)
+    return fields.text_of(piece, _IDS_OF_CALLS), text or dumped(given)
+
+
+def _read_calls(message: Object, part: Part) -> None:
+    extra = object_of(message.get("additional_kwargs")) or {}
+    for holder in (message, extra):
+        given = list_of(holder.get("tool_calls")) or []
+        if single := object_of(holder.get("function_call")):
+            given = [*given, single]
+        if given and not part.calls:
+            part.calls = [_call(known) for each in given if (known := object_of(each)) is not None]
+
+
+def _call(value: Object) -> Call:
+    """A tool call of OpenAI, Anthropic, Gemini, LangChain, Inspect or OpenTelemetry."""
+    value = object_of(value.get("tool_call")) or value  # OpenInference
+    function = value.get("function")
+    holder = object_of(function) or value
+    name = holder.get("name") or holder.get("toolName") or function or "tool"
+    arguments = next((holder[key] for key in ("arguments", "args", "input", "parameters")
+                      if holder.get(key) is not None), "")  # fmt: skip
+    return Call(
+        id=fields.text_of(value, ("id", "tool_call_id", "call_id", "toolCallId")),
+        name=str(name),
+        arguments=dumped(arguments),
+    )
+
+
+# Requests and responses.
+
+
+def asked_in(value: object, column: str, order: DateOrder | None) -> list[Part]:
+    """The messages of what was sent to a bot: a text, messages, or an SDK's request.
+
+    Raises:
+        ShapeError: there are none.
+    """
+    if isinstance(value, str):
+        return [Part(role="user", text=value)]
+    if list_of(value) is not None:
+        return _items(value, column, order)
+    known = object_of(value)
+    if known is None:
+        raise ShapeError(column, "it is neither a text nor messages.")
+    if list_of(known.get("args")):  # a Python call, as decorators record it
+        return asked_in(known["args"][0], f"{column}.args[0]", order)
+    if object_of(known.get("kwargs")) and "lc" not in known:
+        return asked_in(known["kwargs"], f"{column}.kwargs", order)
+    return _asked_in_object(known, column, order)
+
+
+def _asked_in_object(known: Object, column: str, order: DateOrder | None) -> list[Part]:
+    found: list[Part] = _beside(known)
+    for key in _LISTS:
+        if list_of(known.get(key)) is not None:
+            found += _items(known[key], f"{column}.{key}", order)
+    if is_message(known):
+        return [part_of(known, column, order)]
+    question = _text_under(known, _QUESTIONS)
+    if question is not None and not (found and found[-1].role == "user"):
+        found.append(Part(role="user", text=question))
+    if not any(part.role in ("user", "assistant") for part in found):
+        raise ShapeError(column, "it has no messages, and no question.")
+    return found
+
+
+def answered_in(value: object, column: str, order: DateOrder | None) -> list[Part]:
+    """The messages of what a bot has answered: a text, messages, or an SDK's response."""
+    if value is None:
+        return [Part(role="assistant", text="")]
+    if isinstance(value, str):
+        return [Part(role="assistant", text=value)]
+    if list_of(value) is not None:
+        return _items(value, column, order)
+    known = object_of(value)
+    if known is None:
+        return [Part(role="assistant", text=dumped(value))]
+    for read in _RESPONSES:
+        if (found := read(known, column, order)) is not None:
+            break
+    else:
+        text = _text_under(known, _ANSWERS)
+        error = fields.error_of(known)
+        text = dumped(value) if text is None and error is None else text or ""
+        found = [Part(role="assistant", text=text, error=error)]
+    response_id = fields.text_of(known, ("id", "responseId"))
+    if found and found[-1].role == "assistant":
+        found[-1].response_id = found[-1].response_id or response_id
+        found[-1].error = found[-1].error or fields.error_of(known)
+    return found
+
+
+def _of_choices(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
+    """OpenAI's chat completions, and completions."""
+    choices = list_of(known.get("choices"))
+    if choices is None:
+        return None
+    choice = object_of(choices[0]) if choices else None
+    if choice is None:
+        return [Part(role="assistant", text="")]
+    if object_of(choice.get("message")) is not None:
+        message = {"role": "assistant", **choice["message"]}
+        return [part_of(message, f"{column}.choices[0].message", order)]
+    return [Part(role="assistant", text=text_in(choice.get("text")))]
+
+
+def _of_candidates(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
+    """Gemini's responses."""
+    candidates = list_of(known.get("candidates"))
+    if candidates is None:
+        return None
+    content = inside(candidates[0] if candidates else None, "content")
+    if content is None:
+        reason = inside(known, "promptFeedback", "blockReason")
+        reason = reason or inside(candidates[0] if candidates else None, "finishReason")
+        return [Part(role="assistant", text="", error=fields.error_text(reason))]
+    return [part_of({"role": "model", **content}, f"{column}.candidates[0].content", order)]
+
+
+def _of_output(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
+    """OpenAI's Responses, and whatever nests messages."""
+    for key in ("output", "messages", "outputs"):
+        if list_of(known.get(key)) is not None:
+            return _items(known[key], f"{column}.{key}", order)
+    return None
+
+
+def _of_generations(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
+    """LangChain's results."""
+    generations = list_of(known.get("generations"))
+    while generations and list_of(generations[0]) is not None:
+        generations = list_of(generations[0])
+    generation = object_of(generations[0]) if generations else None
+    if generation is None:
+        return None
+    if "message" in generation:
+        return [part_of(generation["message"], f"{column}.generations[0]", order)]
+    return [Part(role="assistant", text=text_in(generation.get("text")))]
+
+
+def _of_message(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
+    """A message, or Anthropic's response, which is one."""
+    return [part_of(known, column, order)] if is_message(known) else None
+
+
+_RESPONSES: tuple[Callable[[Object, str, DateOrder | None], list[Part] | None], ...] = (
+    _of_choices, _of_candidates, _of_generations, _of_message, _of_output,
+)  # fmt: skip
+
+
+def _items(value: object, column: str, order: DateOrder | None) -> list[Part]:
+    """A list of messages, or of the items of OpenAI's Responses."""
+    found: list[Part] = []
+    for place, each in enumerate(list_of(value) or []):
+        if isinstance(each, str):
+            found.append(Part(role="user", text=each))
+            continue
+        item = object_of(each)
+        kind = None if item is None else item.get("type")
+        if item is not None and kind == "function_call":
+            found.append(Part(role="assistant", text="", calls=[_call(item)]))
+        elif item is not None and kind == "function_call_output":
+            result = (fields.text_of(item, _IDS_OF_CALLS), dumped(item.get("output")))
+            found.append(Part(role="tool", text="", results=[result]))
+        elif item is not None and isinstance(kind, str) and "role" not in item and (
+            "reasoning" in kind or kind.endswith("_call")
+        ):  # fmt: skip
+            continue
+        elif list_of(each) is not None:
+            found += _items(each, f"{column}[{place}]", order)
+        else:
+            found.append(part_of(each, f"{column}[{place}]", order))
+    return found
+
+
+def _text_under(known: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    for key in keys:
+        if isinstance(known.get(key), str):
+            return known[key]
+    return None
+
+
+def moment_in(value: object, order: DateOrder | None = None) -> datetime | None:
+    """A time that may be missing or unreadable, in data that was not written by people."""
+    try:
+        return fields.moment_from(value, order)
+    except ValueError:
+        return None

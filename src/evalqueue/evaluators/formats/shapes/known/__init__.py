@@ -1,0 +1,1 @@
+"""The shapes there are, one to a module. `shapes.registry` lists them."""

@@ -1,0 +1,1 @@
+"""What a file's headers and values mean."""
