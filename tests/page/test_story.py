@@ -110,6 +110,31 @@ def test_other_headers_are_mapped(up: Site, page: Page, tmp_path: Path) -> None:
     assert dataset["mapping"]["thread_id"] == "Conversation"
 
 
+def test_the_order_of_dates_is_asked_for_and_personal_data_masked(
+    up: Site, page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "dates.csv"
+    path.write_text(
+        "conversation_id,user,question,answer,created_at\n"
+        "c1,u1,first,ok,1/2/2025 10:00\nc1,u1,I am ann@example.org,ok,2/1/2025 10:00\n"
+    )
+    page.goto(f"{up.url}/new")
+    page.get_by_role("checkbox", name="emails").check()
+    choose_file(page, path)
+    go_on = page.get_by_role("button", name="Go on")
+    expect(page.locator("#column-intent_detected")).to_have_value("")
+    expect(page.locator("#column-intent_detected")).to_contain_text("not in my file")
+    expect(go_on).to_be_disabled()
+    page.locator("#column-user_id").select_option(label="not in my file")
+    page.locator("#date-order").select_option("month-first")
+    go_on.click()
+    expect(page.locator("#notices")).to_contain_text("Masked before it was stored: 1 values")
+    with up.http() as http:
+        (dataset,) = http.get("/api/datasets").json()
+        threads = http.get(f"/api/datasets/{dataset['id']}/threads").json()["threads"]
+    assert [(each["opening"], each["user_id"]) for each in threads] == [("first", "unknown")]
+
+
 def test_conversations_as_chat_messages(up: Site, page: Page, tmp_path: Path) -> None:
     path = tmp_path / "chats.jsonl"
     conversation = {

@@ -729,7 +729,7 @@ export interface components {
             name: string | null;
             /**
              * Mapping
-             * @description Our column → the file's header, where the guess is wrong; "" if the file has no such column.
+             * @description Our column → the file's header, where the guess is wrong; "" if the file has no such one.
              * @default null
              */
             mapping: string | null;
@@ -1357,7 +1357,7 @@ export interface components {
             size_bytes: number;
             /**
              * Mapping
-             * @description Our column → the file's header, as given where the guess was wrong; else null.
+             * @description Our column → the file's header, as given or guessed; null if they are the same.
              */
             mapping: {
                 [key: string]: string;

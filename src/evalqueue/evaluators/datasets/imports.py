@@ -243,8 +243,8 @@ async def _leave_out_repeated(connection: Connection, faults: Faults) -> None:
         cursor = await connection.execute(QUERIES["leave_out"], {"numbers": dropped})
         first = min([row async for (row,) in cursor], default=None)
         message = (
-            f"Records repeat the conversation so far: {len(dropped):,} repeated messages of "
-            f"{conversations:,} conversations were left out."
+            f"Records repeat the conversation so far. Left out: {len(dropped):,} repeated "
+            f"messages, in {conversations:,} of the conversations."
         )
         faults.note("repeated_history", first, message, count=len(dropped))
 
@@ -253,15 +253,15 @@ async def _note_duplicates(connection: Connection, faults: Faults) -> None:
     cursor = await connection.execute(QUERIES["duplicated_messages"])
     for count, thread_id, row in await cursor.fetchall():
         message = (
-            f"{count:,} messages are there twice, with the same time; the first is of the "
-            f"conversation {shown(thread_id)}. They were kept."
+            f"Messages with the same conversation, text and time as an earlier one: {count:,}. "
+            f"They were kept. The first is of {shown(thread_id)}."
         )
         faults.note("duplicated_messages", row, message, count=count)
     cursor = await connection.execute(QUERIES["duplicated_threads"])
     for count, thread_id, earlier, row in await cursor.fetchall():
         message = (
-            f"{count:,} conversations are word for word the same as an earlier one; the first, "
-            f"{shown(thread_id)}, is the same as {shown(earlier)}. They were kept."
+            f"Conversations that are word for word the same as an earlier one: {count:,}. They "
+            f"were kept. The first, {shown(thread_id)}, is the same as {shown(earlier)}."
         )
         faults.note("duplicated_threads", row, message, count=count)
 

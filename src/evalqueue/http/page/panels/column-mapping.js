@@ -77,7 +77,9 @@ export class ColumnMapping {
         @change=${(/** @type {Event} */ event) => this.chooseDateOrder(event)}
       >
         <option value="" ?selected=${!this.dateOrder}>choose …</option>
-        <option value="day-first" ?selected=${this.dateOrder === "day-first"}>1 February 2025</option>
+        <option value="day-first" ?selected=${this.dateOrder === "day-first"}>
+          1 February 2025
+        </option>
         <option value="month-first" ?selected=${this.dateOrder === "month-first"}>
           January 2, 2025
         </option>

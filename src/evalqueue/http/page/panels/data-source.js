@@ -94,7 +94,8 @@ export class DataSource {
       const isExpected = Object.entries(preview.mapping).every(
         ([column, header]) => column === header,
       );
-      const isClear = isExpected && !preview.missing_columns.length && !preview.is_date_order_needed;
+      const isClear =
+        isExpected && !preview.missing_columns.length && !preview.is_date_order_needed;
       if (preview.columns.length && !isClear) {
         this.mapping = new ColumnMapping(preview, () => this.app.refresh());
         this.onChange();
