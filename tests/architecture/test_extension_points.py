@@ -45,8 +45,8 @@ KNOWN = {
     # Words of the data as well: a column or field, and a table of an app.
     "intent": {
         "evaluators/chatbots/protocols/kaira/v2.py",
-        "evaluators/formats/csv.py",
-        "evaluators/formats/jsonl.py",
+        "evaluators/formats/shapes/fields.py",
+        "evaluators/formats/values/columns.py",
     },
     "correctness": {"evaluators/apps/__init__.py"},
     "efficiency": {"evaluators/apps/__init__.py"},

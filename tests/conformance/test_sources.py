@@ -106,7 +106,7 @@ CASES: Mapping[str, Case] = {
         two_faults=chats(1) + b"\n{}\n{}\n" + chats(1),
         cuts=b"\n",
     ),
-    "json": Case(
+    "json_document": Case(
         good=[document(20), json.dumps(json.loads(document(20)), indent=1).encode()],
         bad=[b"[{]", b"[1]", b'{\n"a": 1}', document(2)[:-40], b'[{"messages": [1]}]'],
         many=document,

@@ -4,7 +4,7 @@ import { type Transport, pathSegment } from "./transport.js";
 import type { Dataset, DatasetThreads, DeletedDataset } from "./types.js";
 import { upload } from "./upload.js";
 
-export type FileFormat = "csv" | "jsonl" | "json" | "xlsx" | "parquet";
+export type FileFormat = "csv" | "jsonl" | "json_document" | "xlsx" | "parquet";
 export type DateOrder = "day-first" | "month-first";
 export type Mask = "emails" | "phones" | "cards";
 

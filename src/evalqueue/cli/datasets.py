@@ -86,7 +86,7 @@ def add_datasets(
     ] = "{}",
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help="csv, jsonl, json, xlsx or parquet. Default: detected."),
+        typer.Option("--format", help="csv, jsonl, json_document, xlsx or parquet."),
     ] = None,
     date_order: Annotated[
         str | None,

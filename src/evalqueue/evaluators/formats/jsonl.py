@@ -49,7 +49,6 @@ class JsonFormat:
 
 
 JSONL = JsonFormat("jsonl", (".jsonl", ".ndjson"), is_document=False)
-JSON = JsonFormat("json", (".json",), is_document=True)
 
 
 def _opened(file: BinaryIO, *, is_cut: bool) -> RecordsAgain:

@@ -6,13 +6,16 @@ from typing import BinaryIO
 
 from evalqueue.evaluators.formats import Format, FormatError, shown
 from evalqueue.evaluators.formats.csv import CSV
-from evalqueue.evaluators.formats.jsonl import JSON, JSONL
+from evalqueue.evaluators.formats.json_document import JSON_DOCUMENT
+from evalqueue.evaluators.formats.jsonl import JSONL
 from evalqueue.evaluators.formats.parquet import PARQUET
 from evalqueue.evaluators.formats.raw.compression import SUFFIXES, decompressed
 from evalqueue.evaluators.formats.raw.encodings import from_utf16
 from evalqueue.evaluators.formats.xlsx import XLSX
 
-FORMATS: Mapping[str, Format] = {each.name: each for each in (CSV, JSONL, JSON, XLSX, PARQUET)}
+FORMATS: Mapping[str, Format] = {
+    each.name: each for each in (CSV, JSONL, JSON_DOCUMENT, XLSX, PARQUET)
+}
 """The formats there are, by name."""
 
 _HEAD_BYTES = 64 * 1024

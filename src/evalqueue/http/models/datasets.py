@@ -21,7 +21,7 @@ class AddDataset(Model):
     mapping: Json[dict[str, str]] | None = None
     """Our column → the file's header, where the guess is wrong; "" if the file has no such one."""
     format: str | None = Field(None, max_length=50)
-    """`csv`, `jsonl`, `json`, `xlsx` or `parquet`. Default: detected from the file's content or
+    """`csv`, `jsonl`, `json_document`, `xlsx` or `parquet`. Default: detected from the file's content or
     name."""
     date_order: DateOrder | None = None
     """What 1/2/2025 means. Default: as the file decides."""

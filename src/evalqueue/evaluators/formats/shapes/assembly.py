@@ -20,7 +20,7 @@ _ROLES: dict[str, Role] = {
          "question", "student", "employee", "lead", "contact", "you"), "user"),
     **dict.fromkeys(
         ("assistant", "bot", "ai", "gpt", "chatgpt", "model", "agent", "chatbot", "bing", "bard",
-         "claude", "gemini", "operator", "support", "admin", "representative", "advisor", "advisor",
+         "claude", "operator", "support", "admin", "representative", "advisor", "advisor",
          "outbound", "outgoing", "answer", "response", "virtual assistant", "llm", "staff",
          "aimessagechunk"), "assistant"),
     **dict.fromkeys(("system", "developer", "instructions"), "system"),
