@@ -735,8 +735,8 @@ export interface components {
             mapping: string | null;
             /**
              * Format
-             * @description `csv`, `jsonl`, `json`, `xlsx` or `parquet`. Default: detected from the file's content or
-             *     name.
+             * @description `csv`, `jsonl`, `json_document`, `xlsx` or `parquet`. Default: detected from the file's
+             *     content or name.
              * @default null
              */
             format: string | null;

@@ -84,13 +84,6 @@ CREATE FUNCTION evalqueue_claim_jobs(worker_id bigint, worker text, queues text[
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_complete_jobs(jsonb)
-
-CREATE FUNCTION evalqueue_complete_jobs(ended jsonb) RETURNS TABLE(job_id uuid, status text)
-    LANGUAGE plpgsql
-    SET search_path TO 'public', 'pg_temp'
-    AS …;
-
 -- FUNCTION: evalqueue_counted(jsonb)
 
 CREATE FUNCTION evalqueue_counted(result jsonb) RETURNS jsonb

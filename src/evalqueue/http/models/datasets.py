@@ -21,8 +21,8 @@ class AddDataset(Model):
     mapping: Json[dict[str, str]] | None = None
     """Our column → the file's header, where the guess is wrong; "" if the file has no such one."""
     format: str | None = Field(None, max_length=50)
-    """`csv`, `jsonl`, `json_document`, `xlsx` or `parquet`. Default: detected from the file's content or
-    name."""
+    """`csv`, `jsonl`, `json_document`, `xlsx` or `parquet`. Default: detected from the file's
+    content or name."""
     date_order: DateOrder | None = None
     """What 1/2/2025 means. Default: as the file decides."""
     mask: str | None = Field(None, max_length=100)
