@@ -107,7 +107,11 @@ CASES: Mapping[str, Case] = {
         cuts=b"\n",
     ),
     "json_document": Case(
-        good=[document(20), json.dumps(json.loads(document(20)), indent=1).encode()],
+        good=[
+            document(20),
+            json.dumps(json.loads(document(20)), indent=1).encode(),
+            b"[" + b"\n,".join(chats(20).splitlines()) + b"]",
+        ],
         bad=[b"[{]", b"[1]", b'{\n"a": 1}', document(2)[:-40], b'[{"messages": [1]}]'],
         many=document,
         two_faults=json.dumps([json.loads(chats(1)), {}, {"a": 1}, json.loads(chats(1))]).encode(),

@@ -36,9 +36,9 @@ def is_document(start: bytes) -> bool:
     line = line.strip()
     if not line.startswith((b"{", b"[")):
         return False
-    if not end:
-        return line.startswith(b"[")
-    return line.endswith(_OPENING) and not _is_json(line)
+    if line.startswith(b"["):
+        return not (end and _is_json(line))
+    return bool(end) and line.endswith(_OPENING) and not _is_json(line)
 
 
 def _is_json(line: bytes) -> bool:
