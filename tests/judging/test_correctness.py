@@ -103,7 +103,8 @@ async def test_a_failed_message_is_a_failure_and_never_a_verdict(
 
     found, _ = await evaluate(script, turn(1, bot=RIGHT), turn(2, bot=RIGHT))
 
-    assert found.headline == "PASS"
+    assert found.headline is None, "the answer that was not judged may have failed"
+    assert found.task_completed is None
     assert [row["turn"] for row in found.details] == [1]
     assert [failure.turn for failure in found.failures] == [2]
 

@@ -148,12 +148,29 @@ def _headlines(
             "name": declared.name,
             "title": declared.title,
             "measured": len(found),
+            "not_measured": _not_measured(evaluator, version, outcomes),
         }
         if declared.kind is ScoreKind.NUMBER:
             numbers = [float(value) for value in found]
             yield evaluator, about | {"mean": round(sum(numbers) / len(numbers), 4)}
         else:
             yield evaluator, about | {"counts": _counted(map(_label, found))}
+
+
+def _not_measured(
+    evaluator: EvaluatorDeclaration, version: str, outcomes: Sequence[ThreadOutcome]
+) -> int:
+    """Threads whose headline is missing because an answer could not be judged."""
+    name = evaluator.name
+    missing = 0
+    for outcome in outcomes:
+        coverage = outcome.coverage.get(name, Coverage())
+        has_value = any(
+            (score.evaluator, score.name) == (name, evaluator.headline) for score in outcome.scores
+        )
+        is_meant = outcome.evaluator_versions.get(name) == version
+        missing += is_meant and coverage.judged < coverage.attempted and not has_value
+    return missing
 
 
 def _label(value: ScoreValue) -> str:

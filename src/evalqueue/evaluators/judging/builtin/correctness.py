@@ -177,7 +177,7 @@ class CorrectnessEvaluator:
             version=self.version,
             scores=(Score(name="worst", value=headline and headline.value), *_scores(rows)),
             details=sorted(rows, key=lambda row: row["turn"]),
-            task_completed=None if headline is None else headline not in _FAILING,
+            task_completed=_is_success(headline, failures),
             failures=failures,
         )
 
@@ -241,9 +241,16 @@ def _scores(rows: Iterable[dict[str, Any]]) -> Iterator[Score]:
 
 
 def _headline(verdicts: Sequence[Correctness], failures: Sequence[Failure]) -> Correctness | None:
-    """The worst verdict; what could not be judged might have been applicable."""
+    """The worst verdict. A pass needs all: an answer that could not be judged may have failed."""
     found = worst(verdicts)
-    return None if failures and found is Correctness.NOT_APPLICABLE else found
+    is_passed = found in {Correctness.PASS, Correctness.NOT_APPLICABLE}
+    return None if failures and is_passed else found
+
+
+def _is_success(headline: Correctness | None, failures: Sequence[Failure]) -> bool | None:
+    if headline in _FAILING:
+        return False
+    return None if headline is None or failures else True
 
 
 def _only_quantities_of_a_photo(
