@@ -517,7 +517,7 @@ async def test_a_call_has_its_texts_and_a_thread_its_calls(
     assert (await get(api, path, thread_id="unknown"))["logs"] == []
     assert one == listed[0] | {
         "prompt": "the prompt", "system_prompt": "the rules", "response": "the answer",
-        "request_id": "req-1",
+        "request_id": "req-1", "parameters": None,
     }  # fmt: skip
     for strange in (f"{path}/0", f"/api/eval-runs/{uuid4()}/logs/{one['id']}"):
         reply = await api.get(strange)

@@ -968,6 +968,13 @@ export interface components {
              * @description The vendor's name for it.
              */
             request_id: string | null;
+            /**
+             * Parameters
+             * @description What was really sent besides the texts, in the vendor's spelling. Null: nothing was sent.
+             */
+            parameters: {
+                [key: string]: unknown;
+            } | null;
         };
         /**
          * ApiLogs
@@ -1623,6 +1630,15 @@ export interface components {
          */
         EvaluateAdversarial: {
             /**
+             * Max Output Tokens
+             * @default null
+             */
+            max_output_tokens: number | null;
+            /** Model Settings */
+            model_settings?: {
+                [key: string]: unknown;
+            };
+            /**
              * Name
              * @default null
              */
@@ -1820,6 +1836,15 @@ export interface components {
              * @default null
              */
             intent_system_prompt: string | null;
+            /**
+             * Max Output Tokens
+             * @default null
+             */
+            max_output_tokens: number | null;
+            /** Model Settings */
+            model_settings?: {
+                [key: string]: unknown;
+            };
             /**
              * Name
              * @default null

@@ -14,6 +14,8 @@ from evalqueue.cli.cases import DEFAULT_APP_ID, AppOption, RunIdArgument
 from evalqueue.cli.options import (
     JsonOption,
     MaxWaitOption,
+    MaxOutputTokensOption,
+    ModelSettingsOption,
     OwnerOption,
     PriorityOption,
     QueueOption,
@@ -125,6 +127,8 @@ def run_test(  # noqa: PLR0913  each is an option
         str | None, typer.Option(help="The LLM. Default: EVALQUEUE_LLM_MODEL.")
     ] = None,
     max_wait: MaxWaitOption = None,
+    max_output_tokens: MaxOutputTokensOption = None,
+    model_settings: ModelSettingsOption = None,
     owner: OwnerOption = "default",
     queue: QueueOption = None,
     priority: PriorityOption = 0,
@@ -137,6 +141,7 @@ def run_test(  # noqa: PLR0913  each is an option
     option here: evalqueue submit evaluate-adversarial.
     """
     from evalqueue.cli.commands import adversarial
+    from evalqueue.cli.commands.arguments import model_params
     from evalqueue.cli.commands.jobs import SubmitOptions
 
     test = adversarial.AdversarialTestOptions(
@@ -160,6 +165,7 @@ def run_test(  # noqa: PLR0913  each is an option
             "llm_provider": provider,
             "llm_model": model,
             "max_wait_seconds": max_wait,
+            **model_params(max_output_tokens, model_settings),
         },
         cases=cases,
     )

@@ -6,11 +6,13 @@ from uuid import UUID
 import typer
 
 from evalqueue.cli.commands import jobs
-from evalqueue.cli.commands.arguments import read_params, read_time
+from evalqueue.cli.commands.arguments import model_params, read_params, read_time
 from evalqueue.cli.options import (
     JobIdArgument,
     JsonOption,
     MaxWaitOption,
+    MaxOutputTokensOption,
+    ModelSettingsOption,
     OwnerOption,
     ParamsArgument,
     ParamsOption,
@@ -74,6 +76,8 @@ def submit(  # noqa: PLR0913  each is an option
         typer.Option(metavar="KEY", help="A second job with this key is not made: the first is."),
     ] = None,
     max_wait: MaxWaitOption = None,
+    max_output_tokens: MaxOutputTokensOption = None,
+    model_settings: ModelSettingsOption = None,
     watch: WatchOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -89,6 +93,7 @@ def submit(  # noqa: PLR0913  each is an option
     job_params = read_params(params, pairs or [])
     if max_wait is not None:
         job_params["max_wait_seconds"] = max_wait
+    job_params |= model_params(max_output_tokens, model_settings)
     run(jobs.submit(job_type, job_params, options, watch=watch, as_json=as_json))
 
 

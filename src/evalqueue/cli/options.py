@@ -42,6 +42,21 @@ MaxWaitOption = Annotated[
         help="Fail once the LLM has answered nothing for so long. Default: wait without end.",
     ),
 ]
+MaxOutputTokensOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=16,
+        help="Output tokens of one LLM call, with its reasoning. Default: 4096.",
+    ),
+]
+ModelSettingsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON|@FILE",
+        help="Further parameters of the LLM, in its vendor's spelling: a JSON object.",
+    ),
+]
 QueueOption = Annotated[
     str | None, typer.Option(help="The queue. Default: EVALQUEUE_QUEUE, else evalqueue.")
 ]

@@ -187,6 +187,8 @@ class LogTexts(store.LogRow):
     """None: there was none."""
     request_id: str | None
     """The vendor's."""
+    parameters: Mapping[str, Any] | None
+    """What was really sent besides the texts, in the vendor's spelling."""
 
 
 async def outcomes(

@@ -636,6 +636,7 @@ CREATE TABLE api_logs (
     tokens_reasoning integer,
     cost_usd numeric,
     request_id text,
+    parameters jsonb,
     request_hash bytea,
     attempt integer NOT NULL,
     started_at timestamp with time zone NOT NULL,
@@ -645,6 +646,7 @@ CREATE TABLE api_logs (
     CONSTRAINT api_logs_error_check CHECK ((length(error) <= 4000)),
     CONSTRAINT api_logs_only_answers_are_replayed CHECK (((request_hash IS NULL) OR ((outcome = 'ok'::text) AND (response IS NOT NULL)))),
     CONSTRAINT api_logs_outcome_check CHECK ((outcome = ANY (ARRAY['ok'::text, 'rate_limited'::text, 'transient'::text, 'timeout'::text, 'auth'::text, 'billing'::text, 'model_missing'::text, 'bad_request'::text, 'context_too_long'::text, 'content_filter'::text, 'judge_refused'::text, 'truncated'::text, 'schema_invalid'::text, 'cancelled'::text]))),
+    CONSTRAINT api_logs_parameters_check CHECK ((length((parameters)::text) <= 20000)),
     CONSTRAINT api_logs_prompt_check CHECK ((length(prompt) <= 50000)),
     CONSTRAINT api_logs_request_hash_check CHECK ((length(request_hash) = 32)),
     CONSTRAINT api_logs_response_check CHECK ((length(response) <= 50000)),
@@ -1115,6 +1117,10 @@ CREATE INDEX api_logs_of_run ON api_logs USING btree (run_id, id DESC);
 -- INDEX: api_logs_of_thread
 
 CREATE INDEX api_logs_of_thread ON api_logs USING btree (run_id, thread_id, id DESC);
+
+-- INDEX: api_logs_parameters
+
+CREATE INDEX api_logs_parameters ON api_logs USING btree (run_id, md5((parameters)::text)) WHERE (parameters IS NOT NULL);
 
 -- INDEX: dataset_owners_newest
 

@@ -34,6 +34,20 @@ def read_params(document: str, pairs: Sequence[str]) -> dict[str, object]:
     return params
 
 
+def model_params(max_output_tokens: int | None, model_settings: str | None) -> dict[str, object]:
+    """The params about the requests to the LLM, as far as they are given.
+
+    Raises:
+        Refused: the settings are not a JSON object.
+    """
+    params: dict[str, object] = {}
+    if max_output_tokens is not None:
+        params["max_output_tokens"] = max_output_tokens
+    if model_settings is not None:
+        params["model_settings"] = read_object("--model-settings", model_settings)
+    return params
+
+
 def read_object(name: str, document: str) -> dict[str, object]:
     """A JSON object: the text itself, `@FILE`, or `-` for stdin.
 

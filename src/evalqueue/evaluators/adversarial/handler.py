@@ -25,7 +25,7 @@ from evalqueue.evaluators.adversarial.trials import CaseTrial, TrialWork, replay
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
-from evalqueue.evaluators.judging.judge import Judge, Parameters
+from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.runs.attempt import Conclusion, RunAttempt, RunInput
@@ -72,8 +72,8 @@ class AdversarialRun:
             credentials = params.chatbot.credentials_for(target, settings)
         except (UnknownApp, TargetRefused) as error:
             raise JobFailed(str(error)) from error
-        playing = Parameters(temperature=params.simulator_temperature, max_output_tokens=2048)
-        judging = Parameters(temperature=params.temperature)
+        playing = params.parameters(params.simulator_temperature, max_output_tokens=2048)
+        judging = params.parameters(params.temperature, max_output_tokens=4096)
         return cls(
             attempt=attempt,
             params=params,
@@ -156,7 +156,9 @@ class AdversarialRun:
                 judge,
                 instructions=self.params.extra_instructions or "",
                 taken=[case.opening for case in given],
-                parameters=Parameters(temperature=self.params.simulator_temperature),
+                parameters=self.params.parameters(
+                    self.params.simulator_temperature, max_output_tokens=4096
+                ),
             )
         except TooFewCases as error:
             raise JobFailed(str(error)) from error

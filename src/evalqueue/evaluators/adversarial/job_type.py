@@ -40,7 +40,9 @@ from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
 from evalqueue.evaluators.formats import BadData, BadRow, FormatError
 from evalqueue.evaluators.formats.data_directory import read_confined
+from evalqueue.evaluators.judging.judge import Parameters
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.jobtypes import AdmissionContext
@@ -56,7 +58,7 @@ CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 T = TypeVar("T")
 
 
-class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
+class EvaluateAdversarial(RunParams, ModelParams, job_type="evaluate-adversarial"):
     """Let difficult simulated users talk to a chatbot, and judge the conversations."""
 
     name: str | None = Field(default=None, max_length=200)
@@ -148,6 +150,14 @@ class EvaluateAdversarial(RunParams, job_type="evaluate-adversarial"):
         if self.test_count is not None:
             return self.test_count
         return 0 if self._has_cases() else TEST_COUNT
+
+    def parameters(self, temperature: float, *, max_output_tokens: int) -> Parameters:
+        """How the LLM is asked; `max_output_tokens` is the default."""
+        return Parameters(
+            temperature=temperature,
+            max_output_tokens=self.max_output_tokens or max_output_tokens,
+            model_settings=self.model_settings,
+        )
 
     @property
     def limits(self) -> Limits:

@@ -15,11 +15,12 @@ from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.formats import BadData, DateOrder, FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging import registry
-from evalqueue.evaluators.judging.judge import Parameters
+from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
 from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.registry import EvaluatorParams
 from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.jobtypes import AdmissionContext
 
@@ -32,7 +33,7 @@ _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
+class EvaluateBatch(RunParams, ModelParams, EvaluatorParams, job_type="evaluate-batch"):
     """Evaluate conversations."""
 
     name: str | None = Field(default=None, max_length=200)
@@ -233,7 +234,11 @@ class EvaluateBatch(RunParams, EvaluatorParams, job_type="evaluate-batch"):
             app=apps.load(self.app_id),
             evaluators=None if self.evaluators is None else tuple(self.evaluators),
             options=self.evaluator_options,
-            parameters=Parameters(temperature=self.temperature),
+            parameters=Parameters(
+                temperature=self.temperature,
+                max_output_tokens=self.max_output_tokens or DEFAULT_PARAMETERS.max_output_tokens,
+                model_settings=self.model_settings,
+            ),
         )
 
     @property

@@ -6,10 +6,11 @@ it inside the subset that every vendor's strict mode takes; what the schema can'
 what doesn't fit is `InvalidAnswer`, and the judge decides what to do about that.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from pydantic import (
     BaseModel,
@@ -21,7 +22,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-PARSER_VERSION = "1"
+from evalqueue.evaluators.judging import reading
+
+PARSER_VERSION = "2"
 """Part of every evaluator's version: raise it when `read` or `strict_schema` changes its mind."""
 
 Menus = Mapping[str, tuple[str, ...]]
@@ -103,17 +106,18 @@ def label_key(label: str) -> str:
 def read(text: str, answer: type[A], menus: Menus) -> A:
     """The answer in a judge's text: the text itself, or the one object in it that fits.
 
-    Fences and prose around the object are ignored. Two different answers are none: picking one
-    would be a guess, and the other may have come from the transcript.
+    Reasoning before it, fences and prose around it, and faults of notation are ignored. Two
+    different answers are none: picking one would be a guess, and the other may have come from the
+    transcript.
 
     Raises:
         InvalidAnswer: there is none, it doesn't fit, or there are several.
     """
     fitting: list[A] = []
     complaint: str | None = None
-    for candidate in _objects(text):
+    for span in reading.objects(text):
         try:
-            found = answer.model_validate_json(candidate, context=menus)
+            found = _fitted(span, answer, menus)
         except ValidationError as error:
             complaint = complaint or _complaint(error)
         else:
@@ -123,6 +127,44 @@ def read(text: str, answer: type[A], menus: Menus) -> A:
     if not fitting:
         raise InvalidAnswer(complaint or "There is no complete JSON object in the answer.")
     return fitting[0]
+
+
+def _fitted(span: str, answer: type[A], menus: Menus) -> A:
+    """The answer in an object: read strictly, then leniently, then as a wrapper.
+
+    Raises:
+        ValidationError: it fits in no way; what is wrong with it in the strictest reading that
+            got as far as its fields.
+    """
+    try:
+        return answer.model_validate_json(span, context=menus)
+    except ValidationError as error:
+        strict = error
+    try:
+        value = reading.lenient(span)
+    except ValueError:
+        raise strict from None
+    wrong = strict
+    for each in (value, *reading.unwrapped(value)):
+        if not isinstance(each, dict):
+            continue
+        try:
+            # As JSON again: numbers and labels are then read by the same rules.
+            return answer.model_validate_json(_json(cast("Mapping[str, Any]", each)), context=menus)
+        except ValidationError as error:
+            wrong = error if wrong is strict and _is_notation(strict) else wrong
+    raise wrong
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError, RecursionError):  # of Python's literals, not all are JSON
+        return ""
+
+
+def _is_notation(error: ValidationError) -> bool:
+    return any(each["type"] == "json_invalid" for each in error.errors(include_url=False))
 
 
 def strict_schema(answer: type[Answer], menus: Menus) -> dict[str, object]:
@@ -184,22 +226,3 @@ def _complaint(error: ValidationError) -> str:
     lines = [f"{'.'.join(map(str, slip['loc'])) or 'answer'}: {slip['msg']}" for slip in slips]
     more = len(lines) - _SHOWN_ERRORS
     return "; ".join(lines[:_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else []))
-
-
-def _objects(text: str) -> Iterator[str]:
-    """The outermost `{…}` spans of a text, braces inside JSON strings not counted; in one pass."""
-    depth = start = 0
-    in_string = escaped = False
-    for position, character in enumerate(text):
-        if in_string:
-            in_string = escaped or character != '"'
-            escaped = character == "\\" and not escaped
-        elif character == '"' and depth:
-            in_string = True
-        elif character == "{":
-            start = start if depth else position
-            depth += 1
-        elif character == "}" and depth:
-            depth -= 1
-            if not depth:
-                yield text[start : position + 1]

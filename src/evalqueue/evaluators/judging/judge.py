@@ -1,14 +1,14 @@
 """The judge: a question with a fixed form of answer goes to an LLM, a validated answer comes back.
 
 An answer that can't be read is asked for once more, with what was wrong with it. One that was cut
-off is asked for once more, with twice the output tokens. After that it is a failure with a reason,
-never a verdict.
+off is asked for once more, with twice the output tokens, or four times as many if reasoning took
+them all. After that it is a failure with a reason, never a verdict.
 """
 
 import asyncio
 import json
 from collections.abc import Coroutine, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -25,6 +25,7 @@ T = TypeVar("T")
 
 _COMPLAINT_LIMIT = 1_000  # characters
 _BAD_ANSWER_LIMIT = 20_000  # characters
+_ALL_OF_IT = 0.9
 
 
 class SupportsLlmCalls(Protocol):
@@ -43,6 +44,8 @@ class Parameters:
 
     temperature: float | None = 0.1
     max_output_tokens: int = 4096
+    model_settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further parameters in the vendor's own spelling."""
 
 
 DEFAULT_PARAMETERS = Parameters()
@@ -65,6 +68,7 @@ class Question(Generic[A]):
             schema=self.form.schema,
             temperature=self.parameters.temperature,
             max_output_tokens=self.parameters.max_output_tokens,
+            model_settings=self.parameters.model_settings,
         )
 
 
@@ -120,9 +124,10 @@ class Judge:
         try:
             return (await self._calls.call(request, site, method)).text, request
         except ProviderError as error:
-            if error.outcome is not CallOutcome.TRUNCATED:
+            if error.outcome is not CallOutcome.TRUNCATED or error.at_ceiling:
                 raise
-        request = replace(request, max_output_tokens=2 * request.max_output_tokens)
+            limit = request.max_output_tokens * (4 if _only_reasoned(error, request) else 2)
+        request = replace(request, max_output_tokens=limit)
         return (await self._calls.call(request, site, method)).text, request
 
 
@@ -156,6 +161,12 @@ def version_of(prompt: prompts.Prompt, **parts: Any) -> str:
     }
     canonical = json.dumps(everything, sort_keys=True, default=_as_json)
     return f"{prompt.version}:{sha256(canonical.encode()).hexdigest()[:12]}"
+
+
+def _only_reasoned(error: ProviderError, request: CompletionRequest) -> bool:
+    """Whether the model spent all of its tokens before it began to answer."""
+    reasoning = error.usage.reasoning_tokens or 0
+    return not error.answer and reasoning >= request.max_output_tokens * _ALL_OF_IT
 
 
 def _repair(request: CompletionRequest, text: str, invalid: InvalidAnswer) -> CompletionRequest:

@@ -164,7 +164,9 @@ class Pace:
         if isinstance(result, ProviderError) and result.outcome is CallOutcome.RATE_LIMITED:
             self._note_refusal(turn, result, now, is_current=is_current)
             ended = "refused"
-        elif isinstance(result, ProviderError) and result.outcome.retryable:
+        elif (
+            isinstance(result, ProviderError) and result.outcome.retryable and not result.is_billed
+        ):
             report.failed += 1
             report.reason = result.message
             ended = "failed"

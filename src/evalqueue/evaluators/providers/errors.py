@@ -11,7 +11,9 @@
 A `rate_limited` call is repeated for as long as the vendor refuses it: it never counts as a try.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
+from typing import Any
 
 from evalqueue.evaluators.providers.provider import Usage, VendorLimits
 
@@ -62,6 +64,9 @@ class ProviderError(Exception):
         request_id: str | None = None,
         limits: VendorLimits | None = None,
         is_ambiguous: bool = False,
+        parameters: Mapping[str, Any] | None = None,
+        at_ceiling: bool = False,
+        is_billed: bool = False,
     ) -> None:
         super().__init__(message)
         self.outcome = outcome
@@ -80,3 +85,10 @@ class ProviderError(Exception):
         self.usage = usage or Usage()
         """The tokens used. Truncated and refused answers are billed, too."""
         self.request_id = request_id
+        self.parameters: Mapping[str, Any] = parameters or {}
+        """As in `Completion`."""
+        self.at_ceiling = at_ceiling
+        """Whether the model's own limit of output tokens was asked for: there is no more."""
+        self.is_billed = is_billed
+        """Whether there was an answer, though none that can be used. It is no outage, so the number
+        of tries is limited."""

@@ -12,10 +12,11 @@ answers no call at all: that is not the call's fault.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
+from typing import Any
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
@@ -237,7 +238,8 @@ class LlmCaller:
         """Count a try, and decide whether the job has to stop."""
         if error.outcome is CallOutcome.RATE_LIMITED:
             return
-        if error.outcome.retryable and not self._turns.answered_since(started):
+        is_outage = error.outcome.retryable and not error.is_billed
+        if is_outage and not self._turns.answered_since(started):
             tries.unanswered += 1
         else:
             tries.outcomes.append(error.outcome)
@@ -304,6 +306,7 @@ class _AttemptLog:
             response=completion.text,
             usage=completion.usage,
             request_id=completion.request_id,
+            parameters=completion.parameters,
             request_hash=self._request_hash(completion),
         )
 
@@ -314,6 +317,7 @@ class _AttemptLog:
             error=error.message,
             usage=error.usage,
             request_id=error.request_id,
+            parameters=error.parameters,
         )
 
     def cancelled(self) -> CallRecord:
@@ -333,6 +337,7 @@ class _AttemptLog:
         error: str | None = None,
         usage: Usage | None = None,
         request_id: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
         request_hash: bytes | None = None,
     ) -> CallRecord:
         return CallRecord(
@@ -350,5 +355,6 @@ class _AttemptLog:
             duration_ms=(time.perf_counter() - self._started) * 1000,
             usage=usage or Usage(),
             request_id=request_id,
+            parameters=parameters or {},
             request_hash=request_hash,
         )

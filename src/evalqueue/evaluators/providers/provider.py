@@ -4,6 +4,7 @@ A provider makes exactly one attempt per call. `policy` waits, retries and limit
 all of them. A failure is raised as a classified `errors.ProviderError`.
 """
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -26,6 +27,16 @@ class CompletionRequest:
     """JSON Schema of the answer, in the subset that every vendor's strict mode accepts."""
     temperature: float | None = 0.1
     max_output_tokens: int = 4096
+    model_settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further parameters in the vendor's own spelling, passed on as they are."""
+
+
+def schema_in_prompt(request: CompletionRequest) -> str:
+    """The system text for an endpoint that takes no JSON schema."""
+    return (
+        f"{request.system}\n\nAnswer with one JSON object and nothing else. It follows this JSON "
+        f"schema.\nSchema name: {request.schema_name}\n{json.dumps(dict(request.schema))}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +88,8 @@ class Completion:
     latency_ms: float
     request_id: str | None = None
     limits: VendorLimits | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What was really sent besides the messages, in the vendor's spelling."""
 
 
 class Provider(Protocol):

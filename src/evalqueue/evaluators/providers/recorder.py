@@ -5,10 +5,11 @@ waits for the database.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from hashlib import sha256
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from evalqueue.evaluators.providers.errors import CallOutcome
@@ -51,6 +52,9 @@ class CallRecord:
     usage: Usage
     request_id: str | None = None
     call_id: UUID = field(default_factory=uuid4)
+    parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What was really sent besides the texts, in the vendor's spelling. Empty: nothing was sent, or
+    it is not known."""
     request_hash: bytes | None = None
     """The key of the call. None: there is no answer, or `response` does not contain all of it."""
 

@@ -162,6 +162,7 @@ class CallLog:
             "tokens_reasoning": usage.reasoning_tokens,
             "cost_usd": None if cost is None else str(cost),
             "request_id": call.request_id,
+            "parameters": dict(call.parameters) or None,
             "request_hash": request_hash and f"\\x{request_hash.hex()}",
             "attempt": self._attempt,
             "started_at": call.started_at.isoformat(),

@@ -175,8 +175,10 @@ class UsageTotals:
     """Of the calls whose cost is known. None: of none."""
     unpriced_calls: int
     """Calls with tokens, of a model whose price is unknown."""
+    parameters: list[Mapping[str, Any]]
+    """What was really sent besides the texts: each different set, 20 at most."""
 
-    def as_json(self) -> Mapping[str, int | str | None]:
+    def as_json(self) -> Mapping[str, Any]:
         return {
             "llm_calls": self.calls,
             "failed_llm_calls": self.failed_calls,
@@ -184,6 +186,7 @@ class UsageTotals:
             "tokens_out": self.tokens_out,
             "cost_usd": shown(self.cost_usd),
             "unpriced_calls": self.unpriced_calls,
+            "llm_parameters": self.parameters,
         }
 
 

@@ -356,6 +356,8 @@ class ApiLogTexts(ApiLog):
     response: str | None
     request_id: str | None
     """The vendor's name for it."""
+    parameters: dict[str, Any] | None
+    """What was really sent besides the texts, in the vendor's spelling. Null: nothing was sent."""
 
 
 class KnownApp(Model):

@@ -98,6 +98,12 @@ export class LlmCalls {
                   }
                   <h3>Prompt</h3>
                   <pre class="kv" tabindex="0">${texts.prompt}</pre>
+                  ${
+                    texts.parameters
+                      ? html`<h3>Sent with it</h3>
+                          <pre class="kv" tabindex="0">${format.pretty(texts.parameters)}</pre>`
+                      : nothing
+                  }
                   <h3>Answer</h3>
                   <pre class="kv" tabindex="0">
 ${texts.response == null ? format.NOTHING : indented(texts.response)}</pre>`

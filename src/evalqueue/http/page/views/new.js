@@ -31,6 +31,9 @@ export default function newEvaluation(app, { query, signal }) {
     model: "",
     concurrency: 8,
     temperature: 0.1,
+    /** @type {number | null} null: the default */
+    max_output_tokens: null,
+    model_settings: "",
   };
   /** @type {import("../client/index.js").Evaluator[]} those that are installed */
   let evaluators = [];
@@ -80,7 +83,18 @@ export default function newEvaluation(app, { query, signal }) {
       ...(form.model.trim() ? { llm_model: form.model.trim() } : {}),
       concurrency: form.concurrency,
       temperature: form.temperature,
+      ...(form.max_output_tokens ? { max_output_tokens: form.max_output_tokens } : {}),
+      ...(form.model_settings.trim() ? { model_settings: settings() } : {}),
     };
+  }
+
+  /** The settings of the model as JSON; text that is none goes as it is, and is refused. */
+  function settings() {
+    try {
+      return JSON.parse(form.model_settings);
+    } catch {
+      return form.model_settings;
+    }
   }
 
   /** Request a new preview after a change. */
@@ -348,7 +362,29 @@ export default function newEvaluation(app, { query, signal }) {
           value=${form.temperature}
           @input=${set("temperature")}
       /></label>
-      ${fieldErrors("temperature", "concurrency")}
+      <details>
+        <summary>More about the model</summary>
+        <label class="field"
+          ><span>Output tokens of a call, with its reasoning</span
+          ><input
+            type="number"
+            min="16"
+            step="1"
+            placeholder="4096"
+            .value=${form.max_output_tokens ? String(form.max_output_tokens) : ""}
+            @input=${set("max_output_tokens")}
+        /></label>
+        <label class="field"
+          ><span>Settings in the vendor's spelling, as a JSON object</span
+          ><input
+            type="text"
+            spellcheck="false"
+            placeholder='{"reasoning_effort": "low"}'
+            .value=${form.model_settings}
+            @input=${set("model_settings")}
+        /></label>
+      </details>
+      ${fieldErrors("temperature", "concurrency", "max_output_tokens", "model_settings")}
     </fieldset>`;
   }
 

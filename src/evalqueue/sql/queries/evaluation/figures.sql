@@ -183,5 +183,5 @@ SELECT (
 -- One LLM call, with its texts
 SELECT id, run_id, thread_id, evaluator, turn, provider, model, method, outcome, try_number,
     duration_ms, tokens_in, tokens_out, tokens_cached, tokens_reasoning, error, created_at,
-    prompt, system_prompt, response, request_id
+    prompt, system_prompt, response, request_id, parameters
 FROM api_logs WHERE run_id = %(run_id)s AND id = %(log_id)s

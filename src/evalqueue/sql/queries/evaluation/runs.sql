@@ -94,12 +94,14 @@ FROM thread_evaluations WHERE run_id = %(run_id)s ORDER BY id
 INSERT INTO api_logs (
     run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
     outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
-    tokens_cached, tokens_reasoning, cost_usd, request_id, request_hash, attempt, started_at
+    tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash, attempt,
+    started_at
 )
 SELECT
     run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
     outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
-    tokens_cached, tokens_reasoning, cost_usd, request_id, request_hash, attempt, started_at
+    tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash, attempt,
+    started_at
 FROM json_populate_recordset(NULL::api_logs, %(calls)s)
 ON CONFLICT (call_id) DO NOTHING
 
@@ -170,8 +172,33 @@ SELECT (
     ) AS total_adversarial_tests
 
 -- usage --
--- What a run's LLM calls came to; a sum over nothing known is NULL
+-- What a run's LLM calls came to; a sum over nothing known is NULL. Each set of parameters is found
+-- by one look-up in the index, and not by reading all calls
+WITH RECURSIVE sent AS (
+    (
+        SELECT md5(parameters::text) AS digest FROM api_logs
+        WHERE run_id = %(run_id)s AND parameters IS NOT NULL
+        ORDER BY md5(parameters::text) LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT md5(parameters::text) FROM api_logs
+        WHERE run_id = %(run_id)s AND parameters IS NOT NULL
+            AND md5(parameters::text) > sent.digest
+        ORDER BY md5(parameters::text) LIMIT 1
+    )
+    FROM sent WHERE digest IS NOT NULL
+)
 SELECT count(*) AS calls, count(*) FILTER (WHERE outcome <> 'ok') AS failed_calls,
     sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, sum(cost_usd) AS cost_usd,
-    count(*) FILTER (WHERE cost_usd IS NULL AND tokens_in IS NOT NULL) AS unpriced_calls
+    count(*) FILTER (WHERE cost_usd IS NULL AND tokens_in IS NOT NULL) AS unpriced_calls,
+    ARRAY(
+        SELECT (
+            SELECT parameters FROM api_logs
+            WHERE run_id = %(run_id)s AND parameters IS NOT NULL
+                AND md5(parameters::text) = each.digest
+            LIMIT 1
+        )
+        FROM (SELECT digest FROM sent WHERE digest IS NOT NULL LIMIT 20) AS each
+    ) AS parameters
 FROM api_logs WHERE run_id = %(run_id)s

@@ -142,6 +142,8 @@ CREATE TABLE api_logs (
     tokens_reasoning integer CHECK (tokens_reasoning >= 0),
     cost_usd numeric CHECK (cost_usd >= 0),  -- NULL: the price of the model, or the usage, is unknown
     request_id text,
+    -- What was really sent besides the texts, in the vendor's spelling. NULL: nothing was sent.
+    parameters jsonb CHECK (length(parameters::text) <= 20000),
     -- SHA-256 of everything that decides the answer, and of its purpose. NULL: the response is no
     -- answer, or is not complete as it came, and can't be replayed.
     request_hash bytea CHECK (length(request_hash) = 32),
@@ -159,6 +161,9 @@ CREATE INDEX api_logs_of_run ON api_logs (run_id, id DESC);
 -- The calls of one thread, newest first. It serves replay as well: most calls of a thread are
 -- answers.
 CREATE INDEX api_logs_of_thread ON api_logs (run_id, thread_id, id DESC);
+-- The different parameters of a run, each found by one look-up.
+CREATE INDEX api_logs_parameters ON api_logs (run_id, md5(parameters::text))
+    WHERE parameters IS NOT NULL;
 -- Everything that is counted of a call, so that its row, which has its texts, is not read; and in the
 -- order in which percentiles are computed.
 CREATE INDEX api_logs_counted ON api_logs (run_id, evaluator, duration_ms)

@@ -11,9 +11,9 @@ import math
 import re
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,14 +24,17 @@ from google.auth.credentials import Credentials
 from google.genai import errors, types
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.providers import vendor_errors, vendor_limits
+from evalqueue.evaluators.providers import dialect, vendor_errors, vendor_limits
+from evalqueue.evaluators.providers.dialect import AnswerFormat, Dialect
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import (
     Completion,
     CompletionRequest,
     LlmCredential,
-    Usage,
+    schema_in_prompt,
 )
+from evalqueue.evaluators.providers.vendors.gemini import answers
+from evalqueue.evaluators.providers.vendors.gemini.answers import GeminiAnswer
 from evalqueue.hosts import is_loopback
 
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -58,6 +61,7 @@ class GeminiProvider:
         self._credential = LlmCredential.of(
             self.name, model, endpoint=endpoint, secret=credential or ""
         )
+        self._dialect = Dialect(limits=("maxOutputTokens",))
 
     @classmethod
     async def open(cls, *, model: str, api_key: str, base_url: str | None = None) -> Self:
@@ -139,14 +143,9 @@ class GeminiProvider:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout):
-                response = await self._client.aio.models.generate_content(  # pyright: ignore[reportUnknownMemberType]  # its `contents` admits PIL images, which are not installed
-                    model=self._model, contents=request.prompt, config=_config(request, timeout)
-                )
+                answer, parameters = await self._ask(request, timeout)
         except TimeoutError as error:
             raise self._error(CallOutcome.TIMEOUT, f"no answer within {timeout:g} s") from error
-        except errors.APIError as error:
-            # The SDK's message may contain the credential, so the traceback must not show it.
-            raise self._refused(error) from None
         except (aiohttp.ClientError, google.auth.exceptions.TransportError) as error:
             raise self._error(CallOutcome.TRANSIENT, f"no connection: {error}") from error
         except google.auth.exceptions.GoogleAuthError as error:
@@ -154,33 +153,77 @@ class GeminiProvider:
         except (errors.UnknownApiResponseError, json.JSONDecodeError, ValidationError) as error:
             text = f"the answer is not Gemini's: {error}"
             raise self._error(CallOutcome.TRANSIENT, text) from None
-        return self._completion(response, (time.perf_counter() - started) * 1000)
+        latency_ms = (time.perf_counter() - started) * 1000
+        return self._completion(answer, parameters, latency_ms)
 
     async def aclose(self) -> None:
         await self._session.close()
         await self._client.aio.aclose()
         self._client.close()
 
-    def _completion(self, response: types.GenerateContentResponse, latency_ms: float) -> Completion:
-        outcome, reason, text = _read(response)
-        usage = _usage(response.usage_metadata)
-        if outcome is not CallOutcome.OK:
+    async def _ask(
+        self, request: CompletionRequest, timeout: float
+    ) -> tuple[GeminiAnswer, Mapping[str, Any]]:
+        """Send the request. Repeat it only if the model does not accept one of its parameters."""
+        lessons = 0
+        while True:
+            sent = self._dialect
+            body = _generation_config(request, sent)
+            parameters = _parameters(body, request)
+            try:
+                response = await self._client.aio.models.generate_content(  # pyright: ignore[reportUnknownMemberType]  # its `contents` admits PIL images, which are not installed
+                    model=self._model,
+                    contents=request.prompt,
+                    config=_config(request, sent, body, timeout),
+                )
+            except errors.APIError as error:
+                # The SDK's message may contain the credential, so the traceback must not show it.
+                failed = self._refused(error, parameters)
+                learnt = self._lesson(error, sent)
+            else:
+                raw = response.sdk_http_response
+                answer = answers.read((raw.body if raw else None) or "")
+                if answer.error is None:
+                    return answer, parameters
+                error = errors.APIError(_error_code(answer.error), {"error": answer.error})
+                failed = self._refused(error, parameters)
+                learnt = None
+            if learnt is None or lessons == _MAX_LESSONS:
+                raise failed
+            self._dialect = learnt
+            lessons += 1
+
+    def _lesson(self, error: errors.APIError, sent: Dialect) -> Dialect | None:
+        """What the model accepts by this error. None: it teaches nothing."""
+        if error.code != _PARAMETER_FAULT:
+            return None
+        refused = dialect.refused(_without_path(error.message or ""))
+        return self._dialect.without(refused, sent=sent) if refused else None
+
+    def _completion(
+        self, answer: GeminiAnswer, parameters: Mapping[str, Any], latency_ms: float
+    ) -> Completion:
+        if answer.outcome is not CallOutcome.OK:
             raise ProviderError(
-                outcome,
-                self._message(outcome, f"no whole answer: {reason}"),
-                answer=text or None,
-                usage=usage,
-                request_id=response.response_id,
+                answer.outcome,
+                self._message(answer.outcome, f"no whole answer: {answer.reason}"),
+                answer=answer.text or None,
+                usage=answer.usage,
+                request_id=answer.request_id,
+                parameters=parameters,
+                is_billed=answer.is_billed,
+                at_ceiling=self._dialect.is_ceiling(parameters[self._dialect.limits[0]]),
             )
         return Completion(
-            text=text,
-            model=response.model_version or self._model,
-            usage=usage,
+            text=answer.text,
+            model=answer.model or self._model,
+            usage=answer.usage,
             latency_ms=latency_ms,
-            request_id=response.response_id,
+            request_id=answer.request_id,
+            parameters=parameters,
         )
 
-    def _refused(self, error: errors.APIError) -> ProviderError:
+    def _refused(self, error: errors.APIError, parameters: Mapping[str, Any]) -> ProviderError:
         text = error.message or str(error)
         details = _details(error)
         outcome = _classify(error.code, error.status or "", text, details)
@@ -188,6 +231,7 @@ class GeminiProvider:
             outcome,
             self._message(outcome, f"HTTP {error.code} {error.status or ''}: {text}"),
             retry_after=_retry_after(details),
+            parameters=parameters,
             limits=vendor_limits.limits_of_quotas(_quotas(details)),
             is_ambiguous=(
                 outcome is CallOutcome.AUTH
@@ -226,16 +270,10 @@ class _Envelope(_Error):
     error: _Error | None = None
 
 
-_BLOCKED = frozenset(
-    {
-        types.FinishReason.SAFETY,
-        types.FinishReason.PROHIBITED_CONTENT,
-        types.FinishReason.BLOCKLIST,
-        types.FinishReason.RECITATION,
-        types.FinishReason.SPII,
-        types.FinishReason.MODEL_ARMOR,
-    }
-)
+_MAX_LESSONS = 8
+_PARAMETER_FAULT = 400
+_TOP_LEVEL = frozenset({"safetySettings", "cachedContent", "labels", "serviceTier"})
+"""Settings that stand beside `generationConfig`, not in it."""
 _BY_STATUS = {
     401: CallOutcome.AUTH,
     402: CallOutcome.BILLING,
@@ -248,6 +286,7 @@ _BY_STATUS = {
 }
 _FORBIDDEN = 403
 _SERVER_FAULT = 500
+_FIELD_VIOLATION = re.compile(r"Invalid JSON payload received\. ")
 _TOO_LONG = re.compile(r"token count .* exceeds|too many tokens", re.IGNORECASE)
 
 
@@ -270,48 +309,58 @@ def _credentials() -> tuple[Credentials, str | None]:
         raise ProviderError(CallOutcome.AUTH, text[: vendor_errors.TEXT_LIMIT]) from error
 
 
-def _config(request: CompletionRequest, timeout: float) -> types.GenerateContentConfig:
+def _config(
+    request: CompletionRequest, sent: Dialect, body: Mapping[str, Any], timeout: float
+) -> types.GenerateContentConfig:
+    settings = request.model_settings
+    beside = {name: value for name, value in settings.items() if name in _TOP_LEVEL}
     return types.GenerateContentConfig(
-        system_instruction=request.system or None,
-        temperature=request.temperature,
-        max_output_tokens=request.max_output_tokens,
-        response_mime_type="application/json",
-        response_json_schema={"title": request.schema_name, **request.schema},
+        system_instruction=_system(request, sent) or None,
         automatic_function_calling=_NO_TOOLS,
-        http_options=types.HttpOptions(timeout=math.ceil(timeout * 1000)),
+        # The response as it came: the SDK's models refuse some that hold an answer.
+        should_return_http_response=True,
+        http_options=types.HttpOptions(
+            timeout=math.ceil(timeout * 1000),
+            extra_body={**beside, "generationConfig": dict(body)},
+        ),
     )
 
 
-def _read(response: types.GenerateContentResponse) -> tuple[CallOutcome, str, str]:
-    """How the answer ended, the vendor's name for that, and the text so far."""
-    if not response.candidates:
-        feedback = response.prompt_feedback
-        blocked = feedback.block_reason if feedback else None
-        return CallOutcome.CONTENT_FILTER, blocked.name if blocked else "no candidates", ""
-    candidate = response.candidates[0]
-    parts = (candidate.content.parts if candidate.content else None) or []
-    text = "".join(part.text for part in parts if part.text and not part.thought)
-    reason = candidate.finish_reason or types.FinishReason.STOP
-    if reason in _BLOCKED:
-        return CallOutcome.CONTENT_FILTER, reason.name, text
-    if reason is types.FinishReason.MAX_TOKENS:
-        return CallOutcome.TRUNCATED, reason.name, text
-    if reason is not types.FinishReason.STOP and not text:
-        return CallOutcome.TRANSIENT, reason.name, text
-    return CallOutcome.OK, reason.name, text
+def _generation_config(request: CompletionRequest, sent: Dialect) -> dict[str, Any]:
+    settings = request.model_settings
+    body = {name: value for name, value in settings.items() if name not in _TOP_LEVEL}
+    body[sent.limits[0]] = sent.output_limit(request.max_output_tokens)
+    if request.temperature is not None and sent.temperature:
+        body["temperature"] = request.temperature
+    if sent.format is not AnswerFormat.TEXT:
+        body["responseMimeType"] = "application/json"
+    if sent.format is AnswerFormat.JSON_SCHEMA:
+        body["responseJsonSchema"] = {"title": request.schema_name, **request.schema}
+    return body
 
 
-def _usage(metadata: types.GenerateContentResponseUsageMetadata | None) -> Usage:
-    if metadata is None:
-        return Usage()
-    answer, thoughts = metadata.candidates_token_count, metadata.thoughts_token_count
-    known = [tokens for tokens in (answer, thoughts) if tokens is not None]
-    return Usage(
-        input_tokens=metadata.prompt_token_count,
-        output_tokens=sum(known) if known else None,
-        cached_tokens=metadata.cached_content_token_count,
-        reasoning_tokens=thoughts,
-    )
+def _system(request: CompletionRequest, sent: Dialect) -> str:
+    if sent.format is AnswerFormat.JSON_SCHEMA:
+        return request.system
+    return schema_in_prompt(request)
+
+
+def _parameters(body: Mapping[str, Any], request: CompletionRequest) -> dict[str, Any]:
+    """What a request says besides its texts. Of a schema, only that there is one."""
+    beside = {name: value for name, value in request.model_settings.items() if name in _TOP_LEVEL}
+    has_schema = {"responseJsonSchema": True} if "responseJsonSchema" in body else {}
+    return {**beside, **body, **has_schema}
+
+
+def _error_code(error: Mapping[str, Any]) -> int:
+    """The status of an error that came with status 200."""
+    code = error.get("code")
+    return code if isinstance(code, int) and not isinstance(code, bool) else _SERVER_FAULT
+
+
+def _without_path(text: str) -> str:
+    """Google's messages name a field by its path: `Unknown name "x" at 'generation_config'`."""
+    return _FIELD_VIOLATION.sub("", text)
 
 
 def _details(error: errors.APIError) -> list[_Detail]:
