@@ -13,8 +13,8 @@ from evalqueue.cli import cases as cases_commands
 from evalqueue.cli.cases import DEFAULT_APP_ID, AppOption, RunIdArgument
 from evalqueue.cli.options import (
     JsonOption,
-    MaxWaitOption,
     MaxOutputTokensOption,
+    MaxWaitOption,
     ModelSettingsOption,
     OwnerOption,
     PriorityOption,

@@ -10,8 +10,8 @@ from evalqueue.cli.commands.arguments import model_params, read_params, read_tim
 from evalqueue.cli.options import (
     JobIdArgument,
     JsonOption,
-    MaxWaitOption,
     MaxOutputTokensOption,
+    MaxWaitOption,
     ModelSettingsOption,
     OwnerOption,
     ParamsArgument,

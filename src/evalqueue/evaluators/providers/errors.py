@@ -53,7 +53,7 @@ _STOPPING = frozenset({CallOutcome.AUTH, CallOutcome.BILLING, CallOutcome.MODEL_
 class ProviderError(Exception):
     """An LLM call without a usable answer."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a part of what happened
         self,
         outcome: CallOutcome,
         message: str,

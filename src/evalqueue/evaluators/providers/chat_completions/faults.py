@@ -32,6 +32,7 @@ _CLIENT_FAULTS = range(400, 500)
 _ALL_FAULTS = range(400, 600)
 _SERVER_FAULT = 500
 _PARAMETER_FAULTS = frozenset({400, 422})
+_REQUEST_FAULTS = frozenset({400, 403, 413, 422})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,24 +73,35 @@ class Fault:
     @property
     def outcome(self) -> CallOutcome:
         """What it means for the call."""
-        if self.status == _TOO_MANY_REQUESTS and not self.codes & _BY_CODE[CallOutcome.BILLING]:
-            if vendor_limits.is_too_large(self.text):
-                return CallOutcome.CONTEXT_TOO_LONG
-            if vendor_limits.is_per_day(self.text):
-                return CallOutcome.BILLING
-        for meaning, codes in _BY_CODE.items():
-            if self.codes & codes:
-                return meaning
-        is_clients = self.status in _CLIENT_FAULTS
-        if self.codes & _OVERLOADED or (self.codes & _SERVERS_OWN and not is_clients):
-            return CallOutcome.TRANSIENT
-        if is_clients and _TOO_LONG.search(self.text):
-            return CallOutcome.CONTEXT_TOO_LONG  # vLLM and others give no code
-        if is_clients and _FILTERED.match(_bare(self.text)):
-            return CallOutcome.CONTENT_FILTER
+        said = self._limit_outcome() or self._code_outcome() or self._text_outcome()
+        if said is not None:
+            return said
         if self.status >= _SERVER_FAULT:
             return CallOutcome.TRANSIENT
         return _BY_STATUS.get(self.status, CallOutcome.BAD_REQUEST)
+
+    def _limit_outcome(self) -> CallOutcome | None:
+        """What a limit means that waiting does not help with."""
+        if self.status != _TOO_MANY_REQUESTS or self.codes & _BY_CODE[CallOutcome.BILLING]:
+            return None
+        if vendor_limits.is_too_large(self.text):
+            return CallOutcome.CONTEXT_TOO_LONG
+        return CallOutcome.BILLING if vendor_limits.is_per_day(self.text) else None
+
+    def _code_outcome(self) -> CallOutcome | None:
+        for meaning, codes in _BY_CODE.items():
+            if self.codes & codes:
+                return meaning
+        is_servers = self.codes & _SERVERS_OWN and self.status not in _CLIENT_FAULTS
+        return CallOutcome.TRANSIENT if is_servers or self.codes & _OVERLOADED else None
+
+    def _text_outcome(self) -> CallOutcome | None:
+        """For servers that give no code. A text never says more than why this request failed."""
+        if self.status not in _REQUEST_FAULTS:
+            return None
+        if _TOO_LONG.search(self.text):
+            return CallOutcome.CONTEXT_TOO_LONG
+        return CallOutcome.CONTENT_FILTER if _FILTERED.match(_bare(self.text)) else None
 
     @property
     def is_ambiguous(self) -> bool:
