@@ -65,17 +65,20 @@ class VendorRequest:
     parameters: frozenset[str]
     """The given parameters among those that some servers do not support."""
     input_tokens: int
+    settings: Json = field(default_factory=dict[str, Any])
+    """The parameters as they were sent; of Gemini, its `generationConfig`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VendorReply:
     """A response to send."""
 
-    body: Json
+    body: Json | list[Json]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     page: str | None = None
-    """HTML instead of `body`."""
+    """A text instead of `body`."""
+    page_type: str = "text/html"
 
 
 class VendorProtocol(Protocol):
@@ -129,6 +132,7 @@ class OpenAIVendorProtocol:
             question=SimulatedQuestion.read(evaluator=name, schema=schema, prompt=prompt),
             parameters=request.parameters(),
             input_tokens=_tokens(system, prompt),
+            settings=json.loads(body),
         )
 
     def answer(self, call: VendorRequest, text: str, request_id: str) -> VendorReply:
@@ -249,12 +253,15 @@ class GeminiVendorProtocol:
         prompt = "\n".join(content.text() for content in request.contents)
         schema = request.generationConfig.responseJsonSchema or {}
         name = str(schema.get("title", ""))
+        if not schema:
+            name, schema = _schema_in_text(system)
         return VendorRequest(
             key=headers.get("x-goog-api-key", ""),
             model=path["model"],
             question=SimulatedQuestion.read(evaluator=name, schema=schema, prompt=prompt),
             parameters=frozenset(),
             input_tokens=_tokens(system, prompt),
+            settings=json.loads(body).get("generationConfig", {}),
         )
 
     def answer(self, call: VendorRequest, text: str, request_id: str) -> VendorReply:
@@ -356,10 +363,7 @@ class _Chat(BaseModel):
         named = self.response_format.json_schema if self.response_format else None
         if named is not None:
             return named.name, named.definition
-        match = re.search(r"^Schema name: (\S+)\n(?=\{)", system, re.MULTILINE)
-        if match is None:
-            return "", {}
-        return match[1], json.JSONDecoder().raw_decode(system, match.end())[0]
+        return _schema_in_text(system)
 
     def parameters(self) -> frozenset[str]:
         given = {
@@ -369,6 +373,14 @@ class _Chat(BaseModel):
             "max_completion_tokens": self.max_completion_tokens,
         }
         return frozenset(name for name, value in given.items() if value is not None)
+
+
+def _schema_in_text(system: str) -> tuple[str, Json]:
+    """The name and the JSON schema in a system text."""
+    match = re.search(r"^Schema name: (\S+)\n(?=\{)", system, re.MULTILINE)
+    if match is None:
+        return "", {}
+    return match[1], json.JSONDecoder().raw_decode(system, match.end())[0]
 
 
 class _Part(BaseModel):

@@ -6,7 +6,8 @@ requests. So a run is reproducible, and a retry gets a new draw. Every answer is
 is `simulated-judge`, and the reasoning starts with "simulated".
 
 Some names force an outcome: the key `bad-key`, the model `no-such-model`, and the models
-`always-FAULT`, where FAULT is a member of `VendorFault`.
+`always-FAULT`, where FAULT is a member of `VendorFault`. The models `situation-NAME` answer in one
+of the ways of `situations`.
 
 `python -m evalqueue.evaluators.simulated.vendor.server --port 8722` runs it as a program.
 """
@@ -51,6 +52,10 @@ from evalqueue.evaluators.simulated.vendor.protocols import (
     VendorReply,
     VendorRequest,
 )
+from evalqueue.evaluators.simulated.vendor.situations.chat import CHAT
+from evalqueue.evaluators.simulated.vendor.situations.gemini import GEMINI
+from evalqueue.evaluators.simulated.vendor.situations.situation import PREFIX, Reply, Situation
+from evalqueue.evaluators.simulated.vendor.situations.situation import reply as reply_in
 
 BAD_KEY = "bad-key"
 MISSING_MODEL = "no-such-model"
@@ -177,11 +182,11 @@ class VendorSimulation:
     def __init__(self, behaviour: Behaviour) -> None:
         named = behaviour.limit_named
         openai, azure, gemini = (
-            self._endpoint(each)
-            for each in (
-                OpenAIVendorProtocol(names_limits=named),
-                AzureVendorProtocol(names_limits=named),
-                GeminiVendorProtocol(names_limits=named),
+            self._endpoint(protocol, replies)
+            for protocol, replies in (
+                (OpenAIVendorProtocol(names_limits=named), CHAT),
+                (AzureVendorProtocol(names_limits=named), CHAT),
+                (GeminiVendorProtocol(names_limits=named), GEMINI),
             )
         )
         self.app = Starlette(
@@ -234,14 +239,16 @@ class VendorSimulation:
     async def _stats(self, _request: Request) -> Response:
         return _response(VendorReply(body=self.stats))
 
-    def _endpoint(self, protocol: VendorProtocol) -> Callable[[Request], Awaitable[Response]]:
+    def _endpoint(
+        self, protocol: VendorProtocol, situations: Mapping[str, Reply]
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
             self._requests += 1
             self._in_flight += 1
             self._max_in_flight = max(self._max_in_flight, self._in_flight)
             self._changed.set()
             try:
-                reply = await self._reply(request, protocol)
+                reply = await self._reply(request, protocol, situations)
                 self._by_status[reply.status] += 1
                 return _response(reply)
             except ClientDisconnect:
@@ -253,7 +260,9 @@ class VendorSimulation:
 
         return endpoint
 
-    async def _reply(self, request: Request, protocol: VendorProtocol) -> VendorReply:
+    async def _reply(
+        self, request: Request, protocol: VendorProtocol, situations: Mapping[str, Reply]
+    ) -> VendorReply:
         body = await request.body()
         try:
             call = protocol.read(body, request.path_params, request.headers)
@@ -269,7 +278,21 @@ class VendorSimulation:
         headers = allowance.headers() if self._behaviour.limit_headers else dict[str, str]()
         if over is not None:
             return _with(protocol.over_limit(call, over, self._behaviour.retry_advice), headers)
-        return _with(await self._admitted(request, body, call, protocol), headers)
+        in_situation = self._in_situation(body, call, situations)
+        return _with(in_situation or await self._admitted(request, body, call, protocol), headers)
+
+    def _in_situation(
+        self, body: bytes, call: VendorRequest, situations: Mapping[str, Reply]
+    ) -> VendorReply | None:
+        if not call.model.startswith(PREFIX):
+            return None
+        digest = blake2b(body, digest_size=16, key=call.model.encode()[-64:]).digest()
+        situation = Situation(
+            call=call,
+            answer=self._answer(call.question),
+            previous_requests=self._count_request(digest),
+        )
+        return reply_in(situations, situation)
 
     def _allowance(self, call: VendorRequest) -> Allowance:
         return self._allowances.setdefault(
@@ -290,7 +313,7 @@ class VendorSimulation:
             fault = VendorFault.SERVER_ERROR  # such a wait ends only when this server closes
         elif fault is None or not fault.precedes_completion:
             await self._wait(request, self._behaviour.latency_seconds(latency_draw))
-        text = self._answer(call.question)
+        text = json.dumps(self._answer(call.question))
         if fault is VendorFault.MALFORMED:
             text = answers.make_malformed(text, list(Malformed)[int(kind_draw * len(Malformed))])
         elif fault is not None:
@@ -300,14 +323,12 @@ class VendorSimulation:
         self._answered.add(digest)
         return protocol.answer(call, text, f"simulated-{digest.hex()}-{previous_requests}")
 
-    def _answer(self, question: SimulatedQuestion) -> str:
-        return json.dumps(
-            answers.answer(
-                question,
-                self._gold,
-                error_rate=self._behaviour.error_rate,
-                seed=self._behaviour.seed,
-            )
+    def _answer(self, question: SimulatedQuestion) -> Json:
+        return answers.answer(
+            question,
+            self._gold,
+            error_rate=self._behaviour.error_rate,
+            seed=self._behaviour.seed,
         )
 
     def _count_request(self, digest: bytes) -> int:
@@ -360,7 +381,7 @@ def _with(reply: VendorReply, headers: Mapping[str, str]) -> VendorReply:
 
 def _response(reply: VendorReply) -> Response:
     if reply.page is not None:
-        return Response(reply.page, status_code=reply.status, media_type="text/html")
+        return Response(reply.page, status_code=reply.status, media_type=reply.page_type)
     # Escaped to ASCII: half an emoji in a prompt must not break the answer that quotes it.
     return Response(
         json.dumps(reply.body),
