@@ -129,6 +129,59 @@ async def test_a_run_s_first_attempt_looks_for_no_record(
     assert await query(database, looks) == [(before + 1,)], "once, for the totals of the summary"
 
 
+async def test_a_run_records_what_was_really_sent(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    params = EvaluateBatch(
+        total_items=2,
+        concurrency=1,
+        llm_model="situation-new-parameters",
+        evaluators=["intent"],
+        max_output_tokens=9_000,
+        model_settings={"seed": 7},
+    )
+    async with start_daemon():
+        job = await client.submit(params)
+        job = await client.wait(job.id, timeout=PATIENCE)
+
+    assert job.status is JobStatus.COMPLETED
+    sent = {"response_format": "json_schema", "max_completion_tokens": 9_000, "seed": 7}
+    assert job.result is not None
+    assert job.result["llm_parameters"] == [sent], "without the temperature, which was refused"
+    rows = await query(database, "SELECT DISTINCT parameters FROM api_logs")
+    assert rows == [(sent,)]
+    refused = judge.simulation.stats["by_status"]["400"]
+    assert refused == 2, "each parameter is refused once"
+
+
+async def test_an_unjudged_answer_is_no_pass(
+    client: Client, database: Database, start_daemon: Any, judge: SimulatedServer
+):
+    async with start_daemon():
+        job = await client.submit(
+            EvaluateBatch(
+                total_items=48, llm_model="situation-filtered-turn", evaluators=["correctness"]
+            )
+        )
+        job = await client.wait(job.id, timeout=PATIENCE)
+
+    assert job.result is not None
+    (score,) = job.result["scores"]
+    gaps = await query(
+        database,
+        "SELECT count(*) FROM thread_evaluations WHERE missing_verdicts > 0 AND "
+        "worst_correctness IN ('PASS', 'NOT APPLICABLE')",
+    )
+    assert gaps == [(0,)]
+    assert score["not_measured"] > 0
+    assert score["measured"] + score["not_measured"] == 48
+    ((successes,),) = await query(
+        database,
+        "SELECT count(*) FROM thread_evaluations WHERE missing_verdicts > 0 AND success_status",
+    )
+    assert successes == 0
+
+
 async def test_data_that_changed_since_the_run_began_is_not_mixed_in(
     client: Client, database: Database, start_daemon: Any, tmp_path: Path
 ):

@@ -72,6 +72,7 @@ CHAT: list[Row] = [
     ("error-in-choice", CallOutcome.TRANSIENT, TRIES),
     ("wrapped-filter", CallOutcome.CONTENT_FILTER, 1),
     ("azure-filter", CallOutcome.CONTENT_FILTER, 1),
+    ("filtered-turn", OK, 1),
     ("moderation", CallOutcome.CONTENT_FILTER, 1),
     ("wrapped-context", CallOutcome.CONTEXT_TOO_LONG, 1),
     ("gateway-quote", CallOutcome.CONTEXT_TOO_LONG, 1),

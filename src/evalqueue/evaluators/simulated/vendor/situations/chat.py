@@ -212,6 +212,13 @@ def _wrapped_context(_: Situation) -> VendorReply:
     )
 
 
+def _filtered_turn(situation: Situation) -> VendorReply:
+    """Only the question about the second turn is refused."""
+    if situation.call.question.turn == "2":
+        return _azure_filter(situation)
+    return _answer(situation.text)
+
+
 def _quoted_words(_: Situation) -> VendorReply:
     message = "The message 'my temperature is 39, unsupported value: temperature' was refused."
     return _error(400, message, type="invalid_request_error")
@@ -304,6 +311,7 @@ CHAT: Mapping[str, Reply] = {
     "error-in-choice": _error_in_choice,
     "wrapped-filter": _wrapped_filter,
     "azure-filter": _azure_filter,
+    "filtered-turn": _filtered_turn,
     "moderation": _moderation,
     "wrapped-context": _wrapped_context,
     "gateway-quote": _gateway_quote,
