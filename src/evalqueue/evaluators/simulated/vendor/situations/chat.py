@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from evalqueue.evaluators.simulated.vendor.answers import Json
 from evalqueue.evaluators.simulated.vendor.protocols import MODEL, VendorReply
 from evalqueue.evaluators.simulated.vendor.situations.situation import Reply, Situation
 
@@ -59,7 +60,7 @@ def _deltas(situation: Situation) -> VendorReply:
         {"id": "c1", "model": MODEL, "choices": [{"index": 0, "delta": {"content": piece}}]}
         for piece in pieces
     ]
-    end = {"id": "c1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    end: Json = {"id": "c1", "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
     return _stream(*chunks, end, {"id": "c1", "choices": [], "usage": _USAGE})
 
 
@@ -76,7 +77,8 @@ def _quotes_evidence(situation: Situation) -> VendorReply:
 
 
 def _format(situation: Situation) -> str | None:
-    return (situation.call.settings.get("response_format") or {}).get("type")
+    given: Json = situation.call.settings.get("response_format") or {}
+    return given.get("type")
 
 
 def _without_response_format(situation: Situation) -> VendorReply:
@@ -170,7 +172,7 @@ def _error_in_choice(situation: Situation) -> VendorReply:
 
 
 def _odd_usage(situation: Situation) -> VendorReply:
-    usage = {"prompt_tokens": "100", "completion_tokens": 20.5, "prompt_tokens_details": []}
+    usage: Json = {"prompt_tokens": "100", "completion_tokens": 20.5, "prompt_tokens_details": []}
     return _answer(situation.text, usage=usage, identifier=17)
 
 
