@@ -57,7 +57,7 @@ def _opened(file: BinaryIO, faults: Faults, *, is_cut: bool) -> RecordsAgain | N
     parquet = extra("pyarrow.parquet", "parquet", "A Parquet file")
     try:
         source = parquet.ParquetFile(file, pre_buffer=False)
-    except Exception as error:
+    except Exception as error:  # a hostile file raises errors of many classes
         if not is_cut:
             faults.add(None, None, f"it is no Parquet file that can be read: {error}.")
         return None

@@ -69,7 +69,7 @@ def _opened(file: BinaryIO, faults: Faults, *, is_cut: bool) -> RowsAgain | None
         book = openpyxl.load_workbook(file, read_only=True, data_only=True)
     except FormatError:
         raise
-    except Exception as error:
+    except Exception as error:  # a hostile file raises errors of many classes
         if not is_cut:
             faults.add(None, None, f"it is no Excel workbook that can be read: {error}.")
         return None

@@ -400,7 +400,7 @@ class Pace:
     async def _exchange_once(self) -> None:
         try:
             await self._exchange()
-        except Exception:
+        except Exception:  # the calls go on, at the pace that is known
             logger.exception("The pace of %s can't be shared", self.credential.label)
             self._go_on_alone(time.monotonic())
         finally:
