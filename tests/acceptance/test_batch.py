@@ -352,7 +352,7 @@ async def test_bad_params_from_plain_sql_fail_the_job_and_say_why(
         for params, reason in [
             ('{"data_path": "../../etc/passwd"}', "data_path"),
             ('{"total_items": 3, "sample": 2}', "sample"),
-            ('{"csv_content": "thread_id\\nt1\\n"}', "user_id"),
+            ('{"csv_content": "thread_id\\nt1\\n"}', "query_text"),
             ('{"dataset_id": "sha256:%s"}' % ("0" * 64), "dataset"),
         ]:
             (row,) = await query(

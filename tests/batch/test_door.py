@@ -57,14 +57,14 @@ async def test_every_bad_row_is_named_at_once_with_file_row_column_and_reason(cl
     rows = [
         GOOD,
         "t1,u1,s1,hi,hello,Greeting,yesterday,0",
-        "t2,,s1,hi,hello,Greeting,2025-11-01,maybe",
+        ",u1,s1,hi,hello,Greeting,2025-11-01,maybe",
     ]
     content = "\n".join([HEADER, *rows])
     with pytest.raises(InvalidParams) as error:
         await client.submit_params("evaluate-batch", {"csv_content": content})
 
     assert [(p.ctx["row"], p.ctx["column"]) for p in error.value.problems if p.ctx] == [
-        (3, "timestamp"), (4, "user_id"), (4, "has_image"),
+        (3, "timestamp"), (4, "thread_id"), (4, "has_image"),
     ]  # fmt: skip
     assert all(p.loc == ("params", "csv_content") for p in error.value.problems)
     assert all(p.type == "bad_row" and p.ctx and p.ctx["reason"] for p in error.value.problems)

@@ -4,9 +4,9 @@ import pytest
 
 from evalqueue.evaluators.providers.dialect import (
     AnswerFormat,
-    Dialect,
     Parameter,
-    Refused,
+    RefusedParameter,
+    RequestDialect,
     refused,
 )
 
@@ -87,12 +87,12 @@ def test_other_messages_teach_nothing(text: str, param: str | None) -> None:
 def test_a_field_that_names_the_parameter_is_enough(param: str) -> None:
     found = refused("This is not possible.", param=param)
 
-    assert found == Refused(parameter=TEMPERATURE, name="temperature")
+    assert found == RefusedParameter(parameter=TEMPERATURE, name="temperature")
 
 
 def test_formats_are_left_out_one_by_one() -> None:
-    dialect = Dialect(limits=LIMITS)
-    about_format = Refused(parameter=FORMAT, name="response_format")
+    dialect = RequestDialect(limits=LIMITS)
+    about_format = RefusedParameter(parameter=FORMAT, name="response_format")
 
     second = dialect.without(about_format, sent=dialect)
     assert second is not None
@@ -106,21 +106,28 @@ def test_formats_are_left_out_one_by_one() -> None:
 
 
 def test_two_calls_that_learn_different_things_keep_both() -> None:
-    dialect = Dialect(limits=LIMITS)
-    first = dialect.without(Refused(parameter=TEMPERATURE, name="temperature"), sent=dialect)
+    dialect = RequestDialect(limits=LIMITS)
+    first = dialect.without(
+        RefusedParameter(parameter=TEMPERATURE, name="temperature"), sent=dialect
+    )
     assert first is not None
 
-    both = first.without(Refused(parameter=LIMIT, name="max_tokens"), sent=dialect)
+    both = first.without(RefusedParameter(parameter=LIMIT, name="max_tokens"), sent=dialect)
 
-    assert both == Dialect(limits=("max_completion_tokens",), temperature=False)
+    assert both == RequestDialect(limits=("max_completion_tokens",), temperature=False)
 
 
 def test_a_ceiling_only_falls() -> None:
-    dialect = Dialect(limits=LIMITS)
-    lower = dialect.without(Refused(parameter=LIMIT, name="max_tokens", ceiling=9), sent=dialect)
+    dialect = RequestDialect(limits=LIMITS)
+    lower = dialect.without(
+        RefusedParameter(parameter=LIMIT, name="max_tokens", ceiling=9), sent=dialect
+    )
     assert lower is not None
     assert lower.output_limit(100) == 9
     assert lower.is_ceiling(100)
 
     # The endpoint refuses what it named: there is nothing to learn.
-    assert lower.without(Refused(parameter=LIMIT, name="max_tokens", ceiling=9), sent=lower) is None
+    assert (
+        lower.without(RefusedParameter(parameter=LIMIT, name="max_tokens", ceiling=9), sent=lower)
+        is None
+    )

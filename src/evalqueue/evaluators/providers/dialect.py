@@ -33,7 +33,7 @@ class Parameter(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class RefusedParameter:
     """A parameter that an endpoint refused."""
 
     parameter: Parameter
@@ -44,7 +44,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dialect:
+class RequestDialect:
     """What one endpoint, model and credential accept."""
 
     formats: tuple[AnswerFormat, ...] = tuple(AnswerFormat)
@@ -66,7 +66,7 @@ class Dialect:
         """Whether so many output tokens are all that can be asked for."""
         return self.ceiling is not None and wanted >= self.ceiling
 
-    def without(self, refused: Refused, *, sent: Self) -> Self | None:
+    def without(self, refused: RefusedParameter, *, sent: Self) -> Self | None:
         """The dialect after a refusal of a request in the dialect `sent`.
 
         Another call may have learnt the same meanwhile. None: there is nothing left to leave out.
@@ -81,7 +81,7 @@ class Dialect:
             case Parameter.OUTPUT_LIMIT:
                 return self._with_other_limit(refused, sent)
 
-    def _with_other_limit(self, refused: Refused, sent: Self) -> Self | None:
+    def _with_other_limit(self, refused: RefusedParameter, sent: Self) -> Self | None:
         if refused.ceiling is not None:
             if sent.ceiling is not None and refused.ceiling >= sent.ceiling:
                 return None
@@ -92,7 +92,7 @@ class Dialect:
         return replace(self, limits=self.limits[1:]) if is_sent and self.limits[1:] else None
 
 
-def refused(text: str, *, param: str | None = None) -> Refused | None:
+def refused(text: str, *, param: str | None = None) -> RefusedParameter | None:
     """The parameter that an error is about. None: it does not name one of those.
 
     Args:
@@ -111,7 +111,7 @@ def refused(text: str, *, param: str | None = None) -> Refused | None:
     ceiling = _ceiling(text) if parameter is Parameter.OUTPUT_LIMIT else None
     if parameter is Parameter.OUTPUT_LIMIT and ceiling is None and not _UNSUPPORTED.search(text):
         return None  # its value together with the prompt is too large
-    return Refused(parameter=parameter, name=name, ceiling=ceiling)
+    return RefusedParameter(parameter=parameter, name=name, ceiling=ceiling)
 
 
 _READ_LIMIT = 4_000  # characters

@@ -25,8 +25,8 @@ from openai import (
 from evalqueue.evaluators.providers import dialect, vendor_errors, vendor_limits
 from evalqueue.evaluators.providers.chat_completions import answers
 from evalqueue.evaluators.providers.chat_completions.answers import ChatAnswer
-from evalqueue.evaluators.providers.chat_completions.faults import Fault
-from evalqueue.evaluators.providers.dialect import AnswerFormat, Dialect
+from evalqueue.evaluators.providers.chat_completions.faults import ErrorBody
+from evalqueue.evaluators.providers.dialect import AnswerFormat, RequestDialect
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import (
     Completion,
@@ -69,7 +69,7 @@ class OpenAIProvider:
             name, model, endpoint=str(client.base_url), secret=credential
         )
         limits = ("max_completion_tokens", "max_tokens")
-        self._dialect = Dialect(limits=limits if newest else limits[::-1])
+        self._dialect = RequestDialect(limits=limits if newest else limits[::-1])
 
     @classmethod
     def open(cls, *, model: str, api_key: str, name: str, base_url: str | None = None) -> Self:
@@ -147,7 +147,7 @@ class OpenAIProvider:
                     options={"timeout": timeout},
                 )
             except APIStatusError as error:
-                fault = Fault.read(error.status_code, error.response.text)
+                fault = ErrorBody.read(error.status_code, error.response.text)
                 # The SDK's message may contain the credential, so the traceback must not show it.
                 failed = self._refused(fault, error.response.headers, _parameters(body))
             else:
@@ -168,7 +168,7 @@ class OpenAIProvider:
             self._dialect = learnt
             lessons += 1
 
-    def _body(self, request: CompletionRequest, dialect: Dialect) -> dict[str, Any]:
+    def _body(self, request: CompletionRequest, dialect: RequestDialect) -> dict[str, Any]:
         body: dict[str, Any] = {
             **request.model_settings,
             "model": self._model,
@@ -183,7 +183,7 @@ class OpenAIProvider:
             body["temperature"] = request.temperature
         return body
 
-    def _lesson(self, fault: Fault, sent: Dialect) -> Dialect | None:
+    def _lesson(self, fault: ErrorBody, sent: RequestDialect) -> RequestDialect | None:
         """What the endpoint accepts by this fault. None: it teaches nothing."""
         if not fault.is_about_request:
             return None
@@ -215,7 +215,7 @@ class OpenAIProvider:
         )
 
     def _refused(
-        self, fault: Fault, headers: Mapping[str, str], parameters: Mapping[str, Any]
+        self, fault: ErrorBody, headers: Mapping[str, str], parameters: Mapping[str, Any]
     ) -> ProviderError:
         outcome = fault.outcome
         return ProviderError(
@@ -252,13 +252,13 @@ def _http_client(url: str) -> DefaultAioHttpClient:
     return DefaultAioHttpClient(mounts={f"all://{name}": None})
 
 
-def _system(request: CompletionRequest, dialect: Dialect) -> str:
+def _system(request: CompletionRequest, dialect: RequestDialect) -> str:
     if dialect.format is AnswerFormat.JSON_SCHEMA:
         return request.system
     return schema_in_prompt(request)
 
 
-def _response_format(request: CompletionRequest, dialect: Dialect) -> dict[str, Any]:
+def _response_format(request: CompletionRequest, dialect: RequestDialect) -> dict[str, Any]:
     match dialect.format:
         case AnswerFormat.JSON_SCHEMA:
             schema = {

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from evalqueue.evaluators.providers.chat_completions.faults import Fault
+from evalqueue.evaluators.providers.chat_completions.faults import ErrorBody
 from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.json_values import fields, items, name, parsed, string, tokens
 from evalqueue.evaluators.providers.provider import Usage
@@ -48,7 +48,7 @@ class ChatAnswer:
     """The answer, or the part of it that came."""
     reason: str = ""
     """Why there is no whole answer."""
-    fault: Fault | None = None
+    fault: ErrorBody | None = None
     """The error that came instead of an answer."""
     model: str | None = None
     request_id: str | None = None
@@ -70,7 +70,7 @@ def read(body: str) -> ChatAnswer:
     message = fields(choice.get("message")) or fields(choice.get("delta"))
     error = _error(answer, choice)
     if error is not None:
-        fault = Fault.of(_OK, error)
+        fault = ErrorBody.of(_OK, error)
         return ChatAnswer(
             outcome=fault.outcome, fault=fault, model=model, request_id=request_id, usage=usage
         )

@@ -36,7 +36,7 @@ _REQUEST_FAULTS = frozenset({400, 403, 413, 422})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault:
+class ErrorBody:
     """What an error says, in any of the known formats."""
 
     status: int

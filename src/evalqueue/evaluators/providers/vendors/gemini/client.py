@@ -25,7 +25,7 @@ from google.genai import errors, types
 from pydantic import BaseModel, ValidationError
 
 from evalqueue.evaluators.providers import dialect, vendor_errors, vendor_limits
-from evalqueue.evaluators.providers.dialect import AnswerFormat, Dialect
+from evalqueue.evaluators.providers.dialect import AnswerFormat, RequestDialect
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import (
     Completion,
@@ -61,7 +61,7 @@ class GeminiProvider:
         self._credential = LlmCredential.of(
             self.name, model, endpoint=endpoint, secret=credential or ""
         )
-        self._dialect = Dialect(limits=("maxOutputTokens",))
+        self._dialect = RequestDialect(limits=("maxOutputTokens",))
 
     @classmethod
     async def open(cls, *, model: str, api_key: str, base_url: str | None = None) -> Self:
@@ -193,7 +193,7 @@ class GeminiProvider:
             self._dialect = learnt
             lessons += 1
 
-    def _lesson(self, error: errors.APIError, sent: Dialect) -> Dialect | None:
+    def _lesson(self, error: errors.APIError, sent: RequestDialect) -> RequestDialect | None:
         """What the model accepts by this error. None: it teaches nothing."""
         if error.code != _PARAMETER_FAULT:
             return None
@@ -310,7 +310,7 @@ def _credentials() -> tuple[Credentials, str | None]:
 
 
 def _config(
-    request: CompletionRequest, sent: Dialect, body: Mapping[str, Any], timeout: float
+    request: CompletionRequest, sent: RequestDialect, body: Mapping[str, Any], timeout: float
 ) -> types.GenerateContentConfig:
     settings = request.model_settings
     beside = {name: value for name, value in settings.items() if name in _TOP_LEVEL}
@@ -326,7 +326,7 @@ def _config(
     )
 
 
-def _generation_config(request: CompletionRequest, sent: Dialect) -> dict[str, Any]:
+def _generation_config(request: CompletionRequest, sent: RequestDialect) -> dict[str, Any]:
     settings = request.model_settings
     body = {name: value for name, value in settings.items() if name not in _TOP_LEVEL}
     body[sent.limits[0]] = sent.output_limit(request.max_output_tokens)
@@ -339,7 +339,7 @@ def _generation_config(request: CompletionRequest, sent: Dialect) -> dict[str, A
     return body
 
 
-def _system(request: CompletionRequest, sent: Dialect) -> str:
+def _system(request: CompletionRequest, sent: RequestDialect) -> str:
     if sent.format is AnswerFormat.JSON_SCHEMA:
         return request.system
     return schema_in_prompt(request)
