@@ -30,10 +30,13 @@ def grouped(messages: Iterable[Message]) -> tuple[Thread, ...]:
     by_thread: dict[str, list[tuple[int, Message]]] = {}
     for number, message in enumerate(messages):
         by_thread.setdefault(message.thread_id, []).append((number, message))
-    return tuple(
-        _thread(_without_repeated(sorted(of_one, key=lambda each: each[1].timestamp)))  # stable
-        for of_one in by_thread.values()
-    )
+    kept: list[tuple[int, list[Message]]] = []
+    for of_one in by_thread.values():
+        left = _without_repeated(sorted(of_one, key=lambda each: each[1].timestamp))  # stable
+        same = {id(each) for each in left}
+        kept.append((min(number for number, each in of_one if id(each) in same), left))
+    kept.sort(key=lambda each: each[0])
+    return tuple(_thread(left) for _, left in kept)
 
 
 def _without_repeated(numbered: list[tuple[int, Message]]) -> list[Message]:
