@@ -192,7 +192,9 @@ _TOO_LONG = re.compile(
     re.IGNORECASE,
 )
 _FILTERED = re.compile(
-    r"the response was filtered due to the prompt|(?:the|your) (?:prompt|input|request) "
+    r"the response was filtered due to the prompt|"
+    r"your chosen model requires moderation and your input was flagged|"
+    r"(?:the|your) (?:prompt|input|request) "
     r"(?:was|has been|triggered) .{0,60}(?:content (?:management )?policy|flagged|moderation)",
     re.IGNORECASE,
 )
