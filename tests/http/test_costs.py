@@ -74,6 +74,18 @@ async def test_costs_are_added_up_exactly_and_what_has_no_price_is_counted(
     assert month["name"] == by_evaluator["since"][:7]
 
 
+@pytest.mark.parametrize(
+    "since", ["0.5", "1760000000", "2026-01-01", "2026-01-01T00:00:00", "yesterday"]
+)
+async def test_only_a_moment_with_its_time_zone_is_accepted(
+    api: httpx.AsyncClient, since: str
+) -> None:
+    reply = await api.get("/api/costs", params={"since": since})
+
+    assert reply.status_code == 422, reply.text
+    assert "since" in reply.text
+
+
 async def test_costs_of_no_run_are_none(api: httpx.AsyncClient) -> None:
     found: dict[str, Any] = await get(api, "/api/costs", since="2020-01-01T00:00:00Z")
 

@@ -101,6 +101,7 @@ ROWS: dict[tuple[str, str], Access] = {
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/unpin"): Access.ADMINISTERS,
     ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}"): Access.ADMINISTERS,
     ("GET", "/api/apps"): Access.ALL,
+    ("GET", "/api/costs"): Access.OWN_OR_NOTHING,
     ("GET", "/api/evaluators"): Access.ALL,
     ("GET", "/api/providers"): Access.ALL,
     ("GET", "/api/queues"): Access.ALL,
@@ -200,7 +201,8 @@ async def world_of(owner: str, database: Database) -> World:
             f" SELECT id, '{MARK}', 1, job_id, 1 FROM eval_runs WHERE id = %s RETURNING 0",
             "INSERT INTO api_logs (run_id, thread_id, evaluator, provider, model, method, outcome,"
             " try_number, prompt, duration_ms, attempt, started_at) VALUES (%s,"
-            f" '{MARK}', '{MARK}', 'openai', 'm', 'x', 'ok', 1, '', 1, 1, now()) RETURNING id",
+            f" '{MARK}', '{MARK}', 'openai', '{MARK}', 'x', 'ok', 1, '', 1, 1, now())"
+            " RETURNING id",
         ):
             cursor = await connection.execute(statement, [run_id])
             made += [each for (each,) in await cursor.fetchall()]

@@ -1,16 +1,14 @@
 """What LLM calls have cost."""
 
-from pydantic import AwareDatetime
-
 from evalqueue.evaluators.prices.costs import CostGroup
-from evalqueue.http.models.fields import Dollars, Model, Moment
+from evalqueue.http.models.fields import Dollars, Model, Moment, Since
 
 
 class CostsRequest(Model):
     """How to add up costs, and of which runs."""
 
     by: CostGroup = CostGroup.MODEL
-    since: AwareDatetime | None = None
+    since: Since | None = None
     """Only runs that were created since then. Default: the start of this month in UTC."""
 
 

@@ -1,5 +1,6 @@
 """The base class of all models, and the field types that they share."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainSerializer,
@@ -26,6 +28,7 @@ MAX_NAME = 50  # characters of a job type
 MAX_THREAD_NAME = 500  # characters of a thread's id
 MAX_KEY = 255  # characters of an idempotency key
 PRINTABLE_ASCII = "^[ -~]*$"
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 
 def _iso(moment: datetime) -> str:
@@ -37,6 +40,16 @@ Moment = Annotated[
     PlainSerializer(_iso, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
+
+
+def _rfc3339(value: object) -> object:
+    if isinstance(value, str) and not RFC_3339.fullmatch(value):
+        raise ValueError("not a date and time as in RFC 3339: 2026-01-31T08:00:00Z")
+    return value
+
+
+Since = Annotated[AwareDatetime, BeforeValidator(_rfc3339)]
+"""A moment in a request, only as text: pydantic reads a number as seconds since 1970."""
 
 Dollars = Annotated[
     Decimal,
