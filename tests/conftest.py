@@ -30,7 +30,8 @@ _TABLES = [
     "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",
     "llm_credentials", "llm_demand",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
-    "procrastinate_workers", "saved_cases", "scores", "thread_evaluations",
+    "procrastinate_workers", "saved_cases", "scores", "source_positions",
+    "thread_evaluations",
 ]  # fmt: skip
 TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")
 """The built-in job types, and one of a third party."""

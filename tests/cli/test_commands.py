@@ -189,7 +189,8 @@ async def test_params_come_from_a_file_from_stdin_and_one_by_one(shell: Shell) -
         (("hold", "--params", "@nothing.json"), "--params: can't read nothing.json: "),
         (
             ("dance",),
-            "Unknown job_type: dance. Known: evaluate-adversarial, evaluate-batch, fail, hold",
+            "Unknown job_type: dance. Known: evaluate-adversarial, evaluate-batch, evaluate-source,"
+            " fail, hold",
         ),
     ],
 )

@@ -20,6 +20,7 @@ from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.prices.price_list import PriceSettings
 from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.registry import ProviderSettings
+from evalqueue.evaluators.sources.settings import SourceSettings
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.routes.page import PATHS as PAGE_PATHS
 from evalqueue.jobs import TRANSITIONS, JobStatus
@@ -283,6 +284,7 @@ def test_the_provider_page_names_every_outcome() -> None:
         ("## LLM providers", ProviderSettings),
         ("## The pace of LLM calls", PaceSettings),
         ("## Costs", PriceSettings),
+        ("## Sources of conversations", SourceSettings),
         ("## Chatbots under test", ChatbotSettings),
     ],
 )

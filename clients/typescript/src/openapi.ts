@@ -1949,6 +1949,58 @@ export interface components {
             service_account_path: string | null;
         };
         /**
+         * EvaluateSource
+         * @description Submit an `evaluate-batch` job for the conversations that ended since the last time.
+         */
+        EvaluateSource: {
+            /** Source */
+            source: string;
+            /**
+             * Position
+             * @default default
+             */
+            position: string;
+            /**
+             * Since
+             * @default null
+             */
+            since: string | null;
+            /** Evaluation */
+            evaluation?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Sample Rate
+             * @default 1
+             */
+            sample_rate: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Per Intent
+             * @default null
+             */
+            per_intent: number | null;
+            /**
+             * Per User
+             * @default null
+             */
+            per_user: number | null;
+            /**
+             * Always Errors
+             * @default true
+             */
+            always_errors: boolean;
+            /**
+             * Batch Size
+             * @default 2000
+             */
+            batch_size: number;
+        };
+        /**
          * EvaluatorCalls
          * @description The LLM calls of one evaluator, every attempt one.
          */
@@ -3443,6 +3495,14 @@ export interface components {
             job_type: "evaluate-adversarial";
             params?: components["schemas"]["EvaluateAdversarial"];
         };
+        "submit-evaluate-source": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "evaluate-source";
+            params: components["schemas"]["EvaluateSource"];
+        };
     };
     responses: never;
     parameters: never;
@@ -3881,7 +3941,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"];
+                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"];
             };
         };
         responses: {

@@ -44,7 +44,7 @@ def datasets(
     as_json: JsonOption = False,
 ) -> None:
     """List datasets; add, show and remove them."""
-    from evalqueue.cli.commands import datasets as commands
+    from evalqueue.cli.commands.conversations import datasets as commands
 
     if context.invoked_subcommand is None:
         run(commands.list_datasets(owner, limit, as_json=as_json))
@@ -55,7 +55,7 @@ def list_datasets(
     *, limit: LimitOption = 20, owner: OwnerFilterOption = None, as_json: JsonOption = False
 ) -> None:
     """List the newest datasets."""
-    from evalqueue.cli.commands import datasets as commands
+    from evalqueue.cli.commands.conversations import datasets as commands
 
     run(commands.list_datasets(owner, limit, as_json=as_json))
 
@@ -110,7 +110,7 @@ def add_datasets(
     The columns of a table are guessed by their names. The same file is stored once. A file with
     bad rows is not stored; its bad rows are listed.
     """
-    from evalqueue.cli.commands import datasets as commands
+    from evalqueue.cli.commands.conversations import datasets as commands
 
     options = commands.DatasetOptions(
         files=tuple(files),
@@ -127,7 +127,7 @@ def add_datasets(
 @datasets_app.command("show", epilog=examples("evalqueue datasets show sha256:5f3a…"))
 def show_dataset(dataset_id: DatasetArgument, *, as_json: JsonOption = False) -> None:
     """Show a dataset and its first conversations."""
-    from evalqueue.cli.commands import datasets as commands
+    from evalqueue.cli.commands.conversations import datasets as commands
 
     run(commands.show(dataset_id, as_json=as_json))
 
@@ -142,6 +142,6 @@ def remove_dataset(
     as_json: JsonOption = False,
 ) -> None:
     """Remove a dataset. Its content is deleted when no run and no job needs it."""
-    from evalqueue.cli.commands import datasets as commands
+    from evalqueue.cli.commands.conversations import datasets as commands
 
     run(commands.remove(dataset_id, owner, as_json=as_json))

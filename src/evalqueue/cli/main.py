@@ -22,6 +22,7 @@ from evalqueue.cli import (
     schedules,
     setup,
     simulators,
+    sources,
 )
 from evalqueue.cli.output import console
 from evalqueue.cli.output.errors import DEBUG, error_lines
@@ -88,3 +89,4 @@ adversarial.register(app)
 fleet.register(app)
 costs.register(app)
 schedules.register(app)
+sources.register(app)

@@ -8,7 +8,8 @@ from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.datasets import bundled
 from evalqueue.evaluators.simulated import conversations
+from evalqueue.evaluators.sources.job_type import EvaluateSource
 
 bundled.register("kaira", conversations.kaira_csv())
 
-__all__ = ["EvaluateAdversarial", "EvaluateBatch"]
+__all__ = ["EvaluateAdversarial", "EvaluateBatch", "EvaluateSource"]

@@ -12,6 +12,9 @@ from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.providers.registry import ProviderRegistry, ProviderSettings
 from evalqueue.evaluators.runs.attempt import RunAttempt
+from evalqueue.evaluators.sources.handler import SourceRun
+from evalqueue.evaluators.sources.job_type import EvaluateSource
+from evalqueue.evaluators.sources.settings import SourceSettings
 from evalqueue.handlers import Handlers
 from evalqueue.settings import Settings
 
@@ -23,6 +26,7 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     handlers = Handlers()
     registry = ProviderRegistry(providers)
     paces = Paces(PaceSettings.read())
+    SourceSettings.read()  # a mistake in them is shown when the worker starts
     handlers.when_closing(paces.aclose)
     handlers.when_closing(registry.aclose)
 
@@ -35,5 +39,9 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     async def evaluate_adversarial(context: JobContext, params: EvaluateAdversarial) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         attempt = RunAttempt(context, settings, registry, providers, paces)
         return await attempt.run(params, AdversarialRun.open)
+
+    @handlers.handles(EvaluateSource)
+    async def evaluate_source(context: JobContext, params: EvaluateSource) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await SourceRun(context, params, settings).run()
 
     return handlers

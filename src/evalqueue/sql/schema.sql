@@ -911,6 +911,21 @@ CREATE TABLE scores (
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='10000');
 
+-- TABLE: source_positions
+
+CREATE TABLE source_positions (
+    owner text NOT NULL,
+    source text NOT NULL,
+    name text NOT NULL,
+    last_at timestamp with time zone NOT NULL,
+    thread_id text NOT NULL,
+    job_id uuid,
+    updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT source_positions_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT source_positions_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT source_positions_source_check CHECK (((length(source) >= 1) AND (length(source) <= 100)))
+);
+
 -- TABLE: thread_evaluations
 
 CREATE TABLE thread_evaluations (
@@ -1092,6 +1107,11 @@ ALTER TABLE ONLY saved_cases
 ALTER TABLE ONLY scores
     ADD CONSTRAINT scores_once UNIQUE NULLS NOT DISTINCT (evaluation_id, turn, evaluator, name);
 
+-- CONSTRAINT: source_positions source_positions_pkey
+
+ALTER TABLE ONLY source_positions
+    ADD CONSTRAINT source_positions_pkey PRIMARY KEY (owner, source, name);
+
 -- CONSTRAINT: thread_evaluations thread_evaluations_once_per_run
 
 ALTER TABLE ONLY thread_evaluations
@@ -1229,6 +1249,10 @@ CREATE INDEX jobs_waiting ON jobs USING btree (after_id) WHERE (waiting AND (sta
 -- INDEX: scores_counted
 
 CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCLUDE (version, evaluation_id, turn, kind, value_text, value_number, value_boolean, failure);
+
+-- INDEX: source_positions_of_job
+
+CREATE INDEX source_positions_of_job ON source_positions USING btree (job_id);
 
 -- INDEX: thread_evaluations_of_run
 
@@ -1388,6 +1412,11 @@ ALTER TABLE ONLY llm_demand
 
 ALTER TABLE ONLY scores
     ADD CONSTRAINT scores_evaluation_id_fkey FOREIGN KEY (evaluation_id) REFERENCES thread_evaluations(id) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: source_positions source_positions_job_id_fkey
+
+ALTER TABLE ONLY source_positions
+    ADD CONSTRAINT source_positions_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE SET NULL;
 
 -- FK CONSTRAINT: thread_evaluations thread_evaluations_run_id_fkey
 

@@ -1,0 +1,1 @@
+"""The commands about conversations: datasets, and the databases that they are read from."""

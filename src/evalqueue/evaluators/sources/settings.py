@@ -1,0 +1,92 @@
+"""The databases that conversations are read from, as the settings name them."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Self
+
+from psycopg import sql
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from evalqueue.evaluators.datasets.masks import Mask
+from evalqueue.evaluators.formats.values.columns import ALL_COLUMNS
+from evalqueue.settings import check_address
+
+_EXAMPLE = (
+    '{"support": {"address": "postgresql://reader@host/chat", "relation": "public.messages"}}'
+)
+
+
+class Source(BaseModel):
+    """A table or view of messages in a Postgres database."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    address: SecretStr
+    """Where the database is. Its role needs SELECT on the relation, and nothing else."""
+    relation: str = Field(pattern=r"^[^.\x00]{1,63}(\.[^.\x00]{1,63})?$")
+    """A table or view, with its schema or without."""
+    mapping: Mapping[str, str] = Field(default_factory=dict[str, str])
+    """From our columns to the relation's, where the guess is wrong. "": it has no such column."""
+    settle_minutes: float = Field(default=30, ge=0, le=60 * 24 * 30)
+    """A conversation is evaluated once it had no message for so long."""
+    masks: frozenset[Mask] = frozenset()
+    """Personal data that is replaced before anything is stored."""
+    owners: frozenset[str] = frozenset({"default"})
+    """Whose jobs may read it: names of tokens. `default` is every caller where there are none."""
+
+    @field_validator("address")
+    @classmethod
+    def _is_an_address(cls, value: SecretStr) -> SecretStr:
+        check_address(value.get_secret_value())
+        return value
+
+    @field_validator("mapping")
+    @classmethod
+    def _names_our_columns(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        unknown = sorted(value.keys() - set(ALL_COLUMNS))
+        if unknown:
+            raise ValueError(
+                f"There is no column {', '.join(unknown)}. Known: {', '.join(ALL_COLUMNS)}"
+            )
+        return value
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """The relation, quoted."""
+        return sql.Identifier(*self.relation.split("."))
+
+
+class SourceSettings(BaseSettings):
+    """`EVALQUEUE_SOURCES` in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EVALQUEUE_",
+        frozen=True,
+        extra="ignore",
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    sources: Annotated[Mapping[str, Source], NoDecode] = Field(default_factory=dict[str, Source])
+    """Databases with conversations, by name, as JSON."""
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _parse(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError as error:
+            # Without the text: it holds passwords.
+            reason = f"{error.msg} at line {error.lineno}, column {error.colno}"
+            raise ValueError(f"This is not JSON ({reason}). Write {_EXAMPLE}") from None
+
+    @classmethod
+    def read(cls) -> Self:
+        return cls()
+
+    def of_owner(self, owner: str) -> Mapping[str, Source]:
+        """The sources that jobs of an owner may read."""
+        return {name: each for name, each in self.sources.items() if owner in each.owners}
