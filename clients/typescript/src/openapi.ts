@@ -3309,6 +3309,24 @@ export interface components {
             total: number;
         };
         /**
+         * ToolCall
+         * @description A tool that the bot called during a turn.
+         */
+        ToolCall: {
+            /** Name */
+            name: string;
+            /**
+             * Arguments
+             * @description As recorded; usually JSON.
+             */
+            arguments: string;
+            /**
+             * Result
+             * @description What the tool returned. Null: not recorded.
+             */
+            result: string | null;
+        };
+        /**
          * Trial
          * @description What a trial of a case came to, without its transcript.
          */
@@ -3377,7 +3395,10 @@ export interface components {
         Turn: {
             /** Number */
             number: number;
-            /** Timestamp */
+            /**
+             * Timestamp
+             * @description Null: the file has no time for it.
+             */
             timestamp: string | null;
             /** User Text */
             user_text: string;
@@ -3401,6 +3422,21 @@ export interface components {
             session_id: string | null;
             /** Response Id */
             response_id: string | null;
+            /**
+             * System
+             * @description The bot's instructions (system prompt), in the turn from which they apply.
+             */
+            system: string | null;
+            /**
+             * Context
+             * @description What was given to the bot besides the user's message, e.g. retrieved documents.
+             */
+            context: string | null;
+            /**
+             * Tool Calls
+             * @description In the order of the calls.
+             */
+            tool_calls: components["schemas"]["ToolCall"][];
         };
         /**
          * Unready

@@ -1,10 +1,12 @@
 """The JSON of figures: what a run comes to, row by row and in sum. Null is "not measured"."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from evalqueue.evaluators.conversation import UNKNOWN_TIME
 from evalqueue.evaluators.judging.scores import ScoreKind
 from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
 from evalqueue.http.models.fields import Dollars, Model, Moment, Offset, RunId
@@ -299,11 +301,22 @@ class RunStatistics(Model):
     llm: LlmStatisticsJson
 
 
+class ToolCallJson(Model):
+    """A tool that the bot called during a turn."""
+
+    name: str
+    arguments: str
+    """As recorded; usually JSON."""
+    result: str | None
+    """What the tool returned. Null: not recorded."""
+
+
 class TurnJson(Model):
     """A user message and the bot's answer."""
 
     number: int
     timestamp: Moment | None
+    """Null: the file has no time for it."""
     user_text: str
     bot_text: str
     routed_intent: str | None
@@ -314,6 +327,17 @@ class TurnJson(Model):
     """What went wrong in production."""
     session_id: str | None
     response_id: str | None
+    system: str | None
+    """The bot's instructions (system prompt), in the turn from which they apply."""
+    context: str | None
+    """What was given to the bot besides the user's message, e.g. retrieved documents."""
+    tool_calls: list[ToolCallJson]
+    """In the order of the calls."""
+
+    @field_validator("timestamp")
+    @classmethod
+    def _is_known(cls, value: datetime | None) -> datetime | None:
+        return None if value == UNKNOWN_TIME else value
 
 
 class ScoreJson(Model):

@@ -117,3 +117,12 @@ export function shortId(id) {
 export function pretty(value) {
   return JSON.stringify(value, null, 2);
 }
+
+/** JSON with line breaks and indentation; other text unchanged. @param {string} text */
+export function indented(text) {
+  try {
+    return pretty(JSON.parse(text));
+  } catch {
+    return text;
+  }
+}

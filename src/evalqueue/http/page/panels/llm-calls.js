@@ -106,20 +106,11 @@ export class LlmCalls {
                   }
                   <h3>Answer</h3>
                   <pre class="kv" tabindex="0">
-${texts.response == null ? format.NOTHING : indented(texts.response)}</pre>`
+${texts.response == null ? format.NOTHING : format.indented(texts.response)}</pre>`
               : nothing
           }
         </div>
       </details>
     </li>`;
-  }
-}
-
-/** JSON with line breaks and indentation; other text unchanged. @param {string} text */
-function indented(text) {
-  try {
-    return format.pretty(JSON.parse(text));
-  } catch {
-    return text;
   }
 }

@@ -1,6 +1,7 @@
 // One conversation of a run: its messages, and the result of each evaluator.
 
 import { banner } from "../components/basics.js";
+import { behindTheAnswer } from "../components/behind-the-answer.js";
 import { bubble, quotesOfTurn, scrollToHighlight } from "../components/transcript.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
@@ -185,11 +186,15 @@ export default function thread(
     const botName = turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot";
     return html`<article class="turn" id="turn-${turn.number}" aria-label="Turn ${turn.number}">
       <header>
-        <strong>${turn.number}</strong
-        ><time datetime=${turn.timestamp}>${format.moment(turn.timestamp)}</time>
+        <strong>${turn.number}</strong>${
+          turn.timestamp
+            ? html`<time datetime=${turn.timestamp}>${format.moment(turn.timestamp)}</time>`
+            : nothing
+        }
         ${turn.has_image ? html`<span class="badge tone-fair">photo</span>` : nothing}
       </header>
       ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes })}
+      ${behindTheAnswer(turn)}
       ${bubble({ sender: "bot", name: botName, text: turn.bot_text, quotes })}
       ${turn.error ? banner("failed", "Error in production", turn.error) : nothing}
       ${evaluators.map((evaluator) => evaluator.turnCard(result, scores, turn.number, highlight))}
