@@ -28,7 +28,7 @@ _TABLES = [
     "api_logs", "credential_leases", "dataset_owners", "dataset_threads", "datasets",
     "eval_job_types", "eval_runs",
     "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",
-    "llm_credentials", "llm_demand",
+    "llm_cap_holders", "llm_caps", "llm_credentials", "llm_demand",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
     "procrastinate_workers", "saved_cases", "scores", "source_positions",
     "thread_evaluations",

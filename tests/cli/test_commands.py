@@ -438,3 +438,16 @@ async def test_a_retry_can_be_watched(shell: Shell) -> None:
 
     assert ended.exit_code == 1
     assert "still no" in ended.err
+
+
+async def test_a_cap_in_dollars_on_a_model_without_a_price_is_refused(shell: Shell) -> None:
+    submit = ("submit", "evaluate-batch", "total_items:=3", "llm_provider=simulated")
+    refused = await shell.run(*submit, "--max-cost", "1.50")
+    taken = await shell.run(*submit, "--max-tokens", "1000", "--json")
+    listed = await shell.run("status", "--json")
+
+    assert (refused.exit_code, refused.out) == (2, "")
+    assert "the price of simulated/simulated-judge is not known" in refused.err
+    assert taken.exit_code == 0, taken.err
+    (job,) = json.loads(listed.out)
+    assert job["params"]["max_tokens"] == 1000

@@ -97,3 +97,16 @@ async def test_a_question_that_makes_no_sense_is_refused(
     api: httpx.AsyncClient, query: dict[str, str]
 ) -> None:
     assert (await api.get("/api/costs", params=query)).status_code == 422
+
+
+async def test_a_cap_in_dollars_on_a_model_without_a_price_is_refused(
+    api: httpx.AsyncClient,
+) -> None:
+    params = {"total_items": 3, "llm_provider": "simulated", "max_cost": "1.50"}
+    refused = await api.post("/api/jobs", json={"job_type": "evaluate-batch", "params": params})
+
+    assert refused.status_code == 422
+    (problem,) = refused.json()["detail"]
+    assert problem["loc"] == ["body", "params", "max_cost"]
+    assert "the price of simulated/simulated-judge is not known" in problem["msg"]
+    assert (await api.get("/api/jobs")).json() == []

@@ -1639,6 +1639,16 @@ export interface components {
                 [key: string]: unknown;
             };
             /**
+             * Max Cost
+             * @default null
+             */
+            max_cost: number | string | null;
+            /**
+             * Max Tokens
+             * @default null
+             */
+            max_tokens: number | null;
+            /**
              * Name
              * @default null
              */
@@ -1845,6 +1855,16 @@ export interface components {
             model_settings?: {
                 [key: string]: unknown;
             };
+            /**
+             * Max Cost
+             * @default null
+             */
+            max_cost: number | string | null;
+            /**
+             * Max Tokens
+             * @default null
+             */
+            max_tokens: number | null;
             /**
              * Name
              * @default null

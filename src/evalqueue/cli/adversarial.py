@@ -13,7 +13,9 @@ from evalqueue.cli import cases as cases_commands
 from evalqueue.cli.cases import DEFAULT_APP_ID, AppOption, RunIdArgument
 from evalqueue.cli.options import (
     JsonOption,
+    MaxCostOption,
     MaxOutputTokensOption,
+    MaxTokensOption,
     MaxWaitOption,
     ModelSettingsOption,
     OwnerOption,
@@ -127,6 +129,8 @@ def run_test(  # noqa: PLR0913  each is an option
         str | None, typer.Option(help="The LLM. Default: EVALQUEUE_LLM_MODEL.")
     ] = None,
     max_wait: MaxWaitOption = None,
+    max_cost: MaxCostOption = None,
+    max_tokens: MaxTokensOption = None,
     max_output_tokens: MaxOutputTokensOption = None,
     model_settings: ModelSettingsOption = None,
     owner: OwnerOption = "default",
@@ -141,7 +145,7 @@ def run_test(  # noqa: PLR0913  each is an option
     option here: evalqueue submit evaluate-adversarial.
     """
     from evalqueue.cli.commands import adversarial
-    from evalqueue.cli.commands.arguments import model_params
+    from evalqueue.cli.commands.arguments import cap_params, model_params
     from evalqueue.cli.commands.jobs import SubmitOptions
 
     test = adversarial.AdversarialTestOptions(
@@ -166,6 +170,7 @@ def run_test(  # noqa: PLR0913  each is an option
             "llm_model": model,
             "max_wait_seconds": max_wait,
             **model_params(max_output_tokens, model_settings),
+            **cap_params(max_cost, max_tokens),
         },
         cases=cases,
     )

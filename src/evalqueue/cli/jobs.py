@@ -6,11 +6,13 @@ from uuid import UUID
 import typer
 
 from evalqueue.cli.commands import jobs
-from evalqueue.cli.commands.arguments import model_params, read_params, read_time
+from evalqueue.cli.commands.arguments import cap_params, model_params, read_params, read_time
 from evalqueue.cli.options import (
     JobIdArgument,
     JsonOption,
+    MaxCostOption,
     MaxOutputTokensOption,
+    MaxTokensOption,
     MaxWaitOption,
     ModelSettingsOption,
     OwnerOption,
@@ -32,7 +34,7 @@ def register(app: typer.Typer) -> None:
             "evalqueue submit evaluate-batch data_path=test.csv app_id=kaira-bot",
             "evalqueue submit evaluate-batch data_path=test.csv "
             """'thread_ids:=["t1", "t2"]' --watch""",
-            "evalqueue submit evaluate-batch --params @params.json",
+            "evalqueue submit evaluate-batch --params @params.json --max-cost 5.00",
             "jq … | evalqueue submit evaluate-batch -",
             "evalqueue submit evaluate-batch data_path=a.csv --at 2026-12-24T18:00:00Z "
             "--priority 5",
@@ -76,6 +78,8 @@ def submit(  # noqa: PLR0913  each is an option
         typer.Option(metavar="KEY", help="A second job with this key is not made: the first is."),
     ] = None,
     max_wait: MaxWaitOption = None,
+    max_cost: MaxCostOption = None,
+    max_tokens: MaxTokensOption = None,
     max_output_tokens: MaxOutputTokensOption = None,
     model_settings: ModelSettingsOption = None,
     watch: WatchOption = False,
@@ -94,6 +98,7 @@ def submit(  # noqa: PLR0913  each is an option
     if max_wait is not None:
         job_params["max_wait_seconds"] = max_wait
     job_params |= model_params(max_output_tokens, model_settings)
+    job_params |= cap_params(max_cost, max_tokens)
     run(jobs.submit(job_type, job_params, options, watch=watch, as_json=as_json))
 
 

@@ -57,6 +57,17 @@ ModelSettingsOption = Annotated[
         help="Further parameters of the LLM, in its vendor's spelling: a JSON object.",
     ),
 ]
+MaxCostOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="USD",
+        help="US dollars that its LLM calls may cost, as 1.50. Then it fails, with all it judged.",
+    ),
+]
+MaxTokensOption = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Tokens that its LLM calls may use, likewise."),
+]
 QueueOption = Annotated[
     str | None, typer.Option(help="The queue. Default: EVALQUEUE_QUEUE, else evalqueue.")
 ]

@@ -283,6 +283,23 @@ CREATE FUNCTION evalqueue_lease_credential(credential text, job_id uuid, attempt
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- TABLE: llm_caps
+
+CREATE TABLE llm_caps (
+    scope text NOT NULL,
+    used_usd numeric DEFAULT 0 NOT NULL,
+    used_tokens bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+)
+WITH (fillfactor='50');
+
+-- FUNCTION: evalqueue_lock_cap(text, text, uuid, uuid)
+
+CREATE FUNCTION evalqueue_lock_cap(cap_scope text, month_owner text, my_job uuid, my_holder uuid) RETURNS llm_caps
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_lock_key(text, text)
 
 CREATE FUNCTION evalqueue_lock_key(owner text, idempotency_key text) RETURNS void
@@ -418,6 +435,13 @@ CREATE FUNCTION evalqueue_register_worker(name text, host text, pid integer, ver
 -- FUNCTION: evalqueue_remove_dataset(text, text)
 
 CREATE FUNCTION evalqueue_remove_dataset(dataset text, owner text) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_reserve_calls(uuid, integer, uuid, jsonb)
+
+CREATE FUNCTION evalqueue_reserve_calls(job_id uuid, attempt integer, holder uuid, asked jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -855,6 +879,19 @@ CREATE TABLE job_schedules (
     CONSTRAINT job_schedules_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
+-- TABLE: llm_cap_holders
+
+CREATE TABLE llm_cap_holders (
+    scope text NOT NULL,
+    holder uuid NOT NULL,
+    job_id uuid NOT NULL,
+    attempt integer NOT NULL,
+    held_usd numeric NOT NULL,
+    held_tokens bigint NOT NULL,
+    is_open boolean NOT NULL
+)
+WITH (fillfactor='50');
+
 -- TABLE: llm_demand
 
 CREATE TABLE llm_demand (
@@ -1086,6 +1123,16 @@ ALTER TABLE ONLY jobs
 
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_key UNIQUE (task_id);
+
+-- CONSTRAINT: llm_cap_holders llm_cap_holders_pkey
+
+ALTER TABLE ONLY llm_cap_holders
+    ADD CONSTRAINT llm_cap_holders_pkey PRIMARY KEY (scope, holder);
+
+-- CONSTRAINT: llm_caps llm_caps_pkey
+
+ALTER TABLE ONLY llm_caps
+    ADD CONSTRAINT llm_caps_pkey PRIMARY KEY (scope);
 
 -- CONSTRAINT: llm_credentials llm_credentials_pkey
 
@@ -1402,6 +1449,11 @@ ALTER TABLE ONLY jobs
 
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_fkey FOREIGN KEY (task_id) REFERENCES procrastinate_jobs(id) ON DELETE SET NULL;
+
+-- FK CONSTRAINT: llm_cap_holders llm_cap_holders_scope_fkey
+
+ALTER TABLE ONLY llm_cap_holders
+    ADD CONSTRAINT llm_cap_holders_scope_fkey FOREIGN KEY (scope) REFERENCES llm_caps(scope) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: llm_demand llm_demand_credential_fkey
 

@@ -48,6 +48,12 @@ def model_params(max_output_tokens: int | None, model_settings: str | None) -> d
     return params
 
 
+def cap_params(max_cost: str | None, max_tokens: int | None) -> dict[str, object]:
+    """The params about what the LLM calls may use, as far as they are given."""
+    given = {"max_cost": max_cost, "max_tokens": max_tokens}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def read_object(name: str, document: str) -> dict[str, object]:
     """A JSON object: the text itself, `@FILE`, or `-` for stdin.
 

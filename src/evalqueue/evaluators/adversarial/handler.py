@@ -122,6 +122,9 @@ class AdversarialRun:
         return Conclusion(
             settlement=rates.settle(outcomes),
             summary=rates.summarise(outcomes, planned=self.planned_trials),
+            judged=sum(outcome.is_judged for outcome in outcomes),
+            planned=self.planned_trials,
+            noun="conversations",
         )
 
     async def _settle_cases(self, caller: LlmCaller) -> list[Case]:

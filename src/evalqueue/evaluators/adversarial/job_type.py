@@ -42,6 +42,7 @@ from evalqueue.evaluators.formats import BadData, BadRow, FormatError
 from evalqueue.evaluators.formats.data_directory import read_confined
 from evalqueue.evaluators.judging.judge import Parameters
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced
 from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.verdicts import Difficulty
@@ -58,7 +59,7 @@ CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 T = TypeVar("T")
 
 
-class EvaluateAdversarial(RunParams, ModelParams, job_type="evaluate-adversarial"):
+class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-adversarial"):
     """Let difficult simulated users talk to a chatbot, and judge the conversations."""
 
     name: str | None = Field(default=None, max_length=200)
@@ -164,10 +165,12 @@ class EvaluateAdversarial(RunParams, ModelParams, job_type="evaluate-adversarial
         return Limits(max_turns=self.max_turns, turn_delay_seconds=self.turn_delay_seconds)
 
     async def admit(self, admission: AdmissionContext) -> Self:
-        """Refuse params that can't work: a missing key, an unknown app or name, a chatbot that is
-        not allowed, cases that don't match the app."""
+        """Refuse params that can't work: a missing key or price, an unknown app or name, a
+        chatbot that is not allowed, cases that don't match the app."""
         try:
-            choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
+            providers = ProviderSettings()
+            choice = resolve(providers, self.llm_provider, self.llm_model)
+            await refuse_unpriced(self, providers, choice, admission.owner)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
         app = _refusing("app_id", lambda: apps.load(self.app_id))

@@ -137,6 +137,9 @@ class BatchRun:
         return Conclusion(
             settlement=settle(outcomes),
             summary=summarise(outcomes, [each.declaration for each in self.evaluators]),
+            judged=sum(outcome.error is None for outcome in outcomes),
+            planned=len(self.chosen.thread_ids),
+            noun="conversations",
             details=details,
         )
 

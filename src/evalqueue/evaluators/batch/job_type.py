@@ -20,6 +20,7 @@ from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.registry import EvaluatorParams
 from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced
 from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.jobtypes import AdmissionContext
@@ -33,7 +34,7 @@ _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class EvaluateBatch(RunParams, ModelParams, EvaluatorParams, job_type="evaluate-batch"):
+class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type="evaluate-batch"):
     """Evaluate conversations."""
 
     name: str | None = Field(default=None, max_length=200)
@@ -104,9 +105,12 @@ class EvaluateBatch(RunParams, ModelParams, EvaluatorParams, job_type="evaluate-
         return self
 
     async def admit(self, admission: AdmissionContext) -> Self:
-        """Refuse what can't work: no key, no model, no such profile, bad rows, unknown threads."""
+        """Refuse what can't work: no key, no model, no price for a cap, no such profile, bad
+        rows, unknown threads."""
         try:
-            choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
+            settings = ProviderSettings()
+            choice = resolve(settings, self.llm_provider, self.llm_model)
+            await refuse_unpriced(self, settings, choice, admission.owner)
             if not registry.chosen(self.plan()):
                 raise InvalidParams.of("evaluators", "All of them are switched off")
             content = await self.content(admission)

@@ -67,6 +67,7 @@ class ProviderError(Exception):
         parameters: Mapping[str, Any] | None = None,
         at_ceiling: bool = False,
         is_billed: bool = False,
+        is_answer_lost: bool = False,
     ) -> None:
         super().__init__(message)
         self.outcome = outcome
@@ -92,3 +93,5 @@ class ProviderError(Exception):
         self.is_billed = is_billed
         """Whether there was an answer, though none that can be used. It is no outage, so the number
         of tries is limited."""
+        self.is_answer_lost = is_answer_lost
+        """Whether the request was sent, and its connection broke: the answer may be billed."""

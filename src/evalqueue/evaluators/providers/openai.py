@@ -122,7 +122,9 @@ class OpenAIProvider:
             if _waited_in_vain(error):
                 raise self._late(timeout) from error
             text = f"no connection: {error.__cause__ or error}"
-            raise self._error(CallOutcome.TRANSIENT, text) from error
+            raised = self._error(CallOutcome.TRANSIENT, text)
+            raised.is_answer_lost = vendor_errors.is_answer_lost(error)
+            raise raised from error
         except UnicodeEncodeError as error:
             raise self._error(CallOutcome.BAD_REQUEST, f"the prompt is not text: {error}") from None
         latency_ms = (time.perf_counter() - started) * 1000

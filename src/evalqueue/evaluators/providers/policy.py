@@ -7,6 +7,9 @@ call backs off.
 Each attempt needs a turn, which comes at the pace of the credential (`turns`). A refusal by a rate
 limit is no try: the call waits for its next turn, in its slot. Nor is a failure while the endpoint
 answers no call at all: that is not the call's fault.
+
+Before a call is made, what it may use at most is reserved (`reservations`). A retry after a backoff
+reserves anew.
 """
 
 import asyncio
@@ -31,6 +34,7 @@ from evalqueue.evaluators.providers.recorder import (
     Recorder,
     request_hash,
 )
+from evalqueue.evaluators.providers.reservations import Reservation, Reservations, Uncapped
 from evalqueue.evaluators.providers.turns import CallTurn, Turns, Unpaced, backoff
 
 
@@ -118,8 +122,21 @@ class LlmCaller:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
         turns: Turns | None = None,
+        reservations: Reservations | None = None,
     ) -> None:
-        """`turns`: None gives them at once, however many others call with the same credential."""
+        """Make a caller.
+
+        Args:
+            provider: what is called.
+            slots: how many attempts are made at the same time.
+            recorder: gets a record of every attempt.
+            policy: when to give up.
+            sleep: for tests.
+            clock: for tests; in seconds.
+            uniform: for tests.
+            turns: None gives them at once, however many others call with the same credential.
+            reservations: None: there is no cap.
+        """
         self.provider = provider
         self.policy = policy or CallPolicy()
         self.tripped: ProviderError | None = None
@@ -133,6 +150,7 @@ class LlmCaller:
             backoff_base_seconds=self.policy.backoff_base_seconds,
             backoff_cap_seconds=self.policy.backoff_cap_seconds,
         )
+        self._reservations = reservations or Uncapped()
         self._slots = slots
         self._recorder = recorder
         self._sleep = sleep
@@ -153,7 +171,11 @@ class LlmCaller:
             async with self._slots:
                 # Checked inside the slot: the error may have occurred while this call waited.
                 self._refuse_if_tripped()
-                return await self._until_admitted(request, site, method, tries)
+                reservation = await self._reservations.reserve(request)
+                try:
+                    return await self._until_admitted(request, site, method, tries, reservation)
+                finally:
+                    reservation.release()
 
         self._refuse_if_tripped()
         retrying = AsyncRetrying(
@@ -173,7 +195,12 @@ class LlmCaller:
             raise raised from self.tripped
 
     async def _until_admitted(
-        self, request: CompletionRequest, site: CallSite, method: str, tries: _Tries
+        self,
+        request: CompletionRequest,
+        site: CallSite,
+        method: str,
+        tries: _Tries,
+        reservation: Reservation,
     ) -> Completion:
         """Make attempts until one is not refused by a rate limit."""
         refused: ProviderError | None = None
@@ -182,7 +209,7 @@ class LlmCaller:
             turn = await self._turn(request, tries, refused, refusals)
             try:
                 self._refuse_if_tripped()
-                return await self._attempt(request, site, method, tries, turn)
+                return await self._attempt(request, site, method, tries, turn, reservation)
             except ProviderError as error:
                 if error.outcome is not CallOutcome.RATE_LIMITED:
                     raise
@@ -210,7 +237,13 @@ class LlmCaller:
         return turn
 
     async def _attempt(
-        self, request: CompletionRequest, site: CallSite, method: str, tries: _Tries, turn: CallTurn
+        self,
+        request: CompletionRequest,
+        site: CallSite,
+        method: str,
+        tries: _Tries,
+        turn: CallTurn,
+        reservation: Reservation,
     ) -> Completion:
         started = self._clock()
         if tries.started is None:
@@ -223,13 +256,17 @@ class LlmCaller:
             )
         except ProviderError as error:
             turn.end(error)
+            if error.outcome is not CallOutcome.RATE_LIMITED:
+                reservation.settle(error)
             self._note(error, started, tries, site)
             self._recorder.record(log.failed(error))
             raise
         except asyncio.CancelledError:
+            reservation.settle(None)
             self._recorder.record(log.cancelled())
             raise
         turn.end(completion)
+        reservation.settle(completion)
         self._has_been_answered = True
         self._recorder.record(log.answered(completion))
         return completion

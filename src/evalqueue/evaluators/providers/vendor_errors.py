@@ -5,6 +5,7 @@ Every vendor text that reaches a log, a row or a person comes from `message`.
 
 import email.utils
 import math
+import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -26,6 +27,16 @@ def message(provider: str, outcome: CallOutcome, text: str, *, credential: str |
     if credential:
         text = text.replace(credential, "***")
     return f"{provider}: {text}"[:TEXT_LIMIT] + _ADVICE.get(outcome, "")
+
+
+def is_answer_lost(error: BaseException) -> bool:
+    """Whether a connection broke that had been made: not refused, and its host not unknown."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError | socket.gaierror):
+            return False
+        cause = cause.__cause__
+    return True
 
 
 def retry_after_in_headers(headers: Mapping[str, str], *, now: datetime) -> float | None:

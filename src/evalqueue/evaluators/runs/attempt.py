@@ -4,18 +4,22 @@ An attempt opens what the job names, freezes the run's config, works with one LL
 settles the run from what is stored. A `RunKind` supplies the steps that differ.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from evalqueue.context import JobContext
 from evalqueue.errors import JobFailed, leaves
+from evalqueue.evaluators.caps.account import CapAccount, CapReached
+from evalqueue.evaluators.caps.ledger import CapLedger
+from evalqueue.evaluators.caps.worst_case import CallAmounts
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.pace.waiting import Wait
-from evalqueue.evaluators.prices.price_list import PriceList, PriceSettings, open_price_list
+from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.registry import (
@@ -23,11 +27,12 @@ from evalqueue.evaluators.providers.registry import (
     ProviderRegistry,
     ProviderSettings,
     ProviderUnavailable,
-    price_address,
     resolve,
 )
+from evalqueue.evaluators.providers.reservations import Reservations, Uncapped
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
+from evalqueue.evaluators.runs.cap_params import caps_of, price_list, unpriced
 from evalqueue.evaluators.runs.summary import RunEnd, Settlement
 from evalqueue.postgres.database import Connection
 from evalqueue.settings import Settings
@@ -52,6 +57,10 @@ class EvaluationParams(Protocol):
     def call_timeout_seconds(self) -> float: ...
     @property
     def max_wait_seconds(self) -> float | None: ...
+    @property
+    def max_cost(self) -> Decimal | None: ...
+    @property
+    def max_tokens(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,11 @@ class Conclusion:
 
     settlement: Settlement
     summary: Mapping[str, Any]
+    judged: int
+    planned: int | None
+    """How many there are to judge. None: it is not known yet."""
+    noun: str
+    """What is judged: `conversations`."""
     details: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Parts of the job's result that only a run has that worked to its end."""
 
@@ -155,7 +169,7 @@ class RunAttempt:
         """
         choice = self._choose_model(params)
         kind = await open_kind(self, params)
-        prices = await self._price_list(choice)
+        prices = await price_list(self._providers, choice)
         begun = await self._start(kind, params, choice, prices)
         await self._work(kind, begun, params, choice, prices)
         if self.context.is_helper:
@@ -212,13 +226,16 @@ class RunAttempt:
     ) -> None:
         provider = await self._registry.provider(choice)
         pace = self._paces.of(provider, self.context.database)
-        async with CallLog(
-            self.context.database,
-            run_id=self.run_id,
-            job_id=self.job_id,
-            attempt=self.number,
-            prices=prices,
-        ) as call_log:
+        async with (
+            CallLog(
+                self.context.database,
+                run_id=self.run_id,
+                job_id=self.job_id,
+                attempt=self.number,
+                prices=prices,
+            ) as call_log,
+            self._reservations(params, choice, prices) as reservations,
+        ):
             queue = pace.queue(
                 job=str(self.job_id),
                 owner=self.context.job.owner,
@@ -231,16 +248,42 @@ class RunAttempt:
                 recorder=call_log,
                 policy=CallPolicy(attempt_timeout_seconds=params.call_timeout_seconds),
                 turns=queue,
+                reservations=reservations,
             )
             try:
                 await kind.work(begun, caller, call_log)
             except* kind.stop_errors as stopping:
                 await call_log.flush()  # the result counts these calls
-                _, result = await self._conclude(kind)
-                raise JobFailed(_reason(stopping), result=result) from stopping
+                conclusion, result = await self._conclude(kind)
+                reason = _reason(stopping, conclusion)
+                raise JobFailed(reason, result=result) from stopping
             finally:
                 queue.close()
                 self.context.show_wait(None)
+
+    @asynccontextmanager
+    async def _reservations(
+        self, params: EvaluationParams, choice: ModelChoice, prices: PriceList
+    ) -> AsyncGenerator[Reservations]:
+        """What the calls of this attempt may use, by the caps of the job and of its owner."""
+        job = self.context.job
+        caps = caps_of(params, job.owner)
+        if not caps.is_any:
+            yield Uncapped()
+            return
+        problem = unpriced(caps, prices, choice, job.owner)
+        if problem is not None:
+            raise JobFailed(problem)
+        ledger = CapLedger.of_attempt(
+            self.context.database,
+            job_id=job.id,
+            root_job_id=self.job_id,
+            owner=job.owner,
+            attempt=self.number,
+            caps=caps,
+        )
+        async with CapAccount(ledger, CallAmounts(prices=prices, model=choice.model)) as account:
+            yield account
 
     def _show(self, wait: Wait | None, answered: int) -> None:
         """Show in the job's progress why it waits."""
@@ -252,12 +295,6 @@ class RunAttempt:
             each = answered / self.context.items_finished
             calls_left = each * self.context.items_left
         self.context.show_wait(wait.describe(calls_left))
-
-    async def _price_list(self, choice: ModelChoice) -> PriceList:
-        address = price_address(self._providers, choice.provider)
-        own = PriceSettings().evalqueue_prices
-        # In a thread: loading the public prices takes some tenths of a second.
-        return await asyncio.to_thread(open_price_list, address, own)
 
     async def _settle(self, kind: RunKind[Any]) -> Summary:
         conclusion, result = await self._conclude(kind)
@@ -286,6 +323,12 @@ class RunAttempt:
         }
 
 
-def _reason(stopping: BaseException) -> str:
+def _reason(stopping: BaseException, conclusion: Conclusion) -> str:
     error = next(leaves(stopping))
+    if isinstance(error, CapReached):
+        total = "" if conclusion.planned is None else f" of {conclusion.planned}"
+        return (
+            f"{error.cap[:1].upper()}{error.cap[1:]} is reached: "
+            f"{conclusion.judged}{total} {conclusion.noun} are judged"
+        )
     return f"{error.outcome}: {error.message}" if isinstance(error, ProviderError) else str(error)

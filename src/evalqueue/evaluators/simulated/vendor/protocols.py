@@ -131,7 +131,7 @@ class OpenAIVendorProtocol:
             model=path.get("deployment", request.model),
             question=SimulatedQuestion.read(evaluator=name, schema=schema, prompt=prompt),
             parameters=request.parameters(),
-            input_tokens=_tokens(system, prompt),
+            input_tokens=count_tokens(system, prompt),
             settings=json.loads(body),
         )
 
@@ -200,7 +200,7 @@ class OpenAIVendorProtocol:
         *,
         finish_reason: str = "stop",
     ) -> VendorReply:
-        output = _tokens(text)
+        output = count_tokens(text)
         body = {
             "id": f"chatcmpl-{request_id}",
             "object": "chat.completion",
@@ -260,7 +260,7 @@ class GeminiVendorProtocol:
             model=path["model"],
             question=SimulatedQuestion.read(evaluator=name, schema=schema, prompt=prompt),
             parameters=frozenset(),
-            input_tokens=_tokens(system, prompt),
+            input_tokens=count_tokens(system, prompt),
             settings=json.loads(body).get("generationConfig", {}),
         )
 
@@ -318,7 +318,7 @@ class GeminiVendorProtocol:
     def _response(
         self, call: VendorRequest, text: str, reason: str, request_id: str = ""
     ) -> VendorReply:
-        output = _tokens(text)
+        output = count_tokens(text)
         parts = [{"text": text}] if text else []
         body = {
             "responseId": request_id,
@@ -444,6 +444,6 @@ _GEMINI_FAULTS = {
 }
 
 
-def _tokens(*texts: str) -> int:
+def count_tokens(*texts: str) -> int:
     """An estimate of the token count, at four characters per token."""
     return sum(len(text) for text in texts) // 4

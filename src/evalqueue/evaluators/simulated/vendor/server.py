@@ -51,6 +51,7 @@ from evalqueue.evaluators.simulated.vendor.protocols import (
     VendorProtocol,
     VendorReply,
     VendorRequest,
+    count_tokens,
 )
 from evalqueue.evaluators.simulated.vendor.situations.chat import CHAT
 from evalqueue.evaluators.simulated.vendor.situations.gemini import GEMINI
@@ -209,6 +210,8 @@ class VendorSimulation:
         self._max_in_flight = 0
         self._aborted = 0
         self._duplicates = 0
+        self._tokens_in = 0
+        self._tokens_out = 0
         self._by_status: Counter[int] = Counter()
         self._changed = asyncio.Event()
 
@@ -222,6 +225,8 @@ class VendorSimulation:
             "by_status": {str(status): count for status, count in self._by_status.items()},
             "aborted": self._aborted,
             "duplicates": self._duplicates,
+            "tokens_in": self._tokens_in,
+            "tokens_out": self._tokens_out,
         }
 
     async def until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
@@ -321,6 +326,8 @@ class VendorSimulation:
             retry_after = self._behaviour.retry_after_seconds if limited else None
             return protocol.fault(call, fault, text, retry_after)
         self._answered.add(digest)
+        self._tokens_in += call.input_tokens
+        self._tokens_out += count_tokens(text)
         return protocol.answer(call, text, f"simulated-{digest.hex()}-{previous_requests}")
 
     def _answer(self, question: SimulatedQuestion) -> Json:

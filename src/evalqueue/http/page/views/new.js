@@ -34,6 +34,7 @@ export default function newEvaluation(app, { query, signal }) {
     /** @type {number | null} null: the default */
     max_output_tokens: null,
     model_settings: "",
+    max_cost: "",
   };
   /** @type {import("../client/index.js").Evaluator[]} those that are installed */
   let evaluators = [];
@@ -85,6 +86,7 @@ export default function newEvaluation(app, { query, signal }) {
       temperature: form.temperature,
       ...(form.max_output_tokens ? { max_output_tokens: form.max_output_tokens } : {}),
       ...(form.model_settings.trim() ? { model_settings: settings() } : {}),
+      ...(form.max_cost.trim() ? { max_cost: form.max_cost.trim() } : {}),
     };
   }
 
@@ -362,6 +364,15 @@ export default function newEvaluation(app, { query, signal }) {
           value=${form.temperature}
           @input=${set("temperature")}
       /></label>
+      <label class="field"
+        ><span>Most that it may cost, in US dollars</span
+        ><input
+          inputmode="decimal"
+          placeholder="no cap"
+          .value=${form.max_cost}
+          @input=${set("max_cost")}
+      /></label>
+      ${fieldErrors("max_cost")}
       <details>
         <summary>More about the model</summary>
         <label class="field"

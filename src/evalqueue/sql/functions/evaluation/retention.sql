@@ -1,7 +1,7 @@
 -- Delete what is old, one chunk at a time. NULL keeps for ever. Returns how many rows were deleted;
 -- 0: none is left.
 --
---   keep_jobs  jobs that are over, with their attempts, tasks, and datasets that nothing needs
+--   keep_jobs  jobs that are over, with their attempts, tasks, caps, and datasets that nothing needs
 --   keep_runs  runs that are over, with their threads and calls
 --   keep_logs  the LLM calls of runs that are over
 CREATE OR REPLACE FUNCTION evalqueue_prune(
@@ -37,6 +37,15 @@ BEGIN
             LIMIT GREATEST(chunk / 500, 1) FOR UPDATE SKIP LOCKED);  -- each may have 100,000 threads
         -- Checked again, now that they are locked: a job may just have been submitted.
         DELETE FROM datasets WHERE id = ANY (unneeded) AND NOT evalqueue_dataset_is_needed(id);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+        -- A monthly cap is needed for as long as the month.
+        DELETE FROM llm_caps WHERE scope IN (
+            SELECT scope FROM llm_caps
+            WHERE created_at < moment - GREATEST(keep_jobs, interval '32 days')
+                AND (scope LIKE 'month %' OR NOT EXISTS (
+                    SELECT FROM jobs WHERE 'job ' || jobs.id = scope))
+            LIMIT chunk FOR UPDATE SKIP LOCKED);
         GET DIAGNOSTICS deleted = ROW_COUNT;
         total := total + deleted;
     END IF;

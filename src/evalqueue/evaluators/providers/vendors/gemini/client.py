@@ -147,12 +147,16 @@ class GeminiProvider:
         except TimeoutError as error:
             raise self._error(CallOutcome.TIMEOUT, f"no answer within {timeout:g} s") from error
         except (aiohttp.ClientError, google.auth.exceptions.TransportError) as error:
-            raise self._error(CallOutcome.TRANSIENT, f"no connection: {error}") from error
+            raised = self._error(CallOutcome.TRANSIENT, f"no connection: {error}")
+            raised.is_answer_lost = vendor_errors.is_answer_lost(error)
+            raise raised from error
         except google.auth.exceptions.GoogleAuthError as error:
             raise self._error(CallOutcome.AUTH, str(error)) from None
         except (errors.UnknownApiResponseError, json.JSONDecodeError, ValidationError) as error:
             text = f"the answer is not Gemini's: {error}"
-            raise self._error(CallOutcome.TRANSIENT, text) from None
+            raised = self._error(CallOutcome.TRANSIENT, text)
+            raised.is_answer_lost = True
+            raise raised from None
         latency_ms = (time.perf_counter() - started) * 1000
         return self._completion(answer, parameters, latency_ms)
 
