@@ -481,7 +481,7 @@ async def test_calls_by_hand(api: httpx.AsyncClient, database: Database, run_id:
     )
     efficiency, intent = llm["evaluators"]
     assert intent == {
-        "evaluator": "intent", "calls": 4, "failed_calls": 1, "p50_ms": 20.0,
+        "evaluator": "intent", "calls": 4, "failed_calls": 1, "reused_calls": 0, "p50_ms": 20.0,
         "p95_ms": pytest.approx(38.0), "max_ms": 40.0, "tokens_in": 11, "tokens_out": None,
         "cost_usd": None, "unpriced_calls": 2,
     }  # fmt: skip
@@ -618,7 +618,8 @@ async def test_a_run_without_rows_has_figures_of_nothing(
     assert found["batch"]["coverage"] == {}
     assert [each["count"] for each in correctness(found)] == [0] * 5
     assert found["llm"] == {
-        "calls": 0, "failed_calls": 0, "tokens_in": None, "tokens_out": None, "cost_usd": None,
+        "calls": 0, "failed_calls": 0, "reused_calls": 0, "tokens_in": None, "tokens_out": None,
+        "cost_usd": None,
         "unpriced_calls": 0, "evaluators": [],
         "latency": {"edges_ms": [], "counts": {}}, "timeline": [],
     }  # fmt: skip

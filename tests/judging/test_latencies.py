@@ -28,8 +28,8 @@ def calls(
     lowest: float | None, highest: float | None, evaluator: str = "e", **more: Any
 ) -> EvaluatorCalls:
     said: dict[str, Any] = {
-        "calls": 1, "failed_calls": 0, "p50_ms": None, "p95_ms": None, "tokens_in": None,
-        "tokens_out": None, "cost_usd": None, "unpriced_calls": 0,
+        "calls": 1, "failed_calls": 0, "reused_calls": 0, "p50_ms": None, "p95_ms": None,
+        "tokens_in": None, "tokens_out": None, "cost_usd": None, "unpriced_calls": 0,
         "first_at": NOON, "last_at": NOON,
     }  # fmt: skip
     return EvaluatorCalls(evaluator=evaluator, min_ms=lowest, max_ms=highest, **said | more)

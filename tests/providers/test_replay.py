@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from evalqueue.evaluators.providers.earlier.replay import RecordedAnswer, Replay
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller, Slots
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
@@ -16,7 +17,6 @@ from evalqueue.evaluators.providers.recorder import (
     CallSite,
     request_hash,
 )
-from evalqueue.evaluators.providers.replay import RecordedAnswer, Replay
 
 SITE = CallSite(evaluator="intent", thread_id="t-1", turn=1)
 OLD = Completion(text="old", model="as-named", latency_ms=1.0)

@@ -210,7 +210,10 @@ async def test_an_answer_that_is_asked_for_again_is_a_duplicate(
 
     await outcomes(provider, request_, times=3)
 
-    assert server.simulation.stats == {
+    stats = server.simulation.stats
+    assert isinstance(stats.pop("tokens_in"), int)
+    assert isinstance(stats.pop("tokens_out"), int)
+    assert stats == {
         "requests": 3,
         "in_flight": 0,
         "max_in_flight": 1,

@@ -1958,6 +1958,21 @@ export interface components {
              */
             max_wait_seconds: number | null;
             /**
+             * Reuse
+             * @default false
+             */
+            reuse: boolean;
+            /**
+             * Reuse Max Age Days
+             * @default 30
+             */
+            reuse_max_age_days: number;
+            /**
+             * Skip Evaluated
+             * @default false
+             */
+            skip_evaluated: boolean;
+            /**
              * Api Key
              * @default null
              */
@@ -2031,6 +2046,11 @@ export interface components {
             calls: number;
             /** Failed Calls */
             failed_calls: number;
+            /**
+             * Reused Calls
+             * @description Calls that were not made, since an earlier run's answer was taken; not in `calls`.
+             */
+            reused_calls: number;
             /**
              * P50 Ms
              * @description Of the calls that got an answer; null: there is none.
@@ -2518,6 +2538,8 @@ export interface components {
             calls: number;
             /** Failed Calls */
             failed_calls: number;
+            /** Reused Calls */
+            reused_calls: number;
             /**
              * Tokens In
              * @description Null: no call said.

@@ -662,6 +662,7 @@ CREATE TABLE api_logs (
     request_id text,
     parameters jsonb,
     request_hash bytea,
+    question_hash bytea,
     attempt integer NOT NULL,
     started_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
@@ -669,9 +670,10 @@ CREATE TABLE api_logs (
     CONSTRAINT api_logs_duration_ms_check CHECK ((duration_ms >= (0)::double precision)),
     CONSTRAINT api_logs_error_check CHECK ((length(error) <= 4000)),
     CONSTRAINT api_logs_only_answers_are_replayed CHECK (((request_hash IS NULL) OR ((outcome = 'ok'::text) AND (response IS NOT NULL)))),
-    CONSTRAINT api_logs_outcome_check CHECK ((outcome = ANY (ARRAY['ok'::text, 'rate_limited'::text, 'transient'::text, 'timeout'::text, 'auth'::text, 'billing'::text, 'model_missing'::text, 'bad_request'::text, 'context_too_long'::text, 'content_filter'::text, 'judge_refused'::text, 'truncated'::text, 'schema_invalid'::text, 'cancelled'::text]))),
+    CONSTRAINT api_logs_outcome_check CHECK ((outcome = ANY (ARRAY['ok'::text, 'reused'::text, 'rate_limited'::text, 'transient'::text, 'timeout'::text, 'auth'::text, 'billing'::text, 'model_missing'::text, 'bad_request'::text, 'context_too_long'::text, 'content_filter'::text, 'judge_refused'::text, 'truncated'::text, 'schema_invalid'::text, 'cancelled'::text]))),
     CONSTRAINT api_logs_parameters_check CHECK ((length((parameters)::text) <= 20000)),
     CONSTRAINT api_logs_prompt_check CHECK ((length(prompt) <= 50000)),
+    CONSTRAINT api_logs_question_hash_check CHECK ((length(question_hash) = 16)),
     CONSTRAINT api_logs_request_hash_check CHECK ((length(request_hash) = 32)),
     CONSTRAINT api_logs_response_check CHECK ((length(response) <= 50000)),
     CONSTRAINT api_logs_system_prompt_check CHECK ((length(system_prompt) <= 20000)),
@@ -1176,6 +1178,10 @@ CREATE INDEX adversarial_evaluations_of_run ON adversarial_evaluations USING btr
 -- INDEX: api_logs_counted
 
 CREATE INDEX api_logs_counted ON api_logs USING btree (run_id, evaluator, duration_ms) INCLUDE (outcome, started_at, tokens_in, tokens_out, model, cost_usd);
+
+-- INDEX: api_logs_of_question
+
+CREATE INDEX api_logs_of_question ON api_logs USING btree (question_hash, id DESC) WHERE (question_hash IS NOT NULL);
 
 -- INDEX: api_logs_of_run
 

@@ -14,7 +14,7 @@ from evalqueue.evaluators.adversarial.adjudication import CaseResult
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue, Ending, Exchange
 from evalqueue.evaluators.adversarial.rates import TrialOutcome
-from evalqueue.evaluators.providers.replay import RecordedAnswer
+from evalqueue.evaluators.providers.earlier.replay import RecordedAnswer
 from evalqueue.evaluators.runs.store import ERROR_LIMIT, recorded_answer
 from evalqueue.evaluators.verdicts import (
     AdversarialVerdict,

@@ -23,8 +23,8 @@ from evalqueue.evaluators.adversarial.store import (
     UnjudgedConversation,
 )
 from evalqueue.evaluators.judging.judge import Judge
+from evalqueue.evaluators.providers.earlier.replay import Replay
 from evalqueue.evaluators.providers.policy import LlmCaller
-from evalqueue.evaluators.providers.replay import Replay
 from evalqueue.evaluators.runs.attempt import RunAttempt
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.verdicts import StopReason

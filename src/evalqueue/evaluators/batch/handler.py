@@ -1,13 +1,14 @@
 """How `evaluate-batch` evaluates a dataset: the steps that only this kind of run has."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
 
 from evalqueue.context import Checkpoint
 from evalqueue.errors import JobFailed
 from evalqueue.evaluators.apps import UnknownApp
+from evalqueue.evaluators.batch import earlier_runs
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import store as datasets
@@ -18,14 +19,15 @@ from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.registry import UnknownEvaluator
 from evalqueue.evaluators.judging.registry import make as make_evaluators
 from evalqueue.evaluators.judging.threads import Chosen, evaluate_thread
+from evalqueue.evaluators.providers.earlier.replay import Replay
+from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer, Reuse
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller
-from evalqueue.evaluators.providers.replay import Replay
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.attempt import Conclusion, RunAttempt, RunInput
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.store import Kept
-from evalqueue.evaluators.runs.summary import settle, summarise
+from evalqueue.evaluators.runs.summary import RunEnd, Settlement, settle, summarise
 from evalqueue.items import ItemWork
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
@@ -50,6 +52,9 @@ class BatchRun:
     params: EvaluateBatch
     dataset: Content
     chosen: Chosen
+    """The threads to evaluate."""
+    skipped: int
+    """Threads that earlier runs have evaluated, and that are left out."""
     evaluators: tuple[Evaluator, ...]
 
     @classmethod
@@ -64,19 +69,38 @@ class BatchRun:
             settings=attempt.settings, database=context.database, owner=context.job.owner
         )
 
-        async def choose() -> tuple[Content, Chosen]:
+        async def choose() -> tuple[Content, Chosen, int]:
             dataset = await params.content(admission)
-            return dataset, await params.choose(admission, dataset.id)
+            chosen = await params.choose(admission, dataset.id)
+            if not params.skip_evaluated:
+                return dataset, chosen, 0
+            async with context.database.connection() as connection:
+                evaluated = await earlier_runs.evaluated(
+                    connection,
+                    run_id=attempt.run_id,
+                    dataset_id=dataset.id,
+                    thread_ids=chosen.thread_ids,
+                    app_id=params.app_id,
+                    choice=attempt.choose_model(params),
+                    versions={each.declaration.name: each.version for each in evaluators},
+                )
+            left = tuple(each for each in chosen.thread_ids if each not in evaluated)
+            return dataset, replace(chosen, thread_ids=left), len(evaluated)
 
         try:
             evaluators = make_evaluators(params.plan())
-            dataset, chosen = await context.database.retry_transient(
+            dataset, chosen, skipped = await context.database.retry_transient(
                 choose, what=f"Job {context.job.id}"
             )
         except (FormatError, UnknownApp, UnknownEvaluator) as error:
             raise JobFailed(str(error)) from error
         return cls(
-            attempt=attempt, params=params, dataset=dataset, chosen=chosen, evaluators=evaluators
+            attempt=attempt,
+            params=params,
+            dataset=dataset,
+            chosen=chosen,
+            skipped=skipped,
+            evaluators=evaluators,
         )
 
     @property
@@ -134,9 +158,13 @@ class BatchRun:
         outcomes = await store.outcomes(connection, self.attempt.run_id)
         unknown = list(self.chosen.unknown[:_UNKNOWN_SHOWN])
         details: dict[str, Any] = {"unknown_thread_ids": unknown} if unknown else {}
+        summary = summarise(outcomes, [each.declaration for each in self.evaluators])
+        if self.params.skip_evaluated:
+            summary["skipped_evaluated"] = self.skipped
+        nothing_left = self.skipped and not self.chosen.thread_ids and not outcomes
         return Conclusion(
-            settlement=settle(outcomes),
-            summary=summarise(outcomes, [each.declaration for each in self.evaluators]),
+            settlement=Settlement(status=RunEnd.COMPLETED) if nothing_left else settle(outcomes),
+            summary=summary,
             judged=sum(outcome.error is None for outcome in outcomes),
             planned=len(self.chosen.thread_ids),
             noun="conversations",
@@ -161,7 +189,9 @@ class _ThreadWork(ItemWork[str, Kept]):
     async def work(self, item: str, /) -> Kept:
         started = time.perf_counter()
         thread = await self._thread(item)
-        caller = self._caller if self._is_fresh else await self._replaying(item)
+        caller = self._reusing() if self._run.params.reuse else self._caller
+        if not self._is_fresh:
+            caller = await self._replaying(item, caller)
         result = await evaluate_thread(thread, self._run.evaluators, Judge(caller))
         await self._call_log.flush()
         return Kept(
@@ -190,7 +220,26 @@ class _ThreadWork(ItemWork[str, Kept]):
             raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
         return thread
 
-    async def _replaying(self, thread_id: str) -> Replay:
+    def _reusing(self) -> Reuse:
+        """The caller, behind the answers of earlier runs."""
+        return Reuse(
+            self._caller, self._answers, recorder=self._call_log, run_id=self._attempt.run_id
+        )
+
+    async def _answers(self, question_hash: bytes) -> list[EarlierAnswer]:
+        context = self._attempt.context
+        return await context.database.until_done(
+            partial(
+                earlier_runs.answers,
+                question_hash=question_hash,
+                owner=context.job.owner,
+                run_id=self._attempt.run_id,
+                max_age_seconds=self._run.params.reuse_max_age_days * 86_400,
+            ),
+            what=f"Job {context.job.id}",
+        )
+
+    async def _replaying(self, thread_id: str, caller: LlmCaller | Reuse) -> Replay:
         """The caller, behind the answers that earlier attempts recorded for a thread.
 
         They are read only when the thread is worked on: this bounds what is in memory. The read is
@@ -204,4 +253,4 @@ class _ThreadWork(ItemWork[str, Kept]):
             ),
             what=f"Job {context.job.id}",
         )  # fmt: skip
-        return Replay(self._caller, recorded)
+        return Replay(caller, recorded)

@@ -78,6 +78,15 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
     of a rate limit, or because the endpoint is down. `retry` continues it. Default:
     EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end."""
 
+    reuse: bool = False
+    """Take the answers to identical questions from earlier runs of the same owner: the same
+    provider, endpoint, model, parameters and prompt."""
+    reuse_max_age_days: float = Field(default=30.0, gt=0, le=3650)
+    """Older answers are not taken."""
+    skip_evaluated: bool = False
+    """Leave out conversations that earlier runs of the same owner have evaluated without a gap, by
+    the same versions of the evaluators, for the same app, with the same model."""
+
     api_key: str | None = None
     service_account_path: str | None = None
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from evalqueue.evaluators.caps.ledger import CapLedger, Grant, Held, Refusal
+from evalqueue.evaluators.caps.ledger import CapGrant, CapLedger, Held, Refusal
 from evalqueue.evaluators.caps.limits import in_dollars
-from evalqueue.evaluators.caps.worst_case import NOTHING, Amount, CallAmounts
+from evalqueue.evaluators.caps.worst_case import NOTHING, CallAmount, CallAmounts
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.postgres.database import TRANSIENT
@@ -50,7 +50,7 @@ class CapReservation:
     """What is set aside for one call."""
 
     account: "CapAccount"
-    worst: Amount
+    worst: CallAmount
     granted: "asyncio.Future[None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -64,7 +64,7 @@ class CapReservation:
         """Nothing was billed, unless it is settled."""
         self._end(NOTHING)
 
-    def _end(self, used: Amount) -> None:
+    def _end(self, used: CallAmount) -> None:
         if not self.has_ended:
             self.has_ended = True
             self.account.note_end(self.worst, used)
@@ -133,7 +133,7 @@ class CapAccount:
             raise
         return reservation
 
-    def note_end(self, worst: Amount, used: Amount) -> None:
+    def note_end(self, worst: CallAmount, used: CallAmount) -> None:
         """A call was settled."""
         self._in_flight -= 1
         self._reserved -= worst
@@ -177,11 +177,11 @@ class CapAccount:
         elif grant.refusal is not None:
             await self._wait_for_more(grant.refusal)
 
-    async def _ask(self, asked: list[CapReservation]) -> Grant | None:
+    async def _ask(self, asked: list[CapReservation]) -> CapGrant | None:
         worst = [each.worst for each in asked]
-        dearest = Amount(max(each.usd for each in worst), max(each.tokens for each in worst))
+        dearest = CallAmount(max(each.usd for each in worst), max(each.tokens for each in worst))
 
-        async def ask() -> Grant | None:
+        async def ask() -> CapGrant | None:
             # What is spare is asked for anew: a repeated statement says the same.
             self._spare = NOTHING
             return await self._ledger.reserve(

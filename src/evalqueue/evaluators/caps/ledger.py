@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from evalqueue.evaluators.caps.limits import Caps
-from evalqueue.evaluators.caps.worst_case import Amount
+from evalqueue.evaluators.caps.worst_case import CallAmount
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
@@ -19,8 +19,8 @@ QUERIES = load("evaluation/caps")
 class Held:
     """What an attempt has used, and what its calls in flight may use."""
 
-    amount: Amount
-    in_this_month: Amount
+    amount: CallAmount
+    in_this_month: CallAmount
     """The part of it since the month began."""
 
 
@@ -38,7 +38,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Grant:
+class CapGrant:
     """What was reserved."""
 
     calls: int
@@ -85,8 +85,8 @@ class CapLedger:
         )
 
     async def reserve(
-        self, held: Held, wanted: Sequence[Amount], *, extra: Amount, in_flight: int
-    ) -> Grant | None:
+        self, held: Held, wanted: Sequence[CallAmount], *, extra: CallAmount, in_flight: int
+    ) -> CapGrant | None:
         """Reserve for as many calls as fit. It may be repeated when its answer was lost.
 
         Args:
@@ -154,7 +154,7 @@ def _text(amount: Decimal) -> str:
     return format(amount, "f")
 
 
-def _grant(found: dict[str, Any]) -> Grant:
+def _grant(found: dict[str, Any]) -> CapGrant:
     refusal = None
     if "kind" in found:
         refusal = Refusal(
@@ -163,7 +163,7 @@ def _grant(found: dict[str, Any]) -> Grant:
             limit=Decimal(str(found["limit"])),
             others_may_free=found["is_open"],
         )
-    return Grant(
+    return CapGrant(
         calls=found["granted"],
         has_extra=found["extra"],
         month=found["month"],

@@ -26,26 +26,26 @@ could not do, is not charged."""
 
 
 @dataclass(frozen=True, slots=True)
-class Amount:
+class CallAmount:
     """Dollars and tokens."""
 
     usd: Decimal = Decimal(0)
     tokens: int = 0
 
-    def __add__(self, other: "Amount") -> "Amount":
-        return Amount(self.usd + other.usd, self.tokens + other.tokens)
+    def __add__(self, other: "CallAmount") -> "CallAmount":
+        return CallAmount(self.usd + other.usd, self.tokens + other.tokens)
 
-    def __sub__(self, other: "Amount") -> "Amount":
-        return Amount(self.usd - other.usd, self.tokens - other.tokens)
+    def __sub__(self, other: "CallAmount") -> "CallAmount":
+        return CallAmount(self.usd - other.usd, self.tokens - other.tokens)
 
-    def __mul__(self, times: int) -> "Amount":
-        return Amount(self.usd * times, self.tokens * times)
+    def __mul__(self, times: int) -> "CallAmount":
+        return CallAmount(self.usd * times, self.tokens * times)
 
-    def covers(self, other: "Amount") -> bool:
+    def covers(self, other: "CallAmount") -> bool:
         return self.usd >= other.usd and self.tokens >= other.tokens
 
 
-NOTHING = Amount()
+NOTHING = CallAmount()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -58,18 +58,18 @@ class CallAmounts:
     _served: set[str] = field(default_factory=set[str])
     """The names by which answers call the model."""
 
-    def worst(self, request: CompletionRequest) -> Amount:
+    def worst(self, request: CompletionRequest) -> CallAmount:
         """The most that a call can use, by today's prices of the models that answered so far."""
         input_tokens = max_input_tokens(request)
         usage = Usage(input_tokens=input_tokens, output_tokens=request.max_output_tokens)
         now = datetime.now(UTC)
         costs = [self.prices.cost(name, usage, at=now) for name in {self.model, *self._served}]
-        return Amount(
+        return CallAmount(
             max((cost for cost in costs if cost is not None), default=Decimal(0)),
             input_tokens + request.max_output_tokens,
         )
 
-    def used(self, result: Completion | ProviderError | None, *, worst: Amount) -> Amount:
+    def used(self, result: Completion | ProviderError | None, *, worst: CallAmount) -> CallAmount:
         """What an attempt used. Where that is not known and it may be billed: its worst case."""
         if result is None:
             return worst
@@ -82,7 +82,7 @@ class CallAmounts:
             cost = self.prices.cost(served, usage, at=now)
             if cost is None:
                 cost = self.prices.cost(self.model, usage, at=now)
-            return Amount(worst.usd if cost is None else cost, tokens)
+            return CallAmount(worst.usd if cost is None else cost, tokens)
         is_free = isinstance(result, ProviderError) and not (
             result.outcome in _MAY_BE_BILLED or result.is_billed or result.is_answer_lost
         )

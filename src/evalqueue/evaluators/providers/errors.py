@@ -2,7 +2,7 @@
 
 | outcome | retried | stops the job |
 |---|---|---|
-| ok | | |
+| ok, reused | | |
 | rate_limited, transient, timeout | yes | no |
 | auth, billing, model_missing | no | yes: the next call would fail, too |
 | bad_request, context_too_long, content_filter, judge_refused | no | no |
@@ -19,9 +19,11 @@ from evalqueue.evaluators.providers.provider import Usage, VendorLimits
 
 
 class CallOutcome(StrEnum):
-    """How one LLM call ended. Only `ok` can lead to a verdict or a score."""
+    """How one LLM call ended. Only `ok` and `reused` can lead to a verdict or a score."""
 
     OK = "ok"
+    REUSED = "reused"
+    """No call was made: an earlier run's answer to the same question was taken."""
     RATE_LIMITED = "rate_limited"
     TRANSIENT = "transient"
     TIMEOUT = "timeout"

@@ -32,6 +32,7 @@ from evalqueue.evaluators.providers.recorder import (
     CallRecord,
     CallSite,
     Recorder,
+    question_hash,
     request_hash,
 )
 from evalqueue.evaluators.providers.reservations import Reservation, Reservations, Uncapped
@@ -141,6 +142,8 @@ class LlmCaller:
         self.policy = policy or CallPolicy()
         self.tripped: ProviderError | None = None
         """The error that every later call would get. Once it is set, no more calls are made."""
+        self.served_model: str | None = None
+        """The model that answered last, as the vendor names it."""
         self._has_been_answered = False
         self._ambiguous: set[str | None] = set()
         """Threads whose calls met an error that may concern every call."""
@@ -268,6 +271,7 @@ class LlmCaller:
         turn.end(completion)
         reservation.settle(completion)
         self._has_been_answered = True
+        self.served_model = completion.model
         self._recorder.record(log.answered(completion))
         return completion
 
@@ -344,7 +348,7 @@ class _AttemptLog:
             usage=completion.usage,
             request_id=completion.request_id,
             parameters=completion.parameters,
-            request_hash=self._request_hash(completion),
+            is_whole=len(completion.text) <= RESPONSE_LIMIT,
         )
 
     def failed(self, error: ProviderError) -> CallRecord:
@@ -360,11 +364,6 @@ class _AttemptLog:
     def cancelled(self) -> CallRecord:
         return self._record(CallOutcome.CANCELLED, error="cancelled before there was an answer")
 
-    def _request_hash(self, completion: Completion) -> bytes | None:
-        if len(completion.text) > RESPONSE_LIMIT:
-            return None
-        return request_hash(self._request, self._site, self._method, self._provider)
-
     def _record(
         self,
         outcome: CallOutcome,
@@ -375,8 +374,9 @@ class _AttemptLog:
         usage: Usage | None = None,
         request_id: str | None = None,
         parameters: Mapping[str, Any] | None = None,
-        request_hash: bytes | None = None,
+        is_whole: bool = False,
     ) -> CallRecord:
+        request, provider = self._request, self._provider
         return CallRecord(
             site=self._site,
             provider=self._provider.name,
@@ -393,5 +393,8 @@ class _AttemptLog:
             usage=usage or Usage(),
             request_id=request_id,
             parameters=parameters or {},
-            request_hash=request_hash,
+            request_hash=request_hash(request, self._site, self._method, provider)
+            if is_whole
+            else None,
+            question_hash=question_hash(request, self._method, provider) if is_whole else None,
         )

@@ -68,13 +68,15 @@ class LlmCredential:
     """64 hexadecimal digits."""
     label: str
     """For people: `openai/gpt-4o`."""
+    endpoint: str = field(default="", repr=False)
+    """The address that is called."""
 
     @classmethod
     def of(cls, provider: str, model: str, *, endpoint: str = "", secret: str = "") -> Self:
         hashed = sha256(secret.encode("utf-8", "replace")).hexdigest()
         parts = "\n".join((provider, endpoint.rstrip("/"), model, hashed))
         key = sha256(parts.encode("utf-8", "replace")).hexdigest()
-        return cls(key=key, label=f"{provider}/{model}"[:300])
+        return cls(key=key, label=f"{provider}/{model}"[:300], endpoint=endpoint.rstrip("/"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

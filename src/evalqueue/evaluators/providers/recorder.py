@@ -13,7 +13,12 @@ from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from evalqueue.evaluators.providers.errors import CallOutcome
-from evalqueue.evaluators.providers.provider import CompletionRequest, Provider, Usage
+from evalqueue.evaluators.providers.provider import (
+    CompletionRequest,
+    Provider,
+    Usage,
+    credential_of,
+)
 
 PROMPT_LIMIT = 50_000  # characters
 SYSTEM_PROMPT_LIMIT = 20_000  # characters
@@ -57,6 +62,8 @@ class CallRecord:
     it is not known."""
     request_hash: bytes | None = None
     """The key of the call. None: there is no answer, or `response` does not contain all of it."""
+    question_hash: bytes | None = None
+    """The key of the question, wherever it is asked. None: likewise."""
 
 
 class Recorder(Protocol):
@@ -77,3 +84,18 @@ def request_hash(
     # Unsorted: an answer is written in the order of its schema, so the order decides, too.
     canonical = json.dumps([said_by, asdict(site), asked])
     return sha256(canonical.encode()).digest()
+
+
+def question_hash(request: CompletionRequest, method: str, provider: Provider) -> bytes:
+    """A digest of everything that determines the answer, and of nothing else: 16 bytes.
+
+    The endpoint is part of it: other servers may have another model of this name.
+    """
+    asked = {each.name: getattr(request, each.name) for each in fields(request)}
+    asked_of = {
+        "provider": provider.name,
+        "model": provider.model,
+        "endpoint": credential_of(provider).endpoint,
+        "method": method,
+    }
+    return sha256(json.dumps([asked_of, asked]).encode()).digest()[:16]

@@ -167,7 +167,7 @@ class RunAttempt:
         Raises:
             JobFailed: the run failed, or stopped early; with the result so far, if there is one.
         """
-        choice = self._choose_model(params)
+        choice = self.choose_model(params)
         kind = await open_kind(self, params)
         prices = await price_list(self._providers, choice)
         begun = await self._start(kind, params, choice, prices)
@@ -176,7 +176,12 @@ class RunAttempt:
             return {"helped": str(self.job_id)}
         return await self._settle(kind)
 
-    def _choose_model(self, params: EvaluationParams) -> ModelChoice:
+    def choose_model(self, params: EvaluationParams) -> ModelChoice:
+        """The model that the params mean.
+
+        Raises:
+            JobFailed: it is not available here.
+        """
         try:
             return resolve(self._providers, params.llm_provider, params.llm_model)
         except ProviderUnavailable as error:

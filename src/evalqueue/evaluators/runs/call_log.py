@@ -135,6 +135,7 @@ class CallLog:
         # What has to be cleaned to be stored is no longer the answer that was given.
         whole = call.response is not None and codec.clean_text(call.response) == call.response
         request_hash = call.request_hash if whole else None
+        question_hash = call.question_hash if whole else None
         cost = self._prices.cost(call.model, usage, at=call.started_at)
         return {
             "run_id": str(self._run_id),
@@ -164,6 +165,7 @@ class CallLog:
             "request_id": call.request_id,
             "parameters": dict(call.parameters) or None,
             "request_hash": request_hash and f"\\x{request_hash.hex()}",
+            "question_hash": question_hash and f"\\x{question_hash.hex()}",
             "attempt": self._attempt,
             "started_at": call.started_at.isoformat(),
         }

@@ -19,8 +19,8 @@ from evalqueue.evaluators.judging.registry import mission_columns
 from evalqueue.evaluators.judging.scores import MAX_LABEL, ScoreKind, ScoreRow, ScoreValue
 from evalqueue.evaluators.judging.threads import ThreadResult
 from evalqueue.evaluators.prices.costs import shown
+from evalqueue.evaluators.providers.earlier.replay import RecordedAnswer
 from evalqueue.evaluators.providers.provider import Completion, Usage
-from evalqueue.evaluators.providers.replay import RecordedAnswer
 from evalqueue.evaluators.runs.summary import ThreadOutcome
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
@@ -169,6 +169,8 @@ class UsageTotals:
 
     calls: int
     failed_calls: int
+    reused_calls: int
+    """Calls that were not made, since an earlier run's answer was taken; not in `calls`."""
     tokens_in: int | None
     tokens_out: int | None
     cost_usd: Decimal | None
@@ -182,6 +184,7 @@ class UsageTotals:
         return {
             "llm_calls": self.calls,
             "failed_llm_calls": self.failed_calls,
+            "reused_llm_calls": self.reused_calls,
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             "cost_usd": shown(self.cost_usd),

@@ -28,6 +28,8 @@ class EvaluatorCalls:
     evaluator: str
     calls: int
     failed_calls: int
+    reused_calls: int
+    """Calls that were not made, since an earlier run's answer was taken; not in `calls`."""
     p50_ms: float | None
     """Of the calls that got an answer, as all latencies are; None: there is none."""
     p95_ms: float | None
@@ -90,6 +92,7 @@ class LlmStatistics:
 
     calls: int
     failed_calls: int
+    reused_calls: int
     tokens_in: int | None
     tokens_out: int | None
     cost_usd: Decimal | None
@@ -115,6 +118,7 @@ def of_calls(
     return LlmStatistics(
         calls=sum(each.calls for each in evaluators),
         failed_calls=sum(each.failed_calls for each in evaluators),
+        reused_calls=sum(each.reused_calls for each in evaluators),
         tokens_in=_sum(each.tokens_in for each in evaluators),
         tokens_out=_sum(each.tokens_out for each in evaluators),
         cost_usd=sum(costs, Decimal(0)) if costs else None,

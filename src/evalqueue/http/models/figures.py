@@ -236,6 +236,8 @@ class EvaluatorCallsJson(Model):
     evaluator: str
     calls: int
     failed_calls: int
+    reused_calls: int
+    """Calls that were not made, since an earlier run's answer was taken; not in `calls`."""
     p50_ms: float | None
     """Of the calls that got an answer; null: there is none."""
     p95_ms: float | None
@@ -274,6 +276,7 @@ class LlmStatisticsJson(Model):
 
     calls: int
     failed_calls: int
+    reused_calls: int
     tokens_in: int | None
     """Null: no call said."""
     tokens_out: int | None

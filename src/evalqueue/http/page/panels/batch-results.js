@@ -172,7 +172,10 @@ export class BatchResults {
         ${figure(
           "LLM calls",
           format.count(llm.calls),
-          llm.failed_calls ? `${format.count(llm.failed_calls)} failed` : "none failed",
+          [
+            llm.failed_calls ? `${format.count(llm.failed_calls)} failed` : "none failed",
+            ...(llm.reused_calls ? [`${format.count(llm.reused_calls)} answers reused`] : []),
+          ].join(", "),
         )}
         ${figure(
           "Tokens",

@@ -73,7 +73,7 @@ export class LlmCalls {
     return html`<li>
       <details @toggle=${(/** @type {Event} */ event) => this.onToggle(call, event)}>
         <summary>
-          <span class="badge tone-${call.outcome === "ok" ? "good" : "bad"}"
+          <span class="badge tone-${["ok", "reused"].includes(call.outcome) ? "good" : "bad"}"
             >${call.outcome.replaceAll("_", " ")}</span
           >
           ${call.evaluator}${call.turn == null ? nothing : ` · turn ${call.turn}`}

@@ -13,5 +13,6 @@ SELECT CASE %(by)s
     sum(log.cost_usd) AS cost_usd,
     count(*) FILTER (WHERE log.cost_usd IS NULL AND log.tokens_in IS NOT NULL) AS unpriced_calls
 FROM eval_runs AS run JOIN api_logs AS log ON log.run_id = run.id
-WHERE run.created_at >= %(since)s AND (%(owner)s::text IS NULL OR run.owner = %(owner)s)
+WHERE run.created_at >= %(since)s AND log.outcome <> 'reused'
+    AND (%(owner)s::text IS NULL OR run.owner = %(owner)s)
 GROUP BY 1 ORDER BY cost_usd DESC NULLS LAST, calls DESC, name LIMIT %(limit)s

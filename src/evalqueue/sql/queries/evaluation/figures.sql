@@ -140,7 +140,9 @@ GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2
 
 -- calls --
 -- The LLM calls of each evaluator; how long they took: those that got an answer
-SELECT evaluator, count(*) AS calls, count(*) FILTER (WHERE outcome <> 'ok') AS failed_calls,
+SELECT evaluator, count(*) FILTER (WHERE outcome <> 'reused') AS calls,
+    count(*) FILTER (WHERE outcome NOT IN ('ok', 'reused')) AS failed_calls,
+    count(*) FILTER (WHERE outcome = 'reused') AS reused_calls,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY duration_ms) FILTER (WHERE outcome = 'ok') AS p50_ms,
     percentile_cont(0.95) WITHIN GROUP (ORDER BY duration_ms) FILTER (WHERE outcome = 'ok') AS p95_ms,
     max(duration_ms) FILTER (WHERE outcome = 'ok') AS max_ms,
@@ -163,7 +165,7 @@ GROUP BY 1, 2
 SELECT width_bucket(started_at, %(starts)s::timestamptz[]) AS stretch, count(*) AS calls,
     count(*) FILTER (WHERE outcome <> 'ok') AS failed_calls,
     sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out
-FROM api_logs WHERE run_id = %(run_id)s
+FROM api_logs WHERE run_id = %(run_id)s AND outcome <> 'reused'
 GROUP BY 1
 
 -- thread --

@@ -94,14 +94,14 @@ FROM thread_evaluations WHERE run_id = %(run_id)s ORDER BY id
 INSERT INTO api_logs (
     run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
     outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
-    tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash, attempt,
-    started_at
+    tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash,
+    question_hash, attempt, started_at
 )
 SELECT
     run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
     outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
-    tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash, attempt,
-    started_at
+    tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash,
+    question_hash, attempt, started_at
 FROM json_populate_recordset(NULL::api_logs, %(calls)s)
 ON CONFLICT (call_id) DO NOTHING
 
@@ -189,7 +189,9 @@ WITH RECURSIVE sent AS (
     )
     FROM sent WHERE digest IS NOT NULL
 )
-SELECT count(*) AS calls, count(*) FILTER (WHERE outcome <> 'ok') AS failed_calls,
+SELECT count(*) FILTER (WHERE outcome <> 'reused') AS calls,
+    count(*) FILTER (WHERE outcome NOT IN ('ok', 'reused')) AS failed_calls,
+    count(*) FILTER (WHERE outcome = 'reused') AS reused_calls,
     sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, sum(cost_usd) AS cost_usd,
     count(*) FILTER (WHERE cost_usd IS NULL AND tokens_in IS NOT NULL) AS unpriced_calls,
     ARRAY(

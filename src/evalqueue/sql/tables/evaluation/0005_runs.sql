@@ -112,7 +112,7 @@ CREATE INDEX thread_evaluations_of_thread ON thread_evaluations (thread_id);
 
 -- One row per attempt at an LLM call. Never fenced: what was paid for is recorded, even when the
 -- attempt of the job that paid is over by then. An answer that is replayed from here has no row of
--- its own: a row is a purchase.
+-- its own. A row is a purchase, except where an earlier run's answer was taken (reused).
 CREATE TABLE api_logs (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     run_id uuid REFERENCES eval_runs ON DELETE CASCADE,
@@ -127,7 +127,7 @@ CREATE TABLE api_logs (
     model text NOT NULL,
     method text NOT NULL,
     outcome text NOT NULL CHECK (outcome IN (
-        'ok', 'rate_limited', 'transient', 'timeout', 'auth', 'billing', 'model_missing',
+        'ok', 'reused', 'rate_limited', 'transient', 'timeout', 'auth', 'billing', 'model_missing',
         'bad_request', 'context_too_long', 'content_filter', 'judge_refused', 'truncated',
         'schema_invalid', 'cancelled')),
     try_number integer NOT NULL CHECK (try_number >= 1),
@@ -147,6 +147,9 @@ CREATE TABLE api_logs (
     -- SHA-256 of everything that decides the answer, and of its purpose. NULL: the response is no
     -- answer, or is not complete as it came, and can't be replayed.
     request_hash bytea CHECK (length(request_hash) = 32),
+    -- The first 16 bytes of the SHA-256 of the question alone, without its purpose: other runs may
+    -- reuse the answer. NULL: as request_hash.
+    question_hash bytea CHECK (length(question_hash) = 16),
     attempt integer NOT NULL,
     started_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -161,6 +164,9 @@ CREATE INDEX api_logs_of_run ON api_logs (run_id, id DESC);
 -- The calls of one thread, newest first. It serves replay as well: most calls of a thread are
 -- answers.
 CREATE INDEX api_logs_of_thread ON api_logs (run_id, thread_id, id DESC);
+-- Answers to a question, newest first.
+CREATE INDEX api_logs_of_question ON api_logs (question_hash, id DESC)
+    WHERE question_hash IS NOT NULL;
 -- The different parameters of a run, each found by one look-up.
 CREATE INDEX api_logs_parameters ON api_logs (run_id, md5(parameters::text))
     WHERE parameters IS NOT NULL;

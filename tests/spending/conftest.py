@@ -41,7 +41,7 @@ def judge(client: Client, dsn: str) -> Judged:
     async def judge(*, owner: str = "default", **params: Any) -> Job:
         if not {"total_items", "csv_content", "dataset_id"} & params.keys():
             params["total_items"] = 48
-        job = await client.submit(EvaluateBatch(concurrency=32, **params), owner=owner)
+        job = await client.submit(EvaluateBatch(**{"concurrency": 32} | params), owner=owner)
         await work(dsn)
         return await client.get(job.id)
 

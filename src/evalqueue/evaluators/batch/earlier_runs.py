@@ -1,0 +1,79 @@
+"""What earlier runs of an owner have: answers to reuse, and conversations to leave out."""
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer
+from evalqueue.evaluators.providers.provider import Completion, Usage
+from evalqueue.evaluators.providers.registry import ModelChoice
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import load
+from evalqueue.postgres.rows import jsonb
+
+QUERIES = load("evaluation/reuse")
+
+
+async def answers(
+    connection: Connection,
+    *,
+    question_hash: bytes,
+    owner: str,
+    run_id: UUID,
+    max_age_seconds: float,
+) -> list[EarlierAnswer]:
+    """The answers to a question in other runs of an owner, newest first."""
+    arguments = {
+        "question_hash": question_hash,
+        "owner": owner,
+        "run_id": run_id,
+        "max_age_seconds": max_age_seconds,
+    }
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["answers"], arguments)
+        return [
+            EarlierAnswer(
+                call_id=row["call_id"],
+                completion=Completion(
+                    text=row["text"],
+                    model=row["model"],
+                    usage=Usage(
+                        input_tokens=row["tokens_in"],
+                        output_tokens=row["tokens_out"],
+                        cached_tokens=row["tokens_cached"],
+                        reasoning_tokens=row["tokens_reasoning"],
+                    ),
+                    latency_ms=row["latency_ms"],
+                    request_id=row["request_id"],
+                ),
+            )
+            async for row in cursor
+        ]
+
+
+async def evaluated(
+    connection: Connection,
+    *,
+    run_id: UUID,
+    dataset_id: str,
+    thread_ids: Sequence[str],
+    app_id: str,
+    choice: ModelChoice,
+    versions: Mapping[str, str],
+) -> frozenset[str]:
+    """The threads that earlier runs have evaluated already: each attempt at a run finds the same
+    ones."""
+    cursor = await connection.execute(
+        QUERIES["evaluated"],
+        {
+            "run_id": run_id,
+            "dataset_id": dataset_id,
+            "thread_ids": list(thread_ids),
+            "app_id": app_id,
+            "llm_provider": choice.provider,
+            "llm_model": choice.model,
+            "versions": jsonb(versions),
+        },
+    )
+    return frozenset([thread_id for (thread_id,) in await cursor.fetchall()])

@@ -1,0 +1,94 @@
+"""Answers of earlier runs: an identical question is not asked again."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid5
+
+from evalqueue.evaluators.providers.errors import CallOutcome
+from evalqueue.evaluators.providers.policy import LlmCaller
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
+from evalqueue.evaluators.providers.recorder import (
+    PROMPT_LIMIT,
+    SYSTEM_PROMPT_LIMIT,
+    CallRecord,
+    CallSite,
+    Recorder,
+    question_hash,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EarlierAnswer:
+    """An answer that an earlier run was given."""
+
+    call_id: UUID
+    completion: Completion
+
+
+class Reuse:
+    """Answers the calls for one thread from earlier runs where possible, else by its caller.
+
+    Each record answers one call of the thread: where it asks the same question twice, one answer
+    does not count twice. A hit is recorded with the outcome `reused`, without tokens and cost.
+    """
+
+    def __init__(
+        self,
+        caller: LlmCaller,
+        find: Callable[[bytes], Awaitable[Sequence[EarlierAnswer]]],
+        *,
+        recorder: Recorder,
+        run_id: UUID,
+    ) -> None:
+        """`find` returns the answers to a question, in order of preference."""
+        self._caller = caller
+        self._find = find
+        self._recorder = recorder
+        self._run_id = run_id
+        self._used: set[UUID] = set()
+
+    @property
+    def provider(self) -> Provider:
+        return self._caller.provider
+
+    async def call(
+        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
+    ) -> Completion:
+        """An earlier answer, or a new one.
+
+        Raises:
+            ProviderError: there is no answer; the last attempt's error.
+        """
+        for each in await self._find(question_hash(request, method, self.provider)):
+            # The name of a model may stand for another one than it did.
+            served = self._caller.served_model
+            if each.call_id not in self._used and served in (None, each.completion.model):
+                self._used.add(each.call_id)
+                self._record(each, request, site, method)
+                return each.completion
+        return await self._caller.call(request, site, method)
+
+    def _record(
+        self, answer: EarlierAnswer, request: CompletionRequest, site: CallSite, method: str
+    ) -> None:
+        self._recorder.record(
+            CallRecord(
+                site=site,
+                provider=self.provider.name,
+                model=answer.completion.model,
+                method=method,
+                outcome=CallOutcome.REUSED,
+                try_number=1,
+                prompt=request.prompt[:PROMPT_LIMIT],
+                system_prompt=request.system[:SYSTEM_PROMPT_LIMIT],
+                response=answer.completion.text,
+                error=None,
+                started_at=datetime.now(UTC),
+                duration_ms=0.0,
+                usage=Usage(),
+                request_id=answer.completion.request_id,
+                # The same each time: an attempt that does a thread anew counts no hit twice.
+                call_id=uuid5(self._run_id, str(answer.call_id)),
+            )
+        )

@@ -1,0 +1,36 @@
+-- What earlier runs of an owner have, so that it is not bought again.
+
+-- answers --
+-- The newest answers to a question in other runs of the same owner, without those that led to a
+-- failure
+SELECT log.call_id, log.response AS text, log.model, log.request_id, log.duration_ms AS latency_ms,
+    log.tokens_in, log.tokens_out, log.tokens_cached, log.tokens_reasoning
+FROM api_logs AS log JOIN eval_runs AS run ON run.id = log.run_id
+WHERE log.question_hash = %(question_hash)s AND run.owner = %(owner)s AND run.id <> %(run_id)s
+    AND log.created_at >= clock_timestamp() - make_interval(secs => %(max_age_seconds)s)
+    AND NOT EXISTS (
+        SELECT FROM thread_evaluations AS thread,
+            jsonb_array_elements(thread.result -> 'failures') AS failure
+        WHERE thread.run_id = log.run_id AND thread.thread_id = log.thread_id
+            AND failure ->> 'evaluator' = log.evaluator
+            AND COALESCE((failure ->> 'turn')::integer, 0) = COALESCE(log.turn, 0))
+ORDER BY log.id DESC LIMIT 8
+
+-- evaluated --
+-- Threads that other runs of the same owner had evaluated when this run was created: the same
+-- conversation, by the same versions of the same evaluators with the same model, and nothing is
+-- missing
+SELECT DISTINCT ours.thread_id
+FROM eval_runs AS this
+JOIN dataset_threads AS ours ON ours.dataset_id = %(dataset_id)s
+JOIN thread_evaluations AS thread ON thread.thread_id = ours.thread_id
+    AND thread.created_at < this.created_at
+JOIN eval_runs AS run ON run.id = thread.run_id AND run.id <> this.id
+JOIN dataset_threads AS theirs
+    ON theirs.dataset_id = run.dataset_id AND theirs.thread_id = thread.thread_id
+WHERE this.id = %(run_id)s AND run.owner = this.owner AND run.command = this.command
+    AND run.llm_provider = %(llm_provider)s AND run.llm_model = %(llm_model)s
+    AND run.app_id = %(app_id)s
+    AND thread.error IS NULL AND thread.missing_verdicts = 0
+    AND thread.result -> 'evaluator_versions' @> %(versions)s
+    AND ours.thread_id = ANY (%(thread_ids)s) AND ours.turns = theirs.turns
