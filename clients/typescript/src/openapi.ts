@@ -1539,6 +1539,27 @@ export interface components {
          */
         Difficulty: "easy" | "medium" | "hard";
         /**
+         * DollarRange
+         * @description US dollars, likewise.
+         */
+        DollarRange: {
+            /**
+             * Expected
+             * Format: decimal
+             */
+            expected: string;
+            /**
+             * Low
+             * Format: decimal
+             */
+            low: string;
+            /**
+             * High
+             * Format: decimal
+             */
+            high: string;
+        };
+        /**
          * Efficiency
          * @description Did the user get there without friction?
          * @enum {string}
@@ -1551,6 +1572,37 @@ export interface components {
         Error: {
             /** Detail */
             detail: string;
+        };
+        /**
+         * Estimate
+         * @description What the LLM calls of a batch may use, if none is answered from earlier runs.
+         */
+        Estimate: {
+            /** Calls */
+            calls: number;
+            tokens_in: components["schemas"]["TokenRange"];
+            tokens_out: components["schemas"]["TokenRange"];
+            /** @description Null: the price of the model is not known. */
+            cost_usd: components["schemas"]["DollarRange"] | null;
+            /**
+             * Recorded Calls
+             * @description How many recorded calls of the same evaluators and model it is learned from; 0: from none.
+             */
+            recorded_calls: number;
+        };
+        /**
+         * EstimateErrors
+         * @description By how much an estimate was too high (above 0) or too low, as a part of what was used; null:
+         *     it was not estimated, or is not known.
+         */
+        EstimateErrors: {
+            /**
+             * Tokens
+             * @description In and out together.
+             */
+            tokens: number | null;
+            /** Cost Usd */
+            cost_usd: number | null;
         };
         /**
          * EvalRun
@@ -2754,6 +2806,8 @@ export interface components {
              */
             unknown_thread_ids: string[];
             llm_calls: components["schemas"]["PlannedCalls"] | null;
+            /** @description Null as `llm_calls` is. */
+            estimate: components["schemas"]["Estimate"] | null;
             /** Bad Rows */
             bad_rows: components["schemas"]["BadRow"][];
             /**
@@ -2960,6 +3014,10 @@ export interface components {
                 [key: string]: unknown;
             } | null;
             llm: components["schemas"]["LlmStatistics"];
+            /** @description What its calls might use, as it was estimated before the first one; null: it was not. */
+            estimate: components["schemas"]["Estimate"] | null;
+            /** @description Null: the run is not completed, nothing was estimated, or answers were reused. */
+            estimate_errors: components["schemas"]["EstimateErrors"] | null;
         };
         /**
          * SaveCases
@@ -3349,6 +3407,18 @@ export interface components {
              * @description Of the run, not of the page.
              */
             total: number;
+        };
+        /**
+         * TokenRange
+         * @description An expected number of tokens, and an interval that it should fall into.
+         */
+        TokenRange: {
+            /** Expected */
+            expected: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
         };
         /**
          * ToolCall

@@ -29,6 +29,7 @@ export type DatasetThreads = Schemas["DatasetThreads"];
 export type DeletedDataset = Schemas["DeletedDataset"];
 /** What a job would evaluate, and how many LLM calls it would make. */
 export type Preview = Schemas["Preview"];
+export type Estimate = Schemas["Estimate"];
 export type BadRow = Schemas["BadRow"];
 
 export type EvalRun = Schemas["EvalRun"];

@@ -8,6 +8,7 @@ runs are.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.batch import distributions
 from evalqueue.evaluators.batch.distributions import BatchStatistics, ScoreCounts
+from evalqueue.evaluators.batch.estimates import relative_error
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.datasets import store as datasets
@@ -47,6 +49,8 @@ class RunHead:
     dataset_id: str | None
     evaluators: Any
     """JSON, as the run has frozen it."""
+    estimate: Any
+    """Likewise."""
 
     @property
     def declarations(self) -> list[EvaluatorDeclaration]:
@@ -134,6 +138,17 @@ class StoredScore:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EstimateErrors:
+    """By how much an estimate was too high (above 0) or too low, as a part of what was used.
+
+    None: it was not estimated, or is not known.
+    """
+
+    tokens: float | None
+    cost_usd: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFigures:
     """The figures of a run so far."""
 
@@ -146,6 +161,10 @@ class RunFigures:
     adversarial: Mapping[str, Any] | None
     """As `attack.summarise` makes it; None: the run is of another kind."""
     llm: LlmStatistics
+    estimate: Mapping[str, Any] | None
+    """What its calls might use, before the first was made."""
+    estimate_errors: EstimateErrors | None
+    """None: the run is not completed, nothing was estimated, or answers were reused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +264,7 @@ async def statistics(
             return None
         is_batch = head.command == EvaluateBatch.job_type
         is_adversarial = head.command == EvaluateAdversarial.job_type
+        llm = await _llm(connection, run_id)
         return RunFigures(
             run_id=head.run_id,
             command=head.command,
@@ -252,7 +272,9 @@ async def statistics(
             total_items=head.total_items,
             batch=await _batch(connection, head) if is_batch else None,
             adversarial=await _adversarial(connection, head) if is_adversarial else None,
-            llm=await _llm(connection, run_id),
+            llm=llm,
+            estimate=head.estimate,
+            estimate_errors=_estimate_errors(head, llm),
         )
 
 
@@ -353,6 +375,22 @@ async def _llm(connection: Connection, run_id: UUID) -> LlmStatistics:
             connection, latencies.Busy, "timeline", run_id=run_id, starts=list(starts)
         )
     return latencies.of_calls(evaluators, edges, bins, starts, busy)
+
+
+def _estimate_errors(head: RunHead, llm: LlmStatistics) -> EstimateErrors | None:
+    is_over = head.status in {"completed", "completed_with_errors"}
+    estimate = cast("Mapping[str, Any] | None", head.estimate)
+    if estimate is None or not is_over or llm.reused_calls:
+        return None
+    expected = estimate["tokens_in"]["expected"] + estimate["tokens_out"]["expected"]
+    used = (llm.tokens_in or 0) + (llm.tokens_out or 0)
+    cost: Mapping[str, str] | None = estimate["cost_usd"]
+    cost_error = None
+    if cost is not None and llm.cost_usd is not None and not llm.unpriced_calls:
+        cost_error = relative_error(Decimal(cost["expected"]), llm.cost_usd)
+    return EstimateErrors(
+        tokens=relative_error(Decimal(expected), Decimal(used)), cost_usd=cost_error
+    )
 
 
 def _declaration(value: object) -> EvaluatorDeclaration | None:

@@ -26,6 +26,7 @@ from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.judging.judge import Judge
+from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.runs.attempt import Conclusion, RunAttempt, RunInput
@@ -100,6 +101,9 @@ class AdversarialRun:
                 "chatbot": {"protocol": self.target.protocol, "url": self.target.url},
             },
         )
+
+    async def estimate(self, _prices: PriceList, /) -> None:
+        """Nothing tells how long the conversations will be."""
 
     async def begin(self, connection: Connection, _opened: Opened, /) -> list[Case]:
         """The run's cases; none: no earlier attempt has settled them."""

@@ -1,6 +1,8 @@
-"""What earlier runs of an owner have: answers to reuse, and conversations to leave out."""
+"""What earlier runs of an owner have: answers to reuse, conversations to leave out, and calls to
+learn from."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from uuid import UUID
 
 from psycopg.rows import dict_row
@@ -12,7 +14,17 @@ from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
 
-QUERIES = load("evaluation/reuse")
+QUERIES = load("evaluation/earlier_runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecentCall:
+    """A recorded call, by what an estimate learns from it."""
+
+    tokens_in: int
+    tokens_out: int
+    characters: int
+    """Of its prompt and system text."""
 
 
 async def answers(
@@ -77,3 +89,19 @@ async def evaluated(
         },
     )
     return frozenset([thread_id for (thread_id,) in await cursor.fetchall()])
+
+
+async def recent_calls(
+    connection: Connection, *, owner: str, evaluator: str, version: str, choice: ModelChoice
+) -> list[RecentCall]:
+    """Calls of one version of an evaluator with one model, of the newest runs of an owner."""
+    return await QUERIES.rows(
+        connection,
+        RecentCall,
+        "recent_calls",
+        owner=owner,
+        evaluator=evaluator,
+        version=version,
+        llm_provider=choice.provider,
+        llm_model=choice.model,
+    )

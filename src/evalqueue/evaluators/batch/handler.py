@@ -1,6 +1,7 @@
 """How `evaluate-batch` evaluates a dataset: the steps that only this kind of run has."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -8,7 +9,8 @@ from typing import Any, Self
 from evalqueue.context import Checkpoint
 from evalqueue.errors import JobFailed
 from evalqueue.evaluators.apps import UnknownApp
-from evalqueue.evaluators.batch import earlier_runs
+from evalqueue.evaluators.batch import earlier_runs, samples
+from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import store as datasets
@@ -19,6 +21,7 @@ from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.registry import UnknownEvaluator
 from evalqueue.evaluators.judging.registry import make as make_evaluators
 from evalqueue.evaluators.judging.threads import Chosen, evaluate_thread
+from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.earlier.replay import Replay
 from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer, Reuse
 from evalqueue.evaluators.providers.errors import ProviderError
@@ -135,6 +138,25 @@ class BatchRun:
                 },
             },
         )
+
+    async def estimate(self, prices: PriceList, /) -> Mapping[str, Any] | None:
+        context, thread_ids = self.attempt.context, self.chosen.thread_ids
+
+        async def estimate(connection: Connection) -> Estimate | None:
+            return await estimate_batch(
+                connection,
+                threads=await samples.of_dataset(connection, self.dataset.id, thread_ids),
+                total_threads=len(thread_ids),
+                calls=None,
+                evaluators=self.evaluators,
+                owner=context.job.owner,
+                choice=self.attempt.choose_model(self.params),
+                prices=prices,
+                max_output_tokens=self.params.plan().parameters.max_output_tokens,
+            )
+
+        found = await context.database.until_done(estimate, what=f"Job {context.job.id}")
+        return None if found is None else found.as_json()
 
     async def begin(self, connection: Connection, opened: store.Opened, /) -> _Begun:
         attempt = self.attempt

@@ -1,7 +1,7 @@
 """What a batch would do, and how many LLM calls it would make, before anything is stored or paid.
 
 The calls are counted, not estimated: each evaluator says how many it makes for a conversation, for
-a message, and for which answers of the bot.
+a message, and for which answers of the bot. What they use is estimated.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -16,7 +17,10 @@ from psycopg.rows import class_row
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.apps import UnknownApp
+from evalqueue.evaluators.batch import samples
+from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
 from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
+from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Identified, Incoming
@@ -27,12 +31,15 @@ from evalqueue.evaluators.formats import (
     ContentStatistics,
     Faults,
     FormatError,
+    Message,
     Notice,
 )
 from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan
 from evalqueue.evaluators.judging.threads import Chosen
+from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.cap_params import price_list
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection, Database
 
@@ -68,6 +75,8 @@ class Preview:
     chosen: JudgedCounts | None = None
     unknown_thread_ids: tuple[str, ...] = ()
     llm_calls: PlannedCalls | None = None
+    estimate: Estimate | None = None
+    """What the calls may use."""
     bad_rows: tuple[BadRow, ...] = ()
     more_bad_rows: int = 0
     is_date_order_needed: bool = False
@@ -85,32 +94,40 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
     try:
         if params.dataset_id is None:
             async with params.incoming(admission) as file:
-                found = await _of_file(admission.database, file, params, plan)
+                found = await _of_file(admission.database, file, params, plan, admission.owner)
             return replace(found, columns=(), mapping={}, missing_columns=())
         content = await params.content(admission)
     except FormatError as error:
         raise InvalidParams(problems(params.source_field, error)) from error
     async with admission.database.connection() as connection:
         statistics = await datasets.statistics(connection, content.id)
-        chosen = None
-        if params.chooses:
-            chosen = params.chosen(await datasets.thread_ids(connection, content.id))
+        thread_ids = await datasets.thread_ids(connection, content.id)
+        chosen = params.chosen(thread_ids) if params.chooses else None
         wanted = None if chosen is None else chosen.thread_ids
         counts = await datasets.counts(connection, content.id, wanted)
     marked = Counter[int]()
     if _looks_at_answers(plan):
         marked = await _marked(admission.database, content.id, wanted, _marks(plan))
-    return _preview(content.format, statistics, chosen, counts, _calls(plan, counts, marked))
+    calls = _calls(plan, counts, marked)
+    async with admission.database.connection() as connection:
+        sample = await samples.of_dataset(
+            connection, content.id, thread_ids if wanted is None else wanted
+        )
+    preview = _preview(content.format, statistics, chosen, counts, calls)
+    estimate = await _estimate(admission.database, admission.owner, params, plan, sample, preview)
+    return replace(preview, estimate=estimate)
 
 
-async def of_file(database: Database, incoming: Incoming, params: EvaluateBatch) -> Preview:
+async def of_file(
+    database: Database, incoming: Incoming, params: EvaluateBatch, *, owner: str
+) -> Preview:
     """Of a job on a file that is not stored, nor will be by this.
 
     Raises:
         SourceError: there is no such format.
         InvalidParams: naming the fields.
     """
-    return await _of_file(database, incoming, params, _plan(params))
+    return await _of_file(database, incoming, params, _plan(params), owner)
 
 
 def of_head(incoming: Incoming) -> Preview:
@@ -135,17 +152,24 @@ def of_head(incoming: Incoming) -> Preview:
 
 
 async def _of_file(
-    database: Database, incoming: Incoming, params: EvaluateBatch, plan: EvaluationPlan
+    database: Database,
+    incoming: Incoming,
+    params: EvaluateBatch,
+    plan: EvaluationPlan,
+    owner: str,
 ) -> Preview:
     found = await asyncio.to_thread(imports.identified, incoming)
     preview, mapped = await asyncio.to_thread(_columns, found, incoming.mapping)
     faults = Faults(incoming.name)
     marks = _marks(plan)
+    sample = samples.FileSample()
+
+    def mark(message: Message) -> int:
+        sample.take(message)
+        return marks(message.bot_text)
+
     async with database.long_read() as connection:
-        await imports.stage(
-            connection, mapped, faults, with_turns=False,
-            mark=lambda message: marks(message.bot_text),
-        )  # fmt: skip
+        await imports.stage(connection, mapped, faults, with_turns=False, mark=mark)
         if faults:
             return replace(
                 preview, bad_rows=faults.rows, more_bad_rows=faults.more, notices=faults.notices
@@ -160,12 +184,41 @@ async def _of_file(
     counted = _preview(preview.format, statistics, chosen, counts, calls)
     return replace(
         counted,
+        estimate=await _estimate(database, owner, params, plan, sample.threads, counted),
         columns=preview.columns,
         mapping=preview.mapping,
         missing_columns=preview.missing_columns,
         is_date_order_needed=preview.is_date_order_needed,
         notices=faults.notices,
     )
+
+
+async def _estimate(
+    database: Database,
+    owner: str,
+    params: EvaluateBatch,
+    plan: EvaluationPlan,
+    sample: Sequence[Thread],
+    preview: Preview,
+) -> Estimate | None:
+    """What the calls may use: in tokens only, if the model or its price is not known here."""
+    settings = ProviderSettings()
+    choice, prices = None, None
+    with suppress(ProviderUnavailable):
+        choice = resolve(settings, params.llm_provider, params.llm_model)
+        prices = await price_list(settings, choice)
+    async with database.connection() as connection:
+        return await estimate_batch(
+            connection,
+            threads=sample,
+            total_threads=0 if preview.chosen is None else preview.chosen.threads,
+            calls=None if preview.llm_calls is None else preview.llm_calls.evaluators,
+            evaluators=registry.make(plan),
+            owner=owner,
+            choice=choice,
+            prices=prices,
+            max_output_tokens=plan.parameters.max_output_tokens,
+        )
 
 
 def _columns(found: Identified, given: Mapping[str, str] | None) -> tuple[Preview, Identified]:

@@ -104,6 +104,10 @@ class RunKind(Protocol[Begun]):
 
     def run_input(self) -> RunInput: ...
 
+    async def estimate(self, prices: PriceList, /) -> Mapping[str, Any] | None:
+        """What the run's calls may use, as JSON. None: it is not estimated."""
+        ...
+
     async def begin(self, connection: Connection, opened: store.Opened, /) -> Begun:
         """Read what earlier attempts stored, in the transaction that opens the run.
 
@@ -196,6 +200,8 @@ class RunAttempt:
     ) -> Begun:
         """Freeze the run's config, unless an earlier attempt has, and read what is stored."""
         run_input = kind.run_input()
+        is_new = self.number == 1 and not self.context.is_helper
+        estimate = await kind.estimate(prices) if is_new else None
         opening = store.Opening(
             run_id=self.run_id,
             app_id=params.app_id,
@@ -206,7 +212,7 @@ class RunAttempt:
             data_file_hash=run_input.data_file_hash,
             dataset_id=run_input.dataset_id,
             total_items=run_input.total_items,
-            config={**run_input.config, "prices": prices.version},
+            config={**run_input.config, "prices": prices.version, "estimate": estimate},
         )
 
         async def start(connection: Connection) -> tuple[store.Opened, Begun] | None:

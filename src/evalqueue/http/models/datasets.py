@@ -6,7 +6,7 @@ from pydantic import Field, Json
 
 from evalqueue.evaluators.batch.job_type import DatasetId
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.http.models.fields import Model, Moment, Offset
+from evalqueue.http.models.fields import EstimateJson, Model, Moment, Offset
 from evalqueue.http.uploads import File
 
 # Requests
@@ -191,6 +191,8 @@ class PreviewJson(Model):
     unknown_thread_ids: list[str]
     """Requested threads that do not exist."""
     llm_calls: PlannedCallsJson | None
+    estimate: EstimateJson | None
+    """Null as `llm_calls` is."""
     bad_rows: list[BadRowJson]
     more_bad_rows: int
     """How many bad rows there are besides the first thousand."""

@@ -96,3 +96,31 @@ class JobId(Model):
 
 class RunId(Model):
     run_id: UUID
+
+
+class TokenRangeJson(Model):
+    """An expected number of tokens, and an interval that it should fall into."""
+
+    expected: int
+    low: int
+    high: int
+
+
+class DollarRangeJson(Model):
+    """US dollars, likewise."""
+
+    expected: Dollars
+    low: Dollars
+    high: Dollars
+
+
+class EstimateJson(Model):
+    """What the LLM calls of a batch may use, if none is answered from earlier runs."""
+
+    calls: int
+    tokens_in: TokenRangeJson
+    tokens_out: TokenRangeJson
+    cost_usd: DollarRangeJson | None
+    """Null: the price of the model is not known."""
+    recorded_calls: int
+    """How many recorded calls of the same evaluators and model it is learned from; 0: from none."""

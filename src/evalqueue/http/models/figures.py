@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from evalqueue.evaluators.conversation import UNKNOWN_TIME
 from evalqueue.evaluators.judging.scores import ScoreKind
 from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
-from evalqueue.http.models.fields import Dollars, Model, Moment, Offset, RunId
+from evalqueue.http.models.fields import Dollars, EstimateJson, Model, Moment, Offset, RunId
 from evalqueue.http.models.jobs import ApiLog, RunStatus, ScoreQuery, ThreadEvaluation
 
 ScoreValue = str | bool | float | None
@@ -290,6 +290,15 @@ class LlmStatisticsJson(Model):
     """Equal stretches from the first call to the last, at most 120."""
 
 
+class EstimateErrorsJson(Model):
+    """By how much an estimate was too high (above 0) or too low, as a part of what was used; null:
+    it was not estimated, or is not known."""
+
+    tokens: float | None
+    """In and out together."""
+    cost_usd: float | None
+
+
 class RunStatistics(Model):
     """The figures of a run so far, all of the same moment."""
 
@@ -302,6 +311,10 @@ class RunStatistics(Model):
     adversarial: dict[str, Any] | None
     """As the summary of an adversarial test; null: the run is of another kind."""
     llm: LlmStatisticsJson
+    estimate: EstimateJson | None
+    """What its calls might use, as it was estimated before the first one; null: it was not."""
+    estimate_errors: EstimateErrorsJson | None
+    """Null: the run is not completed, nothing was estimated, or answers were reused."""
 
 
 class ToolCallJson(Model):

@@ -123,7 +123,9 @@ async def _preview(
             | {"data_path": incoming.name},
         )
         return _preview_json(
-            await previews.of_file(await context.client.database(), incoming, params)
+            await previews.of_file(
+                await context.client.database(), incoming, params, owner=context.caller.name
+            )
         )
 
 

@@ -399,6 +399,22 @@ export default function newEvaluation(app, { query, signal }) {
     </fieldset>`;
   }
 
+  /** What the calls may use. @param {import("../client/index.js").Estimate} estimate */
+  function estimated({ tokens_in: input, tokens_out: output, cost_usd: cost }) {
+    const range = (/** @type {number} */ low, /** @type {number} */ high) =>
+      `${format.compact(low)} to ${format.compact(high)} tokens`;
+    return html`<br /><span id="estimate" class="quiet"
+        >About ${format.compact(input.expected + output.expected)} tokens
+        (${range(input.low + output.low, input.high + output.high)}),
+        ${
+          cost
+            ? html`${format.dollars(cost.expected)} (${format.dollars(cost.low)} to
+              ${format.dollars(cost.high)})`
+            : "at an unknown price"
+        }</span
+      >`;
+  }
+
   function submitBar() {
     const calls = preview?.llm_calls;
     return html`<div class="bar-bottom row-wide">
@@ -409,7 +425,8 @@ export default function newEvaluation(app, { query, signal }) {
                 <span class="quiet"
                   >for ${format.plural(preview.chosen.threads, "conversation")} of
                   ${format.plural(preview.chosen.messages, "message")}, without retries</span
-                >`
+                >
+                ${preview.estimate ? estimated(preview.estimate) : nothing}`
             : html`<span class="quiet"
                 >${formError ? "Correct the errors first." : "Counting the calls …"}</span
               >`

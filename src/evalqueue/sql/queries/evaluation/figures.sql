@@ -1,6 +1,7 @@
 -- run --
 -- The run that figures are about; another owner's run counts as absent
-SELECT id AS run_id, command, status, total_items, dataset_id, config -> 'evaluators' AS evaluators
+SELECT id AS run_id, command, status, total_items, dataset_id, config -> 'evaluators' AS evaluators,
+    config -> 'estimate' AS estimate
 FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 

@@ -1,4 +1,4 @@
--- What earlier runs of an owner have, so that it is not bought again.
+-- What earlier runs of an owner have: it is not bought again, and tells what calls will use.
 
 -- answers --
 -- The newest answers to a question in other runs of the same owner, without those that led to a
@@ -34,3 +34,22 @@ WHERE this.id = %(run_id)s AND run.owner = this.owner AND run.command = this.com
     AND thread.error IS NULL AND thread.missing_verdicts = 0
     AND thread.result -> 'evaluator_versions' @> %(versions)s
     AND ours.thread_id = ANY (%(thread_ids)s) AND ours.turns = theirs.turns
+
+-- recent_calls --
+-- Calls of one version of an evaluator with one model, of the newest runs of an owner
+SELECT log.tokens_in, log.tokens_out,
+    length(log.prompt) + COALESCE(length(log.system_prompt), 0) AS characters
+FROM (
+    SELECT id FROM (
+        SELECT id, created_at, config, llm_provider, llm_model FROM eval_runs
+        WHERE owner = %(owner)s ORDER BY created_at DESC, id DESC LIMIT 200
+    ) AS newest
+    WHERE llm_provider = %(llm_provider)s AND llm_model = %(llm_model)s
+        AND config -> 'evaluator_versions' ->> %(evaluator)s = %(version)s
+    ORDER BY created_at DESC LIMIT 4
+) AS run CROSS JOIN LATERAL (
+    SELECT tokens_in, tokens_out, prompt, system_prompt FROM api_logs
+    WHERE run_id = run.id AND evaluator = %(evaluator)s AND outcome = 'ok'
+        AND method = 'generate_json' AND tokens_in IS NOT NULL AND tokens_out IS NOT NULL
+    ORDER BY id DESC LIMIT 40
+) AS log
