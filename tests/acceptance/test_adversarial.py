@@ -576,3 +576,26 @@ async def test_tokens_are_in_no_row_no_log_and_no_answer_of_the_api(
                 assert not any(token in told.text for token in TOKENS.values()), operation.path
         results = await http.get(f"/api/eval-runs/{places['run_id']}/adversarial")
     assert "401" in results.text, "what went wrong is told"
+
+
+async def test_a_cap_stops_a_test_with_what_was_judged(
+    client: Client,
+    database: Database,
+    start_daemon: Any,
+    players: SimulatedServer,
+    bot: SimulatedKaira,
+    environment: dict[str, str],
+):
+    async with start_daemon(**environment):
+        job = await finished(
+            client, await client.submit(stress(bot, *OPENINGS, trials=3, max_tokens=40_000))
+        )
+
+    assert job.status is JobStatus.FAILED
+    judged = len(await query(database, "SELECT FROM adversarial_evaluations WHERE verdict <> ''"))
+    assert job.error_message == (
+        f"The cap of 40,000 tokens is reached: {judged} of 24 conversations are judged"
+    )
+    assert 0 < judged < 24
+    stats: Mapping[str, Any] = players.simulation.stats
+    assert 0 < stats["tokens_in"] + stats["tokens_out"] <= 40_000

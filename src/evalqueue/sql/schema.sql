@@ -890,7 +890,8 @@ CREATE TABLE llm_cap_holders (
     attempt integer NOT NULL,
     held_usd numeric NOT NULL,
     held_tokens bigint NOT NULL,
-    is_open boolean NOT NULL
+    is_open boolean NOT NULL,
+    revision bigint NOT NULL
 )
 WITH (fillfactor='50');
 

@@ -2,7 +2,7 @@
 
 Reservations are in Postgres, so caps hold for all workers together. One statement reserves for all
 calls of the attempt that wait, and for some later ones while much of the cap is left. What a call
-did not use of its reservation is used for the next calls.
+did not use of its reservation is used for the next calls, or returned when none comes for a while.
 
 Where the rest of a cap is too small for the next call, it waits until calls in flight are settled,
 here and in other attempts: they use less than was reserved for them. If there are none, the cap is
@@ -10,6 +10,7 @@ reached.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.postgres.database import TRANSIENT
 
+IDLE_SECONDS = 0.5  # without a call, after which what is spare is returned
 POLL_SECONDS = 0.2  # between two looks at a cap that other attempts may leave more of
 OVER_SECONDS = 1.0  # between two looks at an attempt that is over and about to be cancelled
 CALLS_AT_ONCE = 256  # in one statement
@@ -88,8 +90,11 @@ class CapAccount:
         self._used_at_last = NOTHING
         """What was used when something was last reserved."""
         self._waiting: deque[CapReservation] = deque()
+        self._is_open = False
+        """Whether more is reserved in Postgres than was used."""
         self._reserving: asyncio.Task[None] | None = None
-        self._settled = asyncio.Event()
+        self._changed = asyncio.Event()
+        """A call was settled, or waits."""
         self._refusal: Refusal | None = None
 
     async def __aenter__(self) -> Self:
@@ -104,6 +109,8 @@ class CapAccount:
         if self._reserving is not None:
             self._reserving.cancel()
             await asyncio.wait({self._reserving})
+        if not self._is_open:
+            return
         try:
             await self._ledger.settle(self._held(), month=self._month)
         except TRANSIENT:  # what is still reserved counts as used
@@ -123,8 +130,7 @@ class CapAccount:
             self._begin(reservation)
             return reservation
         self._waiting.append(reservation)
-        if self._reserving is None or self._reserving.done():
-            self._reserving = asyncio.create_task(self._reserve_all(), name="cap reservations")
+        self._wake()
         try:
             await reservation.granted
         except asyncio.CancelledError:
@@ -139,7 +145,7 @@ class CapAccount:
         self._reserved -= worst
         self._used += used
         self._spare += worst - used
-        self._settled.set()
+        self._wake()
 
     def _begin(self, reservation: CapReservation) -> None:
         self._in_flight += 1
@@ -149,18 +155,46 @@ class CapAccount:
         amount = self._used + self._reserved
         return Held(amount=amount, in_this_month=amount - self._before_month)
 
-    async def _reserve_all(self) -> None:
+    def _wake(self) -> None:
+        self._changed.set()
+        is_idle = not self._waiting and not (self._is_open and not self._in_flight)
+        if not is_idle and (self._reserving is None or self._reserving.done()):
+            self._reserving = asyncio.create_task(self._keep(), name="cap reservations")
+
+    async def _keep(self) -> None:
+        """Reserve for the calls that wait; return what is reserved when there have been none."""
         try:
-            while self._waiting:
-                await self._reserve_once()
+            while True:
+                while self._waiting:
+                    await self._reserve_once()
+                if self._in_flight or not self._is_open:
+                    return
+                await self._until_changed(IDLE_SECONDS)
+                if not self._waiting and not self._in_flight:
+                    await self._return()
         except Exception as error:
             self._refuse_all(error)
+
+    async def _return(self) -> None:
+        """Hold no more than was used: other attempts may wait for the rest."""
+        self._spare = NOTHING
+        held = self._held()
+        await self._ledger.database.retry_transient(
+            lambda: self._ledger.settle(held, month=self._month), what=f"Job {self._ledger.job_id}"
+        )
+        self._is_open = False
+
+    async def _until_changed(self, seconds: float) -> None:
+        self._changed.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
 
     async def _reserve_once(self) -> None:
         count = min(len(self._waiting), CALLS_AT_ONCE)
         asked = [self._waiting.popleft() for _ in range(count)]
         asked = [each for each in asked if not each.granted.done()]
-        self._settled.clear()
+        self._changed.clear()
         grant = None
         try:
             if asked:
@@ -184,6 +218,7 @@ class CapAccount:
         async def ask() -> CapGrant | None:
             # What is spare is asked for anew: a repeated statement says the same.
             self._spare = NOTHING
+            self._is_open = True
             return await self._ledger.reserve(
                 self._held(), worst, extra=dearest * EXTRA_CALLS, in_flight=self._in_flight
             )
@@ -213,11 +248,8 @@ class CapAccount:
             self._refusal = refusal
             self._refuse_all(None)
             return
-        try:
-            async with asyncio.timeout(POLL_SECONDS):
-                await self._settled.wait()
-        except TimeoutError:
-            pass
+        if not self._changed.is_set():
+            await self._until_changed(POLL_SECONDS)
 
     def _refuse_all(self, error: Exception | None) -> None:
         while self._waiting:

@@ -1,6 +1,7 @@
 """Reservations in Postgres: one statement reserves for all calls of an attempt that wait."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -62,6 +63,8 @@ class CapLedger:
     attempt: int
     caps: Caps
     holder: UUID
+    revisions: Iterator[int]
+    """Numbers of statements: one that arrives after its successor changes nothing."""
 
     @classmethod
     def of_attempt(
@@ -82,6 +85,7 @@ class CapLedger:
             attempt=attempt,
             caps=caps,
             holder=uuid4(),
+            revisions=itertools.count(1),
         )
 
     async def reserve(
@@ -96,7 +100,7 @@ class CapLedger:
             in_flight: calls that are not settled.
 
         Returns:
-            None: the attempt is over.
+            None: the attempt is over, or a later statement came first.
         """
         asked = {
             "caps": self._caps(held),
@@ -105,6 +109,7 @@ class CapLedger:
             "extra_usd": _text(extra.usd),
             "extra_tokens": extra.tokens,
             "in_flight": in_flight,
+            "revision": next(self.revisions),
         }
         async with self.database.connection() as connection:
             cursor = await connection.execute(
@@ -124,7 +129,12 @@ class CapLedger:
         async with self.database.connection() as connection:
             await connection.execute(
                 QUERIES["settle"],
-                {"holder": self.holder, "held": jsonb(self._caps(held)), "month": month},
+                {
+                    "holder": self.holder,
+                    "held": jsonb(self._caps(held)),
+                    "month": month,
+                    "revision": next(self.revisions),
+                },
             )
 
     def _caps(self, held: Held) -> list[dict[str, object]]:

@@ -46,11 +46,12 @@ $$;
 --          "held_tokens": what the calls of this attempt used, and what those in flight may use;
 --          "limit_usd", "limit_tokens": NULL for none}],
 --          "usd": […], "tokens": […]: what each new call may use at most,
---          "extra_usd", "extra_tokens": for calls that come later, where much is left}
+--          "extra_usd", "extra_tokens": for calls that come later, where much is left;
+--          "in_flight": how many calls are not settled; "revision": the number of the statement}
 --
 -- {granted: how many, extra: whether that was reserved, too; kind, unit, limit: of the cap that refused
 -- the next call; is_open: whether other attempts may leave some of it; month}. NULL: the attempt is
--- over.
+-- over, or a later statement of it came first.
 CREATE OR REPLACE FUNCTION evalqueue_reserve_calls(
     job_id uuid, attempt integer, holder uuid, asked jsonb
 ) RETURNS jsonb
@@ -90,6 +91,10 @@ BEGIN
         locked := evalqueue_lock_cap(
             scopes[cardinality(scopes)], CASE WHEN cap ->> 'kind' = 'month' THEN cap ->> 'name' END,
             my_job, my_holder);
+        IF EXISTS (SELECT FROM llm_cap_holders AS mine WHERE mine.scope = locked.scope
+                AND mine.holder = my_holder AND mine.revision >= (asked ->> 'revision')::bigint) THEN
+            RETURN NULL;
+        END IF;
         SELECT COALESCE(sum(held_usd), 0) AS usd, COALESCE(sum(held_tokens), 0) AS tokens,
             COALESCE(bool_or(is_open), false) AS are_open
         INTO others FROM llm_cap_holders AS other
@@ -134,15 +139,15 @@ BEGIN
 
     FOR n IN 1 .. cardinality(caps) LOOP
         INSERT INTO llm_cap_holders AS mine (
-            scope, holder, job_id, attempt, held_usd, held_tokens, is_open
+            scope, holder, job_id, attempt, held_usd, held_tokens, is_open, revision
         ) VALUES (
             scopes[n], my_holder, my_job, my_attempt, (caps[n] ->> 'held_usd')::numeric + sum_usd,
             (caps[n] ->> 'held_tokens')::bigint + sum_tokens::bigint,
-            granted > 0 OR (asked ->> 'in_flight')::integer > 0
+            granted > 0 OR (asked ->> 'in_flight')::integer > 0, (asked ->> 'revision')::bigint
         )
         ON CONFLICT ON CONSTRAINT llm_cap_holders_pkey DO UPDATE SET
             held_usd = EXCLUDED.held_usd, held_tokens = EXCLUDED.held_tokens,
-            is_open = EXCLUDED.is_open;
+            is_open = EXCLUDED.is_open, revision = EXCLUDED.revision;
     END LOOP;
     RETURN refusing || jsonb_build_object(
         'granted', granted, 'extra', with_extra, 'month', this_month);

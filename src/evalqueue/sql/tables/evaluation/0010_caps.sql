@@ -21,6 +21,8 @@ CREATE TABLE llm_cap_holders (
     held_tokens bigint NOT NULL,
     -- Whether a part of it is reserved, and so may become free again.
     is_open boolean NOT NULL,
+    -- Of the statement that wrote this. An earlier one that arrives late changes nothing.
+    revision bigint NOT NULL,
 
     PRIMARY KEY (scope, holder)
 ) WITH (fillfactor = 50);
