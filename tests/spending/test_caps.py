@@ -35,7 +35,6 @@ def start_worker(dsn: str, tmp_path: Path) -> Start:
             "DATABASE_URL": dsn,
             "EVALQUEUE_LLM_PROVIDER": "simulated",
             "EVALQUEUE_LLM_LIMITS": "*=rpm:60000",  # the pace does not have to be found
-            "EVALQUEUE_LEASE_SECONDS": "2",
         }
         process = fork_worker((), settings | environment, log)
         try:
@@ -93,7 +92,7 @@ async def test_what_a_killed_worker_reserved_counts_as_used(
 ):
     cap = Decimal("2.5")
     async with SimulatedServer(Behaviour(latency_ms=300)) as vendor:
-        url = {"EVALQUEUE_SIMULATED_URL": vendor.url}
+        url = {"EVALQUEUE_SIMULATED_URL": vendor.url, "EVALQUEUE_LEASE_SECONDS": "2"}
         job = await client.submit(EvaluateBatch(total_items=48, concurrency=16, max_cost=cap))
         async with start_worker(**url) as worker, asyncio.timeout(PATIENCE):
             await vendor.simulation.until(
