@@ -105,6 +105,53 @@ CREATE FUNCTION evalqueue_declare_job_type(job_type text) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- TABLE: llm_credentials
+
+CREATE TABLE llm_credentials (
+    credential text NOT NULL,
+    label text NOT NULL,
+    rate double precision NOT NULL,
+    is_starting boolean DEFAULT true NOT NULL,
+    ceiling double precision,
+    request_limit double precision,
+    token_limit double precision,
+    grown_at timestamp with time zone NOT NULL,
+    next_request_at timestamp with time zone NOT NULL,
+    next_token_at timestamp with time zone NOT NULL,
+    epoch bigint DEFAULT 1 NOT NULL,
+    exhausted_at timestamp with time zone,
+    measured_since timestamp with time zone,
+    admitted bigint DEFAULT 0 NOT NULL,
+    spent bigint DEFAULT 0 NOT NULL,
+    spent_since timestamp with time zone,
+    minute_began_at timestamp with time zone NOT NULL,
+    minute_admitted bigint DEFAULT 0 NOT NULL,
+    paused_until timestamp with time zone,
+    pause_kind text,
+    pause_reason text,
+    is_probing boolean DEFAULT true NOT NULL,
+    probe_worker text,
+    probe_until timestamp with time zone,
+    probe_delay double precision DEFAULT 0.5 NOT NULL,
+    refused_probes integer DEFAULT 0 NOT NULL,
+    succeeded_at timestamp with time zone,
+    failures integer DEFAULT 0 NOT NULL,
+    updated_at timestamp with time zone NOT NULL,
+    CONSTRAINT llm_credentials_credential_check CHECK ((credential ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT llm_credentials_label_check CHECK (((length(label) >= 1) AND (length(label) <= 300))),
+    CONSTRAINT llm_credentials_pause_kind_check CHECK ((pause_kind = ANY (ARRAY['refused'::text, 'failed'::text]))),
+    CONSTRAINT llm_credentials_pause_reason_check CHECK ((length(pause_reason) <= 500)),
+    CONSTRAINT llm_credentials_rate_check CHECK ((rate > (0)::double precision))
+)
+WITH (fillfactor='50');
+
+-- FUNCTION: evalqueue_end_epoch(llm_credentials, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_end_epoch(known llm_credentials, moment timestamp with time zone) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_failures(jsonb)
 
 CREATE FUNCTION evalqueue_failures(result jsonb) RETURNS jsonb
@@ -189,6 +236,20 @@ CREATE FUNCTION evalqueue_forget_worker() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_give_permits(llm_credentials, text, jsonb, double precision, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_give_permits(INOUT known llm_credentials, worker text, request jsonb, token_pace double precision, moment timestamp with time zone, OUT granted integer, OUT first_at timestamp with time zone, OUT step double precision) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_give_probe(llm_credentials, text, integer, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_give_probe(INOUT known llm_credentials, worker text, wanted integer, moment timestamp with time zone, OUT granted integer, OUT first_at timestamp with time zone) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_heartbeat(bigint, integer, boolean, boolean)
 
 CREATE FUNCTION evalqueue_heartbeat(worker_id bigint, stuck integer, draining boolean, listening boolean) RETURNS boolean
@@ -230,48 +291,44 @@ CREATE FUNCTION evalqueue_lead(worker text, term_seconds double precision, OUT i
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- TABLE: llm_credentials
+-- FUNCTION: evalqueue_learn_answers(llm_credentials, jsonb, timestamp with time zone)
 
-CREATE TABLE llm_credentials (
-    credential text NOT NULL,
-    label text NOT NULL,
-    rate double precision NOT NULL,
-    is_starting boolean DEFAULT true NOT NULL,
-    ceiling double precision,
-    request_limit double precision,
-    token_limit double precision,
-    grown_at timestamp with time zone NOT NULL,
-    next_request_at timestamp with time zone NOT NULL,
-    next_token_at timestamp with time zone NOT NULL,
-    epoch bigint DEFAULT 1 NOT NULL,
-    exhausted_at timestamp with time zone,
-    admitted bigint DEFAULT 0 NOT NULL,
-    spent bigint DEFAULT 0 NOT NULL,
-    spent_since timestamp with time zone,
-    minute_began_at timestamp with time zone NOT NULL,
-    minute_admitted bigint DEFAULT 0 NOT NULL,
-    paused_until timestamp with time zone,
-    pause_kind text,
-    pause_reason text,
-    is_probing boolean DEFAULT true NOT NULL,
-    probe_worker text,
-    probe_until timestamp with time zone,
-    probe_delay double precision DEFAULT 0.5 NOT NULL,
-    refused_probes integer DEFAULT 0 NOT NULL,
-    succeeded_at timestamp with time zone,
-    failures integer DEFAULT 0 NOT NULL,
-    updated_at timestamp with time zone NOT NULL,
-    CONSTRAINT llm_credentials_credential_check CHECK ((credential ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT llm_credentials_label_check CHECK (((length(label) >= 1) AND (length(label) <= 300))),
-    CONSTRAINT llm_credentials_pause_kind_check CHECK ((pause_kind = ANY (ARRAY['refused'::text, 'failed'::text]))),
-    CONSTRAINT llm_credentials_pause_reason_check CHECK ((length(pause_reason) <= 500)),
-    CONSTRAINT llm_credentials_rate_check CHECK ((rate > (0)::double precision))
-)
-WITH (fillfactor='50');
+CREATE FUNCTION evalqueue_learn_answers(known llm_credentials, report jsonb, moment timestamp with time zone) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_learn_failures(llm_credentials, jsonb, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_learn_failures(known llm_credentials, report jsonb, moment timestamp with time zone) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_learn_limits(llm_credentials, jsonb)
+
+CREATE FUNCTION evalqueue_learn_limits(known llm_credentials, report jsonb) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
 
 -- FUNCTION: evalqueue_learn_pace(llm_credentials, jsonb, timestamp with time zone)
 
 CREATE FUNCTION evalqueue_learn_pace(known llm_credentials, report jsonb, moment timestamp with time zone) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_learn_probe(llm_credentials, jsonb, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_learn_probe(known llm_credentials, report jsonb, moment timestamp with time zone) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_learn_refusals(llm_credentials, jsonb, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_learn_refusals(known llm_credentials, report jsonb, moment timestamp with time zone) RETURNS llm_credentials
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -314,6 +371,20 @@ CREATE FUNCTION evalqueue_lock_keys_of(owner text) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_lock_pace(text, text, double precision, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_lock_pace(credential text, label text, set_rate double precision, moment timestamp with time zone) RETURNS llm_credentials
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_measuring_seconds()
+
+CREATE FUNCTION evalqueue_measuring_seconds() RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_name_run()
 
 CREATE FUNCTION evalqueue_name_run() RETURNS trigger
@@ -332,6 +403,13 @@ CREATE FUNCTION evalqueue_next_due(queues text[]) RETURNS double precision
 
 CREATE FUNCTION evalqueue_next_jobs(worker text, queues text[], job_types text[], at_most integer) RETURNS SETOF jobs
     LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_note_demand(text, text, jsonb, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_note_demand(credential text, worker text, jobs jsonb, moment timestamp with time zone, OUT in_flight bigint, OUT waiting bigint) RETURNS record
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -464,6 +542,13 @@ CREATE FUNCTION evalqueue_revise() RETURNS trigger
 
 CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_save_pace(llm_credentials)
+
+CREATE FUNCTION evalqueue_save_pace(known llm_credentials) RETURNS void
+    LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 

@@ -511,6 +511,8 @@ class Pace:
         if self._local.is_on:
             logger.info("The pace of %s is shared again", self.credential.label)
             self._local.is_on = False
+        if self._grant is not None and grant.epoch != self._grant.epoch:
+            self._report.refused = 0  # of calls of an earlier epoch, which say nothing new
         self._grant, self._granted_at = grant, now
         if grant.succeeded_ago is not None:
             self.answered_at = max(self.answered_at, now - grant.succeeded_ago)

@@ -35,7 +35,8 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
         request_limit = known.request_limit, token_limit = known.token_limit,
         grown_at = known.grown_at, next_request_at = known.next_request_at,
         next_token_at = known.next_token_at, epoch = known.epoch,
-        exhausted_at = known.exhausted_at, admitted = known.admitted, spent = known.spent,
+        exhausted_at = known.exhausted_at, measured_since = known.measured_since,
+        admitted = known.admitted, spent = known.spent,
         spent_since = known.spent_since, minute_began_at = known.minute_began_at,
         minute_admitted = known.minute_admitted, paused_until = known.paused_until,
         pause_kind = known.pause_kind, pause_reason = known.pause_reason,
@@ -88,7 +89,12 @@ BEGIN
             known.probe_until := moment + interval '4 s';
         END IF;
     ELSE
-        first_at := GREATEST(known.next_request_at, moment, known.paused_until, known.probe_until);
+        first_at := GREATEST(known.next_request_at, moment, known.paused_until);
+        IF known.probe_worker = worker OR known.pause_kind = 'failed' THEN
+            first_at := GREATEST(first_at, known.probe_until);
+        ELSE  -- the call of another process is nearly over
+            first_at := GREATEST(first_at, moment + interval '0.1 s');
+        END IF;
     END IF;
 END;
 $$;
@@ -185,7 +191,9 @@ BEGIN
         known.probe_until := moment + interval '4 s';
     END IF;
     IF demand.waiting = 0 AND NOT known.is_probing THEN
-        known.exhausted_at := NULL;  -- allowance was left: what was admitted is not what is allowed
+        -- Allowance was left: what was admitted is not what is allowed.
+        known.exhausted_at := NULL;
+        known.measured_since := NULL;
         known.admitted := 0;
     END IF;
 

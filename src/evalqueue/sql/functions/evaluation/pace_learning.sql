@@ -43,8 +43,14 @@ DECLARE
     passed double precision;
 BEGIN
     IF known.updated_at < moment - interval '2 s' AND known.paused_until IS NULL THEN
-        known.exhausted_at := NULL;  -- not all that was admitted since is known
+        -- Processes went on by themselves: not all that was admitted since is known.
+        known.exhausted_at := NULL;
+        known.measured_since := NULL;
         known.admitted := 0;
+        IF answered > 0 THEN  -- and they have used the allowance
+            known.next_request_at := GREATEST(known.next_request_at, moment);
+            known.next_token_at := GREATEST(known.next_token_at, moment);
+        END IF;
     END IF;
     IF moment >= known.minute_began_at + interval '60 s' THEN
         known.minute_began_at := moment;
@@ -57,18 +63,22 @@ BEGIN
         IF known.is_probing OR NOT is_limited THEN
             NULL;
         ELSIF known.is_starting THEN
-            IF moment >= known.grown_at + interval '0.25 s' THEN
+            IF moment >= known.grown_at + interval '0.25 s'
+                    AND COALESCE((report ->> 'refused')::integer, 0) = 0 THEN
                 known.rate := LEAST(known.rate * 2, FASTEST);
                 known.grown_at := moment;
             END IF;
         ELSE
             -- Quickly to the measured limit, slowly beyond: each step past it costs a refusal.
-            passed := LEAST(EXTRACT(EPOCH FROM moment - known.updated_at), 10);
+            -- The longer nothing was refused, the quicker: the limit may have been measured too low.
+            passed := LEAST(EXTRACT(EPOCH FROM moment - known.updated_at), 1);
             known.rate := LEAST(FASTEST, known.rate * (1 + CASE
                 WHEN COALESCE(known.rate < 0.95 * known.ceiling, true)
                     OR known.exhausted_at < moment - interval '10 min'
                     THEN LEAST(0.005 * answered, 0.1 * passed)
-                ELSE LEAST(0.00025 * answered, 0.002 * passed) END));
+                ELSE LEAST(0.00025 * answered, 0.002 * passed)
+                    * GREATEST(1, COALESCE(EXTRACT(EPOCH FROM moment - known.exhausted_at) / 20, 1))
+                END));
         END IF;
     END IF;
     IF (report ->> 'succeeded')::boolean OR report ->> 'probe' = 'answered' THEN
@@ -99,13 +109,17 @@ BEGIN
         RETURN known;
     END IF;
     IF known.pause_kind = 'refused' AND known.refused_probes > 0 THEN
-        -- Nothing at all was admitted for a while: a window, and what was spent is its limit. It
-        -- began a little before: the last call that was refused is up to a fifth of that ago.
+        -- Nothing at all was admitted for a while, as long as calls were before: a window, and what
+        -- was spent is its limit. It began a little before: the last call that was refused is up to a
+        -- fifth of that ago.
         stalled := EXTRACT(EPOCH FROM moment - known.exhausted_at);
         passed := EXTRACT(EPOCH FROM moment - known.spent_since);
-        IF known.spent > 0 AND known.request_limit IS NULL THEN
+        IF known.spent > 0 AND known.request_limit IS NULL
+                AND stalled >= passed / 2 AND passed >= evalqueue_measuring_seconds() THEN
             known.ceiling := known.spent / (passed - stalled / 5);
             known.rate := GREATEST(LEAST(known.rate, 0.95 * known.spent / passed), SLOWEST);
+            known.measured_since := moment;
+            known.admitted := 1;
         END IF;
         known.exhausted_at := moment;
     END IF;
@@ -121,38 +135,53 @@ BEGIN
 END;
 $$;
 
--- The first refusal since calls were admitted ends an epoch: what was admitted in it is measured.
+-- How long calls have to be counted until what was admitted says what is allowed. Processes report
+-- twice a second: within less, much is counted that was admitted before, or not counted yet.
+CREATE OR REPLACE FUNCTION evalqueue_measuring_seconds() RETURNS double precision
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
+    SELECT 2.0::double precision
+$$;
+
+-- The first refusal since calls were admitted ends an epoch. From one refusal to a later one, what was
+-- admitted is what is allowed. Epochs that are too short to measure are measured together.
 CREATE OR REPLACE FUNCTION evalqueue_end_epoch(known llm_credentials, moment timestamptz)
 RETURNS llm_credentials
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     SLOWEST CONSTANT double precision := 1 / 120.0;
+    seconds CONSTANT double precision := EXTRACT(EPOCH FROM moment - known.measured_since);
+    is_measured CONSTANT boolean := NOT known.is_starting AND known.admitted > 0
+        AND COALESCE(seconds >= evalqueue_measuring_seconds(), false);
     measured double precision;
 BEGIN
     known.spent := known.admitted;
-    known.spent_since := known.exhausted_at;
-    IF known.exhausted_at IS NULL THEN
+    known.spent_since := known.measured_since;
+    IF known.measured_since IS NULL THEN
         known.spent := known.minute_admitted;
         known.spent_since := known.minute_began_at;
     ELSIF known.admitted > 0 AND NOT known.is_starting THEN
-        -- From one exhaustion to the next, what was admitted is what was allowed.
-        measured := known.admitted / GREATEST(
-            EXTRACT(EPOCH FROM moment - known.exhausted_at), 0.05);
+        measured := known.admitted / GREATEST(seconds, 0.05);
     END IF;
     known.rate := GREATEST(SLOWEST, CASE
         WHEN known.is_starting THEN known.rate / 2
-        WHEN measured IS NULL THEN known.rate * 0.7
+        WHEN measured IS NULL THEN
+            known.rate * CASE WHEN known.ceiling IS NULL THEN 0.7 ELSE 0.85 END
         WHEN known.admitted < 3 THEN LEAST(known.rate, GREATEST(0.7 * known.rate, measured))
-        ELSE GREATEST(LEAST(0.95 * measured, 0.95 * known.rate),
-            -- A busy machine measures too little: what was measured before counts as well.
-            known.rate * CASE WHEN known.ceiling IS NULL THEN 0.25 ELSE 0.5 END) END);
-    IF known.admitted >= 3 THEN
-        known.ceiling := COALESCE(measured, known.ceiling);
+        WHEN NOT is_measured
+            THEN LEAST(0.95 * known.rate, GREATEST(0.7 * known.rate, 0.95 * measured))
+        -- While the rate grew, less was wanted than is allowed, so less was admitted. The rate that
+        -- was refused is above the limit: what follows is not below four fifths of it.
+        ELSE GREATEST(LEAST(0.95 * measured, 0.95 * known.rate), 0.8 * known.rate) END);
+    IF is_measured AND known.admitted >= 3 THEN
+        known.ceiling := known.rate / 0.95;
+    END IF;
+    IF is_measured OR known.measured_since IS NULL OR known.is_starting THEN
+        known.measured_since := moment;
+        known.admitted := 0;
     END IF;
     known.is_starting := false;
     known.epoch := known.epoch + 1;
     known.exhausted_at := moment;
-    known.admitted := 0;
     known.probe_delay := 0.5;
     known.refused_probes := 0;
     RETURN known;
@@ -220,6 +249,7 @@ BEGIN
     ELSIF known.failures >= (report ->> 'breaker')::integer AND NOT known.is_probing THEN
         known.epoch := known.epoch + 1;
         known.exhausted_at := NULL;
+        known.measured_since := NULL;
         known.is_probing := true;
         known.pause_kind := 'failed';
         known.pause_reason := left(report ->> 'reason', 500);

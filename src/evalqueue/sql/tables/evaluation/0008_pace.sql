@@ -23,9 +23,10 @@ CREATE TABLE llm_credentials (
     -- say nothing new.
     epoch bigint NOT NULL DEFAULT 1,
     exhausted_at timestamptz,           -- when this epoch began; NULL: allowance was left since
-    admitted bigint NOT NULL DEFAULT 0, -- calls since then
-    spent bigint NOT NULL DEFAULT 0,    -- calls of the epoch before
-    spent_since timestamptz,            -- when that one began
+    measured_since timestamptz,         -- the refusal from which `admitted` counts; NULL: none yet
+    admitted bigint NOT NULL DEFAULT 0, -- calls since measured_since
+    spent bigint NOT NULL DEFAULT 0,    -- what was admitted when this epoch began
+    spent_since timestamptz,            -- since when
     minute_began_at timestamptz NOT NULL,
     minute_admitted bigint NOT NULL DEFAULT 0,
 
