@@ -37,6 +37,20 @@ class Report:
     probe: str | None = None
     """`held`, or how the call that is made alone ended: answered, refused, failed, dropped."""
 
+    def add_earlier(self, report: "Report") -> None:
+        """Add an earlier report, which could not be made."""
+        self.answered += report.answered
+        self.succeeded |= report.succeeded
+        self.refused += report.refused
+        self.failed += report.failed
+        self.retry_after = self.retry_after or report.retry_after
+        self.reason = self.reason or report.reason
+        self.limits = self.limits or report.limits
+        self.token_change += report.token_change
+        self.returned_seconds += report.returned_seconds
+        if self.probe is None and report.probe != "held":
+            self.probe = report.probe
+
     def as_json(self) -> dict[str, object]:
         found = asdict(self)
         del found["limits"]
