@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from stage import HERE, postgres, process, worker
+from processes import postgres, process, worker
 
 from evalqueue import Client
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
@@ -209,5 +209,4 @@ async def main() -> None:
             await run(row)
 
 
-assert HERE
 asyncio.run(main())
