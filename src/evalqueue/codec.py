@@ -1,7 +1,11 @@
-"""Makes text and JSON storable in Postgres. All other modules use these functions.
+"""Makes text and JSON storable in Postgres, and reads JSON from there. All other modules use these
+functions.
 
 Postgres accepts neither NUL bytes nor lone surrogates in text and jsonb, and JSON has no NaN. The
 output of an LLM or a CSV file may contain all three. They are visibly replaced here.
+
+The other way round, jsonb holds what Python can't decode: numbers of thousands of digits, thousands
+of levels. Reading never raises, so that one row does not make a whole result unreadable.
 """
 
 import json
@@ -10,7 +14,13 @@ import re
 from typing import Any
 
 REPLACEMENT = "�"
+MAX_DEPTH = 100
+"""Levels of nesting in JSON from outside: far below the recursion limit of anything that walks it.
+`evalqueue_json_problem` in SQL has the same limit."""
+READABLE_DEPTH = 200
+"""Levels of nesting in JSON from the database; pydantic writes no more than 255."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_MANY_DIGITS = re.compile(r"(?<!\d)\d{300}")  # in a shorter number nothing overflows
 _SUSPICIOUS = re.compile(r"\\u0000|\\ud[89a-f]", re.IGNORECASE)
 
 
@@ -52,3 +62,48 @@ def dump_json(value: Any) -> str:
         return json.dumps(clean_json(value), allow_nan=False)
     # ensure_ascii writes surrogate *pairs* as escapes too, so this only narrows down.
     return json.dumps(clean_json(value)) if _SUSPICIOUS.search(text) else text
+
+
+class UnreadableJson(dict[str, Any]):
+    """What is read in the place of JSON that can't be decoded: an empty object, and the reason."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__()
+        self.problem = problem
+
+
+def load_json(data: str | bytes) -> Any:
+    """JSON of the database as a value that can be written again; else `UnreadableJson`."""
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(text, parse_float=_finite if _MANY_DIGITS.search(text) else None)
+    except ValueError as error:  # a number of too many digits
+        return UnreadableJson(str(error))
+    except RecursionError:
+        return UnreadableJson("It is nested too deeply")
+    is_shallow = text.count("[") + text.count("{") <= READABLE_DEPTH
+    if is_shallow or not depth_exceeds(value, READABLE_DEPTH):
+        return value
+    return UnreadableJson(f"It is nested deeper than {READABLE_DEPTH} levels")
+
+
+def depth_exceeds(value: object, limit: int) -> bool:
+    """Whether JSON has more levels of nesting than the limit. Walks it level by level."""
+    level: list[dict[str, Any] | list[Any]] = [[value]]
+    for _ in range(limit + 1):
+        level = [
+            child
+            for each in level
+            for child in (each.values() if isinstance(each, dict) else each)
+            if isinstance(child, dict | list)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"A number of {len(text)} digits is too large")
+    return number

@@ -55,11 +55,13 @@ class Progress:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> "Progress":
+        """Progress as it is stored. What is not of its type counts as not there."""
         rest = {k: v for k, v in value.items() if k not in ("current", "total", "message")}
+        current, total, message = (value.get(k) for k in ("current", "total", "message"))
         return cls(
-            current=value.get("current", 0),
-            total=value.get("total", 0),
-            message=value.get("message", ""),
+            current=current if isinstance(current, int) else 0,
+            total=total if isinstance(total, int) else 0,
+            message=message if isinstance(message, str) else "",
             details=rest,
         )
 
@@ -116,6 +118,14 @@ class Job:
     """The job that continues this one. Known of jobs that were looked up."""
     retryable: bool = field(default=False, compare=False)
     """Whether a new job could go on where this one stopped. Known of jobs that were looked up."""
+
+    @property
+    def run_id(self) -> UUID | None:
+        """The run that holds its results; None: its type has none."""
+        try:
+            return UUID(self.progress.details.get("run_id"))
+        except (TypeError, ValueError, AttributeError):
+            return None
 
     @property
     def root_id(self) -> UUID:

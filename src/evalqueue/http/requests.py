@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
@@ -12,9 +12,6 @@ from starlette.requests import Request
 from evalqueue import codec
 from evalqueue.errors import Problem
 from evalqueue.http.uploads import InvalidRequest
-
-MAX_DEPTH = 100
-"""Levels of nesting in a body: far below the recursion limit of anything that walks it."""
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Loc = tuple[int | str, ...]
@@ -112,28 +109,14 @@ def _json(body: bytes) -> object:
         raise InvalidRequest.of_body(f"This is not JSON: {error}", "json_invalid") from error
     except RecursionError as error:
         raise _too_deep() from error
-    if _depth_exceeds(value, MAX_DEPTH):
+    if codec.depth_exceeds(value, codec.MAX_DEPTH):
         raise _too_deep()
     # NUL and surrogates can only come from an escape: others are refused above.
     return codec.clean_json(value) if "\\u" in text else value
 
 
 def _too_deep() -> InvalidRequest:
-    return InvalidRequest.of_body(f"Nested deeper than {MAX_DEPTH} levels", "json_too_deep")
-
-
-def _depth_exceeds(value: object, limit: int) -> bool:
-    level: list[dict[str, Any] | list[Any]] = [[value]]
-    for _ in range(limit + 1):
-        level = [
-            child
-            for each in level
-            for child in (each.values() if isinstance(each, dict) else each)
-            if isinstance(child, dict | list)
-        ]
-        if not level:
-            return False
-    return True
+    return InvalidRequest.of_body(f"Nested deeper than {codec.MAX_DEPTH} levels", "json_too_deep")
 
 
 def _finite(text: str) -> float:

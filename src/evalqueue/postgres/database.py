@@ -21,7 +21,7 @@ import psycopg
 import psycopg.conninfo
 from psycopg.pq import Conninfo
 from psycopg.rows import TupleRow
-from psycopg.types.json import set_json_dumps
+from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
 from evalqueue import codec
@@ -322,6 +322,7 @@ def _shut_down(connection: Connection) -> None:
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     set_json_dumps(codec.dump_json, connection)
+    set_json_loads(codec.load_json, connection)
 
 
 def _cancellations() -> int:

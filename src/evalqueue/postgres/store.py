@@ -25,6 +25,7 @@ from evalqueue.postgres.queries import JOBS
 from evalqueue.postgres.rows import jsonb
 
 ERROR_LIMIT = 4000  # characters, the table's CHECK
+NAME_LIMIT = 200  # characters of a job's name that are shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -343,7 +344,7 @@ def job_of(row: Mapping[str, Any]) -> Job:
 
 def _name(params: Mapping[str, Any]) -> str | None:
     name = params.get("name")
-    return name if isinstance(name, str) else None
+    return name[:NAME_LIMIT] if isinstance(name, str) else None
 
 
 async def _job(connection: Connection, name: str, **arguments: Any) -> Job | None:

@@ -22,6 +22,13 @@ CREATE FUNCTION evalqueue_cancel_job(job_id uuid) RETURNS boolean
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_check_size(jsonb)
+
+CREATE FUNCTION evalqueue_check_size(params jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_claim_items(uuid, integer, text[], integer)
 
 CREATE FUNCTION evalqueue_claim_items(job_id uuid, attempt integer, items text[], wanted integer) RETURNS text[]
@@ -282,6 +289,12 @@ CREATE FUNCTION evalqueue_is_incomplete(status text, result jsonb) RETURNS boole
 CREATE FUNCTION evalqueue_jobs_to_yield(worker text, held uuid[], queues text[], job_types text[], slice_seconds double precision) RETURNS SETOF uuid
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_json_problem(jsonb)
+
+CREATE FUNCTION evalqueue_json_problem(value jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
     AS …;
 
 -- FUNCTION: evalqueue_lead(text, double precision)

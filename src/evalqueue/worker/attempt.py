@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalqueue import context as contexts
+from evalqueue.codec import UnreadableJson
 from evalqueue.context import JobContext
-from evalqueue.errors import describe
+from evalqueue.errors import JobFailed, describe
 from evalqueue.handlers import Handler, Handlers
 from evalqueue.jobs import Ended, Job
 from evalqueue.jobtypes import JobTypes
@@ -162,6 +163,8 @@ class Attempt:
 
 async def _handle(handler: Handler, context: JobContext) -> Mapping[str, Any]:
     contexts.current.set(context)
+    if isinstance(context.job.params, UnreadableJson):
+        raise JobFailed(f"Its params can't be read: {context.job.params.problem}")
     params = JobTypes([handler.params]).decode(context.job.job_type, context.job.params)
     return await handler.function(context, params) or {}
 

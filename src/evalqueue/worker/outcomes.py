@@ -104,8 +104,10 @@ def _problem(result: object) -> str | None:
     if not isinstance(result, Mapping):
         return f"Its handler returned {type(result).__name__}, and a result is a JSON object"
     try:
+        if codec.depth_exceeds(result, codec.MAX_DEPTH):  # pyright: ignore[reportUnknownArgumentType]  as below
+            return f"Its handler returned JSON nested deeper than {codec.MAX_DEPTH} levels"
         size = len(codec.dump_json(dict(result)))  # pyright: ignore[reportUnknownArgumentType]  that is what is checked
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         return f"Its handler returned something that is not JSON: {error}"
     if size > RESULT_LIMIT:
         return f"Its handler returned {size} characters of JSON, over {RESULT_LIMIT}"

@@ -14,8 +14,9 @@ from uuid import UUID
 import httpx
 import psycopg
 from psycopg.rows import dict_row
+from psycopg.types.json import set_json_loads
 
-from evalqueue import Client, JobStatus
+from evalqueue import Client, JobStatus, codec
 from evalqueue.http.app import create_app
 from evalqueue.jobs import TRANSITIONS
 
@@ -256,6 +257,7 @@ async def _api_agrees(address: str, jobs: Iterable[Row]) -> list[Finding]:
 
 async def _read(address: str) -> Tables:
     async with await psycopg.AsyncConnection.connect(address, row_factory=dict_row) as connection:
+        set_json_loads(codec.load_json, connection)
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
         async def all_of(query: LiteralString) -> list[dict[str, Any]]:

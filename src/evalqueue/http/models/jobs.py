@@ -117,7 +117,7 @@ class SubmittedJob(Model):
             job_type=job.job_type,
             status=job.status,
             created_at=job.created_at,
-            run_id=job.progress.details.get("run_id"),
+            run_id=job.run_id,
         )
 
 
@@ -193,7 +193,7 @@ class JobJson(Model):
             revision=job.revision,
             ahead=job.ahead,
             name=job.name,
-            run_id=job.progress.details.get("run_id"),
+            run_id=job.run_id,
             continued_by=job.continued_by,
             retryable=job.retryable,
         )

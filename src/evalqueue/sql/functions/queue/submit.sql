@@ -1,5 +1,31 @@
 -- Submit and retry.
 
+-- Why JSON can't be the params of a job; NULL: it can. The limits are those of the HTTP API: every
+-- reader of the row can decode it.
+CREATE OR REPLACE FUNCTION evalqueue_json_problem(value jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN $1 @? 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")'
+            THEN 'Nested deeper than 100 levels'
+        WHEN $1 @? 'strict $.** ? (@.type() == "number" && (@ > 1.7e308 || @ < -1.7e308))'
+            THEN 'It has a number that is too large'
+        END;
+$$;
+
+-- Refuse a job whose params are too large, as they are stored. A list of jobs has them all.
+CREATE OR REPLACE FUNCTION evalqueue_check_size(params jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    size_limit CONSTANT integer := 256 * 1024;
+BEGIN
+    IF octet_length(params::text) > size_limit THEN
+        RAISE EXCEPTION 'The params of a job have at most % bytes of JSON', size_limit
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Conversations travel as a dataset.';
+    END IF;
+END;
+$$;
+
 -- A job and its task appear together. Every function that makes a job calls this one.
 CREATE OR REPLACE FUNCTION evalqueue_insert_job(job jobs) RETURNS jobs
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -26,6 +52,7 @@ BEGIN
     -- In READ COMMITTED a faster transaction was waited for, and its job found. A transaction whose
     -- snapshot can't see it gets an error that tells it to start again (serialization_failure).
     ON CONFLICT DO NOTHING RETURNING * INTO STRICT job;
+    PERFORM evalqueue_check_size(job.params);
     RETURN job;
 END;
 $$;
@@ -74,11 +101,17 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     fingerprint text;
     predecessor text;
+    problem text;
     job jobs;
 BEGIN
     IF jsonb_typeof(params) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'The params of a job are a JSON object'
             USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    problem := evalqueue_json_problem(params);
+    IF problem IS NOT NULL THEN
+        RAISE EXCEPTION 'The params: %', problem USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
     IF scheduled_at >= '9999-01-01 00:00+00' THEN

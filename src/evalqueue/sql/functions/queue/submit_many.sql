@@ -31,6 +31,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                 THEN ARRAY['job_type', 'From 1 to 50 lowercase letters, digits and hyphens']
             WHEN jsonb_typeof(params) <> 'object'
                 THEN ARRAY['params', 'The params of a job are a JSON object']
+            WHEN evalqueue_json_problem(params) IS NOT NULL
+                THEN ARRAY['params', evalqueue_json_problem(params)]
             -- A secret must not be stored in a row.
             WHEN COALESCE(params ->> 'api_key', params ->> 'service_account_path') IS NOT NULL
                 THEN ARRAY['params', 'Credentials never travel in a job. '
@@ -41,9 +43,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                 THEN ARRAY['queue', 'From 1 to 40 bytes']
             WHEN length(idempotency_key) NOT BETWEEN 1 AND 255
                 THEN ARRAY['idempotency_key', 'From 1 to 255 characters']
-            WHEN priority !~ '^-?\d{1,9}$'
+            WHEN priority !~ '^-?[0-9]{1,9}$'
                 THEN ARRAY['priority', 'An integer of at most nine digits']
-            WHEN max_attempts !~ '^[1-9]\d{0,8}$'
+            WHEN max_attempts !~ '^[1-9][0-9]{0,8}$'
                 THEN ARRAY['max_attempts', 'A positive integer of at most nine digits']
             WHEN scheduled_at::timestamptz >= '9999-01-01 00:00+00'
                 THEN ARRAY['scheduled_at', 'Later than any job can wait']
@@ -172,6 +174,9 @@ BEGIN
         END, after,
         after IS NOT NULL AND (SELECT status FROM jobs WHERE jobs.id = after) <> 'completed'
     FROM given JOIN tasks USING (number) ORDER BY number;
+    PERFORM evalqueue_check_size(jobs.params) FROM jobs
+        -- Compressed; what has so few bytes is not too large.
+        WHERE jobs.id = ANY (ids) AND pg_column_size(jobs.params) > 500;
 
     RETURN QUERY SELECT jobs.* FROM unnest(ids) WITH ORDINALITY AS listed (id, place)
         JOIN jobs USING (id) ORDER BY place;

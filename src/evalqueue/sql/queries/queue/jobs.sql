@@ -53,7 +53,7 @@ ORDER BY page.created_at DESC, page.id DESC
 SELECT jobs.id, job_type, status, error_message, progress, owner, queue, priority, due_at, attempt,
     failed_attempts, max_attempts, worker, parent_id, retry_of, after_id, waiting, created_at,
     started_at, completed_at, revision, outlook.ahead, outlook.continued_by, outlook.retryable,
-    params ->> 'name' AS name,
+    left(params ->> 'name', 200) AS name,
     CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN params ELSE '{}' END AS params,
     CASE WHEN jobs.id = ANY (%(watched)s::uuid[]) THEN result END AS result
 FROM jobs LEFT JOIN evalqueue_outlook(%(ids)s::uuid[]) AS outlook ON outlook.job_id = jobs.id
