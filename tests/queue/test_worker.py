@@ -31,6 +31,7 @@ from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.testing import run_jobs
 from evalqueue.worker.app import ProcrastinateApp
+from evalqueue.worker.loop import Worker
 
 PATIENCE = 20.0  # seconds
 
@@ -563,3 +564,34 @@ async def test_procrastinate_s_flag_to_delete_tasks_is_respected(
 
     assert job.status is JobStatus.COMPLETED
     assert job.result == {"steps": 3}
+
+
+async def test_a_worker_that_ends_for_an_error_sends_back_what_it_runs(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    claim = Worker._claim  # pyright: ignore[reportPrivateUsage]
+    broken = asyncio.Event()
+
+    async def breaks(worker: Worker) -> float | None:
+        if broken.is_set():
+            raise RuntimeError("a bug")
+        return await claim(worker)
+
+    monkeypatch.setattr(Worker, "_claim", breaks)
+    handlers = Handlers()
+    begun = asyncio.Event()
+
+    @handlers.handles(Work)
+    async def waits(_context: JobContext, _params: Work) -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async with working(dsn, handlers) as client:
+        job = await client.submit(Work())
+        await begun.wait()
+        broken.set()
+        await client.submit(Work())  # wakes the worker
+        async with asyncio.timeout(PATIENCE):
+            while (found := await client.get(job.id)).status is not JobStatus.QUEUED:
+                await asyncio.sleep(0.05)
+        assert (found.attempt, found.failed_attempts) == (1, 0)

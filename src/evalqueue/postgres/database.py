@@ -7,6 +7,7 @@ transaction says so.
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import random
 import select
@@ -96,6 +97,8 @@ _HOPELESS = (
 RETRY_DELAY_MAX = 5.0  # seconds between tries to say something again
 ANSWER_PATIENCE = 30.0  # seconds a connection may be held; what takes longer is a transaction
 WAIT_LOG_INTERVAL = 10.0  # seconds between log lines about statements that wait
+WARNING_INTERVAL = 600.0  # seconds between log lines about the same warning of the server
+WARNINGS_MAX = 1000  # remembered ones
 POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller gets an error
 LONG_SHARE = 5  # of so many connections, one may be held for minutes
 RECONNECT_INTERVAL = 1.0  # seconds between tries to connect while the server is away
@@ -320,9 +323,32 @@ def _shut_down(connection: Connection) -> None:
         peer.shutdown(socket.SHUT_RDWR)
 
 
+class _Warnings:
+    """Logs the warnings of our SQL functions, each once in a while."""
+
+    def __init__(self) -> None:
+        self._logged_at: dict[str, float] = {}
+
+    def on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.severity_nonlocalized != "WARNING":
+            return
+        text = notice.message_primary or ""
+        now = time.monotonic()
+        if now - self._logged_at.get(text, -math.inf) >= WARNING_INTERVAL:
+            logger.warning("Postgres warns: %s", text)
+            self._logged_at.pop(text, None)  # to the end of the order
+            self._logged_at[text] = now
+            if len(self._logged_at) > WARNINGS_MAX:
+                self._logged_at.pop(next(iter(self._logged_at)))
+
+
+_warnings = _Warnings()
+
+
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     set_json_dumps(codec.dump_json, connection)
     set_json_loads(codec.load_json, connection)
+    connection.add_notice_handler(_warnings.on_notice)
 
 
 def _cancellations() -> int:

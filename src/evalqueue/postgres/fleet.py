@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -173,15 +173,42 @@ async def claim(
     *,
     slots: int,
     lease_seconds: float,
+    skipped: Collection[UUID] = (),
 ) -> list[Job]:
-    """Jobs that are this worker's from now on, each with an attempt that runs."""
+    """Jobs that are this worker's from now on, each with an attempt that runs.
+
+    Args:
+        skipped: jobs that are left out.
+    """
     arguments = capabilities.as_arguments() | {
         "worker_id": worker.id,
         "worker": worker.name,
         "slots": slots,
         "lease_seconds": lease_seconds,
+        "skipped": list(skipped),
     }
     return await _jobs(connection, "claim", **arguments)
+
+
+async def try_claims(
+    connection: Connection,
+    worker: RegisteredWorker,
+    capabilities: Capabilities,
+    *,
+    slots: int,
+    lease_seconds: float,
+    skipped: Collection[UUID],
+) -> Mapping[UUID, str | None]:
+    """Why the next jobs can't be claimed, each tried by itself; None: this one can."""
+    arguments = capabilities.as_arguments() | {
+        "worker_id": worker.id,
+        "worker": worker.name,
+        "slots": slots,
+        "lease_seconds": lease_seconds,
+        "skipped": list(skipped),
+    }
+    cursor = await connection.execute(FLEET["try_claims"], arguments)
+    return dict(await cursor.fetchall())
 
 
 async def unacknowledged(

@@ -15,9 +15,10 @@ from typing import Any, Self, cast
 from uuid import uuid4
 
 import asyncpg
+import psycopg
 
 from evalqueue.errors import NotificationsLost
-from evalqueue.postgres.database import TRANSIENT, Database, asyncpg_dsn
+from evalqueue.postgres.database import Database, asyncpg_dsn
 
 JOB_CHANGED = "evalqueue_job_v1"
 """Payload: the id of a job that is new, or whose revision went up."""
@@ -160,7 +161,7 @@ class Listener:
         try:
             async with asyncio.timeout(PING_TIMEOUT), self._database.connection() as sending:
                 await sending.execute("SELECT pg_notify(%s, '')", [self._echo_channel])
-        except (TimeoutError, *TRANSIENT):
+        except (TimeoutError, psycopg.Error):
             # The pool's connections fail, not this one: check that it answers.
             await connection.execute("SELECT 1", timeout=PING_TIMEOUT)
             return

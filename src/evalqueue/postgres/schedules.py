@@ -16,9 +16,11 @@ import croniter
 import psycopg
 
 from evalqueue.errors import InvalidParams
-from evalqueue.postgres.database import Connection
+from evalqueue.postgres.database import TRANSIENT, Connection
 from evalqueue.postgres.queries import SCHEDULES
 from evalqueue.postgres.rows import jsonb
+
+TROUBLE_DELAY = 5.0  # seconds until a schedule that can't be submitted now is tried again
 
 logger = logging.getLogger(__name__)
 
@@ -116,14 +118,39 @@ async def now(connection: Connection) -> datetime:
 
 
 async def fire_due(connection: Connection) -> float | None:
-    """Submit what is due. Returns seconds until the next one is; None: there is none."""
+    """Submit what is due. Returns seconds until the next one is; None: there is none.
+
+    A schedule that can't be submitted is paused; one that can't be submitted now is due again the
+    next time. The others go on.
+    """
+    soonest = 0.0
     for due in await SCHEDULES.rows(connection, DueSchedule, "due"):
         try:
             await _fire(connection, due)
-        except (InvalidParams, psycopg.DataError, psycopg.IntegrityError) as error:
-            logger.warning("Schedule %r can't be submitted and is paused: %s", due.name, error)
-            await pause(connection, due.name)
-    return await SCHEDULES.value(connection, "next")
+        except TRANSIENT as error:
+            if connection.closed:
+                raise
+            logger.warning("Schedule %r can't be submitted now: %s", due.name, error)
+            soonest = TROUBLE_DELAY
+        except (InvalidParams, psycopg.Error) as error:
+            if not await _pause_refused(connection, due, error):
+                soonest = TROUBLE_DELAY
+    due_in: float | None = await SCHEDULES.value(connection, "next")
+    return None if due_in is None else max(due_in, soonest)
+
+
+async def _pause_refused(
+    connection: Connection, due: DueSchedule, error: psycopg.Error | InvalidParams
+) -> bool:
+    """Pause a schedule. False: that was refused, too."""
+    logger.error("Schedule %r can't be submitted and is paused: %s", due.name, error)
+    try:
+        return await pause(connection, due.name)
+    except psycopg.Error as refused:
+        if connection.closed:
+            raise
+        logger.warning("Schedule %r can't be paused: %s", due.name, refused)
+        return False
 
 
 async def _fire(connection: Connection, due: DueSchedule) -> None:

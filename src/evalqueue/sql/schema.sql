@@ -84,9 +84,16 @@ CREATE TABLE jobs (
 )
 WITH (fillfactor='70');
 
--- FUNCTION: evalqueue_claim_jobs(bigint, text, text[], text[], integer, double precision)
+-- FUNCTION: evalqueue_claim_jobs(bigint, text, text[], text[], integer, double precision, uuid[])
 
-CREATE FUNCTION evalqueue_claim_jobs(worker_id bigint, worker text, queues text[], job_types text[], slots integer, lease_seconds double precision) RETURNS SETOF jobs
+CREATE FUNCTION evalqueue_claim_jobs(worker_id bigint, worker text, queues text[], job_types text[], slots integer, lease_seconds double precision, skipped uuid[] DEFAULT '{}'::uuid[]) RETURNS SETOF jobs
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_claim_tasks(bigint[], bigint, text, double precision)
+
+CREATE FUNCTION evalqueue_claim_tasks(tasks bigint[], worker_id bigint, worker text, lease_seconds double precision) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -412,9 +419,9 @@ CREATE FUNCTION evalqueue_next_due(queues text[]) RETURNS double precision
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_next_jobs(text, text[], text[], integer)
+-- FUNCTION: evalqueue_next_jobs(text, text[], text[], integer, uuid[])
 
-CREATE FUNCTION evalqueue_next_jobs(worker text, queues text[], job_types text[], at_most integer) RETURNS SETOF jobs
+CREATE FUNCTION evalqueue_next_jobs(worker text, queues text[], job_types text[], at_most integer, skipped uuid[] DEFAULT '{}'::uuid[]) RETURNS SETOF jobs
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -482,6 +489,13 @@ CREATE FUNCTION evalqueue_queue_positions(queue text, at_most integer) RETURNS T
     SET search_path TO 'public', 'pg_temp'
     SET enable_sort TO 'off'
     SET enable_incremental_sort TO 'off'
+    AS …;
+
+-- FUNCTION: evalqueue_recover_job(jobs)
+
+CREATE FUNCTION evalqueue_recover_job(job jobs) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
     AS …;
 
 -- FUNCTION: evalqueue_recover_jobs()
@@ -638,6 +652,13 @@ CREATE FUNCTION evalqueue_submit_job_rows(submissions jsonb) RETURNS SETOF jobs
 
 CREATE FUNCTION evalqueue_submit_jobs(submissions jsonb) RETURNS SETOF uuid
     LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_try_claims(bigint, text, text[], text[], integer, double precision, uuid[])
+
+CREATE FUNCTION evalqueue_try_claims(worker_id bigint, worker text, queues text[], job_types text[], slots integer, lease_seconds double precision, skipped uuid[]) RETURNS TABLE(job_id uuid, problem text)
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 

@@ -7,8 +7,10 @@ import random
 from collections.abc import Collection
 from uuid import UUID
 
+import psycopg
+
 from evalqueue.postgres import fleet
-from evalqueue.postgres.database import TRANSIENT, Database
+from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.worker.heartbeat import Membership
 from evalqueue.worker.options import WorkerOptions
@@ -61,7 +63,7 @@ class SlotYielding:
                 continue
             try:
                 await self._yield_slots(held)
-            except TRANSIENT as error:
+            except psycopg.Error as error:
                 logger.warning("Can't check for waiting jobs: %s", error)
 
     async def _yield_slots(self, held: Collection[UUID]) -> None:

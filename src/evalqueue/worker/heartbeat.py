@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+import psycopg
+
 from evalqueue.postgres import fleet
-from evalqueue.postgres.database import TRANSIENT, Database
+from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.watchdog import BEAT, Watchdog
@@ -49,7 +51,7 @@ class Membership:
 
     async def unregister(self) -> None:
         """Remove this worker from the fleet, if the database can be reached."""
-        with contextlib.suppress(*TRANSIENT):
+        with contextlib.suppress(psycopg.Error):
             async with self._database.connection() as connection:
                 await fleet.unregister(connection, self.worker.id)
 
@@ -79,7 +81,7 @@ class Membership:
                     )
                 if not known:
                     await self.register()
-            except TRANSIENT as error:
+            except psycopg.Error as error:
                 logger.warning("No heartbeat this time: %s", error)
             await asyncio.sleep(self._options.update_heartbeat_interval)
 

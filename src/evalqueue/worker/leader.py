@@ -11,8 +11,10 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
+import psycopg
+
 from evalqueue.postgres import fleet, schedules
-from evalqueue.postgres.database import TRANSIENT, Database
+from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import RegisteredWorker
 
 TROUBLE_DELAY = 1.0  # seconds between tries while the database is away
@@ -58,7 +60,7 @@ class Leadership:
         while True:
             try:
                 delay = await self.lead()
-            except TRANSIENT as error:
+            except psycopg.Error as error:
                 logger.warning("Can't lead the fleet, trying again: %s", error)
                 delay = TROUBLE_DELAY
             await asyncio.sleep(delay)
@@ -81,7 +83,11 @@ class Leadership:
         if self._retention.for_ever or time.monotonic() - self._pruned_at < PRUNE_INTERVAL:
             return
         self._pruned_at = time.monotonic()
-        pruned = await prune(self._database, self._retention)
+        try:
+            pruned = await prune(self._database, self._retention)
+        except psycopg.Error as error:
+            logger.warning("Old rows can't be deleted: %s", error)
+            return
         logger.info("%d old row(s) deleted", pruned)
 
 

@@ -17,16 +17,16 @@ from procrastinate.manager import get_channel_for_queues
 
 from evalqueue.handlers import Handlers
 from evalqueue.postgres import fleet
-from evalqueue.postgres.database import TRANSIENT, Database
+from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.listener import JOB_CANCELLED, WORK_WAITS, Listener
-from evalqueue.worker.draining import drain
 from evalqueue.worker.fairness import SlotYielding
 from evalqueue.worker.heartbeat import Membership, feed_watchdog
 from evalqueue.worker.leader import Leadership
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.outcomes import Stop
-from evalqueue.worker.running import RunningAttempts
+from evalqueue.worker.refusals import Refusals
+from evalqueue.worker.running import RunningAttempts, drain
 from evalqueue.worker.watchdog import exit_now
 
 TROUBLE_DELAY_MAX = 1.0  # seconds between tries while the database is away
@@ -52,6 +52,7 @@ class Worker:
         self._hurry = asyncio.Event()
         self._claims_in_doubt = False
         self._running = RunningAttempts(database, handlers, options, on_ended=self._wake.set)
+        self._refusals = Refusals(database, self._capabilities)
         self._membership = Membership(database, self._capabilities, options)
         self._slot_yielding = SlotYielding(
             database, self._membership, self._capabilities, self._running, options
@@ -98,7 +99,7 @@ class Worker:
             retention=self._options.retention,
         )
         async with asyncio.TaskGroup() as background:
-            with contextlib.suppress(*TRANSIENT):
+            with contextlib.suppress(psycopg.Error):
                 await leadership.lead()  # lost jobs are recovered before the first claim
             tasks = [
                 background.create_task(self._heartbeat(), name="heartbeat"),
@@ -110,8 +111,9 @@ class Worker:
             try:
                 await self._loop()
                 await self._drain()
-            except asyncio.CancelledError:
-                # A program that runs the worker inside its own event loop stops it this way.
+            except BaseException:
+                # Cancelled: a program that runs the worker inside its own event loop stops it this
+                # way. An error: what runs goes back to the queue before the process ends.
                 self._hurry.set()
                 await self._drain()
                 raise
@@ -138,16 +140,31 @@ class Worker:
                 # This process slept so long that its worker was taken for lost and deleted.
                 await self._membership.register()
                 delay = DUE_DELAY_MIN
-            except TRANSIENT as error:
-                logger.warning("Can't claim jobs, trying again: %s", error)
+            except psycopg.Error as error:
                 self._claims_in_doubt = True
                 failures += 1
                 delay = min(TROUBLE_DELAY_MAX, 0.05 * 2 ** min(failures, 10))
+                if not await self._find_refused(error):
+                    logger.warning("Can't claim jobs, trying again: %s", error)
             else:
                 failures = 0
                 if not (self._running.tasks or self._options.wait):
                     return
             await self._sleep(delay)
+
+    async def _find_refused(self, error: psycopg.Error) -> bool:
+        """Whether the claim failed because of some jobs, which are left out from now on."""
+        if error.sqlstate is None:
+            return False  # no answer of the database
+        try:
+            return await self._refusals.find(
+                self._membership.worker,
+                error,
+                slots=max(1, self._running.free_slots),
+                lease_seconds=self._options.lease_seconds,
+            )
+        except psycopg.Error:
+            return False
 
     async def _claim(self) -> float | None:
         """Fill the free slots. Returns seconds until a job is due that no NOTIFY announces."""
@@ -168,12 +185,15 @@ class Worker:
                 self._capabilities,
                 slots=free,
                 lease_seconds=self._options.lease_seconds,
+                skipped=self._refusals.skipped,
             )
             for job in claimed:
                 self._running.begin(job)
             if len(claimed) == free:
                 return None  # the next attempt that ends wakes the loop
             due_in = await fleet.next_due(connection, self._capabilities)
+        if (next_try := self._refusals.next_try) is not None:
+            due_in = next_try if due_in is None else min(due_in, next_try)
         if due_in is None:
             return None
         return OVERDUE_DELAY if due_in < 0 else max(due_in, DUE_DELAY_MIN)
@@ -209,7 +229,8 @@ class Worker:
         self._slot_yielding.check_soon()
 
     def _on_cancelled(self, payload: str) -> None:
-        self._running.stop(UUID(payload), Stop.OVER)
+        with contextlib.suppress(ValueError):  # another program may notify anything
+            self._running.stop(UUID(payload), Stop.OVER)
 
     @contextlib.contextmanager
     def _signals(self) -> Generator[None]:

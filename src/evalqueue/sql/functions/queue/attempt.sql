@@ -179,7 +179,7 @@ BEGIN
         WHERE jobs.id = given.job_id AND jobs.status = 'running' AND jobs.task_id = ANY (tasks)
         ORDER BY jobs.task_id FOR NO KEY UPDATE OF jobs SKIP LOCKED) AS free;
 
-    UPDATE job_attempts SET ended_at = moment, outcome = 'completed'
+    UPDATE job_attempts SET ended_at = moment, outcome = 'completed', error = NULL
         FROM jsonb_to_recordset(ended) AS given (job_id uuid, attempt integer)
         WHERE job_attempts.job_id = given.job_id AND job_attempts.attempt = given.attempt
             AND given.job_id = ANY (locked);

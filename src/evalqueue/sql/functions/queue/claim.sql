@@ -2,9 +2,10 @@
 
 -- The next jobs, in fair order: priority first; jobs before helper jobs; of two owners the one with
 -- fewer running jobs, over all workers; then the one that is due for longer. Paused and full queues
--- have none. A worker that already works on a job's items gets no helper job of it.
+-- have none. A worker that already works on a job's items gets no helper job of it. Jobs in `skipped`
+-- are left out.
 CREATE OR REPLACE FUNCTION evalqueue_next_jobs(
-    worker text, queues text[], job_types text[], at_most integer
+    worker text, queues text[], job_types text[], at_most integer, skipped uuid[] DEFAULT '{}'
 ) RETURNS SETOF jobs
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH RECURSIVE stretches AS (  -- hops from stretch to stretch of the index, however long they are
@@ -37,6 +38,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
             SELECT jobs AS job FROM jobs WHERE status = 'queued' AND NOT waiting
                 AND queue = open.queue AND owner = open.owner AND job_type = open.job_type
                 AND due_at <= statement_timestamp()  -- which an index can use
+                AND id <> ALL ($5)
                 AND (parent_id IS NULL OR NOT EXISTS (
                     SELECT 1 FROM jobs AS near WHERE near.status = 'running' AND near.worker = $1
                         AND COALESCE(near.parent_id, near.id) = jobs.parent_id))
@@ -58,11 +60,30 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     LIMIT $4;
 $$;
 
+-- These tasks' jobs belong to a worker from now on, each with a new attempt.
+CREATE OR REPLACE FUNCTION evalqueue_claim_tasks(
+    tasks bigint[], worker_id bigint, worker text, lease_seconds double precision
+) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+BEGIN
+    -- The trigger that moves the jobs writes these into the same version of their rows.
+    PERFORM set_config('evalqueue.claiming_worker', worker, true),
+        set_config('evalqueue.claiming_lease', lease_seconds::text, true);
+    UPDATE procrastinate_jobs SET
+        status = 'doing', worker_id = evalqueue_claim_tasks.worker_id
+    WHERE id = ANY (tasks);
+    PERFORM set_config('evalqueue.claiming_worker', '', true);
+    INSERT INTO job_attempts (job_id, attempt, worker)
+        SELECT jobs.id, jobs.attempt, jobs.worker FROM jobs WHERE task_id = ANY (tasks);
+END;
+$$;
+
 -- Up to `slots` jobs belong to this worker from now on, each with a new attempt that runs. They are
--- returned in the order in which they were claimed.
+-- returned in the order in which they were claimed. Jobs in `skipped` are left out.
 CREATE OR REPLACE FUNCTION evalqueue_claim_jobs(
     worker_id bigint, worker text, queues text[], job_types text[], slots integer,
-    lease_seconds double precision
+    lease_seconds double precision, skipped uuid[] DEFAULT '{}'
 ) RETURNS SETOF jobs
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
@@ -84,7 +105,7 @@ BEGIN
         at_most := 2 * open + 20;  -- other workers may be claiming some of them
         SELECT array_agg(next.task_id), array_agg(next.parent_id IS NOT NULL)
             INTO candidates, helpers
-            FROM evalqueue_next_jobs(worker, queues, job_types, at_most) AS next;
+            FROM evalqueue_next_jobs(worker, queues, job_types, at_most, skipped) AS next;
         claimed := '{}';
         up_to := 0;
         -- All jobs up to the next helper job, or one helper job: afterwards this worker gets no other
@@ -105,22 +126,42 @@ BEGIN
             claimed := COALESCE(claimed, '{}');
         END LOOP;
         EXIT WHEN cardinality(claimed) = 0;
-        -- The trigger that moves the jobs writes these into the same version of their rows.
-        PERFORM set_config('evalqueue.claiming_worker', worker, true),
-            set_config('evalqueue.claiming_lease', lease_seconds::text, true);
-        UPDATE procrastinate_jobs SET
-            status = 'doing', worker_id = evalqueue_claim_jobs.worker_id
-        WHERE id = ANY (claimed);
-        PERFORM set_config('evalqueue.claiming_worker', '', true);
+        PERFORM evalqueue_claim_tasks(claimed, worker_id, worker, lease_seconds);
         RETURN QUERY
-            WITH attempts AS (
-                INSERT INTO job_attempts (job_id, attempt, worker)
-                SELECT jobs.id, jobs.attempt, jobs.worker FROM jobs WHERE task_id = ANY (claimed)
-            )
             SELECT jobs.* FROM unnest(claimed) WITH ORDINALITY AS listed (task_id, place)
                 JOIN jobs USING (task_id) ORDER BY place;
         open := open - cardinality(claimed);
         EXIT WHEN up_to = cardinality(candidates) AND up_to < at_most;
+    END LOOP;
+END;
+$$;
+
+-- After a claim that raised: which of the jobs can't be claimed, and why. NULL: this one can. Each is
+-- tried by itself, and nothing is changed.
+CREATE OR REPLACE FUNCTION evalqueue_try_claims(
+    worker_id bigint, worker text, queues text[], job_types text[], slots integer,
+    lease_seconds double precision, skipped uuid[]
+) RETURNS TABLE (job_id uuid, problem text)
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    task_id bigint;
+BEGIN
+    FOR job_id, task_id IN
+        SELECT next.id, next.task_id
+        FROM evalqueue_next_jobs(worker, queues, job_types, 2 * slots + 20, skipped) AS next
+    LOOP
+        BEGIN
+            PERFORM 1 FROM procrastinate_jobs WHERE id = task_id FOR UPDATE SKIP LOCKED;
+            CONTINUE WHEN NOT FOUND;
+            PERFORM evalqueue_claim_tasks(ARRAY[task_id], worker_id, worker, lease_seconds);
+            SET CONSTRAINTS ALL IMMEDIATE;
+            RAISE EXCEPTION USING ERRCODE = 'EQ000', MESSAGE = 'claimed';  -- undoes it
+        EXCEPTION
+            WHEN SQLSTATE 'EQ000' THEN problem := NULL;
+            WHEN query_canceled OR OTHERS THEN problem := SQLERRM;
+        END;
+        RETURN NEXT;
     END LOOP;
 END;
 $$;

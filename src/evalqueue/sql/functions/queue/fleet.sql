@@ -41,8 +41,69 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
     DELETE FROM procrastinate_workers WHERE id = $1;
 $$;
 
--- Jobs whose lease ran out have lost their worker: back to their position in the queue, or failed
--- when that happened too often. Safe to call from anywhere at any time. Returns how many there were.
+-- A job whose lease ran out has lost its worker: back to its position in the queue, or failed when
+-- that happened too often.
+--
+-- A worker that dies soon after it claimed a job takes its other jobs with it. Those that it had for
+-- 5 s longer are not charged, as often as they may fail.
+CREATE OR REPLACE FUNCTION evalqueue_recover_job(job jobs) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    spared CONSTANT text := 'Its worker was lost soon after it claimed another job';
+    apart CONSTANT interval := interval '5 seconds';
+    try job_attempts;
+BEGIN
+    SELECT * INTO try FROM job_attempts WHERE job_id = job.id AND ended_at IS NULL;
+    IF NOT FOUND THEN  -- claimed, and lost before it began
+        INSERT INTO job_attempts (job_id, attempt, worker) VALUES (
+            job.id, job.attempt, COALESCE(job.worker, 'unknown'))
+            ON CONFLICT DO NOTHING RETURNING * INTO try;
+        try.error := 'Its worker claimed it and never began';
+    END IF;
+
+    IF (try.error IS NOT DISTINCT FROM spared OR EXISTS (
+            SELECT 1 FROM jobs AS near
+                JOIN job_attempts AS newer ON newer.job_id = near.id AND newer.attempt = near.attempt
+            WHERE near.status = 'running' AND near.worker = job.worker
+                AND newer.started_at > try.started_at + apart))
+        AND (SELECT count(*) FROM job_attempts AS earlier WHERE earlier.job_id = job.id
+            AND earlier.ended_at IS NOT NULL AND earlier.error = spared) < job.max_attempts
+    THEN
+        UPDATE job_attempts SET ended_at = clock_timestamp(), outcome = 'released', error = spared
+            WHERE job_id = job.id AND ended_at IS NULL;
+        PERFORM procrastinate_retry_job_v2(job.task_id, NULL, NULL, NULL, NULL);
+        RETURN;
+    END IF;
+
+    -- Their leases may run out later than this one.
+    UPDATE job_attempts SET error = spared FROM jobs AS near
+        WHERE near.status = 'running' AND near.worker = job.worker AND near.id <> job.id
+            AND job_attempts.job_id = near.id AND job_attempts.attempt = near.attempt
+            AND job_attempts.ended_at IS NULL AND job_attempts.started_at < try.started_at - apart;
+    UPDATE job_attempts SET
+        ended_at = clock_timestamp(), outcome = 'lost',
+        error = COALESCE(NULLIF(try.error, spared), 'Its worker stopped answering')
+    WHERE job_id = job.id AND ended_at IS NULL;
+    UPDATE jobs SET
+        failed_attempts = failed_attempts + 1,
+        error_message = CASE WHEN failed_attempts + 1 >= max_attempts THEN (
+            SELECT left(CASE WHEN count(*) >= max_attempts
+                THEN format('Quarantined: workers lost to it: %s', count(*))
+                ELSE format('Gave up after %s attempts. The last one lost its worker', failed_attempts + 1)
+                END || format(' (%s)', string_agg(worker, ', ' ORDER BY attempt)), 4000)
+            FROM job_attempts WHERE job_id = jobs.id AND outcome = 'lost') END
+    WHERE id = job.id;
+    IF job.failed_attempts + 1 >= job.max_attempts THEN
+        PERFORM procrastinate_finish_job_v1(job.task_id, 'failed', false);
+    ELSE
+        PERFORM procrastinate_retry_job_v2(job.task_id, NULL, NULL, NULL, NULL);
+    END IF;
+END;
+$$;
+
+-- Recover the jobs that have lost their worker. Safe to call from anywhere at any time. Returns how
+-- many there were. One that can't be recovered (a trigger refuses it) is left as it is, with a
+-- warning.
 CREATE OR REPLACE FUNCTION evalqueue_recover_jobs() RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -63,30 +124,12 @@ BEGIN
             WHERE id = lost.id AND status = 'running' AND lease_expires_at < clock_timestamp()
             FOR NO KEY UPDATE SKIP LOCKED;
         CONTINUE WHEN NOT FOUND;
-        recovered := recovered + 1;
-        UPDATE job_attempts SET
-            ended_at = clock_timestamp(), outcome = 'lost', error = 'Its worker stopped answering'
-        WHERE job_id = job.id AND ended_at IS NULL;
-        IF NOT FOUND THEN  -- claimed, and lost before it began
-            INSERT INTO job_attempts (job_id, attempt, worker, ended_at, outcome, error) VALUES (
-                job.id, job.attempt, COALESCE(job.worker, 'unknown'), clock_timestamp(), 'lost',
-                'Its worker claimed it and never began')
-            ON CONFLICT DO NOTHING;
-        END IF;
-        UPDATE jobs SET
-            failed_attempts = failed_attempts + 1,
-            error_message = CASE WHEN failed_attempts + 1 >= max_attempts THEN (
-                SELECT left(CASE WHEN count(*) >= max_attempts
-                    THEN format('Quarantined: workers lost to it: %s', count(*))
-                    ELSE format('Gave up after %s attempts. The last one lost its worker', failed_attempts + 1)
-                    END || format(' (%s)', string_agg(worker, ', ' ORDER BY attempt)), 4000)
-                FROM job_attempts WHERE job_id = jobs.id AND outcome = 'lost') END
-        WHERE id = job.id;
-        IF job.failed_attempts + 1 >= job.max_attempts THEN
-            PERFORM procrastinate_finish_job_v1(job.task_id, 'failed', false);
-        ELSE
-            PERFORM procrastinate_retry_job_v2(job.task_id, NULL, NULL, NULL, NULL);
-        END IF;
+        BEGIN
+            PERFORM evalqueue_recover_job(job);
+            recovered := recovered + 1;
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
+            RAISE WARNING 'Job % has lost its worker and can''t be recovered: %', job.id, SQLERRM;
+        END;
     END LOOP;
     RETURN recovered;
 END;
@@ -107,6 +150,9 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     unattended CONSTANT interval := moment - (SELECT job_leader.ends_at FROM job_leader);
     ends timestamptz;
+    gone bigint;
+    next jobs;
+    settled integer := 0;
 BEGIN
     recovered := 0;
     INSERT INTO job_leader AS held (worker, ends_at) VALUES (worker, moment + term)
@@ -125,22 +171,41 @@ BEGIN
     -- Without any leader the database was away, and no worker could extend a lease: those that are
     -- alive extend theirs within a term.
     IF unattended > term / 2 THEN
-        UPDATE jobs SET lease_expires_at = GREATEST(lease_expires_at, moment + term)
-            WHERE status = 'running';
+        BEGIN
+            UPDATE jobs SET lease_expires_at = GREATEST(lease_expires_at, moment + term)
+                WHERE status = 'running';
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
+            RAISE WARNING 'Leases can''t be extended after an outage: %', SQLERRM;
+        END;
     END IF;
 
     -- The leader's row is locked until this ends: there is no second one, however slow this is.
     recovered := evalqueue_recover_jobs();
-    DELETE FROM procrastinate_workers WHERE id IN (
-        SELECT id FROM procrastinate_workers
+    -- What a trigger refuses for one row must not end the rest.
+    FOR gone IN SELECT id FROM procrastinate_workers
         WHERE last_heartbeat < clock_timestamp() - interval '1 minute'
-        ORDER BY id FOR UPDATE SKIP LOCKED);
-    PERFORM evalqueue_settle_dependent(next) FROM jobs AS next
-        LEFT JOIN jobs AS before ON before.id = next.after_id
-        WHERE next.waiting AND next.status = 'queued'
+        ORDER BY id FOR UPDATE SKIP LOCKED
+    LOOP
+        BEGIN
+            DELETE FROM procrastinate_workers WHERE id = gone;
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
+            RAISE WARNING 'The record of worker % can''t be deleted: %', gone, SQLERRM;
+        END;
+    END LOOP;
+    FOR next IN SELECT waits.* FROM jobs AS waits LEFT JOIN jobs AS before ON before.id = waits.after_id
+        WHERE waits.waiting AND waits.status = 'queued'
             AND (before.id IS NULL OR before.completed_at IS NOT NULL)
-        ORDER BY next.task_id;
-    IF FOUND THEN  -- a chain that was too long for one transaction may go on
+        ORDER BY waits.task_id
+    LOOP
+        BEGIN
+            PERFORM evalqueue_settle_dependent(next);
+            settled := settled + 1;
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
+            RAISE WARNING 'Job % waits for a job that is over and can''t be released: %', next.id,
+                SQLERRM;
+        END;
+    END LOOP;
+    IF settled > 0 THEN  -- a chain that was too long for one transaction may go on
         due_in := 0;
         RETURN;
     END IF;

@@ -16,7 +16,13 @@ SELECT evalqueue_unregister_worker(%(worker_id)s)
 -- claim --
 -- queued -> running, in fair order
 SELECT * FROM evalqueue_claim_jobs(
-    %(worker_id)s, %(worker)s, %(queues)s, %(job_types)s, %(slots)s, %(lease_seconds)s
+    %(worker_id)s, %(worker)s, %(queues)s, %(job_types)s, %(slots)s, %(lease_seconds)s, %(skipped)s
+)
+
+-- try_claims --
+-- Which jobs can't be claimed, after a claim that raised
+SELECT job_id, problem FROM evalqueue_try_claims(
+    %(worker_id)s, %(worker)s, %(queues)s, %(job_types)s, %(slots)s, %(lease_seconds)s, %(skipped)s
 )
 
 -- unacknowledged --
