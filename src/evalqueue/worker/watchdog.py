@@ -3,17 +3,27 @@
 Nothing inside the loop can tell, and nothing there can stop it. Its leases run out, other workers
 take over, and this process is of no use any more: the watchdog says where it hangs, and in the end
 ends it, so that its supervisor starts a new one.
+
+Two things end it, because each can be stopped by what stops the loop. The thread never logs itself:
+whatever blocks a log line (a pipe that nothing reads) would block it, too. C code that never gives
+up the GIL stops every thread; then the kernel ends the process, after so many seconds of CPU time
+without a beat.
 """
 
 import logging
 import os
+import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 BEAT = 1.0  # seconds
+LOG_TIMEOUT = 1.0  # seconds to write the last log lines
+CPU_MARGIN = 5.0  # seconds of CPU time that the kernel waits longer than the thread
 STUCK_EXIT = 70  # EX_SOFTWARE: what was stuck could not be stopped, so the process had to be
 
 logger = logging.getLogger(__name__)
@@ -46,10 +56,14 @@ class Watchdog:
         trace: TracebackType | None,
     ) -> None:
         self._closing.set()
+        if self._exit_after is not None:
+            signal.setitimer(signal.ITIMER_PROF, 0)
 
     def beat(self) -> None:
         """The loop runs."""
         self._beaten.set()
+        if self._exit_after is not None:  # SIGPROF ends a process that has no handler for it
+            signal.setitimer(signal.ITIMER_PROF, self._exit_after + CPU_MARGIN)
 
     def _watch(self) -> None:
         silent = 0.0
@@ -64,10 +78,14 @@ class Watchdog:
             silent += BEAT
             if silent >= self._warn_after and not warned:
                 warned = True
-                where = self._where()
-                logger.error("The event loop has stood still for %.0f s:\n%s", silent, where)
+                text = f"The event loop has stood still for {silent:.0f} s:\n{self._where()}"
+                _aside(partial(logger.error, "%s", text))
             if self._exit_after is not None and silent >= self._exit_after:
-                logger.error("The event loop stands still for good: ending the process")
+                _aside(
+                    partial(
+                        logger.error, "The event loop stands still for good: ending the process"
+                    )
+                ).join(LOG_TIMEOUT)
                 exit_now()
 
     def _where(self) -> str:
@@ -75,8 +93,19 @@ class Watchdog:
         return "" if frame is None else "".join(traceback.format_stack(frame)[-8:])
 
 
-def exit_now() -> None:
+def exit_now() -> NoReturn:
     """End the process without waiting for anything in it."""
+    _aside(_flush).join(LOG_TIMEOUT)
+    os._exit(STUCK_EXIT)
+
+
+def _flush() -> None:
     logging.shutdown()
     sys.stderr.flush()
-    os._exit(STUCK_EXIT)
+
+
+def _aside(work: Callable[[], object]) -> threading.Thread:
+    """Do what may block for ever in a thread of its own."""
+    thread = threading.Thread(target=work, name="watchdog's log", daemon=True)
+    thread.start()
+    return thread

@@ -6,6 +6,7 @@ same item from two attempts, so that the checker finds duplicates that a constra
 
 import asyncio
 import os
+import re
 import signal
 import time
 from enum import StrEnum
@@ -44,6 +45,8 @@ class Manner(StrEnum):
     """Sleeps without blocking, as for a remote response."""
     BLOCKS = "blocks"
     """Blocks the event loop for that long."""
+    HOLDS_THE_GIL = "holds-the-gil"
+    """Runs C code that no other thread can interrupt, far longer than that."""
     CLINGS = "clings"
     """Ignores its cancellation and goes on."""
 
@@ -130,6 +133,8 @@ async def _spend(seconds: float, manner: Manner) -> None:
             await asyncio.sleep(seconds)
         case Manner.BLOCKS:
             time.sleep(seconds)  # noqa: ASYNC251  blocks on purpose
+        case Manner.HOLDS_THE_GIL:
+            re.match(r"(a+)+$", "a" * 50 + "b")
         case Manner.CLINGS:
             ends = time.monotonic() + seconds
             while (left := ends - time.monotonic()) > 0:
