@@ -20,7 +20,9 @@ from urllib.parse import urlencode
 
 import psycopg
 import psycopg.conninfo
-from psycopg.pq import Conninfo
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Conninfo, Format
 from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
@@ -75,6 +77,15 @@ _DEAD_PEER = {
 _ENCODING = {
     "client_encoding": "UTF8"
 }  # whatever PGCLIENTENCODING says: texts are of all languages
+_PINNED = """
+SELECT set_config(name, setting, false) FROM (VALUES
+    ('DateStyle', 'ISO, MDY'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
+    ('bytea_output', 'hex'), ('extra_float_digits', '1'), ('standard_conforming_strings', 'on'),
+    ('row_security', 'on'), ('default_transaction_isolation', 'read committed'),
+    ('default_transaction_deferrable', 'off')
+) AS pinned (name, setting)
+"""
+"""What our statements and both drivers rely on, whatever ALTER ROLE and ALTER DATABASE say."""
 _OVER_A_LIMIT = "54"  # the class of SQLSTATEs: a value over 1 GB, too many columns
 _HOPELESS = (
     "password authentication failed",
@@ -170,6 +181,7 @@ class Database:
     ) -> None:
         self.conninfo = conninfo
         self.listen_conninfo = listen_conninfo or conninfo
+        self._pooled_sessions = listen_conninfo is not None
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given | _ENCODING)),
@@ -179,7 +191,7 @@ class Database:
             open=False,
             # Behind a pooler the next statement may meet another server process.
             kwargs={"autocommit": True} | ({"prepare_threshold": None} if listen_conninfo else {}),
-            configure=_configure,
+            configure=_configure_pooled if listen_conninfo else _configure_session,
             check=_check,
             # Left to itself, the pool doubles its delay with each failure: after a long outage it
             # would be away for as long again.
@@ -200,7 +212,7 @@ class Database:
             DatabaseUnavailable: none answered within `wait_seconds`, or it can't be used.
         """
         check_demands(self.listen_conninfo)
-        await _wait_for_server(self.conninfo, wait_seconds)
+        await _wait_for_server(self.conninfo, wait_seconds, pooled=self._pooled_sessions)
         await self.pool.open()
 
     async def close(self) -> None:
@@ -345,6 +357,36 @@ class _Warnings:
 _warnings = _Warnings()
 
 
+class _BinaryCursor(psycopg.AsyncCursor[Any]):
+    """A cursor whose results don't depend on the session: no DateStyle, IntervalStyle, TimeZone."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.format = Format.BINARY
+
+
+class _Label(Loader):
+    """A value of a type that psycopg does not know, in binary: an enum's label."""
+
+    format = Format.BINARY
+
+    def load(self, data: Buffer) -> str:
+        return bytes(data).decode()
+
+
+async def _configure_pooled(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Behind a pooler a session is lent for a transaction: nothing can be set in it."""
+    connection.cursor_factory = _BinaryCursor
+    connection.adapters.register_loader(0, _Label)
+    await _configure(connection)
+
+
+async def _configure_session(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Settings that roles and databases may have set otherwise."""
+    await connection.execute(_PINNED)
+    await _configure(connection)
+
+
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
     set_json_dumps(codec.dump_json, connection)
     set_json_loads(codec.load_json, connection)
@@ -394,12 +436,14 @@ async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
         await AsyncConnectionPool.check_connection(connection)
 
 
-async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:
+async def _wait_for_server(conninfo: str, wait_seconds: float, *, pooled: bool) -> None:
     deadline = time.monotonic() + wait_seconds
     logged = False
     while True:
         try:
-            connection = await psycopg.AsyncConnection.connect(conninfo, connect_timeout=5)
+            connection = await psycopg.AsyncConnection.connect(
+                conninfo, connect_timeout=5, autocommit=True
+            )
         except psycopg.OperationalError as error:
             reason = " ".join(str(error).split()).rstrip("?.")
             where = without_secrets(conninfo)
@@ -422,5 +466,31 @@ async def _wait_for_server(conninfo: str, wait_seconds: float) -> None:
                 logged = True
             await asyncio.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
         else:
-            await connection.close()
+            async with connection:
+                await _check_server(connection, conninfo, pooled=pooled)
             return
+
+
+async def _check_server(
+    connection: psycopg.AsyncConnection[Any], conninfo: str, *, pooled: bool
+) -> None:
+    """Refuse a database that can't hold every text, and a pooler's sessions of another isolation.
+
+    Raises:
+        DatabaseUnavailable: with what to do.
+    """
+    where = without_secrets(conninfo)
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in {None, "UTF8"}:
+        raise DatabaseUnavailable(
+            f"The encoding of the database is {encoding}, and texts of all languages need UTF8 "
+            f"({where}). Make another one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+        )
+    if pooled:
+        cursor = await connection.execute("SHOW default_transaction_isolation")
+        (isolation,) = await cursor.fetchone() or ("",)
+        if isolation != "read committed":
+            raise DatabaseUnavailable(
+                f"Transactions are {isolation} here, and behind a pooler nothing else can be set "
+                f"({where}). ALTER ROLE … SET default_transaction_isolation = 'read committed'."
+            )

@@ -256,7 +256,10 @@ async def _api_agrees(address: str, jobs: Iterable[Row]) -> list[Finding]:
 
 
 async def _read(address: str) -> Tables:
-    async with await psycopg.AsyncConnection.connect(address, row_factory=dict_row) as connection:
+    options = "-c datestyle=ISO -c timezone=UTC"  # whatever the database says
+    async with await psycopg.AsyncConnection.connect(
+        address, row_factory=dict_row, options=options
+    ) as connection:
         set_json_loads(codec.load_json, connection)
         await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
 
