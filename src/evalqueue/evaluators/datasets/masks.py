@@ -18,7 +18,7 @@ from evalqueue.evaluators.formats import FormatError, Message, shown
 _PHONE_DIGITS = range(7, 16)  # E.164 has 15 at most
 _CARD_DIGITS = range(13, 20)  # ISO/IEC 7812-1
 
-_EMAIL = re.compile(r"[\w.!#$%&'*+/=?^`{|}~-]+@[\w-]+(?:\.[\w-]+)+")
+_EMAIL = re.compile(r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]++@[\w-]++(?:\.[\w-]+)+")
 _CARD = re.compile(r"(?<![\w.])[0-9](?:[ -]?[0-9]){12,18}(?!\w)")
 _PHONE = re.compile(
     r"(?<![\w.:/@#-])(?:\+|00)?\(?[0-9]{1,5}\)?(?:[\s./()-]{0,2}[0-9]{1,6}){1,6}(?![\w@]|[:.][0-9])"

@@ -37,7 +37,8 @@ NAME = "efficiency"
 
 _SAME_QUESTION_OVERLAP = 0.8  # of the words of two questions, shared ÷ all
 _SHORTEST_QUESTION_WORDS = 3
-_QUESTION = re.compile(r"[^.!?…\n|]*\?")
+# From where the sentence begins, and from nowhere else: linear in the length of the text.
+_QUESTION = re.compile(r"(?<![^.!?…\n|])[^.!?…\n|]*+\?")
 
 
 class Efficiency(StrEnum):

@@ -8,8 +8,8 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
  * @typedef {{ start: number, end: number, active: boolean }} Range
  */
 
-const QUOTE_PADDING = /^[\s"'“”‘’….*`]+|[\s"'“”‘’….*`]+$/g;
-const TABLE_SEPARATOR = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
+const QUOTE_PADDING = /^[\s"'“”‘’….*`]+|(?<![\s"'“”‘’….*`])[\s"'“”‘’….*`]+$/g;
+const TABLE_SEPARATOR = /^\s*(?:\|\s*)?:?-+:?\s*(?:\|\s*:?-+:?\s*)*(?:\|\s*)?$/;
 
 /** @param {string} text @param {Quote[]} quotes */
 function message(text, quotes = []) {
