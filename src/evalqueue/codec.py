@@ -11,6 +11,7 @@ of levels. Reading never raises, so that one row does not make a whole result un
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 REPLACEMENT = "�"
@@ -100,6 +101,19 @@ def depth_exceeds(value: object, limit: int) -> bool:
         if not level:
             return False
     return True
+
+
+def count_exceeds(value: object, limit: int) -> bool:
+    """Whether JSON has more values than the limit; its depth is bounded."""
+    count = 0
+    containers: list[dict[str, Any] | list[Any]] = [[value]]
+    while containers and count <= limit:
+        each = containers.pop()
+        count += len(each)
+        if count <= limit:
+            children: Iterable[Any] = each.values() if isinstance(each, dict) else each
+            containers.extend(child for child in children if isinstance(child, dict | list))  # pyright: ignore[reportUnknownArgumentType]  any JSON
+    return count > limit
 
 
 def _finite(text: str) -> float:

@@ -64,7 +64,7 @@ class InvalidParams(Refused):
     """Some params are wrong; all of them are named at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        lines = [f"{'.'.join(map(str, problem.loc))}: {problem.msg}" for problem in problems]
+        lines = [f"{'.'.join(map(str, problem.loc))}: {problem.msg}" for problem in problems[:100]]
         super().__init__("\n".join(lines))
         self.problems = tuple(problems)
 

@@ -28,6 +28,7 @@ from evalqueue.http.uploads import InvalidRequest
 from evalqueue.postgres.database import TRANSIENT
 
 RETRY_AFTER_SECONDS = 5
+MAX_PROBLEMS = 100  # listed in one response
 _RETRY_AFTER = {"Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
@@ -99,7 +100,10 @@ async def internal_error(_request: Request, _error: Exception) -> Response:
 
 
 def _invalid(problems: Sequence[Problem], prefix: tuple[str, ...] = ()) -> JSONResponse:
-    fields = [problem.as_json() for problem in problems]
+    shown = [*problems[:MAX_PROBLEMS]]
+    if more := len(problems) - len(shown):
+        shown.append(Problem(loc=problems[0].loc[:1], msg=f"… and {more} more"))
+    fields = [problem.as_json() for problem in shown]
     return JSONResponse(
         {"detail": [each | {"loc": [*prefix, *each["loc"]]} for each in fields]}, status_code=422
     )

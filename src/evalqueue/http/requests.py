@@ -1,5 +1,6 @@
 """Decodes requests: path, query, headers and body become a pydantic model."""
 
+import asyncio
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -12,6 +13,10 @@ from starlette.requests import Request
 from evalqueue import codec
 from evalqueue.errors import Problem
 from evalqueue.http.uploads import InvalidRequest
+
+MAX_VALUES = 100_000
+"""Values in a body. Each may be invalid, and an error about one takes much more memory than it."""
+LARGE_BODY_BYTES = 256 * 1024  # decoded in a thread
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Loc = tuple[int | str, ...]
@@ -95,7 +100,8 @@ async def _body(http_request: Request) -> dict[str, object]:
     media_type = http_request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise HTTPException(415, "The body must be JSON, sent with Content-Type: application/json")
-    value = _json(body)
+    large = len(body) > LARGE_BODY_BYTES
+    value = await asyncio.to_thread(_json, body) if large else _json(body)
     if not isinstance(value, dict):
         raise InvalidRequest.of_body("Must be a JSON object", "dict_type")
     return value  # pyright: ignore[reportUnknownVariableType]  keys of a JSON object are strings
@@ -111,6 +117,8 @@ def _json(body: bytes) -> object:
         raise _too_deep() from error
     if codec.depth_exceeds(value, codec.MAX_DEPTH):
         raise _too_deep()
+    if len(body) > MAX_VALUES and codec.count_exceeds(value, MAX_VALUES):
+        raise InvalidRequest.of_body(f"More than {MAX_VALUES} values", "json_too_many_values")
     # NUL and surrogates can only come from an escape: others are refused above.
     return codec.clean_json(value) if "\\u" in text else value
 

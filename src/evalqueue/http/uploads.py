@@ -28,7 +28,7 @@ class InvalidRequest(Exception):
     """A request has invalid fields; all of them are listed, each with its full path."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("; ".join(problem.msg for problem in problems))
+        super().__init__("; ".join(problem.msg for problem in problems[:100]))
         self.problems = tuple(problems)
 
     @classmethod

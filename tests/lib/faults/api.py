@@ -15,8 +15,11 @@ TIMEOUT = 60.0  # seconds
 
 
 @asynccontextmanager
-async def api(address: str, folder: Path, **environment: str) -> AsyncGenerator[httpx.AsyncClient]:
-    """`evalqueue serve` on the database at this address, and a client of it."""
+async def api(
+    address: str, folder: Path, *, pids: list[int] | None = None, **environment: str
+) -> AsyncGenerator[httpx.AsyncClient]:
+    """`evalqueue serve` on the database at this address, and a client of it. Its process id is
+    added to `pids`."""
     settings = {
         "DATABASE_URL": address,
         "EVALQUEUE_IMPORTS": "faults.work",
@@ -26,6 +29,9 @@ async def api(address: str, folder: Path, **environment: str) -> AsyncGenerator[
     program = Program.start(
         ["serve", "--port=0"], environment=os.environ | settings | environment, folder=folder
     )
+    assert program.process.pid is not None
+    if pids is not None:
+        pids.append(program.process.pid)
     reading: threading.Thread | None = None
     try:
         url = await asyncio.to_thread(_url, program)

@@ -53,7 +53,7 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
     total_items: int | None = Field(default=None, ge=1)
     """So many of the bundled conversations (48), for a first try without data of one's own."""
 
-    thread_ids: list[str] | None = Field(default=None, min_length=1)
+    thread_ids: list[str] | None = Field(default=None, min_length=1, max_length=10_000)
     """Only these threads."""
     sample_size: int | None = Field(default=None, ge=1)
     """Only so many threads, drawn by `seed`: the same ones each time."""

@@ -43,19 +43,22 @@ class Authenticator:
         """The token that a request shows; None: it is not valid.
 
         Raises:
-            TooManyRequests: too many wrong tokens came from its address; this one was not checked.
+            TooManyRequests: it is wrong, and so were too many from its address. A right one is let
+                in: behind one address there may be many callers.
         """
         address = address_of(scope)
-        if wait := self._guesses.wait_seconds(address):
-            raise TooManyRequests("Too many wrong tokens came from here. Wait.", wait)
         digest = digest_of(shown)
         valid = None
         for token in self._tokens:  # always all of them: the time must not depend on which matches
             if compare_digest(token.digest, digest):
                 valid = token
-        if valid is None and not self._repeated_guesses.hit((address, digest)):
+        if valid is not None:
+            return valid
+        if wait := self._guesses.wait_seconds(address):
+            raise TooManyRequests("Too many wrong tokens came from here. Wait.", wait)
+        if not self._repeated_guesses.hit((address, digest)):
             self._guesses.hit(address)
-        return valid
+        return None
 
     def token_of_session(self, cookie: str) -> Token | None:
         """The token that a cookie was made for; None: it has expired or is not valid."""
