@@ -25,7 +25,8 @@ hypothesis_settings.load_profile("evalqueue")
 _TEMPLATE = "evalqueue_template"
 _TABLES = [
     "adversarial_cases", "adversarial_dialogues", "adversarial_evaluations", "adversarial_turns",
-    "api_logs", "credential_leases", "dataset_owners", "dataset_threads", "datasets",
+    "api_logs", "app_versions", "apps", "credential_leases",
+    "dataset_owners", "dataset_threads", "datasets",
     "eval_job_types", "eval_runs",
     "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",
     "llm_cap_holders", "llm_caps", "llm_credentials", "llm_demand",

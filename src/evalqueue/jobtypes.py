@@ -2,7 +2,7 @@
 program that submits and the worker that handles.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -62,6 +62,10 @@ class JobParams(BaseModel):
             InvalidParams: naming the fields, and what to do.
         """
         return self
+
+    async def warnings(self, admission: AdmissionContext) -> Sequence[str]:
+        """What a person should know about a job that was stored with these params."""
+        return ()
 
     def stored(self) -> dict[str, object]:
         """The params as the job's row keeps them: what was set, no defaults of today."""

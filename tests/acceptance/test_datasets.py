@@ -56,10 +56,7 @@ async def test_the_calls_that_a_preview_counted_are_the_calls_that_the_judge_get
         admission = AdmissionContext(settings=client.settings, database=database)
         found = await preview.of_params(admission, wanted)
         of_file = await preview.of_file(
-            database,
-            Incoming(file=file, name="kaira.csv"),
-            EvaluateBatch(data_path="x", **params),
-            owner="default",
+            admission, Incoming(file=file, name="kaira.csv"), EvaluateBatch(data_path="x", **params)
         )
     assert found.llm_calls == of_file.llm_calls
     assert found.llm_calls is not None

@@ -9,6 +9,7 @@ import pytest
 
 from evalqueue import Client, InvalidParams, Settings
 from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.jobtypes import AdmissionContext
@@ -93,6 +94,7 @@ async def test_what_is_left_open_is_decided_at_the_door_and_kept_in_the_params(c
 
     assert job.params == {
         "data_path": "good.csv", "llm_provider": "simulated", "llm_model": "simulated-judge",
+        "app_id": "kaira-bot", "app_digest": app_store.shipped("kaira-bot").digest,
         "dataset_id": "sha256:" + sha256(f"{HEADER}\n{GOOD}\n".encode()).hexdigest(),
     }  # fmt: skip
 

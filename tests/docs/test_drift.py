@@ -333,6 +333,7 @@ def test_the_example_answers_have_the_shape_of_real_ones(operation: Any) -> None
 
 
 EXAMPLE_ELSEWHERE = {
+    "GET /api/apps/{app_id}",
     "GET /api/jobs",
     "GET /api/eval-runs",
     "GET /api/datasets",

@@ -82,7 +82,7 @@ def at(url: str) -> dict[str, Any]:
 
 REFUSED: list[tuple[dict[str, Any], list[str | int], str]] = [
     ({"traits": ["sleepy"]}, ["traits"], "There is no trait 'sleepy'. Known: quantity_ambiguity"),
-    ({"app_id": "nobody"}, ["app_id"], "There is no profile for app_id 'nobody'"),
+    ({"app_id": "nobody"}, ["app_id"], "There is no app 'nobody'"),
     (at("file:///etc/passwd"), ["chatbot", "url"], "http"),
     (at("gopher://localhost/x"), ["chatbot", "url"], "http"),
     (at("http://169.254.169.254/latest/meta-data"), ["chatbot", "url"], "EVALQUEUE_CHATBOT_HOSTS"),

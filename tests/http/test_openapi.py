@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 import httpx
 import pytest
 from starlette.routing import Route
+from tests.apps.conftest import TELECOM
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS, bearer, readiness
 
 from evalqueue import Client, Settings
@@ -49,6 +50,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/jobs": {"job_type": "note"},
     "/api/eval-runs/preview": {"total_items": 3},
     "/api/session": {"token": "of-nobody"},
+    "/api/apps": {"text": TELECOM},
     "/api/adversarial/cases": {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
@@ -302,6 +304,12 @@ async def test_every_operation_replies_as_it_is_documented(
                 if parameter["in"] == "header":
                     await call(method, path, known, headers={parameter["name"]: "x" * 256}, **body)
     await call("POST", "/api/datasets", {}, **FORMS["/api/datasets"])  # for the second time
+    await call("POST", "/api/apps", {}, json=BODIES["/api/apps"])
+    await call("POST", "/api/apps", {}, json=BODIES["/api/apps"])  # for the second time
+    await call("POST", "/api/apps", {}, json={"text": "app_id = 1"})
+    await call("DELETE", "/api/apps/{app_id}", {"app_id": "telecom"})
+    await call("DELETE", "/api/apps/{app_id}", {"app_id": "telecom"})
+    await call("DELETE", "/api/apps/{app_id}", {"app_id": "kaira-bot"})
     await call("POST", "/api/jobs", {}, json={"job_type": "nope"})
     await call("POST", "/api/adversarial/cases", {}, json={"app_id": "kaira-bot"})
     await call("POST", "/api/jobs", {}, content=b"x" * 2000)
@@ -340,6 +348,10 @@ async def test_every_operation_replies_as_it_is_documented(
         ("POST", "/api/eval-runs/preview", 200), ("POST", "/api/eval-runs/preview", 422),
         ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 200),
         ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}", 404),
+        ("POST", "/api/apps", 201), ("POST", "/api/apps", 200), ("POST", "/api/apps", 422),
+        ("GET", "/api/apps/{app_id}", 200), ("GET", "/api/apps/{app_id}", 404),
+        ("DELETE", "/api/apps/{app_id}", 200), ("DELETE", "/api/apps/{app_id}", 404),
+        ("DELETE", "/api/apps/{app_id}", 409),
         ("GET", "/api/adversarial/apps/{app_id}", 200),
         ("POST", "/api/adversarial/cases", 201), ("POST", "/api/adversarial/cases", 422),
         ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}", 200),

@@ -28,9 +28,11 @@ from tests.http.conftest import (
 
 from evalqueue import Client, JobParams, Settings
 from evalqueue.errors import JobNotFound
+from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.formats.csv import COLUMNS
@@ -100,7 +102,10 @@ ROWS: dict[tuple[str, str], Access] = {
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/pin"): Access.ADMINISTERS,
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/unpin"): Access.ADMINISTERS,
     ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}"): Access.ADMINISTERS,
-    ("GET", "/api/apps"): Access.ALL,
+    ("GET", "/api/apps"): Access.OWN_OR_NOTHING,
+    ("POST", "/api/apps"): Access.SUBMITS,
+    ("GET", "/api/apps/{app_id}"): Access.OWN_OR_404,
+    ("DELETE", "/api/apps/{app_id}"): Access.CHANGES_OWN,
     ("GET", "/api/costs"): Access.OWN_OR_NOTHING,
     ("GET", "/api/evaluators"): Access.ALL,
     ("GET", "/api/providers"): Access.ALL,
@@ -136,10 +141,21 @@ CASE = Case(
     persona="easy",
 )
 ANSWER = f"{MARK},{MARK},s1,{MARK},{MARK},{MARK},2025-11-01T08:00:00Z,0"
+APP = apps.from_document(
+    {
+        "app_id": MARK,
+        "name": MARK,
+        "about": "a bot",
+        "intents": [{"name": "One", "description": "the only one"}],
+        "query_types": [{"name": "ask", "description": "asks"}],
+    },
+    where=MARK,
+)
 FILE = f"{','.join(COLUMNS[:8])}\n{ANSWER}\n".encode()
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/session"): {"token": TOKENS["rita"]},
     ("POST", "/api/jobs"): {"job_type": "note"},
+    ("POST", "/api/apps"): {"document": apps.to_document(APP)},
     ("POST", "/api/adversarial/cases"): {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
@@ -208,6 +224,8 @@ async def world_of(owner: str, database: Database) -> World:
             made += [each for (each,) in await cursor.fetchall()]
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
         await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
+    async with database.transaction() as connection:
+        await app_store.add(connection, APP, owner=owner)
     return World(
         client=client,
         job=job,
@@ -216,6 +234,12 @@ async def world_of(owner: str, database: Database) -> World:
         evaluation_id=made[0],
         log_id=made[-1],
     )
+
+
+def path_of(route: tuple[str, str], world: World) -> str:
+    """The path of a route for the objects of a world: an app of its own, where it is about apps."""
+    about_apps = {"app_id": MARK} if route[1].startswith("/api/apps/") else {}
+    return route[1].format(**world.ids() | about_apps)
 
 
 def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
@@ -269,7 +293,9 @@ async def state(database: Database) -> list[Any]:
             " (SELECT jsonb_agg(saved_cases) FROM saved_cases),"
             " (SELECT jsonb_agg(job_queues) FROM job_queues),"
             " (SELECT jsonb_agg(dataset_owners) FROM dataset_owners),"
-            " (SELECT count(*) FROM datasets)"
+            " (SELECT count(*) FROM datasets),"
+            " (SELECT jsonb_agg(app_versions ORDER BY owner, version) FROM app_versions),"
+            " (SELECT count(*) FROM apps)"
         )
         return await cursor.fetchall()
 
@@ -303,7 +329,7 @@ async def test_a_right_is_good_for_what_it_says(
             assert (MARK in await watched(http, world, name)) == shown
             return
         reply = await http.request(
-            route[0], route[1].format(**world.ids()), headers=bearer(TOKENS[name]),
+            route[0], path_of(route, world), headers=bearer(TOKENS[name]),
             **sent(route, world.ids()),
         )  # fmt: skip
 
@@ -325,7 +351,7 @@ async def test_without_a_token_only_open_paths_answer(
     async with serve_api(api_tokens=ENTRIES) as http:
         for headers in ({}, bearer("somebody-else's"), {b"Authorization": b"Bearer"}):
             reply = await http.request(
-                route[0], route[1].format(**world.ids()), headers=headers,
+                route[0], path_of(route, world), headers=headers,
                 **sent(route, world.ids()),
             )  # fmt: skip
             assert (reply.status_code == 401) == (ROWS[route] is not Access.OPEN), reply.text

@@ -134,6 +134,27 @@ async def test_the_menu_stays_beside_the_jobs_own_taxonomy(
     assert request.schema["properties"]["predicted_agent"]["enum"] == ["FoodAgent", "General"]
 
 
+async def test_the_labels_of_the_jobs_own_taxonomy_come_back(
+    app: App, scripted: Make, turn: Make, thread: Make
+) -> None:
+    own = "Agents:\n- Billing: money\n- Network: calls and data"
+    calls = scripted(lambda *_: label(agent="billing", evidence="said-1"))
+
+    found = await IntentEvaluator(app, taxonomy=own).evaluate(
+        thread(turn(1, routed_intent="Billing")), Judge(calls)
+    )
+
+    request = calls.asked[0][0]
+    properties = request.schema["properties"]
+    assert properties["predicted_agent"]["enum"] == ["Billing", "Network"]
+    assert properties["query_type"]["enum"] == ["logging", "question"]
+    assert "predicted_agent must be one of: Billing, Network" in request.system
+    assert "FoodAgent" not in request.system
+    assert "- logging: records" in request.system
+    assert found.details[0]["predicted_intent"] == "Billing"
+    assert found.headline == 1.0
+
+
 @pytest.mark.parametrize("blank", ["", " \n "])
 async def test_a_blank_taxonomy_is_the_profiles(
     app: App, scripted: Make, turn: Make, thread: Make, blank: str

@@ -65,7 +65,7 @@ def test_what_a_profile_leaves_out_has_a_meaning() -> None:
         (SMALL + '[[intents]]\nname="One"\ndescription="again"', "intents: 'One' is there twice"),
         (SMALL + '[meal_summary]\nmarkers=["Summary"]\ndescription="d"', "must be lower case"),
         (SMALL + "[efficiency]\nideal_turns = 0", "must be 1 or more"),
-        (SMALL.replace('name = "One"', 'name = " "'), "intents: a name is empty"),
+        (SMALL.replace('name = "One"', 'name = " "'), "intents.0: a name is empty"),
         ('intents=[]\nquery_types=[]\napp_id="a"\nname="n"\nabout="b"', "at least one is needed"),
     ],
 )
@@ -154,8 +154,12 @@ def test_difficult_users_are_part_of_a_profile() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "slip"),
     [
-        ('traits = ["vague"]', 'traits = ["rude"]', "rules: a names the traits 'rude'"),
-        ('personas = ["easy"]', 'personas = ["joker"]', "rules: a names the personas 'joker'"),
+        ('traits = ["vague"]', 'traits = ["rude"]', "rules.0.traits: a names the traits 'rude'"),
+        (
+            'personas = ["easy"]',
+            'personas = ["joker"]',
+            "rules.0.personas: a names the personas 'joker'",
+        ),
         ('goals = ["done"]\npersonas', 'goals = ["peace"]\npersonas', "the goals 'peace'"),
         ('expected = "e"\ngoals = ["done"]', 'expected = "e"\ngoals = ["x"]', "names the goal 'x'"),
         ('expected = "e"\ngoals = ["done"]', 'expected = "e"\ngoals = []', "vague has no goals"),

@@ -257,3 +257,33 @@ def test_it_runs_as_a_program() -> None:
         process.terminate()
 
     assert stats["requests"] == 0
+
+
+async def test_a_judge_with_gold_labels_only_does_not_judge_the_rest() -> None:
+    gold = {"intent": {"known": {"1": {"predicted_agent": "FoodAgent"}}}}
+    schema = {"type": "object", "properties": {"predicted_agent": {"enum": ["FoodAgent"]}}}
+    async with (
+        SimulatedServer(Behaviour(gold=gold, only_gold=True)) as server,
+        httpx.AsyncClient(base_url=server.url, trust_env=False) as http,
+    ):
+
+        async def asked(thread_id: str) -> dict[str, Any]:
+            prompt = f'Thread: "{thread_id}"\nTurn to judge: 1\n\nUser:\n    hello\n'
+            reply = await http.post(
+                "/v1/chat/completions",
+                json={
+                    "model": "simulated-judge",
+                    "messages": [{"role": "user", "content": prompt}],
+                    "response_format": {
+                        "type": "json_schema",
+                        "json_schema": {"name": "intent", "schema": schema},
+                    },
+                },
+            )
+            return reply.json()["choices"][0]["message"]
+
+        known, other = await asked("known"), await asked("other")
+
+    assert json.loads(known["content"]) == {"predicted_agent": "FoodAgent"}
+    assert other["content"] is None
+    assert other["refusal"].startswith("not judged: no key set")

@@ -595,11 +595,30 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The apps that can be evaluated */
+        /** The apps that can be evaluated: the shipped ones, then stored ones */
         get: operations["list_apps"];
         put?: never;
-        post?: never;
+        /** Store an app, or a new version of it */
+        post: operations["add_app"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/apps/{app_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One app with its document */
+        get: operations["get_app"];
+        put?: never;
+        post?: never;
+        /** Remove an app from the caller's apps */
+        delete: operations["delete_app"];
         options?: never;
         head?: never;
         patch?: never;
@@ -711,6 +730,41 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AddApp
+         * @description An app: as a JSON object, or as text.
+         */
+        AddApp: {
+            /**
+             * Document
+             * @default null
+             */
+            document: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Text
+             * @default null
+             */
+            text: string | null;
+            /**
+             * @description How `text` is written.
+             * @default toml
+             */
+            notation: components["schemas"]["Notation"];
+            /**
+             * Dataset Id
+             * @description A dataset of the caller that uses this app from now on, where a job names none.
+             * @default null
+             */
+            dataset_id: string | null;
+            /**
+             * Only Check
+             * @description Whether nothing is to be stored.
+             * @default false
+             */
+            only_check: boolean;
+        };
         /**
          * AddDataset
          * @description A file of conversations.
@@ -988,6 +1042,74 @@ export interface components {
             run_id: string;
             /** Logs */
             logs: components["schemas"]["ApiLog"][];
+        };
+        /**
+         * App
+         * @description An app with its document.
+         */
+        App: {
+            /** App Id */
+            app_id: string;
+            /** Name */
+            name: string;
+            /** About */
+            about: string;
+            /**
+             * Evaluators
+             * @description Those that have something to say about it.
+             */
+            evaluators: string[];
+            /**
+             * Has Adversarial
+             * @description Whether it can be tested with difficult users.
+             */
+            has_adversarial: boolean;
+            /**
+             * Owner
+             * @description Null: it is shipped, read-only, and everybody sees it.
+             */
+            owner: string | null;
+            /**
+             * Version
+             * @description Of the owner's app, from 1. Null: it is shipped.
+             */
+            version: number | null;
+            /**
+             * Digest
+             * @description Of its content, which runs freeze.
+             */
+            digest: string;
+            /** Created At */
+            created_at: string | null;
+            /**
+             * Document
+             * @description Without what is the default.
+             */
+            document: {
+                [key: string]: unknown;
+            };
+            /**
+             * Toml
+             * @description The same, as people write it.
+             */
+            toml: string;
+            /**
+             * Versions
+             * @description Newest first. None: it is shipped.
+             */
+            versions: components["schemas"]["AppVersion"][];
+        };
+        /** AppVersion */
+        AppVersion: {
+            /** Version */
+            version: number;
+            /** Digest */
+            digest: string;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
         };
         /**
          * Attempt
@@ -1456,6 +1578,21 @@ export interface components {
          */
         DateOrder: "day-first" | "month-first";
         /**
+         * DeletedApp
+         * @description An app that was removed from its owner's apps. Runs that used it keep its content.
+         */
+        DeletedApp: {
+            /** App Id */
+            app_id: string;
+            /** Owner */
+            owner: string;
+            /**
+             * Deleted
+             * @default true
+             */
+            deleted: boolean;
+        };
+        /**
          * DeletedCase
          * @description A case that is no longer saved; runs keep theirs.
          */
@@ -1663,6 +1800,11 @@ export interface components {
              */
             dataset_id: string | null;
             /**
+             * App Digest
+             * @description The app's content, which the run has frozen. Null: it has not begun.
+             */
+            app_digest: string | null;
+            /**
              * Config
              * @description Frozen when the run first started.
              */
@@ -1712,9 +1854,14 @@ export interface components {
             description: string | null;
             /**
              * App Id
-             * @default kaira-bot
+             * @default null
              */
-            app_id: string;
+            app_id: string | null;
+            /**
+             * App Digest
+             * @default null
+             */
+            app_digest: string | null;
             /**
              * @default {
              *       "protocol": null,
@@ -1966,9 +2113,14 @@ export interface components {
             seed: number;
             /**
              * App Id
-             * @default kaira-bot
+             * @default null
              */
-            app_id: string;
+            app_id: string | null;
+            /**
+             * App Digest
+             * @default null
+             */
+            app_digest: string | null;
             /**
              * Llm Provider
              * @default null
@@ -2439,6 +2591,23 @@ export interface components {
              * @description Whether it can be tested with difficult users.
              */
             has_adversarial: boolean;
+            /**
+             * Owner
+             * @description Null: it is shipped, read-only, and everybody sees it.
+             */
+            owner: string | null;
+            /**
+             * Version
+             * @description Of the owner's app, from 1. Null: it is shipped.
+             */
+            version: number | null;
+            /**
+             * Digest
+             * @description Of its content, which runs freeze.
+             */
+            digest: string;
+            /** Created At */
+            created_at: string | null;
         };
         /**
          * KnownEvaluator
@@ -2638,6 +2807,26 @@ export interface components {
             highest: number;
         };
         /**
+         * Misfit
+         * @description What does not fit between the app, the evaluators and the recorded labels.
+         */
+        Misfit: {
+            /** Kind */
+            kind: string;
+            /**
+             * Field
+             * @description The param that it is about.
+             */
+            field: string;
+            /** Message */
+            message: string;
+            /**
+             * Refused
+             * @description Whether such a job is refused.
+             */
+            refused: boolean;
+        };
+        /**
          * MissingScores
          * @description How many scores are missing for a reason.
          */
@@ -2654,6 +2843,12 @@ export interface components {
              */
             example: string | null;
         };
+        /**
+         * Notation
+         * @description How a document is written.
+         * @enum {string}
+         */
+        Notation: "toml" | "yaml" | "json";
         /**
          * Notice
          * @description What a person should check in a file that was read.
@@ -2822,6 +3017,13 @@ export interface components {
             is_date_order_needed: boolean;
             /** Notices */
             notices: components["schemas"]["Notice"][];
+            /**
+             * App Id
+             * @description The app that would be used; null: only the beginning of a file was looked at.
+             */
+            app_id: string | null;
+            /** Misfits */
+            misfits: components["schemas"]["Misfit"][];
         };
         /**
          * PreviewForm
@@ -6264,6 +6466,15 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
             /** @description Any other error */
             default: {
                 headers: {
@@ -6676,14 +6887,18 @@ export interface operations {
     };
     list_apps: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Of stored apps; the shipped ones always come, too. */
+                limit?: number;
+                offset?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The apps that can be evaluated */
+            /** @description The apps that can be evaluated: the shipped ones, then stored ones */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6701,8 +6916,300 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
             /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    add_app: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddApp"];
+            };
+        };
+        responses: {
+            /** @description Store an app, or a new version of it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["App"];
+                };
+            };
+            /** @description Store an app, or a new version of it */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["App"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_app: {
+        parameters: {
+            query?: {
+                /** @description Whose app, for administrators. Default: the caller's, else anybody's. */
+                owner?: string;
+                /** @description Default: the newest. */
+                version?: number;
+            };
+            header?: never;
+            path: {
+                app_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One app with its document */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["App"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_app: {
+        parameters: {
+            query?: {
+                /** @description Whose app, for administrators. Default: the caller's, else anybody's. */
+                owner?: string;
+            };
+            header?: never;
+            path: {
+                app_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Remove an app from the caller's apps */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedApp"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request contradicts an earlier one or the state of the job */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

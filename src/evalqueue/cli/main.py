@@ -13,7 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from evalqueue.cli import (
-    adversarial,
+    apps,
     costs,
     datasets,
     fleet,
@@ -24,6 +24,7 @@ from evalqueue.cli import (
     simulators,
     sources,
 )
+from evalqueue.cli.adversarial import runs as adversarial
 from evalqueue.cli.output import console
 from evalqueue.cli.output.errors import DEBUG, error_lines
 from evalqueue.cli.output.exit_codes import EXIT_CODES, ExitCode, exit_code_of
@@ -85,6 +86,7 @@ processes.register(app)
 jobs.register(app)
 simulators.register(app)
 datasets.register(app)
+apps.register(app)
 adversarial.register(app)
 fleet.register(app)
 costs.register(app)

@@ -1,5 +1,6 @@
 """Declares the commands that simulate the outside world: an LLM vendor, a chatbot."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -56,6 +57,18 @@ def simulate(
         float, typer.Option(min=0, max=1, help="Answers that are not JSON.")
     ] = 0.0,
     error_rate: Annotated[float, typer.Option(min=0, max=1, help="Wrong labels.")] = 0.0,
+    gold: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Gold labels. Default: those of the bundled conversations.",
+        ),
+    ] = None,
+    only_gold: Annotated[
+        bool, typer.Option("--only-gold", help="Don't judge what has no gold label.")
+    ] = False,
     until_eof: UntilEofOption = False,
 ) -> None:
     """Run the simulated LLM vendor. Rates are shares of requests, from 0 to 1."""
@@ -66,6 +79,7 @@ def simulate(
         f"--port={port}", f"--latency-ms={latency_ms}",
         f"--latency-sigma={latency_sigma}", f"--rate-429={rate_429}", f"--rate-500={rate_500}",
         f"--rate-malformed={rate_malformed}", f"--error-rate={error_rate}",
+        *([f"--gold={gold}"] if gold else []), *(["--only-gold"] if only_gold else []),
     ])  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.operations import EmptyRequest, Operation, routes
 from evalqueue.http.routes import (
     adversarial,
+    apps,
     choices,
     costs,
     datasets,
@@ -86,6 +87,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *figures.OPERATIONS,
     *costs.OPERATIONS,
     *adversarial.OPERATIONS,
+    *apps.OPERATIONS,
     *choices.OPERATIONS,
     *fleet.OPERATIONS,
 )

@@ -8,6 +8,13 @@ CREATE FUNCTION evalqueue_abort_at_once() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_app_is_needed(text)
+
+CREATE FUNCTION evalqueue_app_is_needed(content_digest text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_below_limit(double precision)
 
 CREATE FUNCTION evalqueue_below_limit(stated double precision) RETURNS double precision
@@ -304,6 +311,13 @@ CREATE FUNCTION evalqueue_json_problem(value jsonb) RETURNS text
     LANGUAGE sql IMMUTABLE
     AS …;
 
+-- FUNCTION: evalqueue_keep_app()
+
+CREATE FUNCTION evalqueue_keep_app() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_lead(text, double precision)
 
 CREATE FUNCTION evalqueue_lead(worker text, term_seconds double precision, OUT is_leader boolean, OUT recovered integer, OUT due_in double precision) RETURNS record
@@ -537,6 +551,13 @@ CREATE FUNCTION evalqueue_register_worker(name text, host text, pid integer, ver
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_remove_app(text, text)
+
+CREATE FUNCTION evalqueue_remove_app(app_owner text, removed_app_id text) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_remove_dataset(text, text)
 
 CREATE FUNCTION evalqueue_remove_dataset(dataset text, owner text) RETURNS text
@@ -602,6 +623,13 @@ CREATE FUNCTION evalqueue_settle_dependents() RETURNS trigger
 -- FUNCTION: evalqueue_start_helpers(uuid, integer, integer)
 
 CREATE FUNCTION evalqueue_start_helpers(job_id uuid, attempt integer, wanted integer) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_store_app(text, text, text)
+
+CREATE FUNCTION evalqueue_store_app(content_digest text, content_app_id text, content text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -815,6 +843,31 @@ ALTER TABLE api_logs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+-- TABLE: app_versions
+
+CREATE TABLE app_versions (
+    owner text NOT NULL,
+    app_id text NOT NULL,
+    version integer NOT NULL,
+    digest text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT app_versions_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT app_versions_version_check CHECK ((version >= 1))
+);
+
+-- TABLE: apps
+
+CREATE TABLE apps (
+    digest text NOT NULL,
+    app_id text NOT NULL,
+    document text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT apps_app_id_check CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100))),
+    CONSTRAINT apps_digest_check CHECK ((digest ~ '^sha256:[0-9a-f]{64}$'::text)),
+    CONSTRAINT apps_digest_is_the_hash CHECK ((digest = ('sha256:'::text || encode(sha256(convert_to(document, 'UTF8'::name)), 'hex'::text)))),
+    CONSTRAINT apps_document_check CHECK ((octet_length(document) <= 262144))
+);
+
 -- TABLE: credential_leases
 
 CREATE TABLE credential_leases (
@@ -834,6 +887,8 @@ CREATE TABLE dataset_owners (
     name text NOT NULL,
     kept boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    app_id text,
+    CONSTRAINT dataset_owners_app_id_check CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100))),
     CONSTRAINT dataset_owners_name_check CHECK (((length(name) >= 1) AND (length(name) <= 500))),
     CONSTRAINT dataset_owners_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200)))
 );
@@ -915,6 +970,7 @@ CREATE TABLE eval_runs (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     started_at timestamp with time zone,
     completed_at timestamp with time zone,
+    app_digest text,
     CONSTRAINT eval_runs_duration_seconds_check CHECK ((duration_seconds >= (0)::double precision)),
     CONSTRAINT eval_runs_error_message_check CHECK ((length(error_message) <= 4000)),
     CONSTRAINT eval_runs_failed_has_a_reason CHECK (((status <> 'failed'::text) OR (error_message IS NOT NULL))),
@@ -1166,6 +1222,16 @@ ALTER TABLE ONLY api_logs
 ALTER TABLE ONLY api_logs
     ADD CONSTRAINT api_logs_pkey PRIMARY KEY (id);
 
+-- CONSTRAINT: app_versions app_versions_pkey
+
+ALTER TABLE ONLY app_versions
+    ADD CONSTRAINT app_versions_pkey PRIMARY KEY (owner, app_id, version);
+
+-- CONSTRAINT: apps apps_pkey
+
+ALTER TABLE ONLY apps
+    ADD CONSTRAINT apps_pkey PRIMARY KEY (digest);
+
 -- CONSTRAINT: credential_leases credential_leases_pkey
 
 ALTER TABLE ONLY credential_leases
@@ -1315,6 +1381,10 @@ CREATE INDEX api_logs_of_thread ON api_logs USING btree (run_id, thread_id, id D
 
 CREATE INDEX api_logs_parameters ON api_logs USING btree (run_id, md5((parameters)::text)) WHERE (parameters IS NOT NULL);
 
+-- INDEX: app_versions_of_content
+
+CREATE INDEX app_versions_of_content ON app_versions USING btree (digest);
+
 -- INDEX: dataset_owners_newest
 
 CREATE INDEX dataset_owners_newest ON dataset_owners USING btree (owner, created_at DESC, dataset_id);
@@ -1334,6 +1404,10 @@ CREATE INDEX eval_runs_newest_of_command ON eval_runs USING btree (command, crea
 -- INDEX: eval_runs_newest_of_owner
 
 CREATE INDEX eval_runs_newest_of_owner ON eval_runs USING btree (owner, created_at DESC, id DESC);
+
+-- INDEX: eval_runs_of_app
+
+CREATE INDEX eval_runs_of_app ON eval_runs USING btree (app_digest) WHERE (app_digest IS NOT NULL);
 
 -- INDEX: eval_runs_of_dataset
 
@@ -1403,6 +1477,10 @@ CREATE INDEX jobs_newest_of_status ON jobs USING btree (status, created_at DESC,
 
 CREATE INDEX jobs_newest_of_type ON jobs USING btree (job_type, created_at DESC, id DESC) WHERE (parent_id IS NULL);
 
+-- INDEX: jobs_of_app
+
+CREATE INDEX jobs_of_app ON jobs USING btree (((params ->> 'app_digest'::text))) WHERE (params ? 'app_digest'::text);
+
 -- INDEX: jobs_of_dataset
 
 CREATE INDEX jobs_of_dataset ON jobs USING btree (((params ->> 'dataset_id'::text))) WHERE (params ? 'dataset_id'::text);
@@ -1458,6 +1536,10 @@ CREATE TRIGGER evalqueue_follow_tasks AFTER UPDATE ON procrastinate_jobs REFEREN
 -- TRIGGER: procrastinate_jobs evalqueue_forget_worker
 
 CREATE TRIGGER evalqueue_forget_worker BEFORE UPDATE OF status ON procrastinate_jobs FOR EACH ROW WHEN (((old.status = 'doing'::procrastinate_job_status) AND (new.status <> 'doing'::procrastinate_job_status))) EXECUTE FUNCTION evalqueue_forget_worker();
+
+-- TRIGGER: jobs evalqueue_keep_app
+
+CREATE TRIGGER evalqueue_keep_app BEFORE INSERT ON jobs FOR EACH ROW WHEN ((new.params ? 'app_digest'::text)) EXECUTE FUNCTION evalqueue_keep_app();
 
 -- TRIGGER: jobs evalqueue_name_run
 
@@ -1516,6 +1598,11 @@ ALTER TABLE ONLY adversarial_turns
 ALTER TABLE ONLY api_logs
     ADD CONSTRAINT api_logs_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
 
+-- FK CONSTRAINT: app_versions app_versions_digest_fkey
+
+ALTER TABLE ONLY app_versions
+    ADD CONSTRAINT app_versions_digest_fkey FOREIGN KEY (digest) REFERENCES apps(digest);
+
 -- FK CONSTRAINT: dataset_owners dataset_owners_dataset_id_fkey
 
 ALTER TABLE ONLY dataset_owners
@@ -1525,6 +1612,11 @@ ALTER TABLE ONLY dataset_owners
 
 ALTER TABLE ONLY dataset_threads
     ADD CONSTRAINT dataset_threads_dataset_id_fkey FOREIGN KEY (dataset_id) REFERENCES datasets(id) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: eval_runs eval_runs_app_digest_fkey
+
+ALTER TABLE ONLY eval_runs
+    ADD CONSTRAINT eval_runs_app_digest_fkey FOREIGN KEY (app_digest) REFERENCES apps(digest);
 
 -- FK CONSTRAINT: eval_runs eval_runs_dataset_id_fkey
 

@@ -18,6 +18,7 @@ from evalqueue.cli.output.jobs import job_json
 from evalqueue.errors import Refused
 from evalqueue.evaluators.adversarial import findings
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.store import Run
 from evalqueue.postgres.database import Connection
@@ -34,8 +35,8 @@ class AdversarialTestOptions:
     params: Mapping[str, Any]
     cases: Path | None
 
-    def to_params(self) -> dict[str, object]:
-        """The params of the job.
+    def to_params(self, app: App) -> dict[str, object]:
+        """The params of the job, which tests this app.
 
         Raises:
             Refused: the file of cases can't be read, or has too many.
@@ -44,7 +45,7 @@ class AdversarialTestOptions:
         values: dict[str, object] = {"app_id": self.app_id, "chatbot": chatbot, **self.params}
         params = without_empty(values)
         if self.cases is not None:
-            cases = read_case_file(self.cases, self.app_id)
+            cases = read_case_file(self.cases, app)
             if len(cases) > INLINE_MAX:
                 raise Refused(
                     f"{self.cases}: {len(cases)} cases; the params of a job hold {INLINE_MAX} at "
@@ -59,8 +60,10 @@ async def run(
     test: AdversarialTestOptions, options: SubmitOptions, *, watch: bool, as_json: bool
 ) -> ExitCode:
     """Submit an adversarial test; if `watch` is set, follow it and print its results."""
-    params = await asyncio.to_thread(test.to_params)
     async with open_client() as client:
+        async with (await client.database()).connection() as connection:
+            app, _ = await load_app(connection, test.app_id, owner=options.owner)
+        params = await asyncio.to_thread(test.to_params, app)
         register_job_types(client)
         decoded = client.job_types.decode(EvaluateAdversarial.job_type, params)
         job = await client.submit(
@@ -142,9 +145,10 @@ def _without_summary(run: Run) -> dict[str, object]:
     return {name: value for name, value in asdict(run).items() if name != "summary"}
 
 
-def show_app(app_id: str, *, as_json: bool) -> ExitCode:
+async def show_app(app_id: str, *, as_json: bool) -> ExitCode:
     """Print the traits, goals, personas and tactics of an app."""
-    app, adversarial = load_app(app_id)
+    async with open_client() as client, (await client.database()).connection() as connection:
+        app, adversarial = await load_app(connection, app_id)
     if as_json:
         from evalqueue.http.models.adversarial import AdversarialApp
 

@@ -13,16 +13,17 @@ from evalqueue.cli.output import adversarial as output
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.errors import Refused
-from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import store as cases_store
 from evalqueue.evaluators.adversarial.cases.case import Case, distinct
 from evalqueue.evaluators.adversarial.cases.files import read_cases
 from evalqueue.evaluators.adversarial.chatbot import difficult_users
 from evalqueue.evaluators.adversarial.store import SavedCase
 from evalqueue.evaluators.apps import App, UnknownApp
+from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.runs import store
+from evalqueue.postgres.database import Connection
 
 _FILE_MAX_BYTES = 64 * 1024**2
 
@@ -66,8 +67,9 @@ async def save_cases(
 
 async def import_cases(path: Path, app_id: str, *, pinned: bool, as_json: bool) -> ExitCode:
     """Save the cases of a file: all of them, or none."""
-    found = distinct(await asyncio.to_thread(read_case_file, path, app_id))
     async with open_client() as client, (await client.database()).connection() as connection:
+        app, _ = await load_app(connection, app_id)
+        found = distinct(await asyncio.to_thread(read_case_file, path, app))
         await cases_store.save(connection, app_id, found, pinned=pinned)
     return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
 
@@ -133,26 +135,27 @@ def _print_changed(change: str, case_ids: Sequence[str], *, as_json: bool) -> Ex
     return ExitCode.DONE
 
 
-def load_app(app_id: str) -> tuple[App, DifficultUsers]:
-    """An app, and its part about adversarial tests.
+async def load_app(
+    connection: Connection, app_id: str, *, owner: str | None = None
+) -> tuple[App, DifficultUsers]:
+    """An app of an owner (None: of anybody), and its part about adversarial tests.
 
     Raises:
         Refused: there is no such app.
     """
     try:
-        app = apps.load(app_id)
-        return app, difficult_users(app)
+        stored = await app_store.find(connection, app_id, owner=owner, first_owner="default")
+        return stored.app, difficult_users(stored.app)
     except UnknownApp as error:
         raise Refused(str(error)) from error
 
 
-def read_case_file(path: Path, app_id: str) -> list[Case]:
+def read_case_file(path: Path, app: App) -> list[Case]:
     """The cases of a file: CSV or JSONL.
 
     Raises:
         Refused: it can't be read, is too large, or a case of it is not valid.
     """
-    app, _ = load_app(app_id)
     try:
         if path.stat().st_size > _FILE_MAX_BYTES:
             raise Refused(f"{path} is larger than {_FILE_MAX_BYTES:,} bytes. Split it.")

@@ -15,6 +15,7 @@ from evalqueue.cli.output.progress import ProgressLine
 from evalqueue.client import Client
 from evalqueue.errors import NotRetryable
 from evalqueue.jobs import Job, JobStatus
+from evalqueue.jobtypes import AdmissionContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,7 @@ async def submit(
             idempotency_key=options.idempotency_key,
             after=options.after,
         )
+        await _print_warnings(client, job)
         return await _print_submitted(client, job, watch=watch, as_json=as_json)
 
 
@@ -75,6 +77,16 @@ async def _submit_again(client: Client, old: Job) -> Job:
         queue=old.queue,
         max_attempts=old.max_attempts,
     )
+
+
+async def _print_warnings(client: Client, job: Job) -> None:
+    """Print what a person should know about a job that was submitted."""
+    admission = AdmissionContext(
+        settings=client.settings, database=await client.database(), owner=job.owner
+    )
+    params = client.job_types.decode(job.job_type, job.params)
+    for each in await params.warnings(admission):
+        console.print_message(f"Warning: {each}")
 
 
 async def _print_submitted(client: Client, job: Job, *, watch: bool, as_json: bool) -> ExitCode:

@@ -6,11 +6,11 @@ credential lease. After a crash the next attempt puts the cases that were not be
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from evalqueue.context import Checkpoint
 from evalqueue.errors import InvalidParams, JobFailed
-from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import rates, store
 from evalqueue.evaluators.adversarial.adjudication import NAME as JUDGE
 from evalqueue.evaluators.adversarial.adjudication import Adjudicator
@@ -24,6 +24,7 @@ from evalqueue.evaluators.adversarial.simulated_user import UserSimulator
 from evalqueue.evaluators.adversarial.trials import CaseTrial, TrialWork, replaying_judge
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
+from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.prices.price_list import PriceList
@@ -44,6 +45,7 @@ class AdversarialRun:
 
     attempt: RunAttempt
     params: EvaluateAdversarial
+    stored_app: StoredApp
     app: App
     users: DifficultUsers
     target: Target
@@ -60,9 +62,16 @@ class AdversarialRun:
         Raises:
             JobFailed: the params name something that is wrong or missing.
         """
+        context = attempt.context
+        admission = AdmissionContext(
+            settings=attempt.settings, database=context.database, owner=context.job.owner
+        )
         try:
             settings = chatbot_settings()
-            app = apps.load(params.app_id)
+            stored_app = await context.database.retry_transient(
+                partial(params.app_of_job, admission), what=f"Job {context.job.id}"
+            )
+            app = stored_app.app
             users = difficult_users(app)
             target = params.chatbot.target(app, settings)
             if target is None:
@@ -78,6 +87,7 @@ class AdversarialRun:
         return cls(
             attempt=attempt,
             params=params,
+            stored_app=stored_app,
             app=app,
             users=users,
             target=target,
@@ -92,6 +102,7 @@ class AdversarialRun:
 
     def run_input(self) -> RunInput:
         return RunInput(
+            app=self.stored_app,
             data_path=self.params.cases_path,
             total_items=self.params.generated * self.params.trials,
             config={

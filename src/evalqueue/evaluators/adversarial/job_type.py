@@ -15,7 +15,6 @@ from pydantic import (
 )
 
 from evalqueue.errors import InvalidParams, Problem
-from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.cases.case import (
     Case,
@@ -33,9 +32,11 @@ from evalqueue.evaluators.adversarial.chatbot import (
     difficult_users,
 )
 from evalqueue.evaluators.adversarial.dialogue import MAX_TURNS, Limits
-from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.apps import App, UnknownApp
+from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
-from evalqueue.evaluators.batch.job_type import problems
+from evalqueue.evaluators.apps.store import StoredApp
+from evalqueue.evaluators.batch.job_type import AppDigest, AppId, problems
 from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
 from evalqueue.evaluators.formats import BadData, BadRow, FormatError
@@ -65,8 +66,10 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
     name: str | None = Field(default=None, max_length=200)
     description: str | None = Field(default=None, max_length=2000)
 
-    app_id: str = "kaira-bot"
-    """The app of the bot under test."""
+    app_id: AppId | None = None
+    """The app of the bot under test. Default: EVALQUEUE_DEFAULT_APP."""
+    app_digest: AppDigest | None = None
+    """One version of the app. Default: its newest when the job is submitted, from then on fixed."""
     chatbot: ChatbotParams = ChatbotParams()
 
     test_count: int | None = Field(default=None, ge=0, le=_CASES_MAX)
@@ -139,6 +142,8 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
+        if self.app_digest is not None and self.app_id is None:
+            raise ValueError("app_digest: say of which app (app_id)")
         if self.from_run_cases is not None and self.from_run is None:
             raise ValueError("from_run_cases: say of which run (from_run)")
         if self.test_count == 0 and self.saved == "none" and not self._has_cases():
@@ -173,7 +178,11 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
             await refuse_unpriced(self, providers, choice, admission.owner)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
-        app = _refusing("app_id", lambda: apps.load(self.app_id))
+        try:
+            stored = await self.app(admission)
+        except UnknownApp as error:
+            raise InvalidParams.of("app_id", str(error)) from error
+        app = stored.app
         _refusing("app_id", lambda: difficult_users(app))
         settings = _refusing("chatbot", chatbot_settings)
         _refusing("chatbot.protocol", lambda: self.chatbot.protocol_for(app))
@@ -186,7 +195,49 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
             raise InvalidParams.of(error.field, str(error)) from error
         if not await self.given(admission, app) and not self.generated:
             raise InvalidParams.of("saved", "There is nothing to do: no such case is saved")
-        return self.model_copy(update={"llm_provider": choice.provider, "llm_model": choice.model})
+        async with admission.database.transaction() as connection:
+            await app_store.keep(connection, app)
+        return self.model_copy(
+            update={
+                "app_id": app.app_id,
+                "app_digest": stored.digest,
+                "llm_provider": choice.provider,
+                "llm_model": choice.model,
+            }
+        )
+
+    def lasting(self) -> dict[str, object]:
+        """A schedule uses an app as it is when its time has come."""
+        stored = self.stored()
+        stored.pop("app_digest", None)
+        return stored
+
+    async def app(self, admission: AdmissionContext) -> StoredApp:
+        """The app that is meant.
+
+        Raises:
+            UnknownApp: there is none of this name.
+        """
+        async with admission.database.connection() as connection:
+            return await app_store.named(
+                connection,
+                self.app_id or admission.settings.default_app,
+                owner=admission.owner,
+                digest=self.app_digest,
+            )
+
+    async def app_of_job(self, admission: AdmissionContext) -> StoredApp:
+        """The app of a job that was submitted: its content is fixed.
+
+        Raises:
+            UnknownApp: there is none.
+        """
+        if self.app_id is None or self.app_digest is None:
+            return await self.app(admission)
+        async with admission.database.connection() as connection:
+            return await app_store.of_job(
+                connection, self.app_id, self.app_digest, owner=admission.owner
+            )
 
     async def _try_chatbot(self, target: Target, settings: ChatbotSettings, app: App) -> None:
         """Refuse a chatbot that can't be opened. No connection is made."""
@@ -233,22 +284,21 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
                 []
                 if self.saved == "none"
                 else await adversarial_store.saved(
-                    connection, self.app_id, only_pinned=self.saved == "pinned"
+                    connection, app.app_id, only_pinned=self.saved == "pinned"
                 )
             )
-            named = await adversarial_store.saved_named(
-                connection, self.app_id, self.saved_case_ids
-            )
+            named = await adversarial_store.saved_named(connection, app.app_id, self.saved_case_ids)
             again = await self._again(connection, admission.sees)
         missing = set(self.saved_case_ids) - {each.case_id for each in named}
         if missing:
             raise InvalidParams.of("saved_case_ids", f"Not saved: {', '.join(sorted(missing))}")
         stored = [*map(_as_saved, (*named, *saved)), *again]
-        await asyncio.to_thread(self._refuse_misfits, stored, users)
+        await asyncio.to_thread(self._refuse_misfits, stored, app)
         return [*manual, *imported, *stored]
 
-    def _refuse_misfits(self, stored: Sequence[Case], users: DifficultUsers) -> None:
+    def _refuse_misfits(self, stored: Sequence[Case], app: App) -> None:
         """Refuse stored cases that no longer match the app."""
+        users = difficult_users(app)
         misfits = [f"{case.case_id}: {why}" for case in stored if (why := misfit(case, users))]
         if not misfits:
             return
@@ -256,7 +306,7 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
         more = len(misfits) - _SHOWN_MISFITS
         raise InvalidParams.of(
             "from_run" if self.from_run else "saved",
-            f"The profile {self.app_id} has no place for some of these cases: {shown}"
+            f"The app {app.app_id} has no place for some of these cases: {shown}"
             f"{f'; and {more} more' if more > 0 else ''}. Remove them, or name others.",
         )
 

@@ -1,39 +1,58 @@
 """Apps: chatbots described as data, with the rules by which they are judged.
 
-An app is one TOML file in this directory. It contains everything that the evaluators know about the
-app, so a new app needs a new file and no code. A file with mistakes is refused as a whole, and each
-mistake is reported: otherwise a misspelt key would silently change verdicts.
+An app is one document: everything that the evaluators know about a chatbot. A new app is a new
+document in the database (`store`) and no code. The TOML files in this directory are shipped as
+read-only examples. A document with mistakes is refused as a whole, and each mistake is reported:
+otherwise a misspelt key would silently change verdicts.
 """
 
+import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
+from evalqueue.errors import Problem
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers, slips
 from evalqueue.evaluators.verdicts import ThreadType
 
 Scope = Literal["correctness", "efficiency", "adversarial"]
 
 
+_APP_ID = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?")
+_LABEL_MAX = 200  # characters: longer labels on record are cut off
+
+
 class UnknownApp(LookupError):
-    """No packaged app has this app_id."""
+    """There is no app with this app_id."""
+
+
+def path_of(problem: Problem) -> str:
+    """Where in a document a mistake is: `rules.0.scopes`. Empty: it is the whole document."""
+    return ".".join(map(str, problem.loc))
 
 
 class InvalidApp(ValueError):
-    """An app's TOML is invalid."""
+    """An app's document is invalid."""
+
+    def __init__(self, where: str, problems: Sequence[Problem], *, what: str = "an app") -> None:
+        lines = [": ".join(filter(None, (path_of(each), each.msg))) for each in problems]
+        super().__init__("\n".join([f"{where} is not {what}:", *lines]))
+        self.problems = tuple(problems)
+        """Each has the path in the document, and what to do. An empty path: the whole document."""
 
 
 class _Closed:
     """Makes pydantic refuse unknown keys in a part of an app."""
 
     __slots__ = ()
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,25 +165,35 @@ class App(_Closed):
     def rules_for(self, scope: Scope) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if scope in rule.scopes)
 
+    def asks(self, scope: Scope) -> bool:
+        """Whether anything of this app is judged in this scope, so that its rules are asked."""
+        match scope:
+            case "correctness":
+                return self.meal_summary is not None
+            case "efficiency":
+                return any(kind.has_efficiency for kind in self.thread_types)
+            case "adversarial":
+                return self.difficult_users is not None
+
 
 @cache
 def load(app_id: str) -> App:
-    """A packaged app.
+    """A shipped app.
 
     Raises:
-        UnknownApp: there is no app with this app_id.
+        UnknownApp: none has this app_id.
     """
     if app_id not in known():  # this also refuses an app_id that is a path
-        raise UnknownApp(f"There is no profile for app_id {app_id!r}. Known: {', '.join(known())}.")
+        raise UnknownApp(f"There is no app {app_id!r}. Known: {', '.join(known())}.")
     file = files(__name__) / f"{app_id}.toml"
     app = parse(file.read_text(encoding="utf-8"), where=file.name)
     if app.app_id != app_id:
-        raise InvalidApp(f"{file.name}: app_id is {app.app_id!r}, not the file's name.")
+        raise ValueError(f"{file.name}: app_id is {app.app_id!r}, not the file's name.")
     return app
 
 
 def known() -> tuple[str, ...]:
-    """The app_ids that `load` accepts."""
+    """The app_ids of the shipped apps."""
     names = (file.name for file in files(__name__).iterdir())
     return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
 
@@ -173,28 +202,96 @@ def parse(text: str, *, where: str) -> App:
     """An app from its TOML. `where` names the source in errors.
 
     Raises:
-        InvalidApp: the message has one line for each mistake.
+        InvalidApp: with every mistake.
     """
     try:
-        app = _APP.validate_python(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidApp(f"{where} is not TOML: {error}") from error
+        document = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise InvalidApp(where, [Problem(loc=(), msg=str(error))], what="TOML") from error
+    return from_document(document, where=where)
+
+
+def from_document(document: object, *, where: str) -> App:
+    """An app from its parsed document.
+
+    Raises:
+        InvalidApp: with every mistake.
+    """
+    try:
+        app = _APP.validate_python(document)
     except ValidationError as error:
-        slips = [
-            f"{'.'.join(map(str, slip['loc']))}: {slip['msg']}"
-            for slip in error.errors(include_url=False, include_input=False)
-        ]
-        raise InvalidApp("\n".join([f"{where} is not an app:", *slips])) from error
+        raise InvalidApp(where, [_problem(slip) for slip in _errors(error)]) from error
     if found := list(_app_slips(app)):
-        raise InvalidApp("\n".join([f"{where} is not an app:", *found]))
+        raise InvalidApp(where, found)
     return app
+
+
+def to_document(app: App, *, with_defaults: bool = True) -> dict[str, Any]:
+    """An app as JSON. Without defaults, it has only what differs from them, as people write it."""
+    return _APP.dump_python(
+        app, mode="json", exclude_defaults=not with_defaults, exclude_none=not with_defaults
+    )
 
 
 _APP = TypeAdapter(App)
 
 
-def _app_slips(app: App) -> Iterator[str]:
+def _errors(error: ValidationError) -> Iterable[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False)
+
+
+def _problem(slip: ErrorDetails) -> Problem:
+    """A mistake that pydantic has found, with the cure where its message has none."""
+    msg = slip["msg"].removeprefix("Value error, ")
+    if slip["type"] == "unexpected_keyword_argument":
+        there = _keys_at(slip["loc"][:-1])
+        cure = f"remove it, or correct its spelling. Keys here: {', '.join(there)}" if there else ""
+        msg = f"{msg}: {cure or 'remove it, or correct its spelling'}"
+    return Problem(loc=slip["loc"], msg=msg, type=slip["type"])
+
+
+def _keys_at(path: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The keys that the part of an app at this path may have."""
+    kind: Any = App
+    for step in path:
+        if isinstance(step, str):
+            fields = getattr(kind, "__dataclass_fields__", {})
+            if step not in fields:
+                return ()
+            kind = get_type_hints(kind)[step]
+            kind = next((each for each in get_args(kind) if each is not type(None)), kind)
+    return tuple(getattr(kind, "__dataclass_fields__", ()))
+
+
+def _app_slips(app: App) -> Iterator[Problem]:
     """Mistakes that the types don't exclude."""
+    if not _APP_ID.fullmatch(app.app_id):
+        yield _slip(
+            "use small letters, digits, '-', '_' and '.', 100 at most, as in my-shop", "app_id"
+        )
+    yield from _menu_slips(app)
+    for number, rule in enumerate(app.rules):
+        yield from _rule_slips(app, rule, number)
+    if app.difficult_users is not None:
+        for slip in slips(app.difficult_users):
+            key, _, msg = slip.partition(": ")
+            yield (
+                _slip(msg, "difficult_users", *key.split("."))
+                if msg
+                else _slip(slip, "difficult_users")
+            )
+    markers = app.meal_summary.markers if app.meal_summary else ()
+    yield from (
+        _slip(f"{marker!r} must be lower case and not empty", "meal_summary", "markers", number)
+        for number, marker in enumerate(markers)
+        if not marker.strip() or marker != marker.lower()
+    )
+    if app.efficiency.ideal_turns < 1:
+        yield _slip("must be 1 or more", "efficiency", "ideal_turns")
+
+
+def _menu_slips(app: App) -> Iterator[Problem]:
+    """Mistakes in names."""
     menus = {
         "intents": [label.name for label in app.intents],
         "query_types": [label.name for label in app.query_types],
@@ -202,35 +299,58 @@ def _app_slips(app: App) -> Iterator[str]:
     }
     for key, names in menus.items():
         if not names:
-            yield f"{key}: at least one is needed"
+            yield _slip("at least one is needed", key)
     menus["rules"] = [rule.rule_id for rule in app.rules]
-    users = _users(app.difficult_users)
-    menus |= {f"difficult_users.{key}": names for key, names in users.items()}
+    menus |= {f"difficult_users.{key}": names for key, names in _users(app.difficult_users).items()}
     for key, names in menus.items():
-        yield from (f"{key}: {name!r} is there twice" for name in _twice(names))
-        yield from (f"{key}: a name is empty" for name in names if not name.strip())
+        path = key.split(".")
+        yield from (
+            _slip(f"{name!r} is there twice: give each a name of its own", *path)
+            for name in _twice(names)
+        )
+        for number, name in enumerate(names):
+            if not name.strip():
+                yield _slip("a name is empty", *path, number)
+            elif len(name) > _LABEL_MAX:
+                yield _slip(f"a name is longer than {_LABEL_MAX} characters", *path, number)
+
+
+def _rule_slips(app: App, rule: Rule, number: int) -> Iterator[Problem]:
+    users = _users(app.difficult_users)
+    if not rule.scopes:
+        yield _slip(
+            f"{rule.rule_id} has no scope: nothing looks at it. Name one or more of "
+            f"{', '.join(get_args(Scope))}",
+            "rules", number, "scopes",
+        )  # fmt: skip
+    elif not any(app.asks(scope) for scope in rule.scopes):
+        cures = "; ".join(f"{_NEEDS[scope]} for {scope!r}" for scope in rule.scopes)
+        yield _slip(
+            f"{rule.rule_id} would never be asked. The app lacks: {cures}. Add it, or choose "
+            f"another scope",
+            "rules", number, "scopes",
+        )  # fmt: skip
     yield from (
-        f"rules: {rule.rule_id} has no scope: nothing looks at it"
-        for rule in app.rules
-        if not rule.scopes
-    )
-    yield from (
-        f"rules: {rule.rule_id} names the {key} {name!r}, which [difficult_users] does not have"
-        for rule in app.rules
+        _slip(
+            f"{rule.rule_id} names the {key} {name!r}, which [difficult_users] does not have",
+            "rules", number, key,
+        )
         for key in ("traits", "goals", "personas")
         for name in getattr(rule, key)
         if name not in users[key]
-    )
-    if app.difficult_users is not None:
-        yield from (f"difficult_users.{slip}" for slip in slips(app.difficult_users))
-    markers = app.meal_summary.markers if app.meal_summary else ()
-    yield from (
-        f"meal_summary.markers: {marker!r} must be lower case and not empty"
-        for marker in markers
-        if not marker.strip() or marker != marker.lower()
-    )
-    if app.efficiency.ideal_turns < 1:
-        yield "efficiency.ideal_turns: must be 1 or more"
+    )  # fmt: skip
+
+
+_NEEDS: Mapping[Scope, str] = {
+    "correctness": "a [meal_summary], which selects the answers to check,",
+    "efficiency": "a thread type with has_efficiency = true",
+    "adversarial": "[difficult_users]",
+}
+"""What an app must have for the rules of a scope to be asked."""
+
+
+def _slip(msg: str, *path: str | int) -> Problem:
+    return Problem(loc=path, msg=msg)
 
 
 def _users(app: DifficultUsers | None) -> dict[str, list[str]]:

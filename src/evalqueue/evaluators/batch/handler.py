@@ -9,8 +9,10 @@ from typing import Any, Self
 from evalqueue.context import Checkpoint
 from evalqueue.errors import JobFailed
 from evalqueue.evaluators.apps import UnknownApp
+from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch import earlier_runs, samples
 from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
+from evalqueue.evaluators.batch.fit import Misfit
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import store as datasets
@@ -54,6 +56,8 @@ class BatchRun:
     attempt: RunAttempt
     params: EvaluateBatch
     dataset: Content
+    app: StoredApp
+    misfits: tuple[Misfit, ...]
     chosen: Chosen
     """The threads to evaluate."""
     skipped: int
@@ -72,35 +76,47 @@ class BatchRun:
             settings=attempt.settings, database=context.database, owner=context.job.owner
         )
 
-        async def choose() -> tuple[Content, Chosen, int]:
+        async def choose() -> tuple[
+            Content, StoredApp, tuple[Evaluator, ...], tuple[Misfit, ...], Chosen, int
+        ]:
             dataset = await params.content(admission)
+            app = await params.app_of_job(admission, dataset.id)
+            evaluators = make_evaluators(params.plan(app.app))
+            misfits = await params.misfits(admission, app.app, dataset.id)
             chosen = await params.choose(admission, dataset.id)
             if not params.skip_evaluated:
-                return dataset, chosen, 0
+                return dataset, app, evaluators, misfits, chosen, 0
             async with context.database.connection() as connection:
                 evaluated = await earlier_runs.evaluated(
                     connection,
                     run_id=attempt.run_id,
                     dataset_id=dataset.id,
                     thread_ids=chosen.thread_ids,
-                    app_id=params.app_id,
+                    app_id=app.app_id,
                     choice=attempt.choose_model(params),
                     versions={each.declaration.name: each.version for each in evaluators},
                 )
             left = tuple(each for each in chosen.thread_ids if each not in evaluated)
-            return dataset, replace(chosen, thread_ids=left), len(evaluated)
+            chosen = replace(chosen, thread_ids=left)
+            return dataset, app, evaluators, misfits, chosen, len(evaluated)
 
         try:
-            evaluators = make_evaluators(params.plan())
-            dataset, chosen, skipped = await context.database.retry_transient(
-                choose, what=f"Job {context.job.id}"
-            )
+            (
+                dataset,
+                app,
+                evaluators,
+                misfits,
+                chosen,
+                skipped,
+            ) = await context.database.retry_transient(choose, what=f"Job {context.job.id}")
         except (FormatError, UnknownApp, UnknownEvaluator) as error:
             raise JobFailed(str(error)) from error
         return cls(
             attempt=attempt,
             params=params,
             dataset=dataset,
+            app=app,
+            misfits=misfits,
             chosen=chosen,
             skipped=skipped,
             evaluators=evaluators,
@@ -117,6 +133,7 @@ class BatchRun:
     def run_input(self) -> RunInput:
         dataset = self.dataset
         return RunInput(
+            app=self.app,
             data_path=self.params.data_path or dataset.name or dataset.id,
             data_file_hash=dataset.sha256,
             dataset_id=dataset.id,
@@ -131,6 +148,7 @@ class BatchRun:
                 "evaluator_versions": {
                     each.declaration.name: each.version for each in self.evaluators
                 },
+                "warnings": [each.as_json() for each in self.misfits],
                 "dataset": {
                     "id": dataset.id,
                     "name": dataset.name,
@@ -152,7 +170,7 @@ class BatchRun:
                 owner=context.job.owner,
                 choice=self.attempt.choose_model(self.params),
                 prices=prices,
-                max_output_tokens=self.params.plan().parameters.max_output_tokens,
+                max_output_tokens=self.params.plan(self.app.app).parameters.max_output_tokens,
             )
 
         found = await context.database.until_done(estimate, what=f"Job {context.job.id}")
@@ -180,6 +198,8 @@ class BatchRun:
         outcomes = await store.outcomes(connection, self.attempt.run_id)
         unknown = list(self.chosen.unknown[:_UNKNOWN_SHOWN])
         details: dict[str, Any] = {"unknown_thread_ids": unknown} if unknown else {}
+        if self.misfits:
+            details["warnings"] = [each.as_json() for each in self.misfits]
         summary = summarise(outcomes, [each.declaration for each in self.evaluators])
         if self.params.skip_evaluated:
             summary["skipped_evaluated"] = self.skipped

@@ -1,14 +1,18 @@
 """The job type `evaluate-batch`: its params, and what is refused before a job is stored."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from typing import Annotated, Any, Self
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
+from evalqueue import codec
 from evalqueue.errors import InvalidParams, Problem
-from evalqueue.evaluators import apps
+from evalqueue.evaluators.apps import App, UnknownApp
+from evalqueue.evaluators.apps import store as app_store
+from evalqueue.evaluators.apps.store import StoredApp
+from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
@@ -31,6 +35,10 @@ _BUNDLED_DATASET = "kaira"
 SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
 _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 
+AppId = Annotated[
+    str, StringConstraints(min_length=1, max_length=100), AfterValidator(codec.clean_text)
+]
+AppDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -59,8 +67,10 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
     """Only so many threads, drawn by `seed`: the same ones each time."""
     seed: int = 0
 
-    app_id: str = "kaira-bot"
-    """The profile of the bot that is evaluated."""
+    app_id: AppId | None = None
+    """The app that describes the bot. Default: the dataset's app, else EVALQUEUE_DEFAULT_APP."""
+    app_digest: AppDigest | None = None
+    """One version of the app. Default: its newest when the job is submitted, from then on fixed."""
     llm_provider: str | None = None
     """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
     llm_model: str | None = Field(default=None, min_length=1)
@@ -109,6 +119,8 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
                 f"Say what to evaluate by one of {', '.join(SOURCES)}; "
                 f"{'given are ' + ' and '.join(given) if given else 'none is given'}"
             )
+        if self.app_digest is not None and self.app_id is None:
+            raise ValueError("app_digest: say of which app (app_id)")
         if not self.evaluators and registry.are_all_off(self.evaluators, self.evaluator_options):
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
@@ -120,12 +132,14 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
             settings = ProviderSettings()
             choice = resolve(settings, self.llm_provider, self.llm_model)
             await refuse_unpriced(self, settings, choice, admission.owner)
-            if not registry.chosen(self.plan()):
-                raise InvalidParams.of("evaluators", "All of them are switched off")
+            if self.app_id is not None:  # before a file is stored
+                self._refuse_no_evaluators((await self.app(admission, None)).app)
             content = await self.content(admission)
+            stored = await self.app(admission, content.id)
+            self._refuse_no_evaluators(stored.app)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
-        except apps.UnknownApp as error:
+        except UnknownApp as error:
             raise InvalidParams.of("app_id", str(error)) from error
         except registry.UnknownEvaluator as error:
             raise InvalidParams.of("evaluators", str(error)) from error
@@ -140,8 +154,17 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
             if chosen.unknown:
                 shown = ", ".join(chosen.unknown[:10])
                 raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
+        found = await self.misfits(admission, stored.app, content.id)
+        if refused := [each for each in found if each.refused]:
+            raise InvalidParams(
+                [Problem(loc=("params", each.field), msg=each.message) for each in refused]
+            )
+        async with admission.database.transaction() as connection:
+            await app_store.keep(connection, stored.app)
         return self.model_copy(
             update={
+                "app_id": stored.app_id,
+                "app_digest": stored.digest,
                 "llm_provider": choice.provider,
                 "llm_model": choice.model,
                 "dataset_id": content.id,
@@ -155,11 +178,66 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
         return self.model_dump(mode="json", exclude_unset=True, exclude=without)
 
     def lasting(self) -> dict[str, object]:
-        """A schedule reads a file as it is when its time has come."""
+        """A schedule reads a file, and an app, as they are when its time has come."""
         stored = self.stored()
+        stored.pop("app_digest", None)
         if self.data_path is not None or self.total_items is not None:
             stored.pop("dataset_id", None)
         return stored
+
+    async def app(self, admission: AdmissionContext, dataset_id: str | None) -> StoredApp:
+        """The app that is meant: the job's, else the dataset's, else the default app.
+
+        Raises:
+            UnknownApp: there is none of this name.
+        """
+        async with admission.database.connection() as connection:
+            app_id = self.app_id
+            if app_id is None and dataset_id is not None:
+                app_id = await app_store.of_dataset(connection, dataset_id, owner=admission.owner)
+            return await app_store.named(
+                connection,
+                app_id or admission.settings.default_app,
+                owner=admission.owner,
+                digest=self.app_digest,
+            )
+
+    async def misfits(
+        self, admission: AdmissionContext, app: App, dataset_id: str
+    ) -> tuple[Misfit, ...]:
+        """What does not fit between the app, the evaluators and a dataset's labels."""
+        async with admission.database.connection() as connection:
+            statistics = await datasets.statistics(connection, dataset_id)
+        return misfits(
+            self.plan(app),
+            {} if statistics is None else statistics.intents,
+            is_app_named=self.app_id is not None,
+        )
+
+    async def warnings(self, admission: AdmissionContext) -> Sequence[str]:
+        """What does not fit, and was accepted."""
+        if self.dataset_id is None:
+            return ()
+        app = (await self.app_of_job(admission, self.dataset_id)).app
+        return [each.message for each in await self.misfits(admission, app, self.dataset_id)]
+
+    async def app_of_job(self, admission: AdmissionContext, dataset_id: str) -> StoredApp:
+        """The app of a job that was submitted: its content is fixed, even if the app has changed or
+        was removed since. A job that came by plain SQL was not looked at before.
+
+        Raises:
+            UnknownApp: there is none.
+        """
+        if self.app_id is None or self.app_digest is None:
+            return await self.app(admission, dataset_id)
+        async with admission.database.connection() as connection:
+            return await app_store.of_job(
+                connection, self.app_id, self.app_digest, owner=admission.owner
+            )
+
+    def _refuse_no_evaluators(self, app: App) -> None:
+        if not registry.chosen(self.plan(app)):
+            raise InvalidParams.of("evaluators", "All of them are switched off")
 
     async def content(self, admission: AdmissionContext) -> datasets.Content:
         """The dataset that is meant, which is stored by then.
@@ -241,10 +319,10 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
         others = _HANDS_MAX if self.max_workers is None else self.max_workers - 1
         return min(threads // _THREADS_PER_HELPER, others)
 
-    def plan(self) -> EvaluationPlan:
+    def plan(self, app: App) -> EvaluationPlan:
         """What is asked of every thread."""
         return EvaluationPlan(
-            app=apps.load(self.app_id),
+            app=app,
             evaluators=None if self.evaluators is None else tuple(self.evaluators),
             options=self.evaluator_options,
             parameters=Parameters(

@@ -19,6 +19,7 @@ from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch import samples
 from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
+from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import imports
@@ -82,6 +83,10 @@ class Preview:
     is_date_order_needed: bool = False
     """Whether the file has dates like 1/2/2025, and does not decide their order."""
     notices: tuple[Notice, ...] = ()
+    app_id: str | None = None
+    """The app that is used. None: only the beginning of a file was looked at."""
+    misfits: tuple[Misfit, ...] = ()
+    """What does not fit between the app, the evaluators and the recorded labels."""
 
 
 async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Preview:
@@ -90,13 +95,14 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
     Raises:
         InvalidParams: naming the fields.
     """
-    plan = _plan(params)
     try:
         if params.dataset_id is None:
+            plan = await _plan(admission, params, None)
             async with params.incoming(admission) as file:
                 found = await _of_file(admission.database, file, params, plan, admission.owner)
             return replace(found, columns=(), mapping={}, missing_columns=())
         content = await params.content(admission)
+        plan = await _plan(admission, params, content.id)
     except FormatError as error:
         raise InvalidParams(problems(params.source_field, error)) from error
     async with admission.database.connection() as connection:
@@ -113,13 +119,13 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
         sample = await samples.of_dataset(
             connection, content.id, thread_ids if wanted is None else wanted
         )
-    preview = _preview(content.format, statistics, chosen, counts, calls)
+    preview = _preview(content.format, statistics, chosen, counts, calls, plan, params)
     estimate = await _estimate(admission.database, admission.owner, params, plan, sample, preview)
     return replace(preview, estimate=estimate)
 
 
 async def of_file(
-    database: Database, incoming: Incoming, params: EvaluateBatch, *, owner: str
+    admission: AdmissionContext, incoming: Incoming, params: EvaluateBatch
 ) -> Preview:
     """Of a job on a file that is not stored, nor will be by this.
 
@@ -127,7 +133,8 @@ async def of_file(
         SourceError: there is no such format.
         InvalidParams: naming the fields.
     """
-    return await _of_file(database, incoming, params, _plan(params), owner)
+    plan = await _plan(admission, params, None)
+    return await _of_file(admission.database, incoming, params, plan, admission.owner)
 
 
 def of_head(incoming: Incoming) -> Preview:
@@ -181,7 +188,7 @@ async def _of_file(
         marked = await _staged_marks(connection, wanted)
     _check_total_items(params, statistics.threads)
     calls = _calls(plan, counts, marked)
-    counted = _preview(preview.format, statistics, chosen, counts, calls)
+    counted = _preview(preview.format, statistics, chosen, counts, calls, plan, params)
     return replace(
         counted,
         estimate=await _estimate(database, owner, params, plan, sample.threads, counted),
@@ -242,6 +249,8 @@ def _preview(
     chosen: Chosen | None,
     counts: JudgedCounts,
     calls: PlannedCalls,
+    plan: EvaluationPlan,
+    params: EvaluateBatch,
 ) -> Preview:
     return Preview(
         format=form,
@@ -249,6 +258,12 @@ def _preview(
         chosen=JudgedCounts(threads=counts.threads, messages=counts.messages),
         unknown_thread_ids=() if chosen is None else chosen.unknown,
         llm_calls=calls,
+        app_id=plan.app.app_id,
+        misfits=misfits(
+            plan,
+            {} if statistics is None else statistics.intents,
+            is_app_named=params.app_id is not None,
+        ),
     )
 
 
@@ -260,9 +275,11 @@ def _check_total_items(params: EvaluateBatch, there: int) -> None:
 # Calls.
 
 
-def _plan(params: EvaluateBatch) -> EvaluationPlan:
+async def _plan(
+    admission: AdmissionContext, params: EvaluateBatch, dataset_id: str | None
+) -> EvaluationPlan:
     try:
-        plan = params.plan()
+        plan = params.plan((await params.app(admission, dataset_id)).app)
         registry.chosen(plan)
     except UnknownApp as error:
         raise InvalidParams.of("app_id", str(error)) from error

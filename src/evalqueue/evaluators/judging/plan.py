@@ -1,10 +1,10 @@
 """What is asked of every conversation of a run, and how an evaluator is registered for it."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.apps import App, Scope
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration
@@ -41,6 +41,16 @@ class EvaluatorType:
     calls: Callable[[EvaluationPlan], CallCounts] = field(default=lambda _plan: CallCounts())
     applies_to: Callable[[App], bool] = field(default=lambda _app: True)
     """Whether it can say anything about an app."""
+    needs: str = ""
+    """What an app must have so that it applies."""
+    scope: Scope | None = None
+    """The rules of an app that it asks about."""
+    menu: Callable[[EvaluationPlan], Sequence[str]] = field(default=lambda _plan: ())
+    """The labels that are compared with the labels on record. Empty: none are."""
+    problems: Callable[[EvaluationPlan], Mapping[str, str]] = field(
+        default=lambda _plan: dict[str, str]()
+    )
+    """What is wrong with its params in this plan, by param."""
     switch: str | None = None
     """The param of the job that turns it off."""
     success_rank: int | None = None

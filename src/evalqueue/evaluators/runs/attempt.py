@@ -14,6 +14,8 @@ from uuid import UUID
 
 from evalqueue.context import JobContext
 from evalqueue.errors import JobFailed, leaves
+from evalqueue.evaluators.apps import store as app_store
+from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.caps.account import CapAccount, CapReached
 from evalqueue.evaluators.caps.ledger import CapLedger
 from evalqueue.evaluators.caps.worst_case import CallAmounts
@@ -44,8 +46,6 @@ class EvaluationParams(Protocol):
     """The params that every kind of run has."""
 
     @property
-    def app_id(self) -> str: ...
-    @property
     def llm_provider(self) -> str | None: ...
     @property
     def llm_model(self) -> str | None: ...
@@ -69,6 +69,7 @@ class RunInput:
 
     total_items: int
     config: Mapping[str, Any]
+    app: StoredApp
     data_path: str | None = None
     """None: what is evaluated comes from no file."""
     data_file_hash: str | None = None
@@ -204,7 +205,8 @@ class RunAttempt:
         estimate = await kind.estimate(prices) if is_new else None
         opening = store.Opening(
             run_id=self.run_id,
-            app_id=params.app_id,
+            app_id=run_input.app.app_id,
+            app_digest=run_input.app.digest,
             llm_provider=choice.provider,
             llm_model=choice.model,
             eval_temperature=params.temperature,
@@ -212,10 +214,17 @@ class RunAttempt:
             data_file_hash=run_input.data_file_hash,
             dataset_id=run_input.dataset_id,
             total_items=run_input.total_items,
-            config={**run_input.config, "prices": prices.version, "estimate": estimate},
+            config={
+                **run_input.config,
+                "app": run_input.app.as_json(),
+                "prices": prices.version,
+                "estimate": estimate,
+            },
         )
 
         async def start(connection: Connection) -> tuple[store.Opened, Begun] | None:
+            # From here on the job and its helper jobs, in whatever worker, use this content.
+            await app_store.pin(connection, job_id=self.context.job.id, stored=run_input.app)
             opened = await store.open_run(connection, opening)
             return None if opened is None else (opened, await kind.begin(connection, opened))
 

@@ -57,6 +57,8 @@ class Run:
     data_path: str | None
     data_file_hash: str | None
     dataset_id: str | None
+    app_digest: str | None
+    """Of the app's content. None: the run has not begun, or it was deleted."""
     config: Mapping[str, Any]
     total_items: int | None
     duration_seconds: float | None
@@ -74,6 +76,7 @@ class Opening:
 
     run_id: UUID
     app_id: str
+    app_digest: str
     llm_provider: str
     llm_model: str
     eval_temperature: float | None

@@ -173,6 +173,17 @@ class BadRowJson(Model):
     reason: str
 
 
+class MisfitJson(Model):
+    """What does not fit between the app, the evaluators and the recorded labels."""
+
+    kind: str
+    field: str
+    """The param that it is about."""
+    message: str
+    refused: bool
+    """Whether such a job is refused."""
+
+
 class PreviewJson(Model):
     """What a batch would evaluate, and how many LLM calls it would make."""
 
@@ -199,3 +210,6 @@ class PreviewJson(Model):
     is_date_order_needed: bool
     """Whether the file has dates like 1/2/2025, and does not decide their order."""
     notices: list[NoticeJson]
+    app_id: str | None
+    """The app that would be used; null: only the beginning of a file was looked at."""
+    misfits: list[MisfitJson]

@@ -400,18 +400,6 @@ class ApiLogTexts(ApiLog):
     """What was really sent besides the texts, in the vendor's spelling. Null: nothing was sent."""
 
 
-class KnownApp(Model):
-    """An app that can be evaluated."""
-
-    app_id: str
-    name: str
-    about: str
-    evaluators: list[str]
-    """Those that have something to say about it."""
-    has_adversarial: bool
-    """Whether it can be tested with difficult users."""
-
-
 class KnownEvaluator(EvaluatorDeclarationJson):
     """An evaluator that is installed here."""
 

@@ -263,6 +263,8 @@ class EvalRun(Model):
     data_file_hash: str | None
     dataset_id: str | None
     """What it evaluates, as it is stored."""
+    app_digest: str | None
+    """The app's content, which the run has frozen. Null: it has not begun."""
     config: dict[str, Any]
     """Frozen when the run first started."""
     owner: str

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from starlette.exceptions import HTTPException
 
 from evalqueue.errors import Problem
-from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import findings, store
 from evalqueue.evaluators.adversarial.cases.case import Case, InvalidCase, distinct, misfit
 from evalqueue.evaluators.adversarial.chatbot import difficult_users
 from evalqueue.evaluators.apps import App, UnknownApp
+from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import adversarial as models
@@ -69,7 +69,7 @@ async def get_adversarial_app(
     context: RequestContext, request: models.AppId
 ) -> models.AdversarialApp:
     try:
-        app, adversarial = _load(request.app_id)
+        app, adversarial = await _load(context, request.app_id)
     except UnknownApp as error:
         raise HTTPException(404, str(error)) from error
     return models.AdversarialApp.of(app, adversarial)
@@ -95,7 +95,7 @@ async def save_cases(
     if request.pinned:
         context.require(Right.ADMIN)
     try:
-        _, adversarial = _load(request.app_id)
+        _, adversarial = await _load(context, request.app_id)
     except UnknownApp as error:
         raise _invalid("app_id", str(error)) from error
     if request.cases:
@@ -133,14 +133,20 @@ async def _set_pinned(
     return models.PinnedCase(app_id=request.app_id, case_id=request.case_id, pinned=pinned)
 
 
-def _load(app_id: str) -> tuple[App, DifficultUsers]:
-    """An app, and its part about adversarial tests.
+async def _load(context: RequestContext, app_id: str) -> tuple[App, DifficultUsers]:
+    """An app of the caller, and its part about adversarial tests.
 
     Raises:
         UnknownApp: it does not exist, or has no such part.
     """
-    app = apps.load(app_id)
-    return app, difficult_users(app)
+    async with context.connection() as connection:
+        stored = await app_store.find(
+            connection,
+            app_id,
+            owner=context.caller.visible_owner,
+            first_owner=context.caller.name,
+        )
+    return stored.app, difficult_users(stored.app)
 
 
 def _cases_of_request(request: models.SaveCases, adversarial: DifficultUsers) -> list[Case]:
@@ -228,7 +234,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="adversarial tests",
         summary="The simulated users of an app, by the names that a job can choose",
         handler=get_adversarial_app,
-        errors=(404,),
+        errors=(404, 503),
     ),
     Operation(
         method="GET",

@@ -1,24 +1,10 @@
-"""Choices for a job's params: the apps, the evaluators and the LLM providers of this process."""
+"""Choices for a job's params: the evaluators and the LLM providers of this process."""
 
-from evalqueue.evaluators import apps
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.providers.registry import ProviderSettings, readiness
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import figures as models
 from evalqueue.http.operations import EmptyRequest, Operation
-
-
-async def list_apps(context: RequestContext, request: EmptyRequest) -> list[models.KnownApp]:
-    return [
-        models.KnownApp(
-            app_id=app.app_id,
-            name=app.name,
-            about=app.about.strip(),
-            evaluators=[kind.name for kind in registry.for_app(app)],
-            has_adversarial=app.difficult_users is not None,
-        )
-        for app in map(apps.load, apps.known())
-    ]
 
 
 async def list_evaluators(
@@ -37,13 +23,6 @@ async def list_providers(
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        method="GET",
-        path="/api/apps",
-        tag="choices",
-        summary="The apps that can be evaluated",
-        handler=list_apps,
-    ),
     Operation(
         method="GET",
         path="/api/evaluators",

@@ -122,26 +122,25 @@ async def _preview(
             {name: value for name, value in (request.params or {}).items() if name not in SOURCES}
             | {"data_path": incoming.name},
         )
-        return _preview_json(
-            await previews.of_file(
-                await context.client.database(), incoming, params, owner=context.caller.name
-            )
-        )
+        return _preview_json(await previews.of_file(await _admission(context), incoming, params))
 
 
 async def _of_params(context: RequestContext, params: EvaluateBatch) -> previews.Preview:
-    admission = AdmissionContext(
-        settings=context.client.settings,
-        database=await context.client.database(),
-        owner=context.caller.name,
-    )
     try:
         await check_dataset(context, params.dataset_id)
-        return await previews.of_params(admission, params)
+        return await previews.of_params(await _admission(context), params)
     except InvalidParams as error:  # here the params are the body itself
         raise InvalidRequest(
             [replace(each, loc=("body", *each.loc[1:])) for each in error.problems]
         ) from error
+
+
+async def _admission(context: RequestContext) -> AdmissionContext:
+    return AdmissionContext(
+        settings=context.client.settings,
+        database=await context.client.database(),
+        owner=context.caller.name,
+    )
 
 
 async def check_dataset(context: RequestContext, dataset_id: object) -> None:

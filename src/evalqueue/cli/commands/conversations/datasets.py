@@ -132,9 +132,9 @@ async def list_datasets(owner: str | None, limit: int, *, as_json: bool) -> Exit
 async def show(dataset_id: str, *, as_json: bool) -> ExitCode:
     """Print a dataset and its first conversations."""
     async with open_client() as client, (await client.database()).connection() as connection:
-        found = await _find(connection, dataset_id)
+        found = await find_dataset(connection, dataset_id)
         if found is None:
-            return _no_dataset(dataset_id)
+            return no_dataset(dataset_id)
         threads = await datasets.threads_of(connection, found.id, after=0, limit=_SHOWN_THREADS)
     if as_json:
         console.print_json(asdict(found) | {"first_threads": [asdict(each) for each in threads]})
@@ -160,13 +160,13 @@ async def remove(dataset_id: str, owner: str | None, *, as_json: bool) -> ExitCo
     async with open_client() as client:
         database = await client.database()
         async with database.connection() as connection:
-            found = await _find(connection, dataset_id, owner=owner)
+            found = await find_dataset(connection, dataset_id, owner=owner)
         if found is None:
-            return _no_dataset(dataset_id)
+            return no_dataset(dataset_id)
         async with database.transaction() as connection:
             removal = await datasets.remove(connection, found.id, owner=owner)
     if removal is None:
-        return _no_dataset(dataset_id)
+        return no_dataset(dataset_id)
     if removal is Removal.READ:
         console.print_message(
             f"A job that is not over reads {found.id}. Cancel it, or wait until it ends."
@@ -221,7 +221,7 @@ async def _get(client: Client, dataset_id: str, owner: str) -> Dataset | None:
         return await datasets.get(connection, dataset_id, owner=owner)
 
 
-async def _find(
+async def find_dataset(
     connection: Connection, dataset_id: str, *, owner: str | None = None
 ) -> Dataset | None:
     """The dataset with this id, or the only one whose id begins so."""
@@ -237,7 +237,8 @@ async def _find(
     return next(iter(found), None)
 
 
-def _no_dataset(dataset_id: str) -> ExitCode:
+def no_dataset(dataset_id: str) -> ExitCode:
+    """Say that a dataset was not found."""
     console.print_message(f"There is no dataset {dataset_id}. To list them: evalqueue datasets")
     return ExitCode.NOT_FOUND
 

@@ -326,6 +326,8 @@ EVALUATOR = EvaluatorType(
     make=lambda plan: CorrectnessEvaluator(plan.app, parameters=plan.parameters),
     calls=_calls,
     applies_to=lambda app: app.meal_summary is not None,
+    needs="a [meal_summary]",
+    scope=NAME,
     switch="evaluate_correctness",
     success_rank=2,
 )

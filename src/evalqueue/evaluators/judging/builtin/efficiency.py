@@ -343,6 +343,8 @@ EVALUATOR = EvaluatorType(
     make=lambda plan: EfficiencyEvaluator(plan.app, parameters=plan.parameters),
     calls=lambda _plan: CallCounts(per_thread=1),
     applies_to=lambda app: any(kind.has_efficiency for kind in app.thread_types),
+    needs="a thread type with has_efficiency = true",
+    scope=NAME,
     switch="evaluate_efficiency",
     success_rank=1,
 )

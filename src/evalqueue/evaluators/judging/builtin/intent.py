@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from evalqueue.evaluators.apps import App, Label
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging import prompts, transcript
+from evalqueue.evaluators.judging import taxonomy as _taxonomy
 from evalqueue.evaluators.judging.answers import Answer, Form, Menu, same_label
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
 from evalqueue.evaluators.judging.judge import (
@@ -23,13 +24,14 @@ from evalqueue.evaluators.judging.judge import (
     concurrently,
     version_of,
 )
-from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
+from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan, EvaluatorType
 from evalqueue.evaluators.judging.scores import (
     EvaluatorDeclaration,
     Score,
     ScoreDeclaration,
     ScoreKind,
 )
+from evalqueue.evaluators.judging.taxonomy import Taxonomy
 from evalqueue.evaluators.providers.recorder import CallSite
 
 NAME = "intent"
@@ -76,7 +78,8 @@ class IntentParams(BaseModel):
 
     evaluate_intent: bool = True
     intent_system_prompt: str | None = Field(default=None, max_length=100_000)
-    """A taxonomy of intents of the job's own; blank: the app's."""
+    """A taxonomy of the job's own, whose labels replace the app's intents: one per line, as in
+    `- Billing: invoices and payments`. Blank: the app's."""
 
 
 class IntentAnswer(Answer):
@@ -101,15 +104,16 @@ class IntentEvaluator:
         taxonomy: str = "",
         parameters: Parameters = DEFAULT_PARAMETERS,
     ) -> None:
-        """`taxonomy` is the job's own description of the labels; blank: the profile's."""
-        intents = tuple(label.name for label in profile.intents)
-        query_types = tuple(label.name for label in profile.query_types)
+        """`taxonomy` is the job's own: the labels that it lists are the menu; blank: the app's."""
+        listed = _taxonomy.read(taxonomy)
+        intents = listed.intents or tuple(label.name for label in profile.intents)
+        query_types = listed.query_types or tuple(label.name for label in profile.query_types)
         self._form = Form(IntentAnswer, {"intents": intents, "query_types": query_types})
         self._parameters = parameters
         self._prompt = prompts.load(NAME)
         self._app = {
             "about": profile.about.strip(),
-            "taxonomy": taxonomy.strip() or _described(profile),
+            "taxonomy": _shown_taxonomy(profile, taxonomy.strip(), listed),
             "intents": ", ".join(intents),
             "query_types": ", ".join(query_types),
         }
@@ -205,10 +209,38 @@ def _same(predicted: str, expected: str | None) -> bool | None:
     return same_label(predicted, expected) if expected and expected.strip() else None
 
 
-def _described(profile: App) -> str:
-    """The taxonomy of a job that brings none."""
+def _shown_taxonomy(profile: App, own: str, listed: Taxonomy) -> str:
+    """The taxonomy as the judge reads it: the job's own, completed by what only the app has."""
     agents, query_types = _listed(profile.intents), _listed(profile.query_types)
-    return f"Agents:\n{agents}\n\nQuery types:\n{query_types}"
+    if not own:
+        return f"Agents:\n{agents}\n\nQuery types:\n{query_types}"
+    if listed.intents and not listed.query_types:
+        return f"{own}\n\nQuery types:\n{query_types}"
+    return own
+
+
+def _own_taxonomy(plan: EvaluationPlan) -> str:
+    return plan.options.get("intent_system_prompt") or ""
+
+
+def _menu(plan: EvaluationPlan) -> tuple[str, ...]:
+    """The labels that a message can be given."""
+    listed = _taxonomy.read(_own_taxonomy(plan)).intents
+    return listed or tuple(label.name for label in plan.app.intents)
+
+
+def _problems(plan: EvaluationPlan) -> dict[str, str]:
+    """A taxonomy that neither lists labels nor speaks of the app's."""
+    own = _own_taxonomy(plan).strip()
+    if not own or _taxonomy.read(own).intents or _taxonomy.names_any(own, _menu(plan)):
+        return {}
+    return {
+        "intent_system_prompt": (
+            "It lists no labels, and names none of the app's. Write one label per line, as in "
+            "'- Billing: invoices and payments', or describe the intents in an app "
+            "(evalqueue apps new)"
+        )
+    }
 
 
 def _listed(labels: Iterable[Label]) -> str:
@@ -223,9 +255,11 @@ EVALUATOR = EvaluatorType(
     declaration=DECLARATION,
     make=lambda plan: IntentEvaluator(
         plan.app,
-        taxonomy=plan.options.get("intent_system_prompt") or "",
+        taxonomy=_own_taxonomy(plan),
         parameters=plan.parameters,
     ),
     calls=lambda _plan: CallCounts(per_turn=1),
+    menu=_menu,
+    problems=_problems,
     switch="evaluate_intent",
 )

@@ -1,9 +1,9 @@
 """The answers of the simulated vendor: a gold label, completed from the request's JSON schema.
 
 A question with a gold label gets that label, or a wrong one at a configured rate. Without a label
-the answer is guessed from key words. Adversarial tests have no gold labels: `openings` generates
-their cases, `replies` plays the user, `adversarial_judge` judges. Random choices come from hashes,
-so the same question gets the same answer in every run.
+the answer is guessed from key words, or the question is not judged. Adversarial tests have no gold
+labels: `openings` generates their cases, `replies` plays the user, `adversarial_judge` judges.
+Random choices come from hashes, so the same question gets the same answer in every run.
 """
 
 import json
@@ -24,6 +24,13 @@ Json = Mapping[str, Any]
 """A JSON object from another program, checked key by key."""
 
 _GOLD_FILE = kaira_gold()
+
+
+NOT_JUDGED = (
+    "not judged: no key set. The simulated judge has no gold label for this. Set the key of an LLM "
+    "vendor where the worker runs, or give gold labels to evalqueue simulate"
+)
+"""Why there is no answer to a question without a gold label."""
 
 
 class Malformed(StrEnum):
@@ -84,6 +91,11 @@ class Gold:
         if label is not None and question.turn is not None:
             label = label.get(question.turn)
         return label
+
+
+def can_judge(question: SimulatedQuestion, gold: Gold) -> bool:
+    """Whether an answer is more than a guess."""
+    return question.evaluator in _ANSWERS_BY_PROMPT or gold.label(question) is not None
 
 
 def answer(

@@ -102,6 +102,10 @@ class VendorProtocol(Protocol):
         """The response for a fault. `text` is the answer without the fault."""
         ...
 
+    def refusal(self, call: VendorRequest, reason: str) -> VendorReply:
+        """The response of a model that does not judge."""
+        ...
+
     def over_limit(
         self, call: VendorRequest, over: LimitRefusal, advice: RetryAdvice
     ) -> VendorReply:
@@ -138,13 +142,15 @@ class OpenAIVendorProtocol:
     def answer(self, call: VendorRequest, text: str, request_id: str) -> VendorReply:
         return self._completion(call, {"content": text}, text, request_id)
 
+    def refusal(self, call: VendorRequest, reason: str) -> VendorReply:
+        return self._completion(call, {"content": None, "refusal": reason}, reason)
+
     def fault(
         self, call: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
     ) -> VendorReply:
         match fault:
             case VendorFault.REFUSAL:
-                refusal = "I can't help with judging this."
-                return self._completion(call, {"content": None, "refusal": refusal}, refusal)
+                return self.refusal(call, "I can't help with judging this.")
             case VendorFault.TRUNCATED:
                 truncated = text[: len(text) // 2]
                 return self._completion(
@@ -267,12 +273,16 @@ class GeminiVendorProtocol:
     def answer(self, call: VendorRequest, text: str, request_id: str) -> VendorReply:
         return self._response(call, text, "STOP", request_id)
 
+    def refusal(self, call: VendorRequest, reason: str) -> VendorReply:
+        del reason  # Gemini has no field for it
+        return self._response(call, "", "PROHIBITED_CONTENT")
+
     def fault(
         self, call: VendorRequest, fault: VendorFault, text: str, retry_after: float | None
     ) -> VendorReply:
         match fault:
-            case VendorFault.REFUSAL:  # Gemini has no field for a refusal
-                return self._response(call, "", "PROHIBITED_CONTENT")
+            case VendorFault.REFUSAL:
+                return self.refusal(call, "")
             case VendorFault.TRUNCATED:
                 return self._response(call, text[: len(text) // 2], "MAX_TOKENS")
             case VendorFault.CONTENT_FILTER:

@@ -85,6 +85,8 @@ class Behaviour:
     rate_refusal: float = 0.0
     rate_silent: float = 0.0
     """The share of requests without an answer."""
+    only_gold: bool = False
+    """Whether a question without a gold label is not judged, instead of getting a guess."""
     error_rate: float = 0.0
     """The share of gold labels that the judge gets wrong."""
     unknown_parameters: frozenset[str] = frozenset()
@@ -318,6 +320,8 @@ class VendorSimulation:
             fault = VendorFault.SERVER_ERROR  # such a wait ends only when this server closes
         elif fault is None or not fault.precedes_completion:
             await self._wait(request, self._behaviour.latency_seconds(latency_draw))
+        if fault is None and self._refuses(call.question):
+            return protocol.refusal(call, answers.NOT_JUDGED)
         text = json.dumps(self._answer(call.question))
         if fault is VendorFault.MALFORMED:
             text = answers.make_malformed(text, list(Malformed)[int(kind_draw * len(Malformed))])
@@ -337,6 +341,9 @@ class VendorSimulation:
             error_rate=self._behaviour.error_rate,
             seed=self._behaviour.seed,
         )
+
+    def _refuses(self, question: SimulatedQuestion) -> bool:
+        return self._behaviour.only_gold and not answers.can_judge(question, self._gold)
 
     def _count_request(self, digest: bytes) -> int:
         """Count a request. Returns the number of earlier equal requests."""
@@ -398,7 +405,7 @@ def _response(reply: VendorReply) -> Response:
     )
 
 
-_SWITCHES = frozenset({"limit_headers", "limit_named"})
+_SWITCHES = frozenset({"limit_headers", "limit_named", "only_gold"})
 _OPTION_TYPES: Mapping[str, Callable[[str], object]] = {
     "seed": int,
     "limit_requests": int,

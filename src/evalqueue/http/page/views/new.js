@@ -24,7 +24,7 @@ export default function newEvaluation(app, { query, signal }) {
   let providers = [];
   const form = {
     name: "",
-    app_id: "kaira-bot",
+    app_id: "",
     scope: /** @type {"all" | "sample" | "ids"} */ ("all"),
     sample: 20,
     provider: "",
@@ -59,7 +59,6 @@ export default function newEvaluation(app, { query, signal }) {
     const ready = providers.find((each) => each.ready);
     form.provider = ready?.name ?? providers[0]?.name ?? "";
     form.model = ready?.model ?? "";
-    if (!apps.some(({ app_id: id }) => id === form.app_id)) form.app_id = apps[0]?.app_id ?? "";
     app.refresh();
   }, signal);
   const datasetId = query.get("dataset");
@@ -71,7 +70,7 @@ export default function newEvaluation(app, { query, signal }) {
   function params() {
     return {
       ...data.params(),
-      app_id: form.app_id,
+      ...(form.app_id ? { app_id: form.app_id } : {}),
       ...(form.name.trim() ? { name: form.name.trim() } : {}),
       ...(form.scope === "sample" && !data.isBundled ? { sample_size: form.sample } : {}),
       ...(form.scope === "ids" && picker?.chosen.size ? { thread_ids: [...picker.chosen] } : {}),
@@ -286,13 +285,23 @@ export default function newEvaluation(app, { query, signal }) {
       <label class="field"
         ><span>The bot</span
         ><select @change=${set("app_id")}>
+          <option value="" ?selected=${form.app_id === ""}>
+            The usual app${!form.app_id && preview?.app_id ? `: ${preview.app_id}` : ""}
+          </option>
           ${apps.map(
-            ({ app_id: id, name }) =>
-              html`<option value=${id} ?selected=${form.app_id === id}>${name}</option>`,
+            (each) =>
+              html`<option value=${each.app_id} ?selected=${form.app_id === each.app_id}>
+                ${each.name} (${each.app_id},
+                ${each.owner ? `of ${each.owner}, version ${each.version}` : "shipped"})
+              </option>`,
           )}
         </select></label
       >
       ${fieldErrors("app_id")}
+      ${preview?.misfits.map(
+        ({ message, refused }) =>
+          html`<p class=${refused ? "wrong" : "hint"} role="alert">${message}</p>`,
+      )}
       ${evaluators.map(
         ({ name, title, question, calls: callsText }) =>
           html`<label class="choice"
@@ -435,7 +444,7 @@ export default function newEvaluation(app, { query, signal }) {
       <button
         type="button"
         class="primary"
-        ?disabled=${!calls?.total || isSubmitting}
+        ?disabled=${!calls?.total || isSubmitting || preview?.misfits.some((each) => each.refused)}
         @click=${submit}
       >
         ${isSubmitting ? "Submitting …" : "Start the evaluation"}

@@ -103,7 +103,9 @@ export default function run(app, { params: { id = "" }, query, signal }) {
             }
           </div>
         </div>
-        <div class="stack">${problem}${statusBanner(currentRun, job)}${results?.render()}</div>`;
+        <div class="stack">
+          ${problem}${statusBanner(currentRun, job)}${warnings(currentRun)}${results?.render()}
+        </div>`;
     },
   };
 
@@ -146,6 +148,18 @@ export default function run(app, { params: { id = "" }, query, signal }) {
         }
       </div>
       ${run.description ? html`<p class="quiet small">${run.description}</p>` : nothing}`;
+  }
+
+  /** What does not fit between the app and the data. @param {import("../client/index.js").EvalRun} run */
+  function warnings(run) {
+    const found = run.config.warnings;
+    return Array.isArray(found) && found.length
+      ? banner(
+          "cancelled",
+          "Does the app fit the data?",
+          found.map((/** @type {{ message: string }} */ { message }) => message).join("\n"),
+        )
+      : nothing;
   }
 
   /**

@@ -1,7 +1,8 @@
 -- Delete what is old, one chunk at a time. NULL keeps for ever. Returns how many rows were deleted;
 -- 0: none is left.
 --
---   keep_jobs  jobs that are over, with their attempts, tasks, caps, and datasets that nothing needs
+--   keep_jobs  jobs that are over, with their attempts, tasks, caps, and datasets and apps that
+--              nothing needs
 --   keep_runs  runs that are over, with their threads and calls
 --   keep_logs  the LLM calls of runs that are over
 CREATE OR REPLACE FUNCTION evalqueue_prune(
@@ -46,6 +47,12 @@ BEGIN
                 AND (scope LIKE 'month %' OR NOT EXISTS (
                     SELECT FROM jobs WHERE 'job ' || jobs.id = scope))
             LIMIT chunk FOR UPDATE SKIP LOCKED);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+        unneeded := ARRAY(SELECT digest FROM apps
+            WHERE created_at < moment - keep_jobs AND NOT evalqueue_app_is_needed(digest)
+            LIMIT chunk FOR UPDATE SKIP LOCKED);
+        DELETE FROM apps WHERE digest = ANY (unneeded) AND NOT evalqueue_app_is_needed(digest);
         GET DIAGNOSTICS deleted = ROW_COUNT;
         total := total + deleted;
     END IF;

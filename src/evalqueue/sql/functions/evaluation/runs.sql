@@ -42,18 +42,19 @@ CREATE TRIGGER evalqueue_name_run BEFORE INSERT ON jobs
     FOR EACH ROW EXECUTE FUNCTION evalqueue_name_run();
 
 -- A run is opened with its job, or attached to the job that retries it: its threads stay, its end is
--- taken back. It names the dataset that it will read where its job does.
+-- taken back. It names the dataset that it will read and the app's content where its job does.
 CREATE OR REPLACE FUNCTION evalqueue_open_run(job jobs) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     INSERT INTO eval_runs (
         id, job_id, command, app_id, name, description, llm_provider, llm_model, data_path, owner,
-        dataset_id
+        dataset_id, app_digest
     ) VALUES (
         (job.progress ->> 'run_id')::uuid, job.id, job.job_type, job.params ->> 'app_id',
         job.params ->> 'name', job.params ->> 'description', job.params ->> 'llm_provider',
         job.params ->> 'llm_model', job.params ->> 'data_path', job.owner,
-        (SELECT id FROM datasets WHERE id = job.params ->> 'dataset_id')
+        (SELECT id FROM datasets WHERE id = job.params ->> 'dataset_id'),
+        (SELECT digest FROM apps WHERE digest = job.params ->> 'app_digest')
     )
     ON CONFLICT (id) DO UPDATE SET
         job_id = EXCLUDED.job_id, status = 'pending', completed_at = NULL,

@@ -8,8 +8,8 @@ WITH frozen AS (
     UPDATE eval_runs SET
         app_id = %(app_id)s, llm_provider = %(llm_provider)s, llm_model = %(llm_model)s,
         eval_temperature = %(eval_temperature)s, data_path = %(data_path)s,
-        data_file_hash = %(data_file_hash)s, dataset_id = %(dataset_id)s, total_items = %(total_items)s,
-        config = %(config)s
+        data_file_hash = %(data_file_hash)s, dataset_id = %(dataset_id)s, app_digest = %(app_digest)s,
+        total_items = %(total_items)s, config = %(config)s
     WHERE id = %(run_id)s AND config = '{}'
     RETURNING data_file_hash
 )

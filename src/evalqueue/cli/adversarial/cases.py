@@ -8,11 +8,12 @@ import typer
 
 from evalqueue.cli.options import JsonOption, examples, run
 
-DEFAULT_APP_ID = "kaira-bot"
-
 cases_app = typer.Typer(rich_markup_mode=None)
 
-AppOption = Annotated[str, typer.Option("--app", help="The app of the chatbot to test.")]
+AppOption = Annotated[
+    str | None,
+    typer.Option("--app", help="The app of the chatbot to test. Default: EVALQUEUE_DEFAULT_APP."),
+]
 RunIdArgument = Annotated[
     UUID, typer.Argument(metavar="RUN_ID", show_default=False, help="Or the id of its job.")
 ]
@@ -21,6 +22,13 @@ PinnedOption = Annotated[bool, typer.Option("--pinned", help="Only pinned cases.
 PinOption = Annotated[
     bool, typer.Option("--pin", help="Make them part of every later run of the app.")
 ]
+
+
+def app_or_default(app_id: str | None) -> str:
+    """The app that a command is about."""
+    from evalqueue import settings
+
+    return app_id or settings.read().default_app
 
 
 def register(app: typer.Typer) -> None:
@@ -48,12 +56,12 @@ def cases_group(context: typer.Context, *, as_json: JsonOption = False) -> None:
 
 @cases_app.command("list", epilog=examples("evalqueue adversarial cases list --pinned"))
 def list_cases(
-    *, app_id: AppOption = DEFAULT_APP_ID, pinned: PinnedOption = False, as_json: JsonOption = False
+    *, app_id: AppOption = None, pinned: PinnedOption = False, as_json: JsonOption = False
 ) -> None:
     """List the saved cases of an app, oldest first."""
     from evalqueue.cli.commands import cases
 
-    run(cases.list_cases(app_id, pinned=pinned, as_json=as_json))
+    run(cases.list_cases(app_or_default(app_id), pinned=pinned, as_json=as_json))
 
 
 @cases_app.command(
@@ -74,32 +82,32 @@ def save_cases(
 
 @cases_app.command("pin", epilog=examples("evalqueue adversarial cases pin 3f0c1d2e4b5a6978"))
 def pin_cases(
-    case_ids: CaseIdsArgument, *, app_id: AppOption = DEFAULT_APP_ID, as_json: JsonOption = False
+    case_ids: CaseIdsArgument, *, app_id: AppOption = None, as_json: JsonOption = False
 ) -> None:
     """Make saved cases part of every later run of their app."""
     from evalqueue.cli.commands import cases
 
-    run(cases.pin_cases(app_id, case_ids, pinned=True, as_json=as_json))
+    run(cases.pin_cases(app_or_default(app_id), case_ids, pinned=True, as_json=as_json))
 
 
 @cases_app.command("unpin", epilog=examples("evalqueue adversarial cases unpin 3f0c1d2e4b5a6978"))
 def unpin_cases(
-    case_ids: CaseIdsArgument, *, app_id: AppOption = DEFAULT_APP_ID, as_json: JsonOption = False
+    case_ids: CaseIdsArgument, *, app_id: AppOption = None, as_json: JsonOption = False
 ) -> None:
     """Keep saved cases, but use them only in runs that ask for all saved cases."""
     from evalqueue.cli.commands import cases
 
-    run(cases.pin_cases(app_id, case_ids, pinned=False, as_json=as_json))
+    run(cases.pin_cases(app_or_default(app_id), case_ids, pinned=False, as_json=as_json))
 
 
 @cases_app.command("remove", epilog=examples("evalqueue adversarial cases remove 3f0c1d2e4b5a6978"))
 def remove_cases(
-    case_ids: CaseIdsArgument, *, app_id: AppOption = DEFAULT_APP_ID, as_json: JsonOption = False
+    case_ids: CaseIdsArgument, *, app_id: AppOption = None, as_json: JsonOption = False
 ) -> None:
     """Delete saved cases; runs that used them are unchanged."""
     from evalqueue.cli.commands import cases
 
-    run(cases.remove_cases(app_id, case_ids, as_json=as_json))
+    run(cases.remove_cases(app_or_default(app_id), case_ids, as_json=as_json))
 
 
 @cases_app.command(
@@ -108,21 +116,21 @@ def remove_cases(
 def import_cases(
     file: Annotated[Path, typer.Argument(metavar="FILE", show_default=False)],
     *,
-    app_id: AppOption = DEFAULT_APP_ID,
+    app_id: AppOption = None,
     pin: PinOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Save the cases of a file, CSV or JSONL: all of them, or none."""
     from evalqueue.cli.commands import cases
 
-    run(cases.import_cases(file, app_id, pinned=pin, as_json=as_json))
+    run(cases.import_cases(file, app_or_default(app_id), pinned=pin, as_json=as_json))
 
 
 @cases_app.command("export", epilog=examples("evalqueue adversarial cases export > cases.jsonl"))
 def export_cases(
-    *, app_id: AppOption = DEFAULT_APP_ID, pinned: PinnedOption = False, as_json: JsonOption = False
+    *, app_id: AppOption = None, pinned: PinnedOption = False, as_json: JsonOption = False
 ) -> None:
     """Print saved cases as JSON lines that can be imported; with --json, as one array."""
     from evalqueue.cli.commands import cases
 
-    run(cases.export_cases(app_id, pinned=pinned, as_json=as_json))
+    run(cases.export_cases(app_or_default(app_id), pinned=pinned, as_json=as_json))

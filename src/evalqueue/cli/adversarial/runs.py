@@ -9,8 +9,8 @@ from uuid import UUID
 
 import typer
 
-from evalqueue.cli import cases as cases_commands
-from evalqueue.cli.cases import DEFAULT_APP_ID, AppOption, RunIdArgument
+from evalqueue.cli.adversarial import cases as cases_commands
+from evalqueue.cli.adversarial.cases import AppOption, RunIdArgument, app_or_default
 from evalqueue.cli.options import (
     JsonOption,
     MaxCostOption,
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
 )
 def run_test(  # noqa: PLR0913  each is an option
     *,
-    app_id: AppOption = DEFAULT_APP_ID,
+    app_id: AppOption = None,
     protocol: Annotated[
         str | None,
         typer.Option(help="kaira_v1, kaira_v2, openai or webhook. Default: the app's."),
@@ -149,7 +149,7 @@ def run_test(  # noqa: PLR0913  each is an option
     from evalqueue.cli.commands.jobs import SubmitOptions
 
     test = adversarial.AdversarialTestOptions(
-        app_id=app_id,
+        app_id=app_or_default(app_id),
         chatbot={"protocol": protocol, "url": url, "credentials": credential},
         params={
             "test_count": count,
@@ -227,11 +227,14 @@ def transcript(
     epilog=examples("evalqueue adversarial app", "evalqueue adversarial app retail-support --json"),
 )
 def show_app(
-    app_id: Annotated[str, typer.Argument(metavar="APP")] = DEFAULT_APP_ID,
+    app_id: Annotated[
+        str | None,
+        typer.Argument(metavar="APP", help="Default: EVALQUEUE_DEFAULT_APP.", show_default=False),
+    ] = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Show the traits, goals, personas and tactics of an app."""
     from evalqueue.cli.commands import adversarial
 
-    raise typer.Exit(adversarial.show_app(app_id, as_json=as_json))
+    run(adversarial.show_app(app_or_default(app_id), as_json=as_json))

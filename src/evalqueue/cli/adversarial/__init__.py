@@ -1,0 +1,1 @@
+"""Declares the commands about adversarial tests and their saved cases."""

@@ -1,0 +1,1 @@
+"""The commands about apps: their files, and what is stored."""

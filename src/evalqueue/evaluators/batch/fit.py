@@ -1,0 +1,140 @@
+"""Whether an app, the evaluators and the recorded labels of some data fit together.
+
+What does not fit is refused where every verdict about it would be wrong, else remarked.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from evalqueue import codec
+from evalqueue.evaluators.judging import registry
+from evalqueue.evaluators.judging.answers import label_key
+from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
+
+_SHOWN = 8  # names in a message
+_NAME_MAX = 60  # characters of one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Misfit:
+    """What does not fit, and what to do about it."""
+
+    kind: str
+    field: str
+    """The param that it is about."""
+    message: str
+    refused: bool = False
+    """Whether such a job is not accepted."""
+
+    def as_json(self) -> dict[str, object]:
+        return {"kind": self.kind, "message": self.message}
+
+
+def misfits(
+    plan: EvaluationPlan, recorded: Mapping[str, int], *, is_app_named: bool
+) -> tuple[Misfit, ...]:
+    """What does not fit.
+
+    Args:
+        plan: the app, and what is asked about it.
+        recorded: the labels on record, and how many messages have each.
+        is_app_named: whether the job names its app. What it names is used, with a warning.
+    """
+    chosen = registry.chosen(plan)
+    return (
+        *_invalid_options(plan, chosen),
+        *_idle(plan, chosen),
+        *_unasked(plan, chosen),
+        *(
+            each
+            for kind in chosen
+            for each in _foreign_labels(plan, kind, recorded, is_app_named=is_app_named)
+        ),
+    )
+
+
+def _invalid_options(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Misfit]:
+    for kind in chosen:
+        for field, message in kind.problems(plan).items():
+            yield Misfit(kind="invalid_option", field=field, message=message, refused=True)
+
+
+def _idle(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Misfit]:
+    """Evaluators that would find nothing."""
+    idle = [kind for kind in chosen if not kind.applies_to(plan.app)]
+    for kind in idle:
+        needed = f" It needs {kind.needs} in the app." if kind.needs else ""
+        off = f"{kind.switch}=false" if kind.switch else "leave it out of evaluators"
+        yield Misfit(
+            kind="evaluator_finds_nothing",
+            field="evaluators",
+            message=(
+                f"{kind.declaration.title} finds nothing to judge with the app "
+                f"{plan.app.app_id}.{needed} To switch it off: {off}."
+            ),
+            refused=len(idle) == len(chosen),
+        )
+
+
+def _unasked(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Misfit]:
+    """Rules of batches that none of the evaluators asks about."""
+    installed = registry.installed().values()
+    here = {kind.scope for kind in installed if kind.scope is not None}
+    asked = {kind.scope for kind in chosen if kind.applies_to(plan.app)}
+    unasked = [
+        rule
+        for rule in plan.app.rules
+        if here.intersection(rule.scopes) and not asked.intersection(rule.scopes)
+    ]
+    if not unasked:
+        return
+    scopes = {scope for rule in unasked for scope in rule.scopes}
+    names = [kind.name for kind in installed if kind.scope in scopes]
+    yield Misfit(
+        kind="rules_not_asked",
+        field="evaluators",
+        message=(
+            f"None of the selected evaluators asks about {_listed([r.rule_id for r in unasked])}. "
+            f"Switch on {' or '.join(names)}, or change the scopes of these rules."
+        ),
+    )
+
+
+def _foreign_labels(
+    plan: EvaluationPlan,
+    kind: EvaluatorType,
+    recorded: Mapping[str, int],
+    *,
+    is_app_named: bool,
+) -> Iterator[Misfit]:
+    """Recorded labels that the judge can't choose, so that they would always be wrong."""
+    menu = kind.menu(plan)
+    labels = {label: times for label, times in recorded.items() if label.strip()}
+    if not menu or not labels:
+        return
+    known = {label_key(label) for label in menu}
+    foreign = [label for label in labels if label_key(label) not in known]
+    if not foreign:
+        return
+    app_id = plan.app.app_id
+    is_all = len(foreign) == len(labels)
+    messages = sum(labels[label] for label in foreign)
+    off = f", or switch {kind.name} off ({kind.switch}=false)" if kind.switch else ""
+    yield Misfit(
+        kind="labels_not_in_menu",
+        field="app_id",
+        message=(
+            f"{'None' if is_all else 'Not all'} of the labels recorded in the data can be chosen "
+            f"with the app {app_id}: it lacks {_listed(foreign)} ({messages:,} of "
+            f"{sum(labels.values()):,} messages). {kind.declaration.title} would count them as "
+            f"wrong. Its menu: {_listed(menu)}. Use an app with these intents (evalqueue apps new "
+            f"--from DATASET drafts one){off}."
+        ),
+        refused=is_all and not is_app_named,
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(codec.clean_text(name, limit=_NAME_MAX) for name in names[:_SHOWN])
+    more = len(names) - _SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,130 @@
+"""The JSON of apps."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from evalqueue import codec
+from evalqueue.evaluators import apps
+from evalqueue.evaluators.apps import documents
+from evalqueue.evaluators.apps.documents import Notation
+from evalqueue.evaluators.apps.store import StoredApp
+from evalqueue.evaluators.batch.job_type import DatasetId
+from evalqueue.evaluators.judging import registry
+from evalqueue.http.models.fields import Model, Moment, Offset
+
+AppName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(codec.clean_text)]
+Owner = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(codec.clean_text)]
+
+# Requests
+
+
+class AppsQuery(Model):
+    limit: int = Field(200, ge=1, le=1000)
+    """Of stored apps; the shipped ones always come, too."""
+    offset: Offset = 0
+
+
+class AppKey(Model):
+    app_id: AppName
+    owner: Owner | None = None
+    """Whose app, for administrators. Default: the caller's, else anybody's."""
+
+
+class AppQuery(AppKey):
+    version: int | None = Field(None, ge=1, le=2**31 - 1)
+    """Default: the newest."""
+
+
+class AddApp(Model):
+    """An app: as a JSON object, or as text."""
+
+    document: dict[str, Any] | None = None
+    text: str | None = Field(None, max_length=documents.MAX_BYTES)
+    notation: Notation = Notation.TOML
+    """How `text` is written."""
+    dataset_id: DatasetId | None = None
+    """A dataset of the caller that uses this app from now on, where a job names none."""
+    only_check: bool = False
+    """Whether nothing is to be stored."""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if (self.document is None) is (self.text is None):
+            raise ValueError("Give the app as document, a JSON object, or as text: one of the two")
+        return self
+
+
+# Responses
+
+
+class KnownApp(Model):
+    """An app that can be evaluated."""
+
+    app_id: str
+    name: str
+    about: str
+    evaluators: list[str]
+    """Those that have something to say about it."""
+    has_adversarial: bool
+    """Whether it can be tested with difficult users."""
+    owner: str | None
+    """Null: it is shipped, read-only, and everybody sees it."""
+    version: int | None
+    """Of the owner's app, from 1. Null: it is shipped."""
+    digest: str
+    """Of its content, which runs freeze."""
+    created_at: Moment | None
+
+    @classmethod
+    def of(cls, stored: StoredApp) -> Self:
+        return cls(**_known(stored))
+
+
+class AppVersionJson(Model):
+    version: int
+    digest: str
+    created_at: Moment
+
+
+class AppJson(KnownApp):
+    """An app with its document."""
+
+    document: dict[str, Any]
+    """Without what is the default."""
+    toml: str
+    """The same, as people write it."""
+    versions: list[AppVersionJson]
+    """Newest first. None: it is shipped."""
+
+    @classmethod
+    def with_versions(cls, stored: StoredApp, versions: list[StoredApp]) -> Self:
+        return cls(
+            **_known(stored),
+            document=apps.to_document(stored.app, with_defaults=False),
+            toml=documents.to_toml(stored.app),
+            versions=[AppVersionJson.model_validate(each) for each in versions],
+        )
+
+
+class DeletedApp(Model):
+    """An app that was removed from its owner's apps. Runs that used it keep its content."""
+
+    app_id: str
+    owner: str
+    deleted: bool = True
+
+
+def _known(stored: StoredApp) -> dict[str, Any]:
+    app = stored.app
+    return {
+        "app_id": app.app_id,
+        "name": app.name,
+        "about": app.about.strip(),
+        "evaluators": [kind.name for kind in registry.for_app(app)],
+        "has_adversarial": app.difficult_users is not None,
+        "owner": stored.owner,
+        "version": stored.version,
+        "digest": stored.digest,
+        "created_at": stored.created_at,
+    }
