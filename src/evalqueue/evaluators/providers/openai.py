@@ -7,7 +7,7 @@ models: compatible servers leave out much that the SDK requires.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -22,7 +22,13 @@ from openai import (
     DefaultAioHttpClient,
 )
 
-from evalqueue.evaluators.providers import dialect, vendor_errors, vendor_limits
+from evalqueue.evaluators.providers import (
+    answer_bounds,
+    dialect,
+    vendor_errors,
+    vendor_limits,
+)
+from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
 from evalqueue.evaluators.providers.chat_completions import answers
 from evalqueue.evaluators.providers.chat_completions.answers import ChatAnswer
 from evalqueue.evaluators.providers.chat_completions.faults import ErrorBody
@@ -118,6 +124,9 @@ class OpenAIProvider:
                 response = await self._ask(request, timeout)
         except TimeoutError as error:
             raise self._late(timeout) from error
+        except AnswerRefused as error:
+            text = self._message(error.outcome, str(error))
+            raise error.as_provider_error(text) from None
         except APIConnectionError as error:
             if _waited_in_vain(error):
                 raise self._late(timeout) from error
@@ -248,10 +257,36 @@ def _http_client(url: str) -> DefaultAioHttpClient:
     same effect. Certificates still come from the environment.
     """
     host = urlsplit(url).hostname or ""
-    if not is_loopback(host):
-        return DefaultAioHttpClient()
-    name = f"[{host}]" if ":" in host else host
-    return DefaultAioHttpClient(mounts={f"all://{name}": None})
+    mounts = {f"all://[{host}]" if ":" in host else f"all://{host}": None}
+    return DefaultAioHttpClient(
+        mounts=mounts if is_loopback(host) else None,
+        follow_redirects=False,
+        headers=answer_bounds.REQUEST_HEADERS,
+        event_hooks={"response": [_bound]},
+    )
+
+
+async def _bound(response: httpx2.Response) -> None:
+    answer_bounds.check_head(response.status_code, response.headers)
+    if isinstance(response.stream, httpx2.AsyncByteStream):
+        response.stream = _BoundedBody(response.stream)
+
+
+class _BoundedBody(httpx2.AsyncByteStream):
+    """A body that is read up to a limit."""
+
+    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in self._body:
+            size += len(chunk)
+            answer_bounds.check_size(size)
+            yield chunk
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
 
 
 def _system(request: CompletionRequest, dialect: RequestDialect) -> str:

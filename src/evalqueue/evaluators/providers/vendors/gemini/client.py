@@ -24,7 +24,13 @@ from google.auth.credentials import Credentials
 from google.genai import errors, types
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.providers import dialect, vendor_errors, vendor_limits
+from evalqueue.evaluators.providers import (
+    answer_bounds,
+    dialect,
+    vendor_errors,
+    vendor_limits,
+)
+from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
 from evalqueue.evaluators.providers.dialect import AnswerFormat, RequestDialect
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import (
@@ -118,6 +124,9 @@ class GeminiProvider:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             trust_env=bool(urllib.request.getproxies()) and not is_here,
+            headers=answer_bounds.REQUEST_HEADERS,
+            middlewares=(_checked,),
+            response_class=_BoundedResponse,
         )
         async with AsyncExitStack() as on_failure:
             on_failure.push_async_callback(session.close)
@@ -146,6 +155,11 @@ class GeminiProvider:
                 answer, parameters = await self._ask(request, timeout)
         except TimeoutError as error:
             raise self._error(CallOutcome.TIMEOUT, f"no answer within {timeout:g} s") from error
+        except AnswerRefused as error:
+            text = vendor_errors.message(
+                self.name, error.outcome, str(error), credential=self._secret
+            )
+            raise error.as_provider_error(text) from None
         except (aiohttp.ClientError, google.auth.exceptions.TransportError) as error:
             raised = self._error(CallOutcome.TRANSIENT, f"no connection: {error}")
             raised.is_answer_lost = vendor_errors.is_answer_lost(error)
@@ -292,6 +306,35 @@ _FORBIDDEN = 403
 _SERVER_FAULT = 500
 _FIELD_VIOLATION = re.compile(r"Invalid JSON payload received\. ")
 _TOO_LONG = re.compile(r"token count .* exceeds|too many tokens", re.IGNORECASE)
+
+
+class _BoundedResponse(aiohttp.ClientResponse):
+    """A response whose body is read up to a limit."""
+
+    async def read(self) -> bytes:
+        if self._body is None:
+            body = bytearray()
+            try:
+                async for chunk in self.content.iter_any():
+                    body += chunk
+                    answer_bounds.check_size(len(body))
+            except BaseException:
+                self.close()
+                raise
+            self._body = bytes(body)
+        return await super().read()
+
+
+async def _checked(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    response = await handler(request)
+    try:
+        answer_bounds.check_head(response.status, response.headers)
+    except AnswerRefused:
+        response.close()
+        raise
+    return response
 
 
 def _http_options(
