@@ -31,7 +31,7 @@ KNOWN = dict.fromkeys(
     [
         "adversarial.cases.payloads._KINDS", "datasets.masks._PHONE",
         "formats.values.moments._DATES", "judging.reading._TOKEN",
-        "judging.rules._LIST_FORMATTING", "pace.limits._ENTRY",
+        "pace.limits._ENTRY",
         "providers.chat_completions.faults._CLASS_NAME", "providers.dialect._CEILING",
         "providers.dialect._FORMS", "simulated.language._DISCLOSURE_CUES",
     ],

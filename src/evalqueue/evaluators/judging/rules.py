@@ -5,6 +5,7 @@ never offered is dropped. Judges copy the formatting of a list ("1. **id**"), so
 """
 
 import re
+import string
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
@@ -15,9 +16,8 @@ from evalqueue.evaluators.judging.answers import Answer, Menu
 from evalqueue.evaluators.verdicts import RuleStatus
 
 RULES_MENU = "rules"
-_LIST_FORMATTING = re.compile(
-    r"^\s*(?:\d+[.)]|[-*•])?\s*[*_`]*(?P<rule_id>.*?)[*_`:\s]*$", re.DOTALL
-)
+_LIST_MARK = re.compile(r"(?:\d+[.)]|[-*•])\s*")
+_EMPHASIS = "*_`"
 
 _PRIORITY = (
     RuleStatus.VIOLATED,
@@ -58,8 +58,10 @@ def settled(rules: Sequence[Rule], findings: Iterable[RuleFinding]) -> list[dict
 
 def clean_id(written: str) -> str:
     """A rule's id without the list formatting around it."""
-    match = _LIST_FORMATTING.match(written)
-    return match["rule_id"] if match else written
+    text = written.strip()
+    mark = _LIST_MARK.match(text)
+    text = text[mark.end() :] if mark else text
+    return text.lstrip(_EMPHASIS).rstrip(f"{_EMPHASIS}:{string.whitespace}")
 
 
 def _row(rule: Rule, finding: RuleFinding | None) -> dict[str, object]:
