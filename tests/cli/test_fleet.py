@@ -59,7 +59,9 @@ async def test_workers_are_listed_with_the_leader_among_them(shell: Shell) -> No
     assert "evalqueue worker" in none.err
     assert worker["name"].startswith("tea@")
     assert (worker["slots"], worker["queues"]) == (3, ["evalqueue"])
-    assert worker["job_types"] == ["evaluate-adversarial", "evaluate-batch", "fail", "hold"]
+    assert worker["job_types"] == [
+        "evaluate-adversarial", "evaluate-batch", "evaluate-source", "fail", "hold",
+    ]  # fmt: skip
     assert worker["silent_for_seconds"] < 30
     assert "leader" in table.out
 

@@ -1,6 +1,7 @@
 """What every job type of the daemon keeps to, whichever it is."""
 
 import re
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,11 @@ from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.jobtypes import JobTypes
 
 HANDLERS = evaluation_handlers(Settings(), ProviderSettings())
-SMALLEST = {"evaluate-batch": {"total_items": 1}, "evaluate-adversarial": {"test_count": 1}}
+SMALLEST: dict[str, dict[str, Any]] = {
+    "evaluate-batch": {"total_items": 1},
+    "evaluate-adversarial": {"test_count": 1},
+    "evaluate-source": {"source": "support"},
+}
 """The least that each job type takes. A new one is one more line here."""
 
 

@@ -53,6 +53,9 @@ def test_no_message_is_executed(up: Site, page: Page, hostile_csv: Path) -> None
     page.goto(f"{up.url}/new")
     page.locator("#file").set_input_files(hostile_csv)
     expect(page.get_by_role("region", name="Preview")).to_be_visible()
+    page.get_by_label("The bot The usual").select_option(
+        "kaira-bot"
+    )  # none of the labels is one of its
     page.get_by_label("Name of the evaluation").fill(CORPUS[1])
     page.get_by_role("button", name="Start the evaluation").click()
     rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")

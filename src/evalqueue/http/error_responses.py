@@ -100,7 +100,9 @@ async def internal_error(_request: Request, _error: Exception) -> Response:
 
 
 def _invalid(problems: Sequence[Problem], prefix: tuple[str, ...] = ()) -> JSONResponse:
-    shown = [*problems[:MAX_PROBLEMS]]
+    # The bad rows of a file are bounded where they are found, and end with their own remark.
+    is_file = bool(problems) and problems[0].type == "bad_row"
+    shown = [*problems] if is_file else [*problems[:MAX_PROBLEMS]]
     if more := len(problems) - len(shown):
         shown.append(Problem(loc=problems[0].loc[:1], msg=f"… and {more} more"))
     fields = [problem.as_json() for problem in shown]

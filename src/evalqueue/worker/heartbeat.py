@@ -4,7 +4,8 @@ watchdog."""
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 
 import psycopg
@@ -86,8 +87,19 @@ class Membership:
             await asyncio.sleep(self._options.update_heartbeat_interval)
 
 
-async def feed_watchdog(options: WorkerOptions) -> None:
-    """Have a thread detect that the event loop stands still, until cancelled."""
+@asynccontextmanager
+async def watched(options: WorkerOptions) -> AsyncGenerator[None]:
+    """Have a thread detect that the event loop stands still, for as long as the block lasts."""
+    feeding = asyncio.create_task(_feed_watchdog(options), name="watchdog")
+    await asyncio.sleep(0)  # the thread has started when the block begins
+    try:
+        yield
+    finally:
+        feeding.cancel()
+        await asyncio.wait([feeding])
+
+
+async def _feed_watchdog(options: WorkerOptions) -> None:
     lease = options.lease_seconds
     owns_process = options.install_signal_handlers  # else it is another program's
     exit_after = HANGS_FOR_GOOD * lease if owns_process else None

@@ -21,7 +21,7 @@ from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.listener import JOB_CANCELLED, WORK_WAITS, Listener
 from evalqueue.worker.fairness import SlotYielding
-from evalqueue.worker.heartbeat import Membership, feed_watchdog
+from evalqueue.worker.heartbeat import Membership, watched
 from evalqueue.worker.leader import Leadership
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.outcomes import Stop
@@ -70,6 +70,11 @@ class Worker:
 
     async def run(self) -> None:
         """Work until stopped, or (`wait=False`) until there is nothing left to do."""
+        # Before the signals: one that arrives while the worker starts may block its log.
+        async with watched(self._options):
+            await self._run()
+
+    async def _run(self) -> None:
         with self._signals():
             await self._declare()
             await self._membership.register()
@@ -106,7 +111,6 @@ class Worker:
                 background.create_task(self._running.leases.run(), name="leases"),
                 background.create_task(self._slot_yielding.run(), name="fairness"),
                 background.create_task(leadership.run(), name="leadership"),
-                background.create_task(feed_watchdog(self._options), name="watchdog"),
             ]
             try:
                 await self._loop()

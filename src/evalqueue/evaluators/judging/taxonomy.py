@@ -18,7 +18,7 @@ _INLINE = re.compile(
     re.IGNORECASE,
 )
 _QUERY_TYPES = re.compile(r"query[ _-]?types?|kinds? of (?:request|question|quer)", re.IGNORECASE)
-_NAME_END = re.compile(r"\s*(?::|\s[-–—]\s|\()")
+_NAME_END = re.compile(r"(?<!\s)\s*(?::|\s[-–—]\s|\()")
 _QUOTES = "`*_\"'“”‘’ \t."
 _LABEL_MAX = 60  # characters, and words:
 _WORDS_MAX = 4

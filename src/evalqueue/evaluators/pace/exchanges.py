@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from evalqueue.evaluators.pace.calls import CallQueue, PacedTurn
 from evalqueue.evaluators.pace.ledger import Grant, Ledger, Report, Wish
 from evalqueue.evaluators.pace.limits import ModelLimits
-from evalqueue.evaluators.pace.outcomes import Outcomes
+from evalqueue.evaluators.pace.outcomes import PendingReport
 from evalqueue.evaluators.pace.permits import EXCHANGE_SECONDS, PermitStock
 from evalqueue.evaluators.pace.shares import allocate
 from evalqueue.evaluators.pace.wishes import demands, wish
@@ -36,7 +36,7 @@ class Exchanges:
         away: tuple[type[Exception], ...],
         queues: Sequence[CallQueue],
         permits: PermitStock,
-        outcomes: Outcomes,
+        outcomes: PendingReport,
         wake: asyncio.Event,
         on_success: Callable[[float], None],
     ) -> None:

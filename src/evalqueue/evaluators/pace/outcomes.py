@@ -10,7 +10,7 @@ from evalqueue.evaluators.providers.provider import Completion
 ADMITTED_AFTER_SECONDS = (0.25, 2.0)  # without a refusal; at least, at most
 
 
-class Outcomes:
+class PendingReport:
     """What happened since the last report."""
 
     def __init__(self) -> None:

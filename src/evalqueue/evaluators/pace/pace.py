@@ -18,7 +18,12 @@ from evalqueue.evaluators.pace.exchanges import Exchanges
 from evalqueue.evaluators.pace.in_flight import CAUTIOUS_FAILURES, within_failures, within_limit
 from evalqueue.evaluators.pace.ledger import Ledger
 from evalqueue.evaluators.pace.limits import ModelLimits
-from evalqueue.evaluators.pace.outcomes import Outcomes, is_refused, is_unanswered, may_concern_all
+from evalqueue.evaluators.pace.outcomes import (
+    PendingReport,
+    is_refused,
+    is_unanswered,
+    may_concern_all,
+)
 from evalqueue.evaluators.pace.permits import EXCHANGE_SECONDS, PermitStock
 from evalqueue.evaluators.pace.waiting import Wait
 from evalqueue.evaluators.providers.errors import ProviderError
@@ -48,7 +53,7 @@ class Pace:
         self._limits = limits
         self._queues: list[CallQueue] = []
         self._permits = PermitStock()
-        self._outcomes = Outcomes()
+        self._outcomes = PendingReport()
         self._wake = asyncio.Event()
         self._exchanges = Exchanges(
             ledger,

@@ -73,7 +73,7 @@ BEGIN
 END;
 $$;
 
--- Give the permit for the one call that is made alone, if nobody has it.
+-- Give the permit for the one call that is made alone, if no worker has it.
 CREATE OR REPLACE FUNCTION evalqueue_give_probe(
     INOUT known llm_credentials, worker text, wanted integer, moment timestamptz,
     OUT granted integer, OUT first_at timestamptz
