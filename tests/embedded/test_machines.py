@@ -296,7 +296,7 @@ def test_new_directories_are_open_to_no_one_else(home: Path, umask: int):
     done = start_elsewhere(home / "new" / "newer", umask=umask)
 
     assert done.returncode == 0, done.stderr
-    # Root's may be passed through by the server's account, and read by nobody.
+    # Root's may be passed through by the server's account, and not read by others.
     expected = 0o711 if IS_ROOT else 0o700
     for directory in (home / "new", home / "new" / "newer"):
         assert stat.S_IMODE(directory.stat().st_mode) == expected

@@ -537,7 +537,7 @@ def test_an_unreadable_header_is_one_fault_and_no_row_is_taken_for_it() -> None:
 
 @pytest.mark.parametrize("before", [b"", b"x" * 100_000])
 def test_bytes_that_are_not_utf_8_name_their_offset_and_row(before: bytes) -> None:
-    """Where other text of the file is UTF-8: two encodings in one file can't be told apart."""
+    """Where other text of the file is UTF-8: two encodings in one file can't be distinguished."""
     tall = LINE.replace("Log 2 eggs", '"zwei\nZeilen für"').encode()
     start = b"\n".join([HEADER.encode(), tall, b"", before and LINE.encode() + before]) + b"\n"
 

@@ -1,6 +1,6 @@
 """Apps in Postgres: content that is stored once, and the versions that owners give to it.
 
-An app_id is first a shipped app, which everybody sees and nobody changes, then the owner's own.
+An app_id is first a shipped app, which everybody sees and no one can change, then the owner's own.
 """
 
 import json
@@ -159,7 +159,7 @@ async def named(
 
 
 async def frozen(connection: Connection, digest: str) -> StoredApp:
-    """The content that a job or a run names by its digest, whoever owns it.
+    """The content that a job or a run names by its digest, of any owner.
 
     Raises:
         UnknownApp: it was deleted.
