@@ -1125,6 +1125,7 @@ CREATE TABLE scores (
     CONSTRAINT scores_version_check CHECK ((length(version) <= 200))
 )
 WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='10000');
+ALTER TABLE ONLY scores ALTER COLUMN evaluation_id SET (n_distinct=-0.1);
 
 -- TABLE: source_positions
 
