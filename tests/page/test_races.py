@@ -169,6 +169,39 @@ def test_a_submission_that_returns_late_does_not_change_the_page(
     expect(page).to_have_url(f"{full_site.url}/datasets")
 
 
+def test_starting_again_after_lost_replies_starts_one_job(
+    full_site: Site, page: Page, page_errors: PageErrors
+) -> None:
+    page_errors.allow("ERR_CONNECTION_RESET")
+
+    def lose_reply(route: Route) -> None:
+        route.fetch()
+        route.abort("connectionreset")
+
+    page.goto(f"{full_site.url}/new")
+    page.get_by_role("button", name="Take the bundled ones").click()
+    page.get_by_label("Name of the evaluation").fill("replies lost")
+    start = page.get_by_role("button", name="Start the evaluation")
+    expect(start).to_be_enabled()
+    page.route(re.compile("/api/jobs$"), lose_reply)
+    start.click()
+    expect(page.get_by_text("The evaluation can't be started")).to_be_visible()
+    page.unroute(re.compile("/api/jobs$"))
+    start.click()
+    expect(page).to_have_url(re.compile(r"/runs/"))
+    started = page.request.get(f"{full_site.url}/api/jobs").json()
+    assert [job["name"] for job in started].count("replies lost") == 1
+
+    # The same form for the second time is a second evaluation.
+    page.go_back()
+    page.get_by_role("button", name="Take the bundled ones").click()
+    page.get_by_label("Name of the evaluation").fill("replies lost")
+    start.click()
+    expect(page).to_have_url(re.compile(r"/runs/"))
+    started = page.request.get(f"{full_site.url}/api/jobs").json()
+    assert [job["name"] for job in started].count("replies lost") == 2
+
+
 def test_the_mapping_is_that_of_the_file_chosen_last(full_site: Site, page: Page) -> None:
     held = Held()
     page.goto(f"{full_site.url}/new")

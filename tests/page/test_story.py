@@ -153,16 +153,29 @@ def test_conversations_as_chat_messages(up: Site, page: Page, tmp_path: Path) ->
 def test_conversations_are_chosen_one_by_one(up: Site, page: Page) -> None:
     page.goto(f"{up.url}/new")
     choose_file(page, kaira_csv())
+    start = page.get_by_role("button", name="Start the evaluation")
+    expect(start).to_be_enabled()
     page.get_by_label("Some, chosen one by one").check()
+    expect(page.get_by_text("No conversation is chosen.")).to_be_visible()
+    expect(start).to_be_disabled()
     page.get_by_label("Find conversations").fill("thr_0020")
     page.get_by_label("thr_0020").check()
     page.get_by_label("Find conversations").fill("")
     page.get_by_label("thr_0003").check()
     expect(page.get_by_text("2 conversations chosen")).to_be_visible()
     expect(page.get_by_role("status").filter(has_text="for 2 conversations")).to_be_visible()
-    page.get_by_role("button", name="Start the evaluation").click()
+    start.click()
     rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
     expect(rows).to_have_count(2)
+    expect(page.locator("main .badge").first).to_have_text("completed")
+
+    # What is evaluated is not evaluated again, if that is wished.
+    dataset = page.request.get(f"{up.url}/api/datasets").json()[0]["id"]
+    page.goto(f"{up.url}/new?dataset={dataset}")
+    page.get_by_text("Tokens, and what earlier runs have").click()
+    page.get_by_label("Leave out conversations that are evaluated").check()
+    expect(page.get_by_role("status").filter(has_text="2 conversations left out")).to_be_visible()
+    expect(page.get_by_role("status").filter(has_text="for 46 conversations")).to_be_visible()
 
 
 def test_keys_are_listed(up: Site, page: Page) -> None:

@@ -12,7 +12,13 @@ export type {
 export { ApiError } from "./errors.js";
 export type { QueuesApi, WorkersApi } from "./fleet.js";
 export type { Timing, WatchOptions, WatchState } from "./subscription.js";
-export type { Abortable, JobsApi, ListJobs, SubmitOptions } from "./jobs.js";
+export {
+  type Abortable,
+  type JobsApi,
+  type ListJobs,
+  type SubmitOptions,
+  randomKey,
+} from "./jobs.js";
 export type { ClientOptions } from "./transport.js";
 export type { components, operations, paths } from "./openapi.js";
 export type { ListLogs, ListRuns, Page, PreviewOptions, RunsApi } from "./runs.js";

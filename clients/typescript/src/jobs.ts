@@ -10,7 +10,11 @@ export interface Abortable {
 }
 
 export interface SubmitOptions extends Abortable {
-  /** Submissions with the same key are one job. Default: a random key. */
+  /**
+   * Submissions with the same key are one job, whenever they are sent. Default: a random key, which
+   * `submit` repeats lost requests with. Keep one of your own (`randomKey()`) to submit again after
+   * an error without starting a second job.
+   */
   idempotencyKey?: string | undefined;
 }
 
@@ -100,7 +104,7 @@ async function withRetries<Result>(
 }
 
 /** `crypto.randomUUID` exists on https pages only. */
-function randomKey(): string {
+export function randomKey(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -3000,6 +3000,11 @@ export interface components {
              * @description Requested threads that do not exist.
              */
             unknown_thread_ids: string[];
+            /**
+             * Skipped
+             * @description How many conversations `skip_evaluated` leaves out. Of an upload: 0, as it is not stored.
+             */
+            skipped: number;
             llm_calls: components["schemas"]["PlannedCalls"] | null;
             /** @description Null as `llm_calls` is. */
             estimate: components["schemas"]["Estimate"] | null;

@@ -67,18 +67,20 @@ async def answers(
 async def evaluated(
     connection: Connection,
     *,
-    run_id: UUID,
+    owner: str,
+    run_id: UUID | None,
     dataset_id: str,
     thread_ids: Sequence[str],
     app_id: str,
     choice: ModelChoice,
     versions: Mapping[str, str],
 ) -> frozenset[str]:
-    """The threads that earlier runs have evaluated already: each attempt at a run finds the same
-    ones."""
+    """The threads that earlier runs of an owner have evaluated already: each attempt at a run finds
+    the same ones."""
     cursor = await connection.execute(
         QUERIES["evaluated"],
         {
+            "owner": owner,
             "run_id": run_id,
             "dataset_id": dataset_id,
             "thread_ids": list(thread_ids),

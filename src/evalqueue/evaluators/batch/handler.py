@@ -89,6 +89,7 @@ class BatchRun:
             async with context.database.connection() as connection:
                 evaluated = await earlier_runs.evaluated(
                     connection,
+                    owner=context.job.owner,
                     run_id=attempt.run_id,
                     dataset_id=dataset.id,
                     thread_ids=chosen.thread_ids,

@@ -30,7 +30,7 @@ from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.jobtypes import AdmissionContext
 
 _THREADS_PER_HELPER = 50  # fewer are done before another worker has read the data
-_HANDS_MAX = 31
+_HELPERS_MAX = 31
 _BUNDLED_DATASET = "kaira"
 SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
 _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
@@ -126,7 +126,7 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
         return self
 
     async def admit(self, admission: AdmissionContext) -> Self:
-        """Refuse what can't work: no key, no model, no price for a cap, no such profile, bad
+        """Refuse what can't work: no key, no model, no price for a cap, no such app, bad
         rows, unknown threads."""
         try:
             settings = ProviderSettings()
@@ -316,7 +316,7 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
 
     def max_helpers(self, threads: int) -> int:
         """How many other workers so many threads are worth."""
-        others = _HANDS_MAX if self.max_workers is None else self.max_workers - 1
+        others = _HELPERS_MAX if self.max_workers is None else self.max_workers - 1
         return min(threads // _THREADS_PER_HELPER, others)
 
     def plan(self, app: App) -> EvaluationPlan:

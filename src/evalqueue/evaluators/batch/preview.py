@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.apps import UnknownApp
-from evalqueue.evaluators.batch import samples
+from evalqueue.evaluators.batch import earlier_runs, samples
 from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
 from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
@@ -75,6 +75,8 @@ class Preview:
     """None: the file is cut off, or has faults."""
     chosen: JudgedCounts | None = None
     unknown_thread_ids: tuple[str, ...] = ()
+    skipped: int = 0
+    """How many conversations are left out, since earlier runs have evaluated them."""
     llm_calls: PlannedCalls | None = None
     estimate: Estimate | None = None
     """What the calls may use."""
@@ -110,6 +112,11 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
         thread_ids = await datasets.thread_ids(connection, content.id)
         chosen = params.chosen(thread_ids) if params.chooses else None
         wanted = None if chosen is None else chosen.thread_ids
+        skipped = 0
+        if params.skip_evaluated:
+            asked = thread_ids if wanted is None else wanted
+            wanted = await _not_evaluated(connection, admission.owner, params, plan, content, asked)
+            skipped = len(asked) - len(wanted)
         counts = await datasets.counts(connection, content.id, wanted)
     marked = Counter[int]()
     if _looks_at_answers(plan):
@@ -121,7 +128,7 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
         )
     preview = _preview(content.format, statistics, chosen, counts, calls, plan, params)
     estimate = await _estimate(admission.database, admission.owner, params, plan, sample, preview)
-    return replace(preview, estimate=estimate)
+    return replace(preview, estimate=estimate, skipped=skipped)
 
 
 async def of_file(
@@ -198,6 +205,32 @@ async def _of_file(
         is_date_order_needed=preview.is_date_order_needed,
         notices=faults.notices,
     )
+
+
+async def _not_evaluated(
+    connection: Connection,
+    owner: str,
+    params: EvaluateBatch,
+    plan: EvaluationPlan,
+    content: datasets.Content,
+    thread_ids: Sequence[str],
+) -> Sequence[str]:
+    """The threads that `skip_evaluated` leaves over."""
+    try:
+        choice = resolve(ProviderSettings(), params.llm_provider, params.llm_model)
+    except ProviderUnavailable:
+        return thread_ids
+    evaluated = await earlier_runs.evaluated(
+        connection,
+        owner=owner,
+        run_id=None,
+        dataset_id=content.id,
+        thread_ids=thread_ids,
+        app_id=plan.app.app_id,
+        choice=choice,
+        versions={each.declaration.name: each.version for each in registry.make(plan)},
+    )
+    return [each for each in thread_ids if each not in evaluated]
 
 
 async def _estimate(

@@ -201,6 +201,8 @@ class PreviewJson(Model):
     """The part of it that would be evaluated."""
     unknown_thread_ids: list[str]
     """Requested threads that do not exist."""
+    skipped: int
+    """How many conversations `skip_evaluated` leaves out. Of an upload: 0, as it is not stored."""
     llm_calls: PlannedCallsJson | None
     estimate: EstimateJson | None
     """Null as `llm_calls` is."""

@@ -50,7 +50,7 @@ async function withRetries(send, signal) {
     }
 }
 /** `crypto.randomUUID` exists on https pages only. */
-function randomKey() {
+export function randomKey() {
     const bytes = crypto.getRandomValues(new Uint8Array(16));
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

@@ -2,7 +2,7 @@
 
 import { VirtualTable } from "../components/virtual-table.js";
 import * as format from "../format/values.js";
-import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { html } from "../vendor/lit-html/lit-html.js";
 
 const PAGE_SIZE = 1_000;
 
@@ -70,7 +70,6 @@ export class ConversationPicker {
             @input=${(/** @type {Event} */ event) => this.search(event)}
         /></label>
       </div>
-      ${this.chosen.size ? nothing : html`<p class="hint">Without a choice, all are evaluated.</p>`}
       ${this.virtualTable.render({
         label: "Conversations to choose from",
         items: threads,

@@ -1,10 +1,12 @@
 // The form for a new evaluation: data, scope, evaluators and judge, and a preview of the LLM calls.
 
+import { randomKey } from "../client/index.js";
 import { banner } from "../components/basics.js";
 import { errorText, problemsOf } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { ConversationPicker } from "../panels/conversation-picker.js";
 import { DataSource } from "../panels/data-source.js";
+import { noCaps, spendingFields, spendingParams } from "../panels/spending-fields.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const PREVIEW_DELAY_MS = 250; // after the last change
@@ -34,7 +36,7 @@ export default function newEvaluation(app, { query, signal }) {
     /** @type {number | null} null: the default */
     max_output_tokens: null,
     model_settings: "",
-    max_cost: "",
+    ...noCaps(),
   };
   /** @type {import("../client/index.js").Evaluator[]} those that are installed */
   let evaluators = [];
@@ -45,6 +47,8 @@ export default function newEvaluation(app, { query, signal }) {
   /** @type {unknown} */
   let formError = null;
   let isSubmitting = false;
+  /** What was sent, and its key: sent again after an error, it is the same job. */
+  let submission = { sent: "", idempotencyKey: "" };
   let previewNumber = 0;
   let previewController = new AbortController();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -85,7 +89,7 @@ export default function newEvaluation(app, { query, signal }) {
       temperature: form.temperature,
       ...(form.max_output_tokens ? { max_output_tokens: form.max_output_tokens } : {}),
       ...(form.model_settings.trim() ? { model_settings: settings() } : {}),
-      ...(form.max_cost.trim() ? { max_cost: form.max_cost.trim() } : {}),
+      ...spendingParams(form),
     };
   }
 
@@ -104,11 +108,23 @@ export default function newEvaluation(app, { query, signal }) {
     if (picker?.dataset !== data.dataset) {
       picker = data.dataset && new ConversationPicker(app, data.dataset, signal, () => onChange());
     }
-    if (data.isReady) timer = setTimeout(loadPreview, PREVIEW_DELAY_MS);
-    else preview = null;
+    if (data.isReady && !isNoneChosen()) timer = setTimeout(loadPreview, PREVIEW_DELAY_MS);
+    else forgetPreview();
     app.refresh();
   }
   signal.addEventListener("abort", () => clearTimeout(timer));
+
+  /** Whether conversations are to be chosen one by one, and none is yet. */
+  function isNoneChosen() {
+    return form.scope === "ids" && !data.isBundled && !picker?.chosen.size;
+  }
+
+  function forgetPreview() {
+    previewNumber += 1; // one that is being loaded is not shown either
+    previewController.abort();
+    preview = null;
+    formError = null;
+  }
 
   async function loadPreview() {
     const number = ++previewNumber;
@@ -134,7 +150,11 @@ export default function newEvaluation(app, { query, signal }) {
     isSubmitting = true;
     app.refresh();
     try {
-      const job = await app.api.jobs.submit("evaluate-batch", params());
+      const sent = params();
+      const text = JSON.stringify(sent);
+      if (text !== submission.sent) submission = { sent: text, idempotencyKey: randomKey() };
+      const { idempotencyKey } = submission;
+      const job = await app.api.jobs.submit("evaluate-batch", sent, { idempotencyKey });
       app.submittedJobs.add(job.id);
       if (signal.aborted) app.toast(`Submitted: ${job.name || job.job_type}`);
       else app.go(job.run_id ? `/runs/${job.run_id}` : `/jobs/${job.id}`);
@@ -373,15 +393,7 @@ export default function newEvaluation(app, { query, signal }) {
           value=${form.temperature}
           @input=${set("temperature")}
       /></label>
-      <label class="field"
-        ><span>Most that it may cost, in US dollars</span
-        ><input
-          inputmode="decimal"
-          placeholder="no cap"
-          .value=${form.max_cost}
-          @input=${set("max_cost")}
-      /></label>
-      ${fieldErrors("max_cost")}
+      ${spendingFields(form, set, fieldErrors)}
       <details>
         <summary>More about the model</summary>
         <label class="field"
@@ -433,18 +445,34 @@ export default function newEvaluation(app, { query, signal }) {
             ? html`<strong id="calls">${format.plural(calls.total, "LLM call")}</strong>
                 <span class="quiet"
                   >for ${format.plural(preview.chosen.threads, "conversation")} of
-                  ${format.plural(preview.chosen.messages, "message")}, without retries</span
+                  ${format.plural(preview.chosen.messages, "message")}, without
+                  retries${
+                    preview.skipped
+                      ? `; ${format.plural(preview.skipped, "conversation")} left out`
+                      : ""
+                  }</span
                 >
                 ${preview.estimate ? estimated(preview.estimate) : nothing}`
             : html`<span class="quiet"
-                >${formError ? "Correct the errors first." : "Counting the calls …"}</span
+                >${
+                  formError
+                    ? "Correct the errors first."
+                    : isNoneChosen()
+                      ? "No conversation is chosen."
+                      : "Counting the calls …"
+                }</span
               >`
         }
       </p>
       <button
         type="button"
         class="primary"
-        ?disabled=${!calls?.total || isSubmitting || preview?.misfits.some((each) => each.refused)}
+        ?disabled=${
+          !calls?.total ||
+          isSubmitting ||
+          isNoneChosen() ||
+          preview?.misfits.some((each) => each.refused)
+        }
         @click=${submit}
       >
         ${isSubmitting ? "Submitting …" : "Start the evaluation"}

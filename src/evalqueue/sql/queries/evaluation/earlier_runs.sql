@@ -17,18 +17,20 @@ WHERE log.question_hash = %(question_hash)s AND run.owner = %(owner)s AND run.id
 ORDER BY log.id DESC LIMIT 8
 
 -- evaluated --
--- Threads that other runs of the same owner had evaluated when this run was created: the same
--- conversation, by the same versions of the same evaluators with the same model, and nothing is
--- missing
+-- Threads that other runs of the same owner had evaluated when this run was created (NULL: until
+-- now): the same conversation, by the same versions of the same evaluators with the same model, and
+-- nothing is missing
 SELECT DISTINCT ours.thread_id
-FROM eval_runs AS this
-JOIN dataset_threads AS ours ON ours.dataset_id = %(dataset_id)s
+FROM dataset_threads AS ours
 JOIN thread_evaluations AS thread ON thread.thread_id = ours.thread_id
-    AND thread.created_at < this.created_at
-JOIN eval_runs AS run ON run.id = thread.run_id AND run.id <> this.id
+JOIN eval_runs AS run ON run.id = thread.run_id
 JOIN dataset_threads AS theirs
     ON theirs.dataset_id = run.dataset_id AND theirs.thread_id = thread.thread_id
-WHERE this.id = %(run_id)s AND run.owner = this.owner AND run.command = this.command
+WHERE ours.dataset_id = %(dataset_id)s
+    AND thread.created_at < COALESCE(
+        (SELECT created_at FROM eval_runs WHERE id = %(run_id)s::uuid), 'infinity')
+    AND run.id IS DISTINCT FROM %(run_id)s AND run.owner = %(owner)s
+    AND run.command = 'evaluate-batch'
     AND run.llm_provider = %(llm_provider)s AND run.llm_model = %(llm_model)s
     AND run.app_id = %(app_id)s
     AND thread.error IS NULL AND thread.missing_verdicts = 0
