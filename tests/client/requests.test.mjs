@@ -188,6 +188,44 @@ test("what can't be reached is an error without a status", async () => {
   await server.start();
 });
 
+for (const baseUrl of ["", "127.0.0.1:8721", "localhost", "ftp://x", "http://", "http://x?y=1"]) {
+  test(`an address that is none is refused at once: ${JSON.stringify(baseUrl)}`, () => {
+    assert.throws(() => createClient({ baseUrl }), { name: "TypeError", message: /^baseUrl: / });
+  });
+}
+
+test("an empty id is refused at once, as the request would be for something else", () => {
+  const asked = answering(ok([]));
+  for (const call of [
+    () => client.jobs.get(""),
+    () => client.watch("", () => {}),
+    () => client.runs.get(undefined),
+    () => client.datasets.get(null),
+  ]) {
+    assert.throws(call, { name: "TypeError", message: "The id is empty" });
+  }
+  assert.deepEqual(asked, []);
+});
+
+test("a file that can't be read is told from a server that can't be reached", async () => {
+  const file = new Blob(["a,b"]);
+  file.slice = () => ({
+    arrayBuffer: () => Promise.reject(new DOMException("", "NotReadableError")),
+  });
+  const refusing = createClient({
+    baseUrl: server.url,
+    fetch: () => Promise.reject(new TypeError("Failed to fetch")),
+  });
+  for (const call of [
+    () => refusing.datasets.upload(file),
+    () => refusing.runs.preview({}, { file }),
+  ]) {
+    await assert.rejects(call, { name: "TypeError", message: /^The file can't be read/ });
+  }
+  const error = await errorOf(refusing.datasets.upload(new Blob(["a,b"])));
+  assert.equal(error.status, 0);
+});
+
 test("a job that is submitted is seen whole", async () => {
   const asked = answering(ok({ id: ID, job_type: "x", status: "queued" }), ok(aJob(ID)));
   assert.deepEqual(await client.jobs.submit("evaluate-batch", { total_items: 3 }), aJob(ID));

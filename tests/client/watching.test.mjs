@@ -197,6 +197,7 @@ const NO_STREAMS = {
     response.writeHead(200, { "Content-Type": "text/event-stream" });
     response.flushHeaders();
   },
+  "streams that are refused outright": (response) => response.destroy(),
   "streams that end at once": (response) => {
     response.writeHead(200, { "Content-Type": "text/event-stream" });
     response.end();

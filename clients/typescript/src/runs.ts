@@ -3,6 +3,7 @@ import type { DateOrder, FileFormat } from "./datasets.js";
 import type { Abortable } from "./jobs.js";
 import { type Transport, pathSegment } from "./transport.js";
 import type * as types from "./types.js";
+import { sending } from "./upload.js";
 
 export interface Page extends Abortable {
   /** The last `id` of the previous page. */
@@ -82,11 +83,13 @@ export function runs(transport: Transport): RunsApi {
     get: (runId, options) => get(runPath(runId), options),
     summary: (options) => get("/stats/summary", options),
     preview: (params, options = {}) =>
-      transport.request("/api/eval-runs/preview", {
-        method: "POST",
-        body: previewBody(params, options),
-        signal: options.signal,
-      }),
+      sending(options.file, () =>
+        transport.request("/api/eval-runs/preview", {
+          method: "POST",
+          body: previewBody(params, options),
+          signal: options.signal,
+        }),
+      ),
     statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
     outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),
     trials: (runId, options) => get(`${runPath(runId)}/trials`, options),

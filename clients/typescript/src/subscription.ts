@@ -62,8 +62,8 @@ type StreamEnd =
 
 const UNAVAILABLE: StreamEnd = { kind: "unavailable", retryMs: 0 };
 
-/** After more empty streams than this in a row, streaming is assumed not to work. */
-const MAX_EMPTY_STREAMS = 3;
+/** After so many streams in a row without a byte, streaming may not work at all. */
+const MAX_UNOPENED_STREAMS = 3;
 
 /** A stream that lasted so long resets the count of failures. */
 const STABLE_STREAM_MS = 5_000;
@@ -80,7 +80,7 @@ export class Subscription {
   #retryMs: number;
   #state: WatchState | null = null;
   #failures = 0;
-  #emptyStreams = 0;
+  #unopenedStreams = 0;
   #hasBeenOpen = false;
   #openedAt: number | null = null;
 
@@ -100,7 +100,8 @@ export class Subscription {
       const end = await this.#stream(signal);
       if (end.kind === "done") return;
       if (end.kind === "hidden") continue;
-      if (end.kind === "interrupted") {
+      // A proxy or a browser's extension may refuse streams, and let other requests pass.
+      if (end.kind === "interrupted" && !(await this.#isOnlyStreamRefused(signal))) {
         this.#setState("reconnecting");
         const ms = backoff(this.#failures, this.#retryMs, this.#timing.maxRetryMs);
         await this.#sleep(Math.max(ms, end.retryMs), signal);
@@ -130,10 +131,7 @@ export class Subscription {
         controller.signal.throwIfAborted(); // a listener may have aborted it
         if (await this.#handle(event, controller.signal)) return { kind: "done" };
       }
-      this.#emptyStreams += 1;
-      return this.#openedAt === null && this.#emptyStreams > MAX_EMPTY_STREAMS
-        ? UNAVAILABLE
-        : this.#interrupted(0);
+      return this.#interrupted(0);
     } catch (error) {
       signal.throwIfAborted();
       return controller.signal.reason === HIDDEN ? { kind: "hidden" } : this.#failed(error);
@@ -153,7 +151,7 @@ export class Subscription {
   }
 
   #onFirstByte(): void {
-    this.#emptyStreams = 0;
+    this.#unopenedStreams = 0;
     this.#openedAt = performance.now();
     this.#source.onOpen(this.#hasBeenOpen && this.#lastEventId === "");
     this.#hasBeenOpen = true;
@@ -165,7 +163,20 @@ export class Subscription {
     const wasStable =
       this.#openedAt !== null && performance.now() - this.#openedAt > STABLE_STREAM_MS;
     this.#failures = wasStable ? 1 : this.#failures + 1;
+    if (this.#openedAt === null) this.#unopenedStreams += 1;
     return { kind: "interrupted", retryMs };
+  }
+
+  /** Whether no stream sends anything, though the API answers. */
+  async #isOnlyStreamRefused(signal: AbortSignal): Promise<boolean> {
+    if (this.#unopenedStreams < MAX_UNOPENED_STREAMS) return false;
+    try {
+      await this.#source.poll(signal, this.#timing);
+      return true;
+    } catch (error) {
+      if (error instanceof ApiError && error.isTransient) return false;
+      throw error;
+    }
   }
 
   #failed(error: unknown): StreamEnd {

@@ -3,7 +3,10 @@ import { ApiError, responseError } from "./errors.js";
 
 /** The address of the API, and how requests to it are made. */
 export interface ClientOptions {
-  /** Default: the page's origin; outside of a browser http://127.0.0.1:8721. */
+  /**
+   * http or https; on a page also a path of its origin. Default: the page's origin; outside of a
+   * browser http://127.0.0.1:8721.
+   */
   baseUrl?: string | undefined;
   /** Sent as `Authorization: Bearer …`. A page that has signed in needs none. */
   token?: string | undefined;
@@ -30,7 +33,7 @@ export class Transport {
   readonly #fetch: typeof fetch | undefined;
 
   constructor({ baseUrl, token, fetch }: ClientOptions = {}) {
-    this.#baseUrl = baseUrl?.replace(/\/+$/, "");
+    this.#baseUrl = baseUrl === undefined ? undefined : address(baseUrl);
     this.#token = token;
     this.#fetch = fetch;
   }
@@ -98,8 +101,10 @@ export class Transport {
   }
 }
 
-/** Any text as one segment of a path. */
+/** Any text as one segment of a path. Throws a TypeError if there is none. */
 export function pathSegment(text: string | number): string {
+  // Without it the request would be another one, such as for the list.
+  if (text === "" || text === undefined || text === null) throw new TypeError("The id is empty");
   // "." and ".." would be resolved as relative segments, even when they are escaped once.
   return encodeURIComponent(text).replace(/^\.{1,2}$/, (dots) => dots.replaceAll(".", "%252E"));
 }
@@ -119,6 +124,19 @@ export function parseJson<Result>(status: number, text: string): Result {
 export function connectionError(error: unknown, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted) return signal.reason;
   return new ApiError(0, "The server can't be reached", { cause: error });
+}
+
+/** A `baseUrl` without slashes at its end. Throws a TypeError if it is none. */
+function address(baseUrl: string): string {
+  const origin = globalThis.location?.origin;
+  const base = origin?.startsWith("http") ? origin : undefined;
+  const url = URL.canParse(baseUrl, base) ? new URL(baseUrl, base) : null;
+  if (!url || !["http:", "https:"].includes(url.protocol) || url.search || url.hash) {
+    throw new TypeError(
+      `baseUrl: ${JSON.stringify(baseUrl)} is not the address of a server, such as ${DEFAULT_URL}`,
+    );
+  }
+  return baseUrl.trim().replace(/\/+$/, "");
 }
 
 function defaultUrl(): string {

@@ -1,5 +1,5 @@
 // File uploads that report their progress.
-import { responseError } from "./errors.js";
+import { ApiError, responseError } from "./errors.js";
 import { type Transport, parseJson, connectionError } from "./transport.js";
 
 export interface UploadRequest {
@@ -25,16 +25,41 @@ export async function upload<Result>(
   form.set("file", options.file, options.fileName); // after the fields that describe it
   const { size } = options.file;
   options.onProgress?.(0, size);
-  if (options.onProgress && typeof XMLHttpRequest !== "undefined" && !transport.hasCustomFetch) {
-    return uploadWithProgress<Result>(transport, path, form, options);
-  }
-  const response = await transport.request<Result>(path, {
-    method: "POST",
-    body: form,
-    signal: options.signal,
+  return sending(options.file, async () => {
+    if (options.onProgress && typeof XMLHttpRequest !== "undefined" && !transport.hasCustomFetch) {
+      return uploadWithProgress<Result>(transport, path, form, options);
+    }
+    const { signal } = options;
+    const response = await transport.request<Result>(path, { method: "POST", body: form, signal });
+    options.onProgress?.(size, size);
+    return response;
   });
-  options.onProgress?.(size, size);
-  return response;
+}
+
+/**
+ * Makes a request that sends a file. Browsers report a file that can't be read as a request that
+ * failed; here it is a TypeError of its own, since the same request would fail again.
+ */
+export async function sending<Result>(
+  file: Blob | undefined,
+  request: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await request();
+  } catch (error) {
+    if (file && error instanceof ApiError && error.status === 0) await assertReadable(file);
+    throw error;
+  }
+}
+
+async function assertReadable(file: Blob): Promise<void> {
+  try {
+    await file.slice(0, 1).arrayBuffer();
+  } catch (cause) {
+    const message =
+      "The file can't be read: it is a folder, or was changed or removed since. Choose it again";
+    throw new TypeError(message, { cause });
+  }
 }
 
 function uploadWithProgress<Result>(

@@ -1,4 +1,5 @@
 import { pathSegment } from "./transport.js";
+import { sending } from "./upload.js";
 export function runs(transport) {
     const get = (path, { signal, ...query } = {}) => transport.request(`/api/eval-runs${path}`, { query, signal });
     const runPath = (runId) => `/${pathSegment(runId)}`;
@@ -6,11 +7,11 @@ export function runs(transport) {
         list: (options) => get("", options),
         get: (runId, options) => get(runPath(runId), options),
         summary: (options) => get("/stats/summary", options),
-        preview: (params, options = {}) => transport.request("/api/eval-runs/preview", {
+        preview: (params, options = {}) => sending(options.file, () => transport.request("/api/eval-runs/preview", {
             method: "POST",
             body: previewBody(params, options),
             signal: options.signal,
-        }),
+        })),
         statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
         outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),
         trials: (runId, options) => get(`${runPath(runId)}/trials`, options),

@@ -14,8 +14,8 @@ export const TIMING = {
     pollMs: 2_000,
 };
 const UNAVAILABLE = { kind: "unavailable", retryMs: 0 };
-/** After more empty streams than this in a row, streaming is assumed not to work. */
-const MAX_EMPTY_STREAMS = 3;
+/** After so many streams in a row without a byte, streaming may not work at all. */
+const MAX_UNOPENED_STREAMS = 3;
 /** A stream that lasted so long resets the count of failures. */
 const STABLE_STREAM_MS = 5_000;
 const HIDDEN = Symbol("the tab is hidden");
@@ -29,7 +29,7 @@ export class Subscription {
     #retryMs;
     #state = null;
     #failures = 0;
-    #emptyStreams = 0;
+    #unopenedStreams = 0;
     #hasBeenOpen = false;
     #openedAt = null;
     constructor(transport, source, options) {
@@ -49,7 +49,8 @@ export class Subscription {
                 return;
             if (end.kind === "hidden")
                 continue;
-            if (end.kind === "interrupted") {
+            // A proxy or a browser's extension may refuse streams, and let other requests pass.
+            if (end.kind === "interrupted" && !(await this.#isOnlyStreamRefused(signal))) {
                 this.#setState("reconnecting");
                 const ms = backoff(this.#failures, this.#retryMs, this.#timing.maxRetryMs);
                 await this.#sleep(Math.max(ms, end.retryMs), signal);
@@ -77,10 +78,7 @@ export class Subscription {
                 if (await this.#handle(event, controller.signal))
                     return { kind: "done" };
             }
-            this.#emptyStreams += 1;
-            return this.#openedAt === null && this.#emptyStreams > MAX_EMPTY_STREAMS
-                ? UNAVAILABLE
-                : this.#interrupted(0);
+            return this.#interrupted(0);
         }
         catch (error) {
             signal.throwIfAborted();
@@ -101,7 +99,7 @@ export class Subscription {
         return outcome === "done";
     }
     #onFirstByte() {
-        this.#emptyStreams = 0;
+        this.#unopenedStreams = 0;
         this.#openedAt = performance.now();
         this.#source.onOpen(this.#hasBeenOpen && this.#lastEventId === "");
         this.#hasBeenOpen = true;
@@ -111,7 +109,23 @@ export class Subscription {
     #interrupted(retryMs) {
         const wasStable = this.#openedAt !== null && performance.now() - this.#openedAt > STABLE_STREAM_MS;
         this.#failures = wasStable ? 1 : this.#failures + 1;
+        if (this.#openedAt === null)
+            this.#unopenedStreams += 1;
         return { kind: "interrupted", retryMs };
+    }
+    /** Whether no stream sends anything, though the API answers. */
+    async #isOnlyStreamRefused(signal) {
+        if (this.#unopenedStreams < MAX_UNOPENED_STREAMS)
+            return false;
+        try {
+            await this.#source.poll(signal, this.#timing);
+            return true;
+        }
+        catch (error) {
+            if (error instanceof ApiError && error.isTransient)
+                return false;
+            throw error;
+        }
     }
     #failed(error) {
         if (error instanceof NotAnEventStream || error instanceof EventTooLarge)

@@ -6,7 +6,7 @@ export class Transport {
     #token;
     #fetch;
     constructor({ baseUrl, token, fetch } = {}) {
-        this.#baseUrl = baseUrl?.replace(/\/+$/, "");
+        this.#baseUrl = baseUrl === undefined ? undefined : address(baseUrl);
         this.#token = token;
         this.#fetch = fetch;
     }
@@ -70,8 +70,11 @@ export class Transport {
         }
     }
 }
-/** Any text as one segment of a path. */
+/** Any text as one segment of a path. Throws a TypeError if there is none. */
 export function pathSegment(text) {
+    // Without it the request would be another one, such as for the list.
+    if (text === "" || text === undefined || text === null)
+        throw new TypeError("The id is empty");
     // "." and ".." would be resolved as relative segments, even when they are escaped once.
     return encodeURIComponent(text).replace(/^\.{1,2}$/, (dots) => dots.replaceAll(".", "%252E"));
 }
@@ -91,6 +94,16 @@ export function connectionError(error, signal) {
     if (signal?.aborted)
         return signal.reason;
     return new ApiError(0, "The server can't be reached", { cause: error });
+}
+/** A `baseUrl` without slashes at its end. Throws a TypeError if it is none. */
+function address(baseUrl) {
+    const origin = globalThis.location?.origin;
+    const base = origin?.startsWith("http") ? origin : undefined;
+    const url = URL.canParse(baseUrl, base) ? new URL(baseUrl, base) : null;
+    if (!url || !["http:", "https:"].includes(url.protocol) || url.search || url.hash) {
+        throw new TypeError(`baseUrl: ${JSON.stringify(baseUrl)} is not the address of a server, such as ${DEFAULT_URL}`);
+    }
+    return baseUrl.trim().replace(/\/+$/, "");
 }
 function defaultUrl() {
     const origin = globalThis.location?.origin;

@@ -1,5 +1,5 @@
 // File uploads that report their progress.
-import { responseError } from "./errors.js";
+import { ApiError, responseError } from "./errors.js";
 import { parseJson, connectionError } from "./transport.js";
 /**
  * Uploads a file. In browsers, XMLHttpRequest reports the progress. Elsewhere `fetch` is used, and
@@ -13,16 +13,38 @@ export async function upload(transport, path, options) {
     form.set("file", options.file, options.fileName); // after the fields that describe it
     const { size } = options.file;
     options.onProgress?.(0, size);
-    if (options.onProgress && typeof XMLHttpRequest !== "undefined" && !transport.hasCustomFetch) {
-        return uploadWithProgress(transport, path, form, options);
-    }
-    const response = await transport.request(path, {
-        method: "POST",
-        body: form,
-        signal: options.signal,
+    return sending(options.file, async () => {
+        if (options.onProgress && typeof XMLHttpRequest !== "undefined" && !transport.hasCustomFetch) {
+            return uploadWithProgress(transport, path, form, options);
+        }
+        const { signal } = options;
+        const response = await transport.request(path, { method: "POST", body: form, signal });
+        options.onProgress?.(size, size);
+        return response;
     });
-    options.onProgress?.(size, size);
-    return response;
+}
+/**
+ * Makes a request that sends a file. Browsers report a file that can't be read as a request that
+ * failed; here it is a TypeError of its own, since the same request would fail again.
+ */
+export async function sending(file, request) {
+    try {
+        return await request();
+    }
+    catch (error) {
+        if (file && error instanceof ApiError && error.status === 0)
+            await assertReadable(file);
+        throw error;
+    }
+}
+async function assertReadable(file) {
+    try {
+        await file.slice(0, 1).arrayBuffer();
+    }
+    catch (cause) {
+        const message = "The file can't be read: it is a folder, or was changed or removed since. Choose it again";
+        throw new TypeError(message, { cause });
+    }
 }
 function uploadWithProgress(transport, path, form, options) {
     const { signal, onProgress } = options;

@@ -1,6 +1,8 @@
 // The messages of a conversation: plain text, in which bold and tables of Markdown are the only
 // markup. Quotes of judges are marked in the text.
 
+import { guard } from "../vendor/lit-html/directives/guard.js";
+import { keyed } from "../vendor/lit-html/directives/keyed.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 /**
@@ -217,8 +219,18 @@ function table(text, [head = [], ...rows], ranges) {
 export function bubble({ sender, name, text, quotes = [], note = nothing }) {
   return html`<div class="bubble ${sender}">
     <span class="who">${name}</span>
-    ${text ? message(text, quotes) : html`<span class="quiet">(no text)</span>`}${note}
+    ${text ? translatable(text, quotes) : html`<span class="quiet">(no text)</span>`}${note}
   </div>`;
+}
+
+/**
+ * A message that a browser's translator may rewrite. It replaces text nodes, which can't be updated
+ * from then on: the message is drawn anew when it changes, and only then.
+ * @param {string} text @param {Quote[]} quotes
+ */
+function translatable(text, quotes) {
+  const drawn = guard([text, JSON.stringify(quotes)], () => keyed({}, message(text, quotes)));
+  return html`<div translate="yes">${drawn}</div>`;
 }
 
 /**

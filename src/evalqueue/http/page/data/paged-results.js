@@ -57,7 +57,8 @@ export class PagedResults {
   /** @param {boolean} reload */
   async loadPages(reload) {
     const rows = reload ? new Map() : new Map(this.rows);
-    let after = reload ? 0 : Math.max(0, ...rows.keys());
+    let after = 0;
+    for (const id of rows.keys()) after = Math.max(after, id);
     let total = 0;
     for (;;) {
       const page = await this.fetchPage(after, PAGE_SIZE);
