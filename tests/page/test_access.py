@@ -1,7 +1,7 @@
 """Access to the page's contents with and without tokens."""
 
 from browsing import PageErrors, Site
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from evalqueue.tokens import Right, make
 
@@ -33,3 +33,25 @@ def test_a_token_signs_in_and_owners_see_their_own(
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Token")).to_be_visible()
     assert secret not in page.content()
+
+
+def test_a_sign_out_reaches_the_other_tabs(
+    site: Site, context: BrowserContext, page: Page, page_errors: PageErrors
+) -> None:
+    page_errors.allow("401")
+    secret, anna = make("anna", Right.SUBMIT)
+    site.api(EVALQUEUE_API_TOKENS=anna.entry)
+    page.goto(site.url)
+    page.get_by_label("Token").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("anna (submit)")).to_be_visible()
+    other = context.new_page()
+    other.goto(f"{site.url}/runs")
+    expect(other.get_by_text("anna (submit)")).to_be_visible()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    expect(other.get_by_label("Token")).to_be_visible()
+    page.get_by_label("Token").fill(secret)
+    page.get_by_role("button", name="Sign in").click()
+    expect(other.get_by_text("anna (submit)")).to_be_visible()
+    expect(other.get_by_label("Token")).to_have_count(0)

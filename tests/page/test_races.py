@@ -24,6 +24,14 @@ def signed_in(route: Route) -> None:
         route.continue_()
 
 
+def session_of_this_server(route: Route) -> None:
+    """Any token signs in as the user that the page had before."""
+    if route.request.method == "POST":
+        route.fulfill(json={"name": "local", "right": "admin", "needs_token": False})
+    else:
+        route.continue_()
+
+
 class Held:
     """Requests that the test holds until it answers them."""
 
@@ -106,6 +114,35 @@ def test_after_the_session_ends_a_sign_in_returns_to_the_same_page(
     page.get_by_label("Token").fill("any")
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("link", name="Other")).to_be_visible()
+
+
+def test_what_was_typed_outlasts_the_session_and_a_reload(
+    full_site: Site, page: Page, page_errors: PageErrors
+) -> None:
+    page_errors.allow("401")
+    page.goto(f"{full_site.url}/new")
+    page.get_by_role("button", name="Take the bundled ones").click()
+    name = page.get_by_label("Name of the evaluation")
+    name.fill("not lost")
+    expect(page.locator("#calls")).to_be_visible()
+    page.route(re.compile("/api/"), lambda route: route.fulfill(status=401, json={"detail": "No"}))
+    page.get_by_role("button", name="Start the evaluation").click()
+    expect(page.get_by_role("textbox", name="Token", exact=True)).to_be_focused()
+    expect(name).to_be_hidden()
+    page.unroute_all()
+    page.get_by_role("textbox", name="Token", exact=True).fill("any")
+    page.route("**/api/session", session_of_this_server)
+    page.get_by_role("button", name="Sign in").click()
+    expect(name).to_be_visible()
+    expect(name).to_have_value("not lost")
+    expect(page.get_by_role("button", name="Start the evaluation")).to_be_enabled()
+
+    page.reload()
+    expect(name).to_have_value("not lost")
+    page.get_by_role("button", name="Start the evaluation").click()
+    expect(page.get_by_role("heading", name="not lost", exact=True)).to_be_visible()
+    page.goto(f"{full_site.url}/new")
+    expect(page.get_by_role("button", name="Take the bundled ones")).to_be_visible()
 
 
 def test_the_server_was_away_when_the_page_was_opened(

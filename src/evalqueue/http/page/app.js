@@ -5,13 +5,14 @@ import { banner } from "./components/basics.js";
 import { errorText, isAborted, isTransient, isUnauthorized } from "./data/errors.js";
 import { ListPositions } from "./data/list-positions.js";
 import { LiveJobs } from "./data/live-jobs.js";
+import { forgetDrafts } from "./data/drafts.js";
 import { isOver } from "./format/labels.js";
 import { frame, showShortcuts } from "./shell/frame.js";
 import { keepFocus } from "./shell/keep-focus.js";
 import { matchRoute, startNavigation } from "./shell/router.js";
 import { restoreTheme } from "./shell/theme.js";
 import { Toasts } from "./shell/toasts.js";
-import { html, render } from "./vendor/lit-html/lit-html.js";
+import { html, nothing, render } from "./vendor/lit-html/lit-html.js";
 import { signIn } from "./views/sign-in.js";
 
 /**
@@ -19,6 +20,8 @@ import { signIn } from "./views/sign-in.js";
  * @property {string} title
  * @property {() => unknown} render
  * @property {Record<string, () => void>} [keys] the view's own keyboard shortcuts
+ * @property {() => void} [resume] the same user has signed in again; without it, the view is
+ *   created anew. For views with input that would be lost
  *
  * @typedef {typeof app} App
  */
@@ -87,19 +90,25 @@ const app = {
    * @param {unknown} error
    */
   reportError(error) {
-    if (isUnauthorized(error) && app.session) void openSession();
+    if (isUnauthorized(error) && app.session && !signInAgain) void checkSession();
     return error;
   },
 
   async signOut() {
     await app.attempt(() => api.session.signOut());
+    otherTabs.postMessage("changed");
+    forgetDrafts();
     await openSession();
   },
 };
 
+/** Tells the other tabs of this browser that somebody has signed in or out. */
+const otherTabs = new BroadcastChannel("evalqueue-session");
 let isRenderPending = false;
 /** @type {View | null} */
 let view = null;
+/** @type {View | null} the form that is shown over the view once its session has ended */
+let signInAgain = null;
 /** @type {unknown} shown in place of the view */
 let viewError = null;
 /** Aborted when the current view is left. */
@@ -112,6 +121,7 @@ async function openSession() {
   clearTimeout(sessionTimer);
   try {
     app.session = await api.session.get();
+    signInAgain = null;
     viewError = null;
     app.live.start();
     await showView(matchRoute(new URL(location.href)));
@@ -119,13 +129,48 @@ async function openSession() {
     app.live.stop();
     viewController.abort();
     app.session = null;
+    signInAgain = null;
     const mustSignIn = isUnauthorized(error);
-    view = mustSignIn ? signIn(app, openSession) : null;
+    view = mustSignIn ? signIn(app, onSignedIn) : null;
     viewError = mustSignIn ? null : error;
     if (mustSignIn) app.live.clear(); // another user may sign in
     if (isTransient(error)) sessionTimer = setTimeout(openSession, SESSION_RETRY_MS);
     app.refresh();
   }
+}
+
+async function onSignedIn() {
+  otherTabs.postMessage("changed");
+  await (signInAgain ? checkSession() : openSession());
+}
+
+/** Find out whether the session has ended, or is now another user's. */
+async function checkSession() {
+  const before = app.session;
+  if (!before) return openSession();
+  try {
+    const session = await api.session.get();
+    if (session.name !== before.name || session.right !== before.right) {
+      forgetDrafts();
+      await openSession();
+    } else if (signInAgain) {
+      resume();
+    }
+  } catch (error) {
+    if (!isUnauthorized(error)) return;
+    app.live.stop();
+    signInAgain ??= signIn(app, onSignedIn);
+    app.refresh();
+  }
+}
+
+/** The same user has signed in again. */
+function resume() {
+  if (!view?.resume) return void openSession();
+  signInAgain = null;
+  app.live.start();
+  view.resume();
+  app.refresh();
 }
 
 /**
@@ -177,7 +222,7 @@ async function showView(route) {
 
 /** @param {URL} url */
 function onNavigate(url) {
-  if (!app.session) return; // after the sign-in, the address is shown
+  if (!app.session || signInAgain) return; // after the sign-in, the address is shown
   void showView(matchRoute(url)).then((isShown) => {
     if (!isShown) return;
     window.scrollTo(0, 0);
@@ -187,7 +232,9 @@ function onNavigate(url) {
 
 function renderPage() {
   if (view && !viewError) document.title = `${view.title} · evalqueue`;
-  keepFocus(() => render(frame(app, viewError ? errorBanner() : view?.render()), root));
+  const content = html`${signInAgain?.render() ?? nothing}
+    <div ?hidden=${signInAgain !== null}>${viewError ? errorBanner() : view?.render()}</div>`;
+  keepFocus(() => render(frame(app, content), root));
 }
 
 function errorBanner() {
@@ -208,7 +255,7 @@ function onKeydown(event) {
     event.target instanceof Element &&
     event.target.closest("input, textarea, select, [contenteditable]");
   const hasModifier = event.ctrlKey || event.metaKey || event.altKey;
-  if (isInput || hasModifier || document.querySelector("dialog[open]")) return;
+  if (signInAgain || isInput || hasModifier || document.querySelector("dialog[open]")) return;
   /** @type {Record<string, () => void>} */
   const keys = {
     "n": () => app.go("/new"),
@@ -228,6 +275,7 @@ function start() {
   app.go = startNavigation(onNavigate);
   document.addEventListener("keydown", onKeydown);
   app.live.listen(new AbortController().signal, { job: reportEnd });
+  otherTabs.addEventListener("message", () => void checkSession());
   setInterval(() => {
     app.now = Date.now();
     if (!document.hidden) app.refresh();

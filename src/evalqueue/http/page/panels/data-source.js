@@ -64,6 +64,13 @@ export class DataSource {
     this.onChange();
   }
 
+  /** @param {number} count of conversations */
+  takeBundled(count) {
+    this.isBundled = true;
+    this.bundledCount = count;
+    this.onChange();
+  }
+
   reset() {
     this.uploadController.abort();
     this.dataset = null;
@@ -237,13 +244,7 @@ export class DataSource {
               }}
           /></label>
         </div>
-        <button
-          type="button"
-          @click=${() => {
-            this.isBundled = true;
-            this.onChange();
-          }}
-        >
+        <button type="button" @click=${() => this.takeBundled(this.bundledCount)}>
           Take the bundled ones
         </button>
       </div>

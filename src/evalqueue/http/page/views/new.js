@@ -2,6 +2,7 @@
 
 import { randomKey } from "../client/index.js";
 import { banner } from "../components/basics.js";
+import { draftOf, forgetDraft, keepDraft } from "../data/drafts.js";
 import { errorText, problemsOf } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { ConversationPicker } from "../panels/conversation-picker.js";
@@ -9,6 +10,7 @@ import { DataSource } from "../panels/data-source.js";
 import { noCaps, spendingFields, spendingParams } from "../panels/spending-fields.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
+const DRAFT = "evaluation";
 const PREVIEW_DELAY_MS = 250; // after the last change
 
 /**
@@ -54,20 +56,49 @@ export default function newEvaluation(app, { query, signal }) {
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   let timer;
 
-  void app.attempt(async () => {
+  const load = async () => {
     [apps, providers, evaluators] = await Promise.all([
       app.api.apps(),
       app.api.providers(),
       app.api.evaluators(),
     ]);
     const ready = providers.find((each) => each.ready);
-    form.provider = ready?.name ?? providers[0]?.name ?? "";
-    form.model = ready?.model ?? "";
+    if (!form.provider) {
+      form.provider = ready?.name ?? providers[0]?.name ?? "";
+      form.model = ready?.model ?? "";
+    }
     app.refresh();
-  }, signal);
+  };
+  void app.attempt(load, signal);
   const datasetId = query.get("dataset");
+  const draft = datasetId ? null : draftOf(DRAFT);
+  if (draft) restore(draft);
   if (datasetId) {
     void app.attempt(async () => data.choose(await app.api.datasets.get(datasetId)), signal);
+  }
+
+  /** @param {{ form: typeof form, off: string[], datasetId: string | null, bundled: number }} draft */
+  function restore({ form: typed, off, datasetId: id, bundled }) {
+    Object.assign(form, typed);
+    for (const name of off) switchedOff.add(name);
+    if (bundled) data.takeBundled(bundled);
+    else if (id) {
+      app.api.datasets.get(id).then(
+        (dataset) => {
+          if (!data.isReady && !data.file && !signal.aborted) data.choose(dataset);
+        },
+        () => {}, // it was removed, or can't be had now: the form is shown without it
+      );
+    }
+  }
+
+  function keep() {
+    keepDraft(DRAFT, {
+      form,
+      off: [...switchedOff],
+      datasetId: data.dataset?.id ?? null,
+      bundled: data.isBundled ? data.bundledCount : 0,
+    });
   }
 
   /** The job's params. */
@@ -110,6 +141,8 @@ export default function newEvaluation(app, { query, signal }) {
     }
     if (data.isReady && !isNoneChosen()) timer = setTimeout(loadPreview, PREVIEW_DELAY_MS);
     else forgetPreview();
+    if (data.isReady) keep();
+    else forgetDraft(DRAFT);
     app.refresh();
   }
   signal.addEventListener("abort", () => clearTimeout(timer));
@@ -156,6 +189,7 @@ export default function newEvaluation(app, { query, signal }) {
       const { idempotencyKey } = submission;
       const job = await app.api.jobs.submit("evaluate-batch", sent, { idempotencyKey });
       app.submittedJobs.add(job.id);
+      forgetDraft(DRAFT);
       if (signal.aborted) app.toast(`Submitted: ${job.name || job.job_type}`);
       else app.go(job.run_id ? `/runs/${job.run_id}` : `/jobs/${job.id}`);
     } catch (error) {
@@ -202,6 +236,10 @@ export default function newEvaluation(app, { query, signal }) {
 
   return {
     title: "New evaluation",
+    resume: () => {
+      if (!apps.length) void app.attempt(load, signal);
+      onChange();
+    },
     render: () =>
       html`<div class="page-head">
           <div>
