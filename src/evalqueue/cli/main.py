@@ -14,6 +14,7 @@ import typer
 
 from evalqueue.cli import (
     apps,
+    comparison,
     costs,
     datasets,
     fleet,
@@ -90,5 +91,6 @@ apps.register(app)
 adversarial.register(app)
 fleet.register(app)
 costs.register(app)
+comparison.register(app)
 schedules.register(app)
 sources.register(app)

@@ -28,18 +28,20 @@ class ExitCode(IntEnum):
     NOT_FOUND = 4
     NO_DATABASE = 5
     OUTDATED = 6
+    NOT_DECIDABLE = 7
     STUCK = 70
     INTERRUPTED = 130
 
 
 EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.DONE: "done",
-    ExitCode.FAILED: "the job failed, doctor found a problem, or an unexpected error occurred",
+    ExitCode.FAILED: "the job or the gate failed, doctor found a problem, or an unexpected error",
     ExitCode.USAGE: "wrong usage, or the request was refused: each problem on its own line",
     ExitCode.CANCELLED: "the job was cancelled",
     ExitCode.NOT_FOUND: "not found, or in a state that can't be cancelled, retried or removed",
     ExitCode.NO_DATABASE: "the database does not answer",
     ExitCode.OUTDATED: "the schema is outdated: run evalqueue migrate",
+    ExitCode.NOT_DECIDABLE: "the gate can't be decided: too few conversations, or missing verdicts",
     ExitCode.STUCK: "a worker ended with handlers that could not be stopped",
     ExitCode.INTERRUPTED: "interrupted",
 }
