@@ -164,7 +164,7 @@ async def test_a_missing_key_or_model_is_refused_and_what_to_set_is_said(
         (
             {"data_path": "good.csv", "evaluate_intent": False, "evaluate_correctness": False,
              "evaluate_efficiency": False},
-            "params", "nothing to do",
+            "params.evaluators", "switched off",
         ),
     ],
 )  # fmt: skip

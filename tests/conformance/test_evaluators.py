@@ -12,7 +12,7 @@ from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge, Parameters
 from evalqueue.evaluators.judging.plan import EvaluationPlan
-from evalqueue.evaluators.judging.registry import BUILT_IN
+from evalqueue.evaluators.judging.registry import BUILT_IN, choices
 from evalqueue.evaluators.judging.scores import fits
 from evalqueue.evaluators.judging.threads import coverage_of
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
@@ -25,6 +25,9 @@ from evalqueue.evaluators.providers.registry import (
 )
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.testing import Behaviour, SimulatedServer
+
+DEFINED = ("resolution", "helpfulness")
+"""Of the catalogue, one of conversations and one of turns: one class makes them all."""
 
 
 class Records(list[CallRecord]):
@@ -54,11 +57,12 @@ async def judging(
 
 
 def made(name: str, app_id: str = "kaira-bot", temperature: float = 0.1) -> Evaluator:
-    plan = EvaluationPlan(app=apps.load(app_id), parameters=Parameters(temperature=temperature))
-    return next(kind for kind in BUILT_IN if kind.name == name).make(plan)
+    app = apps.load(app_id)
+    plan = EvaluationPlan(app=app, parameters=Parameters(temperature=temperature))
+    return next(kind for _, kind in choices(app) if kind.name == name).make(plan)
 
 
-@pytest.fixture(params=sorted(kind.name for kind in BUILT_IN))
+@pytest.fixture(params=[*sorted(kind.name for kind in BUILT_IN), *DEFINED])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

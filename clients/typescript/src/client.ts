@@ -19,8 +19,8 @@ export interface Client {
   workers: WorkersApi;
   adversarial: AdversarialApi;
   session: SessionApi;
-  /** The evaluators that are installed. */
-  evaluators(options?: Abortable): Promise<Evaluator[]>;
+  /** The evaluators that are installed; with an app, all that a job of it can name. */
+  evaluators(options?: { app_id?: string } & Abortable): Promise<Evaluator[]>;
   /** The apps that can be evaluated. */
   apps(options?: Abortable): Promise<App[]>;
   /** The LLM providers, and whether the server can use them. */
@@ -45,7 +45,8 @@ export function createClient(options: ClientOptions = {}): Client {
     workers: workers(transport),
     adversarial: adversarial(transport),
     session: session(transport),
-    evaluators: ({ signal } = {}) => transport.request("/api/evaluators", { signal }),
+    evaluators: ({ signal, ...query } = {}) =>
+      transport.request("/api/evaluators", { query, signal }),
     apps: ({ signal } = {}) => transport.request("/api/apps", { signal }),
     providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
     watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),

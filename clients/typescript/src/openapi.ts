@@ -631,7 +631,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** The evaluators that are installed */
+        /** The evaluators that are installed; with an app, all that a job of it can name */
         get: operations["list_evaluators"];
         put?: never;
         post?: never;
@@ -2611,7 +2611,7 @@ export interface components {
         };
         /**
          * KnownEvaluator
-         * @description An evaluator that is installed here.
+         * @description An evaluator that a job can name.
          */
         KnownEvaluator: {
             /** Name */
@@ -2637,6 +2637,11 @@ export interface components {
              * @description The key of its details in a conversation's result.
              */
             details_key: string;
+            /**
+             * @description `installed` and `app` are on in a job that names none; `catalogue` is on where it is
+             *     named.
+             */
+            origin: components["schemas"]["Origin"];
             /**
              * Switch
              * @description The param of a job that turns it off; null: `evaluators` names those that are wanted.
@@ -2869,6 +2874,12 @@ export interface components {
             /** Message */
             message: string;
         };
+        /**
+         * Origin
+         * @description Where an evaluator comes from.
+         * @enum {string}
+         */
+        Origin: "installed" | "app" | "catalogue";
         /**
          * Outcome
          * @description What a conversation came to, without its result.
@@ -7235,14 +7246,17 @@ export interface operations {
     };
     list_evaluators: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description An app, whose evaluators are listed, too, and those of the catalogue. Empty: none. */
+                app_id?: string;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody?: never;
         responses: {
-            /** @description The evaluators that are installed */
+            /** @description The evaluators that are installed; with an app, all that a job of it can name */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7260,8 +7274,35 @@ export interface operations {
                     "application/json": components["schemas"]["Error"];
                 };
             };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
             /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

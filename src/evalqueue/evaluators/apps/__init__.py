@@ -19,10 +19,18 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from evalqueue.errors import Problem
+from evalqueue.evaluators.apps import evaluators as _evaluators
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers, slips
+from evalqueue.evaluators.definitions import catalogue
+from evalqueue.evaluators.definitions.definition import (
+    ENTRY_TAGS,
+    EvaluatorDefinition,
+    EvaluatorEntry,
+)
 from evalqueue.evaluators.verdicts import ThreadType
 
 Scope = Literal["correctness", "efficiency", "adversarial"]
+"""The scopes that need no evaluator of the app's own."""
 
 
 _APP_ID = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?")
@@ -80,7 +88,8 @@ class Rule(_Closed):
     rule_id: str
     section: str
     text: str
-    scopes: tuple[Scope, ...]
+    scopes: tuple[str, ...]
+    """Each a `Scope`, or the name of an evaluator of the app or of the catalogue."""
     traits: tuple[str, ...] = ()
     """Adversarial cases only: those with one of these traits. Empty: all cases."""
     goals: tuple[str, ...] = ()
@@ -161,11 +170,19 @@ class App(_Closed):
     thread_types: tuple[ThreadKind, ...] = MEAL_THREAD_TYPES
     difficult_users: DifficultUsers | None = None
     """None: the app does not describe difficult users."""
+    evaluators: tuple[EvaluatorEntry, ...] = ()
+    """Its own, and those that it uses of the catalogue."""
 
-    def rules_for(self, scope: Scope) -> tuple[Rule, ...]:
+    @property
+    def definitions(self) -> tuple[EvaluatorDefinition, ...]:
+        """The evaluators of the app, and those of the catalogue that a rule names."""
+        scopes = (scope for rule in self.rules for scope in rule.scopes)
+        return _evaluators.definitions(self.evaluators, scopes)
+
+    def rules_for(self, scope: str) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if scope in rule.scopes)
 
-    def asks(self, scope: Scope) -> bool:
+    def asks(self, scope: str) -> bool:
         """Whether anything of this app is judged in this scope, so that its rules are asked."""
         match scope:
             case "correctness":
@@ -174,6 +191,8 @@ class App(_Closed):
                 return any(kind.has_efficiency for kind in self.thread_types)
             case "adversarial":
                 return self.difficult_users is not None
+            case _:
+                return any(scope == each.name for each in self.definitions)
 
 
 @cache
@@ -247,7 +266,8 @@ def _problem(slip: ErrorDetails) -> Problem:
         there = _keys_at(slip["loc"][:-1])
         cure = f"remove it, or correct its spelling. Keys here: {', '.join(there)}" if there else ""
         msg = f"{msg}: {cure or 'remove it, or correct its spelling'}"
-    return Problem(loc=slip["loc"], msg=msg, type=slip["type"])
+    path = tuple(step for step in slip["loc"] if step not in ENTRY_TAGS)
+    return Problem(loc=path, msg=msg, type=slip["type"])
 
 
 def _keys_at(path: tuple[int | str, ...]) -> tuple[str, ...]:
@@ -255,6 +275,9 @@ def _keys_at(path: tuple[int | str, ...]) -> tuple[str, ...]:
     kind: Any = App
     for step in path:
         if isinstance(step, str):
+            if step in ENTRY_TAGS:
+                kind = ENTRY_TAGS[step]
+                continue
             fields = getattr(kind, "__dataclass_fields__", {})
             if step not in fields:
                 return ()
@@ -270,6 +293,7 @@ def _app_slips(app: App) -> Iterator[Problem]:
             "use small letters, digits, '-', '_' and '.', 100 at most, as in my-shop", "app_id"
         )
     yield from _menu_slips(app)
+    yield from _evaluators.slips(app.evaluators, {*get_args(Scope)})
     for number, rule in enumerate(app.rules):
         yield from _rule_slips(app, rule, number)
     if app.difficult_users is not None:
@@ -320,9 +344,16 @@ def _rule_slips(app: App, rule: Rule, number: int) -> Iterator[Problem]:
     if not rule.scopes:
         yield _slip(
             f"{rule.rule_id} has no scope: nothing looks at it. Name one or more of "
-            f"{', '.join(get_args(Scope))}",
+            f"{', '.join(_scopes(app))}",
             "rules", number, "scopes",
         )  # fmt: skip
+    elif unknown := [scope for scope in rule.scopes if scope not in _scopes(app)]:
+        for scope in unknown:
+            yield _slip(
+                f"There is no evaluator {scope!r}: define it under evaluators, or name one of "
+                f"{', '.join(_scopes(app))}",
+                "rules", number, "scopes", rule.scopes.index(scope),
+            )  # fmt: skip
     elif not any(app.asks(scope) for scope in rule.scopes):
         cures = "; ".join(f"{_NEEDS[scope]} for {scope!r}" for scope in rule.scopes)
         yield _slip(
@@ -341,7 +372,13 @@ def _rule_slips(app: App, rule: Rule, number: int) -> Iterator[Problem]:
     )  # fmt: skip
 
 
-_NEEDS: Mapping[Scope, str] = {
+def _scopes(app: App) -> tuple[str, ...]:
+    """The scopes that a rule can have."""
+    own = [name for each in app.evaluators if (name := _evaluators.name_of(each))]
+    return tuple(dict.fromkeys([*get_args(Scope), *own, *catalogue.names()]))
+
+
+_NEEDS: Mapping[str, str] = {
     "correctness": "a [meal_summary], which selects the answers to check,",
     "efficiency": "a thread type with has_efficiency = true",
     "adversarial": "[difficult_users]",

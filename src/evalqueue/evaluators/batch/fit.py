@@ -78,8 +78,8 @@ def _idle(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Mis
 
 def _unasked(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Misfit]:
     """Rules of batches that none of the evaluators asks about."""
-    installed = registry.installed().values()
-    here = {kind.scope for kind in installed if kind.scope is not None}
+    there = registry.of_app(plan.app).values()
+    here = {kind.scope for kind in there if kind.scope is not None}
     asked = {kind.scope for kind in chosen if kind.applies_to(plan.app)}
     unasked = [
         rule
@@ -89,7 +89,7 @@ def _unasked(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[
     if not unasked:
         return
     scopes = {scope for rule in unasked for scope in rule.scopes}
-    names = [kind.name for kind in installed if kind.scope in scopes]
+    names = [kind.name for kind in there if kind.scope in scopes]
     yield Misfit(
         kind="rules_not_asked",
         field="evaluators",

@@ -82,6 +82,8 @@ class BatchRun:
             dataset = await params.content(admission)
             app = await params.app_of_job(admission, dataset.id)
             evaluators = make_evaluators(params.plan(app.app))
+            if not evaluators:
+                raise JobFailed("All evaluators are switched off: there is nothing to do")
             misfits = await params.misfits(admission, app.app, dataset.id)
             chosen = await params.choose(admission, dataset.id)
             if not params.skip_evaluated:

@@ -76,7 +76,8 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
     llm_model: str | None = Field(default=None, min_length=1)
     temperature: float = Field(default=0.1, ge=0, le=2)
     evaluators: list[str] | None = Field(default=None, max_length=100)
-    """Only these evaluators; without it, all that are installed and not switched off."""
+    """Only these evaluators, of the app, the catalogue or those installed; without it, all of the
+    app and all that are installed and not switched off."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """LLM calls in flight at most, in each worker that shares the batch."""
     max_workers: int | None = Field(default=None, ge=1, le=1000)
@@ -121,7 +122,7 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
             )
         if self.app_digest is not None and self.app_id is None:
             raise ValueError("app_digest: say of which app (app_id)")
-        if not self.evaluators and registry.are_all_off(self.evaluators, self.evaluator_options):
+        if self.evaluators is not None and not self.evaluators:
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evalqueue.evaluators.apps import App, Scope
+from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration
@@ -43,7 +43,7 @@ class EvaluatorType:
     """Whether it can say anything about an app."""
     needs: str = ""
     """What an app must have so that it applies."""
-    scope: Scope | None = None
+    scope: str | None = None
     """The rules of an app that it asks about."""
     menu: Callable[[EvaluationPlan], Sequence[str]] = field(default=lambda _plan: ())
     """The labels that are compared with the labels on record. Empty: none are."""

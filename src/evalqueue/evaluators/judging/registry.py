@@ -1,17 +1,21 @@
-"""The evaluators there are: the product's own, and those of other packages.
+"""The evaluators there are: the product's own, those of other packages, and those that are data.
 
-Another package registers an evaluator by an entry point of the group `evalqueue.evaluators` that
-names its `EvaluatorType`.
+Data are the definitions of an app, and those of the catalogue. Another package registers an
+evaluator by an entry point of the group `evalqueue.evaluators` that names its `EvaluatorType`.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
 
-from evalqueue.evaluators.apps import App
+from evalqueue.errors import Problem
+from evalqueue.evaluators.apps import App, InvalidApp
+from evalqueue.evaluators.apps.evaluators import name_of
+from evalqueue.evaluators.definitions import catalogue
 from evalqueue.evaluators.judging.builtin import correctness, efficiency, intent
+from evalqueue.evaluators.judging.defined.evaluator import evaluator_type
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
 
@@ -25,6 +29,14 @@ class EvaluatorParams(
     intent.IntentParams, correctness.CorrectnessParams, efficiency.EfficiencyParams
 ):
     """The params that the product's own evaluators have in a job."""
+
+
+class Origin(StrEnum):
+    """Where an evaluator comes from."""
+
+    INSTALLED = "installed"
+    APP = "app"
+    CATALOGUE = "catalogue"
 
 
 class UnknownEvaluator(ValueError):
@@ -42,38 +54,75 @@ def installed() -> Mapping[str, EvaluatorType]:
     return found
 
 
-def chosen(plan: EvaluationPlan) -> tuple[EvaluatorType, ...]:
-    """The evaluators that a plan has on.
+def of_app(app: App) -> Mapping[str, EvaluatorType]:
+    """The evaluators of an app by name: those that are installed, then its own."""
+    own = {each.name: evaluator_type(each, app) for each in app.definitions}
+    return {**installed(), **{name: kind for name, kind in own.items() if name not in installed()}}
+
+
+def choices(app: App) -> Iterator[tuple[Origin, EvaluatorType]]:
+    """The evaluators that a job of an app can name; those of the catalogue are off by default."""
+    there = of_app(app)
+    for name, kind in there.items():
+        yield (Origin.INSTALLED if name in installed() else Origin.APP), kind
+    for name in catalogue.names():
+        if name not in there:
+            yield Origin.CATALOGUE, evaluator_type(catalogue.load(name), app)
+
+
+def check_names(app: App) -> None:
+    """Refuse an app that gives the name of an installed evaluator to one of its own.
 
     Raises:
-        UnknownEvaluator: the plan names one that is not installed.
+        InvalidApp: it does.
     """
-    there = installed()
+    problems = [
+        Problem(
+            loc=("evaluators", number, "name"),
+            msg=f"{name_of(each)!r} is the name of an installed evaluator: rename it",
+        )
+        for number, each in enumerate(app.evaluators)
+        if name_of(each) in installed()
+    ]
+    if problems:
+        raise InvalidApp(app.app_id, problems)
+
+
+def chosen(plan: EvaluationPlan) -> tuple[EvaluatorType, ...]:
+    """The evaluators that a plan has on: of the catalogue, those that it or its app names.
+
+    Raises:
+        UnknownEvaluator: the plan names one that there is not, or its app one that is another.
+    """
+    there = dict(of_app(plan.app))
+    try:
+        check_names(plan.app)
+    except InvalidApp as error:
+        raise UnknownEvaluator(str(error)) from error
+    for name in plan.evaluators or ():
+        if name not in there and name in catalogue.names():
+            there[name] = evaluator_type(catalogue.load(name), plan.app)
     unknown = [name for name in plan.evaluators or () if name not in there]
     if unknown:
         raise UnknownEvaluator(
-            f"Not installed: evaluator {', '.join(unknown)}. There are: {', '.join(there)}"
+            f"Not installed: evaluator {', '.join(unknown)}. There are: {', '.join(there)}; in the "
+            f"catalogue: {', '.join(catalogue.names())}"
         )
     return tuple(kind for kind in there.values() if kind.is_on(plan.evaluators, plan.options))
-
-
-def are_all_off(wanted: Collection[str] | None, options: Mapping[str, Any]) -> bool:
-    """Whether nothing would be evaluated."""
-    return not any(kind.is_on(wanted, options) for kind in installed().values())
 
 
 def make(plan: EvaluationPlan) -> tuple[Evaluator, ...]:
     """The evaluators of a plan, ready to work.
 
     Raises:
-        UnknownEvaluator: the plan names one that is not installed.
+        UnknownEvaluator: the plan names one that there is not.
     """
     return tuple(kind.make(plan) for kind in chosen(plan))
 
 
 def for_app(app: App) -> Iterator[EvaluatorType]:
     """The evaluators that can have a verdict on an app."""
-    return (kind for kind in installed().values() if kind.applies_to(app))
+    return (kind for kind in of_app(app).values() if kind.applies_to(app))
 
 
 def mission_columns() -> tuple[str, ...]:

@@ -7,7 +7,7 @@ write in the first column.
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -43,11 +43,32 @@ def fence(name: str, content: str) -> str:
     return f"<{tag}>\n{content}\n</{tag}>"
 
 
-def shown(turns: Iterable[Turn], *, timed: bool = False, last_answer: bool = True) -> str:
+def quoted(name: str, content: str) -> str:
+    """A part of what was said, fenced and indented."""
+    return fence(name, _indented(content))
+
+
+def shown(
+    turns: Iterable[Turn],
+    *,
+    timed: bool = False,
+    last_answer: bool = True,
+    with_user: bool = True,
+    with_bot: bool = True,
+) -> str:
     """Turns as a judge reads them; without `last_answer` the last one ends at the user's words."""
     turns = list(turns)
-    blocks = [_shown(turn, timed=timed, answered=True) for turn in turns[:-1]]
-    blocks += [_shown(turn, timed=timed, answered=last_answer) for turn in turns[-1:]]
+    last = len(turns) - 1
+    blocks = [
+        _shown(
+            turn,
+            timed=timed,
+            asked=with_user,
+            answered=last_answer or number < last,
+            with_bot=with_bot,
+        )
+        for number, turn in enumerate(turns)
+    ]
     return "\n".join(blocks) or "(none)"
 
 
@@ -58,7 +79,7 @@ def checked(quotes: Sequence[Quote], turns: Sequence[Turn]) -> list[dict[str, An
     either, because a true quote with a wrong number is still true.
     """
     # Cleaned as it was shown: what can't be sent to a vendor can't be quoted either.
-    said = [_plain(clean_text(f"{turn.user_text}\n{turn.bot_text}")) for turn in turns]
+    said = [_plain(clean_text("\n".join(_texts(turn)))) for turn in turns]
     return [
         {"turn": each.turn, "quote": each.quote, "in_transcript": _occurs(each.quote, said)}
         for each in quotes
@@ -74,19 +95,29 @@ def _plain(text: str) -> str:
     return re.sub(r"\s+", " ", text.casefold())
 
 
-def _shown(turn: Turn, *, timed: bool, answered: bool) -> str:
+def _texts(turn: Turn) -> Iterator[str]:
+    """Everything in a turn that a judge may quote."""
+    yield from (turn.user_text, turn.bot_text)
+    yield from filter(None, (turn.system, turn.context, turn.error))
+    for call in turn.tool_calls:
+        yield from (call.name, call.arguments, call.result or "")
+
+
+def _shown(turn: Turn, *, timed: bool, asked: bool, answered: bool, with_bot: bool) -> str:
     is_timed = timed and turn.timestamp != UNKNOWN_TIME
     time = f" at {turn.timestamp:%Y-%m-%d %H:%M:%S}" if is_timed else ""
     image = " (image attached)" if turn.has_image else ""
     lines = [f"Turn {turn.number}{time}"]
     if turn.system:
         lines += ["Instructions of the bot (system prompt):", _indented(turn.system)]
-    lines += [f"User{image}:", _indented(turn.user_text)]
+    if asked:
+        lines += [f"User{image}:", _indented(turn.user_text)]
     if turn.context:
         lines += ["Context given to the bot:", _indented(turn.context)]
     if answered:
         for number, call in enumerate(turn.tool_calls, start=1):
             lines += _shown_call(number, call)
+    if answered and with_bot:
         lines += ["Bot:", _indented(turn.bot_text)]
     if answered and turn.error:
         lines += ["Error in production:", _indented(turn.error)]

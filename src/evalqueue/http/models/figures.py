@@ -1,12 +1,14 @@
 """The JSON of figures: what a run comes to, row by row and in sum. Null is "not measured"."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
+from evalqueue import codec
 from evalqueue.evaluators.conversation import UNKNOWN_TIME
+from evalqueue.evaluators.judging.registry import Origin
 from evalqueue.evaluators.judging.scores import ScoreKind
 from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
 from evalqueue.http.models.fields import Dollars, EstimateJson, Model, Moment, Offset, RunId
@@ -33,6 +35,11 @@ class ThreadOfRun(RunId):
 
 class LogOfRun(RunId):
     log_id: Offset
+
+
+class EvaluatorsQuery(Model):
+    app_id: Annotated[str, Field(max_length=100), AfterValidator(codec.clean_text)] = ""
+    """An app, whose evaluators are listed, too, and those of the catalogue. Empty: none."""
 
 
 # Responses
@@ -401,8 +408,11 @@ class ApiLogTexts(ApiLog):
 
 
 class KnownEvaluator(EvaluatorDeclarationJson):
-    """An evaluator that is installed here."""
+    """An evaluator that a job can name."""
 
+    origin: Origin
+    """`installed` and `app` are on in a job that names none; `catalogue` is on where it is
+    named."""
     switch: str | None
     """The param of a job that turns it off; null: `evaluators` names those that are wanted."""
 

@@ -7,6 +7,7 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import App, InvalidApp, UnknownApp, documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import AddedApp, StoredApp
+from evalqueue.evaluators.judging import registry
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import apps as models
 from evalqueue.http.operations import Operation, WithStatus
@@ -35,6 +36,7 @@ async def get_app(context: RequestContext, request: models.AppQuery) -> models.A
 async def add_app(context: RequestContext, request: models.AddApp) -> WithStatus[models.AppJson]:
     try:
         app = _read(request)
+        registry.check_names(app)
         if request.only_check:
             app_store.check_name(app)
             stored = app_store.not_stored(app)

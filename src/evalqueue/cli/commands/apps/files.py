@@ -11,6 +11,7 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import App, InvalidApp, documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.documents import MAX_BYTES, Notation
+from evalqueue.evaluators.judging import registry
 
 STDIN = "-"
 
@@ -58,6 +59,7 @@ def read_app(file: str) -> ReadApp:
                 raw = opened.read(MAX_BYTES + 1)
         app = documents.read(raw.decode("utf-8-sig"), notation, where=file)
         app_store.check_name(app)
+        registry.check_names(app)
     except InvalidApp as error:
         return ReadApp(app=None, error=error)
     except (OSError, UnicodeDecodeError) as error:
@@ -81,5 +83,6 @@ def counts_of(app: App) -> str:
     counted = (
         (app.intents, "intents"), (app.query_types, "query types"),
         (app.thread_types, "thread types"), (app.rules, "rules"),
+        (app.definitions, "evaluators"),
     )  # fmt: skip
     return ", ".join(f"{noun}: {len(each)}" for each, noun in counted)

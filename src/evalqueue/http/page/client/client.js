@@ -17,7 +17,7 @@ export function createClient(options = {}) {
         workers: workers(transport),
         adversarial: adversarial(transport),
         session: session(transport),
-        evaluators: ({ signal } = {}) => transport.request("/api/evaluators", { signal }),
+        evaluators: ({ signal, ...query } = {}) => transport.request("/api/evaluators", { query, signal }),
         apps: ({ signal } = {}) => transport.request("/api/apps", { signal }),
         providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
         watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),

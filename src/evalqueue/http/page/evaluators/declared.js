@@ -2,6 +2,7 @@
 
 import { figure } from "../components/basics.js";
 import { confusion, distribution } from "../components/charts.js";
+import { ruleList } from "../components/rule-list.js";
 import { label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -74,18 +75,21 @@ export function declared(declaration, cards) {
     turnCard: (result, scores, turn, highlight) =>
       cards
         ? cards.turnCard(result, turn, highlight)
-        : plainCard(
-            declaration,
-            scores.filter((each) => each.evaluator === key && each.turn === turn),
-            highlight,
-          ),
+        : [
+            plainCard(
+              declaration,
+              scores.filter((each) => each.evaluator === key && each.turn === turn),
+              highlight,
+            ),
+            rules(declaration, result, turn),
+          ],
     conversationCard(result, scores, highlight) {
       if (cards) return cards.conversationCard(result, highlight);
       const own = scores.filter((each) => each.evaluator === key && each.turn == null);
       return own.length
         ? html`<section class="card stack-tight">
             <h2>${name}</h2>
-            ${plainCard(declaration, own, highlight)}
+            ${plainCard(declaration, own, highlight)} ${rules(declaration, result, null)}
           </section>`
         : nothing;
     },
@@ -231,6 +235,15 @@ function scoreCard(score, about, conversations, all) {
     <h2>${title}</h2>
     ${distribution(shares, conversations - score.threads)}
   </section>`;
+}
+
+/**
+ * The rules that a judge was asked about, of a turn or of the conversation.
+ * @param {Declaration} declaration @param {Json} result @param {number | null} turn
+ */
+function rules({ details_key: key }, result, turn) {
+  const rows = Array.isArray(result[key]) ? /** @type {Json[]} */ (result[key]) : [];
+  return ruleList(rows.find((row) => (row.turn ?? null) === turn)?.rule_compliance);
 }
 
 /** @param {Declaration} declaration @param {Score[]} scores @param {Highlight} highlight */

@@ -7,6 +7,7 @@ import { errorText, problemsOf } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { ConversationPicker } from "../panels/conversation-picker.js";
 import { DataSource } from "../panels/data-source.js";
+import { EvaluatorPicker } from "../panels/evaluator-picker.js";
 import { noCaps, spendingFields, spendingParams } from "../panels/spending-fields.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
@@ -40,14 +41,13 @@ export default function newEvaluation(app, { query, signal }) {
     model_settings: "",
     ...noCaps(),
   };
-  /** @type {import("../client/index.js").Evaluator[]} those that are installed */
-  let evaluators = [];
-  /** @type {Set<string>} names of evaluators that are not wanted */
-  const switchedOff = new Set();
+  const evaluators = new EvaluatorPicker(app, signal, () => onChange());
   /** @type {import("../client/index.js").Preview | null} */
   let preview = null;
   /** @type {unknown} */
   let formError = null;
+  /** The app of a job that names none; empty: not known yet. */
+  let usualApp = "";
   let isSubmitting = false;
   /** What was sent, and its key: sent again after an error, it is the same job. */
   let submission = { sent: "", idempotencyKey: "" };
@@ -57,10 +57,10 @@ export default function newEvaluation(app, { query, signal }) {
   let timer;
 
   const load = async () => {
-    [apps, providers, evaluators] = await Promise.all([
+    [apps, providers] = await Promise.all([
       app.api.apps(),
       app.api.providers(),
-      app.api.evaluators(),
+      evaluators.load(""),
     ]);
     const ready = providers.find((each) => each.ready);
     if (!form.provider) {
@@ -77,10 +77,14 @@ export default function newEvaluation(app, { query, signal }) {
     void app.attempt(async () => data.choose(await app.api.datasets.get(datasetId)), signal);
   }
 
-  /** @param {{ form: typeof form, off: string[], datasetId: string | null, bundled: number }} draft */
-  function restore({ form: typed, off, datasetId: id, bundled }) {
+  /**
+   * @param {{
+   *   form: typeof form, switched: string[], datasetId: string | null, bundled: number
+   * }} draft
+   */
+  function restore({ form: typed, switched, datasetId: id, bundled }) {
     Object.assign(form, typed);
-    for (const name of off) switchedOff.add(name);
+    for (const name of switched) evaluators.switched.add(name);
     if (bundled) data.takeBundled(bundled);
     else if (id) {
       app.api.datasets.get(id).then(
@@ -95,7 +99,7 @@ export default function newEvaluation(app, { query, signal }) {
   function keep() {
     keepDraft(DRAFT, {
       form,
-      off: [...switchedOff],
+      switched: [...evaluators.switched],
       datasetId: data.dataset?.id ?? null,
       bundled: data.isBundled ? data.bundledCount : 0,
     });
@@ -109,11 +113,7 @@ export default function newEvaluation(app, { query, signal }) {
       ...(form.name.trim() ? { name: form.name.trim() } : {}),
       ...(form.scope === "sample" && !data.isBundled ? { sample_size: form.sample } : {}),
       ...(form.scope === "ids" && picker?.chosen.size ? { thread_ids: [...picker.chosen] } : {}),
-      ...(evaluators.length
-        ? {
-            evaluators: evaluators.map(({ name }) => name).filter((each) => !switchedOff.has(each)),
-          }
-        : {}),
+      ...evaluators.params(),
       ...(form.provider ? { llm_provider: form.provider } : {}),
       ...(form.model.trim() ? { llm_model: form.model.trim() } : {}),
       concurrency: form.concurrency,
@@ -136,7 +136,9 @@ export default function newEvaluation(app, { query, signal }) {
   /** Request a new preview after a change. */
   function onChange() {
     clearTimeout(timer);
-    if (picker?.dataset !== data.dataset) {
+    if ((picker?.dataset ?? null) !== data.dataset) {
+      preview = null;
+      usualApp = ""; // it may be another one now
       picker = data.dataset && new ConversationPicker(app, data.dataset, signal, () => onChange());
     }
     if (data.isReady && !isNoneChosen()) timer = setTimeout(loadPreview, PREVIEW_DELAY_MS);
@@ -164,10 +166,17 @@ export default function newEvaluation(app, { query, signal }) {
     previewController.abort();
     previewController = new AbortController();
     try {
+      const appId = form.app_id || usualApp;
+      if (evaluators.appId !== appId) await evaluators.load(appId);
       const loaded = await app.api.runs.preview(params(), {
         signal: AbortSignal.any([signal, previewController.signal]),
       });
       if (number !== previewNumber || signal.aborted) return;
+      if (!form.app_id && loaded.app_id && loaded.app_id !== usualApp) {
+        usualApp = loaded.app_id;
+        onChange(); // its evaluators belong to the job
+        return;
+      }
       preview = loaded;
       formError = null;
     } catch (error) {
@@ -200,12 +209,6 @@ export default function newEvaluation(app, { query, signal }) {
     }
   }
 
-  /** @param {string} name of an evaluator */
-  function toggle(name) {
-    if (!switchedOff.delete(name)) switchedOff.add(name);
-    onChange();
-  }
-
   /** @param {keyof typeof form} key */
   function set(key) {
     return (/** @type {Event} */ event) => {
@@ -217,6 +220,7 @@ export default function newEvaluation(app, { query, signal }) {
             ? Number(input.value)
             : input.value;
       Object.assign(form, { [key]: value });
+      if (key === "app_id") preview = null;
       if (key === "provider") {
         form.model = providers.find(({ name }) => name === value)?.model ?? "";
       }
@@ -337,7 +341,6 @@ export default function newEvaluation(app, { query, signal }) {
   }
 
   function evaluatorFields() {
-    const calls = preview?.llm_calls;
     return html`<fieldset class="card stack-tight">
       <legend>Evaluators</legend>
       <label class="field"
@@ -360,26 +363,7 @@ export default function newEvaluation(app, { query, signal }) {
         ({ message, refused }) =>
           html`<p class=${refused ? "wrong" : "hint"} role="alert">${message}</p>`,
       )}
-      ${evaluators.map(
-        ({ name, title, question, calls: callsText }) =>
-          html`<label class="choice"
-            ><input
-              type="checkbox"
-              .checked=${!switchedOff.has(name)}
-              @change=${() => toggle(name)}
-            />
-            <span
-              ><strong>${title}</strong> ${
-                calls?.evaluators[name] == null
-                  ? nothing
-                  : html`<span class="quiet"
-                      >${format.plural(calls.evaluators[name], "call")}</span
-                    >`
-              }<br /><span class="hint">${question} ${callsText}</span></span
-            ></label
-          >`,
-      )}
-      ${fieldErrors("evaluators")}
+      ${evaluators.render(preview?.llm_calls?.evaluators ?? {})} ${fieldErrors("evaluators")}
     </fieldset>`;
   }
 

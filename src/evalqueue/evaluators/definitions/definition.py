@@ -1,0 +1,237 @@
+"""The definition of an evaluator, as it is written in a document.
+
+An app has definitions of its own, and uses those of the catalogue. A definition is data: its prompt
+has variables that are filled in, and nothing in it is executed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag
+
+Verdict = bool | float | str
+"""Yes or no, a number, or a label."""
+
+
+class _Closed:
+    """Makes pydantic refuse unknown keys in a part of a definition."""
+
+    __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class JudgedUnit(StrEnum):
+    """What one verdict is about."""
+
+    TURN = "turn"
+    CONVERSATION = "conversation"
+
+
+class TurnPart(StrEnum):
+    """A part of a turn that a judge can be shown."""
+
+    USER = "user"
+    BOT = "bot"
+    SYSTEM = "system"
+    CONTEXT = "context"
+    TOOLS = "tools"
+    ERRORS = "errors"
+    TIMES = "times"
+
+
+class OutputKind(StrEnum):
+    """What kind of verdict is asked for."""
+
+    CATEGORY = "category"
+    NUMBER = "number"
+    BOOLEAN = "boolean"
+
+
+def _not_a_pair(value: object) -> object:
+    if value == "pair":
+        raise ValueError(
+            "pairs of answers can't be compared yet, as a conversation has one answer to each "
+            "message: choose turn or conversation"
+        )
+    return value
+
+
+def _described(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputLabel(_Closed):
+    """A label that a judge can choose; a text alone is its name."""
+
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(_Closed):
+    """What a verdict can be."""
+
+    kind: OutputKind
+    description: str = ""
+    """What it means, for the judge."""
+    labels: tuple[Annotated[OutputLabel, BeforeValidator(_described)], ...] = ()
+    """Of a category, in the order in which they are shown."""
+    ordered: bool = False
+    """Of a category: whether the labels are listed from the best to the worst."""
+    good: tuple[str, ...] = ()
+    bad: tuple[str, ...] = ()
+    """The worst first."""
+    neutral: tuple[str, ...] = ()
+    """Neither well nor badly done."""
+    minimum: float | None = None
+    maximum: float | None = None
+    higher_is_better: bool = True
+    """Of a number; of a boolean: whether true is good."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(label.name for label in self.labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliesWhen(_Closed):
+    """What a turn must have to be judged; of a conversation, one of its turns.
+
+    What does not have it costs no LLM call, and is not measured.
+    """
+
+    has: tuple[TurnPart, ...] = ()
+    """Parts that must be recorded."""
+    bot_says: tuple[str, ...] = ()
+    """Lower case. The bot's answer must have one of them."""
+    user_says: tuple[str, ...] = ()
+    """Likewise."""
+    intents: tuple[str, ...] = ()
+    """The intent on record must be one of them."""
+    min_turns: int = 1
+    """Turns of the conversation, for a turn: up to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedRule(_Closed):
+    """A rule that only this evaluator asks about."""
+
+    rule_id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleToolCall(_Closed):
+    name: str
+    arguments: str = ""
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleTurn(_Closed):
+    """A turn of an invented conversation."""
+
+    user: str
+    bot: str
+    system: str | None = None
+    context: str | None = None
+    tool_calls: tuple[ExampleToolCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example(_Closed):
+    """A short conversation with the right verdict on it, or on its last turn."""
+
+    turns: tuple[ExampleTurn, ...]
+    verdict: Verdict
+    reasoning: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeParameters(_Closed):
+    """How the judge is asked. None: as the job says."""
+
+    temperature: float | None = None
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluatorDefinition(_Closed):
+    """An evaluator as data."""
+
+    name: str
+    prompt: str
+    """The criterion. `{{transcript}}` and other variables are filled in."""
+    output: Output
+    title: str = ""
+    question: str = ""
+    """What it asks, in a sentence for people."""
+    source: str = ""
+    """Where the criterion comes from."""
+    scope: Annotated[JudgedUnit, BeforeValidator(_not_a_pair)] = JudgedUnit.CONVERSATION
+    shows: tuple[TurnPart, ...] = (
+        TurnPart.USER,
+        TurnPart.BOT,
+        TurnPart.SYSTEM,
+        TurnPart.CONTEXT,
+        TurnPart.TOOLS,
+    )
+    """The parts of the conversation that the judge sees."""
+    context_turns: int = 4
+    """Of scope turn: how many turns before it are shown."""
+    applies_when: AppliesWhen = AppliesWhen()
+    rules: tuple[CheckedRule, ...] = ()
+    examples: tuple[Example, ...] = ()
+    """Shown to the judge."""
+    gold: tuple[Example, ...] = ()
+    """Never shown to the judge: they test it."""
+    parameters: JudgeParameters = JudgeParameters()
+
+    @property
+    def shown_title(self) -> str:
+        return self.title or self.name.replace("_", " ").capitalize()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueUse(_Closed):
+    """An evaluator of the catalogue, with what an app changes about it. None: as it is there."""
+
+    use: str
+    name: str | None = None
+    title: str | None = None
+    shows: tuple[TurnPart, ...] | None = None
+    context_turns: int | None = None
+    applies_when: AppliesWhen | None = None
+    rules: tuple[CheckedRule, ...] | None = None
+    examples: tuple[Example, ...] | None = None
+    parameters: JudgeParameters | None = None
+
+    def changed(self, definition: EvaluatorDefinition) -> EvaluatorDefinition:
+        """The definition with these changes."""
+        given = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "use"}
+        return replace(
+            definition, **{name: value for name, value in given.items() if value is not None}
+        )
+
+
+ENTRY_TAGS: Mapping[str, type[Any]] = {
+    "(a definition)": EvaluatorDefinition,
+    "(of the catalogue)": CatalogueUse,
+}
+"""What pydantic puts into the path of a mistake, to say which of the two was read."""
+_DEFINITION, _USE = ENTRY_TAGS
+
+
+def _tag(value: Any) -> str:
+    is_use = "use" in value if isinstance(value, dict) else isinstance(value, CatalogueUse)
+    return _USE if is_use else _DEFINITION
+
+
+EvaluatorEntry = Annotated[
+    Annotated[EvaluatorDefinition, Tag(_DEFINITION)] | Annotated[CatalogueUse, Tag(_USE)],
+    Discriminator(_tag),
+]
+"""An evaluator in an app's document."""

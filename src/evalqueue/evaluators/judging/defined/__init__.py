@@ -1,0 +1,1 @@
+"""Evaluators that are made from definitions."""

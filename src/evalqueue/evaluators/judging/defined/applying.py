@@ -1,0 +1,49 @@
+"""Whether a defined evaluator has something to judge."""
+
+from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.definitions.definition import AppliesWhen, TurnPart
+from evalqueue.evaluators.judging.answers import same_label
+
+
+def applies_to_turn(when: AppliesWhen, turn: Turn) -> bool:
+    """Whether a turn is judged."""
+    return turn.number >= when.min_turns and _fits(when, turn)
+
+
+def applies_to_thread(when: AppliesWhen, thread: Thread) -> bool:
+    """Whether a conversation is judged: a turn of it fits."""
+    return len(thread.turns) >= when.min_turns and any(_fits(when, turn) for turn in thread.turns)
+
+
+def is_said(when: AppliesWhen, answer: str) -> bool:
+    """Whether an answer of the bot is judged, as far as its text says."""
+    return not when.bot_says or any(text in answer.lower() for text in when.bot_says)
+
+
+def _fits(when: AppliesWhen, turn: Turn) -> bool:
+    asked = turn.user_text.lower()
+    return (
+        all(_has(turn, part) for part in when.has)
+        and is_said(when, turn.bot_text)
+        and (not when.user_says or any(text in asked for text in when.user_says))
+        and (not when.intents or _has_intent(when, turn))
+    )
+
+
+def _has(turn: Turn, part: TurnPart) -> bool:
+    match part:
+        case TurnPart.SYSTEM:
+            return bool(turn.system)
+        case TurnPart.CONTEXT:
+            return bool(turn.context)
+        case TurnPart.TOOLS:
+            return bool(turn.tool_calls)
+        case TurnPart.ERRORS:
+            return bool(turn.error)
+        case TurnPart.USER | TurnPart.BOT | TurnPart.TIMES:
+            return True
+
+
+def _has_intent(when: AppliesWhen, turn: Turn) -> bool:
+    recorded = turn.routed_intent
+    return recorded is not None and any(same_label(recorded, each) for each in when.intents)

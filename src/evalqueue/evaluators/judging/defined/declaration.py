@@ -1,0 +1,126 @@
+"""What an evaluator that is made from a definition measures.
+
+A verdict on a turn is also summed up for the conversation: the worst label, whether all is well,
+or the mean. Labels without good, bad or an order have no worst one: the most frequent counts.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from evalqueue.evaluators.definitions.definition import (
+    EvaluatorDefinition,
+    JudgedUnit,
+    Output,
+    OutputKind,
+    Verdict,
+)
+from evalqueue.evaluators.judging.scores import (
+    EvaluatorDeclaration,
+    ScoreDeclaration,
+    ScoreKind,
+    ScoreValue,
+)
+
+VERDICT = "verdict"
+RULES_FOLLOWED = "rules_followed"
+
+
+def declaration_of(definition: EvaluatorDefinition, *, has_rules: bool) -> EvaluatorDeclaration:
+    """What it declares."""
+    title, is_of_turns = definition.shown_title, definition.scope is JudgedUnit.TURN
+    scores = [_score(definition.output, VERDICT, title, per_turn=is_of_turns)]
+    headline = VERDICT
+    if is_of_turns:
+        headline, of_what = _summary(definition.output)
+        scores.insert(0, _score(definition.output, headline, f"{title}, {of_what}"))
+    if has_rules:
+        scores.append(
+            ScoreDeclaration(
+                name=RULES_FOLLOWED,
+                title=f"{title}: rules followed",
+                kind=ScoreKind.BOOLEAN,
+                higher_is_better=True,
+            )
+        )
+    return EvaluatorDeclaration(
+        name=definition.name,
+        title=title,
+        question=definition.question,
+        calls="One call for each message at most."
+        if is_of_turns
+        else "One call at most for each conversation.",
+        scores=tuple(scores),
+        headline=headline,
+        details_key=f"{definition.name}_evaluation",
+    )
+
+
+def summed_up(verdicts: Sequence[Verdict], output: Output, *, is_whole: bool) -> ScoreValue | None:
+    """The verdict on a conversation. None: there is none.
+
+    Args:
+        verdicts: on its turns, in their order.
+        output: what a verdict can be.
+        is_whole: whether all turns were judged. Where one is missing, nothing is said to be well.
+    """
+    if not verdicts:
+        return None
+    match output.kind:
+        case OutputKind.NUMBER:
+            numbers = [float(each) for each in verdicts]
+            return sum(numbers) / len(numbers)
+        case OutputKind.BOOLEAN:
+            is_bad = (not output.higher_is_better) in verdicts
+            if not is_bad and not is_whole:
+                return None
+            return is_bad is not output.higher_is_better
+        case OutputKind.CATEGORY:
+            labels = [str(each) for each in verdicts]
+            if not _is_ranked(output):
+                return Counter(labels).most_common(1)[0][0]
+            worst = max(labels, key=_from_best_to_worst(output).index)
+            return worst if is_whole or worst in output.bad else None
+
+
+def _summary(output: Output) -> tuple[str, str]:
+    """The name of the score that sums turns up, and what it is."""
+    match output.kind:
+        case OutputKind.NUMBER:
+            return "mean", "the mean of each conversation"
+        case OutputKind.BOOLEAN:
+            return "worst", "in all turns" if output.higher_is_better else "in any turn"
+        case OutputKind.CATEGORY if _is_ranked(output):
+            return "worst", "the worst turn of each conversation"
+        case OutputKind.CATEGORY:
+            return "most_frequent", "the most frequent of each conversation"
+
+
+def _is_ranked(output: Output) -> bool:
+    return bool(output.ordered or output.good or output.bad)
+
+
+def _from_best_to_worst(output: Output) -> list[str]:
+    """The labels, those that say neither first."""
+    names = [name for name in output.label_names if name not in output.neutral]
+    if not output.ordered:
+        others = [name for name in names if name not in {*output.good, *output.bad}]
+        names = [*output.good, *others, *reversed(output.bad)]
+    return [*output.neutral, *names]
+
+
+def _score(output: Output, name: str, title: str, *, per_turn: bool = False) -> ScoreDeclaration:
+    is_category = output.kind is OutputKind.CATEGORY
+    is_number = output.kind is OutputKind.NUMBER
+    return ScoreDeclaration(
+        name=name,
+        title=title,
+        kind=ScoreKind(output.kind.value),
+        per_turn=per_turn,
+        labels=output.label_names,
+        good=output.good,
+        bad=output.bad,
+        neutral=output.neutral,
+        higher_is_better=None if is_category else output.higher_is_better,
+        minimum=output.minimum if is_number else None,
+        maximum=output.maximum if is_number else None,
+    )

@@ -1,0 +1,217 @@
+"""The texts that a defined evaluator asks with.
+
+The criterion goes into the system text, which is the same for all conversations. With variables of
+the conversation in it, it goes into the message, and says where what was said stands.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from evalqueue.evaluators.apps import App, Rule
+from evalqueue.evaluators.conversation import UNKNOWN_TIME, Thread, ToolCall, Turn
+from evalqueue.evaluators.definitions import templates
+from evalqueue.evaluators.definitions.definition import (
+    EvaluatorDefinition,
+    Example,
+    JudgedUnit,
+    Output,
+    OutputKind,
+    TurnPart,
+)
+from evalqueue.evaluators.judging import prompts, rules, transcript
+from evalqueue.evaluators.judging.prompts import Prompt, Rendered
+
+FRAME = "defined"
+_NONE = "(none)"
+_IN_THE_MESSAGE = "The criterion is in the message, around what was said."
+
+
+class Texts:
+    """Makes the texts of one evaluator."""
+
+    def __init__(self, definition: EvaluatorDefinition, app: App, asked: Sequence[Rule]) -> None:
+        self._definition = definition
+        used = templates.used(definition.prompt)
+        values = _app_values(app)
+        self.app_values = {name: value for name, value in values.items() if name in used}
+        """What of the app the prompt names."""
+        self._frame = prompts.load(FRAME)
+        self._prompt = definition.prompt.strip()
+        self._is_fixed = used <= templates.OF_APP.keys()
+        is_of_turn = definition.scope is JudgedUnit.TURN
+        self.fixed: Mapping[str, str] = {
+            "subject": "one answer of a chat assistant"
+            if is_of_turn
+            else "one whole conversation with a chat assistant",
+            "about": app.about.strip(),
+            "criterion": templates.filled(self._prompt, self.app_values)
+            if self._is_fixed
+            else _IN_THE_MESSAGE,
+            "output": shown_output(definition.output),
+            "rules": _shown_rules(asked),
+            "examples": _shown_examples(definition),
+            "keys": ", ".join(
+                ["evidence (spans copied literally from the transcript, each with its turn)"]
+                + (["rule_compliance"] if asked else [])
+                + ["reasoning (two or three sentences)", "verdict"]
+            ),
+        }
+        """Everything that does not depend on a conversation."""
+
+    @property
+    def prompt(self) -> Prompt:
+        """The text around the criterion."""
+        return self._frame
+
+    def render(self, thread: Thread, turn: Turn | None) -> Rendered:
+        """The question about a conversation, or about one of its turns."""
+        shown = self.shown(thread, turn)
+        said = transcript.fence("transcript", _transcript(self._definition, shown))
+        message: list[str] = []
+        if not self._is_fixed:
+            values = {**self.app_values, **_conversation_values(shown, turn), "transcript": said}
+            message.append(templates.filled(self._prompt, values))
+        message.append(transcript.marker(thread, turn))
+        if self._is_fixed:
+            message += [_heading(turn), said]
+        message.append(
+            "Judge this conversation."
+            if turn is None
+            else f"Judge the bot's answer of turn {turn.number}."
+        )
+        return self._frame.render(**self.fixed, message="\n\n".join(message))
+
+    def shown(self, thread: Thread, turn: Turn | None) -> list[Turn]:
+        """The turns that the judge sees, with the parts that it sees of them."""
+        turns = list(thread.turns)
+        if turn is not None:
+            before = [each for each in turns if each.number < turn.number]
+            first = len(before) - self._definition.context_turns
+            turns = [*before[max(0, first) :], turn]
+        return [_with_parts(each, self._definition.shows) for each in turns]
+
+
+def shown_output(output: Output) -> str:
+    """What the verdict can be, as a judge reads it."""
+    match output.kind:
+        case OutputKind.CATEGORY:
+            lines = [
+                f"- {each.name}: {each.description}" if each.description else f"- {each.name}"
+                for each in output.labels
+            ]
+            order = ", from the best to the worst" if output.ordered else ""
+            what = "\n".join([f"verdict is one of these labels{order}:", *lines])
+        case OutputKind.BOOLEAN:
+            what = "verdict is true or false."
+        case OutputKind.NUMBER:
+            end = "best" if output.higher_is_better else "worst"
+            what = (
+                f"verdict is a number from {output.minimum:g} to {output.maximum:g}; "
+                f"{output.maximum:g} is the {end}."
+            )
+    return f"{what}\n{output.description.strip()}".strip()
+
+
+def example_thread(example: Example, thread_id: str) -> Thread:
+    """An example as a conversation."""
+    turns = tuple(
+        Turn(
+            number=number,
+            timestamp=UNKNOWN_TIME,
+            user_text=each.user,
+            bot_text=each.bot,
+            system=each.system,
+            context=each.context,
+            tool_calls=tuple(
+                ToolCall(name=call.name, arguments=call.arguments, result=call.result)
+                for call in each.tool_calls
+            ),
+        )
+        for number, each in enumerate(example.turns, start=1)
+    )
+    return Thread(thread_id=thread_id, user_id="example", turns=turns)
+
+
+def _app_values(app: App) -> dict[str, str]:
+    intents = "\n".join(f"- {label.name}: {label.description}" for label in app.intents)
+    return {"app_name": app.name, "about": app.about.strip(), "intents": intents}
+
+
+def _conversation_values(shown: Sequence[Turn], turn: Turn | None) -> dict[str, str]:
+    """The variables of a conversation, fenced: all of it was written by strangers."""
+    judged = list(shown) if turn is None else [shown[-1]]
+    instructions = [each.system for each in shown if each.system]
+    contexts = [each.context for each in judged if each.context]
+    calls = [_shown_call(call) for each in judged for call in each.tool_calls]
+    values = {
+        "system_prompt": transcript.quoted("system-prompt", "\n\n".join(instructions) or _NONE),
+        "context": transcript.quoted("context", "\n\n".join(contexts) or _NONE),
+        "tool_calls": transcript.quoted("tool-calls", "\n".join(calls) or _NONE),
+    }
+    if turn is None:
+        return values
+    return values | {
+        "turn": str(turn.number),
+        "user_message": transcript.quoted("user-message", shown[-1].user_text),
+        "answer": transcript.quoted("answer", shown[-1].bot_text),
+    }
+
+
+def _shown_call(call: ToolCall) -> str:
+    result = "(not recorded)" if call.result is None else call.result
+    return f"{call.name} {call.arguments}\nResult: {result}"
+
+
+def _with_parts(turn: Turn, parts: Sequence[TurnPart]) -> Turn:
+    """A turn without the recorded parts that the judge does not see."""
+    return replace(
+        turn,
+        system=turn.system if TurnPart.SYSTEM in parts else None,
+        context=turn.context if TurnPart.CONTEXT in parts else None,
+        tool_calls=turn.tool_calls if TurnPart.TOOLS in parts else (),
+        error=turn.error if TurnPart.ERRORS in parts else None,
+    )
+
+
+def _transcript(definition: EvaluatorDefinition, turns: Sequence[Turn]) -> str:
+    return transcript.shown(
+        turns,
+        timed=TurnPart.TIMES in definition.shows,
+        with_user=TurnPart.USER in definition.shows,
+        with_bot=TurnPart.BOT in definition.shows,
+    )
+
+
+def _heading(turn: Turn | None) -> str:
+    return (
+        "The whole conversation:" if turn is None else "The conversation up to the answer to judge:"
+    )
+
+
+def _shown_rules(asked: Sequence[Rule]) -> str:
+    if not asked:
+        return ""
+    return (
+        "\n## Rules\n\n"
+        "rule_compliance has one entry for each rule, with the rule_id exactly as written.\n"
+        "FOLLOWED or VIOLATED only with a reason that you can name; NOT_APPLICABLE where the\n"
+        "rule's situation did not arise; NOT_EVALUATED where you can't tell.\n\n"
+        f"{rules.listed(asked)}\n"
+    )
+
+
+def _shown_examples(definition: EvaluatorDefinition) -> str:
+    if not definition.examples:
+        return ""
+    blocks = [_shown_example(definition, each) for each in definition.examples]
+    return "\n".join(["\n## Examples\n", *blocks, ""])
+
+
+def _shown_example(definition: EvaluatorDefinition, example: Example) -> str:
+    thread = example_thread(example, "example")
+    turns = [_with_parts(each, definition.shows) for each in thread.turns]
+    said = transcript.fence("example", _transcript(definition, turns))
+    known = {"reasoning": example.reasoning} if example.reasoning else {}
+    answer = json.dumps({**known, "verdict": example.verdict}, ensure_ascii=False)
+    return f"{said}\nThe right answer has: {answer}"
