@@ -17,6 +17,7 @@ from evalqueue.cli import (
     comparison,
     costs,
     datasets,
+    evaluators,
     fleet,
     jobs,
     processes,
@@ -88,6 +89,7 @@ jobs.register(app)
 simulators.register(app)
 datasets.register(app)
 apps.register(app)
+evaluators.register(app)
 adversarial.register(app)
 fleet.register(app)
 costs.register(app)

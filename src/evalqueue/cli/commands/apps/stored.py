@@ -147,7 +147,7 @@ async def diff(old: str, new: str, *, as_json: bool) -> ExitCode:
     """
     async with open_client() as client, (await client.database()).connection() as connection:
         try:
-            before, after = await _named(connection, old), await _named(connection, new)
+            before, after = await find_app(connection, old), await find_app(connection, new)
         except UnknownApp as error:
             return _not_found(error)
     found = documents.changes(apps.to_document(before), apps.to_document(after))
@@ -174,7 +174,7 @@ async def remove(app_id: str, owner: str, *, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-async def _named(connection: Connection, name: str) -> App:
+async def find_app(connection: Connection, name: str) -> App:
     """The app of a file, of APP or of APP@VERSION."""
     if name == STDIN or documents.notation_of(name) is not None:
         found = await asyncio.to_thread(read_app, name)

@@ -1,0 +1,1 @@
+"""The commands about evaluators: what there is, and trying one."""
