@@ -1,5 +1,6 @@
 """The evaluators in an app's document: a mistake is named with its place and its cure."""
 
+import time
 import tomllib
 from typing import Any
 
@@ -162,3 +163,17 @@ def test_whatever_comes_in_is_a_valid_app_or_named_mistakes(entries: list[Any]) 
         assert documents.read(documents.to_json(app), Notation.JSON, where="a") == app
         assert all(each.prompt.strip() for each in app.definitions)
     assert problems is None or (problems and all(each.msg for each in problems))
+
+
+def test_too_many_are_refused_in_time() -> None:
+    document = tomllib.loads(TELECOM)
+    rule = document["rules"][0]
+    rules = [rule | {"rule_id": str(n), "scopes": [f"x{n}", "pii_leak"]} for n in range(1_000)]
+    entries = [{"use": "tone", "name": f"x{n}"} for n in range(3_000)]
+    started = time.perf_counter()
+    with pytest.raises(InvalidApp) as refused:
+        documents.from_document(document | {"evaluators": entries, "rules": rules}, where="a")
+
+    assert time.perf_counter() - started < 5
+    found = {apps.path_of(each): each.msg for each in refused.value.problems}
+    assert found["evaluators"] == "there are 3000: 50 are allowed"

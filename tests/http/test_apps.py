@@ -56,6 +56,36 @@ async def test_an_app_is_stored_listed_read_and_removed(api: httpx.AsyncClient) 
     assert removed.json() == {"app_id": "telecom", "owner": "default", "deleted": True}
 
 
+async def test_the_evaluators_of_an_app_are_its_owners(serve_api: ServeApi) -> None:
+    boolean = {"prompt": "Is it polite?", "output": {"kind": "boolean"}}
+    own = {**DOCUMENT, "evaluators": [{"name": "polite", **boolean}, {"use": "tone"}]}
+    taken = {**DOCUMENT, "evaluators": [{"name": "intent", **boolean}]}
+    async with serve_api(api_tokens=ENTRIES) as http:
+
+        async def as_(name: str, app_id: str) -> httpx.Response:
+            return await http.get(
+                "/api/evaluators", params={"app_id": app_id}, headers=bearer(TOKENS[name])
+            )
+
+        stored = await http.post("/api/apps", json={"document": own}, headers=bearer(TOKENS["sam"]))
+        refused = await http.post(
+            "/api/apps", json={"document": taken}, headers=bearer(TOKENS["sam"])
+        )
+        mine, other, admin = [await as_(name, "telecom") for name in ("sam", "rita", "ada")]
+        shipped = await as_("rita", "kaira-bot")
+
+    assert stored.status_code == 201, stored.text
+    assert stored.json()["evaluators"] == ["intent", "efficiency", "polite", "tone"]
+    assert refused.status_code == 422
+    (problem,) = refused.json()["detail"]
+    assert problem["loc"] == ["body", "document", "evaluators", 0, "name"]
+    assert "installed evaluator: rename it" in problem["msg"]
+    assert (mine.status_code, other.status_code, admin.status_code) == (200, 404, 200)
+    origins = {each["name"]: each["origin"] for each in mine.json()}
+    assert (origins["polite"], origins["tone"], origins["safety"]) == ("app", "app", "catalogue")
+    assert "polite" not in [each["name"] for each in shipped.json()]
+
+
 async def test_every_mistake_is_named_with_its_place(api: httpx.AsyncClient) -> None:
     wrong = {**DOCUMENT, "app_id": "My Shop", "colour": "red", "rules": [{"rule_id": "a"}]}
     refused = await add(api, 422, document=wrong)

@@ -192,7 +192,8 @@ class App(_Closed):
             case "adversarial":
                 return self.difficult_users is not None
             case _:
-                return any(scope == each.name for each in self.definitions)
+                own = map(_evaluators.name_of, self.evaluators)
+                return scope in catalogue.names() or scope in own
 
 
 @cache
@@ -294,8 +295,9 @@ def _app_slips(app: App) -> Iterator[Problem]:
         )
     yield from _menu_slips(app)
     yield from _evaluators.slips(app.evaluators, {*get_args(Scope)})
+    scopes = _scopes(app)
     for number, rule in enumerate(app.rules):
-        yield from _rule_slips(app, rule, number)
+        yield from _rule_slips(app, rule, number, scopes)
     if app.difficult_users is not None:
         for slip in slips(app.difficult_users):
             key, _, msg = slip.partition(": ")
@@ -339,19 +341,19 @@ def _menu_slips(app: App) -> Iterator[Problem]:
                 yield _slip(f"a name is longer than {_LABEL_MAX} characters", *path, number)
 
 
-def _rule_slips(app: App, rule: Rule, number: int) -> Iterator[Problem]:
+def _rule_slips(app: App, rule: Rule, number: int, scopes: Sequence[str]) -> Iterator[Problem]:
     users = _users(app.difficult_users)
     if not rule.scopes:
         yield _slip(
             f"{rule.rule_id} has no scope: nothing looks at it. Name one or more of "
-            f"{', '.join(_scopes(app))}",
+            f"{', '.join(scopes)}",
             "rules", number, "scopes",
         )  # fmt: skip
-    elif unknown := [scope for scope in rule.scopes if scope not in _scopes(app)]:
+    elif unknown := [scope for scope in rule.scopes if scope not in scopes]:
         for scope in unknown:
             yield _slip(
                 f"There is no evaluator {scope!r}: define it under evaluators, or name one of "
-                f"{', '.join(_scopes(app))}",
+                f"{', '.join(scopes)}",
                 "rules", number, "scopes", rule.scopes.index(scope),
             )  # fmt: skip
     elif not any(app.asks(scope) for scope in rule.scopes):
@@ -374,7 +376,7 @@ def _rule_slips(app: App, rule: Rule, number: int) -> Iterator[Problem]:
 
 def _scopes(app: App) -> tuple[str, ...]:
     """The scopes that a rule can have."""
-    own = [name for each in app.evaluators if (name := _evaluators.name_of(each))]
+    own = filter(None, map(_evaluators.name_of, app.evaluators[: _evaluators.MOST]))
     return tuple(dict.fromkeys([*get_args(Scope), *own, *catalogue.names()]))
 
 

@@ -11,7 +11,8 @@ from evalqueue.evaluators.definitions.definition import (
     EvaluatorEntry,
 )
 
-_MOST = 50  # each is a call for each conversation, or for each turn
+MOST = 50
+"""Of an app: each is a call for each conversation, or for each turn."""
 
 
 def definitions(
@@ -37,8 +38,9 @@ def slips(entries: Sequence[EvaluatorEntry], taken: Collection[str]) -> Iterator
         entries: the evaluators.
         taken: names that none of them can have.
     """
-    if len(entries) > _MOST:
-        yield _slip(f"there are {len(entries)}: {_MOST} are allowed")
+    if len(entries) > MOST:
+        yield _slip(f"there are {len(entries)}: {MOST} are allowed")
+        return
     times = Counter(map(name_of, entries))
     for number, entry in enumerate(entries):
         name = name_of(entry)
