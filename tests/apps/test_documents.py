@@ -49,17 +49,19 @@ def test_the_digest_is_of_what_is_said_and_not_of_how_it_is_written(
     assert documents.digest(documents.from_document(other, where="a")) != documents.digest(telecom)
 
 
+KNOWLEDGE = """
+[[knowledge]]
+name = "Prices"
+text = "20 euro"
+"""
+
+
 @pytest.mark.parametrize(
     ("wrong", "path", "says"),
     [
         (TELECOM.replace('"telecom"', '"My Shop"'), "app_id", "use small letters"),
         (TELECOM.replace('"telecom"', '"a/b"'), "app_id", "use small letters"),
         (TELECOM + 'severity = "x"', "rules.0.severity", "Keys here: rule_id, section"),
-        (
-            TELECOM.replace('["efficiency"]', '["correctness"]'),
-            "rules.0.scopes",
-            "would never be asked. The app lacks: a [meal_summary]",
-        ),
         (
             TELECOM.replace('["efficiency"]', '["adversarial"]'),
             "rules.0.scopes",
@@ -71,6 +73,10 @@ def test_the_digest_is_of_what_is_said_and_not_of_how_it_is_written(
             "a thread type with has_efficiency = true",
         ),
         (TELECOM.replace('"Network"', '"Billing"'), "intents", "'Billing' is there twice"),
+        (TELECOM + KNOWLEDGE * 2, "knowledge", "'Prices' is there twice"),
+        (TELECOM + KNOWLEDGE.replace("20 euro", ""), "knowledge.0.text", "the text is empty"),
+        (TELECOM + KNOWLEDGE.replace("20 euro", "euro " * 10_001), "knowledge", "50,000 at most"),
+        (TELECOM + KNOWLEDGE.replace("text", "body"), "knowledge.0.body", "Keys here: name, text"),
         (TELECOM.replace('"Network"', f'"{"n" * 201}"'), "intents.1", "longer than 200"),
         (TELECOM.replace('"Support of', '"\\u0000Support of'), "", "can't be stored"),
     ],

@@ -29,9 +29,8 @@ MAX_GROWTH = 8.0  # 4: linear; 16: quadratic
 PATIENCE = 5.0  # seconds
 KNOWN = dict.fromkeys(
     [
-        "adversarial.cases.payloads._KINDS", "datasets.masks._PHONE",
-        "formats.values.moments._DATES", "judging.reading._TOKEN",
-        "pace.limits._ENTRY",
+        "adversarial.cases.payloads._KINDS", "formats.values.moments._DATES",
+        "judging.reading._TOKEN", "pace.limits._ENTRY", "personal_data._PHONE",
         "providers.chat_completions.faults._CLASS_NAME", "providers.dialect._CEILING",
         "providers.dialect._FORMS", "simulated.language._DISCLOSURE_CUES",
     ],

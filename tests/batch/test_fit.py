@@ -11,7 +11,7 @@ from tests.apps.conftest import TELECOM
 from evalqueue import Client, Settings
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators import EvaluateBatch
-from evalqueue.evaluators.apps import App, documents
+from evalqueue.evaluators.apps import App, ThreadKind, documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.documents import Notation
 from evalqueue.evaluators.batch.fit import misfits
@@ -44,10 +44,6 @@ def found(
     return [(each.kind, each.refused) for each in misfits(plan, recorded, is_app_named=False)]
 
 
-NO_FIGURES = ("evaluator_finds_nothing", False)
-"""Correctness has nothing to do in an app without figures."""
-
-
 @pytest.mark.parametrize(
     ("recorded", "expected"),
     [
@@ -61,17 +57,17 @@ NO_FIGURES = ("evaluator_finds_nothing", False)
 def test_recorded_labels_have_to_be_in_the_menu(
     recorded: dict[str, int], expected: list[tuple[str, bool]]
 ) -> None:
-    assert found(recorded) == [NO_FIGURES, *expected]
-    assert found(recorded, evaluate_intent=False) == [NO_FIGURES]
+    assert found(recorded) == expected
+    assert found(recorded, evaluate_intent=False) == []
 
 
 def test_a_taxonomy_of_the_job_s_own_is_the_menu() -> None:
     own = "- Sales: buying\n- Repairs: something is broken"
 
-    assert found({"Sales": 1, "repairs": 2}, intent_system_prompt=own) == [NO_FIGURES]
+    assert found({"Sales": 1, "repairs": 2}, intent_system_prompt=own) == []
     assert ("labels_not_in_menu", True) in found({"Billing": 1}, intent_system_prompt=own)
     assert ("invalid_option", True) in found({}, intent_system_prompt="Choose what is best.")
-    assert found({}, intent_system_prompt="Billing is for money.") == [NO_FIGURES]
+    assert found({}, intent_system_prompt="Billing is for money.") == []
 
 
 def test_rules_are_asked_by_somebody() -> None:
@@ -81,7 +77,10 @@ def test_rules_are_asked_by_somebody() -> None:
 
 
 def test_a_batch_in_which_nothing_can_be_judged_is_refused() -> None:
-    assert ("evaluator_finds_nothing", True) in found({}, evaluators=("correctness",))
+    no_requests = replace(APP, thread_types=(ThreadKind(name="chat", description="all"),))
+
+    assert ("evaluator_finds_nothing", False) in found({}, no_requests)
+    assert ("evaluator_finds_nothing", True) in found({}, no_requests, evaluators=("efficiency",))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What every evaluator keeps to, whichever it is: asked over HTTP, through a real SDK."""
+"""What every evaluator that asks a judge keeps to: asked over HTTP, through a real SDK."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -62,7 +62,7 @@ def made(name: str, app_id: str = "kaira-bot", temperature: float = 0.1) -> Eval
     return next(kind for _, kind in choices(app) if kind.name == name).make(plan)
 
 
-@pytest.fixture(params=[*sorted(kind.name for kind in BUILT_IN), *DEFINED])
+@pytest.fixture(params=[*sorted(kind.name for kind in BUILT_IN if not kind.is_optional), *DEFINED])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

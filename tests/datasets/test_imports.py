@@ -108,6 +108,7 @@ messages = st.builds(
     context=st.none() | text,
     tool_calls=st.just(()) | st.tuples(tool_calls),
     record=st.just(0),
+    expected=st.none() | text,
 )
 few_ids = st.lists(
     st.sampled_from(["t", "T", "\\N", "\\.", "a\tb", "ß\n"]).flatmap(

@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 import pytest
 
 from evalqueue.evaluators.conversation import ToolCall
-from evalqueue.evaluators.datasets.masks import Mask, Masking, masks_of
+from evalqueue.evaluators.datasets.masks import Masking, masks_of
 from evalqueue.evaluators.formats import FormatError, Message
+from evalqueue.evaluators.personal_data import PersonalData
 
 MESSAGE = Message(
     2, "t-1", "ann@example.org", datetime(2025, 1, 15, tzinfo=UTC), "hi", "hello", None, None,
@@ -14,8 +15,8 @@ MESSAGE = Message(
 )  # fmt: skip
 
 
-def masked(text: str, *masks: Mask) -> str:
-    return Masking(masks or list(Mask)).masked(MESSAGE._replace(user_text=text)).user_text
+def masked(text: str, *masks: PersonalData) -> str:
+    return Masking(masks or list(PersonalData)).masked(MESSAGE._replace(user_text=text)).user_text
 
 
 @pytest.mark.parametrize(
@@ -54,25 +55,27 @@ def test_other_text_stays(text: str) -> None:
 def test_only_the_kinds_that_are_asked_for_are_masked() -> None:
     text = "ann@example.org, +49 30 1234567"
 
-    assert masked(text, Mask.EMAILS) == "[email], +49 30 1234567"
-    assert masked(text, Mask.PHONES) == "ann@example.org, [phone]"
+    assert masked(text, PersonalData.EMAILS) == "[email], +49 30 1234567"
+    assert masked(text, PersonalData.PHONES) == "ann@example.org, [phone]"
 
 
 def test_ids_become_others_and_equal_ones_stay_equal() -> None:
-    masking = Masking([Mask.EMAILS])
+    masking = Masking([PersonalData.EMAILS])
     first, second = masking.masked(MESSAGE), masking.masked(MESSAGE)
     other = masking.masked(MESSAGE._replace(user_id="bob@example.org"))
 
     assert first.user_id == second.user_id != other.user_id
     assert first.user_id.startswith("masked-")
     assert first.thread_id == "t-1"
-    assert Masking([Mask.EMAILS]).masked(MESSAGE).user_id != first.user_id, "no list names them"
+    assert Masking([PersonalData.EMAILS]).masked(MESSAGE).user_id != first.user_id, (
+        "no list names them"
+    )
 
 
 def test_everything_that_is_stored_is_masked() -> None:
     call = ToolCall(name="mail", arguments='{"to": "a@b.co"}', result="sent to a@b.co")
     text = "a@b.co"
-    found = Masking([Mask.EMAILS]).masked(
+    found = Masking([PersonalData.EMAILS]).masked(
         MESSAGE._replace(
             user_text=text,
             bot_text=text,
@@ -84,6 +87,7 @@ def test_everything_that_is_stored_is_masked() -> None:
             system=text,
             context=text,
             tool_calls=(call,),
+            expected=text,
         )
     )
 
@@ -91,7 +95,7 @@ def test_everything_that_is_stored_is_masked() -> None:
 
 
 def test_kinds_are_listed_by_commas() -> None:
-    assert masks_of(" Emails,cards,") == {Mask.EMAILS, Mask.CARDS}
+    assert masks_of(" Emails,cards,") == {PersonalData.EMAILS, PersonalData.CARDS}
     assert masks_of("") == frozenset()
     with pytest.raises(FormatError, match="no mask 'names'. Known: emails, phones, cards"):
         masks_of("emails,names")

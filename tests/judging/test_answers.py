@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from evalqueue.evaluators.judging.answers import Answer, Form, InvalidAnswer, Menu, strict_schema
-from evalqueue.evaluators.judging.builtin.correctness import CorrectnessAnswer
-from evalqueue.evaluators.judging.builtin.efficiency import EfficiencyAnswer
+from evalqueue.evaluators.judging.builtin.correctness.figures import CorrectnessAnswer
+from evalqueue.evaluators.judging.builtin.efficiency.verdicts import EfficiencyAnswer
 from evalqueue.evaluators.judging.builtin.intent import IntentAnswer
 
 MENUS = {

@@ -3,7 +3,7 @@
 import pytest
 
 from evalqueue.evaluators.apps import Bounds
-from evalqueue.evaluators.judging import arithmetic
+from evalqueue.evaluators.judging.checks import arithmetic
 
 BOUNDS = Bounds(
     item_kcal_seldom_above=2000,

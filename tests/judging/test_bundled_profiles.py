@@ -32,8 +32,9 @@ def test_a_profile_says_everything_an_evaluator_asks_for(app_id: str) -> None:
         assert keys <= set(rule) <= keys | {"traits", "goals", "personas"}
         assert rule["scopes"], rule
         assert set(rule["scopes"]) <= {"correctness", "efficiency", "adversarial"}
-    assert data["meal_summary"]["markers"]
-    assert all(marker == marker.lower() for marker in data["meal_summary"]["markers"])
+    markers = data.get("meal_summary", {"markers": []})["markers"]
+    assert all(marker == marker.lower() for marker in markers)
+    assert bool(markers) is not bool(data.get("knowledge"))
     assert set(data["efficiency"]) == {"not_friction", "bot_friction", "ideal_turns"}
 
 
@@ -53,7 +54,8 @@ def test_the_two_profiles_have_nothing_in_common_but_their_shape() -> None:
     assert (len(shop["intents"]), len(shop["rules"])) == (6, 11)
     for table, key in [("intents", "name"), ("query_types", "name"), ("rules", "rule_id")]:
         assert not {entry[key] for entry in food[table]} & {entry[key] for entry in shop[table]}
-    assert not set(food["meal_summary"]["markers"]) & set(shop["meal_summary"]["markers"])
+    assert "knowledge" not in food
+    assert not {"meal_summary", "bounds"} & set(shop)
 
 
 RULES_OF_TRAITS = {

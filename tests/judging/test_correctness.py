@@ -6,11 +6,9 @@ from typing import Any, get_args
 import pytest
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.judging.builtin.correctness import (
-    Correctness,
-    CorrectnessAnswer,
-    CorrectnessEvaluator,
-)
+from evalqueue.evaluators.judging.builtin.correctness import CorrectnessEvaluator
+from evalqueue.evaluators.judging.builtin.correctness.figures import CorrectnessAnswer
+from evalqueue.evaluators.judging.builtin.correctness.verdicts import Correctness
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError

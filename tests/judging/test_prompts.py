@@ -4,7 +4,7 @@ import pytest
 
 from evalqueue.evaluators.judging import prompts
 
-NAMES = ["intent", "correctness", "efficiency", "repair"]
+NAMES = ["intent", "correctness", "references", "efficiency", "repair"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -25,7 +25,7 @@ from evalqueue.evaluators.batch.distributions import (
 )
 from evalqueue.evaluators.judging.answers import same_label
 from evalqueue.evaluators.judging.builtin.correctness import Correctness
-from evalqueue.evaluators.judging.builtin.efficiency import Efficiency
+from evalqueue.evaluators.judging.builtin.efficiency.verdicts import Efficiency
 from evalqueue.evaluators.judging.evaluator import Coverage
 from evalqueue.evaluators.judging.scores import (
     EvaluatorDeclaration,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.conversation import Thread, ToolCall, Turn
 from evalqueue.evaluators.judging import transcript
 
 Make = Callable[..., Turn]
@@ -83,3 +83,23 @@ def test_a_quote_that_nobody_said_is_flagged(turn: Make) -> None:
     found = transcript.checked([transcript.Quote(turn=1, quote=q) for q in quotes], turns)
 
     assert [each["in_transcript"] for each in found] == [True, True, True, False, False, False]
+
+
+def test_a_quote_of_anything_that_the_judge_was_shown_is_found(turn: Make) -> None:
+    call = ToolCall(name="track_order", arguments='{"id": 7}', result='{"eta": "Friday"}')
+    turns = [
+        turn(
+            1, "Where is it?", "On **Friday**.", system="You are Ada.",
+            context="Parcels take 2 days.", tool_calls=(call,), error="HTTP 500",
+        )
+    ]  # fmt: skip
+    quotes = ["track_order", '"eta": "Friday"', "you are ada", "take 2 days", "HTTP 500",
+              "on friday", "free for 30 days", "on monday"]  # fmt: skip
+
+    found = transcript.checked(
+        [transcript.Quote(turn=1, quote=q) for q in quotes],
+        turns,
+        beside=["Returns are free for 30 days."],
+    )
+
+    assert [each["in_transcript"] for each in found] == [True] * 7 + [False]

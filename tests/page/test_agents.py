@@ -22,7 +22,7 @@ CONVERSATION = {
         {"role": "user", "content": "Cancel booking X1"},
         {"role": "assistant", "content": None, "tool_calls": CALLS},
         {"role": "tool", "tool_call_id": "k1", "content": '{"status": "active"}'},
-        {"role": "assistant", "content": "Your booking is cancelled."},
+        {"role": "assistant", "content": "Your booking is cancelled.", "expected": "It is gone."},
         {"role": "user", "content": "Thanks"},
         {"role": "assistant", "content": "You are welcome."},
     ],
@@ -49,12 +49,15 @@ def test_what_stood_behind_an_answer_is_folded_and_counted(up: Site, page: Page)
     expect(calls.get_by_text("Its result was not recorded")).to_be_visible()
     first.get_by_text("Instructions (system prompt)").click()
     expect(first.get_by_text("<b>Be short.</b>")).to_be_visible()
+    first.get_by_text("Expected answer", exact=True).click()
+    expect(first.get_by_text("It is gone.")).to_be_visible()
     expect(second.locator(".behind")).to_have_count(0)
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
     (said, _) = detail["turns"]
     assert said["timestamp"] is None
+    assert said["expected"] == "It is gone."
     expect(page.locator(".turn time")).to_have_count(0)
     assert [call["name"] for call in said["tool_calls"]] == ["get_booking", "cancel_booking"]
     assert said["tool_calls"][0]["result"] == '{"status": "active"}'

@@ -3767,6 +3767,11 @@ export interface components {
              * @description In the order of the calls.
              */
             tool_calls: components["schemas"]["ToolCall"][];
+            /**
+             * Expected
+             * @description The reference answer: what the bot should have said.
+             */
+            expected: string | null;
         };
         /**
          * Unready

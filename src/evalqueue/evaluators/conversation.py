@@ -46,6 +46,8 @@ class Turn:
     """What was given to the bot besides the user's message, e.g. retrieved documents."""
     tool_calls: tuple[ToolCall, ...] = ()
     """In the order of the calls."""
+    expected: str | None = None
+    """The reference answer: what the bot should have said. None: there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

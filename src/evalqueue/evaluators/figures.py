@@ -56,7 +56,7 @@ class RunHead:
     def declarations(self) -> list[EvaluatorDeclaration]:
         """What the run's evaluators declare; before it begins, those that are installed."""
         if not isinstance(self.evaluators, list):
-            return [kind.declaration for kind in installed().values()]
+            return [each.declaration for each in installed().values() if not each.is_optional]
         read = map(_declaration, cast("list[object]", self.evaluators))
         return [each for each in read if each is not None]
 

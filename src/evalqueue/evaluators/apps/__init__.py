@@ -19,8 +19,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from evalqueue.errors import Problem
+from evalqueue.evaluators.apps import checks, knowledge
 from evalqueue.evaluators.apps import evaluators as _evaluators
+from evalqueue.evaluators.apps.checks import AnyCheck, Check
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers, slips
+from evalqueue.evaluators.apps.knowledge import KnowledgeText
 from evalqueue.evaluators.definitions import catalogue
 from evalqueue.evaluators.definitions.definition import (
     ENTRY_TAGS,
@@ -100,7 +103,7 @@ class Rule(_Closed):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MealSummary(_Closed):
-    """Selects the bot's answers with figures to check. All others need no LLM call."""
+    """Selects the bot's answers to check. All others need no LLM call."""
 
     markers: tuple[str, ...]
     """Lower case. An answer with one of them is selected."""
@@ -162,11 +165,15 @@ class App(_Closed):
     intents: tuple[Label, ...]
     query_types: tuple[Label, ...]
     rules: tuple[Rule, ...] = ()
+    knowledge: tuple[KnowledgeText, ...] = ()
+    """What the bot's answers have to agree with."""
     meal_summary: MealSummary | None = None
-    """None: the app gives no figures. Every answer is NOT APPLICABLE to `correctness`."""
+    """The answers that `correctness` looks at. None: it looks at all that can be compared."""
     efficiency: EfficiencyCriteria = EfficiencyCriteria()
     bounds: Bounds | None = None
-    """None: the app's figures are not about energy. Nothing is computed."""
+    """Switches on the checks of calories and sums in the answers that `meal_summary` selects."""
+    checks: tuple[Check, ...] = ()
+    """What a program looks at in the bot's answers."""
     thread_types: tuple[ThreadKind, ...] = MEAL_THREAD_TYPES
     difficult_users: DifficultUsers | None = None
     """None: the app does not describe difficult users."""
@@ -182,11 +189,15 @@ class App(_Closed):
     def rules_for(self, scope: str) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.rules if scope in rule.scopes)
 
+    def checks_as_json(self) -> list[dict[str, Any]]:
+        """The checks with all their parameters."""
+        return _CHECKS.dump_python(self.checks, mode="json")
+
     def asks(self, scope: str) -> bool:
         """Whether anything of this app is judged in this scope, so that its rules are asked."""
         match scope:
             case "correctness":
-                return self.meal_summary is not None
+                return True
             case "efficiency":
                 return any(kind.has_efficiency for kind in self.thread_types)
             case "adversarial":
@@ -254,6 +265,7 @@ def to_document(app: App, *, with_defaults: bool = True) -> dict[str, Any]:
 
 
 _APP = TypeAdapter(App)
+_CHECKS: TypeAdapter[tuple[AnyCheck, ...]] = TypeAdapter(tuple[Check, ...])
 
 
 def _errors(error: ValidationError) -> Iterable[ErrorDetails]:
@@ -263,11 +275,12 @@ def _errors(error: ValidationError) -> Iterable[ErrorDetails]:
 def _problem(slip: ErrorDetails) -> Problem:
     """A mistake that pydantic has found, with the cure where its message has none."""
     msg = slip["msg"].removeprefix("Value error, ")
+    path, keys = checks.located(slip["loc"])
     if slip["type"] == "unexpected_keyword_argument":
-        there = _keys_at(slip["loc"][:-1])
+        there = keys or _keys_at(path[:-1])
         cure = f"remove it, or correct its spelling. Keys here: {', '.join(there)}" if there else ""
         msg = f"{msg}: {cure or 'remove it, or correct its spelling'}"
-    path = tuple(step for step in slip["loc"] if step not in ENTRY_TAGS)
+    path = tuple(step for step in path if step not in ENTRY_TAGS)
     return Problem(loc=path, msg=msg, type=slip["type"])
 
 
@@ -296,6 +309,10 @@ def _app_slips(app: App) -> Iterator[Problem]:
     yield from _menu_slips(app)
     yield from _evaluators.slips(app.evaluators, {*get_args(Scope)})
     scopes = _scopes(app)
+    for msg, path in knowledge.slips(app.knowledge):
+        yield _slip(msg, "knowledge", *path)
+    for msg, path in checks.slips(app.checks):
+        yield _slip(msg, "checks", *path)
     for number, rule in enumerate(app.rules):
         yield from _rule_slips(app, rule, number, scopes)
     if app.difficult_users is not None:
@@ -327,6 +344,7 @@ def _menu_slips(app: App) -> Iterator[Problem]:
         if not names:
             yield _slip("at least one is needed", key)
     menus["rules"] = [rule.rule_id for rule in app.rules]
+    menus["knowledge"] = [each.name for each in app.knowledge]
     menus |= {f"difficult_users.{key}": names for key, names in _users(app.difficult_users).items()}
     for key, names in menus.items():
         path = key.split(".")
@@ -381,7 +399,6 @@ def _scopes(app: App) -> tuple[str, ...]:
 
 
 _NEEDS: Mapping[str, str] = {
-    "correctness": "a [meal_summary], which selects the answers to check,",
     "efficiency": "a thread type with has_efficiency = true",
     "adversarial": "[difficult_users]",
 }

@@ -54,9 +54,14 @@ has_efficiency = true
 name = "small_talk"
 description = "Only a greeting, thanks or a feeling."
 
+# What answers have to agree with: a policy, prices, opening hours. "correctness" compares them.
+# [[knowledge]]
+# name = "Opening hours"
+# text = "Monday to Friday, 9 to 17 h."
+
 # What the bot has to do. The scopes say who asks: "efficiency" in every conversation of a kind with
-# has_efficiency; "correctness" for answers that [meal_summary] selects; "adversarial" in
-# adversarial tests, which need [difficult_users]; the name of an evaluator: by that one.
+# has_efficiency; "correctness" about every answer; "adversarial" in adversarial tests, which need
+# [difficult_users]; the name of an evaluator: by that one.
 [[rules]]
 rule_id = "no_personal_data_of_others"
 section = "Privacy"

@@ -82,6 +82,7 @@ def _turn(number: int, message: Message) -> Turn:
         system=message.system,
         context=message.context,
         tool_calls=message.tool_calls,
+        expected=message.expected,
     )
 
 

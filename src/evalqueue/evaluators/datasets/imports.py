@@ -20,7 +20,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Json, Jsonb
 
 from evalqueue import codec
-from evalqueue.evaluators.datasets.masks import Mask, Masking
+from evalqueue.evaluators.datasets.masks import Masking
 from evalqueue.evaluators.datasets.store import NAME_LIMIT, QUERIES
 from evalqueue.evaluators.formats import (
     BAD_ROWS_KEPT,
@@ -37,6 +37,7 @@ from evalqueue.evaluators.formats.raw.chunks import ChunkFile
 from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.formats.registry import format_of
 from evalqueue.evaluators.formats.values.columns import name_of
+from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.postgres.database import Connection, Database
 
 THREAD_MAX_BYTES = 32 * 1024**2
@@ -62,7 +63,7 @@ class Incoming:
     """From our columns to the file's headers, where the guess is wrong. "": not in the file."""
     date_order: DateOrder | None = None
     """Of dates like 1/2/2025. None: as the file decides."""
-    masks: frozenset[Mask] = frozenset()
+    masks: frozenset[PersonalData] = frozenset()
     """Personal data that is replaced before anything is stored."""
 
 
@@ -79,7 +80,7 @@ class Identified:
     size_bytes: int
     file_sha256: bytes
     date_order: DateOrder | None = None
-    masks: frozenset[Mask] = frozenset()
+    masks: frozenset[PersonalData] = frozenset()
     given_mapping: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -440,7 +441,11 @@ def _turn(message: Message) -> str:
         "session_id": message.session_id,
         "response_id": message.response_id,
     }
-    beside = {"system": message.system, "context": message.context}
+    beside = {
+        "system": message.system,
+        "context": message.context,
+        "expected": message.expected,
+    }
     turn |= {name: text for name, text in beside.items() if text is not None}
     if message.tool_calls:
         turn["tool_calls"] = [asdict(each) for each in message.tool_calls]

@@ -51,6 +51,8 @@ class Message(NamedTuple):
     record: int = 0
     """Messages with the same number come from one record of the file: see `history`. 0: as `row`,
     for files with a record to a row."""
+    expected: str | None = None
+    """The reference answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -194,7 +194,7 @@ class _Table:
         if known is None:
             return None
         (thread_id, user_id, session_id, asked, answered, intent, time, image, response_id,
-         query_type, error, context, system, _, _) = known  # fmt: skip
+         query_type, error, context, system, expected, _, _) = known  # fmt: skip
         user_id = optional(user_id) or UNKNOWN_USER
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
@@ -205,6 +205,7 @@ class _Table:
             row, thread_id, user_id, timestamp, asked, answered, optional(intent),
             optional(query_type), has_image, optional(error), optional(session_id),
             optional(response_id), optional(system), optional(context),
+            expected=optional(expected),
         )  # fmt: skip
 
     def message(self, row: int, cells: list[str]) -> tuple[str, Part] | None:
@@ -213,7 +214,7 @@ class _Table:
         if known is None:
             return None
         (thread_id, user_id, session_id, _, _, intent, time, image, response_id, query_type, error,
-         context, system, written_role, text) = known  # fmt: skip
+         context, system, expected, written_role, text) = known  # fmt: skip
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
         has_image = self._flag(row, image)
@@ -240,6 +241,7 @@ class _Table:
             response_id=optional(response_id) if role == "assistant" else None,
             context=optional(context),
             system=optional(system),
+            expected=optional(expected),
         )
 
     def _known(self, row: int, cells: list[str]) -> list[str] | None:

@@ -75,6 +75,7 @@ def _thread(messages: list[Message]) -> Thread:
                 system=message.system,
                 context=message.context,
                 tool_calls=message.tool_calls,
+                expected=message.expected,
             )
             for number, message in enumerate(messages, start=1)
         ),

@@ -53,6 +53,8 @@ class EvaluatorType:
     """What is wrong with its params in this plan, by param."""
     switch: str | None = None
     """The param of the job that turns it off."""
+    is_optional: bool = False
+    """Whether it is left out where it can't say anything, unless a job names it."""
     success_rank: int | None = None
     """Of those that say whether a conversation was a success, the lowest decides; None: never."""
 

@@ -14,13 +14,13 @@ from evalqueue.errors import Problem
 from evalqueue.evaluators.apps import App, InvalidApp
 from evalqueue.evaluators.apps.evaluators import name_of
 from evalqueue.evaluators.definitions import catalogue
-from evalqueue.evaluators.judging.builtin import correctness, efficiency, intent
+from evalqueue.evaluators.judging.builtin import checks, correctness, efficiency, intent
 from evalqueue.evaluators.judging.defined.evaluator import evaluator_type
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
 
 ENTRY_POINTS = "evalqueue.evaluators"
-BUILT_IN = (intent.EVALUATOR, correctness.EVALUATOR, efficiency.EVALUATOR)
+BUILT_IN = (intent.EVALUATOR, correctness.EVALUATOR, efficiency.EVALUATOR, checks.EVALUATOR)
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,12 @@ def chosen(plan: EvaluationPlan) -> tuple[EvaluatorType, ...]:
             f"Not installed: evaluator {', '.join(unknown)}. There are: {', '.join(there)}; in the "
             f"catalogue: {', '.join(catalogue.names())}"
         )
-    return tuple(kind for kind in there.values() if kind.is_on(plan.evaluators, plan.options))
+    return tuple(
+        kind
+        for kind in there.values()
+        if kind.is_on(plan.evaluators, plan.options)
+        and (plan.evaluators is not None or not kind.is_optional or kind.applies_to(plan.app))
+    )
 
 
 def make(plan: EvaluationPlan) -> tuple[Evaluator, ...]:

@@ -56,6 +56,14 @@ def settled(rules: Sequence[Rule], findings: Iterable[RuleFinding]) -> list[dict
     return [_row(rule, found.get(rule.rule_id)) for rule in rules]
 
 
+def merged(several: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of several questions about the same rules; of each rule the weightiest counts."""
+    return [
+        min(rows, key=lambda row: _PRIORITY.index(row["status"]))
+        for rows in zip(*several, strict=True)
+    ]
+
+
 def clean_id(written: str) -> str:
     """A rule's id without the list formatting around it."""
     text = written.strip()

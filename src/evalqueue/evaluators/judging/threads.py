@@ -175,7 +175,11 @@ def _result(
     thread: Thread, found: Mapping[str, Evaluation], success: bool | None
 ) -> dict[str, object]:
     """The thread's JSON: findings that refer to turns by number and never repeat them."""
-    there = {name: kind.declaration for name, kind in installed().items()}
+    there = {
+        name: kind.declaration
+        for name, kind in installed().items()
+        if not kind.is_optional or name in found
+    }
     declarations = there | {name: each.declaration for name, each in found.items()}
     return {
         **{

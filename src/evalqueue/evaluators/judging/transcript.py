@@ -6,8 +6,7 @@ write in the first column.
 """
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -16,9 +15,9 @@ from pydantic import Field
 from evalqueue.codec import clean_text
 from evalqueue.evaluators.conversation import UNKNOWN_TIME, Thread, ToolCall, Turn
 from evalqueue.evaluators.judging.answers import Answer
+from evalqueue.evaluators.judging.quotes import Said
 
 _INDENT = "    "
-_ENDS_OF_A_QUOTE = " \"'“”‘’….*`"
 
 
 class Quote(Answer):
@@ -72,35 +71,31 @@ def shown(
     return "\n".join(blocks) or "(none)"
 
 
-def checked(quotes: Sequence[Quote], turns: Sequence[Turn]) -> list[dict[str, Any]]:
-    """The judge's quotes, each with whether it can be found in what was said.
+def checked(
+    quotes: Sequence[Quote], turns: Sequence[Turn], *, beside: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The judge's quotes, each with whether it can be found in what the judge was shown.
 
-    Case, white space and what is put around a quote don't matter; the turn's number doesn't
-    either, because a true quote with a wrong number is still true.
+    How it is spelt doesn't matter (`quotes.folded`); the turn's number doesn't either, because a
+    true quote with a wrong number is still true.
+
+    Args:
+        quotes: what the judge quotes.
+        turns: the turns that were shown.
+        beside: what was shown beside them.
     """
     # Cleaned as it was shown: what can't be sent to a vendor can't be quoted either.
-    said = [_plain(clean_text("\n".join(_texts(turn)))) for turn in turns]
+    said = Said([clean_text(each) for each in (*map(_all_of, turns), *beside)])
     return [
-        {"turn": each.turn, "quote": each.quote, "in_transcript": _occurs(each.quote, said)}
+        {"turn": each.turn, "quote": each.quote, "in_transcript": said.has(each.quote)}
         for each in quotes
     ]
 
 
-def _occurs(quote: str, said: Iterable[str]) -> bool:
-    wanted = _plain(quote).strip(_ENDS_OF_A_QUOTE)
-    return bool(wanted) and any(wanted in text for text in said)
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\s+", " ", text.casefold())
-
-
-def _texts(turn: Turn) -> Iterator[str]:
-    """Everything in a turn that a judge may quote."""
-    yield from (turn.user_text, turn.bot_text)
-    yield from filter(None, (turn.system, turn.context, turn.error))
-    for call in turn.tool_calls:
-        yield from (call.name, call.arguments, call.result or "")
+def _all_of(turn: Turn) -> str:
+    calls = [text for call in turn.tool_calls for text in (call.name, call.arguments, call.result)]
+    texts = [turn.system, turn.user_text, turn.context, *calls, turn.bot_text, turn.error]
+    return "\n".join(filter(None, texts))
 
 
 def _shown(turn: Turn, *, timed: bool, asked: bool, answered: bool, with_bot: bool) -> str:

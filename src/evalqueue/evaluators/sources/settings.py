@@ -8,8 +8,8 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from evalqueue.evaluators.datasets.masks import Mask
 from evalqueue.evaluators.formats.values.columns import ALL_COLUMNS
+from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.settings import check_address
 
 _EXAMPLE = (
@@ -30,7 +30,7 @@ class Source(BaseModel):
     """From our columns to the relation's, where the guess is wrong. "": it has no such column."""
     settle_minutes: float = Field(default=30, ge=0, le=60 * 24 * 30)
     """A conversation is evaluated once it had no message for so long."""
-    masks: frozenset[Mask] = frozenset()
+    masks: frozenset[PersonalData] = frozenset()
     """Personal data that is replaced before anything is stored."""
     owners: frozenset[str] = frozenset({"default"})
     """Whose jobs may read it: names of tokens. `default` is every caller where there are none."""

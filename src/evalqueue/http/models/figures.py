@@ -356,6 +356,8 @@ class TurnJson(Model):
     """What was given to the bot besides the user's message, e.g. retrieved documents."""
     tool_calls: list[ToolCallJson]
     """In the order of the calls."""
+    expected: str | None
+    """The reference answer: what the bot should have said."""
 
     @field_validator("timestamp")
     @classmethod

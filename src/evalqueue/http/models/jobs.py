@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from evalqueue import jobs
 from evalqueue.evaluators.judging.builtin.correctness import Correctness
-from evalqueue.evaluators.judging.builtin.efficiency import Efficiency
+from evalqueue.evaluators.judging.builtin.efficiency.verdicts import Efficiency
 from evalqueue.http.models.fields import (
     MAX_KEY,
     MAX_NAME,

@@ -17,10 +17,11 @@ from evalqueue.evaluators.batch.job_type import SOURCES, EvaluateBatch, problems
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
-from evalqueue.evaluators.datasets.masks import Mask, masks_of
+from evalqueue.evaluators.datasets.masks import masks_of
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.registry import UnknownFormat
+from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import datasets as models
 from evalqueue.http.operations import Operation, WithStatus
@@ -178,7 +179,7 @@ def _incoming(
     )
 
 
-def _masks(names: str | None) -> frozenset[Mask]:
+def _masks(names: str | None) -> frozenset[PersonalData]:
     try:
         return masks_of(names or "")
     except FormatError as error:

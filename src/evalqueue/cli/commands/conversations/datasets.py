@@ -18,9 +18,10 @@ from evalqueue.errors import Refused
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Added, Incoming
-from evalqueue.evaluators.datasets.masks import Mask, masks_of
+from evalqueue.evaluators.datasets.masks import masks_of
 from evalqueue.evaluators.datasets.store import Dataset, Removal
 from evalqueue.evaluators.formats import BadData, DateOrder, FormatError, Notice
+from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.postgres.database import Connection
 
 _SHOWN_THREADS = 20
@@ -38,7 +39,7 @@ class DatasetOptions:
     mapping: Mapping[str, str]
     format: str | None
     date_order: DateOrder | None
-    masks: frozenset[Mask]
+    masks: frozenset[PersonalData]
     owner: str
 
 
@@ -65,7 +66,7 @@ def read_date_order(written: str | None) -> DateOrder | None:
     return None if written is None else DateOrder(written)
 
 
-def read_masks(written: str) -> frozenset[Mask]:
+def read_masks(written: str) -> frozenset[PersonalData]:
     """The kinds of personal data to mask, from the command line.
 
     Raises:

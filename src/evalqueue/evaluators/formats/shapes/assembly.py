@@ -63,6 +63,7 @@ class Part:
     response_id: str | None = None
     context: str | None = None
     system: str | None = None
+    expected: str | None = None
     calls: list[Call] = field(default_factory=list[Call])
     """Tools that the assistant calls with this message."""
     results: list[tuple[str | None, str]] = field(default_factory=list[tuple[str | None, str]])
@@ -86,6 +87,8 @@ class Conversation:
     """Of the messages that have no time of their own."""
     error: str | None = None
     """Of the last turn."""
+    expected: str | None = None
+    """Of the last turn."""
 
 
 @dataclass(slots=True)
@@ -104,6 +107,7 @@ class _Turn:
     intent: str | None = None
     query_type: str | None = None
     error: str | None = None
+    expected: str | None = None
     session_id: str | None = None
     response_id: str | None = None
 
@@ -121,6 +125,8 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
     turns = _turns(conversation.parts)
     if turns and conversation.error:
         turns[-1].error = turns[-1].error or conversation.error
+    if turns and conversation.expected:
+        turns[-1].expected = turns[-1].expected or conversation.expected
     # A missing time becomes the time before it, or else the first one. This preserves the order of
     # the file, and the conversation's duration stays plausible.
     at = conversation.at or next((turn.at for turn in turns if turn.at), UNKNOWN_TIME)
@@ -150,6 +156,7 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
                 for each in turn.calls
             ),
             record,
+            turn.expected,
         )
 
 
@@ -207,6 +214,7 @@ def _add_known(turn: _Turn, part: Part, *, is_answer: bool) -> None:
     """What is known besides the text. An answer's takes precedence over the question's."""
     turn.has_image |= part.has_image
     turn.at = turn.at or part.at
+    turn.expected = part.expected or turn.expected
     if part.system:
         turn.system.append(part.system)
     if part.context:

@@ -12,6 +12,7 @@ from evalqueue.evaluators.formats import DateOrder, shown
 from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields
 from evalqueue.evaluators.formats.shapes.assembly import Call, Conversation, Part, Role, role_of
 from evalqueue.evaluators.formats.shapes.fields import dumped, inside, list_of, object_of
+from evalqueue.evaluators.formats.values.cells import optional
 
 ROLE_KEYS = ("role", "from", "author", "sender", "speaker", "author_role", "message_role", "type")
 TEXT_KEYS = ("content", "value", "text", "parts", "message", "body", "utterance", "msg")
@@ -53,6 +54,7 @@ def conversation_of(
         session_id=fields.text_of(record, fields.SESSION),
         at=fields.time_of(record, "", order),
         error=fields.error_of(record),
+        expected=_expected_in(record),
         parts=[*_beside(record), *parts],
     )
 
@@ -66,6 +68,15 @@ def _beside(record: Object) -> list[Part]:
         if text:
             found.append(Part(role=role, text=text))
     return found
+
+
+def _expected_in(value: Object) -> str | None:
+    """The reference answer: a text, a number, a message, or a list of them."""
+    found = fields.first(value, fields.EXPECTED)
+    if found is None or isinstance(found[1], bool):
+        return None
+    text = text_in(found[1])
+    return optional(text or dumped(found[1])) if found[1] not in ([], {}, "") else None
 
 
 def parts_of(messages: object, column: str, order: DateOrder | None) -> list[Part]:
@@ -110,6 +121,7 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
     part.intent = fields.text_of(message, fields.INTENT)
     part.query_type = fields.text_of(message, fields.QUERY_TYPE)
     part.error = fields.error_of(message)
+    part.expected = _expected_in(message)
     part.session_id = fields.text_of(message, fields.SESSION)
     part.has_image |= bool(message.get("images"))
     if role == "assistant":

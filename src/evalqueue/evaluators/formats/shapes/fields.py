@@ -8,6 +8,7 @@ from typing import Any, cast
 from evalqueue.evaluators.formats import DateOrder, shown
 from evalqueue.evaluators.formats.shapes import Object, ShapeError
 from evalqueue.evaluators.formats.values.cells import optional
+from evalqueue.evaluators.formats.values.columns import EXPECTED_ANSWER
 from evalqueue.evaluators.formats.values.moments import (
     YEARS,
     AmbiguousDate,
@@ -26,6 +27,7 @@ INTENT = ("intent", "intent_detected", "routed_intent")
 QUERY_TYPE = ("query_type", "intent_query_type", "routed_query_type")
 ERROR = ("error", "error_message", "exception")
 CONTEXT = ("context", "contexts", "retrieved_context", "retrieved_contexts", "documents")
+EXPECTED = (*EXPECTED_ANSWER, "expectedOutput", "referenceAnswer", "groundTruth")
 _ERROR_TEXTS = ("message", "detail", "error", "reason", "type", "code", "status")
 
 

@@ -22,7 +22,14 @@ COLUMNS = (
     "error_message",
 )  # fmt: skip
 """Of a file with a row for each turn, as our own exports write it."""
-ALL_COLUMNS = (*COLUMNS, "context", "system_prompt", "role", "content")
+ALL_COLUMNS = (*COLUMNS, "context", "system_prompt", "expected", "role", "content")
+EXPECTED_ANSWER = (
+    "expected", "expected_answer", "expected_output", "expected_response", "expected_bot_response",
+    "reference", "reference_answer", "reference_output", "reference_response", "ground_truth",
+    "ground_truths", "ground_truth_answer", "ideal", "ideal_answer", "ideal_response",
+    "gold_answer", "golden_answer", "target_answer", "correct_answer",
+)  # fmt: skip
+"""Names of the reference answer. Expected labels have names of their own, as `expected_intent`."""
 REQUIRED_OF_TURNS = ("thread_id", "query_text", "final_response_message")
 REQUIRED_OF_MESSAGES = ("thread_id", "role", "content")
 
@@ -76,6 +83,7 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "context": ("contexts", "retrieved_context", "retrieved_contexts", "retrieval_context",
                 "retrieved_documents"),
     "system_prompt": ("system", "system_message", "system_instruction"),
+    "expected": EXPECTED_ANSWER[1:],
 }  # fmt: skip
 """Other names of our columns. A column earlier in this table takes a header before a later one."""
 _OF_TURNS_ONLY = ("query_text", "final_response_message")

@@ -1,4 +1,5 @@
-// What stood behind a bot's answer, folded: its instructions, the context, and the tools it called.
+// What stood behind a bot's answer, folded: its instructions, the context, and the tools it called;
+// and the reference answer.
 
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -6,12 +7,13 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 /** @typedef {import("../client/index.js").Turn} Turn */
 
 /** @param {Turn} turn */
-export function behindTheAnswer({ system, context, tool_calls: calls }) {
-  if (system == null && context == null && !calls.length) return nothing;
+export function behindTheAnswer({ system, context, tool_calls: calls, expected }) {
+  if (system == null && context == null && !calls.length && expected == null) return nothing;
   return html`<div class="behind small">
     ${system == null ? nothing : folded("Instructions (system prompt)", system)}
     ${context == null ? nothing : folded("Context", context)}
     ${calls.length ? toolCalls(calls) : nothing}
+    ${expected == null ? nothing : folded("Expected answer", expected)}
   </div>`;
 }
 

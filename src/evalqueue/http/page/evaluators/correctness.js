@@ -1,4 +1,4 @@
-// Correctness: whether the figures in the bot's answers are right.
+// Correctness: whether the bot's answers are right, complete and consistent.
 
 import { badge } from "../components/basics.js";
 import { ruleList } from "../components/rule-list.js";
@@ -40,10 +40,35 @@ function card(result, highlight) {
     <div class="stack-tight">
       ${overrideNote(result)}
       <p class="small">${result.reasoning}</p>
-      ${evidenceList(result.evidence, highlight)} ${arithmetic(result)}
-      ${ruleList(result.rule_compliance)}
+      ${evidenceList(result.evidence, highlight)} ${references(result.references)}
+      ${result.calorie_sanity ? arithmetic(result) : nothing} ${ruleList(result.rule_compliance)}
     </div>
   </details>`;
+}
+
+/**
+ * What was found by comparing the answer with what is known.
+ * @param {Json | undefined} found
+ */
+function references(found) {
+  if (!found) return nothing;
+  const sources = found.compared_with.map(spaced).join(", ");
+  return html`<p class="small quiet">Compared with: ${sources || "common knowledge"}.</p>
+    ${found.contradictions.map(
+      (/** @type {Json} */ each) =>
+        html`<p class="small wrong">${each.claim} (${spaced(each.source)}: ${each.correct})</p>`,
+    )}
+    ${found.unsupported.map(
+      (/** @type {string} */ each) => html`<p class="small wrong">Unsupported: ${each}</p>`,
+    )}
+    ${found.missing.map(
+      (/** @type {string} */ each) => html`<p class="small wrong">Missing: ${each}</p>`,
+    )}`;
+}
+
+/** @param {string} name */
+function spaced(name) {
+  return name.replaceAll("_", " ");
 }
 
 /**

@@ -19,6 +19,7 @@ const COLUMNS = /** @type {const} */ ([
   ["error_message", "what went wrong in production"],
   ["context", "what the bot was given to answer with"],
   ["system_prompt", "the bot's instructions"],
+  ["expected", "the reference answer, what the bot should have said"],
 ]);
 const OF_TURNS = ["query_text", "final_response_message"];
 const OF_MESSAGES = ["role", "content"];

@@ -1,21 +1,30 @@
 """Efficiency: did the user get there without detours, and whose doing was each detour?
 
-One question for each thread. Some of it can be counted without a judge (turns, questions the bot
-asked twice): that stands beside the verdict. Two things are corrected afterwards, and both leave
+One question for each thread; one that is too long for the judge is judged in parts (`parts`). Some
+of it can be counted without a judge (turns, questions the bot asked twice): that stands beside the
+verdict. Two things are corrected afterwards, and both leave
 a note: what the app does not measure is NOT APPLICABLE, and a photo is never a fault.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging import images, prompts, rules, transcript
-from evalqueue.evaluators.judging.answers import Answer, Form, Menu
+from evalqueue.evaluators.judging.answers import Form
+from evalqueue.evaluators.judging.builtin.efficiency import parts
+from evalqueue.evaluators.judging.builtin.efficiency.verdicts import (
+    Efficiency,
+    EfficiencyAnswer,
+    FrictionCause,
+    FrictionTurn,
+    IncompleteReason,
+    Recovery,
+)
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
 from evalqueue.evaluators.judging.judge import (
     DEFAULT_PARAMETERS,
@@ -39,41 +48,6 @@ _SAME_QUESTION_OVERLAP = 0.8  # of the words of two questions, shared ÷ all
 _SHORTEST_QUESTION_WORDS = 3
 # From where the sentence begins, and from nowhere else: linear in the length of the text.
 _QUESTION = re.compile(r"(?<![^.!?…\n|])[^.!?…\n|]*+\?")
-
-
-class Efficiency(StrEnum):
-    """Did the user get there without friction?"""
-
-    EFFICIENT = "EFFICIENT"
-    ACCEPTABLE = "ACCEPTABLE"
-    FRICTION = "FRICTION"
-    BROKEN = "BROKEN"
-    INCOMPLETE = "INCOMPLETE"
-    NOT_APPLICABLE = "NOT APPLICABLE"
-
-
-class Recovery(StrEnum):
-    """How the bot recovered from friction."""
-
-    GOOD = "GOOD"
-    PARTIAL = "PARTIAL"
-    FAILED = "FAILED"
-    NOT_NEEDED = "NOT NEEDED"
-
-
-class FrictionCause(StrEnum):
-    """Whose doing an extra turn was."""
-
-    USER = "USER"
-    BOT = "BOT"
-
-
-class IncompleteReason(StrEnum):
-    """Why a task was not completed though the bot made no error."""
-
-    USER_INACTIVE = "user_inactive"
-    DATA_TRUNCATED = "data_truncated"
-    USER_CHOSE_TO_STOP = "user_chose_to_stop"
 
 
 DECLARATION = EvaluatorDeclaration(
@@ -111,33 +85,6 @@ class EfficiencyParams(BaseModel):
     evaluate_efficiency: bool = True
 
 
-class FrictionTurn(Answer):
-    """A turn that was needed on top, and why."""
-
-    turn: int
-    description: str
-    cause: FrictionCause
-
-
-class EfficiencyAnswer(Answer):
-    """What the judge says about one thread."""
-
-    evidence: list[transcript.Quote]
-    thread_type: Annotated[str, Menu("thread_types")]
-    friction_turns: list[FrictionTurn]
-    rule_compliance: Annotated[
-        list[rules.RuleFinding], Field(description="one entry for every rule")
-    ]
-    recovery_quality: Literal["GOOD", "PARTIAL", "FAILED", "NOT_NEEDED"]
-    incomplete_reason: Literal["USER_INACTIVE", "DATA_TRUNCATED", "USER_CHOSE_TO_STOP"] | None
-    failure_reason: str | None
-    reasoning: str
-    task_completed: bool
-    verdict: Literal[
-        "EFFICIENT", "ACCEPTABLE", "FRICTION", "BROKEN", "INCOMPLETE", "NOT_APPLICABLE"
-    ]
-
-
 class EfficiencyEvaluator:
     """The evaluator of efficiency, for one app."""
 
@@ -171,12 +118,17 @@ class EfficiencyEvaluator:
         )
 
     async def evaluate(self, thread: Thread, judge: Judge) -> Evaluation:
-        answer = await judge.answer(self._question(thread))
-        if isinstance(answer, Failure):
+        found = await parts.asked(
+            lambda turns: judge.answer(self._question(thread, turns)), thread.turns
+        )
+        if isinstance(found, Failure):
             return Evaluation(
-                declaration=DECLARATION, version=self.version, details=None, failures=(answer,)
+                declaration=DECLARATION, version=self.version, details=None, failures=(found,)
             )
+        answer = parts.combined(found, measured_types=self._measured_types)
         details = self._details(thread, answer)
+        if len(found) > 1:
+            details["parts"] = [each.as_json() for each in found]
         return Evaluation(
             declaration=DECLARATION,
             version=self.version,
@@ -193,13 +145,13 @@ class EfficiencyEvaluator:
             task_completed=answer.task_completed,
         )
 
-    def _question(self, thread: Thread) -> Question[EfficiencyAnswer]:
-        shown = transcript.shown(thread.turns, timed=True)
+    def _question(self, thread: Thread, turns: Sequence[Turn]) -> Question[EfficiencyAnswer]:
+        shown = transcript.shown(turns, timed=True)
         return Question(
             site=CallSite(evaluator=NAME, thread_id=thread.thread_id),
             text=self._prompt.render(
                 **self._app,
-                marker=transcript.marker(thread),
+                marker=transcript.marker(thread) + parts.note(thread, turns),
                 turns=str(len(thread.turns)),
                 duration_seconds=f"{thread.duration.total_seconds():.0f}",
                 transcript=transcript.fence("transcript", shown),

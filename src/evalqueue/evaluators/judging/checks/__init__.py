@@ -1,0 +1,1 @@
+"""What a program can check by itself: the figures of an answer, and the checks of an app."""

@@ -1,0 +1,34 @@
+"""Carrying out the checks of an app."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from evalqueue.evaluators.apps.checks import (
+    AnyCheck,
+    ContainsCheck,
+    EqualsCheck,
+    JsonSchemaCheck,
+    LengthCheck,
+    PersonalDataCheck,
+    RegexCheck,
+    SumsCheck,
+    ToolCalledCheck,
+)
+from evalqueue.evaluators.judging.checks import sums, texts, tools
+from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubject
+
+_CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome | None]] = {
+    RegexCheck: texts.regex,
+    ContainsCheck: texts.contains,
+    EqualsCheck: texts.equals,
+    JsonSchemaCheck: texts.json_schema,
+    LengthCheck: texts.length,
+    PersonalDataCheck: texts.personal_data_of_others,
+    SumsCheck: sums.sums,
+    ToolCalledCheck: tools.tool_called,
+}
+
+
+def checked(check: AnyCheck, subject: CheckSubject) -> CheckOutcome | None:
+    """What a check finds. None: there is nothing that it could look at."""
+    return _CARRIED_OUT[type(check)](check, subject)
