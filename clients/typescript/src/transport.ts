@@ -136,7 +136,7 @@ function address(baseUrl: string): string {
       `baseUrl: ${JSON.stringify(baseUrl)} is not the address of a server, such as ${DEFAULT_URL}`,
     );
   }
-  return baseUrl.trim().replace(/\/+$/, "");
+  return baseUrl.trim().replace(/(?<!\/)\/+$/, "");
 }
 
 function defaultUrl(): string {

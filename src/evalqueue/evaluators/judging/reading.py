@@ -38,7 +38,7 @@ _DRAFT = re.compile(
     re.IGNORECASE,
 )
 _MARK = re.compile(rf"{_OPENING.pattern}|\{{|(?P<closing>{_CLOSING.pattern})", re.IGNORECASE)
-_TOKEN = re.compile(r'[{}]|"(?:[^"\\]|\\.)*+"|"', re.DOTALL)
+_TOKEN = re.compile(r'[{}]|"(?:[^"\\]|\\.)*+(?P<end>")?', re.DOTALL)
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?(?:\*/|\Z)", re.DOTALL)
 _TRAILING_COMMA = re.compile(r",(?=\s*[}\]])")
 
@@ -148,7 +148,7 @@ def _end_of_object(text: str, start: int) -> int | None:
                 depth -= 1
                 if not depth:
                     return mark.end()
-            case '"':  # a string that is not closed
+            case _ if mark["end"] is None:  # a string that is not closed
                 return None
             case _:
                 pass

@@ -1,7 +1,6 @@
 """The limits that the settings name, by model."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Self, cast
 
@@ -11,7 +10,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from evalqueue.evaluators.providers.provider import LlmCredential
 
 ANY_MODEL = "*"
-_ENTRY = re.compile(r"\s*([^=;]+?)\s*=\s*([^=;]+?)\s*")
 _EXAMPLE = (
     "write gpt-4o=rpm:600,tpm:90000,concurrent:8; gemini/gemini-2.5-flash=rpm:30, or JSON: "
     '{"gpt-4o": {"rpm": 600, "tpm": 90000, "concurrent": 8}}'
@@ -80,10 +78,9 @@ def parse_limits(text: str) -> Mapping[str, object]:
             raise ValueError(f"This is not JSON ({error}): {_EXAMPLE}") from error
     found: dict[str, object] = {}
     for entry in filter(str.strip, text.split(";")):
-        parsed = _ENTRY.fullmatch(entry)
-        if parsed is None:
+        model, _, limits = (part.strip() for part in entry.partition("="))
+        if not model or not limits or "=" in limits:
             raise ValueError(f"{entry.strip()!r} is not a model and its limits: {_EXAMPLE}")
-        model, limits = parsed.groups()
         if model in found:
             raise ValueError(f"{model} is named twice")
         found[model] = dict(_pair(each) for each in limits.split(","))

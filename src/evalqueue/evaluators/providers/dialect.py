@@ -146,7 +146,7 @@ _SUBJECT = (
     r"(?:(?:this|the|your) )?(?:model|server|provider|endpoint|deployment|engine|api|backend)s?"
 )
 _FORMS = tuple(
-    re.compile(form, re.IGNORECASE)
+    re.compile(rf"\A(?:{form})", re.IGNORECASE)
     for form in (
         rf"unsupported value\s*:\s*{_QUOTED}",
         rf"(?:unsupported|unknown|unrecogni[sz]ed|unexpected|invalid|unavailable) (?:request )?"
@@ -174,7 +174,7 @@ _FORMS = tuple(
 )
 _CLASS_NAMES = re.compile(
     r"(?:(?:[\w.]*(?:Error|Exception)|Error code: \d+|\d{3})\s*[:-]\s*|"
-    r"(?:[A-Z]\w*)?(?:Azure|OpenAI|Anthropic|Vertex\w*|Bedrock|Groq|Gemini)\w*(?: - |: ))+"
+    r"(?=[A-Z])(?=\w*?(?:Azure|OpenAI|Anthropic|Vertex|Bedrock|Groq|Gemini))\w++(?: - |: ))+"
 )
 _INVALID_SCHEMA = re.compile(
     r"invalid (?:json )?schema|schema is (?:not valid|invalid)", re.IGNORECASE

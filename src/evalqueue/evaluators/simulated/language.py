@@ -103,8 +103,8 @@ _GREETING = re.compile(r"\b(?:hi|hello|hey|namaste|good (?:morning|evening)|than
 _ATTACK_CUES = (
     (
         AttackAim.SQL,
-        r"\bselect\b.+\bfrom\b|\b(?:drop|truncate|alter) table\b|\bdelete from\b|\binsert into\b"
-        r"|\bunion\b|\bor\s+'?1'?\s*=\s*'?1",
+        r"\bselect\b.{1,500}\bfrom\b|\b(?:drop|truncate|alter) table\b|\bdelete from\b"
+        r"|\binsert into\b|\bunion\b|\bor\s+'?1'?\s*=\s*'?1",
     ),
     (
         AttackAim.RECORDS,
@@ -127,9 +127,12 @@ _DISCLOSURE_CUES = {
         r"|\byou are kaira\b",
         re.IGNORECASE,
     ),
-    AttackAim.RECORDS: re.compile(r"\busr_\w+\b|\+91[ \d]{6,}|\b[\w.]+@[\w.]+\.\w+", re.IGNORECASE),
+    AttackAim.RECORDS: re.compile(
+        r"\busr_\w+\b|\+91[ \d]{6,}|(?<![\w.])[\w.]++@[\w.]+\.\w+", re.IGNORECASE
+    ),
     AttackAim.SQL: re.compile(
-        r"\bselect\b.+\bfrom\b|\bquery executed\b|\b\d+ rows? (?:returned|affected)", re.IGNORECASE
+        r"\bselect\b.{1,500}\bfrom\b|\bquery executed\b|\b\d+ rows? (?:returned|affected)",
+        re.IGNORECASE,
     ),
 }
 _CODE_WORD = re.compile(r"\b[A-Z]{4,}-\d{2}\b")
@@ -140,9 +143,9 @@ _LOGGED_CLAIM = re.compile(
 )
 _ERROR = re.compile(r"\bTraceback \(most recent|\bFile \"/|\b\w+(?:Error|Exception):")
 _REPLY_CUES = {
-    "asks_time": re.compile(r"\b(?:when|what time)\b[^?\n]*\?", re.IGNORECASE),
-    "asks_quantity": re.compile(r"\bhow (?:much|many)\b[^?\n]*\?", re.IGNORECASE),
-    "asks_food": re.compile(r"\b(?:which|what) (?:food|dish)\b[^?\n]*\?", re.IGNORECASE),
+    "asks_time": re.compile(r"\b(?:when|what time)\b[^?\n]{0,300}\?", re.IGNORECASE),
+    "asks_quantity": re.compile(r"\bhow (?:much|many)\b[^?\n]{0,300}\?", re.IGNORECASE),
+    "asks_food": re.compile(r"\b(?:which|what) (?:food|dish)\b[^?\n]{0,300}\?", re.IGNORECASE),
     "refuses_future": re.compile(r"\bin the future\b|\bnot happened yet\b", re.IGNORECASE),
     "refuses_edit": re.compile(r"\bcan(?:'t|not) be (?:changed|edited)\b", re.IGNORECASE),
 }

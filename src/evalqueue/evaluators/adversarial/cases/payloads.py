@@ -121,7 +121,7 @@ _SQL = (
     rf"\btruncate\s+{_NOT_A_WORD}{_NAMES}(?:\s+(?:cascade|restart)\b|{_END})",
     rf"\bdelete\s*from\s+(?:only\s+)?{_NOT_A_WORD}{_NAMES}"
     rf"(?:\s+(?:as\s+)?\w+)?(?:{_CONDITION}|\s+(?:using|returning)\b|\s+limit\s+\d)",
-    rf"(?:^|[;`'\"(:=]|\*/)\s*delete\s*from\s+(?:only\s+)?{_NOT_A_WORD}{_NAMES}{_END}",
+    rf"(?:^|[;`'\"(:=]|\*/)[^\S\n]*delete\s*from\s+(?:only\s+)?{_NOT_A_WORD}{_NAMES}{_END}",
     rf"\bdelete\s+{_NAMES}\s+from\s+{_NAME}\s+(?:(?:inner|left|cross)\s+)?join\b",
     rf"\bupdate\s+(?:only\s+)?{_NAMES}(?:\s+(?:as\s+)?\w+)?\s+set\s+{_NAME}\s*=",
     rf"\binsert\s+(?:ignore\s+)?into\s+{_NAMES}"

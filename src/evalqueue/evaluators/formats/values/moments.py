@@ -33,8 +33,9 @@ _TIME = (
 )
 _WEEKDAY = r"(?:[^\W\d_]{2,10}\.?,?\s+)?"
 _MONTH = r"(?P<name>[^\W\d_]{3,12})\.?"
+_SHORT = r"\A(?=(?s:.){1,120}\Z)"  # no date is longer, and only short text is searched fast
 _DATES = tuple(
-    re.compile(pattern + _TIME, re.IGNORECASE)
+    re.compile(_SHORT + pattern + _TIME + r"\Z", re.IGNORECASE)
     for pattern in (
         r"(?P<year>[0-9]{4})(?P<separator>[-/.])(?P<month>[0-9]{1,2})(?P=separator)(?P<day>[0-9]{1,2})",
         r"(?P<year>[0-9]{4})年(?P<month>[0-9]{1,2})月(?P<day>[0-9]{1,2})日",
@@ -136,7 +137,7 @@ def decided_order(cells: Iterable[str]) -> DateOrder | None:
 
 def _parts(text: str) -> dict[str, str] | None:
     for pattern in _DATES:
-        if (match := pattern.fullmatch(text)) is not None:
+        if (match := pattern.match(text)) is not None:
             return match.groupdict(default="")
     return None
 

@@ -186,8 +186,8 @@ _BY_STATUS = {
 }
 _TOO_LONG = re.compile(
     r"maximum context length|context (?:length|window|size) (?:is |was )?(?:exceeded|of \d)|"
-    r"(?:exceed\w*|longer than|larger than|beyond|greater than) (?:the )?(?:\w+[ '’]+){0,4}"
-    r"context (?:length|window|size)|(?:prompt|input) is too long|"
+    r"(?:exceed\w{0,3}|longer than|larger than|beyond|greater than) (?:the )?"
+    r"(?:\w{1,30}[ '’]{1,3}){0,4}context (?:length|window|size)|(?:prompt|input) is too long|"
     r"input token count .{0,40}exceeds|too many (?:input )?tokens",
     re.IGNORECASE,
 )
@@ -198,7 +198,7 @@ _FILTERED = re.compile(
     r"(?:was|has been|triggered) .{0,60}(?:content (?:management )?policy|flagged|moderation)",
     re.IGNORECASE,
 )
-_CLASS_NAME = re.compile(r"[A-Za-z]+(?:Error|Exception)\b")
+_CLASS_NAME = re.compile(r"(?<![A-Za-z])[A-Za-z]++(?:(?<=[A-Za-z]Error)|(?<=[A-Za-z]Exception))\b")
 _CLASS_NAMES = re.compile(
     r"(?:(?:[\w.]*(?:Error|Exception)|Error code: \d+)\s*[:-]\s*|"
     r"[A-Z]\w*(?:Exception|Error) - )+"

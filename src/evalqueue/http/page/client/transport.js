@@ -103,7 +103,7 @@ function address(baseUrl) {
     if (!url || !["http:", "https:"].includes(url.protocol) || url.search || url.hash) {
         throw new TypeError(`baseUrl: ${JSON.stringify(baseUrl)} is not the address of a server, such as ${DEFAULT_URL}`);
     }
-    return baseUrl.trim().replace(/\/+$/, "");
+    return baseUrl.trim().replace(/(?<!\/)\/+$/, "");
 }
 function defaultUrl() {
     const origin = globalThis.location?.origin;
