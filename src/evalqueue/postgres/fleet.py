@@ -49,6 +49,17 @@ class LeaderTurn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SessionLook:
+    """Which workers have no session any more, as of one look."""
+
+    absent: Sequence[int]
+    is_leader: bool
+    """Whether the worker that looks is the leader."""
+    looks: int
+    """Workers that look."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
     """A worker, as of its last heartbeat."""
 
@@ -129,15 +140,26 @@ class QueueStatistics:
 
 
 async def register(
-    connection: Connection, *, name: str, version: str, capabilities: Capabilities, slots: int
+    connection: Connection,
+    *,
+    name: str,
+    version: str,
+    capabilities: Capabilities,
+    slots: int,
+    session_key: int | None = None,
 ) -> RegisteredWorker:
-    """Add a worker; its full name is unique in the fleet."""
+    """Add a worker; its full name is unique in the fleet.
+
+    Args:
+        session_key: what its LISTEN connection locks for as long as the process lives.
+    """
     arguments = capabilities.as_arguments() | {
         "name": name,
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "version": version,
         "slots": slots,
+        "session_key": session_key,
     }
     return await FLEET.only_row(connection, RegisteredWorker, "register", **arguments)
 
@@ -249,6 +271,16 @@ async def lead(
     return await FLEET.only_row(
         connection, LeaderTurn, "lead", worker=worker.name, term_seconds=term_seconds
     )
+
+
+async def without_session(connection: Connection, worker: RegisteredWorker) -> SessionLook:
+    """Whose session is gone: for the leader, of all that run jobs; for others, the leader's."""
+    return await FLEET.only_row(connection, SessionLook, "without_session", worker=worker.name)
+
+
+async def lose(connection: Connection, worker_id: int, *, silent_seconds: float) -> int | None:
+    """Recover the jobs of a worker whose process has ended. Returns how many; None: it is alive."""
+    return await FLEET.value(connection, "lose", worker_id=worker_id, silent_seconds=silent_seconds)
 
 
 async def prune(

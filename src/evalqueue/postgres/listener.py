@@ -40,12 +40,20 @@ _LOST = (
 
 
 class Listener:
-    """Listens on some channels from `start` to `close`, through every outage in between."""
+    """Listens on some channels from `start` to `close`, through every outage in between.
 
-    def __init__(self, database: Database, channels: Iterable[str]) -> None:
+    Args:
+        session_key: locked, shared, while the connection lives: others see by it that this process
+            does. Behind a pooler, which forwards no notifications, it is never locked.
+    """
+
+    def __init__(
+        self, database: Database, channels: Iterable[str], *, session_key: int | None = None
+    ) -> None:
         self._database = database
         self._dsn = asyncpg_dsn(database.listen_conninfo)
         self._channels = tuple(channels)
+        self._session_key = session_key
         self._echo_channel = f"evalqueue_echo_{uuid4().hex}"
         self._echo = asyncio.Event()  # of the last one sent, to prove that it arrives
         self._proven = asyncio.Event()  # by an echo, on the current connection
@@ -144,8 +152,17 @@ class Listener:
             self._listening.set()
             for resync in tuple(self._resync):
                 resync()
+            holds = self._session_key is None
             while not lost.is_set():
                 await self._prove(connection)
+                if not holds and self._proven.is_set():
+                    # LISTEN once more, by which people find the session in pg_stat_activity.
+                    await connection.execute(
+                        f"LISTEN {self._echo_channel};"
+                        f" SELECT pg_catalog.pg_advisory_lock_shared({self._session_key})",
+                        timeout=PING_TIMEOUT,
+                    )
+                    holds = True
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PING_INTERVAL):
                         await lost.wait()

@@ -412,6 +412,13 @@ CREATE FUNCTION evalqueue_lock_pace(credential text, label text, set_rate double
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_lose_worker(bigint, double precision)
+
+CREATE FUNCTION evalqueue_lose_worker(worker_id bigint, silent_seconds double precision) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_measuring_seconds()
 
 CREATE FUNCTION evalqueue_measuring_seconds() RETURNS double precision
@@ -541,12 +548,14 @@ CREATE TABLE job_workers (
     draining boolean DEFAULT false NOT NULL,
     listening boolean DEFAULT false NOT NULL,
     started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+    seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    session_key bigint,
+    lost_at timestamp with time zone
 );
 
--- FUNCTION: evalqueue_register_worker(text, text, integer, text, text[], text[], integer)
+-- FUNCTION: evalqueue_register_worker(text, text, integer, text, text[], text[], integer, bigint)
 
-CREATE FUNCTION evalqueue_register_worker(name text, host text, pid integer, version text, queues text[], job_types text[], slots integer) RETURNS job_workers
+CREATE FUNCTION evalqueue_register_worker(name text, host text, pid integer, version text, queues text[], job_types text[], slots integer, session_key bigint DEFAULT NULL::bigint) RETURNS job_workers
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -693,6 +702,20 @@ CREATE FUNCTION evalqueue_try_claims(worker_id bigint, worker text, queues text[
 -- FUNCTION: evalqueue_unregister_worker(bigint)
 
 CREATE FUNCTION evalqueue_unregister_worker(worker_id bigint) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_worker_is_back(text, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_worker_is_back(worker text, lost_at timestamp with time zone) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_workers_without_session(text)
+
+CREATE FUNCTION evalqueue_workers_without_session(worker text, OUT absent bigint[], OUT is_leader boolean, OUT looks bigint) RETURNS record
     LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS …;

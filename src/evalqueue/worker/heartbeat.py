@@ -4,6 +4,8 @@ watchdog."""
 import asyncio
 import contextlib
 import logging
+import secrets
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +18,8 @@ from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.watchdog import BEAT, Watchdog
 
+HEARTBEAT_WITHOUT_SESSION = 0.5  # seconds: it alone proves that the process lives
+HEARTBEATS_PER_WARNING = 20
 HANGS_FOR_GOOD = 3  # leases that the event loop may stand still
 
 logger = logging.getLogger(__name__)
@@ -28,6 +32,8 @@ class Membership:
         self, database: Database, capabilities: Capabilities, options: WorkerOptions
     ) -> None:
         self.worker = RegisteredWorker(id=0, name="")
+        self.session_key = secrets.randbits(63) if options.listen_notify else None
+        """What this process's LISTEN connection locks; no other program has chosen the same."""
         self._database = database
         self._capabilities = capabilities
         self._options = options
@@ -41,6 +47,7 @@ class Membership:
                 version=self._options.version,
                 capabilities=self._capabilities,
                 slots=self._options.concurrency,
+                session_key=self.session_key,
             ),
             what="A worker",
         )
@@ -70,6 +77,7 @@ class Membership:
             draining: whether the worker is stopping.
             listening: whether notifications arrive.
         """
+        failures = 0
         while True:
             try:
                 async with self._database.connection() as connection:
@@ -82,9 +90,21 @@ class Membership:
                     )
                 if not known:
                     await self.register()
+                failures = 0
             except psycopg.Error as error:
-                logger.warning("No heartbeat this time: %s", error)
-            await asyncio.sleep(self._options.update_heartbeat_interval)
+                if failures % HEARTBEATS_PER_WARNING == 0:
+                    logger.warning("No heartbeat this time: %s", error)
+                failures += 1
+            await self._until_due(listening)
+
+    async def _until_due(self, listening: Callable[[], bool]) -> None:
+        """Until the next heartbeat: soon, if the session that proves that this process lives is
+        lost."""
+        ends = time.monotonic() + self._options.update_heartbeat_interval
+        while (left := ends - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, HEARTBEAT_WITHOUT_SESSION))
+            if self.session_key is not None and not listening():
+                return
 
 
 @asynccontextmanager

@@ -18,11 +18,11 @@ from procrastinate.manager import get_channel_for_queues
 from evalqueue.handlers import Handlers
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import Database
-from evalqueue.postgres.fleet import Capabilities
+from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import JOB_CANCELLED, WORK_WAITS, Listener
 from evalqueue.worker.fairness import SlotYielding
 from evalqueue.worker.heartbeat import Membership, watched
-from evalqueue.worker.leader import Leadership
+from evalqueue.worker.leader import Leadership, SessionWatch
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.outcomes import Stop
 from evalqueue.worker.refusals import Refusals
@@ -99,10 +99,11 @@ class Worker:
     async def _run_registered(self) -> None:
         leadership = Leadership(
             self._database,
-            self._membership.worker,
+            self._me,
             lease_seconds=self._options.lease_seconds,
             retention=self._options.retention,
         )
+        sessions = SessionWatch(self._database, self._me, on_lost_leader=leadership.lead_soon)
         async with asyncio.TaskGroup() as background:
             with contextlib.suppress(psycopg.Error):
                 await leadership.lead()  # lost jobs are recovered before the first claim
@@ -111,6 +112,7 @@ class Worker:
                 background.create_task(self._running.leases.run(), name="leases"),
                 background.create_task(self._slot_yielding.run(), name="fairness"),
                 background.create_task(leadership.run(), name="leadership"),
+                background.create_task(sessions.run(), name="sessions"),
             ]
             try:
                 await self._loop()
@@ -128,8 +130,14 @@ class Worker:
         await self._membership.run(
             stuck=lambda: self._running.stuck_handlers,
             draining=self._stopping.is_set,
-            listening=lambda: self._listener is not None and self._listener.is_listening,
+            listening=self._is_listening,
         )
+
+    def _me(self) -> RegisteredWorker:
+        return self._membership.worker
+
+    def _is_listening(self) -> bool:
+        return self._listener is not None and self._listener.is_listening
 
     async def _drain(self) -> None:
         await drain(self._running, self._hurry, self._options)
@@ -214,7 +222,11 @@ class Worker:
             yield
             return
         arrivals = tuple(get_channel_for_queues(self._options.queues))
-        listener = Listener(self._database, (*arrivals, WORK_WAITS, JOB_CANCELLED))
+        listener = Listener(
+            self._database,
+            (*arrivals, WORK_WAITS, JOB_CANCELLED),
+            session_key=self._membership.session_key,
+        )
         with contextlib.ExitStack() as subscriptions:
             for channel in (*arrivals, WORK_WAITS):
                 subscriptions.enter_context(

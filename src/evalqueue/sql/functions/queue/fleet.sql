@@ -1,7 +1,8 @@
 -- Workers, and what the leader does for all of them.
 
 CREATE OR REPLACE FUNCTION evalqueue_register_worker(
-    name text, host text, pid integer, version text, queues text[], job_types text[], slots integer
+    name text, host text, pid integer, version text, queues text[], job_types text[], slots integer,
+    session_key bigint DEFAULT NULL
 ) RETURNS job_workers
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
@@ -9,10 +10,10 @@ DECLARE
     worker job_workers;
 BEGIN
     INSERT INTO procrastinate_workers DEFAULT VALUES RETURNING id INTO worker.id;
-    INSERT INTO job_workers (id, name, host, pid, version, queues, job_types, slots)
+    INSERT INTO job_workers (id, name, host, pid, version, queues, job_types, slots, session_key)
         -- A restarted process may have its predecessor's host and number: the id tells them apart.
         VALUES (worker.id, format('%s@%s:%s/%s', name, host, pid, worker.id), host, pid, version,
-            queues, job_types, slots)
+            queues, job_types, slots, session_key)
         RETURNING * INTO worker;
     RETURN worker;
 END;
@@ -24,9 +25,19 @@ CREATE OR REPLACE FUNCTION evalqueue_heartbeat(
 ) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
+DECLARE
+    me job_workers;
 BEGIN
     UPDATE procrastinate_workers SET last_heartbeat = clock_timestamp() WHERE id = worker_id;
-    UPDATE job_workers SET
+    SELECT * INTO me FROM job_workers WHERE id = worker_id FOR NO KEY UPDATE;
+    IF me.lost_at IS NOT NULL THEN
+        BEGIN
+            PERFORM evalqueue_worker_is_back(me.name, me.lost_at);
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
+            RAISE WARNING 'Attempts that % lost can''t be given back: %', me.name, SQLERRM;
+        END;
+    END IF;
+    UPDATE job_workers SET lost_at = NULL,
         stuck = evalqueue_heartbeat.stuck, draining = evalqueue_heartbeat.draining,
         listening = evalqueue_heartbeat.listening, seen_at = clock_timestamp()
     WHERE id = worker_id;

@@ -1,7 +1,7 @@
 -- register --
 -- A worker begins
 SELECT id, name FROM evalqueue_register_worker(
-    %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s, %(job_types)s, %(slots)s
+    %(name)s, %(host)s, %(pid)s, %(version)s, %(queues)s, %(job_types)s, %(slots)s, %(session_key)s
 )
 
 -- heartbeat --
@@ -42,6 +42,14 @@ SELECT evalqueue_next_due(%(queues)s)
 -- lead --
 -- running -> queued | failed for all that lost their lease, if this worker is the leader
 SELECT is_leader, recovered, due_in FROM evalqueue_lead(%(worker)s, %(term_seconds)s)
+
+-- without_session --
+-- Whose process may have ended
+SELECT absent, is_leader, looks FROM evalqueue_workers_without_session(%(worker)s)
+
+-- lose --
+-- running -> queued | failed for all jobs of a worker whose process has ended; NULL: it is alive
+SELECT evalqueue_lose_worker(%(worker_id)s, %(silent_seconds)s)
 
 -- workers --
 SELECT id, name, host, pid, version, queues, job_types, slots, stuck, draining, listening,
