@@ -164,7 +164,8 @@ class JobContext:
     ) -> None:
         """Work on items concurrently; store each result the moment it is there.
 
-        Items in the checkpoint are not worked on again. Progress counts finished items:
+        Items in the checkpoint are not worked on again. An item without a result (None) is left to
+        a later attempt, and not counted: only without helpers. Progress counts finished items:
         "Thread 7/20 (5 ok, 2 failed)".
 
         Args:
@@ -199,6 +200,8 @@ class JobContext:
         async def work_on_items() -> None:
             while not self.should_yield and (key := await queue.take()) is not None:
                 result = await work.work(todo[key])
+                if result is None:
+                    continue
                 await self._store(work, result, queue, key)
                 count(key, work.succeeded(result))
                 work.on_stored(result)

@@ -14,6 +14,7 @@ EvalqueueError
 ├── SchemaOutdated          `evalqueue migrate` has to run first
 ├── AttemptOver             the fence: this attempt may not write any more
 ├── YieldSlot               raised by `context.map`: other jobs wait for the slot
+├── Postponed               raised by a handler: it waits for something outside, without a slot
 ├── JobFailed               raised by a handler: failed for good, with a reason
 └── TryAgain                raised by a handler: not now, later
 """
@@ -126,6 +127,18 @@ class AttemptOver(EvalqueueError):
 
 class YieldSlot(EvalqueueError):
     """This attempt ends at a good moment, for jobs that wait for its slot. Not counted."""
+
+
+class Postponed(EvalqueueError):
+    """Raised by a handler: the job waits for something outside of it, and needs no slot for that.
+
+    It is due again after a while, by the database's clock. Not counted as an attempt.
+    """
+
+    def __init__(self, reason: str, *, after: float) -> None:
+        """`after` is in seconds."""
+        super().__init__(reason)
+        self.after = after
 
 
 class JobFailed(EvalqueueError):

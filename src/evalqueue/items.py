@@ -35,8 +35,9 @@ class ItemWork(Protocol[Item_contra, Result]):
         """The item's name in the checkpoint, unique in the job."""
         return str(item)
 
-    async def work(self, item: Item_contra, /) -> Result:
-        """Make the result of an item. What it raises ends the whole map."""
+    async def work(self, item: Item_contra, /) -> Result | None:
+        """Make the result of an item. None: it is not to be had yet. What it raises ends the whole
+        map."""
         ...
 
     async def store(self, connection: Connection, result: Result, /) -> None:

@@ -28,7 +28,7 @@ TRANSITIONS: Mapping[JobStatus, Mapping[JobStatus, str]] = {
         JobStatus.CANCELLED: "cancelled before it began",
     },
     JobStatus.RUNNING: {
-        JobStatus.QUEUED: "retried, released, yielded, or its worker was lost",
+        JobStatus.QUEUED: "retried, released, yielded, postponed, or its worker was lost",
         JobStatus.COMPLETED: "its handler returned",
         JobStatus.FAILED: "failed for good, or attempts used up",
         JobStatus.CANCELLED: "cancelled while it ran",
@@ -134,7 +134,7 @@ class Job:
 
 
 class AttemptOutcome(StrEnum):
-    """How a worker ended an attempt. `evalqueue_finish_attempt` in SQL knows the same five."""
+    """How a worker ended an attempt. `evalqueue_finish_attempt` in SQL knows the same."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -145,6 +145,8 @@ class AttemptOutcome(StrEnum):
     """The worker stops: back to the queue, not counted."""
     YIELDED = "yielded"
     """The slot goes to another job: to the end of the queue, not counted."""
+    POSTPONED = "postponed"
+    """The job waits for something outside: again after a delay, not counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,10 @@ class Ended:
     def yielded(cls) -> "Ended":
         error = "It yielded its slot, and continues when it is its turn again"
         return cls(kind=AttemptOutcome.YIELDED, error=error)
+
+    @classmethod
+    def postponed(cls, reason: str, *, delay_seconds: float) -> "Ended":
+        return cls(kind=AttemptOutcome.POSTPONED, error=reason, delay_seconds=delay_seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 
 import evalqueue
 from evalqueue.cli import main
+from evalqueue.evaluators.batch.economy.settings import EconomySettings
 from evalqueue.evaluators.caps.limits import CapSettings
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
 from evalqueue.evaluators.pace.limits import PaceSettings
@@ -285,6 +286,7 @@ def test_the_provider_page_names_every_outcome() -> None:
         ("## LLM providers", ProviderSettings),
         ("## The pace of LLM calls", PaceSettings),
         ("## Costs", PriceSettings),
+        ("## Economy mode", EconomySettings),
         ("## Sources of conversations", SourceSettings),
         ("## Spending caps", CapSettings),
         ("## Chatbots under test", ChatbotSettings),

@@ -1389,6 +1389,11 @@ export interface components {
             /** Calls */
             calls: number;
             /**
+             * Batched Calls
+             * @description Those of them that were parts of batches, at half price.
+             */
+            batched_calls: number;
+            /**
              * Tokens In
              * @description Null: no call said.
              */
@@ -1999,6 +2004,8 @@ export interface components {
              * @default null
              */
             max_wait_seconds: number | null;
+            /** @default live */
+            mode: components["schemas"]["Mode"];
             /**
              * Api Key
              * @default null
@@ -2045,6 +2052,10 @@ export interface components {
              * @default null
              */
             intent_system_prompt: string | null;
+            /** @default live */
+            mode: components["schemas"]["Mode"];
+            /** @default null */
+            fallback: components["schemas"]["Fallback"] | null;
             /**
              * Max Output Tokens
              * @default null
@@ -2321,6 +2332,12 @@ export interface components {
              */
             scores: components["schemas"]["ScoreStatistics"][];
         };
+        /**
+         * Fallback
+         * @description What becomes of a question that a batch did not answer.
+         * @enum {string}
+         */
+        Fallback: "live" | "fail";
         /**
          * Fault
          * @description How a connection to a chatbot fails. None of these is an answer of the bot.
@@ -2848,6 +2865,12 @@ export interface components {
              */
             example: string | null;
         };
+        /**
+         * Mode
+         * @description How the LLM calls of a job are made.
+         * @enum {string}
+         */
+        Mode: "live" | "economy";
         /**
          * Notation
          * @description How a document is written.
@@ -3433,6 +3456,19 @@ export interface components {
             needs_token: boolean;
         };
         /**
+         * SettleBatches
+         * @description Cancel the batches of a job that is over, and record what they answered.
+         *
+         *     The database submits it when such a job ends.
+         */
+        SettleBatches: {
+            /**
+             * Job Id
+             * Format: uuid
+             */
+            job_id: string;
+        };
+        /**
          * SignIn
          * @description A token, in exchange for a cookie.
          */
@@ -3874,6 +3910,14 @@ export interface components {
             job_type: "evaluate-source";
             params: components["schemas"]["EvaluateSource"];
         };
+        "submit-settle-batches": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "settle-batches";
+            params: components["schemas"]["SettleBatches"];
+        };
     };
     responses: never;
     parameters: never;
@@ -4312,7 +4356,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"];
+                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-settle-batches"];
             };
         };
         responses: {

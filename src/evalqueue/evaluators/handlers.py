@@ -6,6 +6,8 @@ from typing import Any
 from evalqueue.context import JobContext
 from evalqueue.evaluators.adversarial.handler import AdversarialRun
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.batch.economy.handler import settle_batches
+from evalqueue.evaluators.batch.economy.job_type import SettleBatches
 from evalqueue.evaluators.batch.handler import BatchRun
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.pace.limits import PaceSettings
@@ -43,5 +45,9 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     @handlers.handles(EvaluateSource)
     async def evaluate_source(context: JobContext, params: EvaluateSource) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         return await SourceRun(context, params, settings).run()
+
+    @handlers.handles(SettleBatches)
+    async def settle(context: JobContext, params: SettleBatches) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await settle_batches(context, params, registry, providers)
 
     return handlers

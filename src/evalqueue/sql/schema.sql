@@ -126,6 +126,13 @@ CREATE FUNCTION evalqueue_declare_job_type(job_type text) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_end_batch(uuid, text)
+
+CREATE FUNCTION evalqueue_end_batch(batch_id uuid, outcome text) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- TABLE: llm_credentials
 
 CREATE TABLE llm_credentials (
@@ -615,6 +622,13 @@ CREATE FUNCTION evalqueue_scored(wanted_run uuid, wanted_evaluator text, wanted_
     LANGUAGE sql STABLE PARALLEL SAFE
     AS …;
 
+-- FUNCTION: evalqueue_settle_batches()
+
+CREATE FUNCTION evalqueue_settle_batches() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_settle_dependent(jobs)
 
 CREATE FUNCTION evalqueue_settle_dependent(next jobs) RETURNS void
@@ -836,6 +850,7 @@ CREATE TABLE api_logs (
     attempt integer NOT NULL,
     started_at timestamp with time zone NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    batched boolean DEFAULT false NOT NULL,
     CONSTRAINT api_logs_cost_usd_check CHECK ((cost_usd >= (0)::numeric)),
     CONSTRAINT api_logs_duration_ms_check CHECK ((duration_ms >= (0)::double precision)),
     CONSTRAINT api_logs_error_check CHECK ((length(error) <= 4000)),
@@ -1024,7 +1039,7 @@ CREATE TABLE job_attempts (
     error text,
     CONSTRAINT job_attempts_ended_has_an_outcome CHECK (((ended_at IS NULL) = (outcome IS NULL))),
     CONSTRAINT job_attempts_error_is_bounded CHECK ((length(error) <= 4000)),
-    CONSTRAINT job_attempts_outcome_is_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'failed'::text, 'retried'::text, 'released'::text, 'yielded'::text, 'cancelled'::text, 'lost'::text])))
+    CONSTRAINT job_attempts_outcome_is_known CHECK ((outcome = ANY (ARRAY['completed'::text, 'failed'::text, 'retried'::text, 'released'::text, 'yielded'::text, 'postponed'::text, 'cancelled'::text, 'lost'::text])))
 );
 
 -- TABLE: job_items
@@ -1079,6 +1094,29 @@ CREATE TABLE job_schedules (
     CONSTRAINT job_schedules_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
+-- TABLE: llm_batches
+
+CREATE TABLE llm_batches (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    run_id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    owner text NOT NULL,
+    provider text NOT NULL,
+    model text NOT NULL,
+    vendor_id text,
+    questions integer NOT NULL,
+    done integer DEFAULT 0 NOT NULL,
+    reserved_usd numeric NOT NULL,
+    reserved_tokens bigint NOT NULL,
+    reserved_month text,
+    outcome text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    ended_at timestamp with time zone,
+    CONSTRAINT llm_batches_ended_has_an_outcome CHECK (((ended_at IS NULL) = (outcome IS NULL))),
+    CONSTRAINT llm_batches_outcome_check CHECK ((length(outcome) <= 1000)),
+    CONSTRAINT llm_batches_questions_check CHECK ((questions >= 1))
+);
+
 -- TABLE: llm_cap_holders
 
 CREATE TABLE llm_cap_holders (
@@ -1102,6 +1140,34 @@ CREATE TABLE llm_demand (
     expires_at timestamp with time zone NOT NULL
 )
 WITH (fillfactor='50');
+
+-- TABLE: llm_questions
+
+CREATE TABLE llm_questions (
+    id bigint NOT NULL,
+    run_id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    thread_id text,
+    request_hash bytea NOT NULL,
+    question json,
+    batch_id uuid,
+    outcome text,
+    failure json,
+    used_usd numeric,
+    used_tokens bigint,
+    CONSTRAINT llm_questions_request_hash_check CHECK ((length(request_hash) = 32))
+);
+
+-- SEQUENCE: llm_questions_id_seq
+
+ALTER TABLE llm_questions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME llm_questions_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
 
 -- TABLE: saved_cases
 
@@ -1336,6 +1402,11 @@ ALTER TABLE ONLY jobs
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_key UNIQUE (task_id);
 
+-- CONSTRAINT: llm_batches llm_batches_pkey
+
+ALTER TABLE ONLY llm_batches
+    ADD CONSTRAINT llm_batches_pkey PRIMARY KEY (id);
+
 -- CONSTRAINT: llm_cap_holders llm_cap_holders_pkey
 
 ALTER TABLE ONLY llm_cap_holders
@@ -1355,6 +1426,16 @@ ALTER TABLE ONLY llm_credentials
 
 ALTER TABLE ONLY llm_demand
     ADD CONSTRAINT llm_demand_pkey PRIMARY KEY (credential, worker);
+
+-- CONSTRAINT: llm_questions llm_questions_once_per_job
+
+ALTER TABLE ONLY llm_questions
+    ADD CONSTRAINT llm_questions_once_per_job UNIQUE (job_id, request_hash);
+
+-- CONSTRAINT: llm_questions llm_questions_pkey
+
+ALTER TABLE ONLY llm_questions
+    ADD CONSTRAINT llm_questions_pkey PRIMARY KEY (id);
 
 -- CONSTRAINT: saved_cases saved_cases_pkey
 
@@ -1385,9 +1466,9 @@ ALTER TABLE ONLY thread_evaluations
 
 CREATE INDEX adversarial_evaluations_of_run ON adversarial_evaluations USING btree (run_id, id);
 
--- INDEX: api_logs_counted
+-- INDEX: api_logs_counts
 
-CREATE INDEX api_logs_counted ON api_logs USING btree (run_id, evaluator, duration_ms) INCLUDE (outcome, started_at, tokens_in, tokens_out, model, cost_usd);
+CREATE INDEX api_logs_counts ON api_logs USING btree (run_id, evaluator, duration_ms) INCLUDE (outcome, started_at, tokens_in, tokens_out, model, cost_usd, batched);
 
 -- INDEX: api_logs_of_question
 
@@ -1521,6 +1602,30 @@ CREATE INDEX jobs_running ON jobs USING btree (queue, owner) WHERE (status = 'ru
 
 CREATE INDEX jobs_waiting ON jobs USING btree (after_id) WHERE (waiting AND (status = 'queued'::text));
 
+-- INDEX: llm_batches_of_run
+
+CREATE INDEX llm_batches_of_run ON llm_batches USING btree (run_id, created_at);
+
+-- INDEX: llm_batches_open
+
+CREATE INDEX llm_batches_open ON llm_batches USING btree (job_id) WHERE (ended_at IS NULL);
+
+-- INDEX: llm_questions_of_batch
+
+CREATE INDEX llm_questions_of_batch ON llm_questions USING btree (batch_id, id) WHERE (batch_id IS NOT NULL);
+
+-- INDEX: llm_questions_of_run
+
+CREATE INDEX llm_questions_of_run ON llm_questions USING btree (run_id);
+
+-- INDEX: llm_questions_of_thread
+
+CREATE INDEX llm_questions_of_thread ON llm_questions USING btree (job_id, thread_id);
+
+-- INDEX: llm_questions_waiting
+
+CREATE INDEX llm_questions_waiting ON llm_questions USING btree (job_id, id) WHERE ((batch_id IS NULL) AND (outcome IS NULL));
+
 -- INDEX: scores_counted
 
 CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCLUDE (version, evaluation_id, turn, kind, value_text, value_number, value_boolean, failure);
@@ -1588,6 +1693,10 @@ CREATE TRIGGER evalqueue_revise BEFORE UPDATE ON jobs FOR EACH ROW WHEN ((((((((
 -- TRIGGER: jobs evalqueue_revise_continued
 
 CREATE TRIGGER evalqueue_revise_continued AFTER INSERT ON jobs FOR EACH ROW WHEN ((new.retry_of IS NOT NULL)) EXECUTE FUNCTION evalqueue_revise_continued();
+
+-- TRIGGER: jobs evalqueue_settle_batches
+
+CREATE TRIGGER evalqueue_settle_batches AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (((new.progress ? 'run_id'::text) AND (old.completed_at IS NULL) AND (new.completed_at IS NOT NULL))) EXECUTE FUNCTION evalqueue_settle_batches();
 
 -- TRIGGER: jobs evalqueue_settle_dependents
 
@@ -1692,6 +1801,11 @@ ALTER TABLE ONLY jobs
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_fkey FOREIGN KEY (task_id) REFERENCES procrastinate_jobs(id) ON DELETE SET NULL;
 
+-- FK CONSTRAINT: llm_batches llm_batches_run_id_fkey
+
+ALTER TABLE ONLY llm_batches
+    ADD CONSTRAINT llm_batches_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
+
 -- FK CONSTRAINT: llm_cap_holders llm_cap_holders_scope_fkey
 
 ALTER TABLE ONLY llm_cap_holders
@@ -1701,6 +1815,16 @@ ALTER TABLE ONLY llm_cap_holders
 
 ALTER TABLE ONLY llm_demand
     ADD CONSTRAINT llm_demand_credential_fkey FOREIGN KEY (credential) REFERENCES llm_credentials(credential) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: llm_questions llm_questions_batch_id_fkey
+
+ALTER TABLE ONLY llm_questions
+    ADD CONSTRAINT llm_questions_batch_id_fkey FOREIGN KEY (batch_id) REFERENCES llm_batches(id) ON DELETE SET NULL;
+
+-- FK CONSTRAINT: llm_questions llm_questions_run_id_fkey
+
+ALTER TABLE ONLY llm_questions
+    ADD CONSTRAINT llm_questions_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: scores scores_evaluation_id_fkey
 

@@ -15,6 +15,7 @@ from evalqueue.errors import (
     AttemptOver,
     InvalidParams,
     JobFailed,
+    Postponed,
     TryAgain,
     YieldSlot,
     describe,
@@ -28,7 +29,7 @@ BACKOFF_MAX = 120.0  # seconds
 RETRY_AFTER_MAX = 30 * 86_400.0  # seconds a handler may postpone its job
 RESULT_LIMIT = 1024 * 1024  # characters of JSON; what is larger belongs into a table
 
-_PRECEDENCE = (AttemptOver, JobFailed, TryAgain, YieldSlot)
+_PRECEDENCE = (AttemptOver, JobFailed, TryAgain, Postponed, YieldSlot)
 """Of several errors at once, the first of these decides: a lost fence, then the handler's own."""
 
 logger = logging.getLogger(__name__)
@@ -78,8 +79,9 @@ def _raised(error: BaseException, job: Job) -> Ended | None:
         case JobFailed():
             unfit = error.result is not None and _problem(error.result) is not None
             return Ended.failed(str(error) or describe(error), None if unfit else error.result)
-        case TryAgain():
-            return Ended.retry(str(error), delay_seconds=_delay(job, error.after))
+        case TryAgain() | Postponed():
+            ended = Ended.retry if isinstance(error, TryAgain) else Ended.postponed
+            return ended(str(error), delay_seconds=_delay(job, error.after))
         case InvalidParams():
             return Ended.failed(f"Its params don't fit the job type {job.job_type!r}: {error}")
         case _ if isinstance(error, TRANSIENT):

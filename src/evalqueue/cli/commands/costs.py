@@ -30,6 +30,7 @@ def _as_json(cost: Cost) -> dict[str, object]:
     return {
         "name": cost.name,
         "calls": cost.calls,
+        "batched_calls": cost.batched_calls,
         "tokens_in": cost.tokens_in,
         "tokens_out": cost.tokens_out,
         "cost_usd": shown(cost.cost_usd),
@@ -46,6 +47,8 @@ def _table(by: CostGroup, found: Sequence[Cost], since: datetime) -> str:
         cost = shown(each.cost_usd) or "unknown"
         if each.unpriced_calls and each.cost_usd is not None:
             cost += f", without {each.unpriced_calls:,} calls of unknown price"
+        if each.batched_calls:
+            cost += f", {each.batched_calls:,} calls in batches at half price"
         lines.append(
             f"{each.name:<{width}}  {each.calls:>9,}  {each.tokens_in or 0:>12,}  "
             f"{each.tokens_out or 0:>12,}  {cost}"

@@ -36,6 +36,7 @@ from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.apps.store import StoredApp
+from evalqueue.evaluators.batch.economy.params import Mode
 from evalqueue.evaluators.batch.job_type import AppDigest, AppId, problems
 from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
@@ -124,6 +125,8 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
     of a rate limit, or because the endpoint is down. `retry` continues it. Default:
     EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end."""
 
+    mode: Mode = Mode.LIVE
+    """Only `live`."""
     api_key: str | None = None
     user_id: str | None = None
     kaira_auth_token: str | None = None
@@ -137,6 +140,16 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
                 "Credentials never travel in a job: set the provider's key and "
                 "EVALQUEUE_CHATBOT_CREDENTIALS where the worker runs, and name them in "
                 "chatbot.credentials"
+            )
+        return value
+
+    @field_validator("mode")
+    @classmethod
+    def _only_live(cls, value: Mode) -> Mode:
+        if value is not Mode.LIVE:
+            raise ValueError(
+                "economy is for evaluate-batch only: an adversarial test talks to a chatbot, where "
+                "each message depends on the answer before it"
             )
         return value
 

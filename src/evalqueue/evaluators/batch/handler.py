@@ -1,9 +1,7 @@
 """How `evaluate-batch` evaluates a dataset: the steps that only this kind of run has."""
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Self
 
 from evalqueue.context import Checkpoint
@@ -14,26 +12,22 @@ from evalqueue.evaluators.batch import earlier_runs, samples
 from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
 from evalqueue.evaluators.batch.fit import Misfit
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
-from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.batch.rounds import work_in_rounds
+from evalqueue.evaluators.batch.thread_work import ThreadInputs, ThreadWork
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.store import Content
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.judging.evaluator import Evaluator
-from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.registry import UnknownEvaluator
 from evalqueue.evaluators.judging.registry import make as make_evaluators
-from evalqueue.evaluators.judging.threads import Chosen, evaluate_thread
+from evalqueue.evaluators.judging.threads import Chosen
 from evalqueue.evaluators.prices.price_list import PriceList
-from evalqueue.evaluators.providers.earlier.replay import Replay
-from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer, Reuse
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.attempt import Conclusion, RunAttempt, RunInput
 from evalqueue.evaluators.runs.call_log import CallLog
-from evalqueue.evaluators.runs.store import Kept
 from evalqueue.evaluators.runs.summary import RunEnd, Settlement, settle, summarise
-from evalqueue.items import ItemWork
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
 
@@ -131,6 +125,8 @@ class BatchRun:
 
     @property
     def max_helpers(self) -> int:
+        if self.params.is_batched:
+            return 0  # the vendor does the work
         return self.params.max_helpers(len(self.chosen.thread_ids))
 
     def run_input(self) -> RunInput:
@@ -172,7 +168,7 @@ class BatchRun:
                 evaluators=self.evaluators,
                 owner=context.job.owner,
                 choice=self.attempt.choose_model(self.params),
-                prices=prices,
+                prices=prices.of_batches() if self.params.is_batched else prices,
                 max_output_tokens=self.params.plan(self.app.app).parameters.max_output_tokens,
             )
 
@@ -187,11 +183,20 @@ class BatchRun:
         return _Begun(is_first=opened.is_first, checkpoint=checkpoint)
 
     async def work(self, begun: _Begun, caller: LlmCaller, call_log: CallLog, /) -> None:
+        inputs = ThreadInputs(
+            attempt=self.attempt,
+            params=self.params,
+            dataset=self.dataset,
+            evaluators=self.evaluators,
+        )
+        if self.params.is_batched:
+            await work_in_rounds(inputs, self.chosen.thread_ids, begun.checkpoint, caller, call_log)
+            return
         # In a run's first attempt no call is recorded yet, unless a helper job was lost.
         is_fresh = begun.is_first and not self.max_helpers
         await self.attempt.context.map(
             self.chosen.thread_ids,
-            _ThreadWork(self, caller, call_log, is_fresh=is_fresh),
+            ThreadWork(inputs, caller, call_log, is_fresh=is_fresh),
             checkpoint=begun.checkpoint,
             concurrency=self.params.concurrency,
             max_helpers=self.max_helpers,
@@ -215,87 +220,3 @@ class BatchRun:
             noun="conversations",
             details=details,
         )
-
-
-class _ThreadWork(ItemWork[str, Kept]):
-    """Evaluates one conversation, by its id."""
-
-    noun = "Thread"
-
-    def __init__(
-        self, run: BatchRun, caller: LlmCaller, call_log: CallLog, *, is_fresh: bool
-    ) -> None:
-        self._run = run
-        self._attempt = run.attempt
-        self._caller = caller
-        self._call_log = call_log
-        self._is_fresh = is_fresh
-
-    async def work(self, item: str, /) -> Kept:
-        started = time.perf_counter()
-        thread = await self._thread(item)
-        caller = self._reusing() if self._run.params.reuse else self._caller
-        if not self._is_fresh:
-            caller = await self._replaying(item, caller)
-        result = await evaluate_thread(thread, self._run.evaluators, Judge(caller))
-        await self._call_log.flush()
-        return Kept(
-            run_id=self._attempt.run_id,
-            job_id=self._attempt.job_id,
-            attempt=self._attempt.number,
-            data_file_hash=self._run.dataset.sha256,
-            duration_ms=(time.perf_counter() - started) * 1000,
-            found=result,
-        )
-
-    async def store(self, connection: Connection, result: Kept, /) -> None:
-        await store.keep(connection, result)
-
-    def succeeded(self, result: Kept, /) -> bool:
-        return not result.found.failed
-
-    async def _thread(self, thread_id: str) -> Thread:
-        """The conversation, read only when it is worked on."""
-        context, dataset = self._attempt.context, self._run.dataset
-        thread = await context.database.until_done(
-            partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
-            what=f"Job {context.job.id}",
-        )
-        if thread is None:
-            raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
-        return thread
-
-    def _reusing(self) -> Reuse:
-        """The caller, behind the answers of earlier runs."""
-        return Reuse(
-            self._caller, self._answers, recorder=self._call_log, run_id=self._attempt.run_id
-        )
-
-    async def _answers(self, question_hash: bytes) -> list[EarlierAnswer]:
-        context = self._attempt.context
-        return await context.database.until_done(
-            partial(
-                earlier_runs.answers,
-                question_hash=question_hash,
-                owner=context.job.owner,
-                run_id=self._attempt.run_id,
-                max_age_seconds=self._run.params.reuse_max_age_days * 86_400,
-            ),
-            what=f"Job {context.job.id}",
-        )
-
-    async def _replaying(self, thread_id: str, caller: LlmCaller | Reuse) -> Replay:
-        """The caller, behind the answers that earlier attempts recorded for a thread.
-
-        They are read only when the thread is worked on: this bounds what is in memory. The read is
-        not fenced, as it writes nothing.
-        """
-        context = self._attempt.context
-        recorded = await context.database.until_done(
-            partial(
-                store.recorded,
-                run_id=self._attempt.run_id, job_id=self._attempt.job_id, thread_id=thread_id,
-            ),
-            what=f"Job {context.job.id}",
-        )  # fmt: skip
-        return Replay(caller, recorded)

@@ -12,6 +12,7 @@ from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
+from evalqueue.evaluators.batch.economy.params import EconomyParams, refuse_without_batches
 from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
@@ -42,7 +43,9 @@ AppDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
-class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type="evaluate-batch"):
+class EvaluateBatch(
+    RunParams, CapParams, ModelParams, EconomyParams, EvaluatorParams, job_type="evaluate-batch"
+):
     """Evaluate conversations."""
 
     name: str | None = Field(default=None, max_length=200)
@@ -132,6 +135,7 @@ class EvaluateBatch(RunParams, CapParams, ModelParams, EvaluatorParams, job_type
         try:
             settings = ProviderSettings()
             choice = resolve(settings, self.llm_provider, self.llm_model)
+            refuse_without_batches(self, settings, choice)
             await refuse_unpriced(self, settings, choice, admission.owner)
             if self.app_id is not None:  # before a file is stored
                 self._refuse_no_evaluators((await self.app(admission, None)).app)

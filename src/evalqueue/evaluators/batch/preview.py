@@ -247,6 +247,7 @@ async def _estimate(
     with suppress(ProviderUnavailable):
         choice = resolve(settings, params.llm_provider, params.llm_model)
         prices = await price_list(settings, choice)
+        prices = prices.of_batches() if params.is_batched else prices
     async with database.connection() as connection:
         return await estimate_batch(
             connection,

@@ -14,6 +14,7 @@ import contextlib
 import logging
 from collections import deque
 from dataclasses import dataclass, field
+from decimal import Decimal
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ from evalqueue.evaluators.caps.limits import in_dollars
 from evalqueue.evaluators.caps.worst_case import NOTHING, CallAmount, CallAmounts
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
+from evalqueue.evaluators.providers.reservations import SetAside
 from evalqueue.postgres.database import TRANSIENT
 
 IDLE_SECONDS = 0.5  # without a call, after which what is spare is returned
@@ -122,9 +124,23 @@ class CapAccount:
         Raises:
             CapReached: a cap does not allow it.
         """
+        return await self._reserve(self.amounts.worst(request))
+
+    async def set_aside(self, request: CompletionRequest, /, *, price_share: Decimal) -> SetAside:
+        """Wait until a question may be put into a batch. What it may use at most counts as used.
+
+        Raises:
+            CapReached: a cap does not allow it.
+        """
+        worst = self.amounts.worst(request)
+        worst = CallAmount(worst.usd * price_share, worst.tokens)
+        (await self._reserve(worst)).settle(None)
+        return SetAside(usd=worst.usd, tokens=worst.tokens, month=self._month)
+
+    async def _reserve(self, worst: CallAmount) -> CapReservation:
         if self._refusal is not None:
             raise CapReached(self._refusal, self._ledger.owner)
-        reservation = CapReservation(self, self.amounts.worst(request))
+        reservation = CapReservation(self, worst)
         if not self._waiting and self._spare.covers(reservation.worst):
             self._spare -= reservation.worst
             self._begin(reservation)

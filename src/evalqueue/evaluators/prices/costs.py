@@ -30,6 +30,8 @@ class Cost:
 
     name: str
     calls: int
+    batched_calls: int
+    """Those of them that were parts of batches, at half price."""
     tokens_in: int | None
     """None: no call said."""
     tokens_out: int | None

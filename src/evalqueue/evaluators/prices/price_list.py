@@ -23,6 +23,9 @@ from evalqueue.evaluators.providers.provider import Usage
 
 PUBLIC_PRICES = "genai-prices"
 MILLION = Decimal(1_000_000)
+BATCH_SHARE = Decimal("0.5")
+"""Of the price of live calls that OpenAI, Azure OpenAI and Gemini take for those of a batch:
+https://platform.openai.com/docs/guides/batch, https://ai.google.dev/gemini-api/docs/batch-api"""
 _UNITS = {"input_mtok", "output_mtok", "cache_read_mtok"}
 
 
@@ -80,10 +83,14 @@ class _Known:
 class PriceList:
     """The prices of the models behind one endpoint."""
 
-    def __init__(self, address: str | None, own: ModelPrices) -> None:
-        """`address` is the endpoint's, None if it has no public prices; `own` take precedence."""
+    def __init__(
+        self, address: str | None, own: ModelPrices, *, share: Decimal = Decimal(1)
+    ) -> None:
+        """`address` is the endpoint's, None if it has no public prices; `own` take precedence.
+        `share` of them is what is paid."""
         self._address = address
         self._own = own
+        self._share = share
         self._known: dict[str, _Known | None] = {}
 
     @property
@@ -102,8 +109,16 @@ class PriceList:
         """Whether calls of a model have a cost."""
         return model in self._own or self._public(model) is not None
 
+    def of_batches(self) -> "PriceList":
+        """The prices of calls that are parts of batches."""
+        return PriceList(self._address, self._own, share=BATCH_SHARE)
+
     def cost(self, model: str, usage: Usage, *, at: datetime) -> Decimal | None:
         """The cost of a call at a moment in US dollars. None: it is not known."""
+        cost = self._whole_cost(model, usage, at)
+        return None if cost is None else cost * self._share
+
+    def _whole_cost(self, model: str, usage: Usage, at: datetime) -> Decimal | None:
         own = self._own.get(model)
         if own is not None:
             return own.cost(usage)

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 
 ANSWER_MAX_BYTES = 8 * 1024 * 1024
+FILE_MAX_BYTES = 4 * 1024 * 1024 * 1024
+"""Of the results of a batch, which are read as a stream."""
 REQUEST_HEADERS: Mapping[str, str] = {"Accept-Encoding": "identity"}
 
 
@@ -50,12 +52,12 @@ def check_head(status: int, headers: Mapping[str, str]) -> None:
         )
 
 
-def check_size(size_bytes: int) -> None:
+def check_size(size_bytes: int, limit_bytes: int = ANSWER_MAX_BYTES) -> None:
     """Look at how much of a body was read so far.
 
     Raises:
         AnswerRefused: it is too much.
     """
-    if size_bytes > ANSWER_MAX_BYTES:
-        limit = ANSWER_MAX_BYTES // 1024**2
+    if size_bytes > limit_bytes:
+        limit = limit_bytes // 1024**2
         raise AnswerRefused(CallOutcome.TRANSIENT, f"the answer is larger than {limit} MiB")

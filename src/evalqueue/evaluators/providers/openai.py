@@ -29,6 +29,7 @@ from evalqueue.evaluators.providers import (
     vendor_limits,
 )
 from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
+from evalqueue.evaluators.providers.batching.openai import OpenAIBatchClient
 from evalqueue.evaluators.providers.chat_completions import answers
 from evalqueue.evaluators.providers.chat_completions.answers import ChatAnswer
 from evalqueue.evaluators.providers.chat_completions.faults import ErrorBody
@@ -64,12 +65,29 @@ class OpenAIProvider:
     """One model behind the chat-completions protocol."""
 
     def __init__(
-        self, client: AsyncOpenAI, *, name: str, model: str, credential: str, newest: bool
+        self,
+        client: AsyncOpenAI,
+        *,
+        name: str,
+        model: str,
+        credential: str,
+        newest: bool,
+        batch_model: str | None = None,
     ) -> None:
-        """Use `open` or `open_azure`; `newest`: whether `max_completion_tokens` is known there."""
+        """Use `open` or `open_azure`.
+
+        Args:
+            client: of the endpoint.
+            name: of the provider type.
+            model: the model or deployment.
+            credential: a secret that is removed from messages.
+            newest: whether `max_completion_tokens` is known there.
+            batch_model: what answers batches. None: the same as live calls.
+        """
         self._client = client
         self._name = name
         self._model = model
+        self._batch_model = batch_model or model
         self._secret = credential
         self._credential = LlmCredential.of(
             name, model, endpoint=str(client.base_url), secret=credential
@@ -92,7 +110,14 @@ class OpenAIProvider:
 
     @classmethod
     def open_azure(
-        cls, *, deployment: str, api_key: str, endpoint: str, api_version: str, name: str
+        cls,
+        *,
+        deployment: str,
+        api_key: str,
+        endpoint: str,
+        api_version: str,
+        name: str,
+        batch_deployment: str | None = None,
     ) -> Self:
         """Azure OpenAI, where a deployment's name stands for the model."""
         client = AsyncAzureOpenAI(
@@ -102,7 +127,14 @@ class OpenAIProvider:
             max_retries=0,
             http_client=_http_client(endpoint),
         )
-        return cls(client, name=name, model=deployment, credential=api_key, newest=True)
+        return cls(
+            client,
+            name=name,
+            model=deployment,
+            credential=api_key,
+            newest=True,
+            batch_model=batch_deployment,
+        )
 
     @property
     def name(self) -> str:
@@ -115,6 +147,34 @@ class OpenAIProvider:
     @property
     def credential(self) -> LlmCredential:
         return self._credential
+
+    @property
+    def batches(self) -> OpenAIBatchClient:
+        return OpenAIBatchClient(
+            self._client, self, is_azure=isinstance(self._client, AsyncAzureOpenAI)
+        )
+
+    def body(self, request: CompletionRequest, /) -> dict[str, Any]:
+        """A request of a batch, by what the endpoint is known to accept."""
+        return {**self._body(request, self._dialect), "model": self._batch_model}
+
+    def completion(self, text: str, request_id: str | None, /) -> Completion:
+        """Read a response of a batch; see `ChatRequests`."""
+        answer = answers.read(text)
+        if answer.fault is not None:
+            raise self.refused(answer.fault, {})
+        response = _Response(
+            answer=answer, request_id=request_id, parameters={}, at_ceiling=False, limits=None
+        )
+        return self._completion(response, 0.0)
+
+    def refused(self, fault: ErrorBody, headers: Mapping[str, str], /) -> ProviderError:
+        """The error of a refusal, without the credential."""
+        return self._refused(fault, headers, {})
+
+    def error(self, outcome: CallOutcome, text: str, /) -> ProviderError:
+        """An error with a message of ours."""
+        return self._error(outcome, text)
 
     async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
         """Make one attempt; see `Provider.complete`."""
@@ -269,20 +329,24 @@ def _http_client(url: str) -> DefaultAioHttpClient:
 async def _bound(response: httpx2.Response) -> None:
     answer_bounds.check_head(response.status_code, response.headers)
     if isinstance(response.stream, httpx2.AsyncByteStream):
-        response.stream = _BoundedBody(response.stream)
+        # The results of a batch are the only file that is read, line by line.
+        is_file = response.request.url.path.endswith("/content")
+        limit = answer_bounds.FILE_MAX_BYTES if is_file else answer_bounds.ANSWER_MAX_BYTES
+        response.stream = _BoundedBody(response.stream, limit)
 
 
 class _BoundedBody(httpx2.AsyncByteStream):
     """A body that is read up to a limit."""
 
-    def __init__(self, body: httpx2.AsyncByteStream) -> None:
+    def __init__(self, body: httpx2.AsyncByteStream, limit: int) -> None:
         self._body = body
+        self._limit = limit
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         size = 0
         async for chunk in self._body:
             size += len(chunk)
-            answer_bounds.check_size(size)
+            answer_bounds.check_size(size, self._limit)
             yield chunk
 
     async def aclose(self) -> None:

@@ -153,7 +153,7 @@ class LlmCaller:
             backoff_base_seconds=self.policy.backoff_base_seconds,
             backoff_cap_seconds=self.policy.backoff_cap_seconds,
         )
-        self._reservations = reservations or Uncapped()
+        self.reservations = reservations or Uncapped()
         self._slots = slots
         self._recorder = recorder
         self._sleep = sleep
@@ -174,7 +174,7 @@ class LlmCaller:
             async with self._slots:
                 # Checked inside the slot: the error may have occurred while this call waited.
                 self._refuse_if_tripped()
-                reservation = await self._reservations.reserve(request)
+                reservation = await self.reservations.reserve(request)
                 try:
                     return await self._until_admitted(request, site, method, tries, reservation)
                 finally:

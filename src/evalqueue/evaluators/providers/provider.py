@@ -140,6 +140,8 @@ class ProviderType(Generic[VendorSettingsT]):
     default_model: Callable[[VendorSettingsT], str | None] = lambda _: None
     demo_model: str | None = None
     """Small, cheap, good enough for a demo."""
+    without_batches: Callable[[VendorSettingsT], str | None] = lambda _: None
+    """Why it has no batches with these settings. None: it may have them."""
     price_address: Callable[[VendorSettingsT], str | None] = lambda _: None
     """The address by which public prices know the vendor. None: there are none."""
     module: str

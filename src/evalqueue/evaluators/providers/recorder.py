@@ -60,6 +60,8 @@ class CallRecord:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What was really sent besides the texts, in the vendor's spelling. Empty: nothing was sent, or
     it is not known."""
+    is_batched: bool = False
+    """Whether it was a part of a batch, at the price of batches."""
     request_hash: bytes | None = None
     """The key of the call. None: there is no answer, or `response` does not contain all of it."""
     question_hash: bytes | None = None

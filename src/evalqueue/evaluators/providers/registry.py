@@ -83,6 +83,11 @@ def price_address(settings: ProviderSettings, provider: str) -> str | None:
     return _BY_NAME[provider].price_address(settings)
 
 
+def without_batches(settings: ProviderSettings, provider: str) -> str | None:
+    """Why a provider has no batches. None: it has, or only a call will tell."""
+    return _BY_NAME[provider].without_batches(settings)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderReadiness:
     """Whether a process can use a provider with its settings. It never contains a key."""

@@ -3,6 +3,8 @@
 `evaluators.caps` makes them for jobs with a cap. Without one, `Uncapped` sets nothing aside.
 """
 
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Protocol
 
 from evalqueue.evaluators.providers.errors import ProviderError
@@ -22,8 +24,26 @@ class Reservation(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """What questions of a batch may use at most. It counts as used until the batch is over."""
+
+    usd: Decimal = Decimal(0)
+    tokens: int = 0
+    month: str | None = None
+    """`2026-11`, in the database's time. None: there is no cap."""
+
+
 class Reservations(Protocol):
     """Makes reservations for the calls of one job."""
+
+    async def set_aside(self, request: CompletionRequest, /, *, price_share: Decimal) -> SetAside:
+        """Wait until a question may be put into a batch, at a share of the price.
+
+        Raises:
+            ProviderError: a cap does not allow it.
+        """
+        ...
 
     async def reserve(self, request: CompletionRequest, /) -> Reservation:
         """Wait until a call may be made.
@@ -47,3 +67,6 @@ class Uncapped:
 
     async def reserve(self, request: CompletionRequest, /) -> Reservation:
         return _NoReservation()
+
+    async def set_aside(self, request: CompletionRequest, /, *, price_share: Decimal) -> SetAside:
+        return SetAside()

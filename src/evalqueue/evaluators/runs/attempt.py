@@ -151,6 +151,8 @@ class RunAttempt:
         self._providers = providers
         self._paces = paces
         self._started = time.monotonic()
+        self.prices = PriceList(None, {})
+        """Those of the model, once it runs."""
 
     @property
     def number(self) -> int:
@@ -175,6 +177,7 @@ class RunAttempt:
         choice = self.choose_model(params)
         kind = await open_kind(self, params)
         prices = await price_list(self._providers, choice)
+        self.prices = prices
         begun = await self._start(kind, params, choice, prices)
         await self._work(kind, begun, params, choice, prices)
         if self.context.is_helper:

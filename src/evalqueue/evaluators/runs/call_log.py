@@ -52,6 +52,7 @@ class CallLog:
         self._job_id = job_id
         self._attempt = attempt
         self._prices = prices
+        self._batch_prices = prices.of_batches()
         self._held: list[CallRecord] = []
         self._noted = asyncio.Event()
         self._pause = WRITE_INTERVAL
@@ -62,6 +63,13 @@ class CallLog:
     def record(self, call: CallRecord) -> None:
         self._held.append(call)
         self._noted.set()
+
+    async def store(self, calls: Sequence[CallRecord]) -> None:
+        """Write records now, however long Postgres is away. Those that are stored stay as they
+        are."""
+        await self._database.retry_transient(
+            lambda: self._write(calls), what=f"Calls of job {self._job_id}"
+        )
 
     async def __aenter__(self) -> Self:
         self._writer = asyncio.create_task(self._write_as_they_come(), name="call log")
@@ -136,7 +144,8 @@ class CallLog:
         whole = call.response is not None and codec.clean_text(call.response) == call.response
         request_hash = call.request_hash if whole else None
         question_hash = call.question_hash if whole else None
-        cost = self._prices.cost(call.model, usage, at=call.started_at)
+        prices = self._batch_prices if call.is_batched else self._prices
+        cost = prices.cost(call.model, usage, at=call.started_at)
         return {
             "run_id": str(self._run_id),
             "job_id": str(self._job_id),
@@ -166,6 +175,7 @@ class CallLog:
             "parameters": dict(call.parameters) or None,
             "request_hash": request_hash and f"\\x{request_hash.hex()}",
             "question_hash": question_hash and f"\\x{question_hash.hex()}",
+            "batched": call.is_batched,
             "attempt": self._attempt,
             "started_at": call.started_at.isoformat(),
         }

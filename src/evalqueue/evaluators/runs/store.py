@@ -174,6 +174,8 @@ class UsageTotals:
     failed_calls: int
     reused_calls: int
     """Calls that were not made, since an earlier run's answer was taken; not in `calls`."""
+    batched_calls: int
+    """Calls that were parts of batches, at half price."""
     tokens_in: int | None
     tokens_out: int | None
     cost_usd: Decimal | None
@@ -188,6 +190,7 @@ class UsageTotals:
             "llm_calls": self.calls,
             "failed_llm_calls": self.failed_calls,
             "reused_llm_calls": self.reused_calls,
+            "batched_llm_calls": self.batched_calls,
             "tokens_in": self.tokens_in,
             "tokens_out": self.tokens_out,
             "cost_usd": shown(self.cost_usd),

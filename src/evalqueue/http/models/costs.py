@@ -17,6 +17,8 @@ class CostJson(Model):
 
     name: str
     calls: int
+    batched_calls: int
+    """Those of them that were parts of batches, at half price."""
     tokens_in: int | None
     """Null: no call said."""
     tokens_out: int | None

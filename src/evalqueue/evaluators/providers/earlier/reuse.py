@@ -3,10 +3,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import UUID, uuid5
 
 from evalqueue.evaluators.providers.errors import CallOutcome
-from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
 from evalqueue.evaluators.providers.recorder import (
     PROMPT_LIMIT,
@@ -26,6 +26,22 @@ class EarlierAnswer:
     completion: Completion
 
 
+class AskingCaller(Protocol):
+    """Makes the calls that no earlier answer makes needless."""
+
+    @property
+    def provider(self) -> Provider: ...
+
+    @property
+    def served_model(self) -> str | None:
+        """The model that answered last, as the vendor names it."""
+        ...
+
+    async def call(
+        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
+    ) -> Completion: ...
+
+
 class Reuse:
     """Answers the calls for one thread from earlier runs where possible, else by its caller.
 
@@ -35,7 +51,7 @@ class Reuse:
 
     def __init__(
         self,
-        caller: LlmCaller,
+        caller: AskingCaller,
         find: Callable[[bytes], Awaitable[Sequence[EarlierAnswer]]],
         *,
         recorder: Recorder,

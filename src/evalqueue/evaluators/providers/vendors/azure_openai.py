@@ -12,6 +12,8 @@ class AzureOpenAISettings(VendorSettings):
     azure_openai_endpoint: str | None = None
     openai_api_version: str = "2025-03-01-preview"
     azure_openai_deployment: str | None = None
+    azure_openai_batch_deployment: str | None = None
+    """Of the type Global Batch, for the same model: it answers batches only."""
 
 
 async def _open(settings: AzureOpenAISettings, model: str) -> Provider:
@@ -23,6 +25,16 @@ async def _open(settings: AzureOpenAISettings, model: str) -> Provider:
         endpoint=settings.azure_openai_endpoint or "",
         api_version=settings.openai_api_version,
         name=AZURE_OPENAI.name,
+        batch_deployment=settings.azure_openai_batch_deployment,
+    )
+
+
+def _without_batches(settings: AzureOpenAISettings) -> str | None:
+    if settings.azure_openai_batch_deployment:
+        return None
+    return (
+        "mode: economy needs a deployment of the type Global Batch, of the same model: set "
+        "AZURE_OPENAI_BATCH_DEPLOYMENT"
     )
 
 
@@ -39,6 +51,7 @@ AZURE_OPENAI = ProviderType(
     missing=_missing,
     module="evalqueue.evaluators.providers.openai",
     open=_open,
+    without_batches=_without_batches,
     price_address=lambda settings: settings.azure_openai_endpoint,
     default_model=lambda settings: settings.azure_openai_deployment,
 )

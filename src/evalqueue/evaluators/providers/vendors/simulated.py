@@ -41,5 +41,11 @@ SIMULATED = ProviderType(
     module="evalqueue.evaluators.providers.openai",
     prepare=_prepare,
     open=_open,
+    without_batches=lambda settings: (
+        None
+        if settings.evalqueue_simulated_url
+        else "The simulated provider has no batches inside a worker, with which they would end: "
+        "run it as a server, and set EVALQUEUE_SIMULATED_URL"
+    ),
     default_model=lambda _: "simulated-judge",
 )

@@ -17,13 +17,11 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
-from statistics import NormalDist
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,12 +35,11 @@ from evalqueue.evaluators.simulated.draws import draws
 from evalqueue.evaluators.simulated.loopback import Loopback
 from evalqueue.evaluators.simulated.vendor import answers
 from evalqueue.evaluators.simulated.vendor.answers import Gold, Json, Malformed, SimulatedQuestion
-from evalqueue.evaluators.simulated.vendor.limits import (
-    Allowance,
-    LimitKind,
-    LimitOptions,
-    RetryAdvice,
-)
+from evalqueue.evaluators.simulated.vendor.batches.book import BatchBook
+from evalqueue.evaluators.simulated.vendor.batches.gemini import GeminiBatches
+from evalqueue.evaluators.simulated.vendor.batches.openai import OpenAIBatches
+from evalqueue.evaluators.simulated.vendor.behaviour import Behaviour
+from evalqueue.evaluators.simulated.vendor.limits import Allowance, LimitKind, RetryAdvice
 from evalqueue.evaluators.simulated.vendor.protocols import (
     AzureVendorProtocol,
     GeminiVendorProtocol,
@@ -67,89 +64,6 @@ _FIREWALL_PAGE = VendorReply(
     status=403,
     page="<html><head><title>403 Forbidden</title></head><body>Request blocked.</body></html>",
 )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Behaviour:
-    """The configuration of the simulated vendor. Rates are shares of requests, from 0 to 1."""
-
-    seed: int = 0
-    latency_ms: float = 0.0
-    """The median latency."""
-    latency_sigma: float = 0.0
-    """Sigma of the lognormal distribution of latencies; 0: always the median."""
-    rate_429: float = 0.0
-    retry_after_seconds: float | None = None
-    rate_500: float = 0.0
-    rate_malformed: float = 0.0
-    rate_refusal: float = 0.0
-    rate_silent: float = 0.0
-    """The share of requests without an answer."""
-    only_gold: bool = False
-    """Whether a question without a gold label is not judged, instead of getting a guess."""
-    error_rate: float = 0.0
-    """The share of gold labels that the judge gets wrong."""
-    unknown_parameters: frozenset[str] = frozenset()
-    """Parameters of the OpenAI protocol that get HTTP 400.
-
-    Possible members: json_schema, temperature, max_tokens, max_completion_tokens.
-    """
-    limit_requests: int | None = None
-    """Requests in a window of one key and model. None: no limit."""
-    limit_tokens: int | None = None
-    """Tokens in a window: those of the prompt, and as many as `limit_output_tokens` says."""
-    limit_output_tokens: int = 100
-    """What each request counts against `limit_tokens` besides its prompt."""
-    limit_window_seconds: float = 60.0
-    limit_kind: LimitKind = LimitKind.BUCKET
-    limit_burst_seconds: float | None = None
-    """What a bucket holds, in seconds of its refill. None: as much as a window."""
-    limit_halved_after: int | None = None
-    """The number of requests after which the limits are half of that."""
-    limit_requests_per_day: int | None = None
-    retry_advice: RetryAdvice = RetryAdvice.NONE
-    """How a refusal over a limit says when to come back."""
-    limit_headers: bool = False
-    """Whether answers carry `x-ratelimit-…` headers."""
-    limit_named: bool = False
-    """Whether a refusal names the limit."""
-    forbidden: str | None = None
-    """A prompt with this text is answered with the page of a firewall, status 403."""
-    gold: Json | Path | None = None
-    """Labels by evaluator, thread and turn; None: those of the bundled conversations."""
-
-    @property
-    def limits(self) -> LimitOptions:
-        return LimitOptions(
-            requests=self.limit_requests,
-            tokens=self.limit_tokens,
-            window_seconds=self.limit_window_seconds,
-            kind=self.limit_kind,
-            burst_seconds=self.limit_burst_seconds,
-            halved_after_requests=self.limit_halved_after,
-            requests_per_day=self.limit_requests_per_day,
-        )
-
-    def fault(self, draw: float) -> VendorFault | None:
-        """The fault for a draw in [0, 1)."""
-        for rate, fault in (
-            (self.rate_429, VendorFault.RATE_LIMITED),
-            (self.rate_500, VendorFault.SERVER_ERROR),
-            (self.rate_malformed, VendorFault.MALFORMED),
-            (self.rate_refusal, VendorFault.REFUSAL),
-            (self.rate_silent, VendorFault.SILENT),
-        ):
-            if draw < rate:
-                return fault
-            draw -= rate
-        return None
-
-    def latency_seconds(self, draw: float) -> float:
-        """The latency for a draw in [0, 1)."""
-        if self.latency_sigma == 0:
-            return self.latency_ms / 1000
-        normal = NormalDist().inv_cdf(min(max(draw, 1e-9), 1 - 1e-9))
-        return self.latency_ms / 1000 * math.exp(self.latency_sigma * normal)
 
 
 class SimulatedServer:
@@ -184,14 +98,16 @@ class VendorSimulation:
 
     def __init__(self, behaviour: Behaviour) -> None:
         named = behaviour.limit_named
+        protocols = (
+            OpenAIVendorProtocol(names_limits=named),
+            AzureVendorProtocol(names_limits=named),
+            GeminiVendorProtocol(names_limits=named),
+        )
         openai, azure, gemini = (
             self._endpoint(protocol, replies)
-            for protocol, replies in (
-                (OpenAIVendorProtocol(names_limits=named), CHAT),
-                (AzureVendorProtocol(names_limits=named), CHAT),
-                (GeminiVendorProtocol(names_limits=named), GEMINI),
-            )
+            for protocol, replies in zip(protocols, (CHAT, CHAT, GEMINI), strict=True)
         )
+        self._batches = BatchBook(behaviour.batches)
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", openai, methods=["POST"]),
@@ -199,6 +115,7 @@ class VendorSimulation:
                 Route("/v1beta/models/{model}:generateContent", gemini, methods=["POST"]),
                 Route("/v1/models/{model}:generateContent", gemini, methods=["POST"]),
                 Route("/stats", self._stats),
+                *([] if behaviour.without_batches else self._batch_routes(*protocols)),
             ]
         )
         self._behaviour = behaviour
@@ -212,6 +129,7 @@ class VendorSimulation:
         self._max_in_flight = 0
         self._aborted = 0
         self._duplicates = 0
+        self._batched = 0
         self._tokens_in = 0
         self._tokens_out = 0
         self._by_status: Counter[int] = Counter()
@@ -227,6 +145,8 @@ class VendorSimulation:
             "by_status": {str(status): count for status, count in self._by_status.items()},
             "aborted": self._aborted,
             "duplicates": self._duplicates,
+            **self._batches.counts,
+            "batched": self._batched,
             "tokens_in": self._tokens_in,
             "tokens_out": self._tokens_out,
         }
@@ -242,6 +162,17 @@ class VendorSimulation:
         now = asyncio.get_running_loop().time()
         for wait in self._pending_waits:
             wait.reschedule(now)
+
+    def _batch_routes(
+        self, openai: VendorProtocol, azure: VendorProtocol, gemini: VendorProtocol
+    ) -> list[Route]:
+        return [
+            *GeminiBatches(self._batches, partial(self._answer_later, gemini)).routes,
+            *OpenAIBatches(
+                self._batches, partial(self._answer_later, openai), is_azure=False
+            ).routes,
+            *OpenAIBatches(self._batches, partial(self._answer_later, azure), is_azure=True).routes,
+        ]
 
     async def _stats(self, _request: Request) -> Response:
         return _response(VendorReply(body=self.stats))
@@ -309,8 +240,7 @@ class VendorSimulation:
     async def _admitted(
         self, request: Request, body: bytes, call: VendorRequest, protocol: VendorProtocol
     ) -> VendorReply:
-        # Gemini's model is in the path only.
-        digest = blake2b(body, digest_size=16, key=request.url.path.encode()[-64:]).digest()
+        digest = _digest(body, request.url.path)
         previous_requests = self._count_request(digest)
         about = (self._behaviour.seed, digest.hex(), previous_requests)
         fault_draw, kind_draw, latency_draw = draws(*about, count=3)
@@ -320,6 +250,50 @@ class VendorSimulation:
             fault = VendorFault.SERVER_ERROR  # such a wait ends only when this server closes
         elif fault is None or not fault.precedes_completion:
             await self._wait(request, self._behaviour.latency_seconds(latency_draw))
+        return self._completed(
+            call, protocol, fault, digest=digest, previous_requests=previous_requests,
+            kind_draw=kind_draw,
+        )  # fmt: skip
+
+    def _answer_later(
+        self,
+        protocol: VendorProtocol,
+        body: bytes,
+        path: str,
+        path_params: Mapping[str, str],
+        headers: Mapping[str, str],
+    ) -> VendorReply:
+        """Answer a question of a batch as it would be answered by itself, without rate limits."""
+        self._batched += 1
+        try:
+            call = protocol.read(body, path_params, headers)
+        except ValidationError as error:
+            return protocol.error(400, f"not a request that the simulated server knows: {error}")
+        unknown = call.parameters & self._behaviour.unknown_parameters
+        if unknown:
+            return protocol.error(400, f"Unsupported parameter: '{min(unknown)}'.")
+        digest = _digest(body, path)
+        previous_requests = self._count_request(digest)
+        about = (self._behaviour.seed, digest.hex(), previous_requests)
+        fault_draw, kind_draw, _ = draws(*about, count=3)
+        fault = _forced_fault(call) or self._behaviour.fault(fault_draw)
+        if fault in _ONLY_LIVE:
+            fault = None
+        return self._completed(
+            call, protocol, fault, digest=digest, previous_requests=previous_requests,
+            kind_draw=kind_draw,
+        )  # fmt: skip
+
+    def _completed(
+        self,
+        call: VendorRequest,
+        protocol: VendorProtocol,
+        fault: VendorFault | None,
+        *,
+        digest: bytes,
+        previous_requests: int,
+        kind_draw: float,
+    ) -> VendorReply:
         if fault is None and self._refuses(call.question):
             return protocol.refusal(call, answers.NOT_JUDGED)
         text = json.dumps(self._answer(call.question))
@@ -375,6 +349,11 @@ class VendorSimulation:
             raise ClientDisconnect
 
 
+def _digest(body: bytes, path: str) -> bytes:
+    """What makes requests equal. Gemini's model is in the path only."""
+    return blake2b(body, digest_size=16, key=path.encode()[-64:]).digest()
+
+
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
@@ -405,9 +384,12 @@ def _response(reply: VendorReply) -> Response:
     )
 
 
-_SWITCHES = frozenset({"limit_headers", "limit_named", "only_gold"})
+_ONLY_LIVE = frozenset({VendorFault.RATE_LIMITED, VendorFault.SERVER_ERROR, VendorFault.SILENT})
+"""Faults that do not meet the questions of a batch, which has its own."""
+_SWITCHES = frozenset({"limit_headers", "limit_named", "only_gold", "without_batches"})
 _OPTION_TYPES: Mapping[str, Callable[[str], object]] = {
     "seed": int,
+    "batches_expiring": int,
     "limit_requests": int,
     "limit_tokens": int,
     "limit_output_tokens": int,

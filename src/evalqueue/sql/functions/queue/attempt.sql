@@ -91,6 +91,7 @@ $$;
 --   retry      again after `delay_seconds`, unless its attempts are used up
 --   released   back to its position in the queue, not counted (the worker is stopping)
 --   yielded    back to the end of its queue, not counted (it yields the slot to another job)
+--   postponed  again after `delay_seconds`, not counted (it waits for something outside)
 CREATE OR REPLACE FUNCTION evalqueue_finish_job(
     job_id uuid,
     attempt integer,
@@ -143,11 +144,12 @@ BEGIN
             IF delete_task THEN
                 DELETE FROM procrastinate_jobs WHERE id = job.task_id;
             END IF;
-        WHEN 'retry', 'released', 'yielded' THEN
+        WHEN 'retry', 'released', 'yielded', 'postponed' THEN
             UPDATE jobs SET failed_attempts = used WHERE jobs.id = job.id;
             PERFORM procrastinate_retry_job_v2(job.task_id, CASE outcome
-                WHEN 'retry' THEN clock_timestamp() + make_interval(secs => delay_seconds)
-                WHEN 'yielded' THEN clock_timestamp() END, NULL, NULL, NULL);
+                WHEN 'yielded' THEN clock_timestamp()
+                WHEN 'released' THEN NULL
+                ELSE clock_timestamp() + make_interval(secs => delay_seconds) END, NULL, NULL, NULL);
     END CASE;
     RETURN (SELECT jobs.status FROM jobs WHERE jobs.id = job.id);
 END;

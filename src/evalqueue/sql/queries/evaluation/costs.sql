@@ -9,7 +9,8 @@ SELECT CASE %(by)s
         WHEN 'owner' THEN run.owner
         WHEN 'month' THEN to_char(log.started_at AT TIME ZONE 'UTC', 'YYYY-MM')
     END AS name,
-    count(*) AS calls, sum(log.tokens_in) AS tokens_in, sum(log.tokens_out) AS tokens_out,
+    count(*) AS calls, count(*) FILTER (WHERE log.batched) AS batched_calls,
+    sum(log.tokens_in) AS tokens_in, sum(log.tokens_out) AS tokens_out,
     sum(log.cost_usd) AS cost_usd,
     count(*) FILTER (WHERE log.cost_usd IS NULL AND log.tokens_in IS NOT NULL) AS unpriced_calls
 FROM eval_runs AS run JOIN api_logs AS log ON log.run_id = run.id

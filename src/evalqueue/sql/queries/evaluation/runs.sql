@@ -95,13 +95,13 @@ INSERT INTO api_logs (
     run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
     outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
     tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash,
-    question_hash, attempt, started_at
+    question_hash, batched, attempt, started_at
 )
 SELECT
     run_id, job_id, call_id, thread_id, test_case_label, evaluator, turn, provider, model, method,
     outcome, try_number, prompt, system_prompt, response, error, duration_ms, tokens_in, tokens_out,
     tokens_cached, tokens_reasoning, cost_usd, request_id, parameters, request_hash,
-    question_hash, attempt, started_at
+    question_hash, batched, attempt, started_at
 FROM json_populate_recordset(NULL::api_logs, %(calls)s)
 ON CONFLICT (call_id) DO NOTHING
 
@@ -192,6 +192,7 @@ WITH RECURSIVE sent AS (
 SELECT count(*) FILTER (WHERE outcome <> 'reused') AS calls,
     count(*) FILTER (WHERE outcome NOT IN ('ok', 'reused')) AS failed_calls,
     count(*) FILTER (WHERE outcome = 'reused') AS reused_calls,
+    count(*) FILTER (WHERE batched) AS batched_calls,
     sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out, sum(cost_usd) AS cost_usd,
     count(*) FILTER (WHERE cost_usd IS NULL AND tokens_in IS NOT NULL) AS unpriced_calls,
     ARRAY(

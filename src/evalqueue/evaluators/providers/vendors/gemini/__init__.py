@@ -40,6 +40,11 @@ GEMINI = ProviderType(
     keys=("GEMINI_API_KEY", "GOOGLE_API_KEY", "GOOGLE_APPLICATION_CREDENTIALS"),
     module="evalqueue.evaluators.providers.vendors.gemini.client",
     open=_open,
+    without_batches=lambda settings: (
+        "Vertex AI takes batches from Cloud Storage only: economy mode needs GEMINI_API_KEY"
+        if settings.google_application_credentials
+        else None
+    ),
     price_address=lambda settings: (
         settings.google_gemini_base_url or "https://generativelanguage.googleapis.com"
     ),

@@ -8,7 +8,6 @@ the schema's `title` contains it. Reasoning ("thoughts") is billed as output and
 import asyncio
 import json
 import math
-import re
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -22,7 +21,7 @@ import google.auth.exceptions
 from google import genai
 from google.auth.credentials import Credentials
 from google.genai import errors, types
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from evalqueue.evaluators.providers import (
     answer_bounds,
@@ -39,8 +38,9 @@ from evalqueue.evaluators.providers.provider import (
     LlmCredential,
     schema_in_prompt,
 )
-from evalqueue.evaluators.providers.vendors.gemini import answers
+from evalqueue.evaluators.providers.vendors.gemini import answers, faults
 from evalqueue.evaluators.providers.vendors.gemini.answers import GeminiAnswer
+from evalqueue.evaluators.providers.vendors.gemini.batches import GeminiBatchClient
 from evalqueue.hosts import is_loopback
 
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -67,6 +67,7 @@ class GeminiProvider:
         self._credential = LlmCredential.of(
             self.name, model, endpoint=endpoint, secret=credential or ""
         )
+        self._endpoint = endpoint
         self._dialect = RequestDialect(limits=("maxOutputTokens",))
 
     @classmethod
@@ -147,6 +148,44 @@ class GeminiProvider:
     def credential(self) -> LlmCredential:
         return self._credential
 
+    @property
+    def batches(self) -> GeminiBatchClient:
+        return GeminiBatchClient(
+            self._client, self._session, self, address=self._endpoint, api_key=self._secret or ""
+        )
+
+    def body(self, request: CompletionRequest, /) -> dict[str, Any]:
+        """A request of a batch, by what the model is known to accept."""
+        system = _system(request, self._dialect)
+        settings = request.model_settings
+        return {
+            "contents": [{"parts": [{"text": request.prompt}], "role": "user"}],
+            **(
+                {"systemInstruction": {"parts": [{"text": system}], "role": "user"}}
+                if system
+                else {}
+            ),
+            **{name: value for name, value in settings.items() if name in _TOP_LEVEL},
+            "generationConfig": _generation_config(request, self._dialect),
+        }
+
+    def completion(self, text: str, /) -> Completion:
+        """Read a response of a batch; see `GenerateRequests`."""
+        answer = answers.read(text)
+        if answer.error is not None:
+            raise self.refused(
+                errors.APIError(faults.error_code(answer.error), {"error": answer.error})
+            )
+        return self._completion(answer, {self._dialect.limits[0]: 0}, 0.0)
+
+    def refused(self, error: errors.APIError, /) -> ProviderError:
+        """The error of a refusal, without the credential."""
+        return self._refused(error, {})
+
+    def error(self, outcome: CallOutcome, text: str, /) -> ProviderError:
+        """An error with a message of ours."""
+        return self._error(outcome, text)
+
     async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
         """Make one attempt; see `Provider.complete`."""
         started = time.perf_counter()
@@ -203,7 +242,7 @@ class GeminiProvider:
                 answer = answers.read((raw.body if raw else None) or "")
                 if answer.error is None:
                     return answer, parameters
-                error = errors.APIError(_error_code(answer.error), {"error": answer.error})
+                error = errors.APIError(faults.error_code(answer.error), {"error": answer.error})
                 failed = self._refused(error, parameters)
                 learnt = None
             if learnt is None or lessons == _MAX_LESSONS:
@@ -215,7 +254,7 @@ class GeminiProvider:
         """What the model accepts by this error. None: it teaches nothing."""
         if error.code != _PARAMETER_FAULT:
             return None
-        refused = dialect.refused(_without_path(error.message or ""))
+        refused = dialect.refused(faults.without_path(error.message or ""))
         return self._dialect.without(refused, sent=sent) if refused else None
 
     def _completion(
@@ -243,14 +282,14 @@ class GeminiProvider:
 
     def _refused(self, error: errors.APIError, parameters: Mapping[str, Any]) -> ProviderError:
         text = error.message or str(error)
-        details = _details(error)
-        outcome = _classify(error.code, error.status or "", text, details)
+        details = faults.details_of(error)
+        outcome = faults.classify(error.code, error.status or "", text, details)
         return ProviderError(
             outcome,
             self._message(outcome, f"HTTP {error.code} {error.status or ''}: {text}"),
-            retry_after=_retry_after(details),
+            retry_after=faults.retry_after(details),
             parameters=parameters,
-            limits=vendor_limits.limits_of_quotas(_quotas(details)),
+            limits=vendor_limits.limits_of_quotas(faults.quotas(details)),
             is_ambiguous=(
                 outcome is CallOutcome.AUTH
                 and error.code == _FORBIDDEN
@@ -266,46 +305,11 @@ class GeminiProvider:
         return vendor_errors.message(self.name, outcome, text, credential=self._secret)
 
 
-class _Violation(BaseModel):
-    quotaId: str = ""  # noqa: N815  # the vendor's spelling
-    quotaValue: str | int | float = ""  # noqa: N815  # the vendor's spelling
-
-
-class _Detail(BaseModel):
-    """One of the `google.rpc` details of an error: ErrorInfo has a reason, RetryInfo a delay,
-    QuotaFailure the quotas that are used up."""
-
-    reason: str | None = None
-    retryDelay: str | None = None  # noqa: N815  # the vendor's spelling
-    violations: list[_Violation] = []
-
-
-class _Error(BaseModel):
-    details: list[_Detail] = []
-
-
-class _Envelope(_Error):
-    error: _Error | None = None
-
-
 _MAX_LESSONS = 8
 _PARAMETER_FAULT = 400
 _TOP_LEVEL = frozenset({"safetySettings", "cachedContent", "labels", "serviceTier"})
 """Settings that stand beside `generationConfig`, not in it."""
-_BY_STATUS = {
-    401: CallOutcome.AUTH,
-    402: CallOutcome.BILLING,
-    403: CallOutcome.AUTH,
-    404: CallOutcome.MODEL_MISSING,
-    408: CallOutcome.TRANSIENT,
-    409: CallOutcome.TRANSIENT,
-    413: CallOutcome.CONTEXT_TOO_LONG,
-    429: CallOutcome.RATE_LIMITED,
-}
 _FORBIDDEN = 403
-_SERVER_FAULT = 500
-_FIELD_VIOLATION = re.compile(r"Invalid JSON payload received\. ")
-_TOO_LONG = re.compile(r"token count .* exceeds|too many tokens", re.IGNORECASE)
 
 
 class _BoundedResponse(aiohttp.ClientResponse):
@@ -397,50 +401,3 @@ def _parameters(body: Mapping[str, Any], request: CompletionRequest) -> dict[str
     beside = {name: value for name, value in request.model_settings.items() if name in _TOP_LEVEL}
     has_schema = {"responseJsonSchema": True} if "responseJsonSchema" in body else {}
     return {**beside, **body, **has_schema}
-
-
-def _error_code(error: Mapping[str, Any]) -> int:
-    """The status of an error that came with status 200."""
-    code = error.get("code")
-    return code if isinstance(code, int) and not isinstance(code, bool) else _SERVER_FAULT
-
-
-def _without_path(text: str) -> str:
-    """Google's messages name a field by its path: `Unknown name "x" at 'generation_config'`."""
-    return _FIELD_VIOLATION.sub("", text)
-
-
-def _details(error: errors.APIError) -> list[_Detail]:
-    try:
-        body = _Envelope.model_validate(error.details)  # pyright: ignore[reportUnknownMemberType]  # untyped JSON
-    except ValidationError:  # a proxy's page, not Gemini's error
-        return []
-    return (body.error or body).details
-
-
-def _classify(code: int, status: str, text: str, details: list[_Detail]) -> CallOutcome:
-    reasons = {detail.reason for detail in details}
-    if reasons & {"API_KEY_INVALID", "API_KEY_EXPIRED"}:
-        return CallOutcome.AUTH
-    if "BILLING_DISABLED" in reasons or (
-        status == "FAILED_PRECONDITION" and "billing" in text.lower()
-    ):
-        return CallOutcome.BILLING
-    if status == "RESOURCE_EXHAUSTED":  # under 429 or 503
-        is_daily = any(vendor_limits.is_per_day(name) for name, _ in _quotas(details))
-        return CallOutcome.BILLING if is_daily else CallOutcome.RATE_LIMITED
-    if code >= _SERVER_FAULT:
-        return CallOutcome.TRANSIENT
-    if status == "INVALID_ARGUMENT" and _TOO_LONG.search(text):
-        return CallOutcome.CONTEXT_TOO_LONG
-    return _BY_STATUS.get(code, CallOutcome.BAD_REQUEST)
-
-
-def _retry_after(details: list[_Detail]) -> float | None:
-    delays = [detail.retryDelay for detail in details if detail.retryDelay]
-    return vendor_errors.retry_after_in_duration(delays[0]) if delays else None
-
-
-def _quotas(details: list[_Detail]) -> list[tuple[str, str]]:
-    """The names and values of the quotas that are used up."""
-    return [(each.quotaId, str(each.quotaValue)) for one in details for each in one.violations]

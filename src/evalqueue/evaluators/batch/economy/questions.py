@@ -1,0 +1,146 @@
+"""The caller of economy mode: it puts questions down instead of asking them.
+
+A question that is put down ends in `AnswerPending`, which an evaluator takes for a failure like any
+other. So it goes on, and all questions of a conversation that do not depend on others are put down
+in one visit. What it found is thrown away: `is_waiting` says so.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
+from evalqueue.evaluators.providers.policy import LlmCaller
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
+from evalqueue.evaluators.providers.recorder import CallSite, request_hash
+
+_ASKED_LIVE = frozenset({
+    CallOutcome.OK,  # its answer could not be recorded as it came
+    CallOutcome.RATE_LIMITED, CallOutcome.TRANSIENT, CallOutcome.TIMEOUT,
+    CallOutcome.AUTH, CallOutcome.BILLING, CallOutcome.MODEL_MISSING,
+})  # fmt: skip
+"""Outcomes after which a question may be asked again. The others would come again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchQuestion:
+    """A question that is asked by a batch."""
+
+    request_hash: bytes
+    request: CompletionRequest
+    site: CallSite
+    method: str
+
+    def dumped(self) -> str:
+        """As JSON: in ASCII, which holds every string, and in its order."""
+        parts = {
+            "request": asdict(self.request), "site": asdict(self.site), "method": self.method
+        }  # fmt: skip
+        return json.dumps(parts)
+
+    @classmethod
+    def of(cls, request_hash: bytes, stored: Mapping[str, Any]) -> "BatchQuestion":
+        return cls(
+            request_hash=request_hash,
+            request=CompletionRequest(**stored["request"]),
+            site=CallSite(**stored["site"]),
+            method=stored["method"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownQuestion:
+    """A question that was put down before."""
+
+    outcome: CallOutcome | None
+    """None: it has none yet."""
+    is_live: bool = False
+    """Whether it is asked outside of batches."""
+    failure: Mapping[str, Any] | None = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it was asked live in vain, too."""
+        return bool(self.failure and self.failure.get("is_final"))
+
+    def error(self) -> ProviderError:
+        """Why it has no answer."""
+        failure = self.failure or {}
+        return ProviderError(
+            self.outcome or CallOutcome.TRANSIENT,
+            str(failure.get("message") or "the answer can't be recorded as it came"),
+            answer=failure.get("answer"),
+            usage=Usage(**cast("dict[str, int | None]", failure.get("usage") or {})),
+        )
+
+
+def failure_of(error: ProviderError, *, is_final: bool = False) -> dict[str, Any]:
+    """What is stored of a question's error. `is_final`: it was asked live."""
+    return {
+        "message": error.message,
+        "answer": error.answer,
+        "usage": asdict(error.usage),
+        "is_final": is_final,
+    }
+
+
+class AnswerPending(ProviderError):
+    """The question is in a batch, or will be."""
+
+    def __init__(self) -> None:
+        super().__init__(CallOutcome.CANCELLED, "its answer is not there yet")
+
+
+class EconomyCaller:
+    """Makes the calls for one conversation. Recorded answers are looked up before it is asked."""
+
+    def __init__(
+        self, live: LlmCaller, known: Mapping[bytes, KnownQuestion], *, asks_live: bool
+    ) -> None:
+        """`asks_live`: whether a question that a batch did not answer is asked live."""
+        self._live = live
+        self._known = known
+        self._asks_live = asks_live
+        self.put_down: dict[bytes, BatchQuestion] = {}
+        """New questions."""
+        self.is_waiting = False
+        """Whether an answer is pending, so that what an evaluator found does not count."""
+        self.failed_live: dict[bytes, ProviderError] = {}
+        """Questions that were asked live in vain: a later visit does not ask them again."""
+
+    @property
+    def provider(self) -> Provider:
+        return self._live.provider
+
+    @property
+    def served_model(self) -> str | None:
+        return self._live.served_model
+
+    async def call(
+        self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
+    ) -> Completion:
+        """Put a question down, or ask it live if no batch answered it.
+
+        Raises:
+            AnswerPending: the answer comes later.
+            ProviderError: there is none.
+        """
+        key = request_hash(request, site, method, self.provider)
+        known = self._known.get(key)
+        if known is None or (known.outcome is None and not known.is_live):
+            self.is_waiting = True
+            if known is None:
+                self.put_down[key] = BatchQuestion(
+                    request_hash=key, request=request, site=site, method=method
+                )
+            raise AnswerPending
+        is_asked = known.is_live or (self._asks_live and known.outcome in _ASKED_LIVE)
+        if known.is_final or not is_asked:
+            raise known.error()
+        try:
+            return await self._live.call(request, site, method)
+        except ProviderError as error:
+            if not error.stops_the_job:
+                self.failed_live[key] = error
+            raise

@@ -1,0 +1,158 @@
+"""What is done with one conversation of a batch."""
+
+import time
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from evalqueue.errors import JobFailed
+from evalqueue.evaluators.batch import earlier_runs
+from evalqueue.evaluators.batch.economy import store as economy
+from evalqueue.evaluators.batch.economy.questions import EconomyCaller
+from evalqueue.evaluators.batch.job_type import EvaluateBatch
+from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.datasets.store import Content
+from evalqueue.evaluators.judging.evaluator import Evaluator
+from evalqueue.evaluators.judging.judge import Judge
+from evalqueue.evaluators.judging.threads import evaluate_thread
+from evalqueue.evaluators.providers.earlier.replay import Replay
+from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer, Reuse
+from evalqueue.evaluators.providers.policy import LlmCaller
+from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.runs.attempt import RunAttempt
+from evalqueue.evaluators.runs.call_log import CallLog
+from evalqueue.evaluators.runs.store import Kept
+from evalqueue.items import ItemWork
+from evalqueue.postgres.database import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadInputs:
+    """What the conversations of a job have in common."""
+
+    attempt: RunAttempt
+    params: EvaluateBatch
+    dataset: Content
+    evaluators: Sequence[Evaluator]
+
+
+class ThreadWork(ItemWork[str, Kept]):
+    """Evaluates one conversation, by its id."""
+
+    noun = "Thread"
+
+    def __init__(
+        self, inputs: ThreadInputs, caller: LlmCaller, call_log: CallLog, *, is_fresh: bool
+    ) -> None:
+        """`is_fresh`: whether no call of the run is recorded yet."""
+        self._inputs = inputs
+        self._attempt = inputs.attempt
+        self._caller = caller
+        self._call_log = call_log
+        self._is_fresh = is_fresh
+
+    async def work(self, item: str, /) -> Kept | None:
+        return await self._evaluated(item, self._caller)
+
+    async def _evaluated(self, item: str, caller: LlmCaller | EconomyCaller) -> Kept:
+        started = time.perf_counter()
+        thread = await self._thread(item)
+        asking = self._reusing(caller) if self._inputs.params.reuse else caller
+        if not self._is_fresh:
+            asking = await self._replaying(item, asking)
+        result = await evaluate_thread(thread, self._inputs.evaluators, Judge(asking))
+        await self._call_log.flush()
+        return Kept(
+            run_id=self._attempt.run_id,
+            job_id=self._attempt.job_id,
+            attempt=self._attempt.number,
+            data_file_hash=self._inputs.dataset.sha256,
+            duration_ms=(time.perf_counter() - started) * 1000,
+            found=result,
+        )
+
+    async def store(self, connection: Connection, result: Kept, /) -> None:
+        await store.keep(connection, result)
+
+    def succeeded(self, result: Kept, /) -> bool:
+        return not result.found.failed
+
+    async def _thread(self, thread_id: str) -> Thread:
+        """The conversation, read only when it is worked on."""
+        context, dataset = self._attempt.context, self._inputs.dataset
+        thread = await context.database.until_done(
+            partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
+            what=f"Job {context.job.id}",
+        )
+        if thread is None:
+            raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
+        return thread
+
+    def _reusing(self, caller: LlmCaller | EconomyCaller) -> Reuse:
+        """The caller, behind the answers of earlier runs."""
+        return Reuse(caller, self._answers, recorder=self._call_log, run_id=self._attempt.run_id)
+
+    async def _answers(self, question_hash: bytes) -> list[EarlierAnswer]:
+        context = self._attempt.context
+        return await context.database.until_done(
+            partial(
+                earlier_runs.answers,
+                question_hash=question_hash,
+                owner=context.job.owner,
+                run_id=self._attempt.run_id,
+                max_age_seconds=self._inputs.params.reuse_max_age_days * 86_400,
+            ),
+            what=f"Job {context.job.id}",
+        )
+
+    async def _replaying(self, thread_id: str, caller: LlmCaller | EconomyCaller | Reuse) -> Replay:
+        """The caller, behind the answers that earlier attempts recorded for a thread.
+
+        They are read only when the thread is worked on: this bounds what is in memory. The read is
+        not fenced, as it writes nothing.
+        """
+        context = self._attempt.context
+        recorded = await context.database.until_done(
+            partial(
+                store.recorded,
+                run_id=self._attempt.run_id, job_id=self._attempt.job_id, thread_id=thread_id,
+            ),
+            what=f"Job {context.job.id}",
+        )  # fmt: skip
+        return Replay(caller, recorded)
+
+
+class EconomyThreadWork(ThreadWork):
+    """Evaluates one conversation if all its questions are answered, and else puts them down."""
+
+    def __init__(
+        self, inputs: ThreadInputs, caller: LlmCaller, call_log: CallLog, visited: Container[str]
+    ) -> None:
+        """`visited`: conversations whose questions were put down, and are in no batch yet."""
+        super().__init__(inputs, caller, call_log, is_fresh=False)
+        self._visited = visited
+
+    async def work(self, item: str, /) -> Kept | None:
+        if item in self._visited:
+            return None  # an attempt that was interrupted has been here
+        attempt = self._attempt
+        what = f"Job {attempt.context.job.id}"
+        known = await attempt.context.database.until_done(
+            partial(economy.known, job_id=attempt.job_id, thread_id=item), what=what
+        )
+        caller = EconomyCaller(self._caller, known, asks_live=self._inputs.params.asks_live)
+        kept = await self._evaluated(item, caller)
+        if not caller.is_waiting:
+            return kept
+        questions = list(caller.put_down.values())
+
+        async def put_down(connection: Connection) -> None:
+            await economy.put_down(
+                connection, questions, run_id=attempt.run_id, job_id=attempt.job_id
+            )
+            await economy.fail_live(connection, attempt.job_id, caller.failed_live)
+
+        if questions or caller.failed_live:
+            await attempt.context.retry_fenced(put_down)
+        return None

@@ -1,0 +1,1 @@
+"""Batches of the simulated vendor: questions that are answered some time later."""
