@@ -11,7 +11,7 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge, Parameters
-from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan, EvaluatorType
 from evalqueue.evaluators.judging.registry import BUILT_IN, choices
 from evalqueue.evaluators.judging.scores import fits
 from evalqueue.evaluators.judging.threads import coverage_of
@@ -62,9 +62,26 @@ def made(name: str, app_id: str = "kaira-bot", temperature: float = 0.1) -> Eval
     return next(kind for _, kind in choices(app) if kind.name == name).make(plan)
 
 
-@pytest.fixture(params=[*sorted(kind.name for kind in BUILT_IN if not kind.is_optional), *DEFINED])
+def asks_a_judge(kind: EvaluatorType) -> bool:
+    return kind.calls(EvaluationPlan(app=apps.load("kaira-bot"))) != CallCounts()
+
+
+@pytest.fixture(params=[*sorted(kind.name for kind in BUILT_IN if asks_a_judge(kind)), *DEFINED])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if not asks_a_judge(kind)])
+async def test_one_that_asks_no_judge_costs_nothing_and_depends_on_no_model(
+    kind: EvaluatorType, threads: tuple[Thread, ...]
+):
+    async with judging(Behaviour(latency_ms=0, rate_refusal=1.0)) as (judge, records, server):
+        found = [await made(kind.name).evaluate(thread, judge) for thread in threads]
+
+    assert not records
+    assert server.simulation.stats["requests"] == 0
+    assert all(each.evaluator == kind.name and not each.failures for each in found)
+    assert made(kind.name, temperature=0.7).version == made(kind.name).version
 
 
 async def test_it_measures_every_conversation_when_the_judge_answers(

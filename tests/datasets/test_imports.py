@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from whole import read_csv, statistics_of
 
-from evalqueue.evaluators.conversation import Thread, ToolCall
+from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Added, Incoming
@@ -90,6 +90,9 @@ times = st.datetimes(
     timezones=st.just(UTC) | zones,
 ).map(lambda moment: moment.replace(minute=0, second=0, microsecond=0))
 tool_calls = st.builds(ToolCall, name=text, arguments=text, result=st.none() | text)
+expected_calls = st.builds(
+    ExpectedCall, name=text, arguments=st.none() | text, arguments_schema=st.none() | text
+)
 messages = st.builds(
     Message,
     row=st.integers(2, 99),
@@ -109,6 +112,8 @@ messages = st.builds(
     tool_calls=st.just(()) | st.tuples(tool_calls),
     record=st.just(0),
     expected=st.none() | text,
+    tools=st.none() | text,
+    expected_tool_calls=st.none() | st.just(()) | st.tuples(expected_calls),
 )
 few_ids = st.lists(
     st.sampled_from(["t", "T", "\\N", "\\.", "a\tb", "ß\n"]).flatmap(

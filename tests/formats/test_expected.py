@@ -46,7 +46,7 @@ def test_a_column_of_reference_answers_is_found_by_its_name(header: str):
 @pytest.mark.parametrize(
     "header",
     ["intent", "expected_intent", "intent_expected", "label", "gold_label", "gold_intent",
-     "expected_agent", "expected_tool_calls", "target", "reference_id", "expected_label"],
+     "expected_agent", "target", "reference_id", "expected_label"],
 )  # fmt: skip
 def test_a_column_of_labels_or_of_something_else_is_not_taken_for_it(header: str):
     assert of_csv(f"thread_id,question,answer,{header}", "t1,When?,Monday.,Billing") == [[None]]

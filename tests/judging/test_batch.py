@@ -112,7 +112,7 @@ async def test_a_thread_has_its_columns_and_its_json(evaluate: Make) -> None:
     assert found.result["failed_evaluators"] == {}
     assert found.result["skipped_evaluators"] == []
     assert set(found.result["evaluator_versions"]) == {
-        name for name, kind in installed().items() if not kind.is_optional
+        name for name, kind in installed().items() if not kind.is_optional and not kind.on_request
     }
     assert found.result["coverage"] == {
         "intent": {"judged": 2, "attempted": 2},

@@ -285,7 +285,7 @@ def test_its_own_parameters_are_asked_with(app: App, thread: Make, turn: Make) -
 def test_a_plan_has_the_apps_own_and_names_those_of_the_catalogue(app: App) -> None:
     rule = Rule(rule_id="r", section="s", text="t", scopes=("pii_leak",))
     app = replace(app, evaluators=(definition(),), rules=(rule,))
-    installed = [name for name, kind in registry.installed().items() if not kind.is_optional]
+    installed = [name for name, kind in registry.installed().items() if registry.is_usual(kind)]
 
     def names(*wanted: str) -> list[str]:
         plan = EvaluationPlan(app=app, evaluators=wanted or None)

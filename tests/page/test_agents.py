@@ -17,6 +17,8 @@ CALLS = [
 ]  # fmt: skip
 CONVERSATION = {
     "id": "agent-1",
+    "tools": [{"type": "function", "function": {"name": "get_booking"}}],
+    "expected_tool_calls": [{"name": "cancel_booking", "arguments": {"id": "X2"}}],
     "messages": [
         {"role": "system", "content": "You are an airline's agent. <b>Be short.</b>"},
         {"role": "user", "content": "Cancel booking X1"},
@@ -33,7 +35,9 @@ def test_what_stood_behind_an_answer_is_folded_and_counted(up: Site, page: Page)
     with up.http() as http:
         file = {"file": ("agent.jsonl", json.dumps(CONVERSATION).encode())}
         dataset = http.post("/api/datasets", files=file).raise_for_status().json()
-    run_id = up.finish("evaluate-batch", dataset_id=dataset["id"])
+    run_id = up.finish(
+        "evaluate-batch", dataset_id=dataset["id"], evaluators=["intent", "trajectory"]
+    )
     with up.http() as http:
         (thread,) = http.get(f"/api/eval-runs/{run_id}/threads").json()["evaluations"]
         detail = http.get(f"/api/eval-runs/{run_id}/threads/{thread['id']}").json()
@@ -47,6 +51,13 @@ def test_what_stood_behind_an_answer_is_folded_and_counted(up: Site, page: Page)
     expect(calls.get_by_label("Arguments of cancel_booking")).to_have_text('{\n  "id": "X1"\n}')
     expect(calls.get_by_label("Result of get_booking")).to_have_text('{\n  "status": "active"\n}')
     expect(calls.get_by_text("Its result was not recorded")).to_be_visible()
+    wanted = first.locator("details", has_text="Expected 1 tool call: cancel_booking")
+    wanted.locator("summary").click()
+    wanted_arguments = wanted.get_by_label("Expected arguments of cancel_booking")
+    expect(wanted_arguments).to_have_text('{\n  "id": "X2"\n}')
+    expect(first.get_by_text("Tools that the bot could call")).to_be_visible()
+    expect(page.get_by_text("Expected tool calls made").first).to_be_visible()
+    expect(page.get_by_text("0 of 1 expected calls were made, of 2 in all")).to_be_visible()
     first.get_by_text("Instructions (system prompt)").click()
     expect(first.get_by_text("<b>Be short.</b>")).to_be_visible()
     first.get_by_text("Expected answer", exact=True).click()
@@ -55,7 +66,16 @@ def test_what_stood_behind_an_answer_is_folded_and_counted(up: Site, page: Page)
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 
+    scores = {each["name"]: each for each in detail["scores"] if each["evaluator"] == "trajectory"}
+    assert {name: each["value"] for name, each in scores.items()} == {
+        "matched": False, "missing": 1, "extra": 2,
+    }  # fmt: skip
+    assert [each["turn"] for each in scores["extra"]["evidence"]] == [1, 1]
+    with up.http() as http:
+        logs = http.get(f"/api/eval-runs/{run_id}/logs").json()["logs"]
+    assert "trajectory" not in {each["evaluator"] for each in logs}
     (said, _) = detail["turns"]
+    assert said["expected_tool_calls"][0]["name"] == "cancel_booking"
     assert said["timestamp"] is None
     assert said["expected"] == "It is gone."
     expect(page.locator(".turn time")).to_have_count(0)

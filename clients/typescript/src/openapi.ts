@@ -1112,6 +1112,12 @@ export interface components {
             created_at: string;
         };
         /**
+         * Arguments
+         * @description How the arguments of calls are compared.
+         * @enum {string}
+         */
+        Arguments: "exact" | "subset" | "superset" | "schema" | "ignore";
+        /**
          * Attempt
          * @description One attempt at a job.
          */
@@ -2032,6 +2038,10 @@ export interface components {
          * @description Evaluate conversations.
          */
         EvaluateBatch: {
+            /** @default strict */
+            trajectory_match: components["schemas"]["TrajectoryMatch"];
+            /** @default exact */
+            trajectory_arguments: components["schemas"]["Arguments"];
             /**
              * Evaluate Efficiency
              * @default true
@@ -2331,6 +2341,24 @@ export interface components {
              * @description Of each version one after the other, where a run has several.
              */
             scores: components["schemas"]["ScoreStatistics"][];
+        };
+        /**
+         * ExpectedCall
+         * @description A tool that people say the bot should have called.
+         */
+        ExpectedCall: {
+            /** Name */
+            name: string;
+            /**
+             * Arguments
+             * @description As JSON. Null: any.
+             */
+            arguments: string | null;
+            /**
+             * Arguments Schema
+             * @description A JSON Schema that the arguments have to satisfy, as JSON.
+             */
+            arguments_schema: string | null;
         };
         /**
          * Fallback
@@ -3693,6 +3721,12 @@ export interface components {
             result: string | null;
         };
         /**
+         * TrajectoryMatch
+         * @description Which calls a bot may make besides the expected ones, and in which order.
+         * @enum {string}
+         */
+        TrajectoryMatch: "strict" | "unordered" | "subset" | "superset";
+        /**
          * Trial
          * @description What a trial of a case came to, without its transcript.
          */
@@ -3808,6 +3842,16 @@ export interface components {
              * @description The reference answer: what the bot should have said.
              */
             expected: string | null;
+            /**
+             * Tools
+             * @description The definitions of the bot's tools, as JSON, in the turn from which they apply.
+             */
+            tools: string | null;
+            /**
+             * Expected Tool Calls
+             * @description What the bot should have called, by people. Null: nobody has said.
+             */
+            expected_tool_calls: components["schemas"]["ExpectedCall"][] | null;
         };
         /**
          * Unready

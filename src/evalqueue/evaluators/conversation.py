@@ -23,6 +23,17 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedCall:
+    """A tool that people say the bot should have called."""
+
+    name: str
+    arguments: str | None = None
+    """As JSON. None: any."""
+    arguments_schema: str | None = None
+    """A JSON Schema that the arguments have to satisfy, as JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One user message and the bot's answer to it."""
 
@@ -48,6 +59,11 @@ class Turn:
     """In the order of the calls."""
     expected: str | None = None
     """The reference answer: what the bot should have said. None: there is none."""
+    tools: str | None = None
+    """The definitions of the tools that the bot could call, as JSON, in the turn from which they
+    apply."""
+    expected_tool_calls: tuple[ExpectedCall, ...] | None = None
+    """What the bot should have called, by people. None: nobody has said."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +85,21 @@ class Thread:
     @property
     def duration(self) -> timedelta:
         return self.ended_at - self.started_at
+
+    @property
+    def expected_tool_calls(self) -> tuple[ExpectedCall, ...] | None:
+        """What the bot should have called in the whole conversation. None: nobody has said.
+
+        Tables repeat what concerns a conversation in each of its rows: where every turn has the
+        same calls, they are the conversation's. Otherwise each turn has its own.
+        """
+        given = [turn.expected_tool_calls for turn in self.turns]
+        known = [calls for calls in given if calls is not None]
+        if not known:
+            return None
+        if len(known) == len(given) and len(set(known)) == 1:
+            return known[0]
+        return tuple(call for calls in known for call in calls)
 
     @property
     def has_errors(self) -> bool:

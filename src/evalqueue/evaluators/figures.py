@@ -56,7 +56,8 @@ class RunHead:
     def declarations(self) -> list[EvaluatorDeclaration]:
         """What the run's evaluators declare; before it begins, those that are installed."""
         if not isinstance(self.evaluators, list):
-            return [each.declaration for each in installed().values() if not each.is_optional]
+            kinds = installed().values()
+            return [e.declaration for e in kinds if not e.is_optional and not e.on_request]
         read = map(_declaration, cast("list[object]", self.evaluators))
         return [each for each in read if each is not None]
 

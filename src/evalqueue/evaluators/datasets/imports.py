@@ -445,8 +445,11 @@ def _turn(message: Message) -> str:
         "system": message.system,
         "context": message.context,
         "expected": message.expected,
+        "tools": message.tools,
     }
     turn |= {name: text for name, text in beside.items() if text is not None}
     if message.tool_calls:
         turn["tool_calls"] = [asdict(each) for each in message.tool_calls]
+    if message.expected_tool_calls is not None:
+        turn["expected_tool_calls"] = [asdict(each) for each in message.expected_tool_calls]
     return json.dumps(turn, ensure_ascii=False)[1:]

@@ -42,6 +42,7 @@ class Masking:
 
     def masked(self, message: Message) -> Message:
         """The message without such data. Ids that have some become other ids, equal ones equal."""
+        expected = message.expected_tool_calls
         return message._replace(
             thread_id=self._pseudonym(message.thread_id),
             user_id=self._pseudonym(message.user_id),
@@ -63,6 +64,9 @@ class Masking:
                 )
                 for each in message.tool_calls
             ),
+            tools=self._optional(message.tools),
+            expected_tool_calls=expected
+            and tuple(replace(each, arguments=self._optional(each.arguments)) for each in expected),
         )
 
     def _text(self, text: str) -> str:

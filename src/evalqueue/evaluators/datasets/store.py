@@ -14,7 +14,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from evalqueue import codec
-from evalqueue.evaluators.conversation import Thread, ToolCall, Turn
+from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall, Turn
 from evalqueue.evaluators.formats import ContentStatistics
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
@@ -198,14 +198,14 @@ def _thread(row: Mapping[str, Any]) -> Thread:
     return Thread(
         thread_id=row["thread_id"],
         user_id=row["user_id"],
-        turns=tuple(
-            Turn(
-                **each
-                | {
-                    "timestamp": datetime.fromisoformat(each["timestamp"]),
-                    "tool_calls": tuple(ToolCall(**call) for call in each.get("tool_calls", ())),
-                }
-            )
-            for each in row["turns"]
-        ),
+        turns=tuple(map(_turn, row["turns"])),
     )
+
+
+def _turn(stored: Mapping[str, Any]) -> Turn:
+    turn = dict(stored)
+    turn["timestamp"] = datetime.fromisoformat(stored["timestamp"])
+    turn["tool_calls"] = tuple(ToolCall(**call) for call in stored.get("tool_calls", ()))
+    if (expected := stored.get("expected_tool_calls")) is not None:
+        turn["expected_tool_calls"] = tuple(ExpectedCall(**call) for call in expected)
+    return Turn(**turn)

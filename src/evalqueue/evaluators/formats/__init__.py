@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple, Protocol
 
-from evalqueue.evaluators.conversation import ToolCall
+from evalqueue.evaluators.conversation import ExpectedCall, ToolCall
 
 BAD_ROWS_KEPT = 1_000  # faults listed by one BadData; the rest is only counted
 BAD_ROWS_IN_MESSAGE = 5
@@ -53,6 +53,8 @@ class Message(NamedTuple):
     for files with a record to a row."""
     expected: str | None = None
     """The reference answer."""
+    tools: str | None = None
+    expected_tool_calls: tuple[ExpectedCall, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

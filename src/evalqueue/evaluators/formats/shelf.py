@@ -8,7 +8,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from evalqueue.evaluators.formats.shapes.assembly import Part
+from evalqueue.evaluators.conversation import ExpectedCall
+from evalqueue.evaluators.formats.shapes.assembly import Call, Part
 
 _BLOCK = 500  # parts
 _SCHEMA = "CREATE TABLE part (number INTEGER PRIMARY KEY, name TEXT NOT NULL, body TEXT NOT NULL)"
@@ -69,4 +70,7 @@ class Shelf:
 def _part(value: dict[str, Any]) -> Part:
     at = value["at"]
     value["at"] = None if at is None else datetime.fromisoformat(at)
+    value["calls"] = [Call(**each) for each in value["calls"]]
+    if (expected := value["expected_calls"]) is not None:
+        value["expected_calls"] = tuple(ExpectedCall(**each) for each in expected)
     return Part(**value)

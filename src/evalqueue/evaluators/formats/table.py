@@ -5,13 +5,16 @@ Cells are text. Ids stay as they are written ("007" is not 7), a missing value i
 column, all at once.
 """
 
+import json
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from evalqueue.evaluators.conversation import UNKNOWN_TIME
+from evalqueue import codec
+from evalqueue.evaluators.conversation import UNKNOWN_TIME, ExpectedCall
 from evalqueue.evaluators.formats import (
     ID_CHARACTERS,
     UNKNOWN_USER,
@@ -22,7 +25,15 @@ from evalqueue.evaluators.formats import (
     Message,
     shown,
 )
-from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part, assembled, role_of
+from evalqueue.evaluators.formats.shapes import ShapeError, tools
+from evalqueue.evaluators.formats.shapes.assembly import (
+    Call,
+    Conversation,
+    Part,
+    assembled,
+    recorded,
+    role_of,
+)
 from evalqueue.evaluators.formats.shelf import Shelf
 from evalqueue.evaluators.formats.values import columns
 from evalqueue.evaluators.formats.values.cells import flag_of, is_missing, optional
@@ -194,7 +205,8 @@ class _Table:
         if known is None:
             return None
         (thread_id, user_id, session_id, asked, answered, intent, time, image, response_id,
-         query_type, error, context, system, expected, _, _) = known  # fmt: skip
+         query_type, error, context, system, expected, defined, calls, expected_calls,
+         *_) = known  # fmt: skip
         user_id = optional(user_id) or UNKNOWN_USER
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
@@ -205,7 +217,8 @@ class _Table:
             row, thread_id, user_id, timestamp, asked, answered, optional(intent),
             optional(query_type), has_image, optional(error), optional(session_id),
             optional(response_id), optional(system), optional(context),
-            expected=optional(expected),
+            tool_calls=recorded(self._calls(row, calls)), expected=optional(expected),
+            tools=optional(defined), expected_tool_calls=self._expected(row, expected_calls),
         )  # fmt: skip
 
     def message(self, row: int, cells: list[str]) -> tuple[str, Part] | None:
@@ -214,7 +227,8 @@ class _Table:
         if known is None:
             return None
         (thread_id, user_id, session_id, _, _, intent, time, image, response_id, query_type, error,
-         context, system, expected, written_role, text) = known  # fmt: skip
+         context, system, expected, defined, calls, expected_calls, written_role,
+         text) = known  # fmt: skip
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
         has_image = self._flag(row, image)
@@ -242,7 +256,36 @@ class _Table:
             context=optional(context),
             system=optional(system),
             expected=optional(expected),
+            tools=optional(defined),
+            expected_calls=self._expected(row, expected_calls),
+            calls=self._calls(row, calls),
         )
+
+    def _calls(self, row: int, cell: str) -> list[Call]:
+        if is_missing(cell):
+            return []
+        found = tools.recorded(json_of(cell))
+        if found is None:  # a count or a list of words, say
+            message = (
+                "Cells of tool_calls that are no list of calls were left out, such as "
+                f'{shown(cell)}. Write [{{"name": …, "arguments": {{…}}, "result": …}}].'
+            )
+            self._faults.note("unread_tool_calls", row, message)
+        return found or []
+
+    def _expected(self, row: int, cell: str) -> tuple[ExpectedCall, ...] | None:
+        if is_missing(cell):
+            return None
+        value = json_of(cell)
+        column = "expected_tool_calls"
+        if value is None:
+            self._faults.add(row, column, f"{shown(cell)} is no JSON. Write a list of calls.")
+            return None
+        try:
+            return tools.expected_calls(value, column)
+        except ShapeError as error:
+            self._faults.add(row, error.column, error.reason)
+            return None
 
     def _known(self, row: int, cells: list[str]) -> list[str] | None:
         self.is_empty = False
@@ -324,6 +367,14 @@ class _Table:
             reason = f"{shown(cell)} is neither yes nor no. Write 1 or 0, or leave it empty."
             self._faults.add(row, "has_image", reason)
         return has_image
+
+
+def json_of(cell: str) -> Any:
+    """The value of a cell with JSON. None: it is none."""
+    try:
+        return codec.clean_json(json.loads(cell))
+    except (ValueError, RecursionError):
+        return None
 
 
 def cells_of(values: Sequence[object]) -> list[str]:

@@ -76,6 +76,8 @@ def _thread(messages: list[Message]) -> Thread:
                 context=message.context,
                 tool_calls=message.tool_calls,
                 expected=message.expected,
+                tools=message.tools,
+                expected_tool_calls=message.expected_tool_calls,
             )
             for number, message in enumerate(messages, start=1)
         ),

@@ -55,6 +55,8 @@ class EvaluatorType:
     """The param of the job that turns it off."""
     is_optional: bool = False
     """Whether it is left out where it can't say anything, unless a job names it."""
+    on_request: bool = False
+    """Whether it is used only where a job names it in `evaluators`."""
     success_rank: int | None = None
     """Of those that say whether a conversation was a success, the lowest decides; None: never."""
 
@@ -65,4 +67,4 @@ class EvaluatorType:
     def is_on(self, wanted: Collection[str] | None, options: Mapping[str, Any]) -> bool:
         """Whether it is neither left out of those that are named nor switched off."""
         switched_on = self.switch is None or bool(options.get(self.switch, True))
-        return switched_on and (wanted is None or self.name in wanted)
+        return switched_on and (not self.on_request if wanted is None else self.name in wanted)

@@ -14,19 +14,31 @@ from evalqueue.errors import Problem
 from evalqueue.evaluators.apps import App, InvalidApp
 from evalqueue.evaluators.apps.evaluators import name_of
 from evalqueue.evaluators.definitions import catalogue
-from evalqueue.evaluators.judging.builtin import checks, correctness, efficiency, intent
+from evalqueue.evaluators.judging.builtin import (
+    checks,
+    correctness,
+    efficiency,
+    intent,
+    trajectory,
+)
 from evalqueue.evaluators.judging.defined.evaluator import evaluator_type
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
 
 ENTRY_POINTS = "evalqueue.evaluators"
-BUILT_IN = (intent.EVALUATOR, correctness.EVALUATOR, efficiency.EVALUATOR, checks.EVALUATOR)
+BUILT_IN = (
+    intent.EVALUATOR, correctness.EVALUATOR, efficiency.EVALUATOR, checks.EVALUATOR,
+    trajectory.EVALUATOR,
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
 
 class EvaluatorParams(
-    intent.IntentParams, correctness.CorrectnessParams, efficiency.EfficiencyParams
+    intent.IntentParams,
+    correctness.CorrectnessParams,
+    efficiency.EfficiencyParams,
+    trajectory.TrajectoryParams,
 ):
     """The params that the product's own evaluators have in a job."""
 
@@ -60,11 +72,22 @@ def of_app(app: App) -> Mapping[str, EvaluatorType]:
     return {**installed(), **{name: kind for name, kind in own.items() if name not in installed()}}
 
 
+def is_usual(kind: EvaluatorType, app: App | None = None) -> bool:
+    """Whether a job of the app that names no evaluators has it on."""
+    return not kind.on_request and (
+        not kind.is_optional or (app is not None and kind.applies_to(app))
+    )
+
+
 def choices(app: App) -> Iterator[tuple[Origin, EvaluatorType]]:
     """The evaluators that a job of an app can name; those of the catalogue are off by default."""
     there = of_app(app)
     for name, kind in there.items():
-        yield (Origin.INSTALLED if name in installed() else Origin.APP), kind
+        if is_usual(kind, app):
+            yield (Origin.INSTALLED if name in installed() else Origin.APP), kind
+    for kind in there.values():
+        if not is_usual(kind, app):
+            yield Origin.CATALOGUE, kind
     for name in catalogue.names():
         if name not in there:
             yield Origin.CATALOGUE, evaluator_type(catalogue.load(name), app)
@@ -112,7 +135,7 @@ def chosen(plan: EvaluationPlan) -> tuple[EvaluatorType, ...]:
         kind
         for kind in there.values()
         if kind.is_on(plan.evaluators, plan.options)
-        and (plan.evaluators is not None or not kind.is_optional or kind.applies_to(plan.app))
+        and (plan.evaluators is not None or is_usual(kind, plan.app))
     )
 
 
@@ -126,8 +149,9 @@ def make(plan: EvaluationPlan) -> tuple[Evaluator, ...]:
 
 
 def for_app(app: App) -> Iterator[EvaluatorType]:
-    """The evaluators that can have a verdict on an app."""
-    return (kind for kind in of_app(app).values() if kind.applies_to(app))
+    """The evaluators that have a verdict on an app unless a job names others."""
+    kinds = of_app(app).values()
+    return (kind for kind in kinds if kind.applies_to(app) and not kind.on_request)
 
 
 def mission_columns() -> tuple[str, ...]:

@@ -178,7 +178,7 @@ def _result(
     there = {
         name: kind.declaration
         for name, kind in installed().items()
-        if not kind.is_optional or name in found
+        if not (kind.is_optional or kind.on_request) or name in found
     }
     declarations = there | {name: each.declaration for name, each in found.items()}
     return {

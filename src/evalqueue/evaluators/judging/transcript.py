@@ -105,6 +105,8 @@ def _shown(turn: Turn, *, timed: bool, asked: bool, answered: bool, with_bot: bo
     lines = [f"Turn {turn.number}{time}"]
     if turn.system:
         lines += ["Instructions of the bot (system prompt):", _indented(turn.system)]
+    if turn.tools:
+        lines += ["Tools that the bot could call:", _indented(turn.tools)]
     if asked:
         lines += [f"User{image}:", _indented(turn.user_text)]
     if turn.context:

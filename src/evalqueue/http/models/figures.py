@@ -334,6 +334,16 @@ class ToolCallJson(Model):
     """What the tool returned. Null: not recorded."""
 
 
+class ExpectedCallJson(Model):
+    """A tool that people say the bot should have called."""
+
+    name: str
+    arguments: str | None
+    """As JSON. Null: any."""
+    arguments_schema: str | None
+    """A JSON Schema that the arguments have to satisfy, as JSON."""
+
+
 class TurnJson(Model):
     """A user message and the bot's answer."""
 
@@ -358,6 +368,10 @@ class TurnJson(Model):
     """In the order of the calls."""
     expected: str | None
     """The reference answer: what the bot should have said."""
+    tools: str | None
+    """The definitions of the bot's tools, as JSON, in the turn from which they apply."""
+    expected_tool_calls: list[ExpectedCallJson] | None
+    """What the bot should have called, by people. Null: nobody has said."""
 
     @field_validator("timestamp")
     @classmethod

@@ -17,7 +17,10 @@ async def list_evaluators(
     context: RequestContext, request: models.EvaluatorsQuery
 ) -> list[models.KnownEvaluator]:
     if not request.app_id:
-        return [_known(Origin.INSTALLED, kind) for kind in registry.installed().values()]
+        return [
+            _known(Origin.INSTALLED if registry.is_usual(kind) else Origin.CATALOGUE, kind)
+            for kind in registry.installed().values()
+        ]
     async with context.connection() as connection:
         try:
             stored = await app_store.find(

@@ -1,11 +1,11 @@
 """Messages of any shape become turns: a user's message and the bot's answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from evalqueue.evaluators.conversation import UNKNOWN_TIME, ToolCall
+from evalqueue.evaluators.conversation import UNKNOWN_TIME, ExpectedCall, ToolCall
 from evalqueue.evaluators.formats import UNKNOWN_USER, Message
 from evalqueue.evaluators.formats.values.columns import name_of
 
@@ -64,6 +64,8 @@ class Part:
     context: str | None = None
     system: str | None = None
     expected: str | None = None
+    tools: str | None = None
+    expected_calls: tuple[ExpectedCall, ...] | None = None
     calls: list[Call] = field(default_factory=list[Call])
     """Tools that the assistant calls with this message."""
     results: list[tuple[str | None, str]] = field(default_factory=list[tuple[str | None, str]])
@@ -104,6 +106,8 @@ class _Turn:
     calls: list[Call] = field(default_factory=list[Call])
     context: list[str] = field(default_factory=list[str])
     system: list[str] = field(default_factory=list[str])
+    tools: str | None = None
+    expected_calls: tuple[ExpectedCall, ...] | None = None
     intent: str | None = None
     query_type: str | None = None
     error: str | None = None
@@ -151,13 +155,19 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
             turn.response_id,
             "\n\n".join(turn.system) or None,
             "\n\n".join(turn.context) or None,
-            tuple(
-                ToolCall(name=each.name, arguments=each.arguments, result=each.result)
-                for each in turn.calls
-            ),
+            recorded(turn.calls),
             record,
             turn.expected,
+            turn.tools,
+            turn.expected_calls,
         )
+
+
+def recorded(calls: Iterable[Call]) -> tuple[ToolCall, ...]:
+    """Calls as a turn keeps them."""
+    return tuple(
+        ToolCall(name=each.name, arguments=each.arguments, result=each.result) for each in calls
+    )
 
 
 def _turns(parts: Sequence[Part]) -> list[_Turn]:
@@ -177,7 +187,9 @@ def _turns(parts: Sequence[Part]) -> list[_Turn]:
             _add_answer(turns[-1] if turns else waiting, part)
         else:
             target = turns[-1] if turns and not turns[-1].is_answered else waiting
-            (target.system if part.role == "system" else target.context).append(part.text)
+            if part.text:
+                (target.system if part.role == "system" else target.context).append(part.text)
+            _add_agent(target, part)
     return [turn for turn in turns if turn.is_begun]
 
 
@@ -219,6 +231,7 @@ def _add_known(turn: _Turn, part: Part, *, is_answer: bool) -> None:
         turn.system.append(part.system)
     if part.context:
         turn.context.append(part.context)
+    _add_agent(turn, part)
     if is_answer:
         turn.intent = part.intent or turn.intent
         turn.query_type = part.query_type or turn.query_type
@@ -230,3 +243,10 @@ def _add_known(turn: _Turn, part: Part, *, is_answer: bool) -> None:
         turn.query_type = turn.query_type or part.query_type
         turn.error = turn.error or part.error
         turn.session_id = turn.session_id or part.session_id
+
+
+def _add_agent(turn: _Turn, part: Part) -> None:
+    """The bot's tools, and the calls that are expected of it."""
+    turn.tools = turn.tools or part.tools
+    if part.expected_calls is not None:
+        turn.expected_calls = (*(turn.expected_calls or ()), *part.expected_calls)

@@ -9,18 +9,13 @@ from datetime import datetime
 from typing import Any
 
 from evalqueue.evaluators.formats import DateOrder, shown
-from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields
-from evalqueue.evaluators.formats.shapes.assembly import Call, Conversation, Part, Role, role_of
+from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields, tools
+from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part, Role, role_of
 from evalqueue.evaluators.formats.shapes.fields import dumped, inside, list_of, object_of
 from evalqueue.evaluators.formats.values.cells import optional
 
 ROLE_KEYS = ("role", "from", "author", "sender", "speaker", "author_role", "message_role", "type")
 TEXT_KEYS = ("content", "value", "text", "parts", "message", "body", "utterance", "msg")
-_IDS_OF_CALLS = ("tool_call_id", "tool_use_id", "call_id", "toolCallId", "id")
-_RESULTS = ("content", "response", "result", "output")
-_CALL_TYPES = ("tool_use", "tool_call", "tool-call", "function_call", "server_tool_use")
-_RESULT_TYPES = ("tool_result", "tool_call_response", "tool-result", "function_call_output",
-                 "web_search_tool_result")  # fmt: skip
 _BESIDE: tuple[tuple[Role, tuple[str, ...]], ...] = (
     ("system", ("system", "system_prompt", "instructions", "systemInstruction",
                 "system_instruction")),
@@ -60,13 +55,16 @@ def conversation_of(
 
 
 def _beside(record: Object) -> list[Part]:
-    """Instructions and context that a record has beside its messages."""
+    """Instructions, context and tools that a record has beside its messages."""
     found: list[Part] = []
     for role, keys in _BESIDE:
         given = fields.first(record, keys)
         text = "" if given is None else text_in(given[1])
         if text:
             found.append(Part(role=role, text=text))
+    definitions, expected = tools.definitions_of(record), tools.expected_beside(record)
+    if definitions is not None or expected is not None:
+        found.append(Part(role="system", text="", tools=definitions, expected_calls=expected))
     return found
 
 
@@ -111,9 +109,9 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
     role = _role(message, column)
     part = Part(role=role, text="")
     _read_content(message, part, column)
-    _read_calls(message, part)
+    part.calls = part.calls or tools.calls_beside(message)
     if role == "tool":
-        call_id = fields.text_of(message, _IDS_OF_CALLS[:-1])
+        call_id = fields.text_of(message, tools.IDS_OF_CALLS[:-1])
         if not part.results:
             part.results.append((call_id, part.text))
         part.text = ""
@@ -128,6 +126,8 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
         part.response_id = fields.text_of(message, ("response_id", "id"))
     elif role == "user":
         part.context = text_in(message.get("context")) or None
+    if role in ("user", "assistant"):
+        part.expected_calls = tools.expected_beside(message, f"{column}.")
     return part
 
 
@@ -218,7 +218,7 @@ def _read_piece(piece: Object, part: Part, texts: list[str]) -> None:
     kind = str(piece.get("type", ""))
     if "thinking" in kind or "reasoning" in kind or piece.get("thought") is True:
         return
-    if (call := _call_in(piece, kind)) is not None:
+    if (call := tools.call_in(piece, kind)) is not None:
         part.calls.append(call)
     elif (result := _result_in(piece, kind)) is not None:
         part.results.append(result)
@@ -238,48 +238,15 @@ def _is_image(piece: Object, kind: str) -> bool:
     return "image" in kind or media.startswith("image/") or "image_url" in piece
 
 
-# Tools.
-
-
-def _call_in(piece: Object, kind: str) -> Call | None:
-    gemini = object_of(piece.get("functionCall")) or object_of(piece.get("function_call"))
-    return _call(gemini or piece) if gemini or kind in _CALL_TYPES else None
-
-
 def _result_in(piece: Object, kind: str) -> tuple[str | None, str] | None:
     gemini = object_of(piece.get("functionResponse")) or object_of(piece.get("function_response"))
     if gemini is not None:
         return fields.text_of(gemini, ("id",)), dumped(gemini.get("response"))
-    if kind not in _RESULT_TYPES:
+    if kind not in tools.RESULT_TYPES:
         return None
-    given = next((piece[key] for key in _RESULTS if piece.get(key) is not None), "")
+    given = next((piece[key] for key in tools.RESULTS if piece.get(key) is not None), "")
     text = "" if list_of(given) is None else text_in(given)
-    return fields.text_of(piece, _IDS_OF_CALLS), text or dumped(given)
-
-
-def _read_calls(message: Object, part: Part) -> None:
-    extra = object_of(message.get("additional_kwargs")) or {}
-    for holder in (message, extra):
-        given = list_of(holder.get("tool_calls")) or []
-        if single := object_of(holder.get("function_call")):
-            given = [*given, single]
-        if given and not part.calls:
-            part.calls = [_call(known) for each in given if (known := object_of(each)) is not None]
-
-
-def _call(value: Object) -> Call:
-    """A tool call of OpenAI, Anthropic, Gemini, LangChain, Inspect or OpenTelemetry."""
-    value = object_of(value.get("tool_call")) or value  # OpenInference
-    function = value.get("function")
-    holder = object_of(function) or value
-    name = holder.get("name") or holder.get("toolName") or function or "tool"
-    arguments = next((holder[key] for key in ("arguments", "args", "input", "parameters")
-                      if holder.get(key) is not None), "")  # fmt: skip
-    return Call(
-        id=fields.text_of(value, ("id", "tool_call_id", "call_id", "toolCallId")),
-        name=str(name),
-        arguments=dumped(arguments),
-    )
+    return fields.text_of(piece, tools.IDS_OF_CALLS), text or dumped(given)
 
 
 # Requests and responses.
@@ -414,9 +381,9 @@ def _items(value: object, column: str, order: DateOrder | None) -> list[Part]:
         item = object_of(each)
         kind = None if item is None else item.get("type")
         if item is not None and kind == "function_call":
-            found.append(Part(role="assistant", text="", calls=[_call(item)]))
+            found.append(Part(role="assistant", text="", calls=[tools.call_of(item)]))
         elif item is not None and kind == "function_call_output":
-            result = (fields.text_of(item, _IDS_OF_CALLS), dumped(item.get("output")))
+            result = (fields.text_of(item, tools.IDS_OF_CALLS), dumped(item.get("output")))
             found.append(Part(role="tool", text="", results=[result]))
         elif item is not None and isinstance(kind, str) and "role" not in item and (
             "reasoning" in kind or kind.endswith("_call")

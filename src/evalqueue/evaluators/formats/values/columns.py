@@ -22,7 +22,10 @@ COLUMNS = (
     "error_message",
 )  # fmt: skip
 """Of a file with a row for each turn, as our own exports write it."""
-ALL_COLUMNS = (*COLUMNS, "context", "system_prompt", "expected", "role", "content")
+ALL_COLUMNS = (
+    *COLUMNS, "context", "system_prompt", "expected", "tools", "tool_calls", "expected_tool_calls",
+    "role", "content",
+)  # fmt: skip
 EXPECTED_ANSWER = (
     "expected", "expected_answer", "expected_output", "expected_response", "expected_bot_response",
     "reference", "reference_answer", "reference_output", "reference_response", "ground_truth",
@@ -84,6 +87,10 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
                 "retrieved_documents"),
     "system_prompt": ("system", "system_message", "system_instruction"),
     "expected": EXPECTED_ANSWER[1:],
+    "tools": ("tool_definitions", "available_tools"),
+    "tool_calls": ("tools_called", "called_tools", "actual_tool_calls"),
+    "expected_tool_calls": ("reference_tool_calls", "expected_tools", "expected_calls",
+                            "expected_trajectory", "reference_trajectory"),
 }  # fmt: skip
 """Other names of our columns. A column earlier in this table takes a header before a later one."""
 _OF_TURNS_ONLY = ("query_text", "final_response_message")
