@@ -192,8 +192,9 @@ def clock_finding(theirs: datetime, before: datetime, after: datetime) -> Findin
         return _ok(name="clock", what="The clocks agree.")
     return _note(
         name="clock",
-        what=f"The database's clock is {spoken(skew)} {'ahead of' if theirs > after else 'behind'} "
-        "this machine's. Leases don't mind; what is scheduled comes by the database's.",
+        what=f"The database's clock is {duration_text(skew)} "
+        f"{'ahead of' if theirs > after else 'behind'} this machine's. Leases don't mind; what is "
+        "scheduled comes by the database's.",
         fix="Set both by NTP.",
     )
 
@@ -216,7 +217,7 @@ def warnings(health: FleetHealth) -> list[Finding]:
     if health.workers_alive == 0:
         found.append(_wrong(name="workers", what="No worker is alive.", fix=more))
     if health.oldest_waits is not None and health.oldest_waits > LONG_WAIT:
-        what = f"The oldest job that is due has waited for {spoken(health.oldest_waits)}."
+        what = f"The oldest job that is due has waited for {duration_text(health.oldest_waits)}."
         found.append(_note(name="waiting", what=what, fix=more))
     if health.leases_run_out:
         lost = health.leases_run_out
@@ -267,7 +268,7 @@ def _of_workers(state: FleetState) -> Iterator[Finding]:
         if worker.silent_for > PATIENCE:
             yield _wrong(
                 name="silent",
-                what=f"{worker.name} has sent no heartbeat for {spoken(worker.silent_for)}.",
+                what=f"{worker.name} has sent no heartbeat for {duration_text(worker.silent_for)}.",
                 since=worker.seen_at,
                 fix=f"Look at {where}. If it is frozen, kill it: other workers continue its jobs.",
             )
@@ -318,7 +319,7 @@ def _of_queues(state: FleetState) -> Iterator[Finding]:
             yield _note(
                 name="waiting",
                 what=f"In {queue.name} the oldest of {queue.due} due job(s) has waited for "
-                f"{spoken(waits)}: {_why_it_waits(state, queue)}.",
+                f"{duration_text(waits)}: {_why_it_waits(state, queue)}.",
                 since=since,
                 fix="More workers, more slots (--concurrency), or wider limits: evalqueue queues",
             )
@@ -386,7 +387,7 @@ def _of_what_is_over(state: FleetState) -> Iterator[Finding]:
         )
 
 
-def spoken(length: timedelta) -> str:
+def duration_text(length: timedelta) -> str:
     """A length of time in its largest unit."""
     seconds = length.total_seconds()
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):

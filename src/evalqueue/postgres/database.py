@@ -29,6 +29,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from evalqueue import codec
 from evalqueue.errors import DatabaseUnavailable
+from evalqueue.postgres import server
 
 Answer = TypeVar("Answer")
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -467,30 +468,5 @@ async def _wait_for_server(conninfo: str, wait_seconds: float, *, pooled: bool) 
             await asyncio.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
         else:
             async with connection:
-                await _check_server(connection, conninfo, pooled=pooled)
+                await server.check(connection, where=without_secrets(conninfo), pooled=pooled)
             return
-
-
-async def _check_server(
-    connection: psycopg.AsyncConnection[Any], conninfo: str, *, pooled: bool
-) -> None:
-    """Refuse a database that can't hold every text, and a pooler's sessions of another isolation.
-
-    Raises:
-        DatabaseUnavailable: with what to do.
-    """
-    where = without_secrets(conninfo)
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding not in {None, "UTF8"}:
-        raise DatabaseUnavailable(
-            f"The encoding of the database is {encoding}, and texts of all languages need UTF8 "
-            f"({where}). Make another one: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
-        )
-    if pooled:
-        cursor = await connection.execute("SHOW default_transaction_isolation")
-        (isolation,) = await cursor.fetchone() or ("",)
-        if isolation != "read committed":
-            raise DatabaseUnavailable(
-                f"Transactions are {isolation} here, and behind a pooler nothing else can be set "
-                f"({where}). ALTER ROLE … SET default_transaction_isolation = 'read committed'."
-            )

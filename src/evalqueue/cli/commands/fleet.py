@@ -82,7 +82,7 @@ def _print_queues(found: Sequence[QueueState], *, as_json: bool) -> None:
             [
                 (
                     each.name, each.running, each.due, each.later,
-                    "" if each.oldest_waits is None else doctor.spoken(each.oldest_waits),
+                    "" if each.oldest_waits is None else doctor.duration_text(each.oldest_waits),
                     each.max_running or "", each.max_running_per_owner or "",
                     format_time(each.paused_at),
                 )
@@ -109,7 +109,7 @@ async def list_workers(*, as_json: bool) -> ExitCode:
                 (
                     each.name, "all" if each.queues is None else ", ".join(each.queues),
                     each.slots, each.running, _state(each, leader), format_time(each.started_at),
-                    f"{doctor.spoken(each.silent_for)} ago", ", ".join(each.job_types),
+                    f"{doctor.duration_text(each.silent_for)} ago", ", ".join(each.job_types),
                 )
                 for each in found
             ],

@@ -109,10 +109,12 @@ def chatbot_settings() -> ChatbotSettings:
     try:
         return targets.read()
     except ValidationError as error:
-        slips = "; ".join(
-            f"{'.'.join(map(str, slip['loc']))}: {slip['msg'].removeprefix('Value error, ')}"
-            for slip in error.errors(include_url=False, include_input=False, include_context=False)
+        mistakes = "; ".join(
+            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg'].removeprefix('Value error, ')}"
+            for mistake in error.errors(
+                include_url=False, include_input=False, include_context=False
+            )
         )
         raise TargetRefused(
-            f"The settings of the API or the worker can't be read: {slips}"
+            f"The settings of the API or the worker can't be read: {mistakes}"
         ) from None

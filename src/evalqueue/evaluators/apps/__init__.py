@@ -22,7 +22,7 @@ from evalqueue.errors import Problem
 from evalqueue.evaluators.apps import checks, knowledge
 from evalqueue.evaluators.apps import evaluators as _evaluators
 from evalqueue.evaluators.apps.checks import AnyCheck, Check
-from evalqueue.evaluators.apps.difficult_users import DifficultUsers, slips
+from evalqueue.evaluators.apps.difficult_users import DifficultUsers, mistakes
 from evalqueue.evaluators.apps.knowledge import KnowledgeText
 from evalqueue.evaluators.definitions import catalogue
 from evalqueue.evaluators.definitions.definition import (
@@ -251,8 +251,8 @@ def from_document(document: object, *, where: str) -> App:
     try:
         app = _APP.validate_python(document)
     except ValidationError as error:
-        raise InvalidApp(where, [_problem(slip) for slip in _errors(error)]) from error
-    if found := list(_app_slips(app)):
+        raise InvalidApp(where, [_problem(mistake) for mistake in _errors(error)]) from error
+    if found := list(_app_mistakes(app)):
         raise InvalidApp(where, found)
     return app
 
@@ -272,16 +272,16 @@ def _errors(error: ValidationError) -> Iterable[ErrorDetails]:
     return error.errors(include_url=False, include_input=False)
 
 
-def _problem(slip: ErrorDetails) -> Problem:
+def _problem(mistake: ErrorDetails) -> Problem:
     """A mistake that pydantic has found, with the cure where its message has none."""
-    msg = slip["msg"].removeprefix("Value error, ")
-    path, keys = checks.located(slip["loc"])
-    if slip["type"] == "unexpected_keyword_argument":
+    msg = mistake["msg"].removeprefix("Value error, ")
+    path, keys = checks.located(mistake["loc"])
+    if mistake["type"] == "unexpected_keyword_argument":
         there = keys or _keys_at(path[:-1])
         cure = f"remove it, or correct its spelling. Keys here: {', '.join(there)}" if there else ""
         msg = f"{msg}: {cure or 'remove it, or correct its spelling'}"
     path = tuple(step for step in path if step not in ENTRY_TAGS)
-    return Problem(loc=path, msg=msg, type=slip["type"])
+    return Problem(loc=path, msg=msg, type=mistake["type"])
 
 
 def _keys_at(path: tuple[int | str, ...]) -> tuple[str, ...]:
@@ -300,40 +300,40 @@ def _keys_at(path: tuple[int | str, ...]) -> tuple[str, ...]:
     return tuple(getattr(kind, "__dataclass_fields__", ()))
 
 
-def _app_slips(app: App) -> Iterator[Problem]:
+def _app_mistakes(app: App) -> Iterator[Problem]:
     """Mistakes that the types don't exclude."""
     if not _APP_ID.fullmatch(app.app_id):
-        yield _slip(
+        yield _mistake(
             "use small letters, digits, '-', '_' and '.', 100 at most, as in my-shop", "app_id"
         )
-    yield from _menu_slips(app)
-    yield from _evaluators.slips(app.evaluators, {*get_args(Scope)})
+    yield from _menu_mistakes(app)
+    yield from _evaluators.mistakes(app.evaluators, {*get_args(Scope)})
     scopes = _scopes(app)
-    for msg, path in knowledge.slips(app.knowledge):
-        yield _slip(msg, "knowledge", *path)
-    for msg, path in checks.slips(app.checks):
-        yield _slip(msg, "checks", *path)
+    for msg, path in knowledge.mistakes(app.knowledge):
+        yield _mistake(msg, "knowledge", *path)
+    for msg, path in checks.mistakes(app.checks):
+        yield _mistake(msg, "checks", *path)
     for number, rule in enumerate(app.rules):
-        yield from _rule_slips(app, rule, number, scopes)
+        yield from _rule_mistakes(app, rule, number, scopes)
     if app.difficult_users is not None:
-        for slip in slips(app.difficult_users):
-            key, _, msg = slip.partition(": ")
+        for mistake in mistakes(app.difficult_users):
+            key, _, msg = mistake.partition(": ")
             yield (
-                _slip(msg, "difficult_users", *key.split("."))
+                _mistake(msg, "difficult_users", *key.split("."))
                 if msg
-                else _slip(slip, "difficult_users")
+                else _mistake(mistake, "difficult_users")
             )
     markers = app.meal_summary.markers if app.meal_summary else ()
     yield from (
-        _slip(f"{marker!r} must be lower case and not empty", "meal_summary", "markers", number)
+        _mistake(f"{marker!r} must be lower case and not empty", "meal_summary", "markers", number)
         for number, marker in enumerate(markers)
         if not marker.strip() or marker != marker.lower()
     )
     if app.efficiency.ideal_turns < 1:
-        yield _slip("must be 1 or more", "efficiency", "ideal_turns")
+        yield _mistake("must be 1 or more", "efficiency", "ideal_turns")
 
 
-def _menu_slips(app: App) -> Iterator[Problem]:
+def _menu_mistakes(app: App) -> Iterator[Problem]:
     """Mistakes in names."""
     menus = {
         "intents": [label.name for label in app.intents],
@@ -342,47 +342,47 @@ def _menu_slips(app: App) -> Iterator[Problem]:
     }
     for key, names in menus.items():
         if not names:
-            yield _slip("at least one is needed", key)
+            yield _mistake("at least one is needed", key)
     menus["rules"] = [rule.rule_id for rule in app.rules]
     menus["knowledge"] = [each.name for each in app.knowledge]
     menus |= {f"difficult_users.{key}": names for key, names in _users(app.difficult_users).items()}
     for key, names in menus.items():
         path = key.split(".")
         yield from (
-            _slip(f"{name!r} is there twice: give each a name of its own", *path)
+            _mistake(f"{name!r} is there twice: give each a name of its own", *path)
             for name in _twice(names)
         )
         for number, name in enumerate(names):
             if not name.strip():
-                yield _slip("a name is empty", *path, number)
+                yield _mistake("a name is empty", *path, number)
             elif len(name) > _LABEL_MAX:
-                yield _slip(f"a name is longer than {_LABEL_MAX} characters", *path, number)
+                yield _mistake(f"a name is longer than {_LABEL_MAX} characters", *path, number)
 
 
-def _rule_slips(app: App, rule: Rule, number: int, scopes: Sequence[str]) -> Iterator[Problem]:
+def _rule_mistakes(app: App, rule: Rule, number: int, scopes: Sequence[str]) -> Iterator[Problem]:
     users = _users(app.difficult_users)
     if not rule.scopes:
-        yield _slip(
+        yield _mistake(
             f"{rule.rule_id} has no scope: nothing looks at it. Name one or more of "
             f"{', '.join(scopes)}",
             "rules", number, "scopes",
         )  # fmt: skip
     elif unknown := [scope for scope in rule.scopes if scope not in scopes]:
         for scope in unknown:
-            yield _slip(
+            yield _mistake(
                 f"There is no evaluator {scope!r}: define it under evaluators, or name one of "
                 f"{', '.join(scopes)}",
                 "rules", number, "scopes", rule.scopes.index(scope),
             )  # fmt: skip
     elif not any(app.asks(scope) for scope in rule.scopes):
         cures = "; ".join(f"{_NEEDS[scope]} for {scope!r}" for scope in rule.scopes)
-        yield _slip(
+        yield _mistake(
             f"{rule.rule_id} would never be asked. The app lacks: {cures}. Add it, or choose "
             f"another scope",
             "rules", number, "scopes",
         )  # fmt: skip
     yield from (
-        _slip(
+        _mistake(
             f"{rule.rule_id} names the {key} {name!r}, which [difficult_users] does not have",
             "rules", number, key,
         )
@@ -405,7 +405,7 @@ _NEEDS: Mapping[str, str] = {
 """What an app must have for the rules of a scope to be asked."""
 
 
-def _slip(msg: str, *path: str | int) -> Problem:
+def _mistake(msg: str, *path: str | int) -> Problem:
     return Problem(loc=path, msg=msg)
 
 

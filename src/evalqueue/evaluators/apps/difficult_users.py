@@ -143,7 +143,7 @@ class DifficultUsers(_Closed):
         return _the(name, "tactic", {each.name: each for each in self.tactics})
 
 
-def slips(users: DifficultUsers) -> Iterator[str]:
+def mistakes(users: DifficultUsers) -> Iterator[str]:
     """Mistakes that the types don't exclude: unknown references, and users without cases."""
     goals = {goal.goal_id: goal for goal in users.goals}
     for key, needed in (
@@ -164,13 +164,13 @@ def slips(users: DifficultUsers) -> Iterator[str]:
     severities = [persona.severity for persona in users.personas]
     for severity in sorted({each for each in severities if severities.count(each) > 1}):
         yield f"personas: two have the severity {severity}: give each persona its own"
-    yield from _attack_slips(users)
-    yield from (f"webhook.{slip}" for slip in _webhook_slips(users.webhook))
+    yield from _attack_mistakes(users)
+    yield from (f"webhook.{mistake}" for mistake in _webhook_mistakes(users.webhook))
     if users.protocol == "webhook" and users.webhook is None:
         yield "protocol is 'webhook', and there is no section [difficult_users.webhook]"
 
 
-def _attack_slips(users: DifficultUsers) -> Iterator[str]:
+def _attack_mistakes(users: DifficultUsers) -> Iterator[str]:
     """An attack needs a persona, a goal and a tactic."""
     has = {
         "a persona with is_attacker": bool(users.attackers),
@@ -189,7 +189,7 @@ _PLACEHOLDER = re.compile(r"\$(\w*)")
 _WEBHOOK_NAMES = ("message", "session", "user_id", "new")
 
 
-def _webhook_slips(webhook: Webhook | None) -> Iterator[str]:
+def _webhook_mistakes(webhook: Webhook | None) -> Iterator[str]:
     if webhook is None:
         return
     try:

@@ -31,7 +31,7 @@ def name_of(entry: EvaluatorEntry) -> str:
     return entry.name or entry.use if isinstance(entry, CatalogueUse) else entry.name
 
 
-def slips(entries: Sequence[EvaluatorEntry], taken: Collection[str]) -> Iterator[Problem]:
+def mistakes(entries: Sequence[EvaluatorEntry], taken: Collection[str]) -> Iterator[Problem]:
     """The mistakes in an app's evaluators.
 
     Args:
@@ -39,20 +39,20 @@ def slips(entries: Sequence[EvaluatorEntry], taken: Collection[str]) -> Iterator
         taken: names that none of them can have.
     """
     if len(entries) > MOST:
-        yield _slip(f"there are {len(entries)}: {MOST} are allowed")
+        yield _mistake(f"there are {len(entries)}: {MOST} are allowed")
         return
     times = Counter(map(name_of, entries))
     for number, entry in enumerate(entries):
         name = name_of(entry)
         if isinstance(entry, CatalogueUse) and entry.use not in catalogue.names():
             listed = ", ".join(catalogue.names())
-            yield _slip(f"the catalogue has no {entry.use!r}. It has {listed}", number, "use")
+            yield _mistake(f"the catalogue has no {entry.use!r}. It has {listed}", number, "use")
             continue
         if name in taken:
-            yield _slip(f"{name!r} is the name of another evaluator: rename it", number, "name")
+            yield _mistake(f"{name!r} is the name of another evaluator: rename it", number, "name")
         if times[name] > 1:
-            yield _slip(f"{name!r} is there twice: give each a name of its own", number, "name")
-        for each in validation.slips(_definition(entry)):
+            yield _mistake(f"{name!r} is there twice: give each a name of its own", number, "name")
+        for each in validation.mistakes(_definition(entry)):
             yield each.within("evaluators", number)
 
 
@@ -62,5 +62,5 @@ def _definition(entry: EvaluatorEntry) -> EvaluatorDefinition:
     return entry
 
 
-def _slip(msg: str, *path: str | int) -> Problem:
+def _mistake(msg: str, *path: str | int) -> Problem:
     return Problem(loc=("evaluators", *path), msg=msg)

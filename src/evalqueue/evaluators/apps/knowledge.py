@@ -19,7 +19,7 @@ class KnowledgeText(ClosedPart):
     text: str
 
 
-def slips(texts: Sequence[KnowledgeText]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
+def mistakes(texts: Sequence[KnowledgeText]) -> Iterator[tuple[str, tuple[str | int, ...]]]:
     """Mistakes, each with its path inside the list."""
     for number, each in enumerate(texts):
         if not each.text.strip():

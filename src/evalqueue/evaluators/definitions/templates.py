@@ -44,7 +44,7 @@ def filled(prompt: str, values: Mapping[str, str]) -> str:
     return _VARIABLE.sub(lambda found: values[found[1].strip()], prompt)
 
 
-def slips(prompt: str, scope: JudgedUnit) -> Iterator[str]:
+def mistakes(prompt: str, scope: JudgedUnit) -> Iterator[str]:
     """What is wrong with a prompt's variables."""
     known = variables(scope)
     for name in sorted(used(prompt) - known.keys()):

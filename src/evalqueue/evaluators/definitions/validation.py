@@ -34,24 +34,24 @@ _ONLY = {
 _RECORDED = (TurnPart.SYSTEM, TurnPart.CONTEXT, TurnPart.TOOLS, TurnPart.ERRORS)
 
 
-def slips(definition: EvaluatorDefinition) -> Iterator[Problem]:
+def mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     """The mistakes in a definition."""
     if not _NAME.fullmatch(definition.name):
         msg = "use small letters, digits and '_', 39 at most, a letter first, as in tone_of_voice"
-        yield _slip(msg, "name")
+        yield _mistake(msg, "name")
     if len(definition.title) > _TITLE_MAX:
-        yield _slip(f"it is longer than {_TITLE_MAX} characters: shorten it", "title")
+        yield _mistake(f"it is longer than {_TITLE_MAX} characters: shorten it", "title")
     if not definition.prompt.strip():
-        yield _slip("it is empty: say what the judge is to decide", "prompt")
+        yield _mistake("it is empty: say what the judge is to decide", "prompt")
     yield from (
-        _slip(msg, "prompt") for msg in templates.slips(definition.prompt, definition.scope)
+        _mistake(msg, "prompt") for msg in templates.mistakes(definition.prompt, definition.scope)
     )
-    yield from _output_slips(definition.output)
-    yield from _shown_slips(definition)
-    yield from _applies_slips(definition)
-    yield from _rule_slips(definition)
-    yield from _example_slips(definition)
-    yield from _parameter_slips(definition)
+    yield from _output_mistakes(definition.output)
+    yield from _shown_mistakes(definition)
+    yield from _applies_mistakes(definition)
+    yield from _rule_mistakes(definition)
+    yield from _example_mistakes(definition)
+    yield from _parameter_mistakes(definition)
 
 
 def fits(verdict: Verdict, output: Output) -> bool:
@@ -70,94 +70,94 @@ def fits(verdict: Verdict, output: Output) -> bool:
             )
 
 
-def _output_slips(output: Output) -> Iterator[Problem]:
+def _output_mistakes(output: Output) -> Iterator[Problem]:
     for kind, keys in _ONLY.items():
         for key in keys if output.kind is not kind else ():
             if getattr(output, key) not in (None, False, ()):
                 msg = f"only a {kind} has it, and this is a {output.kind}: remove it"
-                yield _slip(msg, "output", key)
+                yield _mistake(msg, "output", key)
     if output.kind is OutputKind.CATEGORY:
-        yield from _label_slips(output)
+        yield from _label_mistakes(output)
     if output.kind is OutputKind.NUMBER:
-        yield from _range_slips(output)
+        yield from _range_mistakes(output)
 
 
-def _range_slips(output: Output) -> Iterator[Problem]:
+def _range_mistakes(output: Output) -> Iterator[Problem]:
     low, high = output.minimum, output.maximum
     if low is None or high is None:
         msg = "a number needs its range: give minimum and maximum"
-        yield _slip(msg, "output", "minimum" if low is None else "maximum")
+        yield _mistake(msg, "output", "minimum" if low is None else "maximum")
     elif not (math.isfinite(low) and math.isfinite(high) and low < high):
-        yield _slip("it must be more than minimum", "output", "maximum")
+        yield _mistake("it must be more than minimum", "output", "maximum")
 
 
-def _label_slips(output: Output) -> Iterator[Problem]:
+def _label_mistakes(output: Output) -> Iterator[Problem]:
     names = output.label_names
     if not 2 <= len(names) <= _LABELS_MAX:  # noqa: PLR2004  with one there is nothing to decide
-        yield _slip(
+        yield _mistake(
             f"a category has 2 to {_LABELS_MAX} labels: it has {len(names)}", "output", "labels"
         )
     for number, name in enumerate(names):
         if not name.strip() or len(name) > _LABEL_MAX or name != " ".join(name.split()):
             msg = f"a name has 1 to {_LABEL_MAX} characters, without spaces around it"
-            yield _slip(msg, "output", "labels", number, "name")
+            yield _mistake(msg, "output", "labels", number, "name")
     for name in _twice(map(_folded, names)):
         msg = f"two labels differ in nothing but case, spaces, '-' and '_': {name}. Rename one"
-        yield _slip(msg, "output", "labels")
+        yield _mistake(msg, "output", "labels")
     for key in ("good", "bad", "neutral"):
         listed: Sequence[str] = getattr(output, key)
         for number, name in enumerate(listed):
             if name not in names:
                 msg = f"{name!r} is no label. Labels: {', '.join(names)}"
-                yield _slip(msg, "output", key, number)
+                yield _mistake(msg, "output", key, number)
     for name in _twice([*output.good, *output.bad, *output.neutral]):
-        yield _slip(f"{name!r} is there twice in good, bad and neutral: leave one", "output")
+        yield _mistake(f"{name!r} is there twice in good, bad and neutral: leave one", "output")
 
 
-def _shown_slips(definition: EvaluatorDefinition) -> Iterator[Problem]:
+def _shown_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     if not {TurnPart.USER, TurnPart.BOT}.intersection(definition.shows):
-        yield _slip("the judge must see user or bot: add one of them", "shows")
+        yield _mistake("the judge must see user or bot: add one of them", "shows")
     if not 0 <= definition.context_turns <= _CONTEXT_MAX:
-        yield _slip(f"it must be 0 to {_CONTEXT_MAX}", "context_turns")
+        yield _mistake(f"it must be 0 to {_CONTEXT_MAX}", "context_turns")
 
 
-def _applies_slips(definition: EvaluatorDefinition) -> Iterator[Problem]:
+def _applies_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     when = definition.applies_when
     for number, part in enumerate(when.has):
         if part not in _RECORDED:
             msg = f"every turn has it: remove it. There are {', '.join(_RECORDED)}"
-            yield _slip(msg, "applies_when", "has", number)
+            yield _mistake(msg, "applies_when", "has", number)
     for key in ("bot_says", "user_says"):
         said: Sequence[str] = getattr(when, key)
         for number, text in enumerate(said):
             if not text.strip() or text != text.lower():
-                yield _slip(
+                yield _mistake(
                     f"{text!r} must be lower case and not empty", "applies_when", key, number
                 )
     if when.min_turns < 1:
-        yield _slip("it must be 1 or more", "applies_when", "min_turns")
+        yield _mistake("it must be 1 or more", "applies_when", "min_turns")
 
 
-def _rule_slips(definition: EvaluatorDefinition) -> Iterator[Problem]:
+def _rule_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     for number, rule in enumerate(definition.rules):
         if not rule.rule_id.strip() or not rule.text.strip():
-            yield _slip("a rule needs a rule_id and a text", "rules", number)
+            yield _mistake("a rule needs a rule_id and a text", "rules", number)
     for name in _twice(rule.rule_id for rule in definition.rules):
-        yield _slip(f"{name!r} is there twice: give each a rule_id of its own", "rules")
+        yield _mistake(f"{name!r} is there twice: give each a rule_id of its own", "rules")
 
 
-def _example_slips(definition: EvaluatorDefinition) -> Iterator[Problem]:
+def _example_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     most = {"examples": _EXAMPLES_MAX, "gold": _GOLD_MAX}
     for key, limit in most.items():
         cases: Sequence[Example] = getattr(definition, key)
         if len(cases) > limit:
-            yield _slip(f"there are {len(cases)}: {limit} are allowed", key)
+            yield _mistake(f"there are {len(cases)}: {limit} are allowed", key)
         for number, case in enumerate(cases):
             if not case.turns:
-                yield _slip("it needs at least one turn", key, number, "turns")
+                yield _mistake("it needs at least one turn", key, number, "turns")
             if not fits(case.verdict, definition.output):
                 msg = f"{case.verdict!r} can't be the verdict. It is {_choices(definition.output)}"
-                yield _slip(msg, key, number, "verdict")
+                yield _mistake(msg, key, number, "verdict")
 
 
 def _choices(output: Output) -> str:
@@ -170,13 +170,13 @@ def _choices(output: Output) -> str:
             return f"a number from {output.minimum} to {output.maximum}"
 
 
-def _parameter_slips(definition: EvaluatorDefinition) -> Iterator[Problem]:
+def _parameter_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     parameters = definition.parameters
     if parameters.temperature is not None and not 0 <= parameters.temperature <= _MAX_TEMPERATURE:
-        yield _slip("it must be 0 to 2", "parameters", "temperature")
+        yield _mistake("it must be 0 to 2", "parameters", "temperature")
     tokens = parameters.max_output_tokens
     if tokens is not None and not _MIN_OUTPUT_TOKENS <= tokens <= _MAX_OUTPUT_TOKENS:
-        yield _slip("it must be 16 to 1000000", "parameters", "max_output_tokens")
+        yield _mistake("it must be 16 to 1000000", "parameters", "max_output_tokens")
 
 
 def _folded(label: str) -> str:
@@ -188,5 +188,5 @@ def _twice(names: Iterable[str]) -> list[str]:
     return [name for name, times in Counter(names).items() if times > 1]
 
 
-def _slip(msg: str, *path: str | int) -> Problem:
+def _mistake(msg: str, *path: str | int) -> Problem:
     return Problem(loc=path, msg=msg)

@@ -14,11 +14,11 @@ from evalqueue.evaluators.formats import (
     shown,
     table,
 )
+from evalqueue.evaluators.formats.part_store import PartStore
 from evalqueue.evaluators.formats.shapes import Object, ScatteredShape, Shape, ShapeError, content
 from evalqueue.evaluators.formats.shapes.assembly import Conversation, assembled
 from evalqueue.evaluators.formats.shapes.fields import dumped, list_of, object_of
 from evalqueue.evaluators.formats.shapes.registry import SHAPES, shape_of
-from evalqueue.evaluators.formats.shelf import Shelf
 from evalqueue.evaluators.formats.table import Reading
 from evalqueue.evaluators.formats.values.columns import effective as effective_mapping
 from evalqueue.evaluators.formats.values.columns import layout_of
@@ -91,7 +91,7 @@ class _Records:
         self._is_cut = reading.is_cut
         self._stack = stack
         self._read = 0  # conversations, or parts of them
-        self._shelf: Shelf | None = None
+        self._store: PartStore | None = None
         self._scattered: ScatteredShape | None = None
 
     def messages(self, records: Iterable[tuple[int, object]]) -> Iterator[Message]:
@@ -103,8 +103,8 @@ class _Records:
                 yield from found
         if is_empty and not self._faults and not self._is_cut:
             self._faults.add(None, None, "it has no lines.")
-        if self._shelf is not None and self._scattered is not None and not self._faults:
-            for name, parts in self._shelf.groups(without_last=self._is_cut):
+        if self._store is not None and self._scattered is not None and not self._faults:
+            for name, parts in self._store.groups(without_last=self._is_cut):
                 row = min(part.row for part in parts)
                 yield from assembled(self._scattered.conversation(name, parts), row)
 
@@ -156,13 +156,13 @@ class _Records:
             yield from assembled(each, number, self._read)
 
     def _shelve(self, number: int, record: Object, shape: ScatteredShape) -> None:
-        if self._shelf is None:
-            self._shelf = self._stack.enter_context(Shelf())
+        if self._store is None:
+            self._store = self._stack.enter_context(PartStore())
             self._scattered = shape
         thread_id, part = shape.part(record, self._order)
         self._check(Conversation(thread_id=thread_id, parts=[]))
         part.row = number
-        self._shelf.add(thread_id, part)
+        self._store.add(thread_id, part)
 
     @staticmethod
     def _check(conversation: Conversation) -> None:

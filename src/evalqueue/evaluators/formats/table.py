@@ -25,6 +25,7 @@ from evalqueue.evaluators.formats import (
     Message,
     shown,
 )
+from evalqueue.evaluators.formats.part_store import PartStore
 from evalqueue.evaluators.formats.shapes import ShapeError, tools
 from evalqueue.evaluators.formats.shapes.assembly import (
     Call,
@@ -34,7 +35,6 @@ from evalqueue.evaluators.formats.shapes.assembly import (
     recorded,
     role_of,
 )
-from evalqueue.evaluators.formats.shelf import Shelf
 from evalqueue.evaluators.formats.values import columns
 from evalqueue.evaluators.formats.values.cells import flag_of, is_missing, optional
 from evalqueue.evaluators.formats.values.moments import (
@@ -160,14 +160,14 @@ def _of_messages(
     table: "_Table", found: Rows, faults: Faults, reading: Reading
 ) -> Iterator[Message]:
     """Messages of a conversation may be anywhere in the file, so they are sorted on disk first."""
-    with Shelf() as shelf:
+    with PartStore() as store:
         for row, cells in found:
             part = table.message(row, cells)
             if part is not None and not faults:
-                shelf.add(part[0], part[1])
+                store.add(part[0], part[1])
         if faults:
             return
-        for thread_id, parts in shelf.groups(without_last=reading.is_cut):
+        for thread_id, parts in store.groups(without_last=reading.is_cut):
             ordered = sorted(parts, key=lambda part: part.at or UNKNOWN_TIME)  # stable
             user_id = next((part.user_id for part in ordered if part.user_id), UNKNOWN_USER)
             yield from assembled(

@@ -222,7 +222,10 @@ def _enum(node: Mapping[str, Any], menus: Menus) -> dict[str, list[str]]:
 
 
 def _complaint(error: ValidationError) -> str:
-    slips = error.errors(include_url=False, include_input=False)
-    lines = [f"{'.'.join(map(str, slip['loc'])) or 'answer'}: {slip['msg']}" for slip in slips]
+    mistakes = error.errors(include_url=False, include_input=False)
+    lines = [
+        f"{'.'.join(map(str, mistake['loc'])) or 'answer'}: {mistake['msg']}"
+        for mistake in mistakes
+    ]
     more = len(lines) - _SHOWN_ERRORS
     return "; ".join(lines[:_SHOWN_ERRORS] + ([f"and {more} more"] if more > 0 else []))

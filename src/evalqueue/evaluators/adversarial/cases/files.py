@@ -249,12 +249,12 @@ def _checked(
     try:
         return CaseInput.model_validate(written).to_case(users, source=CaseSource.IMPORTED)
     except ValidationError as error:
-        slips = error.errors(include_url=False)
+        mistakes = error.errors(include_url=False)
         found: Sequence[tuple[str, str]] = [
-            (str(slip["loc"][0]), f"{shown(str(slip['input']))}: {slip['msg']}")
-            if slip["type"] != "missing"
-            else (str(slip["loc"][0]), "it is empty. Every case needs one.")
-            for slip in slips
+            (str(mistake["loc"][0]), f"{shown(str(mistake['input']))}: {mistake['msg']}")
+            if mistake["type"] != "missing"
+            else (str(mistake["loc"][0]), "it is empty. Every case needs one.")
+            for mistake in mistakes
         ]
     except InvalidCase as error:
         found = error.faults

@@ -193,7 +193,7 @@ def located(path: Path) -> tuple[Path, tuple[str, ...]]:
     return path, ()
 
 
-def slips(checks: Sequence[AnyCheck]) -> Iterator[Mistake]:
+def mistakes(checks: Sequence[AnyCheck]) -> Iterator[Mistake]:
     """Mistakes that the types don't exclude, each with its path inside the list."""
     if len(checks) > CHECKS_MAX:
         yield f"{len(checks)} checks are too many: {CHECKS_MAX} at most", ()

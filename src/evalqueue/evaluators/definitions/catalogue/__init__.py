@@ -35,7 +35,7 @@ def load(name: str) -> EvaluatorDefinition:
         raise LookupError(f"The catalogue has no {name!r}. It has {', '.join(names())}")
     file = files(__name__) / f"{name}.toml"
     definition = _DEFINITION.validate_python(tomllib.loads(file.read_text(encoding="utf-8")))
-    wrong = [f"{each.loc}: {each.msg}" for each in validation.slips(definition)]
+    wrong = [f"{each.loc}: {each.msg}" for each in validation.mistakes(definition)]
     if definition.name != name or wrong:
         raise ValueError(
             f"{file.name}: {'; '.join(wrong) or 'its name is not the name of the file'}"

@@ -19,7 +19,7 @@ _LAST = "SELECT name FROM part ORDER BY number DESC LIMIT 1"
 _BODIES = "SELECT body FROM part WHERE name = ? ORDER BY number"
 
 
-class Shelf:
+class PartStore:
     """Parts by the conversation that they belong to."""
 
     def __init__(self) -> None:
