@@ -51,6 +51,7 @@ KNOWN = {
     "correctness": {"evaluators/apps/__init__.py"},
     "efficiency": {"evaluators/apps/__init__.py"},
     "checks": {"evaluators/apps/__init__.py", "evaluators/apps/checks/__init__.py"},
+    "trajectory": {"evaluators/formats/shapes/known/chat.py"},
 }
 
 

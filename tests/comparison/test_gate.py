@@ -8,9 +8,10 @@ from uuid import UUID
 import pytest
 from costing import query, repeated
 
-from evalqueue.evaluators.comparison.compare import Change, Comparison
-from evalqueue.evaluators.comparison.gate import Decision, Verdict
-from evalqueue.evaluators.comparison.read import comparison_of, gate_of
+from evalqueue.evaluators import figures
+from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange
+from evalqueue.evaluators.comparison.gate import Decision, GatedRun, Verdict, decide
+from evalqueue.evaluators.comparison.read import comparison_of
 from evalqueue.evaluators.comparison.requirements import BadRequirement, parse
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour
@@ -31,16 +32,11 @@ async def decided(
     database: Database, candidate: UUID, baseline: UUID | None, requirements: Sequence[str]
 ) -> Verdict:
     async with database.connection() as connection:
-        found = await gate_of(
-            connection,
-            [parse(each) for each in requirements],
-            candidate=candidate,
-            baseline=baseline,
-            owner="default",
-            min_coverage=0.9,
-        )
+        found = await figures.statistics(connection, candidate, owner="default")
     assert found is not None
-    return found
+    run = GatedRun(status=found.status, statistics=found.batch)
+    comparison = None if baseline is None else await compared(database, candidate, baseline)
+    return decide([parse(each) for each in requirements], run, comparison)
 
 
 async def test_two_runs_are_compared_conversation_by_conversation(
@@ -54,12 +50,12 @@ async def test_two_runs_are_compared_conversation_by_conversation(
     same = await compared(database, again, right)
     assert same.conversations.both == THREADS
     assert (same.conversations.changed, same.notes, same.flips) == (0, [], [])
-    assert {each.change for each in same.scores} <= {Change.UNCLEAR, Change.NOT_COMPARED}
+    assert {each.change for each in same.scores} <= {ScoreChange.UNCLEAR, ScoreChange.NOT_COMPARED}
 
     worse = await compared(database, wrong, right)
     accuracy = worse.score("intent", "accuracy")
     assert accuracy is not None
-    assert accuracy.change is Change.WORSE
+    assert accuracy.change is ScoreChange.WORSE
     assert accuracy.difference is not None
     assert accuracy.difference.pairs == THREADS
     assert accuracy.before is not None
@@ -77,7 +73,7 @@ async def test_two_runs_are_compared_conversation_by_conversation(
     assert {flip.evaluator for flip in worse.flips} >= {"intent", "efficiency"}
     mirrored = (await compared(database, right, wrong)).score("intent", "accuracy")
     assert mirrored is not None
-    assert mirrored.change is Change.BETTER
+    assert mirrored.change is ScoreChange.BETTER
     assert (mirrored.improved, mirrored.worsened) == (accuracy.worsened, accuracy.improved)
 
 

@@ -14,13 +14,12 @@ import typer
 
 from evalqueue.cli import (
     apps,
-    comparison,
-    costs,
     datasets,
     evaluators,
     fleet,
     jobs,
     processes,
+    results,
     schedules,
     setup,
     simulators,
@@ -92,7 +91,6 @@ apps.register(app)
 evaluators.register(app)
 adversarial.register(app)
 fleet.register(app)
-costs.register(app)
-comparison.register(app)
+results.register(app)
 schedules.register(app)
 sources.register(app)

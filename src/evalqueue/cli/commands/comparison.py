@@ -11,8 +11,9 @@ from evalqueue.cli.output import comparison as output
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.client import Client
-from evalqueue.evaluators.comparison.gate import Decision
-from evalqueue.evaluators.comparison.read import comparison_of, gate_of
+from evalqueue.evaluators import figures
+from evalqueue.evaluators.comparison.gate import Decision, GatedRun, decide
+from evalqueue.evaluators.comparison.read import comparison_of
 from evalqueue.evaluators.comparison.requirements import parse
 
 EXIT_CODE_OF_DECISION = {
@@ -56,16 +57,16 @@ async def gate(candidate: UUID, require: Sequence[str], options: GateOptions) ->
         if isinstance(ids, ExitCode):
             return ids
         async with (await client.database()).connection() as connection:
-            verdict = await gate_of(
-                connection,
-                requirements,
-                candidate=ids[0],
-                baseline=ids[1] if len(ids) > 1 else None,
-                owner=None,
-                min_coverage=options.min_coverage,
-            )
-    if verdict is None:  # removed meanwhile
+            found = await figures.statistics(connection, ids[0], owner=None)
+            comparison = None
+            if len(ids) > 1:
+                comparison = await comparison_of(
+                    connection, candidate=ids[0], baseline=ids[1], owner=None
+                )
+    if found is None:  # removed meanwhile
         return run_not_found(candidate)
+    run = GatedRun(status=found.status, statistics=found.batch)
+    verdict = decide(requirements, run, comparison, min_coverage=options.min_coverage)
     if options.junit is not None:
         options.junit.write_bytes(output.junit(verdict, name=f"evalqueue gate {ids[0]}"))
     if options.github and not options.as_json:

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree
 
-from evalqueue.evaluators.comparison.compare import Change, Comparison, ScoreComparison
-from evalqueue.evaluators.comparison.gate import Check, Decision, Verdict
+from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange, ScoreComparison
+from evalqueue.evaluators.comparison.gate import Decision, GateCheck, Verdict
 from evalqueue.evaluators.comparison.store import ComparedRun
 from evalqueue.evaluators.judging.scores import ScoreKind
 
@@ -60,7 +60,7 @@ def text(comparison: Comparison) -> str:
 
 
 def _score_line(score: ScoreComparison) -> str:
-    if score.change is Change.NOT_COMPARED or score.before is None or score.after is None:
+    if score.change is ScoreChange.NOT_COMPARED or score.before is None or score.after is None:
         return f"{score.title}: not compared. {score.reason}."
     what = "mean" if score.kind is ScoreKind.NUMBER else "good"
     values = f"{what} {_value(score, score.before)} → {_value(score, score.after)}"
@@ -73,7 +73,7 @@ def _score_line(score: ScoreComparison) -> str:
     moved = f"{score.improved} better, {score.worsened} worse of {difference.pairs}"
     shown = (
         score.change.value
-        if score.change is not Change.UNCLEAR
+        if score.change is not ScoreChange.UNCLEAR
         else (f"unclear, {_value(score, difference.detectable)} would have been seen")
     )
     return f"{score.title}: {shown}. {values}, {interval}{chance}; {moved}."
@@ -88,7 +88,7 @@ def verdict_as_json(verdict: Verdict, *, run_id: UUID) -> dict[str, Any]:
     return {
         "run_id": str(run_id),
         "decision": verdict.decision.value,
-        "checks": [asdict(each) for each in verdict.checks],
+        "requirements": [asdict(each) for each in verdict.checks],
     }
 
 
@@ -127,7 +127,7 @@ def junit(verdict: Verdict, *, name: str) -> bytes:
     return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
 
 
-def _outcome(case: ElementTree.Element, check: Check) -> None:
+def _outcome(case: ElementTree.Element, check: GateCheck) -> None:
     if check.decision is not Decision.PASSED:
         kind = "failure" if check.decision is Decision.FAILED else "error"
         ElementTree.SubElement(case, kind, message=check.explanation)

@@ -18,7 +18,7 @@ from evalqueue.evaluators.statistics.paired import PairedDifference
 YES = "true"
 
 
-class Change(StrEnum):
+class ScoreChange(StrEnum):
     """What a comparison shows of one score."""
 
     BETTER = "better"
@@ -40,7 +40,7 @@ class ScoreComparison:
     name: str
     title: str
     kind: ScoreKind
-    change: Change
+    change: ScoreChange
     reason: str | None = None
     """Why it was not compared."""
     before: float | None = None
@@ -151,7 +151,7 @@ def _not_compared(
         name=declared.name,
         title=f"{evaluator.title}: {declared.title}",
         kind=declared.kind,
-        change=Change.NOT_COMPARED,
+        change=ScoreChange.NOT_COMPARED,
         reason=reason,
     )
 
@@ -201,7 +201,7 @@ def _number(
         name=declared.name,
         title=f"{evaluator.title}: {declared.title}",
         kind=declared.kind,
-        change=Change.UNCLEAR if difference is None else _change(difference, higher),
+        change=ScoreChange.UNCLEAR if difference is None else _change(difference, higher),
         before=found.before,
         after=found.after,
         difference=difference,
@@ -210,7 +210,7 @@ def _number(
     )
 
 
-def _change(difference: PairedDifference, higher_is_better: bool | None) -> Change:
+def _change(difference: PairedDifference, higher_is_better: bool | None) -> ScoreChange:
     if higher_is_better is None or difference.low <= 0 <= difference.high:
-        return Change.UNCLEAR
-    return Change.BETTER if (difference.low > 0) is higher_is_better else Change.WORSE
+        return ScoreChange.UNCLEAR
+    return ScoreChange.BETTER if (difference.low > 0) is higher_is_better else ScoreChange.WORSE

@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from evalqueue.evaluators.batch.distributions import (
+    BatchStatistics,
     EvaluatorStatistics,
     LabelShare,
     ScoreStatistics,
 )
-from evalqueue.evaluators.comparison.compare import Change, Comparison, ScoreComparison
+from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange, ScoreComparison
 from evalqueue.evaluators.comparison.requirements import (
     BadRequirement,
     Bound,
     NoWorse,
     Operator,
     Requirement,
-    Target,
+    ScoreTarget,
     key,
 )
-from evalqueue.evaluators.figures import RunFigures
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreDeclaration, ScoreKind
 from evalqueue.evaluators.statistics.intervals import wilson
 
@@ -39,7 +39,16 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
+class GatedRun:
+    """What a gate looks at of a run."""
+
+    status: str
+    statistics: BatchStatistics | None
+    """None: the run is of another kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateCheck:
     """One requirement, and what became of it."""
 
     requirement: str
@@ -57,7 +66,7 @@ class Check:
 class Verdict:
     """All requirements of a gate."""
 
-    checks: Sequence[Check]
+    checks: Sequence[GateCheck]
 
     @property
     def decision(self) -> Decision:
@@ -70,7 +79,7 @@ class Verdict:
 
 def decide(
     requirements: Sequence[Requirement],
-    figures: RunFigures,
+    run: GatedRun,
     comparison: Comparison | None,
     *,
     min_coverage: float = MIN_COVERAGE,
@@ -86,20 +95,18 @@ def decide(
     """
     if not requirements:
         raise BadRequirement("A gate has at least one requirement")
-    return Verdict(
-        checks=[_check(each, figures, comparison, min_coverage) for each in requirements]
-    )
+    return Verdict(checks=[_check(each, run, comparison, min_coverage) for each in requirements])
 
 
 def _check(
     requirement: Requirement,
-    figures: RunFigures,
+    run: GatedRun,
     comparison: Comparison | None,
     min_coverage: float,
-) -> Check:
-    evaluator, score, label = _resolved(requirement.target, figures)
+) -> GateCheck:
+    evaluator, score, label = _resolved(requirement.target, run)
     found = [each for each in evaluator.scores if each.name == score.name]
-    if obstacle := _obstacle(figures, found, min_coverage):
+    if obstacle := _obstacle(run, found, min_coverage):
         return _undecidable(requirement, obstacle)
     if isinstance(requirement, Bound):
         return _bound(requirement, found[0], score, label)
@@ -111,12 +118,10 @@ def _check(
     return _no_worse(requirement, compared, score)
 
 
-def _obstacle(
-    figures: RunFigures, found: Sequence[ScoreStatistics], min_coverage: float
-) -> str | None:
+def _obstacle(run: GatedRun, found: Sequence[ScoreStatistics], min_coverage: float) -> str | None:
     """Why nothing can be decided on a score."""
-    if figures.status not in {"completed", "completed_with_errors"}:
-        return f"the run is {figures.status}"
+    if run.status not in {"completed", "completed_with_errors"}:
+        return f"the run is {run.status}"
     if len(found) > 1:
         return f"it has scores of {len(found)} versions of the evaluator"
     (score,) = found
@@ -135,9 +140,9 @@ def _obstacle(
 
 
 def _resolved(
-    target: Target, figures: RunFigures
+    target: ScoreTarget, run: GatedRun
 ) -> tuple[EvaluatorStatistics, ScoreDeclaration, str | None]:
-    evaluators = [] if figures.batch is None else list(figures.batch.evaluators)
+    evaluators = [] if run.statistics is None else list(run.statistics.evaluators)
     evaluator = next((e for e in evaluators if e.declaration.name == key(target.evaluator)), None)
     if evaluator is None:
         names = ", ".join(each.declaration.name for each in evaluators) or "none"
@@ -163,7 +168,7 @@ def _label_named(text: str, evaluator: EvaluatorStatistics, score: ScoreDeclarat
     return next((each for each in [*score.labels, *given] if key(each) == key(text)), None)
 
 
-def _unknown(target: Target, declared: EvaluatorDeclaration, score: ScoreDeclaration) -> str:
+def _unknown(target: ScoreTarget, declared: EvaluatorDeclaration, score: ScoreDeclaration) -> str:
     scores = ", ".join(each.name for each in declared.scores)
     labels = ", ".join(key(each) for each in score.labels)
     asked = ".".join((target.evaluator, *target.parts))
@@ -177,14 +182,14 @@ def _unknown(target: Target, declared: EvaluatorDeclaration, score: ScoreDeclara
 
 def _bound(
     requirement: Bound, found: ScoreStatistics, declared: ScoreDeclaration, label: str | None
-) -> Check:
+) -> GateCheck:
     estimate = _estimate(found, declared, label)
     if estimate is None:
         return _undecidable(requirement, "none of its labels is declared to be good: name one")
     value, low, high = estimate
     if low is None or high is None:
         return _undecidable(requirement, "one conversation gives no interval")
-    return Check(
+    return GateCheck(
         requirement=requirement.text,
         decision=_side(requirement, low, high),
         explanation=f"{value:.4g}, 95 % interval {low:.4g} to {high:.4g}, n = {found.measured}",
@@ -236,8 +241,8 @@ def _side(requirement: Bound, low: float, high: float) -> Decision:
 
 def _no_worse(
     requirement: NoWorse, compared: ScoreComparison | None, declared: ScoreDeclaration
-) -> Check:
-    if compared is None or compared.change is Change.NOT_COMPARED:
+) -> GateCheck:
+    if compared is None or compared.change is ScoreChange.NOT_COMPARED:
         reason = "it is not a score of whole conversations"
         return _undecidable(requirement, reason if compared is None else str(compared.reason))
     if declared.kind is not ScoreKind.CATEGORY and declared.higher_is_better is None:
@@ -251,9 +256,9 @@ def _no_worse(
     if worst > -margin:
         decision = Decision.PASSED
     else:
-        is_worse = compared.change is Change.WORSE
+        is_worse = compared.change is ScoreChange.WORSE
         decision = Decision.FAILED if is_worse else Decision.NOT_DECIDABLE
-    return Check(
+    return GateCheck(
         requirement=requirement.text,
         decision=decision,
         explanation=(
@@ -279,5 +284,7 @@ def _margin(requirement: NoWorse, declared: ScoreDeclaration) -> float:
     return DEFAULT_MARGIN * (declared.maximum - declared.minimum)
 
 
-def _undecidable(requirement: Requirement, reason: str) -> Check:
-    return Check(requirement=requirement.text, decision=Decision.NOT_DECIDABLE, explanation=reason)
+def _undecidable(requirement: Requirement, reason: str) -> GateCheck:
+    return GateCheck(
+        requirement=requirement.text, decision=Decision.NOT_DECIDABLE, explanation=reason
+    )

@@ -1,14 +1,10 @@
-"""Compares and gates runs that are in the database."""
+"""Compares runs that are in the database."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from evalqueue.evaluators import figures
 from evalqueue.evaluators.comparison import store
-from evalqueue.evaluators.comparison.compare import Change, Comparison, compare
-from evalqueue.evaluators.comparison.gate import Verdict, decide
-from evalqueue.evaluators.comparison.requirements import Requirement
+from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange, compare
 from evalqueue.postgres.database import Connection
 
 MAX_FLIPS = 200
@@ -35,34 +31,7 @@ async def comparison_of(
             await store.numbers(connection, runs),
         )
         compared = [
-            (e.evaluator, e.name) for e in found.scores if e.change is not Change.NOT_COMPARED
+            (e.evaluator, e.name) for e in found.scores if e.change is not ScoreChange.NOT_COMPARED
         ]
         flips = await store.flips(connection, runs, compared, limit=MAX_FLIPS)
     return replace(found, flips=flips)
-
-
-async def gate_of(
-    connection: Connection,
-    requirements: Sequence[Requirement],
-    *,
-    candidate: UUID,
-    baseline: UUID | None,
-    owner: str | None,
-    min_coverage: float,
-) -> Verdict | None:
-    """What a gate says of a run; None: it, or the baseline, does not exist for this owner.
-
-    Raises:
-        BadRequirement: the run has no such evaluator, score or label, or there is no baseline.
-    """
-    found = await figures.statistics(connection, candidate, owner=owner)
-    if found is None:
-        return None
-    comparison = None
-    if baseline is not None:
-        comparison = await comparison_of(
-            connection, candidate=candidate, baseline=baseline, owner=owner
-        )
-        if comparison is None:
-            return None
-    return decide(requirements, found, comparison, min_coverage=min_coverage)

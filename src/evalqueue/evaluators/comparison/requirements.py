@@ -37,7 +37,7 @@ class Operator(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
+class ScoreTarget:
     """What is asked about: an evaluator's headline, one of its scores, or a label of them."""
 
     evaluator: str
@@ -50,7 +50,7 @@ class Bound:
     """A share (0 to 1) or a mean has to lie on one side of a value."""
 
     text: str
-    target: Target
+    target: ScoreTarget
     operator: Operator
     bound: float
 
@@ -60,7 +60,7 @@ class NoWorse:
     """A score must not be worse than in the baseline by more than a margin."""
 
     text: str
-    target: Target
+    target: ScoreTarget
     margin: float | None
     """A share (0 to 1), or in a number's unit. None: 0.05 of the score's range."""
 
@@ -98,9 +98,9 @@ def _number(text: str, percent: str) -> float:
     return float(text) / (100 if percent else 1)
 
 
-def _target(text: str) -> Target:
+def _target(text: str) -> ScoreTarget:
     evaluator, *parts = text.split(".")
-    return Target(evaluator=evaluator, parts=tuple(parts))
+    return ScoreTarget(evaluator=evaluator, parts=tuple(parts))
 
 
 def key(label: str) -> str:

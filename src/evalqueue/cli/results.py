@@ -1,12 +1,15 @@
-"""Declares the commands that compare runs and decide on them."""
+"""Declares the commands about what runs have found, and what they have cost."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from evalqueue.cli.commands import costs as costs_command
 from evalqueue.cli.options import JsonOption, examples, run
+from evalqueue.evaluators.prices.costs import CostGroup
 
 CandidateArgument = Annotated[
     UUID, typer.Argument(metavar="RUN", show_default=False, help="A run's id, or its job's.")
@@ -15,6 +18,9 @@ CandidateArgument = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
+    app.command(
+        epilog=examples("evalqueue costs", "evalqueue costs --by owner --since 2026-01-01 --json")
+    )(costs)
     app.command(epilog=examples("evalqueue compare NEW_RUN OLD_RUN"))(compare)
     app.command(
         epilog=examples(
@@ -75,3 +81,19 @@ def gate(
         baseline=baseline, min_coverage=min_coverage, junit=junit, github=github, as_json=as_json
     )
     run(command.gate(candidate, require, options))
+
+
+def costs(
+    *,
+    by: Annotated[CostGroup, typer.Option(help="What costs are added up by.")] = CostGroup.MODEL,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
+            help="Only runs created since then, in UTC. Default: the start of this month.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what LLM calls have cost."""
+    run(costs_command.list_costs(by, since, as_json=as_json))
