@@ -102,4 +102,4 @@ async def test_the_pace_is_kept_while_postgres_is_away(deployment: Deployment):
     afterwards = sum(back + 3 <= at <= end for at in answered) / (end - back - 3)
     assert 0.75 * PER_SECOND <= afterwards <= 1.05 * PER_SECOND
     refused = len(calls.moments) - len(answered)
-    assert refused <= 0.1 * len(answered)
+    assert refused <= 0.15 * len(answered)

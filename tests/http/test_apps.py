@@ -75,7 +75,7 @@ async def test_the_evaluators_of_an_app_are_its_owners(serve_api: ServeApi) -> N
         shipped = await as_("rita", "kaira-bot")
 
     assert stored.status_code == 201, stored.text
-    assert stored.json()["evaluators"] == ["intent", "efficiency", "polite", "tone"]
+    assert stored.json()["evaluators"] == ["intent", "correctness", "efficiency", "polite", "tone"]
     assert refused.status_code == 422
     (problem,) = refused.json()["detail"]
     assert problem["loc"] == ["body", "document", "evaluators", 0, "name"]

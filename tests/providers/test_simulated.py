@@ -220,6 +220,9 @@ async def test_an_answer_that_is_asked_for_again_is_a_duplicate(
         "by_status": {"200": 3},
         "aborted": 0,
         "duplicates": 2,
+        "batched": 0,
+        "batches": 0,
+        "batches_running": 0,
     }
 
 

@@ -30,6 +30,8 @@ export class Subscription {
     #state = null;
     #failures = 0;
     #unopenedStreams = 0;
+    /** Whether the API answered after the last stream, which had sent nothing. */
+    #isAnswered = false;
     #hasBeenOpen = false;
     #openedAt = null;
     constructor(transport, source, options) {
@@ -49,8 +51,13 @@ export class Subscription {
                 return;
             if (end.kind === "hidden")
                 continue;
-            // A proxy or a browser's extension may refuse streams, and let other requests pass.
-            if (end.kind === "interrupted" && !(await this.#isOnlyStreamRefused(signal))) {
+            // A proxy or a browser's extension may refuse streams, and let other requests pass. A server
+            // that has just come back is told from that by one more stream.
+            const wasAnswered = this.#isAnswered;
+            this.#isAnswered = end.kind === "interrupted" && (await this.#doesApiAnswer(signal));
+            if (this.#isAnswered && !wasAnswered)
+                continue;
+            if (end.kind === "interrupted" && !this.#isAnswered) {
                 this.#setState("reconnecting");
                 const ms = backoff(this.#failures, this.#retryMs, this.#timing.maxRetryMs);
                 await this.#sleep(Math.max(ms, end.retryMs), signal);
@@ -113,8 +120,8 @@ export class Subscription {
             this.#unopenedStreams += 1;
         return { kind: "interrupted", retryMs };
     }
-    /** Whether no stream sends anything, though the API answers. */
-    async #isOnlyStreamRefused(signal) {
+    /** Whether the API answers, though a number of streams in a row have sent nothing. */
+    async #doesApiAnswer(signal) {
         if (this.#unopenedStreams < MAX_UNOPENED_STREAMS)
             return false;
         try {
