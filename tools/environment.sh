@@ -39,11 +39,18 @@ is_current() {
     "$VENV/bin/python" -Ic 'from importlib.util import find_spec as find; assert find("evalqueue")' 2>/dev/null
 }
 
+# is_foreign: whether something else is in the folder. It is listed once: another process may begin
+# to set it up at any moment, and .set-up is the first that it puts there.
+is_foreign() {
+    found=$(ls -A "$VENV" 2>/dev/null)
+    [ -n "$found" ] && ! printf '%s\n' "$found" | grep -qxE '\.set-up|pyvenv\.cfg'
+}
+
 # environment LOCK: with what that file pins. Processes that start at the same time make it once: the
 # lock belongs to the open file, so it ends with the process that holds it. (uv has its own in .lock.)
 environment() {
     if is_current "$1"; then return; fi
-    if [ -d "$VENV" ] && [ ! -e "$VENV/pyvenv.cfg" ] && [ ! -e "$VENV/.set-up" ] && [ -n "$(ls -A "$VENV")" ]; then
+    if is_foreign; then
         fail "$VENV is not empty and not a virtual environment: it is left as it is." \
             "Set EVALQUEUE_VENV to another folder."
     fi

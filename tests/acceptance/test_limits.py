@@ -86,9 +86,8 @@ async def test_a_rate_limit_costs_no_verdict(
     assert any("; waiting for simulated/simulated-judge: " in each for each in messages)
     counted = await outcomes(database)
     assert set(counted) <= {"ok", "rate_limited"}
-    # Most of these few calls are made while the limit is not known yet; on a busy machine its
-    # windows are seen late. Without a pace, each call would be refused some ten times.
-    assert counted["rate_limited"] <= counted["ok"]
+    # Most of these few calls are made while the limit is not known yet.
+    assert counted["rate_limited"] <= 0.5 * counted["ok"]
 
 
 async def test_gemini_says_when_to_come_back_and_what_its_limit_is(

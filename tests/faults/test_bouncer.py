@@ -162,8 +162,10 @@ async def test_nothing_of_a_session_outlives_its_transaction_behind_a_bouncer(
         async with (await service.database()).connection() as connection:
             timeout = await connection.execute("SHOW idle_in_transaction_session_timeout")
             held = await connection.execute(
-                # A worker's own session, which is no session of the bouncer's, shares one.
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND mode <> 'ShareLock' "
+                # Except the one by which a worker's own session, past the bouncer, is known.
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
+                "AND ((classid::bigint << 32) | objid::bigint) NOT IN "
+                "(SELECT session_key FROM job_workers WHERE session_key IS NOT NULL) "
                 "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
             )
             left = (await timeout.fetchone(), await held.fetchone())

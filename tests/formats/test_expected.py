@@ -52,6 +52,13 @@ def test_a_column_of_labels_or_of_something_else_is_not_taken_for_it(header: str
     assert of_csv(f"thread_id,question,answer,{header}", "t1,When?,Monday.,Billing") == [[None]]
 
 
+def test_a_column_of_expected_tool_calls_is_not_taken_for_it():
+    calls = '"[{""name"": ""get_order""}]"'
+    header = "thread_id,question,answer,expected_tool_calls"
+
+    assert of_csv(header, f"t1,When?,Monday.,{calls}") == [[None]]
+
+
 def test_a_recorded_intent_stands_beside_the_reference_answer():
     text = "thread_id,question,answer,intent,expected\nt1,When?,Monday.,Delivery,Friday.\n"
     ((turn,),) = [thread.turns for thread in read_csv(text, "a.csv").threads]

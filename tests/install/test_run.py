@@ -40,6 +40,24 @@ def test_two_first_commands_at_once_with_hostile_settings_make_one_environment(
     assert not (checkout.folder / ".venv/bin/uv").exists()
 
 
+def test_an_environment_that_another_process_begins_meanwhile_is_waited_for(
+    mirror: Mirror, tmp_path: Path
+):
+    """The other one writes its first file at the moment at which the folder is listed."""
+    checkout = make_checkout(tmp_path / "checkout", mirror)
+    (checkout.folder / ".venv").mkdir()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    listing = programs / "ls"
+    listing.write_text(
+        f'#!/bin/sh\ntouch "{checkout.folder}/.venv/.set-up"\nexec {shutil.which("ls")} "$@"\n'
+    )
+    listing.chmod(0o755)
+    path = f"{programs}:{checkout.environment['PATH']}"
+    code, out, err = checkout.run("demo", **checkout.by_mirror, PATH=path)
+    assert (code, out) == (0, f"{checkout.folder} demo\n"), err
+
+
 def test_pip_s_files_and_netrc_are_used_by_uv(set_up: Checkout, mirror: Mirror):
     assert "pip does" not in (set_up.home / "log").read_text()  # uv did, as `set_up` asked for
     assert any("/simple/sniffio/" in path for path in mirror.asked)

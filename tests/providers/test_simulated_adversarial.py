@@ -4,7 +4,6 @@ The judge must find the enabled weakness of the bot and no other. It reads only 
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -449,9 +448,7 @@ def test_user_and_judge_answer_any_transcript(
     is_open = any(each["state"] == "OPEN" for each in response["goals"])
     assert bool(response["message"]) is is_open
     assert judged["rule_compliance"][1]["status"] == "NOT_EVALUATED"
-    # Quotes are compared by their words: punctuation alone is none.
-    checked = _checked(judged["evidence"], turns)
-    assert all(row["in_transcript"] for row in checked if re.search(r"\w", row["quote"]))
+    assert all(row["in_transcript"] for row in _checked(judged["evidence"], turns))
 
 
 def _checked(evidence: list[dict[str, Any]], turns: Sequence[Turn]) -> list[dict[str, Any]]:

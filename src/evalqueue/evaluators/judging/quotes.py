@@ -51,10 +51,15 @@ class Said:
         return tuple(map(folded, self.texts))
 
     def has(self, quote: str) -> bool:
-        """Whether one of the texts has the quote, as whole words and numbers."""
+        """Whether one of the texts has the quote: as whole words and numbers, or, where there are
+        none, as a whole line."""
         bare = quote.strip(" \n\"'“”‘’")
         wanted = folded(quote).strip(_ENDS)
-        return bool(wanted) and any(
+        if not wanted:  # an answer may be "?" or "…"
+            exact = clean_text(quote).strip()
+            lines = (line for each in self.texts for line in clean_text(each).splitlines())
+            return bool(exact) and any(exact == line.strip() for line in lines)
+        return any(
             _occurs(
                 wanted,
                 text,
