@@ -9,7 +9,8 @@ import asyncpg
 import pytest
 
 from evalqueue import DatabaseUnavailable
-from evalqueue.postgres.database import Database, asyncpg_dsn
+from evalqueue.postgres.addresses import asyncpg_dsn
+from evalqueue.postgres.database import Database
 
 
 def parts_of(dsn: str) -> tuple[str, str, str]:

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from evalqueue import Client, DatabaseUnavailable, Settings
-from evalqueue.postgres.database import Database, asyncpg_dsn, without_secrets
+from evalqueue.postgres.addresses import asyncpg_dsn, without_secrets
+from evalqueue.postgres.database import Database
 
 UNREADABLE = ["postgresql+psycopg://u:secret@h/d", "mysql://u:secret@h", "secret"]
 

@@ -12,7 +12,8 @@ import pytest
 from evalqueue import Client, JobParams
 from evalqueue.jobs import Job
 from evalqueue.postgres import store
-from evalqueue.postgres.database import Database, asyncpg_dsn
+from evalqueue.postgres.addresses import asyncpg_dsn
+from evalqueue.postgres.database import Database
 from evalqueue.postgres.listener import JOB_CHANGED
 
 

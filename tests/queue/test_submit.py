@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from evalqueue import Client, InvalidParams, JobParams, JobStatus, UnknownJobType
 from evalqueue.evaluators.runs.params import RunParams
-from evalqueue.postgres.database import Database, asyncpg_dsn
+from evalqueue.postgres.addresses import asyncpg_dsn
+from evalqueue.postgres.database import Database
 from evalqueue.postgres.embedded import binaries
 
 SUBMIT = "SELECT evalqueue_submit_job('greet', '{\"name\": \"Asha\"}')"

@@ -1,4 +1,4 @@
-"""Connections to Postgres: one psycopg pool per process, and how to wait for the server.
+"""Connections to Postgres: one psycopg pool per process, and statements that wait for the server.
 
 Connections are in autocommit mode: a single statement is one round trip, and code that needs a
 transaction says so.
@@ -7,29 +7,20 @@ transaction says so.
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import random
-import select
 import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
-from urllib.parse import urlencode
+from typing import TypeVar
 
 import psycopg
 import psycopg.conninfo
-from psycopg.abc import Buffer
-from psycopg.adapt import Loader
-from psycopg.pq import Conninfo, Format
 from psycopg.rows import TupleRow
-from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
-from evalqueue import codec
-from evalqueue.errors import DatabaseUnavailable
-from evalqueue.postgres import server
+from evalqueue.postgres import addresses, sessions
 
 Answer = TypeVar("Answer")
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -50,23 +41,6 @@ UNWRITABLE = (psycopg.Error, TypeError, ValueError)
 """What a statement raises when its values can't be written; `TRANSIENT` errors are waited out
 before."""
 
-_ASYNCPG_KNOWS = frozenset({
-    "application_name", "dbname", "host", "krbsrvname", "options", "passfile", "password", "port",
-    "service", "sslcert", "sslcrl", "sslkey", "sslmode", "sslnegotiation", "sslpassword",
-    "sslrootcert", "ssl_max_protocol_version", "ssl_min_protocol_version", "target_session_attrs",
-    "user",
-})  # fmt: skip
-_ASYNCPG_CANNOT = {
-    "channel_binding": {"require"},
-    "gssencmode": {"require"},
-    "require_auth": None,
-    "requirepeer": None,
-    "sslcertmode": {"require"},
-    "sslcrldir": None,
-}
-"""Demands on the server that asyncpg does not check; None: any value is one."""
-_SERVER_VARIABLES = ("PGDATESTYLE", "PGGEQO", "PGSERVICEFILE", "PGSYSCONFDIR", "PGTZ")
-"""libpq reads these, too, although they are not parameters of a connection."""
 _DEAD_PEER = {
     "connect_timeout": 10,  # seconds; a peer may accept and then say nothing
     "keepalives_idle": 10,  # seconds
@@ -75,99 +49,15 @@ _DEAD_PEER = {
     "tcp_user_timeout": 15_000,  # milliseconds
 }
 """Unless the address says otherwise: a peer gone without a word is noticed in 15 to 25 s."""
-_ENCODING = {
-    "client_encoding": "UTF8"
-}  # whatever PGCLIENTENCODING says: texts are of all languages
-_PINNED = """
-SELECT set_config(name, setting, false) FROM (VALUES
-    ('DateStyle', 'ISO, MDY'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),
-    ('bytea_output', 'hex'), ('extra_float_digits', '1'), ('standard_conforming_strings', 'on'),
-    ('row_security', 'on'), ('default_transaction_isolation', 'read committed'),
-    ('default_transaction_deferrable', 'off')
-) AS pinned (name, setting)
-"""
-"""What our statements and both drivers rely on, whatever ALTER ROLE and ALTER DATABASE say."""
 _OVER_A_LIMIT = "54"  # the class of SQLSTATEs: a value over 1 GB, too many columns
-_HOPELESS = (
-    "password authentication failed",
-    "no pg_hba.conf entry",
-    '" does not exist',
-    "authentication method requirement",
-    "channel binding required",
-    "definition of service",
-    "invalid command-line argument",
-    "invalid value for parameter",
-    "permission denied to set parameter",
-    "server does not support SSL",
-    "unrecognized configuration parameter",
-    *(f"invalid {word} value" for word in (
-        "channel_binding", "gssencmode", "require_auth", "sslmode", "sslnegotiation",
-        "target_session_attrs", "load_balance_hosts", "sslcertmode",
-    )),
-)  # fmt: skip
-"""What waiting won't change: an unknown role or database, a bad password, a wrong parameter."""
 RETRY_DELAY_MAX = 5.0  # seconds between tries to say something again
 ANSWER_PATIENCE = 30.0  # seconds a connection may be held; what takes longer is a transaction
 WAIT_LOG_INTERVAL = 10.0  # seconds between log lines about statements that wait
-WARNING_INTERVAL = 600.0  # seconds between log lines about the same warning of the server
-WARNINGS_MAX = 1000  # remembered ones
 POOL_TIMEOUT = 10.0  # seconds to wait for a connection before the caller gets an error
 LONG_SHARE = 5  # of so many connections, one may be held for minutes
 RECONNECT_INTERVAL = 1.0  # seconds between tries to connect while the server is away
 
 logger = logging.getLogger(__name__)
-
-
-def asyncpg_dsn(conninfo: str) -> str:
-    """The same address for asyncpg, which knows only URLs, and not all of libpq's parameters and
-    variables: PGOPTIONS, for example, is unknown to it."""
-    parts = _resolved(conninfo)
-    kept = {k: str(v) for k, v in parts.items() if v is not None and k in _ASYNCPG_KNOWS}
-    if address := parts.get("hostaddr"):
-        kept["host"] = str(address)
-    return "postgresql://?" + urlencode(kept)
-
-
-def check_demands(conninfo: str) -> None:
-    """Check that both drivers can meet what the address and the environment demand.
-
-    Raises:
-        DatabaseUnavailable: asyncpg can't.
-    """
-    variables = {option.keyword.decode(): option.envvar for option in Conninfo.get_defaults()}
-    for name, value in _resolved(conninfo).items():
-        demands = _ASYNCPG_CANNOT.get(name, frozenset[str]())
-        if demands is None or value in demands:
-            variable = (variables[name] or b"").decode()
-            raise DatabaseUnavailable(
-                f"The connection that listens for notifications can't guarantee {name}={value}. "
-                f"Unset {variable}, or leave {name} out of the address."
-            )
-
-
-def _resolved(conninfo: str) -> dict[str, Any]:
-    """Parameters with what libpq takes from the environment and from the file of PGSERVICE."""
-    given = psycopg.conninfo.conninfo_to_dict(conninfo)
-    if "service" in given:  # the file is stronger than the environment: asyncpg reads both
-        return given
-    defaults = {
-        option.keyword.decode(): option.val.decode()
-        for option in Conninfo.get_defaults()
-        if option.val is not None and option.val != option.compiled
-    }
-    return defaults | given
-
-
-def _variables() -> list[str]:
-    """Names of the variables that are set and that libpq reads."""
-    read = {option.envvar.decode() for option in Conninfo.get_defaults() if option.envvar}
-    return sorted(name for name in read.union(_SERVER_VARIABLES) if name in os.environ)
-
-
-def without_secrets(conninfo: str) -> str:
-    """An address fit for a log line."""
-    parts = psycopg.conninfo.conninfo_to_dict(conninfo)
-    return psycopg.conninfo.make_conninfo("", **{k: v for k, v in parts.items() if k != "password"})
 
 
 class Database:
@@ -185,15 +75,15 @@ class Database:
         self._pooled_sessions = listen_conninfo is not None
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given | _ENCODING)),
+            psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given | sessions.ENCODING)),
             min_size=1,
             timeout=POOL_TIMEOUT,
             max_size=max_size,
             open=False,
             # Behind a pooler the next statement may meet another server process.
             kwargs={"autocommit": True} | ({"prepare_threshold": None} if listen_conninfo else {}),
-            configure=_configure_pooled if listen_conninfo else _configure_session,
-            check=_check,
+            configure=sessions.configure_pooled if listen_conninfo else sessions.configure_session,
+            check=sessions.check,
             # Left to itself, the pool doubles its delay with each failure: after a long outage it
             # would be away for as long again.
             reconnect_timeout=RECONNECT_INTERVAL,
@@ -212,8 +102,8 @@ class Database:
         Raises:
             DatabaseUnavailable: none answered within `wait_seconds`, or it can't be used.
         """
-        check_demands(self.listen_conninfo)
-        await _wait_for_server(self.conninfo, wait_seconds, pooled=self._pooled_sessions)
+        addresses.check_demands(self.listen_conninfo)
+        await addresses.wait_for_server(self.conninfo, wait_seconds, pooled=self._pooled_sessions)
         await self.pool.open()
 
     async def close(self) -> None:
@@ -336,64 +226,6 @@ def _shut_down(connection: Connection) -> None:
         peer.shutdown(socket.SHUT_RDWR)
 
 
-class _Warnings:
-    """Logs the warnings of our SQL functions, each once in a while."""
-
-    def __init__(self) -> None:
-        self._logged_at: dict[str, float] = {}
-
-    def on_notice(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.severity_nonlocalized != "WARNING":
-            return
-        text = notice.message_primary or ""
-        now = time.monotonic()
-        if now - self._logged_at.get(text, -math.inf) >= WARNING_INTERVAL:
-            logger.warning("Postgres warns: %s", text)
-            self._logged_at.pop(text, None)  # to the end of the order
-            self._logged_at[text] = now
-            if len(self._logged_at) > WARNINGS_MAX:
-                self._logged_at.pop(next(iter(self._logged_at)))
-
-
-_warnings = _Warnings()
-
-
-class _BinaryCursor(psycopg.AsyncCursor[Any]):
-    """A cursor whose results don't depend on the session: no DateStyle, IntervalStyle, TimeZone."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.format = Format.BINARY
-
-
-class _Label(Loader):
-    """A value of a type that psycopg does not know, in binary: an enum's label."""
-
-    format = Format.BINARY
-
-    def load(self, data: Buffer) -> str:
-        return bytes(data).decode()
-
-
-async def _configure_pooled(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Behind a pooler a session is lent for a transaction: nothing can be set in it."""
-    connection.cursor_factory = _BinaryCursor
-    connection.adapters.register_loader(0, _Label)
-    await _configure(connection)
-
-
-async def _configure_session(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Settings that roles and databases may have set otherwise."""
-    await connection.execute(_PINNED)
-    await _configure(connection)
-
-
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    set_json_dumps(codec.dump_json, connection)
-    set_json_loads(codec.load_json, connection)
-    connection.add_notice_handler(_warnings.on_notice)
-
-
 def _cancellations() -> int:
     task = asyncio.current_task()
     return 0 if task is None else task.cancelling()
@@ -423,50 +255,3 @@ async def _classified(connection: Connection) -> AsyncGenerator[None]:
         if error.sqlstate is not None or not connection.broken:
             raise
         raise psycopg.OperationalError(f"the connection is lost: {error}") from error
-
-
-async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
-    """Whether an idle connection still lives, without a round trip when it does.
-
-    A server says nothing to an idle client of its own accord but goodbye: only a connection that
-    has something to read is suspect, and is asked.
-    """
-    poll = select.poll()
-    poll.register(connection.pgconn.socket, select.POLLIN)
-    if poll.poll(0):
-        await AsyncConnectionPool.check_connection(connection)
-
-
-async def _wait_for_server(conninfo: str, wait_seconds: float, *, pooled: bool) -> None:
-    deadline = time.monotonic() + wait_seconds
-    logged = False
-    while True:
-        try:
-            connection = await psycopg.AsyncConnection.connect(
-                conninfo, connect_timeout=5, autocommit=True
-            )
-        except psycopg.OperationalError as error:
-            reason = " ".join(str(error).split()).rstrip("?.")
-            where = without_secrets(conninfo)
-            if any(words in reason for words in _HOPELESS):
-                variables = _variables()
-                also = f" These count, too: {', '.join(variables)}." if variables else ""
-                raise DatabaseUnavailable(
-                    f"Postgres refuses us ({where}): {reason}. Is DATABASE_URL right?{also}"
-                ) from error
-            if time.monotonic() >= deadline:
-                raise DatabaseUnavailable(
-                    f"Postgres does not answer ({where}): {reason}. "
-                    "Is it running, and is DATABASE_URL right?"
-                ) from error
-            if not logged:
-                logger.warning(
-                    "Waiting up to %.0f s for Postgres (%s): %s",
-                    wait_seconds, where, reason,
-                )  # fmt: skip
-                logged = True
-            await asyncio.sleep(min(0.5, max(0.0, deadline - time.monotonic())))
-        else:
-            async with connection:
-                await server.check(connection, where=without_secrets(conninfo), pooled=pooled)
-            return

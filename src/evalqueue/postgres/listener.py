@@ -18,7 +18,8 @@ import asyncpg
 import psycopg
 
 from evalqueue.errors import NotificationsLost
-from evalqueue.postgres.database import Database, asyncpg_dsn
+from evalqueue.postgres.addresses import asyncpg_dsn
+from evalqueue.postgres.database import Database
 
 JOB_CHANGED = "evalqueue_job_v1"
 """Payload: the id of a job that is new, or whose revision went up."""

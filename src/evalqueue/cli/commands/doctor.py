@@ -9,7 +9,8 @@ from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.cli.output.times import format_time
 from evalqueue.doctor import Finding, Level
 from evalqueue.errors import DatabaseUnavailable
-from evalqueue.postgres.database import TRANSIENT, Database, without_secrets
+from evalqueue.postgres.addresses import without_secrets
+from evalqueue.postgres.database import TRANSIENT, Database
 from evalqueue.postgres.listener import Listener
 from evalqueue.settings import Settings
 

@@ -12,7 +12,7 @@ from evalqueue import settings
 from evalqueue.cli.commands.connection import open_client, register_job_types
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
-from evalqueue.postgres.database import without_secrets
+from evalqueue.postgres.addresses import without_secrets
 from evalqueue.settings import Settings
 
 if TYPE_CHECKING:
