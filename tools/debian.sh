@@ -9,6 +9,14 @@ ensure_pgbouncer() {
     echo "./run: that go through one will fail. Install it: apt-get install pgbouncer, brew install pgbouncer" >&2
 }
 
+# ensure_busybox: fetches BusyBox, with whose shell `run` is tested, if it is not installed.
+ensure_busybox() {
+    command -v busybox >/dev/null && return
+    if unpack_busybox >"$VENV/busybox.log" 2>&1; then return; fi
+    echo "./run: there is no BusyBox, and none could be fetched (see $VENV/busybox.log): its shell is not" >&2
+    echo "./run: tested. Install it: apt-get install busybox" >&2
+}
+
 # ensure_chromium: fetches Chromium if it is not installed. Tests find it by EVALQUEUE_CHROMIUM, or by name.
 ensure_chromium() {
     if [ -n "${EVALQUEUE_CHROMIUM:-}" ]; then
@@ -41,6 +49,11 @@ unpack_pgbouncer() {
 exec "$unpacked/usr/sbin/pgbouncer" "\$@"
 TEXT
     "$unpacked/pgbouncer" --version && ln -sf "$unpacked/pgbouncer" "$VENV/bin/pgbouncer"
+}
+
+unpack_busybox() {
+    unpack busybox || return 1
+    "$unpacked/bin/busybox" sh -c : && ln -sf "$unpacked/bin/busybox" "$VENV/bin/busybox"
 }
 
 unpack_chromium() {

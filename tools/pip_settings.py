@@ -15,15 +15,28 @@ NAMES = (
     "index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert",
     "client-cert", "proxy", "timeout", "retries", "keyring-provider", "cache-dir", "no-cache-dir",
 )  # fmt: skip
+_MORE_VARIABLES = {"PIP_CONFIG_FILE", "PIP_DEFAULT_TIMEOUT"}
 FALSE = {"", "0", "false", "no", "off"}
 
 
 def pip_settings() -> dict[str, str]:
-    """The settings of `NAMES` that are set: of each, the value that pip would use."""
+    """The settings of `NAMES` that are set: of each, the value that pip would use.
+
+    Where pip can't read its settings, what it says goes to stderr, and this process ends.
+    """
+    # Variables such as PIP_PYTHON would apply to this call.
+    variables = {f"PIP_{name.upper().replace('-', '_')}" for name in NAMES} | _MORE_VARIABLES
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"],
-        check=True, stdout=subprocess.PIPE, text=True,
+        check=False, stdout=subprocess.PIPE, text=True,
+        env={
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("PIP_") or name in variables
+        },
     )  # fmt: skip
+    if listed.returncode != 0:
+        sys.exit(listed.stdout.strip() or 1)
     found: dict[tuple[int, str], str] = {}
     for line in listed.stdout.splitlines():
         key, _, value = line.partition("=")

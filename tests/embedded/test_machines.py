@@ -263,12 +263,15 @@ def test_a_relative_path_is_the_same_server_from_every_directory(
     assert works(home / "here") == relative
 
 
-def test_a_disk_that_is_full_is_named(home: Path):
-    with mounted("size=8m", home):
+@pytest.mark.parametrize(
+    ("size", "said"), [("8m", "No space left on device"), ("20m", "Check free disk space")]
+)
+def test_a_disk_that_is_full_is_named(home: Path, size: str, said: str):
+    with mounted(f"size={size}", home):
         done = start_elsewhere(home)
 
-    assert "No space left on device" in done.stderr
-    assert "EVALQUEUE_HOME" in done.stderr
+    assert said in done.stderr
+    assert "Free some space, or set EVALQUEUE_HOME" in done.stderr
 
 
 def test_a_small_shared_memory_does_not_matter(home: Path):

@@ -68,11 +68,12 @@ async def test_a_service_of_the_service_file_is_known_to_both(
     assert await answers(address, "SELECT current_database()") == {name}
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "nonsense"])
 async def test_options_and_other_settings_reach_both_sessions(
-    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+    encoding: str, empty_dsn: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("PGOPTIONS", "-c search_path=elsewhere -c statement_timeout=7s")
-    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    monkeypatch.setenv("PGCLIENTENCODING", encoding)
     monkeypatch.setenv("PGTZ", "Asia/Kolkata")
     path = "SELECT current_setting('search_path') || current_setting('statement_timeout')"
     assert await answers(empty_dsn, path) == {"elsewhere7s"}
@@ -96,7 +97,7 @@ async def test_what_one_driver_can_t_guarantee_is_refused_with_its_name(
     [
         ("PGTZ", "Nowhere/Nothing"), ("PGOPTIONS", "--nothing=1"), ("PGSERVICE", "nothing"),
         ("PGSSLMODE", "nonsense"), ("PGTARGETSESSIONATTRS", "nonsense"),
-        ("PGCHANNELBINDING", "nonsense"),
+        ("PGCHANNELBINDING", "nonsense"), ("PGGEQO", "nonsense"), ("PGSSLNEGOTIATION", "direct"),
     ],
 )  # fmt: skip
 async def test_a_wrong_value_is_refused_at_once_with_its_name(
@@ -107,3 +108,14 @@ async def test_a_wrong_value_is_refused_at_once_with_its_name(
     with pytest.raises(DatabaseUnavailable, match=f"These count, too: .*{variable}"):
         await Database(empty_dsn).open(wait_seconds=60)
     assert time.monotonic() - began < 30
+
+
+async def test_a_variable_that_keeps_a_server_from_answering_is_named(
+    empty_dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "standby")
+    with pytest.raises(
+        DatabaseUnavailable,
+        match=r"does not answer.*These count, too: .*PGTARGETSESSIONATTRS",
+    ):
+        await Database(empty_dsn).open(wait_seconds=0.5)

@@ -24,8 +24,8 @@ def test_two_first_commands_at_once_with_hostile_settings_make_one_environment(
     settings = {
         **checkout.by_mirror,
         "PIP_USER": "1", "PIP_TARGET": str(tmp_path / "target"), "PIP_REQUIRE_HASHES": "1",
-        "PIP_CONSTRAINT": "/nonexistent", "PYTHONHOME": "/nonexistent", "CDPATH": "/",
-        "PYTHONPATH": str(tmp_path / "modules"),
+        "PIP_CONSTRAINT": "/nonexistent", "PIP_PYTHON": "/nonexistent",
+        "PYTHONHOME": "/nonexistent", "CDPATH": "/", "PYTHONPATH": str(tmp_path / "modules"),
     }  # fmt: skip
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "sniffio.py").write_text("raise ImportError('not the environment's')")
@@ -84,6 +84,15 @@ def test_an_index_that_is_not_trusted_is_named_as_the_cause(mirror: Mirror, tmp_
     code, out, err = checkout.run("demo", PIP_INDEX_URL=mirror.url)
     assert (code, out) == (1, "")
     assert "PIP_INDEX_URL, PIP_CERT, PIP_PROXY" in err.splitlines()[-1] + err.splitlines()[-2]
+
+
+def test_settings_of_pip_that_can_t_be_read_are_named(mirror: Mirror, tmp_path: Path):
+    checkout = make_checkout(tmp_path / "checkout", mirror)
+    code, out, err = checkout.run("demo", PIP_TIMEOUT="soon")
+    assert (code, out) == (1, "")
+    assert "timeout" in err
+    assert err.splitlines()[-1] == "./run: pip's configuration can't be read (see above)."
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("shell", SHELLS, ids=lambda shell: shell[0])

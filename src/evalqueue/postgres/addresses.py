@@ -38,6 +38,9 @@ _HOPELESS = (
     '" does not exist',
     "authentication method requirement",
     "channel binding required",
+    '"min_protocol_version" was set',
+    "requires a Boolean value",
+    "weak sslmode",
     "definition of service",
     "invalid command-line argument",
     "invalid value for parameter",
@@ -50,6 +53,8 @@ _HOPELESS = (
     )),
 )  # fmt: skip
 """What waiting won't change: an unknown role or database, a bad password, a wrong parameter."""
+ENCODING = {"client_encoding": "UTF8"}
+"""Whatever PGCLIENTENCODING says: texts are of all languages."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,21 +126,23 @@ async def wait_for_server(conninfo: str, wait_seconds: float, *, pooled: bool) -
     while True:
         try:
             connection = await psycopg.AsyncConnection.connect(
-                conninfo, connect_timeout=5, autocommit=True
+                psycopg.conninfo.make_conninfo(conninfo, **ENCODING),
+                connect_timeout=5,
+                autocommit=True,
             )
         except psycopg.OperationalError as error:
             reason = " ".join(str(error).split()).rstrip("?.")
             where = without_secrets(conninfo)
+            variables = _variables()
+            also = f" These count, too: {', '.join(variables)}." if variables else ""
             if any(words in reason for words in _HOPELESS):
-                variables = _variables()
-                also = f" These count, too: {', '.join(variables)}." if variables else ""
                 raise DatabaseUnavailable(
                     f"Postgres refuses us ({where}): {reason}. Is DATABASE_URL right?{also}"
                 ) from error
             if time.monotonic() >= deadline:
                 raise DatabaseUnavailable(
                     f"Postgres does not answer ({where}): {reason}. "
-                    "Is it running, and is DATABASE_URL right?"
+                    f"Is it running, and is DATABASE_URL right?{also}"
                 ) from error
             if not logged:
                 logger.warning(

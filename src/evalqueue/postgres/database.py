@@ -75,7 +75,7 @@ class Database:
         self._pooled_sessions = listen_conninfo is not None
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
         self.pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given | sessions.ENCODING)),
+            psycopg.conninfo.make_conninfo("", **(_DEAD_PEER | given | addresses.ENCODING)),
             min_size=1,
             timeout=POOL_TIMEOUT,
             max_size=max_size,

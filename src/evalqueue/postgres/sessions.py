@@ -15,8 +15,6 @@ from psycopg_pool import AsyncConnectionPool
 
 from evalqueue import codec
 
-ENCODING = {"client_encoding": "UTF8"}
-"""Whatever PGCLIENTENCODING says: texts are of all languages."""
 _PINNED = """
 SELECT set_config(name, setting, false) FROM (VALUES
     ('DateStyle', 'ISO, MDY'), ('IntervalStyle', 'postgres'), ('TimeZone', 'UTC'),

@@ -1,12 +1,35 @@
-"""Which LLM judges in a demo."""
+"""Which LLM judges in a demo, and whether it answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evalqueue.evaluators.providers.registry import PROVIDERS
+from evalqueue.errors import Refused
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
+from evalqueue.evaluators.providers.provider import CompletionRequest
+from evalqueue.evaluators.providers.registry import (
+    PROVIDERS,
+    ProviderRegistry,
+    ProviderSettings,
+    ProviderUnavailable,
+    resolve,
+)
 from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 
 SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, not judgements"
+
+_FIRST_CALL_SECONDS = 30.0
+_FIRST_CALL = CompletionRequest(
+    system="You check a connection.",
+    prompt="Answer that you are ready.",
+    schema_name="readiness",
+    schema={
+        "type": "object",
+        "properties": {"ready": {"type": "boolean"}},
+        "required": ["ready"],
+        "additionalProperties": False,
+    },
+)
+_AWAY = frozenset({CallOutcome.TRANSIENT, CallOutcome.TIMEOUT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +51,36 @@ class JudgeChoice:
         models = {kind.name: kind.demo_model for kind in PROVIDERS}
         model = environment.get("EVALQUEUE_LLM_MODEL") or models.get(provider)
         return cls(provider=provider, model=model)
+
+    async def check(self) -> None:
+        """Make one call, so that a demo does not wait for a vendor that will not answer.
+
+        A job waits for as long as an outage takes. What the vendor says about this call alone, or
+        about its rate limit, is left to the job.
+
+        Raises:
+            Refused: the key is refused, or the vendor does not answer.
+        """
+        if self.is_simulated:
+            return
+        settings = ProviderSettings()
+        try:
+            choice = resolve(settings, self.provider, self.model)
+        except ProviderUnavailable:
+            return  # the API refuses the job, and says which parameter is wrong
+        providers = ProviderRegistry(settings)
+        try:
+            provider = await providers.provider(choice)
+            await provider.complete(_FIRST_CALL, timeout=_FIRST_CALL_SECONDS)
+        except ProviderError as error:
+            if error.stops_the_job or error.outcome in _AWAY:
+                raise Refused(
+                    f"The judge can't be asked. The answer to one call: {error.message}\n"
+                    "Check its key, its address and the network. EVALQUEUE_LLM_PROVIDER="
+                    f"{SIMULATED.name} gives a simulated judge, which needs none of them."
+                ) from error
+        finally:
+            await providers.aclose()
 
     @property
     def is_simulated(self) -> bool:

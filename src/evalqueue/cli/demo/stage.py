@@ -48,6 +48,7 @@ async def run(settings: Settings, scenario: DemoScenario, *, keep: bool) -> Exit
     judge = JudgeChoice.of(environment)
     for line in (f"Judge: {judge}", *scenario.introduction):
         console.print_message(line)
+    await judge.check()
     console.print_message(
         "Starting Postgres, API and worker. The first start takes a few seconds longer."
     )

@@ -13,7 +13,7 @@ OUTPUT_LIMIT = 1500  # characters of a program's output in an error message
 
 _CURES = (
     (
-        r"No space left on device|could not resize shared memory|disk quota",
+        r"No space left on device|Check free disk space|could not resize shared memory|disk quota",
         "Free some space, or set EVALQUEUE_HOME to a directory on another disk.",
     ),
     (
