@@ -32,11 +32,10 @@ CREATE TABLE chat.messages (
     internal_note text DEFAULT 'not for judges'
 );
 """
-NOW = datetime.now(UTC)
 
 
 def ago(**length: float) -> datetime:
-    return NOW - timedelta(**length)
+    return datetime.now(UTC) - timedelta(**length)
 
 
 @dataclass(kw_only=True)
