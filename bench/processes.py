@@ -8,6 +8,9 @@ from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import psycopg
+from psycopg import sql
+
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.embedded.server import Embedded
@@ -24,10 +27,20 @@ def _home() -> Generator[Path]:
 
 
 @asynccontextmanager
-async def postgres() -> AsyncGenerator[Database]:
-    """A migrated database on a server of its own (fsync on, default settings)."""
+async def postgres(preloaded: str | None = None) -> AsyncGenerator[Database]:
+    """A migrated database on a server of its own (fsync on, default settings).
+
+    Args:
+        preloaded: a library of Postgres that is loaded at its start.
+    """
     with _home() as home:
         server = Embedded(home)
+        if preloaded is not None:
+            with psycopg.connect(server.url, autocommit=True) as connection:
+                setting = sql.SQL("ALTER SYSTEM SET shared_preload_libraries = {}")
+                connection.execute(setting.format(sql.Literal(preloaded)))
+            server.stop()
+            server = Embedded(home)
         database = Database(server.url)
         await database.open()
         await schema.migrate(database)

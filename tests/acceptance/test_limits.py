@@ -355,6 +355,49 @@ async def test_limits_of_the_settings_are_kept(
     ) <= 20 * 1.5 + 2  # fmt: skip
 
 
+async def test_two_workers_have_no_more_calls_in_flight_than_the_settings_allow(
+    client: Client, database: Database, start_daemon: Any
+):
+    limit = 7  # no multiple of the number of workers
+    async with SimulatedServer(Behaviour(latency_ms=150)) as vendor:
+        simulation = vendor.simulation
+        environment = {
+            "EVALQUEUE_SIMULATED_URL": vendor.url,
+            "EVALQUEUE_LLM_LIMITS": f"simulated-judge=concurrent:{limit}",
+        }
+        async with (
+            start_daemon("--concurrency=1", **environment) as victim,
+            start_daemon("--concurrency=1", **environment),
+        ):
+            work = EvaluateBatch(total_items=48, concurrency=32, max_workers=1)
+            async with asyncio.timeout(PATIENCE):
+                submitted = [await client.submit(work, owner="anna")]
+                await simulation.until(lambda stats: stats["in_flight"] == limit)
+                submitted.append(await client.submit(work, owner="ben"))
+                while await slowest(database, submitted) < 40:
+                    await asyncio.sleep(0.1)
+            await victim.kill()
+            await simulation.until(lambda stats: stats["in_flight"] < limit)
+            async with asyncio.timeout(6):
+                await simulation.until(lambda stats: stats["in_flight"] == limit)
+            await victim.declare_lost()
+            jobs = [await client.wait(each.id, timeout=PATIENCE) for each in submitted]
+
+    assert {job.status for job in jobs} == {JobStatus.COMPLETED}
+    assert await missing(database) == 0
+    assert simulation.stats["max_in_flight"] == limit
+
+
+async def slowest(database: Database, jobs: Sequence[Job]) -> int:
+    """How many calls of each of some jobs were answered at least."""
+    rows = await query(
+        database, "SELECT job_id FROM api_logs WHERE outcome = 'ok' AND job_id = ANY (%s)",
+        [each.id for each in jobs],
+    )  # fmt: skip
+    answered = Counter(each for (each,) in rows)
+    return min(answered[each.id] for each in jobs)
+
+
 def most_in_a_second(moments: Sequence[float]) -> int:
     ordered = sorted(moments)
     return max(sum(begin <= at < begin + 1 for at in ordered) for begin in ordered)

@@ -1,14 +1,17 @@
-"""Postgres goes away while two processes share the pace of a credential."""
+"""Postgres goes away while processes share the pace of a credential."""
 
 import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from faults.deployment import Deployment
 from faults.server import Stopping
 
+from evalqueue import JobStatus
+from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.pace.ledger import PostgresLedger
 from evalqueue.evaluators.pace.limits import UNKNOWN
 from evalqueue.evaluators.pace.pace import Pace
@@ -103,3 +106,47 @@ async def test_the_pace_is_kept_while_postgres_is_away(deployment: Deployment):
     assert 0.75 * PER_SECOND <= afterwards <= 1.05 * PER_SECOND
     refused = len(calls.moments) - len(answered)
     assert refused <= 0.1 * len(answered)
+
+
+async def test_two_batches_are_at_their_pace_within_5_seconds_of_a_long_outage(
+    deployment: Deployment,
+):
+    per_second = 15
+    behaviour = Behaviour(
+        latency_ms=100, limit_requests=per_second, limit_window_seconds=1, limit_burst_seconds=0.5
+    )
+    async with SimulatedServer(behaviour) as vendor:
+        simulated = {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": vendor.url}
+        for _ in range(2):
+            await deployment.worker(None, "--concurrency=1", **simulated)
+        jobs = [
+            await deployment.submit(
+                EvaluateBatch(
+                    llm_provider="simulated", total_items=48, concurrency=16, max_workers=1
+                ),
+                owner=owner,
+            )
+            for owner in ("anna", "ben")
+        ]
+
+        def answered() -> int:
+            by_status: Any = vendor.simulation.stats["by_status"]
+            return by_status.get("200", 0)
+
+        await vendor.simulation.until(lambda stats: stats["by_status"].get("200", 0) >= 80)
+        async with deployment.server.outage(Stopping.IMMEDIATE):
+            await asyncio.sleep(15)
+        await asyncio.sleep(5)
+        before = answered()
+        await asyncio.sleep(4)
+        afterwards = (answered() - before) / 4
+        await deployment.until_over(*jobs)
+        await deployment.watch.until(
+            "SELECT count(*) = 96 AND sum(missing_verdicts) = 0 FROM thread_evaluations"
+        )
+
+    found = [await deployment.get(each) for each in jobs]
+    assert [(each.status, each.attempt) for each in found] == [(JobStatus.COMPLETED, 1)] * 2
+    assert 0.85 * per_second <= afterwards <= 1.1 * per_second
+    results = [each.result or {} for each in found]
+    assert answered() == sum(each["llm_calls"] - each["failed_llm_calls"] for each in results)

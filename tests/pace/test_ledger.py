@@ -123,6 +123,63 @@ def test_a_dead_process_keeps_nothing(ledger: Ledger) -> None:
     assert {each["worker"] for each in grant["demand"]} == {"alive"}
 
 
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    limit=st.integers(min_value=1, max_value=9),
+    steps=st.lists(
+        st.tuples(
+            st.floats(min_value=0.0, max_value=1.0),
+            st.sampled_from(["w1", "w2", "w3"]),
+            st.integers(min_value=0, max_value=12),
+            st.floats(min_value=0.0, max_value=1.0),
+            st.sampled_from(["goes on", "goes on", "goes on", "has no more calls", "dies"]),
+        ),
+        min_size=5,
+        max_size=40,
+    ),
+)
+def test_processes_never_have_more_calls_in_flight_than_the_limit(
+    ledger: Ledger, limit: int, steps: list[tuple[float, str, int, float, str]]
+) -> None:
+    ledger = Ledger(ledger._connection)  # pyright: ignore[reportPrivateUsage]  an empty one
+    ledger.answer_probe(0.0)
+    ledger(0.0, jobs=[])
+    now, slots, said_at = 0.0, dict[str, int](), dict[str, float]()
+    for passed, worker, wanted, share, event in steps:
+        now += passed
+        in_flight = round(share * slots.get(worker, 0))  # it kept to what it had
+        job = {"job": worker, "owner": worker, "waiting": 9, "in_flight": in_flight, "wanted": 9}
+        jobs = [] if event == "has no more calls" else [job]
+        grant = ledger(now, worker, jobs=jobs, concurrent=limit, slots=wanted)
+        slots[worker], said_at[worker] = (grant["slots"] if jobs else 0), now
+        assert grant["slots"] >= (in_flight if jobs else 0)
+        # What says nothing any more is dead, and has no calls after some seconds.
+        for each in [name for name, at in said_at.items() if at < now - 4]:
+            slots[each] = 0
+        assert sum(slots.values()) <= limit
+        if event == "dies":
+            now += 0.5
+
+
+def test_what_a_dead_process_had_in_flight_is_free_after_some_seconds(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    ledger(0.0, jobs=[])
+    assert ledger(1.0, "dead", concurrent=8, slots=8)["slots"] == 8
+    waiting = [ledger(1.0 + n / 2, "alive", concurrent=8, slots=8)["slots"] for n in range(1, 10)]
+    assert waiting == [0] * 8 + [8]
+
+
+def test_processes_that_went_on_by_themselves_keep_their_calls(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    ledger(0.0, jobs=[])
+    ledger(1.0, "w1", concurrent=8, slots=5)
+    ledger(1.0, "w2", concurrent=8, slots=3)
+
+    # Postgres was away for 20 s.
+    assert ledger(21.0, "w2", concurrent=8, slots=8)["slots"] == 3
+    assert ledger(21.5, "w1", concurrent=8, slots=5)["slots"] == 5
+
+
 def test_one_epoch_has_one_decrease(ledger: Ledger) -> None:
     ledger.answer_probe(0.0)
     before = ledger(0.1, wanted=5)

@@ -22,6 +22,13 @@ CREATE FUNCTION evalqueue_below_limit(stated double precision) RETURNS double pr
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_call_slots(text, text, jsonb)
+
+CREATE FUNCTION evalqueue_call_slots(credential text, worker text, request jsonb) RETURNS integer
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_cancel_job(uuid)
 
 CREATE FUNCTION evalqueue_cancel_job(job_id uuid) RETURNS boolean
@@ -452,11 +459,12 @@ CREATE FUNCTION evalqueue_next_due(queues text[]) RETURNS double precision
 CREATE FUNCTION evalqueue_next_jobs(worker text, queues text[], job_types text[], at_most integer, skipped uuid[] DEFAULT '{}'::uuid[]) RETURNS SETOF jobs
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
+    SET enable_sort TO 'off'
     AS …;
 
--- FUNCTION: evalqueue_note_demand(text, text, jsonb, timestamp with time zone)
+-- FUNCTION: evalqueue_note_demand(text, text, jsonb, timestamp with time zone, timestamp with time zone)
 
-CREATE FUNCTION evalqueue_note_demand(credential text, worker text, jobs jsonb, moment timestamp with time zone, OUT in_flight bigint, OUT waiting bigint) RETURNS record
+CREATE FUNCTION evalqueue_note_demand(credential text, worker text, request jsonb, known_at timestamp with time zone, moment timestamp with time zone, OUT in_flight bigint, OUT waiting bigint, OUT slots integer) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -1137,7 +1145,9 @@ CREATE TABLE llm_demand (
     credential text NOT NULL,
     worker text NOT NULL,
     demand jsonb NOT NULL,
-    expires_at timestamp with time zone NOT NULL
+    expires_at timestamp with time zone NOT NULL,
+    slots integer DEFAULT 0 NOT NULL,
+    CONSTRAINT llm_demand_slots_check CHECK ((slots >= 0))
 )
 WITH (fillfactor='50');
 

@@ -16,7 +16,7 @@ from evalqueue.evaluators.datasets.store import Content
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.threads import evaluate_thread
-from evalqueue.evaluators.providers.earlier.replay import Replay
+from evalqueue.evaluators.providers.earlier.replay import RecordedAnswer, Replay
 from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer, Reuse
 from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.runs import store
@@ -57,10 +57,10 @@ class ThreadWork(ItemWork[str, Kept]):
 
     async def _evaluated(self, item: str, caller: LlmCaller | EconomyCaller) -> Kept:
         started = time.perf_counter()
-        thread = await self._thread(item)
+        thread, recorded = await self._read(item)
         asking = self._reusing(caller) if self._inputs.params.reuse else caller
-        if not self._is_fresh:
-            asking = await self._replaying(item, asking)
+        if recorded:
+            asking = Replay(asking, recorded)
         result = await evaluate_thread(thread, self._inputs.evaluators, Judge(asking))
         await self._call_log.flush()
         return Kept(
@@ -78,16 +78,27 @@ class ThreadWork(ItemWork[str, Kept]):
     def succeeded(self, result: Kept, /) -> bool:
         return not result.found.failed
 
-    async def _thread(self, thread_id: str) -> Thread:
-        """The conversation, read only when it is worked on."""
+    async def _read(self, thread_id: str) -> tuple[Thread, Sequence[RecordedAnswer]]:
+        """The conversation, and the answers that earlier attempts recorded for it.
+
+        They are read only when the conversation is worked on: this bounds what is in memory. The
+        read is not fenced, as it writes nothing.
+        """
         context, dataset = self._attempt.context, self._inputs.dataset
-        thread = await context.database.until_done(
-            partial(datasets.thread, dataset_id=dataset.id, thread_id=thread_id),
-            what=f"Job {context.job.id}",
-        )
+        run_id, job_id = self._attempt.run_id, self._attempt.job_id
+
+        async def read(connection: Connection) -> tuple[Thread | None, Sequence[RecordedAnswer]]:
+            thread = await datasets.thread(connection, dataset.id, thread_id)
+            if thread is None or self._is_fresh:
+                return thread, ()
+            return thread, await store.recorded(
+                connection, run_id=run_id, job_id=job_id, thread_id=thread_id
+            )
+
+        thread, recorded = await context.database.until_done(read, what=f"Job {context.job.id}")
         if thread is None:
             raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
-        return thread
+        return thread, recorded
 
     def _reusing(self, caller: LlmCaller | EconomyCaller) -> Reuse:
         """The caller, behind the answers of earlier runs."""
@@ -105,22 +116,6 @@ class ThreadWork(ItemWork[str, Kept]):
             ),
             what=f"Job {context.job.id}",
         )
-
-    async def _replaying(self, thread_id: str, caller: LlmCaller | EconomyCaller | Reuse) -> Replay:
-        """The caller, behind the answers that earlier attempts recorded for a thread.
-
-        They are read only when the thread is worked on: this bounds what is in memory. The read is
-        not fenced, as it writes nothing.
-        """
-        context = self._attempt.context
-        recorded = await context.database.until_done(
-            partial(
-                store.recorded,
-                run_id=self._attempt.run_id, job_id=self._attempt.job_id, thread_id=thread_id,
-            ),
-            what=f"Job {context.job.id}",
-        )  # fmt: skip
-        return Replay(caller, recorded)
 
 
 class EconomyThreadWork(ThreadWork):

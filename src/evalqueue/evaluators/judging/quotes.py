@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from evalqueue.codec import clean_text
 
@@ -38,6 +38,9 @@ _EMPHASIS = re.compile(r"(?<![0-9])\*|\*(?![0-9])|~~|(?<![^\W_])_|_(?![^\W_])|(?
 _SPACE = re.compile(r"[^\S\n]+")
 _ELLIPSES = ("...", "…")
 _ENDS = " .,;:'-*[]"
+
+_REMEMBERED_TEXTS = 512
+_REMEMBERED_CHARACTERS = 4096  # of a text: at most 16 MB of all
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,14 @@ class Said:
 
 
 def folded(text: str) -> str:
-    """A text as its words and numbers: without case, markup, and kinds of quotes and dashes."""
+    """A text as its words and numbers: without case, markup, and kinds of quotes and dashes.
+
+    Several questions about a conversation look for quotes in the same texts.
+    """
+    return _folded_once(text) if len(text) <= _REMEMBERED_CHARACTERS else _fold(text)
+
+
+def _fold(text: str) -> str:
     # Cleaned as it was shown: what can't be sent to a vendor can't be quoted either.
     text = unicodedata.normalize("NFKC", clean_text(text)).casefold()
     text = _ESCAPE.sub("", _BREAK_TAG.sub(" ", _LINK.sub(r" \1 ", text)))
@@ -81,6 +91,9 @@ def folded(text: str) -> str:
     text = _BETWEEN_DIGITS.sub("-", text)
     text = _OTHER_DASH.sub(" ", text)
     return " ".join(_OUTER_QUOTE.sub("", text).split())
+
+
+_folded_once = lru_cache(maxsize=_REMEMBERED_TEXTS)(_fold)
 
 
 def _occurs(wanted: str, text: str, *, is_cut_before: bool, is_cut_after: bool) -> bool:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from evalqueue.evaluators.pace.calls import CallQueue, PacedTurn
+from evalqueue.evaluators.pace.in_flight import CallSlots
 from evalqueue.evaluators.pace.ledger import Grant, Ledger, Report, Wish
 from evalqueue.evaluators.pace.limits import ModelLimits
 from evalqueue.evaluators.pace.outcomes import PendingReport
@@ -57,6 +58,7 @@ class Exchanges:
         """Calls since the last exchange."""
         self.exchanging: asyncio.Task[None] | None = None
         self.is_urgent = False
+        self.slots = CallSlots(limits.concurrent, worker)
         self._dispatch_rate = 0.0
         self.exchanged_at = -math.inf
         self.ask_at = 0.0
@@ -175,6 +177,7 @@ class Exchanges:
             jobs=demands(self._queues, self._worker, averages),
             averages=averages,
             limits=self._limits,
+            slots=self.slots.ask(grant, has_calls=any(each.calls for each in self._queues)),
         )
 
     def _use(self, grant: Grant, wanted: Wish) -> None:
@@ -190,6 +193,7 @@ class Exchanges:
             self._on_success(now - grant.succeeded_ago)
         if not self._outcomes.report.refused:
             self.held_for_epoch = None
+        self.slots.take(grant.slots, wanted.slots)
         self._permits.add(grant, wanted.tokens_each, now)
         self._share_out(grant, now)
         self.ask_at = now + self._permits.next_request_in(grant, wanted.ahead_seconds, now)

@@ -76,6 +76,10 @@ class Wish:
     """Tokens a second, by the settings."""
     breaker: int
     """Failures in a row that stop new calls."""
+    concurrent: int | None = None
+    """Calls in flight of all processes together, by the settings."""
+    slots: int = 0
+    """How many of them this process wants for itself. It keeps to it already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +87,8 @@ class Grant:
     """Permits, and what is known of the credential."""
 
     granted: int
+    slots: int | None
+    """How many calls this process may have in flight. None: the settings don't bound them."""
     is_probe: bool
     """Whether the permit is for the one call that is made alone."""
     first_in: float
@@ -138,6 +144,8 @@ class PostgresLedger:
             "set_rate": wish.set_rate,
             "set_tokens": wish.set_tokens,
             "breaker": wish.breaker,
+            "concurrent": wish.concurrent,
+            "slots": wish.slots,
         }
         if report.reason is not None:
             request["reason"] = codec.clean_text(report.reason, limit=500)
@@ -158,6 +166,7 @@ class PostgresLedger:
 def _grant(found: dict[str, Any]) -> Grant:
     return Grant(
         granted=found["granted"],
+        slots=found["slots"],
         is_probe=found["is_probe"],
         first_in=found["first_in"],
         step=found["step"],

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from evalqueue.evaluators.pace.calls import CallQueue, PacedTurn, Waiter
 from evalqueue.evaluators.pace.display import fail_overdue, show
 from evalqueue.evaluators.pace.exchanges import Exchanges
-from evalqueue.evaluators.pace.in_flight import CAUTIOUS_FAILURES, within_failures, within_limit
+from evalqueue.evaluators.pace.in_flight import CAUTIOUS_FAILURES, within_failures
 from evalqueue.evaluators.pace.ledger import Ledger
 from evalqueue.evaluators.pace.limits import ModelLimits
 from evalqueue.evaluators.pace.outcomes import (
@@ -49,8 +49,6 @@ class Pace:
         self.credential = credential
         self.answered_at = -math.inf
         """When a call was answered last, as far as this process knows."""
-        self._worker = worker
-        self._limits = limits
         self._queues: list[CallQueue] = []
         self._permits = PermitStock()
         self._outcomes = PendingReport()
@@ -126,8 +124,10 @@ class Pace:
                 waiter.turn.result().end(None)
             raise
         finally:
-            with contextlib.suppress(ValueError):
-                queue.waiters.remove(waiter)
+            # One that was given a turn has left the queue already: it is not looked for there.
+            if waiter.turn.cancelled() or waiter.turn.exception() is not None:
+                with contextlib.suppress(ValueError):
+                    queue.waiters.remove(waiter)
 
     def note_end(self, turn: PacedTurn, result: Completion | ProviderError | None) -> None:
         """Count how an attempt ended."""
@@ -244,12 +244,7 @@ class Pace:
         elif grant is not None and grant.epoch == self._exchanges.held_for_epoch:
             return False
         failures = self._outcomes.failures(grant)
-        return in_flight < within_failures(failures) and in_flight < within_limit(
-            self._limits.concurrent,
-            grant,
-            worker=self._worker,
-            own_calls=self._waiting + in_flight,
-        )
+        return in_flight < min(within_failures(failures), self._exchanges.slots.most)
 
     def _dispatch(self, now: float) -> None:
         """Give turns to waiting calls, for the permits whose moment has come."""

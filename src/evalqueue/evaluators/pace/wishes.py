@@ -37,6 +37,7 @@ def wish(
     jobs: Sequence[Demand],
     averages: Averages,
     limits: ModelLimits,
+    slots: int,
 ) -> Wish:
     """A wish for permits, with the limits of the settings."""
     return Wish(
@@ -47,4 +48,6 @@ def wish(
         set_rate=None if limits.rpm is None else limits.rpm / 60,
         set_tokens=None if limits.tpm is None else limits.tpm / 60,
         breaker=BREAKER_FAILURES,
+        concurrent=limits.concurrent,
+        slots=slots,
     )

@@ -1,7 +1,7 @@
 """OpenAI, Azure OpenAI and every server that speaks OpenAI's chat completions.
 
-A provider has one native async client on aiohttp, which stays open and does not retry (a client per
-call costs ten times the call). Responses are read by `chat_completions` instead of the SDK's
+A provider has one client of the SDK, which stays open and does not retry, and beside it a
+connection of its own for calls. Responses are read by `chat_completions` instead of the SDK's
 models: compatible servers leave out much that the SDK requires.
 """
 
@@ -13,14 +13,10 @@ from datetime import UTC, datetime
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import aiohttp
 import httpx2
-from openai import (
-    APIConnectionError,
-    APIStatusError,
-    AsyncAzureOpenAI,
-    AsyncOpenAI,
-    DefaultAioHttpClient,
-)
+from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAioHttpClient
+from pydantic_core import PydanticSerializationError
 
 from evalqueue.evaluators.providers import (
     answer_bounds,
@@ -32,6 +28,7 @@ from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
 from evalqueue.evaluators.providers.batching.openai import OpenAIBatchClient
 from evalqueue.evaluators.providers.chat_completions import answers
 from evalqueue.evaluators.providers.chat_completions.answers import ChatAnswer
+from evalqueue.evaluators.providers.chat_completions.endpoint import ChatEndpoint
 from evalqueue.evaluators.providers.chat_completions.faults import ErrorBody
 from evalqueue.evaluators.providers.dialect import AnswerFormat, RequestDialect
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
@@ -48,6 +45,7 @@ OPENAI_URL = "https://api.openai.com/v1"
 
 
 _MAX_LESSONS = 8
+_FAULT = 400  # the first status of errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +83,7 @@ class OpenAIProvider:
             batch_model: what answers batches. None: the same as live calls.
         """
         self._client = client
+        self._endpoint = ChatEndpoint.of(client, model)
         self._name = name
         self._model = model
         self._batch_model = batch_model or model
@@ -181,47 +180,33 @@ class OpenAIProvider:
         started = time.perf_counter()
         try:
             async with asyncio.timeout(timeout):
-                response = await self._ask(request, timeout)
+                response = await self._ask(request)
         except TimeoutError as error:
             raise self._late(timeout) from error
         except AnswerRefused as error:
             text = self._message(error.outcome, str(error))
             raise error.as_provider_error(text) from None
-        except APIConnectionError as error:
-            if _waited_in_vain(error):
-                raise self._late(timeout) from error
-            text = f"no connection: {error.__cause__ or error}"
-            raised = self._error(CallOutcome.TRANSIENT, text)
+        except aiohttp.ClientError as error:
+            raised = self._error(CallOutcome.TRANSIENT, f"no connection: {error}")
             raised.is_answer_lost = vendor_errors.is_answer_lost(error)
             raise raised from error
-        except UnicodeEncodeError as error:
+        except PydanticSerializationError as error:
             raise self._error(CallOutcome.BAD_REQUEST, f"the prompt is not text: {error}") from None
         latency_ms = (time.perf_counter() - started) * 1000
         return self._completion(response, latency_ms)
 
     async def aclose(self) -> None:
+        await self._endpoint.aclose()
         await self._client.close()
 
-    async def _ask(self, request: CompletionRequest, timeout: float) -> _Response:
+    async def _ask(self, request: CompletionRequest) -> _Response:
         """Send the request. Repeat it only if the server does not accept one of its parameters."""
         lessons = 0
         while True:
             sent = self._dialect
             body = self._body(request, sent)
-            try:
-                # Not the SDK's typed method, which spends a sixth of a worker's time on validating
-                # a request that is valid.
-                response = await self._client.post(
-                    "/chat/completions",
-                    cast_to=httpx2.Response,
-                    body=body,
-                    options={"timeout": timeout},
-                )
-            except APIStatusError as error:
-                fault = ErrorBody.read(error.status_code, error.response.text)
-                # The SDK's message may contain the credential, so the traceback must not show it.
-                failed = self._refused(fault, error.response.headers, _parameters(body))
-            else:
+            response = await self._endpoint.post(body)
+            if response.status < _FAULT:
                 answer = answers.read(response.text)
                 fault = answer.fault
                 if fault is None:
@@ -232,7 +217,9 @@ class OpenAIProvider:
                         at_ceiling=sent.is_ceiling(request.max_output_tokens),
                         limits=vendor_limits.limits_in_headers(response.headers),
                     )
-                failed = self._refused(fault, response.headers, _parameters(body))
+            else:
+                fault = ErrorBody.read(response.status, response.text)
+            failed = self._refused(fault, response.headers, _parameters(body))
             learnt = self._lesson(fault, sent)
             if learnt is None or lessons == _MAX_LESSONS:
                 raise failed
@@ -378,11 +365,3 @@ def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     if "response_format" in said:
         said["response_format"] = said["response_format"]["type"]
     return said
-
-
-def _waited_in_vain(error: APIConnectionError) -> bool:
-    """Whether time ran out; the SDK on aiohttp calls a refused connection a timeout, too."""
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, TimeoutError):
-        cause = cause.__cause__
-    return cause is not None

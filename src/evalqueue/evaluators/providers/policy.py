@@ -21,8 +21,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
-
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
 from evalqueue.evaluators.providers.recorder import (
@@ -169,26 +167,27 @@ class LlmCaller:
             ProviderError: there is no answer; the last attempt's error.
         """
         tries = _Tries()
-
-        async def attempt() -> Completion:
-            async with self._slots:
-                # Checked inside the slot: the error may have occurred while this call waited.
-                self._refuse_if_tripped()
-                reservation = await self.reservations.reserve(request)
-                try:
-                    return await self._until_admitted(request, site, method, tries, reservation)
-                finally:
-                    reservation.release()
-
         self._refuse_if_tripped()
-        retrying = AsyncRetrying(
-            sleep=self._sleep,
-            retry=retry_if_exception(_worth_asking_again),
-            wait=lambda state: self._wait(state, tries),
-            stop=lambda state: self._give_up(state, tries),
-            reraise=True,
-        )
-        return await retrying(attempt)
+        while True:
+            try:
+                return await self._in_a_slot(request, site, method, tries)
+            except ProviderError as error:
+                delay = self._delay(error, tries)
+                if not _worth_asking_again(error) or self._gives_up(tries, delay):
+                    raise
+            await self._sleep(delay)
+
+    async def _in_a_slot(
+        self, request: CompletionRequest, site: CallSite, method: str, tries: _Tries
+    ) -> Completion:
+        async with self._slots:
+            # Checked inside the slot: the error may have occurred while this call waited.
+            self._refuse_if_tripped()
+            reservation = await self.reservations.reserve(request)
+            try:
+                return await self._until_admitted(request, site, method, tries, reservation)
+            finally:
+                reservation.release()
 
     def _refuse_if_tripped(self) -> None:
         if self.tripped is not None:
@@ -290,7 +289,7 @@ class LlmCaller:
         if error.stops_the_job and self.tripped is None:
             self.tripped = error
 
-    def _wait(self, state: RetryCallState, tries: _Tries) -> float:
+    def _delay(self, error: ProviderError, tries: _Tries) -> float:
         """The delay before a retry: backoff, after the delay that the vendor requests."""
         delay = backoff(
             max(1, len(tries.outcomes)),
@@ -298,17 +297,15 @@ class LlmCaller:
             self.policy.backoff_cap_seconds,
             self._uniform,
         )
-        error = state.outcome.exception() if state.outcome else None
-        asked = error.retry_after if isinstance(error, ProviderError) else None
-        return delay + (asked or 0.0)
+        return delay + (error.retry_after or 0.0)
 
-    def _give_up(self, state: RetryCallState, tries: _Tries) -> bool:
+    def _gives_up(self, tries: _Tries, delay: float) -> bool:
         if self._has_been_answered and tries.unanswered >= self.policy.max_unanswered:
             return True
         if not tries.outcomes:
             return False
         started = self._clock() if tries.started is None else tries.started
-        age_at_next_attempt = self._clock() - started - tries.waited + state.upcoming_sleep
+        age_at_next_attempt = self._clock() - started - tries.waited + delay
         return (
             len(tries.outcomes) >= self.policy.max_attempts
             or tries.streak() >= self.policy.same_outcome_streak
@@ -316,8 +313,8 @@ class LlmCaller:
         )
 
 
-def _worth_asking_again(error: BaseException) -> bool:
-    return isinstance(error, ProviderError) and error.outcome.retryable and not error.stops_the_job
+def _worth_asking_again(error: ProviderError) -> bool:
+    return error.outcome.retryable and not error.stops_the_job
 
 
 class _AttemptLog:

@@ -7,15 +7,16 @@ all of them. A failure is raised as a classified `errors.ProviderError`.
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from hashlib import sha256
-from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CompletionRequest:
     """One question to an LLM."""
 
@@ -29,6 +30,18 @@ class CompletionRequest:
     max_output_tokens: int = 4096
     model_settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further parameters in the vendor's own spelling, passed on as they are."""
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of all of it: 64 hexadecimal digits."""
+        everything = {each.name: getattr(self, each.name) for each in fields(self)}
+        # The texts are long, so they follow as they are: their lengths tell them apart.
+        lengths = {"system": len(self.system), "prompt": len(self.prompt)}
+        # Unsorted: an answer is written in the order of its schema, so the order decides, too.
+        found = sha256(json.dumps(everything | lengths).encode())
+        for text in (self.system, self.prompt):
+            found.update(text.encode("utf-8", "surrogatepass"))
+        return found.hexdigest()
 
 
 def schema_in_prompt(request: CompletionRequest) -> str:
@@ -172,16 +185,10 @@ def plain(secret: SecretStr | None) -> str:
     return secret.get_secret_value() if secret else ""
 
 
-@runtime_checkable
-class SupportsCredential(Protocol):
-    """A provider that says which credential its vendor's limits belong to."""
-
-    @property
-    def credential(self) -> LlmCredential: ...
-
-
 def credential_of(provider: Provider) -> LlmCredential:
-    """The credential of a provider; without one of its own, its name and its model."""
-    if isinstance(provider, SupportsCredential):
-        return provider.credential
+    """The credential of a provider; without one (`credential`), its name and its model."""
+    # No protocol that is checked at run time: that takes longer than all else here, at every call.
+    found = getattr(provider, "credential", None)
+    if isinstance(found, LlmCredential):
+        return found
     return LlmCredential.of(provider.name, provider.model)

@@ -6,7 +6,7 @@ waits for the database.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
@@ -81,11 +81,9 @@ def request_hash(
 
     The same question for two turns gives two keys: one answer must not count twice.
     """
-    asked = {each.name: getattr(request, each.name) for each in fields(request)}
-    said_by = {"provider": provider.name, "model": provider.model, "method": method}
-    # Unsorted: an answer is written in the order of its schema, so the order decides, too.
-    canonical = json.dumps([said_by, asdict(site), asked])
-    return sha256(canonical.encode()).digest()
+    said_by = [provider.name, provider.model, method]
+    said_of = [site.evaluator, site.thread_id, site.turn, site.label]
+    return sha256(json.dumps([said_by, said_of, request.digest]).encode()).digest()
 
 
 def question_hash(request: CompletionRequest, method: str, provider: Provider) -> bytes:
@@ -93,11 +91,5 @@ def question_hash(request: CompletionRequest, method: str, provider: Provider) -
 
     The endpoint is part of it: other servers may have another model of this name.
     """
-    asked = {each.name: getattr(request, each.name) for each in fields(request)}
-    asked_of = {
-        "provider": provider.name,
-        "model": provider.model,
-        "endpoint": credential_of(provider).endpoint,
-        "method": method,
-    }
-    return sha256(json.dumps([asked_of, asked]).encode()).digest()[:16]
+    asked_of = [provider.name, provider.model, credential_of(provider).endpoint, method]
+    return sha256(json.dumps([asked_of, request.digest]).encode()).digest()[:16]

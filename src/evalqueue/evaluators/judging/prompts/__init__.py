@@ -9,7 +9,7 @@ score in any case.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from hashlib import sha256
 from importlib.resources import files
 from string import Template
@@ -28,7 +28,7 @@ class Rendered:
     prompt: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     """One versioned text."""
 
@@ -43,12 +43,19 @@ class Prompt:
         return Rendered(**self._fill(values))
 
     def _fill(self, values: Mapping[str, str]) -> dict[str, str]:
-        templates = {"system": Template(self.system), "prompt": Template(self.prompt)}
-        wanted = {name for each in templates.values() for name in each.get_identifiers()}
-        if wanted != set(values):
-            different = sorted(wanted.symmetric_difference(values))
+        if self._names != values.keys():
+            different = sorted(self._names.symmetric_difference(values))
             raise ValueError(f"prompt {self.version}: missing or unknown: {', '.join(different)}")
-        return {part: template.substitute(values) for part, template in templates.items()}
+        return {part: each.substitute(values) for part, each in self._templates.items()}
+
+    @cached_property
+    def _templates(self) -> Mapping[str, Template]:
+        return {"system": Template(self.system), "prompt": Template(self.prompt)}
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        templates = self._templates.values()
+        return frozenset(name for each in templates for name in each.get_identifiers())
 
 
 @cache

@@ -40,7 +40,8 @@ class Replay:
         Raises:
             ProviderError: there is no answer; the last attempt's error.
         """
-        left = self._left.get(request_hash(request, site, method, self._caller.provider))
-        if left:
-            return left.popleft()
+        if self._left:
+            left = self._left.get(request_hash(request, site, method, self._caller.provider))
+            if left:
+                return left.popleft()
         return await self._caller.call(request, site, method)

@@ -48,22 +48,52 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
     WHERE credential = known.credential
 $$;
 
--- Write down what one worker process wants. Returns the calls of all of them.
+-- How many calls one process may have in flight: what it wants, out of what the others leave, and at
+-- least what is in flight already. NULL: the settings don't bound them.
+CREATE OR REPLACE FUNCTION evalqueue_call_slots(credential text, worker text, request jsonb)
+RETURNS integer
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    SELECT GREATEST(0, LEAST(
+        (request ->> 'concurrent')::bigint - (
+            SELECT COALESCE(sum(other.slots), 0) FROM llm_demand AS other
+            WHERE other.credential = evalqueue_call_slots.credential
+                AND other.worker <> evalqueue_call_slots.worker),
+        GREATEST((request ->> 'slots')::bigint, (
+            SELECT sum((job ->> 'in_flight')::bigint)
+            FROM jsonb_array_elements(request -> 'jobs') AS job))
+    ))::integer
+    WHERE request ->> 'concurrent' IS NOT NULL
+$$;
+
+-- Write down what one worker process wants. Returns the calls of all of them, and how many calls this
+-- one may have in flight (NULL: the settings don't bound them).
+--
+-- `known_at`: the last exchange of any process. After a gap all of them may have gone on by themselves,
+-- and each has to say something before its calls are forgotten.
 CREATE OR REPLACE FUNCTION evalqueue_note_demand(
-    credential text, worker text, jobs jsonb, moment timestamptz,
-    OUT in_flight bigint, OUT waiting bigint
+    credential text, worker text, request jsonb, known_at timestamptz, moment timestamptz,
+    OUT in_flight bigint, OUT waiting bigint, OUT slots integer
 )
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
+DECLARE
+    SILENCE CONSTANT interval := '4 s';
+    jobs CONSTANT jsonb := COALESCE(request -> 'jobs', '[]');
 BEGIN
+    IF known_at < moment - interval '2 s' THEN
+        UPDATE llm_demand SET expires_at = moment + SILENCE
+            WHERE llm_demand.credential = credential AND llm_demand.slots > 0;
+    END IF;
     DELETE FROM llm_demand
         WHERE llm_demand.credential = credential
             AND (expires_at < moment OR (jobs = '[]' AND llm_demand.worker = worker));
+    slots := evalqueue_call_slots(credential, worker, request);
     IF jobs <> '[]' THEN
-        INSERT INTO llm_demand (credential, worker, demand, expires_at)
-            VALUES (credential, worker, jobs, moment + interval '4 s')
+        INSERT INTO llm_demand (credential, worker, demand, slots, expires_at)
+            VALUES (credential, worker, jobs, COALESCE(slots, 0), moment + SILENCE)
             ON CONFLICT ON CONSTRAINT llm_demand_pkey
-            DO UPDATE SET demand = EXCLUDED.demand, expires_at = EXCLUDED.expires_at;
+            DO UPDATE SET demand = EXCLUDED.demand, slots = EXCLUDED.slots,
+                expires_at = EXCLUDED.expires_at;
     END IF;
     SELECT COALESCE(sum((job ->> 'in_flight')::bigint), 0),
             COALESCE(sum((job ->> 'waiting')::bigint), 0)
@@ -154,6 +184,7 @@ DECLARE
     set_rate CONSTANT double precision := (request ->> 'set_rate')::double precision;
     set_tokens CONSTANT double precision := (request ->> 'set_tokens')::double precision;
     known llm_credentials;
+    known_at timestamptz;
     token_pace double precision;
     demand record;
     permits record;
@@ -163,6 +194,7 @@ BEGIN
         RETURN NULL;
     END IF;
     moment := COALESCE(moment, clock_timestamp());
+    known_at := known.updated_at;
     known.label := label;
 
     -- What was taken under an earlier epoch was not taken from the present allowance.
@@ -180,8 +212,7 @@ BEGIN
     known.rate := LEAST(known.rate, set_rate, evalqueue_below_limit(known.request_limit));
     token_pace := LEAST(set_tokens, evalqueue_below_limit(known.token_limit));
 
-    demand := evalqueue_note_demand(
-        credential, worker, COALESCE(request -> 'jobs', '[]'), moment);
+    demand := evalqueue_note_demand(credential, worker, request, known_at, moment);
     IF NOT known.is_probing AND demand.in_flight = 0
             AND COALESCE(known.succeeded_at < moment - interval '5 min', true) THEN
         known.is_probing := true;
@@ -204,6 +235,7 @@ BEGIN
 
     RETURN jsonb_build_object(
         'granted', permits.granted,
+        'slots', demand.slots,
         'is_probe', known.is_probing AND permits.granted > 0,
         'first_in', EXTRACT(EPOCH FROM permits.first_at - moment)::double precision,
         'step', permits.step,

@@ -7,7 +7,10 @@
 CREATE OR REPLACE FUNCTION evalqueue_next_jobs(
     worker text, queues text[], job_types text[], at_most integer, skipped uuid[] DEFAULT '{}'
 ) RETURNS SETOF jobs
-LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+LANGUAGE sql STABLE SET search_path FROM CURRENT
+-- While statistics are older than a large backlog, a planner that expects one waiting job would read
+-- and sort all of them at each hop. jobs_claimable has them in order.
+SET enable_sort = off AS $$
     WITH RECURSIVE stretches AS (  -- hops from stretch to stretch of the index, however long they are
         (SELECT queue, owner, job_type FROM jobs WHERE status = 'queued' AND NOT waiting
             ORDER BY queue, owner, job_type LIMIT 1)
