@@ -90,6 +90,29 @@ async def test_a_rate_limit_costs_no_verdict(
     assert counted["rate_limited"] <= 0.5 * counted["ok"]
 
 
+async def test_a_request_that_no_minute_allows_ends_at_once(
+    client: Client, database: Database, start_daemon: Any
+):
+    """Its tokens are not waited for: at 30,000 a minute these calls would take two minutes."""
+    async with SimulatedServer(Behaviour(latency_ms=30)) as vendor:
+        async with start_daemon(EVALQUEUE_SIMULATED_URL=vendor.url):
+            job, _ = await finished(
+                client,
+                EvaluateBatch(total_items=8, concurrency=8, llm_model="situation-minute-too-small"),
+            )
+
+    counted = await outcomes(database)
+    assert set(counted) == {"context_too_long"}
+    assert counted["context_too_long"] == await missing(database)
+    assert job.status is JobStatus.FAILED, "no question has a verdict"
+    rows = await query(
+        database,
+        "SELECT EXTRACT(EPOCH FROM max(started_at) - min(started_at))::double precision"
+        " FROM api_logs",
+    )
+    assert rows[0][0] < 30
+
+
 async def test_gemini_says_when_to_come_back_and_what_its_limit_is(
     client: Client, database: Database, start_daemon: Any, monkeypatch: pytest.MonkeyPatch
 ):

@@ -77,10 +77,27 @@ async def test_a_mapping_comes_from_the_line_or_from_a_file(shell: Shell, tmp_pa
     assert "'X', which it is mapped to" in wrong.err
 
 
+async def test_names_of_a_file_are_masked(shell: Shell, tmp_path: Path) -> None:
+    chats, names = tmp_path / "chats.csv", tmp_path / "names.txt"
+    chats.write_text("id,question,answer\nc1,I am Ann Lee,Hello ANN LEE\n")
+    names.write_text("Ann Lee\n")
+
+    added = await shell.run(
+        "datasets", "add", str(chats), "--mask-names", str(names), "--mask", "cards", "--json"
+    )
+    shown = await shell.run("datasets", "show", added.json["id"], "--json")
+
+    assert shown.json["first_threads"][0]["opening"] == "I am [name]"
+    assert added.json["notices"][0]["message"] == (
+        "Masked before it was stored: 2 values (cards, names)."
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["add", "nothing.csv"], "nothing.csv"),
+        (["add", str(sample_csv()), "--mask-names", "nothing.txt"], "nothing.txt"),
         (["add", str(sample_csv()), str(kaira_csv()), "--name", "x"], "one name for several"),
         (["add", str(sample_csv()), "--date-order", "us"], "write day-first or month-first"),
         (["add", str(sample_csv()), "--mask", "names"], "Known: emails, phones, cards"),

@@ -1,11 +1,14 @@
 """Personal data is masked before it is stored, and what only looks like it mostly stays."""
 
+import time
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
 
 from evalqueue.evaluators.conversation import ToolCall
-from evalqueue.evaluators.datasets.masks import Masking, masks_of
+from evalqueue.evaluators.datasets.masks import Masking, Masks, kinds_of
+from evalqueue.evaluators.datasets.names import NameList, checked_names, read_names
 from evalqueue.evaluators.formats import FormatError, Message
 from evalqueue.evaluators.personal_data import PersonalData
 
@@ -15,8 +18,14 @@ MESSAGE = Message(
 )  # fmt: skip
 
 
-def masked(text: str, *masks: PersonalData) -> str:
-    return Masking(masks or list(PersonalData)).masked(MESSAGE._replace(user_text=text)).user_text
+def masked(text: str, *kinds: PersonalData) -> str:
+    masks = Masks.of(kinds or list(PersonalData), ())
+    return Masking(masks).masked(MESSAGE._replace(user_text=text)).user_text
+
+
+def without_names(text: str, *names: str) -> str:
+    masking = Masking(Masks.of((), names))
+    return masking.masked(MESSAGE._replace(user_text=text)).user_text
 
 
 @pytest.mark.parametrize(
@@ -60,14 +69,14 @@ def test_only_the_kinds_that_are_asked_for_are_masked() -> None:
 
 
 def test_ids_become_others_and_equal_ones_stay_equal() -> None:
-    masking = Masking([PersonalData.EMAILS])
+    masking = Masking(Masks.of([PersonalData.EMAILS], ()))
     first, second = masking.masked(MESSAGE), masking.masked(MESSAGE)
     other = masking.masked(MESSAGE._replace(user_id="bob@example.org"))
 
     assert first.user_id == second.user_id != other.user_id
     assert first.user_id.startswith("masked-")
     assert first.thread_id == "t-1"
-    assert Masking([PersonalData.EMAILS]).masked(MESSAGE).user_id != first.user_id, (
+    assert Masking(Masks.of([PersonalData.EMAILS], ())).masked(MESSAGE).user_id != first.user_id, (
         "no list names them"
     )
 
@@ -75,7 +84,7 @@ def test_ids_become_others_and_equal_ones_stay_equal() -> None:
 def test_everything_that_is_stored_is_masked() -> None:
     call = ToolCall(name="mail", arguments='{"to": "a@b.co"}', result="sent to a@b.co")
     text = "a@b.co"
-    found = Masking([PersonalData.EMAILS]).masked(
+    found = Masking(Masks.of([PersonalData.EMAILS], ())).masked(
         MESSAGE._replace(
             user_text=text,
             bot_text=text,
@@ -95,7 +104,80 @@ def test_everything_that_is_stored_is_masked() -> None:
 
 
 def test_kinds_are_listed_by_commas() -> None:
-    assert masks_of(" Emails,cards,") == {PersonalData.EMAILS, PersonalData.CARDS}
-    assert masks_of("") == frozenset()
+    assert kinds_of(" Emails,cards,") == {PersonalData.EMAILS, PersonalData.CARDS}
+    assert kinds_of("") == frozenset()
     with pytest.raises(FormatError, match="no mask 'names'. Known: emails, phones, cards"):
-        masks_of("emails,names")
+        kinds_of("emails,names")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Hello Anna Lee, how are you?", "Hello [name], how are you?"),
+        ("ANNA  LEE's order; anna.lee wrote", "[name]'s order; [name] wrote"),
+        ("Anna\nLee", "[name]"),
+        ("Anna Leeds and Annabel Lee", "Anna Leeds and Annabel Lee"),
+        ("Anna alone, Anna Lee, Anna", "Anna alone, [name], Anna"),
+        ("call O’Brien or O'BRIEN", "call [name] or [name]"),
+        ("José, Jose\u0301 and JOSÉ", "[name], [name] and [name]"),
+        ("Jean-Luc Picard and Jean-Luc", "[name] and [name]"),
+        ("Jean-Luc Picasso", "[name] Picasso"),
+        ("Herr Strauß und HERR STRAUSS", "Herr [name] und HERR [name]"),
+        ("请联系王小明。", "请联系[name]。"),
+        ("민수가 왔다", "[name]가 왔다"),
+        ("no name", "no name"),
+        ("", ""),
+    ],
+)
+def test_names_of_a_list_are_masked_as_whole_words(text: str, expected: str) -> None:
+    names = (
+        "Anna Lee",
+        "O'Brien",
+        "José",
+        "Jean-Luc",
+        "Jean-Luc Picard",
+        "Strauß",
+        "王小明",
+        "민수",
+    )
+
+    assert without_names(text, *names) == expected
+
+
+def test_names_are_masked_after_what_holds_them() -> None:
+    masking = Masking(Masks.of([PersonalData.EMAILS], ["Anna"]))
+    found = masking.masked(MESSAGE._replace(user_text="anna@x.org is Anna", user_id="anna-7"))
+
+    assert found.user_text == "[email] is [name]"
+    assert found.user_id.startswith("masked-")
+    assert masking.count == 3
+
+
+def test_a_long_text_is_searched_in_linear_time() -> None:
+    names = NameList(f"a {n} b" for n in range(1_000))
+    began = time.process_time()
+
+    text, count = names.replaced("a 1 " * 200_000, "[name]")
+
+    assert count == 0
+    assert len(text) == 800_000
+    assert time.process_time() - began < 10
+
+
+def test_a_list_has_a_name_on_each_line() -> None:
+    assert read_names("\ufeffAnna  Lee\r\n\n Bob\nBob\n") == ("Anna Lee", "Bob")
+    assert checked_names(["李"]) == ("李",)
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["A"], "'A' is too short"),
+        (["--"], "'--' is too short"),
+        (["x" * 201], "201 characters"),
+        ((f"name {n}" for n in range(100_001)), "There are 100,001 names"),
+    ],
+)
+def test_what_is_no_name_is_refused(names: Iterable[str], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        checked_names(names)

@@ -15,7 +15,7 @@ from evalqueue.evaluators.formats.whole_file import grouped, read_threads
 CASES = Path(__file__).parent / "cases"
 BUS = ("Book a bus", "Booked.")
 HI = ("hi", "there")
-YO = ("hi", "yo")
+YO = ("good morning", "what can I do?")
 MORNING = datetime(2025, 1, 15, 10, 30, tzinfo=UTC)
 
 READ: dict[str, dict[str, list[tuple[str, str]]]] = {
@@ -48,8 +48,8 @@ READ: dict[str, dict[str, list[tuple[str, str]]]] = {
     "header_nbsp.csv": {"t-1": [HI]},
     "langfuse.jsonl": {"s-9": [BUS]},
     "message_rows.csv": {"c1": [("Where is my bus?", "At the stop.")]},
-    "minimal.csv": {"t1": [("hi", "hello")]},
-    "na_values.csv": {"t-1": [HI, ("NaN", "null")], "t-2": [HI]},
+    "minimal.csv": {"t1": [("lights on", "The lights are on.")]},
+    "na_values.csv": {"t-1": [HI, ("NaN", "none")], "t-2": [HI]},
     "pretty.jsonl": {"a1": [YO]},
     "responses_api.jsonl": {"ra": [BUS]},
     "roles_case.jsonl": {"h1": [BUS]},

@@ -90,6 +90,81 @@ def test_they_are_read_beside_the_messages_of_any_shape(record: dict[str, Any]):
     assert (turn.system, turn.user_text, turn.bot_text) == (None, "hi", "hello")
 
 
+def attribute(key: str, value: Any) -> dict[str, Any]:
+    return {"key": key, "value": {"stringValue": json.dumps(value)}}
+
+
+def any_value(value: Any) -> dict[str, Any]:
+    """A value of OTLP."""
+    match value:
+        case dict():
+            pairs = [{"key": key, "value": any_value(each)} for key, each in value.items()]
+            return {"kvlistValue": {"values": pairs}}
+        case list():
+            return {"arrayValue": {"values": [any_value(each) for each in value]}}
+        case _:
+            return {"stringValue": value}
+
+
+def otel(*attributes: dict[str, Any]) -> dict[str, Any]:
+    said = [attribute("gen_ai.input.messages", SAID[:1]),
+            attribute("gen_ai.output.messages", SAID[1:])]  # fmt: skip
+    span = {"traceId": "t", "startTimeUnixNano": "1", "attributes": [*said, *attributes]}
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+
+def phoenix(**attributes: Any) -> dict[str, Any]:
+    return {
+        "span_kind": "LLM", "context.trace_id": "t",
+        "attributes.llm.input_messages": SAID[:1], "attributes.llm.output_messages": SAID[1:],
+    } | attributes  # fmt: skip
+
+
+FUNCTION = TOOLS[0]["function"]
+WRITTEN = json.dumps(TOOLS[0])
+
+
+@pytest.mark.parametrize(
+    ("record", "tools"),
+    [
+        (otel(attribute("gen_ai.tool.definitions", TOOLS)), TOOLS),
+        (otel({"key": "gen_ai.tool.definitions", "value": any_value(TOOLS)}), TOOLS),
+        (otel({"key": "gen_ai.tool.definitions", "value": any_value([WRITTEN])}), TOOLS),
+        (
+            otel(
+                {"key": "llm.request.functions.0.name", "value": {"stringValue": "get"}},
+                attribute("llm.request.functions.0.parameters", FUNCTION["parameters"]),
+            ),
+            [FUNCTION],
+        ),
+        (phoenix(**{"attributes.llm.tools": [{"tool.json_schema": WRITTEN}]}), TOOLS),
+        (phoenix(**{"attributes.llm.tools": [{"tool": {"json_schema": WRITTEN}}]}), TOOLS),
+        (phoenix(**{"attributes.llm.tools.0.tool.json_schema": WRITTEN}), TOOLS),
+        (
+            phoenix(**{"attributes.llm.invocation_parameters": json.dumps({"tools": TOOLS})}),
+            TOOLS,
+        ),
+        (phoenix(attributes={"llm": {"tools": [{"tool": {"json_schema": TOOLS[0]}}]}}), TOOLS),
+    ],
+)
+def test_the_definitions_of_tools_in_spans_are_kept(record: dict[str, Any], tools: Any):
+    (turn,) = only_thread(json.dumps(record), JSONL).turns
+
+    assert json.loads(turn.tools or "") == tools
+    assert (turn.system, turn.user_text, turn.bot_text) == (None, "hi", "hello")
+
+
+@pytest.mark.parametrize("written", ["", "no JSON", "{}", "[]", "7", "[null]"])
+def test_definitions_in_spans_that_are_none_harm_nothing(written: str):
+    records = [
+        otel({"key": "gen_ai.tool.definitions", "value": {"stringValue": written}}),
+        phoenix(**{"attributes.llm.tools": written}),
+    ]
+    for record in records:
+        (turn,) = only_thread(json.dumps(record), JSONL).turns
+        assert (turn.user_text, turn.bot_text) == ("hi", "hello")
+
+
 @pytest.mark.parametrize(
     ("written", "arguments"),
     [

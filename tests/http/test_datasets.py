@@ -194,6 +194,7 @@ async def test_the_first_thousand_bad_rows_are_listed_and_the_rest_is_counted(
         ({"format": "docx"}, {"file": CONTENT}, "format"),
         ({"date_order": "us"}, {"file": CONTENT}, "date_order"),
         ({"mask": "names"}, {"file": CONTENT}, "mask"),
+        ({"mask_names": "Ann Lee\nA"}, {"file": CONTENT}, "mask_names"),
         ({"name": "n" * 501}, {"file": CONTENT}, "name"),
         ({"file": "not a file"}, {"mapping": b"{}"}, "file"),
         ({"name": "a"}, {"other": CONTENT}, "file"),
@@ -515,9 +516,14 @@ async def test_personal_data_is_masked_and_duplicates_are_remarked(api: httpx.As
     ).encode()
     plain = (await upload(api, content)).json()
     masked = (await upload(api, content, mask="emails,phones")).json()
+    named = (await upload(api, content, mask="emails", mask_names="Noted\nI am")).json()
+    others = (await upload(api, content, mask="emails", mask_names="Noted")).json()
     threads = (await api.get(f"/api/datasets/{masked['id']}/threads")).json()["threads"]
 
-    assert masked["id"] != plain["id"]
+    assert len({each["id"] for each in (plain, masked, named, others)}) == 4
+    assert named["notices"][-1]["message"] == (
+        "Masked before it was stored: 12 values (emails, names)."
+    )
     assert [each["opening"] for each in threads] == ["I am [email]"] * 3
     assert [(each["kind"], each["count"], each["row"]) for each in masked["notices"]] == [
         ("duplicated_messages", 1, 3), ("duplicated_threads", 1, 5), ("masked", 4, None),

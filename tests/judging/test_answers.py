@@ -11,7 +11,7 @@ from pydantic import Field
 
 from evalqueue.evaluators.judging.answers import Answer, Form, InvalidAnswer, Menu, strict_schema
 from evalqueue.evaluators.judging.builtin.correctness.figures import CorrectnessAnswer
-from evalqueue.evaluators.judging.builtin.efficiency.verdicts import EfficiencyAnswer
+from evalqueue.evaluators.judging.builtin.efficiency.verdicts import EfficiencyAnswer, FrictionCause
 from evalqueue.evaluators.judging.builtin.intent import IntentAnswer
 
 MENUS = {
@@ -118,8 +118,56 @@ def test_a_brace_or_an_escaped_quote_inside_a_string_does_not_end_the_object() -
     assert FORM.read(f"x {json.dumps(answer)} y").reasoning == answer["reasoning"]
 
 
-def test_a_label_in_another_spelling_is_the_menus_label() -> None:
-    assert FORM.read(json.dumps(GOOD | {"label": "food_agent"})).label == "FoodAgent"
+class Spelled(Answer):
+    reasoning: str
+    label: Annotated[str, Menu("labels")]
+    verdict: Literal["PASS", "NOT APPLICABLE", "Re-run", "rerun"]
+    reason: Literal["USER_INACTIVE", "USER_CHOSE_TO_STOP"] | None
+    causes: list[FrictionCause]
+
+
+SPELLED = Form(Spelled, {"labels": ("FoodAgent", "Straße")})
+AS_ASKED = {
+    "reasoning": "so", "label": "FoodAgent", "verdict": "PASS", "reason": None, "causes": ["USER"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "meant"),
+    [
+        ("label", "food_agent", "FoodAgent"),
+        ("label", "STRASSE", "Straße"),
+        ("verdict", "pass", "PASS"),
+        ("verdict", "not_applicable", "NOT APPLICABLE"),
+        ("verdict", "Not-applicable", "NOT APPLICABLE"),
+        ("verdict", "rerun", "rerun"),
+        ("reason", "user chose to stop", "USER_CHOSE_TO_STOP"),
+        ("causes", ["bot", "User"], ["BOT", "USER"]),
+        ("reasoning", "PASS or not_applicable", "PASS or not_applicable"),
+    ],
+)
+@pytest.mark.parametrize("around", [{}, {"beside": 1}])
+def test_a_label_in_another_spelling_is_the_menus_label(
+    field: str, written: object, meant: object, around: Mapping[str, object]
+) -> None:
+    answer = AS_ASKED | {field: written}
+    text = json.dumps({"result": answer, **around} if around else answer)
+
+    assert SPELLED.read(text).model_dump()[field] == meant
+
+
+@pytest.mark.parametrize("written", ["re run", "RERUN", "re_run"])
+def test_a_label_that_is_like_two_of_the_menu_is_asked_for_again(written: str) -> None:
+    with pytest.raises(InvalidAnswer, match=r"verdict: Input should be .*'Re-run' or 'rerun'"):
+        SPELLED.read(json.dumps(AS_ASKED | {"verdict": written}))
+
+
+def test_a_menu_with_two_alike_labels_takes_them_as_they_are_written() -> None:
+    form = Form(Small, {"labels": ("Food Agent", "food_agent")})
+
+    assert form.read(json.dumps(GOOD | {"label": "food_agent"})).label == "food_agent"
+    with pytest.raises(InvalidAnswer, match="label: .*must be one of Food Agent, food_agent"):
+        form.read(json.dumps(GOOD | {"label": "FoodAgent"}))
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,19 @@ def test_tokens_are_reserved_and_settled(ledger: Ledger) -> None:
     assert (grant["granted"], grant["first_in"]) == (0, pytest.approx(2.5))
 
 
+def test_tokens_that_are_given_back_are_there_at_once(ledger: Ledger) -> None:
+    ledger.answer_probe(0.0)
+    tokens = {"set_tokens": 100.0, "tokens_each": 1_000.0}
+    assert ledger(10.0, wanted=1, **tokens)["granted"] == 1
+    assert ledger(10.1, wanted=1, **tokens)["granted"] == 0, "10 s of tokens are taken"
+
+    # The call was refused for its size, and took none.
+    grant = ledger(10.1, wanted=1, token_change=-1_000.0, **tokens)
+
+    assert grant["granted"] == 1
+    assert grant["first_in"] <= 0.75
+
+
 def test_permits_that_are_not_used_are_given_back(ledger: Ledger) -> None:
     ledger.answer_probe(0.0)
     taken = ledger(10.0, wanted=10, set_rate=10.0)

@@ -120,6 +120,7 @@ def test_the_order_of_dates_is_asked_for_and_personal_data_masked(
     )
     page.goto(f"{up.url}/new")
     page.get_by_role("checkbox", name="emails").check()
+    page.get_by_label("Names to mask").fill("First\nElse Name")
     choose_file(page, path)
     go_on = page.get_by_role("button", name="Go on")
     expect(page.locator("#column-intent_detected")).to_have_value("")
@@ -128,11 +129,13 @@ def test_the_order_of_dates_is_asked_for_and_personal_data_masked(
     page.locator("#column-user_id").select_option(label="not in my file")
     page.locator("#date-order").select_option("month-first")
     go_on.click()
-    expect(page.locator("#notices")).to_contain_text("Masked before it was stored: 1 values")
+    expect(page.locator("#notices")).to_contain_text(
+        "Masked before it was stored: 2 values (emails, names)"
+    )
     with up.http() as http:
         (dataset,) = http.get("/api/datasets").json()
         threads = http.get(f"/api/datasets/{dataset['id']}/threads").json()["threads"]
-    assert [(each["opening"], each["user_id"]) for each in threads] == [("first", "unknown")]
+    assert [(each["opening"], each["user_id"]) for each in threads] == [("[name]", "unknown")]
 
 
 def test_conversations_as_chat_messages(up: Site, page: Page, tmp_path: Path) -> None:

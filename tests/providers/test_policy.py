@@ -364,3 +364,83 @@ async def test_recorded_texts_are_bounded(request_: CompletionRequest) -> None:
     (call,) = records
     assert (len(call.prompt), len(call.system_prompt)) == (50_000, 20_000)
     assert len(call.response or "") == RESPONSE_LIMIT
+
+
+class Reasoner:
+    """A model that reasons for so many tokens before it answers."""
+
+    name = "reasoner"
+    model = "reasoner"
+
+    def __init__(self, needed: int) -> None:
+        self.needed = needed
+        self.limits: list[int] = []
+
+    async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
+        limit = request.max_output_tokens
+        self.limits.append(limit)
+        if limit >= self.needed:
+            return ANSWER
+        raise ProviderError(
+            CallOutcome.TRUNCATED,
+            "cut off",
+            usage=Usage(output_tokens=limit, reasoning_tokens=limit),
+        )
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+async def answered(calling: LlmCaller, request: CompletionRequest, thread: str = "t") -> bool:
+    """Ask as a judge does: once more with four times the tokens."""
+    site = replace(SITE, thread_id=thread)
+    for limit in (request.max_output_tokens, request.max_output_tokens * 4):
+        try:
+            await calling.call(replace(request, max_output_tokens=limit), site)
+        except ProviderError as error:
+            if error.stops_the_job or error.outcome is not CallOutcome.TRUNCATED:
+                raise
+        else:
+            return True
+    return False
+
+
+async def test_reasoning_that_takes_all_tokens_is_paid_for_once(
+    request_: CompletionRequest,
+) -> None:
+    reasoner, records = Reasoner(needed=10_000), Records()
+    calling = caller(reasoner, records=records)
+
+    assert [await answered(calling, request_) for _ in range(3)] == [True] * 3
+
+    assert reasoner.limits == [4_096, 16_384, 16_384, 16_384]
+    plain = caller(Scripted(ANSWER), records=(expected := Records()))
+    await plain.call(request_, replace(SITE, thread_id="t"))
+    assert records[2].question_hash is not None
+    assert len({records[2].question_hash, records[3].question_hash}) == 1, (
+        "the question is the same"
+    )
+    assert expected[0].question_hash != records[1].question_hash
+
+
+async def test_a_model_that_never_stops_reasoning_stops_the_job(
+    request_: CompletionRequest,
+) -> None:
+    reasoner = Reasoner(needed=10**9)
+    calling = caller(reasoner)
+
+    assert [await answered(calling, request_, f"t-{n}") for n in range(2)] == [False] * 2
+    with pytest.raises(ProviderError, match="cut off") as stopped:
+        await answered(calling, request_, "t-2")
+
+    assert stopped.value.stops_the_job
+    assert reasoner.limits == [4_096, 16_384] * 3
+
+
+async def test_one_long_question_stops_nothing(request_: CompletionRequest) -> None:
+    reasoner = Reasoner(needed=10)
+    calling = caller(reasoner)
+    assert await answered(calling, request_, "short")
+    reasoner.needed = 10**9
+
+    assert [await answered(calling, request_, f"t-{n}") for n in range(5)] == [False] * 5

@@ -56,6 +56,7 @@ CHAT: list[Row] = [
     ("line-break-in-string", OK, 1),
     ("python-literal", OK, 1),
     ("commented", OK, 1),
+    ("lower-case-labels", OK, 1),
     ("wrapped", OK, 1),
     ("wrapped-text", OK, 1),
     ("list-of-one", OK, 1),
@@ -79,6 +80,9 @@ CHAT: list[Row] = [
     ("context-text", CallOutcome.CONTEXT_TOO_LONG, 1),
     ("listed-error", CallOutcome.BAD_REQUEST, 1),
     ("minute-too-small", CallOutcome.CONTEXT_TOO_LONG, 1),
+    ("minute-too-small-413", CallOutcome.CONTEXT_TOO_LONG, 1),
+    ("minute-too-small-by-number", CallOutcome.CONTEXT_TOO_LONG, 1),
+    ("rate-limited-once", OK, 2),
     ("quoted-words", CallOutcome.BAD_REQUEST, 1),
     ("no-response-format", OK, 3),
     ("no-json-mode", OK, 3),
@@ -87,11 +91,13 @@ CHAT: list[Row] = [
     ("extra-field", OK, 3),
     ("limit-too-large", OK, 2),
     ("reasoning-budget", OK, 2),
+    ("reasoning-without-end", CallOutcome.TRUNCATED, 2),
 ]
 GEMINI: list[Row] = [
     ("plain", OK, 1),
     ("thought-parts", OK, 1),
     ("no-candidates-once", OK, 2),
+    ("no-candidates", CallOutcome.TRANSIENT, TRIES),
     ("empty-once", OK, 2),
     ("empty", CallOutcome.TRANSIENT, TRIES),
     ("recitation", CallOutcome.CONTENT_FILTER, 1),
@@ -101,8 +107,12 @@ GEMINI: list[Row] = [
     ("error-in-200", CallOutcome.TRANSIENT, TRIES),
     ("overloaded", CallOutcome.TRANSIENT, TRIES),
     ("daily-quota", CallOutcome.BILLING, 1),
+    ("minute-too-small", CallOutcome.CONTEXT_TOO_LONG, 1),
+    ("rate-limited-once", OK, 2),
+    ("lower-case-labels", OK, 1),
     ("no-json-mode", OK, 3),
     ("reasoning-budget", OK, 2),
+    ("reasoning-without-end", CallOutcome.TRUNCATED, 2),
 ]
 
 

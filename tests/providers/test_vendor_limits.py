@@ -76,6 +76,35 @@ def test_limits_per_day(text: str, per_day: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "too_large"),
+    [
+        ("Request too large for x on tokens per min (TPM): Limit 6000, Requested 7021.", True),
+        ("Rate limit reached on tokens per min. Limit: 30,000 / min. Requested: 45,210.", True),
+        ("on tokens per min (TPM): Limit 30000, Used 29,000, Requested 2000.", False),
+        ("on tokens per min. Limit: 90000 / min. Current: 99000 / min.", False),
+        ("Rate limit reached", False),
+    ],
+)
+def test_a_request_that_is_larger_than_the_limit(text: str, too_large: bool) -> None:
+    assert vendor_limits.is_too_large(text) is too_large
+
+
+@pytest.mark.parametrize(
+    ("characters", "limit", "beyond"),
+    [
+        (8_001, limits(tokens=1_000), True),
+        (8_000, limits(tokens=1_000), False),
+        (8_001, limits(60), False),
+        (8_001, None, False),
+    ],
+)
+def test_a_text_that_no_minute_allows(
+    characters: int, limit: VendorLimits | None, beyond: bool
+) -> None:
+    assert vendor_limits.is_beyond(characters, limit) is beyond
+
+
+@pytest.mark.parametrize(
     ("text", "seconds"),
     [("6m0s", 360.0), ("1.5s", 1.5), ("20ms", 0.02), ("12", 12.0), ("1d2h", 93_600.0),
      ("1h1m1s1ms", 3661.001), ("", None), ("soon", None)],

@@ -75,12 +75,14 @@ async def test_the_first_reading_starts_a_day_ago_or_where_it_is_told(chat: Chat
 
 async def test_only_the_columns_that_mean_something_are_read(chat: Chat) -> None:
     await chat.say("c1", ago(hours=1), error="", user_id="ann@example.org")
-    chat.name_source(masks=["emails"], settle_minutes=0)
+    chat.name_source(masks=["emails"], mask_names=["Rotis"], settle_minutes=0)
 
     await chat.read()
     (stored,) = await chat.run("SELECT user_id, turns::text FROM dataset_threads")
     assert "not for judges" not in stored[1]
     assert stored[0].startswith("masked-")
+    assert "rotis" not in stored[1].lower()
+    assert "[name]" in stored[1]
 
 
 @pytest.mark.parametrize("type_name", ["text", "uuid", "bigint"])

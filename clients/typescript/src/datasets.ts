@@ -19,6 +19,8 @@ export interface UploadOptions extends Abortable {
   dateOrder?: DateOrder | undefined;
   /** Personal data to replace before anything is stored. */
   mask?: readonly Mask[] | undefined;
+  /** Names to replace, too. */
+  maskNames?: readonly string[] | undefined;
   /** Called with the bytes sent and the size of the file. */
   onProgress?: ((sent: number, total: number) => void) | undefined;
 }
@@ -47,7 +49,7 @@ export interface DatasetsApi {
 export function datasets(transport: Transport): DatasetsApi {
   const path = (datasetId: string) => `/api/datasets/${pathSegment(datasetId)}`;
   return {
-    upload(file, { name, format, mapping, dateOrder, mask, onProgress, signal } = {}) {
+    upload(file, { name, format, mapping, dateOrder, mask, maskNames, onProgress, signal } = {}) {
       const fileName = (file as Partial<File>).name ?? name ?? "file";
       const fields: Record<string, string> = {};
       if (name !== undefined) fields["name"] = name;
@@ -55,6 +57,7 @@ export function datasets(transport: Transport): DatasetsApi {
       if (mapping !== undefined) fields["mapping"] = JSON.stringify(mapping);
       if (dateOrder !== undefined) fields["date_order"] = dateOrder;
       if (mask !== undefined) fields["mask"] = mask.join(",");
+      if (maskNames !== undefined) fields["mask_names"] = maskNames.join("\n");
       return upload<Dataset>(transport, "/api/datasets", {
         file,
         fileName,

@@ -806,6 +806,12 @@ export interface components {
              * @default null
              */
             mask: string | null;
+            /**
+             * Mask Names
+             * @description Names to replace, too: one on each line.
+             * @default null
+             */
+            mask_names: string | null;
         };
         /**
          * AdversarialApp
@@ -2062,6 +2068,33 @@ export interface components {
              * @default null
              */
             intent_system_prompt: string | null;
+            /**
+             * Data Path
+             * @default null
+             */
+            data_path: string | null;
+            /**
+             * Csv Content
+             * @default null
+             */
+            csv_content: string | null;
+            /** @default null */
+            date_order: components["schemas"]["DateOrder"] | null;
+            /**
+             * Mask
+             * @default null
+             */
+            mask: components["schemas"]["PersonalData"][] | null;
+            /**
+             * Mask Names
+             * @default null
+             */
+            mask_names: string[] | null;
+            /**
+             * Mask Names Path
+             * @default null
+             */
+            mask_names_path: string | null;
             /** @default live */
             mode: components["schemas"]["Mode"];
             /** @default null */
@@ -2096,22 +2129,10 @@ export interface components {
              */
             description: string | null;
             /**
-             * Data Path
-             * @default null
-             */
-            data_path: string | null;
-            /**
-             * Csv Content
-             * @default null
-             */
-            csv_content: string | null;
-            /**
              * Dataset Id
              * @default null
              */
             dataset_id: string | null;
-            /** @default null */
-            date_order: components["schemas"]["DateOrder"] | null;
             /**
              * Total Items
              * @default null
@@ -2999,6 +3020,12 @@ export interface components {
             /** Paused */
             paused: boolean;
         };
+        /**
+         * PersonalData
+         * @description A kind of personal data.
+         * @enum {string}
+         */
+        PersonalData: "emails" | "phones" | "cards";
         /**
          * PinnedCase
          * @description Whether a case is part of every later run of its app.

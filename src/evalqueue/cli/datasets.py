@@ -66,6 +66,7 @@ def list_datasets(
         "evalqueue datasets add june.csv july.jsonl",
         "evalqueue datasets add export.csv --mapping @mapping.json",
         "evalqueue datasets add export.xlsx --date-order month-first --mask emails,phones",
+        "evalqueue datasets add export.csv --mask emails --mask-names customers.txt",
     ),
 )
 def add_datasets(
@@ -102,6 +103,15 @@ def add_datasets(
             help="Replace personal data before it is stored: emails,phones,cards.",
         ),
     ] = "",
+    mask_names: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Replace these names, too: one on each line.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     owner: OwnerOption = "default",
     as_json: JsonOption = False,
 ) -> None:
@@ -118,7 +128,7 @@ def add_datasets(
         mapping=commands.read_mapping(mapping),
         format=file_format,
         date_order=commands.read_date_order(date_order),
-        masks=commands.read_masks(mask),
+        masks=commands.read_masks(mask, mask_names),
         owner=owner,
     )
     run(commands.add(options, as_json=as_json))

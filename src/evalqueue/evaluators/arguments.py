@@ -1,7 +1,6 @@
 """Arguments of tool calls: whether they are those that people expect, equal or by a JSON Schema.
 
-A schema comes with the data, and so from anybody: nothing is fetched for it, and its expressions
-are compared in linear time.
+A schema comes with the data, and so from anybody; see `json_schemas`.
 """
 
 import json
@@ -10,12 +9,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, cast
 
-import jsonschema_rs
-
 from evalqueue.evaluators.conversation import ExpectedCall, ToolCall
+from evalqueue.evaluators.json_schemas import InvalidSchema, JsonSchema
 
 _SCHEMA_KEYS = ("parameters", "input_schema", "inputSchema", "parametersJsonSchema")
-_KNOWN_VALIDATORS = 256
+_KNOWN_SCHEMAS = 256
 
 
 class Arguments(StrEnum):
@@ -71,12 +69,13 @@ class ArgumentsCheck:
                 "the expected call nor a definition in tools."
             )
         try:
-            validator = _validator(schema)
-        except (ValueError, RecursionError) as error:
-            reason = str(error).partition("\n")[0]
-            raise NoSchema(f"The schema of {made.name} can't be used: {reason}.") from error
+            compiled = compiled_schema(schema)
+        except InvalidSchema as error:
+            raise NoSchema(f"The schema of {made.name} can't be used: {error}.") from error
+        if not compiled.fits(len(made.arguments)):
+            raise NoSchema(f"The arguments of {made.name} are too long for its schema.")
         try:
-            return validator.is_valid(json.loads(made.arguments or "{}"))
+            return compiled.is_valid(json.loads(made.arguments or "{}"))
         except (ValueError, RecursionError):  # it is no JSON, or too deep
             return False
 
@@ -86,27 +85,19 @@ class ArgumentsCheck:
         return self._schemas.get(name)
 
 
-def validator_of(schema: Any) -> jsonschema_rs.Validator:
-    """Checks values by a JSON Schema.
+@lru_cache(_KNOWN_SCHEMAS)
+def compiled_schema(schema: str) -> JsonSchema:
+    """A schema that is written as JSON.
 
     Raises:
-        ValueError: it is no schema, or refers to something outside.
+        InvalidSchema: it can't be used.
     """
-    if not isinstance(schema, dict | bool):
-        raise ValueError("it is no object")  # noqa: TRY004  bad data, not a bad call
-    linear = jsonschema_rs.RegexOptions()
-    return jsonschema_rs.validator_for(
-        cast("dict[str, Any] | bool", schema), pattern_options=linear, retriever=_outside
-    )
-
-
-def _outside(uri: str) -> Any:
-    raise ValueError(f"{uri} is outside of it: write all of it in one place")
-
-
-@lru_cache(_KNOWN_VALIDATORS)
-def _validator(schema: str) -> jsonschema_rs.Validator:
-    return validator_of(json.loads(schema))
+    try:
+        return JsonSchema(json.loads(schema), size=len(schema))
+    except RecursionError as error:
+        raise InvalidSchema("it is too deep") from error
+    except json.JSONDecodeError as error:
+        raise InvalidSchema("it is no JSON") from error
 
 
 def _schemas_of(definitions: str | None) -> dict[str, str]:

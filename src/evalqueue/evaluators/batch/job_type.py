@@ -13,11 +13,12 @@ from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.economy.params import EconomyParams, refuse_without_batches
+from evalqueue.evaluators.batch.file_params import FileParams
 from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
-from evalqueue.evaluators.formats import BadData, DateOrder, FormatError
+from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
@@ -44,23 +45,21 @@ DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
 class EvaluateBatch(
-    RunParams, CapParams, ModelParams, EconomyParams, EvaluatorParams, job_type="evaluate-batch"
+    RunParams,
+    CapParams,
+    ModelParams,
+    EconomyParams,
+    FileParams,
+    EvaluatorParams,
+    job_type="evaluate-batch",
 ):
     """Evaluate conversations."""
 
     name: str | None = Field(default=None, max_length=200)
     description: str | None = Field(default=None, max_length=2000)
 
-    data_path: str | None = Field(default=None, min_length=1)
-    """A file inside `EVALQUEUE_DATA_DIR`: CSV, or chat messages as JSON lines. It is stored when
-    the job is submitted; beside `dataset_id` it only says what that was called."""
-    csv_content: str | None = None
-    """The file itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
     dataset_id: DatasetId | None = None
     """A stored dataset."""
-    date_order: DateOrder | None = None
-    """What 1/2/2025 means in the file: `day-first` or `month-first`. Without it, as the file
-    decides; a file that does not decide is refused."""
     total_items: int | None = Field(default=None, ge=1)
     """So many of the bundled conversations (48), for a first try without data of one's own."""
 
@@ -174,12 +173,16 @@ class EvaluateBatch(
                 "llm_model": choice.model,
                 "dataset_id": content.id,
                 "csv_content": None,
+                # Beside a stored dataset, it would not be masked any more.
+                "mask": None if self.csv_content is not None else self.mask,
+                "mask_names": None,
             }
         )
 
     def stored(self) -> dict[str, object]:
         """A file never travels in a job: nor does the place where it was."""
-        without = set[str]() if self.csv_content is not None else {"csv_content"}
+        is_here = self.csv_content is not None
+        without = set[str]() if is_here else {"csv_content", "mask_names"}
         return self.model_dump(mode="json", exclude_unset=True, exclude=without)
 
     def lasting(self) -> dict[str, object]:
@@ -287,9 +290,12 @@ class EvaluateBatch(
     @asynccontextmanager
     async def incoming(self, admission: AdmissionContext) -> AsyncGenerator[Incoming]:
         """The file that is meant, where it is not stored yet."""
+        masks = await self.masks(admission.settings.data_directory)
         if self.csv_content is not None:
             async with imports.spooled(self.csv_content) as file:
-                yield Incoming(file=file, name="csv_content", date_order=self.date_order)
+                yield Incoming(
+                    file=file, name="csv_content", date_order=self.date_order, masks=masks
+                )
         elif self.data_path is not None:
             opening = opened_confined(
                 admission.settings.data_directory,
@@ -298,7 +304,9 @@ class EvaluateBatch(
             )
             with ExitStack() as files:
                 file = await asyncio.to_thread(files.enter_context, opening)
-                yield Incoming(file=file, name=self.data_path, date_order=self.date_order)
+                yield Incoming(
+                    file=file, name=self.data_path, date_order=self.date_order, masks=masks
+                )
         else:
             path = bundled.path(_BUNDLED_DATASET)
             with await asyncio.to_thread(path.open, "rb") as file:

@@ -4,13 +4,13 @@ A protocol's module has a function `open_chatbot`, an `Opener`. It is imported w
 an HTTP client takes long to load, and most processes that know the job type never connect to a bot.
 """
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import cast
 
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.chatbots.protocol import Chatbot
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
+from evalqueue.evaluators.loading import load
 
 Opener = Callable[[Target, Credential | None, App], Chatbot]
 
@@ -36,5 +36,5 @@ def open_chatbot(target: Target, credential: Credential | None, app: App) -> Cha
         raise TargetRefused(
             f"There is no protocol {target.protocol!r}; the names are: {', '.join(PROTOCOLS)}."
         )
-    found = importlib.import_module(f"{__package__}.{module}")
+    found = load(f"{__package__}.{module}")
     return cast("Opener", found.open_chatbot)(target, credential, app)

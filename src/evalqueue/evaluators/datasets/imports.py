@@ -20,7 +20,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Json, Jsonb
 
 from evalqueue import codec
-from evalqueue.evaluators.datasets.masks import Masking
+from evalqueue.evaluators.datasets.masks import NO_MASKS, Masking, Masks
 from evalqueue.evaluators.datasets.store import NAME_LIMIT, QUERIES
 from evalqueue.evaluators.formats import (
     BAD_ROWS_KEPT,
@@ -37,7 +37,6 @@ from evalqueue.evaluators.formats.raw.chunks import ChunkFile
 from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.formats.registry import format_of
 from evalqueue.evaluators.formats.values.columns import name_of
-from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.postgres.database import Connection, Database
 
 THREAD_MAX_BYTES = 32 * 1024**2
@@ -63,7 +62,7 @@ class Incoming:
     """From our columns to the file's headers, where the guess is wrong. "": not in the file."""
     date_order: DateOrder | None = None
     """Of dates like 1/2/2025. None: as the file decides."""
-    masks: frozenset[PersonalData] = frozenset()
+    masks: Masks = NO_MASKS
     """Personal data that is replaced before anything is stored."""
 
 
@@ -80,7 +79,7 @@ class Identified:
     size_bytes: int
     file_sha256: bytes
     date_order: DateOrder | None = None
-    masks: frozenset[PersonalData] = frozenset()
+    masks: Masks = NO_MASKS
     given_mapping: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -163,7 +162,9 @@ def identified(incoming: Incoming) -> Identified:
     if mapping or incoming.date_order or incoming.masks:
         choices: list[object] = [form.name, dict(sorted(mapping.items()))]
         if incoming.date_order or incoming.masks:
-            choices += [incoming.date_order, sorted(incoming.masks)]
+            choices += [incoming.date_order, sorted(incoming.masks.kinds)]
+        if incoming.masks.names:
+            choices.append(incoming.masks.names)
         meaning = json.dumps(choices, ensure_ascii=True)
         content.update(b"\0" + meaning.encode())
     return Identified(
@@ -210,8 +211,8 @@ async def stage(
             await _leave_out_repeated(connection, faults)
         await _note_duplicates(connection, faults)
         if masking is not None:
-            names = ", ".join(sorted(found.masks))
-            message = f"Masked before it was stored: {masking.count:,} values ({names})."
+            kinds = ", ".join(found.masks.labels)
+            message = f"Masked before it was stored: {masking.count:,} values ({kinds})."
             faults.note("masked", None, message, count=masking.count)
         arguments = {"max_bytes": THREAD_MAX_BYTES, "limit": BAD_ROWS_KEPT}
         await cursor.execute(QUERIES["too_large"], arguments)

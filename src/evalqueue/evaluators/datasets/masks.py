@@ -2,22 +2,55 @@
 
 import re
 import secrets
-from collections.abc import Collection
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 
 from evalqueue.evaluators import personal_data
+from evalqueue.evaluators.datasets.names import NameList, checked_names
 from evalqueue.evaluators.formats import FormatError, Message, shown
 from evalqueue.evaluators.personal_data import Check, PersonalData
 
+NAMES = "names"
+"""What the masking of a list of names is called."""
 
-def masks_of(names: str) -> frozenset[PersonalData]:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Masks:
+    """What is masked."""
+
+    kinds: frozenset[PersonalData] = frozenset()
+    names: tuple[str, ...] = ()
+    """Of people, for instance: each is replaced wherever it is a whole word."""
+
+    def __bool__(self) -> bool:
+        return bool(self.kinds or self.names)
+
+    @classmethod
+    def of(cls, kinds: Iterable[PersonalData] | None, names: Iterable[str] | None) -> "Masks":
+        """These kinds, and these names.
+
+        Raises:
+            ValueError: one is no name, or there are too many.
+        """
+        return cls(kinds=frozenset(kinds or ()), names=checked_names(names or ()))
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Their names, for people."""
+        return sorted(self.kinds) + ([NAMES] if self.names else [])
+
+
+NO_MASKS = Masks()
+
+
+def kinds_of(written: str) -> frozenset[PersonalData]:
     """The kinds in a list such as "emails,phones".
 
     Raises:
         FormatError: there is no such kind.
     """
-    found = {name.strip().lower() for name in names.split(",") if name.strip()}
+    found = {name.strip().lower() for name in written.split(",") if name.strip()}
     for name in sorted(found - set(PersonalData)):
         raise FormatError(f"There is no mask {shown(name)}. Known: {', '.join(PersonalData)}.")
     return frozenset(map(PersonalData, found))
@@ -26,7 +59,7 @@ def masks_of(names: str) -> frozenset[PersonalData]:
 class Masking:
     """Replaces personal data in messages."""
 
-    def __init__(self, masks: Collection[PersonalData]) -> None:
+    def __init__(self, masks: Masks) -> None:
         self._replacements = [
             (
                 personal_data.PATTERNS[mask],
@@ -34,8 +67,9 @@ class Masking:
                 personal_data.IS_MEANT[mask],
             )
             for mask in personal_data.PATTERNS
-            if mask in masks
+            if mask in masks.kinds
         ]
+        self._names = NameList(masks.names) if masks.names else None
         self._key = secrets.token_bytes(16)  # so that no list of guesses names the users
         self.count = 0
         """How many values were replaced."""
@@ -79,6 +113,9 @@ class Masking:
                 return put
 
             text = pattern.sub(masked, text)
+        if self._names is not None:
+            text, count = self._names.replaced(text, "[name]")
+            self.count += count
         return text
 
     def _optional(self, text: str | None) -> str | None:

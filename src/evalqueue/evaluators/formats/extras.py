@@ -1,9 +1,9 @@
 """Readers that are installed only where they are wanted."""
 
-import importlib
 from typing import Any
 
 from evalqueue.evaluators.formats import FormatError
+from evalqueue.evaluators.loading import load
 
 
 def extra(module: str, name: str, kind: str) -> Any:
@@ -13,7 +13,7 @@ def extra(module: str, name: str, kind: str) -> Any:
         FormatError: it is not installed. The message names the extra.
     """
     try:
-        return importlib.import_module(module)
+        return load(module)
     except ImportError as error:
         reason = (
             f'{kind} is read by an extra that is not installed: pip install "evalqueue[{name}]"'

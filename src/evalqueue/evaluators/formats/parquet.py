@@ -11,6 +11,8 @@ from evalqueue.evaluators.formats.records import Records, RecordsAgain
 from evalqueue.evaluators.formats.table import Reading
 
 _BATCH_ROWS = 500
+_BUFFER_BYTES = 1024**2
+"""Of each column. Without it, a column of a whole row group is read at once."""
 
 
 class _Parquet:
@@ -56,7 +58,7 @@ PARQUET = _Parquet()
 def _opened(file: BinaryIO, faults: Faults, *, is_cut: bool) -> RecordsAgain | None:
     parquet = extra("pyarrow.parquet", "parquet", "A Parquet file")
     try:
-        source = parquet.ParquetFile(file, pre_buffer=False)
+        source = parquet.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES)
     except Exception as error:  # a hostile file raises errors of many classes
         if not is_cut:
             faults.add(None, None, f"it is no Parquet file that can be read: {error}.")

@@ -8,6 +8,7 @@ from evalqueue import codec
 from evalqueue.evaluators.formats import DateOrder, Faults, FormatError, Head, Message, table
 from evalqueue.evaluators.formats.extras import extra
 from evalqueue.evaluators.formats.raw.chunks import copied
+from evalqueue.evaluators.formats.raw.shared_strings import opened_workbook
 from evalqueue.evaluators.formats.table import Reading, Rows, RowsAgain
 from evalqueue.evaluators.formats.values import columns
 
@@ -60,13 +61,13 @@ XLSX = _Xlsx()
 
 
 def _opened(file: BinaryIO, faults: Faults, *, is_cut: bool) -> RowsAgain | None:
-    openpyxl = extra("openpyxl", "xlsx", "An Excel workbook")
+    extra("openpyxl", "xlsx", "An Excel workbook")
     try:
         with zipfile.ZipFile(file) as archive:
             size = sum(each.file_size for each in archive.infolist())
         if size > MAX_BYTES:
             raise FormatError(f"The workbook holds more than {MAX_BYTES:,} bytes.")
-        book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+        book = opened_workbook(file)
     except FormatError:
         raise
     except Exception as error:  # a hostile file raises errors of many classes

@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from evalqueue.evaluators.judging import reading
 
-PARSER_VERSION = "2"
+PARSER_VERSION = "3"
 """Part of every evaluator's version: raise it when `read` or `strict_schema` changes its mind."""
 
 Menus = Mapping[str, tuple[str, ...]]
@@ -72,10 +72,9 @@ class Menu:
 
     def _choose(self, value: str, info: ValidationInfo) -> str:
         menus: Menus = info.context or {}
-        for label in menus[self.name]:
-            if same_label(label, value):
-                return label
-        raise ValueError(f"must be one of {', '.join(menus[self.name])}")
+        if value not in menus[self.name]:
+            raise ValueError(f"must be one of {', '.join(menus[self.name])}")
+        return value
 
 
 A = TypeVar("A", bound=Answer)
@@ -100,15 +99,15 @@ def same_label(one: str, other: str) -> bool:
 
 
 def label_key(label: str) -> str:
-    return "".join(label.lower().split()).replace("_", "").replace("-", "")
+    return "".join(label.casefold().split()).replace("_", "").replace("-", "")
 
 
 def read(text: str, answer: type[A], menus: Menus) -> A:
     """The answer in a judge's text: the text itself, or the one object in it that fits.
 
-    Reasoning before it, fences and prose around it, and faults of notation are ignored. Two
-    different answers are none: picking one would be a guess, and the other may have come from the
-    transcript.
+    Reasoning before it, fences and prose around it, faults of notation and other spellings of
+    labels are ignored. Two different answers are none: picking one would be a guess, and the other
+    may have come from the transcript.
 
     Raises:
         InvalidAnswer: there is none, it doesn't fit, or there are several.
@@ -133,8 +132,8 @@ def _fitted(span: str, answer: type[A], menus: Menus) -> A:
     """The answer in an object: read strictly, then leniently, then as a wrapper.
 
     Raises:
-        ValidationError: it fits in no way; what is wrong with it in the strictest reading that
-            got as far as its fields.
+        ValidationError: it fits in no way; what is wrong with it, without its notation and the
+            spelling of its labels.
     """
     try:
         return answer.model_validate_json(span, context=menus)
@@ -144,27 +143,43 @@ def _fitted(span: str, answer: type[A], menus: Menus) -> A:
         value = reading.lenient(span)
     except ValueError:
         raise strict from None
+    schema = strict_schema(answer, menus)
     wrong = strict
     for each in (value, *reading.unwrapped(value)):
         if not isinstance(each, dict):
             continue
         try:
-            # As JSON again: numbers and labels are then read by the same rules.
-            return answer.model_validate_json(_json(cast("Mapping[str, Any]", each)), context=menus)
+            # As JSON again: numbers are then read by the same rules.
+            return answer.model_validate_json(_json(_respelled(each, schema)), context=menus)
         except ValidationError as error:
-            wrong = error if wrong is strict and _is_notation(strict) else wrong
+            wrong = error if wrong is strict else wrong
     raise wrong
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _respelled(value: Any, schema: Mapping[str, Any]) -> Any:
+    """The value with its labels in the spelling of the schema: "not_applicable" becomes "NOT
+    APPLICABLE". A label that is like several of them, or like none, stays as it is."""
+    for each in schema.get("anyOf", ()):
+        value = _respelled(value, each)
+    match value:
+        case dict() if "properties" in schema:
+            known: Mapping[str, Any] = schema["properties"]
+            given = cast("Mapping[str, Any]", value)
+            return {name: _respelled(each, known.get(name, {})) for name, each in given.items()}
+        case list() if "items" in schema:
+            return [_respelled(each, schema["items"]) for each in cast("list[Any]", value)]
+        case str() if value not in schema.get("enum", (value,)):
+            alike = [label for label in schema["enum"] if same_label(label, value)]
+            return alike[0] if len(alike) == 1 else value
+        case _:
+            return value
+
+
+def _json(value: Any) -> str:
     try:
         return json.dumps(value)
     except (TypeError, ValueError, RecursionError):  # of Python's literals, not all are JSON
         return ""
-
-
-def _is_notation(error: ValidationError) -> bool:
-    return any(each["type"] == "json_invalid" for each in error.errors(include_url=False))
 
 
 def strict_schema(answer: type[Answer], menus: Menus) -> dict[str, object]:

@@ -25,7 +25,6 @@ T = TypeVar("T")
 
 _COMPLAINT_LIMIT = 1_000  # characters
 _BAD_ANSWER_LIMIT = 20_000  # characters
-_ALL_OF_IT = 0.9
 
 
 class SupportsLlmCalls(Protocol):
@@ -126,7 +125,8 @@ class Judge:
         except ProviderError as error:
             if error.outcome is not CallOutcome.TRUNCATED or error.at_ceiling:
                 raise
-            limit = request.max_output_tokens * (4 if _only_reasoned(error, request) else 2)
+            limit = error.output_limit or request.max_output_tokens
+            limit *= 4 if error.has_only_reasoned(limit) else 2
         request = replace(request, max_output_tokens=limit)
         return (await self._calls.call(request, site, method)).text, request
 
@@ -161,12 +161,6 @@ def version_of(prompt: prompts.Prompt, **parts: Any) -> str:
     }
     canonical = json.dumps(everything, sort_keys=True, default=_as_json)
     return f"{prompt.version}:{sha256(canonical.encode()).hexdigest()[:12]}"
-
-
-def _only_reasoned(error: ProviderError, request: CompletionRequest) -> bool:
-    """Whether the model spent all of its tokens before it began to answer."""
-    reasoning = error.usage.reasoning_tokens or 0
-    return not error.answer and reasoning >= request.max_output_tokens * _ALL_OF_IT
 
 
 def _repair(request: CompletionRequest, text: str, invalid: InvalidAnswer) -> CompletionRequest:

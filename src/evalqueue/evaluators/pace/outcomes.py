@@ -43,7 +43,9 @@ class PendingReport:
         """Count a call that was admitted, whatever the answer was."""
         usage = result.usage
         self.averages.note_answer(now - turn.began, usage.output_tokens)
-        if usage.input_tokens is not None:
+        if is_too_large(result):
+            self.report.token_change -= turn.tokens
+        elif usage.input_tokens is not None:
             used = usage.input_tokens + (usage.output_tokens or 0)
             self.report.token_change += used - turn.tokens
         if not turn.counts_as_admitted:
@@ -94,6 +96,11 @@ def is_unanswered(result: Completion | ProviderError | None) -> bool:
 def is_refused(result: Completion | ProviderError | None) -> bool:
     """Whether a rate limit refused the call."""
     return isinstance(result, ProviderError) and result.outcome is CallOutcome.RATE_LIMITED
+
+
+def is_too_large(result: Completion | ProviderError | None) -> bool:
+    """Whether the call was refused for its size, and so took no tokens of the allowance."""
+    return isinstance(result, ProviderError) and result.outcome is CallOutcome.CONTEXT_TOO_LONG
 
 
 def may_concern_all(result: Completion | ProviderError) -> bool:

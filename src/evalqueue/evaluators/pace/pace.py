@@ -21,6 +21,7 @@ from evalqueue.evaluators.pace.limits import ModelLimits
 from evalqueue.evaluators.pace.outcomes import (
     PendingReport,
     is_refused,
+    is_too_large,
     is_unanswered,
     may_concern_all,
 )
@@ -154,6 +155,8 @@ class Pace:
         if turn is self._exchanges.probe:
             self._exchanges.probe = None
             outcomes.report.probe = ended
+            self._exchanges.hurry()
+        elif is_too_large(result):  # the others need not wait for its tokens
             self._exchanges.hurry()
         if ended in ("refused", "dropped"):
             outcomes.report.token_change -= turn.tokens

@@ -75,7 +75,8 @@ class PermitStock:
             self._permits = deque(kept)
         for number in range(grant.granted):
             at = now + max(0.0, grant.first_in + number * grant.step)
-            self._permits.append(Permit(at, grant.epoch, grant.is_probe, grant.step, tokens_each))
+            step = 1 / grant.rate  # of requests; its tokens are counted by themselves
+            self._permits.append(Permit(at, grant.epoch, grant.is_probe, step, tokens_each))
         if self._own_rate is not None:
             self._own_next += grant.granted / self._own_rate
 

@@ -19,6 +19,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from evalqueue.evaluators.loading import load
 from evalqueue.evaluators.providers.provider import Usage
 
 PUBLIC_PRICES = "genai-prices"
@@ -184,5 +185,5 @@ class PriceList:
 def open_price_list(address: str | None, own: ModelPrices) -> PriceList:
     """A price list, with what it is made of loaded: call it in a thread."""
     if address is not None:
-        importlib.import_module("genai_prices")
+        load("genai_prices")
     return PriceList(address, own)

@@ -48,6 +48,7 @@ class CallOutcome(StrEnum):
         return self in _STOPPING
 
 
+_ALL_OF_IT = 0.9
 _RETRYABLE = frozenset({CallOutcome.RATE_LIMITED, CallOutcome.TRANSIENT, CallOutcome.TIMEOUT})
 _STOPPING = frozenset({CallOutcome.AUTH, CallOutcome.BILLING, CallOutcome.MODEL_MISSING})
 
@@ -90,6 +91,8 @@ class ProviderError(Exception):
         self.request_id = request_id
         self.parameters: Mapping[str, Any] = parameters or {}
         """As in `Completion`."""
+        self.output_limit: int | None = None
+        """How many output tokens were asked for at most, where the caller knows it."""
         self.at_ceiling = at_ceiling
         """Whether the model's own limit of output tokens was asked for: there is no more."""
         self.is_billed = is_billed
@@ -97,3 +100,9 @@ class ProviderError(Exception):
         of tries is limited."""
         self.is_answer_lost = is_answer_lost
         """Whether the request was sent, and its connection broke: the answer may be billed."""
+
+    def has_only_reasoned(self, limit: int) -> bool:
+        """Whether the model spent all of its output tokens before it began to answer."""
+        reasoning = self.usage.reasoning_tokens or 0
+        is_cut = self.outcome is CallOutcome.TRUNCATED and not self.answer
+        return is_cut and reasoning >= limit * _ALL_OF_IT

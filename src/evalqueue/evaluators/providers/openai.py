@@ -25,7 +25,8 @@ from evalqueue.evaluators.providers import (
     vendor_limits,
 )
 from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
-from evalqueue.evaluators.providers.batching.openai import OpenAIBatchClient
+from evalqueue.evaluators.providers.batching.files import FileBatches
+from evalqueue.evaluators.providers.batching.openai import OpenAIBatches
 from evalqueue.evaluators.providers.chat_completions import answers
 from evalqueue.evaluators.providers.chat_completions.answers import ChatAnswer
 from evalqueue.evaluators.providers.chat_completions.endpoint import ChatEndpoint
@@ -148,10 +149,9 @@ class OpenAIProvider:
         return self._credential
 
     @property
-    def batches(self) -> OpenAIBatchClient:
-        return OpenAIBatchClient(
-            self._client, self, is_azure=isinstance(self._client, AsyncAzureOpenAI)
-        )
+    def batches(self) -> FileBatches:
+        is_azure = isinstance(self._client, AsyncAzureOpenAI)
+        return FileBatches(OpenAIBatches(self._client, self, is_azure=is_azure))
 
     def body(self, request: CompletionRequest, /) -> dict[str, Any]:
         """A request of a batch, by what the endpoint is known to accept."""

@@ -15,24 +15,13 @@ reserves anew.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any
 
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
-from evalqueue.evaluators.providers.recorder import (
-    PROMPT_LIMIT,
-    RESPONSE_LIMIT,
-    SYSTEM_PROMPT_LIMIT,
-    CallRecord,
-    CallSite,
-    Recorder,
-    question_hash,
-    request_hash,
-)
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider
+from evalqueue.evaluators.providers.recorder import AttemptLog, CallSite, Recorder
 from evalqueue.evaluators.providers.reservations import Reservation, Reservations, Uncapped
 from evalqueue.evaluators.providers.turns import CallTurn, Turns, Unpaced, backoff
 
@@ -107,6 +96,48 @@ class _Tries:
         return length
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is asked, and how it is sent."""
+
+    request: CompletionRequest
+    sent: CompletionRequest
+    site: CallSite
+    method: str
+
+
+class _OutputLimit:
+    """How many output tokens a model needs whose reasoning takes all that a question allows.
+
+    Once a question was answered with more of them, the later ones are asked with as many at once:
+    each would be paid for twice. What is recorded as the question stays what it was.
+    """
+
+    def __init__(self) -> None:
+        self._too_few = 0
+        self._enough = 0
+
+    def raised(self, request: CompletionRequest) -> CompletionRequest:
+        """The request with as many as were enough."""
+        if request.max_output_tokens > self._too_few or not self._enough:
+            return request
+        return replace(request, max_output_tokens=self._enough)
+
+    def note_answer(self, request: CompletionRequest) -> None:
+        if self._too_few and request.max_output_tokens > self._too_few:
+            self._enough = max(self._enough, request.max_output_tokens)
+
+    def note_error(self, request: CompletionRequest, error: ProviderError) -> None:
+        """Note whether reasoning took all. If it did so again with more, that may concern every
+        call."""
+        error.output_limit = request.max_output_tokens
+        if not error.has_only_reasoned(request.max_output_tokens):
+            return
+        if not self._too_few:
+            self._too_few = request.max_output_tokens
+        error.is_ambiguous |= request.max_output_tokens > self._too_few
+
+
 class LlmCaller:
     """Calls a provider with a retry policy and a concurrency limit, and records every attempt."""
 
@@ -143,6 +174,7 @@ class LlmCaller:
         self.served_model: str | None = None
         """The model that answered last, as the vendor names it."""
         self._has_been_answered = False
+        self._output_limit = _OutputLimit()
         self._ambiguous: set[str | None] = set()
         """Threads whose calls met an error that may concern every call."""
         self._turns = turns or Unpaced(
@@ -183,9 +215,10 @@ class LlmCaller:
         async with self._slots:
             # Checked inside the slot: the error may have occurred while this call waited.
             self._refuse_if_tripped()
-            reservation = await self.reservations.reserve(request)
+            call = _Call(request, self._output_limit.raised(request), site, method)
+            reservation = await self.reservations.reserve(call.sent)
             try:
-                return await self._until_admitted(request, site, method, tries, reservation)
+                return await self._until_admitted(call, tries, reservation)
             finally:
                 reservation.release()
 
@@ -197,21 +230,16 @@ class LlmCaller:
             raise raised from self.tripped
 
     async def _until_admitted(
-        self,
-        request: CompletionRequest,
-        site: CallSite,
-        method: str,
-        tries: _Tries,
-        reservation: Reservation,
+        self, call: _Call, tries: _Tries, reservation: Reservation
     ) -> Completion:
         """Make attempts until one is not refused by a rate limit."""
         refused: ProviderError | None = None
         refusals = 0
         while True:
-            turn = await self._turn(request, tries, refused, refusals)
+            turn = await self._turn(call.sent, tries, refused, refusals)
             try:
                 self._refuse_if_tripped()
-                return await self._attempt(request, site, method, tries, turn, reservation)
+                return await self._attempt(call, tries, turn, reservation)
             except ProviderError as error:
                 if error.outcome is not CallOutcome.RATE_LIMITED:
                     raise
@@ -239,28 +267,23 @@ class LlmCaller:
         return turn
 
     async def _attempt(
-        self,
-        request: CompletionRequest,
-        site: CallSite,
-        method: str,
-        tries: _Tries,
-        turn: CallTurn,
-        reservation: Reservation,
+        self, call: _Call, tries: _Tries, turn: CallTurn, reservation: Reservation
     ) -> Completion:
         started = self._clock()
         if tries.started is None:
             tries.started = started
         tries.made += 1
-        log = _AttemptLog(self, request, site, method, try_number=tries.made)
+        log = AttemptLog(self.provider, call.request, call.site, call.method, try_number=tries.made)
         try:
             completion = await self.provider.complete(
-                request, timeout=self.policy.attempt_timeout_seconds
+                call.sent, timeout=self.policy.attempt_timeout_seconds
             )
         except ProviderError as error:
             turn.end(error)
             if error.outcome is not CallOutcome.RATE_LIMITED:
                 reservation.settle(error)
-            self._note(error, started, tries, site)
+            self._output_limit.note_error(call.sent, error)
+            self._note(error, started, tries, call.site)
             self._recorder.record(log.failed(error))
             raise
         except asyncio.CancelledError:
@@ -270,6 +293,7 @@ class LlmCaller:
         turn.end(completion)
         reservation.settle(completion)
         self._has_been_answered = True
+        self._output_limit.note_answer(call.sent)
         self.served_model = completion.model
         self._recorder.record(log.answered(completion))
         return completion
@@ -315,83 +339,3 @@ class LlmCaller:
 
 def _worth_asking_again(error: ProviderError) -> bool:
     return error.outcome.retryable and not error.stops_the_job
-
-
-class _AttemptLog:
-    """One attempt, before its `CallRecord` is complete."""
-
-    def __init__(
-        self,
-        caller: LlmCaller,
-        request: CompletionRequest,
-        site: CallSite,
-        method: str,
-        *,
-        try_number: int,
-    ) -> None:
-        self._provider = caller.provider
-        self._request = request
-        self._site = site
-        self._method = method
-        self._try_number = try_number
-        self._started_at = datetime.now(UTC)
-        self._started = time.perf_counter()
-
-    def answered(self, completion: Completion) -> CallRecord:
-        return self._record(
-            CallOutcome.OK,
-            model=completion.model,
-            response=completion.text,
-            usage=completion.usage,
-            request_id=completion.request_id,
-            parameters=completion.parameters,
-            is_whole=len(completion.text) <= RESPONSE_LIMIT,
-        )
-
-    def failed(self, error: ProviderError) -> CallRecord:
-        return self._record(
-            error.outcome,
-            response=error.answer,
-            error=error.message,
-            usage=error.usage,
-            request_id=error.request_id,
-            parameters=error.parameters,
-        )
-
-    def cancelled(self) -> CallRecord:
-        return self._record(CallOutcome.CANCELLED, error="cancelled before there was an answer")
-
-    def _record(
-        self,
-        outcome: CallOutcome,
-        *,
-        model: str | None = None,
-        response: str | None = None,
-        error: str | None = None,
-        usage: Usage | None = None,
-        request_id: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        is_whole: bool = False,
-    ) -> CallRecord:
-        request, provider = self._request, self._provider
-        return CallRecord(
-            site=self._site,
-            provider=self._provider.name,
-            model=model or self._provider.model,
-            method=self._method,
-            outcome=outcome,
-            try_number=self._try_number,
-            prompt=self._request.prompt[:PROMPT_LIMIT],
-            system_prompt=self._request.system[:SYSTEM_PROMPT_LIMIT],
-            response=None if response is None else response[:RESPONSE_LIMIT],
-            error=error,
-            started_at=self._started_at,
-            duration_ms=(time.perf_counter() - self._started) * 1000,
-            usage=usage or Usage(),
-            request_id=request_id,
-            parameters=parameters or {},
-            request_hash=request_hash(request, self._site, self._method, provider)
-            if is_whole
-            else None,
-            question_hash=question_hash(request, self._method, provider) if is_whole else None,
-        )

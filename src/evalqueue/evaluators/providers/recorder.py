@@ -5,15 +5,17 @@ waits for the database.
 """
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
-from evalqueue.evaluators.providers.errors import CallOutcome
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import (
+    Completion,
     CompletionRequest,
     Provider,
     Usage,
@@ -93,3 +95,83 @@ def question_hash(request: CompletionRequest, method: str, provider: Provider) -
     """
     asked_of = [provider.name, provider.model, credential_of(provider).endpoint, method]
     return sha256(json.dumps([asked_of, request.digest]).encode()).digest()[:16]
+
+
+class AttemptLog:
+    """One attempt, before its `CallRecord` is complete."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        request: CompletionRequest,
+        site: CallSite,
+        method: str,
+        *,
+        try_number: int,
+    ) -> None:
+        self._provider = provider
+        self._request = request
+        self._site = site
+        self._method = method
+        self._try_number = try_number
+        self._started_at = datetime.now(UTC)
+        self._started = time.perf_counter()
+
+    def answered(self, completion: Completion) -> CallRecord:
+        return self._record(
+            CallOutcome.OK,
+            model=completion.model,
+            response=completion.text,
+            usage=completion.usage,
+            request_id=completion.request_id,
+            parameters=completion.parameters,
+            is_whole=len(completion.text) <= RESPONSE_LIMIT,
+        )
+
+    def failed(self, error: ProviderError) -> CallRecord:
+        return self._record(
+            error.outcome,
+            response=error.answer,
+            error=error.message,
+            usage=error.usage,
+            request_id=error.request_id,
+            parameters=error.parameters,
+        )
+
+    def cancelled(self) -> CallRecord:
+        return self._record(CallOutcome.CANCELLED, error="cancelled before there was an answer")
+
+    def _record(
+        self,
+        outcome: CallOutcome,
+        *,
+        model: str | None = None,
+        response: str | None = None,
+        error: str | None = None,
+        usage: Usage | None = None,
+        request_id: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        is_whole: bool = False,
+    ) -> CallRecord:
+        request, provider = self._request, self._provider
+        return CallRecord(
+            site=self._site,
+            provider=self._provider.name,
+            model=model or self._provider.model,
+            method=self._method,
+            outcome=outcome,
+            try_number=self._try_number,
+            prompt=self._request.prompt[:PROMPT_LIMIT],
+            system_prompt=self._request.system[:SYSTEM_PROMPT_LIMIT],
+            response=None if response is None else response[:RESPONSE_LIMIT],
+            error=error,
+            started_at=self._started_at,
+            duration_ms=(time.perf_counter() - self._started) * 1000,
+            usage=usage or Usage(),
+            request_id=request_id,
+            parameters=parameters or {},
+            request_hash=request_hash(request, self._site, self._method, provider)
+            if is_whole
+            else None,
+            question_hash=question_hash(request, self._method, provider) if is_whole else None,
+        )

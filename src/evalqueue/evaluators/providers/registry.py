@@ -6,7 +6,6 @@ worker's environment, never from a job.
 
 import asyncio
 import gc
-import importlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any, cast
 
 from pydantic import create_model
 
+from evalqueue.evaluators.loading import load
 from evalqueue.evaluators.providers.provider import Provider, ProviderType, VendorSettings
 from evalqueue.evaluators.providers.vendors.azure_openai import AZURE_OPENAI
 from evalqueue.evaluators.providers.vendors.gemini import GEMINI
@@ -148,7 +148,7 @@ def _load(module: str) -> None:
     An SDK's classes exist as long as the process. Freezing them excludes them from every full
     garbage collection, which would otherwise block the event loop for 0.1 s or more.
     """
-    importlib.import_module(module)
+    load(module)
     gc.collect()
     gc.freeze()
 

@@ -16,6 +16,9 @@ MINUTE_SECONDS = 60.0
 _LONGEST_RESET_SECONDS = 120.0
 """A limit whose allowance needs longer to come back is not one per minute."""
 
+_MOST_CHARACTERS_PER_TOKEN = 8
+"""Twice the usual number: what is beyond a limit by this is beyond it for certain."""
+
 _RESET = re.compile(
     r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m(?!s))?(?:(\d+(?:\.\d+)?)s)?(?:(\d+(?:\.\d+)?)ms)?"
 )
@@ -24,6 +27,7 @@ _IN_MESSAGE = re.compile(
 )
 _PER_DAY = re.compile(r"\b(?:per[ _-]?day|RPD|TPD|daily (?:limit|quota))\b", re.IGNORECASE)
 _TOO_LARGE = re.compile(r"request too large", re.IGNORECASE)
+_AMOUNTS = re.compile(r"\blimit:? *([\d_,]+)\b.{0,80}?\brequested:? *([\d_,]+)", re.IGNORECASE)
 
 
 def limits_in_headers(headers: Mapping[str, str]) -> VendorLimits | None:
@@ -37,7 +41,7 @@ def limits_in_headers(headers: Mapping[str, str]) -> VendorLimits | None:
 def limits_in_message(text: str) -> VendorLimits | None:
     """The limits per minute that OpenAI's message about a refusal names."""
     found = {
-        kind.lower(): float(re.sub(r"[_,]", "", amount)) / MINUTE_SECONDS
+        kind.lower(): _amount(amount) / MINUTE_SECONDS
         for kind, period, amount in _IN_MESSAGE.findall(text)
         if not period.lower().startswith("day")
     }
@@ -64,8 +68,18 @@ def is_per_day(text: str) -> bool:
 
 
 def is_too_large(text: str) -> bool:
-    """Whether one request alone is over the limit of a minute, so that waiting does not help."""
-    return _TOO_LARGE.search(text) is not None
+    """Whether one request alone is over the limit, so that waiting does not help: in words, or by
+    its numbers ("Limit 30000, Used 0, Requested 45210")."""
+    amounts = _AMOUNTS.search(text)
+    is_over = amounts is not None and _amount(amounts[2]) > _amount(amounts[1])
+    return is_over or _TOO_LARGE.search(text) is not None
+
+
+def is_beyond(characters: int, limits: VendorLimits | None) -> bool:
+    """Whether a request has more tokens than a minute allows, however long its tokens are."""
+    if limits is None or limits.tokens_per_second is None:
+        return False
+    return characters / _MOST_CHARACTERS_PER_TOKEN > limits.tokens_per_second * MINUTE_SECONDS
 
 
 def seconds_in(text: str) -> float | None:
@@ -92,6 +106,11 @@ def _per_second(headers: Mapping[str, str], what: str) -> float | None:
     if limit is None or (reset is not None and reset > _LONGEST_RESET_SECONDS):
         return None
     return limit / MINUTE_SECONDS
+
+
+def _amount(written: str) -> float:
+    """A number with separators of thousands: 30,000."""
+    return float(re.sub(r"[_,]", "", written) or 0)
 
 
 def _positive(text: str) -> float | None:

@@ -144,7 +144,7 @@ class SourceRun:
                     name=f"{self._params.source} {end.last_at.isoformat()}",
                     format=JSONL.name,
                     mapping=opened.columns.layout.mapping,
-                    masks=source.masks,
+                    masks=source.masking,
                 )
                 try:
                     added = await imports.add(

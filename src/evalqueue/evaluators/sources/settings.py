@@ -8,6 +8,8 @@ from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from evalqueue.evaluators.datasets.masks import Masks
+from evalqueue.evaluators.datasets.names import checked_names
 from evalqueue.evaluators.formats.values.columns import ALL_COLUMNS
 from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.settings import check_address
@@ -32,6 +34,8 @@ class Source(BaseModel):
     """A conversation is evaluated once it had no message for so long."""
     masks: frozenset[PersonalData] = frozenset()
     """Personal data that is replaced before anything is stored."""
+    mask_names: frozenset[str] = frozenset()
+    """Names that are replaced, too."""
     owners: frozenset[str] = frozenset({"default"})
     """Whose jobs may read it: names of tokens. `default` is every caller where there are none."""
 
@@ -50,6 +54,16 @@ class Source(BaseModel):
                 f"There is no column {', '.join(unknown)}. Known: {', '.join(ALL_COLUMNS)}"
             )
         return value
+
+    @field_validator("mask_names")
+    @classmethod
+    def _are_names(cls, value: frozenset[str]) -> frozenset[str]:
+        return frozenset(checked_names(value))
+
+    @property
+    def masking(self) -> Masks:
+        """What is masked."""
+        return Masks.of(self.masks, self.mask_names)
 
     @property
     def identifier(self) -> sql.Identifier:

@@ -28,6 +28,8 @@ class AddDataset(Model):
     mask: str | None = Field(None, max_length=100)
     """Personal data to replace before anything is stored: `emails`, `phones`, `cards`, separated by
     commas."""
+    mask_names: str | None = None
+    """Names to replace, too: one on each line."""
 
 
 class DatasetsQuery(Model):

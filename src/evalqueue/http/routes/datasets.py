@@ -11,17 +11,17 @@ from dataclasses import replace
 
 from starlette.exceptions import HTTPException
 
-from evalqueue.errors import InvalidParams
+from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.batch import preview as previews
 from evalqueue.evaluators.batch.job_type import SOURCES, EvaluateBatch, problems
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
-from evalqueue.evaluators.datasets.masks import masks_of
+from evalqueue.evaluators.datasets.masks import Masks, kinds_of
+from evalqueue.evaluators.datasets.names import read_names
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.registry import UnknownFormat
-from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import datasets as models
 from evalqueue.http.operations import Operation, WithStatus
@@ -45,7 +45,7 @@ async def add_dataset(
     database = await context.client.database()
     incoming = _incoming(request.file, request.name, request)
     with _file_errors():
-        incoming = replace(incoming, masks=_masks(request.mask))
+        incoming = replace(incoming, masks=_masks(request))
         added = await imports.add(database, incoming, owner=context.caller.name, kept=True)
     async with database.connection() as connection:
         dataset = await datasets.get(connection, added.dataset_id, owner=context.caller.name)
@@ -179,11 +179,15 @@ def _incoming(
     )
 
 
-def _masks(names: str | None) -> frozenset[PersonalData]:
+def _masks(request: models.AddDataset) -> Masks:
     try:
-        return masks_of(names or "")
+        kinds = kinds_of(request.mask or "")
     except FormatError as error:
         raise InvalidRequest(problems("mask", error, inside=("body",))) from error
+    try:
+        return Masks(kinds=kinds, names=read_names(request.mask_names or ""))
+    except ValueError as error:
+        raise InvalidRequest([Problem(loc=("body", "mask_names"), msg=str(error))]) from error
 
 
 @contextmanager

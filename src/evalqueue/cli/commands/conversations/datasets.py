@@ -18,10 +18,10 @@ from evalqueue.errors import Refused
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Added, Incoming
-from evalqueue.evaluators.datasets.masks import masks_of
+from evalqueue.evaluators.datasets.masks import Masks, kinds_of
+from evalqueue.evaluators.datasets.names import read_names
 from evalqueue.evaluators.datasets.store import Dataset, Removal
 from evalqueue.evaluators.formats import BadData, DateOrder, FormatError, Notice
-from evalqueue.evaluators.personal_data import PersonalData
 from evalqueue.postgres.database import Connection
 
 _SHOWN_THREADS = 20
@@ -39,7 +39,7 @@ class DatasetOptions:
     mapping: Mapping[str, str]
     format: str | None
     date_order: DateOrder | None
-    masks: frozenset[PersonalData]
+    masks: Masks
     owner: str
 
 
@@ -66,16 +66,21 @@ def read_date_order(written: str | None) -> DateOrder | None:
     return None if written is None else DateOrder(written)
 
 
-def read_masks(written: str) -> frozenset[PersonalData]:
-    """The kinds of personal data to mask, from the command line.
+def read_masks(written: str, names: Path | None) -> Masks:
+    """What to mask, from the command line.
 
     Raises:
-        Refused: there is no such kind.
+        Refused: there is no such kind, or the file is no list of names.
     """
     try:
-        return masks_of(written)
+        kinds = kinds_of(written)
     except FormatError as error:
         raise Refused(f"--mask: {error}") from error
+    try:
+        listed = () if names is None else read_names(names.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refused(f"--mask-names: {error}") from error
+    return Masks(kinds=kinds, names=listed)
 
 
 async def add(options: DatasetOptions, *, as_json: bool) -> ExitCode:

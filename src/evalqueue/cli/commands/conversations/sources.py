@@ -27,7 +27,7 @@ async def list_sources(*, as_json: bool) -> ExitCode:
                     "name": name,
                     "relation": source.relation,
                     "settle_minutes": source.settle_minutes,
-                    "masks": sorted(source.masks),
+                    "masks": source.masking.labels,
                     "owners": sorted(source.owners),
                     "positions": [console.row_json(each) for each in positions[name]],
                 }

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field
 
-from evalqueue.evaluators.apps.checks import expressions, schemas
+from evalqueue.evaluators import expressions
+from evalqueue.evaluators.apps.checks import schemas
 from evalqueue.evaluators.apps.closed import ClosedPart
 from evalqueue.evaluators.personal_data import PersonalData
 

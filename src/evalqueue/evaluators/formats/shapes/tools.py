@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from functools import lru_cache
 
-from evalqueue.evaluators.arguments import validator_of
+from evalqueue.evaluators.arguments import compiled_schema
 from evalqueue.evaluators.conversation import ExpectedCall
 from evalqueue.evaluators.formats import shown
 from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields
 from evalqueue.evaluators.formats.shapes.assembly import Call
 from evalqueue.evaluators.formats.shapes.fields import dumped, inside, list_of, object_of
+from evalqueue.evaluators.json_schemas import InvalidSchema
 
 IDS_OF_CALLS = ("tool_call_id", "tool_use_id", "call_id", "toolCallId", "id")
 RESULTS = ("content", "response", "result", "output")
@@ -24,7 +24,6 @@ _NAMES = ("name", "toolName", "tool_name", "tool", "function")
 _ARGUMENTS = ("arguments", "args", "input", "parameters", "kwargs", "input_parameters")
 _SCHEMAS = ("arguments_schema", "args_schema")
 _LISTS = ("messages", "tool_calls", "actions")
-_KNOWN_SCHEMAS = 256
 
 
 def call_in(piece: Object, kind: str) -> Call | None:
@@ -162,15 +161,8 @@ def _json(value: object, column: str) -> str:
 
 def _schema(value: object, column: str) -> str:
     written = _json(value, column)
-    if (problem := _problem_of_schema(written)) is not None:
-        raise ShapeError(column, f"it is no JSON Schema: {problem}")
-    return written
-
-
-@lru_cache(_KNOWN_SCHEMAS)
-def _problem_of_schema(written: str) -> str | None:
     try:
-        validator_of(json.loads(written))
-    except ValueError as error:
-        return str(error).splitlines()[0]
-    return None
+        compiled_schema(written)
+    except InvalidSchema as error:
+        raise ShapeError(column, f"it is no JSON Schema: {error}") from None
+    return written

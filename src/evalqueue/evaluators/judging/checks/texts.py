@@ -5,7 +5,7 @@ import json
 import re
 from typing import NoReturn
 
-from evalqueue.evaluators import personal_data
+from evalqueue.evaluators import expressions, personal_data
 from evalqueue.evaluators.apps.checks import (
     ContainsCheck,
     EqualsCheck,
@@ -13,7 +13,6 @@ from evalqueue.evaluators.apps.checks import (
     LengthCheck,
     PersonalDataCheck,
     RegexCheck,
-    expressions,
     schemas,
 )
 from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubject

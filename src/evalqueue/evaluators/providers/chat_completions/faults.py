@@ -18,7 +18,7 @@ _MAX_CODES = 50
 _CODE_LIMIT = 200  # characters
 _OK = 200
 _FORBIDDEN = 403
-_TOO_MANY_REQUESTS = 429
+_LIMIT_FAULTS = frozenset({413, 429})
 _ABOUT_KEY = re.compile(
     r"api[ _-]?key|credential|permission|access[ _]token|not authorized|unauthorized|"
     r"does not have access|subscription|country|region",
@@ -82,7 +82,7 @@ class ErrorBody:
 
     def _limit_outcome(self) -> CallOutcome | None:
         """What a limit means that waiting does not help with."""
-        if self.status != _TOO_MANY_REQUESTS or self.codes & _BY_CODE[CallOutcome.BILLING]:
+        if self.status not in _LIMIT_FAULTS or self.codes & _BY_CODE[CallOutcome.BILLING]:
             return None
         if vendor_limits.is_too_large(self.text):
             return CallOutcome.CONTEXT_TOO_LONG

@@ -3,7 +3,7 @@ import { upload } from "./upload.js";
 export function datasets(transport) {
     const path = (datasetId) => `/api/datasets/${pathSegment(datasetId)}`;
     return {
-        upload(file, { name, format, mapping, dateOrder, mask, onProgress, signal } = {}) {
+        upload(file, { name, format, mapping, dateOrder, mask, maskNames, onProgress, signal } = {}) {
             const fileName = file.name ?? name ?? "file";
             const fields = {};
             if (name !== undefined)
@@ -16,6 +16,8 @@ export function datasets(transport) {
                 fields["date_order"] = dateOrder;
             if (mask !== undefined)
                 fields["mask"] = mask.join(",");
+            if (maskNames !== undefined)
+                fields["mask_names"] = maskNames.join("\n");
             return upload(transport, "/api/datasets", {
                 file,
                 fileName,

@@ -37,6 +37,8 @@ export class DataSource {
     this.isDragOver = false;
     /** @type {Set<import("../client/index.js").Mask>} personal data to mask */
     this.masks = new Set();
+    /** Names to mask, one on each line. */
+    this.maskNames = "";
     /** @type {import("../client/index.js").Dataset[]} */
     this.datasets = [];
     this.uploadController = new AbortController();
@@ -125,6 +127,7 @@ export class DataSource {
         name: file.name,
         ...(mapping ? { mapping: mapping.chosen, dateOrder: mapping.dateOrder } : {}),
         ...(this.masks.size ? { mask: [...this.masks] } : {}),
+        ...(this.maskNames.trim() ? { maskNames: this.maskNames.split("\n") } : {}),
         signal: this.uploadController.signal,
         onProgress: (sent, total) => {
           this.progress = { sent, total };
@@ -200,6 +203,17 @@ export class DataSource {
               >`,
           )}
         </fieldset>
+        <label class="field"
+          ><span class="hint">Names to mask, one on each line</span
+          ><textarea
+            id="mask-names"
+            rows="2"
+            .value=${this.maskNames}
+            @input=${(/** @type {Event} */ event) => {
+              this.maskNames = /** @type {HTMLTextAreaElement} */ (event.target).value;
+            }}
+          ></textarea>
+        </label>
       </div>
       <div class="card stack-tight">
         <h2>Or use existing data</h2>

@@ -1,8 +1,9 @@
 -- Datasets come with jobs, stay while something needs them, and are removed.
 
 -- A job of a type that has a run may bring a whole file as `csv_content`: it is stored once, as a
--- dataset, and the job's params name the dataset instead. A dataset that a new job names is locked
--- against removal until the transaction ends.
+-- dataset, and the job's params name the dataset instead. A job with a file to be masked is refused:
+-- that is done before a job is stored. A dataset that a new job names is locked against removal until
+-- the transaction ends.
 CREATE OR REPLACE FUNCTION evalqueue_store_dataset() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
@@ -12,6 +13,12 @@ BEGIN
     IF content IS NULL OR NOT EXISTS (SELECT FROM eval_job_types WHERE job_type = NEW.job_type) THEN
         PERFORM 1 FROM datasets WHERE id = NEW.params ->> 'dataset_id' FOR KEY SHARE;
         RETURN NEW;
+    END IF;
+    IF COALESCE(NEW.params -> 'mask', 'null') <> 'null'
+            OR COALESCE(NEW.params -> 'mask_names', 'null') <> 'null' THEN
+        RAISE EXCEPTION 'The file would be stored as it is: SQL masks nothing'
+            USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Submit the job by HTTP, by the client or by the command line';
     END IF;
     dataset := 'sha256:' || encode(sha256(convert_to(content, 'UTF8')), 'hex');
     LOOP  -- until it is there and stays: an old one may be about to be deleted

@@ -163,7 +163,8 @@ BEGIN
             floor(EXTRACT(EPOCH FROM moment + ahead - first_at) / step)::integer + 1);
     END IF;
     IF granted > 0 THEN
-        known.next_request_at := first_at + make_interval(secs => granted * step);
+        -- Not by the step of tokens, some of which may be given back.
+        known.next_request_at := first_at + make_interval(secs => granted / known.rate);
         known.next_token_at := known.next_token_at + make_interval(secs => granted * token_step);
     END IF;
 END;

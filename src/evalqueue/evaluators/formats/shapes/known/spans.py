@@ -13,7 +13,14 @@ from evalqueue import codec
 from evalqueue.evaluators.formats import DateOrder
 from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, fields
 from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part
-from evalqueue.evaluators.formats.shapes.fields import inside, list_of, object_of, objects
+from evalqueue.evaluators.formats.shapes.fields import (
+    dumped,
+    inside,
+    list_of,
+    object_of,
+    objects,
+)
+from evalqueue.evaluators.formats.shapes.tools import definitions_of
 
 _THREAD = ("gen_ai.conversation.id", "session.id", "conversation.id", "langfuse.session.id",
            "traceloop.association.properties.session_id")  # fmt: skip
@@ -21,6 +28,11 @@ _USER = ("user.id", "enduser.id", "langfuse.user.id")
 _ASKED = ("gen_ai.input.messages", "llm.input_messages", "gen_ai.prompt")
 _ANSWERED = ("gen_ai.output.messages", "llm.output_messages", "gen_ai.completion")
 _SYSTEM = ("gen_ai.system_instructions",)
+_TOOLS = ("gen_ai.tool.definitions", "gen_ai.request.tools", "llm.tools")
+_NUMBERED_TOOLS = ("llm.tools", "llm.request.functions")
+"""Of OpenInference, and of OpenLLMetry."""
+_PARAMETERS = ("llm.invocation_parameters",)
+_SCHEMAS = ("tool.json_schema", "json_schema")
 _EVENT = re.compile(r"gen_ai\.(user|assistant|system|tool)\.message")
 _STATUS_ERROR = (2, "STATUS_CODE_ERROR", "ERROR")
 
@@ -168,6 +180,8 @@ def _of_span(span: Mapping[str, Any], order: DateOrder | None) -> Conversation |
         for key in _SYSTEM
         if key in attributes
     ]
+    if (tools := _tools(attributes)) is not None:
+        system.append(Part(role="system", text="", tools=tools))
     if answered and span["id"] is not None:
         answered[-1].response_id = answered[-1].response_id or str(span["id"])
     error = fields.error_text(span["error"])
@@ -198,6 +212,32 @@ def _messages(
     return []
 
 
+def _tools(attributes: Mapping[str, Any]) -> str | None:
+    """The definitions of the tools that a call could use, as JSON. None: there are none."""
+    for key in _TOOLS:
+        given = list_of(_parsed(attributes.get(key))) or []
+        if known := [each for each in map(_definition, given) if each]:
+            return dumped(known)
+    for key in _NUMBERED_TOOLS:
+        if found := _by_number(attributes, key):
+            return dumped([_definition(found[number]) for number in sorted(found)])
+    for key in _PARAMETERS:
+        asked = object_of(_parsed(attributes.get(key)))
+        if asked is not None and (found := definitions_of(asked)) is not None:
+            return found
+    return None
+
+
+def _definition(given: object) -> Any:
+    """One definition: the object itself, or what an attribute holds as JSON."""
+    tool = object_of(_parsed(given))
+    if tool is None:
+        return _parsed(given)
+    tool = object_of(tool.get("tool")) or tool
+    schema = next((_parsed(tool[key]) for key in _SCHEMAS if key in tool), None)
+    return schema or {key: _parsed(each) for key, each in tool.items()}
+
+
 def _parsed(value: object) -> Any:
     """The value of an attribute that holds JSON as text."""
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
@@ -210,18 +250,24 @@ def _parsed(value: object) -> Any:
 
 def _numbered(attributes: Mapping[str, Any], prefix: str) -> list[dict[str, Any]]:
     """Messages in attributes such as `gen_ai.prompt.0.content`."""
-    found: dict[int, dict[str, Any]] = {}
-    for key, value in attributes.items():
-        if not key.startswith(f"{prefix}."):
-            continue
-        number, _, name = key.removeprefix(f"{prefix}.").partition(".")
-        if number.isdigit() and name:
-            found.setdefault(int(number), {})[name.removeprefix("message.")] = value
+    found = _by_number(attributes, prefix)
     return [
         {key: each for key, each in found[number].items() if key in ("role", "content")}
         | ({"tool_calls": calls} if (calls := _numbered_calls(found[number])) else {})
         for number in sorted(found)
     ]
+
+
+def _by_number(attributes: Mapping[str, Any], prefix: str) -> dict[int, dict[str, Any]]:
+    """The attributes below `prefix.0.`, `prefix.1.` and so on."""
+    found: dict[int, dict[str, Any]] = {}
+    for key, value in attributes.items():
+        if not key.startswith(f"{prefix}."):
+            continue
+        number, _, name = key.removeprefix(f"{prefix}.").partition(".")
+        if number.isdecimal() and name:
+            found.setdefault(int(number), {})[name.removeprefix("message.")] = value
+    return found
 
 
 def _numbered_calls(message: Mapping[str, Any]) -> list[dict[str, Any]]:

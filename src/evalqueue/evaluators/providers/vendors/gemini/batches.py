@@ -1,4 +1,4 @@
-"""The batches of the Gemini API: a file of requests goes up, a file of responses comes back.
+"""The batches of the Gemini API.
 
 https://ai.google.dev/gemini-api/docs/batch-api
 """
@@ -6,7 +6,6 @@ https://ai.google.dev/gemini-api/docs/batch-api
 import io
 import json
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing, asynccontextmanager
 from typing import Any, BinaryIO, Protocol, cast
 
 import aiohttp
@@ -14,10 +13,9 @@ from google import genai
 from google.genai import errors, types
 
 from evalqueue.evaluators.providers import answer_bounds
-from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
-from evalqueue.evaluators.providers.batching import BatchesMissing, BatchResult, VendorBatch
+from evalqueue.evaluators.providers.batching import VendorBatch
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.providers.json_values import fields, string
+from evalqueue.evaluators.providers.json_values import fields
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 
 ADDRESS = "https://generativelanguage.googleapis.com"
@@ -33,8 +31,6 @@ _OVER = {
 _PAGE = 100
 _MILLISECONDS = 60_000
 _TRANSFER_SECONDS = 900.0
-_NOT_FOUND = 404
-_MISSING = frozenset({404, 405, 501})
 _OPTIONS = types.HttpOptions(timeout=_MILLISECONDS)
 
 
@@ -59,11 +55,14 @@ class GenerateRequests(Protocol):
     def error(self, outcome: CallOutcome, text: str, /) -> ProviderError: ...
 
 
-class GeminiBatchClient:
-    """The batches of one model; see `VendorBatches`."""
+class GeminiBatches:
+    """The batches of one model; see `BatchApi`."""
 
     max_requests = _MAX_REQUESTS
     max_bytes = _MAX_BYTES
+    key_field = "key"
+    sdk_errors = (errors.APIError, aiohttp.ClientError, TimeoutError, ValueError, KeyError)
+    """The last two: what the SDK makes of an answer that is not Gemini's."""
 
     def __init__(
         self,
@@ -81,74 +80,51 @@ class GeminiBatchClient:
         self._address = (address or ADDRESS).rstrip("/")
         self._api_key = api_key
 
+    def status(self, error: Exception, /) -> int | None:
+        return error.code if isinstance(error, errors.APIError) else None
+
+    def failed(self, error: Exception, /) -> ProviderError:
+        if isinstance(error, errors.APIError):
+            return self._requests.refused(error)
+        return self._requests.error(CallOutcome.TRANSIENT, f"no answer: {error!r}")
+
+    def error(self, outcome: CallOutcome, text: str, /) -> ProviderError:
+        return self._requests.error(outcome, text)
+
     def line(self, key: str, request: CompletionRequest, /) -> bytes:
         line = {"key": key, "request": self._requests.body(request)}
         return json.dumps(line).encode() + b"\n"
 
-    async def find(self, name: str, /) -> list[VendorBatch]:
-        async with self._translated():
-            config = types.ListBatchJobsConfig(page_size=_PAGE, http_options=_OPTIONS)
-            pages = await self._batches.list(config=config)
-            found = [_shown(each) async for each in pages if each.display_name == name]
-        return found[::-1]
+    async def batches(self) -> AsyncGenerator[tuple[str | None, VendorBatch]]:
+        config = types.ListBatchJobsConfig(page_size=_PAGE, http_options=_OPTIONS)
+        async for each in await self._batches.list(config=config):
+            yield each.display_name, _shown(each)
 
     async def create(self, name: str, file: BinaryIO, /) -> VendorBatch:
-        async with self._translated(missing=True):
-            uploaded = await self._files.upload(
-                file=cast("io.IOBase", file),
-                config=types.UploadFileConfig(mime_type="application/jsonl", display_name=name),
-            )
-            created = await self._batches.create(
-                model=self._requests.model,
-                src=uploaded.name or "",
-                config=types.CreateBatchJobConfig(display_name=name, http_options=_OPTIONS),
-            )
+        uploaded = await self._files.upload(
+            file=cast("io.IOBase", file),
+            config=types.UploadFileConfig(mime_type="application/jsonl", display_name=name),
+        )
+        created = await self._batches.create(
+            model=self._requests.model,
+            src=uploaded.name or "",
+            config=types.CreateBatchJobConfig(display_name=name, http_options=_OPTIONS),
+        )
         return _shown(created, input_file=uploaded.name)
 
-    async def look(self, batch_id: str, /) -> VendorBatch | None:
-        async with self._translated():
-            try:
-                config = types.GetBatchJobConfig(http_options=_OPTIONS)
-                return _shown(await self._batches.get(name=batch_id, config=config))
-            except errors.APIError as error:
-                if error.code == _NOT_FOUND:
-                    return None
-                raise
+    async def get(self, batch_id: str, /) -> VendorBatch:
+        config = types.GetBatchJobConfig(http_options=_OPTIONS)
+        return _shown(await self._batches.get(name=batch_id, config=config))
 
     async def cancel(self, batch_id: str, /) -> None:
-        async with self._translated():
-            try:
-                config = types.CancelBatchJobConfig(http_options=_OPTIONS)
-                await self._batches.cancel(name=batch_id, config=config)
-            except errors.APIError as error:
-                # It is over, or was never there.
-                if error.code not in {400, 404, 409}:
-                    raise
+        config = types.CancelBatchJobConfig(http_options=_OPTIONS)
+        await self._batches.cancel(name=batch_id, config=config)
 
-    @asynccontextmanager
-    async def results(self, batch: VendorBatch, /) -> AsyncGenerator[AsyncGenerator[BatchResult]]:
-        async with self._translated(), aclosing(self._results(batch)) as results:
-            yield results
+    async def delete(self, file: str, /) -> None:
+        config = types.DeleteFileConfig(http_options=_OPTIONS)
+        await self._files.delete(name=file, config=config)
 
-    async def forget(self, batch: VendorBatch, /) -> None:
-        async with self._translated():
-            for file in (batch.input_file, *batch.files):
-                if file:
-                    try:
-                        await self._files.delete(
-                            name=file, config=types.DeleteFileConfig(http_options=_OPTIONS)
-                        )
-                    except errors.APIError as error:
-                        if error.code != _NOT_FOUND:
-                            raise
-
-    async def _results(self, batch: VendorBatch) -> AsyncGenerator[BatchResult]:
-        for file in batch.files:
-            async for line in self._lines(file):
-                if (result := self._result(line)) is not None:
-                    yield result
-
-    async def _lines(self, file: str) -> AsyncGenerator[bytes]:
+    async def lines(self, file: str, /) -> AsyncGenerator[str]:
         """The lines of a file. The SDK would read it as a whole."""
         async with self._session.get(
             f"{self._address}/v1beta/{file}:download",
@@ -164,41 +140,13 @@ class GeminiBatchClient:
                 answer_bounds.check_size(size, answer_bounds.FILE_MAX_BYTES)
                 *lines, left = (left + chunk).split(b"\n")
                 for line in lines:
-                    yield line
-            yield left
+                    yield line.decode("utf-8", "replace")
+            yield left.decode("utf-8", "replace")
 
-    def _result(self, line: bytes) -> BatchResult | None:
-        """What a line of a result file says. None: nothing that can be read."""
-        try:
-            value = fields(json.loads(line))
-        except ValueError:
-            return None
-        key = string(value.get("key"))
+    def result(self, value: Mapping[str, Any], /) -> Completion:
         if fault := fields(value.get("error")):
-            return BatchResult(key=key, result=self._requests.refused(_api_error(fault)))
-        try:
-            text = json.dumps(value.get("response"))
-            return BatchResult(key=key, result=self._requests.completion(text))
-        except ProviderError as error:
-            return BatchResult(key=key, result=error)
-
-    @asynccontextmanager
-    async def _translated(self, *, missing: bool = False) -> AsyncGenerator[None]:
-        """Turn the SDK's errors into ours. `missing`: whether a 404 means that there are no
-        batches."""
-        try:
-            yield
-        except errors.APIError as error:
-            refused = self._requests.refused(error)
-            if missing and error.code in _MISSING:
-                text = f"this endpoint has no batches: {refused.message}"
-                raise BatchesMissing(CallOutcome.BAD_REQUEST, text) from None
-            raise refused from None
-        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError) as error:
-            # The last two: what the SDK makes of an answer that is not Gemini's.
-            raise self._requests.error(CallOutcome.TRANSIENT, f"no answer: {error!r}") from error
-        except AnswerRefused as error:
-            raise self._requests.error(error.outcome, str(error)) from None
+            raise self._requests.refused(_api_error(fault))
+        return self._requests.completion(json.dumps(value.get("response")))
 
 
 def _shown(batch: types.BatchJob, *, input_file: str | None = None) -> VendorBatch:

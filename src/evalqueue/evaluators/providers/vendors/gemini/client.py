@@ -30,6 +30,7 @@ from evalqueue.evaluators.providers import (
     vendor_limits,
 )
 from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
+from evalqueue.evaluators.providers.batching.files import FileBatches
 from evalqueue.evaluators.providers.dialect import AnswerFormat, RequestDialect
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import (
@@ -40,7 +41,7 @@ from evalqueue.evaluators.providers.provider import (
 )
 from evalqueue.evaluators.providers.vendors.gemini import answers, faults
 from evalqueue.evaluators.providers.vendors.gemini.answers import GeminiAnswer
-from evalqueue.evaluators.providers.vendors.gemini.batches import GeminiBatchClient
+from evalqueue.evaluators.providers.vendors.gemini.batches import GeminiBatches
 from evalqueue.hosts import is_loopback
 
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -149,9 +150,15 @@ class GeminiProvider:
         return self._credential
 
     @property
-    def batches(self) -> GeminiBatchClient:
-        return GeminiBatchClient(
-            self._client, self._session, self, address=self._endpoint, api_key=self._secret or ""
+    def batches(self) -> FileBatches:
+        return FileBatches(
+            GeminiBatches(
+                self._client,
+                self._session,
+                self,
+                address=self._endpoint,
+                api_key=self._secret or "",
+            )
         )
 
     def body(self, request: CompletionRequest, /) -> dict[str, Any]:
@@ -235,7 +242,7 @@ class GeminiProvider:
                 )
             except errors.APIError as error:
                 # The SDK's message may contain the credential, so the traceback must not show it.
-                failed = self._refused(error, parameters)
+                failed = self._refused(error, parameters, _characters(request))
                 learnt = self._lesson(error, sent)
             else:
                 raw = response.sdk_http_response
@@ -243,7 +250,7 @@ class GeminiProvider:
                 if answer.error is None:
                     return answer, parameters
                 error = errors.APIError(faults.error_code(answer.error), {"error": answer.error})
-                failed = self._refused(error, parameters)
+                failed = self._refused(error, parameters, _characters(request))
                 learnt = None
             if learnt is None or lessons == _MAX_LESSONS:
                 raise failed
@@ -280,10 +287,14 @@ class GeminiProvider:
             parameters=parameters,
         )
 
-    def _refused(self, error: errors.APIError, parameters: Mapping[str, Any]) -> ProviderError:
+    def _refused(
+        self, error: errors.APIError, parameters: Mapping[str, Any], characters: int = 0
+    ) -> ProviderError:
         text = error.message or str(error)
         details = faults.details_of(error)
-        outcome = faults.classify(error.code, error.status or "", text, details)
+        outcome = faults.classify(
+            error.code, error.status or "", text, details, characters=characters
+        )
         return ProviderError(
             outcome,
             self._message(outcome, f"HTTP {error.code} {error.status or ''}: {text}"),
@@ -394,6 +405,10 @@ def _system(request: CompletionRequest, sent: RequestDialect) -> str:
     if sent.format is AnswerFormat.JSON_SCHEMA:
         return request.system
     return schema_in_prompt(request)
+
+
+def _characters(request: CompletionRequest) -> int:
+    return len(request.system) + len(request.prompt)
 
 
 def _parameters(body: Mapping[str, Any], request: CompletionRequest) -> dict[str, Any]:

@@ -66,7 +66,10 @@ def details_of(error: errors.APIError) -> list[ErrorDetail]:
     return (body.error or body).details
 
 
-def classify(code: int, status: str, text: str, details: list[ErrorDetail]) -> CallOutcome:
+def classify(
+    code: int, status: str, text: str, details: list[ErrorDetail], *, characters: int
+) -> CallOutcome:
+    """What an error means for a request of so many characters."""
     reasons = {detail.reason for detail in details}
     if reasons & {"API_KEY_INVALID", "API_KEY_EXPIRED"}:
         return CallOutcome.AUTH
@@ -75,13 +78,19 @@ def classify(code: int, status: str, text: str, details: list[ErrorDetail]) -> C
     ):
         return CallOutcome.BILLING
     if status == "RESOURCE_EXHAUSTED":  # under 429 or 503
-        is_daily = any(vendor_limits.is_per_day(name) for name, _ in quotas(details))
-        return CallOutcome.BILLING if is_daily else CallOutcome.RATE_LIMITED
+        return _exhausted(quotas(details), characters)
     if code >= _SERVER_FAULT:
         return CallOutcome.TRANSIENT
     if status == "INVALID_ARGUMENT" and _TOO_LONG.search(text):
         return CallOutcome.CONTEXT_TOO_LONG
     return _BY_STATUS.get(code, CallOutcome.BAD_REQUEST)
+
+
+def _exhausted(used_up: list[tuple[str, str]], characters: int) -> CallOutcome:
+    if vendor_limits.is_beyond(characters, vendor_limits.limits_of_quotas(used_up)):
+        return CallOutcome.CONTEXT_TOO_LONG
+    is_daily = any(vendor_limits.is_per_day(name) for name, _ in used_up)
+    return CallOutcome.BILLING if is_daily else CallOutcome.RATE_LIMITED
 
 
 def retry_after(details: list[ErrorDetail]) -> float | None:

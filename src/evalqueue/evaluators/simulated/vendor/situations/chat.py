@@ -155,9 +155,13 @@ def _limit_too_large(situation: Situation) -> VendorReply:
 
 
 def _reasoning_budget(situation: Situation) -> VendorReply:
-    limit = _output_limit(situation)
-    if limit >= REASONING_TOKENS:
+    if _output_limit(situation) >= REASONING_TOKENS:
         return _answer(situation.text)
+    return _only_reasoning(situation)
+
+
+def _only_reasoning(situation: Situation) -> VendorReply:
+    limit = _output_limit(situation)
     details = {"reasoning_tokens": limit}
     usage = {
         "prompt_tokens": 100, "completion_tokens": limit, "completion_tokens_details": details
@@ -226,14 +230,17 @@ def _quoted_words(_: Situation) -> VendorReply:
     return _error(400, message, type="invalid_request_error")
 
 
-def _minute_too_small(_: Situation) -> VendorReply:
-    return _error(
-        429,
-        "Request too large for gpt-4o in organization org-x on tokens per min (TPM): Limit 30000, "
-        "Requested 45210. The input or output tokens must be reduced.",
-        code="rate_limit_exceeded",
-        type="tokens",
-    )
+def _minute_too_small(status: int, words: str, used: str = "") -> Reply:
+    """The request alone is over the limit of tokens per minute."""
+    text = f"{words} on tokens per min (TPM): Limit 30000, {used}Requested 45210. Please reduce it."
+    return lambda _: _error(status, text, code="rate_limit_exceeded", type="tokens")
+
+
+def _rate_limited_once(situation: Situation) -> VendorReply:
+    if not situation.is_first:
+        return _answer(situation.text)
+    message = "Rate limit reached for gpt-4o on requests per min (RPM): Limit 60, Used 60."
+    return _error(429, message, code="rate_limit_exceeded", type="requests")
 
 
 def _spaced(text: str) -> str:
@@ -292,6 +299,7 @@ CHAT: Mapping[str, Reply] = {
     "trailing-comma": lambda it: _answer(f"{it.text[:-1]},}}"),
     "line-break-in-string": lambda it: _answer(_spaced(it.text)),
     "python-literal": lambda it: _answer(str(dict(it.answer))),
+    "lower-case-labels": lambda it: _answer(it.respelled),
     "commented": lambda it: _answer(it.text.replace("{", "{ // my answer\n", 1)),
     "wrapped": lambda it: _answer(json.dumps({"result": dict(it.answer)})),
     "wrapped-text": lambda it: _answer(json.dumps({"answer": it.text})),
@@ -324,7 +332,10 @@ CHAT: Mapping[str, Reply] = {
     "listed-error": lambda _: VendorReply(
         status=400, body=[{"error": {"code": 400, "message": "Something is wrong."}}]
     ),
-    "minute-too-small": _minute_too_small,
+    "minute-too-small": _minute_too_small(429, "Request too large for gpt-4o in organization o"),
+    "minute-too-small-413": _minute_too_small(413, "Request too large for model llama-3"),
+    "minute-too-small-by-number": _minute_too_small(429, "Rate limit reached for x", "Used 0, "),
+    "rate-limited-once": _rate_limited_once,
     "quoted-words": _quoted_words,
     # Parameters.
     "no-response-format": _without_response_format,
@@ -335,4 +346,5 @@ CHAT: Mapping[str, Reply] = {
     "extra-field": _extra_field,
     "limit-too-large": _limit_too_large,
     "reasoning-budget": _reasoning_budget,
+    "reasoning-without-end": _only_reasoning,
 }

@@ -39,9 +39,15 @@ def _error(code: int, status: str, message: str, details: Any = ()) -> VendorRep
     return VendorReply(status=code, body={"error": error})
 
 
-def _daily_quota(_: Situation) -> VendorReply:
+def _rate_limited_once(situation: Situation) -> VendorReply:
+    if not situation.is_first:
+        return _text(situation)
+    quota = "GenerateRequestsPerMinutePerProjectPerModel-FreeTier"
+    return _exhausted(quota, "30", "0.05s")
+
+
+def _exhausted(quota: str, value: str, delay: str) -> VendorReply:
     kind = "type.googleapis.com/google.rpc"
-    quota = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
     return _error(
         429,
         "RESOURCE_EXHAUSTED",
@@ -49,9 +55,9 @@ def _daily_quota(_: Situation) -> VendorReply:
         [
             {
                 "@type": f"{kind}.QuotaFailure",
-                "violations": [{"quotaId": quota, "quotaValue": "20"}],
+                "violations": [{"quotaId": quota, "quotaValue": value}],
             },
-            {"@type": f"{kind}.RetryInfo", "retryDelay": "2s"},
+            {"@type": f"{kind}.RetryInfo", "retryDelay": delay},
         ],
     )
 
@@ -75,9 +81,13 @@ def _limit_too_large(situation: Situation) -> VendorReply:
 
 
 def _reasoning_budget(situation: Situation) -> VendorReply:
-    limit = situation.call.settings["maxOutputTokens"]
-    if limit >= REASONING_TOKENS:
+    if situation.call.settings["maxOutputTokens"] >= REASONING_TOKENS:
         return _text(situation)
+    return _only_reasoning(situation)
+
+
+def _only_reasoning(situation: Situation) -> VendorReply:
+    limit = situation.call.settings["maxOutputTokens"]
     usage = {**_USAGE, "candidatesTokenCount": None, "thoughtsTokenCount": limit}
     return _answer(finish="MAX_TOKENS", usage=usage)
 
@@ -92,6 +102,7 @@ GEMINI: Mapping[str, Reply] = {
         {"text": f"Maybe {it.draft}", "thought": True}, {"text": it.text}
     ),
     "no-candidates-once": lambda it: _no_candidates(it) if it.is_first else _text(it),
+    "no-candidates": _no_candidates,
     "empty-once": lambda it: _answer() if it.is_first else _text(it),
     "empty": lambda _: _answer(),
     "recitation": lambda _: _answer(finish="RECITATION"),
@@ -106,8 +117,16 @@ GEMINI: Mapping[str, Reply] = {
         body={"error": {"code": 503, "status": "UNAVAILABLE", "message": "overloaded"}}
     ),
     "overloaded": lambda _: _error(503, "UNAVAILABLE", "The model is overloaded."),
-    "daily-quota": _daily_quota,
+    "daily-quota": lambda _: _exhausted(
+        "GenerateRequestsPerDayPerProjectPerModel-FreeTier", "20", "2s"
+    ),
+    "minute-too-small": lambda _: _exhausted(
+        "GenerateContentInputTokensPerModelPerMinute-FreeTier", "5", "40s"
+    ),
+    "rate-limited-once": _rate_limited_once,
+    "lower-case-labels": lambda it: _answer({"text": it.respelled}),
     "no-json-mode": _without_json_mode,
     "limit-too-large": _limit_too_large,
     "reasoning-budget": _reasoning_budget,
+    "reasoning-without-end": _only_reasoning,
 }

@@ -35,6 +35,18 @@ class Situation:
         return json.dumps(draft)
 
     @property
+    def respelled(self) -> str:
+        """The right answer with its labels in lower case, as small models write them."""
+        properties = self.call.question.schema.get("properties", {})
+        labels = {name for name, schema in properties.items() if "enum" in schema}
+        return json.dumps(
+            {
+                name: value.lower().replace(" ", "_") if name in labels else value
+                for name, value in self.answer.items()
+            }
+        )
+
+    @property
     def is_first(self) -> bool:
         return self.previous_requests == 0
 

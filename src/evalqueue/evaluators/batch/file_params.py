@@ -1,0 +1,78 @@
+"""The params of a job about the file that it brings, and about personal data in it."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
+
+from evalqueue.errors import InvalidParams
+from evalqueue.evaluators.datasets.masks import Masks
+from evalqueue.evaluators.datasets.names import read_names
+from evalqueue.evaluators.formats import DateOrder
+from evalqueue.evaluators.formats.data_directory import FileError, read_confined
+from evalqueue.evaluators.personal_data import PersonalData
+
+_NAMES_MAX_BYTES = 16 * 1024**2
+
+
+def _split(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return [each for each in map(str.strip, value.lower().split(",")) if each]
+
+
+class FileParams(BaseModel):
+    """A file, and what is replaced in it before anything of it is stored."""
+
+    data_path: str | None = Field(default=None, min_length=1)
+    """A file inside `EVALQUEUE_DATA_DIR`: CSV, or chat messages as JSON lines. It is stored when
+    the job is submitted; beside `dataset_id` it only says what that was called."""
+    csv_content: str | None = None
+    """The file itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
+    date_order: DateOrder | None = None
+    """What 1/2/2025 means in the file: `day-first` or `month-first`. Without it, as the file
+    decides; a file that does not decide is refused."""
+    mask: Annotated[list[PersonalData], BeforeValidator(_split)] | None = None
+    """Personal data to replace in the file before it is stored: `emails`, `phones`, `cards`."""
+    mask_names: list[str] | None = None
+    """Names to replace in `csv_content`, too. They are not stored."""
+    mask_names_path: str | None = Field(default=None, min_length=1)
+    """A file inside `EVALQUEUE_DATA_DIR` with names, one on each line, to replace in the file of
+    `data_path`, too."""
+
+    @model_validator(mode="after")
+    def _masks_a_file(self) -> Self:
+        if self.mask and self.data_path is None and self.csv_content is None:
+            raise ValueError(
+                "mask: a stored dataset is as it was stored. Mask a file when it is stored, by "
+                "data_path or csv_content"
+            )
+        if self.mask_names and self.csv_content is None:
+            raise ValueError(
+                "mask_names: for csv_content. Names beside data_path are in a file: mask_names_path"
+            )
+        if self.mask_names_path and self.data_path is None:
+            raise ValueError("mask_names_path: for data_path")
+        return self
+
+    async def masks(self, data_directory: Path) -> Masks:
+        """What to mask. The file of names is read.
+
+        Raises:
+            InvalidParams: they are no names.
+        """
+        field = "mask_names" if self.mask_names_path is None else "mask_names_path"
+        try:
+            names = self.mask_names
+            if self.mask_names_path is not None:
+                names = await asyncio.to_thread(self._names, data_directory, self.mask_names_path)
+            return Masks.of(self.mask, names)
+        except FileError as error:
+            raise InvalidParams.of(field, f"The file {error.reason}") from error
+        except ValueError as error:
+            raise InvalidParams.of(field, str(error)) from error
+
+    def _names(self, data_directory: Path, path: str) -> list[str]:
+        content = read_confined(data_directory, path, max_bytes=_NAMES_MAX_BYTES)
+        return list(read_names(content.decode("utf-8")))
