@@ -5,7 +5,8 @@ EvalqueueError
 │   ├── UnknownJobType
 │   ├── InvalidParams       one or more fields, each named
 │   ├── KeyReused           the idempotency key belongs to another request
-│   └── JobNotFound
+│   ├── JobNotFound
+│   └── NothingMeant        no job, run, case or dataset has this id or name
 ├── NotCancellable          the job is over already
 ├── NotRetryable            the job is not over, or nothing is missing
 ├── DatabaseUnavailable     no Postgres answered in time
@@ -90,6 +91,10 @@ class JobNotFound(Refused):
     def __init__(self, job_id: UUID) -> None:
         super().__init__(f"Job not found: {job_id}")
         self.job_id = job_id
+
+
+class NothingMeant(Refused):
+    """No job, run, case or dataset has this id or name."""
 
 
 class NotCancellable(EvalqueueError):

@@ -20,7 +20,7 @@ from evalqueue.jobs import JobStatus
 COMMANDS = (
     "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "retry", "demo",
     "simulate", "token", "queues", "workers", "schedules", "prune", "doctor",
-    "adversarial", "simulate-bot", "datasets", "evaluators",
+    "adversarial", "simulate-bot", "datasets", "evaluators", "runs",
 )  # fmt: skip
 
 

@@ -94,6 +94,13 @@ def evaluate(scripted: Make, thread: Make) -> Make:
         ({"kind": "length", "maximum": 3}, "yes!", False),
         ({"kind": "length", "minimum": 3, "unit": "words"}, "one two", False),
         ({"kind": "length", "minimum": 2, "unit": "words"}, "one two", True),
+        ({"kind": "language", "languages": ["en"]}, "Your order ships tomorrow.", True),
+        ({"kind": "language", "languages": ["en", "de"]}, "Guten Tag! Gern geschehen.", True),
+        ({"kind": "language", "languages": ["en"]}, "Su pedido se enviará mañana.", False),
+        ({"kind": "language", "languages": ["ja"]}, "ご注文は明日発送されます。", True),
+        ({"kind": "language", "languages": ["en"]}, "Ваш заказ будет отправлен завтра.", False),
+        ({"kind": "language", "languages": ["en"]}, "OK", None),
+        ({"kind": "language", "languages": ["en"]}, "SO-204518: 20 €, 180 kcal", None),
         ({"kind": "personal_data"}, "Write to bob@example.org.", False),
         ({"kind": "personal_data"}, "Call +49 30 1234567.", False),
         ({"kind": "personal_data", "data": ["cards"]}, "Call +49 30 1234567.", True),
@@ -121,6 +128,29 @@ async def test_an_answer_is_passed_or_not_or_there_is_nothing_to_look_at(
     rows = {row.name: row.value for row in score_rows(found)}
     assert rows == {"passed": passed} if passed is None else {"passed": passed, "it": passed}
     assert all(each["note"] for each in found.details)
+
+
+@pytest.mark.parametrize(
+    ("user", "bot", "passed"),
+    [
+        ("Wann wird meine Bestellung verschickt?", "Ihre Bestellung kommt am Freitag.", True),
+        ("Wann wird meine Bestellung verschickt?", "Your order ships on Friday.", False),
+        ("hm?", "Your order ships on Friday.", None),
+    ],
+)
+async def test_an_answer_is_in_the_language_of_the_user(
+    evaluate: Make, turn: Make, user: str, bot: str, passed: bool | None
+):
+    found = await evaluate(app_with({"name": "it", "kind": "language"}), turn(1, user, bot))
+
+    rows = {row.name: row.value for row in score_rows(found)}
+    assert rows.get("it") is passed
+
+
+def test_a_language_is_named_by_its_code():
+    found = mistakes({"name": "a", "kind": "language", "languages": ["en", "German"]})
+
+    assert found == {"checks.0.languages.1": "write the code of ISO 639-1, as in 'en'"}
 
 
 async def test_where_a_check_looks_is_its_scope(evaluate: Make, turn: Make):

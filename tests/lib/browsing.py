@@ -69,9 +69,12 @@ class Site:
         process.wait_until_ready()
         return process
 
-    def start_vendor(self, *flags: str) -> None:
+    def start_vendor(self, *flags: str, guesses: bool = True) -> None:
         """Start a simulated vendor, which processes started afterwards use."""
-        process = self.start(r"simulated provider on (http://\S+)", "simulate", "--port=0", *flags)
+        guess = ("--guess",) if guesses else ()
+        process = self.start(
+            r"simulated provider on (http://\S+)", "simulate", "--port=0", *guess, *flags
+        )
         self.environment |= {
             "EVALQUEUE_LLM_PROVIDER": "simulated",
             "EVALQUEUE_SIMULATED_URL": process.address,

@@ -76,7 +76,7 @@ def judged(site: Site, tmp_path: Path) -> Site:
     """A site whose worker and API run before the app is there."""
     gold = tmp_path / "gold.json"
     gold.write_text(json.dumps(labels()))
-    site.start_vendor(f"--gold={gold}", "--only-gold")
+    site.start_vendor(f"--gold={gold}", guesses=False)
     site.worker()
     site.api()
     return site

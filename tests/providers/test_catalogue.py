@@ -1,8 +1,10 @@
 """Which provider a job means, and that a process keeps one of each."""
 
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from evalqueue.evaluators.providers.registry import (
     ProviderUnavailable,
     resolve,
 )
+from evalqueue.evaluators.simulated.conversations import kaira_gold
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 
 OPENAI = {"OPENAI_API_KEY": "sk-made-up"}
@@ -145,11 +148,19 @@ async def test_the_simulated_provider_comes_with_its_server(
 ) -> None:
     choice = resolve(ProviderSettings(), "simulated", None)
 
+    (thread_id, turns), *_ = json.loads(kaira_gold().read_text("utf-8"))["intent"].items()
+    (turn, label), *_ = turns.items()
+    known = f"Thread: {json.dumps(thread_id)}\nTurn to judge: {turn}\nUser:\n    hello there\n"
+
     provider = await registry.provider(choice)
-    completion = await provider.complete(request_, timeout=30)
+    completion = await provider.complete(replace(request_, prompt=known), timeout=30)
+    with pytest.raises(ProviderError, match="not judged: no key set") as unknown:
+        await provider.complete(request_, timeout=30)
 
     assert (provider.name, provider.model) == ("simulated", "simulated-judge")
     assert completion.model == "simulated-judge"
+    assert json.loads(completion.text)["predicted_agent"] == label["predicted_agent"]
+    assert unknown.value.outcome is CallOutcome.NO_KEY
 
 
 async def test_a_choice_always_gets_the_same_provider(registry: ProviderRegistry) -> None:

@@ -75,6 +75,26 @@ async def test_a_preview_learns_from_recorded_calls_and_its_error_is_shown(
     assert found["estimate_errors"] is None, "it is about calls that were not made"
 
 
+async def test_votes_are_in_the_preview_and_in_the_estimate(api: httpx.AsyncClient, judge: Judged):
+    async def counted(**params: Any) -> dict[str, Any]:
+        reply = await api.post("/api/eval-runs/preview", json={"total_items": 12} | params)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+    once = await counted()
+    votes = {"efficiency": 3, "intent": 2}
+    voted = await counted(votes=votes)
+    job = await judge(total_items=12, votes=votes)
+    found = (await api.get(f"/api/eval-runs/{run_of(job)}/statistics")).json()
+
+    assert voted["llm_calls"]["evaluators"] == {
+        name: calls * votes.get(name, 1) for name, calls in once["llm_calls"]["evaluators"].items()
+    }
+    assert found["llm"]["calls"] == voted["estimate"]["calls"] == voted["llm_calls"]["total"]
+    for tokens in ("tokens_in", "tokens_out"):
+        assert voted["estimate"][tokens]["expected"] > 1.8 * once["estimate"][tokens]["expected"]
+
+
 async def test_without_a_price_there_are_tokens_only(
     api: httpx.AsyncClient, judge: Judged, database: Database
 ):

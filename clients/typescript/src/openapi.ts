@@ -2183,6 +2183,15 @@ export interface components {
              * @default null
              */
             evaluators: string[] | null;
+            /** Votes */
+            votes?: {
+                [key: string]: number;
+            };
+            /**
+             * Second Model
+             * @default null
+             */
+            second_model: string | null;
             /**
              * Concurrency
              * @default 8

@@ -14,7 +14,9 @@ datasets_app = typer.Typer(rich_markup_mode=None)
 
 DatasetArgument = Annotated[
     str,
-    typer.Argument(metavar="ID", show_default=False, help="sha256:…, or its first characters."),
+    typer.Argument(
+        metavar="DATASET", show_default=False, help="sha256:…, its first characters, or a name."
+    ),
 ]
 LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many datasets.")]
 OwnerFilterOption = Annotated[

@@ -1,14 +1,13 @@
 """Declares the commands about jobs: submit, retry, status, watch, cancel."""
 
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from evalqueue.cli.commands import jobs
 from evalqueue.cli.commands.arguments import cap_params, model_params, read_params, read_time
 from evalqueue.cli.options import (
-    JobIdArgument,
+    JobArgument,
     JsonOption,
     MaxCostOption,
     MaxOutputTokensOption,
@@ -71,7 +70,7 @@ def submit(  # noqa: PLR0913  each is an option
         typer.Option(metavar="RFC3339", help="Not before this time: 2026-12-24T18:00:00Z."),
     ] = None,
     after: Annotated[
-        UUID | None, typer.Option(metavar="JOB_ID", help="Not before this job is completed.")
+        str | None, typer.Option(metavar="JOB", help="Not before this job is completed.")
     ] = None,
     idempotency_key: Annotated[
         str | None,
@@ -92,18 +91,17 @@ def submit(  # noqa: PLR0913  each is an option
         scheduled_at=read_time("--at", at),
         queue=queue,
         idempotency_key=idempotency_key,
-        after=after,
     )
     job_params = read_params(params, pairs or [])
     if max_wait is not None:
         job_params["max_wait_seconds"] = max_wait
     job_params |= model_params(max_output_tokens, model_settings)
     job_params |= cap_params(max_cost, max_tokens)
-    run(jobs.submit(job_type, job_params, options, watch=watch, as_json=as_json))
+    run(jobs.submit(job_type, job_params, options, after=after, watch=watch, as_json=as_json))
 
 
 def retry(
-    job_id: JobIdArgument,
+    job: JobArgument,
     *,
     everything: Annotated[
         bool,
@@ -119,11 +117,16 @@ def retry(
 
     A new job does it, and its id is printed. The old job is unchanged.
     """
-    run(jobs.retry(job_id, everything=everything, watch=watch, as_json=as_json))
+    run(jobs.retry(job, everything=everything, watch=watch, as_json=as_json))
 
 
 def status(
-    job_id: Annotated[UUID | None, typer.Argument(metavar="JOB_ID", show_default=False)] = None,
+    job: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="JOB", show_default=False, help="An id, its first characters, or a name."
+        ),
+    ] = None,
     *,
     only: Annotated[
         JobStatus | None, typer.Option("--status", help="Only jobs with this status.")
@@ -133,21 +136,21 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the newest jobs, or everything about one job."""
-    if job_id is None:
+    if job is None:
         run(jobs.list_jobs(only, job_type, limit, as_json=as_json))
     else:
-        run(jobs.show(job_id, as_json=as_json))
+        run(jobs.show(job, as_json=as_json))
 
 
-def watch(job_id: JobIdArgument, *, as_json: JsonOption = False) -> None:
+def watch(job: JobArgument, *, as_json: JsonOption = False) -> None:
     """Follow a job until it ends. With --json: a line for each change.
 
     Ctrl-C stops watching; the job continues. The exit code is that of the job: 0 completed,
     1 failed, 3 cancelled.
     """
-    run(jobs.watch(job_id, as_json=as_json))
+    run(jobs.watch(job, as_json=as_json))
 
 
-def cancel(job_id: JobIdArgument, *, as_json: JsonOption = False) -> None:
+def cancel(job: JobArgument, *, as_json: JsonOption = False) -> None:
     """Cancel a queued or running job. It is final when the command returns."""
-    run(jobs.cancel(job_id, as_json=as_json))
+    run(jobs.cancel(job, as_json=as_json))

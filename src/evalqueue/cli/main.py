@@ -39,7 +39,7 @@ app = typer.Typer(
     + f"\n\n\b\nSettings come from the environment: DATABASE_URL and EVALQUEUE_…\n"
     f"{DEBUG}=1 shows tracebacks.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,  # by typer, whose parser knows the commands and their options
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain text: faster, and easy to search
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -8,12 +8,24 @@ import sys
 import threading
 from collections.abc import Coroutine
 from typing import Annotated, Any, NoReturn
-from uuid import UUID
 
 import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-JobIdArgument = Annotated[UUID, typer.Argument(metavar="JOB_ID", show_default=False)]
+JobArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="JOB", show_default=False, help="An id, its first characters, or a name."
+    ),
+]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        show_default=False,
+        help="An id or its first characters, of the run or its job; or a name.",
+    ),
+]
 UntilEofOption = Annotated[
     bool, typer.Option("--until-eof", help="Stop when stdin is closed; for parent processes.")
 ]

@@ -3,21 +3,24 @@
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
 from evalqueue.cli.commands import costs as costs_command
-from evalqueue.cli.options import JsonOption, examples, run
+from evalqueue.cli.options import JsonOption, RunArgument, examples, run
 from evalqueue.evaluators.prices.costs import CostGroup
 
-CandidateArgument = Annotated[
-    UUID, typer.Argument(metavar="RUN", show_default=False, help="A run's id, or its job's.")
+runs_app = typer.Typer(rich_markup_mode=None)
+
+LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many runs.")]
+JobTypeOption = Annotated[
+    str | None, typer.Option(help="Only runs of jobs of this type, as evaluate-batch.")
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
+    app.add_typer(runs_app, name="runs")
     app.command(
         epilog=examples("evalqueue costs", "evalqueue costs --by owner --since 2026-01-01 --json")
     )(costs)
@@ -30,10 +33,107 @@ def register(app: typer.Typer) -> None:
     )(gate)
 
 
+@runs_app.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "evalqueue runs",
+        "evalqueue runs show 0f1cf6f2",
+        "evalqueue runs threads nightly --where efficiency=BROKEN",
+        "evalqueue runs export 0f1cf6f2 > results.csv",
+    ),
+)
+def runs_group(
+    context: typer.Context,
+    *,
+    job_type: JobTypeOption = None,
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List runs, show what one has found, list its conversations, export its results."""
+    if context.invoked_subcommand is None:
+        list_runs(job_type=job_type, limit=limit, as_json=as_json)
+
+
+@runs_app.command(
+    "list", epilog=examples("evalqueue runs list --job-type evaluate-batch --limit 5 --json")
+)
+def list_runs(
+    *, job_type: JobTypeOption = None, limit: LimitOption = 20, as_json: JsonOption = False
+) -> None:
+    """List the newest runs with their headline figures."""
+    from evalqueue.cli.commands.runs import listing
+
+    run(listing.list_runs(job_type, limit, as_json=as_json))
+
+
+@runs_app.command(
+    "show",
+    epilog=examples(
+        "evalqueue runs show 0f1cf6f2",
+        "evalqueue runs show nightly --json | jq .statistics.batch.coverage",
+    ),
+)
+def show_run(run_reference: RunArgument, *, as_json: JsonOption = False) -> None:
+    """Show what a run has found so far, and which conversations to look at first."""
+    from evalqueue.cli.commands.runs import showing
+
+    run(showing.show(run_reference, as_json=as_json))
+
+
+@runs_app.command(
+    "threads",
+    epilog=examples(
+        "evalqueue runs threads 0f1cf6f2",
+        "evalqueue runs threads 0f1cf6f2 --where efficiency=BROKEN --where intent.correct=false",
+        "evalqueue runs threads nightly --where 'correctness.verdict=HARD FAIL' --json",
+    ),
+)
+def list_threads(
+    run_reference: RunArgument,
+    *,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="EVALUATOR[.SCORE]=VALUE",
+            help="Only conversations with this score, in any turn. Repeated: with all of them.",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """List the conversations of a run, the worst first."""
+    from evalqueue.cli.commands.runs import listing
+
+    run(listing.list_threads(run_reference, where or [], limit, as_json=as_json))
+
+
+@runs_app.command(
+    "export",
+    epilog=examples(
+        "evalqueue runs export 0f1cf6f2 > results.csv",
+        "evalqueue runs export nightly --json > results.jsonl",
+    ),
+)
+def export_run(
+    run_reference: RunArgument,
+    *,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON lines with every score, also of turns.")
+    ] = False,
+) -> None:
+    """Print the results of a run as CSV, a conversation in each row.
+
+    No spreadsheet takes a cell for a formula: such a cell begins with an apostrophe.
+    """
+    from evalqueue.cli.commands.runs import exporting
+
+    run(exporting.export(run_reference, as_json=as_json))
+
+
 def compare(
-    candidate: CandidateArgument,
+    candidate: RunArgument,
     baseline: Annotated[
-        UUID, typer.Argument(metavar="BASELINE", show_default=False, help="The run before.")
+        str, typer.Argument(metavar="BASELINE", show_default=False, help="The run before.")
     ],
     *,
     as_json: JsonOption = False,
@@ -45,7 +145,7 @@ def compare(
 
 
 def gate(
-    candidate: CandidateArgument,
+    candidate: RunArgument,
     *,
     require: Annotated[
         list[str],
@@ -56,7 +156,7 @@ def gate(
         ),
     ],
     baseline: Annotated[
-        UUID | None,
+        str | None,
         typer.Option(metavar="RUN", help="What 'no worse' compares with: a run, or its job."),
     ] = None,
     min_coverage: Annotated[

@@ -66,8 +66,9 @@ def simulate(
             help="Gold labels. Default: those of the bundled conversations.",
         ),
     ] = None,
-    only_gold: Annotated[
-        bool, typer.Option("--only-gold", help="Don't judge what has no gold label.")
+    guess: Annotated[
+        bool,
+        typer.Option("--guess", help="Guess where there is no gold label. Default: don't judge."),
     ] = False,
     until_eof: UntilEofOption = False,
 ) -> None:
@@ -79,7 +80,7 @@ def simulate(
         f"--port={port}", f"--latency-ms={latency_ms}",
         f"--latency-sigma={latency_sigma}", f"--rate-429={rate_429}", f"--rate-500={rate_500}",
         f"--rate-malformed={rate_malformed}", f"--error-rate={error_rate}",
-        *([f"--gold={gold}"] if gold else []), *(["--only-gold"] if only_gold else []),
+        *([f"--gold={gold}"] if gold else []), *([] if guess else ["--only-gold"]),
     ])  # fmt: skip
 
 

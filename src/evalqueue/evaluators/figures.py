@@ -12,8 +12,6 @@ from decimal import Decimal
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
-from pydantic import ValidationError
-
 from evalqueue.evaluators.adversarial import rates
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
@@ -25,7 +23,7 @@ from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.judging.evaluator import Coverage
 from evalqueue.evaluators.judging.registry import installed
-from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue, declared
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.store import ALL_THREADS, ScoreFilter
 from evalqueue.evaluators.statistics import latencies
@@ -58,8 +56,7 @@ class RunHead:
         if not isinstance(self.evaluators, list):
             kinds = installed().values()
             return [e.declaration for e in kinds if not e.is_optional and not e.on_request]
-        read = map(_declaration, cast("list[object]", self.evaluators))
-        return [each for each in read if each is not None]
+        return declared(cast("object", self.evaluators))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,14 +389,6 @@ def _estimate_errors(head: RunHead, llm: LlmStatistics) -> EstimateErrors | None
     return EstimateErrors(
         tokens=relative_error(Decimal(expected), Decimal(used)), cost_usd=cost_error
     )
-
-
-def _declaration(value: object) -> EvaluatorDeclaration | None:
-    """A declaration from a run's config; None: it is none."""
-    try:
-        return EvaluatorDeclaration.model_validate(value)
-    except ValidationError:
-        return None
 
 
 async def _head(connection: Connection, run_id: UUID, owner: str | None) -> RunHead | None:

@@ -74,6 +74,17 @@ Statuses = Mapping[UUID, JobStatus | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JobMatch:
+    """A job that a person may mean."""
+
+    id: UUID
+    job_type: str
+    status: JobStatus
+    name: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldAttempt:
     """A running attempt, and the progress to write, if any."""
 
@@ -175,6 +186,15 @@ async def list_jobs(
         "status": status, "job_type": job_type, "owner": owner, "limit": limit, "offset": offset,
     }  # fmt: skip
     return [job_of(row) for row in await JOBS.mappings(connection, "list", **arguments)]
+
+
+async def matching(
+    connection: Connection, *, first: UUID | None, last: UUID | None, name: str, limit: int
+) -> list[JobMatch]:
+    """Jobs whose id is in a range (None: no id is), or that have a name, newest first."""
+    return await JOBS.rows(
+        connection, JobMatch, "matching", first=first, last=last, name=name, limit=limit
+    )
 
 
 async def changed(

@@ -863,7 +863,7 @@ CREATE TABLE api_logs (
     CONSTRAINT api_logs_duration_ms_check CHECK ((duration_ms >= (0)::double precision)),
     CONSTRAINT api_logs_error_check CHECK ((length(error) <= 4000)),
     CONSTRAINT api_logs_only_answers_are_replayed CHECK (((request_hash IS NULL) OR ((outcome = 'ok'::text) AND (response IS NOT NULL)))),
-    CONSTRAINT api_logs_outcome_check CHECK ((outcome = ANY (ARRAY['ok'::text, 'reused'::text, 'rate_limited'::text, 'transient'::text, 'timeout'::text, 'auth'::text, 'billing'::text, 'model_missing'::text, 'bad_request'::text, 'context_too_long'::text, 'content_filter'::text, 'judge_refused'::text, 'truncated'::text, 'schema_invalid'::text, 'cancelled'::text]))),
+    CONSTRAINT api_logs_outcome_check CHECK ((outcome = ANY (ARRAY['ok'::text, 'reused'::text, 'rate_limited'::text, 'transient'::text, 'timeout'::text, 'auth'::text, 'billing'::text, 'model_missing'::text, 'bad_request'::text, 'context_too_long'::text, 'content_filter'::text, 'judge_refused'::text, 'truncated'::text, 'schema_invalid'::text, 'cancelled'::text, 'no_key'::text, 'undecided'::text]))),
     CONSTRAINT api_logs_parameters_check CHECK ((length((parameters)::text) <= 20000)),
     CONSTRAINT api_logs_prompt_check CHECK ((length(prompt) <= 50000)),
     CONSTRAINT api_logs_question_hash_check CHECK ((length(question_hash) = 16)),

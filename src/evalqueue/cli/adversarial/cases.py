@@ -2,20 +2,16 @@
 
 from pathlib import Path
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
-from evalqueue.cli.options import JsonOption, examples, run
+from evalqueue.cli.options import JsonOption, RunArgument, examples, run
 
 cases_app = typer.Typer(rich_markup_mode=None)
 
 AppOption = Annotated[
     str | None,
     typer.Option("--app", help="The app of the chatbot to test. Default: EVALQUEUE_DEFAULT_APP."),
-]
-RunIdArgument = Annotated[
-    UUID, typer.Argument(metavar="RUN_ID", show_default=False, help="Or the id of its job.")
 ]
 CaseIdsArgument = Annotated[list[str], typer.Argument(metavar="CASE_ID…", show_default=False)]
 PinnedOption = Annotated[bool, typer.Option("--pinned", help="Only pinned cases.")]
@@ -68,7 +64,7 @@ def list_cases(
     "save", epilog=examples("evalqueue adversarial cases save 0f1cf6f2-… 3f0c1d2e4b5a6978 --pin")
 )
 def save_cases(
-    run_id: RunIdArgument,
+    run_reference: RunArgument,
     case_ids: CaseIdsArgument,
     *,
     pin: PinOption = False,
@@ -77,7 +73,7 @@ def save_cases(
     """Save cases of a run."""
     from evalqueue.cli.commands import cases
 
-    run(cases.save_cases(run_id, case_ids, pinned=pin, as_json=as_json))
+    run(cases.save_cases(run_reference, case_ids, pinned=pin, as_json=as_json))
 
 
 @cases_app.command("pin", epilog=examples("evalqueue adversarial cases pin 3f0c1d2e4b5a6978"))

@@ -5,12 +5,11 @@ What they do is imported by the command that needs it: it imports the whole eval
 
 from pathlib import Path
 from typing import Annotated, Literal
-from uuid import UUID
 
 import typer
 
 from evalqueue.cli.adversarial import cases as cases_commands
-from evalqueue.cli.adversarial.cases import AppOption, RunIdArgument, app_or_default
+from evalqueue.cli.adversarial.cases import AppOption, app_or_default
 from evalqueue.cli.options import (
     JsonOption,
     MaxCostOption,
@@ -21,6 +20,7 @@ from evalqueue.cli.options import (
     OwnerOption,
     PriorityOption,
     QueueOption,
+    RunArgument,
     WatchOption,
     examples,
     run,
@@ -93,8 +93,8 @@ def run_test(  # noqa: PLR0913  each is an option
         typer.Option(metavar="FILE", help="CSV or JSONL: cases, or behaviours as of AdvBench."),
     ] = None,
     case_from: Annotated[
-        UUID | None,
-        typer.Option(metavar="RUN_ID", help="Repeat the cases of this run that did not pass."),
+        str | None,
+        typer.Option(metavar="RUN", help="Repeat the cases of this run that did not pass."),
     ] = None,
     case: Annotated[
         list[str] | None,
@@ -158,7 +158,6 @@ def run_test(  # noqa: PLR0913  each is an option
             "goals": goal,
             "personas": persona,
             "tactics": tactic,
-            "from_run": None if case_from is None else str(case_from),
             "from_run_cases": case,
             "saved": saved,
             "trials": trials,
@@ -173,6 +172,7 @@ def run_test(  # noqa: PLR0913  each is an option
             **cap_params(max_cost, max_tokens),
         },
         cases=cases,
+        case_from=case_from,
     )
     options = SubmitOptions(owner=owner, queue=queue, priority=priority)
     run(adversarial.run(test, options, watch=watch, as_json=as_json))
@@ -186,7 +186,7 @@ def run_test(  # noqa: PLR0913  each is an option
     ),
 )
 def show(
-    run_id: RunIdArgument,
+    run_reference: RunArgument,
     *,
     with_passed: Annotated[
         bool, typer.Option("--all", help="List the tests that passed, too.")
@@ -199,7 +199,7 @@ def show(
     """
     from evalqueue.cli.commands import adversarial
 
-    run(adversarial.show(run_id, with_passed=with_passed, as_json=as_json))
+    run(adversarial.show(run_reference, with_passed=with_passed, as_json=as_json))
 
 
 @adversarial_app.command(
@@ -210,7 +210,7 @@ def show(
     ),
 )
 def transcript(
-    run_id: RunIdArgument,
+    run_reference: RunArgument,
     case_id: CaseIdArgument,
     *,
     trial: Annotated[int | None, typer.Option(min=1, help="Default: the first trial.")] = None,
@@ -219,7 +219,7 @@ def transcript(
     """Show one conversation, even in progress, and the judge's opinion of it."""
     from evalqueue.cli.commands import adversarial
 
-    run(adversarial.transcript(run_id, case_id, trial, as_json=as_json))
+    run(adversarial.transcript(run_reference, case_id, trial, as_json=as_json))
 
 
 @adversarial_app.command(

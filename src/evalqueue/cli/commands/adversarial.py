@@ -10,13 +10,14 @@ from uuid import UUID
 from evalqueue.cli.commands.cases import case_input, load_app, read_case_file, without_empty
 from evalqueue.cli.commands.connection import open_client, register_job_types
 from evalqueue.cli.commands.jobs import SubmitOptions, follow_job
-from evalqueue.cli.commands.runs import find_run_id, run_not_found
+from evalqueue.cli.commands.runs.references import find_adversarial_run, find_case_id
 from evalqueue.cli.output import adversarial as output
 from evalqueue.cli.output import console, transcripts
 from evalqueue.cli.output.exit_codes import EXIT_CODE_OF_STATUS, ExitCode
 from evalqueue.cli.output.jobs import job_json
 from evalqueue.errors import Refused
 from evalqueue.evaluators.adversarial import findings
+from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.runs import store
@@ -34,6 +35,8 @@ class AdversarialTestOptions:
     chatbot: Mapping[str, Any]
     params: Mapping[str, Any]
     cases: Path | None
+    case_from: str | None
+    """A run whose cases are repeated, by a reference."""
 
     def to_params(self, app: App) -> dict[str, object]:
         """The params of the job, which tests this app.
@@ -64,6 +67,8 @@ async def run(
         async with (await client.database()).connection() as connection:
             app, _ = await load_app(connection, test.app_id, owner=options.owner)
         params = await asyncio.to_thread(test.to_params, app)
+        if test.case_from is not None:
+            params["from_run"] = str((await find_adversarial_run(client, test.case_from)).id)
         register_job_types(client)
         decoded = client.job_types.decode(EvaluateAdversarial.job_type, params)
         job = await client.submit(
@@ -84,24 +89,24 @@ async def run(
     return ExitCode.DONE
 
 
-async def show(run_id: UUID, *, with_passed: bool, as_json: bool) -> ExitCode:
+async def show(given: str, *, with_passed: bool, as_json: bool) -> ExitCode:
     """Print the results of a run so far."""
     async with open_client() as client:
-        found_id = await find_run_id(client, run_id)
-        if found_id is None:
-            return run_not_found(run_id)
+        run = await find_adversarial_run(client, given)
         async with (await client.database()).connection() as connection:
-            await _print_findings(connection, found_id, with_passed=with_passed, as_json=as_json)
+            await _print_findings(connection, run.id, with_passed=with_passed, as_json=as_json)
     return ExitCode.DONE
 
 
-async def transcript(run_id: UUID, case_id: str, trial: int | None, *, as_json: bool) -> ExitCode:
+async def transcript(given: str, case: str, trial: int | None, *, as_json: bool) -> ExitCode:
     """Print one conversation, finished or not."""
     async with open_client() as client:
-        found_id = await find_run_id(client, run_id)
-        if found_id is None:
-            return run_not_found(run_id)
+        found_id = (await find_adversarial_run(client, given)).id
         async with (await client.database()).connection() as connection:
+            known = await adversarial_store.case_ids(connection, found_id)
+            case_id = find_case_id(
+                case, known, missing=f"Run {found_id} has no case {case}. {_to_list(found_id)}"
+            )
             rows = await findings.trials(connection, found_id, case_id)
             live = await findings.live(connection, found_id, case_id=case_id)
     finished = [row for row in rows if trial in (None, row.trial)]
@@ -116,8 +121,7 @@ async def transcript(run_id: UUID, case_id: str, trial: int | None, *, as_json: 
     if not started:
         what = "case" if trial is None else f"trial {trial} of case"
         console.print_message(
-            f"Run {found_id} has nothing on {what} {case_id} yet. To list finished tests: "
-            f"evalqueue adversarial show --all {found_id}"
+            f"Run {found_id} has nothing on {what} {case_id} yet. {_to_list(found_id)}"
         )
         return ExitCode.NOT_FOUND
     if as_json:
@@ -138,6 +142,10 @@ async def _print_findings(
         console.print_json({"run": _without_summary(run), **asdict(found)})
     else:
         output.print_findings(run, found)
+
+
+def _to_list(run_id: UUID) -> str:
+    return f"To list finished tests: evalqueue adversarial show --all {run_id}"
 
 
 def _without_summary(run: Run) -> dict[str, object]:

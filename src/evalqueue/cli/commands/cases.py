@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TypeVar
-from uuid import UUID
 
 from evalqueue.cli.commands.connection import open_client
-from evalqueue.cli.commands.runs import find_run_id, run_not_found
+from evalqueue.cli.commands.runs.references import find_adversarial_run, find_case_id
 from evalqueue.cli.output import adversarial as output
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
-from evalqueue.errors import Refused
+from evalqueue.errors import NothingMeant, Refused
 from evalqueue.evaluators.adversarial import store as cases_store
 from evalqueue.evaluators.adversarial.cases.case import Case, distinct
 from evalqueue.evaluators.adversarial.cases.files import read_cases
@@ -22,7 +21,6 @@ from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.formats import FormatError
-from evalqueue.evaluators.runs import store
 from evalqueue.postgres.database import Connection
 
 _FILE_MAX_BYTES = 64 * 1024**2
@@ -45,22 +43,20 @@ async def list_cases(app_id: str, *, pinned: bool, as_json: bool) -> ExitCode:
 
 
 async def save_cases(
-    run_id: UUID, case_ids: Sequence[str], *, pinned: bool, as_json: bool
+    given: str, case_ids: Sequence[str], *, pinned: bool, as_json: bool
 ) -> ExitCode:
     """Save cases of a run."""
     async with open_client() as client:
-        found_id = await find_run_id(client, run_id)
-        if found_id is None:
-            return run_not_found(run_id)
+        run = await find_adversarial_run(client, given)
         async with (await client.database()).connection() as connection:
-            run = await store.get_run(connection, found_id)
-            found = await cases_store.cases_of(connection, found_id, case_ids)
-            missing = set(case_ids) - {case.case_id for case in found}
-            if missing or run is None or run.app_id is None:
-                console.print_message(
-                    f"Not in run {found_id}: {', '.join(sorted(missing or case_ids))}"
-                )
-                return ExitCode.NOT_FOUND
+            known = await cases_store.case_ids(connection, run.id)
+            case_ids = [
+                find_case_id(each, known, missing=f"Not in run {run.id}: {each}")
+                for each in case_ids
+            ]
+            found = await cases_store.cases_of(connection, run.id, case_ids)
+            if run.app_id is None:
+                raise NothingMeant(f"Run {run.id} has not begun")
             await cases_store.save(connection, run.app_id, found, pinned=pinned)
     return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
 
@@ -89,9 +85,7 @@ async def pin_cases(
     app_id: str, case_ids: Sequence[str], *, pinned: bool, as_json: bool
 ) -> ExitCode:
     """Make saved cases part of every later run, or no longer."""
-    missing = await _find_missing(app_id, case_ids)
-    if missing:
-        return _cases_not_saved(app_id, missing)
+    case_ids = await _find_saved(app_id, case_ids)
     async with open_client() as client, (await client.database()).connection() as connection:
         await cases_store.pin(connection, app_id, case_ids, pinned=pinned)
     return _print_changed("pinned" if pinned else "unpinned", case_ids, as_json=as_json)
@@ -99,9 +93,7 @@ async def pin_cases(
 
 async def remove_cases(app_id: str, case_ids: Sequence[str], *, as_json: bool) -> ExitCode:
     """Delete saved cases."""
-    missing = await _find_missing(app_id, case_ids)
-    if missing:
-        return _cases_not_saved(app_id, missing)
+    case_ids = await _find_saved(app_id, case_ids)
     async with open_client() as client, (await client.database()).connection() as connection:
         await cases_store.unsave(connection, app_id, case_ids)
     return _print_changed("removed", case_ids, as_json=as_json)
@@ -112,18 +104,16 @@ async def _saved(app_id: str, *, pinned: bool) -> list[SavedCase]:
         return await cases_store.saved(connection, app_id, only_pinned=pinned)
 
 
-async def _find_missing(app_id: str, case_ids: Sequence[str]) -> list[str]:
-    async with open_client() as client, (await client.database()).connection() as connection:
-        found = await cases_store.saved_named(connection, app_id, case_ids)
-    return sorted(set(case_ids) - {each.case_id for each in found})
+async def _find_saved(app_id: str, given: Sequence[str]) -> list[str]:
+    """The ids of the saved cases that are meant.
 
-
-def _cases_not_saved(app_id: str, missing: Sequence[str]) -> ExitCode:
-    console.print_message(
-        f"Not saved: {', '.join(missing)}. To list saved cases: "
-        f"evalqueue adversarial cases list --app {app_id}"
-    )
-    return ExitCode.NOT_FOUND
+    Raises:
+        NothingMeant: one of them is not saved.
+        Refused: one could be several.
+    """
+    known = {each.case_id for each in await _saved(app_id, pinned=False)}
+    hint = f"To list saved cases: evalqueue adversarial cases list --app {app_id}"
+    return [find_case_id(each, known, missing=f"Not saved: {each}. {hint}") for each in given]
 
 
 def _print_changed(change: str, case_ids: Sequence[str], *, as_json: bool) -> ExitCode:

@@ -6,11 +6,12 @@ from pathlib import Path
 from uuid import UUID
 
 from evalqueue.cli.commands.connection import open_client
-from evalqueue.cli.commands.runs import find_run_id, run_not_found
+from evalqueue.cli.commands.runs.references import find_batch_run
 from evalqueue.cli.output import comparison as output
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.client import Client
+from evalqueue.errors import NothingMeant
 from evalqueue.evaluators import figures
 from evalqueue.evaluators.comparison.gate import Decision, GatedRun, decide
 from evalqueue.evaluators.comparison.read import comparison_of
@@ -27,35 +28,31 @@ EXIT_CODE_OF_DECISION = {
 class GateOptions:
     """The options of `evalqueue gate`."""
 
-    baseline: UUID | None
+    baseline: str | None
     min_coverage: float
     junit: Path | None
     github: bool
     as_json: bool
 
 
-async def compare(candidate: UUID, baseline: UUID, *, as_json: bool) -> ExitCode:
+async def compare(candidate: str, baseline: str, *, as_json: bool) -> ExitCode:
     """Print the comparison of two runs."""
     async with open_client() as client:
         ids = await _run_ids(client, candidate, baseline)
-        if isinstance(ids, ExitCode):
-            return ids
         async with (await client.database()).connection() as connection:
             found = await comparison_of(connection, candidate=ids[0], baseline=ids[1], owner=None)
-    if found is None:  # removed meanwhile
-        return run_not_found(candidate)
+    if found is None:
+        raise NothingMeant(f"Run {ids[0]} was deleted just now")
     console.print_result(output.as_json(found), output.text(found), as_json=as_json)
     return ExitCode.DONE
 
 
-async def gate(candidate: UUID, require: Sequence[str], options: GateOptions) -> ExitCode:
+async def gate(candidate: str, require: Sequence[str], options: GateOptions) -> ExitCode:
     """Print what a gate says of a run."""
     requirements = [parse(each) for each in require]
     async with open_client() as client:
         given = [candidate, *([] if options.baseline is None else [options.baseline])]
         ids = await _run_ids(client, *given)
-        if isinstance(ids, ExitCode):
-            return ids
         async with (await client.database()).connection() as connection:
             found = await figures.statistics(connection, ids[0], owner=None)
             comparison = None
@@ -63,8 +60,8 @@ async def gate(candidate: UUID, require: Sequence[str], options: GateOptions) ->
                 comparison = await comparison_of(
                     connection, candidate=ids[0], baseline=ids[1], owner=None
                 )
-    if found is None:  # removed meanwhile
-        return run_not_found(candidate)
+    if found is None:
+        raise NothingMeant(f"Run {ids[0]} was deleted just now")
     run = GatedRun(status=found.status, statistics=found.batch)
     verdict = decide(requirements, run, comparison, min_coverage=options.min_coverage)
     if options.junit is not None:
@@ -77,12 +74,11 @@ async def gate(candidate: UUID, require: Sequence[str], options: GateOptions) ->
     return EXIT_CODE_OF_DECISION[verdict.decision]
 
 
-async def _run_ids(client: Client, *given: UUID) -> list[UUID] | ExitCode:
-    """The ids of runs that are given by their id or by their job's."""
-    ids: list[UUID] = []
-    for each in given:
-        run_id = await find_run_id(client, each)
-        if run_id is None:
-            return run_not_found(each)
-        ids.append(run_id)
-    return ids
+async def _run_ids(client: Client, *given: str) -> list[UUID]:
+    """The ids of some runs.
+
+    Raises:
+        NothingMeant: one of them does not exist.
+        Refused: one could be several, or is an adversarial test.
+    """
+    return [(await find_batch_run(client, each)).id for each in given]

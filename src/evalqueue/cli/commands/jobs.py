@@ -8,6 +8,9 @@ from typing import Any
 from uuid import UUID
 
 from evalqueue.cli.commands.connection import open_client, register_job_types
+from evalqueue.cli.commands.conversations.datasets import find_dataset
+from evalqueue.cli.commands.runs.references import find_job_id, find_run, is_adversarial
+from evalqueue.cli.commands.runs.showing import print_run
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import EXIT_CODE_OF_STATUS, ExitCode
 from evalqueue.cli.output.jobs import job_json, print_job, print_jobs
@@ -27,7 +30,6 @@ class SubmitOptions:
     scheduled_at: datetime | None = None
     queue: str | None = None
     idempotency_key: str | None = None
-    after: UUID | None = None
 
 
 async def submit(
@@ -35,6 +37,7 @@ async def submit(
     params: Mapping[str, Any],
     options: SubmitOptions,
     *,
+    after: str | None,
     watch: bool,
     as_json: bool,
 ) -> ExitCode:
@@ -42,21 +45,22 @@ async def submit(
     async with open_client() as client:
         register_job_types(client)
         job = await client.submit(
-            client.job_types.decode(job_type, params),
+            client.job_types.decode(job_type, await _with_dataset(client, params)),
             owner=options.owner,
             priority=options.priority,
             scheduled_at=options.scheduled_at,
             queue=options.queue,
             idempotency_key=options.idempotency_key,
-            after=options.after,
+            after=None if after is None else await find_job_id(client, after),
         )
         await _print_warnings(client, job)
         return await _print_submitted(client, job, watch=watch, as_json=as_json)
 
 
-async def retry(job_id: UUID, *, everything: bool, watch: bool, as_json: bool) -> ExitCode:
+async def retry(given: str, *, everything: bool, watch: bool, as_json: bool) -> ExitCode:
     """Submit a job that continues one that is over, or that does all of it again."""
     async with open_client() as client:
+        job_id = await find_job_id(client, given)
         if everything:
             register_job_types(client)
             job = await _submit_again(client, await client.get(job_id))
@@ -89,6 +93,29 @@ async def _print_warnings(client: Client, job: Job) -> None:
         console.print_message(f"Warning: {each}")
 
 
+async def _with_dataset(client: Client, params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The params with the whole id of the dataset that they name by a part of it, or by its name.
+
+    Raises:
+        Refused: it could be several.
+    """
+    given = params.get("dataset_id")
+    if not isinstance(given, str) or not given:
+        return params
+    async with (await client.database()).connection() as connection:
+        found = await find_dataset(connection, given)
+    return params if found is None else {**params, "dataset_id": found.id}
+
+
+async def _print_found(client: Client, job: Job, *, as_json: bool) -> None:
+    """Print what the run of a job has found. As JSON it is in the job's result."""
+    if as_json or job.run_id is None:
+        return
+    run = await find_run(client, str(job.run_id))
+    if not is_adversarial(run):
+        await print_run(client, run)
+
+
 async def _print_submitted(client: Client, job: Job, *, watch: bool, as_json: bool) -> ExitCode:
     """Print a new job's id, and follow the job if `watch` is set."""
     if not as_json:
@@ -97,6 +124,7 @@ async def _print_submitted(client: Client, job: Job, *, watch: bool, as_json: bo
         console.print_json(job_json(job))
     if watch:
         job = await follow_job(client, job.id, as_json=as_json)
+        await _print_found(client, job, as_json=as_json)
         return EXIT_CODE_OF_STATUS[job.status]
     console.print_message(f"Submitted. To follow it: evalqueue watch {job.id}")
     return ExitCode.DONE
@@ -117,9 +145,10 @@ async def list_jobs(
     return ExitCode.DONE
 
 
-async def show(job_id: UUID, *, as_json: bool) -> ExitCode:
+async def show(given: str, *, as_json: bool) -> ExitCode:
     """Print one job and its attempts."""
     async with open_client() as client:
+        job_id = await find_job_id(client, given)
         job = await client.get(job_id)
         attempts = await client.attempts(job_id)
     if as_json:
@@ -129,16 +158,18 @@ async def show(job_id: UUID, *, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-async def watch(job_id: UUID, *, as_json: bool) -> ExitCode:
-    """Follow a job until it ends."""
+async def watch(given: str, *, as_json: bool) -> ExitCode:
+    """Follow a job until it ends, and print what its run has found."""
     async with open_client() as client:
-        job = await follow_job(client, job_id, as_json=as_json)
+        job = await follow_job(client, await find_job_id(client, given), as_json=as_json)
+        await _print_found(client, job, as_json=as_json)
     return EXIT_CODE_OF_STATUS[job.status]
 
 
-async def cancel(job_id: UUID, *, as_json: bool) -> ExitCode:
+async def cancel(given: str, *, as_json: bool) -> ExitCode:
     """Cancel a job."""
     async with open_client() as client:
+        job_id = await find_job_id(client, given)
         await client.cancel(job_id)
     document = {"id": job_id, "status": JobStatus.CANCELLED}
     console.print_result(document, f"cancelled {job_id}", as_json=as_json)

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from evalqueue.cli.demo.api import ApiClient
-from evalqueue.cli.demo.batch import calls, distribution, percent
 from evalqueue.cli.demo.judge import JudgeChoice
 from evalqueue.cli.demo.next_steps import curl_command
 from evalqueue.cli.demo.scenario import DemoScenario
 from evalqueue.cli.output import console
+from evalqueue.cli.output.runs import calls, distribution, percent
 from evalqueue.cli.output.times import format_duration
 from evalqueue.cli.output.transcripts import print_turns
 
@@ -91,7 +91,8 @@ def findings(
     yield Text()
     yield from weaknesses(tests)
     yield Text()
-    yield from distribution("Verdicts", styles, [test["verdict"] for test in tests])
+    verdicts = Counter(test["verdict"] for test in tests)
+    yield from distribution("Verdicts", styles, verdicts, verdicts[None])
     yield from _rates(summary)
     yield from calls(summary)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from evalqueue.cli.output.runs import SIMULATED_WARNING
 from evalqueue.errors import Refused
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest
@@ -14,8 +15,6 @@ from evalqueue.evaluators.providers.registry import (
     resolve,
 )
 from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
-
-SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, not judgements"
 
 _FIRST_CALL_SECONDS = 30.0
 _FIRST_CALL = CompletionRequest(

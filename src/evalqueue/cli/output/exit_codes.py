@@ -11,6 +11,7 @@ from evalqueue.errors import (
     DatabaseUnavailable,
     JobNotFound,
     NotCancellable,
+    NothingMeant,
     NotRetryable,
     Refused,
     SchemaOutdated,
@@ -58,7 +59,7 @@ EXIT_CODE_OF_STATUS: Mapping[JobStatus, ExitCode] = {
 def exit_code_of(error: BaseException) -> ExitCode:
     """The exit code of a command that ends with this error."""
     match error:
-        case JobNotFound() | NotCancellable() | NotRetryable():
+        case JobNotFound() | NothingMeant() | NotCancellable() | NotRetryable():
             return ExitCode.NOT_FOUND
         case Refused() | ValidationError() | CannotListen():
             return ExitCode.USAGE

@@ -100,6 +100,10 @@ class AdversarialRun:
     def stop_errors(self) -> tuple[type[Exception], ...]:
         return (ProviderError, ChatbotGone)
 
+    @property
+    def models(self) -> Sequence[str]:
+        return ()
+
     def run_input(self) -> RunInput:
         return RunInput(
             app=self.stored_app,

@@ -144,6 +144,12 @@ async def cases_of(
     return [Case.of_json(body) for (body,) in await cursor.fetchall()]
 
 
+async def case_ids(connection: Connection, run_id: UUID) -> frozenset[str]:
+    """The ids of a run's cases."""
+    cursor = await connection.execute(QUERIES["case_ids"], {"run_id": run_id})
+    return frozenset(case_id for (case_id,) in await cursor.fetchall())
+
+
 async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Checkpoint:
     """The trials that need no more work from this job."""
     arguments = {"run_id": run_id, "job_id": job_id}

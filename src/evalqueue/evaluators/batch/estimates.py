@@ -16,11 +16,14 @@ from decimal import ROUND_UP, Decimal
 from evalqueue.evaluators.batch.earlier_runs import RecentCall, recent_calls
 from evalqueue.evaluators.batch.samples import PromptLengths, prompt_lengths
 from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.evaluator import Evaluator
+from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.prices.costs import shown
 from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.provider import Usage
 from evalqueue.evaluators.providers.registry import ModelChoice
+from evalqueue.evaluators.runs.other_models import PricedModel
 from evalqueue.postgres.database import Connection
 
 CHARACTERS_PER_TOKEN = 4.0
@@ -33,6 +36,8 @@ MIN_ANSWER_TOKENS = 20
 MAX_ANSWER_TOKENS = 1_000
 MIN_RECORDED_CALLS = 5
 """With fewer recorded calls, the constants stand in for them."""
+SPLIT_QUESTIONS = 0.2
+"""The share of questions on which votes are expected to differ; it may be none or all of them."""
 _REPEATED = 0.15
 """Up to so much more for repairs and repetitions."""
 _MIN_RELATIVE_ERROR = 0.05
@@ -125,7 +130,8 @@ async def estimate_batch(
     owner: str,
     choice: ModelChoice | None,
     prices: PriceList | None,
-    max_output_tokens: int,
+    plan: EvaluationPlan,
+    others: Mapping[str, PricedModel],
 ) -> Estimate | None:
     """What a batch may use. None: there is nothing to evaluate.
 
@@ -138,8 +144,11 @@ async def estimate_batch(
         owner: whose recorded calls are learned from.
         choice: the model. None: it is not known.
         prices: of the model. None: they are not known.
-        max_output_tokens: of one call.
+        plan: says which evaluators ask another model, how often, and for how much.
+        others: those models that are available, by name.
     """
+    max_output_tokens = plan.parameters.max_output_tokens
+    kinds = {kind.name: kind for kind in registry.chosen(plan)}
     total: Estimate | None = None
     lengths = await prompt_lengths(threads, evaluators)
     for evaluator in evaluators:
@@ -149,17 +158,44 @@ async def estimate_batch(
             recorded = await recent_calls(
                 connection, owner=owner, evaluator=name, version=evaluator.version, choice=choice
             )
+        kind = kinds[name]
+        own = (
+            None if choice is None or prices is None else PricedModel(choice=choice, prices=prices)
+        )
+        asked = own if kind.model is None else others.get(kind.model)
         found = estimate_evaluator(
             lengths[name],
             threads=total_threads,
             calls=_calls(lengths[name], total_threads) if calls is None else calls.get(name, 0),
             recorded=recorded,
-            model=None if choice is None else choice.model,
-            prices=prices,
+            model=None if asked is None else asked.choice.model,
+            prices=None if asked is None else asked.prices,
             max_output_tokens=max_output_tokens,
         )
         total = found if total is None else total + found
+        if plan.second_model is not None and (votes := kind.votes_in(plan)) > 1:
+            total += _second(found, votes, others.get(plan.second_model))
     return total
+
+
+def _second(found: Estimate, votes: int, model: PricedModel | None) -> Estimate:
+    """What the second model may use: it is asked about none of the questions, or about all."""
+    calls = round(found.calls / votes * SPLIT_QUESTIONS)
+    tokens_in, tokens_out = (
+        TokenRange(
+            expected=round(each.expected / votes * SPLIT_QUESTIONS),
+            low=0,
+            high=math.ceil(each.high / votes),
+        )
+        for each in (found.tokens_in, found.tokens_out)
+    )
+    cost = None
+    if model is not None and model.prices.knows(model.choice.model):
+        most = max(1, math.ceil(found.calls / votes))
+        cost = _cost(model.prices, model.choice.model, most, tokens_in, tokens_out)
+    return Estimate(
+        calls=calls, tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost, recorded_calls=0
+    )
 
 
 def estimate_evaluator(

@@ -1,6 +1,6 @@
 """How `evaluate-batch` evaluates a dataset: the steps that only this kind of run has."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,7 +18,8 @@ from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.store import Content
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.judging.evaluator import Evaluator
-from evalqueue.evaluators.judging.registry import UnknownEvaluator
+from evalqueue.evaluators.judging.registry import UnknownEvaluator, models
+from evalqueue.evaluators.judging.registry import chosen as chosen_evaluators
 from evalqueue.evaluators.judging.registry import make as make_evaluators
 from evalqueue.evaluators.judging.threads import Chosen
 from evalqueue.evaluators.prices.price_list import PriceList
@@ -124,6 +125,10 @@ class BatchRun:
         return (ProviderError,)
 
     @property
+    def models(self) -> Sequence[str]:
+        return tuple(models(self.params.plan(self.app.app)))
+
+    @property
     def max_helpers(self) -> int:
         if self.params.is_batched:
             return 0  # the vendor does the work
@@ -147,6 +152,11 @@ class BatchRun:
                 "evaluator_versions": {
                     each.declaration.name: each.version for each in self.evaluators
                 },
+                "models": {
+                    kind.name: kind.model
+                    for kind in chosen_evaluators(self.params.plan(self.app.app))
+                    if kind.model is not None
+                },
                 "warnings": [each.as_json() for each in self.misfits],
                 "dataset": {
                     "id": dataset.id,
@@ -158,6 +168,8 @@ class BatchRun:
 
     async def estimate(self, prices: PriceList, /) -> Mapping[str, Any] | None:
         context, thread_ids = self.attempt.context, self.chosen.thread_ids
+        plan = self.params.plan(self.app.app)
+        others = await self.attempt.other_models(self.models)
 
         async def estimate(connection: Connection) -> Estimate | None:
             return await estimate_batch(
@@ -169,7 +181,8 @@ class BatchRun:
                 owner=context.job.owner,
                 choice=self.attempt.choose_model(self.params),
                 prices=prices.of_batches() if self.params.is_batched else prices,
-                max_output_tokens=self.params.plan(self.app.app).parameters.max_output_tokens,
+                plan=plan,
+                others=others,
             )
 
         found = await context.database.until_done(estimate, what=f"Job {context.job.id}")

@@ -18,6 +18,7 @@ from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.definitions.validation import MAX_VOTES
 from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging import registry
@@ -28,6 +29,7 @@ from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced
 from evalqueue.evaluators.runs.model_params import ModelParams
+from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.jobtypes import AdmissionContext
 
@@ -41,6 +43,8 @@ AppId = Annotated[
     str, StringConstraints(min_length=1, max_length=100), AfterValidator(codec.clean_text)
 ]
 AppDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,50}/\S{1,200}$")]
+Votes = Annotated[int, Field(ge=1, le=MAX_VOTES)]
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -80,6 +84,12 @@ class EvaluateBatch(
     evaluators: list[str] | None = Field(default=None, max_length=100)
     """Only these evaluators, of the app, the catalogue or those installed; without it, all of the
     app and all that are installed and not switched off."""
+    votes: dict[str, Votes] = Field(default_factory=dict[str, Votes], max_length=100)
+    """How often each question of an evaluator is asked, by its name: `{"efficiency": 3}`. The
+    answer of the majority counts; without one there is no verdict (`undecided`)."""
+    second_model: ModelName | None = None
+    """The model that is asked, too, where the votes on a question differ: `openai/gpt-4.1`. Its
+    answer is one vote more."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """LLM calls in flight at most, in each worker that shares the batch."""
     max_workers: int | None = Field(default=None, ge=1, le=1000)
@@ -141,6 +151,13 @@ class EvaluateBatch(
             content = await self.content(admission)
             stored = await self.app(admission, content.id)
             self._refuse_no_evaluators(stored.app)
+            await refuse_other_models(
+                self,
+                settings,
+                registry.models(self.plan(stored.app)),
+                owner=admission.owner,
+                is_batched=self.is_batched,
+            )
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
         except UnknownApp as error:
@@ -244,8 +261,18 @@ class EvaluateBatch(
             )
 
     def _refuse_no_evaluators(self, app: App) -> None:
-        if not registry.chosen(self.plan(app)):
+        chosen = registry.chosen(self.plan(app))
+        if not chosen:
             raise InvalidParams.of("evaluators", "All of them are switched off")
+        if self.second_model is not None and not any(
+            kind.votes_in(self.plan(app)) > 1 for kind in chosen
+        ):
+            raise InvalidParams.of("second_model", "It is asked where votes differ: set votes")
+        voting = [kind.name for kind in chosen if kind.has_votes]
+        if unknown := sorted(self.votes.keys() - set(voting)):
+            raise InvalidParams.of(
+                "votes", f"No votes are asked by {', '.join(unknown)}, but by: {', '.join(voting)}"
+            )
 
     async def content(self, admission: AdmissionContext) -> datasets.Content:
         """The dataset that is meant, which is stored by then.
@@ -343,6 +370,8 @@ class EvaluateBatch(
                 max_output_tokens=self.max_output_tokens or DEFAULT_PARAMETERS.max_output_tokens,
                 model_settings=self.model_settings,
             ),
+            votes=self.votes,
+            second_model=self.second_model,
         )
 
     @property

@@ -41,6 +41,7 @@ from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan
 from evalqueue.evaluators.judging.threads import Chosen
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.cap_params import price_list
+from evalqueue.evaluators.runs.other_models import PricedModel, priced
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection, Database
 
@@ -248,6 +249,10 @@ async def _estimate(
         choice = resolve(settings, params.llm_provider, params.llm_model)
         prices = await price_list(settings, choice)
         prices = prices.of_batches() if params.is_batched else prices
+    others: dict[str, PricedModel] = {}
+    for name in registry.models(plan):
+        with suppress(ProviderUnavailable):
+            others |= await priced(settings, [name])
     async with database.connection() as connection:
         return await estimate_batch(
             connection,
@@ -258,7 +263,8 @@ async def _estimate(
             owner=owner,
             choice=choice,
             prices=prices,
-            max_output_tokens=plan.parameters.max_output_tokens,
+            plan=plan,
+            others=others,
         )
 
 
@@ -340,11 +346,15 @@ def _marks(plan: EvaluationPlan) -> Marks:
 
 
 def _calls(plan: EvaluationPlan, counts: JudgedCounts, marked: Mapping[int, int]) -> PlannedCalls:
+    votes = {kind.name: kind.votes_in(plan) for kind in registry.chosen(plan)}
     return PlannedCalls(
         evaluators={
-            name: each.per_thread * counts.threads
-            + each.per_turn * counts.messages
-            + sum(messages for marks, messages in marked.items() if marks >> bit & 1)
+            name: votes[name]
+            * (
+                each.per_thread * counts.threads
+                + each.per_turn * counts.messages
+                + sum(messages for marks, messages in marked.items() if marks >> bit & 1)
+            )
             for bit, (name, each) in enumerate(_counts_of(plan).items())
         }
     )

@@ -54,6 +54,7 @@ class CapReservation:
     """What is set aside for one call."""
 
     account: "CapAccount"
+    amounts: CallAmounts
     worst: CallAmount
     granted: "asyncio.Future[None]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -62,7 +63,7 @@ class CapReservation:
 
     def settle(self, result: Completion | ProviderError | None, /) -> None:
         """Report how an attempt that may be billed ended; see `Reservation.settle`."""
-        self._end(self.account.amounts.used(result, worst=self.worst))
+        self._end(self.amounts.used(result, worst=self.worst))
 
     def release(self) -> None:
         """Nothing was billed, unless it is settled."""
@@ -124,7 +125,7 @@ class CapAccount:
         Raises:
             CapReached: a cap does not allow it.
         """
-        return await self._reserve(self.amounts.worst(request))
+        return await self.reserve_amount(self.amounts.worst(request), self.amounts)
 
     async def set_aside(self, request: CompletionRequest, /, *, price_share: Decimal) -> SetAside:
         """Wait until a question may be put into a batch. What it may use at most counts as used.
@@ -134,13 +135,22 @@ class CapAccount:
         """
         worst = self.amounts.worst(request)
         worst = CallAmount(worst.usd * price_share, worst.tokens)
-        (await self._reserve(worst)).settle(None)
+        (await self.reserve_amount(worst, self.amounts)).settle(None)
         return SetAside(usd=worst.usd, tokens=worst.tokens, month=self._month)
 
-    async def _reserve(self, worst: CallAmount) -> CapReservation:
+    def of_model(self, amounts: CallAmounts) -> "ModelReservations":
+        """Reservations for the calls of another model, from the same account."""
+        return ModelReservations(self, amounts)
+
+    async def reserve_amount(self, worst: CallAmount, amounts: CallAmounts) -> CapReservation:
+        """Wait until so much may be used; `amounts` says what was used then.
+
+        Raises:
+            CapReached: a cap does not allow it.
+        """
         if self._refusal is not None:
             raise CapReached(self._refusal, self._ledger.owner)
-        reservation = CapReservation(self, worst)
+        reservation = CapReservation(self, amounts, worst)
         if not self._waiting and self._spare.covers(reservation.worst):
             self._spare -= reservation.worst
             self._begin(reservation)
@@ -277,3 +287,27 @@ class CapAccount:
                 each.granted.set_exception(CapReached(self._refusal, self._ledger.owner))
             elif error is not None:
                 each.granted.set_exception(error)
+
+
+class ModelReservations:
+    """The reservations for the calls of another model than the job's."""
+
+    def __init__(self, account: CapAccount, amounts: CallAmounts) -> None:
+        self._account = account
+        self._amounts = amounts
+
+    async def reserve(self, request: CompletionRequest, /) -> CapReservation:
+        """Wait until a call may be made.
+
+        Raises:
+            CapReached: a cap does not allow it.
+        """
+        return await self._account.reserve_amount(self._amounts.worst(request), self._amounts)
+
+    async def set_aside(self, request: CompletionRequest, /, *, price_share: Decimal) -> SetAside:
+        """No question to another model is put into a batch.
+
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError

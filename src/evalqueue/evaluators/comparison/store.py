@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from pydantic import ValidationError
-
-from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue, declared
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
@@ -178,17 +176,6 @@ def _run(row: _RunRow, versions: Sequence[_Versions]) -> ComparedRun:
         judge=f"{row.llm_provider}/{row.llm_model}",
         dataset_id=row.dataset_id,
         created_at=row.created_at,
-        declarations=_declarations(row.evaluators),
+        declarations=declared(row.evaluators),
         versions={e.evaluator: e.versions for e in versions if e.run_id == row.run_id},
     )
-
-
-def _declarations(value: object) -> list[EvaluatorDeclaration]:
-    """Those of a run's config that can be read."""
-    found: list[EvaluatorDeclaration] = []
-    for each in cast("list[object]", value) if isinstance(value, list) else []:
-        try:
-            found.append(EvaluatorDeclaration.model_validate(each))
-        except ValidationError:
-            continue  # of an evaluator that declared itself in another form
-    return found

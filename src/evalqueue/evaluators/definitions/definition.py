@@ -156,6 +156,10 @@ class JudgeParameters(_Closed):
 
     temperature: float | None = None
     max_output_tokens: int | None = None
+    model: str | None = None
+    """The model that is asked, as `provider/model`."""
+    votes: int | None = None
+    """How often each question is asked; the majority decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

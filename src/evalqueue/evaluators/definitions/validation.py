@@ -26,6 +26,8 @@ _CONTEXT_MAX = 50  # turns
 _MAX_TEMPERATURE = 2
 _MIN_OUTPUT_TOKENS = 16
 _MAX_OUTPUT_TOKENS = 1_000_000
+MAX_VOTES = 15
+_MODEL = re.compile(r"[a-z_]{1,50}/\S{1,200}")
 _ONLY = {
     OutputKind.CATEGORY: ("labels", "good", "bad", "neutral", "ordered"),
     OutputKind.NUMBER: ("minimum", "maximum"),
@@ -177,6 +179,10 @@ def _parameter_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     tokens = parameters.max_output_tokens
     if tokens is not None and not _MIN_OUTPUT_TOKENS <= tokens <= _MAX_OUTPUT_TOKENS:
         yield _mistake("it must be 16 to 1000000", "parameters", "max_output_tokens")
+    if parameters.model is not None and not _MODEL.fullmatch(parameters.model):
+        yield _mistake("write provider/model, as in openai/gpt-4.1", "parameters", "model")
+    if parameters.votes is not None and not 1 <= parameters.votes <= MAX_VOTES:
+        yield _mistake(f"it must be 1 to {MAX_VOTES}", "parameters", "votes")
 
 
 def _folded(label: str) -> str:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from evalqueue.errors import leaves
 from evalqueue.evaluators.judging import prompts
@@ -45,6 +45,8 @@ class Parameters:
     max_output_tokens: int = 4096
     model_settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further parameters in the vendor's own spelling."""
+    asked_of: str | None = None
+    """The model that is asked, as `provider/model`. None: the job's."""
 
 
 DEFAULT_PARAMETERS = Parameters()
@@ -58,6 +60,20 @@ class Question(Generic[A]):
     text: prompts.Rendered
     form: Form[A]
     parameters: Parameters = DEFAULT_PARAMETERS
+    decides: str = "verdict"
+    """The field of the answer that votes are counted by."""
+    vote: int = 1
+    """Which of several votes on the question it asks for."""
+
+    def as_vote(self, number: int) -> Self:
+        """The same question, asked once more."""
+        return replace(self, vote=number)
+
+    def of_model(self, model: str) -> Self:
+        """The same question to another model, `provider/model`."""
+        # Further parameters are in the spelling of the job's vendor.
+        parameters = replace(self.parameters, asked_of=model, model_settings={})
+        return replace(self, parameters=parameters)
 
     def request(self) -> CompletionRequest:
         return CompletionRequest(
@@ -68,6 +84,8 @@ class Question(Generic[A]):
             temperature=self.parameters.temperature,
             max_output_tokens=self.parameters.max_output_tokens,
             model_settings=self.parameters.model_settings,
+            asked_of=self.parameters.asked_of,
+            vote=self.vote,
         )
 
 

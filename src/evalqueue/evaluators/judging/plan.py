@@ -20,6 +20,10 @@ class EvaluationPlan:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The params of evaluators, by their names in the job."""
     parameters: Parameters = DEFAULT_PARAMETERS
+    votes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How often each question of an evaluator is asked, by its name, where the job says so."""
+    second_model: str | None = None
+    """The model that is asked, too, where votes differ, as `provider/model`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,12 +61,23 @@ class EvaluatorType:
     """Whether it is left out where it can't say anything, unless a job names it."""
     on_request: bool = False
     """Whether it is used only where a job names it in `evaluators`."""
+    has_votes: bool = False
+    """Whether its questions can be asked several times: they say what they decide on
+    (`Question.decides`)."""
+    votes: int = 1
+    """How often they are asked, where the job does not say."""
+    model: str | None = None
+    """The model that is asked, as `provider/model`. None: the job's."""
     success_rank: int | None = None
     """Of those that say whether a conversation was a success, the lowest decides; None: never."""
 
     @property
     def name(self) -> str:
         return self.declaration.name
+
+    def votes_in(self, plan: EvaluationPlan) -> int:
+        """How often each of its questions is asked."""
+        return plan.votes.get(self.name, self.votes)
 
     def is_on(self, wanted: Collection[str] | None, options: Mapping[str, Any]) -> bool:
         """Whether it is neither left out of those that are named nor switched off."""

@@ -24,6 +24,7 @@ from evalqueue.evaluators.judging.builtin import (
 from evalqueue.evaluators.judging.defined.evaluator import evaluator_type
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
+from evalqueue.evaluators.judging.voting.evaluator import voted
 
 ENTRY_POINTS = "evalqueue.evaluators"
 BUILT_IN = (
@@ -145,7 +146,18 @@ def make(plan: EvaluationPlan) -> tuple[Evaluator, ...]:
     Raises:
         UnknownEvaluator: the plan names one that there is not.
     """
-    return tuple(kind.make(plan) for kind in chosen(plan))
+    return tuple(
+        voted(kind.make(plan), kind.votes_in(plan), plan.second_model) for kind in chosen(plan)
+    )
+
+
+def models(plan: EvaluationPlan) -> Mapping[str, str]:
+    """The models that are asked besides the job's, as `provider/model`; each with who asks it."""
+    kinds = chosen(plan)
+    found = {kind.model: f"evaluator {kind.name}" for kind in kinds if kind.model is not None}
+    if plan.second_model is not None and any(kind.votes_in(plan) > 1 for kind in kinds):
+        found.setdefault(plan.second_model, "second_model")
+    return found
 
 
 def for_app(app: App) -> Iterator[EvaluatorType]:

@@ -6,11 +6,19 @@ where the evaluators themselves are not installed.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 ScoreValue = str | float | bool
 """A label, a number, or yes or no."""
@@ -97,6 +105,16 @@ class EvaluatorDeclaration(_Declaration):
     def turn_score(self) -> ScoreDeclaration | None:
         """The first score of single turns: a turn's failure is booked on it."""
         return next((each for each in self.scores if each.per_turn), None)
+
+
+def declared(value: object) -> list[EvaluatorDeclaration]:
+    """The declarations in a run's config. What is none, as in a run of an older program, is left
+    out."""
+    found: list[EvaluatorDeclaration] = []
+    for each in cast("list[object]", value) if isinstance(value, list) else []:
+        with suppress(ValidationError):
+            found.append(EvaluatorDeclaration.model_validate(each))
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -222,8 +222,10 @@ def coverage_of(evaluation: Evaluation) -> Coverage:
 
 
 def _all_failed(evaluation: Evaluation) -> bool:
+    """Whether nothing was found out. Of votes without a majority it is known how far they agree."""
     coverage = coverage_of(evaluation)
-    return coverage.attempted > 0 and coverage.judged == 0
+    reasons = {failure.reason for failure in evaluation.failures}
+    return coverage.judged == 0 and bool(reasons - {CallOutcome.UNDECIDED})
 
 
 def _error(evaluations: Iterable[Evaluation]) -> str | None:

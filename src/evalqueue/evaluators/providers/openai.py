@@ -72,6 +72,7 @@ class OpenAIProvider:
         credential: str,
         newest: bool,
         batch_model: str | None = None,
+        not_judged: str | None = None,
     ) -> None:
         """Use `open` or `open_azure`.
 
@@ -82,6 +83,7 @@ class OpenAIProvider:
             credential: a secret that is removed from messages.
             newest: whether `max_completion_tokens` is known there.
             batch_model: what answers batches. None: the same as live calls.
+            not_judged: how a refusal begins that means that there is no key (`NO_KEY`).
         """
         self._client = client
         self._endpoint = ChatEndpoint.of(client, model)
@@ -89,6 +91,7 @@ class OpenAIProvider:
         self._model = model
         self._batch_model = batch_model or model
         self._secret = credential
+        self._not_judged = not_judged
         self._credential = LlmCredential.of(
             name, model, endpoint=str(client.base_url), secret=credential
         )
@@ -96,7 +99,15 @@ class OpenAIProvider:
         self._dialect = RequestDialect(limits=limits if newest else limits[::-1])
 
     @classmethod
-    def open(cls, *, model: str, api_key: str, name: str, base_url: str | None = None) -> Self:
+    def open(
+        cls,
+        *,
+        model: str,
+        api_key: str,
+        name: str,
+        base_url: str | None = None,
+        not_judged: str | None = None,
+    ) -> Self:
         """OpenAI itself or, with a `base_url`, any compatible server."""
         url = base_url or OPENAI_URL
         client = AsyncOpenAI(
@@ -106,7 +117,14 @@ class OpenAIProvider:
             http_client=_http_client(url),
         )
         newest = urlsplit(url).hostname == urlsplit(OPENAI_URL).hostname
-        return cls(client, name=name, model=model, credential=api_key, newest=newest)
+        return cls(
+            client,
+            name=name,
+            model=model,
+            credential=api_key,
+            newest=newest,
+            not_judged=not_judged,
+        )
 
     @classmethod
     def open_azure(
@@ -252,9 +270,12 @@ class OpenAIProvider:
         answer = response.answer
         request_id = response.request_id or answer.request_id
         if answer.outcome is not CallOutcome.OK:
+            outcome = answer.outcome
+            if self._not_judged and answer.reason.startswith(self._not_judged):
+                outcome = CallOutcome.NO_KEY
             raise ProviderError(
-                answer.outcome,
-                self._message(answer.outcome, answer.reason),
+                outcome,
+                self._message(outcome, answer.reason),
                 answer=answer.text or None,
                 usage=answer.usage,
                 request_id=request_id,

@@ -153,6 +153,7 @@ class LlmCaller:
         uniform: Callable[[float, float], float] = random.uniform,
         turns: Turns | None = None,
         reservations: Reservations | None = None,
+        others: "Mapping[str, LlmCaller] | None" = None,
     ) -> None:
         """Make a caller.
 
@@ -166,6 +167,7 @@ class LlmCaller:
             uniform: for tests.
             turns: None gives them at once, however many others call with the same credential.
             reservations: None: there is no cap.
+            others: the callers of other models that a request can name, by `provider/model`.
         """
         self.provider = provider
         self.policy = policy or CallPolicy()
@@ -184,6 +186,7 @@ class LlmCaller:
             backoff_cap_seconds=self.policy.backoff_cap_seconds,
         )
         self.reservations = reservations or Uncapped()
+        self._others = others or {}
         self._slots = slots
         self._recorder = recorder
         self._sleep = sleep
@@ -198,6 +201,8 @@ class LlmCaller:
         Raises:
             ProviderError: there is no answer; the last attempt's error.
         """
+        if (asked := self.asked(request)) is not self:
+            return await asked.call(replace(request, asked_of=None), site, method)
         tries = _Tries()
         self._refuse_if_tripped()
         while True:
@@ -221,6 +226,10 @@ class LlmCaller:
                 return await self._until_admitted(call, tries, reservation)
             finally:
                 reservation.release()
+
+    def asked(self, request: CompletionRequest) -> "LlmCaller":
+        """The caller of the model that a request names; without one, this one."""
+        return self if request.asked_of is None else self._others[request.asked_of]
 
     def _refuse_if_tripped(self) -> None:
         if self.tripped is not None:

@@ -30,11 +30,17 @@ class CompletionRequest:
     max_output_tokens: int = 4096
     model_settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further parameters in the vendor's own spelling, passed on as they are."""
+    asked_of: str | None = None
+    """The model that is asked, as `provider/model`. None: the job's."""
+    vote: int = 1
+    """Which of several independent answers to the same question this is. No vendor is told; it is
+    part of what identifies a call, so that one answer does not count as two votes."""
 
     @cached_property
     def digest(self) -> str:
-        """A digest of all of it: 64 hexadecimal digits."""
-        everything = {each.name: getattr(self, each.name) for each in fields(self)}
+        """A digest of all of it but the model: 64 hexadecimal digits."""
+        names = (each.name for each in fields(self) if each.name != "asked_of")
+        everything = {name: getattr(self, name) for name in names}
         # The texts are long, so they follow as they are: their lengths tell them apart.
         lengths = {"system": len(self.system), "prompt": len(self.prompt)}
         # Unsorted: an answer is written in the order of its schema, so the order decides, too.

@@ -47,6 +47,11 @@ class ModelChoice:
     provider: str
     model: str
 
+    @property
+    def name(self) -> str:
+        """As evaluators name it: `provider/model`."""
+        return f"{self.provider}/{self.model}"
+
 
 class ProviderUnavailable(Exception):
     """The requested provider is not available. The message says what to set."""
@@ -76,6 +81,16 @@ def resolve(settings: ProviderSettings, provider: str | None, model: str | None)
             "set llm_model or EVALQUEUE_LLM_MODEL.",
         )
     return ModelChoice(provider=kind.name, model=chosen)
+
+
+def resolve_named(settings: ProviderSettings, name: str) -> ModelChoice:
+    """The choice that `provider/model` means. No vendor is called yet.
+
+    Raises:
+        ProviderUnavailable: the provider is unknown, or its key is missing.
+    """
+    provider, _, model = name.partition("/")
+    return resolve(settings, provider, model)
 
 
 def price_address(settings: ProviderSettings, provider: str) -> str | None:

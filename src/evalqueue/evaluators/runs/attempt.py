@@ -5,8 +5,8 @@ settles the run from what is stored. A `RunKind` supplies the steps that differ.
 """
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
@@ -19,11 +19,13 @@ from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.caps.account import CapAccount, CapReached
 from evalqueue.evaluators.caps.ledger import CapLedger
 from evalqueue.evaluators.caps.worst_case import CallAmounts
+from evalqueue.evaluators.pace.calls import CallQueue
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.pace.waiting import Wait
 from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
+from evalqueue.evaluators.providers.provider import Provider
 from evalqueue.evaluators.providers.registry import (
     ModelChoice,
     ProviderRegistry,
@@ -35,6 +37,7 @@ from evalqueue.evaluators.providers.reservations import Reservations, Uncapped
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.cap_params import caps_of, price_list, unpriced
+from evalqueue.evaluators.runs.other_models import PricedModel, priced
 from evalqueue.evaluators.runs.summary import RunEnd, Settlement
 from evalqueue.postgres.database import Connection
 from evalqueue.settings import Settings
@@ -101,6 +104,11 @@ class RunKind(Protocol[Begun]):
     @property
     def stop_errors(self) -> tuple[type[Exception], ...]:
         """Errors that every later item would meet, too: the run stops with its results so far."""
+        ...
+
+    @property
+    def models(self) -> Sequence[str]:
+        """The models that are asked besides the job's, as `provider/model`."""
         ...
 
     def run_input(self) -> RunInput: ...
@@ -195,6 +203,17 @@ class RunAttempt:
         except ProviderUnavailable as error:
             raise JobFailed(str(error)) from error
 
+    async def other_models(self, names: Sequence[str]) -> dict[str, PricedModel]:
+        """The models that are asked besides the job's.
+
+        Raises:
+            JobFailed: one of them is not available here.
+        """
+        try:
+            return await priced(self._providers, names)
+        except ProviderUnavailable as error:
+            raise JobFailed(str(error)) from error
+
     async def _start(
         self,
         kind: RunKind[Begun],
@@ -248,7 +267,7 @@ class RunAttempt:
         prices: PriceList,
     ) -> None:
         provider = await self._registry.provider(choice)
-        pace = self._paces.of(provider, self.context.database)
+        others = await self.other_models(kind.models)
         async with (
             CallLog(
                 self.context.database,
@@ -256,22 +275,32 @@ class RunAttempt:
                 job_id=self.job_id,
                 attempt=self.number,
                 prices=prices,
+                others={each.choice.provider: each.prices for each in others.values()},
             ) as call_log,
             self._reservations(params, choice, prices) as reservations,
+            AsyncExitStack() as queues,
         ):
-            queue = pace.queue(
-                job=str(self.job_id),
-                owner=self.context.job.owner,
-                max_wait_seconds=params.max_wait_seconds or self._paces.settings.max_wait_seconds,
-                on_wait=lambda wait: self._show(wait, queue.answered),
-            )
+            slots = Slots(params.concurrency)
+            policy = CallPolicy(attempt_timeout_seconds=params.call_timeout_seconds)
+            callers: dict[str, LlmCaller] = {}
+            for name, model in others.items():
+                other = await self._registry.provider(model.choice)
+                callers[name] = LlmCaller(
+                    other,
+                    slots=slots,
+                    recorder=call_log,
+                    policy=policy,
+                    turns=queues.enter_context(closing(self._queue(other, params))),
+                    reservations=self._of_model(reservations, params, model),
+                )
             caller = LlmCaller(
                 provider,
-                slots=Slots(params.concurrency),
+                slots=slots,
                 recorder=call_log,
-                policy=CallPolicy(attempt_timeout_seconds=params.call_timeout_seconds),
-                turns=queue,
+                policy=policy,
+                turns=queues.enter_context(closing(self._queue(provider, params))),
                 reservations=reservations,
+                others=callers,
             )
             try:
                 await kind.work(begun, caller, call_log)
@@ -281,8 +310,33 @@ class RunAttempt:
                 reason = _reason(stopping, conclusion)
                 raise JobFailed(reason, result=result) from stopping
             finally:
-                queue.close()
                 self.context.show_wait(None)
+
+    def _queue(self, provider: Provider, params: EvaluationParams) -> CallQueue:
+        """The queue of this attempt's calls to a provider; to be closed."""
+        queue = self._paces.of(provider, self.context.database).queue(
+            job=str(self.job_id),
+            owner=self.context.job.owner,
+            max_wait_seconds=params.max_wait_seconds or self._paces.settings.max_wait_seconds,
+            on_wait=lambda wait: self._show(wait, queue.answered),
+        )
+        return queue
+
+    def _of_model(
+        self, reservations: Reservations, params: EvaluationParams, model: PricedModel
+    ) -> Reservations:
+        """Reservations for the calls of another model, out of the same caps.
+
+        Raises:
+            JobFailed: its price is not known, and there is a cap in dollars.
+        """
+        owner = self.context.job.owner
+        problem = unpriced(caps_of(params, owner), model.prices, model.choice, owner)
+        if problem is not None:
+            raise JobFailed(problem)
+        if not isinstance(reservations, CapAccount):
+            return reservations
+        return reservations.of_model(CallAmounts(prices=model.prices, model=model.choice.model))
 
     @asynccontextmanager
     async def _reservations(

@@ -46,13 +46,25 @@ class CallLog:
         job_id: UUID,
         attempt: int,
         prices: PriceList,
+        others: Mapping[str, PriceList] | None = None,
     ) -> None:
+        """Make one, to be entered.
+
+        Args:
+            database: where it writes.
+            run_id: the run.
+            job_id: its job.
+            attempt: of the job.
+            prices: of the job's model.
+            others: of further models, by provider.
+        """
         self._database = database
         self._run_id = run_id
         self._job_id = job_id
         self._attempt = attempt
         self._prices = prices
         self._batch_prices = prices.of_batches()
+        self._others = others or {}
         self._held: list[CallRecord] = []
         self._noted = asyncio.Event()
         self._pause = WRITE_INTERVAL
@@ -144,7 +156,8 @@ class CallLog:
         whole = call.response is not None and codec.clean_text(call.response) == call.response
         request_hash = call.request_hash if whole else None
         question_hash = call.question_hash if whole else None
-        prices = self._batch_prices if call.is_batched else self._prices
+        own = self._batch_prices if call.is_batched else self._prices
+        prices = own if call.is_batched else self._others.get(call.provider, own)
         cost = prices.cost(call.model, usage, at=call.started_at)
         return {
             "run_id": str(self._run_id),

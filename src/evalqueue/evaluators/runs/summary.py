@@ -13,8 +13,14 @@ from typing import Any
 
 from evalqueue.evaluators.judging.evaluator import Coverage
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreKind, ScoreValue
+from evalqueue.evaluators.judging.voting.evaluator import AGREEMENT, FLIP_RATE
+from evalqueue.evaluators.providers.errors import CallOutcome
 
 _SHOWN_REASONS = 3
+_NO_KEY = (
+    "Not judged: no key set. The simulated judge has labels for the bundled conversations only. "
+    "Set the key of an LLM vendor where the worker runs, and submit it anew."
+)
 
 
 class RunEnd(StrEnum):
@@ -115,6 +121,8 @@ def settle(outcomes: Iterable[ThreadOutcome]) -> Settlement:
             status=RunEnd.FAILED, error_message="There was no thread to evaluate: none was chosen."
         )
     if len(failed) == len(outcomes):
+        if {each for outcome in outcomes for each in outcome.failures} == {CallOutcome.NO_KEY}:
+            return Settlement(status=RunEnd.FAILED, error_message=_NO_KEY)
         message = f"All {len(failed)} thread evaluations failed: {reasons(failed)}"
         return Settlement(status=RunEnd.FAILED, error_message=message)
     if failed:
@@ -149,12 +157,31 @@ def _headlines(
             "title": declared.title,
             "measured": len(found),
             "not_measured": _not_measured(evaluator, version, outcomes),
+            **_votes(evaluator, version, outcomes),
         }
         if declared.kind is ScoreKind.NUMBER:
             numbers = [float(value) for value in found]
             yield evaluator, about | {"mean": round(sum(numbers) / len(numbers), 4)}
         else:
             yield evaluator, about | {"counts": _counted(map(_label, found))}
+
+
+def _votes(
+    evaluator: EvaluatorDeclaration, version: str, outcomes: Sequence[ThreadOutcome]
+) -> dict[str, float]:
+    """How far the votes on an evaluator's questions agree: means over threads, where there are
+    votes."""
+    means: dict[str, float] = {}
+    for name in (AGREEMENT, FLIP_RATE):
+        values = [
+            float(score.value)
+            for outcome in outcomes
+            for score in outcome.scores
+            if (score.evaluator, score.version, score.name) == (evaluator.name, version, name)
+        ]
+        if values:
+            means[name] = round(sum(values) / len(values), 4)
+    return means
 
 
 def _not_measured(

@@ -12,6 +12,7 @@ from evalqueue.cli.commands.arguments import read_object
 from evalqueue.cli.commands.connection import open_client
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
+from evalqueue.cli.output.text import one_line
 from evalqueue.cli.output.times import format_time
 from evalqueue.client import Client
 from evalqueue.errors import Refused
@@ -27,6 +28,7 @@ from evalqueue.postgres.database import Connection
 _SHOWN_THREADS = 20
 _PROGRESS_MIN_BYTES = 32 * 1024**2  # smaller files are read within a second or two
 _LISTED_MAX = 1_000
+_CANDIDATES_MAX = 10
 _PREFIX = "sha256:"
 
 
@@ -230,16 +232,28 @@ async def _get(client: Client, dataset_id: str, owner: str) -> Dataset | None:
 async def find_dataset(
     connection: Connection, dataset_id: str, *, owner: str | None = None
 ) -> Dataset | None:
-    """The dataset with this id, or the only one whose id begins so."""
+    """The dataset with this id, or the only one whose id begins so, or that has this name.
+
+    Raises:
+        Refused: it could be several.
+    """
     prefix = dataset_id if dataset_id.startswith(_PREFIX) else _PREFIX + dataset_id
     if (exact := await datasets.get(connection, prefix, owner=owner)) is not None:
         return exact
     newest = await datasets.list_datasets(connection, owner=owner, limit=_LISTED_MAX, offset=0)
-    found = [each for each in newest if each.id.startswith(prefix)]
+    meant = {
+        each.id: each
+        for each in newest  # an id stands there once for each owner
+        if each.id.startswith(prefix) or each.name == dataset_id
+    }
+    found = list(meant.values())
     if len(found) > 1:
-        raise Refused(
-            f"{dataset_id}: {len(found)} datasets have an id that begins so. Write more of it."
-        )
+        lines = [
+            f"  {_short(each.id)}  {one_line(each.name, 60)}" for each in found[:_CANDIDATES_MAX]
+        ]
+        more = ["  … and more"] if len(found) > _CANDIDATES_MAX else []
+        heading = f"{dataset_id}: {len(found)} datasets have this name, or an id that begins so:"
+        raise Refused("\n".join([heading, *lines, *more]))
     return next(iter(found), None)
 
 

@@ -4,7 +4,7 @@ The judge is asked with the keys of this process's environment. Its calls take n
 in no run.
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
@@ -38,6 +38,7 @@ from evalqueue.evaluators.providers.registry import (
     ProviderSettings,
     ProviderUnavailable,
     resolve,
+    resolve_named,
 )
 from evalqueue.evaluators.runs.cap_params import price_list
 from evalqueue.postgres.database import Connection
@@ -103,9 +104,14 @@ async def try_evaluator(options: TryOptions, *, as_json: bool) -> ExitCode:
     evaluator = _made(app, options.evaluator)
     if options.only_prompt:
         return await _print_prompts(evaluator, threads, as_json=as_json)
-    async with _provider(options) as (provider, prices):
+    models = registry.models(EvaluationPlan(app=app, evaluators=(options.evaluator,)))
+    async with _provider(options, models) as (provider, prices, others):
         calls = _Calls()
-        judge = Judge(LlmCaller(provider, slots=Slots(_AT_ONCE), recorder=calls))
+        slots = Slots(_AT_ONCE)
+        callers = {
+            name: LlmCaller(each, slots=slots, recorder=calls) for name, each in others.items()
+        }
+        judge = Judge(LlmCaller(provider, slots=slots, recorder=calls, others=callers))
         try:
             found = await concurrently(evaluator.evaluate(each, judge) for each in threads)
         except ProviderError as error:
@@ -161,7 +167,9 @@ async def _print_prompts(
 
 
 @asynccontextmanager
-async def _provider(options: TryOptions) -> AsyncGenerator[tuple[Provider, PriceList]]:
+async def _provider(
+    options: TryOptions, models: Iterable[str]
+) -> AsyncGenerator[tuple[Provider, PriceList, dict[str, Provider]]]:
     settings = ProviderSettings()
     try:
         choice: ModelChoice = resolve(settings, options.provider, options.model)
@@ -169,7 +177,10 @@ async def _provider(options: TryOptions) -> AsyncGenerator[tuple[Provider, Price
         raise Refused(error.message) from error
     providers = ProviderRegistry(settings)
     try:
-        yield await providers.provider(choice), await price_list(settings, choice)
+        others = {name: await providers.provider(resolve_named(settings, name)) for name in models}
+        yield await providers.provider(choice), await price_list(settings, choice), others
+    except ProviderUnavailable as error:
+        raise Refused(error.message) from error
     finally:
         await providers.aclose()
 

@@ -3,6 +3,7 @@ them; `judging.checks` carries them out.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -26,6 +27,7 @@ PARAMETERS_MAX = 20_000
 """Characters of the parameters of one check."""
 RESERVED = "passed"
 """The name of the score that says whether all checks were passed."""
+_LANGUAGE = re.compile(r"[a-z]{2,3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +133,20 @@ class LengthCheck(_Check):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageCheck(_Check):
+    """The answer is in one of some languages; without any, in that of the user's messages."""
+
+    kind: Literal["language"]
+    languages: tuple[str, ...] = ()
+    """Codes of ISO 639-1, such as `en`."""
+
+    def mistakes(self) -> Iterator[Mistake]:
+        for number, code in enumerate(self.languages):
+            if not _LANGUAGE.fullmatch(code):
+                yield "write the code of ISO 639-1, as in 'en'", ("languages", number)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonalDataCheck(_Check):
     """The answer has no e-mail addresses, phone numbers and card numbers."""
 
@@ -167,6 +183,7 @@ Check = Annotated[
     | JsonSchemaCheck
     | SumsCheck
     | LengthCheck
+    | LanguageCheck
     | PersonalDataCheck
     | ToolCalledCheck,
     Field(discriminator="kind"),
@@ -178,6 +195,7 @@ AnyCheck = (
     | JsonSchemaCheck
     | SumsCheck
     | LengthCheck
+    | LanguageCheck
     | PersonalDataCheck
     | ToolCalledCheck
 )

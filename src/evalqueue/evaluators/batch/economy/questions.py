@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from evalqueue.evaluators.providers.earlier.reuse import AskedModel
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller
-from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Usage
 from evalqueue.evaluators.providers.recorder import CallSite, request_hash
 
 _ASKED_LIVE = frozenset({
@@ -109,13 +110,8 @@ class EconomyCaller:
         self.failed_live: dict[bytes, ProviderError] = {}
         """Questions that were asked live in vain: a later visit does not ask them again."""
 
-    @property
-    def provider(self) -> Provider:
-        return self._live.provider
-
-    @property
-    def served_model(self) -> str | None:
-        return self._live.served_model
+    def asked(self, request: CompletionRequest) -> AskedModel:
+        return self._live.asked(request)
 
     async def call(
         self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
@@ -126,7 +122,7 @@ class EconomyCaller:
             AnswerPending: the answer comes later.
             ProviderError: there is none.
         """
-        key = request_hash(request, site, method, self.provider)
+        key = request_hash(request, site, method, self.asked(request).provider)
         known = self._known.get(key)
         if known is None or (known.outcome is None and not known.is_live):
             self.is_waiting = True

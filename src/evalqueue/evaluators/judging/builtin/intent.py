@@ -160,6 +160,7 @@ class IntentEvaluator:
             ),
             form=self._form,
             parameters=self._parameters,
+            decides="predicted_agent",
         )
 
 
@@ -262,4 +263,5 @@ EVALUATOR = EvaluatorType(
     menu=_menu,
     problems=_problems,
     switch="evaluate_intent",
+    has_votes=True,
 )

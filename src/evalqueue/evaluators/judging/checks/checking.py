@@ -8,13 +8,14 @@ from evalqueue.evaluators.apps.checks import (
     ContainsCheck,
     EqualsCheck,
     JsonSchemaCheck,
+    LanguageCheck,
     LengthCheck,
     PersonalDataCheck,
     RegexCheck,
     SumsCheck,
     ToolCalledCheck,
 )
-from evalqueue.evaluators.judging.checks import sums, texts, tools
+from evalqueue.evaluators.judging.checks import languages, sums, texts, tools
 from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubject
 
 _CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome | None]] = {
@@ -23,6 +24,7 @@ _CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome | None]] 
     EqualsCheck: texts.equals,
     JsonSchemaCheck: texts.json_schema,
     LengthCheck: texts.length,
+    LanguageCheck: languages.language,
     PersonalDataCheck: texts.personal_data_of_others,
     SumsCheck: sums.sums,
     ToolCalledCheck: tools.tool_called,

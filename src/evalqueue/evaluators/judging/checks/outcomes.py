@@ -22,6 +22,11 @@ class CheckSubject:
         return "\n\n".join(turn.bot_text for turn in self.turns if turn.bot_text)
 
     @property
+    def user_text(self) -> str:
+        """What the user said."""
+        return "\n\n".join(turn.user_text for turn in self.turns if turn.user_text)
+
+    @property
     def expected(self) -> str | None:
         """The reference answer to what was asked last."""
         return self.turns[-1].expected if self.turns else None

@@ -57,6 +57,7 @@ class DefinedEvaluator:
         self._parameters = _parameters(definition, parameters)
         self.declaration = declaration_of(definition, has_rules=bool(self._rules))
         content = {key: value for key, value in asdict(definition).items() if key not in _OF_PEOPLE}
+        content["parameters"] = {**content["parameters"], "votes": None}  # `voted` adds them
         self.version = version_of(
             replace(self._texts.prompt, version=definition.name),
             schema=self._form.schema,
@@ -163,6 +164,9 @@ def evaluator_type(definition: EvaluatorDefinition, app: App) -> EvaluatorType:
         make=lambda plan: DefinedEvaluator(definition, plan.app, parameters=plan.parameters),
         calls=lambda _plan: _calls(definition),
         scope=definition.name,
+        has_votes=True,
+        model=definition.parameters.model,
+        votes=definition.parameters.votes or 1,
     )
 
 
@@ -181,4 +185,7 @@ def _parameters(definition: EvaluatorDefinition, of_job: Parameters) -> Paramete
         of_job,
         temperature=of_job.temperature if own.temperature is None else own.temperature,
         max_output_tokens=own.max_output_tokens or of_job.max_output_tokens,
+        # Further parameters are in the spelling of the job's vendor.
+        model_settings=of_job.model_settings if own.model is None else {},
+        asked_of=own.model,
     )

@@ -41,7 +41,8 @@ class Replay:
             ProviderError: there is no answer; the last attempt's error.
         """
         if self._left:
-            left = self._left.get(request_hash(request, site, method, self._caller.provider))
+            provider = self._caller.asked(request).provider
+            left = self._left.get(request_hash(request, site, method, provider))
             if left:
                 return left.popleft()
         return await self._caller.call(request, site, method)

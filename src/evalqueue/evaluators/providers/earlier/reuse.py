@@ -26,8 +26,8 @@ class EarlierAnswer:
     completion: Completion
 
 
-class AskingCaller(Protocol):
-    """Makes the calls that no earlier answer makes needless."""
+class AskedModel(Protocol):
+    """The model that a call goes to."""
 
     @property
     def provider(self) -> Provider: ...
@@ -35,6 +35,14 @@ class AskingCaller(Protocol):
     @property
     def served_model(self) -> str | None:
         """The model that answered last, as the vendor names it."""
+        ...
+
+
+class AskingCaller(Protocol):
+    """Makes the calls that no earlier answer makes needless."""
+
+    def asked(self, request: CompletionRequest) -> AskedModel:
+        """The model that a request goes to."""
         ...
 
     async def call(
@@ -64,9 +72,8 @@ class Reuse:
         self._run_id = run_id
         self._used: set[UUID] = set()
 
-    @property
-    def provider(self) -> Provider:
-        return self._caller.provider
+    def asked(self, request: CompletionRequest) -> AskedModel:
+        return self._caller.asked(request)
 
     async def call(
         self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
@@ -76,9 +83,10 @@ class Reuse:
         Raises:
             ProviderError: there is no answer; the last attempt's error.
         """
-        for each in await self._find(question_hash(request, method, self.provider)):
+        asked = self.asked(request)
+        for each in await self._find(question_hash(request, method, asked.provider)):
             # The name of a model may stand for another one than it did.
-            served = self._caller.served_model
+            served = asked.served_model
             if each.call_id not in self._used and served in (None, each.completion.model):
                 self._used.add(each.call_id)
                 self._record(each, request, site, method)
@@ -91,7 +99,7 @@ class Reuse:
         self._recorder.record(
             CallRecord(
                 site=site,
-                provider=self.provider.name,
+                provider=self.asked(request).provider.name,
                 model=answer.completion.model,
                 method=method,
                 outcome=CallOutcome.REUSED,

@@ -1,14 +1,14 @@
 """The answers of the simulated vendor: a gold label, completed from the request's JSON schema.
 
 A question with a gold label gets that label, or a wrong one at a configured rate. Without a label
-the answer is guessed from key words, or the question is not judged. Adversarial tests have no gold
+the question is not judged, or the answer is guessed from key words. Adversarial tests have no gold
 labels: `openings` generates their cases, `replies` plays the user, `adversarial_judge` judges.
 Random choices come from hashes, so the same question gets the same answer in every run.
 """
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -26,8 +26,9 @@ Json = Mapping[str, Any]
 _GOLD_FILE = kaira_gold()
 
 
+NO_KEY_SET = "not judged: no key set"
 NOT_JUDGED = (
-    "not judged: no key set. The simulated judge has no gold label for this. Set the key of an LLM "
+    f"{NO_KEY_SET}. The simulated judge has no gold label for this. Set the key of an LLM "
     "vendor where the worker runs, or give gold labels to evalqueue simulate"
 )
 """Why there is no answer to a question without a gold label."""
@@ -99,7 +100,13 @@ def can_judge(question: SimulatedQuestion, gold: Gold) -> bool:
 
 
 def answer(
-    question: SimulatedQuestion, gold: Gold, *, error_rate: float, seed: int
+    question: SimulatedQuestion,
+    gold: Gold,
+    *,
+    error_rate: float,
+    seed: int,
+    flip_rate: float = 0.0,
+    repetition: int = 0,
 ) -> dict[str, object]:
     """The judge's answer, which always follows the schema: the gold label or a plausible guess.
 
@@ -108,6 +115,8 @@ def answer(
         gold: the labels.
         error_rate: the share of labels to get wrong, from 0 to 1.
         seed: another seed gets other labels wrong.
+        flip_rate: the share of labels to get wrong besides, by chance each time.
+        repetition: how often the question was asked before.
     """
     label = gold.label(question)
     if label is None and question.evaluator in _ANSWERS_BY_PROMPT:
@@ -118,7 +127,8 @@ def answer(
         known = dict(label)
         reasoning = str(label.get("reasoning", "as the gold label has it"))
         known["reasoning"] = f"simulated: {reasoning.removeprefix('simulated: ')}"
-        mistakes = _mistakes(question, label, error_rate=error_rate, seed=seed)
+        mistakes = _mistakes(question, label, error_rate=error_rate, about=[seed])
+        mistakes |= _mistakes(question, label, error_rate=flip_rate, about=[seed, repetition])
         if mistakes:
             known |= mistakes | {
                 "reasoning": f"simulated: wrong on purpose about {', '.join(mistakes)}"
@@ -155,7 +165,7 @@ _ANSWERS_BY_PROMPT: Mapping[str, Callable[[SimulatedQuestion], Json]] = {
 
 
 def _mistakes(
-    question: SimulatedQuestion, label: Json, *, error_rate: float, seed: int
+    question: SimulatedQuestion, label: Json, *, error_rate: float, about: Sequence[int]
 ) -> dict[str, object]:
     """Wrong values for some of the labels that are members of an enum.
 
@@ -165,8 +175,8 @@ def _mistakes(
     mistakes: dict[str, Any] = {}
     for name in ("predicted_agent", "query_type", "verdict"):
         others = [other for other in _members(question, name) if other != label.get(name)]
-        about = (seed, question.evaluator, question.thread_id, question.turn, name)
-        error_draw, choice_draw = draws(*about, count=2)
+        site = (question.evaluator, question.thread_id, question.turn, name)
+        error_draw, choice_draw = draws(*about, *site, count=2)
         if name in label and others and error_draw < error_rate:
             mistakes[name] = others[int(choice_draw * len(others))]
     return mistakes

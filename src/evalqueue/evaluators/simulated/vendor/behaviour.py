@@ -31,6 +31,8 @@ class Behaviour:
     """Whether a question without a gold label is not judged, instead of getting a guess."""
     error_rate: float = 0.0
     """The share of gold labels that the judge gets wrong."""
+    flip_rate: float = 0.0
+    """The share of answers with another label, drawn anew each time that a question is repeated."""
     unknown_parameters: frozenset[str] = frozenset()
     """Parameters of the OpenAI protocol that get HTTP 400.
 

@@ -296,7 +296,7 @@ class VendorSimulation:
     ) -> VendorReply:
         if fault is None and self._refuses(call.question):
             return protocol.refusal(call, answers.NOT_JUDGED)
-        text = json.dumps(self._answer(call.question))
+        text = json.dumps(self._answer(call.question, previous_requests))
         if fault is VendorFault.MALFORMED:
             text = answers.make_malformed(text, list(Malformed)[int(kind_draw * len(Malformed))])
         elif fault is not None:
@@ -308,12 +308,14 @@ class VendorSimulation:
         self._tokens_out += count_tokens(text)
         return protocol.answer(call, text, f"simulated-{digest.hex()}-{previous_requests}")
 
-    def _answer(self, question: SimulatedQuestion) -> Json:
+    def _answer(self, question: SimulatedQuestion, repetition: int = 0) -> Json:
         return answers.answer(
             question,
             self._gold,
             error_rate=self._behaviour.error_rate,
             seed=self._behaviour.seed,
+            flip_rate=self._behaviour.flip_rate,
+            repetition=repetition,
         )
 
     def _refuses(self, question: SimulatedQuestion) -> bool:

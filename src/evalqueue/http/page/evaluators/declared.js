@@ -3,7 +3,7 @@
 import { figure } from "../components/basics.js";
 import { confusion, distribution } from "../components/charts.js";
 import { ruleList } from "../components/rule-list.js";
-import { label } from "../format/labels.js";
+import { failureTone, label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { evidenceList, yesNo } from "./parts.js";
@@ -254,7 +254,7 @@ function plainCard(declaration, scores, highlight) {
     return html`<div class="stack-tight">
       <p class="small">
         ${about.title}
-        ${score.failure ? html`<span class="badge tone-bad">${label(score.failure)}</span>` : valueBadge(about, score.value)}
+        ${score.failure ? html`<span class="badge tone-${failureTone(score.failure)}">${label(score.failure)}</span>` : valueBadge(about, score.value)}
         ${score.expected == null ? nothing : html`<span class="quiet">on record: ${score.expected}</span>`}
       </p>
       ${score.reasoning ? html`<p class="small">${score.reasoning}</p>` : nothing}

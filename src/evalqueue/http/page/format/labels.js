@@ -26,6 +26,7 @@ const LABELS = {
   goal_abandoned: "gave up",
   max_turns: "turns used up",
   error: "interrupted",
+  no_key: "not judged: no key set",
 };
 
 /**
@@ -34,6 +35,14 @@ const LABELS = {
  */
 export function tone(word) {
   return (word != null && TONES[word]) || "none";
+}
+
+/**
+ * The tone of a reason for which there is no verdict. Without a key nothing went wrong.
+ * @param {string} reason
+ */
+export function failureTone(reason) {
+  return reason === "no_key" ? "none" : "bad";
 }
 
 /** @param {string | null | undefined} word @param {string} [absent] the label of null */

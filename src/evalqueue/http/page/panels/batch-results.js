@@ -5,7 +5,7 @@ import { VirtualTable } from "../components/virtual-table.js";
 import { errorText } from "../data/errors.js";
 import { PagedResults } from "../data/paged-results.js";
 import { evaluatorsOf } from "../evaluators/registry.js";
-import { label } from "../format/labels.js";
+import { failureTone, label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { RunStatistics } from "./run-statistics.js";
@@ -216,7 +216,7 @@ export class BatchResults {
                 ${failures.map(
                   (each) =>
                     html`<li>
-                      <span class="badge tone-bad"
+                      <span class="badge tone-${failureTone(each.reason)}"
                         >${format.count(each.count)} × ${label(each.reason)}</span
                       >
                       ${each.evaluator}

@@ -17,6 +17,10 @@ ON CONFLICT DO NOTHING
 -- count --
 UPDATE eval_runs SET total_items = %(total_items)s WHERE id = %(run_id)s
 
+-- case_ids --
+-- Of a run
+SELECT case_id FROM adversarial_cases WHERE run_id = %(run_id)s
+
 -- cases_of --
 -- Cases of an earlier run: those named, or else those that did not pass in every trial
 SELECT body FROM adversarial_cases AS asked

@@ -117,6 +117,15 @@ LIMIT %(limit)s OFFSET %(offset)s
 SELECT * FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
+-- matching --
+-- Runs whose id, or the id of a job of theirs, is in a range, or that have a name, newest first
+SELECT * FROM eval_runs
+WHERE id BETWEEN %(first)s AND %(last)s OR name = %(name)s OR id IN (
+    SELECT CASE WHEN progress ->> 'run_id' ~ '^[0-9a-f-]{36}$'
+        THEN (progress ->> 'run_id')::uuid END
+    FROM jobs WHERE id BETWEEN %(first)s AND %(last)s)
+ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+
 -- threads --
 -- NULL for `evaluator`: all; else those with a score of this value, in whatever turn
 SELECT id, run_id, thread_id, intent_accuracy, worst_correctness, efficiency_verdict,

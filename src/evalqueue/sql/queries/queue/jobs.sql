@@ -31,6 +31,14 @@ SELECT jobs.*, outlook.ahead, outlook.continued_by, outlook.retryable
 FROM jobs LEFT JOIN evalqueue_outlook(ARRAY[%(job_id)s::uuid]) AS outlook ON outlook.job_id = jobs.id
 WHERE jobs.id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
+-- matching --
+-- Jobs whose id is in a range, or that have a name, newest first
+SELECT id, job_type, status, left(params ->> 'name', 200) AS name, created_at
+FROM jobs
+WHERE parent_id IS NULL
+    AND (id BETWEEN %(first)s AND %(last)s OR params ->> 'name' = %(name)s)
+ORDER BY created_at DESC, id DESC LIMIT %(limit)s
+
 -- list --
 -- Newest first, without helper jobs; NULL filters nothing
 WITH page AS MATERIALIZED (

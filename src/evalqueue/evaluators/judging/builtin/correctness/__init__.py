@@ -207,5 +207,6 @@ EVALUATOR = EvaluatorType(
     calls=_calls,
     scope=NAME,
     switch="evaluate_correctness",
+    has_votes=True,
     success_rank=2,
 )

@@ -298,5 +298,6 @@ EVALUATOR = EvaluatorType(
     needs="a thread type with has_efficiency = true",
     scope=NAME,
     switch="evaluate_efficiency",
+    has_votes=True,
     success_rank=1,
 )
