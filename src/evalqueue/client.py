@@ -317,7 +317,8 @@ class Client:
         limit: int = 20,
         offset: int = 0,
     ) -> Sequence[Job]:
-        """Jobs, newest first."""
+        """Jobs, newest first. Params and results of more than 4 KiB are shortened; `get` has them
+        whole."""
         async with self._connection() as connection:
             return await store.list_jobs(
                 connection,

@@ -25,6 +25,8 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 from uuid import UUID
 
+ONE_LINE_LIMIT = 300  # characters
+
 
 class EvalqueueError(Exception):
     """The root of the tree."""
@@ -172,6 +174,11 @@ def describe(error: BaseException) -> str:
     text = str(error).strip()
     name = type(error).__name__
     return f"{name}: {text}" if text else name
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error in words, bounded, for a row or a table."""
+    return describe(error).splitlines()[0][:ONE_LINE_LIMIT]
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -258,6 +258,22 @@ def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert "secret-word" not in f"{found!r} {found} {credential!r} {target!r}"
 
 
+def test_where_callers_have_tokens_no_host_is_allowed_that_was_not_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("EVALQUEUE_API_TOKENS", "anna:submit:0")
+    with pytest.raises(TargetRefused, match="EVALQUEUE_CHATBOT_HOSTS"):
+        check("http://localhost:8723", ChatbotSettings(), protocol="any")
+    monkeypatch.setenv("EVALQUEUE_CHATBOT_HOSTS", "kaira.example.com,localhost")
+    with pytest.raises(ValidationError, match="Entry 2: .*localhost needs a port"):
+        ChatbotSettings()
+    monkeypatch.setenv("EVALQUEUE_CHATBOT_HOSTS", "localhost:8723")
+    listed = ChatbotSettings()
+    assert check("http://127.0.0.1:8723", listed, protocol="any").reach == Reach(is_loopback=True)
+    with pytest.raises(TargetRefused):
+        check("http://localhost:5432", listed, protocol="any")
+
+
 def test_without_any_settings_only_this_machine_may_be_spoken_to() -> None:
     assert check("http://localhost:1", ChatbotSettings(), protocol="any").reach == Reach(
         is_loopback=True

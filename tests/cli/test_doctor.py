@@ -9,7 +9,15 @@ import pytest
 
 from evalqueue import doctor
 from evalqueue.doctor import Finding, FleetState, Level
-from evalqueue.postgres.fleet import FleetHealth, Leader, MisplacedJob, QueueState, WorkerRecord
+from evalqueue.postgres.fleet import (
+    FleetHealth,
+    Leader,
+    MisplacedJob,
+    OldSnapshot,
+    QueueState,
+    WorkerRecord,
+)
+from evalqueue.postgres.schedules import Schedule
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 JOB = UUID("00000000-0000-4000-8000-000000000001")
@@ -24,7 +32,7 @@ def worker(**facts: Any) -> WorkerRecord:
     return WorkerRecord(**{
         "id": 1, "name": "w@here:7/1", "host": "here", "pid": 7, "version": "1", "queues": ["q"],
         "job_types": ["note"], "slots": 4, "running": 0, "stuck": 0, "draining": False,
-        "listening": True, "started_at": ago(600), "seen_at": ago(silent),
+        "listening": True, "troubles": [], "started_at": ago(600), "seen_at": ago(silent),
         "silent_for": timedelta(seconds=silent),
     } | facts)  # fmt: skip
 
@@ -45,6 +53,21 @@ def odd(problem: str, **facts: Any) -> MisplacedJob:
     } | facts)  # fmt: skip
 
 
+def schedule(**facts: Any) -> Schedule:
+    return Schedule(**{
+        "name": "nightly", "cron": "@daily", "timezone": "UTC", "job_type": "note", "params": {},
+        "owner": "me", "queue": "q", "priority": 0, "max_attempts": 3, "next_at": ago(9),
+        "paused_at": ago(8),
+    } | facts)  # fmt: skip
+
+
+def snapshot(age_seconds: float, **facts: Any) -> OldSnapshot:
+    return OldSnapshot(**{
+        "kind": "session", "who": "etl", "pid": 7, "age": timedelta(seconds=age_seconds),
+    } | facts)  # fmt: skip
+
+
+CANT_CLAIM = {"what": "claim jobs", "error": "no", "since": "2026-11-22T11:59:00+00:00"}
 LEADER = Leader(worker="w@here:7/1", term=3, since=ago(500), ends_at=ago(-10), is_current=True)
 WELL = FleetState(
     moment=NOW, workers=[worker()], leader=LEADER, queues=[queue()], misplaced_jobs=[]
@@ -113,6 +136,22 @@ def test_of_a_fleet_that_is_well_nothing_bad_is_said() -> None:
             "waits_for_nothing", Level.WRONG, "is over",
         ),
         ({"misplaced_jobs": [odd("disagrees")]}, "disagrees", Level.WRONG, "procrastinate rows"),
+        (
+            {"workers": [worker(troubles=[CANT_CLAIM])]},
+            "refused", Level.WRONG, "can't claim jobs: no",
+        ),
+        (
+            {"workers": [worker(troubles=[CANT_CLAIM | {"job_id": str(JOB)}])]},
+            "refused_job", Level.WRONG, f"Job {JOB} can't be claimed",
+        ),
+        ({"schedules": [schedule(problem="no")]}, "schedule", Level.WRONG, "jobs are refused. no"),
+        ({"schedules": [schedule()]}, "schedule", Level.NOTE, "nightly is paused."),
+        ({"old_snapshots": [snapshot(600)]}, "snapshot", Level.NOTE, "process 7 of Postgres (etl)"),
+        ({"old_snapshots": [snapshot(7200)]}, "snapshot", Level.WRONG, "open for 2 h"),
+        (
+            {"old_snapshots": [snapshot(7200, kind="prepared", pid=None, who="two")]},
+            "snapshot", Level.WRONG, "prepared transaction two",
+        ),
         ({"jobs_over": 1_000_001}, "retention", Level.NOTE, "1,000,000 jobs are over"),
     ],
 )  # fmt: skip
@@ -188,11 +227,18 @@ def test_clocks_agree_within_the_time_it_took_to_ask(
 
 def test_a_probe_is_warned_of_what_no_worker_does() -> None:
     well = FleetHealth(workers_alive=1, oldest_waits=timedelta(seconds=60), leases_run_out=0)
-    ill = FleetHealth(workers_alive=0, oldest_waits=timedelta(minutes=5), leases_run_out=2)
+    ill = FleetHealth(
+        workers_alive=0, oldest_waits=timedelta(minutes=5), leases_run_out=2, troubled_workers=1,
+        refused_jobs=3, refused_schedules=1, oldest_snapshot=timedelta(minutes=10),
+    )  # fmt: skip
 
     assert doctor.warnings(well) == []
     assert [each.what for each in doctor.warnings(ill)] == [
         "No worker is alive.",
         "The oldest job that is due has waited for 5 min.",
         "2 running job(s) lost their worker, and no leader recovers them.",
+        "The database refuses statements to 1 worker(s).",
+        "3 job(s) can't be claimed: the database refuses it.",
+        "1 schedule(s) are paused: their jobs are refused.",
+        "A transaction has been open for 10 min.",
     ]

@@ -32,6 +32,22 @@ CREATE TRIGGER refuse_claim BEFORE UPDATE ON procrastinate_jobs
     FOR EACH ROW EXECUTE FUNCTION faults.refuse_claim();
 """
 
+REFUSE_END = """
+CREATE FUNCTION faults.refuse_end() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    code text := (SELECT replace(owner, 'refused ', '') FROM jobs
+        WHERE id = NEW.job_id AND owner LIKE 'refused %');
+BEGIN
+    IF code IS NOT NULL AND NEW.ended_at IS NOT NULL THEN
+        RAISE EXCEPTION 'no end for %', code USING ERRCODE = code;
+    END IF;
+    RETURN NEW;
+END;
+$$;
+CREATE TRIGGER refuse_end BEFORE UPDATE ON job_attempts
+    FOR EACH ROW EXECUTE FUNCTION faults.refuse_end();
+"""
+
 REFUSE_ATTEMPT = """
 CREATE FUNCTION faults.refuse_attempt() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -95,6 +111,25 @@ async def test_an_attempt_that_is_refused_at_the_commit_harms_no_neighbour(deplo
     await worker.until_logged(f"Job {refused.id} can't be claimed")
     await execute(deployment, "DROP TRIGGER refuse_attempt ON job_attempts")
     await completed_at_once(deployment, refused)
+    await deployment.assert_sound()
+
+
+async def test_attempts_that_can_t_end_hold_no_slot_for_ever(deployment: Deployment):
+    """Neither can the job be recovered: the same statement would do it."""
+    await execute(deployment, REFUSE_END)
+    refused = [
+        await deployment.submit(Steps(items=1), owner=f"refused {code}", priority=1)
+        for code in CODES
+    ]
+    worker = await deployment.worker(None, "--concurrency=3", EVALQUEUE_LEASE_SECONDS="2")
+    neighbours = [await deployment.submit(Steps(), owner="other") for _ in range(10)]
+    await completed_at_once(deployment, *neighbours)
+
+    assert worker.is_alive
+    await execute(deployment, "DROP TRIGGER refuse_end ON job_attempts")
+    await deployment.until_over(*refused)
+    for job in refused:
+        assert (await deployment.get(job)).status is JobStatus.COMPLETED
     await deployment.assert_sound()
 
 

@@ -502,23 +502,25 @@ async def test_the_next_due_moment_is_that_of_the_queues_one_serves(connection: 
         "  evalqueue_submit_job('work', scheduled_at => now() + interval '100 s', queue => 'q2')"
     )
     served = Capabilities(queues=["evalqueue"], job_types=["work"])
-    everything = await fleet.next_due(connection, ALL)
-    mine = await fleet.next_due(connection, served)
+    me = await entered(connection)
+    everything = await fleet.next_due(connection, me, ALL)
+    mine = await fleet.next_due(connection, me, served)
 
     assert everything is not None
     assert 50 < everything <= 100
     assert mine is not None
     assert 150 < mine <= 200
-    assert await fleet.next_due(connection, Capabilities(queues=["q3"], job_types=["work"])) is None
+    other = Capabilities(queues=["q3"], job_types=["work"])
+    assert await fleet.next_due(connection, me, other) is None
 
 
 async def test_a_retried_job_is_due_after_its_delay(connection: Connection):
     me = await entered(connection)
     await submitted(connection)
     job = await one_claimed(connection, me)
-    assert await fleet.next_due(connection, ALL) is None
+    assert await fleet.next_due(connection, me, ALL) is None
     await finish(connection, job, Ended.retry("not now", delay_seconds=500))
-    due = await fleet.next_due(connection, ALL)
+    due = await fleet.next_due(connection, me, ALL)
 
     assert due is not None
     assert 450 < due <= 500
@@ -579,7 +581,11 @@ async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
         for _ in range(3):
             await submitted(workers[0], max_attempts=1000)
         for number in range(1, 201):
-            jobs = await claimed(workers[0], us[0], 3, lease_seconds=0)
+            # One each: of several that a worker claimed together none would be charged.
+            jobs = [
+                await one_claimed(connection, me, lease_seconds=0)
+                for connection, me in zip(workers[:3], us, strict=False)
+            ]
             async with asyncio.TaskGroup() as all_at_once:
                 # Leader terms that end at once, so that each worker can become the leader.
                 recoveries = [
@@ -734,7 +740,7 @@ async def test_jobs_that_wait_or_are_over_do_not_slow_down_a_claim(connection: C
         "claim nothing": lambda: claimed(
             connection, me, capabilities=Capabilities(queues=None, job_types=["unknown-type"])
         ),
-        "next due": lambda: fleet.next_due(connection, ALL),
+        "next due": lambda: fleet.next_due(connection, me, ALL),
         "lead": lambda: fleet.lead(connection, me, term_seconds=60),
         "jobs to yield": lambda: fleet.jobs_to_yield(
             connection, me, ALL, held=held, slice_seconds=0

@@ -90,10 +90,17 @@ class Modelled:
     deleted_task: bool = False
     due_at: datetime | None = None
     task_id: int = 0
+    spared: bool = False
+    """It will be lost together with others of its worker."""
+    spared_times: int = 0
 
     @property
     def over(self) -> bool:
         return self.status in OVER
+
+    @property
+    def isolated(self) -> bool:
+        return self.spared_times >= 2
 
     @property
     def owner_queue(self) -> tuple[str, str]:
@@ -120,8 +127,11 @@ class World:
     def claims(self, worker: str, queues: Iterable[str], slots: int) -> list[Modelled]:
         """The jobs that this worker claims, in fair order."""
         given: list[Modelled] = []
+        here = [job for job in self.running() if job.worker == worker]
         while len(given) < slots and (claimable := self._claimable(worker, set(queues))):
             job = min(claimable, key=self._rank)
+            if any(other.isolated for other in given + here) or (job.isolated and given + here):
+                break
             job.status, job.worker, job.lost = "running", worker, False
             job.attempt += 1
             job.outcomes.append(None)
@@ -161,7 +171,7 @@ class World:
         if job.status == "running":
             job.outcomes[-1] = outcome
         job.status = to
-        job.lost = False
+        job.lost = job.spared = False
         job.failed_attempts += counted
         if to in OVER:
             self._end_dependents(job)
@@ -184,10 +194,24 @@ class World:
         found = sorted((job for job in self.running() if job.lost), key=lambda job: job.task_id)
         for job in found:
             # Its parent may have failed in the same recovery, which cancelled its helper jobs.
-            if job.status == "running":
+            if job.status != "running":
+                continue
+            if not job.spared:
+                self._spares(job.worker)
+            if job.spared and not job.isolated:
+                job.spared_times += 1
+                self.moves(job, "queued", "released")
+            else:
                 gives_up = job.failed_attempts + 1 >= job.max_attempts
                 self.moves(job, "failed" if gives_up else "queued", "lost", counted=True)
         return len(found)
+
+    def _spares(self, worker: str | None) -> None:
+        """Several jobs that a worker claimed within seconds may each be the reason of its loss."""
+        together = [job for job in self.running() if job.worker == worker and worker is not None]
+        if len(together) > 1:
+            for job in together:
+                job.spared = not job.isolated
 
     def holder_runs(self, claim: tuple[UUID, int, bool]) -> bool:
         holder = self.jobs.get(claim[0])

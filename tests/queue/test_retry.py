@@ -213,7 +213,7 @@ async def test_what_was_to_start_after_a_job_begins_when_it_is_completed(
     assert (then.status, then.waiting, then.after_id) == (JobStatus.QUEUED, True, first.id)
     job = await begun(connection, worker)
     assert await fleet.claim(connection, worker, ALL, slots=4, lease_seconds=30) == []
-    assert await fleet.next_due(connection, ALL) is None
+    assert await fleet.next_due(connection, worker, ALL) is None
     listening = psycopg.AsyncConnection.connect(connection.info.dsn, autocommit=True)
     async with await listening as listener:
         await listener.execute(f"LISTEN {WORK_WAITS}")

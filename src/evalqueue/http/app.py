@@ -19,6 +19,7 @@ from evalqueue.http.guards.body_limits import BodyDeadline, BodyLimit
 from evalqueue.http.guards.origins import KnownHost, KnownOrigin
 from evalqueue.http.guards.rate_limits import RateLimit
 from evalqueue.http.guards.sessions import Authenticator
+from evalqueue.http.guards.upload_shares import UploadShares
 from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.operations import EmptyRequest, Operation, routes
 from evalqueue.http.routes import (
@@ -118,13 +119,19 @@ def _middleware(settings: Settings) -> list[Middleware]:
     if settings.rate is not None:
         guards.append(Middleware(RateLimit, rate=settings.rate))
     guards.append(Middleware(RequireCaller))
+    upload_paths = [each.path for each in OPERATIONS if each.form is not None]
+    guards.append(
+        Middleware(
+            UploadShares, max_file_bytes=settings.max_dataset_bytes, upload_paths=upload_paths
+        )
+    )
     guards.append(Middleware(BodyDeadline))
     guards.append(
         Middleware(
             BodyLimit,
             max_bytes=settings.max_body_bytes,
             max_file_bytes=settings.max_dataset_bytes,
-            upload_paths=[each.path for each in OPERATIONS if each.form is not None],
+            upload_paths=upload_paths,
         )
     )
     return guards

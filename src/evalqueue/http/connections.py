@@ -3,10 +3,11 @@
 uvicorn closes a connection that stays idle after a response. It waits forever for the first byte,
 for the rest of a request's head, and for the rest of a body that is not read any more, as long as a
 byte comes now and then. This protocol sets one deadline for each of them, which new bytes don't
-extend.
+extend. When all connections are taken, idle ones of an address with many make room.
 """
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import h11
@@ -27,12 +28,15 @@ class DeadlineProtocol(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._deadline: asyncio.TimerHandle | None = None
+        self.made_at = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  as uvicorn's own
         super().connection_made(transport)
         # A stream must be able to close its connection.
         self.app = streams.with_connection(self.app, transport)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]  the same protocol, declared twice
         self._update_deadline()
+        if self.limit_concurrency is not None:
+            self._make_room(len(self.connections) - self.limit_concurrency + 1)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -45,6 +49,30 @@ class DeadlineProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
         super().connection_lost(exc)
+
+    def _make_room(self, number: int) -> None:
+        """Close so many idle connections of the address that has the most, the oldest first, for
+        one that has fewer: who holds all connections keeps no other address out."""
+        if number <= 0:
+            return
+        others = [each for each in self.connections if isinstance(each, DeadlineProtocol)]
+        held = Counter(each.address for each in others)
+        address, most = held.most_common(1)[0]
+        if held[self.address] + number > most:
+            return
+        idle = [each for each in others if each.address == address and each.is_idle]
+        for each in sorted(idle, key=lambda each: each.made_at)[:number]:
+            self.connections.discard(each)
+            each.transport.abort()
+
+    @property
+    def address(self) -> str:
+        return "" if self.client is None else self.client[0]
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return not self.cycle or self.cycle.response_complete
 
     def _update_deadline(self) -> None:
         if not self._is_waiting():

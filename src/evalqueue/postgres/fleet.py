@@ -11,6 +11,7 @@ from uuid import UUID
 from evalqueue.jobs import Job
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import FLEET, load
+from evalqueue.postgres.rows import jsonb
 from evalqueue.postgres.store import job_of
 
 RETENTION = load("evaluation/retention")
@@ -76,6 +77,9 @@ class WorkerRecord:
     """Handlers that ignore being cancelled; their slots are free again."""
     draining: bool
     listening: bool
+    troubles: Sequence[Mapping[str, str]]
+    """What the database refuses to it: `what`, `error`, `since`, and for a job that can't be
+    claimed `job_id`."""
     started_at: datetime
     seen_at: datetime
     silent_for: timedelta
@@ -128,6 +132,26 @@ class FleetHealth:
     """How long the oldest job that is due has waited; None: none is."""
     leases_run_out: int
     """Running jobs not recovered half a minute after their lease ran out."""
+    troubled_workers: int = 0
+    """To which the database refuses statements."""
+    refused_jobs: int = 0
+    """That can't be claimed."""
+    refused_schedules: int = 0
+    """Paused, because their jobs can't be submitted."""
+    oldest_snapshot: timedelta | None = None
+    """The age of the oldest transaction that keeps dead rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OldSnapshot:
+    """A transaction that keeps VACUUM from removing dead rows."""
+
+    kind: str
+    """`session` or `prepared`."""
+    who: str
+    """The session's application_name, or the identifier of a prepared transaction."""
+    pid: int | None
+    age: timedelta
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +195,7 @@ async def heartbeat(
     stuck: int,
     draining: bool,
     listening: bool,
+    troubles: Sequence[Mapping[str, str]] = (),
 ) -> bool:
     """Record that a worker is alive. False: it was taken for lost, and has to register again."""
     known = await FLEET.value(
@@ -180,6 +205,7 @@ async def heartbeat(
         stuck=stuck,
         draining=draining,
         listening=listening,
+        troubles=jsonb(list(troubles)),
     )
     return bool(known)
 
@@ -258,10 +284,13 @@ async def jobs_to_yield(
     return [job_id for (job_id,) in await cursor.fetchall()]
 
 
-async def next_due(connection: Connection, capabilities: Capabilities) -> float | None:
-    """Seconds until a job is due that no NOTIFY announces; None: none is."""
+async def next_due(
+    connection: Connection, worker: RegisteredWorker, capabilities: Capabilities
+) -> float | None:
+    """Seconds until a job is due that no NOTIFY announces; None: none is. Below zero: one is due,
+    and waits for what this worker does."""
     queues = capabilities.as_arguments()["queues"]
-    return await FLEET.value(connection, "next_due", queues=queues)
+    return await FLEET.value(connection, "next_due", queues=queues, worker=worker.name)
 
 
 async def lead(
@@ -335,6 +364,11 @@ async def limit(
 async def misplaced_jobs(connection: Connection, *, limit: int = 100) -> list[MisplacedJob]:
     """Jobs that should not be in the state they are in, oldest first."""
     return await FLEET.rows(connection, MisplacedJob, "misplaced", limit=limit)
+
+
+async def old_snapshots(connection: Connection, *, older_than: timedelta) -> list[OldSnapshot]:
+    """Transactions that keep dead rows, oldest first."""
+    return await FLEET.rows(connection, OldSnapshot, "old_snapshots", older_than=older_than)
 
 
 async def health(connection: Connection) -> FleetHealth:

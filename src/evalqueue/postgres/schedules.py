@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import croniter
 import psycopg
 
-from evalqueue.errors import InvalidParams
+from evalqueue.errors import InvalidParams, one_line
 from evalqueue.postgres.database import TRANSIENT, Connection
 from evalqueue.postgres.queries import SCHEDULES
 from evalqueue.postgres.rows import jsonb
@@ -43,6 +43,8 @@ class Schedule:
     last_at: datetime | None = None
     last_job_id: UUID | None = None
     paused_at: datetime | None = None
+    problem: str | None = None
+    """Why it was paused, if its jobs can't be submitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +91,14 @@ async def get(connection: Connection, name: str) -> Schedule | None:
     return next((each for each in await list_all(connection) if each.name == name), None)
 
 
-async def pause(connection: Connection, name: str) -> bool:
-    """False: there is no such schedule."""
-    cursor = await connection.execute(SCHEDULES["pause"], {"name": name})
+async def pause(connection: Connection, name: str, *, problem: str | None = None) -> bool:
+    """Submit nothing until it is resumed. False: there is no such schedule.
+
+    Args:
+        problem: why its jobs can't be submitted; None: a person wants it so.
+    """
+    arguments = {"name": name, "problem": problem}
+    cursor = await connection.execute(SCHEDULES["pause"], arguments)
     return await cursor.fetchone() is not None
 
 
@@ -145,7 +152,7 @@ async def _pause_refused(
     """Pause a schedule. False: that was refused, too."""
     logger.error("Schedule %r can't be submitted and is paused: %s", due.name, error)
     try:
-        return await pause(connection, due.name)
+        return await pause(connection, due.name, problem=one_line(error))
     except psycopg.Error as refused:
         if connection.closed:
             raise

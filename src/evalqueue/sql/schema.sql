@@ -8,6 +8,12 @@ CREATE FUNCTION evalqueue_abort_at_once() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_apart()
+
+CREATE FUNCTION evalqueue_apart() RETURNS interval
+    LANGUAGE sql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_app_is_needed(text)
 
 CREATE FUNCTION evalqueue_app_is_needed(content_digest text) RETURNS boolean
@@ -80,6 +86,7 @@ CREATE TABLE jobs (
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     started_at timestamp with time zone,
     completed_at timestamp with time zone,
+    isolated boolean DEFAULT false NOT NULL,
     CONSTRAINT jobs_attempts_are_sane CHECK (((attempt >= 0) AND ((failed_attempts >= 0) AND (failed_attempts <= attempt)) AND (max_attempts >= 1))),
     CONSTRAINT jobs_completed_has_a_result CHECK (((status <> 'completed'::text) OR ((result IS NOT NULL) AND (error_message IS NULL)))),
     CONSTRAINT jobs_due_at_is_a_moment CHECK (((due_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (due_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
@@ -109,6 +116,13 @@ CREATE FUNCTION evalqueue_claim_jobs(worker_id bigint, worker text, queues text[
 
 CREATE FUNCTION evalqueue_claim_tasks(tasks bigint[], worker_id bigint, worker text, lease_seconds double precision) RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_claimed_just_now(text)
+
+CREATE FUNCTION evalqueue_claimed_just_now(worker text) RETURNS boolean
+    LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -285,9 +299,9 @@ CREATE FUNCTION evalqueue_give_probe(INOUT known llm_credentials, worker text, w
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_heartbeat(bigint, integer, boolean, boolean)
+-- FUNCTION: evalqueue_heartbeat(bigint, integer, boolean, boolean, jsonb)
 
-CREATE FUNCTION evalqueue_heartbeat(worker_id bigint, stuck integer, draining boolean, listening boolean) RETURNS boolean
+CREATE FUNCTION evalqueue_heartbeat(worker_id bigint, stuck integer, draining boolean, listening boolean, troubles jsonb DEFAULT '[]'::jsonb) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -388,6 +402,13 @@ CREATE FUNCTION evalqueue_lease_credential(credential text, job_id uuid, attempt
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_listed(jsonb)
+
+CREATE FUNCTION evalqueue_listed(value jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- TABLE: llm_caps
 
 CREATE TABLE llm_caps (
@@ -447,9 +468,9 @@ CREATE FUNCTION evalqueue_name_run() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_next_due(text[])
+-- FUNCTION: evalqueue_next_due(text[], text)
 
-CREATE FUNCTION evalqueue_next_due(queues text[]) RETURNS double precision
+CREATE FUNCTION evalqueue_next_due(queues text[], worker text DEFAULT NULL::text) RETURNS double precision
     LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -565,7 +586,8 @@ CREATE TABLE job_workers (
     started_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     seen_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     session_key bigint,
-    lost_at timestamp with time zone
+    lost_at timestamp with time zone,
+    troubles jsonb DEFAULT '[]'::jsonb NOT NULL
 );
 
 -- FUNCTION: evalqueue_register_worker(text, text, integer, text, text[], text[], integer, bigint)
@@ -649,6 +671,19 @@ CREATE FUNCTION evalqueue_settle_dependent(next jobs) RETURNS void
 CREATE FUNCTION evalqueue_settle_dependents() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_spared_attempts(text)
+
+CREATE FUNCTION evalqueue_spared_attempts(worker text) RETURNS TABLE(job_id uuid, attempt integer, reason text)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_spared_because(text)
+
+CREATE FUNCTION evalqueue_spared_because(reason text) RETURNS text
+    LANGUAGE sql IMMUTABLE
     AS …;
 
 -- FUNCTION: evalqueue_start_helpers(uuid, integer, integer)
@@ -1099,6 +1134,7 @@ CREATE TABLE job_schedules (
     last_job_id uuid,
     paused_at timestamp with time zone,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    problem text,
     CONSTRAINT job_schedules_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
@@ -1575,6 +1611,10 @@ CREATE INDEX jobs_helpers ON jobs USING btree (parent_id) WHERE (parent_id IS NO
 -- INDEX: jobs_in_queue
 
 CREATE INDEX jobs_in_queue ON jobs USING btree (queue, priority DESC, due_at, task_id) WHERE ((status = 'queued'::text) AND (NOT waiting) AND (parent_id IS NULL));
+
+-- INDEX: jobs_isolated
+
+CREATE INDEX jobs_isolated ON jobs USING btree (status, worker) WHERE isolated;
 
 -- INDEX: jobs_newest
 

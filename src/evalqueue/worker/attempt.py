@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from evalqueue import context as contexts
@@ -17,6 +17,7 @@ from evalqueue.worker.leases import Leases
 from evalqueue.worker.outcomes import Stop, classify, interrupted
 from evalqueue.worker.recorder import OutcomeRecorder
 
+RECORD_PATIENCE = 5.0  # seconds to record an end, after which the slot is free
 CANCELLATIONS = 3  # requests to stop before a handler is abandoned
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ class Attempt:
         job: as it was claimed, its attempt running.
         patience_seconds: how long an interrupted handler may take to end, after each of three
             cancellations. After that it is abandoned, and its slot is free.
+        on_unrecorded: called once when its end can't be recorded for a while: Postgres is away, or
+            refuses this row again and again.
     """
 
     def __init__(
@@ -42,8 +45,11 @@ class Attempt:
         leases: Leases,
         recorder: OutcomeRecorder,
         patience_seconds: float,
+        on_unrecorded: Callable[[], None],
     ) -> None:
         self.job = job
+        self.is_unrecorded = False
+        self._on_unrecorded = on_unrecorded
         self._handlers = handlers
         self._leases = leases
         self._recorder = recorder
@@ -72,10 +78,13 @@ class Attempt:
         if ended is None:
             logger.info("Job %s: attempt %d is over", job.id, job.attempt)
             return
+        late = asyncio.get_running_loop().call_later(RECORD_PATIENCE, self._is_late)
         try:
             await self._record(ended)
         except UNWRITABLE as error:
             await self._record(Ended.failed(f"Its outcome could not be written: {describe(error)}"))
+        finally:
+            late.cancel()
 
     def stop(self, why: Stop) -> None:
         """Interrupt the handler where it waits. Its result is not recorded."""
@@ -151,6 +160,10 @@ class Attempt:
                 "asyncio.CancelledError%s",
                 self.job.id, CANCELLATIONS, _where(handling),
             )  # fmt: skip
+
+    def _is_late(self) -> None:
+        self.is_unrecorded = True
+        self._on_unrecorded()
 
     async def _record(self, ended: Ended) -> None:
         job = self.job

@@ -14,8 +14,10 @@ from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.worker.heartbeat import Membership
 from evalqueue.worker.options import WorkerOptions
+from evalqueue.worker.refusals import Troubles
 from evalqueue.worker.running import RunningAttempts
 
+CHECKING = "check for waiting jobs"
 YIELD_DELAY_MAX = 0.3  # seconds; which of the full workers yields a slot is left to chance
 
 logger = logging.getLogger(__name__)
@@ -31,7 +33,9 @@ class SlotYielding:
         capabilities: Capabilities,
         running: RunningAttempts,
         options: WorkerOptions,
+        troubles: Troubles,
     ) -> None:
+        self._troubles = troubles
         self._database = database
         self._membership = membership
         self._capabilities = capabilities
@@ -52,6 +56,7 @@ class SlotYielding:
                     await self._work_waits.wait()
             self._work_waits.clear()
             if self._running.free_slots > 0:
+                self._troubles.forget(CHECKING)
                 continue
             await asyncio.sleep(random.uniform(0, YIELD_DELAY_MAX))  # noqa: S311  jitter, not a secret
             held = [
@@ -62,7 +67,8 @@ class SlotYielding:
             if len(held) < concurrency:
                 continue
             try:
-                await self._yield_slots(held)
+                with self._troubles.watching(CHECKING):
+                    await self._yield_slots(held)
             except psycopg.Error as error:
                 logger.warning("Can't check for waiting jobs: %s", error)
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -69,15 +69,18 @@ class Membership:
         stuck: Callable[[], int],
         draining: Callable[[], bool],
         listening: Callable[[], bool],
+        troubles: Callable[[], Sequence[Mapping[str, str]]],
     ) -> None:
         """Send heartbeats, until cancelled.
 
         Args:
+            troubles: what the database refuses.
             stuck: how many handlers ignore their cancellation.
             draining: whether the worker is stopping.
             listening: whether notifications arrive.
         """
         failures = 0
+        reported: Sequence[Mapping[str, str]] = ()
         while True:
             try:
                 async with self._database.connection() as connection:
@@ -87,6 +90,7 @@ class Membership:
                         stuck=stuck(),
                         draining=draining(),
                         listening=listening(),
+                        troubles=(reported := troubles()),
                     )
                 if not known:
                     await self.register()
@@ -95,15 +99,20 @@ class Membership:
                 if failures % HEARTBEATS_PER_WARNING == 0:
                     logger.warning("No heartbeat this time: %s", error)
                 failures += 1
-            await self._until_due(listening)
+            await self._until_due(
+                lambda: self._lost_its_session(listening) or len(troubles()) != len(reported)
+            )
 
-    async def _until_due(self, listening: Callable[[], bool]) -> None:
-        """Until the next heartbeat: soon, if the session that proves that this process lives is
-        lost."""
+    def _lost_its_session(self, listening: Callable[[], bool]) -> bool:
+        """Whether only frequent heartbeats prove that this process lives."""
+        return self.session_key is not None and not listening()
+
+    async def _until_due(self, is_urgent: Callable[[], bool]) -> None:
+        """Until the next heartbeat; soon, if it is urgent."""
         ends = time.monotonic() + self._options.update_heartbeat_interval
         while (left := ends - time.monotonic()) > 0:
             await asyncio.sleep(min(left, HEARTBEAT_WITHOUT_SESSION))
-            if self.session_key is not None and not listening():
+            if is_urgent():
                 return
 
 

@@ -19,6 +19,7 @@ import psycopg
 from evalqueue.postgres import fleet, schedules
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import RegisteredWorker
+from evalqueue.worker.refusals import Troubles
 
 TROUBLE_DELAY = 1.0  # seconds between tries while the database is away
 LEAD_DELAY_MIN = 0.2  # seconds between tries while a lost job can't be recovered yet
@@ -56,9 +57,11 @@ class Leadership:
         *,
         lease_seconds: float,
         retention: Retention,
+        troubles: Troubles,
     ) -> None:
         self._database = database
         self._me = me
+        self._troubles = troubles
         self._soon = asyncio.Event()
         self._term_seconds = lease_seconds / 2
         self._retention = retention
@@ -69,7 +72,8 @@ class Leadership:
         while True:
             self._soon.clear()
             try:
-                delay = await self.lead()
+                with self._troubles.watching("lead the fleet"):
+                    delay = await self.lead()
             except psycopg.Error as error:
                 logger.warning("Can't lead the fleet, trying again: %s", error)
                 delay = TROUBLE_DELAY
@@ -100,7 +104,8 @@ class Leadership:
             return
         self._pruned_at = time.monotonic()
         try:
-            pruned = await prune(self._database, self._retention)
+            with self._troubles.watching("delete old rows"):
+                pruned = await prune(self._database, self._retention)
         except psycopg.Error as error:
             logger.warning("Old rows can't be deleted: %s", error)
             return
@@ -122,9 +127,11 @@ class SessionWatch:
         me: Callable[[], RegisteredWorker],
         *,
         on_lost_leader: Callable[[], None],
+        troubles: Troubles,
     ) -> None:
         self._database = database
         self._me = me
+        self._troubles = troubles
         self._on_lost_leader = on_lost_leader
         self._gone_since = dict[int, float]()
         self._looked_at = -math.inf
@@ -134,7 +141,8 @@ class SessionWatch:
         """Look again and again, until cancelled."""
         while True:
             try:
-                delay = await self.look()
+                with self._troubles.watching("look for lost workers"):
+                    delay = await self.look()
             except psycopg.Error:  # other loops of the worker log it
                 self._gone_since.clear()
                 self._looked_at = -math.inf
@@ -156,7 +164,16 @@ class SessionWatch:
                 each: max(at + GRACE, self._settled_at) for each, at in self._gone_since.items()
             }
             for each in [each for each, end in ends.items() if end <= now]:
-                recovered = await fleet.lose(connection, each, silent_seconds=GRACE)
+                try:
+                    with self._troubles.watching("recover the jobs of a lost worker"):
+                        recovered = await fleet.lose(connection, each, silent_seconds=GRACE)
+                except psycopg.Error as error:
+                    if connection.closed:
+                        raise
+                    # A trigger of another program, for this one: the others are looked at.
+                    logger.warning("Worker %d is lost and can't be recovered: %s", each, error)
+                    self._gone_since[each] = now
+                    continue
                 if recovered is None:
                     continue
                 logger.warning(

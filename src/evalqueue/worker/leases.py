@@ -16,9 +16,11 @@ from evalqueue.context import JobContext
 from evalqueue.postgres import store
 from evalqueue.postgres.database import TRANSIENT, UNWRITABLE, Connection, Database
 from evalqueue.postgres.store import HeldAttempt
+from evalqueue.worker.refusals import Troubles
 
 FLUSH_INTERVAL = 0.25  # seconds: at most four progress writes a second and job
 FENCE_INTERVAL = 1.0  # seconds between checks of the fence while there is nothing to write
+EXTENDING = "extend leases"
 STATEMENT_GAP = 0.02  # seconds between statements: what is noted meanwhile goes into one
 
 logger = logging.getLogger(__name__)
@@ -49,8 +51,9 @@ class Lease:
 class Leases:
     """Extends the leases of a worker's attempts and writes their progress, while `run` runs."""
 
-    def __init__(self, database: Database, *, lease_seconds: float) -> None:
+    def __init__(self, database: Database, *, lease_seconds: float, troubles: Troubles) -> None:
         self._database = database
+        self._troubles = troubles
         self._lease_seconds = lease_seconds
         self._held: set[Lease] = set()
         self._wake = asyncio.Event()
@@ -61,6 +64,8 @@ class Leases:
         """Write what is due, until cancelled."""
         while True:
             self._wake.clear()
+            if not self._held:
+                self._troubles.forget(EXTENDING)
             now = asyncio.get_running_loop().time()
             free = [lease for lease in self._held if lease.flushing is None]
             due = [lease for lease in free if lease.due_at <= now]
@@ -152,8 +157,11 @@ class Leases:
             for lease, noted in notes.items()
         ]
         try:
-            async with self._database.connection() as connection:
-                alive = await store.flush_many(connection, held, lease_seconds=self._lease_seconds)
+            with self._troubles.watching(EXTENDING):
+                async with self._database.connection() as connection:
+                    alive = await store.flush_many(
+                        connection, held, lease_seconds=self._lease_seconds
+                    )
         except TRANSIENT as error:
             logger.warning("The progress of %d job(s) waits for Postgres: %s", len(notes), error)
             return None

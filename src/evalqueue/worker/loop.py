@@ -25,12 +25,13 @@ from evalqueue.worker.heartbeat import Membership, watched
 from evalqueue.worker.leader import Leadership, SessionWatch
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.outcomes import Stop
-from evalqueue.worker.refusals import Refusals
+from evalqueue.worker.refusals import Refusals, Troubles
 from evalqueue.worker.running import RunningAttempts, drain
 from evalqueue.worker.watchdog import exit_now
 
 TROUBLE_DELAY_MAX = 1.0  # seconds between tries while the database is away
 DUE_DELAY_MIN = 0.02  # seconds
+WORKER_IS_REGISTERED = "procrastinate_jobs_worker_id_fkey"  # the constraint that a claim meets
 OVERDUE_DELAY = 0.5  # seconds between claims while a job is due that can't be claimed yet
 
 logger = logging.getLogger(__name__)
@@ -51,11 +52,14 @@ class Worker:
         self._stopping = asyncio.Event()
         self._hurry = asyncio.Event()
         self._claims_in_doubt = False
-        self._running = RunningAttempts(database, handlers, options, on_ended=self._wake.set)
+        self._troubles = Troubles()
+        self._running = RunningAttempts(
+            database, handlers, options, troubles=self._troubles, on_ended=self._wake.set
+        )
         self._refusals = Refusals(database, self._capabilities)
         self._membership = Membership(database, self._capabilities, options)
         self._slot_yielding = SlotYielding(
-            database, self._membership, self._capabilities, self._running, options
+            database, self._membership, self._capabilities, self._running, options, self._troubles
         )
 
     def stop(self) -> None:
@@ -102,8 +106,14 @@ class Worker:
             self._me,
             lease_seconds=self._options.lease_seconds,
             retention=self._options.retention,
+            troubles=self._troubles,
         )
-        sessions = SessionWatch(self._database, self._me, on_lost_leader=leadership.lead_soon)
+        sessions = SessionWatch(
+            self._database,
+            self._me,
+            on_lost_leader=leadership.lead_soon,
+            troubles=self._troubles,
+        )
         async with asyncio.TaskGroup() as background:
             with contextlib.suppress(psycopg.Error):
                 await leadership.lead()  # lost jobs are recovered before the first claim
@@ -131,6 +141,7 @@ class Worker:
             stuck=lambda: self._running.stuck_handlers,
             draining=self._stopping.is_set,
             listening=self._is_listening,
+            troubles=lambda: [*self._troubles.report(), *self._refusals.report()],
         )
 
     def _me(self) -> RegisteredWorker:
@@ -147,11 +158,7 @@ class Worker:
         while not self._stopping.is_set():
             self._wake.clear()  # before the claim: what arrives from now on is not lost
             try:
-                delay = await self._claim()
-            except psycopg.errors.ForeignKeyViolation:
-                # This process slept so long that its worker was taken for lost and deleted.
-                await self._membership.register()
-                delay = DUE_DELAY_MIN
+                delay = await self._claim_registered()
             except psycopg.Error as error:
                 self._claims_in_doubt = True
                 failures += 1
@@ -163,6 +170,17 @@ class Worker:
                 if not (self._running.tasks or self._options.wait):
                     return
             await self._sleep(delay)
+
+    async def _claim_registered(self) -> float | None:
+        with self._troubles.watching("claim jobs"):
+            try:
+                return await self._claim()
+            except psycopg.errors.ForeignKeyViolation as error:
+                if error.diag.constraint_name != WORKER_IS_REGISTERED:
+                    raise
+                # This process slept so long that its worker was taken for lost and deleted.
+                await self._membership.register()
+                return DUE_DELAY_MIN
 
     async def _find_refused(self, error: psycopg.Error) -> bool:
         """Whether the claim failed because of some jobs, which are left out from now on."""
@@ -203,7 +221,7 @@ class Worker:
                 self._running.begin(job)
             if len(claimed) == free:
                 return None  # the next attempt that ends wakes the loop
-            due_in = await fleet.next_due(connection, self._capabilities)
+            due_in = await fleet.next_due(connection, self._membership.worker, self._capabilities)
         if (next_try := self._refusals.next_try) is not None:
             due_in = next_try if due_in is None else min(due_in, next_try)
         if due_in is None:

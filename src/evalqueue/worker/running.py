@@ -14,7 +14,9 @@ from evalqueue.worker.leases import Leases
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.outcomes import Stop
 from evalqueue.worker.recorder import OutcomeRecorder
+from evalqueue.worker.refusals import Troubles
 
+UNRECORDED_PER_SLOT = 100  # attempts over, and not recorded yet, that take no slot
 RELEASE_TIMEOUT = 10.0  # seconds to write that interrupted jobs go back to the queue
 
 logger = logging.getLogger(__name__)
@@ -33,12 +35,13 @@ class RunningAttempts:
         handlers: Handlers,
         options: WorkerOptions,
         *,
+        troubles: Troubles,
         on_ended: Callable[[], None],
     ) -> None:
         self._database = database
         self._handlers = handlers
         self._options = options
-        self.leases = Leases(database, lease_seconds=options.lease_seconds)
+        self.leases = Leases(database, lease_seconds=options.lease_seconds, troubles=troubles)
         self._recorder = OutcomeRecorder(database, delete_tasks_after=options.delete_tasks_after)
         self._on_ended = on_ended
         self._draining = False
@@ -57,7 +60,10 @@ class RunningAttempts:
 
     @property
     def free_slots(self) -> int:
-        return self._options.concurrency - len(self._tasks)
+        concurrency = self._options.concurrency
+        # One row that can't be written must not take a slot for ever.
+        unrecorded = sum(attempt.is_unrecorded for attempt in self._attempts.values())
+        return concurrency - len(self._tasks) + min(unrecorded, UNRECORDED_PER_SLOT * concurrency)
 
     @property
     def stuck_handlers(self) -> int:
@@ -72,6 +78,7 @@ class RunningAttempts:
             leases=self.leases,
             recorder=self._recorder,
             patience_seconds=self._options.patience_seconds,
+            on_unrecorded=self._on_ended,
         )
         # An earlier attempt here has lost its lease, and this worker has claimed the job again.
         self.stop(job.id, Stop.OVER)

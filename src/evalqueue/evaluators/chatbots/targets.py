@@ -6,6 +6,7 @@ resolved address.
 """
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ from evalqueue.evaluators.chatbots.addresses import (
     unwrapped,
 )
 from evalqueue.evaluators.chatbots.scripted import Cue
+from evalqueue.tokens import VARIABLE
 
 LOCALHOST = "localhost"
 TIMEOUT_SECONDS = 60.0
@@ -72,6 +74,16 @@ class Credential:
         return (is_local or str(host) == target.host) and port in (None, target.port)
 
 
+def _has_callers() -> bool:
+    """Whether others than this machine's user submit jobs: those with a token."""
+    return bool(os.environ.get(VARIABLE, "").strip())
+
+
+def _default_hosts() -> tuple[AllowedHost, ...]:
+    # A caller elsewhere must not reach what listens on the worker's loopback.
+    return () if _has_callers() else (AllowedHost(name=LOCALHOST),)
+
+
 class ChatbotSettings(BaseSettings):
     """The allowed hosts of chatbots, and the credentials for them."""
 
@@ -84,7 +96,7 @@ class ChatbotSettings(BaseSettings):
     )
 
     hosts: Annotated[tuple[AllowedHost, ...], NoDecode] = Field(
-        default=(AllowedHost(name=LOCALHOST),), validation_alias="EVALQUEUE_CHATBOT_HOSTS"
+        default_factory=_default_hosts, validation_alias="EVALQUEUE_CHATBOT_HOSTS"
     )
     """Names, addresses and networks, separated by commas. Names and addresses may have a port.
     `localhost` means loopback. No other hosts are allowed."""
@@ -290,6 +302,8 @@ def _allowed_host(number: int, text: str) -> AllowedHost:
         if "*" in text:
             raise ValueError("no wildcards: list every host")
         host, port = host_and_port(text)
+        if host == LOCALHOST and port is None and _has_callers():
+            raise TargetRefused(f"With {VARIABLE}, localhost needs a port, as localhost:8723.")
     except TargetRefused as refused:
         raise ValueError(f"Entry {number}: {refused}") from None
     except ValueError:

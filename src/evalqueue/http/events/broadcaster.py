@@ -10,6 +10,7 @@ A missed notification is no loss: after a gap every client gets `resync`: read a
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable
 from uuid import UUID
 
@@ -63,13 +64,16 @@ class Broadcaster:
 
     # Watchers
 
-    async def watch_jobs(self, visible_owner: str | None, last_event_id: str | None) -> EventStream:
+    async def watch_jobs(
+        self, visible_owner: str | None, last_event_id: str | None, *, caller: str
+    ) -> EventStream:
         """Watch all jobs: all changes from now on, or since the last event that was received.
 
         Args:
+            caller: who holds the stream.
             visible_owner: the owner whose jobs may be seen; None: all owners.
         """
-        await self._start()
+        await self._start(caller)
         event_log = self._event_log
         if last_event_id is None:
             watcher = JobsWatcher(visible_owner=visible_owner, starts_after=event_log.last_id)
@@ -82,20 +86,20 @@ class Broadcaster:
                 watcher.add(missed)
                 self._send_positions(self._positions, [watcher])
         self._jobs_watchers.add(watcher)
-        return self._stream(watcher)
+        return self._stream(watcher, caller)
 
     async def watch_job(
-        self, job_id: UUID, visible_owner: str | None, last_event_id: str | None
+        self, job_id: UUID, visible_owner: str | None, last_event_id: str | None, *, caller: str
     ) -> EventStream | None:
         """Watch one job: its current state, then each change. None: its end was received before.
 
         Raises:
             JobNotFound: there is none with this id that may be seen.
         """
-        database = await self._start()
+        database = await self._start(caller)
         watcher = JobWatcher(job_id)
         self._job_watchers.setdefault(job_id, set()).add(watcher)
-        stream = self._stream(watcher)
+        stream = self._stream(watcher, caller)
         with contextlib.ExitStack() as undo:
             undo.callback(self._remove, stream)
             async with database.connection() as connection:
@@ -110,8 +114,8 @@ class Broadcaster:
             undo.pop_all()
         return stream
 
-    def _stream(self, watcher: Watcher) -> EventStream:
-        stream = EventStream(watcher, on_end=self._remove)
+    def _stream(self, watcher: Watcher, caller: str) -> EventStream:
+        stream = EventStream(watcher, caller=caller, on_end=self._remove)
         self._streams.add(stream)
         return stream
 
@@ -143,7 +147,23 @@ class Broadcaster:
         if self._running is not None:
             await asyncio.wait({self._running})
 
-    async def _start(self) -> Database:
+    def _make_room(self, caller: str) -> None:
+        """End the oldest stream of the caller that has the most, for one that has fewer.
+
+        Raises:
+            HTTPException: 503: no other caller has more than this one.
+        """
+        held = Counter(stream.caller for stream in self._streams)
+        most, number = held.most_common(1)[0]
+        if number <= held[caller] + 1:
+            reason = "There are as many watchers as EVALQUEUE_MAX_WATCHERS allows. Come back later."
+            raise HTTPException(503, reason, RETRY_AFTER)
+        theirs = [stream for stream in self._streams if stream.caller == most]
+        oldest = min(theirs, key=lambda stream: stream.began_at)
+        oldest.end()
+        self._remove(oldest)
+
+    async def _start(self, caller: str) -> Database:
         """Start, if necessary, before a watcher is added.
 
         Raises:
@@ -153,8 +173,7 @@ class Broadcaster:
         if self._has_ended:
             raise HTTPException(503, "The server is about to end. Come back.", RETRY_AFTER)
         if len(self._streams) >= self._client.settings.max_watchers:
-            reason = "There are as many watchers as EVALQUEUE_MAX_WATCHERS allows. Come back later."
-            raise HTTPException(503, reason, RETRY_AFTER)
+            self._make_room(caller)
         if self._running is None:
             self._reset()
             subscription = contextlib.ExitStack()

@@ -64,6 +64,7 @@ class EventStream(Response):
     """Sends a watcher's events until it ends, the client disconnects or reads nothing any more.
 
     Args:
+        caller: who holds it.
         on_end: called when the stream has ended, for whatever reason.
 
     On a server other than ours the connection is unknown: a client that reads nothing keeps it.
@@ -71,7 +72,9 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, watcher: Watcher, *, on_end: Callable[["EventStream"], None]) -> None:
+    def __init__(
+        self, watcher: Watcher, *, caller: str, on_end: Callable[["EventStream"], None]
+    ) -> None:
         super().__init__(
             headers={
                 "Content-Type": self.media_type,  # Starlette would add a charset
@@ -83,7 +86,8 @@ class EventStream(Response):
         self.watcher = watcher
         self._on_end = on_end
         self._connection: Connection | None = None
-        self._began_at = asyncio.get_running_loop().time()
+        self.caller = caller
+        self.began_at = asyncio.get_running_loop().time()
         self._sent_at = 0.0
         self._sending_since: float | None = None
         self._unsent_bytes = 0
@@ -129,7 +133,7 @@ class EventStream(Response):
         Args:
             now: the event loop's time.
         """
-        if now - self._began_at >= MAX_STREAM_SECONDS:
+        if now - self.began_at >= MAX_STREAM_SECONDS:
             self.end()
         elif self._sending_since is None:
             if now - self._sent_at >= HEARTBEAT_SECONDS:

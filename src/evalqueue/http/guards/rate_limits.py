@@ -81,13 +81,17 @@ class RateLimit:
         await self._app(scope, receive, send)
 
 
-def _key(scope: Scope) -> tuple[str, str]:
+def caller_key(scope: Scope) -> tuple[str, str]:
+    """What a caller's share is counted by: its name, or else its address."""
     # These two are shared by many callers. They are compared by identity, because a token may have
     # the same name.
     is_shared = not is_identified(scope) or any(
         caller_of(scope) is each for each in (ANONYMOUS, LOCAL_CALLER)
     )
-    if not is_shared:
-        return "name", caller_of(scope).name
+    return ("address", address_of(scope)) if is_shared else ("name", caller_of(scope).name)
+
+
+def _key(scope: Scope) -> tuple[str, str]:
+    kind, name = caller_key(scope)
     path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-    return "probe" if path in _PROBES else "address", address_of(scope)
+    return ("probe", name) if kind == "address" and path in _PROBES else (kind, name)

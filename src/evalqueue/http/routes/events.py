@@ -13,12 +13,16 @@ LAST_EVENT_ID = {"last_event_id": "Last-Event-ID"}
 
 async def watch_jobs(context: RequestContext, request: WatchJobs) -> Response:
     owner = context.caller.visible_owner
-    return await context.broadcaster.watch_jobs(owner, request.last_event_id)
+    return await context.broadcaster.watch_jobs(
+        owner, request.last_event_id, caller=context.caller.name
+    )
 
 
 async def watch_job(context: RequestContext, request: WatchJob) -> Response:
     owner = context.caller.visible_owner
-    stream = await context.broadcaster.watch_job(request.job_id, owner, request.last_event_id)
+    stream = await context.broadcaster.watch_job(
+        request.job_id, owner, request.last_event_id, caller=context.caller.name
+    )
     # Browsers reconnect after the end of a stream. 204 tells them not to.
     return Response(status_code=204) if stream is None else stream
 

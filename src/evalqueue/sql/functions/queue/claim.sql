@@ -82,8 +82,28 @@ BEGIN
 END;
 $$;
 
+-- Of two jobs of a lost worker the later one is the reason, if it was claimed so much later.
+CREATE OR REPLACE FUNCTION evalqueue_apart() RETURNS interval
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT interval '5 seconds';
+$$;
+
+-- Whether this worker claimed something so short a time ago that a job claimed now could be taken for
+-- the reason why the worker is lost, or the other way round.
+CREATE OR REPLACE FUNCTION evalqueue_claimed_just_now(worker text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT EXISTS (
+        SELECT 1 FROM jobs JOIN job_attempts AS try
+            ON try.job_id = jobs.id AND try.attempt = jobs.attempt
+        WHERE jobs.status = 'running' AND jobs.worker = $1
+            AND try.started_at > clock_timestamp() - evalqueue_apart());
+$$;
+
 -- Up to `slots` jobs belong to this worker from now on, each with a new attempt that runs. They are
 -- returned in the order in which they were claimed. Jobs in `skipped` are left out.
+--
+-- An isolated job is claimed alone, once all that runs here was claimed long enough before it, and no
+-- job overtakes it for that. While it runs, its worker claims nothing.
 CREATE OR REPLACE FUNCTION evalqueue_claim_jobs(
     worker_id bigint, worker text, queues text[], job_types text[], slots integer,
     lease_seconds double precision, skipped uuid[] DEFAULT '{}'
@@ -93,12 +113,18 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     open integer := slots;
     candidates bigint[];   -- tasks, in fair order
+    jobs_of uuid[];        -- their jobs
     helpers boolean[];     -- which of them are of helper jobs
+    isolated integer;      -- place of the first one that runs apart from others
     at_most integer;
     from_here integer;
     up_to integer;
     claimed bigint[];
 BEGIN
+    IF EXISTS (SELECT 1 FROM jobs
+            WHERE jobs.isolated AND jobs.status = 'running' AND jobs.worker = worker) THEN
+        RETURN;
+    END IF;
     -- Where a limit holds for all workers together, they claim one after another.
     PERFORM 1 FROM job_queues
         WHERE (queues IS NULL OR name = ANY (queues))
@@ -106,9 +132,23 @@ BEGIN
         ORDER BY name FOR UPDATE;
     WHILE open > 0 LOOP
         at_most := 2 * open + 20;  -- other workers may be claiming some of them
-        SELECT array_agg(next.task_id), array_agg(next.parent_id IS NOT NULL)
-            INTO candidates, helpers
+        SELECT array_agg(next.task_id), array_agg(next.id), array_agg(next.parent_id IS NOT NULL),
+                array_position(array_agg(next.isolated), true)
+            INTO candidates, jobs_of, helpers, isolated
             FROM evalqueue_next_jobs(worker, queues, job_types, at_most, skipped) AS next;
+        IF isolated = 1 THEN
+            EXIT WHEN open < slots OR evalqueue_claimed_just_now(worker);
+            PERFORM 1 FROM procrastinate_jobs WHERE id = candidates[1] AND status = 'todo'
+                FOR UPDATE SKIP LOCKED;
+            IF NOT FOUND THEN  -- another worker is claiming it
+                skipped := skipped || jobs_of[1];
+                CONTINUE;
+            END IF;
+        END IF;
+        IF isolated IS NOT NULL THEN
+            candidates := candidates[:GREATEST(isolated - 1, 1)];
+            helpers := helpers[:GREATEST(isolated - 1, 1)];
+        END IF;
         claimed := '{}';
         up_to := 0;
         -- All jobs up to the next helper job, or one helper job: afterwards this worker gets no other
@@ -212,12 +252,21 @@ BEGIN
 END;
 $$;
 
--- Seconds until a job is due that no NOTIFY will announce. NULL: there is none.
-CREATE OR REPLACE FUNCTION evalqueue_next_due(queues text[]) RETURNS double precision
+-- Seconds until a job is due that no NOTIFY will announce. NULL: there is none. Below zero: one is
+-- due, and waits for what this worker does.
+CREATE OR REPLACE FUNCTION evalqueue_next_due(queues text[], worker text DEFAULT NULL)
+RETURNS double precision
 LANGUAGE sql SET search_path FROM CURRENT AS $$
-    SELECT EXTRACT(epoch FROM due_at - statement_timestamp())::double precision FROM jobs
-    WHERE status = 'queued' AND NOT waiting AND (queues IS NULL OR queue = ANY (queues))
-        -- What became due within the last second may have slipped between the claim and this look.
-        AND due_at > statement_timestamp() - interval '1 second'
-    ORDER BY due_at LIMIT 1;
+    SELECT LEAST((
+        SELECT EXTRACT(epoch FROM due_at - statement_timestamp())::double precision FROM jobs
+        WHERE status = 'queued' AND NOT waiting AND ($1 IS NULL OR queue = ANY ($1))
+            -- What became due within the last second may have slipped between the claim and this look.
+            AND due_at > statement_timestamp() - interval '1 second'
+        ORDER BY due_at LIMIT 1
+    ), (
+        SELECT -1.0::double precision FROM jobs
+        WHERE isolated AND status = 'queued' AND NOT waiting AND due_at <= statement_timestamp()
+            AND ($1 IS NULL OR queue = ANY ($1)) AND evalqueue_claimed_just_now($2)
+        LIMIT 1
+    ));
 $$;

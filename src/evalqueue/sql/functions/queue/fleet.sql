@@ -21,7 +21,8 @@ $$;
 
 -- A worker is alive. False: its record was deleted, and it has to register again.
 CREATE OR REPLACE FUNCTION evalqueue_heartbeat(
-    worker_id bigint, stuck integer, draining boolean, listening boolean
+    worker_id bigint, stuck integer, draining boolean, listening boolean,
+    troubles jsonb DEFAULT '[]'
 ) RETURNS boolean
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
@@ -39,7 +40,7 @@ BEGIN
     END IF;
     UPDATE job_workers SET lost_at = NULL,
         stuck = evalqueue_heartbeat.stuck, draining = evalqueue_heartbeat.draining,
-        listening = evalqueue_heartbeat.listening, seen_at = clock_timestamp()
+        listening = evalqueue_heartbeat.listening, troubles = evalqueue_heartbeat.troubles, seen_at = clock_timestamp()
     WHERE id = worker_id;
     RETURN FOUND;
 END;
@@ -52,17 +53,56 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
     DELETE FROM procrastinate_workers WHERE id = $1;
 $$;
 
+-- Why an attempt that lost its worker is not charged.
+--
+--   later     the worker claimed another job so much later that this one can't be the reason
+--   beside    so, and that other job is isolated: it is the one that is charged
+--   together  the worker had claimed several jobs shortly after each other, and one of them may be it
+CREATE OR REPLACE FUNCTION evalqueue_spared_because(reason text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE $1
+        WHEN 'later' THEN 'Its worker was lost soon after it claimed another job'
+        WHEN 'beside' THEN 'Its worker was lost soon after it claimed a job that runs apart from others'
+        WHEN 'together' THEN 'Its worker was lost with several jobs that it had claimed together' END;
+$$;
+
+-- What becomes of the open attempts of a worker that is lost: those that are not charged, and why.
+CREATE OR REPLACE FUNCTION evalqueue_spared_attempts(worker text)
+RETURNS TABLE (job_id uuid, attempt integer, reason text)
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    WITH held AS (
+        SELECT jobs.id, jobs.attempt, jobs.isolated,
+            open.started_at >= max(open.started_at) OVER () - evalqueue_apart() AS is_late
+        FROM jobs JOIN job_attempts AS open ON open.job_id = jobs.id AND open.attempt = jobs.attempt
+        WHERE jobs.status = 'running' AND jobs.worker = $1 AND open.ended_at IS NULL
+    ), seen AS (
+        SELECT held.id, held.attempt, CASE
+            WHEN NOT is_late AND bool_or(is_late AND isolated) OVER () THEN 'beside'
+            WHEN NOT is_late THEN 'later'
+            WHEN NOT isolated AND count(*) FILTER (WHERE is_late) OVER () > 1 THEN 'together'
+            END AS reason
+        FROM held
+    )
+    SELECT seen.id, seen.attempt, evalqueue_spared_because(seen.reason) FROM seen
+    WHERE seen.reason IS NOT NULL;
+$$;
+
 -- A job whose lease ran out has lost its worker: back to its position in the queue, or failed when
 -- that happened too often.
 --
--- A worker that dies soon after it claimed a job takes its other jobs with it. Those that it had for
--- 5 s longer are not charged, as often as they may fail.
+-- A worker that dies of one job takes its others with it. Those that it had for 5 s longer are not
+-- charged, as often as they may fail. Of several that it claimed within 5 s none is charged: after
+-- the second such loss each of them is isolated, and the next time the one that is the reason is lost
+-- alone. So every loss brings a job nearer to its end.
 CREATE OR REPLACE FUNCTION evalqueue_recover_job(job jobs) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
-    spared CONSTANT text := 'Its worker was lost soon after it claimed another job';
-    apart CONSTANT interval := interval '5 seconds';
+    later CONSTANT text := evalqueue_spared_because('later');
+    beside CONSTANT text := evalqueue_spared_because('beside');
+    together CONSTANT text := evalqueue_spared_because('together');
     try job_attempts;
+    why text;
+    times integer;  -- that it was spared for this reason, with this time
 BEGIN
     SELECT * INTO try FROM job_attempts WHERE job_id = job.id AND ended_at IS NULL;
     IF NOT FOUND THEN  -- claimed, and lost before it began
@@ -72,28 +112,41 @@ BEGIN
         try.error := 'Its worker claimed it and never began';
     END IF;
 
-    IF (try.error IS NOT DISTINCT FROM spared OR EXISTS (
-            SELECT 1 FROM jobs AS near
-                JOIN job_attempts AS newer ON newer.job_id = near.id AND newer.attempt = near.attempt
-            WHERE near.status = 'running' AND near.worker = job.worker
-                AND newer.started_at > try.started_at + apart))
-        AND (SELECT count(*) FROM job_attempts AS earlier WHERE earlier.job_id = job.id
-            AND earlier.ended_at IS NOT NULL AND earlier.error = spared) < job.max_attempts
-    THEN
-        UPDATE job_attempts SET ended_at = clock_timestamp(), outcome = 'released', error = spared
+    IF try.error IN (later, beside, together) THEN  -- another job of this worker was recovered before
+        why := try.error;
+    ELSE
+        SELECT reason INTO why FROM evalqueue_spared_attempts(job.worker) WHERE job_id = job.id;
+        BEGIN
+            -- The leases of the others may run out later than this one.
+            UPDATE job_attempts SET error = other.reason
+            FROM (
+                SELECT spared.* FROM evalqueue_spared_attempts(job.worker) AS spared
+                    JOIN job_attempts AS free USING (job_id, attempt)
+                WHERE spared.job_id <> job.id FOR NO KEY UPDATE OF free SKIP LOCKED
+            ) AS other
+            WHERE job_attempts.job_id = other.job_id AND job_attempts.attempt = other.attempt;
+        EXCEPTION WHEN query_canceled OR OTHERS THEN
+            RAISE WARNING 'The jobs of % can''t be spared: %', job.worker, SQLERRM;
+        END;
+    END IF;
+    IF why IS NOT NULL THEN
+        SELECT 1 + count(*) INTO times FROM job_attempts AS earlier
+            WHERE earlier.job_id = job.id AND earlier.ended_at IS NOT NULL AND earlier.error = why;
+    END IF;
+
+    IF why IN (beside, together) OR why = later AND times <= job.max_attempts THEN
+        UPDATE job_attempts SET ended_at = clock_timestamp(), outcome = 'released', error = why
             WHERE job_id = job.id AND ended_at IS NULL;
+        IF why = together AND times >= 2 THEN
+            UPDATE jobs SET isolated = true WHERE id = job.id;
+        END IF;
         PERFORM procrastinate_retry_job_v2(job.task_id, NULL, NULL, NULL, NULL);
         RETURN;
     END IF;
 
-    -- Their leases may run out later than this one.
-    UPDATE job_attempts SET error = spared FROM jobs AS near
-        WHERE near.status = 'running' AND near.worker = job.worker AND near.id <> job.id
-            AND job_attempts.job_id = near.id AND job_attempts.attempt = near.attempt
-            AND job_attempts.ended_at IS NULL AND job_attempts.started_at < try.started_at - apart;
     UPDATE job_attempts SET
         ended_at = clock_timestamp(), outcome = 'lost',
-        error = COALESCE(NULLIF(try.error, spared), 'Its worker stopped answering')
+        error = COALESCE(NULLIF(try.error, later), 'Its worker stopped answering')
     WHERE job_id = job.id AND ended_at IS NULL;
     UPDATE jobs SET
         failed_attempts = failed_attempts + 1,

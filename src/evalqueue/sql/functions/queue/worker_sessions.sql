@@ -58,14 +58,21 @@ $$;
 -- given back to those that are not over.
 CREATE OR REPLACE FUNCTION evalqueue_worker_is_back(worker text, lost_at timestamptz) RETURNS void
 LANGUAGE sql SET search_path FROM CURRENT AS $$
-    WITH spared AS (
-        UPDATE job_attempts SET outcome = 'released', error = 'Its worker was cut off, and came back'
-        FROM jobs
-        WHERE jobs.id = job_attempts.job_id AND jobs.status IN ('queued', 'running')
-            AND job_attempts.worker = $1 AND job_attempts.outcome = 'lost'
+    WITH given_back AS (
+        SELECT job_id, attempt, outcome = 'lost' AS was_charged
+        FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job_id
+        WHERE jobs.status IN ('queued', 'running') AND job_attempts.worker = $1
             AND job_attempts.ended_at >= $2
-        RETURNING job_id
+            AND (outcome = 'lost'
+                OR outcome = 'released' AND error = evalqueue_spared_because('together'))
+    ), spared AS (
+        UPDATE job_attempts SET outcome = 'released', error = 'Its worker was cut off, and came back'
+        FROM given_back AS this
+        WHERE job_attempts.job_id = this.job_id AND job_attempts.attempt = this.attempt
+        RETURNING this.job_id, this.was_charged
     )
-    UPDATE jobs SET failed_attempts = GREATEST(failed_attempts - 1, 0)
+    UPDATE jobs SET
+        failed_attempts = GREATEST(failed_attempts - spared.was_charged::integer, 0),
+        isolated = isolated AND spared.was_charged
     FROM spared WHERE jobs.id = spared.job_id;
 $$;

@@ -7,7 +7,7 @@ SELECT id, name FROM evalqueue_register_worker(
 -- heartbeat --
 -- A worker is alive; false when its record was deleted
 SELECT evalqueue_heartbeat(
-    %(worker_id)s, %(stuck)s, %(draining)s, %(listening)s
+    %(worker_id)s, %(stuck)s, %(draining)s, %(listening)s, %(troubles)s
 )
 
 -- unregister --
@@ -37,7 +37,7 @@ SELECT evalqueue_jobs_to_yield(
 )
 
 -- next_due --
-SELECT evalqueue_next_due(%(queues)s)
+SELECT evalqueue_next_due(%(queues)s, %(worker)s)
 
 -- lead --
 -- running -> queued | failed for all that lost their lease, if this worker is the leader
@@ -53,7 +53,7 @@ SELECT evalqueue_lose_worker(%(worker_id)s, %(silent_seconds)s)
 
 -- workers --
 SELECT id, name, host, pid, version, queues, job_types, slots, stuck, draining, listening,
-    started_at, seen_at, clock_timestamp() - seen_at AS silent_for,
+    troubles, started_at, seen_at, clock_timestamp() - seen_at AS silent_for,
     (SELECT count(*) FROM jobs WHERE status = 'running' AND worker = name) AS running
 FROM job_workers ORDER BY id
 
@@ -132,9 +132,33 @@ SELECT
     (SELECT clock_timestamp() - due_at FROM jobs WHERE status = 'queued' AND NOT waiting
         AND due_at <= clock_timestamp() ORDER BY due_at LIMIT 1) AS oldest_waits,
     (SELECT count(*) FROM jobs WHERE status = 'running'
-        AND lease_expires_at < clock_timestamp() - interval '30 seconds') AS leases_run_out
+        AND lease_expires_at < clock_timestamp() - interval '30 seconds') AS leases_run_out,
+    (SELECT count(*) FROM job_workers WHERE seen_at > clock_timestamp() - interval '30 seconds'
+        AND troubles @? '$[*] ? (!exists(@.job_id))') AS troubled_workers,
+    (SELECT count(DISTINCT trouble ->> 'job_id')
+        FROM job_workers, jsonb_array_elements(troubles) AS trouble
+        WHERE seen_at > clock_timestamp() - interval '30 seconds') AS refused_jobs,
+    (SELECT count(*) FROM job_schedules WHERE paused_at IS NOT NULL AND problem IS NOT NULL)
+        AS refused_schedules,
+    (SELECT clock_timestamp() - min(xact_start) FROM pg_stat_activity
+        WHERE backend_xmin IS NOT NULL AND datname = current_database()
+            AND pid <> pg_backend_pid()) AS oldest_snapshot
 
 -- statistics --
 -- The database's time, and how many jobs are over; counted up to a limit
 SELECT clock_timestamp() AS moment, (SELECT count(*) FROM (
     SELECT 1 FROM jobs WHERE completed_at IS NOT NULL LIMIT %(at_most)s) AS numbers) AS jobs_over
+
+-- old_snapshots --
+-- What keeps VACUUM from removing dead rows. Sessions of other roles are seen with pg_read_all_stats
+-- only; one transaction that is prepared, or a replication slot, holds back as a session does
+SELECT kind, who, pid, age FROM (
+    SELECT 'session' AS kind, COALESCE(NULLIF(application_name, ''), 'without a name') AS who, pid,
+        clock_timestamp() - xact_start AS age
+    FROM pg_stat_activity
+    WHERE backend_xmin IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()
+    UNION ALL
+    SELECT 'prepared', gid, NULL, clock_timestamp() - prepared
+    FROM pg_prepared_xacts WHERE database = current_database()
+) AS held
+WHERE age > %(older_than)s ORDER BY age DESC LIMIT 10

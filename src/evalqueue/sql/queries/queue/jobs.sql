@@ -40,7 +40,7 @@ WHERE parent_id IS NULL
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 
 -- list --
--- Newest first, without helper jobs; NULL filters nothing
+-- Newest first, without helper jobs, large params and results shortened; NULL filters nothing
 WITH page AS MATERIALIZED (
     SELECT * FROM jobs
     WHERE parent_id IS NULL
@@ -50,7 +50,10 @@ WITH page AS MATERIALIZED (
     ORDER BY created_at DESC, id DESC
     LIMIT %(limit)s OFFSET %(offset)s
 )
-SELECT page.*, outlook.ahead, outlook.continued_by, outlook.retryable
+SELECT page.id, job_type, status, progress, error_message, owner, queue, priority, due_at, attempt,
+    failed_attempts, max_attempts, worker, parent_id, retry_of, after_id, waiting, created_at,
+    started_at, completed_at, revision, outlook.ahead, outlook.continued_by, outlook.retryable,
+    evalqueue_listed(params) AS params, evalqueue_listed(result) AS result
 FROM page LEFT JOIN evalqueue_outlook(ARRAY(SELECT id FROM page)) AS outlook
     ON outlook.job_id = page.id
 ORDER BY page.created_at DESC, page.id DESC

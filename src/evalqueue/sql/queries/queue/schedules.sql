@@ -1,6 +1,6 @@
 -- list --
 SELECT name, cron, timezone, job_type, params, owner, queue, priority, max_attempts, next_at,
-    last_at, last_job_id, paused_at
+    last_at, last_job_id, paused_at, problem
 FROM job_schedules ORDER BY name
 
 -- due --
@@ -32,11 +32,14 @@ ON CONFLICT (name) DO UPDATE SET
     priority = EXCLUDED.priority, max_attempts = EXCLUDED.max_attempts, next_at = EXCLUDED.next_at
 
 -- pause --
-UPDATE job_schedules SET paused_at = clock_timestamp() WHERE name = %(name)s RETURNING name
+-- Because of a problem, or NULL
+UPDATE job_schedules SET paused_at = clock_timestamp(), problem = %(problem)s
+WHERE name = %(name)s RETURNING name
 
 -- resume --
 -- What came due while it was paused is left out
-UPDATE job_schedules SET paused_at = NULL, next_at = %(next_at)s WHERE name = %(name)s RETURNING name
+UPDATE job_schedules SET paused_at = NULL, problem = NULL, next_at = %(next_at)s
+WHERE name = %(name)s RETURNING name
 
 -- remove --
 DELETE FROM job_schedules WHERE name = %(name)s RETURNING name

@@ -1,22 +1,20 @@
-"""Is the fleet healthy? What is examined, and what a finding means.
+"""Findings of a fleet, from plain values."""
 
-Reading needs a database, judging doesn't: `judged` makes findings from a `FleetState`, which is
-plain values. Every finding says what is wrong, since when, and what to do about it.
-"""
-
-import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from functools import partial
+from datetime import datetime, timedelta
 
-from evalqueue.errors import NotificationsLost
-from evalqueue.postgres import fleet, schedules, schema
-from evalqueue.postgres.database import Connection, Database
-from evalqueue.postgres.fleet import FleetHealth, Leader, MisplacedJob, QueueState, WorkerRecord
-from evalqueue.postgres.listener import Listener
+from evalqueue.doctor.findings import Finding, Level, duration_text, note, ok, wrong
+from evalqueue.postgres.fleet import (
+    FleetHealth,
+    Leader,
+    MisplacedJob,
+    OldSnapshot,
+    QueueState,
+    WorkerRecord,
+)
+from evalqueue.postgres.schedules import Schedule
 
 PATIENCE = timedelta(seconds=30)
 """No finding before: the leader may change, a heartbeat may be late."""
@@ -24,33 +22,9 @@ LONG_WAIT = timedelta(minutes=1)  # for a job that is due
 CLOCK_SKEW_MAX = timedelta(seconds=5)
 JOBS_OVER_MAX = 1_000_000  # beyond which a retention should be set
 MISPLACED_MAX = 1000  # jobs read
-
-
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    OK = "ok"
-    NOTE = "note"
-    """Worth knowing, perhaps meant so."""
-    WRONG = "wrong"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """The result of one check."""
-
-    name: str
-    """Of the check; for programs, and never renamed."""
-    level: Level
-    what: str
-    since: datetime | None = None
-    fix: str | None = None
-    """What to do: a command where there is one."""
-
-
-_ok = partial(Finding, level=Level.OK)
-_note = partial(Finding, level=Level.NOTE)
-_wrong = partial(Finding, level=Level.WRONG)
+OLD_SNAPSHOT = timedelta(minutes=5)
+"""The age of a transaction from which on the dead rows that it keeps are worth a word."""
+HARMFUL_SNAPSHOT = timedelta(hours=1)  # longer than a backup of most databases takes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +36,8 @@ class FleetState:
     leader: Leader | None
     queues: Sequence[QueueState]
     misplaced_jobs: Sequence[MisplacedJob]
+    schedules: Sequence[Schedule] = ()
+    old_snapshots: Sequence[OldSnapshot] = ()
     jobs_over: int = 0
     """Counted up to `JOBS_OVER_MAX` + 1."""
     keeps_jobs_for_ever: bool = True
@@ -79,118 +55,12 @@ class FleetState:
         ]
 
 
-# Reading
-
-
-async def examine(database: Database, *, keeps_jobs_for_ever: bool) -> list[Finding]:
-    """All findings of a database that answers, also where the schema is outdated."""
-    clock = await clock_agrees(database)
-    migrated = await schema_is_current(database)
-    if migrated.level is Level.WRONG:
-        return [clock, migrated]
-    async with database.connection() as connection:
-        state = await read(connection, keeps_jobs_for_ever=keeps_jobs_for_ever)
-    return [clock, migrated, *judged(state)]
-
-
-async def read(connection: Connection, *, keeps_jobs_for_ever: bool) -> FleetState:
-    """The state of the fleet, from its rows."""
-    statistics = await fleet.statistics(connection, at_most=JOBS_OVER_MAX + 1)
-    return FleetState(
-        moment=statistics.moment,
-        workers=await fleet.workers(connection),
-        leader=await fleet.leader(connection),
-        queues=await fleet.queues(connection),
-        misplaced_jobs=await fleet.misplaced_jobs(connection, limit=MISPLACED_MAX),
-        jobs_over=statistics.jobs_over,
-        keeps_jobs_for_ever=keeps_jobs_for_ever,
-    )
-
-
-async def answers(database: Database) -> Finding:
-    """Whether statements get through; `no_database` says what it means if this raises."""
-    async with database.connection() as connection:
-        await connection.execute("SELECT 1")
-    return _ok(name="database", what="The database answers.")
-
-
-def no_database(error: Exception, *, message: str | None = None) -> Finding:
-    """An error as a finding: by its kind, or with a message that may name hosts and users."""
-    if message is not None:
-        what = message
-    elif isinstance(error, TimeoutError):
-        what = "The database did not answer in time."
-    else:
-        what = f"The database does not answer: {type(error).__name__}."
-    return _wrong(
-        name="database",
-        what=what,
-        fix=None if message else "Is Postgres running, and is DATABASE_URL right?",
-    )
-
-
-def not_looked_at(name: str) -> Finding:
-    """A check that could not be made, because the database did not answer."""
-    return _wrong(
-        name=name,
-        what="Not looked at: the database did not answer in time.",
-        fix="See what is wrong with the database first.",
-    )
-
-
-async def schema_is_current(database: Database) -> Finding:
-    """Whether every migration of ours and of procrastinate's was applied."""
-    missing = await schema.pending(database)
-    if missing:
-        return _wrong(
-            name="schema",
-            what=f"The schema lacks {len(missing)} change(s), the first is {missing[0]}.",
-            fix="evalqueue migrate",
-        )
-    newest = max(schema.own_migrations())
-    return _ok(
-        name="schema",
-        what=f"The schema is current: tables to {newest}, functions, procrastinate's migrations.",
-    )
-
-
-async def notifications_arrive(listener: Listener, *, within_seconds: float) -> Finding:
-    """Whether notifications arrive here; the listener proves it every few seconds."""
-    try:
-        async with asyncio.timeout(within_seconds):
-            await listener.wait_for_proof()
-    except NotificationsLost:
-        return _wrong(
-            name="notifications",
-            what="What is sent by NOTIFY does not arrive: is there a pooler in between?",
-            fix="Set EVALQUEUE_LISTEN_URL to an address of Postgres itself.",
-        )
-    except TimeoutError:
-        return _wrong(
-            name="notifications",
-            what=f"A notification sent by NOTIFY did not arrive within {within_seconds:.0f} s.",
-            fix="The log of this process says why LISTEN was lost.",
-        )
-    return _ok(name="notifications", what="What is sent by NOTIFY arrives.")
-
-
-async def clock_agrees(database: Database) -> Finding:
-    """Whether this machine and the database have the same time."""
-    before = datetime.now(UTC)
-    async with database.connection() as connection:
-        theirs = await schedules.now(connection)
-    return clock_finding(theirs, before, datetime.now(UTC))
-
-
-# Judging
-
-
 def clock_finding(theirs: datetime, before: datetime, after: datetime) -> Finding:
     """The difference between the database's time and ours, read between two moments of ours."""
     skew = max(theirs - after, before - theirs, timedelta(0))
     if skew <= CLOCK_SKEW_MAX:
-        return _ok(name="clock", what="The clocks agree.")
-    return _note(
+        return ok(name="clock", what="The clocks agree.")
+    return note(
         name="clock",
         what=f"The database's clock is {duration_text(skew)} "
         f"{'ahead of' if theirs > after else 'behind'} this machine's. Leases don't mind; what is "
@@ -206,6 +76,9 @@ def judged(state: FleetState) -> list[Finding]:
         *_of_workers(state),
         *_of_queues(state),
         *_of_misplaced_jobs(state),
+        *_of_refusals(state),
+        *_of_schedules(state),
+        *_of_snapshots(state),
         *_of_what_is_over(state),
     ]
 
@@ -215,14 +88,26 @@ def warnings(health: FleetHealth) -> list[Finding]:
     more = "evalqueue doctor"
     found: list[Finding] = []
     if health.workers_alive == 0:
-        found.append(_wrong(name="workers", what="No worker is alive.", fix=more))
+        found.append(wrong(name="workers", what="No worker is alive.", fix=more))
     if health.oldest_waits is not None and health.oldest_waits > LONG_WAIT:
         what = f"The oldest job that is due has waited for {duration_text(health.oldest_waits)}."
-        found.append(_note(name="waiting", what=what, fix=more))
+        found.append(note(name="waiting", what=what, fix=more))
     if health.leases_run_out:
         lost = health.leases_run_out
         what = f"{lost} running job(s) lost their worker, and no leader recovers them."
-        found.append(_wrong(name="lease", what=what, fix=more))
+        found.append(wrong(name="lease", what=what, fix=more))
+    if health.troubled_workers:
+        what = f"The database refuses statements to {health.troubled_workers} worker(s)."
+        found.append(wrong(name="refused", what=what, fix=more))
+    if health.refused_jobs:
+        what = f"{health.refused_jobs} job(s) can't be claimed: the database refuses it."
+        found.append(wrong(name="refused_job", what=what, fix=more))
+    if health.refused_schedules:
+        what = f"{health.refused_schedules} schedule(s) are paused: their jobs are refused."
+        found.append(wrong(name="schedule", what=what, fix=more))
+    if health.oldest_snapshot is not None and health.oldest_snapshot > OLD_SNAPSHOT:
+        what = f"A transaction has been open for {duration_text(health.oldest_snapshot)}."
+        found.append(_of_age(health.oldest_snapshot)(name="snapshot", what=what, fix=more))
     return found
 
 
@@ -237,7 +122,7 @@ def _of_the_fleet(state: FleetState) -> Iterator[Finding]:
         )
         return
     slots, taken = (sum(getattr(w, name) for w in state.alive) for name in ("slots", "running"))
-    yield _ok(
+    yield ok(
         name="workers",
         what=f"{len(state.alive)} worker(s) alive, {taken} of {slots} slots taken.",
     )
@@ -248,13 +133,13 @@ def _of_the_leader(state: FleetState) -> Finding:
     leader = state.leader
     if leader is not None and leader.is_current:
         what = f"{leader.worker} leads the fleet (term {leader.term})."
-        return _ok(name="leader", what=what, since=leader.since)
+        return ok(name="leader", what=what, since=leader.since)
     since = min(worker.started_at for worker in state.alive)
     if leader is not None:
         since = max(since, leader.ends_at)
     if state.moment - since <= PATIENCE:
-        return _ok(name="leader", what="The next leader is about to begin.")
-    return _wrong(
+        return ok(name="leader", what="The next leader is about to begin.")
+    return wrong(
         name="leader",
         what="No worker leads the fleet: lost jobs are not recovered, schedules submit nothing.",
         since=since,
@@ -266,7 +151,7 @@ def _of_workers(state: FleetState) -> Iterator[Finding]:
     for worker in state.workers:
         where = f"process {worker.pid} on {worker.host}"
         if worker.silent_for > PATIENCE:
-            yield _wrong(
+            yield wrong(
                 name="silent",
                 what=f"{worker.name} has sent no heartbeat for {duration_text(worker.silent_for)}.",
                 since=worker.seen_at,
@@ -274,21 +159,21 @@ def _of_workers(state: FleetState) -> Iterator[Finding]:
             )
             continue
         if worker.stuck:
-            yield _wrong(
+            yield wrong(
                 name="stuck",
                 what=f"{worker.name} has {worker.stuck} handler(s) that ignore being cancelled.",
                 fix=f"On {worker.host}: kill -TERM {worker.pid} (it drains, and exits with 70)",
             )
         # Known since its first heartbeat.
         if not worker.listening and worker.seen_at - worker.started_at > timedelta(seconds=1):
-            yield _wrong(
+            yield wrong(
                 name="deaf",
                 what=f"{worker.name} receives no notifications: it finds work by polling only.",
                 since=worker.seen_at,
                 fix=f"See the log of {where}. Behind a pooler: set EVALQUEUE_LISTEN_URL.",
             )
         if worker.draining:
-            yield _note(
+            yield note(
                 name="draining",
                 what=f"{worker.name} is stopping: {worker.running} job(s) may finish first.",
                 fix=f"To hurry it, on {worker.host}: kill -TERM {worker.pid} (once more)",
@@ -301,7 +186,7 @@ def _of_queues(state: FleetState) -> Iterator[Finding]:
         since = state.moment - waits
         if queue.paused_at is not None:
             if queue.due:
-                yield _note(
+                yield note(
                     name="paused",
                     what=f"The queue {queue.name} is paused, and {queue.due} job(s) in it are due.",
                     since=queue.paused_at,
@@ -309,14 +194,14 @@ def _of_queues(state: FleetState) -> Iterator[Finding]:
                 )
         elif queue.due and not state.serving(queue.name):
             if waits > PATIENCE:
-                yield _wrong(
+                yield wrong(
                     name="unserved",
                     what=f"{queue.due} job(s) are due in {queue.name}, and no worker takes any.",
                     since=since,
                     fix=f"evalqueue worker --queues {queue.name}",
                 )
         elif waits > LONG_WAIT:
-            yield _note(
+            yield note(
                 name="waiting",
                 what=f"In {queue.name} the oldest of {queue.due} due job(s) has waited for "
                 f"{duration_text(waits)}: {_why_it_waits(state, queue)}.",
@@ -370,7 +255,7 @@ def _of_misplaced_jobs(state: FleetState) -> Iterator[Finding]:
         # No more than so many were read.
         more = "at least " if len(state.misplaced_jobs) >= MISPLACED_MAX else ""
         facts = {"count": f"{more}{len(jobs)}", "queue": queue, "job_type": job_type}
-        yield _wrong(
+        yield wrong(
             name=problem,
             what=f"{what.format(**facts)}. The oldest: {oldest.id}",
             since=oldest.since,
@@ -378,19 +263,74 @@ def _of_misplaced_jobs(state: FleetState) -> Iterator[Finding]:
         )
 
 
+def _of_refusals(state: FleetState) -> Iterator[Finding]:
+    jobs: dict[str, tuple[str, datetime]] = {}
+    for worker in state.alive:
+        for trouble in worker.troubles:
+            since = datetime.fromisoformat(trouble["since"])
+            if job_id := trouble.get("job_id"):
+                jobs[job_id] = trouble["error"], since
+                continue
+            yield wrong(
+                name="refused",
+                what=f"{worker.name} can't {trouble['what']}: {trouble['error']}",
+                since=since,
+                fix="A right that its role lacks, or a trigger of another program. See the log of "
+                f"process {worker.pid} on {worker.host}.",
+            )
+    for job_id, (error, since) in jobs.items():
+        yield wrong(
+            name="refused_job",
+            what=f"Job {job_id} can't be claimed, and is left out for a while: {error}",
+            since=since,
+            fix=f"Mend what raises it (a trigger of a program?), or: evalqueue cancel {job_id}",
+        )
+
+
+def _of_schedules(state: FleetState) -> Iterator[Finding]:
+    for schedule in state.schedules:
+        if schedule.paused_at is None:
+            continue
+        if schedule.problem is None:
+            what, level = f"The schedule {schedule.name} is paused.", note
+        else:
+            level = wrong
+            what = (
+                f"The schedule {schedule.name} is paused: its jobs are refused. {schedule.problem}"
+            )
+        yield level(
+            name="schedule",
+            what=what,
+            since=schedule.paused_at,
+            fix=f"evalqueue schedules resume {schedule.name}",
+        )
+
+
+def _of_snapshots(state: FleetState) -> Iterator[Finding]:
+    for held in state.old_snapshots:
+        if held.kind == "session":
+            what = f"The transaction of process {held.pid} of Postgres ({held.who})"
+            fix = f"End it: SELECT pg_terminate_backend({held.pid})"
+        else:
+            what = f"The prepared transaction {held.who}"
+            fix = f"End it: ROLLBACK PREPARED '{held.who}'"
+        yield _of_age(held.age)(
+            name="snapshot",
+            what=f"{what} has been open for {duration_text(held.age)}: until it ends, rows that "
+            "were deleted or replaced since can't be removed, and claims get slower.",
+            since=state.moment - held.age,
+            fix=fix,
+        )
+
+
+def _of_age(age: timedelta) -> Callable[..., Finding]:
+    return wrong if age > HARMFUL_SNAPSHOT else note
+
+
 def _of_what_is_over(state: FleetState) -> Iterator[Finding]:
     if state.keeps_jobs_for_ever and state.jobs_over > JOBS_OVER_MAX:
-        yield _note(
+        yield note(
             name="retention",
             what=f"More than {JOBS_OVER_MAX:,} jobs are over, and none is ever deleted.",
             fix="evalqueue prune --jobs-days 90, or EVALQUEUE_KEEP_JOBS_DAYS=90 for the workers",
         )
-
-
-def duration_text(length: timedelta) -> str:
-    """A length of time in its largest unit."""
-    seconds = length.total_seconds()
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -1,0 +1,72 @@
+"""Each caller's share of uploads: how many at a time, and of the disk that they fill."""
+
+from collections import Counter
+from collections.abc import Collection
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from evalqueue.http.error_responses import detail_response
+from evalqueue.http.guards.rate_limits import TooManyRequests, caller_key
+from evalqueue.http.uploads import FORM_BYTES, is_form
+
+UPLOADS_MAX = 4  # of one caller at the same time
+FILES_MAX = 2  # of the largest size: what the uploads of one caller may hold on disk together
+RETRY_SECONDS = 5
+
+
+class UploadShares:
+    """Refuses with 429 what exceeds a caller's share of uploads that have not ended.
+
+    A file is on disk while it arrives and is read. Without shares, one caller with slow uploads
+    would fill the disk and keep the threads busy that read all callers' files.
+
+    Args:
+        max_file_bytes: of one file.
+        upload_paths: the paths that accept files.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_file_bytes: int, upload_paths: Collection[str]) -> None:
+        self._app = app
+        self._max_bytes = FILES_MAX * (max_file_bytes + FORM_BYTES)
+        self._upload_paths = frozenset(upload_paths)
+        self._uploads = Counter[tuple[str, str]]()
+        self._bytes = Counter[tuple[str, str]]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not self._is_upload(scope):
+            await self._app(scope, receive, send)
+            return
+        caller = caller_key(scope)
+        if self._uploads[caller] >= UPLOADS_MAX:
+            refused = _refused(f"{UPLOADS_MAX} of your uploads have not ended yet.")
+            response = detail_response(refused.status_code, refused.detail, refused.headers)
+            await response(scope, receive, send)
+            return
+        received_bytes = 0
+
+        async def receive_counted() -> Message:
+            nonlocal received_bytes
+            message = await receive()
+            size = len(message.get("body", b""))
+            received_bytes += size
+            self._bytes[caller] += size
+            if self._bytes[caller] > self._max_bytes:
+                raise _refused("Your uploads that have not ended are too large together.")
+            return message
+
+        self._uploads[caller] += 1
+        try:
+            await self._app(scope, receive_counted, send)
+        finally:
+            self._uploads[caller] -= 1
+            self._bytes[caller] -= received_bytes
+            if not self._uploads[caller]:
+                del self._uploads[caller], self._bytes[caller]
+
+    def _is_upload(self, scope: Scope) -> bool:
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path in self._upload_paths and is_form(scope)
+
+
+def _refused(detail: str) -> TooManyRequests:
+    return TooManyRequests(f"{detail} Wait for them, and send this one again.", RETRY_SECONDS)

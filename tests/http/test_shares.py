@@ -1,0 +1,135 @@
+"""Shares per caller: what one holds of connections, streams and uploads keeps no other out."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+import httpx
+from tests.http.conftest import ENTRIES, PATIENCE, TOKENS
+
+from evalqueue.postgres import store
+from evalqueue.postgres.database import Database
+from evalqueue.postgres.store import Submission
+
+ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+UPLOAD = (
+    b"POST /api/datasets HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1000\r\n\r\n"
+)
+CSV = "thread_id,input,response\nt,q,a\n"
+
+
+@asynccontextmanager
+async def line(
+    http: httpx.AsyncClient, sent: bytes, *, address: str = "127.0.0.1"
+) -> AsyncGenerator[asyncio.StreamReader]:
+    """A connection from an address, on which this was sent."""
+    reader, writer = await asyncio.open_connection(
+        http.base_url.host, http.base_url.port, local_addr=(address, 0)
+    )
+    try:
+        writer.write(sent)
+        await writer.drain()
+        yield reader
+    finally:
+        writer.close()
+
+
+async def status_of(reader: asyncio.StreamReader) -> int:
+    async with asyncio.timeout(PATIENCE):
+        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+
+
+async def test_idle_connections_of_one_address_keep_no_other_out(serve_api: ServeApi):
+    async with serve_api(max_connections=10) as http, AsyncExitStack() as held:
+        idle = [
+            await held.enter_async_context(line(http, b"", address="127.0.0.2")) for _ in range(30)
+        ]
+        for _ in range(3):
+            async with line(http, GET, address="127.0.0.3") as reader:
+                assert await status_of(reader) == 200
+        assert len([each for each in idle if not each.at_eof()]) >= 1
+
+
+async def stream(held: AsyncExitStack, http: httpx.AsyncClient, name: str) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {TOKENS[name]}"}
+    return await held.enter_async_context(http.stream("GET", "/api/events", headers=headers))
+
+
+async def test_streams_of_one_caller_make_room_for_those_of_another(serve_api: ServeApi):
+    async with (
+        serve_api(max_watchers=4, api_tokens=ENTRIES) as http,
+        AsyncExitStack() as held,
+    ):
+        first = [await stream(held, http, "sam") for _ in range(4)]
+        assert [each.status_code for each in first] == [200] * 4
+        assert (await stream(held, http, "sam")).status_code == 503
+        other = [await stream(held, http, "ada") for _ in range(2)]
+        assert [each.status_code for each in other] == [200] * 2
+        assert (await stream(held, http, "ada")).status_code == 503
+        async with asyncio.timeout(PATIENCE):
+            for each in first[:2]:  # the oldest ones end
+                async for _ in each.aiter_bytes():
+                    pass
+
+
+async def test_slow_uploads_of_one_caller_are_bounded_and_delay_no_other(serve_api: ServeApi):
+    async with serve_api(api_tokens=ENTRIES) as http, AsyncExitStack() as held:
+        slow = UPLOAD % TOKENS["sam"].encode()
+        for _ in range(4):
+            await held.enter_async_context(line(http, slow))
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                refused = await upload(http, "sam")
+                if refused.status_code == 429:
+                    break
+        assert "4 of your uploads" in refused.json()["detail"]
+        assert refused.headers["retry-after"] == "5"
+        assert (await upload(http, "ada")).status_code == 201
+        await held.aclose()
+        async with asyncio.timeout(PATIENCE):
+            while (await upload(http, "sam")).status_code == 429:
+                await asyncio.sleep(0.05)
+
+
+async def test_uploads_of_one_caller_hold_so_much_of_the_disk_together(serve_api: ServeApi):
+    megabyte = 1024**2
+    async with (
+        serve_api(api_tokens=ENTRIES, max_dataset_bytes=megabyte) as http,
+        AsyncExitStack() as held,
+    ):
+        head = UPLOAD.replace(b"1000", b"4500000") % TOKENS["sam"].encode()
+        form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+        slow = [
+            await held.enter_async_context(line(http, head + form + b"x" * 4 * megabyte))
+            for _ in range(3)
+        ]
+        statuses = asyncio.as_completed([status_of(each) for each in slow])
+        assert await next(statuses) == 429
+        for each in statuses:
+            each.close()
+
+
+async def test_a_list_of_jobs_with_large_params_and_results_is_small(
+    api: httpx.AsyncClient, database: Database
+):
+    params = {"name": "n" * 300, "thread_ids": ["t" * 50] * 4000, "notes": "x" * 30_000, "n": 7}
+    for _ in range(8):
+        async with database.connection() as connection:
+            await store.submit(connection, Submission(job_type="note", params=params))
+    listed = await api.get("/api/jobs")
+
+    assert len(listed.content) < 20_000
+    for job in listed.json():
+        assert job["params"] == {"name": "n" * 200 + "…", "notes": "x" * 200 + "…", "n": 7}
+        whole = (await api.get(f"/api/jobs/{job['id']}")).json()
+        assert whole["params"] == params
+
+
+async def upload(http: httpx.AsyncClient, name: str) -> httpx.Response:
+    return await http.post(
+        "/api/datasets",
+        files={"file": ("a.csv", CSV)},
+        headers={"Authorization": f"Bearer {TOKENS[name]}"},
+    )
