@@ -33,7 +33,7 @@ _TABLES = [
     "llm_questions",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
     "procrastinate_workers", "saved_cases", "scores", "source_positions",
-    "thread_evaluations",
+    "thread_evaluations", "tried_conversations",
 ]  # fmt: skip
 TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")
 """The built-in job types, and one of a third party."""

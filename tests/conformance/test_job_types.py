@@ -16,6 +16,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "evaluate-adversarial": {"test_count": 1},
     "evaluate-source": {"source": "support"},
     "settle-batches": {"job_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"},
+    "try-evaluators": {"dataset_id": f"sha256:{'0' * 64}"},
 }
 """The least that each job type takes. A new one is one more line here."""
 

@@ -159,3 +159,45 @@ async def test_owners_have_apps_of_the_same_name(serve_api: ServeApi) -> None:
         assert await about("ada") == (200, "Ada's.")
         assert await about("ada", owner="sam") == (200, "Sam's.")
         assert await about("rita") == (404, None)
+
+
+async def test_versions_are_compared_and_mistakes_have_lines(api: httpx.AsyncClient) -> None:
+    await add(api, text=TELECOM)
+    await add(api, text=TELECOM.replace("Network", "Line"))
+    compared = (await api.get("/api/apps/telecom", params={"since": 1})).json()
+    alone = (await api.get("/api/apps/telecom")).json()
+    missing = await api.get("/api/apps/telecom", params={"since": 9})
+    wrong = await api.post("/api/apps", json={"text": TELECOM + "\nnobody = 1\n"})
+
+    assert compared["changes"] == [
+        '- intents[Network].name: "Network"',
+        '- intents[Network].description: "Calls and data do not work."',
+        '+ intents[Line].name: "Line"',
+        '+ intents[Line].description: "Calls and data do not work."',
+    ]
+    assert alone["changes"] is None
+    assert documents.read(alone["yaml"], Notation.YAML, where="a").intents[1].name == "Line"
+    assert missing.status_code == 404
+    assert [each["ctx"]["line"] for each in wrong.json()["detail"]] == [
+        len(TELECOM.splitlines()) + 2
+    ]
+
+
+async def test_a_draft_has_the_labels_of_its_dataset(serve_api: ServeApi) -> None:
+    async with serve_api(api_tokens=ENTRIES) as http:
+        mine, others = bearer(TOKENS["sam"]), bearer(TOKENS["otto"])
+        with sample_csv().open("rb") as file:
+            reply = await http.post(
+                "/api/datasets", files={"file": ("june.csv", file)}, headers=mine
+            )
+        dataset_id = reply.json()["id"]
+        path = f"/api/datasets/{dataset_id}/app-draft"
+        draft = (await http.get(path, headers=mine)).json()
+        starter = (await http.get("/api/app-draft?app_id=my-bot", headers=mine)).json()
+        hidden = await http.get(path, headers=others)
+
+    assert draft["app_id"] == "june"
+    drafted = documents.read(draft["toml"], Notation.TOML, where="draft")
+    assert {each.name for each in drafted.intents} == set(reply.json()["intents"])
+    assert documents.read(starter["toml"], Notation.TOML, where="starter").app_id == "my-bot"
+    assert hidden.status_code == 404

@@ -36,6 +36,7 @@ from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.formats.csv import COLUMNS
+from evalqueue.evaluators.trying.job_type import TryEvaluators
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import OPERATIONS, create_app
 from evalqueue.http.routes import page
@@ -56,7 +57,8 @@ class Access(Enum):
     OWN_OR_NOTHING = "one's own; of another's nothing is in the answer"
     CHANGES_OWN = "with the right to submit, one's own; another's is not found"
     SUBMITS = "with the right to submit"
-    NAMES_OWN = "with the right to submit, about one's own; another's can't be named"
+    SUBMITS_OWN = "with the right to submit, about one's own; another's can't be named"
+    NAMES_OWN = "as before, and it is in the answer"
     ADMINISTERS = "with the right admin"
 
 
@@ -105,9 +107,13 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/apps"): Access.OWN_OR_NOTHING,
     ("POST", "/api/apps"): Access.SUBMITS,
     ("GET", "/api/apps/{app_id}"): Access.OWN_OR_404,
+    ("GET", "/api/app-draft"): Access.ALL,
+    ("GET", "/api/datasets/{dataset_id}/app-draft"): Access.OWN_OR_404,
     ("DELETE", "/api/apps/{app_id}"): Access.CHANGES_OWN,
     ("GET", "/api/costs"): Access.OWN_OR_NOTHING,
     ("GET", "/api/evaluators"): Access.ALL,
+    ("POST", "/api/evaluators/try"): Access.SUBMITS_OWN,
+    ("GET", "/api/evaluators/tried/{job_id}"): Access.OWN_OR_404,
     ("GET", "/api/providers"): Access.ALL,
     ("GET", "/api/queues"): Access.ALL,
     ("POST", "/api/queues/{queue}/pause"): Access.ADMINISTERS,
@@ -117,6 +123,7 @@ ROWS: dict[tuple[str, str], Access] = {
 
 HAVE_OWNERS = {
     Access.OWN_OR_404, Access.OWN_OR_NOTHING, Access.CHANGES_OWN, Access.NAMES_OWN,
+    Access.SUBMITS_OWN,
 }  # fmt: skip
 
 EVENTS = ("GET", "/api/events")
@@ -129,6 +136,7 @@ NEEDED = {
     Access.CHANGES_OWN: Right.SUBMIT,
     Access.SUBMITS: Right.SUBMIT,
     Access.NAMES_OWN: Right.SUBMIT,
+    Access.SUBMITS_OWN: Right.SUBMIT,
     Access.ADMINISTERS: Right.ADMIN,
 }
 
@@ -169,6 +177,8 @@ class World:
 
     client: Client
     job: Job
+    tried: Job
+    """A job that tried an evaluator, and was cancelled."""
     run_id: UUID
     dataset_id: str
     evaluation_id: int
@@ -196,6 +206,11 @@ async def world_of(owner: str, database: Database) -> World:
     run_id = UUID(str(job.progress.details["run_id"]))
     incoming = Incoming(file=io.BytesIO(FILE), name=MARK)
     added = await imports.add(database, incoming, owner=owner, kept=True)
+    tried = await client.submit(
+        TryEvaluators(dataset_id=added.dataset_id, evaluators=["intent"], llm_provider="simulated"),
+        owner=owner,
+    )
+    await client.cancel(tried.id)
     async with database.connection() as connection:
         await connection.execute(
             "INSERT INTO job_attempts (job_id, attempt, worker, error, ended_at, outcome)"
@@ -229,6 +244,7 @@ async def world_of(owner: str, database: Database) -> World:
     return World(
         client=client,
         job=job,
+        tried=tried,
         run_id=run_id,
         dataset_id=added.dataset_id,
         evaluation_id=made[0],
@@ -237,9 +253,11 @@ async def world_of(owner: str, database: Database) -> World:
 
 
 def path_of(route: tuple[str, str], world: World) -> str:
-    """The path of a route for the objects of a world: an app of its own, where it is about apps."""
-    about_apps = {"app_id": MARK} if route[1].startswith("/api/apps/") else {}
-    return route[1].format(**world.ids() | about_apps)
+    """The path of a route for the objects of a world."""
+    own = {"app_id": MARK} if route[1].startswith("/api/apps/") else {}
+    if route[1].startswith("/api/evaluators/tried/"):
+        own = {"job_id": str(world.tried.id)}
+    return route[1].format(**world.ids() | own)
 
 
 def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
@@ -248,6 +266,9 @@ def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
         return {"files": {"file": ("june.csv", FILE)}}
     if route == ("POST", "/api/eval-runs/preview"):
         return {"json": {"dataset_id": ids["dataset_id"]}}
+    if route == ("POST", "/api/evaluators/try"):
+        about = {"dataset_id": ids["dataset_id"], "evaluators": ["intent"]}
+        return {"json": about | {"llm_provider": "simulated"}}
     return {"json": BODIES.get(route)}
 
 
@@ -281,7 +302,7 @@ def expected(access: Access, right: Right, *, own: bool) -> tuple[int, bool | No
     if access is Access.OWN_OR_NOTHING:
         return 200, sees
     if access in HAVE_OWNERS and not sees:
-        return 422 if access is Access.NAMES_OWN else 404, False
+        return 422 if access in {Access.NAMES_OWN, Access.SUBMITS_OWN} else 404, False
     return 200, True if access in {Access.OWN_OR_404, Access.NAMES_OWN} else None
 
 

@@ -168,6 +168,11 @@ class Site:
             "adversarial-test": f"/runs/{adversarial}",
             "case": f"/runs/{adversarial}/cases/{broken['case_id']}",
             "datasets": "/datasets",
+            "dataset": f"/datasets/{dataset['id']}",
+            "apps": "/apps",
+            "app": "/apps/kaira-bot",
+            "app-form": "/new-app?copy=kaira-bot",
+            "app-text": "/new-app",
             "workers": "/workers",
         }
         return {name: f"{self.url}{path}" for name, path in paths.items()}

@@ -56,7 +56,10 @@ def test_a_waiting_job_shows_how_many_are_ahead(site: Site, page: Page) -> None:
         site.submit(total_items=1, name=f"job {number}")
     page.goto(site.url)
     expect(page.locator("tbody tr").filter(has_text="job 2")).to_contain_text("2 ahead")
-    expect(page.locator("tbody tr").filter(has_text="job 0")).to_contain_text("next in queue")
+    for name in ("job 0", "job 2"):
+        row = page.locator("tbody tr").filter(has_text=name)
+        expect(row).to_contain_text("waiting: no worker is alive")
+    expect(page.get_by_text("next in queue")).to_have_count(0)
     site.worker()
     expect(page.locator("tbody tr").filter(has_text="job 2").locator(".badge")).to_have_text(
         "completed"
@@ -93,7 +96,8 @@ def test_two_tabs_see_the_same(up: Site, context: BrowserContext) -> None:
     job = up.submit(total_items=2, name="shared")
     for tab in (one, other):
         tab.bring_to_front()
-        expect(tab.locator(f"tr[data-job='{job['id']}']")).to_contain_text("next in queue")
+        row = tab.locator(f"tr[data-job='{job['id']}']")
+        expect(row).to_contain_text("waiting: the queue evalqueue is paused")
     other.get_by_role("button", name="Cancel shared").click()
     for tab in (one, other):
         tab.bring_to_front()

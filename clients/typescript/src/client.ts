@@ -1,13 +1,22 @@
 // The client: every route of the API, and watches.
+import { apps, type AppsApi } from "./apps.js";
 import { datasets, type DatasetsApi } from "./datasets.js";
 import { queues, type QueuesApi, workers, type WorkersApi } from "./fleet.js";
 import type { WatchOptions } from "./subscription.js";
 import { type Abortable, jobs, type JobsApi } from "./jobs.js";
-import { type ClientOptions, Transport } from "./transport.js";
+import { type ClientOptions, pathSegment, Transport } from "./transport.js";
 import { runs, type RunsApi } from "./runs.js";
 import { session, type SessionApi } from "./session.js";
 import { adversarial, type AdversarialApi } from "./adversarial.js";
-import type { App, Evaluator, Job, JobEvent, Provider } from "./types.js";
+import type {
+  Evaluator,
+  Job,
+  JobEvent,
+  Provider,
+  SubmittedJob,
+  Tried,
+  TryEvaluators,
+} from "./types.js";
 import { type Watch, watch, watchAll, type WatchAllOptions } from "./watch.js";
 
 /** The API of one server. */
@@ -15,14 +24,20 @@ export interface Client {
   jobs: JobsApi;
   runs: RunsApi;
   datasets: DatasetsApi;
+  apps: AppsApi;
   queues: QueuesApi;
   workers: WorkersApi;
   adversarial: AdversarialApi;
   session: SessionApi;
   /** The evaluators that are installed; with an app, all that a job of it can name. */
   evaluators(options?: { app_id?: string } & Abortable): Promise<Evaluator[]>;
-  /** The apps that can be evaluated. */
-  apps(options?: Abortable): Promise<App[]>;
+  /** Try evaluators on up to ten conversations, in a job without a run. */
+  tryEvaluators(
+    params: Partial<TryEvaluators> & { dataset_id: string },
+    options?: Abortable,
+  ): Promise<SubmittedJob>;
+  /** What such a job has found so far. */
+  tried(jobId: string, options?: Abortable): Promise<Tried>;
   /** The LLM providers, and whether the server can use them. */
   providers(options?: Abortable): Promise<Provider[]>;
   /** Receive each change of a job, until it ends. */
@@ -41,13 +56,17 @@ export function createClient(options: ClientOptions = {}): Client {
     jobs: jobs(transport),
     runs: runs(transport),
     datasets: datasets(transport),
+    apps: apps(transport),
     queues: queues(transport),
     workers: workers(transport),
     adversarial: adversarial(transport),
     session: session(transport),
     evaluators: ({ signal, ...query } = {}) =>
       transport.request("/api/evaluators", { query, signal }),
-    apps: ({ signal } = {}) => transport.request("/api/apps", { signal }),
+    tryEvaluators: (body, { signal } = {}) =>
+      transport.request("/api/evaluators/try", { method: "POST", body, signal }),
+    tried: (jobId, { signal } = {}) =>
+      transport.request(`/api/evaluators/tried/${pathSegment(jobId)}`, { signal }),
     providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
     watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),
     watchAll: (onChange, onResync, watching) => watchAll(transport, onChange, onResync, watching),

@@ -606,6 +606,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/app-draft": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A document to start an app from */
+        get: operations["get_app_draft"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/datasets/{dataset_id}/app-draft": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A document to start an app from, with the labels that a dataset records */
+        get: operations["get_dataset_app_draft"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/apps/{app_id}": {
         parameters: {
             query?: never;
@@ -650,6 +684,40 @@ export interface paths {
         };
         /** The LLM providers, and whether this process can use them */
         get: operations["list_providers"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/evaluators/try": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Try evaluators on up to ten conversations, before an app is saved */
+        post: operations["try_evaluators"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/evaluators/tried/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What evaluators that are tried have found so far */
+        get: operations["get_tried"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1099,11 +1167,28 @@ export interface components {
              * @description The same, as people write it.
              */
             toml: string;
+            /** Yaml */
+            yaml: string;
             /**
              * Versions
              * @description Newest first. None: it is shipped.
              */
             versions: components["schemas"]["AppVersion"][];
+            /**
+             * Changes
+             * @description How it differs from the version `since`, a line for each change. Null: none was named.
+             */
+            changes: string[] | null;
+        };
+        /**
+         * AppDraft
+         * @description A document to start from, as TOML with comments. It is valid as it is.
+         */
+        AppDraft: {
+            /** App Id */
+            app_id: string;
+            /** Toml */
+            toml: string;
         };
         /** AppVersion */
         AppVersion: {
@@ -2766,6 +2851,11 @@ export interface components {
              * @description Why it is not ready: what to set.
              */
             reason: string | null;
+            /**
+             * Without Batches
+             * @description Why economy mode is not possible with it; null: it is, or only a call will tell.
+             */
+            without_batches: string | null;
         };
         /** KnownTactic */
         KnownTactic: {
@@ -3825,6 +3915,214 @@ export interface components {
             total: number;
         };
         /**
+         * Tried
+         * @description What a job has found so far.
+         */
+        Tried: {
+            /**
+             * Job Id
+             * Format: uuid
+             */
+            job_id: string;
+            status: components["schemas"]["JobStatus"];
+            /** Error Message */
+            error_message: string | null;
+            /** Evaluators */
+            evaluators: string[];
+            /**
+             * Thread Ids
+             * @description The conversations that are tried.
+             */
+            thread_ids: string[];
+            /**
+             * Threads
+             * @description Those that are done, in the order in which they were.
+             */
+            threads: components["schemas"]["TriedThread"][];
+        };
+        /**
+         * TriedEvaluator
+         * @description What one evaluator found in a conversation.
+         */
+        TriedEvaluator: {
+            /** Evaluator */
+            evaluator: string;
+            /** Version */
+            version: string;
+            /** Scores */
+            scores: components["schemas"]["TriedScore"][];
+            /** Failures */
+            failures: components["schemas"]["TriedFailure"][];
+            /**
+             * Calls
+             * @description LLM calls that were made. 0: there was nothing to judge.
+             */
+            calls: number;
+            /** Tokens In */
+            tokens_in: number;
+            /** Tokens Out */
+            tokens_out: number;
+            /**
+             * Cost Usd
+             * @description Null: the price of the model is not known.
+             */
+            cost_usd: string | null;
+        };
+        /**
+         * TriedFailure
+         * @description Why there is no verdict.
+         */
+        TriedFailure: {
+            /** Evaluator */
+            evaluator: string;
+            /** Reason */
+            reason: string;
+            /** Message */
+            message: string;
+            /** Turn */
+            turn: number | null;
+        };
+        /**
+         * TriedScore
+         * @description A score of a conversation, or of a turn.
+         */
+        TriedScore: {
+            /** Name */
+            name: string;
+            /**
+             * Turn
+             * @description Null: it is about the whole conversation.
+             */
+            turn: number | null;
+            /**
+             * Value
+             * @description Null: there was nothing to measure, or there is a failure.
+             */
+            value: boolean | number | string | null;
+            /**
+             * Expected
+             * @description The label on record that the value is compared with.
+             */
+            expected: string | null;
+            /** Reasoning */
+            reasoning: string | null;
+            /**
+             * Evidence
+             * @description Quotes, each with its turn and whether it was found in the conversation.
+             */
+            evidence: {
+                [key: string]: unknown;
+            }[];
+            /**
+             * Failure
+             * @description Why there is no value.
+             */
+            failure: string | null;
+        };
+        /**
+         * TriedThread
+         * @description What the evaluators found in a conversation, side by side.
+         */
+        TriedThread: {
+            /** Thread Id */
+            thread_id: string;
+            /** Findings */
+            findings: components["schemas"]["TriedEvaluator"][];
+        };
+        /**
+         * TryEvaluators
+         * @description Ask evaluators about a few conversations, before an app is saved. It makes no run.
+         */
+        TryEvaluators: {
+            /**
+             * Max Output Tokens
+             * @default null
+             */
+            max_output_tokens: number | null;
+            /** Model Settings */
+            model_settings?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Max Cost
+             * @default null
+             */
+            max_cost: number | string | null;
+            /**
+             * Max Tokens
+             * @default null
+             */
+            max_tokens: number | null;
+            /** Dataset Id */
+            dataset_id: string;
+            /**
+             * Thread Ids
+             * @default null
+             */
+            thread_ids: string[] | null;
+            /**
+             * Count
+             * @default 3
+             */
+            count: number;
+            /**
+             * Evaluators
+             * @default null
+             */
+            evaluators: string[] | null;
+            /**
+             * Definition
+             * @default null
+             */
+            definition: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * App Id
+             * @default null
+             */
+            app_id: string | null;
+            /**
+             * App Digest
+             * @default null
+             */
+            app_digest: string | null;
+            /**
+             * Document
+             * @default null
+             */
+            document: {
+                [key: string]: unknown;
+            } | null;
+            /**
+             * Text
+             * @default null
+             */
+            text: string | null;
+            /** @default toml */
+            notation: components["schemas"]["Notation"];
+            /**
+             * Llm Provider
+             * @default null
+             */
+            llm_provider: string | null;
+            /**
+             * Llm Model
+             * @default null
+             */
+            llm_model: string | null;
+            /**
+             * Temperature
+             * @default 0.1
+             */
+            temperature: number;
+            /**
+             * Max Wait Seconds
+             * @default 600
+             */
+            max_wait_seconds: number;
+        };
+        /**
          * Turn
          * @description A user message and the bot's answer.
          */
@@ -3989,6 +4287,14 @@ export interface components {
              */
             job_type: "evaluate-source";
             params: components["schemas"]["EvaluateSource"];
+        };
+        "submit-try-evaluators": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "try-evaluators";
+            params: components["schemas"]["TryEvaluators"];
         };
         "submit-settle-batches": {
             /**
@@ -4436,7 +4742,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-settle-batches"];
+                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-try-evaluators"] | components["schemas"]["submit-settle-batches"];
             };
         };
         responses: {
@@ -7204,6 +7510,144 @@ export interface operations {
             };
         };
     };
+    get_app_draft: {
+        parameters: {
+            query?: {
+                /** @description Default: from the name of the dataset. */
+                app_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A document to start an app from */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppDraft"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_dataset_app_draft: {
+        parameters: {
+            query?: {
+                /** @description Default: from the name of the dataset. */
+                app_id?: string;
+            };
+            header?: never;
+            path: {
+                dataset_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A document to start an app from, with the labels that a dataset records */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AppDraft"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
     get_app: {
         parameters: {
             query?: {
@@ -7211,6 +7655,8 @@ export interface operations {
                 owner?: string;
                 /** @description Default: the newest. */
                 version?: number;
+                /** @description Another version, for `changes`. */
+                since?: number;
             };
             header?: never;
             path: {
@@ -7479,6 +7925,178 @@ export interface operations {
             };
             /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    try_evaluators: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TryEvaluators"];
+            };
+        };
+        responses: {
+            /** @description Try evaluators on up to ten conversations, before an app is saved */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SubmittedJob"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_tried: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description What evaluators that are tried have found so far */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Tried"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };

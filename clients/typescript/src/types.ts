@@ -81,6 +81,15 @@ export type DeletedCase = Schemas["DeletedCase"];
 export type Evaluator = Schemas["KnownEvaluator"];
 /** An app that can be evaluated. */
 export type App = Schemas["KnownApp"];
+/** An app with its document and its versions. */
+export type AppDetails = Schemas["App"];
+export type AppDraft = Schemas["AppDraft"];
+export type DeletedApp = Schemas["DeletedApp"];
+/** How an app's document is written. */
+export type Notation = NonNullable<Schemas["AddApp"]["notation"]>;
+export type TryEvaluators = Schemas["TryEvaluators"];
+/** What a job has found that tries evaluators. */
+export type Tried = Schemas["Tried"];
 /** An LLM provider, and whether the server can use it. */
 export type Provider = Schemas["KnownProvider"];
 /** The signed-in user. */

@@ -14,9 +14,12 @@ from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.providers.registry import ProviderRegistry, ProviderSettings
 from evalqueue.evaluators.runs.attempt import RunAttempt
+from evalqueue.evaluators.runs.calls import LlmAccess
 from evalqueue.evaluators.sources.handler import SourceRun
 from evalqueue.evaluators.sources.job_type import EvaluateSource
 from evalqueue.evaluators.sources.settings import SourceSettings
+from evalqueue.evaluators.trying.handler import try_evaluators
+from evalqueue.evaluators.trying.job_type import TryEvaluators
 from evalqueue.handlers import Handlers
 from evalqueue.settings import Settings
 
@@ -28,23 +31,28 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     handlers = Handlers()
     registry = ProviderRegistry(providers)
     paces = Paces(PaceSettings.read())
+    access = LlmAccess(registry=registry, settings=providers, paces=paces)
     SourceSettings.read()  # a mistake in them is shown when the worker starts
     handlers.when_closing(paces.aclose)
     handlers.when_closing(registry.aclose)
 
     @handlers.handles(EvaluateBatch)
     async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        attempt = RunAttempt(context, settings, registry, providers, paces)
+        attempt = RunAttempt(context, settings, access)
         return await attempt.run(params, BatchRun.open)
 
     @handlers.handles(EvaluateAdversarial)
     async def evaluate_adversarial(context: JobContext, params: EvaluateAdversarial) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        attempt = RunAttempt(context, settings, registry, providers, paces)
+        attempt = RunAttempt(context, settings, access)
         return await attempt.run(params, AdversarialRun.open)
 
     @handlers.handles(EvaluateSource)
     async def evaluate_source(context: JobContext, params: EvaluateSource) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         return await SourceRun(context, params, settings).run()
+
+    @handlers.handles(TryEvaluators)
+    async def try_on_conversations(context: JobContext, params: TryEvaluators) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await try_evaluators(context, params, settings, access)
 
     @handlers.handles(SettleBatches)
     async def settle(context: JobContext, params: SettleBatches) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it

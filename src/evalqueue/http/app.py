@@ -25,9 +25,9 @@ from evalqueue.http.operations import EmptyRequest, Operation, routes
 from evalqueue.http.routes import (
     adversarial,
     apps,
-    choices,
     costs,
     datasets,
+    evaluators,
     events,
     figures,
     fleet,
@@ -89,7 +89,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *costs.OPERATIONS,
     *adversarial.OPERATIONS,
     *apps.OPERATIONS,
-    *choices.OPERATIONS,
+    *evaluators.OPERATIONS,
     *fleet.OPERATIONS,
 )
 

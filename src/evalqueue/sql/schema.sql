@@ -1318,6 +1318,28 @@ ALTER TABLE thread_evaluations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+-- TABLE: tried_conversations
+
+CREATE TABLE tried_conversations (
+    id bigint NOT NULL,
+    job_id uuid NOT NULL,
+    thread_id text NOT NULL,
+    findings jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT tried_conversations_thread_id_check CHECK (((length(thread_id) >= 1) AND (length(thread_id) <= 500)))
+);
+
+-- SEQUENCE: tried_conversations_id_seq
+
+ALTER TABLE tried_conversations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME tried_conversations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 -- CONSTRAINT: adversarial_cases adversarial_cases_each_once
 
 ALTER TABLE ONLY adversarial_cases
@@ -1508,6 +1530,16 @@ ALTER TABLE ONLY thread_evaluations
 ALTER TABLE ONLY thread_evaluations
     ADD CONSTRAINT thread_evaluations_pkey PRIMARY KEY (id);
 
+-- CONSTRAINT: tried_conversations tried_conversations_job_id_thread_id_key
+
+ALTER TABLE ONLY tried_conversations
+    ADD CONSTRAINT tried_conversations_job_id_thread_id_key UNIQUE (job_id, thread_id);
+
+-- CONSTRAINT: tried_conversations tried_conversations_pkey
+
+ALTER TABLE ONLY tried_conversations
+    ADD CONSTRAINT tried_conversations_pkey PRIMARY KEY (id);
+
 -- INDEX: adversarial_evaluations_of_run
 
 CREATE INDEX adversarial_evaluations_of_run ON adversarial_evaluations USING btree (run_id, id);
@@ -1531,6 +1563,10 @@ CREATE INDEX api_logs_of_thread ON api_logs USING btree (run_id, thread_id, id D
 -- INDEX: api_logs_parameters
 
 CREATE INDEX api_logs_parameters ON api_logs USING btree (run_id, md5((parameters)::text)) WHERE (parameters IS NOT NULL);
+
+-- INDEX: api_logs_without_run
+
+CREATE INDEX api_logs_without_run ON api_logs USING btree (job_id, id) WHERE (run_id IS NULL);
 
 -- INDEX: app_versions_of_content
 
@@ -1890,3 +1926,8 @@ ALTER TABLE ONLY source_positions
 
 ALTER TABLE ONLY thread_evaluations
     ADD CONSTRAINT thread_evaluations_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: tried_conversations tried_conversations_job_id_fkey
+
+ALTER TABLE ONLY tried_conversations
+    ADD CONSTRAINT tried_conversations_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE CASCADE;

@@ -1,4 +1,4 @@
-"""Apps as text: TOML, YAML and JSON are read, TOML and JSON are written. And an app's digest.
+"""Apps as text: TOML, YAML and JSON are read and written. And an app's digest.
 
 A text comes from outside: its size is bounded, YAML has no anchors (a few lines of them stand for
 gigabytes) and no types of its own, and a key that is there twice is refused, as one of the two
@@ -75,6 +75,12 @@ def from_document(document: object, *, where: str) -> App:
 def to_toml(app: App) -> str:
     """An app as TOML, without what is the default."""
     return tomli_w.dumps(apps.to_document(app, with_defaults=False), multiline_strings=True)
+
+
+def to_yaml(app: App) -> str:
+    """An app as YAML, without what is the default."""
+    document = apps.to_document(app, with_defaults=False)
+    return yaml.dump(document, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 def to_json(app: App) -> str:
@@ -154,6 +160,21 @@ class _Loader(yaml.SafeLoader):
         if len(found) < len(node.value):
             raise ValueError(f"line {node.start_mark.line + 1}: a key is there twice")
         return found
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes plain YAML, with long texts line by line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text_node(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _text_node)
 
 
 def _yaml(text: str) -> object:

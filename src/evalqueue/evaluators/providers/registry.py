@@ -112,6 +112,8 @@ class ProviderReadiness:
     """The model of jobs that name none. None: they must name one, or the provider is not ready."""
     reason: str | None
     """Why it can't be used. None: it can be used."""
+    without_batches: str | None
+    """Why it has no batches. None: it has, or only a call will tell."""
 
     @property
     def ready(self) -> bool:
@@ -201,10 +203,12 @@ def _needs(name: str, missing: str) -> str:
 
 def _readiness(settings: ProviderSettings, kind: ProviderType[Any]) -> ProviderReadiness:
     missing = kind.missing_variable(settings)
-    if missing:
-        return ProviderReadiness(name=kind.name, model=None, reason=_needs(kind.name, missing))
-    model = _default_model(settings, kind)
-    return ProviderReadiness(name=kind.name, model=model, reason=None)
+    return ProviderReadiness(
+        name=kind.name,
+        model=None if missing else _default_model(settings, kind),
+        reason=_needs(kind.name, missing) if missing else None,
+        without_batches=kind.without_batches(settings),
+    )
 
 
 def _default_model(settings: ProviderSettings, kind: ProviderType[Any]) -> str | None:

@@ -5,10 +5,8 @@ settles the run from what is stored. A `RunKind` supplies the steps that differ.
 """
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
@@ -16,54 +14,21 @@ from evalqueue.context import JobContext
 from evalqueue.errors import JobFailed, leaves
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
-from evalqueue.evaluators.caps.account import CapAccount, CapReached
-from evalqueue.evaluators.caps.ledger import CapLedger
-from evalqueue.evaluators.caps.worst_case import CallAmounts
-from evalqueue.evaluators.pace.calls import CallQueue
-from evalqueue.evaluators.pace.registry import Paces
-from evalqueue.evaluators.pace.waiting import Wait
+from evalqueue.evaluators.caps.account import CapReached
 from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import ProviderError
-from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
-from evalqueue.evaluators.providers.provider import Provider
-from evalqueue.evaluators.providers.registry import (
-    ModelChoice,
-    ProviderRegistry,
-    ProviderSettings,
-    ProviderUnavailable,
-    resolve,
-)
-from evalqueue.evaluators.providers.reservations import Reservations, Uncapped
+from evalqueue.evaluators.providers.policy import LlmCaller
+from evalqueue.evaluators.providers.registry import ModelChoice
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
-from evalqueue.evaluators.runs.cap_params import caps_of, price_list, unpriced
-from evalqueue.evaluators.runs.other_models import PricedModel, priced
+from evalqueue.evaluators.runs.calls import CallParams, LlmAccess
+from evalqueue.evaluators.runs.cap_params import price_list
+from evalqueue.evaluators.runs.other_models import PricedModel
 from evalqueue.evaluators.runs.summary import RunEnd, Settlement
 from evalqueue.postgres.database import Connection
 from evalqueue.settings import Settings
 
 Summary = Mapping[str, Any]
-
-
-class EvaluationParams(Protocol):
-    """The params that every kind of run has."""
-
-    @property
-    def llm_provider(self) -> str | None: ...
-    @property
-    def llm_model(self) -> str | None: ...
-    @property
-    def temperature(self) -> float: ...
-    @property
-    def concurrency(self) -> int: ...
-    @property
-    def call_timeout_seconds(self) -> float: ...
-    @property
-    def max_wait_seconds(self) -> float | None: ...
-    @property
-    def max_cost(self) -> Decimal | None: ...
-    @property
-    def max_tokens(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +59,7 @@ class Conclusion:
     """Parts of the job's result that only a run has that worked to its end."""
 
 
-Params = TypeVar("Params", bound=EvaluationParams)
+Params = TypeVar("Params", bound=CallParams)
 Begun = TypeVar("Begun")
 
 
@@ -143,21 +108,12 @@ class RunKind(Protocol[Begun]):
 class RunAttempt:
     """One attempt at one run."""
 
-    def __init__(
-        self,
-        context: JobContext,
-        settings: Settings,
-        registry: ProviderRegistry,
-        providers: ProviderSettings,
-        paces: Paces,
-    ) -> None:
+    def __init__(self, context: JobContext, settings: Settings, access: LlmAccess) -> None:
         self.context = context
         self.settings = settings
         self.run_id = UUID(str(context.job.progress.details["run_id"]))
         self.job_id = context.job.root_id
-        self._registry = registry
-        self._providers = providers
-        self._paces = paces
+        self._access = access
         self._started = time.monotonic()
         self.prices = PriceList(None, {})
         """Those of the model, once it runs."""
@@ -184,7 +140,7 @@ class RunAttempt:
         """
         choice = self.choose_model(params)
         kind = await open_kind(self, params)
-        prices = await price_list(self._providers, choice)
+        prices = await price_list(self._access.settings, choice)
         self.prices = prices
         begun = await self._start(kind, params, choice, prices)
         await self._work(kind, begun, params, choice, prices)
@@ -192,16 +148,13 @@ class RunAttempt:
             return {"helped": str(self.job_id)}
         return await self._settle(kind)
 
-    def choose_model(self, params: EvaluationParams) -> ModelChoice:
+    def choose_model(self, params: CallParams) -> ModelChoice:
         """The model that the params mean.
 
         Raises:
             JobFailed: it is not available here.
         """
-        try:
-            return resolve(self._providers, params.llm_provider, params.llm_model)
-        except ProviderUnavailable as error:
-            raise JobFailed(str(error)) from error
+        return self._access.choose_model(params)
 
     async def other_models(self, names: Sequence[str]) -> dict[str, PricedModel]:
         """The models that are asked besides the job's.
@@ -209,15 +162,12 @@ class RunAttempt:
         Raises:
             JobFailed: one of them is not available here.
         """
-        try:
-            return await priced(self._providers, names)
-        except ProviderUnavailable as error:
-            raise JobFailed(str(error)) from error
+        return await self._access.other_models(names)
 
     async def _start(
         self,
         kind: RunKind[Begun],
-        params: EvaluationParams,
+        params: CallParams,
         choice: ModelChoice,
         prices: PriceList,
     ) -> Begun:
@@ -262,46 +212,13 @@ class RunAttempt:
         self,
         kind: RunKind[Begun],
         begun: Begun,
-        params: EvaluationParams,
+        params: CallParams,
         choice: ModelChoice,
         prices: PriceList,
     ) -> None:
-        provider = await self._registry.provider(choice)
-        others = await self.other_models(kind.models)
-        async with (
-            CallLog(
-                self.context.database,
-                run_id=self.run_id,
-                job_id=self.job_id,
-                attempt=self.number,
-                prices=prices,
-                others={each.choice.provider: each.prices for each in others.values()},
-            ) as call_log,
-            self._reservations(params, choice, prices) as reservations,
-            AsyncExitStack() as queues,
-        ):
-            slots = Slots(params.concurrency)
-            policy = CallPolicy(attempt_timeout_seconds=params.call_timeout_seconds)
-            callers: dict[str, LlmCaller] = {}
-            for name, model in others.items():
-                other = await self._registry.provider(model.choice)
-                callers[name] = LlmCaller(
-                    other,
-                    slots=slots,
-                    recorder=call_log,
-                    policy=policy,
-                    turns=queues.enter_context(closing(self._queue(other, params))),
-                    reservations=self._of_model(reservations, params, model),
-                )
-            caller = LlmCaller(
-                provider,
-                slots=slots,
-                recorder=call_log,
-                policy=policy,
-                turns=queues.enter_context(closing(self._queue(provider, params))),
-                reservations=reservations,
-                others=callers,
-            )
+        async with self._access.open(
+            self.context, params, choice, prices, run_id=self.run_id, models=kind.models
+        ) as (caller, call_log):
             try:
                 await kind.work(begun, caller, call_log)
             except* kind.stop_errors as stopping:
@@ -309,69 +226,6 @@ class RunAttempt:
                 conclusion, result = await self._conclude(kind)
                 reason = _reason(stopping, conclusion)
                 raise JobFailed(reason, result=result) from stopping
-            finally:
-                self.context.show_wait(None)
-
-    def _queue(self, provider: Provider, params: EvaluationParams) -> CallQueue:
-        """The queue of this attempt's calls to a provider; to be closed."""
-        queue = self._paces.of(provider, self.context.database).queue(
-            job=str(self.job_id),
-            owner=self.context.job.owner,
-            max_wait_seconds=params.max_wait_seconds or self._paces.settings.max_wait_seconds,
-            on_wait=lambda wait: self._show(wait, queue.answered),
-        )
-        return queue
-
-    def _of_model(
-        self, reservations: Reservations, params: EvaluationParams, model: PricedModel
-    ) -> Reservations:
-        """Reservations for the calls of another model, out of the same caps.
-
-        Raises:
-            JobFailed: its price is not known, and there is a cap in dollars.
-        """
-        owner = self.context.job.owner
-        problem = unpriced(caps_of(params, owner), model.prices, model.choice, owner)
-        if problem is not None:
-            raise JobFailed(problem)
-        if not isinstance(reservations, CapAccount):
-            return reservations
-        return reservations.of_model(CallAmounts(prices=model.prices, model=model.choice.model))
-
-    @asynccontextmanager
-    async def _reservations(
-        self, params: EvaluationParams, choice: ModelChoice, prices: PriceList
-    ) -> AsyncGenerator[Reservations]:
-        """What the calls of this attempt may use, by the caps of the job and of its owner."""
-        job = self.context.job
-        caps = caps_of(params, job.owner)
-        if not caps.is_any:
-            yield Uncapped()
-            return
-        problem = unpriced(caps, prices, choice, job.owner)
-        if problem is not None:
-            raise JobFailed(problem)
-        ledger = CapLedger.of_attempt(
-            self.context.database,
-            job_id=job.id,
-            root_job_id=self.job_id,
-            owner=job.owner,
-            attempt=self.number,
-            caps=caps,
-        )
-        async with CapAccount(ledger, CallAmounts(prices=prices, model=choice.model)) as account:
-            yield account
-
-    def _show(self, wait: Wait | None, answered: int) -> None:
-        """Show in the job's progress why it waits."""
-        if wait is None:
-            self.context.show_wait(None)
-            return
-        calls_left = None
-        if self.context.items_finished and answered:
-            each = answered / self.context.items_finished
-            calls_left = each * self.context.items_left
-        self.context.show_wait(wait.describe(calls_left))
 
     async def _settle(self, kind: RunKind[Any]) -> Summary:
         conclusion, result = await self._conclude(kind)

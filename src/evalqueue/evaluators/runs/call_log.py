@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 
 
 class CallLog:
-    """The recorder of one attempt at a run."""
+    """The recorder of one attempt at a job: at its run, where it has one."""
 
     def __init__(
         self,
         database: Database,
         *,
-        run_id: UUID,
+        run_id: UUID | None,
         job_id: UUID,
         attempt: int,
         prices: PriceList,
@@ -160,7 +160,7 @@ class CallLog:
         prices = own if call.is_batched else self._others.get(call.provider, own)
         cost = prices.cost(call.model, usage, at=call.started_at)
         return {
-            "run_id": str(self._run_id),
+            "run_id": None if self._run_id is None else str(self._run_id),
             "job_id": str(self._job_id),
             "call_id": str(call.call_id),
             "thread_id": site.thread_id,

@@ -34,6 +34,19 @@ class AppKey(Model):
 class AppQuery(AppKey):
     version: int | None = Field(None, ge=1, le=2**31 - 1)
     """Default: the newest."""
+    since: int | None = Field(None, ge=1, le=2**31 - 1)
+    """Another version, for `changes`."""
+
+
+class DraftQuery(Model):
+    """What a new app is called."""
+
+    app_id: AppName | None = None
+    """Default: from the name of the dataset."""
+
+
+class DatasetDraftQuery(DraftQuery):
+    dataset_id: str = Field(max_length=100)
 
 
 class AddApp(Model):
@@ -94,17 +107,31 @@ class AppJson(KnownApp):
     """Without what is the default."""
     toml: str
     """The same, as people write it."""
+    yaml: str
     versions: list[AppVersionJson]
     """Newest first. None: it is shipped."""
+    changes: list[str] | None
+    """How it differs from the version `since`, a line for each change. Null: none was named."""
 
     @classmethod
-    def with_versions(cls, stored: StoredApp, versions: list[StoredApp]) -> Self:
+    def with_versions(
+        cls, stored: StoredApp, versions: list[StoredApp], since: StoredApp | None = None
+    ) -> Self:
         return cls(
             **_known(stored),
             document=apps.to_document(stored.app, with_defaults=False),
             toml=documents.to_toml(stored.app),
+            yaml=documents.to_yaml(stored.app),
             versions=[AppVersionJson.model_validate(each) for each in versions],
+            changes=None if since is None else _changes(since, stored),
         )
+
+
+class AppDraft(Model):
+    """A document to start from, as TOML with comments. It is valid as it is."""
+
+    app_id: str
+    toml: str
 
 
 class DeletedApp(Model):
@@ -128,3 +155,9 @@ def _known(stored: StoredApp) -> dict[str, Any]:
         "digest": stored.digest,
         "created_at": stored.created_at,
     }
+
+
+def _changes(old: StoredApp, new: StoredApp) -> list[str]:
+    return documents.changes(
+        *(apps.to_document(each.app, with_defaults=False) for each in (old, new))
+    )

@@ -442,3 +442,5 @@ class KnownProvider(Model):
     """The one that is used where a job names none; null: a job has to name one."""
     reason: str | None
     """Why it is not ready: what to set."""
+    without_batches: str | None
+    """Why economy mode is not possible with it; null: it is, or only a call will tell."""

@@ -6,6 +6,7 @@ import { errorText, isAborted, isTransient, isUnauthorized } from "./data/errors
 import { ListPositions } from "./data/list-positions.js";
 import { LiveJobs } from "./data/live-jobs.js";
 import { forgetDrafts } from "./data/drafts.js";
+import { WaitingReasons } from "./data/waiting-reasons.js";
 import { isOver } from "./format/labels.js";
 import { frame, showShortcuts } from "./shell/frame.js";
 import { keepFocus } from "./shell/keep-focus.js";
@@ -35,6 +36,11 @@ const api = createClient();
 const app = {
   api,
   live: new LiveJobs(
+    api,
+    () => app.refresh(),
+    (error) => app.reportError(error),
+  ),
+  waiting: new WaitingReasons(
     api,
     () => app.refresh(),
     (error) => app.reportError(error),

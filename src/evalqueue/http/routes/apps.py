@@ -4,15 +4,19 @@ from starlette.exceptions import HTTPException
 
 from evalqueue.errors import Problem
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.apps import App, InvalidApp, UnknownApp, documents
+from evalqueue.evaluators.apps import App, InvalidApp, UnknownApp, documents, drafts
 from evalqueue.evaluators.apps import store as app_store
+from evalqueue.evaluators.apps.lines import with_lines
 from evalqueue.evaluators.apps.store import AddedApp, StoredApp
+from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.judging import registry
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import apps as models
 from evalqueue.http.operations import Operation, WithStatus
 from evalqueue.http.uploads import InvalidRequest
 from evalqueue.postgres.database import Connection
+
+_NEW_APP = "my-app"
 
 
 async def list_apps(context: RequestContext, request: models.AppsQuery) -> list[models.KnownApp]:
@@ -30,7 +34,29 @@ async def list_apps(context: RequestContext, request: models.AppsQuery) -> list[
 async def get_app(context: RequestContext, request: models.AppQuery) -> models.AppJson:
     async with context.connection() as connection:
         stored = await _visible(connection, context, request, version=request.version)
-        return await _with_versions(connection, stored)
+        since = None
+        if request.since is not None:
+            since = await _visible(connection, context, request, version=request.since)
+        return await _with_versions(connection, stored, since)
+
+
+async def get_app_draft(context: RequestContext, request: models.DraftQuery) -> models.AppDraft:
+    app_id = request.app_id or _NEW_APP
+    return models.AppDraft(app_id=app_id, toml=drafts.starter(app_id))
+
+
+async def get_dataset_app_draft(
+    context: RequestContext, request: models.DatasetDraftQuery
+) -> models.AppDraft:
+    async with context.connection() as connection:
+        dataset = await datasets.get(
+            connection, request.dataset_id, owner=context.caller.visible_owner
+        )
+    if dataset is None:
+        raise HTTPException(404, "Dataset not found")
+    app_id = request.app_id or drafts.id_from(dataset.name)
+    toml = drafts.from_labels(app_id, dataset.intents, source=dataset.name)
+    return models.AppDraft(app_id=app_id, toml=toml)
 
 
 async def add_app(context: RequestContext, request: models.AddApp) -> WithStatus[models.AppJson]:
@@ -46,8 +72,10 @@ async def add_app(context: RequestContext, request: models.AddApp) -> WithStatus
             await _use(connection, context, request, added.stored)
             body = await _with_versions(connection, added.stored)
     except InvalidApp as error:
-        field = "document" if request.text is None else "text"
-        raise InvalidRequest([each.within("body", field) for each in error.problems]) from error
+        field, problems = "document", list(error.problems)
+        if request.text is not None:
+            field, problems = "text", with_lines(problems, request.text, request.notation)
+        raise InvalidRequest([each.within("body", field) for each in problems]) from error
     return WithStatus(body=body, status=201 if added.is_new else 200)
 
 
@@ -96,11 +124,13 @@ async def _visible(
         raise HTTPException(404, "App not found") from error
 
 
-async def _with_versions(connection: Connection, stored: StoredApp) -> models.AppJson:
+async def _with_versions(
+    connection: Connection, stored: StoredApp, since: StoredApp | None = None
+) -> models.AppJson:
     versions: list[StoredApp] = []
     if stored.owner is not None:
         versions = await app_store.versions(connection, stored.app_id, owner=stored.owner)
-    return models.AppJson.with_versions(stored, versions)
+    return models.AppJson.with_versions(stored, versions, since)
 
 
 def _read(request: models.AddApp) -> App:
@@ -128,6 +158,21 @@ OPERATIONS: tuple[Operation, ...] = (
         status=201,
         other_statuses=(200,),
         errors=(503,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/app-draft",
+        tag="apps",
+        summary="A document to start an app from",
+        handler=get_app_draft,
+    ),
+    Operation(
+        method="GET",
+        path="/api/datasets/{dataset_id}/app-draft",
+        tag="apps",
+        summary="A document to start an app from, with the labels that a dataset records",
+        handler=get_dataset_app_draft,
+        errors=(404, 503),
     ),
     Operation(
         method="GET",

@@ -25,7 +25,6 @@ from evalqueue.evaluators.judging.evaluator import Evaluation, Evaluator
 from evalqueue.evaluators.judging.judge import Judge, concurrently
 from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.registry import UnknownEvaluator
-from evalqueue.evaluators.judging.threads import score_rows
 from evalqueue.evaluators.prices.costs import shown
 from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
@@ -41,6 +40,7 @@ from evalqueue.evaluators.providers.registry import (
     resolve_named,
 )
 from evalqueue.evaluators.runs.cap_params import price_list
+from evalqueue.evaluators.trying import findings
 from evalqueue.postgres.database import Connection
 
 _AT_ONCE = 8  # LLM calls
@@ -193,15 +193,7 @@ def _tried(
     known = [cost for cost in costs if cost is not None]
     return {
         "thread_id": thread.thread_id,
-        "scores": [
-            {
-                "name": row.name, "turn": row.turn, "value": row.value, "reasoning": row.reasoning,
-                "evidence": list(row.evidence), "failure": row.failure,
-            }
-            for row in sorted(score_rows(evaluation), key=lambda row: row.turn or 0)
-        ],
-        "failures": [failure.as_json() for failure in evaluation.failures],
-        "details": evaluation.details,
+        **findings.as_json(evaluation),
         "calls": len(own),
         "tokens_in": sum(each.usage.input_tokens or 0 for each in own),
         "tokens_out": sum(each.usage.output_tokens or 0 for each in own),

@@ -1,8 +1,9 @@
 // The client: every route of the API, and watches.
+import { apps } from "./apps.js";
 import { datasets } from "./datasets.js";
 import { queues, workers } from "./fleet.js";
 import { jobs } from "./jobs.js";
-import { Transport } from "./transport.js";
+import { pathSegment, Transport } from "./transport.js";
 import { runs } from "./runs.js";
 import { session } from "./session.js";
 import { adversarial } from "./adversarial.js";
@@ -13,12 +14,14 @@ export function createClient(options = {}) {
         jobs: jobs(transport),
         runs: runs(transport),
         datasets: datasets(transport),
+        apps: apps(transport),
         queues: queues(transport),
         workers: workers(transport),
         adversarial: adversarial(transport),
         session: session(transport),
         evaluators: ({ signal, ...query } = {}) => transport.request("/api/evaluators", { query, signal }),
-        apps: ({ signal } = {}) => transport.request("/api/apps", { signal }),
+        tryEvaluators: (body, { signal } = {}) => transport.request("/api/evaluators/try", { method: "POST", body, signal }),
+        tried: (jobId, { signal } = {}) => transport.request(`/api/evaluators/tried/${pathSegment(jobId)}`, { signal }),
         providers: ({ signal } = {}) => transport.request("/api/providers", { signal }),
         watch: (jobId, onChange, watching) => watch(transport, jobId, onChange, watching),
         watchAll: (onChange, onResync, watching) => watchAll(transport, onChange, onResync, watching),

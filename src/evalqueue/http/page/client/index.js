@@ -1,4 +1,3 @@
-// The public names of the package.
 export { createClient, jobsApi } from "./client.js";
 export { ApiError } from "./errors.js";
 export { randomKey, } from "./jobs.js";

@@ -23,29 +23,37 @@ export function newEvaluationLink(app, text = "New evaluation") {
 }
 
 /**
- * Why the job has its status: its place in the queue, its next attempt or its error.
+ * Why the job has its status: what it waits for, its next attempt or its error.
+ * @param {import("../app.js").App} app
  * @param {Job} job
  */
-export function statusDetails(job) {
-  if (job.status === "queued") return html`<div class="small quiet">${waitingText(job)}</div>`;
+export function statusDetails(app, job) {
+  if (job.status === "queued") {
+    return html`<div class="small quiet">${waitingText(app, job)}</div>`;
+  }
   if (job.error_message) {
     return html`<div class="small wrong">${firstLine(job.error_message)}</div>`;
   }
   return nothing;
 }
 
-/** @param {Job} job */
-function waitingText(job) {
+/**
+ * What a queued job waits for.
+ * @param {import("../app.js").App} app
+ * @param {Job} job
+ */
+export function waitingText(app, job) {
   const failures = job.failed_attempts
     ? `, ${format.plural(job.failed_attempts, "attempt")} of ${job.max_attempts} failed`
     : "";
   if (job.scheduled_at) return `not before ${format.moment(job.scheduled_at)}${failures}`;
+  const reason = app.waiting.of(job);
+  const before = job.ahead
+    ? `${job.ahead >= 1000 ? "1,000 or more" : format.count(job.ahead)} ahead`
+    : "";
+  if (reason) return `${[reason, before].filter(Boolean).join(", ")}${failures}`;
   if (job.ahead == null) return `waiting${failures}`;
-  const ahead =
-    job.ahead === 0
-      ? "next in queue"
-      : `${job.ahead >= 1000 ? "1,000 or more" : format.count(job.ahead)} ahead`;
-  return `${ahead}${failures}`;
+  return `${before || "next in queue"}${failures}`;
 }
 
 /** @param {string} text */

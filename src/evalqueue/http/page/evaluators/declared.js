@@ -21,6 +21,7 @@ import { evidenceList, yesNo } from "./parts.js";
  * @typedef {object} Filter
  * @property {string} key its `only` in the address
  * @property {string} text
+ * @property {string} group filters of one group are alternatives; every group must match
  * @property {(row: Row) => boolean} matches
  *
  * @typedef {object} Cards what an evaluator shows of a conversation instead of its plain scores
@@ -32,6 +33,7 @@ import { evidenceList, yesNo } from "./parts.js";
  * @property {string} name
  * @property {string} column its `sort` in the address
  * @property {(row: Row) => number} rank to sort by, the worst first
+ * @property {(row: Row) => number} severity 1: as bad as can be; 0: well, or not measured
  * @property {(row: Row) => unknown} cell of the table of conversations
  * @property {Filter[]} filters
  * @property {(summary: Json) => string | null} summaryText the main result, in the list of runs
@@ -61,6 +63,7 @@ export function declared(declaration, cards) {
     name,
     column: field,
     rank: (row) => rank(headline, order, row.scores[field]),
+    severity: (row) => severity(headline, order, row.scores[field]),
     cell: (row) => valueBadge(headline, row.scores[field]),
     filters: filters(key, headline, order),
     summaryText: (summary) => summaryText(key, name, headline, summary),
@@ -112,6 +115,24 @@ function rank({ kind, higher_is_better: isHigherBetter }, order, value) {
   return isHigherBetter === false ? -Number(value) : Number(value);
 }
 
+/**
+ * How bad a value is, from 0 to 1. What is not measured, and a number without bounds, is 0.
+ * @param {ScoreDeclaration} score @param {string[]} order @param {unknown} value
+ */
+function severity(score, order, value) {
+  const { kind, neutral, minimum, maximum, higher_is_better: isHigherBetter } = score;
+  if (value == null || neutral.includes(String(value))) return 0;
+  if (kind === "category") {
+    const judged = order.filter((each) => !neutral.includes(each));
+    const place = judged.indexOf(String(value));
+    return place < 0 || !score.bad.length ? 0 : 1 - place / Math.max(1, judged.length - 1);
+  }
+  if (kind === "boolean") return Number(value !== (isHigherBetter !== false));
+  if (minimum == null || maximum == null || minimum === maximum) return 0;
+  const share = (Number(value) - minimum) / (maximum - minimum);
+  return isHigherBetter === false ? share : 1 - share;
+}
+
 /** @param {ScoreDeclaration} score @param {string} word */
 export function toneOf({ good, bad, neutral }, word) {
   if (bad.includes(word)) return bad.length > 1 && word === bad[0] ? "worst" : "bad";
@@ -153,6 +174,7 @@ function filters(evaluator, score, order) {
       .map((each) => ({
         key: `${evaluator}.${each}`,
         text: label(each),
+        group: evaluator,
         matches: (row) => row.scores[field] === each,
       }));
   }
@@ -161,6 +183,7 @@ function filters(evaluator, score, order) {
   return [
     {
       key: evaluator,
+      group: evaluator,
       text: `${score.title.toLowerCase()} not ${
         typeof best === "boolean" ? (best ? "yes" : "no") : numberText(score, best)
       }`,

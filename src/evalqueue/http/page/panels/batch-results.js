@@ -1,4 +1,4 @@
-// The results of a batch run: figures and distributions, then the table of conversations.
+// The results of a batch run: figures, the table of conversations, the worst first, then distributions.
 
 import { banner, chip, figure } from "../components/basics.js";
 import { VirtualTable } from "../components/virtual-table.js";
@@ -22,6 +22,7 @@ import { RunStatistics } from "./run-statistics.js";
  * @typedef {object} Filter
  * @property {string} key its `only` in the address
  * @property {string} text
+ * @property {string} group filters of one group are alternatives; every group must match
  * @property {(row: Row) => boolean} matches
  */
 
@@ -58,6 +59,7 @@ const CONVERSATION = {
 /** @type {Filter} */
 const MISSING = {
   key: "missing",
+  group: "missing",
   text: "verdicts missing",
   matches: (row) => row.missing_verdicts > 0,
 };
@@ -131,8 +133,9 @@ export class BatchResults {
       this.error ? banner("failed", "Something can't be read", errorText(this.error)) : nothing
     }
     ${figures?.batch ? this.figures(figures.batch, figures.llm) : nothing}
-    ${figures ? this.statistics.callCharts() : nothing}
-    ${this.results.isLoaded && figures?.batch ? this.conversations() : nothing}`;
+    ${this.results.isLoaded && figures?.batch ? this.conversations() : nothing}
+    ${figures?.batch ? this.distributions(figures.batch) : nothing}
+    ${figures ? this.statistics.callCharts() : nothing}`;
   }
 
   /** @param {import("../evaluators/registry.js").Declaration[]} declarations of the run */
@@ -160,37 +163,41 @@ export class BatchResults {
    */
   figures(batch, llm) {
     return html`<section class="card grid narrow">
-        ${figure(
-          "Conversations",
-          format.count(batch.threads),
-          batch.failed ? `${format.count(batch.failed)} with nothing measured` : "evaluated",
-        )}
-        ${this.evaluators.map((evaluator, i) => {
-          const found = batch.evaluators[i];
-          return found ? evaluator.figures(found) : nothing;
-        })}
-        ${figure(
-          "LLM calls",
-          format.count(llm.calls),
-          [
-            llm.failed_calls ? `${format.count(llm.failed_calls)} failed` : "none failed",
-            ...(llm.reused_calls ? [`${format.count(llm.reused_calls)} answers reused`] : []),
-          ].join(", "),
-        )}
-        ${figure(
-          "Tokens",
-          format.compact(llm.tokens_in),
-          `in, ${format.compact(llm.tokens_out)} out`,
-        )}
-        ${figure("Cost", format.dollars(llm.cost_usd), format.unpriced(llm))}
-      </section>
-      <div class="grid wide">
-        ${this.evaluators.map((evaluator, i) => {
-          const found = batch.evaluators[i];
-          return found ? evaluator.cards(found, batch.threads) : nothing;
-        })}
-        ${this.coverage(batch)}
-      </div>`;
+      ${figure(
+        "Conversations",
+        format.count(batch.threads),
+        batch.failed ? `${format.count(batch.failed)} with nothing measured` : "evaluated",
+      )}
+      ${this.evaluators.map((evaluator, i) => {
+        const found = batch.evaluators[i];
+        return found ? evaluator.figures(found) : nothing;
+      })}
+      ${figure(
+        "LLM calls",
+        format.count(llm.calls),
+        [
+          llm.failed_calls ? `${format.count(llm.failed_calls)} failed` : "none failed",
+          ...(llm.reused_calls ? [`${format.count(llm.reused_calls)} answers reused`] : []),
+        ].join(", "),
+      )}
+      ${figure(
+        "Tokens",
+        format.compact(llm.tokens_in),
+        `in, ${format.compact(llm.tokens_out)} out`,
+      )}
+      ${figure("Cost", format.dollars(llm.cost_usd), format.unpriced(llm))}
+    </section>`;
+  }
+
+  /** @param {import("../client/index.js").BatchStatistics} batch */
+  distributions(batch) {
+    return html`<div class="grid wide">
+      ${this.evaluators.map((evaluator, i) => {
+        const found = batch.evaluators[i];
+        return found ? evaluator.cards(found, batch.threads) : nothing;
+      })}
+      ${this.coverage(batch)}
+    </div>`;
   }
 
   /** @param {import("../client/index.js").BatchStatistics} batch */
@@ -302,21 +309,37 @@ export class BatchResults {
   isVisible(row) {
     const text = this.searchText.trim().toLowerCase();
     if (text && !row.thread_id.toLowerCase().includes(text)) return false;
-    return (
-      !this.filters.size ||
-      this.rowFilters.some(({ key, matches }) => this.filters.has(key) && matches(row))
+    const pressed = this.rowFilters.filter(({ key }) => this.filters.has(key));
+    return pressed.every(({ group }) =>
+      pressed.some((each) => each.group === group && each.matches(row)),
     );
   }
 
   /** @param {Row[]} rows */
   sorted(rows) {
     const column = [CONVERSATION, ...this.columns].find(({ key }) => key === this.sort.key);
-    if (!column) return rows;
+    if (!column) return this.worstFirst(rows);
     const { sortValue } = column;
     const sign = this.sort.isDescending ? -1 : 1;
     return rows.sort((a, b) => {
       const [x, y] = [sortValue(a), sortValue(b)];
       return sign * (x < y ? -1 : x > y ? 1 : a.id - b.id);
+    });
+  }
+
+  /** By the worst verdict, then by all of them. @param {Row[]} rows */
+  worstFirst(rows) {
+    const keys = new Map(
+      rows.map((row) => {
+        const found = this.evaluators.map((each) => each.severity(row));
+        return [row.id, [Math.max(0, ...found), found.reduce((sum, each) => sum + each, 0)]];
+      }),
+    );
+    /** @param {Row} row */
+    const keyOf = ({ id }) => /** @type {[number, number]} */ (keys.get(id));
+    return rows.sort((a, b) => {
+      const [[x, xs], [y, ys]] = [keyOf(a), keyOf(b)];
+      return y - x || ys - xs || a.id - b.id;
     });
   }
 

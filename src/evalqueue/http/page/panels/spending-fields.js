@@ -1,9 +1,11 @@
-// The part of the evaluation form that bounds what an evaluation costs.
+// The part of the evaluation form about what an evaluation costs.
 
-import { html } from "../vendor/lit-html/lit-html.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 /**
  * @typedef {object} Spending
+ * @property {string} mode "live", or "economy": by the vendor's batches
+ * @property {string} fallback of a question that a batch did not answer: "live" or "fail"
  * @property {string} max_cost in US dollars; empty: no cap
  * @property {number} max_tokens 0: no cap
  * @property {boolean} reuse
@@ -12,15 +14,23 @@ import { html } from "../vendor/lit-html/lit-html.js";
 
 /** @returns {Spending} */
 export function noCaps() {
-  return { max_cost: "", max_tokens: 0, reuse: false, skip_evaluated: false };
+  return {
+    mode: "live",
+    fallback: "live",
+    max_cost: "",
+    max_tokens: 0,
+    reuse: false,
+    skip_evaluated: false,
+  };
 }
 
 /**
  * The params of the job.
  * @param {Spending} spending
  */
-export function spendingParams({ max_cost, max_tokens, reuse, skip_evaluated }) {
+export function spendingParams({ mode, fallback, max_cost, max_tokens, reuse, skip_evaluated }) {
   return {
+    ...(mode === "economy" ? { mode, fallback } : {}),
     ...(max_cost.trim() ? { max_cost: max_cost.trim() } : {}),
     ...(max_tokens ? { max_tokens } : {}),
     ...(reuse ? { reuse } : {}),
@@ -30,11 +40,47 @@ export function spendingParams({ max_cost, max_tokens, reuse, skip_evaluated }) 
 
 /**
  * @param {Spending} spending
- * @param {(key: keyof Spending) => (event: Event) => void} set
- * @param {(...names: string[]) => unknown} fieldErrors
+ * @param {object} options
+ * @param {(key: keyof Spending) => (event: Event) => void} options.set
+ * @param {(...names: string[]) => unknown} options.fieldErrors
+ * @param {string | null} options.withoutBatches why the provider has no batches; null: it has
  */
-export function spendingFields(spending, set, fieldErrors) {
+export function spendingFields(spending, { set, fieldErrors, withoutBatches }) {
+  const isEconomy = spending.mode === "economy";
   return html`<label class="field"
+      ><span>When</span
+      ><select @change=${set("mode")}>
+        <option value="live" ?selected=${!isEconomy}>Now, at the full price</option>
+        <option
+          value="economy"
+          ?selected=${isEconomy}
+          ?disabled=${withoutBatches !== null && !isEconomy}
+        >
+          Within a day, at half the price
+        </option>
+      </select></label
+    >
+    ${
+      withoutBatches !== null
+        ? html`<p class=${isEconomy ? "wrong" : "hint"}>
+            Half the price is not possible: ${withoutBatches}
+          </p>`
+        : isEconomy
+          ? html`<label class="field"
+              ><span>What a batch does not answer</span
+              ><select @change=${set("fallback")}>
+                <option value="live" ?selected=${spending.fallback === "live"}>
+                  is asked at once, at the full price
+                </option>
+                <option value="fail" ?selected=${spending.fallback === "fail"}>
+                  has no verdict
+                </option>
+              </select></label
+            >`
+          : nothing
+    }
+    ${fieldErrors("mode", "fallback")}
+    <label class="field"
       ><span>Most that it may cost, in US dollars</span
       ><input
         inputmode="decimal"

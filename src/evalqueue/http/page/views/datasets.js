@@ -108,7 +108,9 @@ export default function datasets(app, { signal }) {
               (dataset) =>
                 html`<tr>
                   <td>
-                    <strong>${dataset.name}</strong>
+                    <a class="strong" href="/datasets/${encodeURIComponent(dataset.id)}"
+                      >${dataset.name}</a
+                    >
                     <div class="small quiet">
                       <span class="mono">${format.shortId(dataset.id)}</span>
                       · ${dataset.format} · ${dataset.owner}
@@ -129,7 +131,14 @@ export default function datasets(app, { signal }) {
                           ? html` <a
                                 class="button tiny"
                                 href="/new?dataset=${encodeURIComponent(dataset.id)}"
-                                >Evaluate</a
+                                >Evaluate<span class="visually-hidden"> ${dataset.name}</span></a
+                              >
+                              <a
+                                class="button tiny"
+                                href="/new-app?dataset=${encodeURIComponent(dataset.id)}"
+                                >Draft an app<span class="visually-hidden">
+                                  of ${dataset.name}</span
+                                ></a
                               >
                               <button
                                 type="button"

@@ -71,7 +71,7 @@ export default function job(app, { params: { id = "" }, signal }) {
               name: "Progress",
             })}
             <p class="small quiet">${live.progress.message}</p>
-            ${statusDetails(live)}
+            ${statusDetails(app, live)}
           </div>
           ${
             live.error_message

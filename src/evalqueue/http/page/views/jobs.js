@@ -241,7 +241,7 @@ export default function jobs(app, { query, signal }) {
                 name: `Progress of ${jobName(job)}`,
               })
             : nothing
-        }${statusDetails(job)}
+        }${statusDetails(app, job)}
       </td>
       <td data-label="Owner">${job.owner}</td>
       <td data-label="Worker" class="small">${job.worker ?? nothing}</td>

@@ -8,11 +8,14 @@ import * as format from "../format/values.js";
 import { ConversationPicker } from "../panels/conversation-picker.js";
 import { DataSource } from "../panels/data-source.js";
 import { EvaluatorPicker } from "../panels/evaluator-picker.js";
-import { noCaps, spendingFields, spendingParams } from "../panels/spending-fields.js";
+import { judgeFields } from "../panels/judge-fields.js";
+import { noCaps, spendingParams } from "../panels/spending-fields.js";
+import { submitBar } from "../panels/submit-bar.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const DRAFT = "evaluation";
 const PREVIEW_DELAY_MS = 250; // after the last change
+const NAME_MOST = 200; // characters
 
 /**
  * @param {import("../app.js").App} app
@@ -58,7 +61,7 @@ export default function newEvaluation(app, { query, signal }) {
 
   const load = async () => {
     [apps, providers] = await Promise.all([
-      app.api.apps(),
+      app.api.apps.list(),
       app.api.providers(),
       evaluators.load(""),
     ]);
@@ -110,7 +113,7 @@ export default function newEvaluation(app, { query, signal }) {
     return {
       ...data.params(),
       ...(form.app_id ? { app_id: form.app_id } : {}),
-      ...(form.name.trim() ? { name: form.name.trim() } : {}),
+      ...(name() ? { name: name() } : {}),
       ...(form.scope === "sample" && !data.isBundled ? { sample_size: form.sample } : {}),
       ...(form.scope === "ids" && picker?.chosen.size ? { thread_ids: [...picker.chosen] } : {}),
       ...evaluators.params(),
@@ -122,6 +125,12 @@ export default function newEvaluation(app, { query, signal }) {
       ...(form.model_settings.trim() ? { model_settings: settings() } : {}),
       ...spendingParams(form),
     };
+  }
+
+  /** What the evaluation is called: without a name, after its dataset and its app. */
+  function name() {
+    const usual = [data.dataset?.name, form.app_id || usualApp].filter(Boolean).join(", ");
+    return (form.name.trim() || (data.dataset ? usual : "")).slice(0, NAME_MOST);
   }
 
   /** The settings of the model as JSON; text that is none goes as it is, and is refused. */
@@ -269,7 +278,9 @@ export default function newEvaluation(app, { query, signal }) {
       ${data.render()}
       ${
         data.isReady
-          ? html`<div class="grid">${scopeFields()}${evaluatorFields()}${judgeFields()}</div>`
+          ? html`<div class="grid">
+              ${scopeFields()}${evaluatorFields()}${judgeFields({ form, providers, set, fieldErrors })}
+            </div>`
           : nothing
       }
       ${
@@ -277,7 +288,18 @@ export default function newEvaluation(app, { query, signal }) {
           ? banner("failed", "The evaluation can't be started", errorText(formError))
           : nothing
       }
-      ${data.isReady ? submitBar() : nothing}
+      ${
+        data.isReady
+          ? submitBar({
+              preview,
+              isBatched: form.mode === "economy",
+              isWrong: formError !== null,
+              isNoneChosen: isNoneChosen(),
+              isSubmitting,
+              onSubmit: submit,
+            })
+          : nothing
+      }
     </div>`;
   }
 
@@ -317,8 +339,8 @@ export default function newEvaluation(app, { query, signal }) {
       <label class="field"
         ><span>Name of the evaluation</span
         ><input
-          maxlength="200"
-          placeholder=${data.dataset?.name ?? "optional"}
+          maxlength=${NAME_MOST}
+          placeholder=${name() || "optional"}
           .value=${form.name}
           @input=${set("name")}
       /></label>
@@ -365,140 +387,5 @@ export default function newEvaluation(app, { query, signal }) {
       )}
       ${evaluators.render(preview?.llm_calls?.evaluators ?? {})} ${fieldErrors("evaluators")}
     </fieldset>`;
-  }
-
-  function judgeFields() {
-    const chosen = providers.find(({ name }) => name === form.provider);
-    return html`<fieldset class="card stack-tight">
-      <legend>Judge</legend>
-      <label class="field"
-        ><span>Provider</span
-        ><select @change=${set("provider")}>
-          ${providers.map(
-            ({ name, ready }) =>
-              html`<option value=${name} ?selected=${form.provider === name}>
-                ${name.replaceAll("_", " ")}${ready ? "" : " (not ready)"}
-              </option>`,
-          )}
-        </select></label
-      >
-      ${chosen && !chosen.ready ? html`<p class="wrong">${chosen.reason}</p>` : nothing}
-      ${
-        form.provider === "simulated"
-          ? html`<p class="hint">
-              Simulated: its answers are gold labels with noise, not judgements.
-            </p>`
-          : nothing
-      }
-      ${fieldErrors("llm_provider")}
-      <label class="field"
-        ><span>Model</span
-        ><input placeholder="the provider's default" .value=${form.model} @input=${set("model")}
-      /></label>
-      ${fieldErrors("llm_model")}
-      <label class="field"
-        ><span>LLM calls at once: ${form.concurrency}</span
-        ><input
-          type="range"
-          min="1"
-          max="64"
-          .value=${String(form.concurrency)}
-          @input=${set("concurrency")}
-      /></label>
-      <label class="field"
-        ><span>Temperature</span
-        ><input
-          type="number"
-          min="0"
-          max="2"
-          step="0.1"
-          value=${form.temperature}
-          @input=${set("temperature")}
-      /></label>
-      ${spendingFields(form, set, fieldErrors)}
-      <details>
-        <summary>More about the model</summary>
-        <label class="field"
-          ><span>Output tokens of a call, with its reasoning</span
-          ><input
-            type="number"
-            min="16"
-            step="1"
-            placeholder="4096"
-            .value=${form.max_output_tokens ? String(form.max_output_tokens) : ""}
-            @input=${set("max_output_tokens")}
-        /></label>
-        <label class="field"
-          ><span>Settings in the vendor's spelling, as a JSON object</span
-          ><input
-            type="text"
-            spellcheck="false"
-            placeholder='{"reasoning_effort": "low"}'
-            .value=${form.model_settings}
-            @input=${set("model_settings")}
-        /></label>
-      </details>
-      ${fieldErrors("temperature", "concurrency", "max_output_tokens", "model_settings")}
-    </fieldset>`;
-  }
-
-  /** What the calls may use. @param {import("../client/index.js").Estimate} estimate */
-  function estimated({ tokens_in: input, tokens_out: output, cost_usd: cost }) {
-    const range = (/** @type {number} */ low, /** @type {number} */ high) =>
-      `${format.compact(low)} to ${format.compact(high)} tokens`;
-    return html`<br /><span id="estimate" class="quiet"
-        >About ${format.compact(input.expected + output.expected)} tokens
-        (${range(input.low + output.low, input.high + output.high)}),
-        ${
-          cost
-            ? html`${format.dollars(cost.expected)} (${format.dollars(cost.low)} to
-              ${format.dollars(cost.high)})`
-            : "at an unknown price"
-        }</span
-      >`;
-  }
-
-  function submitBar() {
-    const calls = preview?.llm_calls;
-    return html`<div class="bar-bottom row-wide">
-      <p role="status">
-        ${
-          calls && preview?.chosen
-            ? html`<strong id="calls">${format.plural(calls.total, "LLM call")}</strong>
-                <span class="quiet"
-                  >for ${format.plural(preview.chosen.threads, "conversation")} of
-                  ${format.plural(preview.chosen.messages, "message")}, without
-                  retries${
-                    preview.skipped
-                      ? `; ${format.plural(preview.skipped, "conversation")} left out`
-                      : ""
-                  }</span
-                >
-                ${preview.estimate ? estimated(preview.estimate) : nothing}`
-            : html`<span class="quiet"
-                >${
-                  formError
-                    ? "Correct the errors first."
-                    : isNoneChosen()
-                      ? "No conversation is chosen."
-                      : "Counting the calls …"
-                }</span
-              >`
-        }
-      </p>
-      <button
-        type="button"
-        class="primary"
-        ?disabled=${
-          !calls?.total ||
-          isSubmitting ||
-          isNoneChosen() ||
-          preview?.misfits.some((each) => each.refused)
-        }
-        @click=${submit}
-      >
-        ${isSubmitting ? "Submitting …" : "Start the evaluation"}
-      </button>
-    </div>`;
   }
 }

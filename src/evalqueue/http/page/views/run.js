@@ -1,7 +1,7 @@
 // One run: its status and its results, while it goes on and afterwards.
 
 import { badge, banner, progress } from "../components/basics.js";
-import { jobActions, jobName } from "../components/job-controls.js";
+import { jobActions, jobName, waitingText } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
 import { isOver, label } from "../format/labels.js";
@@ -200,17 +200,10 @@ export default function run(app, { params: { id = "" }, query, signal }) {
               })}
               <p class="visually-hidden" role="status">${label(job.status)}</p>
               <p class="small quiet">
-                ${job.status === "queued" ? waitingText(job) : job.progress.message}
+                ${job.status === "queued" ? waitingText(app, job) : job.progress.message}
               </p>
             </div>`
           : nothing;
     }
-  }
-
-  /** @param {import("../data/live-jobs.js").JobEvent} job */
-  function waitingText(job) {
-    if (job.scheduled_at) return `Waiting: next try at ${format.moment(job.scheduled_at)}`;
-    if (!job.ahead) return "Waiting for a worker";
-    return `Waiting for a worker, ${format.count(job.ahead)} ahead`;
   }
 }

@@ -4,7 +4,7 @@
 --   keep_jobs  jobs that are over, with their attempts, tasks, caps, and datasets and apps that
 --              nothing needs
 --   keep_runs  runs that are over, with their threads and calls
---   keep_logs  the LLM calls of runs that are over
+--   keep_logs  the LLM calls of runs, and of jobs without a run, that are over
 CREATE OR REPLACE FUNCTION evalqueue_prune(
     keep_jobs interval, keep_runs interval, keep_logs interval, chunk integer DEFAULT 1000
 ) RETURNS integer
@@ -16,6 +16,13 @@ DECLARE
     deleted integer;
     total integer := 0;
 BEGIN
+    -- The calls of a job without a run stay as long as the job.
+    DELETE FROM api_logs WHERE id IN (
+        SELECT log.id FROM api_logs AS log LEFT JOIN jobs ON jobs.id = log.job_id
+        WHERE log.run_id IS NULL AND (jobs.id IS NULL OR jobs.completed_at < moment - keep_logs)
+        LIMIT chunk);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    total := total + deleted;
     IF keep_logs IS NOT NULL THEN
         DELETE FROM api_logs WHERE id IN (
             SELECT log.id FROM eval_runs AS run JOIN api_logs AS log ON log.run_id = run.id

@@ -1,0 +1,1 @@
+"""Evaluators tried on a few conversations before anything is saved."""

@@ -1,0 +1,51 @@
+"""What an evaluator that is tried found in a conversation, as JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evalqueue import codec
+from evalqueue.evaluators.judging.evaluator import Evaluation
+from evalqueue.evaluators.judging.scores import ScoreRow
+from evalqueue.evaluators.judging.threads import score_rows
+
+TEXT_LIMIT = 2_000
+"""Characters of a reasoning, a message or a quote."""
+EVIDENCE_LIMIT = 10
+"""Quotes of a score."""
+
+
+NO_CALLS: Mapping[str, Any] = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": None}
+"""What an evaluator used that had nothing to ask."""
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Scores with their evidence and reasoning, and failures, of one conversation."""
+    rows = sorted(score_rows(evaluation), key=lambda row: row.turn or 0)
+    return {
+        "evaluator": evaluation.evaluator,
+        "version": evaluation.version,
+        "scores": [_score(each) for each in rows],
+        "failures": [
+            {**each.as_json(), "message": _cut(each.message)} for each in evaluation.failures
+        ],
+    }
+
+
+def _score(row: ScoreRow) -> dict[str, Any]:
+    evidence = [
+        {**each, "quote": _cut(str(each.get("quote", "")))}
+        for each in row.evidence[:EVIDENCE_LIMIT]
+    ]
+    return {
+        "name": row.name,
+        "turn": row.turn,
+        "value": row.value,
+        "expected": row.expected,
+        "reasoning": None if row.reasoning is None else _cut(row.reasoning),
+        "evidence": evidence,
+        "failure": row.failure,
+    }
+
+
+def _cut(text: str) -> str:
+    return codec.clean_text(text, limit=TEXT_LIMIT)
