@@ -29,6 +29,7 @@ _TABLES = [
     "dataset_owners", "dataset_threads", "datasets",
     "eval_job_types", "eval_runs",
     "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",
+    "labels",
     "llm_batches", "llm_cap_holders", "llm_caps", "llm_credentials", "llm_demand",
     "llm_questions",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",

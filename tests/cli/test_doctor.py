@@ -63,7 +63,7 @@ def schedule(**facts: Any) -> Schedule:
 
 def snapshot(age_seconds: float, **facts: Any) -> OldSnapshot:
     return OldSnapshot(**{
-        "kind": "session", "who": "etl", "pid": 7, "age": timedelta(seconds=age_seconds),
+        "holder": "session", "who": "etl", "pid": 7, "age": timedelta(seconds=age_seconds),
     } | facts)  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def test_of_a_fleet_that_is_well_nothing_bad_is_said() -> None:
         ({"old_snapshots": [snapshot(600)]}, "snapshot", Level.NOTE, "process 7 of Postgres (etl)"),
         ({"old_snapshots": [snapshot(7200)]}, "snapshot", Level.WRONG, "open for 2 h"),
         (
-            {"old_snapshots": [snapshot(7200, kind="prepared", pid=None, who="two")]},
+            {"old_snapshots": [snapshot(7200, holder="prepared", pid=None, who="two")]},
             "snapshot", Level.WRONG, "prepared transaction two",
         ),
         ({"jobs_over": 1_000_001}, "retention", Level.NOTE, "1,000,000 jobs are over"),

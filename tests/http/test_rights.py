@@ -36,6 +36,7 @@ from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets.imports import Incoming
 from evalqueue.evaluators.formats.csv import COLUMNS
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreDeclaration, ScoreKind
 from evalqueue.evaluators.trying.job_type import TryEvaluators
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import OPERATIONS, create_app
@@ -43,6 +44,7 @@ from evalqueue.http.routes import page
 from evalqueue.http.server import serve
 from evalqueue.jobs import Job, JobStatus
 from evalqueue.postgres.database import Database
+from evalqueue.postgres.rows import jsonb
 from evalqueue.tokens import Right
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
@@ -95,6 +97,9 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/eval-runs/{run_id}/statistics"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/threads/{evaluation_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/logs/{log_id}"): Access.OWN_OR_404,
+    ("POST", "/api/labels"): Access.CHANGES_OWN,
+    ("GET", "/api/eval-runs/{run_id}/labels"): Access.OWN_OR_404,
+    ("GET", "/api/eval-runs/{run_id}/calibration"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/adversarial"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/dialogues"): Access.OWN_OR_NOTHING,
@@ -159,6 +164,17 @@ APP = apps.from_document(
     },
     where=MARK,
 )
+EVALUATOR = EvaluatorDeclaration(
+    name="manners",
+    title="Manners",
+    scores=(
+        ScoreDeclaration(
+            name="verdict", title="Verdict", kind=ScoreKind.CATEGORY, labels=("POLITE", "RUDE")
+        ),
+    ),
+    headline="verdict",
+    details_key="manners",
+)
 FILE = f"{','.join(COLUMNS[:8])}\n{ANSWER}\n".encode()
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/session"): {"token": TOKENS["rita"]},
@@ -218,7 +234,12 @@ async def world_of(owner: str, database: Database) -> World:
             [job.id, MARK],
         )
         await connection.execute(
-            "UPDATE eval_runs SET dataset_id = %s WHERE id = %s", [added.dataset_id, run_id]
+            "UPDATE eval_runs SET dataset_id = %s, config = config || %s WHERE id = %s",
+            [
+                added.dataset_id,
+                jsonb({"evaluators": [EVALUATOR.model_dump(mode="json")]}),
+                run_id,
+            ],
         )
         made: list[int] = []
         for statement in (
@@ -237,6 +258,18 @@ async def world_of(owner: str, database: Database) -> World:
         ):
             cursor = await connection.execute(statement, [run_id])
             made += [each for (each,) in await cursor.fetchall()]
+        await connection.execute(
+            "INSERT INTO scores (run_id, evaluation_id, thread_id, evaluator, version, name, kind,"
+            f" value_text) VALUES (%s, %s, '{MARK}', 'manners', '1', 'verdict', 'category',"
+            " 'POLITE')",
+            [run_id, made[0]],
+        )
+        await connection.execute(
+            "INSERT INTO labels (owner, dataset_id, thread_id, evaluator, name, label,"
+            f" labelled_by, is_random) VALUES (%s, %s, '{MARK}', 'manners', 'verdict', 'RUDE',"
+            " 'ann', true)",
+            [owner, added.dataset_id],
+        )
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
         await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
     async with database.transaction() as connection:
@@ -269,6 +302,10 @@ def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
     if route == ("POST", "/api/evaluators/try"):
         about = {"dataset_id": ids["dataset_id"], "evaluators": ["intent"]}
         return {"json": about | {"llm_provider": "simulated"}}
+    if route == ("POST", "/api/labels"):
+        said = {"thread_id": MARK, "evaluator": "manners", "value": "polite"}
+        labels = [said | {"labelled_by": "bob", "is_random": True}]
+        return {"json": {"run_id": ids["run_id"], "labels": labels}}
     return {"json": BODIES.get(route)}
 
 
@@ -316,7 +353,7 @@ async def state(database: Database) -> list[Any]:
             " (SELECT jsonb_agg(dataset_owners) FROM dataset_owners),"
             " (SELECT count(*) FROM datasets),"
             " (SELECT jsonb_agg(app_versions ORDER BY owner, version) FROM app_versions),"
-            " (SELECT count(*) FROM apps)"
+            " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels)"
         )
         return await cursor.fetchall()
 

@@ -60,7 +60,9 @@ def test_ten_thousand_conversations(site: Site, run: str, page: Page) -> None:
     expect(region.get_by_role("table")).to_have_attribute("aria-rowcount", "2001")
     page.get_by_label("Find a conversation").fill("thr_0999")
     expect(rows).to_have_count(2)
-    expect(page).to_have_url(f"{site.url}/runs/{run}?only=correctness.CRITICAL&q=thr_0999&sort=thread_id")
+    expect(page).to_have_url(
+        f"{site.url}/runs/{run}?only=correctness.CRITICAL&q=thr_0999&sort=thread_id"
+    )
     page.reload()
     expect(rows).to_have_count(2)
     page.get_by_label("Find a conversation").fill("")

@@ -451,6 +451,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Add what people say about conversations of a run */
+        post: operations["add_labels"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/labels": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The labels of a run's conversations */
+        get: operations["get_run_labels"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/calibration": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How often a run's judge is wrong by people's labels, and its corrected rates */
+        get: operations["get_run_calibration"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/eval-runs/{run_id}/adversarial": {
         parameters: {
             query?: never;
@@ -882,6 +933,32 @@ export interface components {
             mask_names: string | null;
         };
         /**
+         * AddLabels
+         * @description What people say about conversations of a run.
+         */
+        AddLabels: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Labels */
+            labels: components["schemas"]["NewLabel"][];
+        };
+        /**
+         * AddedLabels
+         * @description How many labels were stored.
+         */
+        AddedLabels: {
+            /** Added */
+            added: number;
+            /**
+             * Unchanged
+             * @description Those that say what the same person's newest label says already.
+             */
+            unchanged: number;
+        };
+        /**
          * AdversarialApp
          * @description The simulated users of an app, by the names that a job can choose.
          */
@@ -994,6 +1071,20 @@ export interface components {
          * @enum {string}
          */
         AdversarialVerdict: "PASS" | "SOFT FAIL" | "HARD FAIL" | "CRITICAL";
+        /**
+         * Agreement
+         * @description A coefficient of agreement beyond chance, with its 95 % interval.
+         */
+        Agreement: {
+            /** Value */
+            value: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Items */
+            items: number;
+        };
         /**
          * ApiLog
          * @description One attempt at one LLM call, without its texts.
@@ -1455,6 +1546,18 @@ export interface components {
             samples: string[];
         };
         /**
+         * ConfusedPair
+         * @description How many conversations have this label, and this value from the judge.
+         */
+        ConfusedPair: {
+            /** Label */
+            label: string;
+            /** Judged */
+            judged: string;
+            /** Times */
+            times: number;
+        };
+        /**
          * Confusion
          * @description Which labels on record were taken for which.
          */
@@ -1469,6 +1572,23 @@ export interface components {
              * @description A row for each label expected, a column for each predicted.
              */
             matrix: number[][];
+        };
+        /**
+         * CorrectedShare
+         * @description The share of good conversations as people would have found it, with its 95 % interval.
+         */
+        CorrectedShare: {
+            /** Share */
+            share: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /**
+             * Weight
+             * @description Of the judge: from 0 (the labels alone) to 1.
+             */
+            weight: number;
         };
         /**
          * Correctness
@@ -1777,6 +1897,18 @@ export interface components {
          * @enum {string}
          */
         Difficulty: "easy" | "medium" | "hard";
+        /**
+         * Disagreement
+         * @description A conversation in which the judge does not say what people say.
+         */
+        Disagreement: {
+            /** Thread Id */
+            thread_id: string;
+            /** Label */
+            label: string;
+            /** Judged */
+            judged: string;
+        };
         /**
          * DollarRange
          * @description US dollars, likewise.
@@ -2511,6 +2643,13 @@ export interface components {
             } | null;
         };
         /**
+         * Half
+         * @description Labelled conversations in two halves: a prompt that was improved with the labels of one is
+         *     judged by the other.
+         * @enum {string}
+         */
+        Half: "development" | "test";
+        /**
          * Health
          * @description The process responds.
          */
@@ -2731,6 +2870,34 @@ export interface components {
          */
         JobStatus: "queued" | "running" | "completed" | "failed" | "cancelled";
         /**
+         * JudgedAndLabelled
+         * @description Labelled conversations, by what judge and people say: good or not.
+         */
+        JudgedAndLabelled: {
+            /** Both Good */
+            both_good: number;
+            /** Only Judge Good */
+            only_judge_good: number;
+            /** Only Label Good */
+            only_label_good: number;
+            /** Neither Good */
+            neither_good: number;
+        };
+        /**
+         * JudgedRate
+         * @description The share of good conversations by the judge alone, with its 95 % interval.
+         */
+        JudgedRate: {
+            /** Share */
+            share: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Size */
+            size: number;
+        };
+        /**
          * KnownApp
          * @description An app that can be evaluated.
          */
@@ -2886,6 +3053,33 @@ export interface components {
             goals: string[];
         };
         /**
+         * Label
+         * @description The newest label of one person about one conversation.
+         */
+        Label: {
+            /** Thread Id */
+            thread_id: string;
+            /** Evaluator */
+            evaluator: string;
+            /** Name */
+            name: string;
+            /** Value */
+            value: string;
+            /** Labelled By */
+            labelled_by: string;
+            /** Is Random */
+            is_random: boolean;
+            /** Adjudicates */
+            adjudicates: boolean;
+            /** Note */
+            note: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
          * LabelShare
          * @description How much of what was measured has a label, with the 95 % interval of the share.
          *
@@ -3019,6 +3213,46 @@ export interface components {
          * @enum {string}
          */
         Mode: "live" | "economy";
+        /**
+         * NewLabel
+         * @description What one person says about one conversation.
+         */
+        NewLabel: {
+            /** Thread Id */
+            thread_id: string;
+            /** Evaluator */
+            evaluator: string;
+            /**
+             * Name
+             * @description Of the score; None: the evaluator's headline.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * Value
+             * @description One of the score's labels in any case; of a boolean, true, false, yes or no.
+             */
+            value: string;
+            /** Labelled By */
+            labelled_by: string;
+            /**
+             * Is Random
+             * @description Whether the conversation was drawn at random from its dataset: only such ones correct a
+             *     rate.
+             */
+            is_random: boolean;
+            /**
+             * Adjudicates
+             * @description Decides where people disagree.
+             * @default false
+             */
+            adjudicates: boolean;
+            /**
+             * Note
+             * @default null
+             */
+            note: string | null;
+        };
         /**
          * Notation
          * @description How a document is written.
@@ -3381,6 +3615,41 @@ export interface components {
          */
         Right: "read" | "submit" | "admin";
         /**
+         * RunCalibration
+         * @description How often the judge of a run is wrong, by people's labels.
+         */
+        RunCalibration: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** App Id */
+            app_id: string | null;
+            /** Llm Provider */
+            llm_provider: string | null;
+            /** Llm Model */
+            llm_model: string | null;
+            /** Dataset Id */
+            dataset_id: string | null;
+            half: components["schemas"]["Half"] | null;
+            /** Scores */
+            scores: components["schemas"]["ScoreCalibration"][];
+        };
+        /**
+         * RunLabels
+         * @description The labels of a run's conversations, by the conversation's id.
+         */
+        RunLabels: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Labels */
+            labels: components["schemas"]["Label"][];
+        };
+        /**
          * RunStatistics
          * @description The figures of a run so far, all of the same moment.
          */
@@ -3497,6 +3766,66 @@ export interface components {
             reasoning: string | null;
             /** Failure */
             failure: string | null;
+        };
+        /**
+         * ScoreCalibration
+         * @description One score of one version of an evaluator, compared with people's labels.
+         */
+        ScoreCalibration: {
+            /** Evaluator */
+            evaluator: string;
+            /**
+             * Version
+             * @description Empty: nothing was judged yet.
+             */
+            version: string;
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /**
+             * Good
+             * @description The values that count as good; none: the score has no rate, only an agreement.
+             */
+            good: string[];
+            judged: components["schemas"]["JudgedRate"] | null;
+            /**
+             * Labelled
+             * @description Conversations with a verdict and a label.
+             */
+            labelled: number;
+            /**
+             * Random
+             * @description Of them, those that were drawn at random.
+             */
+            random: number;
+            /**
+             * Left Out
+             * @description Labelled conversations without a verdict, or with a neutral one, or about which people
+             *     disagree.
+             */
+            left_out: number;
+            table: components["schemas"]["JudgedAndLabelled"];
+            /** @description Null: uncalibrated, for `reason`. */
+            corrected: components["schemas"]["CorrectedShare"] | null;
+            /** Reason */
+            reason: string | null;
+            /**
+             * Labels Needed
+             * @description Random labels in all, about, for an interval of ± 0.05.
+             */
+            labels_needed: number | null;
+            /** @description Cohen's κ of judge and people. */
+            judge_agreement: components["schemas"]["Agreement"] | null;
+            /** @description Krippendorff's α of people with each other. */
+            people_agreement: components["schemas"]["Agreement"] | null;
+            /** Confusion */
+            confusion: components["schemas"]["ConfusedPair"][];
+            /**
+             * Disagreements
+             * @description The first 50, by the conversation's id.
+             */
+            disagreements: components["schemas"]["Disagreement"][];
         };
         /**
          * ScoreDeclaration
@@ -6600,6 +6929,266 @@ export interface operations {
             };
             /** @description The Host or the Origin is not allowed, or the caller lacks the right */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    add_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddLabels"];
+            };
+        };
+        responses: {
+            /** @description Add what people say about conversations of a run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AddedLabels"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_labels: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The labels of a run's conversations */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunLabels"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_calibration: {
+        parameters: {
+            query?: {
+                /** @description Only those of one half of the conversations; null: all. */
+                half?: components["schemas"]["Half"];
+            };
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How often a run's judge is wrong by people's labels, and its corrected rates */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunCalibration"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -14,18 +14,18 @@ import typer
 
 from evalqueue.cli import (
     apps,
-    datasets,
     evaluators,
     fleet,
     jobs,
+    labels,
     processes,
     results,
     schedules,
     setup,
     simulators,
-    sources,
 )
 from evalqueue.cli.adversarial import runs as adversarial
+from evalqueue.cli.conversations import datasets, sources
 from evalqueue.cli.output import console
 from evalqueue.cli.output.errors import DEBUG, error_lines
 from evalqueue.cli.output.exit_codes import EXIT_CODES, ExitCode, exit_code_of
@@ -92,5 +92,6 @@ evaluators.register(app)
 adversarial.register(app)
 fleet.register(app)
 results.register(app)
+labels.register(app)
 schedules.register(app)
 sources.register(app)

@@ -308,7 +308,7 @@ def _of_schedules(state: FleetState) -> Iterator[Finding]:
 
 def _of_snapshots(state: FleetState) -> Iterator[Finding]:
     for held in state.old_snapshots:
-        if held.kind == "session":
+        if held.holder == "session":
             what = f"The transaction of process {held.pid} of Postgres ({held.who})"
             fix = f"End it: SELECT pg_terminate_backend({held.pid})"
         else:

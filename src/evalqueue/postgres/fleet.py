@@ -146,7 +146,7 @@ class FleetHealth:
 class OldSnapshot:
     """A transaction that keeps VACUUM from removing dead rows."""
 
-    kind: str
+    holder: str
     """`session` or `prepared`."""
     who: str
     """The session's application_name, or the identifier of a prepared transaction."""

@@ -1138,6 +1138,42 @@ CREATE TABLE job_schedules (
     CONSTRAINT job_schedules_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
 );
 
+-- TABLE: labels
+
+CREATE TABLE labels (
+    id bigint NOT NULL,
+    owner text NOT NULL,
+    dataset_id text NOT NULL,
+    thread_id text NOT NULL,
+    evaluator text NOT NULL,
+    name text NOT NULL,
+    label text NOT NULL,
+    labelled_by text NOT NULL,
+    is_random boolean NOT NULL,
+    adjudicates boolean DEFAULT false NOT NULL,
+    note text,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT labels_dataset_id_check CHECK ((dataset_id ~ '^sha256:[0-9a-f]{64}$'::text)),
+    CONSTRAINT labels_evaluator_check CHECK ((evaluator ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT labels_label_check CHECK (((length(label) >= 1) AND (length(label) <= 200))),
+    CONSTRAINT labels_labelled_by_check CHECK (((length(labelled_by) >= 1) AND (length(labelled_by) <= 200))),
+    CONSTRAINT labels_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT labels_note_check CHECK ((length(note) <= 4000)),
+    CONSTRAINT labels_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT labels_thread_id_check CHECK (((length(thread_id) >= 1) AND (length(thread_id) <= 500)))
+);
+
+-- SEQUENCE: labels_id_seq
+
+ALTER TABLE labels ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME labels_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 -- TABLE: llm_batches
 
 CREATE TABLE llm_batches (
@@ -1470,6 +1506,11 @@ ALTER TABLE ONLY jobs
 ALTER TABLE ONLY jobs
     ADD CONSTRAINT jobs_task_id_key UNIQUE (task_id);
 
+-- CONSTRAINT: labels labels_pkey
+
+ALTER TABLE ONLY labels
+    ADD CONSTRAINT labels_pkey PRIMARY KEY (id);
+
 -- CONSTRAINT: llm_batches llm_batches_pkey
 
 ALTER TABLE ONLY llm_batches
@@ -1687,6 +1728,10 @@ CREATE INDEX jobs_running ON jobs USING btree (queue, owner) WHERE (status = 'ru
 -- INDEX: jobs_waiting
 
 CREATE INDEX jobs_waiting ON jobs USING btree (after_id) WHERE (waiting AND (status = 'queued'::text));
+
+-- INDEX: labels_current
+
+CREATE INDEX labels_current ON labels USING btree (owner, dataset_id, thread_id, evaluator, name, labelled_by, id DESC);
 
 -- INDEX: llm_batches_of_run
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from evalqueue.cli.output import console
 from evalqueue.cli.output.times import format_duration, format_time
+from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -98,7 +99,7 @@ def summary(
         (f"{evaluated} of {run['total_items']} conversations evaluated", "bold"),
         f" in {format_duration(run['duration_seconds'] or 0)}, run {run['status']}",
     )
-    if run["llm_provider"] == "simulated":
+    if run["llm_provider"] == SIMULATED.name:
         yield Text(f"Judge: {SIMULATED_WARNING}", "bold magenta")
     else:
         yield Text(f"Judge: {run['llm_provider']}, {run['llm_model']}")

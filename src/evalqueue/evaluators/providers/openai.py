@@ -26,7 +26,7 @@ from evalqueue.evaluators.providers import (
 )
 from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
 from evalqueue.evaluators.providers.batching.files import FileBatches
-from evalqueue.evaluators.providers.batching.openai import OpenAIBatches
+from evalqueue.evaluators.providers.batching.openai import OpenAIBatchApi
 from evalqueue.evaluators.providers.chat_completions import answers
 from evalqueue.evaluators.providers.chat_completions.answers import ChatAnswer
 from evalqueue.evaluators.providers.chat_completions.endpoint import ChatEndpoint
@@ -169,7 +169,7 @@ class OpenAIProvider:
     @property
     def batches(self) -> FileBatches:
         is_azure = isinstance(self._client, AsyncAzureOpenAI)
-        return FileBatches(OpenAIBatches(self._client, self, is_azure=is_azure))
+        return FileBatches(OpenAIBatchApi(self._client, self, is_azure=is_azure))
 
     def body(self, request: CompletionRequest, /) -> dict[str, Any]:
         """A request of a batch, by what the endpoint is known to accept."""

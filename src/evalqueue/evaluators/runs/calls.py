@@ -139,9 +139,7 @@ class LlmAccess:
                 )
 
             callers = {
-                name: await caller_of(
-                    model.choice, _of_model(context, params, reservations, model)
-                )
+                name: await caller_of(model.choice, _of_model(context, params, reservations, model))
                 for name, model in others.items()
             }
             try:

@@ -17,7 +17,7 @@ from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.calls import LlmAccess
 from evalqueue.evaluators.runs.cap_params import price_list
 from evalqueue.evaluators.trying import findings, store
-from evalqueue.evaluators.trying.job_type import Trial, TryEvaluators
+from evalqueue.evaluators.trying.job_type import TrialPlan, TryEvaluators
 from evalqueue.evaluators.trying.store import TriedConversation
 from evalqueue.items import ItemWork
 from evalqueue.jobtypes import AdmissionContext
@@ -51,9 +51,10 @@ async def try_evaluators(
         return await store.checkpoint(connection, job_id)
 
     checkpoint = await context.retry_fenced(begin)
-    async with access.open(
-        context, params, choice, prices, run_id=None, models=trial.models
-    ) as (caller, call_log):
+    async with access.open(context, params, choice, prices, run_id=None, models=trial.models) as (
+        caller,
+        call_log,
+    ):
         work = _TriedThreads(
             context=context, dataset_id=params.dataset_id, trial=trial, caller=caller,
             call_log=call_log,
@@ -78,7 +79,7 @@ class _TriedThreads(ItemWork[str, TriedConversation]):
 
     context: JobContext
     dataset_id: str
-    trial: Trial
+    trial: TrialPlan
     caller: LlmCaller
     call_log: CallLog
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -38,7 +38,7 @@ ThreadId = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class TrialPlan:
     """What is tried, and on what."""
 
     app: StoredApp
@@ -50,9 +50,6 @@ class Trial:
 
 class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"):
     """Ask evaluators about a few conversations, before an app is saved. It makes no run."""
-
-    concurrency: ClassVar[int] = 8
-    call_timeout_seconds: ClassVar[float] = 60.0
 
     dataset_id: DatasetId
     """Where the conversations are."""
@@ -85,6 +82,16 @@ class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"
     temperature: float = Field(default=0.1, ge=0, le=2)
     max_wait_seconds: float = Field(default=600.0, gt=0, le=86_400)
     """The job fails once no LLM call was answered for so long."""
+
+    @property
+    def concurrency(self) -> int:
+        """LLM calls in flight at most."""
+        return 8
+
+    @property
+    def call_timeout_seconds(self) -> float:
+        """Of one attempt at one LLM call."""
+        return 60.0
 
     @model_validator(mode="after")
     def _names_one_app(self) -> Self:
@@ -126,7 +133,7 @@ class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"
         without = set(_DRAFT) | {"notation"} if self.app_digest is not None else set[str]()
         return self.model_dump(mode="json", exclude_unset=True, exclude=without)
 
-    async def of_job(self, admission: AdmissionContext) -> Trial:
+    async def of_job(self, admission: AdmissionContext) -> TrialPlan:
         """What a job does that was submitted. One that came by plain SQL was not looked at before.
 
         Raises:
@@ -180,7 +187,7 @@ class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"
             digest=self.app_digest,
         )
 
-    async def _trial(self, connection: Connection, stored: StoredApp) -> Trial:
+    async def _trial(self, connection: Connection, stored: StoredApp) -> TrialPlan:
         thread_ids = await self._thread_ids(connection)
         plan = EvaluationPlan(
             app=stored.app,
@@ -203,7 +210,7 @@ class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"
                 f"It may take {calls} LLM calls, and {CALLS_MAX} are allowed: try fewer evaluators,"
                 " or fewer or shorter conversations",
             )
-        return Trial(
+        return TrialPlan(
             app=stored, evaluators=evaluators, thread_ids=thread_ids, models=registry.models(plan)
         )
 

@@ -1,16 +1,21 @@
-"""Figures of a run: its rows without their weight, what they come to, and single LLM calls.
+"""Figures of a run: its rows without their weight, what they come to, and single LLM calls; and
+what runs have cost.
 
 They are computed at each look, so that a run can be watched. Of a run that does not exist, or that
 the caller may not see, pages are empty; what is one thing is not found.
 """
 
+from datetime import UTC, datetime
+
 from starlette.exceptions import HTTPException
 
 from evalqueue.evaluators import figures
+from evalqueue.evaluators.prices import costs
 from evalqueue.evaluators.runs.store import ScoreFilter
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import figures as models
-from evalqueue.http.models.fields import RunId
+from evalqueue.http.models.costs import CostJson, Costs, CostsRequest
+from evalqueue.http.models.fields import RunId, matching_fields
 from evalqueue.http.models.jobs import ThreadEvaluation
 from evalqueue.http.operations import Operation
 
@@ -89,6 +94,17 @@ async def get_run_log(context: RequestContext, request: models.LogOfRun) -> mode
     return models.ApiLogTexts.model_validate(found)
 
 
+async def list_costs(context: RequestContext, request: CostsRequest) -> Costs:
+    now = datetime.now(UTC)
+    since = request.since or datetime(now.year, now.month, 1, tzinfo=UTC)
+    async with context.connection() as connection:
+        found = await costs.costs(
+            connection, request.by, since=since, owner=context.caller.visible_owner
+        )
+    rows = [CostJson(**matching_fields(CostJson, each)) for each in found]
+    return Costs(by=request.by, since=since, costs=rows)
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
@@ -129,5 +145,13 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="One LLM call of a run, with prompt and answer",
         handler=get_run_log,
         errors=(404, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/api/costs",
+        tag="runs",
+        summary="What LLM calls have cost, by model, evaluator, run, owner or month",
+        handler=list_costs,
+        errors=(503,),
     ),
 )

@@ -43,9 +43,9 @@ class Prompt:
         return Rendered(**self._fill(values))
 
     def _fill(self, values: Mapping[str, str]) -> dict[str, str]:
-        if self._names != values.keys():
-            different = sorted(self._names.symmetric_difference(values))
-            raise ValueError(f"prompt {self.version}: missing or unknown: {', '.join(different)}")
+        if different := self._names.symmetric_difference(values):
+            names = ", ".join(sorted(different))
+            raise ValueError(f"prompt {self.version}: missing or unknown: {names}")
         return {part: each.substitute(values) for part, each in self._templates.items()}
 
     @cached_property

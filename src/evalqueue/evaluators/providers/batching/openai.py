@@ -46,7 +46,7 @@ class ChatRequests(Protocol):
     def error(self, outcome: CallOutcome, text: str, /) -> ProviderError: ...
 
 
-class OpenAIBatches:
+class OpenAIBatchApi:
     """The batches of one model; see `BatchApi`."""
 
     max_requests = MAX_REQUESTS

@@ -39,20 +39,22 @@ export function appText({ text, notation, problems, onInput }) {
         @scroll=${(/** @type {Event} */ event) => alignGutter(event)}
       ></textarea>
     </div>
-    <ul id="app-problems" class="problems" role="status">
-      ${problems.map((problem) => {
-        const line = lineOf(problem);
-        return html`<li class="wrong">
-          ${
-            line
-              ? html`<button type="button" class="link" @click=${() => goTo(line)}>
-                    Line ${line}</button
-                  >: `
-              : nothing
-          }${pathOf(problem) ? html`<code>${pathOf(problem)}</code> ` : nothing}${problem.msg}
-        </li>`;
-      })}
-    </ul>`;
+    <div id="app-problems" role="status">
+      <ul class="problems">
+        ${problems.map((problem) => {
+          const line = lineOf(problem);
+          return html`<li class="wrong">
+            ${
+              line
+                ? html`<button type="button" class="link" @click=${() => goTo(line)}>
+                      Line ${line}</button
+                    >: `
+                : nothing
+            }${pathOf(problem) ? html`<code>${pathOf(problem)}</code> ` : nothing}${problem.msg}
+          </li>`;
+        })}
+      </ul>
+    </div>`;
 }
 
 /** The path of a problem in the document. @param {Problem} problem */

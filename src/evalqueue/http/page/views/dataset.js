@@ -103,7 +103,7 @@ export default function datasetView(app, { params, signal }) {
 
   /** @param {import("../client/index.js").Dataset} of */
   function table(of) {
-    return html`<section class="card flush" aria-label="Conversations">
+    return html`<div class="card flush">
         <div class="scroll" tabindex="0" role="region" aria-label="Conversations">
           <table class="table cards">
             <caption class="visually-hidden">
@@ -137,7 +137,7 @@ export default function datasetView(app, { params, signal }) {
             </tbody>
           </table>
         </div>
-      </section>
+      </div>
       ${
         threads.length < of.threads
           ? html`<p><button type="button" @click=${loadMore}>Show more</button></p>`

@@ -152,8 +152,8 @@ SELECT clock_timestamp() AS moment, (SELECT count(*) FROM (
 -- old_snapshots --
 -- What keeps VACUUM from removing dead rows. Sessions of other roles are seen with pg_read_all_stats
 -- only; one transaction that is prepared, or a replication slot, holds back as a session does
-SELECT kind, who, pid, age FROM (
-    SELECT 'session' AS kind, COALESCE(NULLIF(application_name, ''), 'without a name') AS who, pid,
+SELECT holder, who, pid, age FROM (
+    SELECT 'session' AS holder, COALESCE(NULLIF(application_name, ''), 'without a name') AS who, pid,
         clock_timestamp() - xact_start AS age
     FROM pg_stat_activity
     WHERE backend_xmin IS NOT NULL AND datname = current_database() AND pid <> pg_backend_pid()

@@ -55,7 +55,7 @@ class GenerateRequests(Protocol):
     def error(self, outcome: CallOutcome, text: str, /) -> ProviderError: ...
 
 
-class GeminiBatches:
+class GeminiBatchApi:
     """The batches of one model; see `BatchApi`."""
 
     max_requests = _MAX_REQUESTS

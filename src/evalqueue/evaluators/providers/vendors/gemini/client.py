@@ -41,7 +41,7 @@ from evalqueue.evaluators.providers.provider import (
 )
 from evalqueue.evaluators.providers.vendors.gemini import answers, faults
 from evalqueue.evaluators.providers.vendors.gemini.answers import GeminiAnswer
-from evalqueue.evaluators.providers.vendors.gemini.batches import GeminiBatches
+from evalqueue.evaluators.providers.vendors.gemini.batches import GeminiBatchApi
 from evalqueue.hosts import is_loopback
 
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -152,7 +152,7 @@ class GeminiProvider:
     @property
     def batches(self) -> FileBatches:
         return FileBatches(
-            GeminiBatches(
+            GeminiBatchApi(
                 self._client,
                 self._session,
                 self,

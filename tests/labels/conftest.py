@@ -1,0 +1,3 @@
+from judged_runs import client, judged
+
+__all__ = ["client", "judged"]
