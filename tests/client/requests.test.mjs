@@ -88,7 +88,19 @@ const ROUTES = [
   [(api) => api.session.get(), "GET", "/api/session"],
   [(api) => api.session.signIn("t"), "POST", "/api/session"],
   [(api) => api.session.signOut(), "DELETE", "/api/session"],
-  [(api) => api.apps(), "GET", "/api/apps"],
+  [
+    (api) => api.runs.calibration("x", { half: "test" }),
+    "GET",
+    "/api/eval-runs/x/calibration?half=test",
+  ],
+  [(api) => api.runs.labels("x"), "GET", "/api/eval-runs/x/labels"],
+  [(api) => api.runs.addLabels("x", []), "POST", "/api/labels"],
+  [(api) => api.apps.list(), "GET", "/api/apps"],
+  [(api) => api.apps.get("a", { since: 1 }), "GET", "/api/apps/a?since=1"],
+  [(api) => api.apps.add({ text: "" }), "POST", "/api/apps"],
+  [(api) => api.apps.remove("a"), "DELETE", "/api/apps/a"],
+  [(api) => api.apps.draft(), "GET", "/api/app-draft"],
+  [(api) => api.apps.draft("d"), "GET", "/api/datasets/d/app-draft"],
   [(api) => api.providers(), "GET", "/api/providers"],
 ];
 

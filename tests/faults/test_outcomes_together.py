@@ -42,9 +42,11 @@ async def test_another_worker_finishes_what_was_not_recorded_and_only_that(
         assert recorded == []
     else:
         assert len(recorded) >= 2
+    # Of several that are lost together, none is charged.
+    charged = int(len(jobs) - len(recorded) == 1)
     for job in jobs:
         found = await deployment.get(job)
         assert found.status is JobStatus.COMPLETED
-        expected = (1, 0) if job in recorded else (2, 1)
+        expected = (1, 0) if job in recorded else (2, charged)
         assert (found.attempt, found.failed_attempts) == expected
     await deployment.assert_sound()

@@ -788,8 +788,10 @@ async def test_providers_say_whether_they_can_be_used_and_keep_their_keys(
 
     assert "never-to-be-seen" not in reply.text
     found = {each.pop("name"): each for each in reply.json()}
-    assert found["openai"] == {"ready": True, "model": None, "reason": None}
-    assert found["simulated"] == {"ready": True, "model": "simulated-judge", "reason": None}
+    ready = {"ready": True, "reason": None, "without_batches": None}
+    assert found["openai"] == ready | {"model": None}
+    assert "run it as a server" in found["simulated"].pop("without_batches")
+    assert found["simulated"] == {"ready": True, "reason": None, "model": "simulated-judge"}
     assert (found["gemini"]["ready"], found["gemini"]["model"]) == (False, None)
     assert "GEMINI_API_KEY" in found["gemini"]["reason"]
     assert "AZURE_OPENAI_ENDPOINT" in found["azure_openai"]["reason"]

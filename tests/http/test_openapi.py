@@ -51,6 +51,19 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/eval-runs/preview": {"total_items": 3},
     "/api/session": {"token": "of-nobody"},
     "/api/apps": {"text": TELECOM},
+    "/api/evaluators/try": {"dataset_id": "sha256:" + "0" * 64},
+    "/api/labels": {
+        "run_id": str(uuid4()),
+        "labels": [
+            {
+                "thread_id": "t",
+                "evaluator": "intent",
+                "value": "a",
+                "labelled_by": "ann",
+                "is_random": True,
+            }
+        ],
+    },
     "/api/adversarial/cases": {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],

@@ -78,7 +78,7 @@ def running(site: Site, tmp_path: Path) -> Site:
     """A site that was started before there was an app, and is not started again."""
     gold = tmp_path / "gold.json"
     gold.write_text(json.dumps(labels()))
-    site.start_vendor(f"--gold={gold}", "--only-gold")
+    site.start_vendor(f"--gold={gold}", guesses=False)
     site.worker()
     site.api()
     return site

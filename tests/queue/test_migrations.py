@@ -229,7 +229,11 @@ async def test_a_function_with_another_signature_replaces_the_old_one_and_its_tr
 ):
     triggers = "SELECT tgname FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1"
     before = await rows(migrated, triggers)
-    due = edited("FUNCTION evalqueue_next_due", "(queues text[])", "(queues text[], x integer)")
+    due = edited(
+        "FUNCTION evalqueue_next_due",
+        "worker text DEFAULT NULL)",
+        "worker text DEFAULT NULL, x integer DEFAULT NULL)",
+    )
     notifies = edited(
         "FUNCTION evalqueue_notify_changed", "LANGUAGE plpgsql", "LANGUAGE plpgsql COST 7"
     )
@@ -243,7 +247,7 @@ async def test_a_function_with_another_signature_replaces_the_old_one_and_its_tr
         migrated,
         "SELECT pronargs, procost FROM pg_proc"
         " WHERE proname IN ('evalqueue_next_due', 'evalqueue_notify_changed') ORDER BY pronargs",
-    ) == [(0, 7), (2, 100)]
+    ) == [(0, 7), (3, 100)]
     assert await rows(migrated, triggers) == before
 
 

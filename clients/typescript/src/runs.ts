@@ -46,6 +46,11 @@ export interface PreviewOptions extends Abortable {
   head?: boolean | undefined;
 }
 
+export interface CalibrationOptions extends Abortable {
+  /** Only the labels of one half of the conversations. Default: all. */
+  half?: "development" | "test" | undefined;
+}
+
 export interface RunsApi {
   list(options?: ListRuns): Promise<types.EvalRun[]>;
   get(runId: string, options?: Abortable): Promise<types.EvalRun>;
@@ -54,6 +59,15 @@ export interface RunsApi {
   /** What a job with these params would evaluate. Nothing is stored. */
   preview(params: Record<string, unknown>, options?: PreviewOptions): Promise<types.Preview>;
   statistics(runId: string, options?: Abortable): Promise<types.RunStatistics>;
+  /** How often the judge is wrong by people's labels, and the rates corrected by them. */
+  calibration(runId: string, options?: CalibrationOptions): Promise<types.RunCalibration>;
+  /** What people say about the run's conversations. */
+  labels(runId: string, options?: Abortable): Promise<types.RunLabels>;
+  addLabels(
+    runId: string,
+    labels: readonly types.NewLabel[],
+    options?: Abortable,
+  ): Promise<types.AddedLabels>;
   /** A run's conversations, without their results. */
   outcomes(runId: string, options?: ScoredPage): Promise<types.Outcomes>;
   /** An adversarial test's trials, without their transcripts. */
@@ -91,6 +105,14 @@ export function runs(transport: Transport): RunsApi {
         }),
       ),
     statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
+    calibration: (runId, options) => get(`${runPath(runId)}/calibration`, options),
+    labels: (runId, options) => get(`${runPath(runId)}/labels`, options),
+    addLabels: (runId, labels, { signal } = {}) =>
+      transport.request("/api/labels", {
+        method: "POST",
+        body: { run_id: runId, labels },
+        signal,
+      }),
     outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),
     trials: (runId, options) => get(`${runPath(runId)}/trials`, options),
     threads: (runId, options) => get(`${runPath(runId)}/threads`, options),

@@ -46,6 +46,11 @@ export type Outcome = Schemas["Outcome"];
 export type Outcomes = Schemas["Outcomes"];
 /** The figures of a run so far. */
 export type RunStatistics = Schemas["RunStatistics"];
+export type NewLabel = Schemas["NewLabel"];
+export type AddedLabels = Schemas["AddedLabels"];
+export type RunLabels = Schemas["RunLabels"];
+export type RunCalibration = Schemas["RunCalibration"];
+export type ScoreCalibration = Schemas["ScoreCalibration"];
 export type BatchStatistics = Schemas["BatchStatistics"];
 export type EvaluatorStatistics = Schemas["EvaluatorStatistics"];
 export type ScoreStatistics = Schemas["ScoreStatistics"];

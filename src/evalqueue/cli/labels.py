@@ -25,7 +25,12 @@ def register(app: typer.Typer) -> None:
     )(calibrate)
 
 
-@labels_app.callback()
+@labels_app.callback(
+    epilog=examples(
+        "evalqueue labels sample RUN --evaluator correctness --by ann > ann.csv",
+        "evalqueue labels add ann.csv --run RUN",
+    )
+)
 def labels_group() -> None:
     """Draw conversations for people to label, add labels, and list them."""
 

@@ -182,6 +182,8 @@ class EvaluateBatch(
             )
         async with admission.database.transaction() as connection:
             await app_store.keep(connection, stored.app)
+        # Beside a stored dataset, a mask would do nothing any more.
+        done = {"csv_content": None, "mask": None} if self.csv_content is not None else {}
         return self.model_copy(
             update={
                 "app_id": stored.app_id,
@@ -189,10 +191,8 @@ class EvaluateBatch(
                 "llm_provider": choice.provider,
                 "llm_model": choice.model,
                 "dataset_id": content.id,
-                "csv_content": None,
-                # Beside a stored dataset, it would not be masked any more.
-                "mask": None if self.csv_content is not None else self.mask,
                 "mask_names": None,
+                **done,
             }
         )
 

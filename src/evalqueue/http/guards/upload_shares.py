@@ -1,5 +1,6 @@
 """Each caller's share of uploads: how many at a time, and of the disk that they fill."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection
 
@@ -10,12 +11,14 @@ from evalqueue.http.guards.rate_limits import TooManyRequests, caller_key
 from evalqueue.http.uploads import FORM_BYTES, is_form
 
 UPLOADS_MAX = 4  # of one caller at the same time
+WAITING_MAX = 16  # of one caller, until one of those has ended
+PATIENCE_SECONDS = 5.0  # for that
 FILES_MAX = 2  # of the largest size: what the uploads of one caller may hold on disk together
 RETRY_SECONDS = 5
 
 
 class UploadShares:
-    """Refuses with 429 what exceeds a caller's share of uploads that have not ended.
+    """Lets uploads wait that exceed a caller's share, and then refuses them with 429.
 
     A file is on disk while it arrives and is read. Without shares, one caller with slow uploads
     would fill the disk and keep the threads busy that read all callers' files.
@@ -29,7 +32,8 @@ class UploadShares:
         self._app = app
         self._max_bytes = FILES_MAX * (max_file_bytes + FORM_BYTES)
         self._upload_paths = frozenset(upload_paths)
-        self._uploads = Counter[tuple[str, str]]()
+        self._uploads: dict[tuple[str, str], asyncio.Semaphore] = {}
+        self._in_use = Counter[tuple[str, str]]()
         self._bytes = Counter[tuple[str, str]]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,11 +41,29 @@ class UploadShares:
             await self._app(scope, receive, send)
             return
         caller = caller_key(scope)
-        if self._uploads[caller] >= UPLOADS_MAX:
-            refused = _refused(f"{UPLOADS_MAX} of your uploads have not ended yet.")
-            response = detail_response(refused.status_code, refused.detail, refused.headers)
-            await response(scope, receive, send)
+        if self._in_use[caller] >= UPLOADS_MAX + WAITING_MAX:
+            await _refuse(scope, receive, send)
             return
+        places = self._uploads.setdefault(caller, asyncio.Semaphore(UPLOADS_MAX))
+        self._in_use[caller] += 1
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await places.acquire()
+        except TimeoutError:
+            await _refuse(scope, receive, send)
+        else:
+            try:
+                await self._accept(scope, receive, send, caller)
+            finally:
+                places.release()
+        finally:
+            self._in_use[caller] -= 1
+            if not self._in_use[caller]:
+                del self._in_use[caller], self._uploads[caller]
+
+    async def _accept(
+        self, scope: Scope, receive: Receive, send: Send, caller: tuple[str, str]
+    ) -> None:
         received_bytes = 0
 
         async def receive_counted() -> Message:
@@ -54,18 +76,22 @@ class UploadShares:
                 raise _refused("Your uploads that have not ended are too large together.")
             return message
 
-        self._uploads[caller] += 1
         try:
             await self._app(scope, receive_counted, send)
         finally:
-            self._uploads[caller] -= 1
             self._bytes[caller] -= received_bytes
-            if not self._uploads[caller]:
-                del self._uploads[caller], self._bytes[caller]
+            if not self._bytes[caller]:
+                del self._bytes[caller]
 
     def _is_upload(self, scope: Scope) -> bool:
         path: str = scope["path"].removeprefix(scope.get("root_path", ""))
         return path in self._upload_paths and is_form(scope)
+
+
+async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    refused = _refused(f"{UPLOADS_MAX} of your uploads have not ended yet.")
+    response = detail_response(refused.status_code, refused.detail, refused.headers)
+    await response(scope, receive, send)
 
 
 def _refused(detail: str) -> TooManyRequests:

@@ -13,6 +13,13 @@ export function runs(transport) {
             signal: options.signal,
         })),
         statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
+        calibration: (runId, options) => get(`${runPath(runId)}/calibration`, options),
+        labels: (runId, options) => get(`${runPath(runId)}/labels`, options),
+        addLabels: (runId, labels, { signal } = {}) => transport.request("/api/labels", {
+            method: "POST",
+            body: { run_id: runId, labels },
+            signal,
+        }),
         outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),
         trials: (runId, options) => get(`${runPath(runId)}/trials`, options),
         threads: (runId, options) => get(`${runPath(runId)}/threads`, options),

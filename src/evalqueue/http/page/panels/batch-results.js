@@ -8,6 +8,7 @@ import { evaluatorsOf } from "../evaluators/registry.js";
 import { failureTone, label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { Calibration } from "./calibration.js";
 import { RunStatistics } from "./run-statistics.js";
 
 /**
@@ -99,6 +100,7 @@ export class BatchResults {
       signal,
     );
     this.statistics = new RunStatistics(app, runId, signal, onError);
+    this.calibration = new Calibration(app, runId, signal, onError);
     this.virtualTable = new VirtualTable(() => app.refresh(), signal);
     /** @type {import("../evaluators/registry.js").Evaluator[]} of the run, as it declares them */
     this.evaluators = [];
@@ -124,6 +126,7 @@ export class BatchResults {
   refresh(options) {
     this.results.refresh(options);
     this.statistics.refresh();
+    if (options.reload) this.calibration.refresh();
   }
 
   render() {
@@ -134,7 +137,7 @@ export class BatchResults {
     }
     ${figures?.batch ? this.figures(figures.batch, figures.llm) : nothing}
     ${this.results.isLoaded && figures?.batch ? this.conversations() : nothing}
-    ${figures?.batch ? this.distributions(figures.batch) : nothing}
+    ${this.calibration.render()} ${figures?.batch ? this.distributions(figures.batch) : nothing}
     ${figures ? this.statistics.callCharts() : nothing}`;
   }
 

@@ -59,12 +59,11 @@ $$;
 CREATE OR REPLACE FUNCTION evalqueue_worker_is_back(worker text, lost_at timestamptz) RETURNS void
 LANGUAGE sql SET search_path FROM CURRENT AS $$
     WITH given_back AS (
-        SELECT job_id, attempt, outcome = 'lost' AS was_charged
-        FROM job_attempts JOIN jobs ON jobs.id = job_attempts.job_id
-        WHERE jobs.status IN ('queued', 'running') AND job_attempts.worker = $1
-            AND job_attempts.ended_at >= $2
-            AND (outcome = 'lost'
-                OR outcome = 'released' AND error = evalqueue_spared_because('together'))
+        SELECT try.job_id, try.attempt, try.outcome = 'lost' AS was_charged
+        FROM job_attempts AS try JOIN jobs ON jobs.id = try.job_id
+        WHERE jobs.status IN ('queued', 'running') AND try.worker = $1 AND try.ended_at >= $2
+            AND (try.outcome = 'lost'
+                OR try.outcome = 'released' AND try.error = evalqueue_spared_because('together'))
     ), spared AS (
         UPDATE job_attempts SET outcome = 'released', error = 'Its worker was cut off, and came back'
         FROM given_back AS this
