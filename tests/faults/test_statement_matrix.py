@@ -111,13 +111,17 @@ async def until_refused(connection: Connection, name: str, wanted: int) -> None:
 @asynccontextmanager
 async def load_on(deployment: Deployment, name: str) -> AsyncGenerator[None]:
     """What makes workers call this function again and again: jobs, and what else it takes."""
-    at_once = 6 if name == "evalqueue_finish_jobs" else 2
+    at_once = {"evalqueue_finish_jobs": 6, "evalqueue_jobs_to_yield": 1}.get(name, 2)
+    # A slot is yielded while it is in use: by jobs that take as long as the next one needs to come.
+    seconds = 0.05 if name == "evalqueue_jobs_to_yield" else 0.01
 
     async def submit() -> None:
         while True:
             await deployment.watch.rows(
-                "SELECT evalqueue_submit_job('fault-steps', '{\"items\": 3, \"seconds\": 0.01}')"
+                "SELECT evalqueue_submit_job('fault-steps',"
+                " jsonb_build_object('items', 3, 'seconds', %s::float))"
                 " FROM generate_series(1, %s)",
+                seconds,
                 at_once,
             )
             if name == "evalqueue_fire_schedule":

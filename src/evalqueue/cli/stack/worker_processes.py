@@ -21,6 +21,10 @@ RESTART_DELAY_SECONDS = 0.5  # before a child is started again; doubled by each 
 RESTART_DELAY_MAX_SECONDS = 30.0
 SIGNAL_EXIT = 128  # what a shell adds to the number of the signal that ended a process
 
+STOPPED = frozenset({SIGNAL_EXIT + signal.SIGINT, SIGNAL_EXIT + signal.SIGTERM})
+"""Of a child without handlers for these signals: it has not begun to work, or has ended its work. A
+second signal may come just then."""
+
 HOPELESS = frozenset({ExitCode.USAGE, ExitCode.NO_DATABASE, ExitCode.OUTDATED})
 """Exit codes that the same command would have again."""
 
@@ -64,6 +68,8 @@ class WorkerProcesses:
         while not self._stopping.is_set():
             began = time.monotonic()
             code = await self._run_child(number)
+            if self._stopping.is_set() and code in STOPPED:
+                return
             if self._stopping.is_set() or (code == 0 and not self._restart):
                 self._worst = max(self._worst, code)
                 return

@@ -262,7 +262,7 @@ async def _unknown_threads(
 
 
 def _twice(labels: Sequence[NewLabel]) -> list[Problem]:
-    """Which label comes first in one statement is not defined: nobody may label twice in it."""
+    """A person may label a conversation once in a statement: their order in it is not defined."""
     seen: set[tuple[str, str, str | None, str]] = set()
     problems: list[Problem] = []
     for label in labels:
