@@ -277,7 +277,7 @@ async def test_an_export_has_every_conversation_and_no_formula(shell: Shell) -> 
         scores = by_thread[row["thread_id"].removeprefix("'")]["scores"]
         (verdict,) = [s["value"] for s in scores if s["evaluator"] == "efficiency"
                       and s["name"] == "verdict"]  # fmt: skip
-        assert row["efficiency.verdict"] == (verdict or "")  # an empty cell: not judged
+        assert row["efficiency.verdict"] == ("" if verdict is None else verdict)
     assert {s["turn"] for each in documents for s in each["scores"]} > {None, 1}
 
 
