@@ -269,3 +269,30 @@ def test_a_job_that_came_while_the_list_was_read_is_listed(full_site: Site, page
     late.fulfill(response=answer)
     page.wait_for_timeout(500)
     expect(row).to_be_visible()
+
+
+def test_edits_in_one_frame_are_all_kept(
+    full_site: Site, page: Page, page_errors: PageErrors
+) -> None:
+    page_errors.allow("422")  # the draft is checked while it is written
+    page.goto(f"{full_site.url}/new-app")
+    page.get_by_role("button", name="Form", exact=True).click()
+    rules = page.locator("details.card", has=page.get_by_text("What the bot has to do.")).first
+    expect(rules.locator("fieldset")).to_have_count(1)  # the draft's own
+    # Before the browser draws the next frame: two rules are added and two fields filled.
+    rules.evaluate(
+        """(details) => {
+            const add = [...details.querySelectorAll("button")].at(-1);
+            add.click();
+            add.click();
+            const rule = [...details.querySelectorAll("fieldset")].at(-1);
+            for (const [i, text] of ["greets", "Manners"].entries()) {
+                const input = rule.querySelectorAll("input")[i];
+                input.value = text;
+                input.dispatchEvent(new Event("input", { bubbles: true }));
+            }
+        }"""
+    )
+    expect(rules.locator("fieldset")).to_have_count(3)
+    last = rules.get_by_role("group", name="greets")
+    expect(last.get_by_label("Section")).to_have_value("Manners")

@@ -56,12 +56,15 @@ const app = {
 
   /** Render once before the next frame. */
   refresh() {
-    if (isRenderPending) return;
-    isRenderPending = true;
-    requestAnimationFrame(() => {
-      isRenderPending = false;
-      renderPage();
-    });
+    if (pendingRender !== null) return;
+    pendingRender = requestAnimationFrame(app.render);
+  },
+
+  /** Render now: the handlers of the next event have to see what this one changed. */
+  render() {
+    if (pendingRender !== null) cancelAnimationFrame(pendingRender);
+    pendingRender = null;
+    renderPage();
   },
 
   /** @type {(path: string, options?: { replace?: boolean }) => void} */
@@ -110,7 +113,8 @@ const app = {
 
 /** Tells the other tabs of this browser that somebody has signed in or out. */
 const otherTabs = new BroadcastChannel("evalqueue-session");
-let isRenderPending = false;
+/** @type {number | null} the frame that is requested for it */
+let pendingRender = null;
 /** @type {View | null} */
 let view = null;
 /** @type {View | null} the form that is shown over the view once its session has ended */

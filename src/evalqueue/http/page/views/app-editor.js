@@ -216,6 +216,7 @@ export default function appEditor(app, { params, query, signal }) {
               onChange: (document) => {
                 form.document = document;
                 onChange();
+                app.render(); // the next change is made to this document
               },
             })
           : html`<section class="card stack-tight" aria-label="Document">
