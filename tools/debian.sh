@@ -17,6 +17,14 @@ ensure_busybox() {
     echo "./run: tested. Install it: apt-get install busybox" >&2
 }
 
+# ensure_nginx: fetches nginx, behind which the API is tested, if it is not installed.
+ensure_nginx() {
+    PATH="$PATH:/usr/sbin:/usr/local/sbin" command -v nginx >/dev/null && return
+    if unpack_nginx >"$VENV/nginx.log" 2>&1; then return; fi
+    echo "./run: there is no nginx, and none could be fetched (see $VENV/nginx.log): the tests of the" >&2
+    echo "./run: example configuration will fail. Install it: apt-get install nginx-light, brew install nginx" >&2
+}
+
 # ensure_chromium: fetches Chromium if it is not installed. Tests find it by EVALQUEUE_CHROMIUM, or by name.
 ensure_chromium() {
     if [ -n "${EVALQUEUE_CHROMIUM:-}" ]; then
@@ -49,6 +57,14 @@ unpack_pgbouncer() {
 exec "$unpacked/usr/sbin/pgbouncer" "\$@"
 TEXT
     "$unpacked/pgbouncer" --version && ln -sf "$unpacked/pgbouncer" "$VENV/bin/pgbouncer"
+}
+
+unpack_nginx() {
+    unpack nginx-light || return 1
+    command_in "$unpacked/nginx" <<TEXT
+exec "$unpacked/usr/sbin/nginx" "\$@"
+TEXT
+    "$unpacked/nginx" -v && ln -sf "$unpacked/nginx" "$VENV/bin/nginx"
 }
 
 unpack_busybox() {

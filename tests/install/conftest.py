@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import make_ca
 
 ROOT = Path(__file__).parents[2]
 BUILD_TOOLS = (
@@ -111,31 +112,6 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Generator[Mirror]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-def make_ca(folder: Path) -> tuple[Path, Path, Path]:
-    """A CA's certificate, and a certificate of 127.0.0.1 by it with its key."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl command, to make a CA")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
-
-    names = folder / "names"
-    names.write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth\n")
-    (folder / "ca.conf").write_text(
-        "[req]\ndistinguished_name=name\nx509_extensions=ca\nprompt=no\n[name]\nCN=a CA\n"
-        "[ca]\nbasicConstraints=critical,CA:true\nkeyUsage=critical,keyCertSign\n"
-        "subjectKeyIdentifier=hash\n"
-    )
-    new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *new_key, "-config", "ca.conf", "-keyout", "ca.key", "-out", "ca.pem")
-    openssl("req", *new_key, "-subj", "/CN=mirror", "-keyout", "tls.key", "-out", "tls.csr")
-    openssl(
-        "x509", "-req", "-in", "tls.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-        "-days", "2", "-extfile", "names", "-out", "tls.pem",
-    )  # fmt: skip
-    return folder / "ca.pem", folder / "tls.pem", folder / "tls.key"
 
 
 @dataclass(frozen=True, slots=True)
