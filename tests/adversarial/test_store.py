@@ -244,19 +244,65 @@ async def test_the_cases_of_an_earlier_run_that_did_not_pass_every_time(
 async def test_saved_cases_are_kept_once_and_may_be_pinned(database: Database) -> None:
     one, two = case("one"), case("two")
     async with database.connection() as connection:
-        await store.save(connection, "kaira-bot", [one, two], pinned=False)
-        await store.save(connection, "kaira-bot", [two], pinned=True)
-        await store.save(connection, "kaira-bot", [two], pinned=False)
-        await store.save(connection, "other", [one], pinned=True)
-        everything = await store.saved(connection, "kaira-bot")
-        pinned = await store.saved(connection, "kaira-bot", only_pinned=True)
-        named = await store.saved_named(connection, "kaira-bot", [two.case_id, one.case_id, "no"])
+        sam = {"owner": "sam"}
+        await store.save(connection, "kaira-bot", [one, two], **sam, pinned=False)
+        await store.save(connection, "kaira-bot", [two], **sam, pinned=True)
+        await store.save(connection, "kaira-bot", [two], **sam, pinned=False)
+        await store.save(connection, "other", [one], **sam, pinned=True)
+        everything = await store.saved(connection, "kaira-bot", **sam)
+        pinned = await store.saved(connection, "kaira-bot", **sam, only_pinned=True)
+        named = await store.saved_named(
+            connection, "kaira-bot", [two.case_id, one.case_id, "no"], **sam
+        )
         assert {each.case for each in everything} == {one, two}
         assert [each.case for each in pinned] == [two]
         assert [each.case for each in named] == [two, one]
         assert await store.pin(connection, "kaira-bot", [two.case_id, "no"], pinned=False) == 1
-        assert await store.unsave(connection, "kaira-bot", [one.case_id, two.case_id]) == 2
-        assert await store.saved(connection, "kaira-bot") == []
+        both = [one.case_id, two.case_id]
+        assert await store.unsave(connection, "kaira-bot", both, **sam) == 2
+        assert await store.saved(connection, "kaira-bot", **sam) == []
+
+
+async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
+    database: Database,
+) -> None:
+    own, pinned, equal = case("own"), case("pinned"), case("equal")
+    async with database.connection() as connection:
+        await store.save(connection, "kaira-bot", [own, equal], owner="sam", pinned=False)
+        await store.save(connection, "kaira-bot", [pinned], owner="ada", pinned=True)
+        await store.save(connection, "kaira-bot", [equal], owner="otto", pinned=False)
+
+        async def used_by(owner: str | None) -> set[tuple[str, str]]:
+            found = await store.saved(connection, "kaira-bot", owner=owner)
+            ids = [each.case_id for each in found]
+            named = await store.saved_named(connection, "kaira-bot", ids, owner=owner)
+            assert named == found
+            return {(each.owner, each.case.opening) for each in found}
+
+        assert await used_by("sam") == {("sam", "own"), ("ada", "pinned"), ("sam", "equal")}
+        assert await used_by("otto") == {("ada", "pinned"), ("otto", "equal")}
+        assert len(await used_by(None)) == 3
+        # One's own can be deleted, unless an administrator pinned it; nobody else's.
+        for owner, deleted, count in (
+            ("otto", own, 0), ("ada", pinned, 0), ("sam", own, 1), ("sam", equal, 1),
+            (None, pinned, 1),
+        ):  # fmt: skip
+            ids = [deleted.case_id]
+            assert await store.unsave(connection, "kaira-bot", ids, owner=owner) == count
+        assert await used_by(None) == {("otto", "equal")}
+
+
+async def test_the_saved_cases_of_an_owner_are_bounded(database: Database) -> None:
+    many = [case(f"opening {number}") for number in range(store.MAX_SAVED_CASES)]
+    async with database.connection() as connection:
+        await store.save(connection, "kaira-bot", many[1:], owner="sam", pinned=False)
+        with pytest.raises(store.TooManyCases, match="delete some first"):
+            await store.save(
+                connection, "kaira-bot", [case("one"), case("two")], owner="sam", pinned=False
+            )
+        assert len(await store.saved(connection, "kaira-bot", owner="sam")) == len(many) - 1
+        await store.save(connection, "kaira-bot", many, owner="sam", pinned=False)
+        await store.save(connection, "kaira-bot", [case("one")], owner="otto", pinned=False)
 
 
 class Holder:

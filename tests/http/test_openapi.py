@@ -258,7 +258,7 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         await adversarial_store.settle_cases(connection, UUID(job["run_id"]), [CASE], trials=1)
         incoming = Incoming(file=io.BytesIO(CSV), name="sample.csv")
         await imports.add(database, incoming, owner="default", kept=True)
-        await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
+        await adversarial_store.save(connection, "kaira-bot", [CASE], owner="default", pinned=False)
         await connection.execute(
             "SELECT evalqueue_register_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
         )

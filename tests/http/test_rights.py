@@ -104,11 +104,11 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/dialogues"): Access.OWN_OR_NOTHING,
     ("GET", "/api/adversarial/apps/{app_id}"): Access.ALL,
-    ("GET", "/api/adversarial/cases"): Access.ALL,
+    ("GET", "/api/adversarial/cases"): Access.OWN_OR_NOTHING,
     ("POST", "/api/adversarial/cases"): Access.SUBMITS,
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/pin"): Access.ADMINISTERS,
     ("POST", "/api/adversarial/cases/{app_id}/{case_id}/unpin"): Access.ADMINISTERS,
-    ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}"): Access.ADMINISTERS,
+    ("DELETE", "/api/adversarial/cases/{app_id}/{case_id}"): Access.CHANGES_OWN,
     ("GET", "/api/apps"): Access.OWN_OR_NOTHING,
     ("POST", "/api/apps"): Access.SUBMITS,
     ("GET", "/api/apps/{app_id}"): Access.OWN_OR_404,
@@ -271,7 +271,7 @@ async def world_of(owner: str, database: Database) -> World:
             [owner, added.dataset_id],
         )
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
-        await adversarial_store.save(connection, "kaira-bot", [CASE], pinned=False)
+        await adversarial_store.save(connection, "kaira-bot", [CASE], owner=owner, pinned=False)
     async with database.transaction() as connection:
         await app_store.add(connection, APP, owner=owner)
     return World(

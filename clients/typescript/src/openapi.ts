@@ -577,7 +577,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Saved cases, oldest first */
+        /** The caller's saved cases and pinned ones, oldest first */
         get: operations["list_saved_cases"];
         put?: never;
         /** Save cases: from the request, or from a run */
@@ -632,7 +632,7 @@ export interface paths {
         get?: never;
         put?: never;
         post?: never;
-        /** Delete a saved case; runs keep theirs */
+        /** Delete a saved case of one's own; runs keep theirs */
         delete: operations["delete_case"];
         options?: never;
         head?: never;
@@ -3717,6 +3717,11 @@ export interface components {
         SavedCase: {
             /** App Id */
             app_id: string;
+            /**
+             * Owner
+             * @description Who saved it.
+             */
+            owner: string;
             /** Case Id */
             case_id: string;
             /**
@@ -7542,7 +7547,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Saved cases, oldest first */
+            /** @description The caller's saved cases and pinned ones, oldest first */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7860,7 +7865,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Delete a saved case; runs keep theirs */
+            /** @description Delete a saved case of one's own; runs keep theirs */
             200: {
                 headers: {
                     [name: string]: unknown;

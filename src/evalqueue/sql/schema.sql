@@ -1259,8 +1259,10 @@ CREATE TABLE saved_cases (
     body jsonb NOT NULL,
     pinned boolean DEFAULT false NOT NULL,
     created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    owner text NOT NULL,
     CONSTRAINT saved_cases_app_id_check CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100))),
-    CONSTRAINT saved_cases_case_id_check CHECK (((length(case_id) >= 1) AND (length(case_id) <= 100)))
+    CONSTRAINT saved_cases_case_id_check CHECK (((length(case_id) >= 1) AND (length(case_id) <= 100))),
+    CONSTRAINT saved_cases_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200)))
 );
 
 -- TABLE: scores
@@ -1549,7 +1551,7 @@ ALTER TABLE ONLY llm_questions
 -- CONSTRAINT: saved_cases saved_cases_pkey
 
 ALTER TABLE ONLY saved_cases
-    ADD CONSTRAINT saved_cases_pkey PRIMARY KEY (app_id, case_id);
+    ADD CONSTRAINT saved_cases_pkey PRIMARY KEY (app_id, owner, case_id);
 
 -- CONSTRAINT: scores scores_once
 

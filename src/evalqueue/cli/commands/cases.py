@@ -24,6 +24,7 @@ from evalqueue.evaluators.formats import FormatError
 from evalqueue.postgres.database import Connection
 
 _FILE_MAX_BYTES = 64 * 1024**2
+_OWNER = "default"  # of jobs that the command line submits, too
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ async def save_cases(
             found = await cases_store.cases_of(connection, run.id, case_ids)
             if run.app_id is None:
                 raise NothingMeant(f"Run {run.id} has not begun")
-            await cases_store.save(connection, run.app_id, found, pinned=pinned)
+            await cases_store.save(connection, run.app_id, found, owner=_OWNER, pinned=pinned)
     return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
 
 
@@ -66,7 +67,7 @@ async def import_cases(path: Path, app_id: str, *, pinned: bool, as_json: bool) 
     async with open_client() as client, (await client.database()).connection() as connection:
         app, _ = await load_app(connection, app_id)
         found = distinct(await asyncio.to_thread(read_case_file, path, app))
-        await cases_store.save(connection, app_id, found, pinned=pinned)
+        await cases_store.save(connection, app_id, found, owner=_OWNER, pinned=pinned)
     return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
 
 
@@ -95,13 +96,13 @@ async def remove_cases(app_id: str, case_ids: Sequence[str], *, as_json: bool) -
     """Delete saved cases."""
     case_ids = await _find_saved(app_id, case_ids)
     async with open_client() as client, (await client.database()).connection() as connection:
-        await cases_store.unsave(connection, app_id, case_ids)
+        await cases_store.unsave(connection, app_id, case_ids, owner=None)
     return _print_changed("removed", case_ids, as_json=as_json)
 
 
 async def _saved(app_id: str, *, pinned: bool) -> list[SavedCase]:
     async with open_client() as client, (await client.database()).connection() as connection:
-        return await cases_store.saved(connection, app_id, only_pinned=pinned)
+        return await cases_store.saved(connection, app_id, owner=None, only_pinned=pinned)
 
 
 async def _find_saved(app_id: str, given: Sequence[str]) -> list[str]:

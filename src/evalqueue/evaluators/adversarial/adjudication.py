@@ -188,8 +188,8 @@ class Adjudicator:
                 persona=self._users.persona(case.persona).behaviour,
                 traits="; ".join(self._users.trait(each).description for each in case.traits)
                 or "-",
-                objective=f"The user's objective: {case.objective}" if case.objective else "",
-                expected=case.expected_behavior,
+                objective=_objective(case),
+                expected=transcript.quoted("expected", case.expected_behavior),
                 facts="\n".join(_facts(dialogue)) or "- nothing out of the ordinary",
                 belief=_belief(dialogue),
                 turns=str(len(dialogue.exchanges)),
@@ -354,6 +354,12 @@ def _reports_a_failure(dialogue: Dialogue) -> Iterator[bool]:
     for exchange in dialogue.exchanges:
         reply = exchange.reply
         yield reply is not None and (reply.error is not None or not reply.shown.strip())
+
+
+def _objective(case: Case) -> str:
+    if not case.objective:
+        return ""
+    return f"The user's objective:\n{transcript.quoted('objective', case.objective)}"
 
 
 def _belief(dialogue: Dialogue) -> str:

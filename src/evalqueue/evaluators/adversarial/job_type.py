@@ -297,10 +297,15 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
                 []
                 if self.saved == "none"
                 else await adversarial_store.saved(
-                    connection, app.app_id, only_pinned=self.saved == "pinned"
+                    connection,
+                    app.app_id,
+                    owner=admission.owner,
+                    only_pinned=self.saved == "pinned",
                 )
             )
-            named = await adversarial_store.saved_named(connection, app.app_id, self.saved_case_ids)
+            named = await adversarial_store.saved_named(
+                connection, app.app_id, self.saved_case_ids, owner=admission.sees
+            )
             again = await self._again(connection, admission.sees)
         missing = set(self.saved_case_ids) - {each.case_id for each in named}
         if missing:

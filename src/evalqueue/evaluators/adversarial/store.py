@@ -10,6 +10,7 @@ from psycopg.rows import dict_row
 
 from evalqueue import codec
 from evalqueue.context import Checkpoint
+from evalqueue.errors import Refused
 from evalqueue.evaluators.adversarial.adjudication import CaseResult
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue, Ending, Exchange
@@ -97,11 +98,21 @@ class TrialResult:
         }
 
 
+MAX_SAVED_CASES = 10_000
+"""Of one owner and app: as many as a file may have."""
+
+
+class TooManyCases(Refused):
+    """An owner would have more saved cases than are allowed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SavedCase:
     """A case that is stored for later runs."""
 
     app_id: str
+    owner: str
+    """Who saved it."""
     case_id: str
     case: Case
     pinned: bool
@@ -245,47 +256,80 @@ async def recorded(
 
 
 async def saved(
-    connection: Connection, app_id: str, *, only_pinned: bool = False
+    connection: Connection, app_id: str, *, owner: str | None, only_pinned: bool = False
 ) -> list[SavedCase]:
-    """The saved cases of an app, oldest first."""
-    arguments = {"app_id": app_id, "only_pinned": only_pinned}
+    """The saved cases of an app that an owner may use (None: of all owners), oldest first: their
+    own, and pinned ones. Equal cases of several owners are one."""
+    arguments = {"app_id": app_id, "owner": owner, "only_pinned": only_pinned}
     return await _saved(connection, "saved", arguments)
 
 
 async def saved_named(
-    connection: Connection, app_id: str, case_ids: Sequence[str]
+    connection: Connection, app_id: str, case_ids: Sequence[str], *, owner: str | None
 ) -> list[SavedCase]:
-    """The saved cases with these ids, in the order of the ids. Unknown ids are left out."""
-    arguments = {"app_id": app_id, "case_ids": list(case_ids)}
+    """Those with these ids, in the order of the ids. Unknown ids are left out."""
+    arguments = {"app_id": app_id, "owner": owner, "case_ids": list(case_ids)}
     return await _saved(connection, "saved_named", arguments)
 
 
 async def saved_page(
-    connection: Connection, *, app_id: str | None, only_pinned: bool, limit: int, offset: int
+    connection: Connection,
+    *,
+    app_id: str | None,
+    owner: str | None,
+    only_pinned: bool,
+    limit: int,
+    offset: int,
 ) -> list[SavedCase]:
-    """Saved cases, oldest first; `app_id` None: of every app."""
-    arguments = {"app_id": app_id, "only_pinned": only_pinned, "limit": limit, "offset": offset}
+    """Saved cases, oldest first; `app_id` None: of every app; `owner` None: of all owners, else
+    their own and pinned ones."""
+    arguments = {
+        "app_id": app_id,
+        "owner": owner,
+        "only_pinned": only_pinned,
+        "limit": limit,
+        "offset": offset,
+    }
     return await _saved(connection, "saved_page", arguments)
 
 
 async def save(
-    connection: Connection, app_id: str, worth_keeping: Iterable[Case], *, pinned: bool
+    connection: Connection, app_id: str, cases: Iterable[Case], *, owner: str, pinned: bool
 ) -> None:
-    """Save cases. A case that is saved already stays unchanged, but may become pinned."""
-    listed = jsonb([_named(case) for case in worth_keeping])
-    arguments = {"app_id": app_id, "cases": listed, "pinned": pinned}
-    await connection.execute(QUERIES["save"], arguments)
+    """Save cases of an owner. One that is saved already stays unchanged, but may become pinned.
+
+    Raises:
+        TooManyCases: nothing is saved, because the owner would have more than `MAX_SAVED_CASES`.
+    """
+    arguments = {
+        "app_id": app_id,
+        "owner": owner,
+        "cases": jsonb([_named(case) for case in cases]),
+        "pinned": pinned,
+    }
+    async with connection.transaction():
+        await connection.execute(QUERIES["save"], arguments)
+        cursor = await connection.execute(QUERIES["count_saved"], arguments)
+        row = await cursor.fetchone()
+        if row is not None and row[0] > MAX_SAVED_CASES:
+            raise TooManyCases(
+                f"{owner} would have {row[0]:,} saved cases of {app_id}, and at most "
+                f"{MAX_SAVED_CASES:,} are allowed: delete some first. Nothing was saved."
+            )
 
 
 async def pin(connection: Connection, app_id: str, case_ids: Sequence[str], *, pinned: bool) -> int:
-    """Pin or unpin saved cases. Returns how many there were."""
+    """Pin or unpin saved cases, of all owners. Returns how many there were."""
     arguments = {"app_id": app_id, "case_ids": list(case_ids), "pinned": pinned}
     return (await connection.execute(QUERIES["pin"], arguments)).rowcount
 
 
-async def unsave(connection: Connection, app_id: str, case_ids: Sequence[str]) -> int:
-    """Delete saved cases. Returns how many there were. Runs keep their own copies."""
-    arguments = {"app_id": app_id, "case_ids": list(case_ids)}
+async def unsave(
+    connection: Connection, app_id: str, case_ids: Sequence[str], *, owner: str | None
+) -> int:
+    """Delete saved cases of an owner that are not pinned, or (None) of all owners. Returns how many
+    there were. Runs keep their own copies."""
+    arguments = {"app_id": app_id, "owner": owner, "case_ids": list(case_ids)}
     return (await connection.execute(QUERIES["unsave"], arguments)).rowcount
 
 
@@ -297,6 +341,7 @@ async def _saved(
         return [
             SavedCase(
                 app_id=row["app_id"],
+                owner=row["owner"],
                 case_id=row["case_id"],
                 case=Case.of_json(row["body"]),
                 pinned=row["pinned"],

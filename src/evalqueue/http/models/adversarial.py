@@ -160,6 +160,8 @@ class SavedCaseJson(Model):
     """A saved case."""
 
     app_id: str
+    owner: str
+    """Who saved it."""
     case_id: str
     pinned: bool
     """Part of every later run of its app."""

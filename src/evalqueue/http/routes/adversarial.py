@@ -82,6 +82,7 @@ async def list_saved_cases(
         cases = await store.saved_page(
             connection,
             app_id=request.app_id,
+            owner=context.caller.visible_owner,
             only_pinned=request.pinned,
             limit=request.limit,
             offset=request.offset,
@@ -103,9 +104,13 @@ async def save_cases(
     else:
         cases = await _cases_of_run(context, request, adversarial)
     case_ids = [case.case_id for case in cases]
+    owner = context.caller.name
     async with context.connection() as connection:
-        await store.save(connection, request.app_id, cases, pinned=request.pinned)
-        saved = await store.saved_named(connection, request.app_id, case_ids)
+        try:
+            await store.save(connection, request.app_id, cases, owner=owner, pinned=request.pinned)
+        except store.TooManyCases as error:
+            raise _invalid("cases", str(error)) from error
+        saved = await store.saved_named(connection, request.app_id, case_ids, owner=owner)
     return [models.SavedCaseJson.model_validate(each) for each in saved]
 
 
@@ -119,8 +124,10 @@ async def unpin_case(context: RequestContext, request: models.SavedCaseId) -> mo
 
 async def delete_case(context: RequestContext, request: models.SavedCaseId) -> models.DeletedCase:
     async with context.connection() as connection:
-        if not await store.unsave(connection, request.app_id, [request.case_id]):
-            raise HTTPException(404, "Case not found")
+        if not await store.unsave(
+            connection, request.app_id, [request.case_id], owner=context.caller.visible_owner
+        ):
+            raise HTTPException(404, "There is no such case of yours that is not pinned")
     return models.DeletedCase(app_id=request.app_id, case_id=request.case_id)
 
 
@@ -240,7 +247,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/api/adversarial/cases",
         tag="adversarial tests",
-        summary="Saved cases, oldest first",
+        summary="The caller's saved cases and pinned ones, oldest first",
         handler=list_saved_cases,
         errors=(503,),
     ),
@@ -276,9 +283,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="DELETE",
         path="/api/adversarial/cases/{app_id}/{case_id}",
         tag="adversarial tests",
-        summary="Delete a saved case; runs keep theirs",
+        summary="Delete a saved case of one's own; runs keep theirs",
         handler=delete_case,
-        required_right=Right.ADMIN,
         errors=(404, 503),
     ),
 )

@@ -123,27 +123,45 @@ WHERE run_id = %(run_id)s AND job_id = %(job_id)s AND request_hash IS NOT NULL
 ORDER BY id DESC
 
 -- saved --
-SELECT app_id, case_id, body, pinned, created_at FROM saved_cases
-WHERE app_id = %(app_id)s AND (NOT %(only_pinned)s OR pinned)
+-- Those that an owner's run may use: their own, and pinned ones; NULL: of all owners. Equal cases of
+-- several owners are one.
+SELECT app_id, owner, case_id, body, pinned, created_at
+FROM (
+    SELECT DISTINCT ON (case_id) app_id, owner, case_id, body, pinned, created_at FROM saved_cases
+    WHERE app_id = %(app_id)s AND (NOT %(only_pinned)s OR pinned)
+        AND (%(owner)s::text IS NULL OR owner = %(owner)s OR pinned)
+    ORDER BY case_id, owner IS DISTINCT FROM %(owner)s, created_at
+) AS usable
 ORDER BY created_at, case_id
 
 -- saved_named --
-SELECT app_id, case_id, body, pinned, created_at FROM saved_cases
-WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
+SELECT app_id, owner, case_id, body, pinned, created_at
+FROM (
+    SELECT DISTINCT ON (case_id) app_id, owner, case_id, body, pinned, created_at FROM saved_cases
+    WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
+        AND (%(owner)s::text IS NULL OR owner = %(owner)s OR pinned)
+    ORDER BY case_id, owner IS DISTINCT FROM %(owner)s, created_at
+) AS usable
 ORDER BY array_position(%(case_ids)s, case_id)
 
 -- save --
-INSERT INTO saved_cases (app_id, case_id, body, pinned)
-SELECT %(app_id)s, body ->> 'case_id', body, %(pinned)s
+INSERT INTO saved_cases (app_id, owner, case_id, body, pinned)
+SELECT %(app_id)s, %(owner)s, body ->> 'case_id', body, %(pinned)s
 FROM jsonb_array_elements(%(cases)s) AS listed (body)
-ON CONFLICT (app_id, case_id) DO UPDATE SET pinned = saved_cases.pinned OR EXCLUDED.pinned
+ON CONFLICT (app_id, owner, case_id) DO UPDATE SET pinned = saved_cases.pinned OR EXCLUDED.pinned
+
+-- count_saved --
+SELECT count(*) FROM saved_cases WHERE app_id = %(app_id)s AND owner = %(owner)s
 
 -- pin --
 UPDATE saved_cases SET pinned = %(pinned)s
 WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
 
 -- unsave --
-DELETE FROM saved_cases WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
+-- NULL: of all owners. Only an administrator takes away what is pinned.
+DELETE FROM saved_cases
+WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
+    AND (%(owner)s::text IS NULL OR (owner = %(owner)s AND NOT pinned))
 
 -- evaluations --
 SELECT id, run_id, category, difficulty, verdict, goal_achieved, total_turns, result, case_id, trial,
@@ -212,7 +230,8 @@ ORDER BY started_at, case_id, trial
 LIMIT %(limit)s
 
 -- saved_page --
-SELECT app_id, case_id, body, pinned, created_at FROM saved_cases
+SELECT app_id, owner, case_id, body, pinned, created_at FROM saved_cases
 WHERE (%(app_id)s::text IS NULL OR app_id = %(app_id)s) AND (NOT %(only_pinned)s OR pinned)
-ORDER BY created_at, app_id, case_id
+    AND (%(owner)s::text IS NULL OR owner = %(owner)s OR pinned)
+ORDER BY created_at, app_id, owner, case_id
 LIMIT %(limit)s OFFSET %(offset)s
