@@ -5,6 +5,7 @@ import itertools
 import shutil
 import signal
 from collections.abc import AsyncGenerator, Generator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -22,6 +23,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis_settings.register_profile("evalqueue", deadline=None)  # the machine may be busy
 hypothesis_settings.load_profile("evalqueue")
 
+_TESTS = Path(__file__).parent
 _TEMPLATE = "evalqueue_template"
 _TABLES = [
     "adversarial_cases", "adversarial_dialogues", "adversarial_evaluations", "adversarial_turns",
@@ -40,6 +42,20 @@ TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")
 """The built-in job types, and one of a third party."""
 _LARGE_BYTES = 64 * 1024
 _numbers = itertools.count(1)
+
+_LONGEST_FIRST = (
+    "faults/test_statement_matrix.py", "http/test_rights.py", "page/test_looks.py",
+    "acceptance/test_limits.py", "docs/test_examples.py", "install/test_run.py",
+    "cli/test_stack.py", "acceptance/test_economy.py", "comparison/test_gate.py",
+    "labels/test_labels.py", "faults/test_worker_sessions.py",
+)  # fmt: skip
+"""Files that take minutes: one that is started last runs alone when all others are over."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files for pytest-xdist, which hands them out one by one."""
+    order = {_TESTS / name: place for place, name in enumerate(_LONGEST_FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")

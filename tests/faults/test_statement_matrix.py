@@ -29,7 +29,7 @@ from evalqueue.postgres.queries import load
 from evalqueue.postgres.schedules import Schedule
 
 PATIENCE = 30.0  # seconds
-LOOK_INTERVAL = 0.02  # seconds
+LOOK_INTERVAL = 0.05  # seconds
 CODES = [
     "08006", "0A000", "21000", "22012", "23503", "23514", "24000", "25006", "26000", "28000",
     "2D000", "34000", "38000", "39000", "3D000", "3F000", "40001", "40P01", "42501", "42883",
@@ -116,19 +116,19 @@ async def load_on(deployment: Deployment, name: str) -> AsyncGenerator[None]:
     seconds = 0.05 if name == "evalqueue_jobs_to_yield" else 0.01
 
     async def submit() -> None:
-        while True:
-            await deployment.watch.rows(
-                "SELECT evalqueue_submit_job('fault-steps',"
-                " jsonb_build_object('items', 3, 'seconds', %s::float))"
-                " FROM generate_series(1, %s)",
-                seconds,
-                at_once,
-            )
-            if name == "evalqueue_fire_schedule":
-                await deployment.watch.rows(
-                    "UPDATE job_schedules SET paused_at = NULL, next_at = '2026-01-01' RETURNING 1"
+        async with await deployment.server.connect(deployment.database) as connection:
+            while True:
+                await connection.execute(
+                    "SELECT evalqueue_submit_job('fault-steps',"
+                    " jsonb_build_object('items', 3, 'seconds', %s::float))"
+                    " FROM generate_series(1, %s)",
+                    [seconds, at_once],
                 )
-            await asyncio.sleep(0.15)
+                if name == "evalqueue_fire_schedule":
+                    await connection.execute(
+                        "UPDATE job_schedules SET paused_at = NULL, next_at = '2026-01-01'"
+                    )
+                await asyncio.sleep(0.15)
 
     submitting = asyncio.create_task(submit())
     try:

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from costing import query, repeated
+from forking import Command
 from pydantic import ValidationError
 
 from evalqueue.errors import Refused
@@ -32,11 +33,10 @@ NEUTRAL = "NOT APPLICABLE"
 
 
 def evalqueue(dsn: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["evalqueue", *arguments],
-        env=os.environ | {"DATABASE_URL": dsn},
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
+    """Run a command; forked, because importing the program takes longer than the command."""
+    environment = os.environ | {"DATABASE_URL": dsn}
+    command = Command.start(arguments, stdin="", environment=environment, folder=Path.cwd())
+    return subprocess.CompletedProcess(arguments, *command.wait())
 
 
 def truth(gold: Mapping[str, Any]) -> dict[str, str]:

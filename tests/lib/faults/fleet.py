@@ -17,7 +17,7 @@ from pathlib import Path
 from forking import fork_worker
 
 PATIENCE = 90.0  # seconds
-LOOK_INTERVAL = 0.02  # seconds
+LOOK_INTERVAL = 0.05  # seconds
 LEASE_SECONDS = 120
 """Longer than any test. A test of an expired lease sets a shorter one, or expires it by SQL."""
 NO_POLLING = "--fetch-job-polling-interval=3600"

@@ -7,7 +7,7 @@ from typing import Any, LiteralString
 import psycopg
 
 PATIENCE = 90.0  # seconds
-LOOK_INTERVAL = 0.02  # seconds
+LOOK_INTERVAL = 0.05  # seconds
 
 
 class Watch:

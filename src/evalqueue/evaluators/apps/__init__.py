@@ -191,7 +191,7 @@ class App(_Closed):
 
     def checks_as_json(self) -> list[dict[str, Any]]:
         """The checks with all their parameters."""
-        return _CHECKS.dump_python(self.checks, mode="json")
+        return _checks().dump_python(self.checks, mode="json")
 
     def asks(self, scope: str) -> bool:
         """Whether anything of this app is judged in this scope, so that its rules are asked."""
@@ -249,7 +249,7 @@ def from_document(document: object, *, where: str) -> App:
         InvalidApp: with every mistake.
     """
     try:
-        app = _APP.validate_python(document)
+        app = _app().validate_python(document)
     except ValidationError as error:
         raise InvalidApp(where, [_problem(mistake) for mistake in _errors(error)]) from error
     if found := list(_app_mistakes(app)):
@@ -259,13 +259,20 @@ def from_document(document: object, *, where: str) -> App:
 
 def to_document(app: App, *, with_defaults: bool = True) -> dict[str, Any]:
     """An app as JSON. Without defaults, it has only what differs from them, as people write it."""
-    return _APP.dump_python(
+    return _app().dump_python(
         app, mode="json", exclude_defaults=not with_defaults, exclude_none=not with_defaults
     )
 
 
-_APP = TypeAdapter(App)
-_CHECKS: TypeAdapter[tuple[AnyCheck, ...]] = TypeAdapter(tuple[Check, ...])
+# Made when first used: many commands read no app, and would start later by its time.
+@cache
+def _app() -> TypeAdapter[App]:
+    return TypeAdapter(App)
+
+
+@cache
+def _checks() -> TypeAdapter[tuple[AnyCheck, ...]]:
+    return TypeAdapter(tuple[Check, ...])
 
 
 def _errors(error: ValidationError) -> Iterable[ErrorDetails]:

