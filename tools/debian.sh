@@ -25,6 +25,14 @@ ensure_nginx() {
     echo "./run: example configuration will fail. Install it: apt-get install nginx-light, brew install nginx" >&2
 }
 
+# ensure_prometheus: fetches Prometheus and its promtool, if they are not installed.
+ensure_prometheus() {
+    command -v prometheus >/dev/null && command -v promtool >/dev/null && return
+    if unpack_prometheus >"$VENV/prometheus.log" 2>&1; then return; fi
+    echo "./run: there is no Prometheus, and none could be fetched (see $VENV/prometheus.log): the tests" >&2
+    echo "./run: of its rules will fail. Install it: apt-get install prometheus, brew install prometheus" >&2
+}
+
 # ensure_chromium: fetches Chromium if it is not installed. Tests find it by EVALQUEUE_CHROMIUM, or by name.
 ensure_chromium() {
     if [ -n "${EVALQUEUE_CHROMIUM:-}" ]; then
@@ -70,6 +78,13 @@ TEXT
 unpack_busybox() {
     unpack busybox || return 1
     "$unpacked/bin/busybox" sh -c : && ln -sf "$unpacked/bin/busybox" "$VENV/bin/busybox"
+}
+
+unpack_prometheus() {
+    unpack prometheus && rm -r "$unpacked/usr/share" || return 1 # its pages, which link elsewhere
+    for program in prometheus promtool; do
+        "$unpacked/usr/bin/$program" --version && ln -sf "$unpacked/usr/bin/$program" "$VENV/bin/$program" || return 1
+    done
 }
 
 unpack_chromium() {

@@ -8,6 +8,7 @@ from pydantic import ConfigDict
 
 from evalqueue.context import JobContext
 from evalqueue.jobtypes import JobParams, JobTypes
+from evalqueue.metrics.registry import Metrics
 
 Params = TypeVar("Params", bound=JobParams)
 Result = Mapping[str, Any] | None
@@ -35,6 +36,8 @@ class Handlers:
     def __init__(self) -> None:
         self._handlers: dict[str, Handler] = {}
         self._closing: list[Callable[[], Awaitable[None]]] = []
+        self.metrics = Metrics()
+        """What they count; their worker exposes it beside its own metrics."""
 
     def handles(
         self, params: type[Params]
@@ -56,6 +59,7 @@ class Handlers:
         for handler in others._handlers.values():
             self._add(handler)
         self._closing.extend(others._closing)
+        self.metrics.include(others.metrics)
 
     def __getitem__(self, job_type: str) -> Handler:
         return self._handlers[job_type]

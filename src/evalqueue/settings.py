@@ -85,6 +85,11 @@ class Settings(BaseSettings):
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may call: `name:right:sha256hex`, separated by commas or white space, made by `evalqueue
     token`. None: every program on this machine. Must be set to listen beyond loopback."""
+    metrics_host: str = "127.0.0.1"
+    """Where a worker serves its metrics, which need no token."""
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+    """Where a worker serves Prometheus's metrics, under `/metrics`; 0: on a free port. Unset:
+    nowhere. Of several processes of `evalqueue worker`, each takes the next port."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     """Web origins whose pages may call the API, separated by commas."""
     proxies: Annotated[tuple[str, ...], NoDecode] = ()

@@ -12,12 +12,14 @@ import psycopg
 import pytest
 
 from evalqueue.evaluators.judging.threads import ThreadResult
+from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.provider import Usage
 from evalqueue.evaluators.providers.recorder import CallRecord, CallSite
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.call_log import CallLog
+from evalqueue.metrics.registry import Metrics
 from evalqueue.postgres.database import Database
 
 REFUSED = {"evaluator": "intent", "reason": "judge_refused", "message": "no", "turn": 2}
@@ -89,7 +91,12 @@ def keep(database: Database) -> Callable[..., Any]:
 @asynccontextmanager
 async def calls_of(database: Database, run_id: UUID, job_id: UUID) -> AsyncGenerator[CallLog]:
     async with CallLog(
-        database, run_id=run_id, job_id=job_id, attempt=1, prices=PriceList(None, {})
+        database,
+        run_id=run_id,
+        job_id=job_id,
+        attempt=1,
+        prices=PriceList(None, {}),
+        metrics=EvaluationMetrics(Metrics()),
     ) as calls:
         yield calls
 

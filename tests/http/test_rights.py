@@ -70,6 +70,7 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/healthz"): Access.OPEN,
     ("GET", "/readyz"): Access.OPEN,
     ("GET", "/openapi.json"): Access.OPEN,
+    ("GET", "/metrics"): Access.ALL,
     ("POST", "/api/session"): Access.OPEN,
     ("GET", "/api/session"): Access.ALL,
     ("DELETE", "/api/session"): Access.ALL,

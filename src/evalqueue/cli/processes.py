@@ -8,6 +8,15 @@ import typer
 from evalqueue.cli.commands import processes
 from evalqueue.cli.options import UntilEofOption, examples, log_to_stderr, run, stop_at_eof
 
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0, max=65535,
+        help="Where a worker serves Prometheus's metrics; each further process takes the next "
+        "port. 0: free ports. Default: EVALQUEUE_METRICS_PORT, else nowhere.",
+    ),
+]  # fmt: skip
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
@@ -19,11 +28,12 @@ def register(app: typer.Typer) -> None:
             "evalqueue worker",
             "evalqueue worker --concurrency 8 --queues evalqueue,nightly",
             "evalqueue worker --processes 4 --concurrency 8    # 32 jobs at the same time",
+            "evalqueue worker --processes 4 --metrics-port 9464    # ports 9464 to 9467",
             "evalqueue worker --one-shot",
             "procrastinate --app=evalqueue.daemon.app worker    # the same worker",
         )
     )(worker)
-    app.command(epilog=examples("evalqueue up", "evalqueue up --port 9000"))(up)
+    app.command(epilog=examples("evalqueue up", "evalqueue up --port 9000 --metrics-port 9464"))(up)
     app.command(
         epilog=examples("evalqueue demo", "evalqueue demo adversarial", "evalqueue demo --keep")
     )(demo)
@@ -90,6 +100,7 @@ def worker(
             "queue. Default: as long as they take.",
         ),
     ] = None,
+    metrics_port: MetricsPortOption = None,
     until_eof: UntilEofOption = False,
 ) -> None:  # fmt: skip
     """Run jobs until SIGTERM or Ctrl-C.
@@ -107,6 +118,7 @@ def worker(
             concurrency=concurrency,
             wait=wait,
             shutdown_graceful_timeout=shutdown_graceful_timeout,
+            metrics_port=metrics_port,
         )
     )
 
@@ -116,6 +128,7 @@ def up(
     port: Annotated[
         int | None, typer.Option(help="Of the API. Default: EVALQUEUE_PORT, else 8721.")
     ] = None,
+    metrics_port: MetricsPortOption = None,
 ) -> None:
     """Run Postgres, API and worker in the foreground.
 
@@ -123,7 +136,7 @@ def up(
     key of an LLM vendor, a simulated one.
     """
     log_to_stderr(logging.WARNING)
-    run(processes.up(port))
+    run(processes.up(port, metrics_port))
 
 
 def demo(

@@ -10,6 +10,7 @@ from evalqueue.evaluators.batch.economy.handler import settle_batches
 from evalqueue.evaluators.batch.economy.job_type import SettleBatches
 from evalqueue.evaluators.batch.handler import BatchRun
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
+from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.providers.registry import ProviderRegistry, ProviderSettings
@@ -30,8 +31,9 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     """The handlers of all evaluation jobs, sharing one LLM client and one pace per credential."""
     handlers = Handlers()
     registry = ProviderRegistry(providers)
-    paces = Paces(PaceSettings.read())
-    access = LlmAccess(registry=registry, settings=providers, paces=paces)
+    metrics = EvaluationMetrics(handlers.metrics)
+    paces = Paces(PaceSettings.read(), metrics)
+    access = LlmAccess(registry=registry, settings=providers, paces=paces, metrics=metrics)
     SourceSettings.read()  # a mistake in them is shown when the worker starts
     handlers.when_closing(paces.aclose)
     handlers.when_closing(registry.aclose)
@@ -56,6 +58,6 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
 
     @handlers.handles(SettleBatches)
     async def settle(context: JobContext, params: SettleBatches) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
-        return await settle_batches(context, params, registry, providers)
+        return await settle_batches(context, params, access)
 
     return handlers

@@ -1,5 +1,6 @@
 """The ASGI application: all operations and the page, behind the guards."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -22,6 +23,7 @@ from evalqueue.http.guards.sessions import Authenticator
 from evalqueue.http.guards.upload_shares import UploadShares
 from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.operations import EmptyRequest, Operation, routes
+from evalqueue.http.request_metrics import ApiMetrics, CountRequests
 from evalqueue.http.routes import (
     adversarial,
     apps,
@@ -48,22 +50,29 @@ def create_app(client: Client) -> Starlette:
     it waits for requests.
     """
     broadcaster = Broadcaster(client)
+    api_metrics = ApiMetrics(watchers=lambda: broadcaster.watching)
     app = Starlette(
         routes=[*routes(OPERATIONS, client, broadcaster), *page.routes()],
-        middleware=_middleware(client.settings),
+        middleware=_middleware(client.settings, api_metrics),
         exception_handlers={
             **dict.fromkeys(EXPECTED_ERRORS, error_response),
             Exception: internal_error,
         },
-        lifespan=partial(_lifespan, broadcaster),
+        lifespan=partial(_lifespan, broadcaster, api_metrics),
     )
     app.state.broadcaster = broadcaster
+    app.state.metrics = api_metrics
     return app
 
 
 @asynccontextmanager
-async def _lifespan(broadcaster: Broadcaster, _app: Starlette) -> AsyncGenerator[None]:
+async def _lifespan(
+    broadcaster: Broadcaster, api_metrics: ApiMetrics, _app: Starlette
+) -> AsyncGenerator[None]:
+    measuring = asyncio.create_task(api_metrics.process.measure_lag(), name="lag")
     yield
+    measuring.cancel()
+    await api_metrics.fleet.aclose()
     await broadcaster.aclose()
 
 
@@ -94,9 +103,9 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
-def _middleware(settings: Settings) -> list[Middleware]:
+def _middleware(settings: Settings, api_metrics: ApiMetrics) -> list[Middleware]:
     """The guards, outermost first."""
-    guards = [Middleware(SecurityHeaders)]
+    guards = [Middleware(CountRequests, metrics=api_metrics), Middleware(SecurityHeaders)]
     if not settings.api_tokens:
         guards.append(Middleware(KnownHost, own_names=[settings.host]))
     if settings.cors_origins:

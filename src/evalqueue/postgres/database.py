@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import psycopg
@@ -58,6 +59,16 @@ LONG_SHARE = 5  # of so many connections, one may be held for minutes
 RECONNECT_INTERVAL = 1.0  # seconds between tries to connect while the server is away
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolUse:
+    """How a pool is used now: connections, and those who wait for one."""
+
+    used: int
+    idle: int
+    most: int
+    waiting: int
 
 
 class Database:
@@ -110,6 +121,17 @@ class Database:
         await self.pool.close()
         if self._reconnecting is not None:
             await asyncio.wait({self._reconnecting})  # it sees that the pool is closed
+
+    def pool_use(self) -> PoolUse:
+        """How the pool is used now."""
+        stats = self.pool.get_stats()
+        idle = stats["pool_available"]
+        return PoolUse(
+            used=stats["pool_size"] - idle,
+            idle=idle,
+            most=self.pool.max_size,
+            waiting=stats["requests_waiting"],
+        )
 
     async def _reconnect(self, _pool: object) -> None:
         if self._reconnecting is None or self._reconnecting.done():

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
@@ -63,6 +64,12 @@ class Listener:
         self._resync: set[Callable[[], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
+        self._probed_at: float | None = None
+
+    @property
+    def probe_age_seconds(self) -> float | None:
+        """Since a proof succeeded last. None: none did yet."""
+        return None if self._probed_at is None else time.monotonic() - self._probed_at
 
     @property
     def is_listening(self) -> bool:
@@ -192,6 +199,7 @@ class Listener:
         self._deaf.clear()
 
     def _on_echo(self, *_notified: object) -> None:
+        self._probed_at = time.monotonic()
         self._echo.set()
         self._proven.set()
 

@@ -1687,9 +1687,9 @@ CREATE INDEX jobs_ended ON jobs USING btree (completed_at) WHERE (completed_at I
 
 CREATE INDEX jobs_helpers ON jobs USING btree (parent_id) WHERE (parent_id IS NOT NULL);
 
--- INDEX: jobs_in_queue
+-- INDEX: jobs_in_order
 
-CREATE INDEX jobs_in_queue ON jobs USING btree (queue, priority DESC, due_at, task_id) WHERE ((status = 'queued'::text) AND (NOT waiting) AND (parent_id IS NULL));
+CREATE INDEX jobs_in_order ON jobs USING btree (queue, priority DESC, due_at, task_id) INCLUDE (job_type) WHERE ((status = 'queued'::text) AND (NOT waiting) AND (parent_id IS NULL));
 
 -- INDEX: jobs_isolated
 

@@ -135,5 +135,7 @@ def worker_options(settings: Settings, **kwargs: Any) -> WorkerOptions:
         patience_seconds=settings.patience_seconds,
         version=version("evalqueue"),
         retention=retention(settings),
+        metrics_host=settings.metrics_host,
+        metrics_port=given.get("metrics_port", settings.metrics_port),
         **known,
     )

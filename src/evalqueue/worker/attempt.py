@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ from evalqueue.errors import JobFailed, describe
 from evalqueue.handlers import Handler, Handlers
 from evalqueue.jobs import Ended, Job
 from evalqueue.jobtypes import JobTypes
+from evalqueue.metrics.jobs import OVER, JobMetrics
 from evalqueue.postgres.database import UNWRITABLE, Database
 from evalqueue.worker.leases import Leases
 from evalqueue.worker.outcomes import Stop, classify, interrupted
@@ -44,10 +46,13 @@ class Attempt:
         handlers: Handlers,
         leases: Leases,
         recorder: OutcomeRecorder,
+        metrics: JobMetrics,
         patience_seconds: float,
         on_unrecorded: Callable[[], None],
     ) -> None:
         self.job = job
+        self._began = time.monotonic()
+        self._metrics = metrics
         self.is_unrecorded = False
         self._on_unrecorded = on_unrecorded
         self._handlers = handlers
@@ -77,6 +82,8 @@ class Attempt:
         ended = await self._call()
         if ended is None:
             logger.info("Job %s: attempt %d is over", job.id, job.attempt)
+            outcome = Stop.CANCELLED if self._stopped is Stop.CANCELLED else OVER
+            self._metrics.ended(job, outcome, time.monotonic() - self._began)
             return
         late = asyncio.get_running_loop().call_later(RECORD_PATIENCE, self._is_late)
         try:
@@ -89,7 +96,7 @@ class Attempt:
     def stop(self, why: Stop) -> None:
         """Interrupt the handler where it waits. Its result is not recorded."""
         first = self._stopped is None
-        if first or why is Stop.OVER:
+        if self._stopped is not Stop.CANCELLED and (first or why.is_final):
             self._stopped = why
         if not self._stop_requested.done():
             self._stop_requested.set_result(None)
@@ -168,6 +175,7 @@ class Attempt:
     async def _record(self, ended: Ended) -> None:
         job = self.job
         status = await self._recorder.record(job, ended)
+        self._metrics.recorded(job, ended.kind, status, time.monotonic() - self._began)
         logger.info(
             "Job %s: attempt %d %s; the job is %s",
             job.id, job.attempt, ended.kind.value, status or "no longer ours",

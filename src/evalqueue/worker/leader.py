@@ -16,6 +16,7 @@ from datetime import timedelta
 
 import psycopg
 
+from evalqueue.metrics.jobs import JobMetrics
 from evalqueue.postgres import fleet, schedules
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import RegisteredWorker
@@ -57,10 +58,12 @@ class Leadership:
         *,
         lease_seconds: float,
         retention: Retention,
+        metrics: JobMetrics,
         troubles: Troubles,
     ) -> None:
         self._database = database
         self._me = me
+        self._metrics = metrics
         self._troubles = troubles
         self._soon = asyncio.Event()
         self._term_seconds = lease_seconds / 2
@@ -89,11 +92,13 @@ class Leadership:
         """Do it once, if this worker is the leader. Returns seconds until the next time."""
         async with self._database.connection() as connection:
             turn = await fleet.lead(connection, self._me(), term_seconds=self._term_seconds)
+            self._metrics.leads(self._term_seconds if turn.is_leader else 0)
             if not turn.is_leader:
                 # Not all at once, when the leader is gone.
                 return turn.due_in + random.uniform(0, self._term_seconds / 4)  # noqa: S311  jitter, not a secret
             if turn.recovered:
                 logger.warning("%d job(s) had lost their worker", turn.recovered)
+                self._metrics.recovered(turn.recovered)
             next_schedule = await schedules.fire_due(connection)
         await self._prune()
         dues = [turn.due_in] if next_schedule is None else [turn.due_in, next_schedule]
@@ -127,10 +132,12 @@ class SessionWatch:
         me: Callable[[], RegisteredWorker],
         *,
         on_lost_leader: Callable[[], None],
+        metrics: JobMetrics,
         troubles: Troubles,
     ) -> None:
         self._database = database
         self._me = me
+        self._metrics = metrics
         self._troubles = troubles
         self._on_lost_leader = on_lost_leader
         self._gone_since = dict[int, float]()
@@ -179,6 +186,7 @@ class SessionWatch:
                 logger.warning(
                     "The process of worker %d has ended: %d job(s) were recovered", each, recovered
                 )
+                self._metrics.recovered(recovered)
                 if not look.is_leader:
                     self._on_lost_leader()
         every = LOOK_INTERVAL if look.is_leader else LOOK_INTERVAL + LOOK_SHARE * look.looks

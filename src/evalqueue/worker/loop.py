@@ -16,6 +16,10 @@ import psycopg
 from procrastinate.manager import get_channel_for_queues
 
 from evalqueue.handlers import Handlers
+from evalqueue.metrics.endpoint import exposed
+from evalqueue.metrics.jobs import JobMetrics
+from evalqueue.metrics.process import ProcessMetrics
+from evalqueue.metrics.registry import Metrics
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
@@ -53,8 +57,19 @@ class Worker:
         self._hurry = asyncio.Event()
         self._claims_in_doubt = False
         self._troubles = Troubles()
+        self.metrics = Metrics()
+        """Of this worker, with those of its handlers."""
+        self.metrics.include(handlers.metrics)
+        self._job_metrics = JobMetrics(self.metrics)
+        self._process_metrics = ProcessMetrics(self.metrics)
+        self._process_metrics.database = database
         self._running = RunningAttempts(
-            database, handlers, options, troubles=self._troubles, on_ended=self._wake.set
+            database,
+            handlers,
+            options,
+            metrics=self._job_metrics,
+            troubles=self._troubles,
+            on_ended=self._wake.set,
         )
         self._refusals = Refusals(database, self._capabilities)
         self._membership = Membership(database, self._capabilities, options)
@@ -79,7 +94,7 @@ class Worker:
             await self._run()
 
     async def _run(self) -> None:
-        with self._signals():
+        with self._signals(), self._exposed():
             await self._declare()
             await self._membership.register()
             try:
@@ -106,12 +121,14 @@ class Worker:
             self._me,
             lease_seconds=self._options.lease_seconds,
             retention=self._options.retention,
+            metrics=self._job_metrics,
             troubles=self._troubles,
         )
         sessions = SessionWatch(
             self._database,
             self._me,
             on_lost_leader=leadership.lead_soon,
+            metrics=self._job_metrics,
             troubles=self._troubles,
         )
         async with asyncio.TaskGroup() as background:
@@ -123,6 +140,7 @@ class Worker:
                 background.create_task(self._slot_yielding.run(), name="fairness"),
                 background.create_task(leadership.run(), name="leadership"),
                 background.create_task(sessions.run(), name="sessions"),
+                background.create_task(self._process_metrics.measure_lag(), name="lag"),
             ]
             try:
                 await self._loop()
@@ -254,7 +272,7 @@ class Worker:
                 listener.subscribe(JOB_CANCELLED, self._on_cancelled, self._wake.set)
             )
             async with listener:
-                self._listener = listener
+                self._listener = self._process_metrics.listener = listener
                 await listener.wait_for_proof()
                 yield
 
@@ -264,7 +282,16 @@ class Worker:
 
     def _on_cancelled(self, payload: str) -> None:
         with contextlib.suppress(ValueError):  # another program may notify anything
-            self._running.stop(UUID(payload), Stop.OVER)
+            self._running.stop(UUID(payload), Stop.CANCELLED)
+
+    @contextlib.contextmanager
+    def _exposed(self) -> Generator[None]:
+        options = self._options
+        if options.metrics_port is None:
+            yield
+            return
+        with exposed(self.metrics, host=options.metrics_host, port=options.metrics_port):
+            yield
 
     @contextlib.contextmanager
     def _signals(self) -> Generator[None]:

@@ -34,3 +34,6 @@ class WorkerOptions:
     slice_seconds: float = SLICE
     retention: Retention = field(default_factory=Retention)
     """How long finished jobs, runs and logs are kept."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = None
+    """Where Prometheus's metrics are served; 0: on any free port; None: nowhere."""

@@ -39,7 +39,13 @@ class Stop(StrEnum):
     """Why a running attempt is stopped."""
 
     OVER = "over"
+    CANCELLED = "cancelled"
     SHUTDOWN = "shutdown"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the attempt is over already, in the database."""
+        return self is not Stop.SHUTDOWN
 
 
 def interrupted(stopped: Stop | None) -> Ended | None:
@@ -54,7 +60,7 @@ def classify(
 
     Returns None where the attempt ended from outside (cancelled, lost): nothing is left to record.
     """
-    if stopped is Stop.OVER:
+    if stopped is not None and stopped.is_final:
         return None
     if handling.cancelled():
         return interrupted(stopped) or Ended.failed("Its handler cancelled itself")

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from evalqueue.handlers import Handlers
 from evalqueue.jobs import Job
+from evalqueue.metrics.jobs import JobMetrics
 from evalqueue.postgres.database import Database
 from evalqueue.worker.attempt import Attempt
 from evalqueue.worker.leases import Leases
@@ -35,9 +36,12 @@ class RunningAttempts:
         handlers: Handlers,
         options: WorkerOptions,
         *,
+        metrics: JobMetrics,
         troubles: Troubles,
         on_ended: Callable[[], None],
     ) -> None:
+        self._metrics = metrics
+        metrics.watch_running(lambda: len(self._tasks))
         self._database = database
         self._handlers = handlers
         self._options = options
@@ -71,12 +75,14 @@ class RunningAttempts:
         return len(self._stuck)
 
     def begin(self, job: Job) -> None:
+        self._metrics.claimed(job)
         attempt = Attempt(
             job,
             database=self._database,
             handlers=self._handlers,
             leases=self.leases,
             recorder=self._recorder,
+            metrics=self._metrics,
             patience_seconds=self._options.patience_seconds,
             on_unrecorded=self._on_ended,
         )

@@ -39,6 +39,7 @@ async def work(
     concurrency: int | None,
     wait: bool,
     shutdown_graceful_timeout: float | None,
+    metrics_port: int | None,
 ) -> int:
     """Run jobs, as `procrastinate --app=evalqueue.daemon.app worker` does.
 
@@ -46,6 +47,7 @@ async def work(
 
     Args:
         processes: how many; None: one per core.
+        metrics_port: of the first process; the others take the next ones. 0: free ones.
     """
     from evalqueue.cli.stack.worker_processes import WorkerProcesses, available_cores
 
@@ -57,6 +59,7 @@ async def work(
             concurrency=concurrency,
             wait=wait,
             shutdown_graceful_timeout=shutdown_graceful_timeout,
+            metrics_port=metrics_port,
         )
     async with open_client():  # what keeps every child from working is said once
         pass
@@ -68,7 +71,8 @@ async def work(
     }
     arguments = [f"{flag}={value}" for flag, value in options.items() if value is not None]
     arguments.append("--wait" if wait else "--one-shot")
-    return await WorkerProcesses(processes, arguments, restart=wait).run()
+    first_port = settings.read().metrics_port if metrics_port is None else metrics_port
+    return await WorkerProcesses(processes, arguments, restart=wait, first_port=first_port).run()
 
 
 async def _work_here(**options: Any) -> ExitCode:
@@ -84,8 +88,12 @@ async def _work_here(**options: Any) -> ExitCode:
     return ExitCode.DONE
 
 
-async def up(port: int | None) -> ExitCode:
+async def up(port: int | None, metrics_port: int | None) -> ExitCode:
     """Run Postgres, API and worker until a signal arrives.
+
+    Args:
+        port: of the API.
+        metrics_port: of the worker's metrics.
 
     Raises:
         PortTaken: another process listens on the API's port.
@@ -108,7 +116,10 @@ async def up(port: int | None) -> ExitCode:
     if not current.data_directory.exists():
         copy_conversations(current.data_directory)
     plan = stack.StackPlan(
-        settings=current, port=port, simulated=stack.needs_simulation(os.environ)
+        settings=current,
+        port=port,
+        metrics_port=metrics_port,
+        simulated=stack.needs_simulation(os.environ),
     )
 
     async def stay(at: "StackAddresses") -> None:

@@ -33,6 +33,8 @@ class StackPlan:
     settings: Settings
     port: int
     """The API's; 0: any free one."""
+    metrics_port: int | None = None
+    """Of the worker's metrics; None: `EVALQUEUE_METRICS_PORT`."""
     or_free_port: bool = False
     """Whether the API uses a free port if another process listens on `port`."""
     simulated: bool
@@ -102,7 +104,8 @@ def api(environment: Mapping[str, str], plan: StackPlan) -> ChildSpec:
     )
 
 
-def worker(environment: Mapping[str, str]) -> ChildSpec:
+def worker(environment: Mapping[str, str], plan: StackPlan) -> ChildSpec:
+    flags = () if plan.metrics_port is None else (f"--metrics-port={plan.metrics_port}",)
     return ChildSpec(
         name="worker",
         arguments=(
@@ -110,6 +113,7 @@ def worker(environment: Mapping[str, str]) -> ChildSpec:
             "--until-eof",
             "--processes=1",
             f"--shutdown-graceful-timeout={WORKER_GRACE_SECONDS}",
+            *flags,
         ),
         environment=environment,
         ready=re.compile(r" is ready: "),

@@ -73,7 +73,7 @@ class Stack:
         if self._plan.chatbot is not None:
             chatbot = await self._start(specs.simulated_chatbot(environment, self._plan.chatbot))
             environment |= {"EVALQUEUE_CHATBOT_URL": chatbot}
-        worker = specs.worker(environment)
+        worker = specs.worker(environment, self._plan)
         async with asyncio.TaskGroup() as starting:
             api = starting.create_task(self._start(specs.api(environment, self._plan)))
             starting.create_task(self._start(worker))

@@ -44,12 +44,17 @@ class WorkerProcesses:
     Args:
         arguments: of `evalqueue worker`, for every child.
         restart: whether a child that ends without having been stopped is started again.
+        first_port: where the first child serves its metrics; the others take the next ports.
+            0: each takes a free one. None: none does.
     """
 
-    def __init__(self, count: int, arguments: Sequence[str], *, restart: bool) -> None:
+    def __init__(
+        self, count: int, arguments: Sequence[str], *, restart: bool, first_port: int | None
+    ) -> None:
         self._count = count
         self._arguments = ("worker", "--processes=1", "--until-eof", *arguments)
         self._restart = restart
+        self._first_port = first_port
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._worst = 0
@@ -90,7 +95,7 @@ class WorkerProcesses:
     async def _run_child(self, number: int) -> int:
         """Start a child and wait until it has ended. Returns its exit code, as a shell shows it."""
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "evalqueue", *self._arguments,
+            sys.executable, "-m", "evalqueue", *self._arguments, *self._port_of(number),
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,
         )  # fmt: skip
@@ -100,6 +105,11 @@ class WorkerProcesses:
         code = await child.wait()
         del self._children[number]
         return code if code >= 0 else SIGNAL_EXIT - code
+
+    def _port_of(self, number: int) -> Sequence[str]:
+        if self._first_port is None:
+            return ()
+        return (f"--metrics-port={self._first_port and self._first_port + number}",)
 
     def _on_signal(self, number: int) -> None:
         """Pass it on. A second one makes the children send their running jobs back."""

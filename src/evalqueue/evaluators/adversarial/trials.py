@@ -37,6 +37,11 @@ CUT_SHORT = (
 )
 
 
+ADVERSARIAL = "adversarial"
+"""The evaluator of adversarial cases, in metrics."""
+NOT_JUDGED = "not_judged"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseTrial:
     """One case, put once."""
@@ -86,6 +91,10 @@ class TrialWork(ItemWork[CaseTrial, TrialResult]):
 
     def on_stored(self, result: TrialResult, /) -> None:
         self.leases.note_stored(result.place.key)
+        is_judged = result.case_result.verdict is not None
+        self.attempt.metrics.judged(
+            ADVERSARIAL, has_value=is_judged, failure=None if is_judged else NOT_JUDGED
+        )
 
     async def _put(self, trial: CaseTrial) -> TrialResult:
         """Lead a new conversation, and judge it."""

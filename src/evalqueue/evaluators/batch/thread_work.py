@@ -78,6 +78,12 @@ class ThreadWork(ItemWork[str, Kept]):
     def succeeded(self, result: Kept, /) -> bool:
         return not result.found.failed
 
+    def on_stored(self, result: Kept, /) -> None:
+        for row in result.scores:
+            self._attempt.metrics.judged(
+                row.evaluator, has_value=row.value is not None, failure=row.failure
+            )
+
     async def _read(self, thread_id: str) -> tuple[Thread, Sequence[RecordedAnswer]]:
         """The conversation, and the answers that earlier attempts recorded for it.
 

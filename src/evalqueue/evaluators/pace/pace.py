@@ -45,11 +45,22 @@ class Pace:
         worker: str,
         limits: ModelLimits,
         away: tuple[type[Exception], ...] = (),
+        on_turn: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
-        """`away`: what the ledger raises while it can't be reached."""
+        """Make one.
+
+        Args:
+            credential: whose pace it is.
+            ledger: gives permits.
+            worker: this process, in the ledger.
+            limits: of the model, as far as they are known.
+            away: what the ledger raises while it can't be reached.
+            on_turn: called with the seconds that a call waited for its turn.
+        """
         self.credential = credential
         self.answered_at = -math.inf
         """When a call was answered last, as far as this process knows."""
+        self._on_turn = on_turn
         self._queues: list[CallQueue] = []
         self._permits = PermitStock()
         self._outcomes = PendingReport()
@@ -119,7 +130,7 @@ class Pace:
         if not waiter.turn.done():
             self._start()
         try:
-            return await waiter.turn
+            turn = await waiter.turn
         except asyncio.CancelledError:
             if waiter.turn.done() and not waiter.turn.cancelled() and not waiter.turn.exception():
                 waiter.turn.result().end(None)
@@ -129,6 +140,8 @@ class Pace:
             if waiter.turn.cancelled() or waiter.turn.exception() is not None:
                 with contextlib.suppress(ValueError):
                     queue.waiters.remove(waiter)
+        self._on_turn(time.monotonic() - waiter.since)
+        return turn
 
     def note_end(self, turn: PacedTurn, result: Completion | ProviderError | None) -> None:
         """Count how an attempt ended."""

@@ -1,7 +1,9 @@
 """The paces of one process: one for each credential."""
 
+from functools import partial
 from uuid import uuid4
 
+from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.pace.ledger import PostgresLedger
 from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.pace.pace import Pace
@@ -12,8 +14,9 @@ from evalqueue.postgres.database import TRANSIENT, Database
 class Paces:
     """The paces of one process. Settings never change."""
 
-    def __init__(self, settings: PaceSettings) -> None:
+    def __init__(self, settings: PaceSettings, metrics: EvaluationMetrics) -> None:
         self.settings = settings
+        self._metrics = metrics
         self._worker = uuid4().hex
         self._paces: dict[str, Pace] = {}
 
@@ -28,6 +31,7 @@ class Paces:
                 worker=self._worker,
                 limits=self.settings.limits_of(credential),
                 away=TRANSIENT,
+                on_turn=partial(self._metrics.waited, provider.name, provider.model),
             )
         return pace
 

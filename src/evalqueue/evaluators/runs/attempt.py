@@ -15,6 +15,7 @@ from evalqueue.errors import JobFailed, leaves
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.caps.account import CapReached
+from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller
@@ -117,6 +118,10 @@ class RunAttempt:
         self._started = time.monotonic()
         self.prices = PriceList(None, {})
         """Those of the model, once it runs."""
+
+    @property
+    def metrics(self) -> EvaluationMetrics:
+        return self._access.metrics
 
     @property
     def number(self) -> int:

@@ -14,6 +14,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -21,6 +22,7 @@ from uuid import UUID
 from psycopg.types.json import Json
 
 from evalqueue import codec
+from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.recorder import CallRecord
 from evalqueue.evaluators.runs.store import ERROR_LIMIT, QUERIES
@@ -46,6 +48,7 @@ class CallLog:
         job_id: UUID,
         attempt: int,
         prices: PriceList,
+        metrics: EvaluationMetrics,
         others: Mapping[str, PriceList] | None = None,
     ) -> None:
         """Make one, to be entered.
@@ -56,12 +59,14 @@ class CallLog:
             job_id: its job.
             attempt: of the job.
             prices: of the job's model.
+            metrics: count what is stored.
             others: of further models, by provider.
         """
         self._database = database
         self._run_id = run_id
         self._job_id = job_id
         self._attempt = attempt
+        self._metrics = metrics
         self._prices = prices
         self._batch_prices = prices.of_batches()
         self._others = others or {}
@@ -135,10 +140,17 @@ class CallLog:
     async def _write(self, calls: Sequence[CallRecord]) -> None:
         async with self._database.connection() as connection:
             for first in range(0, len(calls), WRITTEN_AT_ONCE):
-                rows = [self._row(call) for call in calls[first : first + WRITTEN_AT_ONCE]]
-                await connection.execute(
+                priced = [
+                    (call, self._cost(call)) for call in calls[first : first + WRITTEN_AT_ONCE]
+                ]
+                rows = [self._row(call, cost) for call, cost in priced]
+                cursor = await connection.execute(
                     QUERIES["log"], {"calls": Json(rows, dumps=codec.dump_json)}
                 )
+                stored = {call_id for (call_id,) in await cursor.fetchall()}
+                for call, cost in priced:
+                    if call.call_id in stored:
+                        self._metrics.called(call, cost)
 
     async def _write_as_they_come(self) -> None:
         while not self._closing.is_set():
@@ -149,16 +161,18 @@ class CallLog:
                 async with asyncio.timeout(self._pause):
                     await self._closing.wait()
 
-    def _row(self, call: CallRecord) -> Mapping[str, Any]:
+    def _cost(self, call: CallRecord) -> Decimal | None:
+        own = self._batch_prices if call.is_batched else self._prices
+        prices = own if call.is_batched else self._others.get(call.provider, own)
+        return prices.cost(call.model, call.usage, at=call.started_at)
+
+    def _row(self, call: CallRecord, cost: Decimal | None) -> Mapping[str, Any]:
         """A record as its row: JSON by the names of the columns."""
         site, usage = call.site, call.usage
         # What has to be cleaned to be stored is no longer the answer that was given.
         whole = call.response is not None and codec.clean_text(call.response) == call.response
         request_hash = call.request_hash if whole else None
         question_hash = call.question_hash if whole else None
-        own = self._batch_prices if call.is_batched else self._prices
-        prices = own if call.is_batched else self._others.get(call.provider, own)
-        cost = prices.cost(call.model, usage, at=call.started_at)
         return {
             "run_id": None if self._run_id is None else str(self._run_id),
             "job_id": str(self._job_id),

@@ -12,6 +12,7 @@ from evalqueue.errors import JobFailed
 from evalqueue.evaluators.caps.account import CapAccount
 from evalqueue.evaluators.caps.ledger import CapLedger
 from evalqueue.evaluators.caps.worst_case import CallAmounts
+from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.pace.calls import CallQueue
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.pace.waiting import Wait
@@ -59,6 +60,7 @@ class LlmAccess:
     registry: ProviderRegistry
     settings: ProviderSettings
     paces: Paces
+    metrics: EvaluationMetrics
 
     def choose_model(self, params: CallParams) -> ModelChoice:
         """The model that the params mean.
@@ -114,6 +116,7 @@ class LlmAccess:
                 job_id=context.job.root_id,
                 attempt=context.job.attempt,
                 prices=prices,
+                metrics=self.metrics,
                 others={each.choice.provider: each.prices for each in others.values()},
             ) as call_log,
             _reservations(context, params, choice, prices) as reservations,

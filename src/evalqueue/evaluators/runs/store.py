@@ -3,7 +3,7 @@
 Where `owner` is given, others' runs are as if they were not there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -210,14 +210,17 @@ class Kept:
     duration_ms: float
     found: ThreadResult
 
+    @property
+    def scores(self) -> Sequence[ScoreRow]:
+        """The scores that are stored. What needed no call (NOT APPLICABLE) measures nothing where
+        every call failed."""
+        found = self.found
+        return [row for row in found.scores if row.failure is not None or not found.failed]
+
     def arguments(self) -> Mapping[str, Any]:
         found = self.found
         error = None if found.error is None else codec.clean_text(found.error, limit=ERROR_LIMIT)
-        # What needed no call (NOT APPLICABLE) measures nothing where every call failed.
         columns: Mapping[str, ScoreValue | None] = {} if found.failed else found.columns
-        scores = [
-            _score(row) for row in found.scores if row.failure is not None or not found.failed
-        ]
         return {
             "run_id": self.run_id,
             "job_id": self.job_id,
@@ -229,7 +232,7 @@ class Kept:
             "success_status": found.success_status,
             "error": error,
             "result": jsonb(found.result),
-            "scores": Json(scores, dumps=codec.dump_json),
+            "scores": Json([_score(row) for row in self.scores], dumps=codec.dump_json),
         }
 
 

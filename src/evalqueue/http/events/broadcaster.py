@@ -62,6 +62,11 @@ class Broadcaster:
         self._moved_queues: set[str] = set()
         self._positions: _Positions = {}
 
+    @property
+    def watching(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
     # Watchers
 
     async def watch_jobs(

@@ -13,6 +13,7 @@ from evalqueue.http.guards.sessions import Authenticator, cookie_of, install
 from evalqueue.tokens import VARIABLE
 
 PROTECTED_PREFIX = "/api/"
+METRICS_PATH = "/metrics"
 """Paths that need a token. All others show no owner's data."""
 
 SIGN_IN = ("POST", "/api/session")
@@ -21,7 +22,8 @@ SIGN_IN = ("POST", "/api/session")
 
 def requires_token(method: str, path: str) -> bool:
     """Whether a request needs a token, on a server that has tokens."""
-    return path.startswith(PROTECTED_PREFIX) and (method, path) != SIGN_IN
+    is_protected = path.startswith(PROTECTED_PREFIX) or path == METRICS_PATH
+    return is_protected and (method, path) != SIGN_IN
 
 
 class Authentication:

@@ -1,6 +1,8 @@
-"""Health checks for people, supervisors and load balancers."""
+"""Health checks for people, supervisors and load balancers, and metrics for Prometheus."""
 
 import asyncio
+
+from starlette.responses import Response
 
 import evalqueue
 from evalqueue import doctor
@@ -10,6 +12,8 @@ from evalqueue.http.callers import RequestContext
 from evalqueue.http.error_responses import NotReady
 from evalqueue.http.models import fleet as models
 from evalqueue.http.operations import EmptyRequest, Operation
+from evalqueue.http.request_metrics import ApiMetrics
+from evalqueue.metrics.registry import MEDIA_TYPE
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import TRANSIENT
 
@@ -75,6 +79,12 @@ async def _check(context: RequestContext, findings: dict[str, Finding]) -> list[
         return []
 
 
+async def get_metrics(context: RequestContext, request: EmptyRequest) -> Response:
+    metrics: ApiMetrics = context.scope["app"].state.metrics
+    await metrics.refresh(context.client)
+    return Response(metrics.expose(), media_type=MEDIA_TYPE)
+
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         method="GET",
@@ -91,5 +101,13 @@ OPERATIONS: tuple[Operation, ...] = (
         handler=get_readiness,
         errors=(503,),
         error_models={503: models.Unready},
+    ),
+    Operation(
+        method="GET",
+        path="/metrics",
+        tag="health",
+        summary="Metrics in Prometheus's text format",
+        handler=get_metrics,
+        media_type=MEDIA_TYPE,
     ),
 )

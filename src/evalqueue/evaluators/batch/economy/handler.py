@@ -11,13 +11,9 @@ from evalqueue.evaluators.batch.economy.rounds import BatchRounds
 from evalqueue.evaluators.batch.economy.settings import EconomySettings
 from evalqueue.evaluators.batch.economy.store import OpenBatch
 from evalqueue.evaluators.providers.errors import ProviderError
-from evalqueue.evaluators.providers.registry import (
-    ProviderRegistry,
-    ProviderSettings,
-    ProviderUnavailable,
-    resolve,
-)
+from evalqueue.evaluators.providers.registry import ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.call_log import CallLog
+from evalqueue.evaluators.runs.calls import LlmAccess
 from evalqueue.evaluators.runs.cap_params import price_list
 from evalqueue.postgres.database import Connection
 
@@ -25,8 +21,7 @@ from evalqueue.postgres.database import Connection
 async def settle_batches(
     context: JobContext,
     params: SettleBatches,
-    registry: ProviderRegistry,
-    settings: ProviderSettings,
+    access: LlmAccess,
 ) -> Mapping[str, Any]:
     """Cancel the batches of a job that is over, and record their answers.
 
@@ -42,15 +37,16 @@ async def settle_batches(
     if not batches:
         return {}
     try:
-        choice = resolve(settings, batches[0].provider, batches[0].model)
-        provider = await registry.provider(choice)
-        prices = await price_list(settings, choice)
+        choice = resolve(access.settings, batches[0].provider, batches[0].model)
+        provider = await access.registry.provider(choice)
+        prices = await price_list(access.settings, choice)
         async with CallLog(
             context.database,
             run_id=batches[0].run_id,
             job_id=params.job_id,
             attempt=context.job.attempt,
             prices=prices,
+            metrics=access.metrics,
         ) as call_log:
             rounds = BatchRounds(
                 context,

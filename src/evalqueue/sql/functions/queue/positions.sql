@@ -6,7 +6,7 @@
 CREATE OR REPLACE FUNCTION evalqueue_queue_positions(queue text, at_most integer)
 RETURNS TABLE (job_id uuid, owner text, ahead integer)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT
--- In the order of jobs_in_queue, which needs no sorting: jobs_due looks cheaper than it is.
+-- In the order of jobs_in_order, which needs no sorting: jobs_due looks cheaper than it is.
 SET enable_sort = off SET enable_incremental_sort = off AS $$
 DECLARE
     moment CONSTANT timestamptz := statement_timestamp();

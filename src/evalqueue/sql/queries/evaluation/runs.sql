@@ -104,6 +104,7 @@ SELECT
     question_hash, batched, attempt, started_at
 FROM json_populate_recordset(NULL::api_logs, %(calls)s)
 ON CONFLICT (call_id) DO NOTHING
+RETURNING call_id
 
 -- list --
 SELECT * FROM eval_runs
