@@ -17,6 +17,7 @@ from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.listener import JOB_CHANGED, Listener
 from evalqueue.postgres.store import Submission
 from evalqueue.settings import Settings, check_address, read
+from evalqueue.telemetry.jobs import submission, submitted
 
 SUBMIT_MANY_MAX = 10_000  # jobs in one statement
 REREAD_INTERVAL = 15.0  # seconds between reads, in case a notification is lost
@@ -129,10 +130,12 @@ class Client:
             after=after,
         )
         await self._declare(type(params))
-        if connection is not None:
-            return await self._submit(connection, params, options, sees)
-        async with self._connection() as own:
-            return await self._submit(own, params, options, sees)
+        with submission(options.queue, options.job_type) as work:
+            options = replace(options, traceparent=work.traceparent)
+            if connection is not None:
+                return submitted(work, await self._submit(connection, params, options, sees))
+            async with self._connection() as own:
+                return submitted(work, await self._submit(own, params, options, sees))
 
     async def submit_many(
         self,
@@ -186,10 +189,12 @@ class Client:
             )
             for each, key in zip(params, keys, strict=True)
         ]
-        if connection is not None:
-            return await self._submit_many(connection, params, submissions, sees)
-        async with self._connection() as own:
-            return await self._submit_many(own, params, submissions, sees)
+        with submission(queue or self.settings.queue, None, count=len(params)) as work:
+            submissions = [replace(each, traceparent=work.traceparent) for each in submissions]
+            if connection is not None:
+                return await self._submit_many(connection, params, submissions, sees)
+            async with self._connection() as own:
+                return await self._submit_many(own, params, submissions, sees)
 
     async def _submit_many(
         self,

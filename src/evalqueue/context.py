@@ -18,6 +18,7 @@ from evalqueue.items import ItemCounts, ItemQueue, ItemWork, OwnItems, SharedIte
 from evalqueue.jobs import Job
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection, Database
+from evalqueue.telemetry import jobs as telemetry
 
 MESSAGE_LIMIT = 500  # characters
 
@@ -199,10 +200,11 @@ class JobContext:
 
         async def work_on_items() -> None:
             while not self.should_yield and (key := await queue.take()) is not None:
-                result = await work.work(todo[key])
-                if result is None:
-                    continue
-                await self._store(work, result, queue, key)
+                with telemetry.item(work.noun, work.log_field, key):
+                    result = await work.work(todo[key])
+                    if result is None:
+                        continue
+                    await self._store(work, result, queue, key)
                 count(key, work.succeeded(result))
                 work.on_stored(result)
 

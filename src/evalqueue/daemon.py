@@ -20,9 +20,6 @@ from evalqueue.worker.app import ProcrastinateApp
 
 logger = logging.getLogger(__name__)
 
-# The pool warns at each try, a hundred times a minute; `Database` logs it once in a while.
-logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-
 
 class ImportsMissing(Refused):
     """A module named in `EVALQUEUE_IMPORTS` is not there."""

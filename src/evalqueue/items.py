@@ -29,7 +29,9 @@ class ItemWork(Protocol[Item_contra, Result]):
     """What `JobContext.map` does with each item of a job. Subclass it."""
 
     noun: str = "Item"
-    """What progress messages call an item."""
+    """What progress messages and spans call an item."""
+    log_field: str = "item"
+    """What log records and spans call its key."""
 
     def key(self, item: Item_contra, /) -> str:
         """The item's name in the checkpoint, unique in the job."""

@@ -109,6 +109,9 @@ class Job:
     completed_at: datetime | None
     revision: int
     """Goes up with every change of what is shown of the job."""
+    traceparent: str | None = field(default=None, compare=False)
+    """The trace it belongs to, in the form of W3C Trace Context. Known of jobs that were looked up
+    or claimed."""
     name: str | None = None
     """What its params call it."""
     ahead: int | None = field(default=None, compare=False)

@@ -11,10 +11,11 @@ from typing import Annotated
 import platformdirs
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from evalqueue import tokens
+from evalqueue.telemetry.logs import LogFormat, LogLevel
 from evalqueue.tokens import Token
 
 NO_LIMIT = "off"
@@ -125,6 +126,19 @@ class Settings(BaseSettings):
     """The app_id of jobs that name no app and whose dataset has none."""
     imports: Annotated[tuple[str, ...], NoDecode] = ()
     """Modules with further job types and handlers, separated by commas."""
+
+    log_format: LogFormat = LogFormat.TEXT
+    """How the processes that evalqueue starts write their logs: `text`, or `json`, a line each."""
+    log_level: LogLevel | None = None
+    """The least level of what they log: `DEBUG`, `INFO`, `WARNING`, `ERROR`. Unset: each command's
+    own."""
+
+    @field_validator("log_format", "log_level", mode="before")
+    @classmethod
+    def _in_any_case(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.lower() if info.field_name == "log_format" else value.upper()
 
     @field_validator("database_url", "listen_url")
     @classmethod

@@ -28,6 +28,7 @@ class Process:
     ready: re.Pattern[str]
     address: str = ""
     lines: list[str] = field(default_factory=list)
+    reading: threading.Thread = field(default_factory=threading.Thread)
 
     def wait_until_ready(self) -> None:
         """Wait until the process prints that it is ready; a thread then drains its pipe."""
@@ -38,7 +39,8 @@ class Process:
                 break
         else:
             raise AssertionError(f"ended before it was ready: {''.join(self.lines)}")
-        threading.Thread(target=self._read_on, daemon=True).start()
+        self.reading = threading.Thread(target=self._read_on, daemon=True)
+        self.reading.start()
 
     def _read_on(self) -> None:
         for line in self.program.stdout:

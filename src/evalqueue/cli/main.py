@@ -4,6 +4,7 @@ Large imports (SDKs, the HTTP app, rich) are made by the command that needs them
 does not wait for them. Only `main` turns an error into lines on stderr and an exit code.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -30,6 +31,7 @@ from evalqueue.cli.output import console
 from evalqueue.cli.output.errors import DEBUG, error_lines
 from evalqueue.cli.output.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 from evalqueue.errors import leaves
+from evalqueue.telemetry.logs import is_json, silence_pool
 
 app = typer.Typer(
     name="evalqueue",
@@ -46,8 +48,12 @@ app = typer.Typer(
 )
 
 
+logger = logging.getLogger(__name__)
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit the process with its exit code."""
+    silence_pool()
     try:
         app(None if arguments is None else list(arguments), prog_name="evalqueue")
     except Exception as error:  # the boundary of the process: nothing is above it
@@ -55,7 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             traceback.print_exception(error)
         errors = list(leaves(error))
         for each in errors:
-            for line in error_lines(each):
+            lines = error_lines(each)
+            if is_json():
+                logger.critical(" ".join(lines))
+                continue
+            for line in lines:
                 console.print_message(line)
         sys.exit(exit_code_of(errors[0]))
     sys.exit(ExitCode.DONE)

@@ -1,10 +1,8 @@
 """Options and arguments that several commands have, and how a command runs."""
 
 import asyncio
-import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Coroutine
 from typing import Annotated, Any, NoReturn
@@ -107,12 +105,3 @@ def stop_at_eof(enabled: bool) -> None:
 
     if enabled:
         threading.Thread(target=watch, name="until eof", daemon=True).start()
-
-
-def log_to_stderr(level: int) -> None:
-    """Write log records to stderr."""
-    logging.basicConfig(
-        level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    for name in ("httpx", "httpx2", "procrastinate", "uvicorn"):  # they log each call or start
-        logging.getLogger(name).setLevel(logging.WARNING)

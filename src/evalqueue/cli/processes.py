@@ -1,12 +1,14 @@
 """Declares the commands that run until they are stopped: serve, worker, up; and demo."""
 
-import logging
 from typing import Annotated
 
 import typer
 
+from evalqueue import settings
 from evalqueue.cli.commands import processes
-from evalqueue.cli.options import UntilEofOption, examples, log_to_stderr, run, stop_at_eof
+from evalqueue.cli.options import UntilEofOption, examples, run, stop_at_eof
+from evalqueue.telemetry.logs import LogLevel
+from evalqueue.telemetry.processes import begin
 
 MetricsPortOption = Annotated[
     int | None,
@@ -53,7 +55,7 @@ def serve(
     until_eof: UntilEofOption = False,
 ) -> None:
     """Serve the HTTP API and the web page until SIGTERM or Ctrl-C."""
-    log_to_stderr(logging.INFO)
+    begin(settings.read(), level=LogLevel.INFO, service_name="evalqueue-api")
     stop_at_eof(until_eof)
     run(processes.serve(host, port, or_free_port=or_free_port))
 
@@ -108,7 +110,7 @@ def worker(
     Running jobs are finished first; a second signal sends them back to the queue. A process that
     ends unexpectedly is started again.
     """
-    log_to_stderr(logging.INFO)
+    begin(settings.read(), level=LogLevel.INFO, service_name="evalqueue-worker")
     stop_at_eof(until_eof)
     run(
         processes.work(
@@ -135,7 +137,7 @@ def up(
     The schema is migrated first. Without DATABASE_URL a private Postgres is started; without the
     key of an LLM vendor, a simulated one.
     """
-    log_to_stderr(logging.WARNING)
+    begin(settings.read(), level=LogLevel.WARNING)
     run(processes.up(port, metrics_port))
 
 
@@ -153,5 +155,5 @@ def demo(
     batch: the bundled conversations are evaluated. adversarial: a simulated chatbot is tested.
     A demo has its own database and directory.
     """
-    log_to_stderr(logging.WARNING)
+    begin(settings.read(), level=LogLevel.WARNING)
     run(processes.demo(name, keep=keep))

@@ -22,6 +22,7 @@ from evalqueue.http.callers import RequestContext, Right, caller_of
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.requests import decode, decode_form
 from evalqueue.http.uploads import is_form, receive_form
+from evalqueue.telemetry.spans import continued
 
 Body = TypeVar("Body")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -109,7 +110,8 @@ class Operation:
             )
             context.require(self.right)
             async with self._decoded(http_request, client) as request:
-                result = await self.handler(context, request)
+                with continued(_traceparent(http_request)):
+                    result = await self.handler(context, request)
             if isinstance(result, Response):
                 return result
             if not isinstance(result, WithStatus):
@@ -136,6 +138,12 @@ class Operation:
             )
         else:
             raise HTTPException(415, "The body must be sent as multipart/form-data")
+
+
+def _traceparent(http_request: Request) -> str | None:
+    """The trace that the caller is in. More than one header is none."""
+    found = http_request.headers.getlist("traceparent")
+    return found[0] if len(found) == 1 else None
 
 
 def routes(

@@ -43,6 +43,8 @@ class Submission:
     after: UUID | None = None
     requested: Mapping[str, Any] | None = None
     """The params as they came with the key, before defaults were filled in; None: as above."""
+    traceparent: str | None = None
+    """The trace it belongs to. The database ignores what is malformed."""
 
     def as_json(self) -> dict[str, object]:
         """As an element of `evalqueue_submit_job_rows`."""
@@ -57,6 +59,7 @@ class Submission:
             "idempotency_key": self.idempotency_key,
             "after": None if self.after is None else str(self.after),
             "requested": self.requested,
+            "traceparent": codec.clean_text(self.traceparent or "") or None,
         }
 
 
@@ -115,6 +118,7 @@ async def submit(connection: Connection, submission: Submission) -> Job:
         "idempotency_key": submission.idempotency_key,
         "after": submission.after,
         "requested": None if submission.requested is None else jsonb(submission.requested),
+        "traceparent": codec.clean_text(submission.traceparent or "") or None,
     }
     try:
         job = await _job(connection, "submit", **arguments)
@@ -355,6 +359,7 @@ def job_of(row: Mapping[str, Any]) -> Job:
         started_at=row["started_at"],
         completed_at=row["completed_at"],
         revision=row["revision"],
+        traceparent=row.get("traceparent"),
         name=row["name"] if "name" in row else _name(row["params"]),
         ahead=row.get("ahead"),
         continued_by=row.get("continued_by"),

@@ -87,6 +87,7 @@ CREATE TABLE jobs (
     started_at timestamp with time zone,
     completed_at timestamp with time zone,
     isolated boolean DEFAULT false NOT NULL,
+    traceparent text,
     CONSTRAINT jobs_attempts_are_sane CHECK (((attempt >= 0) AND ((failed_attempts >= 0) AND (failed_attempts <= attempt)) AND (max_attempts >= 1))),
     CONSTRAINT jobs_completed_has_a_result CHECK (((status <> 'completed'::text) OR ((result IS NOT NULL) AND (error_message IS NULL)))),
     CONSTRAINT jobs_due_at_is_a_moment CHECK (((due_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (due_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
@@ -101,6 +102,7 @@ CREATE TABLE jobs (
     CONSTRAINT jobs_running_has_a_lease CHECK ((((status = 'running'::text) = (lease_expires_at IS NOT NULL)) AND ((status <> 'running'::text) OR ((started_at IS NOT NULL) AND (attempt > 0))))),
     CONSTRAINT jobs_status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
     CONSTRAINT jobs_terminal_iff_completed_at CHECK (((completed_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
+    CONSTRAINT jobs_traceparent_is_sound CHECK ((traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'::text)),
     CONSTRAINT jobs_waiting_did_not_begin CHECK (((NOT waiting) OR ((attempt = 0) AND (status = ANY (ARRAY['queued'::text, 'cancelled'::text])))))
 )
 WITH (fillfactor='70');
@@ -716,21 +718,21 @@ CREATE FUNCTION evalqueue_submission_problems(submissions jsonb) RETURNS TABLE(p
 
 -- FUNCTION: evalqueue_submissions(jsonb)
 
-CREATE FUNCTION evalqueue_submissions(submissions jsonb) RETURNS TABLE(place bigint, job_type text, params jsonb, owner text, priority integer, scheduled_at timestamp with time zone, queue text, max_attempts integer, idempotency_key text, after uuid, requested jsonb)
+CREATE FUNCTION evalqueue_submissions(submissions jsonb) RETURNS TABLE(place bigint, job_type text, params jsonb, owner text, priority integer, scheduled_at timestamp with time zone, queue text, max_attempts integer, idempotency_key text, after uuid, requested jsonb, traceparent text)
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_submit_job(text, jsonb, text, integer, timestamp with time zone, text, integer, text, uuid)
+-- FUNCTION: evalqueue_submit_job(text, jsonb, text, integer, timestamp with time zone, text, integer, text, uuid, text)
 
-CREATE FUNCTION evalqueue_submit_job(job_type text, params jsonb DEFAULT '{}'::jsonb, owner text DEFAULT 'default'::text, priority integer DEFAULT 0, scheduled_at timestamp with time zone DEFAULT NULL::timestamp with time zone, queue text DEFAULT 'evalqueue'::text, max_attempts integer DEFAULT 3, idempotency_key text DEFAULT NULL::text, after uuid DEFAULT NULL::uuid) RETURNS uuid
+CREATE FUNCTION evalqueue_submit_job(job_type text, params jsonb DEFAULT '{}'::jsonb, owner text DEFAULT 'default'::text, priority integer DEFAULT 0, scheduled_at timestamp with time zone DEFAULT NULL::timestamp with time zone, queue text DEFAULT 'evalqueue'::text, max_attempts integer DEFAULT 3, idempotency_key text DEFAULT NULL::text, after uuid DEFAULT NULL::uuid, traceparent text DEFAULT NULL::text) RETURNS uuid
     LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_submit_job_row(text, jsonb, text, integer, timestamp with time zone, text, integer, text, uuid, jsonb)
+-- FUNCTION: evalqueue_submit_job_row(text, jsonb, text, integer, timestamp with time zone, text, integer, text, uuid, jsonb, text)
 
-CREATE FUNCTION evalqueue_submit_job_row(job_type text, params jsonb DEFAULT '{}'::jsonb, owner text DEFAULT 'default'::text, priority integer DEFAULT 0, scheduled_at timestamp with time zone DEFAULT NULL::timestamp with time zone, queue text DEFAULT 'evalqueue'::text, max_attempts integer DEFAULT 3, idempotency_key text DEFAULT NULL::text, after uuid DEFAULT NULL::uuid, requested jsonb DEFAULT NULL::jsonb) RETURNS jobs
+CREATE FUNCTION evalqueue_submit_job_row(job_type text, params jsonb DEFAULT '{}'::jsonb, owner text DEFAULT 'default'::text, priority integer DEFAULT 0, scheduled_at timestamp with time zone DEFAULT NULL::timestamp with time zone, queue text DEFAULT 'evalqueue'::text, max_attempts integer DEFAULT 3, idempotency_key text DEFAULT NULL::text, after uuid DEFAULT NULL::uuid, requested jsonb DEFAULT NULL::jsonb, traceparent text DEFAULT NULL::text) RETURNS jobs
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -747,6 +749,12 @@ CREATE FUNCTION evalqueue_submit_job_rows(submissions jsonb) RETURNS SETOF jobs
 CREATE FUNCTION evalqueue_submit_jobs(submissions jsonb) RETURNS SETOF uuid
     LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_traceparent(text)
+
+CREATE FUNCTION evalqueue_traceparent(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE
     AS …;
 
 -- FUNCTION: evalqueue_try_claims(bigint, text, text[], text[], integer, double precision, uuid[])

@@ -20,6 +20,7 @@ from evalqueue.handlers import Handlers
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.settings import Settings
+from evalqueue.telemetry.processes import begin_worker_of_procrastinate
 from evalqueue.worker.leader import Retention
 from evalqueue.worker.loop import Worker
 from evalqueue.worker.options import WorkerOptions
@@ -47,6 +48,7 @@ class Connector(PsycopgConnector):
             DatabaseUnavailable: no Postgres answered in time.
             SchemaOutdated: `evalqueue migrate` has to run first.
         """
+        begin_worker_of_procrastinate(self._settings)
         if self.database is None:
             # Finding the address may start the embedded Postgres, which takes its time.
             address = await asyncio.to_thread(self._address)

@@ -15,6 +15,8 @@ from evalqueue.jobs import Ended, Job
 from evalqueue.jobtypes import JobTypes
 from evalqueue.metrics.jobs import OVER, JobMetrics
 from evalqueue.postgres.database import UNWRITABLE, Database
+from evalqueue.telemetry import jobs as telemetry
+from evalqueue.telemetry.spans import TracedWork
 from evalqueue.worker.leases import Leases
 from evalqueue.worker.outcomes import Stop, classify, interrupted
 from evalqueue.worker.recorder import OutcomeRecorder
@@ -77,9 +79,14 @@ class Attempt:
 
     async def run(self) -> None:
         """Call the handler, classify how it ended, record that."""
+        with telemetry.attempt(self.job) as work:
+            await self._run(work)
+
+    async def _run(self, work: TracedWork) -> None:
         job = self.job
         logger.info("Job %s starts (%s, attempt %d)", job.id, job.job_type, job.attempt)
         ended = await self._call()
+        telemetry.attempt_ended(work, ended)
         if ended is None:
             logger.info("Job %s: attempt %d is over", job.id, job.attempt)
             outcome = Stop.CANCELLED if self._stopped is Stop.CANCELLED else OVER
@@ -89,7 +96,9 @@ class Attempt:
         try:
             await self._record(ended)
         except UNWRITABLE as error:
-            await self._record(Ended.failed(f"Its outcome could not be written: {describe(error)}"))
+            unwritten = Ended.failed(f"Its outcome could not be written: {describe(error)}")
+            telemetry.attempt_ended(work, unwritten)
+            await self._record(unwritten)
         finally:
             late.cancel()
 

@@ -24,6 +24,7 @@ from evalqueue.postgres import fleet
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import JOB_CANCELLED, WORK_WAITS, Listener
+from evalqueue.telemetry.logs import bound
 from evalqueue.worker.fairness import SlotYielding
 from evalqueue.worker.heartbeat import Membership, watched
 from evalqueue.worker.leader import Leadership, SessionWatch
@@ -82,7 +83,10 @@ class Worker:
         if self._stopping.is_set():
             self._hurry.set()
         else:
-            logger.info("Stopping: waiting for %d running job(s)", len(self._running.tasks))
+            logger.info(
+                "Stopping: waiting for %d running job(s)", len(self._running.tasks),
+                extra={"worker": self._membership.worker.name},
+            )  # fmt: skip
         self._running.drain()
         self._stopping.set()
         self._wake.set()
@@ -98,8 +102,9 @@ class Worker:
             await self._declare()
             await self._membership.register()
             try:
-                async with self._listening():
-                    await self._run_registered()
+                with bound({"worker": self._membership.worker.name}):
+                    async with self._listening():
+                        await self._run_registered()
             finally:
                 await self._membership.unregister()
                 await self._handlers.close()

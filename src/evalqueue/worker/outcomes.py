@@ -23,6 +23,7 @@ from evalqueue.errors import (
 )
 from evalqueue.jobs import Ended, Job
 from evalqueue.postgres.database import TRANSIENT
+from evalqueue.telemetry.logs import LoggedError
 
 BACKOFF_BASE = 2.0  # seconds
 BACKOFF_MAX = 120.0  # seconds
@@ -93,7 +94,8 @@ def _raised(error: BaseException, job: Job) -> Ended | None:
         case _ if isinstance(error, TRANSIENT):
             return Ended.retry(describe(error), delay_seconds=_delay(job, None))
         case _:
-            logger.error("Job %s failed", job.id, exc_info=error)
+            # Its text is in the job's row.
+            logger.error("Job %s failed", job.id, exc_info=LoggedError.of(error))
             return Ended.failed(describe(error))
 
 

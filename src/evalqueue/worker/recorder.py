@@ -6,6 +6,7 @@ own: it delays none of the others.
 """
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +68,10 @@ class OutcomeRecorder:
         )
         self._waiting.append(waiting)
         if self._writing is None:
-            self._writing = asyncio.create_task(self._write(), name="outcomes")
+            # Of no job: it writes the outcomes of others, too.
+            self._writing = asyncio.create_task(
+                self._write(), name="outcomes", context=contextvars.Context()
+            )
         return await waiting.recorded
 
     async def _write(self) -> None:

@@ -1,6 +1,7 @@
 """The commands that run until they are stopped: serve, worker, up; and demo."""
 
 import asyncio
+import logging
 import os
 import shlex
 import signal
@@ -14,9 +15,13 @@ from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.postgres.addresses import without_secrets
 from evalqueue.settings import Settings
+from evalqueue.telemetry.logs import is_json
 
 if TYPE_CHECKING:
     from evalqueue.cli.stack.plan import StackAddresses
+
+
+logger = logging.getLogger(__name__)
 
 
 async def serve(host: str | None, port: int | None, *, or_free_port: bool) -> ExitCode:
@@ -127,8 +132,19 @@ async def up(port: int | None, metrics_port: int | None) -> ExitCode:
             console.print_data(line)
         await asyncio.Event().wait()
 
-    await Stack(plan, lambda name, line: console.print_message(f"{name:<18} | {line}")).run(stay)
+    await Stack(plan, _pass_on).run(stay)
     return ExitCode.DONE  # a signal is the way to end it
+
+
+def _pass_on(child: str, line: str) -> None:
+    """A line of a child process. Where logs are JSON, what is none becomes a record."""
+    if not is_json():
+        console.print_message(f"{child:<18} | {line}")
+    elif line.startswith("{"):
+        console.print_message(line)
+    elif line:
+        name, level, extra = logger.name, logging.INFO, {"child": child}
+        logger.handle(logger.makeRecord(name, level, "", 0, line, (), None, extra=extra))
 
 
 def _addresses(current: Settings, at: "StackAddresses") -> Iterator[str]:

@@ -70,6 +70,7 @@ class TrialWork(ItemWork[CaseTrial, TrialResult]):
     """Conversations of earlier attempts, by the key of their trial."""
 
     noun = "Case"
+    log_field = "trial"
 
     def key(self, item: CaseTrial, /) -> str:
         return item.key

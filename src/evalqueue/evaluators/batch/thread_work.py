@@ -41,6 +41,7 @@ class ThreadWork(ItemWork[str, Kept]):
     """Evaluates one conversation, by its id."""
 
     noun = "Thread"
+    log_field = "thread_id"
 
     def __init__(
         self, inputs: ThreadInputs, caller: LlmCaller, call_log: CallLog, *, is_fresh: bool

@@ -8,6 +8,7 @@ While Postgres is away, the process goes on by itself at its part of the last kn
 
 import asyncio
 import contextlib
+import contextvars
 import math
 import time
 from collections.abc import Callable
@@ -192,7 +193,10 @@ class Pace:
     def _start(self) -> None:
         self._wake.set()
         if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._run(), name=f"pace {self.credential.label}")
+            # Of no job: it is the pace of others, too.
+            self._running = asyncio.create_task(
+                self._run(), name=f"pace {self.credential.label}", context=contextvars.Context()
+            )
 
     async def aclose(self) -> None:
         """Stop. Waiting calls are cancelled."""

@@ -40,6 +40,7 @@ from evalqueue.evaluators.providers.provider import (
     VendorLimits,
     schema_in_prompt,
 )
+from evalqueue.evaluators.providers.spans import ConventionalNames
 from evalqueue.hosts import is_loopback
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -165,6 +166,11 @@ class OpenAIProvider:
     @property
     def credential(self) -> LlmCredential:
         return self._credential
+
+    @property
+    def conventional_names(self) -> ConventionalNames:
+        is_azure = isinstance(self._client, AsyncAzureOpenAI)
+        return ConventionalNames(provider="azure.ai.openai" if is_azure else self._name)
 
     @property
     def batches(self) -> FileBatches:

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 
+from evalqueue.evaluators.providers import spans
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider
 from evalqueue.evaluators.providers.recorder import AttemptLog, CallSite, Recorder
@@ -284,9 +285,7 @@ class LlmCaller:
         tries.made += 1
         log = AttemptLog(self.provider, call.request, call.site, call.method, try_number=tries.made)
         try:
-            completion = await self.provider.complete(
-                call.sent, timeout=self.policy.attempt_timeout_seconds
-            )
+            completion = await self._completed(call, tries)
         except ProviderError as error:
             turn.end(error)
             if error.outcome is not CallOutcome.RATE_LIMITED:
@@ -306,6 +305,20 @@ class LlmCaller:
         self.served_model = completion.model
         self._recorder.record(log.answered(completion))
         return completion
+
+    async def _completed(self, call: _Call, tries: _Tries) -> Completion:
+        with spans.attempt(
+            self.provider, call.sent, call.site, call.method, try_number=tries.made
+        ) as traced:
+            try:
+                completion = await self.provider.complete(
+                    call.sent, timeout=self.policy.attempt_timeout_seconds
+                )
+            except ProviderError as error:
+                traced.failed(error)
+                raise
+            traced.answered(completion)
+            return completion
 
     def _note(self, error: ProviderError, started: float, tries: _Tries, site: CallSite) -> None:
         """Count a try, and decide whether the job has to stop."""

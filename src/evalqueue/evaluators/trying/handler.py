@@ -76,6 +76,7 @@ class _TriedThreads(ItemWork[str, TriedConversation]):
     """Tries all evaluators on one conversation, by its id."""
 
     noun = "Conversation"
+    log_field = "thread_id"
 
     context: JobContext
     dataset_id: str

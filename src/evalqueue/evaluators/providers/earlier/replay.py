@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from evalqueue.evaluators.providers.earlier.reuse import AskingCaller, Reuse
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite, request_hash
+from evalqueue.evaluators.providers.spans import note_earlier_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,5 +45,7 @@ class Replay:
             provider = self._caller.asked(request).provider
             left = self._left.get(request_hash(request, site, method, provider))
             if left:
-                return left.popleft()
+                completion = left.popleft()
+                note_earlier_answer(provider, request, site, method, completion, source="replayed")
+                return completion
         return await self._caller.call(request, site, method)

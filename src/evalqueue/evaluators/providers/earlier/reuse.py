@@ -16,6 +16,7 @@ from evalqueue.evaluators.providers.recorder import (
     Recorder,
     question_hash,
 )
+from evalqueue.evaluators.providers.spans import note_earlier_answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,9 @@ class Reuse:
             if each.call_id not in self._used and served in (None, each.completion.model):
                 self._used.add(each.call_id)
                 self._record(each, request, site, method)
+                note_earlier_answer(
+                    asked.provider, request, site, method, each.completion, source="reused"
+                )
                 return each.completion
         return await self._caller.call(request, site, method)
 

@@ -26,6 +26,15 @@ BEGIN
 END;
 $$;
 
+-- The trace that a caller is in, as W3C Trace Context writes it (https://www.w3.org/TR/trace-context/).
+-- NULL: it is malformed, and ignored. Of a later version what this one knows is read.
+CREATE OR REPLACE FUNCTION evalqueue_traceparent(value text) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT '00' || substr($1, 3, 53)
+    WHERE $1 ~ '^(00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$|(?!00|ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-|$))'
+        AND substr($1, 4, 32) <> repeat('0', 32) AND substr($1, 37, 16) <> repeat('0', 16);
+$$;
+
 -- A job and its task appear together. Every function that makes a job calls this one.
 CREATE OR REPLACE FUNCTION evalqueue_insert_job(job jobs) RETURNS jobs
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -43,11 +52,12 @@ BEGIN
     )::procrastinate_job_to_defer_v1]);
     INSERT INTO jobs (
         id, job_type, params, owner, queue, priority, due_at, task_id, max_attempts,
-        idempotency_key, fingerprint, parent_id, retry_of, after_id, waiting
+        idempotency_key, fingerprint, parent_id, retry_of, after_id, waiting,
+        traceparent
     ) VALUES (
         job.id, job.job_type, job.params, job.owner, job.queue, job.priority, job.due_at, tasks[1],
         job.max_attempts, job.idempotency_key, job.fingerprint, job.parent_id, job.retry_of,
-        job.after_id, COALESCE(job.waiting, false)
+        job.after_id, COALESCE(job.waiting, false), evalqueue_traceparent(job.traceparent)
     )
     -- In READ COMMITTED a faster transaction was waited for, and its job found. A transaction whose
     -- snapshot can't see it gets an error that tells it to start again (serialization_failure).
@@ -94,7 +104,8 @@ CREATE OR REPLACE FUNCTION evalqueue_submit_job_row(
     max_attempts integer DEFAULT 3,
     idempotency_key text DEFAULT NULL,
     after uuid DEFAULT NULL,               -- not before this job is completed
-    requested jsonb DEFAULT NULL           -- the params as they came; NULL: `params`
+    requested jsonb DEFAULT NULL,          -- the params as they came; NULL: `params`
+    traceparent text DEFAULT NULL          -- the trace it belongs to; malformed: none
 ) RETURNS jobs
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
@@ -161,6 +172,7 @@ BEGIN
     job.idempotency_key := idempotency_key;
     job.fingerprint := fingerprint;
     job.after_id := after;
+    job.traceparent := traceparent;
     job.waiting := after IS NOT NULL AND predecessor <> 'completed';
     RETURN evalqueue_insert_job(job);
 END;
@@ -176,10 +188,12 @@ CREATE OR REPLACE FUNCTION evalqueue_submit_job(
     queue text DEFAULT 'evalqueue',
     max_attempts integer DEFAULT 3,
     idempotency_key text DEFAULT NULL,
-    after uuid DEFAULT NULL
+    after uuid DEFAULT NULL,
+    traceparent text DEFAULT NULL
 ) RETURNS uuid
 LANGUAGE sql SET search_path FROM CURRENT AS $$
-    SELECT id FROM evalqueue_submit_job_row($1, $2, $3, $4, $5, $6, $7, $8, $9);
+    SELECT id FROM evalqueue_submit_job_row($1, $2, $3, $4, $5, $6, $7, $8, $9,
+        traceparent => $10);
 $$;
 
 -- Whether a job that is over left something to do: it failed, was cancelled, or is completed with a

@@ -3,16 +3,18 @@
 -- Submissions as rows, with what is left out filled in. `place` counts from 1.
 CREATE OR REPLACE FUNCTION evalqueue_submissions(submissions jsonb) RETURNS TABLE (
     place bigint, job_type text, params jsonb, owner text, priority integer, scheduled_at timestamptz,
-    queue text, max_attempts integer, idempotency_key text, after uuid, requested jsonb
+    queue text, max_attempts integer, idempotency_key text, after uuid, requested jsonb,
+    traceparent text
 )
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT place, job_type, COALESCE(params, '{}'), COALESCE(owner, 'default'),
         COALESCE(priority, 0), scheduled_at, COALESCE(queue, 'evalqueue'),
-        COALESCE(max_attempts, 3), idempotency_key, after, requested
+        COALESCE(max_attempts, 3), idempotency_key, after, requested, traceparent
     FROM jsonb_array_elements($1) WITH ORDINALITY AS listed (element, place)
     CROSS JOIN LATERAL jsonb_to_record(element) AS given (
         job_type text, params jsonb, owner text, priority integer, scheduled_at timestamptz,
-        queue text, max_attempts integer, idempotency_key text, after uuid, requested jsonb);
+        queue text, max_attempts integer, idempotency_key text, after uuid, requested jsonb,
+        traceparent text);
 $$;
 
 -- The first problem of each submission that can't be stored. `place` counts from 1; `field` is NULL
@@ -54,7 +56,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
             END AS found
         FROM jsonb_array_elements($1) WITH ORDINALITY AS listed (element, place)
         CROSS JOIN (SELECT ARRAY['job_type', 'params', 'owner', 'priority', 'scheduled_at', 'queue',
-            'max_attempts', 'idempotency_key', 'after', 'requested'] AS fields) AS known
+            'max_attempts', 'idempotency_key', 'after', 'requested', 'traceparent'] AS fields) AS known
         CROSS JOIN LATERAL jsonb_to_record(
             CASE jsonb_typeof(element) WHEN 'object' THEN element ELSE '{}' END
         ) AS given (job_type text, params jsonb, owner text, priority text, scheduled_at text,
@@ -165,14 +167,15 @@ BEGIN
     )
     INSERT INTO jobs (
         id, job_type, params, owner, queue, priority, due_at, task_id, max_attempts,
-        idempotency_key, fingerprint, after_id, waiting
+        idempotency_key, fingerprint, after_id, waiting, traceparent
     )
     SELECT id, job_type, params, owner, queue, priority, COALESCE(not_before, moment), task_id,
         max_attempts, idempotency_key,
         CASE WHEN idempotency_key IS NOT NULL THEN evalqueue_fingerprint(
             job_type, COALESCE(requested, params), priority, scheduled_at, queue, max_attempts, after)
         END, after,
-        after IS NOT NULL AND (SELECT status FROM jobs WHERE jobs.id = after) <> 'completed'
+        after IS NOT NULL AND (SELECT status FROM jobs WHERE jobs.id = after) <> 'completed',
+        evalqueue_traceparent(traceparent)
     FROM given JOIN tasks USING (number) ORDER BY number;
     PERFORM evalqueue_check_size(jobs.params) FROM jobs
         -- Compressed; what has so few bytes is not too large.

@@ -3,7 +3,8 @@
 SELECT * FROM evalqueue_submit_job_row(
     job_type => %(job_type)s, params => %(params)s, owner => %(owner)s, priority => %(priority)s,
     scheduled_at => %(scheduled_at)s, queue => %(queue)s, max_attempts => %(max_attempts)s,
-    idempotency_key => %(idempotency_key)s, after => %(after)s, requested => %(requested)s
+    idempotency_key => %(idempotency_key)s, after => %(after)s, requested => %(requested)s,
+    traceparent => %(traceparent)s
 )
 
 -- submit_many --

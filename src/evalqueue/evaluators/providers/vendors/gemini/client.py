@@ -39,6 +39,7 @@ from evalqueue.evaluators.providers.provider import (
     LlmCredential,
     schema_in_prompt,
 )
+from evalqueue.evaluators.providers.spans import ConventionalNames
 from evalqueue.evaluators.providers.vendors.gemini import answers, faults
 from evalqueue.evaluators.providers.vendors.gemini.answers import GeminiAnswer
 from evalqueue.evaluators.providers.vendors.gemini.batches import GeminiBatchApi
@@ -148,6 +149,13 @@ class GeminiProvider:
     @property
     def credential(self) -> LlmCredential:
         return self._credential
+
+    @property
+    def conventional_names(self) -> ConventionalNames:
+        is_vertex = self._endpoint.startswith("vertex:")
+        return ConventionalNames(
+            provider="gcp.vertex_ai" if is_vertex else "gcp.gemini", operation="generate_content"
+        )
 
     @property
     def batches(self) -> FileBatches:

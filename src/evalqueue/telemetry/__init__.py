@@ -1,0 +1,1 @@
+"""What processes report of their work: spans of OpenTelemetry, and log records."""

@@ -1,0 +1,171 @@
+"""Log records of processes that are ours, as text or as JSON. A library never calls `write`.
+
+Secrets that stand in the environment are blacked out, and rows that Postgres quotes, whatever wrote
+them.
+"""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Any, Self
+from urllib.parse import unquote
+
+from pythonjsonlogger.json import JsonFormatter
+
+from evalqueue.telemetry import spans
+
+TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+HIDDEN = "[hidden]"
+_SECRET_NAME = re.compile(r"(^|_)(APIKEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)S?$")
+_PASSWORD = re.compile(r"://[^\s:/@]*:([^\s@]+)@")
+_ROW = re.compile(r"\b(DETAIL|CONTEXT): .*")
+"""Where an error of Postgres quotes rows."""
+_SECRET_MIN = 8  # characters; a shorter one may be a part of any word
+
+Fields = Mapping[str, str | int | None]
+
+_bound: ContextVar[Fields | None] = ContextVar("evalqueue_log_fields", default=None)
+
+
+class LogFormat(StrEnum):
+    """How log records are written."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    """The least level of log records that are written."""
+
+    DEBUG = "DEBUG"
+    INFO = "INFO"
+    WARNING = "WARNING"
+    ERROR = "ERROR"
+
+
+@contextmanager
+def bound(fields: Fields) -> Generator[None]:
+    """JSON log records of this block have these fields. None: not known, and left out."""
+    token = _bound.set({**(_bound.get() or {}), **fields})
+    try:
+        yield
+    finally:
+        _bound.reset(token)
+
+
+def write(log_format: LogFormat, level: LogLevel) -> None:
+    """Write this process's log records to stderr.
+
+    Args:
+        log_format: one line of JSON for each, or text.
+        level: the least level. `DEBUG` is of evalqueue's own loggers only: SDKs then write prompts.
+    """
+    logging.basicConfig(stream=sys.stderr)
+    reformat(log_format)
+    set_level(level)
+
+
+def reformat(log_format: LogFormat) -> None:
+    """Write the records of the root logger's handlers in a format."""
+    secrets = secrets_of(os.environ)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(
+            _JsonLines(secrets) if log_format is LogFormat.JSON else _TextLines(TEXT, secrets)
+        )
+    logging.captureWarnings(log_format is LogFormat.JSON)
+
+
+class LoggedError(Exception):
+    """Stands in a log record for an error whose text is a job's own: it may quote a conversation.
+
+    Its text is the class of that error, and its traceback that error's.
+    """
+
+    @classmethod
+    def of(cls, error: BaseException, causes: int = 5) -> Self:
+        """The stand-in of an error, and of so many of its causes."""
+        kind = type(error)
+        found = cls(f"{kind.__module__}.{kind.__qualname__}").with_traceback(error.__traceback__)
+        cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        if cause is not None and causes:
+            found.__cause__ = cls.of(cause, causes - 1)
+        return found
+
+
+def is_json() -> bool:
+    """Whether this process writes its log records as JSON."""
+    return any(isinstance(each.formatter, _JsonLines) for each in logging.getLogger().handlers)
+
+
+def set_level(level: LogLevel) -> None:
+    """Set the least level of the records that are written."""
+    number = logging.getLevelNamesMapping()[level]
+    logging.getLogger().setLevel(max(number, logging.INFO))
+    logging.getLogger("evalqueue").setLevel(number)
+
+
+def silence_libraries() -> None:
+    """Leave out what libraries log at each call or start."""
+    for name in ("httpx", "httpx2", "procrastinate", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def silence_pool() -> None:
+    """Leave out the pool's warnings of each try, a hundred a minute. `Database` logs some."""
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+
+
+def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """The secrets of an environment, longest first: values by the names of their variables, and
+    passwords in addresses."""
+    found = {value for name, value in environment.items() if _SECRET_NAME.search(name.upper())}
+    for value in environment.values():
+        found.update(_PASSWORD.findall(value))
+    found |= {unquote(each) for each in found}
+    return tuple(
+        sorted((each for each in found if len(each) >= _SECRET_MIN), key=len, reverse=True)
+    )
+
+
+class _TextLines(logging.Formatter):
+    def __init__(self, fmt: str, secrets: tuple[str, ...]) -> None:
+        super().__init__(fmt)
+        self._secrets = secrets
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _without(self._secrets, super().format(record))
+
+
+class _JsonLines(JsonFormatter):
+    """One line for each record: its exception, and what is bound, are fields of it."""
+
+    def __init__(self, secrets: tuple[str, ...]) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+            rename_fields_keep_missing=False,
+            timestamp=True,
+        )
+        self._secrets = secrets
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        found = spans.current_ids()
+        traced = {} if found is None else {"trace_id": found[0], "span_id": found[1]}
+        known = {k: v for k, v in (_bound.get() or {}).items() if v is not None}
+        return {
+            name: _without(self._secrets, value) if isinstance(value, str) else value
+            for name, value in (log_data | known | traced).items()
+            if name != "color_message"  # uvicorn's own
+        }
+
+
+def _without(secrets: tuple[str, ...], text: str) -> str:
+    for each in secrets:
+        if each in text:
+            text = text.replace(each, HIDDEN)
+    return _ROW.sub(rf"\1: {HIDDEN}", text) if "DETAIL: " in text or "CONTEXT: " in text else text

@@ -1,0 +1,259 @@
+"""Log records of real processes: what a line of JSON holds."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Generator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from browsing import Process, Site, environment
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+HANDLERS = """
+import logging
+import os
+
+from evalqueue import ItemWork, register_job_handler
+from evalqueue.context import Checkpoint, current
+
+logger = logging.getLogger("shop.orders")
+
+
+class Pieces(ItemWork):
+    log_field = "piece"
+
+    async def work(self, item):
+        logger.warning("A piece", extra={"colour": "blue"})
+        return item
+
+    async def store(self, connection, result):
+        pass
+
+
+@register_job_handler("speak")
+async def speak(job_id, params):
+    logger.warning("Said by %s", "a handler", extra={"order": 7, "odd": {1, 2}})
+    await current.get().map(["a"], Pieces(), checkpoint=Checkpoint(), concurrency=1)
+    if params.get("leaks"):
+        key = os.environ["SHOP_API_KEY"]
+        logger.error("The key is %s", key, extra={"key": key})
+        try:
+            raise ValueError(f"the key {key} at " + os.environ["SHOP_URL"])
+        except ValueError:
+            logger.exception("with a traceback")
+        logger.warning("DETAIL:  Failing row contains (%s).", "a text")
+    if params.get("fails"):
+        raise ZeroDivisionError("two\\nlines")
+    return {}
+"""
+
+
+@pytest.fixture
+def site(dsn: str, tmp_path: Path) -> Generator[Site]:
+    (tmp_path / "shop.py").write_text(HANDLERS)
+    settings = {
+        "EVALQUEUE_LOG_FORMAT": "JSON",
+        "EVALQUEUE_IMPORTS": "shop",
+        "EVALQUEUE_SIMULATED_URL": "http://127.0.0.1:9",
+        "EVALQUEUE_LLM_PROVIDER": "simulated",
+        "PYTHONPATH": str(tmp_path),
+    }
+    site = Site(dsn, tmp_path, environment(tmp_path, dsn) | settings)
+    yield site
+    site.stop()
+
+
+def submit(site: Site, params: dict[str, Any], **options: str) -> str:
+    given = "".join(f", {name} => '{value}'" for name, value in options.items())
+    with psycopg.connect(site.dsn, autocommit=True) as connection:
+        row = connection.execute(
+            f"SELECT evalqueue_submit_job('speak', %s{given})", [json.dumps(params)]
+        ).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def wait_until_over(site: Site, job_id: str) -> None:
+    with psycopg.connect(site.dsn, autocommit=True) as connection:
+        while not _one(
+            connection, "SELECT completed_at IS NOT NULL FROM jobs WHERE id = %s", job_id
+        ):
+            _one(connection, "SELECT pg_sleep(0.05) IS NULL")
+
+
+def _one(connection: psycopg.Connection, sql: str, *arguments: object) -> Any:
+    row = connection.execute(sql.encode(), arguments).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def records(lines: list[str]) -> list[dict[str, Any]]:
+    """Every line is a record."""
+    return [json.loads(line) for line in lines if line.strip()]
+
+
+def ended(process: Process) -> list[str]:
+    process.stop()
+    process.reading.join()
+    return process.lines
+
+
+def test_a_worker_writes_a_line_of_json_for_each_record(site: Site):
+    worker = site.worker()
+    job_id = submit(site, {"fails": True}, max_attempts="1")
+    wait_until_over(site, job_id)
+    found = records(ended(worker))
+
+    for each in found:
+        moment = datetime.fromisoformat(each["timestamp"])
+        assert moment.utcoffset() == datetime.now(UTC).utcoffset()
+        assert {"level", "logger", "message"} <= set(each)
+    (ready,) = [each for each in found if " is ready: " in each["message"]]
+    assert "job_id" not in ready
+    of_job = [each for each in found if each.get("job_id") == job_id]
+    (said,) = [each for each in of_job if each["message"] == "Said by a handler"]
+    assert (said["logger"], said["level"], said["order"]) == ("shop.orders", "WARNING", 7)
+    assert said["job_type"] == "speak"
+    assert said["attempt"] == 1
+    assert said["worker"] == ready["message"].split(" is ready")[0]
+    assert "run_id" not in said, "it has none"
+    assert "piece" not in said
+    (piece,) = [each for each in of_job if each["message"] == "A piece"]
+    assert (piece["piece"], piece["colour"]) == ("a", "blue")
+    (failed,) = [each for each in of_job if "exception" in each]
+    assert failed["exception"].startswith("Traceback")
+    assert "in speak" in failed["exception"]
+    assert failed["exception"].endswith("LoggedError: builtins.ZeroDivisionError")
+    assert {each["message"].split()[-1] for each in of_job} >= {"failed"}
+    (stopping,) = [each for each in found if each["message"].startswith("Stopping")]
+    assert stopping["worker"] == said["worker"]
+    assert "job_id" not in stopping
+
+
+def test_records_of_jobs_that_run_together_have_each_its_own_fields(site: Site):
+    worker = site.worker()
+    jobs = [submit(site, {}) for _ in range(8)]
+    for each in jobs:
+        wait_until_over(site, each)
+    found = records(ended(worker))
+
+    said = [each["job_id"] for each in found if each["message"] == "Said by a handler"]
+    assert sorted(said) == sorted(jobs)
+    for each in found:
+        if named := re.search(r"[Jj]ob ([0-9a-f-]{36})", each["message"]):
+            assert each["job_id"] == named[1]
+
+
+def test_plain_procrastinate_writes_json_too(site: Site, tmp_path: Path):
+    log = tmp_path / "procrastinate.log"
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [
+                Path(sys.executable).with_name("procrastinate"),
+                "--app=evalqueue.daemon.app",
+                "worker",
+            ],
+            env=site.environment | {"EVALQUEUE_LOG_LEVEL": "debug"},
+            stderr=output,
+        )
+    job_id = submit(site, {})
+    wait_until_over(site, job_id)
+    worker.terminate()
+    worker.wait()
+
+    # Its own command line prints a line before.
+    lines = log.read_text().splitlines()
+    found = records([each for each in lines if each.startswith("{")])
+    assert [each for each in found if each.get("job_id") == job_id]
+    after = lines[next(n for n, each in enumerate(lines) if each.startswith("{")) :]
+    assert records(after) == found
+
+
+def test_up_passes_on_its_children_s_records(site: Site):
+    up = site.start("web page", "up", "--port=0", EVALQUEUE_LOG_LEVEL="INFO")
+    job_id = submit(site, {})
+    wait_until_over(site, job_id)
+    lines = ended(up)
+
+    found = records([each for each in lines if each.startswith("{")])
+    assert [each for each in found if each.get("job_id") == job_id]
+    assert {each["child"] for each in found if "child" in each} >= {"API"}
+    others = [each for each in lines if each.strip() and not each.startswith("{")]
+    assert not [each for each in others if " | " in each], "only what is printed for people"
+
+
+def test_an_error_that_ends_a_process_is_a_record(site: Site):
+    environment = site.environment | {"DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing"}
+    done = subprocess.run(
+        [sys.executable, "-m", "evalqueue", "worker"],
+        env=environment | {"EVALQUEUE_DATABASE_WAIT_SECONDS": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    last = records(done.stderr.splitlines())[-1]
+    assert (last["level"], last["logger"]) == ("CRITICAL", "evalqueue.cli.main")
+    assert last["message"]
+
+
+def test_the_level_is_the_environment_s(site: Site):
+    worker = site.start("A piece", "worker", EVALQUEUE_LOG_LEVEL="WARNING", X_JOB=submit(site, {}))
+    assert {each["level"] for each in records(ended(worker))} == {"WARNING"}
+
+
+def test_text_is_as_it_was(site: Site):
+    job_id = submit(site, {})
+    worker = site.start(
+        rf"Job {job_id}: attempt 1 completed", "worker", EVALQUEUE_LOG_FORMAT="text"
+    )
+    line = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING) [\w.]+: \S")
+    assert all(line.match(each) for each in ended(worker))
+
+
+def test_a_wrong_setting_is_named(site: Site):
+    done = subprocess.run(
+        [sys.executable, "-m", "evalqueue", "worker"],
+        env=site.environment | {"EVALQUEUE_LOG_FORMAT": "xml"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "EVALQUEUE_LOG_FORMAT" in done.stderr
+
+
+def test_records_of_a_traced_attempt_name_its_trace(site: Site):
+    job_id = submit(site, {}, traceparent=f"00-{TRACE}-b7ad6b7169203331-01")
+    worker = site.start(
+        rf"Job {job_id}: attempt 1 completed", "worker",
+        OTEL_TRACES_EXPORTER="console",
+    )  # fmt: skip
+    lines = ended(worker)
+
+    found = records([each for each in lines if each.startswith('{"level"') or '"logger"' in each])
+    of_job = [each for each in found if each.get("job_id") == job_id]
+    assert {each["trace_id"] for each in of_job} == {TRACE}
+    (piece,) = [each for each in of_job if each["message"] == "A piece"]
+    (said,) = [each for each in of_job if each["message"] == "Said by a handler"]
+    assert piece["span_id"] != said["span_id"]
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_secrets_of_the_environment_are_hidden_whatever_writes_them(site: Site, log_format: str):
+    key, password = 'sh"op-ünsaid-key', "of-the-shop"
+    job_id = submit(site, {"leaks": True})
+    worker = site.start(
+        rf"Job {job_id}: attempt 1 completed", "worker", EVALQUEUE_LOG_FORMAT=log_format,
+        SHOP_API_KEY=key, SHOP_URL=f"https://shop:{password}@127.0.0.1/",
+    )  # fmt: skip
+    written = "\n".join(ended(worker))
+
+    assert "The key is [hidden]" in written
+    assert "the key [hidden] at https://shop:[hidden]@127.0.0.1/" in written
+    assert "DETAIL: [hidden]" in written
+    for secret in (key, json.dumps(key)[1:-1], password, "ünsaid", "a text"):
+        assert secret not in written
