@@ -13,6 +13,7 @@ EvalqueueError
 ├── NotificationsLost       NOTIFY does not reach this process
 ├── CannotListen            the address is taken, or open to others without tokens
 ├── SchemaOutdated          `evalqueue migrate` has to run first
+├── SchemaLocked            `evalqueue migrate` did not get its locks in time
 ├── AttemptOver             the fence: this attempt may not write any more
 ├── YieldSlot               raised by `context.map`: other jobs wait for the slot
 ├── Postponed               raised by a handler: it waits for something outside, without a slot
@@ -126,6 +127,10 @@ class CannotListen(EvalqueueError):
 
 class SchemaOutdated(EvalqueueError):
     """The database's schema is not the one this code needs."""
+
+
+class SchemaLocked(EvalqueueError):
+    """Other sessions held the locks that a migration needs. Nothing was changed."""
 
 
 class AttemptOver(EvalqueueError):

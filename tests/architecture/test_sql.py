@@ -61,6 +61,28 @@ def test_the_queue_s_sql_names_no_table_column_or_function_of_the_evaluation_lay
     assert {name: words for name, words in used.items() if words} == {}
 
 
+def outermost(statement: str) -> str:
+    """A statement without what is in parentheses."""
+    found, depth = "", 0
+    for c in re.sub(r"--.*|'[^']*'", "", statement):
+        depth -= c == ")"
+        found += c if depth == 0 else ""
+        depth += c == "("
+    return found
+
+
+def test_every_statement_names_the_columns_that_it_returns():
+    """A column that a migration adds must not reach processes that do not know it."""
+    statements = [
+        f"{path.stem}: {statement}"
+        for path in sorted(SQL.glob("queries/*/*.sql"))
+        for statement in path.read_text("utf-8").split("\n\n")
+    ]
+    assert len(statements) > 150
+    every = re.compile(r"(?:\bSELECT|\bRETURNING|,)\s+(?:\w+\.)?\*")
+    assert [each for each in statements if every.search(outermost(each))] == []
+
+
 def test_everything_is_defined_once():
     for kind in ("TABLE", "INDEX", "FUNCTION", "VIEW", "TRIGGER"):
         counted = Counter(names_in([*QUEUE, *EVALUATION], kind))

@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 import typer.main
 from tests.cli.conftest import Gate, Shell
@@ -155,6 +156,33 @@ async def test_migrate_says_what_it_applied_and_then_that_nothing_is_left(
     assert first.exit_code == second.exit_code == 0
     assert "0001_jobs.sql" in first.json["applied"]
     assert second.out == "The schema is up to date.\n"
+
+
+async def test_migrate_plans_names_who_is_in_its_way_and_gives_up_with_a_code_of_its_own(
+    shell: Shell, empty_dsn: str
+) -> None:
+    await shell.run("migrate", DATABASE_URL=empty_dsn)
+    async with await psycopg.AsyncConnection.connect(empty_dsn, autocommit=True) as session:
+        pid = session.info.backend_pid
+        await session.execute("DROP TRIGGER evalqueue_notify_changed ON jobs")
+        planned = await shell.run("migrate", "--plan", "--json", DATABASE_URL=empty_dsn)
+        shown = await shell.run("migrate", "--plan", DATABASE_URL=empty_dsn)
+        async with session.transaction():
+            await session.execute("LOCK TABLE jobs IN SHARE MODE")
+            refused = await shell.run("migrate", "--max-wait", "0", DATABASE_URL=empty_dsn)
+        done = await shell.run("migrate", "--json", DATABASE_URL=empty_dsn)
+
+    (step,) = planned.json["steps"]
+    assert step["name"] == "create TRIGGER evalqueue_notify_changed ON jobs"
+    assert step["locks"][0] == {
+        "table": "jobs", "lock": "SHARE ROW EXCLUSIVE", "work": "none",
+        "bytes": 0, "rows": 0, "seconds": 0.0,
+    }  # fmt: skip
+    assert "jobs: SHARE ROW EXCLUSIVE, keeps out writes; changes no rows" in shown.out
+    assert refused.exit_code == 8
+    assert f"Waiting for pid {pid}" in refused.err
+    assert "nothing was changed" in refused.err
+    assert done.json == {"applied": ["functions/queue/events.sql"]}
 
 
 async def test_submit_prints_the_id_alone_and_the_hint_elsewhere(shell: Shell, dsn: str) -> None:

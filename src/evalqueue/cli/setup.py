@@ -7,13 +7,18 @@ import typer
 
 from evalqueue.cli.commands import setup
 from evalqueue.cli.options import JsonOption, examples, run
+from evalqueue.postgres.schema import WAIT_SECONDS
 from evalqueue.tokens import Right
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command(
-        epilog=examples("evalqueue migrate", "DATABASE_URL=postgresql://… evalqueue migrate")
+        epilog=examples(
+            "evalqueue migrate",
+            "evalqueue migrate --plan",
+            "DATABASE_URL=postgresql://… evalqueue migrate --max-wait 60",
+        )
     )(migrate)
     app.command(
         name="upgrade-postgres",
@@ -26,9 +31,31 @@ def register(app: typer.Typer) -> None:
     )(token)
 
 
-def migrate(*, as_json: JsonOption = False) -> None:
-    """Bring the database's schema up to date. Safe to repeat, and to run from several places."""
-    run(setup.migrate(as_json=as_json))
+def migrate(
+    *,
+    plan: Annotated[
+        bool,
+        typer.Option(
+            "--plan",
+            help="Only show what would be applied, which tables it locks, and roughly how long.",
+        ),
+    ] = False,
+    max_wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Exit with code 8 if locks can't be had for so long."
+        ),
+    ] = WAIT_SECONDS,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the database's schema up to date. Safe to repeat, and to run from several places.
+
+    Waits less than a second for its locks, so that others wait no longer behind them, then tries
+    again. Says which sessions hold the locks.
+    """
+    if plan:
+        run(setup.plan(as_json=as_json))
+    run(setup.migrate(max_wait, as_json=as_json))
 
 
 def upgrade_postgres(

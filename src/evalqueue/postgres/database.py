@@ -266,6 +266,8 @@ async def _classified(connection: Connection) -> AsyncGenerator[None]:
     server and the pooler each end it then, and psycopg reports an internal error.
 
     A statement over a limit is wrong, although psycopg calls the error operational.
+
+    A transaction that met a migration is to be repeated as a whole.
     """
     try:
         yield
@@ -273,7 +275,13 @@ async def _classified(connection: Connection) -> AsyncGenerator[None]:
         if not (error.sqlstate or "").startswith(_OVER_A_LIMIT):
             raise
         raise psycopg.DataError(f"over a limit of Postgres: {error}") from error
+    except psycopg.NotSupportedError as error:
+        if not sessions.met_schema_change(error):
+            raise
+        raise psycopg.OperationalError(f"the schema has changed: {error}") from error
     except psycopg.InternalError as error:
+        if sessions.met_schema_change(error):
+            raise psycopg.OperationalError(f"the schema has changed: {error}") from error
         if error.sqlstate is not None or not connection.broken:
             raise
         raise psycopg.OperationalError(f"the connection is lost: {error}") from error

@@ -4,12 +4,12 @@ import logging
 import math
 import select
 import time
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
-from psycopg.pq import Format
+from psycopg.pq import Format, TransactionStatus
 from psycopg.types.json import set_json_dumps, set_json_loads
 from psycopg_pool import AsyncConnectionPool
 
@@ -26,6 +26,16 @@ SELECT set_config(name, setting, false) FROM (VALUES
 """What our statements and both drivers rely on, whatever ALTER ROLE and ALTER DATABASE say."""
 WARNING_INTERVAL = 600.0  # seconds between log lines about the same warning of the server
 WARNINGS_MAX = 1000  # remembered ones
+
+_OF_ANOTHER_FUNCTION = frozenset({"42P13", "42883", "42804"})
+"""SQLSTATEs of a call whose function was made anew meanwhile: its rows or arguments are others."""
+_MAY_HAVE_MET_SCHEMA_CHANGE = (
+    psycopg.errors.FeatureNotSupported,
+    psycopg.errors.InternalError_,
+    psycopg.errors.InvalidFunctionDefinition,
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.DatatypeMismatch,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +62,45 @@ class _Warnings:
 _warnings = _Warnings()
 
 
-class _BinaryCursor(psycopg.AsyncCursor[Any]):
+def met_schema_change(error: BaseException) -> bool:
+    """Whether a statement met a migration that was just then committed, and would succeed now.
+
+    Its plan was of the tables or the function as they were before. SQLSTATEs alone don't say so.
+    """
+    match error:
+        case psycopg.errors.FeatureNotSupported():
+            return "cached plan" in str(error)
+        case psycopg.errors.InternalError_():
+            return "cache lookup failed" in str(error)
+        case _:
+            return False
+
+
+class _Cursor(psycopg.AsyncCursor[Any]):
+    """A cursor whose statements succeed beside a migration.
+
+    Every statement of ours comes through here. One that failed and was alone in its transaction has
+    changed nothing, and can be repeated; psycopg has forgotten its plan by then.
+    """
+
+    async def execute(self, *arguments: Any, **keywords: Any) -> Self:
+        try:
+            return await super().execute(*arguments, **keywords)
+        except _MAY_HAVE_MET_SCHEMA_CHANGE as error:
+            if not _can_repeat(self.connection, error):
+                raise
+            logger.info("The schema has changed: a statement is repeated (%s)", error)
+            return await super().execute(*arguments, **keywords)
+
+
+def _can_repeat(connection: psycopg.AsyncConnection[Any], error: psycopg.Error) -> bool:
+    alone = connection.info.transaction_status is TransactionStatus.IDLE
+    if alone and error.sqlstate in _OF_ANOTHER_FUNCTION:
+        return True
+    return alone and met_schema_change(error)
+
+
+class _BinaryCursor(_Cursor):
     """A cursor whose results don't depend on the session: no DateStyle, IntervalStyle, TimeZone."""
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
@@ -78,6 +126,7 @@ async def configure_pooled(connection: psycopg.AsyncConnection[Any]) -> None:
 
 async def configure_session(connection: psycopg.AsyncConnection[Any]) -> None:
     """Settings that roles and databases may have set otherwise."""
+    connection.cursor_factory = _Cursor
     await connection.execute(_PINNED)
     await _configure(connection)
 

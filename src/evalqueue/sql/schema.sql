@@ -8,6 +8,13 @@ CREATE FUNCTION evalqueue_abort_at_once() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_add_job(text, jsonb, text, integer, timestamp with time zone, text, integer, text, uuid, jsonb, text)
+
+CREATE FUNCTION evalqueue_add_job(job_type text, params jsonb DEFAULT '{}'::jsonb, owner text DEFAULT 'default'::text, priority integer DEFAULT 0, scheduled_at timestamp with time zone DEFAULT NULL::timestamp with time zone, queue text DEFAULT 'evalqueue'::text, max_attempts integer DEFAULT 3, idempotency_key text DEFAULT NULL::text, after uuid DEFAULT NULL::uuid, requested jsonb DEFAULT NULL::jsonb, traceparent text DEFAULT NULL::text) RETURNS uuid
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_apart()
 
 CREATE FUNCTION evalqueue_apart() RETURNS interval
@@ -317,7 +324,7 @@ CREATE FUNCTION evalqueue_hold_job(job_id uuid, attempt integer) RETURNS boolean
 
 -- FUNCTION: evalqueue_insert_job(jobs)
 
-CREATE FUNCTION evalqueue_insert_job(job jobs) RETURNS jobs
+CREATE FUNCTION evalqueue_insert_job(job jobs) RETURNS uuid
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;

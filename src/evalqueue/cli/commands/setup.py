@@ -9,16 +9,57 @@ from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.errors import Refused
 from evalqueue.postgres import schema
 from evalqueue.postgres.embedded import upgrade
+from evalqueue.postgres.schema import LockedTable
 from evalqueue.tokens import Right
 
 
-async def migrate(*, as_json: bool) -> ExitCode:
+async def migrate(wait_seconds: float, *, as_json: bool) -> ExitCode:
     """Bring the schema up to date."""
     async with open_client(verify_schema=False) as client:
-        applied = await schema.migrate(await client.database())
+        applied = await schema.migrate(
+            await client.database(), wait_seconds=wait_seconds, report=console.print_message
+        )
     text = "\n".join(applied) or "The schema is up to date."
     console.print_result({"applied": applied}, text, as_json=as_json)
     return ExitCode.DONE
+
+
+async def plan(*, as_json: bool) -> ExitCode:
+    """Show what a migration would do."""
+    async with open_client(verify_schema=False) as client:
+        steps = await schema.plan(await client.database())
+    seconds = sum(lock.seconds for step in steps for lock in step.locks)
+    document = {
+        "steps": [
+            {"name": step.name, "locks": [_lock_json(lock) for lock in step.locks]}
+            for step in steps
+        ],
+        "seconds": round(seconds, 1),
+    }
+    lines = [line for step in steps for line in (step.name, *map(_lock_text, step.locks))]
+    if steps:
+        lines.append(f"Every lock is held until the end: roughly {max(1.0, seconds):.0f} s.")
+    text = "\n".join(lines) or "The schema is up to date."
+    console.print_result(document, text, as_json=as_json)
+    return ExitCode.DONE
+
+
+def _lock_json(lock: LockedTable) -> dict[str, object]:
+    return {
+        "table": lock.table,
+        "lock": lock.lock.words,
+        "work": lock.work.name.lower(),
+        "bytes": lock.bytes,
+        "rows": lock.rows,
+        "seconds": round(lock.seconds, 1),
+    }
+
+
+def _lock_text(lock: LockedTable) -> str:
+    return (
+        f"  {lock.table}: {lock.lock.words}, keeps out {lock.lock.keeps_out}; {lock.work.words} "
+        f"(about {lock.rows:,} rows, {lock.bytes / 1e6:,.1f} MB: {lock.seconds:,.1f} s)"
+    )
 
 
 def upgrade_postgres(programs: Path, *, as_json: bool) -> None:

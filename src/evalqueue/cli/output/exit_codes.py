@@ -14,6 +14,7 @@ from evalqueue.errors import (
     NothingMeant,
     NotRetryable,
     Refused,
+    SchemaLocked,
     SchemaOutdated,
 )
 from evalqueue.jobs import JobStatus
@@ -30,6 +31,7 @@ class ExitCode(IntEnum):
     NO_DATABASE = 5
     OUTDATED = 6
     NOT_DECIDABLE = 7
+    LOCKED = 8
     STUCK = 70
     INTERRUPTED = 130
 
@@ -43,6 +45,7 @@ EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.NO_DATABASE: "the database does not answer",
     ExitCode.OUTDATED: "the schema is outdated: run evalqueue migrate",
     ExitCode.NOT_DECIDABLE: "the gate can't be decided: too few conversations, or missing verdicts",
+    ExitCode.LOCKED: "migrate did not get its locks in time, and changed nothing",
     ExitCode.STUCK: "a worker ended with handlers that could not be stopped",
     ExitCode.INTERRUPTED: "interrupted",
 }
@@ -67,5 +70,7 @@ def exit_code_of(error: BaseException) -> ExitCode:
             return ExitCode.NO_DATABASE
         case SchemaOutdated():
             return ExitCode.OUTDATED
+        case SchemaLocked():
+            return ExitCode.LOCKED
         case _:
             return ExitCode.FAILED

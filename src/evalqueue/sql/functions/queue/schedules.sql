@@ -6,7 +6,7 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     schedule job_schedules;
-    job jobs;
+    job_id uuid;
 BEGIN
     UPDATE job_schedules SET next_at = evalqueue_fire_schedule.next_at, last_at = clock_timestamp()
         WHERE job_schedules.name = name AND job_schedules.next_at = at
@@ -15,10 +15,10 @@ BEGIN
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    job := evalqueue_submit_job_row(
+    job_id := evalqueue_add_job(
         schedule.job_type, schedule.params, schedule.owner, schedule.priority, NULL, schedule.queue,
         schedule.max_attempts);
-    UPDATE job_schedules SET last_job_id = job.id WHERE job_schedules.name = name;
-    RETURN job.id;
+    UPDATE job_schedules SET last_job_id = job_id WHERE job_schedules.name = name;
+    RETURN job_id;
 END;
 $$;

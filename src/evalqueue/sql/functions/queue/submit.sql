@@ -35,8 +35,9 @@ LANGUAGE sql IMMUTABLE AS $$
         AND substr($1, 4, 32) <> repeat('0', 32) AND substr($1, 37, 16) <> repeat('0', 16);
 $$;
 
--- A job and its task appear together. Every function that makes a job calls this one.
-CREATE OR REPLACE FUNCTION evalqueue_insert_job(job jobs) RETURNS jobs
+-- A job and its task appear together. Every function that makes a job calls this one. It returns the
+-- id alone: a row would be another one for a caller that waited here for a migration.
+CREATE OR REPLACE FUNCTION evalqueue_insert_job(job jobs) RETURNS uuid
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
@@ -61,9 +62,9 @@ BEGIN
     )
     -- In READ COMMITTED a faster transaction was waited for, and its job found. A transaction whose
     -- snapshot can't see it gets an error that tells it to start again (serialization_failure).
-    ON CONFLICT DO NOTHING RETURNING * INTO STRICT job;
+    ON CONFLICT DO NOTHING RETURNING jobs.params INTO STRICT job.params;
     PERFORM evalqueue_check_size(job.params);
-    RETURN job;
+    RETURN job.id;
 END;
 $$;
 
@@ -94,7 +95,7 @@ $$;
 -- Submit: the job and its task appear in the caller's transaction, or neither does. The same
 -- idempotency key of the same owner is the same job, whenever it is sent again. Triggers on jobs may
 -- replace params before they are stored; the fingerprint is of the request as it came.
-CREATE OR REPLACE FUNCTION evalqueue_submit_job_row(
+CREATE OR REPLACE FUNCTION evalqueue_add_job(
     job_type text,
     params jsonb DEFAULT '{}',
     owner text DEFAULT 'default',
@@ -106,7 +107,7 @@ CREATE OR REPLACE FUNCTION evalqueue_submit_job_row(
     after uuid DEFAULT NULL,               -- not before this job is completed
     requested jsonb DEFAULT NULL,          -- the params as they came; NULL: `params`
     traceparent text DEFAULT NULL          -- the trace it belongs to; malformed: none
-) RETURNS jobs
+) RETURNS uuid
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
@@ -141,7 +142,7 @@ BEGIN
         fingerprint := evalqueue_fingerprint(job_type, COALESCE(requested, params), priority,
             scheduled_at, queue, max_attempts, after);
         PERFORM evalqueue_lock_key(owner, idempotency_key);
-        SELECT * INTO job FROM jobs
+        SELECT jobs.id, jobs.fingerprint INTO job.id, job.fingerprint FROM jobs
             WHERE jobs.owner = owner AND jobs.idempotency_key = idempotency_key;
         IF FOUND THEN
             IF job.fingerprint <> fingerprint THEN
@@ -149,7 +150,7 @@ BEGIN
                     USING ERRCODE = 'unique_violation',
                           HINT = 'Send a new request with a new key.';
             END IF;
-            RETURN job;
+            RETURN job.id;
         END IF;
     END IF;
 
@@ -178,7 +179,31 @@ BEGIN
 END;
 $$;
 
--- The same, for callers that only want the id.
+-- The same, for callers that want the row.
+CREATE OR REPLACE FUNCTION evalqueue_submit_job_row(
+    job_type text,
+    params jsonb DEFAULT '{}',
+    owner text DEFAULT 'default',
+    priority integer DEFAULT 0,
+    scheduled_at timestamptz DEFAULT NULL,
+    queue text DEFAULT 'evalqueue',
+    max_attempts integer DEFAULT 3,
+    idempotency_key text DEFAULT NULL,
+    after uuid DEFAULT NULL,
+    requested jsonb DEFAULT NULL,
+    traceparent text DEFAULT NULL
+) RETURNS jobs
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    new_id CONSTANT uuid := evalqueue_add_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11);
+    job jobs;
+BEGIN
+    SELECT * INTO STRICT job FROM jobs WHERE jobs.id = new_id;
+    RETURN job;
+END;
+$$;
+
+-- The same, for other programs.
 CREATE OR REPLACE FUNCTION evalqueue_submit_job(
     job_type text,
     params jsonb DEFAULT '{}',
@@ -192,8 +217,7 @@ CREATE OR REPLACE FUNCTION evalqueue_submit_job(
     traceparent text DEFAULT NULL
 ) RETURNS uuid
 LANGUAGE sql SET search_path FROM CURRENT AS $$
-    SELECT id FROM evalqueue_submit_job_row($1, $2, $3, $4, $5, $6, $7, $8, $9,
-        traceparent => $10);
+    SELECT evalqueue_add_job($1, $2, $3, $4, $5, $6, $7, $8, $9, traceparent => $10);
 $$;
 
 -- Whether a job that is over left something to do: it failed, was cancelled, or is completed with a
@@ -243,7 +267,9 @@ BEGIN
             job.after_id := NULL;
             job.waiting := false;
             job.retry_of := job_id;
-            RETURN evalqueue_insert_job(job);
+            job.id := evalqueue_insert_job(job);
+            SELECT * INTO STRICT job FROM jobs WHERE jobs.id = job.id;
+            RETURN job;
     END CASE;
 END;
 $$;

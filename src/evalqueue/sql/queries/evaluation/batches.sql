@@ -1,5 +1,9 @@
 -- Questions that are asked by batches, and the batches.
 
+-- BATCH_COLUMNS --
+id, run_id, job_id, owner, provider, model, vendor_id, questions, done, reserved_usd, reserved_tokens,
+    reserved_month, outcome, created_at, ended_at
+
 -- known --
 -- What is known of the questions about a thread
 SELECT request_hash, outcome, failure FROM llm_questions
@@ -55,20 +59,23 @@ WHERE id = %(batch_id)s AND ended_at IS NULL AND (vendor_id IS NULL OR vendor_id
 RETURNING id
 
 -- open_of_run --
-SELECT *, EXTRACT(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds
+SELECT BATCH_COLUMNS,
+    EXTRACT(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds
 FROM llm_batches
 WHERE run_id = %(run_id)s AND ended_at IS NULL
 ORDER BY created_at, id
 
 -- open_of_job --
-SELECT *, EXTRACT(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds
+SELECT BATCH_COLUMNS,
+    EXTRACT(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds
 FROM llm_batches
 WHERE job_id = %(job_id)s AND ended_at IS NULL
 ORDER BY created_at, id
 
 -- left_open --
 -- Those of a job of the owner that is over
-SELECT *, EXTRACT(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds
+SELECT BATCH_COLUMNS,
+    EXTRACT(epoch FROM clock_timestamp() - created_at)::double precision AS age_seconds
 FROM llm_batches AS batch
 WHERE job_id = %(job_id)s AND ended_at IS NULL AND owner = %(owner)s
     AND NOT EXISTS (SELECT FROM jobs WHERE jobs.id = batch.job_id AND completed_at IS NULL)

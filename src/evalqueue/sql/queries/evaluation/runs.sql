@@ -1,3 +1,8 @@
+-- RUN_COLUMNS --
+id, job_id, command, status, app_id, name, description, llm_provider, llm_model, eval_temperature,
+    data_path, data_file_hash, dataset_id, app_digest, config, total_items, duration_seconds, summary,
+    error_message, owner, created_at, started_at, completed_at
+
 -- declare --
 -- Jobs of this type have a run from now on, and so have those that wait already
 SELECT evalqueue_declare_job_type(%(job_type)s)
@@ -107,7 +112,7 @@ ON CONFLICT (call_id) DO NOTHING
 RETURNING call_id
 
 -- list --
-SELECT * FROM eval_runs
+SELECT RUN_COLUMNS FROM eval_runs
 WHERE (%(command)s::text IS NULL OR command = %(command)s)
     AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 ORDER BY created_at DESC, id DESC
@@ -115,12 +120,12 @@ LIMIT %(limit)s OFFSET %(offset)s
 
 -- get --
 -- An owner of NULL means any owner; here and below
-SELECT * FROM eval_runs
+SELECT RUN_COLUMNS FROM eval_runs
 WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- matching --
 -- Runs whose id, or the id of a job of theirs, is in a range, or that have a name, newest first
-SELECT * FROM eval_runs
+SELECT RUN_COLUMNS FROM eval_runs
 WHERE id BETWEEN %(first)s AND %(last)s OR name = %(name)s OR id IN (
     SELECT CASE WHEN progress ->> 'run_id' ~ '^[0-9a-f-]{36}$'
         THEN (progress ->> 'run_id')::uuid END

@@ -15,7 +15,7 @@ SELECT evalqueue_unregister_worker(%(worker_id)s)
 
 -- claim --
 -- queued -> running, in fair order
-SELECT * FROM evalqueue_claim_jobs(
+SELECT JOB_COLUMNS FROM evalqueue_claim_jobs(
     %(worker_id)s, %(worker)s, %(queues)s, %(job_types)s, %(slots)s, %(lease_seconds)s, %(skipped)s
 )
 
@@ -27,8 +27,10 @@ SELECT job_id, problem FROM evalqueue_try_claims(
 
 -- unacknowledged --
 -- What a worker has claimed without ever getting the answer
-SELECT jobs.* FROM jobs JOIN procrastinate_jobs AS task ON task.id = jobs.task_id
-WHERE task.worker_id = %(worker_id)s AND task.status = 'doing' AND jobs.id <> ALL (%(held)s)
+SELECT JOB_COLUMNS FROM (
+    SELECT jobs.* FROM jobs JOIN procrastinate_jobs AS task ON task.id = jobs.task_id
+    WHERE task.worker_id = %(worker_id)s AND task.status = 'doing' AND jobs.id <> ALL (%(held)s)
+) AS claimed
 
 -- to_yield --
 -- Which of these jobs should go back, so that others get their share
@@ -102,7 +104,7 @@ SELECT pg_notify('evalqueue_work_v1', %(queue)s)
 
 -- misplaced --
 -- Jobs that should not be in the state they are in, oldest first, and why
-SELECT * FROM (
+SELECT id, job_type, queue, owner, problem, since FROM (
     SELECT id, job_type, queue, owner, 'lease' AS problem, lease_expires_at AS since FROM jobs
         WHERE status = 'running' AND lease_expires_at < clock_timestamp() - interval '30 seconds'
     UNION ALL

@@ -1,6 +1,11 @@
+-- JOB_COLUMNS --
+id, job_type, status, params, result, progress, error_message, owner, queue, priority, due_at, attempt,
+    failed_attempts, max_attempts, worker, parent_id, retry_of, after_id, waiting, created_at,
+    started_at, completed_at, revision, traceparent
+
 -- submit --
 -- (nothing) -> queued, in the caller's transaction
-SELECT * FROM evalqueue_submit_job_row(
+SELECT JOB_COLUMNS FROM evalqueue_submit_job_row(
     job_type => %(job_type)s, params => %(params)s, owner => %(owner)s, priority => %(priority)s,
     scheduled_at => %(scheduled_at)s, queue => %(queue)s, max_attempts => %(max_attempts)s,
     idempotency_key => %(idempotency_key)s, after => %(after)s, requested => %(requested)s,
@@ -9,7 +14,7 @@ SELECT * FROM evalqueue_submit_job_row(
 
 -- submit_many --
 -- (nothing) -> queued for each element of an array, in the caller's transaction
-SELECT * FROM evalqueue_submit_job_rows(%(submissions)s)
+SELECT JOB_COLUMNS FROM evalqueue_submit_job_rows(%(submissions)s)
 
 -- known_keys --
 -- Those idempotency keys of an owner with which a job was submitted
@@ -18,17 +23,18 @@ WHERE owner = %(owner)s AND idempotency_key = ANY (%(idempotency_keys)s)
 
 -- retry --
 -- A new job goes on where one that is over stopped; no row when there is no such job of this owner's
-SELECT job.* FROM jobs AS old CROSS JOIN LATERAL evalqueue_retry_job(old.id) AS job
-WHERE old.id = %(job_id)s AND (%(owner)s::text IS NULL OR old.owner = %(owner)s)
-    AND job.id IS NOT NULL
+SELECT JOB_COLUMNS FROM (
+    SELECT job.* FROM jobs AS old CROSS JOIN LATERAL evalqueue_retry_job(old.id) AS job
+    WHERE old.id = %(job_id)s AND (%(owner)s::text IS NULL OR old.owner = %(owner)s)
+) AS job WHERE id IS NOT NULL
 
 -- of_key --
 -- The job that was submitted with this idempotency key
-SELECT * FROM jobs WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s
+SELECT JOB_COLUMNS FROM jobs WHERE owner = %(owner)s AND idempotency_key = %(idempotency_key)s
 
 -- get --
 -- An owner of NULL means any owner; here and below
-SELECT jobs.*, outlook.ahead, outlook.continued_by, outlook.retryable
+SELECT JOB_COLUMNS, outlook.ahead, outlook.continued_by, outlook.retryable
 FROM jobs LEFT JOIN evalqueue_outlook(ARRAY[%(job_id)s::uuid]) AS outlook ON outlook.job_id = jobs.id
 WHERE jobs.id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
@@ -43,7 +49,7 @@ ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 -- list --
 -- Newest first, without helper jobs, large params and results shortened; NULL filters nothing
 WITH page AS MATERIALIZED (
-    SELECT * FROM jobs
+    SELECT JOB_COLUMNS FROM jobs
     WHERE parent_id IS NULL
         AND (%(owner)s::text IS NULL OR owner = %(owner)s)
         AND (%(status)s::text IS NULL OR status = %(status)s)
@@ -125,6 +131,8 @@ SELECT item, succeeded FROM job_items
 WHERE job_id = %(root_id)s AND item = ANY (%(items)s) AND succeeded IS NOT NULL
 
 -- attempts --
-SELECT job_attempts.* FROM job_attempts JOIN jobs ON jobs.id = job_id
+SELECT job_id, job_attempts.attempt, job_attempts.worker, job_attempts.started_at, ended_at, outcome,
+    error
+FROM job_attempts JOIN jobs ON jobs.id = job_id
 WHERE job_id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 ORDER BY job_attempts.attempt

@@ -2,6 +2,26 @@
 -- One migration at a time in a database; released with the transaction
 SELECT pg_advisory_xact_lock(hashtextextended('evalqueue migrate', 0))
 
+-- limit_waits --
+-- For this transaction: how long it waits for a lock; what it does with one may take as long as it takes
+SELECT set_config('lock_timeout', %(lock_timeout)s, true), set_config('statement_timeout', '0', true)
+
+-- backend --
+-- Also behind a pooler, in a transaction
+SELECT pg_backend_pid()
+
+-- lock_budget --
+-- Milliseconds after which a session that waits looks for a deadlock
+SELECT setting::double precision FROM pg_settings WHERE name = 'deadlock_timeout'
+
+-- blockers --
+-- The sessions that another one waits for
+SELECT blocking.pid, usename::text AS who, NULLIF(application_name, '') AS application, state,
+    clock_timestamp() - xact_start AS age, left(query, 1000) AS query
+FROM (SELECT DISTINCT unnest(pg_blocking_pids(%(pid)s))) AS blocking (pid)
+    LEFT JOIN pg_stat_activity AS activity ON activity.pid = blocking.pid
+ORDER BY xact_start NULLS LAST LIMIT 10
+
 -- has_ledger --
 SELECT to_regclass('evalqueue_migrations') IS NOT NULL
 
@@ -36,12 +56,26 @@ UNION SELECT 'TRIGGER ' || tgname || ' ON ' || relname
     FROM pg_trigger JOIN pg_class ON pg_class.oid = tgrelid
     WHERE NOT tgisinternal AND pg_table_is_visible(tgrelid)
 
+-- sizes --
+-- Of those relations that are there, as of their last VACUUM or ANALYZE, which waits for no lock; of an
+-- index, its table
+SELECT relation, target.relname::text AS "table",
+    current_setting('block_size')::bigint * (target.relpages + COALESCE(toast.relpages, 0)) AS bytes,
+    target.reltuples::bigint AS rows
+FROM unnest(%(names)s::text[]) AS relation
+    LEFT JOIN pg_index ON indexrelid = to_regclass(quote_ident(relation))
+    JOIN pg_class AS target ON target.oid = COALESCE(indrelid, to_regclass(quote_ident(relation)))
+    LEFT JOIN pg_class AS toast ON toast.oid = target.reltoastrelid
+WHERE target.relkind IN ('r', 'p')
+
 -- record --
 INSERT INTO evalqueue_migrations (name, digest) VALUES (%(name)s, %(digest)s)
 
 -- record_definitions --
 INSERT INTO evalqueue_migrations AS recorded (name, digest, signature)
-SELECT * FROM unnest(%(names)s::text[], %(digests)s::text[], %(signatures)s::text[])
+SELECT name, digest, signature
+FROM unnest(%(names)s::text[], %(digests)s::text[], %(signatures)s::text[])
+    AS given (name, digest, signature)
 ON CONFLICT (name) DO UPDATE SET
     digest = EXCLUDED.digest, signature = EXCLUDED.signature, applied_at = clock_timestamp(),
     earlier = CASE WHEN recorded.signature <> EXCLUDED.signature THEN '{}'
