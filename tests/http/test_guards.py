@@ -81,7 +81,7 @@ async def test_pages_of_allowed_origins_may_call_even_with_a_token(serve_api: Se
     async with serve_api(cors_origins=(ours,), api_tokens=ENTRIES) as http:
         asked = {
             "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization,content-type",
+            "Access-Control-Request-Headers": "authorization,content-type,traceparent",
         }
         for method in sorted({operation.method for operation in OPERATIONS}):
             asked["Access-Control-Request-Method"] = method

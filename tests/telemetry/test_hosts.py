@@ -83,3 +83,53 @@ def test_a_program_that_imports_the_library_keeps_its_logging(dsn: str, tmp_path
     assert done.returncode == 0, done.stderr
     assert done.stdout == "unchanged\n"
     assert done.stderr == "", "nothing is logged below the host's own level"
+
+
+WITHOUT_THE_EXTRA = """
+import asyncio, logging, sys
+
+sys.modules["opentelemetry"] = None  # as if it were not installed
+logging.basicConfig(format="%(message)s")
+
+import psycopg
+from evalqueue import Client, Handlers, JobParams
+from evalqueue.telemetry import exporters
+from evalqueue.telemetry.spans import continued
+from evalqueue.testing import run_jobs
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+class Greet(JobParams, job_type="greet"):
+    pass
+
+handlers = Handlers()
+
+@handlers.handles(Greet)
+async def greet(context, params):
+    return {}
+
+async def main():
+    exporters.start("a-service")
+    async with Client() as client:
+        with continued(TRACE):
+            job = await client.submit(Greet())
+        await run_jobs(sys.argv[1], handlers)
+        job = await client.get(job.id)
+    print(job.status, job.traceparent == TRACE)
+
+asyncio.run(main())
+"""
+
+
+def test_without_the_extra_jobs_run_and_it_is_named(dsn: str, tmp_path: Path):
+    asked = {
+        "DATABASE_URL": dsn,
+        "EVALQUEUE_HOME": str(tmp_path),
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_EXTRA, dsn],
+        env={**os.environ, **asked}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout == "completed True\n", done.stderr
+    assert done.stderr == ('OTEL_… is set, but no traces are sent: pip install "evalqueue[otel]"\n')

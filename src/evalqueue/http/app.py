@@ -115,7 +115,13 @@ def _middleware(settings: Settings, api_metrics: ApiMetrics) -> list[Middleware]
                 CORSMiddleware,
                 allow_origins=settings.cors_origins,
                 allow_methods=["GET", "POST", "DELETE"],
-                allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID"],
+                allow_headers=[
+                    "Authorization",
+                    "Content-Type",
+                    "Idempotency-Key",
+                    "Last-Event-ID",
+                    "Traceparent",
+                ],
                 expose_headers=["Retry-After"],
             )
         )
