@@ -19,8 +19,8 @@ from evalqueue.cli.output.exit_codes import EXIT_CODES
 from evalqueue.jobs import JobStatus
 
 COMMANDS = (
-    "migrate", "serve", "worker", "up", "submit", "status", "watch", "cancel", "retry", "demo",
-    "simulate", "token", "queues", "workers", "schedules", "prune", "doctor",
+    "migrate", "roles", "serve", "worker", "up", "submit", "status", "watch", "cancel", "retry",
+    "demo", "simulate", "token", "queues", "workers", "schedules", "prune", "doctor",
     "adversarial", "simulate-bot", "datasets", "evaluators", "runs",
 )  # fmt: skip
 
@@ -183,6 +183,16 @@ async def test_migrate_plans_names_who_is_in_its_way_and_gives_up_with_a_code_of
     assert f"Waiting for pid {pid}" in refused.err
     assert "nothing was changed" in refused.err
     assert done.json == {"applied": ["functions/queue/events.sql"]}
+
+
+async def test_a_missing_right_is_named_with_the_command_that_prints_the_grants(
+    shell: Shell, dsn: str
+) -> None:
+    refused = await shell.run("status", DATABASE_URL=f"{dsn}&options=-crole%3Dpg_monitor")
+
+    assert refused.exit_code == 1
+    assert "permission denied for table" in refused.err
+    assert "evalqueue roles" in refused.err
 
 
 async def test_submit_prints_the_id_alone_and_the_hint_elsewhere(shell: Shell, dsn: str) -> None:

@@ -1,11 +1,16 @@
 """A schema changes under processes that were started before, and go on."""
 
+import asyncio
+import contextlib
+import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import LiteralString, cast
 
+import httpx
 import pytest
 from faults.api import api
 from faults.callers import Callers
@@ -107,4 +112,55 @@ async def test_old_processes_go_on_while_tables_get_columns_and_functions_argume
     assert await deployment.watch.rows(
         "SELECT DISTINCT outcome FROM job_attempts WHERE outcome NOT IN ('completed', 'cancelled',"
         " 'yielded')"
+    ) == []  # fmt: skip
+
+
+async def until_refused(http: httpx.AsyncClient) -> None:
+    with pytest.raises(httpx.ConnectError):
+        while True:
+            async with httpx.AsyncClient(base_url=http.base_url, trust_env=False) as client:
+                await client.get("/healthz")
+            await asyncio.sleep(0.02)
+
+
+async def test_processes_restart_one_by_one_beside_the_schema_of_the_next_version(
+    deployment: Deployment, tmp_path: Path
+):
+    """SIGTERM, then the same version again: it accepts the later schema."""
+    database = Database(deployment.address)
+    await database.open()
+    pids: list[int] = []
+    async with (
+        SimulatedServer(Behaviour(latency_ms=100)) as judge,
+        api(deployment.address, tmp_path, pids=pids) as old,
+        contextlib.AsyncExitStack() as restarted,
+    ):
+        simulated = {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": judge.url}
+        workers = [await deployment.worker(None, **simulated) for _ in range(2)]
+        base = str(old.base_url)
+        callers = Callers(deployment.address, lambda: base, may_end=True)
+        async with callers.running():
+            batch = await deployment.submit(
+                EvaluateBatch(llm_provider="simulated", total_items=48, concurrency=2)
+            )
+            await callers.until_asked(2)
+            await next_version(database, 0)
+            await callers.until_asked(2)
+            for worker in workers:
+                worker.terminate()
+                assert await worker.wait() == 0, worker.log_text()
+                await deployment.worker(None, **simulated)
+            new = await restarted.enter_async_context(api(deployment.address, tmp_path))
+            base = str(new.base_url)  # as the load balancer does
+            os.kill(pids[0], signal.SIGTERM)
+            await until_refused(old)
+            await callers.until_asked(2)
+        await deployment.assert_sound()
+
+    await database.close()
+    assert callers.errors == []
+    assert (await deployment.get(batch)).status is JobStatus.COMPLETED
+    assert await deployment.watch.rows(
+        "SELECT DISTINCT outcome FROM job_attempts"
+        " WHERE outcome IN ('failed', 'retried', 'lost')"
     ) == []  # fmt: skip

@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
             "DATABASE_URL=postgresql://… evalqueue migrate --max-wait 60",
         )
     )(migrate)
+    app.command(epilog=examples("evalqueue roles | psql", "evalqueue roles --schema evals"))(roles)
     app.command(
         name="upgrade-postgres",
         epilog=examples("evalqueue upgrade-postgres --from /tmp/postgres-18"),
@@ -56,6 +57,17 @@ def migrate(
     if plan:
         run(setup.plan(as_json=as_json))
     run(setup.migrate(max_wait, as_json=as_json))
+
+
+def roles(
+    *,
+    schema: Annotated[str, typer.Option(help="The schema that migrate fills.")] = "public",
+    role_prefix: Annotated[
+        str, typer.Option(help="The roles are PREFIX_owner, _worker, _api, _submit and _read.")
+    ] = "evalqueue",
+) -> None:
+    """Print SQL that makes roles with no more rights than they need. Executes nothing."""
+    setup.roles(schema, role_prefix)
 
 
 def upgrade_postgres(

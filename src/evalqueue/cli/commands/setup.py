@@ -10,6 +10,7 @@ from evalqueue.errors import Refused
 from evalqueue.postgres import schema
 from evalqueue.postgres.embedded import upgrade
 from evalqueue.postgres.schema import LockedTable
+from evalqueue.postgres.schema.roles import grants
 from evalqueue.tokens import Right
 
 
@@ -60,6 +61,11 @@ def _lock_text(lock: LockedTable) -> str:
         f"  {lock.table}: {lock.lock.words}, keeps out {lock.lock.keeps_out}; {lock.work.words} "
         f"(about {lock.rows:,} rows, {lock.bytes / 1e6:,.1f} MB: {lock.seconds:,.1f} s)"
     )
+
+
+def roles(schema_name: str, role_prefix: str) -> None:
+    """Print the SQL that makes the roles."""
+    console.print_data(grants(schema=schema_name, prefix=role_prefix))
 
 
 def upgrade_postgres(programs: Path, *, as_json: bool) -> None:

@@ -19,6 +19,11 @@ def error_lines(error: BaseException) -> list[str]:
             ]
         case EvalqueueError() | OSError():
             return str(error).splitlines()
+        case psycopg.errors.InsufficientPrivilege():
+            return [
+                f"The database role lacks a right: {str(error).splitlines()[0]}.",
+                "evalqueue roles prints the GRANTs; run them after each evalqueue migrate.",
+            ]
         case psycopg.OperationalError():
             return [f"The database does not answer: {str(error).strip()}"]
         case _:

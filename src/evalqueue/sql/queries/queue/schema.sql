@@ -71,6 +71,18 @@ WHERE target.relkind IN ('r', 'p')
 -- record --
 INSERT INTO evalqueue_migrations (name, digest) VALUES (%(name)s, %(digest)s)
 
+-- function_rights --
+-- Statements that give functions, made anew, the rights that they have now
+SELECT statement FROM pg_proc CROSS JOIN LATERAL (
+    SELECT format('ALTER FUNCTION %%I SECURITY DEFINER', proname) WHERE prosecdef
+    UNION ALL SELECT format('REVOKE ALL ON FUNCTION %%I FROM PUBLIC', proname)
+        WHERE proacl IS NOT NULL
+            AND NOT EXISTS (SELECT FROM aclexplode(proacl) WHERE grantee = 0)
+    UNION ALL SELECT format('GRANT EXECUTE ON FUNCTION %%I TO %%I', proname, rolname)
+        FROM aclexplode(proacl) JOIN pg_roles ON pg_roles.oid = grantee WHERE grantee <> proowner
+) AS rights (statement)
+WHERE proname = ANY (%(names)s) AND pg_function_is_visible(pg_proc.oid)
+
 -- record_definitions --
 INSERT INTO evalqueue_migrations AS recorded (name, digest, signature)
 SELECT name, digest, signature
