@@ -13,6 +13,7 @@ import httpx
 import psutil
 import pytest
 from homes import temporary_home
+from scraping import free_ports, scrape, value
 from tests.cli.conftest import Gate, Running, Shell
 
 
@@ -58,6 +59,19 @@ async def test_demo_evaluates_the_bundled_conversations_and_leaves_nothing_runni
     assert not (home / "demo/pgdata/postmaster.pid").exists()
     assert sorted(path.name for path in home.iterdir()) == ["demo"]
     assert {path.stem for path in (home / "demo/logs").iterdir()} >= {"api", "worker"}
+
+
+async def test_up_serves_metrics_of_its_api_and_its_worker(stack_shell: Shell) -> None:
+    (port,) = free_ports(1)
+    running = await stack_shell.start("up", f"--metrics-port={port}")
+    output = await running.until("Ctrl-C stops all of it", "out")
+    worker = await scrape(f"http://127.0.0.1:{port}/metrics")
+    api = await scrape(_found(r"API +(http://\S+)/api", output) + "/metrics")
+    running.send(signal.SIGINT)
+    await running.end()
+
+    assert value(worker, "evalqueue_is_leader") == 1
+    assert value(api, "evalqueue_workers") == 1
 
 
 async def test_up_takes_a_job_over_http_and_ctrl_c_stops_it_in_order(

@@ -6,6 +6,7 @@ import re
 import signal
 
 import pytest
+from scraping import free_ports, scrape, value
 from tests.cli.conftest import Gate, Running, Shell
 
 from evalqueue import Client, JobStatus
@@ -142,3 +143,38 @@ async def test_a_wrong_number_of_processes_is_refused(shell: Shell, count: str):
     refused = await shell.run("worker", "--processes", count)
 
     assert refused.exit_code == 2
+
+
+async def test_each_process_serves_metrics_on_a_port_of_its_own_which_it_keeps(shell: Shell):
+    ports = free_ports(2)
+    worker = await two(shell, f"--metrics-port={ports[0]}")
+    pids = await ready(worker, 2)
+    urls = [f"http://127.0.0.1:{port}/metrics" for port in ports]
+    before = [await scrape(url) for url in urls]
+    os.kill(pids[0], signal.SIGKILL)
+    await ready(worker, 3)
+    after = [await scrape(url) for url in urls]
+    worker.send(signal.SIGTERM)
+    ended = await worker.end()
+
+    assert all(value(each, "evalqueue_running_attempts") == 0 for each in [*before, *after])
+    assert ended.exit_code == 0
+
+
+async def test_a_setting_gives_the_first_port_and_0_free_ones(shell: Shell):
+    worker = await shell.start("worker", "--processes=2", "--name=two", EVALQUEUE_METRICS_PORT="0")
+    await ready(worker, 2)
+    urls = re.findall(r"Metrics on (http://127\.0\.0\.1:\d+/metrics)", worker.output["err"])
+    scrapes = [await scrape(url) for url in urls]
+    worker.send(signal.SIGTERM)
+    await worker.end()
+
+    assert len(set(urls)) == len(scrapes) == 2
+
+
+async def test_without_a_port_no_metrics_are_served(shell: Shell):
+    worker = await two(shell)
+    await ready(worker, 2)
+    worker.send(signal.SIGTERM)
+    ended = await worker.end()
+    assert "Metrics on" not in ended.err

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import socket
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,3 +56,17 @@ async def address_in(log: Path) -> str:
         while (found := _ADDRESS.search(log.read_text("utf-8"))) is None:
             await asyncio.sleep(0.02)
     return found[1]
+
+
+def free_ports(count: int) -> list[int]:
+    """So many ports in a row that are free."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as first:
+            port = first.getsockname()[1]
+        ports = [*range(port, port + count)]
+        try:
+            for each in ports:
+                socket.create_server(("127.0.0.1", each)).close()
+        except OSError:
+            continue
+        return ports

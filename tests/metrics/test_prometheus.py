@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -13,9 +12,9 @@ from typing import Any
 
 import httpx
 import yaml
-from scraping import PATIENCE
+from scraping import PATIENCE, free_ports
 
-from evalqueue import Client
+from evalqueue import Client, Settings
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import Database
@@ -57,20 +56,6 @@ def test_the_configuration_is_sound(tmp_path: Path):
         )
     )
     assert "SUCCESS" in promtool("check", "config", str(config))
-
-
-def free_ports(count: int) -> list[int]:
-    """So many ports in a row that are free."""
-    while True:
-        with socket.create_server(("127.0.0.1", 0)) as first:
-            port = first.getsockname()[1]
-        ports = [*range(port, port + count)]
-        try:
-            for each in ports:
-                socket.create_server(("127.0.0.1", each)).close()
-        except OSError:
-            continue
-        return ports
 
 
 @asynccontextmanager
@@ -138,7 +123,6 @@ async def test_a_real_prometheus_scrapes_the_api_and_two_worker_processes(
         monkeypatch.setenv("EVALQUEUE_SIMULATED_URL", vendor.url)
         monkeypatch.setenv("EVALQUEUE_API_TOKENS", ENTRY)
         ports = free_ports(2)
-        from evalqueue import Settings
 
         async with (
             Client(dsn, settings=Settings()) as client,

@@ -22,6 +22,7 @@ def test_more_names_than_a_hundred_become_other():
     assert value(figures, "seen_total", queue="queue-0", job_type="t", outcome="good") == 2
     others = value(figures, "seen_total", queue="other", job_type="other", outcome="good")
     assert others == 9 * NAMES_MAX
+    assert len(counter._series) == NAMES_MAX, "others are not remembered"
 
 
 def test_metrics_with_the_same_labels_know_the_same_names():

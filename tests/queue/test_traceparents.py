@@ -95,13 +95,18 @@ def connection(postgres: str) -> Generator[psycopg.Connection]:
 
 
 hexadecimal = st.text("0123456789abcdef", min_size=1, max_size=33)
+storable = st.characters(exclude_characters="\x00", exclude_categories=["Cs"])
 
 
 @given(
     st.one_of(
         st.tuples(hexadecimal, hexadecimal, hexadecimal, hexadecimal).map("-".join),
-        st.from_regex(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?", fullmatch=True),
-        st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])),
+        st.from_regex(
+            r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-.*)?",
+            fullmatch=True,
+            alphabet=storable,
+        ),
+        st.text(storable),
     )
 )
 @hypothesis_settings(max_examples=200)

@@ -79,7 +79,8 @@ def test_a_job_is_one_trace_also_when_its_worker_is_killed(
     job_id = submit(site, traceparent=HEADER)
     while count(site, "api_logs") == 0:
         time.sleep(0.02)
-    with site.vendor_suspended():
+    with site.vendor_suspended():  # nothing more ends, and what has ended is sent
+        collector.wait_until(lambda spans: bool(named(spans, "chat simulated-judge")))
         first.program.send_signal(signal.SIGKILL)
         first.program.wait(60)
     assert count(site, "thread_evaluations") == 0

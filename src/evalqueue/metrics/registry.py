@@ -37,6 +37,10 @@ class BoundedNames:
         self._limit = limit
         self._known: dict[Names, Names] = {}
 
+    def knows(self, names: Names) -> bool:
+        """Whether these have a series of their own."""
+        return names in self._known
+
     def bounded(self, names: Names) -> Names:
         """The names as values of labels; `other` for each of them, if there are too many."""
         known = self._known.get(names)
@@ -55,13 +59,20 @@ class Labelled(Generic[AnyMetric]):
         self._metric = metric
         self._names = names
         self._outside = outside
+        self._series: dict[Names, AnyMetric] = {}
 
     def of(self, *values: str) -> AnyMetric:
         """The series with these values, in the order of the labels."""
         if not values:
             return self._metric
-        outside, own = values[: self._outside], values[self._outside :]
-        return self._metric.labels(*self._names.bounded(outside), *own)
+        series = self._series.get(values)
+        if series is None:
+            outside = values[: self._outside]
+            bounded = self._names.bounded(outside)
+            series = self._metric.labels(*bounded, *values[self._outside :])
+            if self._names.knows(outside):  # others may be any number
+                self._series[values] = series
+        return series
 
 
 class Metrics:
