@@ -51,6 +51,15 @@ class Membership:
             ),
             what="A worker",
         )
+
+    async def register_again(self) -> None:
+        """Add this worker to the fleet once more: it was taken for lost, and deleted."""
+        name = self.worker.name
+        await self.register()
+        logger.warning("%s was taken for lost: it is %s now", name, self.worker.name)
+
+    def log_ready(self) -> None:
+        """Log that this worker receives notifications, and claims jobs from now on."""
         logger.info(
             "%s is ready: queues %s, %d at a time, job types %s", self.worker.name,
             ", ".join(self._options.queues or ("all",)), self._options.concurrency,
@@ -93,7 +102,7 @@ class Membership:
                         troubles=(reported := troubles()),
                     )
                 if not known:
-                    await self.register()
+                    await self.register_again()
                 failures = 0
             except psycopg.Error as error:
                 if failures % HEARTBEATS_PER_WARNING == 0:

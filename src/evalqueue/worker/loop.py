@@ -104,6 +104,7 @@ class Worker:
             try:
                 with bound({"worker": self._membership.worker.name}):
                     async with self._listening():
+                        self._membership.log_ready()
                         await self._run_registered()
             finally:
                 await self._membership.unregister()
@@ -201,8 +202,7 @@ class Worker:
             except psycopg.errors.ForeignKeyViolation as error:
                 if error.diag.constraint_name != WORKER_IS_REGISTERED:
                     raise
-                # This process slept so long that its worker was taken for lost and deleted.
-                await self._membership.register()
+                await self._membership.register_again()  # this process slept for so long
                 return DUE_DELAY_MIN
 
     async def _find_refused(self, error: psycopg.Error) -> bool:
