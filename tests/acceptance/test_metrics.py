@@ -80,7 +80,7 @@ async def test_two_workers_count_what_the_tables_hold(
     assert cost > 0
     assert total("evalqueue_llm_cost_usd_total")[()] == pytest.approx(cost, rel=1e-9)
     assert total("evalqueue_llm_call_seconds_count") == {(): sum(each[3] for each in calls)}
-    assert total("evalqueue_verdicts_total", "evaluator", "outcome") == {
+    assert total("evalqueue_scores_total", "evaluator", "outcome") == {
         (evaluator, outcome): count for evaluator, outcome, count in verdicts
     }
     assert {outcome for _, outcome, _ in verdicts} > {"scored"}

@@ -252,7 +252,7 @@ async def test_saved_cases_are_kept_once_and_may_be_pinned(database: Database) -
         everything = await store.saved(connection, "kaira-bot", **sam)
         pinned = await store.saved(connection, "kaira-bot", **sam, only_pinned=True)
         named = await store.saved_named(
-            connection, "kaira-bot", [two.case_id, one.case_id, "no"], **sam
+            connection, "kaira-bot", [two.case_id, one.case_id, "no"], **sam, first_owner="sam"
         )
         assert {each.case for each in everything} == {one, two}
         assert [each.case for each in pinned] == [two]
@@ -275,7 +275,9 @@ async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
         async def used_by(owner: str | None) -> set[tuple[str, str]]:
             found = await store.saved(connection, "kaira-bot", owner=owner)
             ids = [each.case_id for each in found]
-            named = await store.saved_named(connection, "kaira-bot", ids, owner=owner)
+            named = await store.saved_named(
+                connection, "kaira-bot", ids, owner=owner, first_owner=owner or "sam"
+            )
             assert named == found
             return {(each.owner, each.case.opening) for each in found}
 
@@ -290,6 +292,25 @@ async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
             ids = [deleted.case_id]
             assert await store.unsave(connection, "kaira-bot", ids, owner=owner) == count
         assert await used_by(None) == {("otto", "equal")}
+
+
+async def test_one_owner_does_not_say_what_another_expects(database: Database) -> None:
+    """A case is the same whatever is expected: each owner has an expectation of their own."""
+    strict = replace(case("same"), expected_behavior="It refuses")
+    lenient = replace(strict, expected_behavior="Anything passes")
+    ids = [strict.case_id]
+    assert ids == [lenient.case_id]
+    async with database.connection() as connection:
+        await store.save(connection, "kaira-bot", [lenient], owner="bob", pinned=False)
+        await store.save(connection, "kaira-bot", [strict], owner="anna", pinned=False)
+        for sees in ("anna", None):  # None: a job that its worker reads again
+            (named,) = await store.saved_named(
+                connection, "kaira-bot", ids, owner=sees, first_owner="anna"
+            )
+            assert named.case.expected_behavior == "It refuses"
+        with pytest.raises(store.CasesDiffer, match="different expected behaviours"):
+            await store.pin(connection, "kaira-bot", ids, pinned=True)
+        assert await store.saved(connection, "kaira-bot", owner="eve") == []
 
 
 async def test_the_saved_cases_of_an_owner_are_bounded(database: Database) -> None:

@@ -105,6 +105,27 @@ async def test_the_role_that_submits_can_do_nothing_else(restricted: Deployment)
     assert not await refused(address, SUBMIT)
 
 
+async def test_what_others_made_before_goes_on(
+    deployment: Deployment, capsys: pytest.CaptureFixture[str]
+):
+    """Migrated by a superuser, in a database where anybody calls procrastinate's functions."""
+    setup.roles("public", PREFIX)
+    printed = capsys.readouterr().out
+    async with await deployment.server.connect(deployment.database) as admin:
+        await admin.execute(printed.encode())
+        cursor = await admin.execute(
+            "SELECT proname, proowner::regrole::text,"
+            " has_function_privilege('public', oid, 'EXECUTE') FROM pg_proc"
+            " WHERE proname IN ('evalqueue_submit_job', 'procrastinate_fetch_job_v2')"
+            " ORDER BY 1"
+        )
+        own, others = await cursor.fetchall()
+        cursor = await admin.execute("SELECT current_user::text")
+        ((me,),) = await cursor.fetchall()
+    assert own == ("evalqueue_submit_job", f"{PREFIX}_owner", False)
+    assert others == ("procrastinate_fetch_job_v2", me, True)
+
+
 async def test_a_migration_that_makes_functions_anew_keeps_their_rights(restricted: Deployment):
     address = as_role(restricted.address, "submit")
     database = Database(as_role(restricted.address, "owner"))

@@ -142,7 +142,7 @@ async def test_a_real_prometheus_scrapes_the_api_and_two_worker_processes(
                 cursor = await connection.execute(AGREES.encode())
                 ((calls, scores, attempts),) = await cursor.fetchall()
             await until(http, "sum(evalqueue_llm_calls_total)", {"{}": calls})
-            await until(http, "sum(evalqueue_verdicts_total)", {"{}": scores})
+            await until(http, "sum(evalqueue_scores_total)", {"{}": scores})
             await until(http, "sum(evalqueue_attempts_total)", {"{}": attempts})
             await until(http, "sum(evalqueue_is_leader)", {"{}": 1})
             await until(http, "count(evalqueue_notifications_connected == 1)", {"{}": 3})

@@ -296,3 +296,25 @@ def test_edits_in_one_frame_are_all_kept(
     expect(rules.locator("fieldset")).to_have_count(3)
     last = rules.get_by_role("group", name="greets")
     expect(last.get_by_label("Section")).to_have_value("Manners")
+
+
+def test_an_edit_made_while_the_draft_is_checked_is_kept(full_site: Site, page: Page) -> None:
+    page.goto(f"{full_site.url}/new-app?copy=kaira-bot")
+    expect(page.get_by_text("Valid.")).to_be_visible()
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/apps", hold)
+    with page.expect_request("**/api/apps"):
+        page.get_by_role("button", name="Text", exact=True).click()
+    name = page.get_by_role("textbox", name="Name", exact=True).first
+    name.fill("Edited meanwhile")
+    with page.expect_response("**/api/apps"):
+        held[0].continue_()
+    page.unroute_all()
+    expect(page.get_by_text("Valid.")).to_be_visible()
+    page.get_by_role("button", name="Text", exact=True).click()
+    document = page.get_by_role("region", name="Document").get_by_role("textbox")
+    expect(document).to_have_value(re.compile("Edited meanwhile"))

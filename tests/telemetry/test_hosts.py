@@ -132,4 +132,6 @@ def test_without_the_extra_jobs_run_and_it_is_named(dsn: str, tmp_path: Path):
         env={**os.environ, **asked}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "completed True\n", done.stderr
-    assert done.stderr == ('OTEL_… is set, but no traces are sent: pip install "evalqueue[otel]"\n')
+    assert done.stderr == (
+        "OTEL_… is set, but no traces are sent: install evalqueue with its extra otel\n"
+    )

@@ -57,8 +57,9 @@ class EvaluationMetrics:
             outside=_OF_MODEL,
         )
         self._verdicts = metrics.counter(
-            "evalqueue_verdicts_total",
-            "Verdicts that were stored: scored, not_applicable, or why there is no score.",
+            "evalqueue_scores_total",
+            "Rows of scores that were stored, several for each verdict: scored, not_applicable, or "
+            "why there is none.",
             outside=("evaluator",),
             labels=("outcome",),
         )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+import psycopg
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from evalqueue.errors import DatabaseUnavailable, SchemaOutdated
@@ -123,7 +124,7 @@ class FleetMetrics:
         try:
             async with (await database()).connection() as connection:
                 self._figures = await read_fleet(connection)
-        except (DatabaseUnavailable, SchemaOutdated, *TRANSIENT) as error:
+        except (DatabaseUnavailable, SchemaOutdated, psycopg.Error, *TRANSIENT) as error:
             logger.warning("The fleet's metrics can't be read: %s", error)
             self._figures = None
         self._read_at = time.monotonic()

@@ -7,7 +7,7 @@ import logging
 import os
 from importlib.metadata import EntryPoint, entry_points
 
-EXTRA = 'pip install "evalqueue[otel]"'
+EXTRA = "install evalqueue with its extra otel"
 _NOTHING = "none"
 _ASKING = (
     "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_EXPORTER",

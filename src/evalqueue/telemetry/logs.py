@@ -21,10 +21,10 @@ from evalqueue.telemetry import spans
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 HIDDEN = "[hidden]"
-_SECRET_NAME = re.compile(r"(^|_)(APIKEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD)S?$")
-_PASSWORD = re.compile(r"://[^\s:/@]*:([^\s@]+)@")
-_ROW = re.compile(r"\b(DETAIL|CONTEXT): .*")
-"""Where an error of Postgres quotes rows."""
+_SECRET_NAME = re.compile(r"((^|_)(APIKEY|KEY|TOKEN|SECRET)S?|PASSWORD|PASSWD)(_?\d+)?$")
+_PASSWORD = re.compile(r"://[^\s:/@]*:([^\s@]+)@|\bpassword=([^\s&]+)")
+_ROW = re.compile(r"(DETAIL|CONTEXT): .*", re.DOTALL)
+"""Where an error of Postgres quotes rows, to the end of the record: a row may have lines."""
 _SECRET_MIN = 8  # characters; a shorter one may be a part of any word
 
 Fields = Mapping[str, str | int | None]
@@ -125,7 +125,7 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     passwords in addresses."""
     found = {value for name, value in environment.items() if _SECRET_NAME.search(name.upper())}
     for value in environment.values():
-        found.update(_PASSWORD.findall(value))
+        found.update(each for pair in _PASSWORD.findall(value) for each in pair if each)
     found |= {unquote(each) for each in found}
     return tuple(
         sorted((each for each in found if len(each) >= _SECRET_MIN), key=len, reverse=True)

@@ -11,7 +11,7 @@ from evalqueue.codec import UnreadableJson
 from evalqueue.context import JobContext
 from evalqueue.errors import JobFailed, describe
 from evalqueue.handlers import Handler, Handlers
-from evalqueue.jobs import Ended, Job
+from evalqueue.jobs import AttemptOutcome, Ended, Job
 from evalqueue.jobtypes import JobTypes
 from evalqueue.metrics.jobs import OVER, JobMetrics
 from evalqueue.postgres.database import UNWRITABLE, Database
@@ -88,8 +88,10 @@ class Attempt:
         ended = await self._call()
         telemetry.attempt_ended(work, ended)
         if ended is None:
-            logger.info("Job %s: attempt %d is over", job.id, job.attempt)
             outcome = Stop.CANCELLED if self._stopped is Stop.CANCELLED else OVER
+            logger.info(
+                "Job %s: attempt %d is over", job.id, job.attempt, extra={"outcome": str(outcome)}
+            )
             self._metrics.ended(job, outcome, time.monotonic() - self._began)
             return
         late = asyncio.get_running_loop().call_later(RECORD_PATIENCE, self._is_late)
@@ -185,9 +187,12 @@ class Attempt:
         job = self.job
         status = await self._recorder.record(job, ended)
         self._metrics.recorded(job, ended.kind, status, time.monotonic() - self._began)
-        logger.info(
+        is_failure = ended.kind in {AttemptOutcome.FAILED, AttemptOutcome.RETRY}
+        logger.log(  # not the reason, which may quote a conversation: it is in jobs.error_message
+            logging.WARNING if is_failure else logging.INFO,
             "Job %s: attempt %d %s; the job is %s",
             job.id, job.attempt, ended.kind.value, status or "no longer ours",
+            extra={"outcome": ended.kind.value},
         )  # fmt: skip
 
 

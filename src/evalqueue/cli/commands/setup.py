@@ -1,5 +1,6 @@
 """The commands that prepare a database and an API: migrate, upgrade-postgres, token."""
 
+import re
 from pathlib import Path
 
 from evalqueue import settings, tokens
@@ -12,6 +13,8 @@ from evalqueue.postgres.embedded import upgrade
 from evalqueue.postgres.schema import LockedTable
 from evalqueue.postgres.schema.roles import grants
 from evalqueue.tokens import Right
+
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w{0,49}", re.ASCII)
 
 
 async def migrate(wait_seconds: float, *, as_json: bool) -> ExitCode:
@@ -64,7 +67,14 @@ def _lock_text(lock: LockedTable) -> str:
 
 
 def roles(schema_name: str, role_prefix: str) -> None:
-    """Print the SQL that makes the roles."""
+    """Print the SQL that makes the roles.
+
+    Raises:
+        Refused: a name is none that needs no quotes.
+    """
+    for option, name in (("--schema", schema_name), ("--role-prefix", role_prefix)):
+        if not _PLAIN_NAME.fullmatch(name):
+            raise Refused(f"{option} {name!r}: write letters, digits and _, at most 50.")
     console.print_data(grants(schema=schema_name, prefix=role_prefix))
 
 

@@ -160,7 +160,9 @@ class AdversarialRun:
 
     async def _collect_cases(self, judge: Judge) -> list[Case]:
         context = self.attempt.context
-        admission = AdmissionContext(settings=self.attempt.settings, database=context.database)
+        admission = AdmissionContext(
+            settings=self.attempt.settings, database=context.database, owner=context.job.owner
+        )
         try:
             given = distinct(await self.params.given(admission, self.app))
             slots = self.params.slots(self.users)

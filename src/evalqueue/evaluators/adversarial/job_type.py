@@ -304,7 +304,11 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
                 )
             )
             named = await adversarial_store.saved_named(
-                connection, app.app_id, self.saved_case_ids, owner=admission.sees
+                connection,
+                app.app_id,
+                self.saved_case_ids,
+                owner=admission.sees,
+                first_owner=admission.owner,
             )
             again = await self._again(connection, admission.sees)
         missing = set(self.saved_case_ids) - {each.case_id for each in named}

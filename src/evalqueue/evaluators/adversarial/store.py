@@ -102,6 +102,10 @@ MAX_SAVED_CASES = 10_000
 """Of one owner and app: as many as a file may have."""
 
 
+class CasesDiffer(Refused):
+    """Owners expect different things of the same case."""
+
+
 class TooManyCases(Refused):
     """An owner would have more saved cases than are allowed."""
 
@@ -265,10 +269,21 @@ async def saved(
 
 
 async def saved_named(
-    connection: Connection, app_id: str, case_ids: Sequence[str], *, owner: str | None
+    connection: Connection,
+    app_id: str,
+    case_ids: Sequence[str],
+    *,
+    owner: str | None,
+    first_owner: str,
 ) -> list[SavedCase]:
-    """Those with these ids, in the order of the ids. Unknown ids are left out."""
-    arguments = {"app_id": app_id, "owner": owner, "case_ids": list(case_ids)}
+    """Those with these ids, in the order of the ids. Unknown ids are left out. Of equal cases, that
+    of `first_owner` counts, else a pinned one."""
+    arguments = {
+        "app_id": app_id,
+        "owner": owner,
+        "first_owner": first_owner,
+        "case_ids": list(case_ids),
+    }
     return await _saved(connection, "saved_named", arguments)
 
 
@@ -319,9 +334,21 @@ async def save(
 
 
 async def pin(connection: Connection, app_id: str, case_ids: Sequence[str], *, pinned: bool) -> int:
-    """Pin or unpin saved cases, of all owners. Returns how many there were."""
+    """Pin or unpin saved cases, of all owners. Returns how many there were.
+
+    Raises:
+        CasesDiffer: owners expect different things of one of them, and none is pinned.
+    """
     arguments = {"app_id": app_id, "case_ids": list(case_ids), "pinned": pinned}
-    return (await connection.execute(QUERIES["pin"], arguments)).rowcount
+    async with connection.transaction():
+        if pinned:
+            cursor = await connection.execute(QUERIES["differing"], arguments)
+            if differing := [case_id for (case_id,) in await cursor.fetchall()]:
+                raise CasesDiffer(
+                    f"Several owners saved {', '.join(differing)} with different expected "
+                    "behaviours: none is pinned. Have the wrong ones deleted first."
+                )
+        return (await connection.execute(QUERIES["pin"], arguments)).rowcount
 
 
 async def unsave(

@@ -110,7 +110,9 @@ async def save_cases(
             await store.save(connection, request.app_id, cases, owner=owner, pinned=request.pinned)
         except store.TooManyCases as error:
             raise _invalid("cases", str(error)) from error
-        saved = await store.saved_named(connection, request.app_id, case_ids, owner=owner)
+        saved = await store.saved_named(
+            connection, request.app_id, case_ids, owner=owner, first_owner=owner
+        )
     return [models.SavedCaseJson.model_validate(each) for each in saved]
 
 
@@ -135,7 +137,11 @@ async def _set_pinned(
     context: RequestContext, request: models.SavedCaseId, *, pinned: bool
 ) -> models.PinnedCase:
     async with context.connection() as connection:
-        if not await store.pin(connection, request.app_id, [request.case_id], pinned=pinned):
+        try:
+            found = await store.pin(connection, request.app_id, [request.case_id], pinned=pinned)
+        except store.CasesDiffer as error:
+            raise InvalidRequest([Problem(loc=("path", "case_id"), msg=str(error))]) from error
+        if not found:
             raise HTTPException(404, "Case not found")
     return models.PinnedCase(app_id=request.app_id, case_id=request.case_id, pinned=pinned)
 

@@ -25,15 +25,27 @@ def tables() -> list[str]:
     return sorted({name for text in texts for name in _TABLE.findall(text)} | {_LEDGER})
 
 
+def own_relations() -> list[str]:
+    """The tables and views of the schema, without procrastinate's."""
+    found = {name for text in ledger.own_migrations().values() for name in _TABLE.findall(text)}
+    return sorted({*found, *_defined("VIEW "), _LEDGER})
+
+
 def functions() -> list[str]:
     """All functions of the schema, and procrastinate's."""
-    own = [
-        name.removeprefix("FUNCTION ")
-        for name in definitions.read_definitions()
-        if name.startswith("FUNCTION ")
-    ]
-    texts = [SchemaManager.get_schema(), *ledger.own_migrations().values()]
-    return sorted({*own, *(name for text in texts for name in _FUNCTION.findall(text))})
+    return sorted({*own_functions(), *_FUNCTION.findall(SchemaManager.get_schema())})
+
+
+def own_functions() -> list[str]:
+    """Those without procrastinate's."""
+    texts = ledger.own_migrations().values()
+    found = {name for text in texts for name in _FUNCTION.findall(text)}
+    return sorted({*found, *_defined("FUNCTION ")})
+
+
+def _defined(kind: str) -> list[str]:
+    names = definitions.read_definitions()
+    return [name.removeprefix(kind) for name in names if name.startswith(kind)]
 
 
 def readable() -> Mapping[str, Sequence[str]]:
@@ -67,6 +79,7 @@ def grants(*, schema: str, prefix: str) -> str:
     return _SCRIPT.format(
         made=made, where=where, schema=_text(schema), owner=owner, worker=worker, api=api,
         submit=submit, read=read, tables=_array(tables()), functions=_array(functions()),
+        own_relations=_array(own_relations()), own_functions=_array(own_functions()),
         reads=reads, submit_job=_text(_SUBMIT), ledger=_text(_LEDGER),
         worker_and_api=f"{worker}, {api}",
     )  # fmt: skip
@@ -122,8 +135,22 @@ BEGIN
         SELECT oid::regprocedure::text FROM pg_proc
         WHERE pronamespace = to_regnamespace({schema}) AND proname = ANY ({functions})
     LOOP
-        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', item);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {worker_and_api}', item);
+    END LOOP;
+    -- Ours are the owner's, whoever migrated before. Procrastinate's stay as they are, for others.
+    FOR item IN
+        SELECT oid::regclass::text FROM pg_class
+        WHERE relnamespace = to_regnamespace({schema}) AND relname = ANY ({own_relations})
+            AND relkind IN ('r', 'v')
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO {owner}', item);
+    END LOOP;
+    FOR item IN
+        SELECT oid::regprocedure::text FROM pg_proc
+        WHERE pronamespace = to_regnamespace({schema}) AND proname = ANY ({own_functions})
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s OWNER TO {owner}', item);
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', item);
     END LOOP;
     -- It runs with the owner's rights and its own search_path, so that EXECUTE is enough to submit.
     SELECT oid::regprocedure INTO submits FROM pg_proc

@@ -85,31 +85,33 @@ export default function appEditor(app, { params, query, signal }) {
   function onChange() {
     keepDraft(draftName, form);
     checked = null;
+    checkNumber += 1; // a check that is under way is of what was there before
     clearTimeout(timer);
     timer = setTimeout(check, CHECK_DELAY_MS);
     app.refresh();
   }
 
+  /** Check the draft. Returns whether it stayed as it is meanwhile. */
   async function check() {
     clearTimeout(timer);
     const number = ++checkNumber;
     try {
       const found = await app.api.apps.add({ ...sent(), only_check: true, signal });
-      if (number !== checkNumber || signal.aborted) return;
+      if (number !== checkNumber || signal.aborted) return false;
       checked = found;
       formError = null;
     } catch (error) {
-      if (number !== checkNumber || signal.aborted) return;
+      if (number !== checkNumber || signal.aborted) return false;
       checked = null;
       formError = app.reportError(error);
     }
     app.refresh();
+    return true;
   }
 
   /** @param {"form" | "text"} mode */
   async function switchTo(mode) {
-    if (form.mode === mode) return;
-    await check();
+    if (form.mode === mode || !(await check())) return;
     if (mode === "form") {
       const document = checked?.document ?? parsed(form);
       if (!document) {
@@ -125,8 +127,7 @@ export default function appEditor(app, { params, query, signal }) {
 
   /** @param {Notation} notation */
   async function writeIn(notation) {
-    if (form.notation === notation) return;
-    await check();
+    if (form.notation === notation || !(await check())) return;
     if (!checked) {
       app.toast("Correct the text first: it can't be written in another notation", "failed");
       return;
@@ -148,12 +149,14 @@ export default function appEditor(app, { params, query, signal }) {
     if (isSaving) return;
     isSaving = true;
     app.refresh();
+    const number = checkNumber;
     try {
       const used = form.isOfDataset && datasetId ? { dataset_id: datasetId } : {};
       const stored = await app.api.apps.add({ ...sent(), ...used });
-      forgetDraft(draftName);
       app.toast(`Saved: ${stored.app_id}, version ${stored.version}`);
-      if (!signal.aborted) app.go(`/apps/${encodeURIComponent(stored.app_id)}`);
+      const isAllSaved = number === checkNumber; // else it was edited meanwhile
+      if (isAllSaved) forgetDraft(draftName);
+      if (isAllSaved && !signal.aborted) app.go(`/apps/${encodeURIComponent(stored.app_id)}`);
     } catch (error) {
       formError = app.reportError(error);
       checked = null;

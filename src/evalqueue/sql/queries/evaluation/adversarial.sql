@@ -130,7 +130,7 @@ FROM (
     SELECT DISTINCT ON (case_id) app_id, owner, case_id, body, pinned, created_at FROM saved_cases
     WHERE app_id = %(app_id)s AND (NOT %(only_pinned)s OR pinned)
         AND (%(owner)s::text IS NULL OR owner = %(owner)s OR pinned)
-    ORDER BY case_id, owner IS DISTINCT FROM %(owner)s, created_at
+    ORDER BY case_id, owner IS DISTINCT FROM %(owner)s, NOT pinned, created_at
 ) AS usable
 ORDER BY created_at, case_id
 
@@ -140,7 +140,7 @@ FROM (
     SELECT DISTINCT ON (case_id) app_id, owner, case_id, body, pinned, created_at FROM saved_cases
     WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
         AND (%(owner)s::text IS NULL OR owner = %(owner)s OR pinned)
-    ORDER BY case_id, owner IS DISTINCT FROM %(owner)s, created_at
+    ORDER BY case_id, owner <> %(first_owner)s, NOT pinned, created_at
 ) AS usable
 ORDER BY array_position(%(case_ids)s, case_id)
 
@@ -152,6 +152,13 @@ ON CONFLICT (app_id, owner, case_id) DO UPDATE SET pinned = saved_cases.pinned O
 
 -- count_saved --
 SELECT count(*) FROM saved_cases WHERE app_id = %(app_id)s AND owner = %(owner)s
+
+-- differing --
+-- Cases of which owners expect different things
+SELECT case_id FROM saved_cases
+WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
+GROUP BY case_id HAVING count(DISTINCT body ->> 'expected_behavior') > 1
+ORDER BY case_id
 
 -- pin --
 UPDATE saved_cases SET pinned = %(pinned)s
