@@ -284,7 +284,7 @@ async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
         assert await used_by("sam") == {("sam", "own"), ("ada", "pinned"), ("sam", "equal")}
         assert await used_by("otto") == {("ada", "pinned"), ("otto", "equal")}
         assert len(await used_by(None)) == 3
-        # One's own can be deleted, unless an administrator pinned it; nobody else's.
+        # One's own can be deleted, unless an administrator pinned it; not another's.
         for owner, deleted, count in (
             ("otto", own, 0), ("ada", pinned, 0), ("sam", own, 1), ("sam", equal, 1),
             (None, pinned, 1),

@@ -17,6 +17,7 @@ from evalqueue.evaluators.handlers import evaluation_handlers
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import Database
+from evalqueue.postgres.rows import jsonb
 from evalqueue.testing import run_jobs
 
 SECRET = "s3cr3t-never-to-be-seen"
@@ -393,3 +394,35 @@ async def test_the_document_has_the_params_of_an_adversarial_test(api: httpx.Asy
     params = document["components"]["schemas"][submission["params"]["$ref"].rpartition("/")[2]]
     assert {"app_id", "chatbot", "cases", "trials", "max_turns"} <= set(params["properties"])
     assert "delete" in document["paths"]["/api/adversarial/cases/{app_id}/{case_id}"]
+
+
+async def test_a_worker_puts_the_saved_cases_of_the_owner_of_its_job(
+    api: httpx.AsyncClient, dsn: str, settings: Settings, database: Database
+) -> None:
+    """Not those of the owner `default`, nor another owner's with the same challenge."""
+    (saved,) = (
+        await api.post("/api/adversarial/cases", json={"app_id": "kaira-bot", "cases": [CASE]})
+    ).json()
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO saved_cases (app_id, owner, case_id, body, created_at)"
+            " SELECT app_id, 'anna', case_id,"
+            "     jsonb_set(body, '{expected_behavior}', '\"Of anna\"'),"
+            "     created_at + interval '1 second' FROM saved_cases"
+        )
+        await connection.execute(
+            "SELECT evalqueue_submit_job('evaluate-adversarial', %s, owner => 'anna')",
+            [
+                jsonb({
+                    "chatbot": {"protocol": "scripted", "script": SCRIPT}, "saved": "all",
+                    "saved_case_ids": [saved["case_id"]], "test_count": 0, "max_turns": 3,
+                    "turn_delay_seconds": 0, "llm_provider": "simulated",
+                })
+            ],
+        )  # fmt: skip
+    await run_jobs(dsn, evaluation_handlers(settings, ProviderSettings()))
+    async with database.connection() as connection:
+        cursor = await connection.execute(
+            "SELECT result -> 'test_case' ->> 'expected_behavior' FROM adversarial_evaluations"
+        )
+        assert await cursor.fetchall() == [("Of anna",)]

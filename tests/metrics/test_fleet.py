@@ -162,3 +162,15 @@ async def test_a_scrape_does_not_wait_for_a_database_that_never_answers(
     figures = parsed(scraped.metrics.expose().decode())
     await scraped.fleet.aclose()
     assert value(figures, "evalqueue_database_up") == 0
+
+
+async def test_a_statement_that_the_database_refuses_leaves_no_old_figures(
+    monkeypatch: pytest.MonkeyPatch, database: Database
+) -> None:
+    scraped = Scraped(database)
+    monkeypatch.setattr(fleet, "CACHE_SECONDS", 0.0)
+    assert value(await scraped.read(), "evalqueue_database_up") == 1
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE job_leader RENAME TO elsewhere")
+    figures = await scraped.read()
+    assert value(figures, "evalqueue_database_up") == 0

@@ -46,7 +46,8 @@ async def speak(job_id, params):
             raise ValueError(f"the key {key} at " + os.environ["SHOP_URL"])
         except ValueError:
             logger.exception("with a traceback")
-        logger.warning("DETAIL:  Failing row contains (%s).", "a text")
+        logger.warning("DETAIL:  Failing row contains (%s).", "a text\\nof two lines")
+        logger.warning("%r", ValueError("no\\nDETAIL:  Failing row contains (a text)."))
     if params.get("fails"):
         raise ZeroDivisionError("two\\nlines")
     return {}
@@ -255,5 +256,5 @@ def test_secrets_of_the_environment_are_hidden_whatever_writes_them(site: Site, 
     assert "The key is [hidden]" in written
     assert "the key [hidden] at https://shop:[hidden]@127.0.0.1/" in written
     assert "DETAIL: [hidden]" in written
-    for secret in (key, json.dumps(key)[1:-1], password, "ünsaid", "a text"):
+    for secret in (key, json.dumps(key)[1:-1], password, "ünsaid", "a text", "two lines"):
         assert secret not in written

@@ -137,7 +137,7 @@ BEGIN
     LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {worker_and_api}', item);
     END LOOP;
-    -- Ours are the owner's, whoever migrated before. Procrastinate's stay as they are, for others.
+    -- Ours become the owner's, if another role migrated. Procrastinate's stay as they are.
     FOR item IN
         SELECT oid::regclass::text FROM pg_class
         WHERE relnamespace = to_regnamespace({schema}) AND relname = ANY ({own_relations})
