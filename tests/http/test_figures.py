@@ -316,6 +316,68 @@ async def test_the_rows_of_a_run_have_no_results_and_are_paged(
         assert outcome["duration_ms"] > 0
 
 
+def messages_of(dataset: str) -> dict[str, str]:
+    """What was said in each conversation of a CSV in the app's own columns, in small letters."""
+    said: dict[str, str] = {}
+    for row in csv.DictReader(io.StringIO(dataset)):
+        texts = f"{row['query_text']}\n{row['final_response_message']}\n"
+        said[row["thread_id"]] = said.get(row["thread_id"], "") + texts.lower()
+    return said
+
+
+async def test_conversations_are_found_by_what_was_said_in_them(
+    api: httpx.AsyncClient, dsn: str, settings: Settings
+) -> None:
+    text = kaira_csv().read_text("utf-8")
+    first = next(csv.DictReader(io.StringIO(text)))["query_text"]
+    odd = 'It\'s "50%_off" \\ Straße 🥗'
+    text = text.replace(first, odd.replace('"', '""'), 1)
+    said = messages_of(text)
+    path = f"/api/eval-runs/{(await submit(api, csv_content=text))['run_id']}"
+    await work(dsn, settings)
+
+    for words in ("calories", "CALORIES", "logged", "0%_o", "\\ straße", '"50%', "🥗", "bot_text"):
+        found = await get(api, f"{path}/outcomes", said=words)
+        ids = {each["thread_id"] for each in found["outcomes"]}
+        assert ids == {each for each, texts in said.items() if words.lower() in texts}, words
+        assert found["total"] == len(ids)
+        threads = await get(api, f"{path}/threads", said=words)
+        assert {each["thread_id"] for each in threads["evaluations"]} == ids
+    efficient = await get(
+        api, f"{path}/outcomes", said="calories", evaluator="efficiency", value="EFFICIENT"
+    )
+    assert 0 < efficient["total"] < (await get(api, f"{path}/outcomes", said="calories"))["total"]
+    assert (await get(api, f"{path}/outcomes", said=""))["total"] == 48
+    assert (await api.get(f"{path}/outcomes", params={"said": "x" * 201})).status_code == 422
+
+
+async def test_each_cell_of_the_matrix_leads_to_its_conversations(
+    api: httpx.AsyncClient, dsn: str, settings: Settings
+) -> None:
+    path = f"/api/eval-runs/{(await submit(api, total_items=48))['run_id']}"
+    await work(dsn, settings)
+
+    evaluations = (await get(api, f"{path}/threads"))["evaluations"]
+    matrix = intents(await get(api, f"{path}/statistics"))
+    assert matrix is not None
+    labels = matrix["labels"]
+    for expected, counts in zip(labels, matrix["matrix"], strict=True):
+        for predicted, count in zip(labels, counts, strict=True):
+            found = await get(
+                api, f"{path}/outcomes",
+                evaluator="intent", name="agent", value=predicted, expected=expected,
+            )  # fmt: skip
+            alike = [
+                [
+                    each for each in evaluation["result"]["intent_evaluations"]
+                    if (each["expected_intent"], each["predicted_intent"]) == (expected, predicted)
+                ]
+                for evaluation in evaluations
+            ]  # fmt: skip
+            assert sum(map(len, alike)) == count
+            assert found["total"] == sum(map(bool, alike))
+
+
 async def test_a_retry_changes_the_figures_of_what_it_repairs(
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:

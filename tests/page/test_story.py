@@ -51,7 +51,34 @@ def test_from_drop_to_drill_down(up: Site, page: Page) -> None:
     rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
     expect(rows).to_have_count(6)
     expect(page.get_by_role("heading", name="Correctness")).to_be_visible()
-    expect(page.get_by_role("region", name="Confusion matrix: Intent")).to_be_visible()
+    matrix = page.get_by_role("region", name="Confusion matrix: Intent")
+    cell = matrix.locator("td a").first
+    cell_title = matrix.locator("td:has(a)").first.get_attribute("title") or ""
+    cell.click()
+    on_record, judged = re.split(" → |: ", cell_title)[:2]
+    filter_chip = page.get_by_role("button", name=f"judged {judged}, on record {on_record}")
+    expect(filter_chip).to_have_attribute("aria-pressed", "true")
+    expect(filter_chip).to_contain_text(re.compile(r"[1-6]\s*$"))
+    expect(rows).to_have_count(int((filter_chip.text_content() or "").split()[-1]))
+    filter_chip.click()
+    expect(rows).to_have_count(6)
+    find = page.get_by_label("Find a conversation")
+    find.fill("words that nobody says")
+    expect(page.get_by_text("No conversation matches this filter.")).to_be_visible()
+    find.fill("")
+    expect(rows).to_have_count(6)
+    opening = rows.first.get_by_role("link")
+    opening_id = opening.text_content() or ""
+    opening.click()
+    words = (page.locator(".bubble.user [translate]").first.text_content() or "").strip()[:30]
+    page.go_back()
+    find.fill(words.upper())
+    expect(rows.get_by_role("link", name=opening_id)).to_be_visible()
+    page.reload()
+    expect(find).to_have_value(words.upper())
+    expect(rows.get_by_role("link", name=opening_id)).to_be_visible()
+    find.fill("")
+    expect(rows).to_have_count(6)
 
     rows.first.get_by_role("link").click()
     expect(page).to_have_url(re.compile(r"/threads/\d+$"))

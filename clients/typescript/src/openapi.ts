@@ -6456,6 +6456,10 @@ export interface operations {
                 name?: string;
                 /** @description Only with this value of a score: a label, a number, `true` or `false`. */
                 value?: string;
+                /** @description Only with this label on record, in the same score. */
+                expected?: string;
+                /** @description Only conversations in which the user or the chatbot said this, in any case. */
+                said?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;
                 limit?: number;
@@ -6605,6 +6609,10 @@ export interface operations {
                 name?: string;
                 /** @description Only with this value of a score: a label, a number, `true` or `false`. */
                 value?: string;
+                /** @description Only with this label on record, in the same score. */
+                expected?: string;
+                /** @description Only conversations in which the user or the chatbot said this, in any case. */
+                said?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;
                 limit?: number;

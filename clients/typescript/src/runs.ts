@@ -11,12 +11,16 @@ export interface Page extends Abortable {
   limit?: number | undefined;
 }
 
-/** Only conversations with a score of this value, in any turn. The three go together. */
+/** Only conversations with such a score, in any turn, in which something was said. */
 export interface ScoredPage extends Page {
   evaluator?: string | undefined;
   name?: string | undefined;
   /** A label, a number, "true" or "false". */
   value?: string | undefined;
+  /** The label on record, of the same score. */
+  expected?: string | undefined;
+  /** A part of what the user or the chatbot said, in any case. */
+  said?: string | undefined;
 }
 
 export interface ListRuns extends Abortable {

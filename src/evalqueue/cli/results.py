@@ -86,6 +86,7 @@ def show_run(run_reference: RunArgument, *, as_json: JsonOption = False) -> None
         "evalqueue runs threads 0f1cf6f2",
         "evalqueue runs threads 0f1cf6f2 --where efficiency=BROKEN --where intent.correct=false",
         "evalqueue runs threads nightly --where 'correctness.verdict=HARD FAIL' --json",
+        "evalqueue runs threads nightly --said 'cancel my subscription'",
     ),
 )
 def list_threads(
@@ -98,13 +99,20 @@ def list_threads(
             help="Only conversations with this score, in any turn. Repeated: with all of them.",
         ),
     ] = None,
+    said: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Only conversations in which the user or the chatbot said this, in any case.",
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """List the conversations of a run, the worst first."""
     from evalqueue.cli.commands.runs import listing
 
-    run(listing.list_threads(run_reference, where or [], limit, as_json=as_json))
+    run(listing.list_threads(run_reference, where or [], said, limit, as_json=as_json))
 
 
 @runs_app.command(

@@ -25,7 +25,7 @@ from evalqueue.evaluators.judging.evaluator import Coverage
 from evalqueue.evaluators.judging.registry import installed
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue, declared
 from evalqueue.evaluators.runs import store
-from evalqueue.evaluators.runs.store import ALL_THREADS, ScoreFilter
+from evalqueue.evaluators.runs.store import ALL_THREADS, ThreadFilter
 from evalqueue.evaluators.statistics import latencies
 from evalqueue.evaluators.statistics.latencies import LlmStatistics
 from evalqueue.postgres.database import Connection
@@ -215,7 +215,7 @@ async def outcomes(
     after: int,
     limit: int,
     owner: str | None,
-    where: ScoreFilter = ALL_THREADS,
+    where: ThreadFilter = ALL_THREADS,
 ) -> Page:
     """Threads in the order they were begun to be kept; `after`: the last id seen, or 0."""
     if await _head(connection, run_id, owner) is None:

@@ -648,6 +648,12 @@ CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_said(text, text)
+
+CREATE FUNCTION evalqueue_said(wanted_dataset text, wanted_text text) RETURNS TABLE(thread_id text)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS …;
+
 -- FUNCTION: evalqueue_save_pace(llm_credentials)
 
 CREATE FUNCTION evalqueue_save_pace(known llm_credentials) RETURNS void
@@ -655,9 +661,9 @@ CREATE FUNCTION evalqueue_save_pace(known llm_credentials) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_scored(uuid, text, text, text)
+-- FUNCTION: evalqueue_scored(uuid, text, text, text, text)
 
-CREATE FUNCTION evalqueue_scored(wanted_run uuid, wanted_evaluator text, wanted_name text, wanted_value text) RETURNS TABLE(evaluation_id bigint)
+CREATE FUNCTION evalqueue_scored(wanted_run uuid, wanted_evaluator text, wanted_name text, wanted_value text, wanted_expected text DEFAULT NULL::text) RETURNS TABLE(evaluation_id bigint)
     LANGUAGE sql STABLE PARALLEL SAFE
     AS …;
 

@@ -16,7 +16,7 @@ from evalqueue.evaluators.judging.scores import (
     ScoreKind,
     ScoreValue,
 )
-from evalqueue.evaluators.runs.store import ScoreFilter
+from evalqueue.evaluators.runs.store import ThreadFilter
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
@@ -61,10 +61,12 @@ async def worst_first(
     run_id: UUID,
     evaluators: Sequence[EvaluatorDeclaration],
     *,
-    wanted: Sequence[ScoreFilter] = (),
+    wanted: Sequence[ThreadFilter] = (),
+    said: str | None = None,
     limit: int,
 ) -> list[ListedThread]:
-    """The worst conversations of a run that have all scores that are wanted."""
+    """The worst conversations of a run that have all scores that are wanted, and in which this was
+    said (None: anything)."""
     labels = [each for one in evaluators for each in _ranked(one)]
     numbers = [each for one in evaluators for each in _numbered(one)]
     arguments: dict[str, Any] = {
@@ -82,7 +84,7 @@ async def worst_first(
         "wanted_values": [each.value for each in wanted],
     }
     return await QUERIES.rows(
-        connection, ListedThread, "worst", run_id=run_id, limit=limit, **arguments
+        connection, ListedThread, "worst", run_id=run_id, said=said, limit=limit, **arguments
     )
 
 

@@ -4,7 +4,7 @@ Where `owner` is given, others' runs are as if they were not there.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -99,18 +99,22 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ScoreFilter:
-    """Threads with such a score, in any turn. None is not compared."""
+class ThreadFilter:
+    """Threads with such a score, in any turn, in which something was said. None is not compared."""
 
     evaluator: str | None = None
     name: str | None = None
     value: str | None = None
+    expected: str | None = None
+    """The label on record."""
+    said: str | None = None
+    """A part of a message, in any case."""
 
     def arguments(self) -> Mapping[str, str | None]:
-        return {"evaluator": self.evaluator, "name": self.name, "value": self.value}
+        return asdict(self)
 
 
-ALL_THREADS = ScoreFilter()
+ALL_THREADS = ThreadFilter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,7 +362,7 @@ async def threads_of(
     after: int,
     limit: int,
     owner: str | None = None,
-    where: ScoreFilter = ALL_THREADS,
+    where: ThreadFilter = ALL_THREADS,
 ) -> list[ThreadRow]:
     """A run's threads in the order they were finished; `after`: the last id seen, or 0."""
     return await QUERIES.rows(
@@ -372,7 +376,7 @@ async def count_threads(
     run_id: UUID,
     *,
     owner: str | None = None,
-    where: ScoreFilter = ALL_THREADS,
+    where: ThreadFilter = ALL_THREADS,
 ) -> int:
     arguments = {"run_id": run_id, "owner": owner, **where.arguments()}
     cursor = await connection.execute(QUERIES["count_threads"], arguments)

@@ -25,6 +25,7 @@ JSON_SUFFIX = "Json"
 
 MAX_INTEGER = 2**53 - 1  # what JavaScript can count to, and less than a bigint
 MAX_NAME = 50  # characters of a job type
+MAX_SEARCH = 200  # characters of a text to search for
 MAX_THREAD_NAME = 500  # characters of a thread's id
 MAX_KEY = 255  # characters of an idempotency key
 PRINTABLE_ASCII = "^[ -~]*$"
@@ -60,6 +61,9 @@ Dollars = Annotated[
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]
+SearchText = Annotated[
+    str, Field(min_length=1, max_length=MAX_SEARCH), AfterValidator(codec.clean_text)
+]
 LabelText = Annotated[str, Field(max_length=MAX_LABEL), AfterValidator(codec.clean_text)]
 Offset = Annotated[int, Field(ge=0, le=MAX_INTEGER)]
 

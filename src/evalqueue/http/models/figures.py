@@ -12,7 +12,7 @@ from evalqueue.evaluators.judging.registry import Origin
 from evalqueue.evaluators.judging.scores import ScoreKind
 from evalqueue.evaluators.verdicts import AdversarialVerdict, Difficulty, StopReason
 from evalqueue.http.models.fields import Dollars, EstimateJson, Model, Moment, Offset, RunId
-from evalqueue.http.models.jobs import ApiLog, RunStatus, ScoreQuery, ThreadEvaluation
+from evalqueue.http.models.jobs import ApiLog, RunStatus, ThreadEvaluation, ThreadQuery
 
 ScoreValue = str | bool | float | None
 
@@ -25,7 +25,7 @@ class TrialsQuery(RunId):
     limit: int = Field(1000, ge=1, le=5000)
 
 
-class OutcomesQuery(TrialsQuery, ScoreQuery):
+class OutcomesQuery(TrialsQuery, ThreadQuery):
     pass
 
 

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from evalqueue import jobs
 from evalqueue.evaluators.judging.builtin.correctness import Correctness
 from evalqueue.evaluators.judging.builtin.efficiency.verdicts import Efficiency
+from evalqueue.evaluators.runs.store import ThreadFilter
 from evalqueue.http.models.fields import (
     MAX_KEY,
     MAX_NAME,
@@ -23,6 +24,7 @@ from evalqueue.http.models.fields import (
     Name,
     Offset,
     RunId,
+    SearchText,
     ThreadName,
     matching_fields,
     seconds,
@@ -63,8 +65,9 @@ class RunsQuery(Model):
     offset: Offset = 0
 
 
-class ScoreQuery(Model):
-    """Select conversations by a score, in any turn. What is left out is not compared."""
+class ThreadQuery(Model):
+    """Select conversations by a score, in any turn, and by what was said in them. What is left out
+    is not compared."""
 
     evaluator: Name | None = None
     """Only conversations with a score of this evaluator."""
@@ -72,9 +75,23 @@ class ScoreQuery(Model):
     """Only with a score of this name."""
     value: LabelText | None = None
     """Only with this value of a score: a label, a number, `true` or `false`."""
+    expected: LabelText | None = None
+    """Only with this label on record, in the same score."""
+    said: SearchText | None = None
+    """Only conversations in which the user or the chatbot said this, in any case."""
+
+    @property
+    def filter(self) -> ThreadFilter:
+        return ThreadFilter(
+            evaluator=self.evaluator,
+            name=self.name,
+            value=self.value,
+            expected=self.expected,
+            said=self.said,
+        )
 
 
-class ResultsQuery(RunId, ScoreQuery):
+class ResultsQuery(RunId, ThreadQuery):
     after: Offset = 0
     """The last `id` of the page before."""
     limit: int = Field(1000, ge=1, le=1000)

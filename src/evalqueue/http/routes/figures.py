@@ -11,7 +11,6 @@ from starlette.exceptions import HTTPException
 
 from evalqueue.evaluators import figures
 from evalqueue.evaluators.prices import costs
-from evalqueue.evaluators.runs.store import ScoreFilter
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import figures as models
 from evalqueue.http.models.costs import CostJson, Costs, CostsRequest
@@ -30,7 +29,7 @@ async def get_run_outcomes(
             after=request.after,
             limit=request.limit,
             owner=context.caller.visible_owner,
-            where=ScoreFilter(evaluator=request.evaluator, name=request.name, value=request.value),
+            where=request.filter,
         )
     outcomes = [models.OutcomeJson.model_validate(row) for row in page.outcomes]
     return models.Outcomes(run_id=request.run_id, outcomes=outcomes, total=page.total)

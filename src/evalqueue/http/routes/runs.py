@@ -45,7 +45,7 @@ async def get_run_threads(
     context: RequestContext, request: models.ResultsQuery
 ) -> models.ThreadEvaluations:
     owner = context.caller.visible_owner
-    where = store.ScoreFilter(evaluator=request.evaluator, name=request.name, value=request.value)
+    where = request.filter
     async with context.connection() as connection:
         page = await store.threads_of(
             connection,

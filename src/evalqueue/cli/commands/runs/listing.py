@@ -14,7 +14,7 @@ from evalqueue.errors import Refused
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, declared
 from evalqueue.evaluators.results.worst import ListedThread, worst_first
 from evalqueue.evaluators.runs import store
-from evalqueue.evaluators.runs.store import ScoreFilter
+from evalqueue.evaluators.runs.store import ThreadFilter
 
 
 async def list_runs(job_type: str | None, limit: int, *, as_json: bool) -> ExitCode:
@@ -33,7 +33,9 @@ async def list_runs(job_type: str | None, limit: int, *, as_json: bool) -> ExitC
     return ExitCode.DONE
 
 
-async def list_threads(given: str, where: Sequence[str], limit: int, *, as_json: bool) -> ExitCode:
+async def list_threads(
+    given: str, where: Sequence[str], said: str | None, limit: int, *, as_json: bool
+) -> ExitCode:
     """Print the conversations of a run, the worst first.
 
     Raises:
@@ -44,7 +46,9 @@ async def list_threads(given: str, where: Sequence[str], limit: int, *, as_json:
         evaluators = declared(run.config.get("evaluators"))
         wanted = [_filter(each, evaluators) for each in where]
         async with (await client.database()).connection() as connection:
-            found = await worst_first(connection, run.id, evaluators, wanted=wanted, limit=limit)
+            found = await worst_first(
+                connection, run.id, evaluators, wanted=wanted, said=said, limit=limit
+            )
     if as_json:
         console.print_json([_thread_json(each) for each in found])
     elif found:
@@ -57,12 +61,12 @@ async def list_threads(given: str, where: Sequence[str], limit: int, *, as_json:
             )
     else:
         console.print_message(
-            "No conversation fits." if where else "No conversation is evaluated yet."
+            "No conversation fits." if where or said else "No conversation is evaluated yet."
         )
     return ExitCode.DONE
 
 
-def _filter(text: str, evaluators: Sequence[EvaluatorDeclaration]) -> ScoreFilter:
+def _filter(text: str, evaluators: Sequence[EvaluatorDeclaration]) -> ThreadFilter:
     """A filter such as `efficiency=BROKEN` or `correctness.verdict=HARD FAIL`."""
     score, separator, value = text.partition("=")
     evaluator, _, name = score.strip().partition(".")
@@ -76,7 +80,7 @@ def _filter(text: str, evaluators: Sequence[EvaluatorDeclaration]) -> ScoreFilte
     if name and there[evaluator].score(name) is None:
         names = ", ".join(each.name for each in there[evaluator].scores)
         raise Refused(f"--where {text}: {evaluator} has no score {name}. It has: {names}")
-    return ScoreFilter(evaluator=evaluator, name=name or None, value=value.strip())
+    return ThreadFilter(evaluator=evaluator, name=name or None, value=value.strip())
 
 
 def _thread_json(thread: ListedThread) -> dict[str, object]:

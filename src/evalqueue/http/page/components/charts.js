@@ -68,11 +68,13 @@ function intervalText({ low, high }) {
 }
 
 /**
- * A confusion matrix: labels on record against the judge's.
+ * A confusion matrix: labels on record against the judge's. Labels and counts are links to their
+ * conversations.
  * @param {string} title
  * @param {{ labels: string[], matrix: number[][] }} figures
+ * @param {(pair: { expected?: string, value?: string }) => string} hrefOf
  */
-export function confusion(title, { labels, matrix }) {
+export function confusion(title, { labels, matrix }, hrefOf) {
   return html`<div
       class="scroll"
       tabindex="0"
@@ -86,14 +88,21 @@ export function confusion(title, { labels, matrix }) {
         <thead>
           <tr>
             <td></td>
-            ${labels.map((label) => html`<th scope="col" title=${label}>${label}</th>`)}
+            ${labels.map(
+              (label) =>
+                html`<th scope="col" title=${label}>
+                  <a href=${hrefOf({ value: label })}>${label}</a>
+                </th>`,
+            )}
           </tr>
         </thead>
         <tbody>
           ${matrix.map((row, i) => {
             const sum = row.reduce((a, b) => a + b, 0);
             return html`<tr>
-              <th scope="row" title=${labels[i]}>${labels[i]}</th>
+              <th scope="row" title=${labels[i]}>
+                <a href=${hrefOf({ expected: labels[i] })}>${labels[i]}</a>
+              </th>
               ${row.map(
                 (n, j) =>
                   html`<td
@@ -101,7 +110,11 @@ export function confusion(title, { labels, matrix }) {
                     style=${styles({ "--share": sum ? `${n / sum}` : "0" })}
                     title="${labels[i]} → ${labels[j]}: ${n} of ${sum}"
                   >
-                    ${n || html`<span class="quiet">·</span>`}
+                    ${
+                      n
+                        ? html`<a href=${hrefOf({ expected: labels[i], value: labels[j] })}>${n}</a>`
+                        : html`<span class="quiet">·</span>`
+                    }
                   </td>`,
               )}
             </tr>`;
@@ -109,7 +122,9 @@ export function confusion(title, { labels, matrix }) {
         </tbody>
       </table>
     </div>
-    <p class="hint">Rows: what the router chose. Columns: what the judge chose.</p>`;
+    <p class="hint">
+      Rows: the label on record. Columns: the judge's. A number leads to its conversations.
+    </p>`;
 }
 
 const SERIES = ["a", "b", "c", "d"];

@@ -69,7 +69,7 @@ export function declared(declaration, cards) {
     summaryText: (summary) => summaryText(key, name, headline, summary),
     figures: ({ scores }) => scores.map((score) => scoreFigure(score, scoreOf(score.name), scores)),
     cards: ({ scores }, conversations) =>
-      scores.map((score) => scoreCard(score, scoreOf(score.name), conversations, scores)),
+      scores.map((score) => scoreCard(key, score, scoreOf(score.name), conversations, scores)),
     headline: (scores) =>
       valueBadge(
         headline,
@@ -240,16 +240,21 @@ function scoreFigure(score, about, all) {
 
 /**
  * A card of the run: the shares of labels, or the labels that were taken for others.
- * @param {ScoreStatistics} score @param {ScoreDeclaration | undefined} about
+ * @param {string} evaluator @param {ScoreStatistics} score
+ * @param {ScoreDeclaration | undefined} about
  * @param {number} conversations @param {ScoreStatistics[]} all
  */
-function scoreCard(score, about, conversations, all) {
+function scoreCard(evaluator, score, about, conversations, all) {
   if (score.kind !== "category" || !about) return nothing;
   const title = score.title + versionText(score, all);
   if (score.confusion) {
     return html`<section class="card">
       <h2>${title}</h2>
-      ${confusion(title, score.confusion)}
+      ${confusion(
+        title,
+        score.confusion,
+        (pair) => `?${new URLSearchParams({ evaluator, name: score.name, ...pair })}`,
+      )}
     </section>`;
   }
   if (!score.shares.length || score.per_turn) return nothing;

@@ -3,6 +3,7 @@
 import { banner, chip, figure } from "../components/basics.js";
 import { VirtualTable } from "../components/virtual-table.js";
 import { errorText } from "../data/errors.js";
+import { MatchingRows } from "../data/matching-rows.js";
 import { PagedResults } from "../data/paged-results.js";
 import { evaluatorsOf } from "../evaluators/registry.js";
 import { failureTone, label } from "../format/labels.js";
@@ -57,6 +58,9 @@ const CONVERSATION = {
   cell: (row) => row.thread_id,
 };
 
+/** What a score filter of the address may name. */
+const SCORE_CRITERIA = ["evaluator", "name", "value", "expected"];
+
 /** @type {Filter} */
 const MISSING = {
   key: "missing",
@@ -99,6 +103,12 @@ export class BatchResults {
       onError,
       signal,
     );
+    /** @type {import("../data/matching-rows.js").Criteria} */
+    const ofScore = Object.fromEntries(SCORE_CRITERIA.map((each) => [each, query.get(each) ?? ""]));
+    this.scored = this.matching(onChange, onError, signal);
+    this.scored.find(ofScore);
+    this.said = this.matching(onChange, onError, signal);
+    this.said.find({ said: this.searchText.trim() });
     this.statistics = new RunStatistics(app, runId, signal, onError);
     this.calibration = new Calibration(app, runId, signal, onError);
     this.virtualTable = new VirtualTable(() => app.refresh(), signal);
@@ -117,6 +127,23 @@ export class BatchResults {
     this.inputs = [];
   }
 
+  /**
+   * @param {() => void} onChange @param {(error: unknown) => void} onError
+   * @param {AbortSignal} signal
+   */
+  matching(onChange, onError, signal) {
+    return new MatchingRows(
+      async (criteria, after, limit) => {
+        const given = Object.fromEntries(Object.entries(criteria).filter(([, value]) => value));
+        const page = { after, limit, ...given };
+        return (await this.app.api.runs.outcomes(this.runId, page)).outcomes;
+      },
+      onChange,
+      onError,
+      signal,
+    );
+  }
+
   /** @returns {Record<string, () => void>} */
   get keys() {
     return { "/": () => document.getElementById("find")?.focus() };
@@ -125,6 +152,8 @@ export class BatchResults {
   /** @param {{ reload?: boolean }} options */
   refresh(options) {
     this.results.refresh(options);
+    this.scored.refresh();
+    this.said.refresh();
     this.statistics.refresh();
     if (options.reload) this.calibration.refresh();
   }
@@ -246,6 +275,8 @@ export class BatchResults {
       this.results.rows,
       [...this.filters].join(),
       this.searchText,
+      this.said.ids,
+      this.scored.ids,
       key,
       isDescending,
     ];
@@ -278,26 +309,51 @@ export class BatchResults {
           ><input
             id="find"
             type="search"
-            placeholder="Find by id"
+            placeholder="Find by words or id"
+            title="Finds what the user or the chatbot said, and ids of conversations"
+            maxlength="200"
             .value=${this.searchText}
             @input=${(/** @type {Event} */ event) => this.search(event)}
         /></label>
       </div>
       <div class="row-wide">
         <div class="chips" role="group" aria-label="Filter conversations">
-          ${this.rowFilters.map((filter) => this.filterChip(filter))}
+          ${this.scoreChip()}${this.rowFilters.map((filter) => this.filterChip(filter))}
         </div>
       </div>
       ${
         visible
           ? this.table()
-          : html`<p class="empty">
-              ${
-                total ? "No conversation matches this filter." : "No conversation is evaluated yet."
-              }
-            </p>`
+          : html`<p class="empty" role="status">${this.emptyText(total)}</p>`
       }
     </section>`;
+  }
+
+  /** @param {number} total conversations of the run */
+  emptyText(total) {
+    if (!total) return "No conversation is evaluated yet.";
+    const isSearching = [this.scored, this.said].some((each) => each.isActive && !each.ids);
+    return isSearching ? "Searching…" : "No conversation matches this filter.";
+  }
+
+  /** The filter by a score that a link has set: pressing it removes the filter. */
+  scoreChip() {
+    if (!this.scored.isActive) return nothing;
+    const { evaluator, value, expected } = this.scored.criteria;
+    const text = [
+      this.evaluators.find(({ key }) => key === evaluator)?.name ?? evaluator,
+      value ? `judged ${value}` : "",
+      expected ? `on record ${expected}` : "",
+    ];
+    return chip({
+      text: text.filter(Boolean).join(", "),
+      count: this.scored.ids?.size,
+      isPressed: true,
+      onPress: () => {
+        this.scored.find({});
+        this.updateAddress();
+      },
+    });
   }
 
   /** @param {Filter} filter */
@@ -311,7 +367,8 @@ export class BatchResults {
   /** @param {Row} row */
   isVisible(row) {
     const text = this.searchText.trim().toLowerCase();
-    if (text && !row.thread_id.toLowerCase().includes(text)) return false;
+    if (text && !row.thread_id.toLowerCase().includes(text) && !this.said.has(row)) return false;
+    if (this.scored.isActive && !this.scored.has(row)) return false;
     const pressed = this.rowFilters.filter(({ key }) => this.filters.has(key));
     return pressed.every(({ group }) =>
       pressed.some((each) => each.group === group && each.matches(row)),
@@ -355,6 +412,7 @@ export class BatchResults {
   /** @param {Event} event */
   search(event) {
     this.searchText = /** @type {HTMLInputElement} */ (event.target).value;
+    this.said.find({ said: this.searchText.trim() });
     this.updateAddress();
   }
 
@@ -367,6 +425,9 @@ export class BatchResults {
   /** Filters, search text and order as a query string. */
   get query() {
     const query = new URLSearchParams([...this.filters].map((each) => ["only", each]));
+    for (const [name, value] of Object.entries(this.scored.criteria)) {
+      if (value) query.set(name, value);
+    }
     if (this.searchText) query.set("q", this.searchText);
     if (this.sort.key) query.set("sort", this.sort.key);
     if (this.sort.isDescending) query.set("down", "1");

@@ -1,7 +1,8 @@
 -- worst --
 -- Conversations of a run, the worst first: by the rank of the worst label (1 is the worst), then those
 -- of which verdicts are missing, then by how many labels are bad, then by their numbers, of which 0 is
--- the worst and 1 the best. Only those that have all scores that are wanted, in any turn
+-- the worst and 1 the best. Only those that have all scores that are wanted, in any turn, and in which
+-- this was said
 WITH labelled AS (
     SELECT scores.evaluation_id, min(known.rank) AS worst, count(*) FILTER (WHERE known.is_bad) AS bad
     FROM scores JOIN unnest(
@@ -34,7 +35,10 @@ SELECT thread_id, success_status, error, missing_verdicts, messages,
 FROM thread_evaluations
     LEFT JOIN labelled ON labelled.evaluation_id = thread_evaluations.id
     LEFT JOIN numbered ON numbered.evaluation_id = thread_evaluations.id
-WHERE run_id = %(run_id)s AND NOT EXISTS (
+WHERE run_id = %(run_id)s AND (%(said)s::text IS NULL OR thread_id IN (
+        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
+        WHERE eval_runs.id = %(run_id)s))
+    AND NOT EXISTS (
     SELECT FROM unnest(
         %(wanted_evaluators)s::text[], %(wanted_names)s::text[], %(wanted_values)s::text[]
     ) AS wanted (evaluator, name, value)

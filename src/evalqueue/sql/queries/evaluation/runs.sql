@@ -133,7 +133,8 @@ WHERE id BETWEEN %(first)s AND %(last)s OR name = %(name)s OR id IN (
 ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 
 -- threads --
--- NULL for `evaluator`: all; else those with a score of this value, in whatever turn
+-- `evaluator`, `name`, `value` and `expected` (the label on record): those with such a score, in any turn.
+-- `said`: those in which this was said
 SELECT id, run_id, thread_id, intent_accuracy, worst_correctness, efficiency_verdict,
     success_status, error, result, created_at
 FROM thread_evaluations
@@ -141,9 +142,12 @@ WHERE run_id = (
         SELECT id FROM eval_runs
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
     AND id > %(after)s
-    AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
+    AND (COALESCE(%(evaluator)s::text, %(name)s, %(value)s, %(expected)s) IS NULL OR id IN (
         SELECT evaluation_id FROM evalqueue_scored(
-            %(run_id)s, %(evaluator)s, %(name)s, %(value)s)))
+            %(run_id)s, %(evaluator)s, %(name)s, %(value)s, %(expected)s)))
+    AND (%(said)s::text IS NULL OR thread_id IN (
+        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
+        WHERE eval_runs.id = %(run_id)s))
 ORDER BY id LIMIT %(limit)s
 
 -- count_threads --
@@ -151,9 +155,12 @@ SELECT count(*) FROM thread_evaluations
 WHERE run_id = (
         SELECT id FROM eval_runs
         WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s))
-    AND (COALESCE(%(evaluator)s::text, %(name)s::text, %(value)s::text) IS NULL OR id IN (
+    AND (COALESCE(%(evaluator)s::text, %(name)s, %(value)s, %(expected)s) IS NULL OR id IN (
         SELECT evaluation_id FROM evalqueue_scored(
-            %(run_id)s, %(evaluator)s, %(name)s, %(value)s)))
+            %(run_id)s, %(evaluator)s, %(name)s, %(value)s, %(expected)s)))
+    AND (%(said)s::text IS NULL OR thread_id IN (
+        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
+        WHERE eval_runs.id = %(run_id)s))
 
 -- logs --
 -- Newest first, without prompts and answers
