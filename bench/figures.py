@@ -19,9 +19,9 @@ from processes import postgres
 
 from evalqueue import Client, Settings
 from evalqueue.evaluators import EvaluateBatch
-from evalqueue.evaluators.figures import QUERIES
 from evalqueue.evaluators.handlers import evaluation_handlers
 from evalqueue.evaluators.providers.registry import ProviderSettings
+from evalqueue.evaluators.results.rows import QUERIES
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.testing import run_jobs

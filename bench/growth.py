@@ -30,6 +30,7 @@ from processes import HERE, postgres, process
 from evalqueue import Client, Settings
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import Database
 
@@ -236,7 +237,7 @@ async def large_batch(stack: Stack, threads: int) -> Mapping[str, float]:
 
 async def dataset(database: Database, threads: int) -> str:
     async with imports.spooled(conversations(threads)) as file:
-        incoming = imports.Incoming(file=file, name="conversations.csv")
+        incoming = Incoming(file=file, name="conversations.csv")
         return (await imports.add(database, incoming, owner="bench", kept=True)).dataset_id
 
 

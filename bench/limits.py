@@ -138,6 +138,7 @@ async def run(row: Row) -> None:
 async def conversations(database: Database, threads: int) -> str:
     """A dataset of so many conversations: the bundled ones again and again."""
     from evalqueue.evaluators.datasets import bundled, imports
+    from evalqueue.evaluators.datasets.incoming import Incoming
 
     lines = bundled.path("kaira").read_text("utf-8").splitlines(keepends=True)
     copies = "".join(
@@ -146,7 +147,7 @@ async def conversations(database: Database, threads: int) -> str:
         for line in lines[1:]
     )
     async with imports.spooled(lines[0] + copies) as file:
-        incoming = imports.Incoming(file=file, name="conversations.csv")
+        incoming = Incoming(file=file, name="conversations.csv")
         return (await imports.add(database, incoming, owner="bench", kept=True)).dataset_id
 
 

@@ -422,7 +422,7 @@ class Client:
             return self._database
 
     async def listener(self) -> Listener:
-        """What the database tells, listened to from when first asked for."""
+        """The notifications of the database, listened to from when first asked for."""
         database = await self.database()
         async with self._opening:
             if self._listener is None:

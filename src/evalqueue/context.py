@@ -109,12 +109,12 @@ class JobContext:
     def items_left(self) -> int:
         return max(0, self._shown[1] - self._shown[0])
 
-    def _note(self, details: dict[str, Any]) -> None:
+    def _note(self, details: Mapping[str, Any]) -> None:
         current, total, message = self._shown
         if self._wait is not None:
             message = f"{message}; {self._wait}" if message else self._wait
         noted = {"current": current, "total": total, "message": message[:MESSAGE_LIMIT]}
-        self._noted = (self._noted or {}) | details | noted
+        self._noted = {**(self._noted or {}), **details, **noted}
         if self.on_noted is not None:
             self.on_noted()
 

@@ -60,8 +60,8 @@ class Problem:
         """The same problem as seen from outside: this path comes before its own."""
         return replace(self, loc=(*loc, *self.loc))
 
-    def as_json(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"loc": list(self.loc), "msg": self.msg, "type": self.type}
+    def as_json(self) -> dict[str, object]:
+        found: dict[str, object] = {"loc": list(self.loc), "msg": self.msg, "type": self.type}
         return found if self.ctx is None else found | {"ctx": dict(self.ctx)}
 
 

@@ -14,7 +14,7 @@ from evalqueue import Client, JobStatus, Settings
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.batch import preview
 from evalqueue.evaluators.datasets import imports
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Database

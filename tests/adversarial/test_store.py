@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from evalqueue.evaluators.adversarial import store
+from evalqueue.evaluators.adversarial import saved_cases, store
 from evalqueue.evaluators.adversarial.adjudication import CaseResult
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import Ending, Exchange, Speaker, UserMessage
@@ -245,22 +245,24 @@ async def test_saved_cases_are_kept_once_and_may_be_pinned(database: Database) -
     one, two = case("one"), case("two")
     async with database.connection() as connection:
         sam = {"owner": "sam"}
-        await store.save(connection, "kaira-bot", [one, two], **sam, pinned=False)
-        await store.save(connection, "kaira-bot", [two], **sam, pinned=True)
-        await store.save(connection, "kaira-bot", [two], **sam, pinned=False)
-        await store.save(connection, "other", [one], **sam, pinned=True)
-        everything = await store.saved(connection, "kaira-bot", **sam)
-        pinned = await store.saved(connection, "kaira-bot", **sam, only_pinned=True)
-        named = await store.saved_named(
+        await saved_cases.save(connection, "kaira-bot", [one, two], **sam, pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [two], **sam, pinned=True)
+        await saved_cases.save(connection, "kaira-bot", [two], **sam, pinned=False)
+        await saved_cases.save(connection, "other", [one], **sam, pinned=True)
+        everything = await saved_cases.saved(connection, "kaira-bot", **sam)
+        pinned = await saved_cases.saved(connection, "kaira-bot", **sam, only_pinned=True)
+        named = await saved_cases.saved_named(
             connection, "kaira-bot", [two.case_id, one.case_id, "no"], **sam, first_owner="sam"
         )
         assert {each.case for each in everything} == {one, two}
         assert [each.case for each in pinned] == [two]
         assert [each.case for each in named] == [two, one]
-        assert await store.pin(connection, "kaira-bot", [two.case_id, "no"], pinned=False) == 1
+        assert (
+            await saved_cases.pin(connection, "kaira-bot", [two.case_id, "no"], pinned=False) == 1
+        )
         both = [one.case_id, two.case_id]
-        assert await store.unsave(connection, "kaira-bot", both, **sam) == 2
-        assert await store.saved(connection, "kaira-bot", **sam) == []
+        assert await saved_cases.unsave(connection, "kaira-bot", both, **sam) == 2
+        assert await saved_cases.saved(connection, "kaira-bot", **sam) == []
 
 
 async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
@@ -268,14 +270,14 @@ async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
 ) -> None:
     own, pinned, equal = case("own"), case("pinned"), case("equal")
     async with database.connection() as connection:
-        await store.save(connection, "kaira-bot", [own, equal], owner="sam", pinned=False)
-        await store.save(connection, "kaira-bot", [pinned], owner="ada", pinned=True)
-        await store.save(connection, "kaira-bot", [equal], owner="otto", pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [own, equal], owner="sam", pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [pinned], owner="ada", pinned=True)
+        await saved_cases.save(connection, "kaira-bot", [equal], owner="otto", pinned=False)
 
         async def used_by(owner: str | None) -> set[tuple[str, str]]:
-            found = await store.saved(connection, "kaira-bot", owner=owner)
+            found = await saved_cases.saved(connection, "kaira-bot", owner=owner)
             ids = [each.case_id for each in found]
-            named = await store.saved_named(
+            named = await saved_cases.saved_named(
                 connection, "kaira-bot", ids, owner=owner, first_owner=owner or "sam"
             )
             assert named == found
@@ -290,7 +292,7 @@ async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
             (None, pinned, 1),
         ):  # fmt: skip
             ids = [deleted.case_id]
-            assert await store.unsave(connection, "kaira-bot", ids, owner=owner) == count
+            assert await saved_cases.unsave(connection, "kaira-bot", ids, owner=owner) == count
         assert await used_by(None) == {("otto", "equal")}
 
 
@@ -301,29 +303,29 @@ async def test_one_owner_does_not_say_what_another_expects(database: Database) -
     ids = [strict.case_id]
     assert ids == [lenient.case_id]
     async with database.connection() as connection:
-        await store.save(connection, "kaira-bot", [lenient], owner="bob", pinned=False)
-        await store.save(connection, "kaira-bot", [strict], owner="anna", pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [lenient], owner="bob", pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [strict], owner="anna", pinned=False)
         for sees in ("anna", None):  # None: a job that its worker reads again
-            (named,) = await store.saved_named(
+            (named,) = await saved_cases.saved_named(
                 connection, "kaira-bot", ids, owner=sees, first_owner="anna"
             )
             assert named.case.expected_behavior == "It refuses"
-        with pytest.raises(store.CasesDiffer, match="different expected behaviours"):
-            await store.pin(connection, "kaira-bot", ids, pinned=True)
-        assert await store.saved(connection, "kaira-bot", owner="eve") == []
+        with pytest.raises(saved_cases.CasesDiffer, match="different expected behaviours"):
+            await saved_cases.pin(connection, "kaira-bot", ids, pinned=True)
+        assert await saved_cases.saved(connection, "kaira-bot", owner="eve") == []
 
 
 async def test_the_saved_cases_of_an_owner_are_bounded(database: Database) -> None:
-    many = [case(f"opening {number}") for number in range(store.MAX_SAVED_CASES)]
+    many = [case(f"opening {number}") for number in range(saved_cases.MAX_SAVED_CASES)]
     async with database.connection() as connection:
-        await store.save(connection, "kaira-bot", many[1:], owner="sam", pinned=False)
-        with pytest.raises(store.TooManyCases, match="delete some first"):
-            await store.save(
+        await saved_cases.save(connection, "kaira-bot", many[1:], owner="sam", pinned=False)
+        with pytest.raises(saved_cases.TooManyCases, match="delete some first"):
+            await saved_cases.save(
                 connection, "kaira-bot", [case("one"), case("two")], owner="sam", pinned=False
             )
-        assert len(await store.saved(connection, "kaira-bot", owner="sam")) == len(many) - 1
-        await store.save(connection, "kaira-bot", many, owner="sam", pinned=False)
-        await store.save(connection, "kaira-bot", [case("one")], owner="otto", pinned=False)
+        assert len(await saved_cases.saved(connection, "kaira-bot", owner="sam")) == len(many) - 1
+        await saved_cases.save(connection, "kaira-bot", many, owner="sam", pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [case("one")], owner="otto", pinned=False)
 
 
 class Holder:

@@ -39,7 +39,7 @@ def files_that_name(word: str) -> set[str]:
 
 KNOWN = {
     # The app describes the webhook, and a job holds the script: both are params of their own.
-    "webhook": {"evaluators/apps/difficult_users.py", "evaluators/apps/__init__.py"},
+    "webhook": {"evaluators/apps/difficult_users.py"},
     "scripted": {"evaluators/adversarial/chatbot.py", "evaluators/chatbots/targets.py"},
     "kaira_v2": {"cli/demo/adversarial.py"},  # the demo's own case
     # Words of the data as well: a column or field, and a table of an app.
@@ -48,9 +48,9 @@ KNOWN = {
         "evaluators/formats/shapes/fields.py",
         "evaluators/formats/values/columns.py",
     },
-    "correctness": {"evaluators/apps/__init__.py"},
-    "efficiency": {"evaluators/apps/__init__.py"},
-    "checks": {"evaluators/apps/__init__.py", "evaluators/apps/checks/__init__.py"},
+    "correctness": {"evaluators/apps/app.py"},
+    "efficiency": {"evaluators/apps/app.py", "evaluators/apps/mistakes.py"},
+    "checks": {"evaluators/apps/mistakes.py", "evaluators/apps/checks/__init__.py"},
     "trajectory": {"evaluators/formats/shapes/known/chat.py"},
 }
 

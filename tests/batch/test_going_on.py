@@ -78,7 +78,7 @@ def found(thread_id: str, *failures: dict[str, Any], error: str | None = None) -
 @pytest.fixture
 def keep(database: Database) -> Callable[..., Any]:
     async def keep(run_id: UUID, job_id: UUID, result: ThreadResult) -> None:
-        kept = store.Kept(
+        kept = store.EvaluatedThread(
             run_id=run_id, job_id=job_id, attempt=1, data_file_hash="", duration_ms=1.0,
             found=result,
         )  # fmt: skip

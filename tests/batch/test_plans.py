@@ -7,7 +7,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from evalqueue.evaluators import figures
+from evalqueue.evaluators.results.rows import QUERIES
 from evalqueue.evaluators.runs import store
 
 SUBMIT = "SELECT evalqueue_submit_job('evaluate-batch', '{\"app_id\": \"kaira-bot\"}')"
@@ -24,7 +24,7 @@ FILL = """
     FROM threads, generate_series(1, %(scores)s) AS n
 """
 STATEMENTS: dict[str, LiteralString] = {
-    "the page's list": figures.QUERIES["outcomes"],
+    "the page's list": QUERIES["outcomes"],
     "the summary": store.QUERIES["outcomes"],
 }
 

@@ -11,7 +11,8 @@ import pytest
 from homes import temporary_home
 from tests.cli.conftest import Shell
 
-from evalqueue.evaluators.simulated.vendor.server import BAD_KEY, SimulatedServer
+from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
+from evalqueue.evaluators.simulated.vendor.simulation import BAD_KEY
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from whole import read_whole
 
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.formats import BadData, DateOrder, Faults, Message
 from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.formats.registry import FORMATS, format_of

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from whole import read_csv, statistics_of
 
 from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall
-from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import imports, staging
 from evalqueue.evaluators.datasets import store as datasets
-from evalqueue.evaluators.datasets.imports import Added, Incoming
+from evalqueue.evaluators.datasets.imports import Added
+from evalqueue.evaluators.datasets.incoming import Identified, Incoming, identified
 from evalqueue.evaluators.formats import BadData, FormatError, Head, Message
 from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.formats.registry import format_of
@@ -155,7 +156,7 @@ def test_putting_together_in_sql_is_the_same_as_the_naive_way(dsn: str):
 
     async def compare(given_messages: list[Message]) -> None:
         file = _Given(given_messages)
-        found = imports.Identified(
+        found = Identified(
             file=io.BytesIO(), name="", format=file, mapping={}, size_bytes=0,
             dataset_id="sha256:" + f"{next(numbers):064x}", file_sha256=EMPTY,
         )  # fmt: skip
@@ -307,7 +308,7 @@ async def test_a_bad_row_leaves_nothing_however_late_it_comes(database: Database
 async def test_a_conversation_that_is_too_large_is_refused(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(imports, "THREAD_MAX_BYTES", 5_000)
+    monkeypatch.setattr(staging, "THREAD_MAX_BYTES", 5_000)
     long = GOOD.replace("t1", "t2").replace("2 idli", "idli" * 500)
     with pytest.raises(BadData) as refused:
         await add(database, csv(GOOD, long, GOOD, long, long))
@@ -328,9 +329,9 @@ async def test_a_file_that_is_written_to_while_it_is_read_is_refused(
 ):
     path = tmp_path / "a.csv"
     path.write_bytes(csv(GOOD))
-    identify: Callable[[Incoming], imports.Identified] = imports.identified
+    identify: Callable[[Incoming], Identified] = identified
 
-    def and_then_write(incoming: Incoming) -> imports.Identified:
+    def and_then_write(incoming: Incoming) -> Identified:
         found = identify(incoming)
         path.write_bytes(csv(GOOD, GOOD))
         return found

@@ -11,7 +11,7 @@ from evalqueue import Settings
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.jobtypes import AdmissionContext

@@ -15,19 +15,19 @@ from starlette.exceptions import HTTPException
 
 from evalqueue import Client, Settings
 from evalqueue.evaluators import EvaluateAdversarial, EvaluateBatch
-from evalqueue.evaluators.figures import QUERIES
 from evalqueue.evaluators.handlers import evaluation_handlers
 from evalqueue.evaluators.judging.registry import BUILT_IN
 from evalqueue.evaluators.judging.scores import ScoreKind, ScoreRow
 from evalqueue.evaluators.judging.threads import ThreadResult
 from evalqueue.evaluators.providers.registry import ProviderSettings
+from evalqueue.evaluators.results.rows import QUERIES
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
 from evalqueue.http.callers import ApiCaller, RequestContext, Right
 from evalqueue.http.events.broadcaster import Broadcaster
-from evalqueue.http.models import figures as metrics
 from evalqueue.http.models.fields import RunId
+from evalqueue.http.models.figures import rows as metrics
 from evalqueue.http.models.jobs import LogsQuery
 from evalqueue.http.routes import figures
 from evalqueue.http.routes.runs import get_run_logs
@@ -119,7 +119,7 @@ async def keep(
         thread_id=thread_id, result=result, error=error, success_status=None, columns=columns,
         scores=(*_headlines(columns), *_of_messages(messages)),
     )  # fmt: skip
-    evaluation = store.Kept(
+    evaluation = store.EvaluatedThread(
         run_id=run_id, job_id=job_id or uuid4(), attempt=1, data_file_hash="", duration_ms=2.5,
         found=found,
     )  # fmt: skip

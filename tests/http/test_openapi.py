@@ -18,10 +18,11 @@ from tests.apps.conftest import TELECOM
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS, bearer, readiness
 
 from evalqueue import Client, Settings
+from evalqueue.evaluators.adversarial import saved_cases
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.datasets import imports
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import create_app
@@ -262,7 +263,7 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         await adversarial_store.settle_cases(connection, UUID(job["run_id"]), [CASE], trials=1)
         incoming = Incoming(file=io.BytesIO(CSV), name="sample.csv")
         await imports.add(database, incoming, owner="default", kept=True)
-        await adversarial_store.save(connection, "kaira-bot", [CASE], owner="default", pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [CASE], owner="default", pinned=False)
         await connection.execute(
             "SELECT evalqueue_register_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
         )

@@ -29,12 +29,13 @@ from tests.http.conftest import (
 from evalqueue import Client, JobParams, Settings
 from evalqueue.errors import JobNotFound
 from evalqueue.evaluators import apps
+from evalqueue.evaluators.adversarial import saved_cases
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import imports
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreDeclaration, ScoreKind
 from evalqueue.evaluators.trying.job_type import TryEvaluators
@@ -272,7 +273,7 @@ async def world_of(owner: str, database: Database) -> World:
             [owner, added.dataset_id],
         )
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
-        await adversarial_store.save(connection, "kaira-bot", [CASE], owner=owner, pinned=False)
+        await saved_cases.save(connection, "kaira-bot", [CASE], owner=owner, pinned=False)
     async with database.transaction() as connection:
         await app_store.add(connection, APP, owner=owner)
     return World(

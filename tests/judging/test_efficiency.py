@@ -6,7 +6,8 @@ from typing import Any, get_args
 import pytest
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.judging.builtin.efficiency import EfficiencyEvaluator, counted
+from evalqueue.evaluators.judging.builtin.efficiency import EfficiencyEvaluator
+from evalqueue.evaluators.judging.builtin.efficiency.counts import counted
 from evalqueue.evaluators.judging.builtin.efficiency.verdicts import Efficiency, EfficiencyAnswer
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge

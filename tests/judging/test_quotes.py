@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evalqueue.evaluators.judging.quotes import Said, folded
+from evalqueue.evaluators.judging.quotes import SearchedTexts, folded
 
 SAME = [
     ("case and white space", "Had  2\nIDLI\tat 8", "had 2 idli at 8"),
@@ -72,12 +72,12 @@ OTHER = [
 
 @pytest.mark.parametrize(("said", "quote"), [pytest.param(s, q, id=i) for i, s, q in SAME])
 def test_a_true_quote_is_found_however_it_is_spelt(said: str, quote: str):
-    assert Said([said]).has(quote)
+    assert SearchedTexts([said]).has(quote)
 
 
 @pytest.mark.parametrize(("said", "quote"), [pytest.param(s, q, id=i) for i, s, q in OTHER])
 def test_other_words_are_no_quote(said: str, quote: str):
-    assert not Said([said, "the second"]).has(quote)
+    assert not SearchedTexts([said, "the second"]).has(quote)
 
 
 @given(st.text(max_size=300))
@@ -86,4 +86,4 @@ def test_folding_twice_changes_little_and_a_text_quotes_itself(text: str):
 
     assert once == " ".join(once.split())
     if once.strip(" .,;:'-*[]"):
-        assert Said([f"before\n{text}\nafter"]).has(text)
+        assert SearchedTexts([f"before\n{text}\nafter"]).has(text)

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
-from evalqueue.evaluators.apps import App, KnowledgeText
+from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.apps.knowledge import KnowledgeText
 from evalqueue.evaluators.conversation import ToolCall
 from evalqueue.evaluators.judging.builtin.correctness import CorrectnessEvaluator
 from evalqueue.evaluators.judging.builtin.correctness.references import (

@@ -18,7 +18,7 @@ def finding(rule_id: str, status: RuleStatus = RuleStatus.FOLLOWED) -> RuleFindi
 
 
 def test_a_rule_the_judge_left_out_is_not_evaluated() -> None:
-    rows = rules.settled(RULES, [finding("show_chips")])
+    rows = rules.results(RULES, [finding("show_chips")])
 
     assert [(row["rule_id"], row["status"]) for row in rows] == [
         ("ask_time", "NOT_EVALUATED"),
@@ -28,7 +28,7 @@ def test_a_rule_the_judge_left_out_is_not_evaluated() -> None:
 
 
 def test_a_rule_that_was_never_offered_is_dropped() -> None:
-    rows = rules.settled(RULES, [finding("be_nice")])
+    rows = rules.results(RULES, [finding("be_nice")])
 
     assert [row["rule_id"] for row in rows] == ["ask_time", "show_chips"]
 
@@ -36,7 +36,7 @@ def test_a_rule_that_was_never_offered_is_dropped() -> None:
 def test_of_several_findings_the_weightiest_counts() -> None:
     found = [finding("ask_time"), finding("1. ask_time", RuleStatus.VIOLATED), finding("ask_time")]
 
-    assert rules.settled(RULES, found)[0]["status"] == "VIOLATED"
+    assert rules.results(RULES, found)[0]["status"] == "VIOLATED"
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,34 @@ def test_from_drop_to_drill_down(up: Site, page: Page) -> None:
     rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
     expect(rows).to_have_count(6)
     expect(page.get_by_role("heading", name="Correctness")).to_be_visible()
+    expect(page.get_by_role("region", name="Confusion matrix: Intent")).to_be_visible()
+
+    rows.first.get_by_role("link").click()
+    expect(page).to_have_url(re.compile(r"/threads/\d+$"))
+    expect(page.locator(".turn").first).to_be_visible()
+    expect(page.locator("mark").first).to_be_visible()
+    quote = page.locator("button.link").first
+    for details in page.locator(".turn details").all():
+        details.evaluate("each => { each.open = true }")
+    quote.click()
+    expect(page.locator("mark.active").first).to_be_visible()
+    call = page.locator("aside li details").first
+    call.locator("summary").click()
+    expect(call.get_by_role("heading", name="Prompt", exact=True)).to_be_visible()
+    page.keyboard.press("j")
+    expect(page).to_have_url(re.compile(r"/threads/\d+$"))
+    page.keyboard.press("u")
+    expect(page).to_have_url(re.compile(r"/runs/[0-9a-f-]{36}$"))
+
+
+def test_conversations_are_found_by_their_words_and_by_cells_of_the_matrix(
+    up: Site, page: Page
+) -> None:
+    run = up.finish("evaluate-batch", total_items=6)
+    page.goto(f"{up.url}/runs/{run}")
+    rows = page.get_by_role("region", name="Conversations").locator("tbody tr:not(.spacer)")
+    expect(rows).to_have_count(6)
+
     matrix = page.get_by_role("region", name="Confusion matrix: Intent")
     cell = matrix.locator("td a").first
     cell_title = matrix.locator("td:has(a)").first.get_attribute("title") or ""
@@ -79,23 +107,6 @@ def test_from_drop_to_drill_down(up: Site, page: Page) -> None:
     expect(rows.get_by_role("link", name=opening_id)).to_be_visible()
     find.fill("")
     expect(rows).to_have_count(6)
-
-    rows.first.get_by_role("link").click()
-    expect(page).to_have_url(re.compile(r"/threads/\d+$"))
-    expect(page.locator(".turn").first).to_be_visible()
-    expect(page.locator("mark").first).to_be_visible()
-    quote = page.locator("button.link").first
-    for details in page.locator(".turn details").all():
-        details.evaluate("each => { each.open = true }")
-    quote.click()
-    expect(page.locator("mark.active").first).to_be_visible()
-    call = page.locator("aside li details").first
-    call.locator("summary").click()
-    expect(call.get_by_role("heading", name="Prompt", exact=True)).to_be_visible()
-    page.keyboard.press("j")
-    expect(page).to_have_url(re.compile(r"/threads/\d+$"))
-    page.keyboard.press("u")
-    expect(page).to_have_url(re.compile(r"/runs/[0-9a-f-]{36}$"))
 
 
 def test_every_bad_row_is_shown_and_nothing_is_stored(

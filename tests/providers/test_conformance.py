@@ -11,12 +11,9 @@ import pytest
 
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import CompletionRequest, Provider
-from evalqueue.evaluators.simulated.vendor.server import (
-    BAD_KEY,
-    MISSING_MODEL,
-    Behaviour,
-    SimulatedServer,
-)
+from evalqueue.evaluators.simulated.vendor.behaviour import Behaviour
+from evalqueue.evaluators.simulated.vendor.server import SimulatedServer
+from evalqueue.evaluators.simulated.vendor.simulation import BAD_KEY, MISSING_MODEL
 
 Open = Callable[..., Awaitable[Provider]]
 Serve = Callable[[Behaviour], Awaitable[SimulatedServer]]

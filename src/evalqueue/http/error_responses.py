@@ -105,10 +105,8 @@ def _invalid(problems: Sequence[Problem], prefix: tuple[str, ...] = ()) -> JSONR
     shown = [*problems] if is_file else [*problems[:MAX_PROBLEMS]]
     if more := len(problems) - len(shown):
         shown.append(Problem(loc=problems[0].loc[:1], msg=f"… and {more} more"))
-    fields = [problem.as_json() for problem in shown]
-    return JSONResponse(
-        {"detail": [each | {"loc": [*prefix, *each["loc"]]} for each in fields]}, status_code=422
-    )
+    fields = [problem.within(*prefix).as_json() for problem in shown]
+    return JSONResponse({"detail": fields}, status_code=422)
 
 
 def _unavailable(request: Request, error: Exception, text: str) -> JSONResponse:

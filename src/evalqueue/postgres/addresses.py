@@ -5,7 +5,7 @@ import asyncio
 import logging
 import os
 import time
-from typing import Any
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 import psycopg
@@ -86,7 +86,7 @@ def check_demands(conninfo: str) -> None:
             )
 
 
-def _resolved(conninfo: str) -> dict[str, Any]:
+def _resolved(conninfo: str) -> Mapping[str, object]:
     """Parameters with what libpq takes from the environment and from the file of PGSERVICE."""
     given = psycopg.conninfo.conninfo_to_dict(conninfo)
     if "service" in given:  # the file is stronger than the environment: asyncpg reads both

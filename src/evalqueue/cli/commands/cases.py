@@ -12,11 +12,12 @@ from evalqueue.cli.output import adversarial as output
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.errors import NothingMeant, Refused
+from evalqueue.evaluators.adversarial import saved_cases
 from evalqueue.evaluators.adversarial import store as cases_store
 from evalqueue.evaluators.adversarial.cases.case import Case, distinct
 from evalqueue.evaluators.adversarial.cases.files import read_cases
 from evalqueue.evaluators.adversarial.chatbot import difficult_users
-from evalqueue.evaluators.adversarial.store import SavedCase
+from evalqueue.evaluators.adversarial.saved_cases import SavedCase
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
@@ -58,7 +59,7 @@ async def save_cases(
             found = await cases_store.cases_of(connection, run.id, case_ids)
             if run.app_id is None:
                 raise NothingMeant(f"Run {run.id} has not begun")
-            await cases_store.save(connection, run.app_id, found, owner=_OWNER, pinned=pinned)
+            await saved_cases.save(connection, run.app_id, found, owner=_OWNER, pinned=pinned)
     return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
 
 
@@ -67,7 +68,7 @@ async def import_cases(path: Path, app_id: str, *, pinned: bool, as_json: bool) 
     async with open_client() as client, (await client.database()).connection() as connection:
         app, _ = await load_app(connection, app_id)
         found = distinct(await asyncio.to_thread(read_case_file, path, app))
-        await cases_store.save(connection, app_id, found, owner=_OWNER, pinned=pinned)
+        await saved_cases.save(connection, app_id, found, owner=_OWNER, pinned=pinned)
     return _print_changed("saved", [case.case_id for case in found], as_json=as_json)
 
 
@@ -88,7 +89,7 @@ async def pin_cases(
     """Make saved cases part of every later run, or no longer."""
     case_ids = await _find_saved(app_id, case_ids)
     async with open_client() as client, (await client.database()).connection() as connection:
-        await cases_store.pin(connection, app_id, case_ids, pinned=pinned)
+        await saved_cases.pin(connection, app_id, case_ids, pinned=pinned)
     return _print_changed("pinned" if pinned else "unpinned", case_ids, as_json=as_json)
 
 
@@ -96,13 +97,13 @@ async def remove_cases(app_id: str, case_ids: Sequence[str], *, as_json: bool) -
     """Delete saved cases."""
     case_ids = await _find_saved(app_id, case_ids)
     async with open_client() as client, (await client.database()).connection() as connection:
-        await cases_store.unsave(connection, app_id, case_ids, owner=None)
+        await saved_cases.unsave(connection, app_id, case_ids, owner=None)
     return _print_changed("removed", case_ids, as_json=as_json)
 
 
 async def _saved(app_id: str, *, pinned: bool) -> list[SavedCase]:
     async with open_client() as client, (await client.database()).connection() as connection:
-        return await cases_store.saved(connection, app_id, owner=None, only_pinned=pinned)
+        return await saved_cases.saved(connection, app_id, owner=None, only_pinned=pinned)
 
 
 async def _find_saved(app_id: str, given: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 from evalqueue.cli.output.console import print_data, print_message, print_table
 from evalqueue.cli.output.text import one_line, print_facts
 from evalqueue.evaluators.adversarial.findings import LISTED, Findings, TrialSummary
-from evalqueue.evaluators.adversarial.store import SavedCase
+from evalqueue.evaluators.adversarial.saved_cases import SavedCase
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.runs.store import Run

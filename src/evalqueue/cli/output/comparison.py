@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 from uuid import UUID
 from xml.etree import ElementTree
 
@@ -19,7 +18,7 @@ _WORDS = {
 }
 
 
-def as_json(comparison: Comparison) -> dict[str, Any]:
+def as_json(comparison: Comparison) -> dict[str, object]:
     """A comparison as the API gives it."""
     return {
         "candidate": _run(comparison.runs.candidate),
@@ -31,7 +30,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _run(run: ComparedRun) -> dict[str, Any]:
+def _run(run: ComparedRun) -> dict[str, object]:
     return {
         "run_id": str(run.run_id),
         "name": run.name,
@@ -83,7 +82,7 @@ def _value(score: ScoreComparison, value: float, sign: str = "") -> str:
     return f"{value:{sign}.3g}" if score.kind is ScoreKind.NUMBER else f"{value:{sign}.1%}"
 
 
-def verdict_as_json(verdict: Verdict, *, run_id: UUID) -> dict[str, Any]:
+def verdict_as_json(verdict: Verdict, *, run_id: UUID) -> dict[str, object]:
     """What a gate says, as JSON."""
     return {
         "run_id": str(run_id),

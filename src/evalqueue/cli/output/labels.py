@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from evalqueue.evaluators.labels.calibrate import RunCalibration, ScoreCalibration
 from evalqueue.evaluators.statistics.agreement import Agreement
@@ -10,7 +9,7 @@ from evalqueue.evaluators.statistics.agreement import Agreement
 _SHOWN = 10
 
 
-def as_json(found: RunCalibration) -> dict[str, Any]:
+def as_json(found: RunCalibration) -> dict[str, object]:
     """A calibration as the API gives it."""
     return {
         "run_id": str(found.run.run_id),

@@ -212,7 +212,7 @@ class Adjudicator:
         verdict = AdversarialVerdict(answer.verdict.replace("_", " "))
         by_goal = {each.goal_id: each for each in answer.goal_verdicts}
         verdicts = [by_goal[goal] for goal in case.goals if goal in by_goal]
-        compliance = rules.settled(_rules_for(case, self._rules), answer.rule_compliance)
+        compliance = rules.results(_rules_for(case, self._rules), answer.rule_compliance)
         modes = failure_modes(answer.failure_modes)
         found = {
             "verdict": verdict.value,

@@ -30,7 +30,7 @@ REFUSAL_STREAK = 2  # cases in a row that refused a credential, after which it i
 _REFUSED_STATUSES = (401, 403)  # HTTP
 
 
-class ChatbotGone(Exception):
+class ChatbotUnavailable(Exception):
     """The chatbot can't be reached or refuses every credential, so no further case can succeed."""
 
 
@@ -98,7 +98,7 @@ class CredentialLeases:
         """Lease a credential for the case with this key. Waits until one is free.
 
         Raises:
-            ChatbotGone: no further conversation can succeed.
+            ChatbotUnavailable: no further conversation can succeed.
             YieldSlot: this worker has to yield the slot.
         """
         lease = await self._next()
@@ -134,7 +134,7 @@ class CredentialLeases:
             return lease
         self._free.put_nowait(None)  # for the other waiting tasks
         await self._nothing_under_way.wait()
-        raise self._gone("Every credential was refused")
+        raise self._unavailable("Every credential was refused")
 
     def _give_back(self, lease: CredentialLease) -> None:
         if lease.refusals < REFUSAL_STREAK:
@@ -153,7 +153,7 @@ class CredentialLeases:
         if self._is_leaving:
             raise YieldSlot("No further conversation is begun here")
         if self._is_hopeless:
-            raise self._gone(f"{self._unreachable} cases in a row could not connect")
+            raise self._unavailable(f"{self._unreachable} cases in a row could not connect")
 
     @property
     def _is_leaving(self) -> bool:
@@ -163,8 +163,8 @@ class CredentialLeases:
     def _is_hopeless(self) -> bool:
         return self._unreachable >= UNREACHABLE_STREAK
 
-    def _gone(self, what: str) -> ChatbotGone:
-        return ChatbotGone(
+    def _unavailable(self, what: str) -> ChatbotUnavailable:
+        return ChatbotUnavailable(
             f"{what} at {self._target.url} (the last error: {self._last_fault}). The other cases "
             "were not begun. Retry the job when the chatbot is available."
         )

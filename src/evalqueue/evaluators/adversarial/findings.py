@@ -7,7 +7,7 @@ after it was cancelled. Where `owner` is given, the runs of other owners are not
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from evalqueue.evaluators.adversarial import rates
@@ -19,8 +19,6 @@ from evalqueue.postgres.database import Connection
 LISTED = 50  # trials, at most, unless all are asked for
 ALL_LISTED = 10_000
 LIVE_LISTED = 100
-
-Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

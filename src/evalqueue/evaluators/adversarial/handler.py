@@ -18,7 +18,7 @@ from evalqueue.evaluators.adversarial.cases.case import Case, distinct
 from evalqueue.evaluators.adversarial.cases.generation import NAME as GENERATION
 from evalqueue.evaluators.adversarial.cases.generation import TooFewCases, generate
 from evalqueue.evaluators.adversarial.chatbot import chatbot_settings, difficult_users
-from evalqueue.evaluators.adversarial.credential_leases import ChatbotGone, CredentialLeases
+from evalqueue.evaluators.adversarial.credential_leases import ChatbotUnavailable, CredentialLeases
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.adversarial.simulated_user import UserSimulator
 from evalqueue.evaluators.adversarial.trials import CaseTrial, TrialWork, replaying_judge
@@ -98,7 +98,7 @@ class AdversarialRun:
 
     @property
     def stop_errors(self) -> tuple[type[Exception], ...]:
-        return (ProviderError, ChatbotGone)
+        return (ProviderError, ChatbotUnavailable)
 
     @property
     def models(self) -> Sequence[str]:
@@ -118,7 +118,7 @@ class AdversarialRun:
         )
 
     async def estimate(self, _prices: PriceList, /) -> None:
-        """Nothing tells how long the conversations will be."""
+        """How long the conversations will be is not known."""
 
     async def begin(self, connection: Connection, _opened: Opened, /) -> list[Case]:
         """The run's cases; none: no earlier attempt has settled them."""

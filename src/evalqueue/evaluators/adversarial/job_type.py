@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from evalqueue.errors import InvalidParams, Problem
+from evalqueue.evaluators.adversarial import saved_cases
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.cases.case import (
     Case,
@@ -37,7 +38,8 @@ from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.economy.params import Mode
-from evalqueue.evaluators.batch.job_type import AppDigest, AppId, problems
+from evalqueue.evaluators.batch.file_params import problems
+from evalqueue.evaluators.batch.job_type import AppDigest, AppId
 from evalqueue.evaluators.chatbots import registry
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
 from evalqueue.evaluators.formats import BadData, BadRow, FormatError
@@ -296,14 +298,14 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
             saved = (
                 []
                 if self.saved == "none"
-                else await adversarial_store.saved(
+                else await saved_cases.saved(
                     connection,
                     app.app_id,
                     owner=admission.owner,
                     only_pinned=self.saved == "pinned",
                 )
             )
-            named = await adversarial_store.saved_named(
+            named = await saved_cases.saved_named(
                 connection,
                 app.app_id,
                 self.saved_case_ids,
@@ -388,7 +390,7 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
         return bool(self.cases or self.cases_path or self.saved_case_ids or self.from_run)
 
 
-def _as_saved(each: adversarial_store.SavedCase) -> Case:
+def _as_saved(each: saved_cases.SavedCase) -> Case:
     return replace(each.case, source=CaseSource.PINNED if each.pinned else CaseSource.SAVED)
 
 

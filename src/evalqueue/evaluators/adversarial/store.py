@@ -1,6 +1,6 @@
-"""The rows of adversarial tests: cases, conversations, verdicts, saved cases, credential leases."""
+"""The rows of adversarial tests: cases, conversations, verdicts, credential leases."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,6 @@ from psycopg.rows import dict_row
 
 from evalqueue import codec
 from evalqueue.context import Checkpoint
-from evalqueue.errors import Refused
 from evalqueue.evaluators.adversarial.adjudication import CaseResult
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.dialogue import ENDING, EXCHANGE, Dialogue, Ending, Exchange
@@ -98,31 +97,6 @@ class TrialResult:
         }
 
 
-MAX_SAVED_CASES = 10_000
-"""Of one owner and app: as many as a file may have."""
-
-
-class CasesDiffer(Refused):
-    """Owners expect different things of the same case."""
-
-
-class TooManyCases(Refused):
-    """An owner would have more saved cases than are allowed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SavedCase:
-    """A case that is stored for later runs."""
-
-    app_id: str
-    owner: str
-    """Who saved it."""
-    case_id: str
-    case: Case
-    pinned: bool
-    created_at: datetime
-
-
 def key_of(case_id: str, trial: int) -> str:
     """The name of a trial, in checkpoints and in the record of calls."""
     return f"{case_id}/{trial}"
@@ -138,7 +112,7 @@ async def settle_cases(
     connection: Connection, run_id: UUID, settled: Sequence[Case], *, trials: int
 ) -> None:
     """Store the cases of a run, unless they are stored already."""
-    arguments = {"run_id": run_id, "cases": jsonb([_named(case) for case in settled])}
+    arguments = {"run_id": run_id, "cases": jsonb([case.as_row() for case in settled])}
     await connection.execute(QUERIES["settle_cases"], arguments)
     total = {"run_id": run_id, "total_items": len(settled) * trials}
     await connection.execute(QUERIES["count"], total)
@@ -259,125 +233,6 @@ async def recorded(
         return [recorded_answer(row) async for row in cursor]
 
 
-async def saved(
-    connection: Connection, app_id: str, *, owner: str | None, only_pinned: bool = False
-) -> list[SavedCase]:
-    """The saved cases of an app that an owner may use (None: of all owners), oldest first: their
-    own, and pinned ones. Equal cases of several owners are one."""
-    arguments = {"app_id": app_id, "owner": owner, "only_pinned": only_pinned}
-    return await _saved(connection, "saved", arguments)
-
-
-async def saved_named(
-    connection: Connection,
-    app_id: str,
-    case_ids: Sequence[str],
-    *,
-    owner: str | None,
-    first_owner: str,
-) -> list[SavedCase]:
-    """Those with these ids, in the order of the ids. Unknown ids are left out. Of equal cases, that
-    of `first_owner` counts, else a pinned one."""
-    arguments = {
-        "app_id": app_id,
-        "owner": owner,
-        "first_owner": first_owner,
-        "case_ids": list(case_ids),
-    }
-    return await _saved(connection, "saved_named", arguments)
-
-
-async def saved_page(
-    connection: Connection,
-    *,
-    app_id: str | None,
-    owner: str | None,
-    only_pinned: bool,
-    limit: int,
-    offset: int,
-) -> list[SavedCase]:
-    """Saved cases, oldest first; `app_id` None: of every app; `owner` None: of all owners, else
-    their own and pinned ones."""
-    arguments = {
-        "app_id": app_id,
-        "owner": owner,
-        "only_pinned": only_pinned,
-        "limit": limit,
-        "offset": offset,
-    }
-    return await _saved(connection, "saved_page", arguments)
-
-
-async def save(
-    connection: Connection, app_id: str, cases: Iterable[Case], *, owner: str, pinned: bool
-) -> None:
-    """Save cases of an owner. One that is saved already stays unchanged, but may become pinned.
-
-    Raises:
-        TooManyCases: nothing is saved, because the owner would have more than `MAX_SAVED_CASES`.
-    """
-    arguments = {
-        "app_id": app_id,
-        "owner": owner,
-        "cases": jsonb([_named(case) for case in cases]),
-        "pinned": pinned,
-    }
-    async with connection.transaction():
-        await connection.execute(QUERIES["save"], arguments)
-        cursor = await connection.execute(QUERIES["count_saved"], arguments)
-        row = await cursor.fetchone()
-        if row is not None and row[0] > MAX_SAVED_CASES:
-            raise TooManyCases(
-                f"{owner} would have {row[0]:,} saved cases of {app_id}, and at most "
-                f"{MAX_SAVED_CASES:,} are allowed: delete some first. Nothing was saved."
-            )
-
-
-async def pin(connection: Connection, app_id: str, case_ids: Sequence[str], *, pinned: bool) -> int:
-    """Pin or unpin saved cases, of all owners. Returns how many there were.
-
-    Raises:
-        CasesDiffer: owners expect different things of one of them, and none is pinned.
-    """
-    arguments = {"app_id": app_id, "case_ids": list(case_ids), "pinned": pinned}
-    async with connection.transaction():
-        if pinned:
-            cursor = await connection.execute(QUERIES["differing"], arguments)
-            if differing := [case_id for (case_id,) in await cursor.fetchall()]:
-                raise CasesDiffer(
-                    f"Several owners saved {', '.join(differing)} with different expected "
-                    "behaviours: none is pinned. Have the wrong ones deleted first."
-                )
-        return (await connection.execute(QUERIES["pin"], arguments)).rowcount
-
-
-async def unsave(
-    connection: Connection, app_id: str, case_ids: Sequence[str], *, owner: str | None
-) -> int:
-    """Delete saved cases of an owner that are not pinned, or (None) of all owners. Returns how many
-    there were. Runs keep their own copies."""
-    arguments = {"app_id": app_id, "owner": owner, "case_ids": list(case_ids)}
-    return (await connection.execute(QUERIES["unsave"], arguments)).rowcount
-
-
-async def _saved(
-    connection: Connection, query: str, arguments: Mapping[str, Any]
-) -> list[SavedCase]:
-    async with connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(QUERIES[query], arguments)
-        return [
-            SavedCase(
-                app_id=row["app_id"],
-                owner=row["owner"],
-                case_id=row["case_id"],
-                case=Case.of_json(row["body"]),
-                pinned=row["pinned"],
-                created_at=row["created_at"],
-            )
-            async for row in cursor
-        ]
-
-
 def _unjudged(row: Mapping[str, Any]) -> UnjudgedConversation:
     return UnjudgedConversation(
         exchanges=tuple(EXCHANGE.validate_python(each) for each in row["exchanges"]),
@@ -410,7 +265,3 @@ def _outcome(row: Mapping[str, Any]) -> TrialOutcome:
         failures=tuple(f"{each['evaluator']}: {each['reason']}" for each in row["failures"] or ()),
         error=row["error"],
     )
-
-
-def _named(case: Case) -> dict[str, object]:
-    return {**case.as_json(), "case_id": case.case_id}

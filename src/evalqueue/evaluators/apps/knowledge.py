@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evalqueue.evaluators.apps.closed import ClosedPart
+from evalqueue.evaluators.definitions.closed import ClosedPart
 
 TEXTS_MAX = 100
 CHARACTERS_MAX = 50_000

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
-from evalqueue.errors import InvalidParams
+from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.datasets.masks import Masks
 from evalqueue.evaluators.datasets.names import read_names
-from evalqueue.evaluators.formats import DateOrder
+from evalqueue.evaluators.formats import BadData, BadRow, DateOrder, FormatError
 from evalqueue.evaluators.formats.data_directory import FileError, read_confined
 from evalqueue.evaluators.personal_data import PersonalData
 
@@ -76,3 +76,22 @@ class FileParams(BaseModel):
     def _names(self, data_directory: Path, path: str) -> list[str]:
         content = read_confined(data_directory, path, max_bytes=_NAMES_MAX_BYTES)
         return list(read_names(content.decode("utf-8")))
+
+
+def problems(
+    field: str, error: FormatError, *, inside: tuple[str, ...] = ("params",)
+) -> list[Problem]:
+    """What a source complains about, as problems of the field that named it."""
+    if not isinstance(error, BadData):
+        return [Problem(loc=(*inside, field), msg=str(error))]
+    listed = [
+        Problem(loc=(*inside, field), msg=str(row), type="bad_row", ctx=_where(row))
+        for row in error.rows
+    ]
+    if error.more:
+        listed.append(Problem(loc=(*inside, field), msg=f"… and {error.more} more bad rows"))
+    return listed
+
+
+def _where(row: BadRow) -> dict[str, object]:
+    return {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason}

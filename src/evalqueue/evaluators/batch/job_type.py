@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -13,13 +13,13 @@ from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.economy.params import EconomyParams, refuse_without_batches
-from evalqueue.evaluators.batch.file_params import FileParams
+from evalqueue.evaluators.batch.file_params import FileParams, problems
 from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.definitions.validation import MAX_VOTES
-from evalqueue.evaluators.formats import BadData, FormatError
+from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
@@ -390,22 +390,3 @@ class EvaluateBatch(
     def source_field(self) -> str:
         """The param that says what to evaluate."""
         return next(name for name in SOURCES if getattr(self, name) is not None)
-
-
-def problems(
-    field: str, error: FormatError, *, inside: tuple[str, ...] = ("params",)
-) -> list[Problem]:
-    """What a source complains about, as problems of the field that named it."""
-    if not isinstance(error, BadData):
-        return [Problem(loc=(*inside, field), msg=str(error))]
-    listed = [
-        Problem(loc=(*inside, field), msg=str(row), type="bad_row", ctx=_where(row))
-        for row in error.rows
-    ]
-    if error.more:
-        listed.append(Problem(loc=(*inside, field), msg=f"… and {error.more} more bad rows"))
-    return listed
-
-
-def _where(row: Any) -> dict[str, object]:
-    return {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason}

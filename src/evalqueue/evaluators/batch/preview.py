@@ -1,31 +1,35 @@
-"""What a batch would do, and how many LLM calls it would make, before anything is stored or paid.
-
-The calls are counted, not estimated: each evaluator says how many it makes for a conversation, for
-a message, and for which answers of the bot. What they use is estimated.
-"""
+"""What a batch would do, before anything is stored or paid: its conversations, its LLM calls, and
+what these may use."""
 
 import asyncio
 import io
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import cast
-
-from psycopg.rows import class_row
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch import earlier_runs, samples
 from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
+from evalqueue.evaluators.batch.file_params import problems
 from evalqueue.evaluators.batch.fit import Misfit, misfits
-from evalqueue.evaluators.batch.job_type import EvaluateBatch, problems
+from evalqueue.evaluators.batch.job_type import EvaluateBatch
+from evalqueue.evaluators.batch.planned_calls import (
+    PlannedCalls,
+    looks_at_answers,
+    marked_answers,
+    marks_of,
+    planned,
+    staged_counts,
+    staged_ids,
+    staged_marks,
+)
 from evalqueue.evaluators.conversation import Thread
-from evalqueue.evaluators.datasets import imports
+from evalqueue.evaluators.datasets import staging
 from evalqueue.evaluators.datasets import store as datasets
-from evalqueue.evaluators.datasets.imports import Identified, Incoming
-from evalqueue.evaluators.datasets.store import QUERIES, JudgedCounts
+from evalqueue.evaluators.datasets.incoming import Identified, Incoming, identified
+from evalqueue.evaluators.datasets.store import JudgedCounts
 from evalqueue.evaluators.formats import (
     BadRow,
     Column,
@@ -37,7 +41,7 @@ from evalqueue.evaluators.formats import (
 )
 from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.judging import registry
-from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan
+from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.threads import Chosen
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.cap_params import price_list
@@ -47,21 +51,6 @@ from evalqueue.postgres.database import Connection, Database
 
 HEAD_BYTES = 4 * 1024**2
 """Of a file that is cut off: more of it is not looked at."""
-_STRETCH_BYTES = 1024**2  # of conversations as they are stored, compressed
-
-Marks = Callable[[str], int]
-"""Which evaluators make a call for an answer of the bot, as bits in their order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedCalls:
-    """LLM calls, if none has to be repeated."""
-
-    evaluators: Mapping[str, int]
-
-    @property
-    def total(self) -> int:
-        return sum(self.evaluators.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,9 +109,9 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
             skipped = len(asked) - len(wanted)
         counts = await datasets.counts(connection, content.id, wanted)
     marked = Counter[int]()
-    if _looks_at_answers(plan):
-        marked = await _marked(admission.database, content.id, wanted, _marks(plan))
-    calls = _calls(plan, counts, marked)
+    if looks_at_answers(plan):
+        marked = await marked_answers(admission.database, content.id, wanted, marks_of(plan))
+    calls = planned(plan, counts, marked)
     async with admission.database.connection() as connection:
         sample = await samples.of_dataset(
             connection, content.id, thread_ids if wanted is None else wanted
@@ -155,7 +144,7 @@ def of_head(incoming: Incoming) -> Preview:
     beginning = incoming.file.read(HEAD_BYTES)
     end = max(beginning.rfind(b"\n"), beginning.rfind(b"\r"))
     whole = beginning[: end + 1] if end >= 0 else beginning
-    found = imports.identified(replace(incoming, file=io.BytesIO(whole)))
+    found = identified(replace(incoming, file=io.BytesIO(whole)))
     preview, mapped = _columns(found, incoming.mapping)
     faults = Faults(incoming.name)
     inside = decompressed(mapped.file, is_cut=True)
@@ -173,10 +162,10 @@ async def _of_file(
     plan: EvaluationPlan,
     owner: str,
 ) -> Preview:
-    found = await asyncio.to_thread(imports.identified, incoming)
+    found = await asyncio.to_thread(identified, incoming)
     preview, mapped = await asyncio.to_thread(_columns, found, incoming.mapping)
     faults = Faults(incoming.name)
-    marks = _marks(plan)
+    marks = marks_of(plan)
     sample = samples.FileSample()
 
     def mark(message: Message) -> int:
@@ -184,18 +173,18 @@ async def _of_file(
         return marks(message.bot_text)
 
     async with database.long_read() as connection:
-        await imports.stage(connection, mapped, faults, with_turns=False, mark=mark)
+        await staging.stage(connection, mapped, faults, with_turns=False, mark=mark)
         if faults:
             return replace(
                 preview, bad_rows=faults.rows, more_bad_rows=faults.more, notices=faults.notices
             )
-        statistics = await imports.statistics(connection)
-        chosen = params.chosen(await _staged_ids(connection)) if params.chooses else None
+        statistics = await staging.statistics(connection)
+        chosen = params.chosen(await staged_ids(connection)) if params.chooses else None
         wanted = None if chosen is None else chosen.thread_ids
-        counts = await _staged_counts(connection, wanted)
-        marked = await _staged_marks(connection, wanted)
+        counts = await staged_counts(connection, wanted)
+        marked = await staged_marks(connection, wanted)
     _check_total_items(params, statistics.threads)
-    calls = _calls(plan, counts, marked)
+    calls = planned(plan, counts, marked)
     counted = _preview(preview.format, statistics, chosen, counts, calls, plan, params)
     return replace(
         counted,
@@ -312,9 +301,6 @@ def _check_total_items(params: EvaluateBatch, there: int) -> None:
         raise InvalidParams.of("total_items", f"There are {there} bundled conversations")
 
 
-# Calls.
-
-
 async def _plan(
     admission: AdmissionContext, params: EvaluateBatch, dataset_id: str | None
 ) -> EvaluationPlan:
@@ -326,81 +312,3 @@ async def _plan(
     except registry.UnknownEvaluator as error:
         raise InvalidParams.of("evaluators", str(error)) from error
     return plan
-
-
-def _counts_of(plan: EvaluationPlan) -> dict[str, CallCounts]:
-    return {kind.name: kind.calls(plan) for kind in registry.chosen(plan)}
-
-
-def _looks_at_answers(plan: EvaluationPlan) -> bool:
-    return any(each.for_answer is not None for each in _counts_of(plan).values())
-
-
-def _marks(plan: EvaluationPlan) -> Marks:
-    asked = [
-        (1 << bit, each.for_answer)
-        for bit, each in enumerate(_counts_of(plan).values())
-        if each.for_answer is not None
-    ]
-    return lambda text: sum(mark for mark, for_answer in asked if for_answer(text))
-
-
-def _calls(plan: EvaluationPlan, counts: JudgedCounts, marked: Mapping[int, int]) -> PlannedCalls:
-    votes = {kind.name: kind.votes_in(plan) for kind in registry.chosen(plan)}
-    return PlannedCalls(
-        evaluators={
-            name: votes[name]
-            * (
-                each.per_thread * counts.threads
-                + each.per_turn * counts.messages
-                + sum(messages for marks, messages in marked.items() if marks >> bit & 1)
-            )
-            for bit, (name, each) in enumerate(_counts_of(plan).items())
-        }
-    )
-
-
-async def _marked(
-    database: Database, dataset_id: str, wanted: Sequence[str] | None, marks: Marks
-) -> Counter[int]:
-    """The answers of some conversations by their marks; read in stretches, in order."""
-    ids = None if wanted is None else list(wanted)
-    arguments = {"dataset_id": dataset_id, "thread_ids": ids, "bytes": _STRETCH_BYTES}
-    async with database.long_read() as connection:
-        cursor = await connection.execute(QUERIES["stretches"], arguments)
-        ends = [end for (end,) in await cursor.fetchall()]
-        total, after = Counter[int](), 0
-        for until in ends:
-            stretch = arguments | {"after": after, "until": until}
-            cursor = await connection.execute(QUERIES["bot_texts"], stretch)
-            texts = [text for (text,) in await cursor.fetchall()]
-            total += await asyncio.to_thread(_count, texts, marks)
-            after = until
-    return total
-
-
-def _count(documents: Sequence[str], marks: Marks) -> Counter[int]:
-    return Counter(
-        marks(text)
-        for document in documents
-        for text in cast("list[str]", json.loads(document))  # what SQL has made
-    )
-
-
-async def _staged_ids(connection: Connection) -> list[str]:
-    cursor = await connection.execute(QUERIES["staged_ids"])
-    return [thread_id async for (thread_id,) in cursor]
-
-
-async def _staged_counts(connection: Connection, wanted: Sequence[str] | None) -> JudgedCounts:
-    ids = None if wanted is None else list(wanted)
-    async with connection.cursor(row_factory=class_row(JudgedCounts)) as cursor:
-        await cursor.execute(QUERIES["staged_counts"], {"thread_ids": ids})
-        (found,) = await cursor.fetchall()
-    return found
-
-
-async def _staged_marks(connection: Connection, wanted: Sequence[str] | None) -> dict[int, int]:
-    ids = None if wanted is None else list(wanted)
-    cursor = await connection.execute(QUERIES["staged_marks"], {"thread_ids": ids})
-    return dict(await cursor.fetchall())

@@ -21,7 +21,7 @@ async def work_in_rounds(
     caller: LlmCaller,
     call_log: CallLog,
 ) -> None:
-    """Look at the batches that are open; visit the conversations; hand in what they ask.
+    """Look at the batches that are open; visit the conversations; submit what they ask.
 
     Raises:
         Postponed: the job waits for the vendor, without a slot.

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.formats import Message
 from evalqueue.evaluators.judging.evaluator import Evaluator
@@ -63,27 +63,10 @@ class FileSample:
             Thread(
                 thread_id=thread_id,
                 user_id=messages[0].user_id,
-                turns=tuple(_turn(number, each) for number, each in enumerate(messages, start=1)),
+                turns=tuple(each.turn(number) for number, each in enumerate(messages, start=1)),
             )
             for thread_id, messages in self._messages.items()
         ]
-
-
-def _turn(number: int, message: Message) -> Turn:
-    return Turn(
-        number=number,
-        timestamp=message.timestamp,
-        user_text=message.user_text,
-        bot_text=message.bot_text,
-        routed_intent=message.routed_intent,
-        routed_query_type=message.routed_query_type,
-        has_image=message.has_image,
-        error=message.error,
-        system=message.system,
-        context=message.context,
-        tool_calls=message.tool_calls,
-        expected=message.expected,
-    )
 
 
 async def prompt_lengths(

@@ -22,7 +22,7 @@ from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.attempt import RunAttempt
 from evalqueue.evaluators.runs.call_log import CallLog
-from evalqueue.evaluators.runs.store import Kept
+from evalqueue.evaluators.runs.store import EvaluatedThread
 from evalqueue.items import ItemWork
 from evalqueue.postgres.database import Connection
 
@@ -37,7 +37,7 @@ class ThreadInputs:
     evaluators: Sequence[Evaluator]
 
 
-class ThreadWork(ItemWork[str, Kept]):
+class ThreadWork(ItemWork[str, EvaluatedThread]):
     """Evaluates one conversation, by its id."""
 
     noun = "Thread"
@@ -53,10 +53,10 @@ class ThreadWork(ItemWork[str, Kept]):
         self._call_log = call_log
         self._is_fresh = is_fresh
 
-    async def work(self, item: str, /) -> Kept | None:
+    async def work(self, item: str, /) -> EvaluatedThread | None:
         return await self._evaluated(item, self._caller)
 
-    async def _evaluated(self, item: str, caller: LlmCaller | EconomyCaller) -> Kept:
+    async def _evaluated(self, item: str, caller: LlmCaller | EconomyCaller) -> EvaluatedThread:
         started = time.perf_counter()
         thread, recorded = await self._read(item)
         asking = self._reusing(caller) if self._inputs.params.reuse else caller
@@ -64,7 +64,7 @@ class ThreadWork(ItemWork[str, Kept]):
             asking = Replay(asking, recorded)
         result = await evaluate_thread(thread, self._inputs.evaluators, Judge(asking))
         await self._call_log.flush()
-        return Kept(
+        return EvaluatedThread(
             run_id=self._attempt.run_id,
             job_id=self._attempt.job_id,
             attempt=self._attempt.number,
@@ -73,13 +73,13 @@ class ThreadWork(ItemWork[str, Kept]):
             found=result,
         )
 
-    async def store(self, connection: Connection, result: Kept, /) -> None:
+    async def store(self, connection: Connection, result: EvaluatedThread, /) -> None:
         await store.keep(connection, result)
 
-    def succeeded(self, result: Kept, /) -> bool:
+    def succeeded(self, result: EvaluatedThread, /) -> bool:
         return not result.found.failed
 
-    def on_stored(self, result: Kept, /) -> None:
+    def on_stored(self, result: EvaluatedThread, /) -> None:
         for row in result.scores:
             self._attempt.metrics.judged(
                 row.evaluator, has_value=row.value is not None, failure=row.failure
@@ -126,16 +126,16 @@ class ThreadWork(ItemWork[str, Kept]):
 
 
 class EconomyThreadWork(ThreadWork):
-    """Evaluates one conversation if all its questions are answered, and else puts them down."""
+    """Evaluates one conversation if all its questions are answered, and else queues them."""
 
     def __init__(
         self, inputs: ThreadInputs, caller: LlmCaller, call_log: CallLog, visited: Container[str]
     ) -> None:
-        """`visited`: conversations whose questions were put down, and are in no batch yet."""
+        """`visited`: conversations whose questions are queued, and are in no batch yet."""
         super().__init__(inputs, caller, call_log, is_fresh=False)
         self._visited = visited
 
-    async def work(self, item: str, /) -> Kept | None:
+    async def work(self, item: str, /) -> EvaluatedThread | None:
         if item in self._visited:
             return None  # an attempt that was interrupted has been here
         attempt = self._attempt
@@ -147,14 +147,14 @@ class EconomyThreadWork(ThreadWork):
         kept = await self._evaluated(item, caller)
         if not caller.is_waiting:
             return kept
-        questions = list(caller.put_down.values())
+        questions = list(caller.new_questions.values())
 
-        async def put_down(connection: Connection) -> None:
-            await economy.put_down(
+        async def add(connection: Connection) -> None:
+            await economy.add_questions(
                 connection, questions, run_id=attempt.run_id, job_id=attempt.job_id
             )
             await economy.fail_live(connection, attempt.job_id, caller.failed_live)
 
         if questions or caller.failed_live:
-            await attempt.context.retry_fenced(put_down)
+            await attempt.context.retry_fenced(add)
         return None

@@ -1,7 +1,7 @@
 """Reservations in Postgres: one statement reserves for all calls of an attempt that wait."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -164,7 +164,7 @@ def _text(amount: Decimal) -> str:
     return format(amount, "f")
 
 
-def _grant(found: dict[str, Any]) -> CapGrant:
+def _grant(found: Mapping[str, Any]) -> CapGrant:
     refusal = None
     if "kind" in found:
         refusal = Refusal(

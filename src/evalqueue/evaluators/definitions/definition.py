@@ -7,19 +7,14 @@ has variables that are filled in, and nothing in it is executed.
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Tag
+
+from evalqueue.evaluators.definitions.closed import ClosedPart
 
 Verdict = bool | float | str
 """Yes or no, a number, or a label."""
-
-
-class _Closed:
-    """Makes pydantic refuse unknown keys in a part of a definition."""
-
-    __slots__ = ()
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class JudgedUnit(StrEnum):
@@ -63,7 +58,7 @@ def _described(value: object) -> object:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OutputLabel(_Closed):
+class OutputLabel(ClosedPart):
     """A label that a judge can choose; a text alone is its name."""
 
     name: str
@@ -71,7 +66,7 @@ class OutputLabel(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output(_Closed):
+class Output(ClosedPart):
     """What a verdict can be."""
 
     kind: OutputKind
@@ -97,7 +92,7 @@ class Output(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AppliesWhen(_Closed):
+class AppliesWhen(ClosedPart):
     """What a turn must have to be judged; of a conversation, one of its turns.
 
     What does not have it costs no LLM call, and is not measured.
@@ -116,7 +111,7 @@ class AppliesWhen(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedRule(_Closed):
+class CheckedRule(ClosedPart):
     """A rule that only this evaluator asks about."""
 
     rule_id: str
@@ -124,14 +119,14 @@ class CheckedRule(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExampleToolCall(_Closed):
+class ExampleToolCall(ClosedPart):
     name: str
     arguments: str = ""
     result: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExampleTurn(_Closed):
+class ExampleTurn(ClosedPart):
     """A turn of an invented conversation."""
 
     user: str
@@ -142,7 +137,7 @@ class ExampleTurn(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Example(_Closed):
+class Example(ClosedPart):
     """A short conversation with the right verdict on it, or on its last turn."""
 
     turns: tuple[ExampleTurn, ...]
@@ -151,7 +146,7 @@ class Example(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeParameters(_Closed):
+class JudgeParameters(ClosedPart):
     """How the judge is asked. None: as the job says."""
 
     temperature: float | None = None
@@ -163,7 +158,7 @@ class JudgeParameters(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EvaluatorDefinition(_Closed):
+class EvaluatorDefinition(ClosedPart):
     """An evaluator as data."""
 
     name: str
@@ -200,7 +195,7 @@ class EvaluatorDefinition(_Closed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CatalogueUse(_Closed):
+class CatalogueUse(ClosedPart):
     """An evaluator of the catalogue, with what an app changes about it. None: as it is there."""
 
     use: str

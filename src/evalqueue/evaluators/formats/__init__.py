@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple, Protocol
 
-from evalqueue.evaluators.conversation import ExpectedCall, ToolCall
+from evalqueue.evaluators.conversation import ExpectedCall, ToolCall, Turn
 
 BAD_ROWS_KEPT = 1_000  # faults listed by one BadData; the rest is only counted
 BAD_ROWS_IN_MESSAGE = 5
@@ -55,6 +55,27 @@ class Message(NamedTuple):
     """The reference answer."""
     tools: str | None = None
     expected_tool_calls: tuple[ExpectedCall, ...] | None = None
+
+    def turn(self, number: int) -> Turn:
+        """It as a turn of its conversation."""
+        return Turn(
+            number=number,
+            timestamp=self.timestamp,
+            user_text=self.user_text,
+            bot_text=self.bot_text,
+            routed_intent=self.routed_intent,
+            routed_query_type=self.routed_query_type,
+            has_image=self.has_image,
+            error=self.error,
+            session_id=self.session_id,
+            response_id=self.response_id,
+            system=self.system,
+            context=self.context,
+            tool_calls=self.tool_calls,
+            expected=self.expected,
+            tools=self.tools,
+            expected_tool_calls=self.expected_tool_calls,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

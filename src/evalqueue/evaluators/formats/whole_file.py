@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.formats import DateOrder, Faults, Message
 from evalqueue.evaluators.formats.history import Entry, may_repeat, repeated
 from evalqueue.evaluators.formats.raw.compression import decompressed
@@ -60,25 +60,5 @@ def _thread(messages: list[Message]) -> Thread:
     return Thread(
         thread_id=messages[0].thread_id,
         user_id=messages[0].user_id,
-        turns=tuple(
-            Turn(
-                number=number,
-                timestamp=message.timestamp,
-                user_text=message.user_text,
-                bot_text=message.bot_text,
-                routed_intent=message.routed_intent,
-                routed_query_type=message.routed_query_type,
-                has_image=message.has_image,
-                error=message.error,
-                session_id=message.session_id,
-                response_id=message.response_id,
-                system=message.system,
-                context=message.context,
-                tool_calls=message.tool_calls,
-                expected=message.expected,
-                tools=message.tools,
-                expected_tool_calls=message.expected_tool_calls,
-            )
-            for number, message in enumerate(messages, start=1)
-        ),
+        turns=tuple(each.turn(number) for number, each in enumerate(messages, start=1)),
     )

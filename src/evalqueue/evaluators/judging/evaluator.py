@@ -5,7 +5,7 @@ An evaluator turns one thread into an `Evaluation`. A judge that could not decid
 """
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, Score, ScoreValue
@@ -13,6 +13,15 @@ from evalqueue.evaluators.providers.errors import CallOutcome
 
 if TYPE_CHECKING:
     from evalqueue.evaluators.judging.judge import Judge
+
+
+class StoredFailure(TypedDict):
+    """A `Failure`, as it is stored."""
+
+    evaluator: str
+    reason: str
+    message: str
+    turn: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +34,7 @@ class Failure:
     turn: int | None = None
     """The turn it concerns; None: the whole thread."""
 
-    def as_json(self) -> dict[str, object]:
+    def as_json(self) -> StoredFailure:
         return {
             "evaluator": self.evaluator,
             "reason": self.reason.value,

@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import TypedDict
 
 from evalqueue.codec import clean_text
 
@@ -43,8 +44,17 @@ _REMEMBERED_TEXTS = 512
 _REMEMBERED_CHARACTERS = 4096  # of a text: at most 16 MB of all
 
 
+class CheckedQuote(TypedDict):
+    """A quote of a judge, as it is stored."""
+
+    turn: int
+    quote: str
+    in_transcript: bool
+    """Whether it can be found in what the judge was shown."""
+
+
 @dataclass(frozen=True)
-class Said:
+class SearchedTexts:
     """Texts in which quotes are looked for."""
 
     texts: Sequence[str]

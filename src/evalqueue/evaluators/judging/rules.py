@@ -7,7 +7,7 @@ never offered is dropped. Judges copy the formatting of a list ("1. **id**"), so
 import re
 import string
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 from pydantic import Field
 
@@ -35,6 +35,16 @@ class RuleFinding(Answer):
     status: RuleStatus
 
 
+class RuleResult(TypedDict):
+    """What became of one rule, as it is stored."""
+
+    rule_id: str
+    section: str
+    status: str
+    """A `RuleStatus`."""
+    evidence: str
+
+
 def listed(rules: Iterable[Rule]) -> str:
     """The rules as a judge reads them."""
     lines = [f"- {rule.rule_id} [{rule.section}]: {rule.text}" for rule in rules]
@@ -45,22 +55,22 @@ def rule_ids(rules: Iterable[Rule]) -> tuple[str, ...]:
     return tuple(rule.rule_id for rule in rules)
 
 
-def settled(rules: Sequence[Rule], findings: Iterable[RuleFinding]) -> list[dict[str, Any]]:
-    """One row for every rule, in the rules' order; of several findings the weightiest counts."""
+def results(rules: Sequence[Rule], findings: Iterable[RuleFinding]) -> list[RuleResult]:
+    """One for every rule, in the rules' order; of several findings the most severe counts."""
     found: dict[str, RuleFinding] = {}
     for finding in findings:
         rule_id = clean_id(finding.rule_id)
         known = found.get(rule_id)
         if known is None or _PRIORITY.index(finding.status) < _PRIORITY.index(known.status):
             found[rule_id] = finding
-    return [_row(rule, found.get(rule.rule_id)) for rule in rules]
+    return [_result(rule, found.get(rule.rule_id)) for rule in rules]
 
 
-def merged(several: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of several questions about the same rules; of each rule the weightiest counts."""
+def merged(several: Sequence[Sequence[RuleResult]]) -> list[RuleResult]:
+    """The results of several questions about the same rules: of each rule the most severe one."""
     return [
-        min(rows, key=lambda row: _PRIORITY.index(row["status"]))
-        for rows in zip(*several, strict=True)
+        min(found, key=lambda each: _PRIORITY.index(RuleStatus(each["status"])))
+        for found in zip(*several, strict=True)
     ]
 
 
@@ -72,7 +82,7 @@ def clean_id(written: str) -> str:
     return text.lstrip(_EMPHASIS).rstrip(f"{_EMPHASIS}:{string.whitespace}")
 
 
-def _row(rule: Rule, finding: RuleFinding | None) -> dict[str, object]:
+def _result(rule: Rule, finding: RuleFinding | None) -> RuleResult:
     return {
         "rule_id": rule.rule_id,
         "section": rule.section,

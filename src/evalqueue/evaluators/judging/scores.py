@@ -5,11 +5,11 @@ where the evaluators themselves are not installed.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -19,6 +19,8 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+
+from evalqueue.evaluators.judging.quotes import CheckedQuote
 
 ScoreValue = str | float | bool
 """A label, a number, or yes or no."""
@@ -127,7 +129,7 @@ class Score:
     """None: it is about the whole conversation."""
     expected: str | None = None
     """The label on record that the value is compared with."""
-    evidence: Sequence[Mapping[str, Any]] = ()
+    evidence: Sequence[CheckedQuote] = ()
     """Quotes, as `transcript.checked` makes them."""
     reasoning: str | None = None
 
@@ -143,7 +145,7 @@ class ScoreRow:
     turn: int | None = None
     value: ScoreValue | None = None
     expected: str | None = None
-    evidence: Sequence[Mapping[str, Any]] = ()
+    evidence: Sequence[CheckedQuote] = ()
     reasoning: str | None = None
     failure: str | None = None
     """Why there is no value."""

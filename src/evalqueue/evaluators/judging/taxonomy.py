@@ -55,7 +55,7 @@ def read(text: str) -> Taxonomy:
 
 
 def names_any(text: str, labels: Sequence[str]) -> bool:
-    """Whether a text speaks of one of these labels."""
+    """Whether a text names one of these labels."""
     words = "|".join(map(re.escape, labels))
     return re.search(rf"(?<!\w)(?:{words})(?!\w)", text, re.IGNORECASE) is not None
 

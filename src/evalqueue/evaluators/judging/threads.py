@@ -76,7 +76,9 @@ def choose(
         )
     if sample_size is None:
         return Chosen(thread_ids=tuple(known))
-    drawn = set(sorted(known, key=lambda thread_id: _lot(seed, thread_id))[: max(0, sample_size)])
+    drawn = set(
+        sorted(known, key=lambda thread_id: _sample_rank(seed, thread_id))[: max(0, sample_size)]
+    )
     return Chosen(thread_ids=tuple(each for each in known if each in drawn))
 
 
@@ -167,7 +169,7 @@ def _failed(
     )
 
 
-def _lot(seed: int, thread_id: str) -> bytes:
+def _sample_rank(seed: int, thread_id: str) -> bytes:
     return sha256(f"{seed}:{thread_id}".encode(errors="replace")).digest()
 
 
@@ -196,7 +198,9 @@ def _result(
         },
         "success_status": success,
         "failed_evaluators": {
-            name: _told(evaluation) for name, evaluation in found.items() if _all_failed(evaluation)
+            name: _failures_in_words(evaluation)
+            for name, evaluation in found.items()
+            if _all_failed(evaluation)
         },
         "skipped_evaluators": [name for name in there if name not in found],
         "failures": [
@@ -233,10 +237,10 @@ def _error(evaluations: Iterable[Evaluation]) -> str | None:
     attempted = [each for each in evaluations if coverage_of(each).attempted]
     if not attempted or not all(_all_failed(each) for each in attempted):
         return None
-    return "; ".join(f"{each.evaluator}: {_told(each)}" for each in attempted)
+    return "; ".join(f"{each.evaluator}: {_failures_in_words(each)}" for each in attempted)
 
 
-def _told(evaluation: Evaluation) -> str:
+def _failures_in_words(evaluation: Evaluation) -> str:
     """An evaluator's failures in one line: each reason once, with its first message."""
     first = {failure.reason: failure.message for failure in reversed(evaluation.failures)}
     times = Counter(failure.reason for failure in evaluation.failures)

@@ -8,14 +8,14 @@ write in the first column.
 import json
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
 from evalqueue.codec import clean_text
 from evalqueue.evaluators.conversation import UNKNOWN_TIME, Thread, ToolCall, Turn
 from evalqueue.evaluators.judging.answers import Answer
-from evalqueue.evaluators.judging.quotes import Said
+from evalqueue.evaluators.judging.quotes import CheckedQuote, SearchedTexts
 
 _INDENT = "    "
 
@@ -73,7 +73,7 @@ def shown(
 
 def checked(
     quotes: Sequence[Quote], turns: Sequence[Turn], *, beside: Sequence[str] = ()
-) -> list[dict[str, Any]]:
+) -> list[CheckedQuote]:
     """The judge's quotes, each with whether it can be found in what the judge was shown.
 
     How it is spelt doesn't matter (`quotes.folded`); the turn's number doesn't either, because a
@@ -85,7 +85,7 @@ def checked(
         beside: what was shown beside them.
     """
     # Cleaned as it was shown: what can't be sent to a vendor can't be quoted either.
-    said = Said([clean_text(each) for each in (*map(_all_of, turns), *beside)])
+    said = SearchedTexts([clean_text(each) for each in (*map(_all_of, turns), *beside)])
     return [
         {"turn": each.turn, "quote": each.quote, "in_transcript": said.has(each.quote)}
         for each in quotes

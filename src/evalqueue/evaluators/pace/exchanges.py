@@ -8,12 +8,12 @@ from collections.abc import Callable, Sequence
 
 from evalqueue.evaluators.pace.calls import CallQueue, PacedTurn
 from evalqueue.evaluators.pace.in_flight import CallSlots
-from evalqueue.evaluators.pace.ledger import Grant, Ledger, Report, Wish
+from evalqueue.evaluators.pace.ledger import Grant, Ledger, PermitRequest, Report
 from evalqueue.evaluators.pace.limits import ModelLimits
 from evalqueue.evaluators.pace.outcomes import PendingReport
+from evalqueue.evaluators.pace.permit_requests import demands, permit_request
 from evalqueue.evaluators.pace.permits import EXCHANGE_SECONDS, PermitStock
 from evalqueue.evaluators.pace.shares import allocate
-from evalqueue.evaluators.pace.wishes import demands, wish
 
 LOCKED_SECONDS = 0.02  # until the next try, when another process has the row
 HURRY_SECONDS = 0.05  # between exchanges that are made before their time
@@ -127,7 +127,7 @@ class Exchanges:
     async def _exchange(self) -> None:
         """Report, and take permits."""
         began = time.monotonic()
-        report, wanted = self._take_report(), self._wish(began)
+        report, wanted = self._take_report(), self._permit_request(began)
         self.is_urgent = False
         try:
             grant = await self._ledger.exchange(self._worker, report, wanted)
@@ -156,7 +156,7 @@ class Exchanges:
             report.probe = "held"
         return report
 
-    def _wish(self, now: float) -> Wish:
+    def _permit_request(self, now: float) -> PermitRequest:
         grant = self.grant
         elapsed = max(now - self.granted_at, 0.05)
         self._dispatch_rate += 0.5 * (self.dispatched / elapsed - self._dispatch_rate)
@@ -171,7 +171,7 @@ class Exchanges:
         if grant is not None and grant.is_probing:
             wanted = min(waiting, 1) if self.probe is None and not self._permits else 0
         averages = self._outcomes.averages
-        return wish(
+        return permit_request(
             wanted,
             ahead_seconds=ahead,
             jobs=demands(self._queues, self._worker, averages),
@@ -180,7 +180,7 @@ class Exchanges:
             slots=self.slots.ask(grant, has_calls=any(each.calls for each in self._queues)),
         )
 
-    def _use(self, grant: Grant, wanted: Wish) -> None:
+    def _use(self, grant: Grant, wanted: PermitRequest) -> None:
         """Take over what the ledger says."""
         now = time.monotonic()
         if self._permits.local.is_on:

@@ -4,8 +4,8 @@ import math
 import random
 
 from evalqueue.evaluators.pace.ledger import Grant
+from evalqueue.evaluators.pace.permit_requests import BREAKER_FAILURES
 from evalqueue.evaluators.pace.shares import fair_shares
-from evalqueue.evaluators.pace.wishes import BREAKER_FAILURES
 
 CAUTIOUS_FAILURES = 3  # in a row, from which on fewer calls are in flight
 

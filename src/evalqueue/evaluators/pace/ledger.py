@@ -1,6 +1,6 @@
 """The shared record of a credential's pace in Postgres: one statement reports and takes permits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, cast
 
@@ -61,7 +61,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class PermitRequest:
     """What one process wants."""
 
     wanted: int
@@ -112,7 +112,7 @@ class Grant:
 class Ledger(Protocol):
     """Where the processes that share a credential agree on its pace."""
 
-    async def exchange(self, worker: str, report: Report, wish: Wish) -> Grant | None:
+    async def exchange(self, worker: str, report: Report, permits: PermitRequest) -> Grant | None:
         """Report, and take permits. None: another process is at it; ask again soon."""
         ...
 
@@ -124,7 +124,7 @@ class PostgresLedger:
         self._database = database
         self._credential = credential
 
-    async def exchange(self, worker: str, report: Report, wish: Wish) -> Grant | None:
+    async def exchange(self, worker: str, report: Report, permits: PermitRequest) -> Grant | None:
         jobs = [
             {
                 "job": each.job,
@@ -133,19 +133,19 @@ class PostgresLedger:
                 "in_flight": each.in_flight,
                 "wanted": round(each.wanted, 3),
             }
-            for each in wish.jobs
+            for each in permits.jobs
         ]
         request = report.as_json() | {
-            "wanted": wish.wanted,
-            "tokens_each": wish.tokens_each,
-            "ahead": wish.ahead_seconds,
-            "waiting": sum(each.waiting for each in wish.jobs),
+            "wanted": permits.wanted,
+            "tokens_each": permits.tokens_each,
+            "ahead": permits.ahead_seconds,
+            "waiting": sum(each.waiting for each in permits.jobs),
             "jobs": jobs,
-            "set_rate": wish.set_rate,
-            "set_tokens": wish.set_tokens,
-            "breaker": wish.breaker,
-            "concurrent": wish.concurrent,
-            "slots": wish.slots,
+            "set_rate": permits.set_rate,
+            "set_tokens": permits.set_tokens,
+            "breaker": permits.breaker,
+            "concurrent": permits.concurrent,
+            "slots": permits.slots,
         }
         if report.reason is not None:
             request["reason"] = codec.clean_text(report.reason, limit=500)
@@ -163,7 +163,7 @@ class PostgresLedger:
         return None if row is None or row[0] is None else _grant(row[0])
 
 
-def _grant(found: dict[str, Any]) -> Grant:
+def _grant(found: Mapping[str, Any]) -> Grant:
     return Grant(
         granted=found["granted"],
         slots=found["slots"],
@@ -184,7 +184,7 @@ def _grant(found: dict[str, Any]) -> Grant:
     )
 
 
-def _demands(rows: Sequence[dict[str, Any]]) -> list[Demand]:
+def _demands(rows: Sequence[Mapping[str, Any]]) -> list[Demand]:
     return [
         Demand(
             worker=row["worker"],
@@ -195,5 +195,5 @@ def _demands(rows: Sequence[dict[str, Any]]) -> list[Demand]:
             in_flight=int(job["in_flight"]),
         )
         for row in rows
-        for job in cast("Sequence[dict[str, Any]]", row["jobs"])
+        for job in cast("Sequence[Mapping[str, Any]]", row["jobs"])
     ]

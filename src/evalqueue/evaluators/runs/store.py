@@ -204,7 +204,7 @@ class UsageTotals:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
+class EvaluatedThread:
     """A thread's result on its way into its row."""
 
     run_id: UUID
@@ -287,7 +287,7 @@ async def checkpoint(connection: Connection, run_id: UUID, job_id: UUID) -> Chec
     )
 
 
-async def keep(connection: Connection, kept: Kept) -> None:
+async def keep(connection: Connection, kept: EvaluatedThread) -> None:
     """Store a thread's result, unless what is there already is the same job's, or better."""
     await connection.execute(QUERIES["keep"], kept.arguments())
 

@@ -85,11 +85,11 @@ class Settlement:
 
 def summarise(
     outcomes: Iterable[ThreadOutcome], evaluators: Iterable[EvaluatorDeclaration] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The run's summary JSON. A thread counts in every figure that it has a value for."""
     outcomes = list(outcomes)
     errors = sum(outcome.error is not None for outcome in outcomes)
-    summary: dict[str, Any] = {
+    summary: dict[str, object] = {
         "total_threads": len(outcomes),
         "completed": len(outcomes) - errors,
         "errors": errors,
@@ -141,7 +141,7 @@ def settle(outcomes: Iterable[ThreadOutcome]) -> Settlement:
 
 def _headlines(
     evaluator: EvaluatorDeclaration, outcomes: Sequence[ThreadOutcome]
-) -> Iterator[tuple[EvaluatorDeclaration, dict[str, Any]]]:
+) -> Iterator[tuple[EvaluatorDeclaration, dict[str, object]]]:
     """What an evaluator's headline comes to, for each version of it."""
     declared = evaluator.headline_score
     values: dict[str, list[ScoreValue]] = {}
@@ -150,7 +150,7 @@ def _headlines(
             if (score.evaluator, score.name) == (evaluator.name, declared.name):
                 values.setdefault(score.version, []).append(score.value)
     for version, found in sorted(values.items()):
-        about = {
+        about: dict[str, object] = {
             "evaluator": evaluator.name,
             "version": version,
             "name": declared.name,

@@ -4,13 +4,13 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, TypedDict, cast
 
 from evalqueue.client import Client
 from evalqueue.context import JobContext
 from evalqueue.errors import InvalidParams, JobFailed, TryAgain, YieldSlot
 from evalqueue.evaluators.datasets import imports
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.evaluators.formats.jsonl import JSONL
 from evalqueue.evaluators.sources import reader, store
@@ -18,9 +18,9 @@ from evalqueue.evaluators.sources.job_type import EvaluateSource
 from evalqueue.evaluators.sources.reader import (
     EndedConversation,
     Position,
-    SourceAway,
     SourceError,
     SourceReader,
+    SourceUnavailable,
 )
 from evalqueue.evaluators.sources.sampling import Sample
 from evalqueue.evaluators.sources.settings import Source
@@ -47,6 +47,18 @@ class _Counts:
         return f"{self.read:,} conversations read, {self.taken:,} of them evaluated"
 
 
+class ReadingResult(TypedDict):
+    """The result of the job."""
+
+    read: int
+    evaluated: int
+    skipped: int
+    skipped_conversations: dict[str, str]
+    """Some of them, with the reason."""
+    jobs: list[str]
+    read_until: str | None
+
+
 class SourceRun:
     """One attempt at reading a source."""
 
@@ -57,7 +69,7 @@ class SourceRun:
         self._purpose = Purpose(owner=context.job.owner, source=params.source, name=params.position)
         self._counts = _Counts()
 
-    async def run(self) -> dict[str, Any]:
+    async def run(self) -> ReadingResult:
         """Read all that is new.
 
         Raises:
@@ -84,7 +96,7 @@ class SourceRun:
                         raise YieldSlot("Other jobs wait for this slot")
                     chosen = [each for each in page if sample.takes(each.candidate)]
                     stored = await self._page(opened, source, page, chosen, stored)
-        except SourceAway as error:
+        except SourceUnavailable as error:
             raise TryAgain(str(error)) from error
         except SourceError as error:
             raise JobFailed(str(error)) from error
@@ -176,7 +188,7 @@ class SourceRun:
         self._counts.skipped |= bad
         return [each for each in chosen if each.candidate.thread_id not in bad]
 
-    def _result(self, stored: Position | None) -> dict[str, Any]:
+    def _result(self, stored: Position | None) -> ReadingResult:
         counts = self._counts
         skipped = dict(list(counts.skipped.items())[:_SKIPPED_SHOWN])
         return {

@@ -36,7 +36,7 @@ class SourceError(EvalqueueError):
     """A source can't be read as it is. Says what to change."""
 
 
-class SourceAway(SourceError):
+class SourceUnavailable(SourceError):
     """The database of a source did not answer, or not in time. It may later."""
 
 
@@ -217,7 +217,9 @@ def _explained(name: str) -> Generator[None]:
     try:
         yield
     except psycopg.OperationalError as error:
-        raise SourceAway(f"The database of source {name!r} does not answer: {error}") from error
+        raise SourceUnavailable(
+            f"The database of source {name!r} does not answer: {error}"
+        ) from error
     except psycopg.Error as error:
         raise SourceError(f"Source {name!r} can't be read: {error}") from error
 

@@ -1,11 +1,11 @@
 """What an evaluator that is tried found in a conversation, as JSON."""
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from evalqueue import codec
-from evalqueue.evaluators.judging.evaluator import Evaluation
-from evalqueue.evaluators.judging.scores import ScoreRow
+from evalqueue.evaluators.judging.evaluator import Evaluation, StoredFailure
+from evalqueue.evaluators.judging.quotes import CheckedQuote
+from evalqueue.evaluators.judging.scores import ScoreRow, ScoreValue
 from evalqueue.evaluators.judging.threads import score_rows
 
 TEXT_LIMIT = 2_000
@@ -14,11 +14,42 @@ EVIDENCE_LIMIT = 10
 """Quotes of a score."""
 
 
-NO_CALLS: Mapping[str, Any] = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": None}
+class FoundScore(TypedDict):
+    """A score of a conversation, or of a turn."""
+
+    name: str
+    turn: int | None
+    value: ScoreValue | None
+    expected: str | None
+    reasoning: str | None
+    evidence: list[CheckedQuote]
+    failure: str | None
+
+
+class FoundByEvaluator(TypedDict):
+    """What an evaluator found in a conversation."""
+
+    evaluator: str
+    version: str
+    scores: list[FoundScore]
+    failures: list[StoredFailure]
+
+
+class UsedByEvaluator(TypedDict):
+    """What the calls of an evaluator used."""
+
+    calls: int
+    tokens_in: int
+    tokens_out: int
+    cost_usd: str | None
+    """None: the price of the model is not known."""
+
+
+NO_CALLS: UsedByEvaluator = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": None}
 """What an evaluator used that had nothing to ask."""
 
 
-def as_json(evaluation: Evaluation) -> dict[str, Any]:
+def as_json(evaluation: Evaluation) -> FoundByEvaluator:
     """Scores with their evidence and reasoning, and failures, of one conversation."""
     rows = sorted(score_rows(evaluation), key=lambda row: row.turn or 0)
     return {
@@ -31,8 +62,8 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _score(row: ScoreRow) -> dict[str, Any]:
-    evidence = [
+def _score(row: ScoreRow) -> FoundScore:
+    evidence: list[CheckedQuote] = [
         {**each, "quote": _cut(str(each.get("quote", "")))}
         for each in row.evidence[:EVIDENCE_LIMIT]
     ]

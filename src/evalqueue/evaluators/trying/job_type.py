@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, cast
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -259,7 +259,7 @@ def most_calls(plan: EvaluationPlan, counts: JudgedCounts) -> int:
 def _with(app: App, definition: Mapping[str, Any]) -> App:
     """An app with one more evaluator, or with another one of the same name."""
     document = apps.to_document(app, with_defaults=False)
-    there: Sequence[Mapping[str, Any]] = document.get("evaluators", [])
+    there = cast("Sequence[Mapping[str, Any]]", document.get("evaluators", []))
     name = definition.get("name") or definition.get("use")
     kept = [each for each in there if (each.get("name") or each.get("use")) != name]
     # No owner can save an app under the name of a shipped one: nor is its content stored so.

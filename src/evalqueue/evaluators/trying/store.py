@@ -11,6 +11,7 @@ from evalqueue.context import Checkpoint
 from evalqueue.evaluators.prices.costs import shown
 from evalqueue.evaluators.providers.earlier.replay import RecordedAnswer
 from evalqueue.evaluators.runs.store import recorded_answer
+from evalqueue.evaluators.trying.findings import UsedByEvaluator
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
@@ -57,11 +58,16 @@ async def recorded(connection: Connection, job_id: UUID, thread_id: str) -> list
 
 async def usage(
     connection: Connection, job_id: UUID, thread_id: str | None = None
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, UsedByEvaluator]:
     """What the calls of each evaluator used, about one conversation or all."""
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["usage"], {"job_id": job_id, "thread_id": thread_id})
         return {
-            row.pop("evaluator"): {**row, "cost_usd": shown(row["cost_usd"])}
+            row["evaluator"]: {
+                "calls": row["calls"],
+                "tokens_in": row["tokens_in"],
+                "tokens_out": row["tokens_out"],
+                "cost_usd": shown(row["cost_usd"]),
+            }
             async for row in cursor
         }

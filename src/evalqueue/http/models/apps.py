@@ -91,7 +91,18 @@ class KnownApp(Model):
 
     @classmethod
     def of(cls, stored: StoredApp) -> Self:
-        return cls(**_known(stored))
+        app = stored.app
+        return cls(
+            app_id=app.app_id,
+            name=app.name,
+            about=app.about.strip(),
+            evaluators=[kind.name for kind in registry.for_app(app)],
+            has_adversarial=app.difficult_users is not None,
+            owner=stored.owner,
+            version=stored.version,
+            digest=stored.digest,
+            created_at=stored.created_at,
+        )
 
 
 class AppVersionJson(Model):
@@ -118,7 +129,7 @@ class AppJson(KnownApp):
         cls, stored: StoredApp, versions: list[StoredApp], since: StoredApp | None = None
     ) -> Self:
         return cls(
-            **_known(stored),
+            **dict(KnownApp.of(stored)),
             document=apps.to_document(stored.app, with_defaults=False),
             toml=documents.to_toml(stored.app),
             yaml=documents.to_yaml(stored.app),
@@ -140,21 +151,6 @@ class DeletedApp(Model):
     app_id: str
     owner: str
     deleted: bool = True
-
-
-def _known(stored: StoredApp) -> dict[str, Any]:
-    app = stored.app
-    return {
-        "app_id": app.app_id,
-        "name": app.name,
-        "about": app.about.strip(),
-        "evaluators": [kind.name for kind in registry.for_app(app)],
-        "has_adversarial": app.difficult_users is not None,
-        "owner": stored.owner,
-        "version": stored.version,
-        "digest": stored.digest,
-        "created_at": stored.created_at,
-    }
 
 
 def _changes(old: StoredApp, new: StoredApp) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from starlette.exceptions import HTTPException
 
 from evalqueue.errors import Problem
-from evalqueue.evaluators.adversarial import findings, store
+from evalqueue.evaluators.adversarial import findings, saved_cases, store
 from evalqueue.evaluators.adversarial.cases.case import Case, InvalidCase, distinct, misfit
 from evalqueue.evaluators.adversarial.chatbot import difficult_users
 from evalqueue.evaluators.apps import App, UnknownApp
@@ -79,7 +79,7 @@ async def list_saved_cases(
     context: RequestContext, request: models.SavedCasesQuery
 ) -> list[models.SavedCaseJson]:
     async with context.connection() as connection:
-        cases = await store.saved_page(
+        cases = await saved_cases.saved_page(
             connection,
             app_id=request.app_id,
             owner=context.caller.visible_owner,
@@ -107,10 +107,12 @@ async def save_cases(
     owner = context.caller.name
     async with context.connection() as connection:
         try:
-            await store.save(connection, request.app_id, cases, owner=owner, pinned=request.pinned)
-        except store.TooManyCases as error:
+            await saved_cases.save(
+                connection, request.app_id, cases, owner=owner, pinned=request.pinned
+            )
+        except saved_cases.TooManyCases as error:
             raise _invalid("cases", str(error)) from error
-        saved = await store.saved_named(
+        saved = await saved_cases.saved_named(
             connection, request.app_id, case_ids, owner=owner, first_owner=owner
         )
     return [models.SavedCaseJson.model_validate(each) for each in saved]
@@ -126,7 +128,7 @@ async def unpin_case(context: RequestContext, request: models.SavedCaseId) -> mo
 
 async def delete_case(context: RequestContext, request: models.SavedCaseId) -> models.DeletedCase:
     async with context.connection() as connection:
-        if not await store.unsave(
+        if not await saved_cases.unsave(
             connection, request.app_id, [request.case_id], owner=context.caller.visible_owner
         ):
             raise HTTPException(404, "There is no such case of yours that is not pinned")
@@ -138,8 +140,10 @@ async def _set_pinned(
 ) -> models.PinnedCase:
     async with context.connection() as connection:
         try:
-            found = await store.pin(connection, request.app_id, [request.case_id], pinned=pinned)
-        except store.CasesDiffer as error:
+            found = await saved_cases.pin(
+                connection, request.app_id, [request.case_id], pinned=pinned
+            )
+        except saved_cases.CasesDiffer as error:
             raise InvalidRequest([Problem(loc=("path", "case_id"), msg=str(error))]) from error
         if not found:
             raise HTTPException(404, "Case not found")

@@ -13,10 +13,11 @@ from starlette.exceptions import HTTPException
 
 from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.batch import preview as previews
-from evalqueue.evaluators.batch.job_type import SOURCES, EvaluateBatch, problems
+from evalqueue.evaluators.batch.file_params import problems
+from evalqueue.evaluators.batch.job_type import SOURCES, EvaluateBatch
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
-from evalqueue.evaluators.datasets.imports import Incoming
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.datasets.masks import Masks, kinds_of
 from evalqueue.evaluators.datasets.names import read_names
 from evalqueue.evaluators.datasets.store import Removal

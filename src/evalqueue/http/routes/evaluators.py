@@ -17,8 +17,9 @@ from evalqueue.evaluators.providers.registry import ProviderSettings, readiness
 from evalqueue.evaluators.trying import store as trying_store
 from evalqueue.evaluators.trying.job_type import TryEvaluators
 from evalqueue.http.callers import RequestContext
-from evalqueue.http.models import figures, trying
+from evalqueue.http.models import trying
 from evalqueue.http.models.fields import JobId
+from evalqueue.http.models.figures.evaluators import EvaluatorsQuery, KnownEvaluator, KnownProvider
 from evalqueue.http.models.jobs import SubmittedJob
 from evalqueue.http.operations import EmptyRequest, Operation
 from evalqueue.http.routes.datasets import check_dataset
@@ -26,8 +27,8 @@ from evalqueue.http.uploads import InvalidRequest
 
 
 async def list_evaluators(
-    context: RequestContext, request: figures.EvaluatorsQuery
-) -> list[figures.KnownEvaluator]:
+    context: RequestContext, request: EvaluatorsQuery
+) -> list[KnownEvaluator]:
     if not request.app_id:
         return [
             _known(Origin.INSTALLED if registry.is_usual(kind) else Origin.CATALOGUE, kind)
@@ -46,10 +47,8 @@ async def list_evaluators(
     return [_known(origin, kind) for origin, kind in registry.choices(stored.app)]
 
 
-async def list_providers(
-    context: RequestContext, request: EmptyRequest
-) -> list[figures.KnownProvider]:
-    return [figures.KnownProvider.model_validate(each) for each in readiness(ProviderSettings())]
+async def list_providers(context: RequestContext, request: EmptyRequest) -> list[KnownProvider]:
+    return [KnownProvider.model_validate(each) for each in readiness(ProviderSettings())]
 
 
 async def try_evaluators(context: RequestContext, request: TryEvaluators) -> SubmittedJob:
@@ -81,10 +80,8 @@ async def get_tried(context: RequestContext, request: JobId) -> trying.Tried:
     )
 
 
-def _known(origin: Origin, kind: EvaluatorType) -> figures.KnownEvaluator:
-    return figures.KnownEvaluator(
-        **kind.declaration.model_dump(), origin=origin, switch=kind.switch
-    )
+def _known(origin: Origin, kind: EvaluatorType) -> KnownEvaluator:
+    return KnownEvaluator(**kind.declaration.model_dump(), origin=origin, switch=kind.switch)
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -11,19 +11,33 @@ from starlette.exceptions import HTTPException
 
 from evalqueue.evaluators import figures
 from evalqueue.evaluators.prices import costs
+from evalqueue.evaluators.results import rows
 from evalqueue.http.callers import RequestContext
-from evalqueue.http.models import figures as models
 from evalqueue.http.models.costs import CostJson, Costs, CostsRequest
 from evalqueue.http.models.fields import RunId, matching_fields
+from evalqueue.http.models.figures.evaluators import EvaluatorDeclarationJson
+from evalqueue.http.models.figures.rows import (
+    ApiLogTexts,
+    LogOfRun,
+    OutcomeJson,
+    Outcomes,
+    OutcomesQuery,
+    ScoreJson,
+    ThreadDetail,
+    ThreadOfRun,
+    Trial,
+    Trials,
+    TrialsQuery,
+    TurnJson,
+)
+from evalqueue.http.models.figures.statistics import RunStatistics
 from evalqueue.http.models.jobs import ThreadEvaluation
 from evalqueue.http.operations import Operation
 
 
-async def get_run_outcomes(
-    context: RequestContext, request: models.OutcomesQuery
-) -> models.Outcomes:
+async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> Outcomes:
     async with context.connection() as connection:
-        page = await figures.outcomes(
+        page = await rows.outcomes(
             connection,
             request.run_id,
             after=request.after,
@@ -31,66 +45,62 @@ async def get_run_outcomes(
             owner=context.caller.visible_owner,
             where=request.filter,
         )
-    outcomes = [models.OutcomeJson.model_validate(row) for row in page.outcomes]
-    return models.Outcomes(run_id=request.run_id, outcomes=outcomes, total=page.total)
+    outcomes = [OutcomeJson.model_validate(row) for row in page.outcomes]
+    return Outcomes(run_id=request.run_id, outcomes=outcomes, total=page.total)
 
 
-async def get_run_trials(context: RequestContext, request: models.TrialsQuery) -> models.Trials:
+async def get_run_trials(context: RequestContext, request: TrialsQuery) -> Trials:
     async with context.connection() as connection:
-        page = await figures.trials(
+        page = await rows.trials(
             connection,
             request.run_id,
             after=request.after,
             limit=request.limit,
             owner=context.caller.visible_owner,
         )
-    trials = [models.Trial.model_validate(row) for row in page.trials]
-    return models.Trials(run_id=request.run_id, trials=trials, total=page.total)
+    trials = [Trial.model_validate(row) for row in page.trials]
+    return Trials(run_id=request.run_id, trials=trials, total=page.total)
 
 
-async def get_run_statistics(context: RequestContext, request: RunId) -> models.RunStatistics:
+async def get_run_statistics(context: RequestContext, request: RunId) -> RunStatistics:
     async with context.connection() as connection:
         found = await figures.statistics(
             connection, request.run_id, owner=context.caller.visible_owner
         )
     if found is None:
         raise HTTPException(404, "Run not found")
-    return models.RunStatistics.model_validate(found)
+    return RunStatistics.model_validate(found)
 
 
-async def get_run_thread(
-    context: RequestContext, request: models.ThreadOfRun
-) -> models.ThreadDetail:
+async def get_run_thread(context: RequestContext, request: ThreadOfRun) -> ThreadDetail:
     async with context.connection() as connection:
-        found = await figures.thread(
+        found = await rows.thread(
             connection, request.run_id, request.evaluation_id, owner=context.caller.visible_owner
         )
     if found is None:
         raise HTTPException(404, "Conversation not found")
     said = None
     if found.turns is not None:
-        said = [models.TurnJson.model_validate(turn) for turn in found.turns]
-    return models.ThreadDetail(
+        said = [TurnJson.model_validate(turn) for turn in found.turns]
+    return ThreadDetail(
         evaluation=ThreadEvaluation.model_validate(found.evaluation),
-        evaluators=[
-            models.EvaluatorDeclarationJson.model_validate(each) for each in found.evaluators
-        ],
-        scores=[models.ScoreJson.model_validate(each) for each in found.scores],
+        evaluators=[EvaluatorDeclarationJson.model_validate(each) for each in found.evaluators],
+        scores=[ScoreJson.model_validate(each) for each in found.scores],
         turns=said,
         dataset_id=found.dataset_id,
-        previous_id=found.beside.previous_id,
-        next_id=found.beside.next_id,
+        previous_id=found.neighbours.previous_id,
+        next_id=found.neighbours.next_id,
     )
 
 
-async def get_run_log(context: RequestContext, request: models.LogOfRun) -> models.ApiLogTexts:
+async def get_run_log(context: RequestContext, request: LogOfRun) -> ApiLogTexts:
     async with context.connection() as connection:
-        found = await figures.log(
+        found = await rows.log(
             connection, request.run_id, request.log_id, owner=context.caller.visible_owner
         )
     if found is None:
         raise HTTPException(404, "LLM call not found")
-    return models.ApiLogTexts.model_validate(found)
+    return ApiLogTexts.model_validate(found)
 
 
 async def list_costs(context: RequestContext, request: CostsRequest) -> Costs:
@@ -100,8 +110,8 @@ async def list_costs(context: RequestContext, request: CostsRequest) -> Costs:
         found = await costs.costs(
             connection, request.by, since=since, owner=context.caller.visible_owner
         )
-    rows = [CostJson(**matching_fields(CostJson, each)) for each in found]
-    return Costs(by=request.by, since=since, costs=rows)
+    priced = [CostJson(**matching_fields(CostJson, each)) for each in found]
+    return Costs(by=request.by, since=since, costs=priced)
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -18,7 +18,8 @@ from evalqueue.client import Client
 from evalqueue.errors import Refused
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
-from evalqueue.evaluators.datasets.imports import Added, Incoming
+from evalqueue.evaluators.datasets.imports import Added
+from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.datasets.masks import Masks, kinds_of
 from evalqueue.evaluators.datasets.names import read_names
 from evalqueue.evaluators.datasets.store import Dataset, Removal

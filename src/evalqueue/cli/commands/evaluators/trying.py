@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from evalqueue.cli.commands.apps.stored import find_app
 from evalqueue.cli.commands.connection import open_client
@@ -41,6 +40,7 @@ from evalqueue.evaluators.providers.registry import (
 )
 from evalqueue.evaluators.runs.cap_params import price_list
 from evalqueue.evaluators.trying import findings
+from evalqueue.evaluators.trying.findings import FoundByEvaluator, UsedByEvaluator
 from evalqueue.postgres.database import Connection
 
 _AT_ONCE = 8  # LLM calls
@@ -60,6 +60,12 @@ class TryOptions:
     provider: str | None
     model: str | None
     only_prompt: bool
+
+
+class _Tried(FoundByEvaluator, UsedByEvaluator):
+    """What was found in one conversation, and what that used."""
+
+    thread_id: str
 
 
 @dataclass(slots=True)
@@ -187,7 +193,7 @@ async def _provider(
 
 def _tried(
     thread: Thread, evaluation: Evaluation, records: Sequence[CallRecord], prices: PriceList
-) -> dict[str, Any]:
+) -> _Tried:
     own = [each for each in records if each.site.thread_id == thread.thread_id]
     costs = [prices.cost(each.model, each.usage, at=each.started_at) for each in own]
     known = [cost for cost in costs if cost is not None]
@@ -201,7 +207,7 @@ def _tried(
     }  # fmt: skip
 
 
-def _print(tried: dict[str, Any]) -> None:
+def _print(tried: _Tried) -> None:
     console.print_data(tried["thread_id"])
     if not tried["calls"]:
         console.print_data("  nothing to judge")

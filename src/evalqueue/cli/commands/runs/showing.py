@@ -68,7 +68,7 @@ async def print_run(client: Client, run: Run) -> None:
 
 
 async def _print_as_json(client: Client, run: Run) -> None:
-    from evalqueue.http.models.figures import RunStatistics
+    from evalqueue.http.models.figures.statistics import RunStatistics
 
     found, _ = await _figures(client, run)
     statistics = RunStatistics.model_validate(found).model_dump(mode="json")

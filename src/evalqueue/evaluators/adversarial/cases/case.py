@@ -78,6 +78,10 @@ class Case:
     def as_json(self) -> dict[str, object]:
         return _case().dump_python(self, mode="json")
 
+    def as_row(self) -> dict[str, object]:
+        """Its JSON with its id, as statements take it."""
+        return {**self.as_json(), "case_id": self.case_id}
+
     @classmethod
     def of_json(cls, value: Any) -> "Case":
         """The case from the JSON of `as_json`. Unknown keys are ignored.

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from evalqueue.evaluators import expressions
 from evalqueue.evaluators.apps.checks import schemas
-from evalqueue.evaluators.apps.closed import ClosedPart
+from evalqueue.evaluators.definitions.closed import ClosedPart
 from evalqueue.evaluators.personal_data import PersonalData
 
 CheckScope = Literal["every_answer", "last_answer", "conversation"]
@@ -176,18 +176,6 @@ class ToolCalledCheck(_Check):
             yield msg, ("arguments", *path)
 
 
-Check = Annotated[
-    RegexCheck
-    | ContainsCheck
-    | EqualsCheck
-    | JsonSchemaCheck
-    | SumsCheck
-    | LengthCheck
-    | LanguageCheck
-    | PersonalDataCheck
-    | ToolCalledCheck,
-    Field(discriminator="kind"),
-]
 AnyCheck = (
     RegexCheck
     | ContainsCheck
@@ -199,6 +187,7 @@ AnyCheck = (
     | PersonalDataCheck
     | ToolCalledCheck
 )
+Check = Annotated[AnyCheck, Field(discriminator="kind")]
 _KEYS: Mapping[str, tuple[str, ...]] = {
     each.__annotations__["kind"].__args__[0]: tuple(part.name for part in fields(each))
     for each in get_args(AnyCheck)

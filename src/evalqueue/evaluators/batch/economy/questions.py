@@ -1,14 +1,14 @@
-"""The caller of economy mode: it puts questions down instead of asking them.
+"""The caller of economy mode: it queues questions instead of asking them.
 
-A question that is put down ends in `AnswerPending`, which an evaluator takes for a failure like any
-other. So it goes on, and all questions of a conversation that do not depend on others are put down
-in one visit. What it found is thrown away: `is_waiting` says so.
+A question that is queued ends in `AnswerPending`, which an evaluator takes for a failure like any
+other. So it goes on, and all questions of a conversation that do not depend on others are queued in
+one visit. What it found is discarded: `is_waiting` says so.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, TypedDict
 
 from evalqueue.evaluators.providers.earlier.reuse import AskedModel
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
@@ -22,6 +22,7 @@ _ASKED_LIVE = frozenset({
     CallOutcome.AUTH, CallOutcome.BILLING, CallOutcome.MODEL_MISSING,
 })  # fmt: skip
 """Outcomes after which a question may be asked again. The others would come again."""
+_LOST = "the answer can't be recorded as it came"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,15 +51,25 @@ class BatchQuestion:
         )
 
 
+class QuestionFailure(TypedDict):
+    """Why a question has no answer, as it is stored."""
+
+    message: str
+    answer: str | None
+    usage: dict[str, int | None]
+    is_final: bool
+    """It was asked live."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownQuestion:
-    """A question that was put down before."""
+    """A question that was queued before."""
 
     outcome: CallOutcome | None
     """None: it has none yet."""
     is_live: bool = False
     """Whether it is asked outside of batches."""
-    failure: Mapping[str, Any] | None = None
+    failure: QuestionFailure | None = None
 
     @property
     def is_final(self) -> bool:
@@ -67,16 +78,18 @@ class KnownQuestion:
 
     def error(self) -> ProviderError:
         """Why it has no answer."""
-        failure = self.failure or {}
+        outcome = self.outcome or CallOutcome.TRANSIENT
+        if self.failure is None:
+            return ProviderError(outcome, _LOST)
         return ProviderError(
-            self.outcome or CallOutcome.TRANSIENT,
-            str(failure.get("message") or "the answer can't be recorded as it came"),
-            answer=failure.get("answer"),
-            usage=Usage(**cast("dict[str, int | None]", failure.get("usage") or {})),
+            outcome,
+            self.failure["message"] or _LOST,
+            answer=self.failure["answer"],
+            usage=Usage(**self.failure["usage"]),
         )
 
 
-def failure_of(error: ProviderError, *, is_final: bool = False) -> dict[str, Any]:
+def failure_of(error: ProviderError, *, is_final: bool = False) -> QuestionFailure:
     """What is stored of a question's error. `is_final`: it was asked live."""
     return {
         "message": error.message,
@@ -103,8 +116,8 @@ class EconomyCaller:
         self._live = live
         self._known = known
         self._asks_live = asks_live
-        self.put_down: dict[bytes, BatchQuestion] = {}
-        """New questions."""
+        self.new_questions: dict[bytes, BatchQuestion] = {}
+        """By request hash."""
         self.is_waiting = False
         """Whether an answer is pending, so that what an evaluator found does not count."""
         self.failed_live: dict[bytes, ProviderError] = {}
@@ -116,7 +129,7 @@ class EconomyCaller:
     async def call(
         self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
     ) -> Completion:
-        """Put a question down, or ask it live if no batch answered it.
+        """Queue a question, or ask it live if no batch answered it.
 
         Raises:
             AnswerPending: the answer comes later.
@@ -127,7 +140,7 @@ class EconomyCaller:
         if known is None or (known.outcome is None and not known.is_live):
             self.is_waiting = True
             if known is None:
-                self.put_down[key] = BatchQuestion(
+                self.new_questions[key] = BatchQuestion(
                     request_hash=key, request=request, site=site, method=method
                 )
             raise AnswerPending

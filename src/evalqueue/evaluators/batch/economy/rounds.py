@@ -1,6 +1,6 @@
-"""The rounds of economy mode: hand questions in, look at batches, record what they answered.
+"""The rounds of economy mode: submit questions, look at batches, record what they answered.
 
-Every step can be repeated by another process. A batch is written down before it is handed in, under
+Every step can be repeated by another process. A batch is written down before it is submitted, under
 a name by which it is found at the vendor. Calls are recorded under ids that follow from their batch
 and question, so that results that are read twice are recorded once.
 """
@@ -39,12 +39,12 @@ LOOK_MIN_SECONDS = 2.0
 LOOK_MAX_SECONDS = 600.0
 LOOK_SHARE = 0.25  # of a batch's age, until it is looked at again
 RETRY_SECONDS = 30.0  # until a vendor that is away or busy is asked again
-LOST_SECONDS = 1800.0  # after which a batch that is not found at the vendor was not handed in
+LOST_SECONDS = 1800.0  # after which a batch that is not found at the vendor was not submitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Draft:
-    """A batch before it is handed in."""
+    """A batch before it is submitted."""
 
     question_ids: Sequence[int]
     reserved: SetAside
@@ -122,7 +122,7 @@ class BatchRounds:
         )
 
     async def hand_in(self, live: LlmCaller) -> bool:
-        """Hand in the questions that were put down. False: there was none.
+        """Submit the queued questions. False: there was none.
 
         The first of them is asked live: a wrong key, model or parameter shows at once instead of
         after a day.
@@ -219,7 +219,7 @@ class BatchRounds:
         await self._create(batch)
 
     async def _create(self, batch: OpenBatch) -> None:
-        """Hand a batch in, and write down its id at the vendor.
+        """Submit a batch, and store its id at the vendor.
 
         Raises:
             ProviderError: the vendor refuses it.
@@ -253,10 +253,10 @@ class BatchRounds:
 
     async def _note_created(self, batch: OpenBatch, created: VendorBatch) -> None:
         is_ours = await self._database.until_done(
-            lambda each: store.handed_in(each, batch.id, vendor_id=created.id),
+            lambda each: store.mark_submitted(each, batch.id, vendor_id=created.id),
             what=f"Batch {batch.id}",
         )
-        if not is_ours:  # the job is over, or another attempt handed it in
+        if not is_ours:  # the job is over, or another attempt submitted it
             await self._batches.cancel(created.id)
 
     async def _write(self, batch: OpenBatch, file: BinaryIO) -> None:
@@ -301,7 +301,7 @@ class BatchRounds:
         return True
 
     async def _found(self, batch: OpenBatch, *, cancel: bool) -> str | None:
-        """The vendor's id of a batch that may have been handed in. If it was not, it is now, unless
+        """The vendor's id of a batch that may have been submitted. If it was not, it is now, unless
         it is to be cancelled or an earlier job's."""
         found = await self._batches.find(str(batch.id))
         for other in found[1:]:
@@ -324,7 +324,7 @@ class BatchRounds:
         with contextlib.suppress(ProviderError):
             await self._batches.forget(shown)
 
-    async def _end(self, batch: OpenBatch, outcome: str = "it was not handed in") -> bool:
+    async def _end(self, batch: OpenBatch, outcome: str = "it was not submitted") -> bool:
         await self._database.until_done(
             lambda each: store.end(each, batch.id, outcome=outcome), what=f"Batch {batch.id}"
         )

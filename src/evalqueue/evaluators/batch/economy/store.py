@@ -10,7 +10,12 @@ from uuid import UUID
 from psycopg.rows import class_row, dict_row
 
 from evalqueue import codec
-from evalqueue.evaluators.batch.economy.questions import BatchQuestion, KnownQuestion, failure_of
+from evalqueue.evaluators.batch.economy.questions import (
+    BatchQuestion,
+    KnownQuestion,
+    QuestionFailure,
+    failure_of,
+)
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
@@ -31,7 +36,7 @@ class OpenBatch:
     provider: str
     model: str
     vendor_id: str | None
-    """None: it is not known whether it was handed in."""
+    """None: it is not known whether it was submitted."""
     questions: int
     done: int
     reserved_usd: Decimal
@@ -57,11 +62,11 @@ class SettledQuestion:
 
     id: int
     outcome: CallOutcome
-    failure: Mapping[str, Any] | None
+    failure: QuestionFailure | None
     used_usd: Decimal | None
     used_tokens: int | None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         used = self.used_usd
         return {
             "id": self.id,
@@ -104,7 +109,7 @@ async def visited(connection: Connection, job_id: UUID) -> frozenset[str]:
     return frozenset(thread_id for (thread_id,) in await cursor.fetchall())
 
 
-async def put_down(
+async def add_questions(
     connection: Connection, questions: Sequence[BatchQuestion], *, run_id: UUID, job_id: UUID
 ) -> None:
     """Add questions. Those that are there stay as they are."""
@@ -115,7 +120,7 @@ async def put_down(
         "hashes": [each.request_hash for each in questions],
         "questions": [each.dumped() for each in questions],
     }
-    await connection.execute(QUERIES["put_down"], arguments)
+    await connection.execute(QUERIES["add"], arguments)
 
 
 async def waiting(
@@ -160,7 +165,7 @@ async def ask_live(connection: Connection, question_id: int) -> None:
 async def fail_live(
     connection: Connection, job_id: UUID, failed: Mapping[bytes, ProviderError]
 ) -> None:
-    """Write down that questions were asked live in vain."""
+    """Store that questions were asked live in vain."""
     for key, error in failed.items():
         await connection.execute(
             QUERIES["fail_live"],
@@ -174,7 +179,7 @@ async def fail_live(
 
 
 async def open_batch(connection: Connection, batch: OpenBatch, question_ids: Sequence[int]) -> None:
-    """Write down that a batch will be handed in, with its questions."""
+    """Store a batch that will be submitted, with its questions."""
     arguments = {name: getattr(batch, name) for name in OpenBatch.__slots__}
     await connection.execute(QUERIES["open"], arguments)
     await connection.execute(QUERIES["assign"], {"batch_id": batch.id, "ids": list(question_ids)})
@@ -186,10 +191,10 @@ async def withdraw(connection: Connection, batch_id: UUID, *, outcome: str) -> N
     await end(connection, batch_id, outcome=outcome)
 
 
-async def handed_in(connection: Connection, batch_id: UUID, *, vendor_id: str) -> bool:
-    """Write down a batch's id at its vendor. False: it is over, or has another one."""
+async def mark_submitted(connection: Connection, batch_id: UUID, *, vendor_id: str) -> bool:
+    """Store a batch's id at its vendor. False: it is over, or has another one."""
     cursor = await connection.execute(
-        QUERIES["handed_in"], {"batch_id": batch_id, "vendor_id": vendor_id}
+        QUERIES["submitted"], {"batch_id": batch_id, "vendor_id": vendor_id}
     )
     return await cursor.fetchone() is not None
 
@@ -219,7 +224,7 @@ async def note_done(connection: Connection, batch_id: UUID, done: int) -> None:
 
 
 async def settle(connection: Connection, settled: Sequence[SettledQuestion]) -> None:
-    """Write down what became of questions. What was written before stays."""
+    """Store what became of questions. What was stored before stays."""
     given = codec.dump_json([each.as_json() for each in settled])
     await connection.execute(QUERIES["settle"], {"settled": given})
 

@@ -6,7 +6,6 @@ An app uses one by its name, with rules and examples of its own.
 import tomllib
 from functools import cache
 from importlib.resources import files
-from typing import Any
 
 import tomli_w
 from pydantic import TypeAdapter
@@ -43,7 +42,7 @@ def load(name: str) -> EvaluatorDefinition:
     return definition
 
 
-def to_document(definition: EvaluatorDefinition) -> dict[str, Any]:
+def to_document(definition: EvaluatorDefinition) -> dict[str, object]:
     """A definition as JSON, without what is the default."""
     return _DEFINITION.dump_python(
         definition, mode="json", exclude_defaults=True, exclude_none=True

@@ -6,6 +6,8 @@ import tempfile
 from abc import abstractmethod
 from typing import BinaryIO, cast
 
+_SKIPPED = 256 * 1024  # bytes at once
+
 
 class ChunkFile(io.RawIOBase):
     """A file for reading whose content comes from `next_chunk`."""
@@ -21,6 +23,34 @@ class ChunkFile(io.RawIOBase):
         chunk = self.next_chunk(len(buffer))
         buffer[: len(chunk)] = chunk
         return len(chunk)
+
+
+class ForwardFile(ChunkFile):
+    """A file whose content is computed from another one. To go back, it begins anew."""
+
+    position = 0
+    """Bytes that `next_chunk` has returned since the beginning."""
+
+    @abstractmethod
+    def begin(self) -> None:
+        """Go to the beginning, where `position` is 0."""
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        if whence == io.SEEK_CUR:
+            offset += self.position
+        elif whence != io.SEEK_SET:
+            raise io.UnsupportedOperation("its size is not known")
+        if offset < self.position:
+            self.begin()
+        while self.position < offset and self.next_chunk(min(_SKIPPED, offset - self.position)):
+            pass
+        return self.position
 
 
 def copied(file: BinaryIO) -> BinaryIO:

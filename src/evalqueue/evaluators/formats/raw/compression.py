@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
 from evalqueue.evaluators.formats import FormatError
-from evalqueue.evaluators.formats.raw.chunks import ChunkFile
+from evalqueue.evaluators.formats.raw.chunks import ForwardFile
 
 MAX_BYTES = 4 * 1024**3  # decompressed: a small file may hold any amount of zeros
 SUFFIXES = (".gz", ".zst", ".zstd")
@@ -39,7 +39,7 @@ def decompressed(file: BinaryIO, *, is_cut: bool = False) -> BinaryIO:
     return file
 
 
-class _Decompressed(ChunkFile):
+class _Decompressed(ForwardFile):
     """What is in a compressed file. It can be read from the beginning again."""
 
     def __init__(
@@ -50,7 +50,11 @@ class _Decompressed(ChunkFile):
         self._opener = opener
         self._is_cut = is_cut
         self._inside = opener(file)
-        self._position = 0
+
+    def begin(self) -> None:
+        self._file.seek(0)
+        self._inside = self._opener(self._file)
+        self.position = 0
 
     def next_chunk(self, size: int) -> bytes:
         try:
@@ -60,28 +64,7 @@ class _Decompressed(ChunkFile):
                 return b""
             reason = f"The {self._name} file is damaged or incomplete: {error}."
             raise FormatError(reason) from error
-        self._position += len(chunk)
-        if self._position > MAX_BYTES:
+        self.position += len(chunk)
+        if self.position > MAX_BYTES:
             raise FormatError(f"The {self._name} file holds more than {MAX_BYTES:,} bytes.")
         return chunk
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        if whence == io.SEEK_CUR:
-            offset += self._position
-        elif whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("the size of what is compressed is not known")
-        if offset < self._position:
-            self._file.seek(0)
-            self._inside = self._opener(self._file)
-            self._position = 0
-        while self._position < offset and self.next_chunk(
-            min(_CHUNK_BYTES, offset - self._position)
-        ):
-            pass
-        return self._position

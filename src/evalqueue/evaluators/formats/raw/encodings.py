@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import charset_normalizer
 
 from evalqueue.evaluators.formats import Faults
-from evalqueue.evaluators.formats.raw.chunks import ChunkFile
+from evalqueue.evaluators.formats.raw.chunks import ForwardFile
 
 _CHUNK_BYTES = 64 * 1024
 _HEAD_BYTES = 200
@@ -128,19 +128,19 @@ def _transcoded(file: BinaryIO, encoding: str) -> BinaryIO:
     return cast("BinaryIO", io.BufferedReader(_Transcoded(file, encoding), _CHUNK_BYTES))
 
 
-class _Transcoded(ChunkFile):
+class _Transcoded(ForwardFile):
     """The text of a file in UTF-8. It can be read from the beginning again."""
 
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self._file = file
         self._encoding = encoding
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         self._file.seek(0)
         self._decoder = codecs.getincrementaldecoder(self._encoding)("replace")
         self._rest = b""
-        self._position = 0
+        self.position = 0
 
     def next_chunk(self, size: int) -> bytes:
         while not self._rest:
@@ -150,22 +150,5 @@ class _Transcoded(ChunkFile):
             if not chunk:
                 break
         given, self._rest = self._rest[:size], self._rest[size:]
-        self._position += len(given)
+        self.position += len(given)
         return given
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        if whence == io.SEEK_CUR:
-            offset += self._position
-        elif whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("the size of a transcoded text is not known")
-        if offset < self._position:
-            self._begin()
-        while self._position < offset and self.next_chunk(offset - self._position):
-            pass
-        return self._position

@@ -4,9 +4,7 @@ Reasoning ("thinking") is no part of an answer. A tool's result is no user messa
 is sent with.
 """
 
-from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
 
 from evalqueue.evaluators.formats import DateOrder, shown
 from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields, tools
@@ -21,10 +19,6 @@ _BESIDE: tuple[tuple[Role, tuple[str, ...]], ...] = (
                 "system_instruction")),
     ("context", fields.CONTEXT),
 )  # fmt: skip
-_QUESTIONS = ("question", "query", "prompt", "text", "input", "content", "user_input", "message")
-_ANSWERS = ("answer", "text", "output", "content", "response", "result", "completion", "message",
-            "output_text")  # fmt: skip
-_LISTS = ("messages", "contents", "input", "chat_history", "history")
 
 
 def is_message(value: object) -> bool:
@@ -50,11 +44,11 @@ def conversation_of(
         at=fields.time_of(record, "", order),
         error=fields.error_of(record),
         expected=_expected_in(record),
-        parts=[*_beside(record), *parts],
+        parts=[*beside(record), *parts],
     )
 
 
-def _beside(record: Object) -> list[Part]:
+def beside(record: Object) -> list[Part]:
     """Instructions, context and tools that a record has beside its messages."""
     found: list[Part] = []
     for role, keys in _BESIDE:
@@ -177,9 +171,6 @@ def _role(message: Object, column: str) -> Role:
     return role
 
 
-# Texts.
-
-
 def text_in(content: object) -> str:
     """The text of a content, whatever its parts are."""
     part = Part(role="system", text="")
@@ -247,160 +238,6 @@ def _result_in(piece: Object, kind: str) -> tuple[str | None, str] | None:
     given = next((piece[key] for key in tools.RESULTS if piece.get(key) is not None), "")
     text = "" if list_of(given) is None else text_in(given)
     return fields.text_of(piece, tools.IDS_OF_CALLS), text or dumped(given)
-
-
-# Requests and responses.
-
-
-def asked_in(value: object, column: str, order: DateOrder | None) -> list[Part]:
-    """The messages of what was sent to a bot: a text, messages, or an SDK's request.
-
-    Raises:
-        ShapeError: there are none.
-    """
-    if isinstance(value, str):
-        return [Part(role="user", text=value)]
-    if list_of(value) is not None:
-        return _items(value, column, order)
-    known = object_of(value)
-    if known is None:
-        raise ShapeError(column, "it is neither a text nor messages.")
-    if list_of(known.get("args")):  # a Python call, as decorators record it
-        return asked_in(known["args"][0], f"{column}.args[0]", order)
-    if object_of(known.get("kwargs")) and "lc" not in known:
-        return asked_in(known["kwargs"], f"{column}.kwargs", order)
-    return _asked_in_object(known, column, order)
-
-
-def _asked_in_object(known: Object, column: str, order: DateOrder | None) -> list[Part]:
-    found: list[Part] = _beside(known)
-    for key in _LISTS:
-        if list_of(known.get(key)) is not None:
-            found += _items(known[key], f"{column}.{key}", order)
-    if is_message(known):
-        return [part_of(known, column, order)]
-    question = _text_under(known, _QUESTIONS)
-    if question is not None and not (found and found[-1].role == "user"):
-        found.append(Part(role="user", text=question))
-    if not any(part.role in ("user", "assistant") for part in found):
-        raise ShapeError(column, "it has no messages, and no question.")
-    return found
-
-
-def answered_in(value: object, column: str, order: DateOrder | None) -> list[Part]:
-    """The messages of what a bot has answered: a text, messages, or an SDK's response."""
-    if value is None:
-        return [Part(role="assistant", text="")]
-    if isinstance(value, str):
-        return [Part(role="assistant", text=value)]
-    if list_of(value) is not None:
-        return _items(value, column, order)
-    known = object_of(value)
-    if known is None:
-        return [Part(role="assistant", text=dumped(value))]
-    for read in _RESPONSES:
-        if (found := read(known, column, order)) is not None:
-            break
-    else:
-        text = _text_under(known, _ANSWERS)
-        error = fields.error_of(known)
-        text = dumped(value) if text is None and error is None else text or ""
-        found = [Part(role="assistant", text=text, error=error)]
-    response_id = fields.text_of(known, ("id", "responseId"))
-    if found and found[-1].role == "assistant":
-        found[-1].response_id = found[-1].response_id or response_id
-        found[-1].error = found[-1].error or fields.error_of(known)
-    return found
-
-
-def _of_choices(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
-    """OpenAI's chat completions, and completions."""
-    choices = list_of(known.get("choices"))
-    if choices is None:
-        return None
-    choice = object_of(choices[0]) if choices else None
-    if choice is None:
-        return [Part(role="assistant", text="")]
-    if object_of(choice.get("message")) is not None:
-        message = {"role": "assistant", **choice["message"]}
-        return [part_of(message, f"{column}.choices[0].message", order)]
-    return [Part(role="assistant", text=text_in(choice.get("text")))]
-
-
-def _of_candidates(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
-    """Gemini's responses."""
-    candidates = list_of(known.get("candidates"))
-    if candidates is None:
-        return None
-    content = inside(candidates[0] if candidates else None, "content")
-    if content is None:
-        reason = inside(known, "promptFeedback", "blockReason")
-        reason = reason or inside(candidates[0] if candidates else None, "finishReason")
-        return [Part(role="assistant", text="", error=fields.error_text(reason))]
-    return [part_of({"role": "model", **content}, f"{column}.candidates[0].content", order)]
-
-
-def _of_output(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
-    """OpenAI's Responses, and whatever nests messages."""
-    for key in ("output", "messages", "outputs"):
-        if list_of(known.get(key)) is not None:
-            return _items(known[key], f"{column}.{key}", order)
-    return None
-
-
-def _of_generations(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
-    """LangChain's results."""
-    generations = list_of(known.get("generations"))
-    while generations and list_of(generations[0]) is not None:
-        generations = list_of(generations[0])
-    generation = object_of(generations[0]) if generations else None
-    if generation is None:
-        return None
-    if "message" in generation:
-        return [part_of(generation["message"], f"{column}.generations[0]", order)]
-    return [Part(role="assistant", text=text_in(generation.get("text")))]
-
-
-def _of_message(known: Object, column: str, order: DateOrder | None) -> list[Part] | None:
-    """A message, or Anthropic's response, which is one."""
-    return [part_of(known, column, order)] if is_message(known) else None
-
-
-_RESPONSES: tuple[Callable[[Object, str, DateOrder | None], list[Part] | None], ...] = (
-    _of_choices, _of_candidates, _of_generations, _of_message, _of_output,
-)  # fmt: skip
-
-
-def _items(value: object, column: str, order: DateOrder | None) -> list[Part]:
-    """A list of messages, or of the items of OpenAI's Responses."""
-    found: list[Part] = []
-    for place, each in enumerate(list_of(value) or []):
-        if isinstance(each, str):
-            found.append(Part(role="user", text=each))
-            continue
-        item = object_of(each)
-        kind = None if item is None else item.get("type")
-        if item is not None and kind == "function_call":
-            found.append(Part(role="assistant", text="", calls=[tools.call_of(item)]))
-        elif item is not None and kind == "function_call_output":
-            result = (fields.text_of(item, tools.IDS_OF_CALLS), dumped(item.get("output")))
-            found.append(Part(role="tool", text="", results=[result]))
-        elif item is not None and isinstance(kind, str) and "role" not in item and (
-            "reasoning" in kind or kind.endswith("_call")
-        ):  # fmt: skip
-            continue
-        elif list_of(each) is not None:
-            found += _items(each, f"{column}[{place}]", order)
-        else:
-            found.append(part_of(each, f"{column}[{place}]", order))
-    return found
-
-
-def _text_under(known: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    for key in keys:
-        if isinstance(known.get(key), str):
-            return known[key]
-    return None
 
 
 def moment_in(value: object, order: DateOrder | None = None) -> datetime | None:

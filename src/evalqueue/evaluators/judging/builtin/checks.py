@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
 
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.checks import RESERVED, AnyCheck
@@ -16,6 +15,7 @@ from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubj
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.plan import EvaluatorType
+from evalqueue.evaluators.judging.quotes import CheckedQuote
 from evalqueue.evaluators.judging.scores import (
     EvaluatorDeclaration,
     Score,
@@ -68,7 +68,7 @@ class _Found:
     check: AnyCheck
     turn: int | None
     outcome: CheckOutcome
-    evidence: Sequence[dict[str, Any]]
+    evidence: Sequence[CheckedQuote]
 
 
 class ChecksEvaluator:

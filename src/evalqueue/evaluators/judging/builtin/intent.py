@@ -6,7 +6,7 @@ right is then unknown, which is None and not False.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, TypedDict
 
 from pydantic import BaseModel, Field
 
@@ -25,6 +25,7 @@ from evalqueue.evaluators.judging.judge import (
     version_of,
 )
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluationPlan, EvaluatorType
+from evalqueue.evaluators.judging.quotes import CheckedQuote
 from evalqueue.evaluators.judging.scores import (
     EvaluatorDeclaration,
     Score,
@@ -90,6 +91,23 @@ class IntentAnswer(Answer):
     predicted_agent: Annotated[str, Menu("intents")]
     query_type: Annotated[str, Menu("query_types")]
     confidence: Annotated[float, Field(ge=0, le=1, description="between 0 and 1")]
+
+
+class IntentResult(TypedDict):
+    """What was found in one message, as it is stored."""
+
+    turn: int
+    response_id: str | None
+    predicted_intent: str
+    predicted_query_type: str
+    confidence: float
+    expected_intent: str | None
+    expected_query_type: str | None
+    is_correct_intent: bool | None
+    """None: no label is on record."""
+    is_correct_query_type: bool | None
+    reasoning: str
+    evidence: list[CheckedQuote]
 
 
 class IntentEvaluator:
@@ -176,7 +194,7 @@ def _context(thread: Thread, turn: Turn) -> list[Turn]:
     return [*before[-CONTEXT_TURNS:], turn]
 
 
-def _row(thread: Thread, turn: Turn, answer: IntentAnswer) -> dict[str, Any]:
+def _row(thread: Thread, turn: Turn, answer: IntentAnswer) -> IntentResult:
     quote = transcript.Quote(turn=turn.number, quote=answer.evidence)
     return {
         "turn": turn.number,
@@ -193,7 +211,7 @@ def _row(thread: Thread, turn: Turn, answer: IntentAnswer) -> dict[str, Any]:
     }
 
 
-def _scores(row: dict[str, Any]) -> Iterator[Score]:
+def _scores(row: IntentResult) -> Iterator[Score]:
     yield Score(
         name="agent",
         value=row["predicted_intent"],
@@ -231,7 +249,7 @@ def _menu(plan: EvaluationPlan) -> tuple[str, ...]:
 
 
 def _problems(plan: EvaluationPlan) -> dict[str, str]:
-    """A taxonomy that neither lists labels nor speaks of the app's."""
+    """A taxonomy that neither lists labels nor names one of the app's."""
     own = _own_taxonomy(plan).strip()
     if not own or _taxonomy.read(own).intents or _taxonomy.names_any(own, _menu(plan)):
         return {}

@@ -6,11 +6,11 @@ LangChain's AgentEvals. A conversation that has no expected calls is not measure
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import Any
+from typing import TypedDict
 
 from pydantic import BaseModel
 
@@ -19,6 +19,7 @@ from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.plan import EvaluatorType
+from evalqueue.evaluators.judging.quotes import CheckedQuote
 from evalqueue.evaluators.judging.scores import (
     EvaluatorDeclaration,
     Score,
@@ -88,11 +89,24 @@ class TrajectoryParams(BaseModel):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Made:
+class _MadeCall:
     """A call that the bot made."""
 
     turn: int
     call: ToolCall
+
+
+class ShownCall(TypedDict):
+    """A call as it is stored, with its arguments cut."""
+
+    name: str
+    arguments: str | None
+
+
+class ShownMadeCall(ShownCall):
+    """A call that the bot made."""
+
+    turn: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +114,7 @@ class _Comparison:
     """Expected calls and those that were made, as far as they belong together."""
 
     missing: tuple[ExpectedCall, ...]
-    extra: tuple[_Made, ...]
+    extra: tuple[_MadeCall, ...]
     is_in_order: bool
 
     def matches(self, mode: TrajectoryMatch) -> bool:
@@ -132,7 +146,9 @@ class TrajectoryEvaluator:
         if expected is None:
             return self._not_measured("The data has no expected_tool_calls.")
         made = [
-            _Made(turn=turn.number, call=call) for turn in thread.turns for call in turn.tool_calls
+            _MadeCall(turn=turn.number, call=call)
+            for turn in thread.turns
+            for call in turn.tool_calls
         ]
         if max(len(made), len(expected)) > MAX_CALLS:
             return self._not_measured(f"It has more than {MAX_CALLS} tool calls.")
@@ -145,12 +161,12 @@ class TrajectoryEvaluator:
         return self._measured(expected, made, found)
 
     def _measured(
-        self, expected: Sequence[ExpectedCall], made: Sequence[_Made], found: _Comparison
+        self, expected: Sequence[ExpectedCall], made: Sequence[_MadeCall], found: _Comparison
     ) -> Evaluation:
         matched = found.matches(self._mode)
         reasoning = _reasoning(expected, made, found)
         extra = [_shown_made(each) for each in found.extra]
-        quotes = [
+        quotes: list[CheckedQuote] = [
             {"turn": each["turn"], "quote": _written(each), "in_transcript": True}
             for each in extra[:_SHOWN_CALLS]
         ]
@@ -186,7 +202,7 @@ class TrajectoryEvaluator:
 
 
 def _compared(
-    expected: Sequence[ExpectedCall], made: Sequence[_Made], check: ArgumentsCheck
+    expected: Sequence[ExpectedCall], made: Sequence[_MadeCall], check: ArgumentsCheck
 ) -> _Comparison:
     fits = [
         [place for place, each in enumerate(made) if check.fits(wanted, each.call)]
@@ -226,7 +242,9 @@ def _assigned(fits: Sequence[Sequence[int]]) -> dict[int, int]:
     return {wanted: place for place, wanted in owner.items()}
 
 
-def _reasoning(expected: Sequence[ExpectedCall], made: Sequence[_Made], found: _Comparison) -> str:
+def _reasoning(
+    expected: Sequence[ExpectedCall], made: Sequence[_MadeCall], found: _Comparison
+) -> str:
     fitting = len(expected) - len(found.missing)
     parts = [f"{fitting} of {len(expected)} expected calls were made, of {len(made)} in all."]
     if found.missing:
@@ -238,7 +256,7 @@ def _reasoning(expected: Sequence[ExpectedCall], made: Sequence[_Made], found: _
     return " ".join(parts)
 
 
-def _listed(calls: Sequence[Mapping[str, Any]]) -> str:
+def _listed(calls: Sequence[ShownCall]) -> str:
     written = ", ".join(
         _cut(_written(each), _CHARACTERS_IN_REASONING) for each in calls[:_SHOWN_CALLS]
     )
@@ -246,17 +264,17 @@ def _listed(calls: Sequence[Mapping[str, Any]]) -> str:
     return f"{written} and {more} more" if more > 0 else written
 
 
-def _written(call: Mapping[str, Any]) -> str:
+def _written(call: ShownCall) -> str:
     return f"{call['name']}({call['arguments'] or ''})"
 
 
-def _shown_expected(call: ExpectedCall) -> dict[str, Any]:
+def _shown_expected(call: ExpectedCall) -> ShownCall:
     arguments = call.arguments if call.arguments is not None else call.arguments_schema
     shown = None if arguments is None else _cut(arguments, _SHOWN_CHARACTERS)
     return {"name": call.name, "arguments": shown}
 
 
-def _shown_made(made: _Made) -> dict[str, Any]:
+def _shown_made(made: _MadeCall) -> ShownMadeCall:
     arguments = _cut(made.call.arguments, _SHOWN_CHARACTERS)
     return {"turn": made.turn, "name": made.call.name, "arguments": arguments}
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.judging.quotes import CheckedQuote
 
 _QUOTE_MAX = 300  # characters
 
@@ -41,8 +41,8 @@ class CheckOutcome:
     quotes: Sequence[str] = ()
     """Of the bot's answers."""
 
-    def evidence(self, subject: CheckSubject) -> list[dict[str, Any]]:
-        """The quotes as `transcript.checked` makes them."""
+    def evidence(self, subject: CheckSubject) -> list[CheckedQuote]:
+        """The quotes with their turns. They are the bot's own words, so each can be found."""
         return [
             {
                 "turn": _turn_with(quote, subject),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from evalqueue.evaluators.apps import App, Rule
 from evalqueue.evaluators.conversation import Thread, Turn
@@ -32,12 +32,24 @@ from evalqueue.evaluators.judging.judge import (
     version_of,
 )
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
-from evalqueue.evaluators.judging.scores import Score
+from evalqueue.evaluators.judging.quotes import CheckedQuote
+from evalqueue.evaluators.judging.rules import RuleResult
+from evalqueue.evaluators.judging.scores import Score, ScoreValue
 from evalqueue.evaluators.providers.recorder import CallSite
 from evalqueue.evaluators.verdicts import RuleStatus
 
 _OF_PEOPLE = ("title", "question", "source", "gold")
 """What of a definition can't change a verdict."""
+
+
+class DefinedResult(TypedDict):
+    """What was found in a turn or a conversation, as it is stored."""
+
+    turn: int | None
+    verdict: ScoreValue
+    reasoning: str
+    evidence: list[CheckedQuote]
+    rule_compliance: NotRequired[list[RuleResult]]
 
 
 class DefinedEvaluator:
@@ -101,19 +113,19 @@ class DefinedEvaluator:
             return [None] if applies_to_thread(when, thread) else []
         return [turn for turn in thread.turns if applies_to_turn(when, turn)]
 
-    def _row(self, thread: Thread, turn: Turn | None, answer: AnyDefinedAnswer) -> dict[str, Any]:
+    def _row(self, thread: Thread, turn: Turn | None, answer: AnyDefinedAnswer) -> DefinedResult:
         shown = self._texts.shown(thread, turn)
-        row: dict[str, Any] = {
+        row: DefinedResult = {
             "turn": None if turn is None else turn.number,
             "verdict": answer.verdict,
             "reasoning": answer.reasoning,
             "evidence": transcript.checked(answer.evidence, shown),
         }
         if isinstance(answer, DefinedAnswerWithRules):
-            row["rule_compliance"] = rules.settled(self._rules, answer.rule_compliance)
+            row["rule_compliance"] = rules.results(self._rules, answer.rule_compliance)
         return row
 
-    def _scores(self, rows: Sequence[dict[str, Any]], *, is_whole: bool) -> Iterator[Score]:
+    def _scores(self, rows: Sequence[DefinedResult], *, is_whole: bool) -> Iterator[Score]:
         for row in rows:
             yield Score(
                 name=VERDICT,
@@ -131,9 +143,9 @@ class DefinedEvaluator:
             yield _rules_followed(rows, is_whole=is_whole)
 
 
-def _rules_followed(rows: Sequence[dict[str, Any]], *, is_whole: bool) -> Score:
+def _rules_followed(rows: Sequence[DefinedResult], *, is_whole: bool) -> Score:
     """Whether every rule that applied was followed, with the violations as reasoning."""
-    findings = [finding for row in rows for finding in row["rule_compliance"]]
+    findings = [finding for row in rows for finding in row.get("rule_compliance", ())]
     violated = [each for each in findings if each["status"] == RuleStatus.VIOLATED]
     is_measured = is_whole and any(each["status"] == RuleStatus.FOLLOWED for each in findings)
     return Score(

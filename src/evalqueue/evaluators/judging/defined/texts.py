@@ -139,7 +139,7 @@ def _app_values(app: App) -> dict[str, str]:
 
 
 def _conversation_values(shown: Sequence[Turn], turn: Turn | None) -> dict[str, str]:
-    """The variables of a conversation, fenced: all of it was written by strangers."""
+    """The variables of a conversation, fenced: none of it is trusted."""
     judged = list(shown) if turn is None else [shown[-1]]
     instructions = [each.system for each in shown if each.system]
     contexts = [each.context for each in judged if each.context]

@@ -13,11 +13,15 @@ in double brackets, as in `[[hang]]`, gets that fault.
 import argparse
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from evalqueue.evaluators.simulated.chatbot.bot import Weakness
 from evalqueue.evaluators.simulated.chatbot.faults import SimulatedFault
-from evalqueue.evaluators.simulated.chatbot.simulation import ChatbotBehaviour, ChatbotSimulation
+from evalqueue.evaluators.simulated.chatbot.simulation import (
+    ChatbotBehaviour,
+    ChatbotSimulation,
+    ChatbotStats,
+)
 from evalqueue.evaluators.simulated.loopback import Loopback
 
 
@@ -37,8 +41,7 @@ class SimulatedKaira:
         return self._server.url
 
     @property
-    def stats(self) -> dict[str, object]:
-        """The counters since the start, as JSON."""
+    def stats(self) -> ChatbotStats:
         return self._simulation.stats
 
     async def __aenter__(self) -> Self:
@@ -53,7 +56,7 @@ class SimulatedKaira:
     ) -> None:
         await self.outage()
 
-    async def until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+    async def until(self, condition: Callable[[ChatbotStats], bool]) -> None:
         """Wait until a condition holds for the stats."""
         await self._simulation.until(condition)
 

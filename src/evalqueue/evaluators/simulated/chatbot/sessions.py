@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import TypedDict
 
 from evalqueue.evaluators.simulated.chatbot.bot import SimulatedDialogue
 from evalqueue.evaluators.simulated.chatbot.protocols import ChatbotRequest
@@ -21,6 +21,26 @@ _MAX_REMEMBERED_TURNS = 1_000  # per user
 
 class UnknownSessionError(Exception):
     """The session does not exist, or it is so old that it was discarded."""
+
+
+class TurnInterval(TypedDict):
+    """When a turn was in progress, in seconds since the start."""
+
+    session: str
+    start: float
+    end: float
+
+
+class SessionStats(TypedDict):
+    """Counters of sessions."""
+
+    sessions: int
+    active: int
+    max_parallel_per_user: int
+    """Turns of one user that were in progress together."""
+    mixed_turns: int
+    turns: dict[str, list[TurnInterval]]
+    """By user."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +67,8 @@ class _User:
     turns: int = 0
     turns_in_progress: int = 0
     max_parallel: int = 0
-    intervals: deque[dict[str, Any]] = field(
-        default_factory=lambda: deque[dict[str, Any]](maxlen=_MAX_REMEMBERED_TURNS)
+    intervals: deque[TurnInterval] = field(
+        default_factory=lambda: deque[TurnInterval](maxlen=_MAX_REMEMBERED_TURNS)
     )
 
 
@@ -64,8 +84,7 @@ class ChatbotSessions:
         self._started_at = monotonic()
 
     @property
-    def stats(self) -> dict[str, object]:
-        """The counters as JSON. Times are in seconds since the start."""
+    def stats(self) -> SessionStats:
         users = self._users
         return {
             "sessions": self._count,

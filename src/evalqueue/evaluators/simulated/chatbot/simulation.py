@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
@@ -34,6 +33,7 @@ from evalqueue.evaluators.simulated.chatbot.protocols import (
 )
 from evalqueue.evaluators.simulated.chatbot.sessions import (
     ChatbotSessions,
+    SessionStats,
     SimulatedTurn,
     UnknownSessionError,
 )
@@ -82,6 +82,16 @@ class ChatbotBehaviour:
         return token in self.tokens if self.tokens is not None else token not in {"", BAD_TOKEN}
 
 
+class ChatbotStats(SessionStats):
+    """Counters since the start."""
+
+    requests: int
+    open_streams: int
+    aborted: int
+    """Requests whose client disconnected."""
+    by_status: dict[str, int]
+
+
 class ChatbotSimulation:
     """The ASGI app of the simulated Kaira, with its sessions and counters."""
 
@@ -119,8 +129,7 @@ class ChatbotSimulation:
         self._changed = asyncio.Event()
 
     @property
-    def stats(self) -> dict[str, object]:
-        """The counters since the start, as JSON."""
+    def stats(self) -> ChatbotStats:
         return {
             "requests": self._requests,
             "open_streams": self._open_streams,
@@ -129,7 +138,7 @@ class ChatbotSimulation:
             **self._sessions.stats,
         }
 
-    async def until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+    async def until(self, condition: Callable[[ChatbotStats], bool]) -> None:
         """Wait until a condition holds for the stats."""
         while not condition(self.stats):
             self._changed.clear()

@@ -8,7 +8,6 @@ of a trait once, and never sends the same sentence twice.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from evalqueue.evaluators.simulated import language
 from evalqueue.evaluators.simulated.draws import draws
@@ -89,7 +88,7 @@ class EatenMeal:
         return " and ".join(portion.text for portion in self.portions)
 
 
-def respond(prompt: str, tactics: Sequence[str]) -> dict[str, Any]:
+def respond(prompt: str, tactics: Sequence[str]) -> dict[str, object]:
     """The simulated user's answer to a prompt, as JSON.
 
     Args:

@@ -6,7 +6,6 @@ that this judge does not know is NOT_EVALUATED.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from evalqueue.evaluators.simulated import language
 from evalqueue.evaluators.simulated.language import TranscriptTurn
@@ -50,7 +49,7 @@ _BENIGN_GOALS = {"meal_logged", "question_answered"}
 _MAX_QUOTES = 5
 
 
-def judge(prompt: str, rules: Sequence[str]) -> dict[str, Any]:
+def judge(prompt: str, rules: Sequence[str]) -> dict[str, object]:
     """The judge's answer to a prompt, as JSON.
 
     Args:

@@ -8,7 +8,7 @@ from statistics import NormalDist
 from evalqueue.evaluators.simulated.vendor.answers import Json
 from evalqueue.evaluators.simulated.vendor.batches.book import BatchOptions
 from evalqueue.evaluators.simulated.vendor.limits import LimitKind, LimitOptions, RetryAdvice
-from evalqueue.evaluators.simulated.vendor.protocols import VendorFault
+from evalqueue.evaluators.simulated.vendor.protocols.protocol import VendorFault
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,7 @@ WHERE job_id = %(job_id)s AND thread_id = %(thread_id)s
 SELECT DISTINCT thread_id FROM llm_questions
 WHERE job_id = %(job_id)s AND batch_id IS NULL AND outcome IS NULL AND thread_id IS NOT NULL
 
--- put_down --
+-- add --
 INSERT INTO llm_questions (run_id, job_id, thread_id, request_hash, question)
 SELECT %(run_id)s, %(job_id)s, given.thread_id, given.request_hash, given.question::json
 FROM unnest(%(thread_ids)s::text[], %(hashes)s::bytea[], %(questions)s::text[])
@@ -22,7 +22,7 @@ FROM unnest(%(thread_ids)s::text[], %(hashes)s::bytea[], %(questions)s::text[])
 ON CONFLICT (job_id, request_hash) DO NOTHING
 
 -- waiting --
--- Questions in no batch yet, in the order in which they were put down
+-- Questions in no batch yet, in the order in which they were added
 SELECT id, request_hash, question FROM llm_questions
 WHERE job_id = %(job_id)s AND batch_id IS NULL AND outcome IS NULL AND id > %(after)s
 ORDER BY id LIMIT %(limit)s
@@ -52,8 +52,8 @@ WHERE id = ANY (%(ids)s::bigint[]) AND batch_id IS NULL AND outcome IS NULL
 -- Its questions are in no batch
 UPDATE llm_questions SET batch_id = NULL WHERE batch_id = %(batch_id)s AND outcome IS NULL
 
--- handed_in --
--- NULL: it is over, or was handed in by another attempt
+-- submitted --
+-- NULL: it is over, or was submitted by another attempt
 UPDATE llm_batches SET vendor_id = %(vendor_id)s
 WHERE id = %(batch_id)s AND ended_at IS NULL AND (vendor_id IS NULL OR vendor_id = %(vendor_id)s)
 RETURNING id

@@ -8,7 +8,7 @@ LangChain, WildChat, LMSYS-Chat-1M, ShareGPT and most logs. An answer may be bes
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, ShapeError, content
+from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, exchanges
 from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part
 from evalqueue.evaluators.formats.shapes.fields import list_of, object_of
 from evalqueue.evaluators.formats.values.columns import layout_of
@@ -56,7 +56,7 @@ def _answer(record: Object, order: DateOrder | None) -> list[Part]:
     for key in _ANSWERS:
         if record.get(key) is not None:
             whole = key in ("choices", "candidates")
-            return content.answered_in(record if whole else record[key], key, order)
+            return exchanges.answered_in(record if whole else record[key], key, order)
     return []
 
 

@@ -8,7 +8,7 @@ conversation so far are read once.
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, content, fields
+from evalqueue.evaluators.formats.shapes import Object, content, exchanges, fields
 from evalqueue.evaluators.formats.shapes.assembly import Conversation
 from evalqueue.evaluators.formats.shapes.fields import inside, object_of
 
@@ -35,8 +35,8 @@ class _Exchange:
 
     def conversations(self, record: Object, order: DateOrder | None) -> Iterator[Conversation]:
         asked, answered = _pair(record) or _PAIRS[0]
-        parts = content.asked_in(record[asked], asked, order)
-        answers = content.answered_in(record.get(answered), answered, order)
+        parts = exchanges.asked_in(record[asked], asked, order)
+        answers = exchanges.answered_in(record.get(answered), answered, order)
         beside = object_of(inside(record, "extra", "metadata")) or {}
         named = fields.text_of(beside, _THREAD)
         found = content.conversation_of(record, parts, order, thread=_THREAD)

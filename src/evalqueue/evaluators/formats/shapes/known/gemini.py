@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, content
+from evalqueue.evaluators.formats.shapes import Object, content, exchanges
 from evalqueue.evaluators.formats.shapes.assembly import Conversation
 from evalqueue.evaluators.formats.shapes.fields import list_of, object_of
 
@@ -25,7 +25,7 @@ class _Gemini:
         for key in ("response", "candidates"):
             if record.get(key) is not None:
                 answer = record if key == "candidates" else record[key]
-                parts += content.answered_in(answer, key, order)
+                parts += exchanges.answered_in(answer, key, order)
         yield content.conversation_of(record, parts, order)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, content, fields
+from evalqueue.evaluators.formats.shapes import Object, content, exchanges, fields
 from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part
 from evalqueue.evaluators.formats.shapes.fields import inside, list_of, objects
 
@@ -22,7 +22,7 @@ class _InspectSample:
         if last is None or (
             last.role != "assistant" and list_of(inside(record, "output", "choices"))
         ):
-            parts += content.answered_in(record.get("output"), "output", order)
+            parts += exchanges.answered_in(record.get("output"), "output", order)
         found = content.conversation_of(record, parts, order, thread=("id",))
         found.error = found.error or fields.error_text(inside(record, "output", "error"))
         if record["epoch"] not in (None, 1):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, fields
+from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, exchanges, fields
 from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part
 from evalqueue.evaluators.formats.shapes.fields import inside, object_of
 
@@ -26,7 +26,7 @@ class _OpenAiBatch:
         if body is None:
             reason = f"it is the result of an OpenAI batch, without its request. {_JOIN}"
             raise ShapeError(None, reason)
-        parts = content.asked_in(body, "body", order)
+        parts = exchanges.asked_in(body, "body", order)
         if "response" not in record and "error" not in record:
             if parts[-1].role != "assistant":
                 reason = f"it is the request of an OpenAI batch, without its answer. {_JOIN}"
@@ -45,7 +45,7 @@ def _answer(record: Object, order: DateOrder | None) -> list[Part]:
     body = inside(record, "response", "body")
     if body is None:
         return [Part(role="assistant", text="", error=fields.error_of(record) or "no response")]
-    found = content.answered_in(body, "response.body", order)
+    found = exchanges.answered_in(body, "response.body", order)
     status = inside(record, "response", "status_code")
     if isinstance(status, int) and status >= 400 and found:  # noqa: PLR2004  HTTP's errors
         found[-1].error = found[-1].error or f"HTTP {status}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, fields
+from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, exchanges, fields
 from evalqueue.evaluators.formats.shapes.assembly import Conversation
 from evalqueue.evaluators.formats.shapes.fields import inside, list_of, object_of
 
@@ -26,10 +26,10 @@ class _OpenAiResponses:
                 '{"input": …, "output": …}.'
             )
             raise ShapeError("input", reason)
-        parts = content.asked_in(record["input"], "input", order)
-        answers = content.answered_in({"output": record.get("output") or []}, "output", order)
+        parts = exchanges.asked_in(record["input"], "input", order)
+        answers = exchanges.answered_in({"output": record.get("output") or []}, "output", order)
         error = fields.error_of(record) or fields.error_text(record.get("incomplete_details"))
-        answers = answers or content.answered_in("", "output", order)
+        answers = answers or exchanges.answered_in("", "output", order)
         answers[-1].error = answers[-1].error or error
         answers[-1].response_id = fields.text_of(record, ("response_id", "id"))
         conversation = record.get("conversation")

@@ -6,7 +6,7 @@ Objects with such an id are rows of a table: the columns' names are guessed as t
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, content
+from evalqueue.evaluators.formats.shapes import Object, content, exchanges
 from evalqueue.evaluators.formats.shapes.assembly import Conversation
 from evalqueue.evaluators.formats.values.columns import layout_of
 
@@ -23,11 +23,11 @@ class _QuestionAnswer:
     def conversations(self, record: Object, order: DateOrder | None) -> Iterator[Conversation]:
         mapping = layout_of(list(record)).mapping
         asked, answered = (mapping[each] for each in ("query_text", "final_response_message"))
-        parts = content.asked_in(record[asked], asked, order)
+        parts = exchanges.asked_in(record[asked], asked, order)
         more = record.get("input")  # Alpaca: the input is what the instruction is about
         if asked == "instruction" and isinstance(more, str) and more:
             parts[-1].text = f"{parts[-1].text}\n\n{more}"
-        parts += content.answered_in(record[answered], answered, order)
+        parts += exchanges.answered_in(record[answered], answered, order)
         yield content.conversation_of(record, parts, order)
 
 

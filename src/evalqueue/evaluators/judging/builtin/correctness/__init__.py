@@ -7,7 +7,6 @@ about which neither is asked is NOT APPLICABLE without a call. The verdict is th
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -21,7 +20,8 @@ from evalqueue.evaluators.judging.builtin.correctness.verdicts import (
     NAME,
     Aspect,
     Correctness,
-    Row,
+    JudgedResult,
+    UnjudgedResult,
     worst,
 )
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
@@ -113,7 +113,7 @@ class CorrectnessEvaluator:
         ]
         answers = await concurrently(aspect.ask(thread, turn, judge) for turn, aspect in asked)
         failures: list[Failure] = []
-        found: dict[int, list[Row | Failure]] = defaultdict(list)
+        found: dict[int, list[JudgedResult | Failure]] = defaultdict(list)
         for (turn, _), answer in zip(asked, answers, strict=True):
             found[turn.number].append(answer)
             failures += [answer] if isinstance(answer, Failure) else []
@@ -132,7 +132,9 @@ class CorrectnessEvaluator:
             failures=tuple(failures),
         )
 
-    def _row(self, turn: Turn, answers: Sequence[Row | Failure]) -> Row | None:
+    def _row(
+        self, turn: Turn, answers: Sequence[JudgedResult | Failure]
+    ) -> JudgedResult | UnjudgedResult | None:
         """What was found about an answer. None: it was not judged, so that it may have failed."""
         if not answers:
             return {
@@ -148,28 +150,30 @@ class CorrectnessEvaluator:
         return row if row is not None and (is_whole or row["verdict"] in _BAD) else None
 
 
-def _merged(rows: Sequence[Row]) -> Row | None:
+def _merged(rows: Sequence[JudgedResult]) -> JudgedResult | None:
     """What several questions found about one answer: the worst verdict, and all that led to it."""
     if not rows:
         return None
     verdict = worst(Correctness(each["verdict"]) for each in rows)
     leading = next(each for each in rows if each["verdict"] == verdict)
-    beside: dict[str, Any] = {}
-    for each in rows:
-        beside |= each
+    both: JudgedResult = rows[0]
+    for each in rows[1:]:
+        both = {**both, **each}
     return {
-        **beside,
-        **{key: leading[key] for key in ("verdict", "judge_verdict", "override")},
+        **both,
+        "verdict": leading["verdict"],
+        "judge_verdict": leading["judge_verdict"],
+        "override": leading["override"],
         "reasoning": "\n\n".join(each["reasoning"] for each in rows),
         "evidence": [quote for each in rows for quote in each["evidence"]],
         "rule_compliance": rules.merged([each["rule_compliance"] for each in rows]),
     }
 
 
-def _scores(rows: Iterable[Row]) -> Iterator[Score]:
+def _scores(rows: Iterable[JudgedResult | UnjudgedResult]) -> Iterator[Score]:
     """Of the answers that were judged."""
     for row in rows:
-        if row["judged"]:
+        if row["judged"] is True:
             yield Score(
                 name="verdict",
                 value=row["verdict"],

@@ -17,7 +17,7 @@ from evalqueue.evaluators.judging.answers import Answer, Form
 from evalqueue.evaluators.judging.builtin.correctness.verdicts import (
     NAME,
     Correctness,
-    Row,
+    JudgedResult,
     context,
 )
 from evalqueue.evaluators.judging.checks import arithmetic
@@ -100,7 +100,7 @@ class Figures:
     def asks(self, turn: Turn) -> bool:
         return self._subject.is_in(turn.bot_text)
 
-    async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> Row | Failure:
+    async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> JudgedResult | Failure:
         answer = await judge.answer(self._question(thread, turn))
         return answer if isinstance(answer, Failure) else self._row(thread, turn, answer)
 
@@ -120,7 +120,7 @@ class Figures:
             parameters=self._parameters,
         )
 
-    def _row(self, thread: Thread, turn: Turn, answer: CorrectnessAnswer) -> dict[str, Any]:
+    def _row(self, thread: Thread, turn: Turn, answer: CorrectnessAnswer) -> JudgedResult:
         computed = arithmetic.check(turn.bot_text, self._bounds)
         photo = image_context(thread, turn)
         judged = Correctness(answer.verdict.replace("_", " "))
@@ -141,7 +141,7 @@ class Figures:
             "calorie_sanity": answer.calorie_sanity.model_dump(),
             "arithmetic_consistency": answer.arithmetic_consistency.model_dump(),
             "quantity_coherence": answer.quantity_coherence.model_dump(),
-            "rule_compliance": rules.settled(self._rules, answer.rule_compliance),
+            "rule_compliance": rules.results(self._rules, answer.rule_compliance),
             "computed": _beside(computed, answer) if computed else None,
         }
 
@@ -163,7 +163,7 @@ def _only_quantities_of_a_photo(
     )
 
 
-def _beside(computed: arithmetic.Arithmetic, answer: CorrectnessAnswer) -> dict[str, Any]:
+def _beside(computed: arithmetic.Arithmetic, answer: CorrectnessAnswer) -> dict[str, object]:
     """The computed figures, and whether the judge sees them otherwise."""
     sums_differ = (
         computed.consistent is not None

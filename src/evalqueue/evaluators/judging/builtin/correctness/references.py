@@ -19,7 +19,7 @@ from evalqueue.evaluators.judging.answers import Answer, Form
 from evalqueue.evaluators.judging.builtin.correctness.verdicts import (
     NAME,
     Correctness,
-    Row,
+    JudgedResult,
     context,
 )
 from evalqueue.evaluators.judging.evaluator import Failure
@@ -104,7 +104,7 @@ class References:
             return not self._figures_only and self._selected.is_in(turn.bot_text)
         return bool(self._rules or turn.number > 1 or turn.context or turn.tool_calls)
 
-    async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> Row | Failure:
+    async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> JudgedResult | Failure:
         shown = _shown_turns(thread, turn)
         answer = await judge.answer(self._question(thread, turn, shown))
         return answer if isinstance(answer, Failure) else self._row(thread, turn, answer, shown)
@@ -130,7 +130,7 @@ class References:
 
     def _row(
         self, thread: Thread, turn: Turn, answer: ReferencesAnswer, shown: Sequence[Turn]
-    ) -> Row:
+    ) -> JudgedResult:
         verdict = Correctness(answer.verdict.replace("_", " "))
         photo = image_context(thread, turn)
         beside = [each.text for each in self._knowledge]
@@ -147,7 +147,7 @@ class References:
             ),
             "has_image_context": photo is not ImageContext.NONE,
             "image_context": photo.value,
-            "rule_compliance": rules.settled(self._rules, answer.rule_compliance),
+            "rule_compliance": rules.results(self._rules, answer.rule_compliance),
             "references": {
                 "compared_with": self._compared_with(turn, shown),
                 "contradictions": [each.model_dump() for each in answer.contradictions],
@@ -178,7 +178,7 @@ def _shown_knowledge(app: App) -> str:
 def _shown_turns(thread: Thread, turn: Turn) -> Sequence[Turn]:
     """The turn and the nearest ones before it, as far as they fit."""
     turns = context(thread, turn, before=EARLIER_TURNS)
-    room, first = EARLIER_CHARACTERS, len(turns) - 1
-    while first > 0 and (room := room - len(transcript.shown([turns[first - 1]]))) >= 0:
+    left, first = EARLIER_CHARACTERS, len(turns) - 1
+    while first > 0 and (left := left - len(transcript.shown([turns[first - 1]]))) >= 0:
         first -= 1
     return turns[first:]

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
 
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.judge import Judge
+from evalqueue.evaluators.judging.quotes import CheckedQuote
+from evalqueue.evaluators.judging.rules import RuleResult
 
 NAME = "correctness"
 
@@ -24,8 +26,47 @@ class Correctness(StrEnum):
 SEVERITY = list(Correctness)
 FAILING = (Correctness.CRITICAL, Correctness.HARD_FAIL)
 
-Row = Mapping[str, Any]
-"""What was found about one answer, as JSON."""
+
+class UnjudgedResult(TypedDict):
+    """Why an answer was not judged, as it is stored."""
+
+    turn: int
+    response_id: str | None
+    judged: Literal[False]
+    verdict: str
+    reasoning: str
+
+
+class ComparedResult(TypedDict):
+    """What the comparison of an answer with what is known brought."""
+
+    compared_with: Sequence[str]
+    contradictions: Sequence[Mapping[str, Any]]
+    unsupported: Sequence[str]
+    missing: Sequence[str]
+
+
+class JudgedResult(TypedDict):
+    """What one question, or both, found about an answer, as it is stored."""
+
+    turn: int
+    response_id: str | None
+    judged: Literal[True]
+    verdict: str
+    judge_verdict: str
+    override: str | None
+    """Why the verdict isn't the judge's."""
+    reasoning: str
+    evidence: list[CheckedQuote]
+    has_image_context: bool
+    image_context: str
+    rule_compliance: list[RuleResult]
+    calorie_sanity: NotRequired[Mapping[str, Any]]
+    """This and the next ones: of the question about figures, as the judge answers it."""
+    arithmetic_consistency: NotRequired[Mapping[str, Any]]
+    quantity_coherence: NotRequired[Mapping[str, Any]]
+    computed: NotRequired[Mapping[str, object] | None]
+    references: NotRequired[ComparedResult]
 
 
 class Aspect(Protocol):
@@ -40,7 +81,7 @@ class Aspect(Protocol):
         """Whether it is asked about the answer of a turn."""
         ...
 
-    async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> Row | Failure:
+    async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> JudgedResult | Failure:
         """What the judge finds, or why it finds nothing."""
         ...
 

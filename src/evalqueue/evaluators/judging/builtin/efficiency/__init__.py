@@ -1,14 +1,13 @@
-"""Efficiency: did the user get there without detours, and whose doing was each detour?
+"""Efficiency: did the user get there without detours, and who caused each detour?
 
 One question for each thread; one that is too long for the judge is judged in parts (`parts`). Some
-of it can be counted without a judge (turns, questions the bot asked twice): that stands beside the
-verdict. Two things are corrected afterwards, and both leave
-a note: what the app does not measure is NOT APPLICABLE, and a photo is never a fault.
+of it can be counted without a judge (`counts`): that stands beside the verdict. Two things are
+corrected afterwards, and both leave a note: what the app does not measure is NOT APPLICABLE, and a
+photo is never a fault.
 """
 
-import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from pydantic import BaseModel
 
@@ -17,6 +16,8 @@ from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging import images, prompts, rules, transcript
 from evalqueue.evaluators.judging.answers import Form
 from evalqueue.evaluators.judging.builtin.efficiency import parts
+from evalqueue.evaluators.judging.builtin.efficiency.counts import ConversationCounts, counted
+from evalqueue.evaluators.judging.builtin.efficiency.parts import PartResult
 from evalqueue.evaluators.judging.builtin.efficiency.verdicts import (
     Efficiency,
     EfficiencyAnswer,
@@ -34,6 +35,8 @@ from evalqueue.evaluators.judging.judge import (
     version_of,
 )
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
+from evalqueue.evaluators.judging.quotes import CheckedQuote
+from evalqueue.evaluators.judging.rules import RuleResult
 from evalqueue.evaluators.judging.scores import (
     EvaluatorDeclaration,
     Score,
@@ -43,12 +46,6 @@ from evalqueue.evaluators.judging.scores import (
 from evalqueue.evaluators.providers.recorder import CallSite
 
 NAME = "efficiency"
-
-_SAME_QUESTION_OVERLAP = 0.8  # of the words of two questions, shared ÷ all
-_SHORTEST_QUESTION_WORDS = 3
-# From where the sentence begins, and from nowhere else: linear in the length of the text.
-_QUESTION = re.compile(r"(?<![^.!?…\n|])[^.!?…\n|]*+\?")
-
 
 DECLARATION = EvaluatorDeclaration(
     name=NAME,
@@ -85,6 +82,38 @@ class EfficiencyParams(BaseModel):
     evaluate_efficiency: bool = True
 
 
+class FrictionResult(TypedDict):
+    """A turn that was needed on top, as it is stored."""
+
+    turn: int
+    description: str
+    cause: str
+    """A `FrictionCause`."""
+    judge_cause: str
+
+
+class EfficiencyResult(TypedDict):
+    """What was found in a conversation, as it is stored."""
+
+    verdict: str
+    judge_verdict: str
+    override: str | None
+    """Why the verdict isn't the judge's."""
+    thread_type: str
+    task_completed: bool
+    friction_turns: list[FrictionResult]
+    recovery_quality: str
+    incomplete_reason: str | None
+    failure_reason: str | None
+    reasoning: str
+    evidence: list[CheckedQuote]
+    rule_compliance: list[RuleResult]
+    counted: ConversationCounts
+    contradictions: list[str]
+    parts: NotRequired[list[PartResult]]
+    """If it was judged in parts."""
+
+
 class EfficiencyEvaluator:
     """The evaluator of efficiency, for one app."""
 
@@ -118,7 +147,7 @@ class EfficiencyEvaluator:
         )
 
     async def evaluate(self, thread: Thread, judge: Judge) -> Evaluation:
-        found = await parts.asked(
+        found = await parts.judged(
             lambda turns: judge.answer(self._question(thread, turns)), thread.turns
         )
         if isinstance(found, Failure):
@@ -160,7 +189,7 @@ class EfficiencyEvaluator:
             parameters=self._parameters,
         )
 
-    def _details(self, thread: Thread, answer: EfficiencyAnswer) -> dict[str, Any]:
+    def _details(self, thread: Thread, answer: EfficiencyAnswer) -> EfficiencyResult:
         judged = Efficiency(answer.verdict.replace("_", " "))
         friction = _friction(thread, answer.friction_turns)
         verdict, override = self._corrected(judged, answer, friction)
@@ -177,13 +206,13 @@ class EfficiencyEvaluator:
             "failure_reason": answer.failure_reason,
             "reasoning": answer.reasoning,
             "evidence": transcript.checked(answer.evidence, thread.turns),
-            "rule_compliance": rules.settled(self._rules, answer.rule_compliance),
+            "rule_compliance": rules.results(self._rules, answer.rule_compliance),
             "counted": counted(thread, ideal_turns=self._ideal_turns),
             "contradictions": list(_contradictions(thread, verdict, answer, friction)),
         }
 
     def _corrected(
-        self, judged: Efficiency, answer: EfficiencyAnswer, friction: Sequence[dict[str, Any]]
+        self, judged: Efficiency, answer: EfficiencyAnswer, friction: Sequence[FrictionResult]
     ) -> tuple[Efficiency, str | None]:
         """The verdict that counts, and why if it isn't the judge's."""
         if answer.thread_type not in self._measured_types:
@@ -202,20 +231,7 @@ class EfficiencyEvaluator:
         return judged, None
 
 
-def counted(thread: Thread, *, ideal_turns: int) -> dict[str, Any]:
-    """What can be said about a thread without a judge."""
-    return {
-        "turns": len(thread.turns),
-        "ideal_turns": ideal_turns,
-        "extra_turns": max(0, len(thread.turns) - ideal_turns),
-        "duration_seconds": thread.duration.total_seconds(),
-        "turns_with_errors": [turn.number for turn in thread.turns if turn.error],
-        "repeated_bot_questions": list(_repeated_questions(thread)),
-        "repeated_user_messages": list(_repeated_messages(thread)),
-    }
-
-
-def _friction(thread: Thread, turns: Sequence[FrictionTurn]) -> list[dict[str, Any]]:
+def _friction(thread: Thread, turns: Sequence[FrictionTurn]) -> list[FrictionResult]:
     """The friction turns that exist; on a turn with a photo the bot is not to blame."""
     with_image = images.image_turns(thread)
     return [
@@ -230,7 +246,7 @@ def _friction(thread: Thread, turns: Sequence[FrictionTurn]) -> list[dict[str, A
     ]
 
 
-def _bot_caused(friction: Sequence[dict[str, Any]]) -> bool:
+def _bot_caused(friction: Sequence[FrictionResult]) -> bool:
     return any(each["cause"] == FrictionCause.BOT for each in friction)
 
 
@@ -238,7 +254,7 @@ def _contradictions(
     thread: Thread,
     verdict: Efficiency,
     answer: EfficiencyAnswer,
-    friction: Sequence[dict[str, Any]],
+    friction: Sequence[FrictionResult],
 ) -> Iterator[str]:
     """Where the judge's answer does not agree with itself; nothing is corrected by it."""
     if answer.task_completed and verdict in {Efficiency.INCOMPLETE, Efficiency.BROKEN}:
@@ -254,36 +270,6 @@ def _contradictions(
     for each in answer.friction_turns:
         if not 1 <= each.turn <= len(thread.turns):
             yield f"Friction is found in turn {each.turn}, which does not exist."
-
-
-def _repeated_questions(thread: Thread) -> Iterator[dict[str, Any]]:
-    """Questions of the bot that it had asked before, in nearly the same words."""
-    asked: list[tuple[int, frozenset[str]]] = []
-    for turn in thread.turns:
-        questions = [question.strip() for question in _QUESTION.findall(turn.bot_text)]
-        for question in questions:
-            words = frozenset(re.findall(r"\w+", question.casefold()))
-            if len(words) < _SHORTEST_QUESTION_WORDS:
-                continue
-            earlier = next((n for n, other in asked if _overlap(words, other)), None)
-            if earlier is not None and earlier != turn.number:
-                yield {"turn": turn.number, "first_asked_in": earlier, "question": question}
-            asked.append((turn.number, words))
-
-
-def _overlap(one: frozenset[str], other: frozenset[str]) -> bool:
-    return len(one & other) >= _SAME_QUESTION_OVERLAP * len(one | other)
-
-
-def _repeated_messages(thread: Thread) -> Iterator[int]:
-    """Turns whose user message had been sent before, word for word."""
-    seen: set[str] = set()
-    for turn in thread.turns:
-        message = " ".join(turn.user_text.casefold().split())
-        if message in seen:
-            yield turn.number
-        if message:
-            seen.add(message)
 
 
 def _bullets(lines: Sequence[str], *, indent: str = "") -> str:

@@ -7,7 +7,7 @@ says whether it was completed.
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging.builtin.efficiency.verdicts import (
@@ -25,6 +25,15 @@ _TURNS_MIN = 4 * _OVERLAP_TURNS
 Ask = Callable[[Sequence[Turn]], Awaitable[EfficiencyAnswer | Failure]]
 
 
+class PartResult(TypedDict):
+    """What was found in a part, as it is stored."""
+
+    first_turn: int
+    last_turn: int
+    verdict: str
+    task_completed: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgedPart:
     """Some turns in a row, and what the judge says about them."""
@@ -39,7 +48,7 @@ class JudgedPart:
     def has(self, turn: int) -> bool:
         return self.turns[0].number <= turn <= self.turns[-1].number
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> PartResult:
         return {
             "first_turn": self.turns[0].number,
             "last_turn": self.turns[-1].number,
@@ -48,7 +57,7 @@ class JudgedPart:
         }
 
 
-async def asked(
+async def judged(
     ask: Ask, turns: Sequence[Turn], *, halvings: int = _HALVINGS_MAX
 ) -> list[JudgedPart] | Failure:
     """The answers about some turns, in as many parts as are needed; or why one has none."""
@@ -61,7 +70,7 @@ async def asked(
     middle = len(turns) // 2
     found: list[JudgedPart] = []
     for half in (turns[: middle + _OVERLAP_TURNS], turns[middle - _OVERLAP_TURNS :]):
-        parts = await asked(ask, half, halvings=halvings - 1)
+        parts = await judged(ask, half, halvings=halvings - 1)
         if isinstance(parts, Failure):
             return parts  # a conversation of which a part was not judged has no verdict
         found += parts
@@ -111,7 +120,7 @@ def combined(parts: Sequence[JudgedPart], *, measured_types: Collection[str]) ->
 
 
 def _friction(parts: Sequence[JudgedPart]) -> list[FrictionTurn]:
-    """Each turn once, in order; where two parts see it, the bot's doing counts."""
+    """Each turn once, in order; where two parts name it, the bot as its cause counts."""
     found: dict[int, FrictionTurn] = {}
     for part in parts:
         for each in part.answer.friction_turns:

@@ -30,7 +30,7 @@ class Recovery(StrEnum):
 
 
 class FrictionCause(StrEnum):
-    """Whose doing an extra turn was."""
+    """Who caused an extra turn."""
 
     USER = "USER"
     BOT = "BOT"

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypedDict
 
 from evalqueue.evaluators.simulated.draws import draws
-from evalqueue.evaluators.simulated.vendor.protocols import VendorReply
+from evalqueue.evaluators.simulated.vendor.protocols.protocol import VendorReply
 
 AnswerItem = Callable[[bytes, str, Mapping[str, str], Mapping[str, str]], VendorReply]
 """Answers a body as if it came by a path, with the parts of that and with headers."""
@@ -42,6 +42,13 @@ class BatchPhase(StrEnum):
     COMPLETED = "completed"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+
+
+class BatchCounts(TypedDict):
+    """How many batches there are."""
+
+    batches: int
+    batches_running: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +109,7 @@ class BatchBook:
         self._numbers = itertools.count(1)
 
     @property
-    def counts(self) -> dict[str, int]:
-        """How many batches there are, and how many are running."""
+    def counts(self) -> BatchCounts:
         for batch in self._batches.values():
             self._advance(batch)
         running = sum(each.phase is BatchPhase.RUNNING for each in self._batches.values())

@@ -8,7 +8,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,7 +22,7 @@ from evalqueue.evaluators.simulated.vendor.batches.book import (
     BatchPhase,
     is_ok,
 )
-from evalqueue.evaluators.simulated.vendor.protocols import VendorReply
+from evalqueue.evaluators.simulated.vendor.protocols.protocol import VendorReply
 
 _STATE = {
     BatchPhase.REFUSED: "BATCH_STATE_FAILED",
@@ -165,9 +164,9 @@ class GeminiBatches:
         self._book.cancel(batch)
         return JSONResponse({})
 
-    def _shown(self, batch: BatchJob) -> dict[str, Any]:
+    def _shown(self, batch: BatchJob) -> dict[str, object]:
         created = datetime.fromtimestamp(batch.created_at, UTC).isoformat()
-        metadata: dict[str, Any] = {
+        metadata: dict[str, object] = {
             "@type": "type.googleapis.com/google.ai.generativelanguage.v1main.GenerateContentBatch",
             **batch.labels,
             "name": f"batches/{batch.id}",
@@ -193,8 +192,10 @@ class GeminiBatches:
         return upload if upload is not None and upload.key == _key(request) else None
 
 
-def _lines(entries: Sequence[BatchEntry], replies: Sequence[VendorReply]) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+def _lines(
+    entries: Sequence[BatchEntry], replies: Sequence[VendorReply]
+) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = []
     for entry, reply in zip(entries, replies, strict=False):
         if is_ok(reply):
             found.append({"key": entry.key, "response": reply.body})

@@ -2,8 +2,8 @@
 
 import itertools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -18,7 +18,7 @@ from evalqueue.evaluators.simulated.vendor.batches.book import (
     is_ok,
     sent,
 )
-from evalqueue.evaluators.simulated.vendor.protocols import VendorReply
+from evalqueue.evaluators.simulated.vendor.protocols.protocol import VendorReply
 
 _STATUS = {
     BatchPhase.REFUSED: "failed",
@@ -146,7 +146,7 @@ class OpenAIBatches:
         self._book.cancel(batch)
         return JSONResponse(self._shown(batch))
 
-    def _shown(self, batch: BatchJob) -> dict[str, Any]:
+    def _shown(self, batch: BatchJob) -> dict[str, object]:
         output, errors = self._results(batch) if batch.ended_at is not None else (None, None)
         problem = batch.problem and {
             "object": "list",
@@ -194,7 +194,9 @@ class OpenAIBatches:
         ]  # fmt: skip
         return self._result(batch, "output", good), self._result(batch, "error", bad)
 
-    def _result(self, batch: BatchJob, kind: str, lines: list[dict[str, Any]]) -> str | None:
+    def _result(
+        self, batch: BatchJob, kind: str, lines: Sequence[Mapping[str, object]]
+    ) -> str | None:
         if not lines:
             return None
         file_id = f"file-{batch.id}-{kind}"
@@ -217,7 +219,7 @@ class OpenAIBatches:
         return stored if stored is not None and stored.key == _key(request) else None
 
 
-def _line(entry: BatchEntry, reply: VendorReply) -> dict[str, Any]:
+def _line(entry: BatchEntry, reply: VendorReply) -> dict[str, object]:
     response = {
         "status_code": reply.status,
         "request_id": reply.headers.get("x-request-id", ""),

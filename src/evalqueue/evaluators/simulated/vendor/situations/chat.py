@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalqueue.evaluators.simulated.vendor.answers import Json
-from evalqueue.evaluators.simulated.vendor.protocols import MODEL, VendorReply
+from evalqueue.evaluators.simulated.vendor.protocols.protocol import MODEL, VendorReply
 from evalqueue.evaluators.simulated.vendor.situations.situation import Reply, Situation
 
 REASONING_TOKENS = 10_000
@@ -22,7 +22,7 @@ def _body(
     usage: Any = _USAGE,
     identifier: Any = "c1",
     **message: Any,
-) -> dict[str, Any]:
+) -> Json:
     return {
         "id": identifier,
         "object": "chat.completion",
@@ -64,7 +64,7 @@ def _deltas(situation: Situation) -> VendorReply:
     return _stream(*chunks, end, {"id": "c1", "choices": [], "usage": _USAGE})
 
 
-def _tool_call(arguments: Any) -> list[dict[str, Any]]:
+def _tool_call(arguments: Any) -> list[Json]:
     function = {"name": "json_tool_call", "arguments": arguments}
     return [{"id": "t", "type": "function", "function": function}]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalqueue.evaluators.simulated.vendor.answers import Json
-from evalqueue.evaluators.simulated.vendor.protocols import MODEL, VendorReply
+from evalqueue.evaluators.simulated.vendor.protocols.protocol import MODEL, VendorReply
 from evalqueue.evaluators.simulated.vendor.situations.situation import Reply, Situation
 
 CEILING = 8_192

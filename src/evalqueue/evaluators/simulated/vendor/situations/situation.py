@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from evalqueue.evaluators.simulated.vendor.answers import Json
-from evalqueue.evaluators.simulated.vendor.protocols import VendorReply, VendorRequest
+from evalqueue.evaluators.simulated.vendor.protocols.protocol import VendorReply, VendorRequest
 
 PREFIX = "situation-"
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from evalqueue.evaluators.pace.calls import Averages, CallQueue
-from evalqueue.evaluators.pace.ledger import Wish
+from evalqueue.evaluators.pace.ledger import PermitRequest
 from evalqueue.evaluators.pace.limits import ModelLimits
 from evalqueue.evaluators.pace.shares import Demand
 
@@ -30,7 +30,7 @@ def demands(queues: Sequence[CallQueue], worker: str, averages: Averages) -> lis
     return list(jobs.values())
 
 
-def wish(
+def permit_request(
     wanted: int,
     *,
     ahead_seconds: float,
@@ -38,9 +38,9 @@ def wish(
     averages: Averages,
     limits: ModelLimits,
     slots: int,
-) -> Wish:
-    """A wish for permits, with the limits of the settings."""
-    return Wish(
+) -> PermitRequest:
+    """A request for permits, with the limits of the settings."""
+    return PermitRequest(
         wanted=min(wanted, GRANT_LIMIT),
         tokens_each=averages.tokens,
         ahead_seconds=ahead_seconds,

@@ -1,4 +1,4 @@
-"""Parts of an app that have the keys which are known, and no others."""
+"""Parts of a document that have the keys which are known, and no others."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from pydantic import ConfigDict
 
 
 class ClosedPart:
-    """Makes pydantic refuse unknown keys in a part of an app."""
+    """Makes pydantic refuse unknown keys in a part of a document."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)

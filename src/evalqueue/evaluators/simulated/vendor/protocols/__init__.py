@@ -1,0 +1,1 @@
+"""The HTTP protocols of the vendors."""
