@@ -36,9 +36,13 @@ async def test_runs_are_listed_with_their_headline_figures(shell: Shell) -> None
     table = await shell.run("runs")
     listed = (await shell.run("runs", "list", "--json")).json
     other = await shell.run("runs", "--job-type", "evaluate-adversarial")
+    of_app = (await shell.run("runs", "list", "--app", "kaira-bot", "--json")).json
+    of_none = (await shell.run("runs", "--app", "retail-support", "--json")).json
 
     assert (none.exit_code, none.out) == (0, "")
     assert "No runs." in none.err
+    assert of_app == listed
+    assert of_none == []
     (line,) = [line for line in table.out.splitlines() if line.strip().startswith(run_of(job))]
     for shown in ("completed", "nightly", "kaira-bot", "kaira.csv", "intent ", " good"):
         assert shown in line

@@ -6250,6 +6250,8 @@ export interface operations {
             query?: {
                 /** @description Only runs of this job type. */
                 command?: string;
+                /** @description Only runs of this app. */
+                app_id?: string;
                 limit?: number;
                 offset?: number;
             };

@@ -26,6 +26,8 @@ export interface ScoredPage extends Page {
 export interface ListRuns extends Abortable {
   /** Only runs of this job type. */
   command?: string | undefined;
+  /** Only runs of this app. */
+  app_id?: string | undefined;
   limit?: number | undefined;
   offset?: number | undefined;
 }

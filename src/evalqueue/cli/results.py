@@ -16,6 +16,7 @@ LimitOption = Annotated[int, typer.Option(min=1, max=1000, help="How many runs."
 JobTypeOption = Annotated[
     str | None, typer.Option(help="Only runs of jobs of this type, as evaluate-batch.")
 ]
+AppOption = Annotated[str | None, typer.Option("--app", help="Only runs of this app.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,24 +47,33 @@ def runs_group(
     context: typer.Context,
     *,
     job_type: JobTypeOption = None,
+    app_id: AppOption = None,
     limit: LimitOption = 20,
     as_json: JsonOption = False,
 ) -> None:
     """List runs, show what one has found, list its conversations, export its results."""
     if context.invoked_subcommand is None:
-        list_runs(job_type=job_type, limit=limit, as_json=as_json)
+        list_runs(job_type=job_type, app_id=app_id, limit=limit, as_json=as_json)
 
 
 @runs_app.command(
-    "list", epilog=examples("evalqueue runs list --job-type evaluate-batch --limit 5 --json")
+    "list",
+    epilog=examples(
+        "evalqueue runs list --app retail-support",
+        "evalqueue runs list --job-type evaluate-batch --limit 5 --json",
+    ),
 )
 def list_runs(
-    *, job_type: JobTypeOption = None, limit: LimitOption = 20, as_json: JsonOption = False
+    *,
+    job_type: JobTypeOption = None,
+    app_id: AppOption = None,
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
 ) -> None:
     """List the newest runs with their headline figures."""
     from evalqueue.cli.commands.runs import listing
 
-    run(listing.list_runs(job_type, limit, as_json=as_json))
+    run(listing.list_runs(job_type, app_id, limit, as_json=as_json))
 
 
 @runs_app.command(

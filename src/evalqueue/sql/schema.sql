@@ -1648,6 +1648,10 @@ CREATE INDEX eval_runs_ended ON eval_runs USING btree (completed_at) WHERE (comp
 
 CREATE INDEX eval_runs_newest ON eval_runs USING btree (created_at DESC, id DESC);
 
+-- INDEX: eval_runs_newest_of_app
+
+CREATE INDEX eval_runs_newest_of_app ON eval_runs USING btree (app_id, created_at DESC, id DESC);
+
 -- INDEX: eval_runs_newest_of_command
 
 CREATE INDEX eval_runs_newest_of_command ON eval_runs USING btree (command, created_at DESC, id DESC);

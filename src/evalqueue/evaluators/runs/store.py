@@ -341,14 +341,16 @@ async def list_runs(
     connection: Connection,
     *,
     command: str | None,
+    app_id: str | None,
     limit: int,
     offset: int,
     owner: str | None = None,
 ) -> list[Run]:
-    """Runs, newest first."""
+    """Runs of a job type and an app (None: of any), newest first."""
     return await QUERIES.rows(
-        connection, Run, "list", command=command, owner=owner, limit=limit, offset=offset
-    )
+        connection, Run, "list",
+        command=command, app_id=app_id, owner=owner, limit=limit, offset=offset,
+    )  # fmt: skip
 
 
 async def get_run(connection: Connection, run_id: UUID, *, owner: str | None = None) -> Run | None:

@@ -11,9 +11,8 @@ from evalqueue.evaluators.apps.documents import Notation
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.job_type import DatasetId
 from evalqueue.evaluators.judging import registry
-from evalqueue.http.models.fields import Model, Moment, Offset
+from evalqueue.http.models.fields import AppName, Model, Moment, Offset
 
-AppName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(codec.clean_text)]
 Owner = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(codec.clean_text)]
 
 # Requests

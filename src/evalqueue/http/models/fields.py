@@ -61,6 +61,7 @@ Dollars = Annotated[
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]
+AppName = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(codec.clean_text)]
 SearchText = Annotated[
     str, Field(min_length=1, max_length=MAX_SEARCH), AfterValidator(codec.clean_text)
 ]

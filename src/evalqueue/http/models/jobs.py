@@ -18,6 +18,7 @@ from evalqueue.http.models.fields import (
     MAX_KEY,
     MAX_NAME,
     PRINTABLE_ASCII,
+    AppName,
     LabelText,
     Model,
     Moment,
@@ -61,6 +62,8 @@ class JobsQuery(Model):
 class RunsQuery(Model):
     command: Name | None = None
     """Only runs of this job type."""
+    app_id: AppName | None = None
+    """Only runs of this app."""
     limit: int = Field(50, ge=1, le=200)
     offset: Offset = 0
 

@@ -20,6 +20,7 @@ async def list_eval_runs(
         found = await store.list_runs(
             connection,
             command=request.command,
+            app_id=request.app_id,
             owner=context.caller.visible_owner,
             limit=request.limit,
             offset=request.offset,

@@ -17,10 +17,14 @@ from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.store import ThreadFilter
 
 
-async def list_runs(job_type: str | None, limit: int, *, as_json: bool) -> ExitCode:
+async def list_runs(
+    job_type: str | None, app_id: str | None, limit: int, *, as_json: bool
+) -> ExitCode:
     """Print the newest runs."""
     async with open_client() as client, (await client.database()).connection() as connection:
-        found = await store.list_runs(connection, command=job_type, limit=limit, offset=0)
+        found = await store.list_runs(
+            connection, command=job_type, app_id=app_id, limit=limit, offset=0
+        )
     runs = [run_json(each) for each in found]
     if as_json:
         console.print_json(runs)

@@ -112,7 +112,9 @@ export function confusion(title, { labels, matrix }, hrefOf) {
                   >
                     ${
                       n
-                        ? html`<a href=${hrefOf({ expected: labels[i], value: labels[j] })}>${n}</a>`
+                        ? html`<a href=${hrefOf({ expected: labels[i], value: labels[j] })}
+                            >${n}</a
+                          >`
                         : html`<span class="quiet">·</span>`
                     }
                   </td>`,

@@ -61,7 +61,7 @@ export class MatchingRows {
   async load() {
     const { criteria } = this;
     const ids = new Set();
-    for (let after = 0; ; ) {
+    for (let after = 0; ;) {
       const rows = await this.fetchPage(criteria, after, PAGE_SIZE);
       if (this.signal.aborted || criteria !== this.criteria) return; // another search was asked for
       for (const { id } of rows) ids.add(id);

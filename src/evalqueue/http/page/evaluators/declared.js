@@ -24,6 +24,11 @@ import { evidenceList, yesNo } from "./parts.js";
  * @property {string} group filters of one group are alternatives; every group must match
  * @property {(row: Row) => boolean} matches
  *
+ * @typedef {object} TrendPoint the main result of a run as a number
+ * @property {number} value a mean, or the share of good values among those that were judged
+ * @property {number} measured conversations
+ * @property {string} version of the evaluator
+ *
  * @typedef {object} Cards what an evaluator shows of a conversation instead of its plain scores
  * @property {(result: Json, turn: number, highlight: Highlight) => unknown} turnCard
  * @property {(result: Json, highlight: Highlight) => unknown} conversationCard
@@ -37,6 +42,10 @@ import { evidenceList, yesNo } from "./parts.js";
  * @property {(row: Row) => unknown} cell of the table of conversations
  * @property {Filter[]} filters
  * @property {(summary: Json) => string | null} summaryText the main result, in the list of runs
+ * @property {string} trendTitle what `trendPoint` measures
+ * @property {(summary: Json) => TrendPoint | null} trendPoint of a run; null: nothing was measured,
+ *   two versions have measured, or none of its values is better than another
+ * @property {(value: number) => string} trendText
  * @property {(found: EvaluatorStatistics) => unknown} figures numbers for the head of the run
  * @property {(found: EvaluatorStatistics, conversations: number) => unknown} cards of the run
  * @property {(scores: Score[]) => unknown} headline of a conversation
@@ -67,6 +76,13 @@ export function declared(declaration, cards) {
     cell: (row) => valueBadge(headline, row.scores[field]),
     filters: filters(key, headline, order),
     summaryText: (summary) => summaryText(key, name, headline, summary),
+    trendTitle:
+      headline.kind === "category"
+        ? `${headline.title}: ${headline.good.map((each) => label(each)).join(" or ")}`
+        : headline.title,
+    trendPoint: (summary) => trendPoint(key, headline, summary),
+    trendText: (value) =>
+      headline.kind === "number" ? numberText(headline, value) : format.percent(value),
     figures: ({ scores }) => scores.map((score) => scoreFigure(score, scoreOf(score.name), scores)),
     cards: ({ scores }, conversations) =>
       scores.map((score) => scoreCard(key, score, scoreOf(score.name), conversations, scores)),
@@ -200,6 +216,27 @@ function summaryText(key, name, score, summary) {
   if (mean != null) return `${name.toLowerCase()} ${numberText(score, mean)}`;
   const bad = score.bad.filter((each) => counts?.[each]);
   return bad.map((each) => `${format.count(counts[each])} ${label(each)}`).join(", ") || null;
+}
+
+/**
+ * @param {string} key @param {ScoreDeclaration} score @param {Json} summary
+ * @returns {TrendPoint | null}
+ */
+function trendPoint(key, score, summary) {
+  const found = (summary.scores ?? []).filter((/** @type {Json} */ each) => each.evaluator === key);
+  if (found.length !== 1) return null;
+  const [{ mean, counts, measured, version }] = found;
+  if (score.kind === "number") return mean == null ? null : { value: mean, measured, version };
+  const isHigherBetter = score.higher_is_better;
+  const good =
+    score.kind === "category" ? score.good : isHigherBetter == null ? [] : [`${isHigherBetter}`];
+  const judged = Object.entries(/** @type {Record<string, number>} */ (counts ?? {})).filter(
+    ([each]) => !score.neutral.includes(each),
+  );
+  const sum = judged.reduce((total, [, times]) => total + times, 0);
+  if (!good.length || !sum) return null;
+  const sumOfGood = judged.reduce((n, [each, times]) => n + (good.includes(each) ? times : 0), 0);
+  return { value: sumOfGood / sum, measured: sum, version };
 }
 
 /** @param {ScoreStatistics} score @param {ScoreStatistics[]} all */

@@ -321,11 +321,7 @@ export class BatchResults {
           ${this.scoreChip()}${this.rowFilters.map((filter) => this.filterChip(filter))}
         </div>
       </div>
-      ${
-        visible
-          ? this.table()
-          : html`<p class="empty" role="status">${this.emptyText(total)}</p>`
-      }
+      ${visible ? this.table() : html`<p class="empty" role="status">${this.emptyText(total)}</p>`}
     </section>`;
   }
 

@@ -6,6 +6,7 @@ import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
 import { evaluatorsOf } from "../evaluators/registry.js";
 import * as format from "../format/values.js";
+import { runTrends } from "../panels/run-trends.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
@@ -14,22 +15,30 @@ const MAX_ROWS = 200;
 const MIN_INTERVAL_MS = 500;
 
 /**
- * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} route
+ * @param {import("../app.js").App} app @param {{ query: URLSearchParams, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
-export default function runs(app, { signal }) {
+export default function runs(app, { query, signal }) {
   /** @type {import("../client/index.js").EvalRun[]} */
   let list = [];
   let hasMore = false;
   let limit = PAGE_SIZE;
   let isLoaded = false;
+  let appId = query.get("app") ?? ""; // "": all apps
+  /** @type {Set<string>} apps of the runs that were read */
+  const knownApps = new Set(appId ? [appId] : []);
   /** @type {unknown} */
   let loadError = null;
 
   const load = refresher(
     async () => {
       const count = limit;
-      list = await app.api.runs.list({ limit: count });
+      const chosen = appId;
+      const found = await app.api.runs.list({ limit: count, app_id: chosen || undefined });
+      if (chosen !== appId) return load(); // another app was chosen meanwhile
+      const all = chosen && !isLoaded ? await app.api.runs.list({ limit: count }) : found;
+      list = found;
+      for (const { app_id: each } of [...found, ...all]) if (each) knownApps.add(each);
       hasMore = list.length === count && count < MAX_ROWS;
       loadError = null;
       isLoaded = true;
@@ -48,6 +57,15 @@ export default function runs(app, { signal }) {
   function showMore() {
     limit = Math.min(MAX_ROWS, limit + PAGE_SIZE);
     load();
+  }
+
+  /** @param {Event} event */
+  function choose(event) {
+    appId = /** @type {HTMLSelectElement} */ (event.target).value;
+    limit = PAGE_SIZE;
+    history.replaceState(null, "", appId ? `?${new URLSearchParams({ app: appId })}` : "/runs");
+    load();
+    app.refresh();
   }
 
   /** @type {Map<string, string>} */
@@ -71,15 +89,16 @@ export default function runs(app, { signal }) {
             <h1>Runs</h1>
             <p class="quiet small">The results of evaluations.</p>
           </div>
-          ${newEvaluationLink(app)}
+          <div class="row">${appChoice()}${newEvaluationLink(app)}</div>
         </div>
         ${loadError ? banner("failed", "The runs can't be read", errorText(loadError)) : nothing}
+        ${appId || knownApps.size === 1 ? runTrends(list.filter(hasApp)) : nothing}
         ${
           list.length
             ? table()
             : isLoaded && !loadError
               ? empty(
-                  "No runs yet",
+                  appId ? `No runs of ${appId}` : "No runs yet",
                   "Each evaluation is a run, which is listed from its submission on.",
                   newEvaluationLink(app),
                 )
@@ -91,6 +110,24 @@ export default function runs(app, { signal }) {
             : nothing
         }`,
   };
+
+  /** @param {import("../client/index.js").EvalRun} run */
+  function hasApp(run) {
+    return !appId || run.app_id === appId;
+  }
+
+  function appChoice() {
+    if (knownApps.size < 2 && !appId) return nothing;
+    return html`<label class="row small"
+      >App
+      <select @change=${choose}>
+        <option value="" ?selected=${!appId}>all</option>
+        ${[...knownApps]
+          .sort()
+          .map((each) => html`<option value=${each} ?selected=${each === appId}>${each}</option>`)}
+      </select></label
+    >`;
+  }
 
   function table() {
     return html`<div class="card flush">

@@ -114,6 +114,7 @@ RETURNING call_id
 -- list --
 SELECT RUN_COLUMNS FROM eval_runs
 WHERE (%(command)s::text IS NULL OR command = %(command)s)
+    AND (%(app_id)s::text IS NULL OR app_id = %(app_id)s)
     AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 ORDER BY created_at DESC, id DESC
 LIMIT %(limit)s OFFSET %(offset)s
