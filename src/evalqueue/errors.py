@@ -13,6 +13,7 @@ EvalqueueError
 ├── NotificationsLost       NOTIFY does not reach this process
 ├── CannotListen            the address is taken, or open to others without tokens
 ├── SchemaOutdated          `evalqueue migrate` has to run first
+├── RightMissing            the database role lacks a right, with the GRANT that gives it
 ├── SchemaLocked            `evalqueue migrate` did not get its locks in time
 ├── AttemptOver             the fence: this attempt may not write any more
 ├── YieldSlot               raised by `context.map`: other jobs wait for the slot
@@ -127,6 +128,10 @@ class CannotListen(EvalqueueError):
 
 class SchemaOutdated(EvalqueueError):
     """The database's schema is not the one this code needs."""
+
+
+class RightMissing(EvalqueueError):
+    """The database role lacks a right."""
 
 
 class SchemaLocked(EvalqueueError):

@@ -39,12 +39,33 @@ def check_address(address: str) -> None:
         ValueError: it can't.
     """
     try:
-        conninfo_to_dict(address)
+        is_whole = not _is_torn(address)
     except ProgrammingError:
+        is_whole = False
+    if not is_whole:
         raise ValueError(
             "This is not a Postgres address: write postgresql://user:password@host/database "
             "(without a driver's name, and with special characters percent-encoded)"
-        ) from None
+        )
+
+
+def _is_torn(address: str) -> bool:
+    """Whether libpq finds parts of a password in the host, the port or the database's name, which
+    errors repeat: those of a password with a slash or an at sign that is not percent-encoded.
+
+    Raises:
+        ProgrammingError: it finds nothing.
+    """
+    parts = conninfo_to_dict(address)
+    scheme, _, rest = address.partition("://")
+    if scheme not in ("postgres", "postgresql"):
+        return False
+    hosts, ports = (str(parts.get(name) or "").split(",") for name in ("host", "port"))
+    return (
+        "@" in rest.partition("?")[0].partition("/")[2]
+        or any("@" in each[1:] for each in hosts if not each.startswith("/"))  # no socket's path
+        or any(each and not each.isdecimal() for each in ports)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -257,11 +257,12 @@ async def test_saved_cases_are_kept_once_and_may_be_pinned(database: Database) -
         assert {each.case for each in everything} == {one, two}
         assert [each.case for each in pinned] == [two]
         assert [each.case for each in named] == [two, one]
-        assert (
-            await saved_cases.pin(connection, "kaira-bot", [two.case_id, "no"], pinned=False) == 1
+        both = await saved_cases.owners_of_saved(
+            connection, "kaira-bot", [one.case_id, two.case_id, "no"], **sam, first_owner="otto"
         )
-        both = [one.case_id, two.case_id]
-        assert await saved_cases.unsave(connection, "kaira-bot", both, **sam) == 2
+        assert both == {one.case_id: "sam", two.case_id: "sam"}
+        await saved_cases.pin(connection, "kaira-bot", {two.case_id: "sam"}, pinned=False)
+        assert await saved_cases.unsave(connection, "kaira-bot", both, pinned_too=False) == 2
         assert await saved_cases.saved(connection, "kaira-bot", **sam) == []
 
 
@@ -287,12 +288,13 @@ async def test_a_case_is_used_by_its_owner_and_by_others_once_it_is_pinned(
         assert await used_by("otto") == {("ada", "pinned"), ("otto", "equal")}
         assert len(await used_by(None)) == 3
         # One's own can be deleted, unless an administrator pinned it; not another's.
-        for owner, deleted, count in (
-            ("otto", own, 0), ("ada", pinned, 0), ("sam", own, 1), ("sam", equal, 1),
-            (None, pinned, 1),
+        for owner, pinned_too, deleted, count in (
+            ("otto", False, own, 0), ("ada", False, pinned, 0), ("sam", False, own, 1),
+            ("sam", False, equal, 1), ("ada", True, pinned, 1),
         ):  # fmt: skip
-            ids = [deleted.case_id]
-            assert await saved_cases.unsave(connection, "kaira-bot", ids, owner=owner) == count
+            meant = {deleted.case_id: owner}
+            found = await saved_cases.unsave(connection, "kaira-bot", meant, pinned_too=pinned_too)
+            assert found == count
         assert await used_by(None) == {("otto", "equal")}
 
 
@@ -310,9 +312,46 @@ async def test_one_owner_does_not_say_what_another_expects(database: Database) -
                 connection, "kaira-bot", ids, owner=sees, first_owner="anna"
             )
             assert named.case.expected_behavior == "It refuses"
-        with pytest.raises(saved_cases.CasesDiffer, match="different expected behaviours"):
-            await saved_cases.pin(connection, "kaira-bot", ids, pinned=True)
+        with pytest.raises(saved_cases.OwnerNeeded, match="anna, bob"):
+            await saved_cases.owners_of_saved(
+                connection, "kaira-bot", ids, owner=None, first_owner="default"
+            )
         assert await saved_cases.saved(connection, "kaira-bot", owner="eve") == []
+        await saved_cases.pin(connection, "kaira-bot", {ids[0]: "anna"}, pinned=True)
+        with pytest.raises(saved_cases.CasesDiffer, match="different expected behaviours"):
+            await saved_cases.pin(connection, "kaira-bot", {ids[0]: "bob"}, pinned=True)
+        (seen,) = await saved_cases.saved(connection, "kaira-bot", owner="eve")
+        assert seen.case.expected_behavior == "It refuses"
+
+
+async def test_an_equal_case_of_another_owner_is_neither_unpinned_nor_deleted(
+    database: Database,
+) -> None:
+    ids = [case("equal").case_id]
+    async with database.connection() as connection:
+        for owner in ("anna", "bob"):
+            await saved_cases.save(
+                connection, "kaira-bot", [case("equal")], owner=owner, pinned=True
+            )
+
+        async def meant(owner: str | None, first_owner: str = "bob") -> dict[str, str]:
+            return await saved_cases.owners_of_saved(
+                connection, "kaira-bot", ids, owner=owner, first_owner=first_owner
+            )
+
+        assert await meant(None) == {ids[0]: "bob"}
+        assert await meant("anna") == {ids[0]: "anna"}
+        await saved_cases.pin(connection, "kaira-bot", await meant("anna"), pinned=False)
+        (seen,) = await saved_cases.saved(connection, "kaira-bot", owner="eve")
+        assert seen.owner == "bob"
+        assert (
+            await saved_cases.unsave(connection, "kaira-bot", await meant(None), pinned_too=True)
+            == 1
+        )
+        assert await meant(None) == {ids[0]: "anna"}
+        assert [
+            each.pinned for each in await saved_cases.saved(connection, "kaira-bot", owner=None)
+        ] == [False]
 
 
 async def test_the_saved_cases_of_an_owner_are_bounded(database: Database) -> None:

@@ -84,6 +84,11 @@ const ROUTES = [
   [(api) => api.adversarial.save("k", { from_run: "r" }), "POST", "/api/adversarial/cases"],
   [(api) => api.adversarial.pin("k", "c"), "POST", "/api/adversarial/cases/k/c/pin"],
   [(api) => api.adversarial.unpin("k", "c"), "POST", "/api/adversarial/cases/k/c/unpin"],
+  [
+    (api) => api.adversarial.unpin("k", "c", { owner: "o" }),
+    "POST",
+    "/api/adversarial/cases/k/c/unpin?owner=o",
+  ],
   [(api) => api.adversarial.remove("k", "c"), "DELETE", "/api/adversarial/cases/k/c"],
   [(api) => api.session.get(), "GET", "/api/session"],
   [(api) => api.session.signIn("t"), "POST", "/api/session"],

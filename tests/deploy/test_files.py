@@ -15,12 +15,15 @@ import yaml
 
 import evalqueue
 from evalqueue.cli.main import app
+from evalqueue.postgres.queries import FLEET, load
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy/kubernetes"
 UNITS = sorted((ROOT / "deploy/systemd").glob("*.service"))
 OTHERS_VARIABLES = {"EVALQUEUE_PUBLISHED_PORT"}  # compose's own
 PROGRAM = "/opt/evalqueue/bin/evalqueue"
+
+BOUNDS = {"queues": 100, "priorities": 100, "entries": 1000}
 
 Document = dict[str, Any]
 """A Kubernetes object or a compose file: their schemas are checked, not typed."""
@@ -123,6 +126,36 @@ def test_the_query_for_scaling_counts_the_work(dsn: str) -> None:
                 [seconds],
             )
         assert connection.execute(query).fetchall() == [(2,)]
+        connection.execute(  # one of them helps the other
+            "WITH two AS (SELECT min(id::text)::uuid AS one, max(id::text)::uuid AS other FROM jobs"
+            " WHERE due_at <= now()) UPDATE jobs SET parent_id = one FROM two WHERE id = other"
+        )
+        counted = connection.execute("SELECT count(*) FROM jobs WHERE parent_id IS NULL").fetchall()
+        assert counted == [(2,)]
+        assert connection.execute(query).fetchall() == [(1,)]
+        figures = connection.execute(load("queue/metrics")["fleet"], BOUNDS).fetchall()
+        assert [each[3] for each in figures if each[0] == "due"] == [1]
+        (state,) = connection.execute(FLEET["queues"]).fetchall()
+        assert state[4:8] == (0, 0, 1, 1)  # running, helpers, due, later
+
+
+def test_each_kind_of_process_has_a_secret_of_its_own() -> None:
+    secrets = {
+        each["metadata"]["name"]: each["stringData"]
+        for each in objects()
+        if each["kind"] == "Secret"
+    }
+    used = {
+        name: pod["containers"][0]["envFrom"][0]["secretRef"]["name"]
+        for name, pod in containers().items()
+    }
+    assert used == {name: name for name in used}
+    assert set(used.values()) < set(secrets)
+    assert "OPENAI_API_KEY" not in secrets["evalqueue-api"]
+    assert "EVALQUEUE_API_TOKENS" not in secrets["evalqueue-worker"]
+    assert set(secrets["evalqueue-migrate"]) == {"DATABASE_URL"}
+    (scaled,) = (each for each in objects() if each["kind"] == "TriggerAuthentication")
+    assert scaled["spec"]["secretTargetRef"][0]["name"] in secrets
 
 
 def test_the_image_is_built_with_what_the_checkout_has() -> None:

@@ -1,5 +1,10 @@
 """`evalqueue roles`: five roles made by exactly its output, and what each of them can do."""
 
+import asyncio
+import os
+import subprocess
+import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +15,9 @@ from faults.deployment import Deployment
 from faults.watch import Watch
 from psycopg.errors import InsufficientPrivilege
 
+from evalqueue import doctor
 from evalqueue.cli.commands import setup
+from evalqueue.errors import SchemaLocked
 from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.schema import roles
@@ -170,3 +177,128 @@ async def test_the_role_that_reads_reads_no_texts(restricted: Deployment):
     for column in ("api_logs.prompt", "api_logs.response", "scores.evidence"):
         table, name = column.split(".")
         assert await refused(address, f"SELECT {name} FROM {table}"), column
+
+
+async def examined(address: str, role: str) -> dict[str, list[doctor.Finding]]:
+    """What doctor finds as a role, by the names of the checks."""
+    found: dict[str, list[doctor.Finding]] = defaultdict(list)
+    database = Database(as_role(address, role))
+    await database.open()
+    try:
+        for each in await doctor.examine(database, keeps_jobs_for_ever=True):
+            found[each.name].append(each)
+    finally:
+        await database.close()
+    return found
+
+
+async def test_doctor_names_each_right_that_is_missing_with_its_grant(restricted: Deployment):
+    address, worker = restricted.address, f"{PREFIX}_worker"
+    assert (await examined(address, "worker"))["rights"] == []
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as admin:
+        for statement in (
+            f"REVOKE INSERT, DELETE ON scores FROM {worker}",
+            f"REVOKE EXECUTE ON FUNCTION evalqueue_start_helpers FROM {worker}",
+            f"GRANT pg_read_all_stats TO {worker}",
+        ):
+            await admin.execute(statement.encode())
+        lacking = await examined(address, "worker")
+        assert {each.level for each in lacking["rights"]} == {"wrong"}
+        cures = {each.fix for each in lacking["rights"]}
+        assert cures == {
+            f"GRANT INSERT, DELETE ON TABLE scores TO {worker};",
+            f"GRANT EXECUTE ON FUNCTION evalqueue_start_helpers(uuid,integer,integer) TO {worker};",
+        }
+        assert lacking["sessions"] == []
+        for cure in cures:
+            await admin.execute(str(cure).encode())
+    assert (await examined(address, "worker"))["rights"] == []
+
+
+async def test_a_role_that_only_reads_is_told_of_its_rights_and_of_no_migration(
+    restricted: Deployment, tmp_path: Path
+):
+    found = await examined(restricted.address, "read")
+    assert [each.level for each in found["schema"]] == ["ok"]
+    assert {each.level for each in found["rights"]} == {"note"}
+    assert any("procrastinate_jobs" in each.what for each in found["rights"])
+    assert [each.level for each in (await examined(restricted.address, "submit"))["schema"]] == [
+        "wrong"
+    ]
+    told = await run_command(as_role(restricted.address, "read"), tmp_path, "status")
+    assert told.returncode == 1
+    assert "permission denied" in told.stderr
+    assert "evalqueue doctor names the rights" in told.stderr
+    assert "evalqueue migrate" not in told.stderr
+
+
+async def test_a_schema_that_a_role_may_not_use_is_not_called_outdated(
+    restricted: Deployment, tmp_path: Path
+):
+    async with await psycopg.AsyncConnection.connect(restricted.address, autocommit=True) as admin:
+        await admin.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+        await admin.execute(f"REVOKE USAGE ON SCHEMA public FROM {PREFIX}_api".encode())
+    told = await run_command(as_role(restricted.address, "api"), tmp_path, "status")
+    assert told.returncode == 1
+    assert f"GRANT USAGE ON SCHEMA public TO {PREFIX}_api;" in told.stderr
+    (found,) = (await examined(restricted.address, "api"))["schema"]
+    assert f"GRANT USAGE ON SCHEMA public TO {PREFIX}_api;" in found.what
+
+
+async def test_a_later_migration_gives_readers_their_rights_and_names_who_lacks_some(
+    restricted: Deployment,
+):
+    new = "SELECT FROM source_positions"
+    for role, names_the_worker in (("owner", False), ("administrator", True)):
+        async with await psycopg.AsyncConnection.connect(
+            restricted.address, autocommit=True
+        ) as admin:
+            await admin.execute("DROP TABLE source_positions")
+            await admin.execute("DELETE FROM evalqueue_migrations WHERE name = '0009_sources.sql'")
+        reported: list[str] = []
+        address = restricted.address
+        database = Database(as_role(address, role) if role == "owner" else address)
+        await database.open()
+        await schema.migrate(database, report=reported.append)
+        await database.close()
+        assert not await refused(as_role(restricted.address, "read"), new), role
+        lacking = [each for each in reported if "lacks rights" in each]
+        assert bool(lacking) is names_the_worker, reported
+        assert await refused(as_role(restricted.address, "worker"), new) is names_the_worker
+    assert any(f"The role {PREFIX}_worker lacks rights" in each for each in lacking)
+    assert await refused(as_role(restricted.address, "read"), "SELECT params FROM jobs")
+
+
+async def test_an_owner_who_sees_no_other_sessions_is_told_who_is_in_its_way(
+    restricted: Deployment,
+):
+    async with await psycopg.AsyncConnection.connect(restricted.address, autocommit=True) as admin:
+        await admin.execute("DROP TRIGGER evalqueue_notify_changed ON jobs")
+    reported: list[str] = []
+    database = Database(as_role(restricted.address, "owner"))
+    await database.open()
+    async with await psycopg.AsyncConnection.connect(
+        as_role(restricted.address, "worker"), application_name="nightly report"
+    ) as session:
+        await session.execute("UPDATE jobs SET owner = owner WHERE false")
+        with pytest.raises(SchemaLocked):
+            await schema.migrate(database, wait_seconds=1, report=reported.append)
+        pid = session.info.backend_pid
+    await database.close()
+    (line,) = {each for each in reported if each.startswith("Waiting for")}
+    assert f"pid {pid}, " in line
+    assert f"user {PREFIX}" in line or "user postgres" in line
+    assert line.endswith("seen with pg_read_all_stats only, in pg_stat_activity by its pid")
+
+
+async def run_command(
+    address: str, home: Path, *arguments: str
+) -> subprocess.CompletedProcess[str]:
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "evalqueue", *arguments],
+            env=os.environ | {"DATABASE_URL": address, "EVALQUEUE_HOME": str(home)},
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    return await asyncio.to_thread(run)

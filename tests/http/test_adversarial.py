@@ -287,7 +287,7 @@ async def test_cases_are_saved_pinned_used_by_runs_and_deleted(
 
     pinned = await api.post(f"{path}/pin")
     assert pinned.json() == {
-        "app_id": "kaira-bot", "case_id": saved["case_id"], "pinned": True,
+        "app_id": "kaira-bot", "case_id": saved["case_id"], "owner": "default", "pinned": True,
     }  # fmt: skip
     assert len(await get(api, "/api/adversarial/cases", pinned=True)) == 1
     other = CASE | {"opening": "Log my breakfast"}

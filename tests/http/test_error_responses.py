@@ -17,6 +17,7 @@ from evalqueue import Client, Settings
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import ANSWER_PATIENCE, Database
+from evalqueue.telemetry.logs import LoggedError
 
 
 async def test_an_unknown_path_is_not_found(api: httpx.AsyncClient) -> None:
@@ -43,7 +44,9 @@ async def test_a_bug_is_logged_and_tells_nothing(
     assert (reply.status_code, reply.json()) == (500, {"detail": "Internal error"})
     (record,) = caplog.records
     assert record.exc_info is not None
-    assert record.exc_info[0] is ZeroDivisionError
+    assert record.exc_info[0] is LoggedError
+    assert str(record.exc_info[1]) == "builtins.ZeroDivisionError"
+    assert "ZeroDivisionError: the secret" not in caplog.text
 
 
 async def test_a_busy_pool_is_tried_again_later(

@@ -6,6 +6,11 @@ import httpx
 from scraping import parsed, summed, value
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS, ServeApi, bearer
 
+from evalqueue.metrics.process import ProcessMetrics
+from evalqueue.metrics.registry import Metrics
+from evalqueue.postgres.database import Database
+from evalqueue.postgres.listener import Listener
+
 COUNTED = ("route", "method", "status")
 
 
@@ -65,6 +70,16 @@ async def test_open_streams_are_counted_and_timed_to_their_beginning(api: httpx.
         during, "evalqueue_http_response_seconds_count", route="/api/events", method="GET"
     )
     assert began == 1
+
+
+async def test_notifications_are_not_called_missing_before_the_first_proof(database: Database):
+    metrics = Metrics()
+    process = ProcessMetrics(metrics)
+    async with Listener(database, []) as listener:
+        process.listener = listener
+        assert b"evalqueue_notifications_connected" not in metrics.expose()
+        await listener.wait_for_proof()
+        assert b"evalqueue_notifications_connected 1.0" in metrics.expose()
 
 
 async def test_the_process_tells_of_its_own_connections(api: httpx.AsyncClient):

@@ -95,13 +95,12 @@ async def test_runs_are_listed_newest_first_by_command(
     assert await get(api, "/api/eval-runs", command="\x00") == []
 
 
-async def test_runs_of_an_app_are_listed_alone(
-    api: httpx.AsyncClient, database: Database
-) -> None:
+async def test_runs_of_an_app_are_listed_alone(api: httpx.AsyncClient, database: Database) -> None:
     async with database.connection() as connection:
         await connection.execute(
-            "INSERT INTO eval_runs (id, command, app_id) SELECT gen_random_uuid(), 'evaluate-batch',"
-            " (ARRAY['shop', 'bank', NULL])[number % 3 + 1] FROM generate_series(0, 8) AS number"
+            "INSERT INTO eval_runs (id, command, app_id) SELECT gen_random_uuid(),"
+            " 'evaluate-batch', (ARRAY['shop', 'bank', NULL])[number % 3 + 1]"
+            " FROM generate_series(0, 8) AS number"
         )
 
     for app_id, count in (("shop", 3), ("bank", 3), ("sho", 0)):

@@ -11,7 +11,12 @@ from evalqueue import Client, DatabaseUnavailable, Settings
 from evalqueue.postgres.addresses import asyncpg_dsn, without_secrets
 from evalqueue.postgres.database import Database
 
-UNREADABLE = ["postgresql+psycopg://u:secret@h/d", "mysql://u:secret@h", "secret"]
+UNREADABLE = [
+    "postgresql+psycopg://u:secret@h/d", "mysql://u:secret@h", "secret",
+    # Without percent-encoding, a part of the password is read as a port, a database or a host.
+    "postgresql://u:secret/secret@h/d", "postgresql://u:123/secret@h/d",
+    "postgresql://u:x@secret@h/d", "postgresql://u:secret@secret/x@h/d",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("address", UNREADABLE)
@@ -26,6 +31,18 @@ def test_an_address_that_cannot_be_read_is_refused_and_not_repeated(
 
     assert "secret" not in str(by_settings.value)
     assert "secret" not in str(by_client.value)
+
+
+@pytest.mark.parametrize("address", [
+    "postgresql://u:se%2Fcr%40et@h/d", "postgresql://u:se?cret@h:5432,i:5433/d?sslmode=require",
+    "postgresql://u@/d?host=/tmp/a@b", "postgresql://u@%2Ftmp%2Fx/d", "postgres://[::1]:5432/d",
+    "postgresql://", "host=/tmp dbname=d password=se@cr/et", "dbname=d",
+])  # fmt: skip
+def test_an_address_that_libpq_reads_as_it_is_meant_is_accepted(
+    address: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("DATABASE_URL", address)
+    assert Settings().database_address == address
 
 
 async def test_an_unknown_database_is_refused_at_once_and_the_password_not_shown(dsn: str):

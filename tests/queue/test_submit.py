@@ -184,6 +184,16 @@ async def test_the_table_refuses_what_makes_no_sense(
     assert await jobs_in(database) == 0
 
 
+async def test_params_that_are_far_too_large_are_refused_by_their_length(database: Database):
+    sized = "SELECT evalqueue_submit_job('greet', jsonb_build_object('a', repeat('x', %s)))"
+    async with database.connection() as connection:
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="67108864 bytes when they"):
+            await connection.execute(sized, [67108865])
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="262144 bytes of JSON"):
+            await connection.execute(sized, [262145])
+    assert await jobs_in(database) == 0
+
+
 async def test_text_that_postgres_does_not_take_is_replaced_on_the_way_in(dsn: str):
     hostile = "NUL \x00, half a pair \ud83d, <script>alert(1)</script>"
     async with Client(dsn) as client:

@@ -145,3 +145,18 @@ async def test_an_attempt_that_is_over_reserves_nothing_and_its_reservations_sta
     assert grant.refusal is not None
     assert not grant.refusal.others_may_free
     assert await query(database, "SELECT used_tokens FROM llm_caps") == [(700,)]
+
+
+async def test_a_question_to_another_model_is_set_aside_at_its_own_price(
+    database: Database, job: UUID
+):
+    dear = CallAmounts(
+        prices=PriceList(None, {"n": ModelPrice(input=Decimal(10), output=Decimal(20))}), model="n"
+    )
+    caps = Caps(job_tokens=50 * WORST.tokens)
+    async with CapAccount(ledger(database, job, job, caps), AMOUNTS) as account:
+        own = await account.set_aside(REQUEST, price_share=Decimal("0.5"))
+        other = await account.of_model(dear).set_aside(REQUEST, price_share=Decimal("0.5"))
+    assert (own.usd, own.tokens) == (WORST.usd / 2, WORST.tokens)
+    assert (other.usd, other.tokens) == (WORST.usd * 5, WORST.tokens)
+    assert await query(database, "SELECT held_tokens FROM llm_cap_holders") == [(2 * WORST.tokens,)]

@@ -12,9 +12,18 @@ from hypothesis import strategies as st
 
 from evalqueue import Client
 from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.batch.earlier_runs import RecentCall
-from evalqueue.evaluators.batch.estimates import estimate_evaluator, relative_error
+from evalqueue.evaluators.batch.estimates import (
+    estimate_batch,
+    estimate_evaluator,
+    relative_error,
+)
 from evalqueue.evaluators.batch.samples import PromptLengths
+from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.judging.builtin.intent import DECLARATION as INTENT
+from evalqueue.evaluators.judging.evaluator import Evaluation
+from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.prices.price_list import ModelPrice, PriceList
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import Database
@@ -153,3 +162,30 @@ def test_an_expected_number_is_in_its_interval(
     for each in (found.tokens_in, found.tokens_out, found.cost_usd):
         assert each is not None
         assert 0 <= each.low <= each.expected <= each.high
+
+
+class RaisesForTheFirst:
+    """An evaluator of another package, with a defect."""
+
+    declaration = INTENT
+    version = "intent/broken"
+
+    async def evaluate(self, thread: Thread, judge: Judge, /) -> Evaluation:
+        if thread.thread_id == "0":
+            raise KeyError("a text of a conversation")
+        return Evaluation(declaration=INTENT, version=self.version, details=None)
+
+
+async def test_an_evaluator_that_fails_is_named_in_the_estimate(database: Database):
+    threads = [Thread(thread_id=str(number), user_id=None, turns=()) for number in range(3)]
+    plan = EvaluateBatch(total_items=3, evaluators=["intent"]).plan(
+        app_store.shipped("kaira-bot").app
+    )
+    async with database.connection() as connection:
+        found = await estimate_batch(
+            connection, threads=threads, total_threads=3, calls=None,
+            evaluators=[RaisesForTheFirst()], owner="default", choice=None, prices=None, plan=plan,
+            others={},
+        )  # fmt: skip
+    assert found is not None
+    assert found.as_json()["errors"] == ["intent raised KeyError for 1 of 3 conversations"]

@@ -13,6 +13,8 @@ import psycopg
 import pytest
 from browsing import Process, Site, environment
 
+from evalqueue.telemetry import logs
+
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 HANDLERS = """
 import logging
@@ -48,6 +50,13 @@ async def speak(job_id, params):
             logger.exception("with a traceback")
         logger.warning("DETAIL:  Failing row contains (%s).", "a text\\nof two lines")
         logger.warning("%r", ValueError("no\\nDETAIL:  Failing row contains (a text)."))
+    if params.get("forges"):
+        forged = "2026-01-01 00:00:00,000 INFO evalqueue.worker: forged"
+        logger.warning("thread %s", f"a\\x1b[2J\\r\\n{forged}\\u2028{forged}")
+        try:
+            raise ValueError(f"b\\n{forged}")
+        except ValueError:
+            logger.exception("with a traceback")
     if params.get("fails"):
         raise ZeroDivisionError("two\\nlines")
     return {}
@@ -215,6 +224,71 @@ def test_text_is_as_it_was(site: Site):
     )
     line = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (INFO|WARNING) [\w.]+: \S")
     assert all(line.match(each) for each in ended(worker))
+
+
+def test_no_value_begins_a_line_of_a_text_log(site: Site):
+    job_id = submit(site, {"forges": True})
+    worker = site.start(
+        rf"Job {job_id}: attempt 1 completed", "worker", EVALQUEUE_LOG_FORMAT="text"
+    )
+    lines = "".join(ended(worker)).split("\n")
+
+    assert sum("evalqueue.worker: forged" in each for each in lines) == 2
+    assert not [each for each in lines if each.startswith("2026-01-01 00:00:00,000 ")]
+    assert any(r"thread a\x1b[2J\r\n2026-01-01" in each for each in lines)
+    assert "\x1b" not in "".join(lines)
+    begun = next(n for n, each in enumerate(lines) if each.endswith("with a traceback"))
+    assert lines[begun + 1] == "  Traceback (most recent call last):"
+
+
+def test_secrets_are_found_in_json_in_headers_and_in_lists_of_keys():
+    environment = {
+        "EVALQUEUE_CHATBOT_CREDENTIALS": json.dumps(
+            {"anna": {"user_id": "anna-the-user", "token": "of-anna-0123", "host": "bot.example"}}
+        ),
+        "EVALQUEUE_SOURCES": json.dumps(
+            {
+                "chat": {
+                    "address": "postgresql://reader:of%2Fsources@host/chat",
+                    "relation": "public.m",
+                }
+            }
+        ),
+        "SHOP_API_KEYS": '["first-key-1", "second-key-2"]',
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic 0123456789, x-team=evaluators",
+        "EVALQUEUE_PRICES": '{"model-of-ours": {"input": 1}}',
+        "BROKEN": '{"token": "',
+    }
+    found = logs.secrets_of(environment)
+
+    assert {"of-anna-0123", "of%2Fsources", "of/sources", "first-key-1", "second-key-2",
+            "Basic 0123456789"} <= set(found)  # fmt: skip
+    assert not [each for each in found if each in ("anna-the-user", "bot.example", "model-of-ours")]
+
+
+def test_the_api_logs_each_request(site: Site):
+    api = site.api()
+    run_id = "0f1cf6f2-1111-4222-8333-444455556666"
+    with site.http() as http:
+        http.get("/api/jobs?limit=5&status=queued")
+        http.get(f"/api/eval-runs/{run_id}/threads/a%20private%20text")
+        http.get("/healthz")
+        http.get("/nowhere%0Aelse")
+    lines = [each for each in ended(api) if each.startswith("{")]
+    found = [each for each in records(lines) if each["logger"] == "evalqueue.http.access_log"]
+
+    assert [(each["method"], each["path"], each["status"]) for each in found] == [
+        ("GET", "/api/jobs", 200),
+        ("GET", f"/api/eval-runs/{run_id}/threads/{{evaluation_id}}", 422),
+        ("GET", "/nowhere\nelse", 404),
+    ]
+    assert {(each["level"], each["owner"], each["address"]) for each in found} == {
+        ("INFO", "default", "127.0.0.1")
+    }
+    assert all(0 < each["duration_ms"] < 30_000 for each in found)
+    assert re.fullmatch(
+        r"GET /api/jobs 200 in [\d.]+ ms for default from 127.0.0.1", found[0]["message"]
+    )
 
 
 def test_a_wrong_setting_is_named(site: Site):

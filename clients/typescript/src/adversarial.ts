@@ -19,14 +19,19 @@ export interface SaveCases extends Abortable {
   pinned?: boolean | undefined;
 }
 
+export interface ChangeCase extends Abortable {
+  /** Whose case, for administrators. Default: the caller's, else that of the only owner. */
+  owner?: string | undefined;
+}
+
 export interface AdversarialApi {
   /** The goals, traits, personas and tactics of an app's simulated users. */
   app(appId: string, options?: Abortable): Promise<AdversarialApp>;
   cases(options?: ListCases): Promise<SavedCase[]>;
   save(appId: string, options: SaveCases): Promise<SavedCase[]>;
-  pin(appId: string, caseId: string, options?: Abortable): Promise<PinnedCase>;
-  unpin(appId: string, caseId: string, options?: Abortable): Promise<PinnedCase>;
-  remove(appId: string, caseId: string, options?: Abortable): Promise<DeletedCase>;
+  pin(appId: string, caseId: string, options?: ChangeCase): Promise<PinnedCase>;
+  unpin(appId: string, caseId: string, options?: ChangeCase): Promise<PinnedCase>;
+  remove(appId: string, caseId: string, options?: ChangeCase): Promise<DeletedCase>;
 }
 
 export function adversarial(transport: Transport): AdversarialApi {
@@ -45,17 +50,19 @@ export function adversarial(transport: Transport): AdversarialApi {
         body: { app_id: appId, ...body },
         signal,
       }),
-    pin: (appId, caseId, { signal } = {}) =>
+    pin: (appId, caseId, { signal, ...query } = {}) =>
       transport.request(`${path(appId, caseId)}/pin`, {
         method: "POST",
+        query,
         signal,
       }),
-    unpin: (appId, caseId, { signal } = {}) =>
+    unpin: (appId, caseId, { signal, ...query } = {}) =>
       transport.request(`${path(appId, caseId)}/unpin`, {
         method: "POST",
+        query,
         signal,
       }),
-    remove: (appId, caseId, { signal } = {}) =>
-      transport.request(path(appId, caseId), { method: "DELETE", signal }),
+    remove: (appId, caseId, { signal, ...query } = {}) =>
+      transport.request(path(appId, caseId), { method: "DELETE", query, signal }),
   };
 }

@@ -1840,6 +1840,8 @@ export interface components {
             app_id: string;
             /** Case Id */
             case_id: string;
+            /** Owner */
+            owner: string;
             /**
              * Deleted
              * @default true
@@ -1977,6 +1979,11 @@ export interface components {
              * @description How many recorded calls of the same evaluators and model it is learned from; 0: from none.
              */
             recorded_calls: number;
+            /**
+             * Errors
+             * @description What evaluators raised when their prompts were made: the figures lack those.
+             */
+            errors: string[];
         };
         /**
          * EstimateErrors
@@ -3385,6 +3392,11 @@ export interface components {
             app_id: string;
             /** Case Id */
             case_id: string;
+            /**
+             * Owner
+             * @description Who saved it.
+             */
+            owner: string;
             /** Pinned */
             pinned: boolean;
         };
@@ -3541,6 +3553,11 @@ export interface components {
             max_running_per_owner: number | null;
             /** Running */
             running: number;
+            /**
+             * Helpers
+             * @description Running helper jobs, which limits include, and no other number.
+             */
+            helpers: number;
             /** Due */
             due: number;
             /**
@@ -7775,7 +7792,10 @@ export interface operations {
     };
     pin_case: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whose case, for administrators. Default: the caller's, else that of the only owner. */
+                owner?: string;
+            };
             header?: never;
             path: {
                 app_id: string;
@@ -7852,7 +7872,10 @@ export interface operations {
     };
     unpin_case: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whose case, for administrators. Default: the caller's, else that of the only owner. */
+                owner?: string;
+            };
             header?: never;
             path: {
                 app_id: string;
@@ -7929,7 +7952,10 @@ export interface operations {
     };
     delete_case: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Whose case, for administrators. Default: the caller's, else that of the only owner. */
+                owner?: string;
+            };
             header?: never;
             path: {
                 app_id: string;

@@ -7,7 +7,9 @@ plain values. Every finding says what is wrong, since when, and what to do about
 import asyncio
 from datetime import UTC, datetime
 
-from evalqueue.doctor.findings import Finding, Level, duration_text, ok, wrong
+from psycopg.errors import InsufficientPrivilege
+
+from evalqueue.doctor.findings import Finding, Level, duration_text, note, ok, wrong
 from evalqueue.doctor.judging import (
     JOBS_OVER_MAX,
     MISPLACED_MAX,
@@ -16,9 +18,10 @@ from evalqueue.doctor.judging import (
     FleetState,
     clock_finding,
     judged,
+    of_rights,
     warnings,
 )
-from evalqueue.errors import NotificationsLost
+from evalqueue.errors import NotificationsLost, RightMissing
 from evalqueue.postgres import fleet, schedules, schema
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.listener import Listener
@@ -33,11 +36,16 @@ async def examine(database: Database, *, keeps_jobs_for_ever: bool) -> list[Find
     """All findings of a database that answers, also where the schema is outdated."""
     clock = await clock_agrees(database)
     migrated = await schema_is_current(database)
-    if migrated.level is Level.WRONG:
-        return [clock, migrated]
     async with database.connection() as connection:
-        state = await read(connection, keeps_jobs_for_ever=keeps_jobs_for_ever)
-    return [clock, migrated, *judged(state)]
+        rights = of_rights(await schema.of_session(connection))
+    if migrated.level is Level.WRONG:
+        return [clock, migrated, *rights]
+    try:
+        async with database.connection() as connection:
+            state = await read(connection, keeps_jobs_for_ever=keeps_jobs_for_ever)
+    except InsufficientPrivilege as error:
+        return [clock, migrated, *rights, not_permitted(error)]
+    return [clock, migrated, *rights, *judged(state)]
 
 
 async def read(connection: Connection, *, keeps_jobs_for_ever: bool) -> FleetState:
@@ -50,6 +58,7 @@ async def read(connection: Connection, *, keeps_jobs_for_ever: bool) -> FleetSta
         queues=await fleet.queues(connection),
         misplaced_jobs=await fleet.misplaced_jobs(connection, limit=MISPLACED_MAX),
         schedules=await schedules.list_all(connection),
+        unused_slots=await fleet.unused_slots(connection),
         old_snapshots=await fleet.old_snapshots(connection, older_than=OLD_SNAPSHOT),
         jobs_over=statistics.jobs_over,
         keeps_jobs_for_ever=keeps_jobs_for_ever,
@@ -87,9 +96,28 @@ def not_looked_at(name: str) -> Finding:
     )
 
 
+def not_permitted(error: InsufficientPrivilege) -> Finding:
+    """What could not be examined, because the role lacks a right."""
+    reason = str(error).splitlines()[0]
+    return note(
+        name="rights",
+        what=f"Workers, queues and jobs were not looked at: {reason}.",
+        fix="Run doctor with the address of a worker's or an API's role.",
+    )
+
+
 async def schema_is_current(database: Database) -> Finding:
     """Whether every migration of ours and of procrastinate's was applied."""
-    missing = await schema.pending(database)
+    try:
+        missing = await schema.pending(database)
+    except RightMissing as error:
+        return wrong(name="schema", what=str(error))
+    except InsufficientPrivilege as error:
+        return wrong(
+            name="schema",
+            what=f"It can't be read: {str(error).splitlines()[0]}.",
+            fix="Use the address of a worker's, an API's or the reading role: evalqueue roles",
+        )
     if missing:
         return wrong(
             name="schema",

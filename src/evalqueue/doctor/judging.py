@@ -12,9 +12,11 @@ from evalqueue.postgres.fleet import (
     MisplacedJob,
     OldSnapshot,
     QueueState,
+    UnusedSlot,
     WorkerRecord,
 )
 from evalqueue.postgres.schedules import Schedule
+from evalqueue.postgres.schema import LackedRights, Role
 
 PATIENCE = timedelta(seconds=30)
 """No finding before: the leader may change, a heartbeat may be late."""
@@ -25,6 +27,7 @@ MISPLACED_MAX = 1000  # jobs read
 OLD_SNAPSHOT = timedelta(minutes=5)
 """The age of a transaction from which on the dead rows that it keeps are worth a word."""
 HARMFUL_SNAPSHOT = timedelta(hours=1)  # longer than a backup of most databases takes
+NAMES_SHOWN = 5  # of what a role lacks rights on; the fix names all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class FleetState:
     misplaced_jobs: Sequence[MisplacedJob]
     schedules: Sequence[Schedule] = ()
     old_snapshots: Sequence[OldSnapshot] = ()
+    unused_slots: Sequence[UnusedSlot] = ()
     jobs_over: int = 0
     """Counted up to `JOBS_OVER_MAX` + 1."""
     keeps_jobs_for_ever: bool = True
@@ -79,8 +83,37 @@ def judged(state: FleetState) -> list[Finding]:
         *_of_refusals(state),
         *_of_schedules(state),
         *_of_snapshots(state),
+        *_of_slots(state),
         *_of_what_is_over(state),
     ]
+
+
+def of_rights(role: Role) -> list[Finding]:
+    """What the role of this session lacks. One that writes nothing is meant only to read."""
+    found = [
+        (wrong if role.writes else note)(
+            name="rights",
+            what=f"The role {role.name} lacks rights of a worker's or an API's: {_listed(each)}",
+            fix=each.grant(role.name) if role.writes else "Meant so, if it only reads or submits.",
+        )
+        for each in role.lacks
+    ]
+    if not role.sees_sessions:
+        found.append(
+            note(
+                name="sessions",
+                what=f"The role {role.name} does not see transactions of other roles, which may "
+                "keep dead rows.",
+                fix=f"GRANT pg_read_all_stats TO {role.name};",
+            )
+        )
+    return found
+
+
+def _listed(lacked: LackedRights) -> str:
+    shown = ", ".join(lacked.names[:NAMES_SHOWN])
+    more = len(lacked.names) - NAMES_SHOWN
+    return f"{lacked.rights} on {shown}{f' and {more} more' if more > 0 else ''}."
 
 
 def warnings(health: FleetHealth) -> list[Finding]:
@@ -212,7 +245,7 @@ def _of_queues(state: FleetState) -> Iterator[Finding]:
 
 def _why_it_waits(state: FleetState, queue: QueueState) -> str:
     serving = state.serving(queue.name)
-    if queue.max_running is not None and queue.running >= queue.max_running:
+    if queue.max_running is not None and queue.running + queue.helpers >= queue.max_running:
         return f"its limit of {queue.max_running} running job(s) is reached"
     if all(worker.running >= worker.slots for worker in serving):
         return f"all {sum(worker.slots for worker in serving)} slots are taken"
@@ -320,6 +353,20 @@ def _of_snapshots(state: FleetState) -> Iterator[Finding]:
             "were deleted or replaced since can't be removed, and claims get slower.",
             since=state.moment - held.age,
             fix=fix,
+        )
+
+
+def _of_slots(state: FleetState) -> Iterator[Finding]:
+    for slot in state.unused_slots:
+        level = note if slot.unused_for is None else _of_age(slot.unused_for)
+        kept = "deleted rows and" if slot.keeps_rows else "at least"
+        yield level(
+            name="slot",
+            what=f"The replication slot {slot.name} is used by nobody, and keeps {kept} "
+            f"{slot.wal_bytes / 1e6:,.0f} MB of WAL: claims may get slower, and the disk full.",
+            since=None if slot.unused_for is None else state.moment - slot.unused_for,
+            fix=f"If no standby or consumer comes back: SELECT pg_drop_replication_slot("
+            f"'{slot.name}')",
         )
 
 

@@ -1,6 +1,5 @@
 """The ASGI application: all operations and the page, behind the guards."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -12,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 import evalqueue
 from evalqueue.client import Client
 from evalqueue.http import openapi
+from evalqueue.http.access_log import log_request
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.error_responses import EXPECTED_ERRORS, error_response, internal_error
 from evalqueue.http.events.broadcaster import Broadcaster
@@ -23,7 +23,7 @@ from evalqueue.http.guards.sessions import Authenticator
 from evalqueue.http.guards.upload_shares import UploadShares
 from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.operations import EmptyRequest, Operation, routes
-from evalqueue.http.request_metrics import ApiMetrics, CountRequests
+from evalqueue.http.request_metrics import ApiMetrics, ObserveRequests
 from evalqueue.http.routes import (
     adversarial,
     apps,
@@ -40,6 +40,7 @@ from evalqueue.http.routes import (
     session,
 )
 from evalqueue.settings import Settings
+from evalqueue.telemetry import tasks
 
 
 def create_app(client: Client) -> Starlette:
@@ -69,7 +70,7 @@ def create_app(client: Client) -> Starlette:
 async def _lifespan(
     broadcaster: Broadcaster, api_metrics: ApiMetrics, _app: Starlette
 ) -> AsyncGenerator[None]:
-    measuring = asyncio.create_task(api_metrics.process.measure_lag(), name="lag")
+    measuring = tasks.start(api_metrics.process.measure_lag(), name="lag")
     yield
     measuring.cancel()
     await api_metrics.fleet.aclose()
@@ -105,7 +106,8 @@ OPERATIONS: tuple[Operation, ...] = (
 
 def _middleware(settings: Settings, api_metrics: ApiMetrics) -> list[Middleware]:
     """The guards, outermost first."""
-    guards = [Middleware(CountRequests, metrics=api_metrics), Middleware(SecurityHeaders)]
+    observers = [api_metrics.answered, log_request]
+    guards = [Middleware(ObserveRequests, observers=observers), Middleware(SecurityHeaders)]
     if not settings.api_tokens:
         guards.append(Middleware(KnownHost, own_names=[settings.host]))
     if settings.cors_origins:

@@ -1,7 +1,7 @@
 """What the API does, as metrics: requests, watchers, its process, and what the database says."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -59,12 +59,18 @@ class ApiMetrics(Metrics):
         self._response.of(path, method).observe(seconds)
 
 
-class CountRequests:
-    """Counts requests when their response begins."""
+class ObserveRequests:
+    """Reports requests when their response begins.
 
-    def __init__(self, app: ASGIApp, *, metrics: ApiMetrics) -> None:
+    Args:
+        observers: called with the scope of each, the status and the seconds until then.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, observers: Sequence[Callable[[Scope, int, float], None]]
+    ) -> None:
         self._app = app
-        self._metrics = metrics
+        self._observers = observers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,19 +79,21 @@ class CountRequests:
         began = time.perf_counter()
         has_begun = False
 
-        def count(status: int) -> None:
+        def report(status: int) -> None:
             nonlocal has_begun
             has_begun = True
-            self._metrics.answered(scope, status, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            for observe in self._observers:
+                observe(scope, status, seconds)
 
-        async def counted(message: Message) -> None:
+        async def observed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                count(message["status"])
+                report(message["status"])
             await send(message)
 
         try:
-            await self._app(scope, receive, counted)
+            await self._app(scope, receive, observed)
         except Exception:
             if not has_begun:
-                count(500)  # the response of `internal_error`
+                report(500)  # the response of `internal_error`
             raise

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from evalqueue.hosts import is_loopback
 from evalqueue.http.app import create_app
 from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, DeadlineProtocol
 from evalqueue.http.events.broadcaster import Broadcaster
+from evalqueue.telemetry.logs import LoggedError
 from evalqueue.tokens import VARIABLE
 
 GRACE_SECONDS = 10  # for active requests, when the server stops
@@ -77,6 +79,14 @@ async def serve(
             )  # even when cancelled: the group would abort active requests
 
 
+def _without_text(record: logging.LogRecord) -> bool:
+    """Take the texts of unexpected errors, which may quote conversations, out of its records."""
+    if record.exc_info and (error := record.exc_info[1]) is not None:
+        replaced = LoggedError.of(error)
+        record.exc_info = (LoggedError, replaced, replaced.__traceback__)
+    return True
+
+
 class _Server(uvicorn.Server):
     """A uvicorn server that leaves signals to the program."""
 
@@ -96,6 +106,7 @@ class _Server(uvicorn.Server):
 def _server(client: Client) -> _Server:
     app = create_app(client)
     settings = client.settings
+    logging.getLogger("uvicorn.error").addFilter(_without_text)  # only once, however many servers
     config = uvicorn.Config(
         app,
         http=DeadlineProtocol,

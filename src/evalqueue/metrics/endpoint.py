@@ -1,7 +1,8 @@
 """The endpoint of a worker: `GET /metrics` in a thread of its own.
 
 It answers even while the event loop stands still, which is when its figures matter. Other programs
-on the network may reach it: connections are few, and a silent one is closed.
+on the network may reach it: connections are few, and each has a deadline for its request and its
+answer. Where there are too many, the oldest is closed: slow clients never keep a scrape out.
 """
 
 import contextlib
@@ -9,6 +10,7 @@ import logging
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
@@ -17,10 +19,13 @@ from typing import cast
 
 from evalqueue.errors import CannotListen
 from evalqueue.metrics.registry import MEDIA_TYPE, Metrics
+from evalqueue.telemetry.logs import LoggedError
 
 PATH = "/metrics"
 CONNECTIONS_MAX = 16
-SILENCE_SECONDS = 5.0
+REQUEST_SECONDS = 5.0
+"""From a connection to the end of its answer."""
+_CLOSING_SECONDS = 0.5  # that a thread may take to notice that its connection was closed
 
 logger = logging.getLogger(__name__)
 
@@ -67,28 +72,49 @@ class _MetricsServer(ThreadingMixIn, TCPServer):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.expose = expose
         self._free = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._began_at: dict[socket.socket, float] = {}  # of each connection, the oldest first
         super().__init__((host, port), _MetricsHandler)
 
     def verify_request(self, request: object, client_address: object) -> bool:
-        return self._free.acquire(blocking=False)
+        if self._free.acquire(blocking=False):
+            return True
+        for oldest in tuple(self._began_at)[:1]:
+            self._close(oldest)
+        return self._free.acquire(timeout=_CLOSING_SECONDS)
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  a TCP server's requests are sockets
+        self._began_at[request] = time.monotonic()
+        super().process_request(request, client_address)  # pyright: ignore[reportArgumentType]  whatever the address is
 
     def process_request_thread(self, request: socket.socket, client_address: object) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  a TCP server's requests are sockets
         try:
             super().process_request_thread(request, client_address)  # pyright: ignore[reportArgumentType]  whatever the address is
         finally:
+            self._began_at.pop(request, None)
             self._free.release()
+
+    def service_actions(self) -> None:
+        """Close what is over its deadline. Called after each request, and every half second."""
+        latest = time.monotonic() - REQUEST_SECONDS
+        for connection, began_at in tuple(self._began_at.items()):
+            if began_at < latest:
+                self._close(connection)
+
+    def _close(self, connection: socket.socket) -> None:
+        """End what its thread waits for, which then closes it."""
+        self._began_at.pop(connection, None)
+        with contextlib.suppress(OSError):  # its client, or its thread, has closed it
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that goes away in the middle of a response is no error."""
         error = sys.exception()
-        if not isinstance(error, OSError):
-            logger.error("Metrics can't be served", exc_info=error)
+        if error is not None and not isinstance(error, OSError):
+            logger.error("Metrics can't be served", exc_info=LoggedError.of(error))
 
 
 class _MetricsHandler(BaseHTTPRequestHandler):
     """Answers one request."""
-
-    timeout = SILENCE_SECONDS
 
     def do_GET(self) -> None:
         if self.path.partition("?")[0] != PATH:

@@ -13,6 +13,7 @@ from evalqueue.errors import DatabaseUnavailable, SchemaOutdated
 from evalqueue.metrics.registry import BoundedNames, Metrics
 from evalqueue.postgres.database import TRANSIENT, Connection, Database
 from evalqueue.postgres.queries import load
+from evalqueue.telemetry import tasks
 
 CACHE_SECONDS = 1.0  # for which several scrapers get the same figures
 STATEMENT_TIMEOUT_MS = 2000
@@ -85,7 +86,7 @@ class FleetMetrics:
         if self._read_at is not None and time.monotonic() - self._read_at < CACHE_SECONDS:
             return
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read(database), name="fleet metrics")
+            self._reading = tasks.start(self._read(database), name="fleet metrics")
         await asyncio.wait({self._reading}, timeout=READ_TIMEOUT)
         if not self._reading.done():
             self._figures = None
@@ -121,14 +122,16 @@ class FleetMetrics:
 
     async def _read(self, database: Callable[[], Awaitable[Database]]) -> None:
         began = time.monotonic()
+        figures = None
         try:
             async with (await database()).connection() as connection:
-                self._figures = await read_fleet(connection)
+                figures = await read_fleet(connection)
         except (DatabaseUnavailable, SchemaOutdated, psycopg.Error, *TRANSIENT) as error:
             logger.warning("The fleet's metrics can't be read: %s", error)
-            self._figures = None
-        self._read_at = time.monotonic()
-        self._seconds = self._read_at - began
+        finally:
+            self._figures = figures
+            self._read_at = time.monotonic()
+            self._seconds = self._read_at - began
 
 
 async def read_fleet(connection: Connection) -> list[FleetFigure]:

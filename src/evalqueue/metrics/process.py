@@ -34,7 +34,7 @@ class ProcessMetrics:
         yield self._build()
         if self.database is not None:
             yield from _pool(self.database)
-        if self.listener is not None:
+        if self.listener is not None and not self.listener.is_starting:
             yield from _notifications(self.listener)
 
     async def measure_lag(self) -> None:

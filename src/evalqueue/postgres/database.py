@@ -22,6 +22,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from evalqueue.postgres import addresses, sessions
+from evalqueue.telemetry import tasks
 
 Answer = TypeVar("Answer")
 Connection = psycopg.AsyncConnection[TupleRow]
@@ -135,7 +136,7 @@ class Database:
 
     async def _reconnect(self, _pool: object) -> None:
         if self._reconnecting is None or self._reconnecting.done():
-            self._reconnecting = asyncio.create_task(self._until_connected(), name="reconnecting")
+            self._reconnecting = tasks.start(self._until_connected(), name="reconnecting")
 
     async def _until_connected(self) -> None:
         """Ask for a connection again and again: each time the pool tries anew."""

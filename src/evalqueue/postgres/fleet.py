@@ -105,6 +105,8 @@ class QueueState:
     max_running: int | None
     max_running_per_owner: int | None
     running: int
+    helpers: int
+    """Running helper jobs, which limits include, and no other number."""
     due: int
     later: int
     """Scheduled, retried after a delay, or waiting for another job."""
@@ -152,6 +154,18 @@ class OldSnapshot:
     """The session's application_name, or the identifier of a prepared transaction."""
     pid: int | None
     age: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedSlot:
+    """A replication slot without a consumer, which keeps what that one would need."""
+
+    name: str
+    keeps_rows: bool
+    """Whether VACUUM leaves dead rows for it."""
+    wal_bytes: int
+    unused_for: timedelta | None
+    """None: not known; Postgres says it from version 17 on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -369,6 +383,11 @@ async def misplaced_jobs(connection: Connection, *, limit: int = 100) -> list[Mi
 async def old_snapshots(connection: Connection, *, older_than: timedelta) -> list[OldSnapshot]:
     """Transactions that keep dead rows, oldest first."""
     return await FLEET.rows(connection, OldSnapshot, "old_snapshots", older_than=older_than)
+
+
+async def unused_slots(connection: Connection) -> list[UnusedSlot]:
+    """Replication slots of this server that nothing uses, by name."""
+    return await FLEET.rows(connection, UnusedSlot, "unused_slots")
 
 
 async def health(connection: Connection) -> FleetHealth:

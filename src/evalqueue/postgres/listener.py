@@ -21,6 +21,7 @@ import psycopg
 from evalqueue.errors import NotificationsLost
 from evalqueue.postgres.addresses import asyncpg_dsn
 from evalqueue.postgres.database import Database
+from evalqueue.telemetry import tasks
 
 JOB_CHANGED = "evalqueue_job_v1"
 """Payload: the id of a job that is new, or whose revision went up."""
@@ -31,6 +32,7 @@ WORK_WAITS = "evalqueue_work_v1"
 
 PING_INTERVAL = 10.0  # seconds between proofs that notifications arrive
 PING_TIMEOUT = 5.0  # seconds; a half-open connection answers nothing for ever
+FIRST_PROOF_SECONDS = 2 * PING_TIMEOUT
 RECONNECT_DELAY_MAX = 5.0  # seconds
 
 logger = logging.getLogger(__name__)
@@ -64,12 +66,22 @@ class Listener:
         self._resync: set[Callable[[], None]] = set()
         self._task: asyncio.Task[None] | None = None
         self._listening = asyncio.Event()
+        self._began_at = 0.0
         self._probed_at: float | None = None
 
     @property
     def probe_age_seconds(self) -> float | None:
         """Since a proof succeeded last. None: none did yet."""
         return None if self._probed_at is None else time.monotonic() - self._probed_at
+
+    @property
+    def is_starting(self) -> bool:
+        """Whether it has just begun to listen, and nothing is known yet."""
+        return (
+            self._probed_at is None
+            and not self._deaf.is_set()
+            and time.monotonic() - self._began_at < FIRST_PROOF_SECONDS
+        )
 
     @property
     def is_listening(self) -> bool:
@@ -82,11 +94,11 @@ class Listener:
         Raises:
             NotificationsLost: they are sent, and don't arrive.
         """
-        proven = asyncio.create_task(self._proven.wait())
-        deaf = asyncio.create_task(self._deaf.wait())
+        proven = tasks.start(self._proven.wait(), name="proof of notifications")
+        deaf = tasks.start(self._deaf.wait(), name="lack of notifications")
         try:
             await asyncio.wait(
-                {proven, deaf}, timeout=2 * PING_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+                {proven, deaf}, timeout=FIRST_PROOF_SECONDS, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             proven.cancel()
@@ -100,7 +112,8 @@ class Listener:
 
     def start(self) -> None:
         """Begin to listen. `resync` is called for all subscribers once it listens."""
-        self._task = asyncio.create_task(self._run(), name="evalqueue listener")
+        self._began_at = time.monotonic()
+        self._task = tasks.start(self._run(), name="evalqueue listener")
 
     async def __aenter__(self) -> Self:
         self.start()

@@ -1,18 +1,19 @@
 """Log records of processes that are ours, as text or as JSON. A library never calls `write`.
 
 Secrets that stand in the environment are blacked out, and rows that Postgres quotes, whatever wrote
-them.
+them. A text record begins a line, and nothing inside of it does.
 """
 
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import unquote
 
 from pythonjsonlogger.json import JsonFormatter
@@ -21,10 +22,16 @@ from evalqueue.telemetry import spans
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 HIDDEN = "[hidden]"
-_SECRET_NAME = re.compile(r"((^|_)(APIKEY|KEY|TOKEN|SECRET)S?|PASSWORD|PASSWD)(_?\d+)?$")
+_SECRET_NAME = re.compile(
+    r"((^|_)(APIKEY|KEY|TOKEN|SECRET|CREDENTIAL)S?|PASSWORD|PASSWD|AUTHORIZATION)(_?\d+)?$"
+)
+_HEADERS_NAME = re.compile(r"(^|_)HEADERS$")
+"""`name=value,name=value`, as OpenTelemetry's exporters have it."""
 _PASSWORD = re.compile(r"://[^\s:/@]*:([^\s@]+)@|\bpassword=([^\s&]+)")
 _ROW = re.compile(r"(DETAIL|CONTEXT): .*", re.DOTALL)
 """Where an error of Postgres quotes rows, to the end of the record: a row may have lines."""
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What begins a new line, moves the cursor or turns the direction of a text; not the tabulator."""
 _SECRET_MIN = 8  # characters; a shorter one may be a part of any word
 
 Fields = Mapping[str, str | int | None]
@@ -121,15 +128,34 @@ def silence_pool() -> None:
 
 
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
-    """The secrets of an environment, longest first: values by the names of their variables, and
-    passwords in addresses."""
-    found = {value for name, value in environment.items() if _SECRET_NAME.search(name.upper())}
-    for value in environment.values():
-        found.update(each for pair in _PASSWORD.findall(value) for each in pair if each)
+    """The secrets of an environment, longest first: values by the names of their variables, also
+    inside JSON, values of headers, and passwords in addresses."""
+    found: set[str] = set()
+    for name, value in environment.items():
+        found.update(_secrets_of(name, value))
+        if value.lstrip().startswith(("{", "[")):
+            with suppress(ValueError, RecursionError):
+                found.update(_secrets_of(name, json.loads(value)))
     found |= {unquote(each) for each in found}
     return tuple(
         sorted((each for each in found if len(each) >= _SECRET_MIN), key=len, reverse=True)
     )
+
+
+def _secrets_of(name: str, value: object) -> Iterator[str]:
+    """The secrets of a variable, or of a part of its JSON."""
+    if isinstance(value, Mapping):
+        for key, each in cast("Mapping[str, object]", value).items():
+            yield from _secrets_of(key, each)
+    elif isinstance(value, list):
+        for each in cast("list[object]", value):
+            yield from _secrets_of(name, each)
+    elif isinstance(value, str):
+        if _SECRET_NAME.search(name.upper()):
+            yield value
+        if _HEADERS_NAME.search(name.upper()):
+            yield from (pair.partition("=")[2].strip() for pair in value.split(","))
+        yield from (each for pair in _PASSWORD.findall(value) for each in pair if each)
 
 
 class _TextLines(logging.Formatter):
@@ -137,8 +163,14 @@ class _TextLines(logging.Formatter):
         super().__init__(fmt)
         self._secrets = secrets
 
-    def format(self, record: logging.LogRecord) -> str:
-        return _without(self._secrets, super().format(record))
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  its name there
+        return _escaped(_without(self._secrets, super().formatMessage(record)))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  its name there
+        return _indented(_without(self._secrets, super().formatException(ei)))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802  its name there
+        return _indented(_without(self._secrets, super().formatStack(stack_info)))
 
 
 class _JsonLines(JsonFormatter):
@@ -169,3 +201,13 @@ def _without(secrets: tuple[str, ...], text: str) -> str:
         if each in text:
             text = text.replace(each, HIDDEN)
     return _ROW.sub(rf"\1: {HIDDEN}", text) if "DETAIL: " in text or "CONTEXT: " in text else text
+
+
+def _escaped(text: str) -> str:
+    """The text on one line: values come from callers, files and other programs."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _indented(text: str) -> str:
+    """A traceback whose lines can't be mistaken for records."""
+    return "\n".join(f"  {_escaped(line)}" for line in text.split("\n"))

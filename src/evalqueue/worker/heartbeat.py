@@ -15,6 +15,7 @@ import psycopg
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
+from evalqueue.telemetry import tasks
 from evalqueue.worker.options import WorkerOptions
 from evalqueue.worker.watchdog import BEAT, Watchdog
 
@@ -128,7 +129,7 @@ class Membership:
 @asynccontextmanager
 async def watched(options: WorkerOptions) -> AsyncGenerator[None]:
     """Have a thread detect that the event loop stands still, for as long as the block lasts."""
-    feeding = asyncio.create_task(_feed_watchdog(options), name="watchdog")
+    feeding = tasks.start(_feed_watchdog(options), name="watchdog")
     await asyncio.sleep(0)  # the thread has started when the block begins
     try:
         yield

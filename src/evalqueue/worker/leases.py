@@ -16,6 +16,7 @@ from evalqueue.context import JobContext
 from evalqueue.postgres import store
 from evalqueue.postgres.database import TRANSIENT, UNWRITABLE, Connection, Database
 from evalqueue.postgres.store import HeldAttempt
+from evalqueue.telemetry import tasks
 from evalqueue.worker.refusals import Troubles
 
 FLUSH_INTERVAL = 0.25  # seconds: at most four progress writes a second and job
@@ -194,9 +195,10 @@ class Leases:
                     lease.on_error(error)
             else:
                 self._answered(lease, alive=alive)
-            lease.flushing = None
+            finally:
+                lease.flushing = None
 
-        task = asyncio.create_task(flush(), name=f"lease {lease.context.job.id}")
+        task = tasks.start(flush(), name=f"lease {lease.context.job.id}")
         lease.flushing = task
         self._alone.add(task)
         task.add_done_callback(self._alone.discard)

@@ -16,6 +16,8 @@ from evalqueue.jobs import AttemptOutcome, Ended, Job, JobStatus
 from evalqueue.postgres import store
 from evalqueue.postgres.database import TRANSIENT, UNWRITABLE, Connection, Database
 from evalqueue.postgres.store import CompletedAttempt
+from evalqueue.telemetry import tasks
+from evalqueue.telemetry.logs import LoggedError
 
 BATCH_MAX = 200  # attempts in one statement
 BATCH_CHARACTERS = 4 * 1024 * 1024  # of JSON in one statement; a single result may have more
@@ -69,7 +71,7 @@ class OutcomeRecorder:
         self._waiting.append(waiting)
         if self._writing is None:
             # Of no job: it writes the outcomes of others, too.
-            self._writing = asyncio.create_task(
+            self._writing = tasks.start(
                 self._write(), name="outcomes", context=contextvars.Context()
             )
         return await waiting.recorded
@@ -111,6 +113,10 @@ class OutcomeRecorder:
         except (*TRANSIENT, *UNWRITABLE) as error:
             # One of them may be the reason: each is repeated for itself as long as need be.
             logger.warning("%d outcomes can't be written together: %s", len(batch), error)
+        except Exception as error:  # the attempts wait for an answer, whatever it is
+            logger.exception(
+                "%d outcomes can't be written together", len(batch), exc_info=LoggedError.of(error)
+            )
         for each in batch:
             if each.job.id not in statuses:
                 self._write_alone(each)
@@ -121,14 +127,14 @@ class OutcomeRecorder:
         async def write() -> None:
             try:
                 status = await self._finish(waiting.job, waiting.ended)
-            except UNWRITABLE as error:
+            except Exception as error:  # the attempt waits for an answer, whatever it is
                 if not waiting.recorded.done():
                     waiting.recorded.set_exception(error)
             else:
                 if not waiting.recorded.done():
                     waiting.recorded.set_result(status)
 
-        task = asyncio.create_task(write(), name=f"outcome of {waiting.job.id}")
+        task = tasks.start(write(), name=f"outcome of {waiting.job.id}")
         self._alone.add(task)
         task.add_done_callback(self._alone.discard)
         return task

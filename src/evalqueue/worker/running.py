@@ -10,6 +10,7 @@ from evalqueue.handlers import Handlers
 from evalqueue.jobs import Job
 from evalqueue.metrics.jobs import JobMetrics
 from evalqueue.postgres.database import Database
+from evalqueue.telemetry.logs import LoggedError
 from evalqueue.worker.attempt import Attempt
 from evalqueue.worker.leases import Leases
 from evalqueue.worker.options import WorkerOptions
@@ -121,7 +122,7 @@ class RunningAttempts:
         self._on_ended()
         if not task.cancelled() and (error := task.exception()) is not None:
             # Its lease will run out, and the leader that recovers the job will note it there.
-            logger.error("The attempt at job %s broke off", job_id, exc_info=error)
+            logger.error("The attempt at job %s broke off", job_id, exc_info=LoggedError.of(error))
 
 
 async def drain(running: RunningAttempts, hurry: asyncio.Event, options: WorkerOptions) -> None:

@@ -14,6 +14,10 @@ AppOption = Annotated[
     typer.Option("--app", help="The app of the chatbot to test. Default: EVALQUEUE_DEFAULT_APP."),
 ]
 CaseIdsArgument = Annotated[list[str], typer.Argument(metavar="CASE_ID…", show_default=False)]
+OwnerOption = Annotated[
+    str | None,
+    typer.Option("--owner", help="Whose cases. Default: of `default`, else of the only owner."),
+]
 PinnedOption = Annotated[bool, typer.Option("--pinned", help="Only pinned cases.")]
 PinOption = Annotated[
     bool, typer.Option("--pin", help="Make them part of every later run of the app.")
@@ -78,32 +82,46 @@ def save_cases(
 
 @cases_app.command("pin", epilog=examples("evalqueue adversarial cases pin 3f0c1d2e4b5a6978"))
 def pin_cases(
-    case_ids: CaseIdsArgument, *, app_id: AppOption = None, as_json: JsonOption = False
+    case_ids: CaseIdsArgument,
+    *,
+    app_id: AppOption = None,
+    owner: OwnerOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make saved cases part of every later run of their app."""
     from evalqueue.cli.commands import cases
 
-    run(cases.pin_cases(app_or_default(app_id), case_ids, pinned=True, as_json=as_json))
+    app = app_or_default(app_id)
+    run(cases.pin_cases(app, case_ids, owner=owner, pinned=True, as_json=as_json))
 
 
 @cases_app.command("unpin", epilog=examples("evalqueue adversarial cases unpin 3f0c1d2e4b5a6978"))
 def unpin_cases(
-    case_ids: CaseIdsArgument, *, app_id: AppOption = None, as_json: JsonOption = False
+    case_ids: CaseIdsArgument,
+    *,
+    app_id: AppOption = None,
+    owner: OwnerOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Keep saved cases, but use them only in runs that ask for all saved cases."""
     from evalqueue.cli.commands import cases
 
-    run(cases.pin_cases(app_or_default(app_id), case_ids, pinned=False, as_json=as_json))
+    app = app_or_default(app_id)
+    run(cases.pin_cases(app, case_ids, owner=owner, pinned=False, as_json=as_json))
 
 
 @cases_app.command("remove", epilog=examples("evalqueue adversarial cases remove 3f0c1d2e4b5a6978"))
 def remove_cases(
-    case_ids: CaseIdsArgument, *, app_id: AppOption = None, as_json: JsonOption = False
+    case_ids: CaseIdsArgument,
+    *,
+    app_id: AppOption = None,
+    owner: OwnerOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Delete saved cases; runs that used them are unchanged."""
     from evalqueue.cli.commands import cases
 
-    run(cases.remove_cases(app_or_default(app_id), case_ids, as_json=as_json))
+    run(cases.remove_cases(app_or_default(app_id), case_ids, owner=owner, as_json=as_json))
 
 
 @cases_app.command(

@@ -84,21 +84,38 @@ async def export_cases(app_id: str, *, pinned: bool, as_json: bool) -> ExitCode:
 
 
 async def pin_cases(
-    app_id: str, case_ids: Sequence[str], *, pinned: bool, as_json: bool
+    app_id: str, case_ids: Sequence[str], *, owner: str | None, pinned: bool, as_json: bool
 ) -> ExitCode:
     """Make saved cases part of every later run, or no longer."""
-    case_ids = await _find_saved(app_id, case_ids)
+    case_ids = await _find_saved(app_id, case_ids, owner=owner)
     async with open_client() as client, (await client.database()).connection() as connection:
-        await saved_cases.pin(connection, app_id, case_ids, pinned=pinned)
+        owners = await _owners(connection, app_id, case_ids, owner=owner)
+        await saved_cases.pin(connection, app_id, owners, pinned=pinned)
     return _print_changed("pinned" if pinned else "unpinned", case_ids, as_json=as_json)
 
 
-async def remove_cases(app_id: str, case_ids: Sequence[str], *, as_json: bool) -> ExitCode:
+async def remove_cases(
+    app_id: str, case_ids: Sequence[str], *, owner: str | None, as_json: bool
+) -> ExitCode:
     """Delete saved cases."""
-    case_ids = await _find_saved(app_id, case_ids)
+    case_ids = await _find_saved(app_id, case_ids, owner=owner)
     async with open_client() as client, (await client.database()).connection() as connection:
-        await saved_cases.unsave(connection, app_id, case_ids, owner=None)
+        owners = await _owners(connection, app_id, case_ids, owner=owner)
+        await saved_cases.unsave(connection, app_id, owners, pinned_too=True)
     return _print_changed("removed", case_ids, as_json=as_json)
+
+
+async def _owners(
+    connection: Connection, app_id: str, case_ids: Sequence[str], *, owner: str | None
+) -> dict[str, str]:
+    """Whose cases are meant, by their ids.
+
+    Raises:
+        OwnerNeeded: several owners have saved one of them.
+    """
+    return await saved_cases.owners_of_saved(
+        connection, app_id, case_ids, owner=owner, first_owner=_OWNER
+    )
 
 
 async def _saved(app_id: str, *, pinned: bool) -> list[SavedCase]:
@@ -106,14 +123,23 @@ async def _saved(app_id: str, *, pinned: bool) -> list[SavedCase]:
         return await saved_cases.saved(connection, app_id, owner=None, only_pinned=pinned)
 
 
-async def _find_saved(app_id: str, given: Sequence[str]) -> list[str]:
-    """The ids of the saved cases that are meant.
+async def _saved_ids(app_id: str, owner: str | None) -> list[str]:
+    found = await _saved(app_id, pinned=False)
+    if owner is None:
+        return [each.case_id for each in found]
+    async with open_client() as client, (await client.database()).connection() as connection:
+        ids = [each.case_id for each in found]
+        return list(await _owners(connection, app_id, ids, owner=owner))
+
+
+async def _find_saved(app_id: str, given: Sequence[str], *, owner: str | None) -> list[str]:
+    """The ids of the saved cases that are meant; `owner` None: of all owners.
 
     Raises:
         NothingMeant: one of them is not saved.
         Refused: one could be several.
     """
-    known = {each.case_id for each in await _saved(app_id, pinned=False)}
+    known = set(await _saved_ids(app_id, owner))
     hint = f"To list saved cases: evalqueue adversarial cases list --app {app_id}"
     return [find_case_id(each, known, missing=f"Not saved: {each}. {hint}") for each in given]
 

@@ -15,10 +15,16 @@ from evalqueue.postgres.rows import jsonb
 
 MAX_SAVED_CASES = 10_000
 """Of one owner and app: as many as a file may have."""
+OWNERS_NAMED = 10
+"""In an error."""
 
 
 class CasesDiffer(Refused):
     """Owners expect different things of the same case."""
+
+
+class OwnerNeeded(Refused):
+    """Several owners have saved the same case, and none of them is named."""
 
 
 class TooManyCases(Refused):
@@ -112,31 +118,62 @@ async def save(
             )
 
 
-async def pin(connection: Connection, app_id: str, case_ids: Sequence[str], *, pinned: bool) -> int:
-    """Pin or unpin saved cases, of all owners. Returns how many there were.
+async def owners_of_saved(
+    connection: Connection,
+    app_id: str,
+    case_ids: Sequence[str],
+    *,
+    owner: str | None,
+    first_owner: str,
+) -> dict[str, str]:
+    """Whose saved case is meant by each id: that of `owner`; if None, that of `first_owner`, else
+    the only one. Unknown ids are left out.
 
     Raises:
-        CasesDiffer: owners expect different things of one of them, and none is pinned.
+        OwnerNeeded: several others have saved one of them.
     """
-    arguments = {"app_id": app_id, "case_ids": list(case_ids), "pinned": pinned}
+    arguments = {"app_id": app_id, "case_ids": list(case_ids), "owner": owner}
+    cursor = await connection.execute(QUERIES["owners_of_saved"], arguments)
+    found: dict[str, str] = {}
+    for case_id, owners in await cursor.fetchall():
+        if first_owner not in owners and len(owners) > 1:
+            names = ", ".join(owners[:OWNERS_NAMED]) + (", …" if owners[OWNERS_NAMED:] else "")
+            raise OwnerNeeded(f"Several owners saved {case_id}: {names}. Name one of them.")
+        found[case_id] = first_owner if first_owner in owners else owners[0]
+    return found
+
+
+async def pin(
+    connection: Connection, app_id: str, owners: Mapping[str, str], *, pinned: bool
+) -> None:
+    """Pin or unpin saved cases, by their ids and owners.
+
+    Raises:
+        CasesDiffer: an equal case is pinned, of which its owner expects something else.
+    """
+    arguments = _named_by_owner(app_id, owners) | {"pinned": pinned}
     async with connection.transaction():
-        if pinned:
-            cursor = await connection.execute(QUERIES["differing"], arguments)
-            if differing := [case_id for (case_id,) in await cursor.fetchall()]:
-                raise CasesDiffer(
-                    f"Several owners saved {', '.join(differing)} with different expected "
-                    "behaviours: none is pinned. Have the wrong ones deleted first."
-                )
-        return (await connection.execute(QUERIES["pin"], arguments)).rowcount
+        await connection.execute(QUERIES["pin"], arguments)
+        cursor = await connection.execute(QUERIES["differing"], arguments)
+        differing = [case_id for (case_id,) in await cursor.fetchall()]
+        if pinned and differing:
+            raise CasesDiffer(
+                f"Of {', '.join(differing)} an equal case of another owner is pinned, with "
+                "different expected behaviours: unpin that one first."
+            )
 
 
 async def unsave(
-    connection: Connection, app_id: str, case_ids: Sequence[str], *, owner: str | None
+    connection: Connection, app_id: str, owners: Mapping[str, str], *, pinned_too: bool
 ) -> int:
-    """Delete saved cases of an owner that are not pinned, or (None) of all owners. Returns how many
+    """Delete saved cases, by their ids and owners; pinned ones only if asked to. Returns how many
     there were. Runs keep their own copies."""
-    arguments = {"app_id": app_id, "owner": owner, "case_ids": list(case_ids)}
+    arguments = _named_by_owner(app_id, owners) | {"pinned_too": pinned_too}
     return (await connection.execute(QUERIES["unsave"], arguments)).rowcount
+
+
+def _named_by_owner(app_id: str, owners: Mapping[str, str]) -> dict[str, Any]:
+    return {"app_id": app_id, "case_ids": list(owners), "owners": list(owners.values())}
 
 
 async def _saved(

@@ -9,7 +9,7 @@ for them, and the interval is wide.
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal
 
@@ -97,6 +97,8 @@ class Estimate:
     """None: the price is not known."""
     recorded_calls: int
     """How many recorded calls it is learned from; 0: from none."""
+    errors: tuple[str, ...] = ()
+    """What evaluators raised for the sample, in words: the figures lack those prompts."""
 
     def __add__(self, other: "Estimate") -> "Estimate":
         costs = None
@@ -108,6 +110,7 @@ class Estimate:
             tokens_out=self.tokens_out + other.tokens_out,
             cost_usd=costs,
             recorded_calls=self.recorded_calls + other.recorded_calls,
+            errors=(*self.errors, *other.errors),
         )
 
     def as_json(self) -> Mapping[str, object]:
@@ -117,6 +120,7 @@ class Estimate:
             "tokens_out": self.tokens_out.as_json(),
             "cost_usd": None if self.cost_usd is None else self.cost_usd.as_json(),
             "recorded_calls": self.recorded_calls,
+            "errors": list(self.errors),
         }
 
 
@@ -172,10 +176,19 @@ async def estimate_batch(
             prices=None if asked is None else asked.prices,
             max_output_tokens=max_output_tokens,
         )
+        found = replace(found, errors=_errors(name, lengths[name]))
         total = found if total is None else total + found
         if plan.second_model is not None and (votes := kind.votes_in(plan)) > 1:
             total += _second(found, votes, others.get(plan.second_model))
     return total
+
+
+def _errors(evaluator: str, lengths: PromptLengths) -> tuple[str, ...]:
+    if not lengths.errors:
+        return ()
+    sample = len(lengths.texts) + len(lengths.errors)
+    kinds = ", ".join(sorted(set(lengths.errors)))
+    return (f"{evaluator} raised {kinds} for {len(lengths.errors)} of {sample} conversations",)
 
 
 def _second(found: Estimate, votes: int, model: PricedModel | None) -> Estimate:

@@ -27,6 +27,8 @@ class PromptLengths:
     """Of system text and prompt, by conversation."""
     schemas: list[int] = field(default_factory=list[int])
     calls: int = 0
+    errors: list[str] = field(default_factory=list[str])
+    """Classes of errors that it raised, by conversation: their prompts are not known."""
 
 
 async def of_dataset(
@@ -83,7 +85,8 @@ async def prompt_lengths(
             counter = _PromptCounter()
             try:
                 await evaluator.evaluate(thread, Judge(counter))
-            except Exception:  # noqa: S112  another package's code may raise anything
+            except Exception as error:  # another package's code may raise anything
+                lengths.errors.append(type(error).__name__)
                 continue
             lengths.texts.append(counter.characters)
             lengths.schemas.append(counter.schema_characters)

@@ -25,6 +25,7 @@ from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.reservations import SetAside
 from evalqueue.postgres.database import TRANSIENT
+from evalqueue.telemetry import tasks
 
 IDLE_SECONDS = 0.5  # without a call, after which what is spare is returned
 POLL_SECONDS = 0.2  # between two looks at a cap that other attempts may leave more of
@@ -133,10 +134,7 @@ class CapAccount:
         Raises:
             CapReached: a cap does not allow it.
         """
-        worst = self.amounts.worst(request)
-        worst = CallAmount(worst.usd * price_share, worst.tokens)
-        (await self.reserve_amount(worst, self.amounts)).settle(None)
-        return SetAside(usd=worst.usd, tokens=worst.tokens, month=self._month)
+        return await self.set_aside_amount(self.amounts.worst(request), self.amounts, price_share)
 
     def of_model(self, amounts: CallAmounts) -> "ModelReservations":
         """Reservations for the calls of another model, from the same account."""
@@ -165,6 +163,18 @@ class CapAccount:
             raise
         return reservation
 
+    async def set_aside_amount(
+        self, worst: CallAmount, amounts: CallAmounts, price_share: Decimal
+    ) -> SetAside:
+        """Wait until so much, at a share of its price, may be used. It counts as used.
+
+        Raises:
+            CapReached: a cap does not allow it.
+        """
+        worst = CallAmount(worst.usd * price_share, worst.tokens)
+        (await self.reserve_amount(worst, amounts)).settle(None)
+        return SetAside(usd=worst.usd, tokens=worst.tokens, month=self._month)
+
     def note_end(self, worst: CallAmount, used: CallAmount) -> None:
         """A call was settled."""
         self._in_flight -= 1
@@ -185,7 +195,7 @@ class CapAccount:
         self._changed.set()
         is_idle = not self._waiting and not (self._is_open and not self._in_flight)
         if not is_idle and (self._reserving is None or self._reserving.done()):
-            self._reserving = asyncio.create_task(self._keep(), name="cap reservations")
+            self._reserving = tasks.start(self._keep(), name="cap reservations")
 
     async def _keep(self) -> None:
         """Reserve for the calls that wait; return what is reserved when there have been none."""
@@ -199,6 +209,8 @@ class CapAccount:
                 if not self._waiting and not self._in_flight:
                     await self._return()
         except Exception as error:
+            if not self._waiting:
+                raise  # no call gets it
             self._refuse_all(error)
 
     async def _return(self) -> None:
@@ -305,9 +317,11 @@ class ModelReservations:
         return await self._account.reserve_amount(self._amounts.worst(request), self._amounts)
 
     async def set_aside(self, request: CompletionRequest, /, *, price_share: Decimal) -> SetAside:
-        """No question to another model is put into a batch.
+        """Wait until a question may be put into a batch. What it may use at most counts as used.
 
         Raises:
-            NotImplementedError: always.
+            CapReached: a cap does not allow it.
         """
-        raise NotImplementedError
+        return await self._account.set_aside_amount(
+            self._amounts.worst(request), self._amounts, price_share
+        )

@@ -14,6 +14,8 @@ from evalqueue.evaluators.pace.outcomes import PendingReport
 from evalqueue.evaluators.pace.permit_requests import demands, permit_request
 from evalqueue.evaluators.pace.permits import EXCHANGE_SECONDS, PermitStock
 from evalqueue.evaluators.pace.shares import allocate
+from evalqueue.telemetry import tasks
+from evalqueue.telemetry.logs import LoggedError
 
 LOCKED_SECONDS = 0.02  # until the next try, when another process has the row
 HURRY_SECONDS = 0.05  # between exchanges that are made before their time
@@ -112,13 +114,15 @@ class Exchanges:
     def begin(self) -> None:
         """Begin an exchange now."""
         self.exchanged_at = time.monotonic()
-        self.exchanging = asyncio.create_task(self._exchange_once(), name="pace exchange")
+        self.exchanging = tasks.start(self._exchange_once(), name="pace exchange")
 
     async def _exchange_once(self) -> None:
         try:
             await self._exchange()
-        except Exception:  # the calls go on, at the pace that is known
-            logger.exception("The pace of %s can't be shared", self._label)
+        except Exception as error:  # the calls go on, at the pace that is known
+            logger.exception(
+                "The pace of %s can't be shared", self._label, exc_info=LoggedError.of(error)
+            )
             self._go_on_alone(time.monotonic())
         finally:
             self.exchanging = None

@@ -30,6 +30,7 @@ from evalqueue.evaluators.pace.permits import EXCHANGE_SECONDS, PermitStock
 from evalqueue.evaluators.pace.waiting import Wait
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.provider import Completion, LlmCredential
+from evalqueue.telemetry import tasks
 
 IDLE_SECONDS = 2.0  # without a call, after which nothing runs any more
 CHARACTERS_PER_TOKEN = 4
@@ -194,7 +195,7 @@ class Pace:
         self._wake.set()
         if self._running is None or self._running.done():
             # Of no job: it is the pace of others, too.
-            self._running = asyncio.create_task(
+            self._running = tasks.start(
                 self._run(), name=f"pace {self.credential.label}", context=contextvars.Context()
             )
 

@@ -27,6 +27,7 @@ from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.recorder import CallRecord
 from evalqueue.evaluators.runs.store import ERROR_LIMIT, QUERIES
 from evalqueue.postgres.database import TRANSIENT, Database
+from evalqueue.telemetry import tasks
 
 WRITE_INTERVAL = 0.05  # seconds between writes, while calls are answered
 RETRY_INTERVAL = 1.0  # seconds between tries while Postgres is away
@@ -89,7 +90,7 @@ class CallLog:
         )
 
     async def __aenter__(self) -> Self:
-        self._writer = asyncio.create_task(self._write_as_they_come(), name="call log")
+        self._writer = tasks.start(self._write_as_they_come(), name="call log")
         return self
 
     async def __aexit__(
@@ -110,13 +111,8 @@ class CallLog:
 
     async def flush(self) -> None:
         """Write what is held. Postgres being away is no reason to lose it, nor to stop a run."""
-        writing = asyncio.create_task(self._flush_held(), name="call log flush")
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            # An interrupted write would leave open which rows are stored.
-            await asyncio.wait({writing})
-            raise
+        # An interrupted write would leave open which rows are stored.
+        await tasks.uninterrupted(self._flush_held(), name="call log flush")
 
     async def _flush_held(self) -> None:
         async with self._writing:

@@ -28,6 +28,7 @@ from evalqueue.postgres import store
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.listener import JOB_CHANGED
 from evalqueue.postgres.store import QueuePosition
+from evalqueue.telemetry.logs import LoggedError
 
 PAUSE_SECONDS = 0.02  # between two reads, at least
 PAUSE_SECONDS_PER_WATCHER = 0.0001  # more: at most 10,000 writes to sockets a second
@@ -204,7 +205,10 @@ class Broadcaster:
         for stream in self._streams:
             stream.end()
         if not running.cancelled() and (error := running.exception()) is not None:
-            logger.error("The broadcaster failed; its clients reconnect", exc_info=error)
+            logger.error(
+                "The broadcaster failed; its clients reconnect",
+                exc_info=LoggedError.of(error),
+            )
 
     async def _check_streams(self) -> None:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evalqueue.http.events.watchers import Watcher
+from evalqueue.telemetry import tasks
 
 STUCK_SECONDS = 10.0  # in which a client read nothing: its connection is aborted
 HEARTBEAT_SECONDS = 15.0  # without an event
@@ -101,7 +102,7 @@ class EventStream(Response):
                 self._connection = scope.get(_KEY)
                 if self._connection is not None:
                     self._connection.limit()
-                disconnect = asyncio.create_task(self._end_on_disconnect(receive))
+                disconnect = tasks.start(self._end_on_disconnect(receive), name="end of a stream")
                 await self._send_events(send)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

@@ -19,6 +19,8 @@ MAX_NAME = 100  # characters of an app's or a case's id
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 
+Owner = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(codec.clean_text)]
+
 # Requests
 
 
@@ -39,6 +41,8 @@ class AppId(Model):
 
 class SavedCaseId(AppId):
     case_id: Name
+    owner: Owner | None = None
+    """Whose case, for administrators. Default: the caller's, else that of the only owner."""
 
 
 class SavedCasesQuery(Model):
@@ -174,6 +178,8 @@ class PinnedCase(Model):
 
     app_id: str
     case_id: str
+    owner: str
+    """Who saved it."""
     pinned: bool
 
 
@@ -182,6 +188,7 @@ class DeletedCase(Model):
 
     app_id: str
     case_id: str
+    owner: str
     deleted: Literal[True] = True
 
 

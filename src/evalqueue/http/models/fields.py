@@ -129,3 +129,5 @@ class EstimateJson(Model):
     """Null: the price of the model is not known."""
     recorded_calls: int
     """How many recorded calls of the same evaluators and model it is learned from; 0: from none."""
+    errors: list[str]
+    """What evaluators raised when their prompts were made: the figures lack those."""

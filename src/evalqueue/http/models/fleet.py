@@ -69,6 +69,8 @@ class Queue(Model):
     """On all workers together; null: no limit."""
     max_running_per_owner: int | None
     running: int
+    helpers: int
+    """Running helper jobs, which limits include, and no other number."""
     due: int
     later: int
     """Scheduled, delayed before a retry, or waiting for another job."""

@@ -1,8 +1,8 @@
 """Adversarial tests: their results, their conversations in progress, the simulated users of an app,
 and saved cases. The tests are submitted as jobs.
 
-Saved cases have no owner. Callers who may submit jobs may save them. Pinning and deleting changes
-the runs of others, and needs the right `admin`.
+Callers who may submit jobs may save cases, and delete their own. What is pinned is part of the runs
+of others: pinning, and what concerns the cases of others, needs the right `admin`.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from evalqueue.http.models import adversarial as models
 from evalqueue.http.models.fields import RunId
 from evalqueue.http.operations import Operation
 from evalqueue.http.uploads import InvalidRequest
+from evalqueue.postgres.database import Connection
 from evalqueue.tokens import Right
 
 
@@ -127,27 +128,59 @@ async def unpin_case(context: RequestContext, request: models.SavedCaseId) -> mo
 
 
 async def delete_case(context: RequestContext, request: models.SavedCaseId) -> models.DeletedCase:
+    is_admin = context.caller.right.covers(Right.ADMIN)
+    if not is_admin:
+        if request.owner not in (None, context.caller.name):
+            raise HTTPException(404, "There is no such case of yours")
+        request = request.model_copy(update={"owner": context.caller.name})
     async with context.connection() as connection:
-        if not await saved_cases.unsave(
-            connection, request.app_id, [request.case_id], owner=context.caller.visible_owner
-        ):
+        owners = await _owners(context, connection, request)
+        if not await saved_cases.unsave(connection, request.app_id, owners, pinned_too=is_admin):
             raise HTTPException(404, "There is no such case of yours that is not pinned")
-    return models.DeletedCase(app_id=request.app_id, case_id=request.case_id)
+    return models.DeletedCase(
+        app_id=request.app_id, case_id=request.case_id, owner=owners[request.case_id]
+    )
 
 
 async def _set_pinned(
     context: RequestContext, request: models.SavedCaseId, *, pinned: bool
 ) -> models.PinnedCase:
     async with context.connection() as connection:
+        owners = await _owners(context, connection, request)
         try:
-            found = await saved_cases.pin(
-                connection, request.app_id, [request.case_id], pinned=pinned
-            )
+            await saved_cases.pin(connection, request.app_id, owners, pinned=pinned)
         except saved_cases.CasesDiffer as error:
             raise InvalidRequest([Problem(loc=("path", "case_id"), msg=str(error))]) from error
-        if not found:
-            raise HTTPException(404, "Case not found")
-    return models.PinnedCase(app_id=request.app_id, case_id=request.case_id, pinned=pinned)
+    return models.PinnedCase(
+        app_id=request.app_id,
+        case_id=request.case_id,
+        owner=owners[request.case_id],
+        pinned=pinned,
+    )
+
+
+async def _owners(
+    context: RequestContext, connection: Connection, request: models.SavedCaseId
+) -> dict[str, str]:
+    """Whose saved case is meant, by its id.
+
+    Raises:
+        HTTPException: 404, if there is none.
+        InvalidRequest: several owners have saved it.
+    """
+    try:
+        owners = await saved_cases.owners_of_saved(
+            connection,
+            request.app_id,
+            [request.case_id],
+            owner=request.owner,
+            first_owner=context.caller.name,
+        )
+    except saved_cases.OwnerNeeded as error:
+        raise InvalidRequest([Problem(loc=("query", "owner"), msg=str(error))]) from error
+    if not owners:
+        raise HTTPException(404, "Case not found")
+    return owners
 
 
 async def _load(context: RequestContext, app_id: str) -> tuple[App, DifficultUsers]:

@@ -16,6 +16,7 @@ from evalqueue.http.request_metrics import ApiMetrics
 from evalqueue.metrics.registry import MEDIA_TYPE
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import TRANSIENT
+from evalqueue.telemetry import tasks
 
 READY_TIMEOUT_SECONDS = 3.0  # a probe must not take as long as a request may
 MARGIN_SECONDS = 0.5  # before the timeout, at which the slowest check gives up and says why
@@ -31,7 +32,7 @@ async def get_health(context: RequestContext, request: EmptyRequest) -> models.H
 
 async def get_readiness(context: RequestContext, request: EmptyRequest) -> models.Ready:
     findings: dict[str, Finding] = {}
-    checking = asyncio.create_task(_check(context, findings), name="readiness")
+    checking = tasks.start(_check(context, findings), name="readiness")
     _cancelled.add(checking)
     checking.add_done_callback(_cancelled.discard)
     await asyncio.wait({checking}, timeout=READY_TIMEOUT_SECONDS)

@@ -9,7 +9,9 @@ goes into the first schema of the search_path.
 from evalqueue.postgres.schema.ledger import own_migrations, pending, verify
 from evalqueue.postgres.schema.migrating import WAIT_SECONDS, migrate
 from evalqueue.postgres.schema.plan import LockedTable, Step, plan
+from evalqueue.postgres.schema.rights import LackedRights, Role, of_session
 
 __all__ = [
-    "WAIT_SECONDS", "LockedTable", "Step", "migrate", "own_migrations", "pending", "plan", "verify",
+    "WAIT_SECONDS", "LackedRights", "LockedTable", "Role", "Step", "migrate", "of_session",
+    "own_migrations", "pending", "plan", "verify",
 ]  # fmt: skip

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from evalqueue.postgres.database import TRANSIENT, Connection, Database
 from evalqueue.postgres.queries import SCHEMA
+from evalqueue.telemetry import tasks
 
 LOOK_INTERVAL = 0.5  # seconds between looks at what is waited for
 REPEAT_INTERVAL = 10.0  # seconds between lines about the same sessions
@@ -43,11 +44,15 @@ class Blocker:
             f"pid {self.pid}",
             f"user {self.who or 'unknown'}",
             f"application {self.application or 'without a name'}",
-            self.state or "in an unknown state",
+            self.state or "in a state that this role does not see",
         ]
         if self.age is not None:
             parts.append(f"transaction open for {self.age.total_seconds():.0f} s")
-        if self.query:
+        if self.state is None:
+            parts.append(
+                "whose query is seen with pg_read_all_stats only, in pg_stat_activity by its pid"
+            )
+        elif self.query:
             parts.append(f"query: {outline(self.query)}")
         return f"Waiting for {', '.join(parts)}"
 
@@ -59,7 +64,7 @@ async def report_blockers(
     """While the block runs, report from another connection what this one waits for."""
     cursor = await connection.execute(SCHEMA["backend"])
     (pid,) = await cursor.fetchone() or (0,)
-    looking = asyncio.create_task(_look(database, pid, report), name="who blocks the migration")
+    looking = tasks.start(_look(database, pid, report), name="who blocks the migration")
     try:
         yield
     finally:

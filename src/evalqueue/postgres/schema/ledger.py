@@ -12,7 +12,7 @@ from typing import LiteralString, cast
 from procrastinate.schema import SchemaManager
 from psycopg.errors import UndefinedTable
 
-from evalqueue.errors import SchemaOutdated
+from evalqueue.errors import RightMissing, SchemaOutdated
 from evalqueue.postgres import definitions
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.definitions import LAYERS, Recorded
@@ -79,11 +79,14 @@ async def pending(database: Database) -> list[str]:
 
     Raises:
         SchemaOutdated: another build made this database.
+        RightMissing: the role may not use the schema.
     """
     try:
         async with database.connection() as connection:
             ledger = await read_ledger(connection)
     except UndefinedTable:
+        async with database.connection() as connection:
+            await _check_visible(connection)
         ledger = MigrationLedger()
     ledger.check()
     wanted = [*procrastinate_migrations(), *own_migrations()]
@@ -105,6 +108,21 @@ async def verify(database: Database) -> None:
         raise SchemaOutdated(
             f"The database's schema lacks {len(missing)} change(s), the first is {missing[0]}. "
             "Run: evalqueue migrate"
+        )
+
+
+async def _check_visible(connection: Connection) -> None:
+    """Refuse to take a schema that this role may not use for one that is missing.
+
+    Raises:
+        RightMissing: with the GRANT.
+    """
+    cursor = await connection.execute(SCHEMA["hidden_ledger"])
+    if (row := await cursor.fetchone()) is not None:
+        schema, role = row
+        raise RightMissing(
+            f"The role {role} may not use the schema {schema}, where the tables are. "
+            f"An administrator runs: GRANT USAGE ON SCHEMA {schema} TO {role};"
         )
 
 

@@ -23,7 +23,7 @@ from evalqueue.errors import SchemaLocked, SchemaOutdated
 from evalqueue.postgres import definitions
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.queries import SCHEMA
-from evalqueue.postgres.schema import ledger
+from evalqueue.postgres.schema import ledger, rights
 from evalqueue.postgres.schema.blockers import report_blockers
 from evalqueue.postgres.schema.ledger import MigrationLedger
 from evalqueue.postgres.schema.plan import steps, strongest_locks
@@ -107,7 +107,17 @@ async def _apply_missing(
         # The functions of a later build fit its tables; ours would not.
         if not recorded.is_newer:
             done += await _define(connection, recorded, report=report)
+            if done:
+                await _complete_rights(connection, report=report)
         return done
+
+
+async def _complete_rights(connection: Connection, *, report: Callable[[str], None]) -> None:
+    for role in await rights.complete(connection):
+        report(
+            f"The role {role} lacks rights on something that is new. As a superuser, run again: "
+            "evalqueue roles | psql"
+        )
 
 
 async def _take_locks(connection: Connection, recorded: MigrationLedger) -> None:

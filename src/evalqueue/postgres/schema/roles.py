@@ -64,7 +64,7 @@ def _declared() -> Mapping[str, Mapping[str, Sequence[str]]]:
 
 def grants(*, schema: str, prefix: str) -> str:
     """SQL that makes the roles, without passwords, and gives them their rights. It can be repeated:
-    before the first migration, and after each one."""
+    before the first migration, and after it."""
     owner, worker, api, submit, read = (_identifier(f"{prefix}_{role}") for role in ROLES)
     where = _identifier(schema)
     reads = "\n".join(
@@ -86,7 +86,8 @@ def grants(*, schema: str, prefix: str) -> str:
 
 
 _SCRIPT = """\
--- For a superuser, before the first `evalqueue migrate` and after each one. It sets no passwords.
+-- For a superuser, before the first `evalqueue migrate` and after it: later ones keep the rights,
+-- and say if a role lacks some. It sets no passwords.
 BEGIN;
 DO $make$ BEGIN
 {made}

@@ -5,7 +5,6 @@ a name by which it is found at the vendor. Calls are recorded under ids that fol
 and question, so that results that are read twice are recorded once.
 """
 
-import asyncio
 import contextlib
 import tempfile
 from collections.abc import Sequence
@@ -33,6 +32,7 @@ from evalqueue.evaluators.providers.provider import Provider
 from evalqueue.evaluators.providers.reservations import Reservations, SetAside
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.postgres.database import Connection
+from evalqueue.telemetry import tasks
 
 CHUNK = 256  # questions that are read at a time
 LOOK_MIN_SECONDS = 2.0
@@ -226,12 +226,7 @@ class BatchRounds:
             Postponed: it is not known whether the vendor has it.
         """
         # An interrupted one would leave open whether the vendor has it.
-        creating = asyncio.create_task(self._create_once(batch), name=f"batch {batch.id}")
-        try:
-            await asyncio.shield(creating)
-        except asyncio.CancelledError:
-            await asyncio.wait({creating})
-            raise
+        await tasks.uninterrupted(self._create_once(batch), name=f"batch {batch.id}")
 
     async def _create_once(self, batch: OpenBatch) -> None:
         try:

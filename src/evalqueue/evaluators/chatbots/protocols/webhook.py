@@ -16,6 +16,7 @@ from evalqueue.evaluators.apps.difficult_users import Webhook
 from evalqueue.evaluators.chatbots.protocol import Chatbot, ChatbotError, Fault, Reply
 from evalqueue.evaluators.chatbots.targets import Credential, Target, TargetRefused
 from evalqueue.evaluators.chatbots.transport import StreamLine
+from evalqueue.telemetry import tasks
 
 _CLOSING_SECONDS = 3.0  # less than the time until an interrupted handler is cancelled again
 _SESSION_LIMIT = 2_000  # characters
@@ -55,7 +56,7 @@ class WebhookChatbot:
         finally:
             # The session is closed in a task of its own, so that a second cancellation does not
             # leave it open. `aclose` waits for such tasks.
-            ending = asyncio.create_task(self._end(chat))
+            ending = tasks.start(self._end(chat), name="end of a chat")
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
             await asyncio.shield(ending)

@@ -11,14 +11,16 @@ export function adversarial(transport) {
             body: { app_id: appId, ...body },
             signal,
         }),
-        pin: (appId, caseId, { signal } = {}) => transport.request(`${path(appId, caseId)}/pin`, {
+        pin: (appId, caseId, { signal, ...query } = {}) => transport.request(`${path(appId, caseId)}/pin`, {
             method: "POST",
+            query,
             signal,
         }),
-        unpin: (appId, caseId, { signal } = {}) => transport.request(`${path(appId, caseId)}/unpin`, {
+        unpin: (appId, caseId, { signal, ...query } = {}) => transport.request(`${path(appId, caseId)}/unpin`, {
             method: "POST",
+            query,
             signal,
         }),
-        remove: (appId, caseId, { signal } = {}) => transport.request(path(appId, caseId), { method: "DELETE", signal }),
+        remove: (appId, caseId, { signal, ...query } = {}) => transport.request(path(appId, caseId), { method: "DELETE", query, signal }),
     };
 }

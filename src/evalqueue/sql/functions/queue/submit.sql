@@ -111,11 +111,20 @@ CREATE OR REPLACE FUNCTION evalqueue_add_job(
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
+    -- Of what triggers may still replace: a file of conversations becomes a dataset.
+    sent_limit CONSTANT integer := 64 * 1024 * 1024;
     fingerprint text;
     predecessor text;
     problem text;
     job jobs;
 BEGIN
+    -- By the length alone, before anything is read or copied.
+    IF pg_column_size(params) > sent_limit THEN
+        RAISE EXCEPTION 'The params of a job have at most % bytes when they are sent', sent_limit
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Conversations travel as a dataset.';
+    END IF;
+
     IF jsonb_typeof(params) IS DISTINCT FROM 'object' THEN
         RAISE EXCEPTION 'The params of a job are a JSON object'
             USING ERRCODE = 'invalid_parameter_value';

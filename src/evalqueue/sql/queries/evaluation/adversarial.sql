@@ -153,22 +153,29 @@ ON CONFLICT (app_id, owner, case_id) DO UPDATE SET pinned = saved_cases.pinned O
 -- count_saved --
 SELECT count(*) FROM saved_cases WHERE app_id = %(app_id)s AND owner = %(owner)s
 
--- differing --
--- Cases of which owners expect different things
-SELECT case_id FROM saved_cases
+-- owners_of_saved --
+SELECT case_id, array_agg(owner ORDER BY owner) AS owners FROM saved_cases
 WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
+    AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+GROUP BY case_id
+
+-- differing --
+-- Pinned cases of which owners expect different things
+SELECT case_id FROM saved_cases
+WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s) AND pinned
 GROUP BY case_id HAVING count(DISTINCT body ->> 'expected_behavior') > 1
 ORDER BY case_id
 
 -- pin --
 UPDATE saved_cases SET pinned = %(pinned)s
-WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
+FROM unnest(%(case_ids)s::text[], %(owners)s::text[]) AS meant (case_id, owner)
+WHERE app_id = %(app_id)s AND saved_cases.case_id = meant.case_id AND saved_cases.owner = meant.owner
 
 -- unsave --
--- NULL: of all owners. Only an administrator takes away what is pinned.
 DELETE FROM saved_cases
-WHERE app_id = %(app_id)s AND case_id = ANY (%(case_ids)s)
-    AND (%(owner)s::text IS NULL OR (owner = %(owner)s AND NOT pinned))
+USING unnest(%(case_ids)s::text[], %(owners)s::text[]) AS meant (case_id, owner)
+WHERE app_id = %(app_id)s AND saved_cases.case_id = meant.case_id AND saved_cases.owner = meant.owner
+    AND (%(pinned_too)s OR NOT pinned)
 
 -- evaluations --
 SELECT id, run_id, category, difficulty, verdict, goal_achieved, total_turns, result, case_id, trial,

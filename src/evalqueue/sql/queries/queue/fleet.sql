@@ -63,21 +63,24 @@ FROM job_workers ORDER BY id
 SELECT worker, term, since, ends_at, ends_at > clock_timestamp() AS is_current FROM job_leader
 
 -- queues --
--- Every queue that has something in it, is worked on, or has rules
+-- Every queue that has something in it, is worked on, or has rules. Jobs are counted without helper
+-- jobs, as the metrics count them; those that run have a number of their own, as limits include them
 WITH numbers AS (  -- by the indexes of what is not over
-    SELECT queue AS name, count(*) AS running, 0 AS due, 0 AS later
+    SELECT queue AS name, count(*) FILTER (WHERE parent_id IS NULL) AS running,
+            count(parent_id) AS helpers, 0 AS due, 0 AS later
         FROM jobs WHERE status = 'running' GROUP BY queue
     UNION ALL
-    SELECT queue, 0, count(*) FILTER (WHERE due_at <= statement_timestamp()),
+    SELECT queue, 0, 0, count(*) FILTER (WHERE due_at <= statement_timestamp()),
             count(*) FILTER (WHERE due_at > statement_timestamp())
-        FROM jobs WHERE status = 'queued' AND NOT waiting GROUP BY queue
+        FROM jobs WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL GROUP BY queue
     UNION ALL
-    SELECT queue, 0, 0, count(*) FROM jobs WHERE status = 'queued' AND waiting GROUP BY queue
-    UNION ALL SELECT name, 0, 0, 0 FROM job_queues
-    UNION ALL SELECT unnest(queues), 0, 0, 0 FROM job_workers
+    SELECT queue, 0, 0, 0, count(*) FROM jobs WHERE status = 'queued' AND waiting GROUP BY queue
+    UNION ALL SELECT name, 0, 0, 0, 0 FROM job_queues
+    UNION ALL SELECT unnest(queues), 0, 0, 0, 0 FROM job_workers
 )
 SELECT name, rules.paused_at, rules.max_running, rules.max_running_per_owner,
-    sum(running)::bigint AS running, sum(due)::bigint AS due, sum(later)::bigint AS later,
+    sum(running)::bigint AS running, sum(helpers)::bigint AS helpers, sum(due)::bigint AS due,
+    sum(later)::bigint AS later,
     (SELECT statement_timestamp() - min(due_at) FROM jobs WHERE queue = name AND status = 'queued'
         AND NOT waiting AND parent_id IS NULL AND due_at <= statement_timestamp()) AS oldest_waits
 FROM numbers LEFT JOIN job_queues AS rules USING (name)
@@ -164,3 +167,12 @@ SELECT holder, who, pid, age FROM (
     FROM pg_prepared_xacts WHERE database = current_database()
 ) AS held
 WHERE age > %(older_than)s ORDER BY age DESC LIMIT 10
+
+-- unused_slots --
+SELECT slot_name::text AS name, xmin IS NOT NULL OR catalog_xmin IS NOT NULL AS keeps_rows,
+    COALESCE(pg_wal_lsn_diff(CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+        ELSE pg_current_wal_lsn() END, restart_lsn), 0)::bigint AS wal_bytes,
+    clock_timestamp() - (to_jsonb(slot) ->> 'inactive_since')::timestamptz AS unused_for
+FROM pg_replication_slots AS slot
+WHERE NOT active AND NOT temporary AND restart_lsn IS NOT NULL
+ORDER BY slot_name LIMIT 10

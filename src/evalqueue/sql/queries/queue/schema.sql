@@ -113,3 +113,69 @@ SELECT set_config('search_path', concat_ws(', ',
     (SELECT quote_ident(nspname) FROM pg_namespace JOIN pg_class ON relnamespace = pg_namespace.oid
         WHERE pg_class.oid = to_regclass('procrastinate_jobs') AND nspname <> current_schema()),
     'pg_temp'), true)
+
+-- role --
+-- Who this session is, quoted as GRANT takes it
+SELECT quote_ident(current_user) AS name,
+    EXISTS (SELECT FROM unnest(%(tables)s::text[]) AS name WHERE name <> 'evalqueue_migrations'
+        AND has_table_privilege(to_regclass(quote_ident(name)), 'INSERT, UPDATE, DELETE')) AS writes,
+    pg_has_role('pg_read_all_stats', 'USAGE') AS sees_sessions
+
+-- lacked_rights --
+-- What it lacks of a worker's or an API's rights, on what is there; as `evalqueue roles` grants them
+WITH wanted AS (
+    SELECT 'TABLE' AS object_type, quote_ident(name) AS name, "right",
+        has_table_privilege(to_regclass(quote_ident(name)), "right") AS has, place
+    FROM unnest(%(tables)s::text[]) AS name
+        CROSS JOIN unnest('{SELECT,INSERT,UPDATE,DELETE}'::text[])
+            WITH ORDINALITY AS list ("right", place)
+    WHERE to_regclass(quote_ident(name)) IS NOT NULL
+        AND (name <> 'evalqueue_migrations' OR "right" = 'SELECT')
+    UNION ALL
+    SELECT 'SEQUENCE', quote_ident(sequence.relname), 'USAGE',
+        CASE sequence.relkind WHEN 'S' THEN has_sequence_privilege(sequence.oid, 'USAGE') END, 1
+    FROM pg_class AS sequence JOIN pg_depend ON objid = sequence.oid AND deptype IN ('a', 'i')
+        JOIN pg_class AS made ON made.oid = refobjid
+    WHERE sequence.relkind = 'S' AND made.relname = ANY (%(tables)s) AND pg_table_is_visible(made.oid)
+    UNION ALL
+    SELECT 'FUNCTION', oid::regprocedure::text, 'EXECUTE', has_function_privilege(oid, 'EXECUTE'), 1
+    FROM pg_proc WHERE proname = ANY (%(functions)s) AND pg_function_is_visible(oid)
+), lacked AS (
+    SELECT object_type, name, string_agg("right", ', ' ORDER BY place) AS rights
+    FROM wanted WHERE NOT has GROUP BY object_type, name
+)
+SELECT object_type, rights, array_agg(name ORDER BY name) AS names FROM lacked
+GROUP BY object_type, rights ORDER BY object_type DESC, rights
+
+-- hidden_ledger --
+-- A schema of the search_path that holds the ledger, and that this role may not use: its names are
+-- not found then
+SELECT quote_ident(nspname), quote_ident(current_user)
+FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+WHERE relname = 'evalqueue_migrations' AND relkind = 'r' AND NOT has_schema_privilege(nspname, 'USAGE')
+    AND nspname IN (
+        SELECT trim(BOTH ' "' FROM replace(name, '$user', current_user))
+        FROM unnest(string_to_array(current_setting('search_path'), ',')) AS name)
+LIMIT 1
+
+-- readers --
+-- Roles that `evalqueue roles` made to read, by what they may read: quoted as GRANT takes them
+SELECT quote_ident(rolname) FROM pg_attribute
+    CROSS JOIN LATERAL aclexplode(attacl) JOIN pg_roles ON pg_roles.oid = grantee
+WHERE attrelid = to_regclass('jobs') AND attname = 'id' AND privilege_type = 'SELECT'
+    AND NOT has_table_privilege(grantee, 'jobs', 'SELECT')
+    AND has_table_privilege(grantee, 'evalqueue_migrations', 'SELECT')
+ORDER BY rolname
+
+-- lacking_roles --
+-- Roles that may change jobs, and lack rights on another table or function
+SELECT quote_ident(rolname) FROM pg_class CROSS JOIN LATERAL aclexplode(relacl)
+    JOIN pg_roles ON pg_roles.oid = grantee
+WHERE pg_class.oid = to_regclass('jobs') AND privilege_type = 'UPDATE' AND grantee <> relowner
+    AND (
+        EXISTS (SELECT FROM unnest(%(tables)s::text[]) AS name
+            WHERE NOT has_table_privilege(grantee, to_regclass(quote_ident(name)), 'SELECT'))
+        OR EXISTS (SELECT FROM pg_proc
+            WHERE proname = ANY (%(functions)s) AND pg_function_is_visible(pg_proc.oid)
+                AND NOT has_function_privilege(grantee, pg_proc.oid, 'EXECUTE')))
+ORDER BY rolname
