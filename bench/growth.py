@@ -4,7 +4,8 @@
                        [--conversations 10000] [--rounds 5]
 
 Rows are made by SQL, with the triggers off. After each step the same is measured: pick-ups, jobs
-that do nothing, an evaluation, and what the page asks. The figures go to `bench/results`.
+that do nothing, an evaluation, what the page asks in general and of a run of 40 conversations, and
+a look for what is too old. The figures go to `bench/results`.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,11 +81,18 @@ CALLS = """
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) AS number
     JOIN run ON run.n = number %% (SELECT count(*) FROM run)
 """
+THREADS = """
+    INSERT INTO thread_evaluations (run_id, thread_id, success_status, result, attempt, duration_ms)
+    SELECT run.id, 't' || number, number %% 3 > 0, '{"failures": [], "coverage": {}}', 1, 1000
+    FROM eval_runs AS run, generate_series(1, 185) AS number WHERE run.job_id IS NULL
+"""
 CALLS_AT_ONCE = 500_000
 PAGES = (
     "/api/jobs?limit=50", "/api/eval-runs?limit=50", "/api/eval-runs/stats/summary", "/api/queues",
-    "/api/workers", "/api/costs", "/api/datasets",
+    "/api/workers", "/api/costs", "/api/datasets", "/api/apps", "/metrics",
 )  # fmt: skip
+OF_RUN = ("", "/statistics", "/outcomes", "/threads?limit=50", "/logs?limit=50")
+PRUNE = "SELECT evalqueue_prune(%(keep)s::interval, %(keep)s::interval, %(keep)s::interval)"
 
 
 @dataclass
@@ -108,7 +116,7 @@ class Stack:
         async with self.database.connection() as connection:
             await connection.execute(b"VACUUM ANALYZE jobs, procrastinate_jobs, job_attempts")
         async with self.database.transaction() as connection:
-            await connection.execute(b"ANALYZE api_logs, eval_runs")
+            await connection.execute(b"ANALYZE api_logs, eval_runs, thread_evaluations")
 
 
 @asynccontextmanager
@@ -162,17 +170,32 @@ async def measure(stack: Stack, name: str, rounds: int) -> None:
         for side, number in (("Postgres", 0), ("worker", 1)):
             values = [pair[number] for pair in pairs]
             found[f"CPU of {what}, {side}, ms"] = statistics.median(values)
-    for path in PAGES:
-        times: list[float] = []
-        for _ in range(2 * rounds):
-            begun = time.perf_counter()
+    newest = (await stack.http.get("/api/eval-runs?limit=1")).json()[0]["id"]
+    pages = {path: path for path in PAGES} | {
+        f"/api/eval-runs/ID{part}": f"/api/eval-runs/{newest}{part}" for part in OF_RUN
+    }
+    for shown, path in pages.items():
+
+        async def look(path: str = path) -> None:
             (await stack.http.get(path)).raise_for_status()
-            times.append((time.perf_counter() - begun) * 1000)
-        found[f"{path.partition('?')[0]}, best ms"] = min(times)
+
+        found[f"{shown.partition('?')[0]}, best ms"] = await best_ms(look, 2 * rounds)
+    found["a look for what is too old, best ms"] = await best_ms(
+        lambda: stack.execute(PRUNE, keep="100 years"), 2 * rounds
+    )
     stack.figures[name] = found
     print(f"\n{name} (load {os.getloadavg()[0]:.1f})")
     for figure, value in found.items():
         print(f"  {figure:44} {value:10.2f}", flush=True)
+
+
+async def best_ms(work: Callable[[], Awaitable[None]], times: int) -> float:
+    found: list[float] = []
+    for _ in range(times):
+        begun = time.perf_counter()
+        await work()
+        found.append((time.perf_counter() - begun) * 1000)
+    return min(found)
 
 
 async def cpu_per(stack: Stack, count: int, work: Callable[[], object]) -> tuple[float, float]:
@@ -271,6 +294,7 @@ async def run(given: argparse.Namespace) -> tuple[dict[str, dict[str, float]], M
             await measure(stack, f"and {given.backlog:,} waiting jobs", given.rounds)
         if given.calls:
             await stack.execute(RUNS, rows=given.calls)
+            await stack.execute(THREADS)
             for first in range(1, given.calls + 1, CALLS_AT_ONCE):
                 last = min(first + CALLS_AT_ONCE - 1, given.calls)
                 await stack.execute(CALLS, first=first, last=last)

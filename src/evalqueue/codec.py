@@ -22,7 +22,11 @@ READABLE_DEPTH = 200
 """Levels of nesting in JSON from the database; pydantic writes no more than 255."""
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _MANY_DIGITS = re.compile(r"(?<!\d)\d{300}")  # in a shorter number nothing overflows
-_SUSPICIOUS = re.compile(r"\\u(?:0000|d[89a-f])")  # as json writes escapes: in lower case
+# As json writes escapes, in lower case: a NUL, or half of a pair of surrogates. Behind another
+# backslash a half counts as alone.
+_SUSPICIOUS = re.compile(
+    r"\\u(?:0000|d[89ab]..(?!\\ud[c-f])|d[c-f](?<![^\\]\\ud[89ab]..\\ud[c-f]))"
+)
 
 
 def clean_text(text: str, *, limit: int | None = None) -> str:
@@ -63,7 +67,7 @@ def dump_json(value: Any) -> str:
         text = json.dumps(value, allow_nan=False)
     except ValueError:
         return json.dumps(clean_json(value), allow_nan=False)
-    # ensure_ascii writes surrogate *pairs* as escapes too, so this only narrows down.
+    # A backslash in the text is written as two, so this only narrows down.
     return json.dumps(clean_json(value)) if _SUSPICIOUS.search(text) else text
 
 

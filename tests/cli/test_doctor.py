@@ -42,6 +42,7 @@ def queue(**facts: Any) -> QueueState:
     return QueueState(**{
         "name": "q", "paused_at": None, "max_running": None, "max_running_per_owner": None,
         "running": 0, "helpers": 0, "due": 0 if waits is None else 1, "later": 0,
+        "counts_complete": True,
         "oldest_waits": None if waits is None else timedelta(seconds=waits),
     } | facts)  # fmt: skip
 

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -276,6 +277,33 @@ async def test_a_paused_queue_gives_nothing_and_what_runs_goes_on(connection: Co
     assert (state.paused_at is not None, state.due, state.running) == (True, 1, 0)
     await fleet.resume(connection, "evalqueue")
     assert (await one_claimed(connection, me)).id != job.id
+
+
+async def test_what_waits_is_counted_to_a_limit_and_the_oldest_job_is_found_all_the_same(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+):
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    first = await submitted(connection, queue="a")
+    for _ in range(3):
+        await submitted(connection, queue="a", priority=1, scheduled_at=tomorrow)
+        await submitted(connection, queue="b")
+    await submitted(connection, queue="c", after=first.id)
+    counted = await fleet.queues(connection)
+    assert [(each.name, each.due, each.later, each.counts_complete) for each in counted] == [
+        ("a", 1, 3, True), ("b", 3, 0, True), ("c", 0, 1, True),
+    ]  # fmt: skip
+
+    monkeypatch.setattr(fleet, "WAITING_MAX", 6)  # three of each queue in which jobs wait
+    first_ones = await fleet.queues(connection)
+    assert [(each.name, each.due, each.later, each.counts_complete) for each in first_ones] == [
+        ("a", 0, 3, False), ("b", 3, 0, False), ("c", 0, 1, True),
+    ]  # fmt: skip
+    assert first_ones[0].oldest_waits is not None
+    assert (first_ones[0].shown(3), counted[0].shown(3)) == ("3+", "3")
+
+    monkeypatch.setattr(fleet, "WAITING_MAX", 2)
+    await submitted(connection, queue="c", after=first.id)
+    assert not any(each.counts_complete for each in await fleet.queues(connection))
 
 
 async def test_limits_are_kept_exactly_however_many_claim_at_once(dsn: str):

@@ -3566,6 +3566,11 @@ export interface components {
              */
             later: number;
             /**
+             * Counts Complete
+             * @description False: more jobs wait than `due` and `later` count, which are 20,000 at most.
+             */
+            counts_complete: boolean;
+            /**
              * Oldest Waits Seconds
              * @description How long the oldest due job has been due; null: none is due.
              */

@@ -215,28 +215,28 @@ def _of_workers(state: FleetState) -> Iterator[Finding]:
 
 def _of_queues(state: FleetState) -> Iterator[Finding]:
     for queue in state.queues:
-        waits = queue.oldest_waits or timedelta(0)
+        waits, due = queue.oldest_waits or timedelta(0), queue.shown(queue.due)
         since = state.moment - waits
         if queue.paused_at is not None:
-            if queue.due:
+            if queue.oldest_waits is not None:
                 yield note(
                     name="paused",
-                    what=f"The queue {queue.name} is paused, and {queue.due} job(s) in it are due.",
+                    what=f"The queue {queue.name} is paused, and {due} job(s) in it are due.",
                     since=queue.paused_at,
                     fix=f"evalqueue queues resume {queue.name}",
                 )
-        elif queue.due and not state.serving(queue.name):
+        elif queue.oldest_waits is not None and not state.serving(queue.name):
             if waits > PATIENCE:
                 yield wrong(
                     name="unserved",
-                    what=f"{queue.due} job(s) are due in {queue.name}, and no worker takes any.",
+                    what=f"{due} job(s) are due in {queue.name}, and no worker takes any.",
                     since=since,
                     fix=f"evalqueue worker --queues {queue.name}",
                 )
         elif waits > LONG_WAIT:
             yield note(
                 name="waiting",
-                what=f"In {queue.name} the oldest of {queue.due} due job(s) has waited for "
+                what=f"In {queue.name} the oldest of {due} due job(s) has waited for "
                 f"{duration_text(waits)}: {_why_it_waits(state, queue)}.",
                 since=since,
                 fix="More workers, more slots (--concurrency), or wider limits: evalqueue queues",

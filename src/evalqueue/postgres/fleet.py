@@ -15,6 +15,7 @@ from evalqueue.postgres.rows import jsonb
 from evalqueue.postgres.store import job_of
 
 RETENTION = load("evaluation/retention")
+WAITING_MAX = 20_000  # jobs that are counted, over all queues
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +111,14 @@ class QueueState:
     due: int
     later: int
     """Scheduled, retried after a delay, or waiting for another job."""
+    counts_complete: bool
+    """False: more jobs wait than `due` and `later` count."""
     oldest_waits: timedelta | None
+    """How long the oldest job that is due has waited, counted or not. None: none is due."""
+
+    def shown(self, count: int) -> str:
+        """A count of jobs that wait, for people."""
+        return str(count) if self.counts_complete else f"{count}+"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -347,7 +355,8 @@ async def leader(connection: Connection) -> Leader | None:
 
 
 async def queues(connection: Connection) -> list[QueueState]:
-    return await FLEET.rows(connection, QueueState, "queues")
+    """Every queue. However many jobs wait, at most `WAITING_MAX` are counted."""
+    return await FLEET.rows(connection, QueueState, "queues", at_most=WAITING_MAX)
 
 
 async def pause(connection: Connection, queue: str) -> None:

@@ -784,6 +784,13 @@ CREATE FUNCTION evalqueue_unregister_worker(worker_id bigint) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_waiting_jobs(integer, integer, integer)
+
+CREATE FUNCTION evalqueue_waiting_jobs(queues_max integer, priorities_max integer, entries_max integer) RETURNS TABLE(queue text, job_type text, due bigint, later bigint, oldest_due_at timestamp with time zone, is_complete boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_worker_is_back(text, timestamp with time zone)
 
 CREATE FUNCTION evalqueue_worker_is_back(worker text, lost_at timestamp with time zone) RETURNS void

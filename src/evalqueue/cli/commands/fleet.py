@@ -81,7 +81,7 @@ def _print_queues(found: Sequence[QueueState], *, as_json: bool) -> None:
             ("queue", "running", "due", "later", "oldest waits", "limit", "per owner", "paused"),
             [
                 (
-                    each.name, each.running, each.due, each.later,
+                    each.name, each.running, each.shown(each.due), each.shown(each.later),
                     "" if each.oldest_waits is None else doctor.duration_text(each.oldest_waits),
                     each.max_running or "", each.max_running_per_owner or "",
                     format_time(each.paused_at),

@@ -22,6 +22,7 @@ from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 
 PROVIDERS: tuple[ProviderType[Any], ...] = (OPENAI, AZURE_OPENAI, GEMINI, SIMULATED)
 
+_OBJECTS_BETWEEN_COLLECTIONS = 20_000
 _BY_NAME: Mapping[str, ProviderType[Any]] = {kind.name: kind for kind in PROVIDERS}
 
 
@@ -164,10 +165,16 @@ def _load(module: str) -> None:
 
     An SDK's classes exist as long as the process. Freezing them excludes them from every full
     garbage collection, which would otherwise block the event loop for 0.1 s or more.
+
+    A call that is waited for has hundreds of objects, and none of them is garbage. Python's own
+    threshold is about one call: it would look at the objects of all calls again and again.
     """
     load(module)
     gc.collect()
     gc.freeze()
+    youngest, *others = gc.get_threshold()
+    if youngest:  # else collection is switched off
+        gc.set_threshold(max(youngest, _OBJECTS_BETWEEN_COLLECTIONS), *others)
 
 
 def _chosen(settings: ProviderSettings, asked: str | None) -> ProviderType[Any]:

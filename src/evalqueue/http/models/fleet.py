@@ -74,6 +74,8 @@ class Queue(Model):
     due: int
     later: int
     """Scheduled, delayed before a retry, or waiting for another job."""
+    counts_complete: bool
+    """False: more jobs wait than `due` and `later` count, which are 20,000 at most."""
     oldest_waits_seconds: float | None
     """How long the oldest due job has been due; null: none is due."""
 

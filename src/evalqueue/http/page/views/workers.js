@@ -166,8 +166,8 @@ export default function workers(app, { signal }) {
                     }
                   </td>
                   <td data-label="Running" class="num">${format.count(queue.running)}</td>
-                  <td data-label="Waiting" class="num">${format.count(queue.due)}</td>
-                  <td data-label="Later" class="num">${format.count(queue.later)}</td>
+                  <td data-label="Waiting" class="num">${waiting(queue, queue.due)}</td>
+                  <td data-label="Later" class="num">${waiting(queue, queue.later)}</td>
                   <td data-label="Oldest waits">${format.duration(queue.oldest_waits_seconds)}</td>
                   <td data-label="Limits" class="small">${limits(queue)}</td>
                   <td class="right">
@@ -200,6 +200,11 @@ function state(worker) {
   return worker.running
     ? html`<span class="badge tone-busy">running</span>`
     : html`<span class="badge tone-good">ready</span>`;
+}
+
+/** @param {import("../client/index.js").Queue} queue @param {number} jobs */
+function waiting(queue, jobs) {
+  return queue.counts_complete ? format.count(jobs) : `${format.count(jobs)}+`;
 }
 
 /** @param {import("../client/index.js").Queue} queue */

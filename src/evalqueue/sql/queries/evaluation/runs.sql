@@ -184,15 +184,23 @@ WHERE run_id = (
 ORDER BY id DESC LIMIT %(limit)s OFFSET %(offset)s
 
 -- stats --
+-- An owner's runs are looked up: with OR in place of CASE, all rows would be read. DISTINCT in a
+-- subquery is computed by several processes
 SELECT (
         SELECT count(*) FROM eval_runs WHERE %(owner)s::text IS NULL OR owner = %(owner)s
-    ) AS total_runs, (
-        SELECT count(DISTINCT thread_id) FROM thread_evaluations WHERE %(owner)s::text IS NULL
-            OR run_id IN (SELECT id FROM eval_runs WHERE owner = %(owner)s)
-    ) AS total_threads_evaluated, (
-        SELECT count(*) FROM adversarial_evaluations WHERE %(owner)s::text IS NULL
-            OR run_id IN (SELECT id FROM eval_runs WHERE owner = %(owner)s)
-    ) AS total_adversarial_tests
+    ) AS total_runs, CASE WHEN %(owner)s::text IS NULL THEN (
+        SELECT count(*) FROM (SELECT DISTINCT thread_id FROM thread_evaluations) AS threads
+    ) ELSE (
+        SELECT count(*) FROM (
+            SELECT DISTINCT thread_id FROM thread_evaluations
+            WHERE run_id IN (SELECT id FROM eval_runs WHERE owner = %(owner)s)
+        ) AS threads
+    ) END AS total_threads_evaluated, CASE WHEN %(owner)s::text IS NULL THEN (
+        SELECT count(*) FROM adversarial_evaluations
+    ) ELSE (
+        SELECT count(*) FROM adversarial_evaluations
+        WHERE run_id IN (SELECT id FROM eval_runs WHERE owner = %(owner)s)
+    ) END AS total_adversarial_tests
 
 -- usage --
 -- What a run's LLM calls came to; a sum over nothing known is NULL. Each set of parameters is found

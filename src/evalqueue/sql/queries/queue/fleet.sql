@@ -63,28 +63,34 @@ FROM job_workers ORDER BY id
 SELECT worker, term, since, ends_at, ends_at > clock_timestamp() AS is_current FROM job_leader
 
 -- queues --
--- Every queue that has something in it, is worked on, or has rules. Jobs are counted without helper
--- jobs, as the metrics count them; those that run have a number of their own, as limits include them
-WITH numbers AS (  -- by the indexes of what is not over
+-- Every queue that has something in it, is worked on, or has rules; 1,000 in which jobs wait. What waits
+-- is counted to a limit, without helper jobs; those that run have a number of their own, as limits
+-- include them
+WITH waiting AS MATERIALIZED (
+    SELECT queue, sum(due) AS due, sum(later) AS later, min(oldest_due_at) AS oldest_due_at,
+        bool_and(is_complete) AS is_complete
+    FROM evalqueue_waiting_jobs(1000, 100, %(at_most)s) GROUP BY queue
+), dependent AS MATERIALIZED (  -- they wait for another job
+    SELECT queue FROM jobs WHERE waiting AND status = 'queued' ORDER BY after_id LIMIT %(at_most)s
+), numbers AS (
     SELECT queue AS name, count(*) FILTER (WHERE parent_id IS NULL) AS running,
             count(parent_id) AS helpers, 0 AS due, 0 AS later
         FROM jobs WHERE status = 'running' GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, count(*) FILTER (WHERE due_at <= statement_timestamp()),
-            count(*) FILTER (WHERE due_at > statement_timestamp())
-        FROM jobs WHERE status = 'queued' AND NOT waiting AND parent_id IS NULL GROUP BY queue
-    UNION ALL
-    SELECT queue, 0, 0, 0, count(*) FROM jobs WHERE status = 'queued' AND waiting GROUP BY queue
+    UNION ALL SELECT queue, 0, 0, due, later FROM waiting
+    UNION ALL SELECT queue, 0, 0, 0, count(*) FROM dependent GROUP BY queue
     UNION ALL SELECT name, 0, 0, 0, 0 FROM job_queues
     UNION ALL SELECT unnest(queues), 0, 0, 0, 0 FROM job_workers
 )
 SELECT name, rules.paused_at, rules.max_running, rules.max_running_per_owner,
-    sum(running)::bigint AS running, sum(helpers)::bigint AS helpers, sum(due)::bigint AS due,
-    sum(later)::bigint AS later,
-    (SELECT statement_timestamp() - min(due_at) FROM jobs WHERE queue = name AND status = 'queued'
-        AND NOT waiting AND parent_id IS NULL AND due_at <= statement_timestamp()) AS oldest_waits
-FROM numbers LEFT JOIN job_queues AS rules USING (name)
-GROUP BY name, rules.paused_at, rules.max_running, rules.max_running_per_owner
+    sum(running)::bigint AS running, sum(helpers)::bigint AS helpers,
+    COALESCE(sum(numbers.due), 0)::bigint AS due,
+    COALESCE(sum(numbers.later), 0)::bigint AS later,
+    COALESCE(waiting.is_complete, true)
+        AND (SELECT count(*) FROM dependent) < %(at_most)s AS counts_complete,
+    statement_timestamp() - waiting.oldest_due_at AS oldest_waits
+FROM numbers LEFT JOIN job_queues AS rules USING (name) LEFT JOIN waiting ON waiting.queue = name
+GROUP BY name, rules.paused_at, rules.max_running, rules.max_running_per_owner, waiting.is_complete,
+    waiting.oldest_due_at
 ORDER BY name
 
 -- pause --
