@@ -61,6 +61,7 @@ const ROUTES = [
   [(api) => api.runs.get("x"), "GET", "/api/eval-runs/x"],
   [(api) => api.runs.summary(), "GET", "/api/eval-runs/stats/summary"],
   [(api) => api.runs.statistics("x"), "GET", "/api/eval-runs/x/statistics"],
+  [(api) => api.runs.comparison("x", "y"), "GET", "/api/eval-runs/x/comparison/y"],
   [(api) => api.runs.outcomes("x", { after: 7 }), "GET", "/api/eval-runs/x/outcomes?after=7"],
   [(api) => api.runs.trials("x", { limit: 9 }), "GET", "/api/eval-runs/x/trials?limit=9"],
   [(api) => api.runs.threads("x"), "GET", "/api/eval-runs/x/threads"],

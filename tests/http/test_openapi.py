@@ -270,6 +270,7 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
     return {
         "job_id": job["id"],
         "run_id": job["run_id"],
+        "baseline_id": job["run_id"],
         "queue": "evalqueue",
         "app_id": "kaira-bot",
         "case_id": CASE.case_id,
@@ -290,12 +291,13 @@ async def test_every_operation_replies_as_it_is_documented(
 ) -> None:
     known = await seeded(database, api)
     unknown = {
-        "job_id": str(uuid4()), "run_id": str(uuid4()), "queue": "unknown-queue",
+        "job_id": str(uuid4()), "run_id": str(uuid4()), "baseline_id": str(uuid4()),
+        "queue": "unknown-queue",
         "app_id": "unknown", "case_id": "none", "log_id": "0", "evaluation_id": "0",
         "dataset_id": "sha256:" + "0" * 64,
     }  # fmt: skip
     bad = {
-        "job_id": "17", "run_id": "17", "queue": "q" * 41, "app_id": "a" * 101,
+        "job_id": "17", "run_id": "17", "baseline_id": "17", "queue": "q" * 41, "app_id": "a" * 101,
         "case_id": "c" * 101, "log_id": "-1", "evaluation_id": "x", "dataset_id": "latest",
     }  # fmt: skip
     seen: set[tuple[str, str, int]] = set()
@@ -349,6 +351,9 @@ async def test_every_operation_replies_as_it_is_documented(
         ("GET", "/api/eval-runs/{run_id}/logs", 200),
         ("GET", "/api/eval-runs/{run_id}/logs/{log_id}", 200),
         ("GET", "/api/eval-runs/{run_id}/threads/{evaluation_id}", 200),
+        ("GET", "/api/eval-runs/{run_id}/comparison/{baseline_id}", 200),
+        ("GET", "/api/eval-runs/{run_id}/comparison/{baseline_id}", 404),
+        ("GET", "/api/eval-runs/{run_id}/comparison/{baseline_id}", 422),
         ("GET", "/api/eval-runs/{run_id}/statistics", 200),
         ("GET", "/api/eval-runs/{run_id}/statistics", 404), ("GET", "/api/eval-runs", 403),
         ("POST", "/api/jobs", 409), ("POST", "/api/jobs/{job_id}/retry", 201),
@@ -389,6 +394,7 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
                     path.format(
                         job_id=uuid4(),
                         run_id=uuid4(),
+                        baseline_id=uuid4(),
                         queue="q",
                         app_id="a",
                         case_id="c",

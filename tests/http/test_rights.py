@@ -97,6 +97,7 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/eval-runs/{run_id}/outcomes"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}/trials"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}/statistics"): Access.OWN_OR_404,
+    ("GET", "/api/eval-runs/{run_id}/comparison/{baseline_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/threads/{evaluation_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/logs/{log_id}"): Access.OWN_OR_404,
     ("POST", "/api/labels"): Access.CHANGES_OWN,
@@ -206,6 +207,7 @@ class World:
         return {
             "job_id": str(self.job.id),
             "run_id": str(self.run_id),
+            "baseline_id": str(self.run_id),
             "dataset_id": self.dataset_id,
             "evaluation_id": str(self.evaluation_id),
             "log_id": str(self.log_id),
@@ -431,6 +433,7 @@ async def test_anothers_is_as_if_it_were_not_there(
     nowhere = world.ids() | {
         "job_id": str(uuid4()),
         "run_id": str(uuid4()),
+        "baseline_id": str(uuid4()),
         "dataset_id": f"sha256:{'0' * 64}",
     }
     async with serve_api(api_tokens=ENTRIES) as http:

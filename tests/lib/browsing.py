@@ -151,6 +151,8 @@ class Site:
             "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0,
             chatbot={"credentials": ["anna"]}, personas=["easy", "hard", "moriarty"],
         )  # fmt: skip
+        before = self.finish("evaluate-batch", total_items=48, name="Before the new prompt")
+        self.make_differ(batch, before)
         self.submit_other_jobs()
         with self.http() as http:
             (job, *_) = http.get("/api/jobs?status=completed").json()
@@ -167,6 +169,7 @@ class Site:
             "runs": "/runs",
             "run": f"/runs/{batch}",
             "thread": f"/runs/{batch}/threads/{worst['id']}",
+            "comparison": f"/runs/{batch}/compare/{before}",
             "adversarial-test": f"/runs/{adversarial}",
             "case": f"/runs/{adversarial}/cases/{broken['case_id']}",
             "datasets": "/datasets",
@@ -178,6 +181,23 @@ class Site:
             "workers": "/workers",
         }
         return {name: f"{self.url}{path}" for name, path in paths.items()}
+
+    def judge(self, run_id: str, verdict: str, threads: range) -> None:
+        """Set the efficiency of some of the bundled conversations."""
+        self.execute(
+            "UPDATE scores SET value_text = %s WHERE run_id = %s AND evaluator = 'efficiency'"
+            " AND name = 'verdict' AND thread_id = ANY(%s)",
+            verdict, run_id, [f"thr_{number:04}" for number in threads],
+        )  # fmt: skip
+
+    def make_differ(self, candidate: str, baseline: str) -> None:
+        """Make 12 conversations of two runs worse, and 3 better."""
+        for run_id, first, second in (
+            (baseline, "EFFICIENT", "BROKEN"),
+            (candidate, "BROKEN", "EFFICIENT"),
+        ):
+            self.judge(run_id, first, range(1, 13))
+            self.judge(run_id, second, range(13, 16))
 
     def submit_other_jobs(self) -> None:
         """Submit a job that fails, one that is cancelled, and some that wait."""

@@ -417,6 +417,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/eval-runs/{run_id}/comparison/{baseline_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A run compared with a baseline, conversation by conversation */
+        get: operations["get_run_comparison"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/eval-runs/{run_id}/threads/{evaluation_id}": {
         parameters: {
             query?: never;
@@ -1563,6 +1580,67 @@ export interface components {
             samples: string[];
         };
         /**
+         * ComparedConversations
+         * @description How many conversations are compared.
+         */
+        ComparedConversations: {
+            /** Candidate */
+            candidate: number;
+            /** Baseline */
+            baseline: number;
+            /** Both */
+            both: number;
+            /**
+             * Changed
+             * @description Of those that both have, how many are stored with other messages, or by one run only.
+             */
+            changed: number;
+        };
+        /**
+         * ComparedRun
+         * @description One of the two runs.
+         */
+        ComparedRun: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /**
+             * Command
+             * @description The job type.
+             */
+            command: string;
+            /** Name */
+            name: string | null;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "running" | "completed" | "completed_with_errors" | "failed" | "cancelled";
+            /** App Id */
+            app_id: string | null;
+            /**
+             * Judge
+             * @description Provider and model.
+             */
+            judge: string;
+            /** Dataset Id */
+            dataset_id: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /**
+             * Versions
+             * @description Of each evaluator, those that have scores.
+             */
+            versions: {
+                [key: string]: string[];
+            };
+        };
+        /**
          * ConfusedPair
          * @description How many conversations have this label, and this value from the judge.
          */
@@ -2667,6 +2745,49 @@ export interface components {
             } | null;
         };
         /**
+         * Flip
+         * @description A conversation whose score is another one now.
+         */
+        Flip: {
+            /** Thread Id */
+            thread_id: string;
+            /** Evaluator */
+            evaluator: string;
+            /** Name */
+            name: string;
+            /**
+             * Direction
+             * @enum {string}
+             */
+            direction: "worse" | "better" | "other";
+            /**
+             * Candidate Id
+             * @description Of its row in the candidate's results.
+             */
+            candidate_id: number;
+            /** Baseline Id */
+            baseline_id: number;
+            /** Before */
+            before: string | boolean | number;
+            /** After */
+            after: string | boolean | number;
+        };
+        /**
+         * FlipTotals
+         * @description How many values have changed, of all scores that were compared.
+         */
+        FlipTotals: {
+            /** Worse */
+            worse: number;
+            /** Better */
+            better: number;
+            /**
+             * Other
+             * @description Still good, still not good, or not judged in one of the runs.
+             */
+            other: number;
+        };
+        /**
          * Half
          * @description Labelled conversations in two halves: a prompt that was improved with the labels of one is
          *     judged by the other.
@@ -3368,6 +3489,31 @@ export interface components {
             total: number;
         };
         /**
+         * PairedDifference
+         * @description How much more the candidate has, with the 95 % interval: of a share (0 to 1), or in a
+         *     number's unit.
+         */
+        PairedDifference: {
+            /** Pairs */
+            pairs: number;
+            /** Difference */
+            difference: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /**
+             * P Value
+             * @description Two-sided, by the exact McNemar test; null: of numbers only the interval is computed.
+             */
+            p_value: number | null;
+            /**
+             * Detectable
+             * @description The smallest true difference that so many pairs show with a probability of 80 %.
+             */
+            detectable: number;
+        };
+        /**
          * PausedQueue
          * @description Whether a queue's jobs are started.
          */
@@ -3676,6 +3822,28 @@ export interface components {
             scores: components["schemas"]["ScoreCalibration"][];
         };
         /**
+         * RunComparison
+         * @description A candidate run, compared with a baseline.
+         */
+        RunComparison: {
+            candidate: components["schemas"]["ComparedRun"];
+            baseline: components["schemas"]["ComparedRun"];
+            conversations: components["schemas"]["ComparedConversations"];
+            /**
+             * Notes
+             * @description What differs between the runs besides their results.
+             */
+            notes: string[];
+            /** Scores */
+            scores: components["schemas"]["ScoreComparison"][];
+            flip_totals: components["schemas"]["FlipTotals"];
+            /**
+             * Flips
+             * @description The 100 severest of each direction: worse, better, other.
+             */
+            flips: components["schemas"]["Flip"][];
+        };
+        /**
          * RunLabels
          * @description The labels of a run's conversations, by the conversation's id.
          */
@@ -3870,6 +4038,50 @@ export interface components {
              * @description The first 50, by the conversation's id.
              */
             disagreements: components["schemas"]["Disagreement"][];
+        };
+        /**
+         * ScoreChange
+         * @description What a comparison shows of one score.
+         * @enum {string}
+         */
+        ScoreChange: "better" | "worse" | "unclear" | "not_compared";
+        /**
+         * ScoreComparison
+         * @description One score of whole conversations, in both runs.
+         */
+        ScoreComparison: {
+            /** Evaluator */
+            evaluator: string;
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            kind: components["schemas"]["ScoreKind"];
+            change: components["schemas"]["ScoreChange"];
+            /**
+             * Reason
+             * @description Why it was not compared.
+             */
+            reason: string | null;
+            /**
+             * Before
+             * @description In the baseline: the share of good conversations, or the mean.
+             */
+            before: number | null;
+            /**
+             * After
+             * @description In the candidate.
+             */
+            after: number | null;
+            /** @description Null: it was not compared, or one conversation gives no interval. */
+            difference: components["schemas"]["PairedDifference"] | null;
+            /**
+             * Improved
+             * @description Conversations whose value is a better one.
+             */
+            improved: number;
+            /** Worsened */
+            worsened: number;
         };
         /**
          * ScoreDeclaration
@@ -6794,6 +7006,83 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["RunStatistics"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_run_comparison: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+                baseline_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A run compared with a baseline, conversation by conversation */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunComparison"];
                 };
             };
             /** @description The Host or the Origin is not allowed, or the caller lacks the right */

@@ -65,6 +65,8 @@ export interface RunsApi {
   /** What a job with these params would evaluate. Nothing is stored. */
   preview(params: Record<string, unknown>, options?: PreviewOptions): Promise<types.Preview>;
   statistics(runId: string, options?: Abortable): Promise<types.RunStatistics>;
+  /** A run compared with a baseline, by the conversations that both have. */
+  comparison(runId: string, baselineId: string, options?: Abortable): Promise<types.RunComparison>;
   /** How often the judge is wrong by people's labels, and the rates corrected by them. */
   calibration(runId: string, options?: CalibrationOptions): Promise<types.RunCalibration>;
   /** What people say about the run's conversations. */
@@ -111,6 +113,8 @@ export function runs(transport: Transport): RunsApi {
         }),
       ),
     statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
+    comparison: (runId, baselineId, options) =>
+      get(`${runPath(runId)}/comparison/${pathSegment(baselineId)}`, options),
     calibration: (runId, options) => get(`${runPath(runId)}/calibration`, options),
     labels: (runId, options) => get(`${runPath(runId)}/labels`, options),
     addLabels: (runId, labels, { signal } = {}) =>

@@ -36,14 +36,17 @@ class GateOptions:
 
 
 async def compare(candidate: str, baseline: str, *, as_json: bool) -> ExitCode:
-    """Print the comparison of two runs."""
+    """Print the comparison of two runs, as the API has it."""
+    from evalqueue.http.models.comparison import RunComparison
+
     async with open_client() as client:
         ids = await _run_ids(client, candidate, baseline)
         async with (await client.database()).connection() as connection:
             found = await comparison_of(connection, candidate=ids[0], baseline=ids[1], owner=None)
     if found is None:
         raise NothingMeant(f"Run {ids[0]} was deleted just now")
-    console.print_result(output.as_json(found), output.text(found), as_json=as_json)
+    document = RunComparison.model_validate(found).model_dump(mode="json")
+    console.print_result(document, output.text(found), as_json=as_json)
     return ExitCode.DONE
 
 

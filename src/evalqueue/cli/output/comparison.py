@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 
 from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange, ScoreComparison
 from evalqueue.evaluators.comparison.gate import Decision, GateCheck, Verdict
-from evalqueue.evaluators.comparison.store import ComparedRun
 from evalqueue.evaluators.judging.scores import ScoreKind
 
 _SHOWN_FLIPS = 20
@@ -18,37 +17,13 @@ _WORDS = {
 }
 
 
-def as_json(comparison: Comparison) -> dict[str, object]:
-    """A comparison as the API gives it."""
-    return {
-        "candidate": _run(comparison.runs.candidate),
-        "baseline": _run(comparison.runs.baseline),
-        "conversations": asdict(comparison.conversations),
-        "notes": list(comparison.notes),
-        "scores": [asdict(each) for each in comparison.scores],
-        "flips": [asdict(each) for each in comparison.flips],
-    }
-
-
-def _run(run: ComparedRun) -> dict[str, object]:
-    return {
-        "run_id": str(run.run_id),
-        "name": run.name,
-        "status": run.status,
-        "app_id": run.app_id,
-        "judge": run.judge,
-        "dataset_id": run.dataset_id,
-        "created_at": run.created_at.isoformat(),
-    }
-
-
 def text(comparison: Comparison) -> str:
     """A comparison for people."""
     both = comparison.conversations.both
     lines = [f"{both} conversations are in both runs.", *comparison.notes, ""]
     lines += [_score_line(each) for each in comparison.scores]
     if comparison.flips:
-        lines += ["", "Changed conversations:"]
+        lines += ["", "Changed conversations, the worst first:"]
         lines += [
             f"  {each.thread_id}  {each.evaluator}.{each.name}: {each.before} → {each.after}"
             for each in comparison.flips[:_SHOWN_FLIPS]

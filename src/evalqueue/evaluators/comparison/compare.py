@@ -1,10 +1,12 @@
 """What has changed between two runs: each score by the conversations that both have measured."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from evalqueue.evaluators.comparison.changes import FlipTotals, good_values
 from evalqueue.evaluators.comparison.store import (
+    ComparedRun,
     Conversations,
     Flip,
     LabelChange,
@@ -14,8 +16,6 @@ from evalqueue.evaluators.comparison.store import (
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreDeclaration, ScoreKind
 from evalqueue.evaluators.statistics import paired
 from evalqueue.evaluators.statistics.paired import PairedDifference
-
-YES = "true"
 
 
 class ScoreChange(StrEnum):
@@ -62,8 +62,28 @@ class Comparison:
     notes: Sequence[str]
     """What differs between the runs besides their results."""
     scores: Sequence[ScoreComparison]
+    flip_totals: FlipTotals = field(default_factory=FlipTotals)
     flips: Sequence[Flip] = ()
-    """The first conversations whose score is another one, of the scores that were compared."""
+    """The severest changes of each direction: worse, better, other."""
+
+    @property
+    def candidate(self) -> ComparedRun:
+        return self.runs.candidate
+
+    @property
+    def baseline(self) -> ComparedRun:
+        return self.runs.baseline
+
+    @property
+    def compared(self) -> dict[tuple[str, str], ScoreDeclaration]:
+        """The scores that could be compared, by evaluator and name."""
+        return {
+            (evaluator.name, declared.name): declared
+            for evaluator in self.runs.candidate.declarations
+            for declared in evaluator.scores
+            for found in (self.score(evaluator.name, declared.name),)
+            if found is not None and found.change is not ScoreChange.NOT_COMPARED
+        }
 
     def score(self, evaluator: str, name: str) -> ScoreComparison | None:
         return next(
@@ -100,7 +120,10 @@ def _notes(runs: RunPair, conversations: Conversations) -> list[str]:
         (conversations.candidate - conversations.both, "the candidate"),
         (conversations.baseline - conversations.both, "the baseline"),
     ]
-    notes += [f"{count} conversations are in {where} only." for count, where in only if count]
+    notes += [
+        f"{count} conversation{' is' if count == 1 else 's are'} in {where} only."
+        for count, where in only if count
+    ]  # fmt: skip
     if conversations.changed:
         notes.append(
             f"{conversations.changed} of {conversations.both} conversations have other messages."
@@ -159,7 +182,7 @@ def _not_compared(
 def _label(
     evaluator: EvaluatorDeclaration, declared: ScoreDeclaration, changes: Sequence[LabelChange]
 ) -> ScoreComparison:
-    good = declared.good if declared.kind is ScoreKind.CATEGORY else (YES,)
+    good = good_values(declared)
     judged = [
         e for e in changes if e.before not in declared.neutral and e.after not in declared.neutral
     ]

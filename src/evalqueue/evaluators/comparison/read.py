@@ -4,10 +4,20 @@ from dataclasses import replace
 from uuid import UUID
 
 from evalqueue.evaluators.comparison import store
-from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange, compare
+from evalqueue.evaluators.comparison.changes import changes
+from evalqueue.evaluators.comparison.compare import Comparison, compare
 from evalqueue.postgres.database import Connection
 
-MAX_FLIPS = 200
+MAX_FLIPS = 100
+"""Of each direction."""
+
+
+def obstacle(found: Comparison) -> str | None:
+    """Why there is nothing to compare; None: there is."""
+    commands = {found.baseline.command, found.candidate.command}
+    if len(commands) > 1:
+        return f"The runs are of different kinds: {' and '.join(sorted(commands))}"
+    return None if found.conversations.both else "No evaluated conversation is in both runs"
 
 
 async def comparison_of(
@@ -24,14 +34,11 @@ async def comparison_of(
         runs = await store.run_pair(connection, candidate=candidate, baseline=baseline, owner=owner)
         if runs is None:
             return None
-        found = compare(
-            runs,
-            await store.conversations(connection, runs),
-            await store.labels(connection, runs),
-            await store.numbers(connection, runs),
+        labels = await store.labels(connection, runs)
+        numbers = await store.numbers(connection, runs)
+        found = compare(runs, await store.conversations(connection, runs), labels, numbers)
+        changed = changes(found.compared, labels, numbers)
+        flips = await store.flips(
+            connection, runs, changed.labels, changed.numbers, limit=MAX_FLIPS
         )
-        compared = [
-            (e.evaluator, e.name) for e in found.scores if e.change is not ScoreChange.NOT_COMPARED
-        ]
-        flips = await store.flips(connection, runs, compared, limit=MAX_FLIPS)
-    return replace(found, flips=flips)
+    return replace(found, flip_totals=changed.totals, flips=flips)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue, declared
@@ -11,6 +11,9 @@ from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
 QUERIES = load("evaluation/comparison")
+
+Direction = Literal["worse", "better", "other"]
+"""Of a change: `other` leaves a value good, or not good, or is not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,33 @@ class NumberChange:
     squares: float
     higher: int
     lower: int
+    largest: float
+    """Of the differences, either way."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedLabel:
+    """A change from one label to another, and how it is listed."""
+
+    evaluator: str
+    name: str
+    before: str
+    after: str
+    direction: Direction
+    severity: float
+    """From 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangedNumber:
+    """How differences of a number are listed."""
+
+    evaluator: str
+    name: str
+    higher: Direction
+    lower: Direction
+    scale: float
+    """The difference that has the severity 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +130,7 @@ class Flip:
     thread_id: str
     evaluator: str
     name: str
+    direction: Direction
     candidate_id: int
     """Of its row in the candidate's results."""
     baseline_id: int
@@ -148,15 +179,29 @@ async def numbers(connection: Connection, runs: RunPair) -> list[NumberChange]:
 
 
 async def flips(
-    connection: Connection, runs: RunPair, scores: Sequence[tuple[str, str]], *, limit: int
+    connection: Connection,
+    runs: RunPair,
+    labels: Sequence[ChangedLabel],
+    numbers: Sequence[ChangedNumber],
+    *,
+    limit: int,
 ) -> list[Flip]:
-    """The first conversations in which one of these scores (evaluator, name) has changed."""
+    """Conversations with one of these changes: so many of each direction, the severest first."""
     return await QUERIES.rows(
         connection,
         Flip,
         "flips",
-        evaluators=[evaluator for evaluator, _ in scores],
-        names=[name for _, name in scores],
+        label_evaluators=[each.evaluator for each in labels],
+        label_names=[each.name for each in labels],
+        befores=[each.before for each in labels],
+        afters=[each.after for each in labels],
+        directions=[each.direction for each in labels],
+        severities=[each.severity for each in labels],
+        number_evaluators=[each.evaluator for each in numbers],
+        number_names=[each.name for each in numbers],
+        highers=[each.higher for each in numbers],
+        lowers=[each.lower for each in numbers],
+        scales=[each.scale for each in numbers],
         limit=limit,
         **_ids(runs),
     )

@@ -9,10 +9,13 @@ from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
 
+from evalqueue.errors import Problem
 from evalqueue.evaluators import figures
+from evalqueue.evaluators.comparison.read import comparison_of, obstacle
 from evalqueue.evaluators.prices import costs
 from evalqueue.evaluators.results import rows
 from evalqueue.http.callers import RequestContext
+from evalqueue.http.models.comparison import ComparedRuns, RunComparison
 from evalqueue.http.models.costs import CostJson, Costs, CostsRequest
 from evalqueue.http.models.fields import RunId, matching_fields
 from evalqueue.http.models.figures.evaluators import EvaluatorDeclarationJson
@@ -33,6 +36,7 @@ from evalqueue.http.models.figures.rows import (
 from evalqueue.http.models.figures.statistics import RunStatistics
 from evalqueue.http.models.jobs import ThreadEvaluation
 from evalqueue.http.operations import Operation
+from evalqueue.http.uploads import InvalidRequest
 
 
 async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> Outcomes:
@@ -103,6 +107,22 @@ async def get_run_log(context: RequestContext, request: LogOfRun) -> ApiLogTexts
     return ApiLogTexts.model_validate(found)
 
 
+async def get_run_comparison(context: RequestContext, request: ComparedRuns) -> RunComparison:
+    async with context.connection() as connection:
+        found = await comparison_of(
+            connection,
+            candidate=request.run_id,
+            baseline=request.baseline_id,
+            owner=context.caller.visible_owner,
+        )
+    if found is None:
+        raise HTTPException(404, "Run not found: one of the two")
+    if reason := obstacle(found):
+        loc = ("path", "baseline_id")
+        raise InvalidRequest([Problem(loc=loc, msg=reason, type="not_comparable")])
+    return RunComparison.model_validate(found)
+
+
 async def list_costs(context: RequestContext, request: CostsRequest) -> Costs:
     now = datetime.now(UTC)
     since = request.since or datetime(now.year, now.month, 1, tzinfo=UTC)
@@ -138,6 +158,14 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="The figures of a run so far, with intervals",
         handler=get_run_statistics,
         errors=(404, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/api/eval-runs/{run_id}/comparison/{baseline_id}",
+        tag="figures",
+        summary="A run compared with a baseline, conversation by conversation",
+        handler=get_run_comparison,
+        errors=(404, 422, 503),
     ),
     Operation(
         method="GET",

@@ -13,6 +13,7 @@ export function runs(transport) {
             signal: options.signal,
         })),
         statistics: (runId, options) => get(`${runPath(runId)}/statistics`, options),
+        comparison: (runId, baselineId, options) => get(`${runPath(runId)}/comparison/${pathSegment(baselineId)}`, options),
         calibration: (runId, options) => get(`${runPath(runId)}/calibration`, options),
         labels: (runId, options) => get(`${runPath(runId)}/labels`, options),
         addLabels: (runId, labels, { signal } = {}) => transport.request("/api/labels", {

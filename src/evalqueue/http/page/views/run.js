@@ -8,6 +8,7 @@ import { isOver, label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { AdversarialResults } from "../panels/adversarial-results.js";
 import { BatchResults } from "../panels/batch-results.js";
+import { CompareWith } from "../panels/compare-with.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const ADVERSARIAL = "evaluate-adversarial";
@@ -23,6 +24,8 @@ export default function run(app, { params: { id = "" }, query, signal }) {
   let currentRun = null;
   /** @type {BatchResults | AdversarialResults | null} */
   let results = null;
+  /** @type {CompareWith | null} null: it is an adversarial test */
+  let compareWith = null;
   /** @type {unknown} */
   let loadError = null;
   let lastStatus = ""; // of the job, with its id
@@ -39,6 +42,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
         query,
         signal,
       );
+      if (loaded.command !== ADVERSARIAL) compareWith ??= new CompareWith(app, loaded, signal);
       results.refresh({ reload: isOver(loaded.status) });
       if (loaded.job_id && !app.live.jobs.has(loaded.job_id)) {
         await app.api.jobs.get(loaded.job_id).then(
@@ -96,7 +100,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
             ${description(currentRun)}
           </div>
           <div class="row">
-            ${job ? jobActions(app, job) : nothing}${
+            ${compareWith?.render()}${job ? jobActions(app, job) : nothing}${
               currentRun.job_id
                 ? html`<a class="button" href="/jobs/${currentRun.job_id}">Job</a>`
                 : nothing

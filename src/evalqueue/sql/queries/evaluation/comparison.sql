@@ -49,7 +49,8 @@ SELECT ours.evaluator, ours.name, count(*) AS pairs, avg(theirs.value_number) AS
     avg(ours.value_number) AS after, sum(ours.value_number - theirs.value_number) AS total,
     sum((ours.value_number - theirs.value_number) ^ 2) AS squares,
     count(*) FILTER (WHERE ours.value_number > theirs.value_number) AS higher,
-    count(*) FILTER (WHERE ours.value_number < theirs.value_number) AS lower
+    count(*) FILTER (WHERE ours.value_number < theirs.value_number) AS lower,
+    max(abs(ours.value_number - theirs.value_number)) AS largest
 FROM scores AS ours
 JOIN scores AS theirs ON theirs.run_id = %(baseline)s AND theirs.thread_id = ours.thread_id
     AND theirs.evaluator = ours.evaluator AND theirs.name = ours.name
@@ -59,22 +60,41 @@ WHERE ours.run_id = %(candidate)s AND ours.turn IS NULL
 GROUP BY 1, 2
 
 -- flips --
--- Conversations whose score is another one now, in their order
-SELECT ours.thread_id, ours.evaluator, ours.name, ours.evaluation_id AS candidate_id,
-    theirs.evaluation_id AS baseline_id,
-    COALESCE(to_jsonb(theirs.value_text), to_jsonb(theirs.value_boolean),
-        to_jsonb(theirs.value_number)) AS before,
-    COALESCE(to_jsonb(ours.value_text), to_jsonb(ours.value_boolean),
-        to_jsonb(ours.value_number)) AS after
-FROM scores AS ours
-JOIN scores AS theirs ON theirs.run_id = %(baseline)s AND theirs.thread_id = ours.thread_id
-    AND theirs.evaluator = ours.evaluator AND theirs.name = ours.name
-    AND theirs.version = ours.version AND theirs.turn IS NULL
-WHERE ours.run_id = %(candidate)s AND ours.turn IS NULL
-    AND (ours.evaluator, ours.name) IN (
-        SELECT * FROM unnest(%(evaluators)s::text[], %(names)s::text[]))
-    AND num_nonnulls(ours.value_text, ours.value_boolean, ours.value_number) = 1
-    AND num_nonnulls(theirs.value_text, theirs.value_boolean, theirs.value_number) = 1
-    AND (ours.value_text, ours.value_boolean, ours.value_number)
-        IS DISTINCT FROM (theirs.value_text, theirs.value_boolean, theirs.value_number)
-ORDER BY ours.evaluation_id, ours.evaluator, ours.name LIMIT %(limit)s
+-- Conversations whose score is another one now: of each direction the severest
+WITH found AS (
+    SELECT ours.thread_id, ours.evaluator, ours.name, ours.evaluation_id AS candidate_id,
+        theirs.evaluation_id AS baseline_id,
+        COALESCE(to_jsonb(theirs.value_text), to_jsonb(theirs.value_boolean),
+            to_jsonb(theirs.value_number)) AS before,
+        COALESCE(to_jsonb(ours.value_text), to_jsonb(ours.value_boolean),
+            to_jsonb(ours.value_number)) AS after,
+        COALESCE(label.direction, CASE WHEN ours.value_number > theirs.value_number
+            THEN number.higher ELSE number.lower END) AS direction,
+        COALESCE(label.severity,
+            abs(ours.value_number - theirs.value_number) / number.scale) AS severity
+    FROM scores AS ours
+    JOIN scores AS theirs ON theirs.run_id = %(baseline)s AND theirs.thread_id = ours.thread_id
+        AND theirs.evaluator = ours.evaluator AND theirs.name = ours.name
+        AND theirs.version = ours.version AND theirs.turn IS NULL
+    LEFT JOIN unnest(%(label_evaluators)s::text[], %(label_names)s::text[], %(befores)s::text[],
+            %(afters)s::text[], %(directions)s::text[], %(severities)s::float8[])
+        AS label (evaluator, name, before, after, direction, severity)
+        ON label.evaluator = ours.evaluator AND label.name = ours.name
+            AND label.before = COALESCE(theirs.value_text, theirs.value_boolean::text)
+            AND label.after = COALESCE(ours.value_text, ours.value_boolean::text)
+    LEFT JOIN unnest(%(number_evaluators)s::text[], %(number_names)s::text[],
+            %(highers)s::text[], %(lowers)s::text[], %(scales)s::float8[])
+        AS number (evaluator, name, higher, lower, scale)
+        ON number.evaluator = ours.evaluator AND number.name = ours.name
+            AND ours.value_number <> theirs.value_number
+    WHERE ours.run_id = %(candidate)s AND ours.turn IS NULL
+        AND num_nonnulls(label.direction, number.higher) = 1
+), placed AS (
+    SELECT thread_id, evaluator, name, candidate_id, baseline_id, before, after, direction,
+        row_number() OVER (PARTITION BY direction
+            ORDER BY severity DESC, candidate_id, evaluator, name) AS place
+    FROM found
+)
+SELECT thread_id, evaluator, name, direction, candidate_id, baseline_id, before, after
+FROM placed WHERE place <= %(limit)s
+ORDER BY array_position(ARRAY['worse', 'better', 'other'], direction), place
