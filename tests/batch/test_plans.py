@@ -51,7 +51,7 @@ def test_scores_are_looked_up_by_thread(
     connection.execute("ANALYZE")
     run = run_of(connection, threads=2_000, scores=3)
 
-    arguments = dict.fromkeys(("evaluator", "name", "value"))
+    arguments = dict.fromkeys(("evaluator", "name", "value", "expected", "thread_ids"))
     rows = connection.execute(
         f"EXPLAIN {statement}", {"run_id": run, "after": 0, "limit": 5_000, **arguments}
     ).fetchall()

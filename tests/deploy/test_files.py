@@ -135,7 +135,7 @@ def test_the_query_for_scaling_counts_the_work(dsn: str) -> None:
         assert connection.execute(query).fetchall() == [(1,)]
         figures = connection.execute(load("queue/metrics")["fleet"], BOUNDS).fetchall()
         assert [each[3] for each in figures if each[0] == "due"] == [1]
-        (state,) = connection.execute(FLEET["queues"]).fetchall()
+        (state,) = connection.execute(FLEET["queues"], {"at_most": 100}).fetchall()
         assert state[4:8] == (0, 0, 1, 1)  # running, helpers, due, later
 
 

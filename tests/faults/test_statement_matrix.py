@@ -43,6 +43,7 @@ _CALLED = re.compile(r"\b(evalqueue_\w+)\(")
 NOT_OF_WORKERS = {
     "evalqueue_submit_job_row", "evalqueue_submit_job_rows", "evalqueue_cancel_job",
     "evalqueue_retry_job", "evalqueue_outlook", "evalqueue_queue_positions", "evalqueue_listed",
+    "evalqueue_waiting_jobs",
 }  # fmt: skip
 OF_ONE_ATTEMPT = {
     "evalqueue_hold_job", "evalqueue_flush_job", "evalqueue_finish_job", "evalqueue_start_helpers",

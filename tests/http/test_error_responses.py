@@ -225,7 +225,12 @@ async def test_a_frozen_database_is_reported_in_time(
 
 
 async def test_every_path_has_its_methods_and_no_others(api: httpx.AsyncClient) -> None:
-    ids = {"job_id": uuid4(), "run_id": uuid4(), "dataset_id": f"sha256:{'0' * 64}"}
+    ids = {
+        "job_id": uuid4(),
+        "run_id": uuid4(),
+        "baseline_id": uuid4(),
+        "dataset_id": f"sha256:{'0' * 64}",
+    }
     methods: dict[str, set[str]] = {}
     for each in OPERATIONS:
         methods.setdefault(each.path, set()).add(each.method)

@@ -21,9 +21,11 @@ from evalqueue.evaluators.judging.scores import ScoreKind, ScoreRow
 from evalqueue.evaluators.judging.threads import ThreadResult
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.evaluators.results.rows import QUERIES
+from evalqueue.evaluators.results.said import QUERIES as SEARCHES
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
+from evalqueue.http import callers
 from evalqueue.http.callers import ApiCaller, RequestContext, Right
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.models.fields import RunId
@@ -32,7 +34,7 @@ from evalqueue.http.models.jobs import LogsQuery
 from evalqueue.http.routes import figures
 from evalqueue.http.routes.runs import get_run_logs
 from evalqueue.http.server import serve
-from evalqueue.postgres.database import Database
+from evalqueue.postgres.database import Connection, Database
 from evalqueue.testing import Behaviour, SimulatedServer, run_jobs
 
 Found = dict[str, Any]
@@ -349,6 +351,73 @@ async def test_conversations_are_found_by_what_was_said_in_them(
     assert 0 < efficient["total"] < (await get(api, f"{path}/outcomes", said="calories"))["total"]
     assert (await get(api, f"{path}/outcomes", said=""))["total"] == 48
     assert (await api.get(f"{path}/outcomes", params={"said": "x" * 201})).status_code == 422
+
+
+async def test_a_search_reads_one_dataset_and_is_given_up_in_time(
+    api: httpx.AsyncClient, database: Database, run_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, small = (f"sha256:{digit * 64}" for digit in "ab")
+    async with database.connection() as connection:
+        for dataset, threads in ((large, 2000), (small, 5)):
+            await connection.execute(
+                "INSERT INTO datasets (id, size_bytes, content) VALUES (%s, 1, 'x')", [dataset]
+            )
+            await connection.execute(
+                "INSERT INTO dataset_threads (dataset_id, position, thread_id, user_id, messages,"
+                " has_images, has_errors, opening, turns)"
+                " SELECT %s, number, 'thread ' || number, 'user', 20, false, false, 'Hi',"
+                " (SELECT jsonb_agg(jsonb_build_object('user_text', repeat('Where? ', 20),"
+                " 'bot_text', repeat('There. ', 40))) FROM generate_series(1, 20))"
+                " FROM generate_series(1, %s) AS number",
+                [dataset, threads],
+            )
+        await connection.execute("ANALYZE dataset_threads")
+        await set_dataset(connection, run_id, small)
+        (plan,) = await (
+            await connection.execute(
+                "EXPLAIN (ANALYZE, FORMAT JSON) " + SEARCHES["said"],
+                {"run_id": run_id, "owner": None, "said": "here"},
+            )
+        ).fetchone() or ((),)
+        assert sum(map(rows_read, plan)) < 20, plan
+        await set_dataset(connection, run_id, large)
+
+    monkeypatch.setattr(callers, "SEARCH_SECONDS", 0.001)
+    for what in ("outcomes", "threads"):
+        refused = await api.get(f"/api/eval-runs/{run_id}/{what}", params={"said": "where"})
+        assert refused.status_code == 422
+        assert "too many to be searched in 0.001 seconds" in refused.text
+    assert (await get(api, f"/api/eval-runs/{run_id}/outcomes"))["total"] == 0
+
+
+async def set_dataset(connection: Connection, run_id: UUID, dataset_id: str) -> None:
+    arguments = [dataset_id, run_id]
+    await connection.execute("UPDATE eval_runs SET dataset_id = %s WHERE id = %s", arguments)
+
+
+def rows_read(node: Any) -> float:
+    """Rows of `dataset_threads` that a plan has read, also those that a filter has removed."""
+    plan = node.get("Plan", node)
+    own = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    reads = plan.get("Relation Name") == "dataset_threads"
+    return (own if reads else 0) + sum(map(rows_read, plan.get("Plans", ())))
+
+
+async def test_searches_wait_for_each_other() -> None:
+    shares = callers.SearchShares()
+    running: list[str] = []
+
+    async def search(name: str) -> None:
+        async with shares.turn(ApiCaller(name=name, right=Right.READ)):
+            assert name not in running
+            assert len(running) < callers.SEARCHES_MAX
+            running.append(name)
+            await asyncio.sleep(0)
+            running.remove(name)
+
+    names = [f"caller {number % 5}" for number in range(50)]
+    await asyncio.gather(*map(search, names))
+    assert shares._of_callers == {}
 
 
 async def test_each_cell_of_the_matrix_leads_to_its_conversations(

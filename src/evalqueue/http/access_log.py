@@ -8,7 +8,7 @@ from starlette.types import Scope
 
 from evalqueue.http.callers import address_of, caller_of, is_identified
 
-PATH_MAX = 200  # characters
+SEGMENT_MAX = 30  # characters
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/assets/{name:path}"})
 """Routes that probes, scrapers and the page ask for all the time."""
 _ID = re.compile(r"[0-9]{1,20}|[0-9a-fA-F-]{8,64}")
@@ -46,8 +46,9 @@ def _path(scope: Scope, template: str | None) -> str:
     """Without the query. What stands in a parameter's place is shown if it is an id, else the
     parameter's name: a path may have a text of a conversation, as any other value of a caller."""
     if template is None:
-        path: str = scope["path"]
-        return path if len(path) <= PATH_MAX else f"{path[:PATH_MAX]}…"
+        # Of an unknown path, only how it begins: the rest may be a secret in the wrong place.
+        first, _, rest = str(scope["path"])[1:].partition("/")
+        return f"/{first[:SEGMENT_MAX]}" + ("/…" if rest or first[SEGMENT_MAX:] else "")
     given = scope.get("path_params", {})
 
     def shown(parameter: re.Match[str]) -> str:

@@ -1,24 +1,31 @@
-"""Callers and their rights.
+"""Callers, their rights, and their shares of what is slow.
 
 A guard identifies the caller and stores it in the request's scope; operations read it from
 `RequestContext`.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
+from uuid import UUID
 
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from evalqueue.client import Client
+from evalqueue.errors import Problem
+from evalqueue.evaluators.results import said as texts
 from evalqueue.http.events.broadcaster import Broadcaster
+from evalqueue.http.uploads import InvalidRequest
 from evalqueue.postgres.database import Connection
 from evalqueue.tokens import Right
 
 _KEY = "evalqueue.caller"
+SEARCHES_MAX = 2  # of all callers of one process at the same time
+SEARCH_SECONDS = 5.0
 _IPV6_PREFIX = 64  # bits: the smallest network that a provider gives to one customer
 
 
@@ -43,6 +50,33 @@ ANONYMOUS = ApiCaller(name="anonymous", right=Right.READ)
 """A caller without a token, of operations that need none and show no owner's data."""
 
 
+class SearchShares:
+    """Lets searches through texts wait for each other: one of each caller, and few of all.
+
+    A search reads all messages of a run's conversations. Without shares, one caller's searches
+    would take all connections to the database from other requests.
+    """
+
+    def __init__(self) -> None:
+        self._all = asyncio.Semaphore(SEARCHES_MAX)
+        self._of_callers: dict[str, asyncio.Semaphore] = {}
+        self._wanted: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def turn(self, caller: ApiCaller) -> AsyncGenerator[None]:
+        """Wait until this caller may search."""
+        name = caller.name
+        own = self._of_callers.setdefault(name, asyncio.Semaphore(1))
+        self._wanted[name] = self._wanted.get(name, 0) + 1
+        try:
+            async with own, self._all:
+                yield
+        finally:
+            self._wanted[name] -= 1
+            if not self._wanted[name]:
+                del self._wanted[name], self._of_callers[name]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestContext:
     """What a handler works with besides the request itself."""
@@ -50,6 +84,7 @@ class RequestContext:
     client: Client
     caller: ApiCaller
     broadcaster: Broadcaster
+    searches: SearchShares = field(default_factory=SearchShares)
     scope: Scope = field(default_factory=dict[str, Any])
     """The ASGI scope, for the few handlers that need more than their request model."""
     cookies: list[str] = field(default_factory=list[str])
@@ -61,6 +96,23 @@ class RequestContext:
         database = await self.client.database()
         async with database.connection() as connection:
             yield connection
+
+    async def threads_in_which(self, run_id: UUID, said: str | None) -> list[str] | None:
+        """The threads of a run in which this was said; None: nothing was to be searched for.
+
+        Raises:
+            InvalidRequest: the search took too long.
+        """
+        if said is None:
+            return None
+        owner = self.caller.visible_owner
+        async with self.searches.turn(self.caller), self.connection() as connection:
+            try:
+                return await texts.threads_in_which(
+                    connection, run_id, said, owner=owner, max_seconds=SEARCH_SECONDS
+                )
+            except texts.SearchTooSlow as error:
+                raise InvalidRequest([Problem(loc=("query", "said"), msg=str(error))]) from error
 
     def require(self, right: Right) -> None:
         """Check that the caller has a right.

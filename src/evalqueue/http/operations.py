@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import Scope
 
 from evalqueue.client import Client
-from evalqueue.http.callers import RequestContext, Right, caller_of
+from evalqueue.http.callers import RequestContext, Right, SearchShares, caller_of
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.requests import decode, decode_form
 from evalqueue.http.uploads import is_form, receive_form
@@ -97,7 +97,9 @@ class Operation:
             (annotation,) = get_args(annotation)
         return TypeAdapter(Any if annotation is Response else annotation)
 
-    def endpoint(self, client: Client, broadcaster: Broadcaster) -> Endpoint:
+    def endpoint(
+        self, client: Client, broadcaster: Broadcaster, searches: SearchShares
+    ) -> Endpoint:
         """The operation as an endpoint of Starlette."""
         response_type = self.response  # here, so that a wrong annotation fails at start
 
@@ -106,6 +108,7 @@ class Operation:
                 client=client,
                 caller=caller_of(http_request.scope),
                 broadcaster=broadcaster,
+                searches=searches,
                 scope=http_request.scope,
             )
             context.require(self.right)
@@ -151,9 +154,10 @@ def routes(
 ) -> list[Route]:
     """One route for each path, so that 405 names all allowed methods."""
     by_path: dict[str, dict[str, Endpoint]] = {}
+    searches = SearchShares()
     for operation in operations:
         by_path.setdefault(operation.path, {})[operation.method] = operation.endpoint(
-            client, broadcaster
+            client, broadcaster, searches
         )
     return [
         _ExactRoute(path, _by_method(endpoints), methods=list(endpoints))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evalqueue.settings import Settings
 from evalqueue.telemetry import exporters, logs
-from evalqueue.telemetry.logs import LogFormat, LogLevel
+from evalqueue.telemetry.logs import LogLevel
 
 
 def begin(settings: Settings, *, level: LogLevel, service_name: str | None = None) -> None:
@@ -28,12 +28,12 @@ def begin(settings: Settings, *, level: LogLevel, service_name: str | None = Non
 def begin_worker_of_procrastinate(settings: Settings) -> None:
     """Set up the process if it is the command line `procrastinate`.
 
-    Its flags have set up its logs. Only what our settings say is changed.
+    Its flags have set up its logs: their level stays, unless our settings have one. Their format is
+    ours, which hides secrets and lets no value begin a new line.
     """
     if not _is_procrastinate(Path(sys.argv[0])):
         return
-    if settings.log_format is not LogFormat.TEXT:
-        logs.reformat(settings.log_format)
+    logs.reformat(settings.log_format)
     if settings.log_level is not None:
         logs.set_level(settings.log_level)
     logs.silence_pool()

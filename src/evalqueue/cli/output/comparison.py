@@ -48,9 +48,15 @@ def _score_line(score: ScoreComparison) -> str:
     shown = (
         score.change.value
         if score.change is not ScoreChange.UNCLEAR
-        else (f"unclear, {_value(score, difference.detectable)} would have been seen")
+        else _undecided(score, difference.detectable)
     )
     return f"{score.title}: {shown}. {values}, {interval}{chance}; {moved}."
+
+
+def _undecided(score: ScoreComparison, detectable: float) -> str:
+    if not detectable:
+        return "no difference"
+    return f"no difference shown; one of {_value(score, detectable)} would have been"
 
 
 def _value(score: ScoreComparison, value: float, sign: str = "") -> str:

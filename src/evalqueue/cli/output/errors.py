@@ -22,8 +22,9 @@ def error_lines(error: BaseException) -> list[str]:
         case psycopg.errors.InsufficientPrivilege():
             return [
                 f"The database role lacks a right: {str(error).splitlines()[0]}.",
-                "evalqueue doctor names the rights that it lacks, each with its GRANT. A role "
-                "that only reads or submits can't do this: use the address of the API's role.",
+                "evalqueue doctor names the rights that it lacks, and evalqueue roles prints the "
+                "GRANTs of each role. One that only reads or submits can't do this: use the "
+                "address of the API's role.",
             ]
         case psycopg.OperationalError():
             return [f"The database does not answer: {str(error).strip()}"]

@@ -199,9 +199,13 @@ def headline_text(run: Json) -> str:
             shown.append(f"{score['evaluator']} {_mean(tally)}")
         else:
             good = [label for label in labels_of(headline.score) if _is_good(headline.score, label)]
-            of_all = sum(score["counts"].values())
+            judged = sum(
+                times
+                for label, times in score["counts"].items()
+                if label not in headline.score["neutral"]
+            )
             count = sum(score["counts"].get(label, 0) for label in good)
-            shown.append(f"{score['evaluator']} {count} of {of_all} good")
+            shown.append(f"{score['evaluator']} {count} of {judged} good")
     return ", ".join(shown)
 
 

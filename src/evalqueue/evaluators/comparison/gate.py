@@ -184,43 +184,73 @@ def _bound(
     requirement: Bound, found: ScoreStatistics, declared: ScoreDeclaration, label: str | None
 ) -> GateCheck:
     estimate = _estimate(found, declared, label)
-    if estimate is None:
-        return _undecidable(requirement, "none of its labels is declared to be good: name one")
-    value, low, high = estimate
+    if isinstance(estimate, str):
+        return _undecidable(requirement, estimate)
+    value, low, high = estimate.value, estimate.low, estimate.high
     if low is None or high is None:
         return _undecidable(requirement, "one conversation gives no interval")
+    left_out = found.measured - estimate.size
+    shown = f"{value:.4g}, 95 % interval {low:.4g} to {high:.4g}, n = {estimate.size}"
     return GateCheck(
         requirement=requirement.text,
         decision=_side(requirement, low, high),
-        explanation=f"{value:.4g}, 95 % interval {low:.4g} to {high:.4g}, n = {found.measured}",
+        explanation=shown + (f", without {left_out} that are neutral" if left_out else ""),
         value=value,
         low=low,
         high=high,
-        size=found.measured,
+        size=estimate.size,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Estimate:
+    """A mean or a share, with its interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    size: int
+    """Values it is made of."""
 
 
 def _estimate(
     found: ScoreStatistics, declared: ScoreDeclaration, label: str | None
-) -> tuple[float, float | None, float | None] | None:
-    if found.mean is not None:
-        return found.mean.mean, found.mean.low, found.mean.high
+) -> _Estimate | str:
+    """The share of the wanted labels, or the mean; or why there is none.
+
+    A share is of the conversations whose label is not neutral, as in a comparison; of turns, it is
+    of all values, since an interval for others would need the labels of every conversation.
+    """
+    if (mean := found.mean) is not None:
+        return _Estimate(value=mean.mean, low=mean.low, high=mean.high, size=found.measured)
     wanted = (label,) if label is not None else declared.good
     if declared.kind is ScoreKind.BOOLEAN and label is None:
         wanted = ("true",)
     shares = [each for each in found.shares if each.label in wanted]
     if not wanted:
-        return None
-    if len(shares) == 1:
-        return _of_share(shares[0])
+        return "none of its labels is declared to be good: name one"
     if found.per_turn:
-        return None  # a share of several labels would need the labels of every conversation
-    share = sum(each.count for each in shares) / found.measured
-    return share, *wilson(share, found.measured)
+        return _estimate_of_turns(shares, found)
+    neutral = set(declared.neutral).difference(wanted)
+    judged = found.measured - sum(e.count for e in found.shares if e.label in neutral)
+    if not judged:
+        return "every value is neutral"
+    share = sum(each.count for each in shares) / judged
+    low, high = wilson(share, judged)
+    return _Estimate(value=share, low=low, high=high, size=judged)
 
 
-def _of_share(share: LabelShare) -> tuple[float, float | None, float | None]:
-    return share.share or 0.0, share.low, share.high
+def _estimate_of_turns(shares: Sequence[LabelShare], found: ScoreStatistics) -> _Estimate | str:
+    match shares:
+        case [only]:
+            return _Estimate(
+                value=only.share or 0.0, low=only.low, high=only.high, size=found.measured
+            )
+        case []:
+            low, high = wilson(0.0, found.threads)
+            return _Estimate(value=0.0, low=low, high=high, size=found.measured)
+        case _:
+            return "several labels of turns are good: name one"
 
 
 def _side(requirement: Bound, low: float, high: float) -> Decision:

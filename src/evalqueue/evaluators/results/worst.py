@@ -62,14 +62,15 @@ async def worst_first(
     evaluators: Sequence[EvaluatorDeclaration],
     *,
     wanted: Sequence[ThreadFilter] = (),
-    said: str | None = None,
+    thread_ids: Sequence[str] | None = None,
     limit: int,
 ) -> list[ListedThread]:
-    """The worst conversations of a run that have all scores that are wanted, and in which this was
-    said (None: anything)."""
+    """The worst conversations of a run that have all scores that are wanted, among those of these
+    ids (None: all)."""
     labels = [each for one in evaluators for each in _ranked(one)]
     numbers = [each for one in evaluators for each in _numbered(one)]
     arguments: dict[str, Any] = {
+        "thread_ids": thread_ids,
         "evaluators": [each.evaluator for each in labels],
         "names": [each.name for each in labels],
         "labels": [each.label for each in labels],
@@ -84,7 +85,12 @@ async def worst_first(
         "wanted_values": [each.value for each in wanted],
     }
     return await QUERIES.rows(
-        connection, ListedThread, "worst", run_id=run_id, said=said, limit=limit, **arguments
+        connection,
+        ListedThread,
+        "worst",
+        run_id=run_id,
+        limit=limit,
+        **arguments,
     )
 
 

@@ -100,17 +100,16 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadFilter:
-    """Threads with such a score, in any turn, in which something was said. None is not compared."""
+    """Threads with such a score, in any turn, or of these ids. None is not compared."""
 
     evaluator: str | None = None
     name: str | None = None
     value: str | None = None
     expected: str | None = None
     """The label on record."""
-    said: str | None = None
-    """A part of a message, in any case."""
+    thread_ids: Sequence[str] | None = None
 
-    def arguments(self) -> Mapping[str, str | None]:
+    def arguments(self) -> Mapping[str, str | Sequence[str] | None]:
         return asdict(self)
 
 

@@ -84,13 +84,12 @@ class ThreadQuery(Model):
     """Only conversations in which the user or the chatbot said this, in any case."""
 
     @property
-    def filter(self) -> ThreadFilter:
+    def of_scores(self) -> ThreadFilter:
         return ThreadFilter(
             evaluator=self.evaluator,
             name=self.name,
             value=self.value,
             expected=self.expected,
-            said=self.said,
         )
 
 

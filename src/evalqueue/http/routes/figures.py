@@ -5,6 +5,7 @@ They are computed at each look, so that a run can be watched. Of a run that does
 the caller may not see, pages are empty; what is one thing is not found.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from starlette.exceptions import HTTPException
@@ -40,6 +41,7 @@ from evalqueue.http.uploads import InvalidRequest
 
 
 async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> Outcomes:
+    thread_ids = await context.threads_in_which(request.run_id, request.said)
     async with context.connection() as connection:
         page = await rows.outcomes(
             connection,
@@ -47,7 +49,7 @@ async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> O
             after=request.after,
             limit=request.limit,
             owner=context.caller.visible_owner,
-            where=request.filter,
+            where=replace(request.of_scores, thread_ids=thread_ids),
         )
     outcomes = [OutcomeJson.model_validate(row) for row in page.outcomes]
     return Outcomes(run_id=request.run_id, outcomes=outcomes, total=page.total)

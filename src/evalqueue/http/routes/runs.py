@@ -4,6 +4,8 @@ Under a run that does not exist, or that the caller does not see, there is nothi
 not an error.
 """
 
+from dataclasses import replace
+
 from starlette.exceptions import HTTPException
 
 from evalqueue.evaluators.runs import store
@@ -46,7 +48,8 @@ async def get_run_threads(
     context: RequestContext, request: models.ResultsQuery
 ) -> models.ThreadEvaluations:
     owner = context.caller.visible_owner
-    where = request.filter
+    thread_ids = await context.threads_in_which(request.run_id, request.said)
+    where = replace(request.of_scores, thread_ids=thread_ids)
     async with context.connection() as connection:
         page = await store.threads_of(
             connection,

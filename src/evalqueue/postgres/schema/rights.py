@@ -70,6 +70,12 @@ async def complete(connection: Connection) -> list[str]:
                 sql.SQL(", ").join(readers),
             )
         )
+    for name in roles.READ_FUNCTIONS if readers else ():
+        await connection.execute(
+            sql.SQL("GRANT EXECUTE ON FUNCTION {} TO {}").format(
+                sql.Identifier(name), sql.SQL(", ").join(readers)
+            )
+        )
     cursor = await connection.execute(
         SCHEMA["lacking_roles"], {"tables": roles.tables(), "functions": roles.functions()}
     )

@@ -15,6 +15,8 @@ ROLES = ("owner", "worker", "api", "submit", "read")
 what is no text of a conversation."""
 _TABLE = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)", re.MULTILINE)
+READ_FUNCTIONS = ("evalqueue_waiting_jobs",)
+"""Functions of statements that the role `read` may run: `evalqueue queues`."""
 _SUBMIT = "evalqueue_submit_job"
 _LEDGER = "evalqueue_migrations"
 
@@ -80,8 +82,8 @@ def grants(*, schema: str, prefix: str) -> str:
         made=made, where=where, schema=_text(schema), owner=owner, worker=worker, api=api,
         submit=submit, read=read, tables=_array(tables()), functions=_array(functions()),
         own_relations=_array(own_relations()), own_functions=_array(own_functions()),
-        reads=reads, submit_job=_text(_SUBMIT), ledger=_text(_LEDGER),
-        worker_and_api=f"{worker}, {api}",
+        reads=reads, read_functions=_array(READ_FUNCTIONS), submit_job=_text(_SUBMIT),
+        ledger=_text(_LEDGER), worker_and_api=f"{worker}, {api}",
     )  # fmt: skip
 
 
@@ -161,6 +163,13 @@ BEGIN
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {submit}', submits);
     END IF;
 {reads}
+    -- What counts by the columns that this role may read.
+    FOR item IN
+        SELECT oid::regprocedure::text FROM pg_proc
+        WHERE pronamespace = to_regnamespace({schema}) AND proname = ANY ({read_functions})
+    LOOP
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {read}', item);
+    END LOOP;
 END $make$;
 DROP FUNCTION pg_temp.evalqueue_grant;
 COMMIT;"""

@@ -12,6 +12,7 @@ from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.cli.output.text import one_line
 from evalqueue.errors import Refused
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, declared
+from evalqueue.evaluators.results.said import threads_in_which
 from evalqueue.evaluators.results.worst import ListedThread, worst_first
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.store import ThreadFilter
@@ -33,7 +34,11 @@ async def list_runs(
             [{**run, "created_at": each.created_at} for run, each in zip(runs, found, strict=True)]
         )
     else:
-        console.print_message("No runs. A job that evaluates has one: evalqueue submit --help")
+        console.print_message(
+            "No runs. Of other job types and apps there may be some: evalqueue runs"
+            if job_type or app_id
+            else "No runs. A job that evaluates has one: evalqueue submit --help"
+        )
     return ExitCode.DONE
 
 
@@ -50,8 +55,11 @@ async def list_threads(
         evaluators = declared(run.config.get("evaluators"))
         wanted = [_filter(each, evaluators) for each in where]
         async with (await client.database()).connection() as connection:
+            thread_ids = None
+            if said is not None:
+                thread_ids = await threads_in_which(connection, run.id, said, owner=None)
             found = await worst_first(
-                connection, run.id, evaluators, wanted=wanted, said=said, limit=limit
+                connection, run.id, evaluators, wanted=wanted, thread_ids=thread_ids, limit=limit
             )
     if as_json:
         console.print_json([_thread_json(each) for each in found])

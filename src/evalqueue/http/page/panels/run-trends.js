@@ -28,7 +28,7 @@ export function runTrends(runs) {
     <div class="grid narrow">${trends}</div>
     <p class="hint">
       Shares of what was judged, without intervals: small differences may be chance. The line breaks
-      where the evaluator, its judge or the app changed.
+      where the evaluator, its judge, the app or the data changed.
     </p>
   </section>`;
 }
@@ -55,8 +55,18 @@ function trend(evaluator, runs) {
 /** @param {Evaluator} evaluator @param {Point} before @param {Point} last */
 function changeText(evaluator, before, last) {
   const change = evaluator.trendText(before.value);
-  const versionNote = before.version === last.version ? "" : ", another version";
-  return `${change} in the run before${versionNote}`;
+  const note = isComparable(before, last)
+    ? ""
+    : before.version === last.version
+      ? ", of other data"
+      : ", by another version";
+  return `${change} in the run before${note}`;
+}
+
+/** Whether two runs measured the same thing of the same data. @param {Point} a @param {Point} b */
+function isComparable(a, b) {
+  const data = [a, b].map(({ run }) => [run.data_path, run.total_items].join("\n"));
+  return a.version === b.version && data[0] === data[1];
 }
 
 /**
@@ -80,7 +90,7 @@ function line(evaluator, points) {
   >
     ${points.slice(1).map((point, i) => {
       const from = /** @type {Point} */ (points[i]);
-      return from.version === point.version
+      return isComparable(from, point)
         ? svg`<line x1=${x(i)} y1=${y(from.value)} x2=${x(i + 1)} y2=${y(point.value)} />`
         : nothing;
     })}

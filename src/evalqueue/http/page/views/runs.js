@@ -92,23 +92,25 @@ export default function runs(app, { query, signal }) {
           <div class="row">${appChoice()}${newEvaluationLink(app)}</div>
         </div>
         ${loadError ? banner("failed", "The runs can't be read", errorText(loadError)) : nothing}
-        ${appId || knownApps.size === 1 ? runTrends(list.filter(hasApp)) : nothing}
-        ${
-          list.length
-            ? table()
-            : isLoaded && !loadError
-              ? empty(
-                  appId ? `No runs of ${appId}` : "No runs yet",
-                  "Each evaluation is a run, which is listed from its submission on.",
-                  newEvaluationLink(app),
-                )
+        <div class="stack">
+          ${appId || knownApps.size === 1 ? runTrends(list.filter(hasApp)) : nothing}
+          ${
+            list.length
+              ? table()
+              : isLoaded && !loadError
+                ? empty(
+                    appId ? `No runs of ${appId}` : "No runs yet",
+                    "Each evaluation is a run, which is listed from its submission on.",
+                    newEvaluationLink(app),
+                  )
+                : nothing
+          }
+          ${
+            hasMore
+              ? html`<p><button type="button" @click=${showMore}>Show more</button></p>`
               : nothing
-        }
-        ${
-          hasMore
-            ? html`<p><button type="button" @click=${showMore}>Show more</button></p>`
-            : nothing
-        }`,
+          }
+        </div>`,
   };
 
   /** @param {import("../client/index.js").EvalRun} run */

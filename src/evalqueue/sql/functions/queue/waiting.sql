@@ -2,7 +2,7 @@
 -- one. However many jobs wait, it reads so many queues, so many priorities of each, and so many entries
 -- of jobs_in_order at most, which the queues share. `due` and `later` are NULL for a type that was not
 -- reached, and `is_complete` is false where more wait in the queue than that. The oldest due job of a
--- queue is found in any case.
+-- queue is found also then, unless its priority is behind that many others.
 CREATE OR REPLACE FUNCTION evalqueue_waiting_jobs(
     queues_max integer, priorities_max integer, entries_max integer
 ) RETURNS TABLE (

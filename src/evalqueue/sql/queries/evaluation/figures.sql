@@ -7,7 +7,7 @@ WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- outcomes --
 -- Threads without their details. `evaluator`, `name`, `value` and `expected` (the label on record): those
--- with such a score, in any turn. `said`: those in which this was said
+-- with such a score, in any turn. `thread_ids`: only these
 SELECT id, thread_id, success_status, error, missing_verdicts, messages, duration_ms, created_at,
     COALESCE((
         SELECT jsonb_object_agg(evaluator || '.' || name, COALESCE(
@@ -19,9 +19,7 @@ WHERE run_id = %(run_id)s AND id > %(after)s
     AND (COALESCE(%(evaluator)s::text, %(name)s, %(value)s, %(expected)s) IS NULL OR id IN (
         SELECT evaluation_id FROM evalqueue_scored(
             %(run_id)s, %(evaluator)s, %(name)s, %(value)s, %(expected)s)))
-    AND (%(said)s::text IS NULL OR thread_id IN (
-        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
-        WHERE eval_runs.id = %(run_id)s))
+    AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
 ORDER BY id LIMIT %(limit)s
 
 -- count_outcomes --
@@ -30,9 +28,7 @@ WHERE run_id = %(run_id)s
     AND (COALESCE(%(evaluator)s::text, %(name)s, %(value)s, %(expected)s) IS NULL OR id IN (
         SELECT evaluation_id FROM evalqueue_scored(
             %(run_id)s, %(evaluator)s, %(name)s, %(value)s, %(expected)s)))
-    AND (%(said)s::text IS NULL OR thread_id IN (
-        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
-        WHERE eval_runs.id = %(run_id)s))
+    AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
 
 -- trials --
 -- Trials, likewise

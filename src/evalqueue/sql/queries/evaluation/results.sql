@@ -1,8 +1,8 @@
 -- worst --
 -- Conversations of a run, the worst first: by the rank of the worst label (1 is the worst), then those
 -- of which verdicts are missing, then by how many labels are bad, then by their numbers, of which 0 is
--- the worst and 1 the best. Only those that have all scores that are wanted, in any turn, and in which
--- this was said
+-- the worst and 1 the best. Only those that have all scores that are wanted, in any turn, and
+-- (thread_ids) only these
 WITH labelled AS (
     SELECT scores.evaluation_id, min(known.rank) AS worst, count(*) FILTER (WHERE known.is_bad) AS bad
     FROM scores JOIN unnest(
@@ -35,9 +35,7 @@ SELECT thread_id, success_status, error, missing_verdicts, messages,
 FROM thread_evaluations
     LEFT JOIN labelled ON labelled.evaluation_id = thread_evaluations.id
     LEFT JOIN numbered ON numbered.evaluation_id = thread_evaluations.id
-WHERE run_id = %(run_id)s AND (%(said)s::text IS NULL OR thread_id IN (
-        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
-        WHERE eval_runs.id = %(run_id)s))
+WHERE run_id = %(run_id)s AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
     AND NOT EXISTS (
     SELECT FROM unnest(
         %(wanted_evaluators)s::text[], %(wanted_names)s::text[], %(wanted_values)s::text[]
@@ -65,3 +63,11 @@ SELECT id, thread_id, success_status, error, messages, duration_ms, created_at,
 FROM thread_evaluations
 WHERE run_id = %(run_id)s AND id > %(after)s
 ORDER BY id LIMIT %(limit)s
+
+-- said --
+-- Threads of a run's dataset in which this was said. The dataset is looked up first, so that no other
+-- one's messages are read
+SELECT thread_id FROM evalqueue_said((
+    SELECT dataset_id FROM eval_runs
+    WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+), %(said)s)

@@ -135,7 +135,7 @@ ORDER BY created_at DESC, id DESC LIMIT %(limit)s
 
 -- threads --
 -- `evaluator`, `name`, `value` and `expected` (the label on record): those with such a score, in any turn.
--- `said`: those in which this was said
+-- `thread_ids`: only these
 SELECT id, run_id, thread_id, intent_accuracy, worst_correctness, efficiency_verdict,
     success_status, error, result, created_at
 FROM thread_evaluations
@@ -146,9 +146,7 @@ WHERE run_id = (
     AND (COALESCE(%(evaluator)s::text, %(name)s, %(value)s, %(expected)s) IS NULL OR id IN (
         SELECT evaluation_id FROM evalqueue_scored(
             %(run_id)s, %(evaluator)s, %(name)s, %(value)s, %(expected)s)))
-    AND (%(said)s::text IS NULL OR thread_id IN (
-        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
-        WHERE eval_runs.id = %(run_id)s))
+    AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
 ORDER BY id LIMIT %(limit)s
 
 -- count_threads --
@@ -159,9 +157,7 @@ WHERE run_id = (
     AND (COALESCE(%(evaluator)s::text, %(name)s, %(value)s, %(expected)s) IS NULL OR id IN (
         SELECT evaluation_id FROM evalqueue_scored(
             %(run_id)s, %(evaluator)s, %(name)s, %(value)s, %(expected)s)))
-    AND (%(said)s::text IS NULL OR thread_id IN (
-        SELECT said.thread_id FROM eval_runs, evalqueue_said(dataset_id, %(said)s) AS said
-        WHERE eval_runs.id = %(run_id)s))
+    AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
 
 -- logs --
 -- Newest first, without prompts and answers

@@ -85,7 +85,7 @@ SELECT name, rules.paused_at, rules.max_running, rules.max_running_per_owner,
     sum(running)::bigint AS running, sum(helpers)::bigint AS helpers,
     COALESCE(sum(numbers.due), 0)::bigint AS due,
     COALESCE(sum(numbers.later), 0)::bigint AS later,
-    COALESCE(waiting.is_complete, true)
+    COALESCE(waiting.is_complete, (SELECT count(*) FROM waiting) < 1000)
         AND (SELECT count(*) FROM dependent) < %(at_most)s AS counts_complete,
     statement_timestamp() - waiting.oldest_due_at AS oldest_waits
 FROM numbers LEFT JOIN job_queues AS rules USING (name) LEFT JOIN waiting ON waiting.queue = name

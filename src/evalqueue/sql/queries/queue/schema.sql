@@ -159,12 +159,16 @@ WHERE relname = 'evalqueue_migrations' AND relkind = 'r' AND NOT has_schema_priv
 LIMIT 1
 
 -- readers --
--- Roles that `evalqueue roles` made to read, by what they may read: quoted as GRANT takes them
+-- Roles that `evalqueue roles` made to read, by their names and by what they may read: quoted as GRANT
+-- takes them
 SELECT quote_ident(rolname) FROM pg_attribute
     CROSS JOIN LATERAL aclexplode(attacl) JOIN pg_roles ON pg_roles.oid = grantee
 WHERE attrelid = to_regclass('jobs') AND attname = 'id' AND privilege_type = 'SELECT'
     AND NOT has_table_privilege(grantee, 'jobs', 'SELECT')
     AND has_table_privilege(grantee, 'evalqueue_migrations', 'SELECT')
+    AND rolname ~ '_read$'
+    AND EXISTS (SELECT FROM pg_roles AS beside
+        WHERE beside.rolname = regexp_replace(pg_roles.rolname, '_read$', '_submit'))
 ORDER BY rolname
 
 -- lacking_roles --

@@ -30,7 +30,7 @@ class Recovery(StrEnum):
 
 
 class FrictionCause(StrEnum):
-    """Who caused an extra turn."""
+    """Whose doing an extra turn was."""
 
     USER = "USER"
     BOT = "BOT"
