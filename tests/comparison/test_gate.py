@@ -85,7 +85,7 @@ async def test_a_gate_passes_fails_and_says_what_it_can_not_decide(
     wrong = await judged(Behaviour(gold=gold, error_rate=0.5), csv_content=text)
     few = await judged(Behaviour(gold=gold), csv_content=text, sample_size=5)
 
-    passing = ["intent.accuracy > 0.8", "intent no worse", "correctness.critical <= 12%"]
+    passing = ["intent.accuracy > 0.8", "intent no worse", "correctness.critical <= 10%"]
     assert (await decided(database, right, right, passing)).decision is Decision.PASSED
     failing = await decided(database, wrong, right, ["intent > 0.8", "intent no worse"])
     assert [each.decision for each in failing.checks] == [Decision.FAILED] * 2

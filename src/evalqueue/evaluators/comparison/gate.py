@@ -218,8 +218,8 @@ def _estimate(
 ) -> _Estimate | str:
     """The share of the wanted labels, or the mean; or why there is none.
 
-    A share is of the conversations whose label is not neutral, as in a comparison; of turns, it is
-    of all values, since an interval for others would need the labels of every conversation.
+    The share of the good labels is of the conversations whose label is not neutral, as in a
+    comparison. The share of a label that is named is of all values, as the page shows it.
     """
     if (mean := found.mean) is not None:
         return _Estimate(value=mean.mean, low=mean.low, high=mean.high, size=found.measured)
@@ -231,7 +231,7 @@ def _estimate(
         return "none of its labels is declared to be good: name one"
     if found.per_turn:
         return _estimate_of_turns(shares, found)
-    neutral = set(declared.neutral).difference(wanted)
+    neutral = declared.neutral if label is None else ()
     judged = found.measured - sum(e.count for e in found.shares if e.label in neutral)
     if not judged:
         return "every value is neutral"
