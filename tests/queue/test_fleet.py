@@ -367,6 +367,23 @@ async def test_resuming_and_lifting_a_limit_wake_waiting_workers(dsn: str, conne
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE job_queues SET paused_at = NULL WHERE name = 'slow'",
+        "UPDATE job_queues SET max_running = 5 WHERE name = 'slow'",
+        "DELETE FROM job_queues WHERE name = 'slow'",
+    ],
+)
+async def test_a_queue_that_is_changed_by_sql_wakes_waiting_workers(
+    dsn: str, connection: Connection, change: str
+):
+    await fleet.pause(connection, "slow")
+    async with notifications(dsn) as received:
+        await connection.execute(change)
+        assert await next_of(received) == "slow"
+
+
+@pytest.mark.parametrize(
     "end",
     [
         "SELECT evalqueue_finish_job(id, 1, 'completed') FROM jobs WHERE attempt = 1",

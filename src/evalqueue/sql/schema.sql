@@ -280,6 +280,13 @@ CREATE FUNCTION evalqueue_follow_position() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_follow_queue()
+
+CREATE FUNCTION evalqueue_follow_queue() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_follow_tasks()
 
 CREATE FUNCTION evalqueue_follow_tasks() RETURNS trigger
@@ -1822,6 +1829,10 @@ CREATE TRIGGER evalqueue_follow_job AFTER UPDATE OF status ON jobs FOR EACH ROW 
 -- TRIGGER: procrastinate_jobs evalqueue_follow_position
 
 CREATE TRIGGER evalqueue_follow_position AFTER UPDATE OF priority, queue_name, scheduled_at ON procrastinate_jobs FOR EACH ROW WHEN (((old.status = 'todo'::procrastinate_job_status) AND (new.status = 'todo'::procrastinate_job_status) AND (((old.priority IS DISTINCT FROM new.priority) OR ((old.queue_name)::text IS DISTINCT FROM (new.queue_name)::text)) OR (old.scheduled_at IS DISTINCT FROM new.scheduled_at)))) EXECUTE FUNCTION evalqueue_follow_position();
+
+-- TRIGGER: job_queues evalqueue_follow_queue
+
+CREATE TRIGGER evalqueue_follow_queue AFTER DELETE OR UPDATE ON job_queues FOR EACH ROW EXECUTE FUNCTION evalqueue_follow_queue();
 
 -- TRIGGER: procrastinate_jobs evalqueue_follow_tasks
 

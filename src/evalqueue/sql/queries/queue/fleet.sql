@@ -98,18 +98,14 @@ INSERT INTO job_queues (name, paused_at) VALUES (%(queue)s, clock_timestamp())
 ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE(job_queues.paused_at, EXCLUDED.paused_at)
 
 -- resume --
-WITH resumed AS (UPDATE job_queues SET paused_at = NULL WHERE name = %(queue)s)
-SELECT pg_notify('evalqueue_work_v1', %(queue)s)
+UPDATE job_queues SET paused_at = NULL WHERE name = %(queue)s
 
 -- limit --
 -- NULL: no limit
-WITH limited AS (
-    INSERT INTO job_queues (name, max_running, max_running_per_owner)
-    VALUES (%(queue)s, %(max_running)s, %(max_running_per_owner)s)
-    ON CONFLICT (name) DO UPDATE SET
-        max_running = EXCLUDED.max_running, max_running_per_owner = EXCLUDED.max_running_per_owner
-)
-SELECT pg_notify('evalqueue_work_v1', %(queue)s)
+INSERT INTO job_queues (name, max_running, max_running_per_owner)
+VALUES (%(queue)s, %(max_running)s, %(max_running_per_owner)s)
+ON CONFLICT (name) DO UPDATE SET
+    max_running = EXCLUDED.max_running, max_running_per_owner = EXCLUDED.max_running_per_owner
 
 -- misplaced --
 -- Jobs that should not be in the state they are in, oldest first, and why

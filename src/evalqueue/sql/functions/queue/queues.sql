@@ -1,0 +1,13 @@
+-- What may be claimed after the limits of a queue have changed.
+
+-- Wakes the workers of a queue that is resumed, or whose limits are changed or removed.
+CREATE OR REPLACE FUNCTION evalqueue_follow_queue() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM pg_notify('evalqueue_work_v1', OLD.name);
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER evalqueue_follow_queue AFTER UPDATE OR DELETE ON job_queues
+    FOR EACH ROW EXECUTE FUNCTION evalqueue_follow_queue();
