@@ -444,3 +444,53 @@ async def test_one_long_question_stops_nothing(request_: CompletionRequest) -> N
     reasoner.needed = 10**9
 
     assert [await answered(calling, request_, f"t-{n}") for n in range(5)] == [False] * 5
+
+
+class Speechless:
+    """A model that answers some questions, and then gives nothing but empty answers."""
+
+    name = "speechless"
+    model = "speechless"
+
+    def __init__(self, *, answers: int = 0) -> None:
+        self.answers = answers
+        self.attempts = 0
+
+    async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
+        self.attempts += 1
+        if self.attempts <= self.answers:
+            return ANSWER
+        raise ProviderError(CallOutcome.TRANSIENT, "the answer is empty", is_billed=True)
+
+    async def aclose(self) -> None:
+        """Hold nothing."""
+
+
+async def stops(calling: LlmCaller, request: CompletionRequest, thread: str) -> bool:
+    """Whether a question of this thread that gets nothing but empty answers stops the job."""
+    with pytest.raises(ProviderError, match="the answer is empty") as failed:
+        await calling.call(request, replace(SITE, thread_id=thread))
+    return failed.value.stops_the_job
+
+
+async def test_a_model_that_gives_only_empty_answers_stops_the_job(
+    request_: CompletionRequest,
+) -> None:
+    model = Speechless()
+    calling = caller(model)
+
+    stopped = [await stops(calling, request_, f"t-{n}") for n in range(5)]
+
+    assert stopped == [False, False, True, True, True]
+    assert model.attempts == 3 * CallPolicy().same_outcome_streak
+
+
+async def test_one_conversation_that_gets_only_empty_answers_stops_nothing(
+    request_: CompletionRequest,
+) -> None:
+    calling = caller(Speechless())
+    assert not any([await stops(calling, request_, "t-1") for _ in range(5)])
+
+    calling = caller(Speechless(answers=1))
+    await calling.call(request_, SITE)
+    assert not any([await stops(calling, request_, f"t-{n}") for n in range(5)])

@@ -329,6 +329,8 @@ class LlmCaller:
             tries.unanswered += 1
         else:
             tries.outcomes.append(error.outcome)
+        # One answer without a text passes by itself. A model that gives no other is paid for nothing.
+        error.is_ambiguous |= error.is_billed and tries.streak() >= self.policy.same_outcome_streak
         if error.is_ambiguous and not self._has_been_answered:
             self._ambiguous.add(site.thread_id or site.label)
             error.stops_the_job = len(self._ambiguous) >= self.policy.ambiguous_threads
