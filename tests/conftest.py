@@ -33,7 +33,7 @@ _TABLES = [
     "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",
     "labels",
     "llm_batches", "llm_cap_holders", "llm_caps", "llm_credentials", "llm_demand",
-    "llm_questions",
+    "llm_questions", "llm_usage",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
     "procrastinate_workers", "saved_cases", "scores", "source_positions",
     "thread_evaluations", "tried_conversations",

@@ -43,6 +43,11 @@ async def price(database: Database, run_id: str, evaluator: str, cost: Decimal |
             "UPDATE api_logs SET cost_usd = %s WHERE run_id = %s AND evaluator = %s",
             [cost, run_id, evaluator],
         )
+        await connection.execute(
+            "UPDATE llm_usage SET cost_usd = %s * calls, unpriced_calls = 0"
+            " WHERE run_id = %s AND evaluator = %s",
+            [cost, run_id, evaluator],
+        )
 
 
 async def test_costs_are_added_up_exactly_and_what_has_no_price_is_counted(

@@ -1731,7 +1731,7 @@ export interface components {
         CostGroup: "model" | "evaluator" | "run" | "owner" | "month";
         /**
          * Costs
-         * @description What runs have cost, the dearest group first; at most 1,000 groups.
+         * @description What LLM calls have cost, the dearest group first; at most 1,000 groups.
          */
         Costs: {
             by: components["schemas"]["CostGroup"];
@@ -7299,7 +7299,7 @@ export interface operations {
         parameters: {
             query?: {
                 by?: components["schemas"]["CostGroup"];
-                /** @description Only runs that were created since then. Default: the start of this month in UTC. */
+                /** @description Only calls that started since the beginning of this hour. Default: this month in UTC. */
                 since?: string;
             };
             header?: never;

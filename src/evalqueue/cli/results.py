@@ -208,7 +208,7 @@ def costs(
         datetime | None,
         typer.Option(
             formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"],
-            help="Only runs created since then, in UTC. Default: the start of this month.",
+            help="Only calls since the beginning of this hour, in UTC. Default: this month.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -15,6 +15,31 @@ CREATE FUNCTION evalqueue_add_job(job_type text, params jsonb DEFAULT '{}'::json
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- TABLE: llm_usage
+
+CREATE TABLE llm_usage (
+    owner text NOT NULL,
+    hour timestamp with time zone NOT NULL,
+    run_id uuid,
+    provider text NOT NULL,
+    model text NOT NULL,
+    evaluator text NOT NULL,
+    calls bigint NOT NULL,
+    batched_calls bigint NOT NULL,
+    tokens_in bigint,
+    tokens_out bigint,
+    cost_usd numeric,
+    unpriced_calls bigint NOT NULL
+)
+WITH (fillfactor='50');
+
+-- FUNCTION: evalqueue_add_usage(llm_usage[])
+
+CREATE FUNCTION evalqueue_add_usage(added llm_usage[]) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_apart()
 
 CREATE FUNCTION evalqueue_apart() RETURNS interval
@@ -132,6 +157,13 @@ CREATE FUNCTION evalqueue_claim_tasks(tasks bigint[], worker_id bigint, worker t
 
 CREATE FUNCTION evalqueue_claimed_just_now(worker text) RETURNS boolean
     LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_count_usage()
+
+CREATE FUNCTION evalqueue_count_usage() RETURNS trigger
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -358,6 +390,13 @@ CREATE FUNCTION evalqueue_json_problem(value jsonb) RETURNS text
 -- FUNCTION: evalqueue_keep_app()
 
 CREATE FUNCTION evalqueue_keep_app() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_keep_usage()
+
+CREATE FUNCTION evalqueue_keep_usage() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -1583,6 +1622,11 @@ ALTER TABLE ONLY llm_questions
 ALTER TABLE ONLY llm_questions
     ADD CONSTRAINT llm_questions_pkey PRIMARY KEY (id);
 
+-- CONSTRAINT: llm_usage llm_usage_owner_hour_run_id_provider_model_evaluator_key
+
+ALTER TABLE ONLY llm_usage
+    ADD CONSTRAINT llm_usage_owner_hour_run_id_provider_model_evaluator_key UNIQUE NULLS NOT DISTINCT (owner, hour, run_id, provider, model, evaluator);
+
 -- CONSTRAINT: saved_cases saved_cases_pkey
 
 ALTER TABLE ONLY saved_cases
@@ -1798,6 +1842,14 @@ CREATE INDEX llm_questions_of_thread ON llm_questions USING btree (job_id, threa
 
 CREATE INDEX llm_questions_waiting ON llm_questions USING btree (job_id, id) WHERE ((batch_id IS NULL) AND (outcome IS NULL));
 
+-- INDEX: llm_usage_of_hour
+
+CREATE INDEX llm_usage_of_hour ON llm_usage USING btree (hour);
+
+-- INDEX: llm_usage_of_run
+
+CREATE INDEX llm_usage_of_run ON llm_usage USING btree (run_id) WHERE (run_id IS NOT NULL);
+
 -- INDEX: scores_counted
 
 CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCLUDE (version, evaluation_id, turn, kind, value_text, value_number, value_boolean, failure);
@@ -1817,6 +1869,10 @@ CREATE INDEX thread_evaluations_of_thread ON thread_evaluations USING btree (thr
 -- TRIGGER: procrastinate_jobs evalqueue_abort_at_once
 
 CREATE TRIGGER evalqueue_abort_at_once AFTER UPDATE OF abort_requested ON procrastinate_jobs FOR EACH ROW WHEN ((new.abort_requested AND (new.status = 'doing'::procrastinate_job_status))) EXECUTE FUNCTION evalqueue_abort_at_once();
+
+-- TRIGGER: api_logs evalqueue_count_usage
+
+CREATE TRIGGER evalqueue_count_usage AFTER INSERT ON api_logs REFERENCING NEW TABLE AS new_calls FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_count_usage();
 
 -- TRIGGER: procrastinate_jobs evalqueue_follow_deleted_task
 
@@ -1845,6 +1901,10 @@ CREATE TRIGGER evalqueue_forget_worker BEFORE UPDATE OF status ON procrastinate_
 -- TRIGGER: jobs evalqueue_keep_app
 
 CREATE TRIGGER evalqueue_keep_app BEFORE INSERT ON jobs FOR EACH ROW WHEN ((new.params ? 'app_digest'::text)) EXECUTE FUNCTION evalqueue_keep_app();
+
+-- TRIGGER: eval_runs evalqueue_keep_usage
+
+CREATE TRIGGER evalqueue_keep_usage AFTER DELETE ON eval_runs REFERENCING OLD TABLE AS old_runs FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_keep_usage();
 
 -- TRIGGER: jobs evalqueue_name_run
 

@@ -1,4 +1,4 @@
-"""What LLM calls have cost, from the records of the calls."""
+"""What LLM calls have cost."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ class CostGroup(StrEnum):
     """Provider and model, as served."""
     EVALUATOR = "evaluator"
     RUN = "run"
+    """`no run`: jobs without a run, and runs that were deleted."""
     OWNER = "owner"
     MONTH = "month"
     """In UTC."""
@@ -44,7 +45,8 @@ class Cost:
 async def costs(
     connection: Connection, by: CostGroup, *, since: datetime, owner: str | None = None
 ) -> list[Cost]:
-    """The costs of runs that were created since a moment; the dearest group first, at most 1,000.
+    """The costs of calls that started since the hour of a moment (in UTC); the dearest group first,
+    at most 1,000.
 
     An owner of None means all owners.
     """

@@ -329,7 +329,7 @@ class LlmCaller:
             tries.unanswered += 1
         else:
             tries.outcomes.append(error.outcome)
-        # One answer without a text passes by itself. A model that gives no other is paid for nothing.
+        # One answer without a text passes by itself; a model may never give another.
         error.is_ambiguous |= error.is_billed and tries.streak() >= self.policy.same_outcome_streak
         if error.is_ambiguous and not self._has_been_answered:
             self._ambiguous.add(site.thread_id or site.label)

@@ -5,11 +5,11 @@ from evalqueue.http.models.fields import Dollars, Model, Moment, Since
 
 
 class CostsRequest(Model):
-    """How to add up costs, and of which runs."""
+    """How to add up costs, and of which calls."""
 
     by: CostGroup = CostGroup.MODEL
     since: Since | None = None
-    """Only runs that were created since then. Default: the start of this month in UTC."""
+    """Only calls that started since the beginning of this hour. Default: this month in UTC."""
 
 
 class CostJson(Model):
@@ -29,7 +29,7 @@ class CostJson(Model):
 
 
 class Costs(Model):
-    """What runs have cost, the dearest group first; at most 1,000 groups."""
+    """What LLM calls have cost, the dearest group first; at most 1,000 groups."""
 
     by: CostGroup
     since: Moment

@@ -12,18 +12,8 @@ BEGIN
     SELECT * INTO locked FROM llm_caps WHERE scope = cap_scope FOR UPDATE;
     IF NOT FOUND THEN
         INSERT INTO llm_caps (scope, used_usd)
-        SELECT cap_scope, COALESCE(sum(cost_usd), 0) FROM (
-            SELECT log.cost_usd
-            FROM eval_runs AS run JOIN api_logs AS log ON log.run_id = run.id
-            WHERE run.owner = month_owner AND (run.completed_at IS NULL
-                    OR run.completed_at >= date_trunc('month', clock_timestamp(), 'UTC'))
-                AND log.started_at >= date_trunc('month', clock_timestamp(), 'UTC')
-            UNION ALL
-            SELECT log.cost_usd
-            FROM api_logs AS log JOIN jobs AS job ON job.id = log.job_id
-            WHERE log.run_id IS NULL AND job.owner = month_owner
-                AND log.started_at >= date_trunc('month', clock_timestamp(), 'UTC')
-        ) AS log
+        SELECT cap_scope, COALESCE(sum(cost_usd), 0) FROM llm_usage
+        WHERE owner = month_owner AND hour >= date_trunc('month', clock_timestamp(), 'UTC')
         ON CONFLICT DO NOTHING;
         SELECT * INTO locked FROM llm_caps WHERE scope = cap_scope FOR UPDATE;
     END IF;
