@@ -203,17 +203,34 @@ async def test_a_list_of_flips_is_bounded_and_says_how_many_there_are(
     assert directions == ["worse"] * 100 + ["better"] * 5
 
 
+def compare_command(dsn: str, *arguments: str) -> tuple[int, str, str]:
+    environment = os.environ | {"DATABASE_URL": dsn}
+    command = Command.start(
+        ("compare", *arguments), stdin="", environment=environment, folder=Path.cwd()
+    )
+    return command.wait()
+
+
 async def test_the_command_prints_the_same_json(
     api: httpx.AsyncClient, dsn: str, pair: tuple[UUID, UUID]
 ) -> None:
     found = await comparison(api, *pair)
 
-    environment = os.environ | {"DATABASE_URL": dsn}
-    arguments = ("compare", str(pair[0]), str(pair[1]), "--json")
-    command = Command.start(arguments, stdin="", environment=environment, folder=Path.cwd())
-    exit_code, out, err = command.wait()
+    exit_code, out, err = compare_command(dsn, str(pair[0]), str(pair[1]), "--json")
+
     assert exit_code == 0, err
     assert json.loads(out) == found
+
+
+async def test_the_command_fails_where_runs_share_no_conversation(
+    database: Database, dsn: str, pair: tuple[UUID, UUID]
+) -> None:
+    nothing = await add_run(database, [])
+
+    exit_code, out, err = compare_command(dsn, str(pair[0]), str(nothing))
+
+    assert (exit_code, err) == (7, "")
+    assert out == "Nothing to compare: No evaluated conversation is in both runs.\n"
 
 
 async def test_what_is_not_comparable_has_a_reason(

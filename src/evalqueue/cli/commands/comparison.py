@@ -14,7 +14,7 @@ from evalqueue.client import Client
 from evalqueue.errors import NothingMeant
 from evalqueue.evaluators import figures
 from evalqueue.evaluators.comparison.gate import Decision, GatedRun, decide
-from evalqueue.evaluators.comparison.read import comparison_of
+from evalqueue.evaluators.comparison.read import comparison_of, obstacle
 from evalqueue.evaluators.comparison.requirements import parse
 
 EXIT_CODE_OF_DECISION = {
@@ -46,8 +46,10 @@ async def compare(candidate: str, baseline: str, *, as_json: bool) -> ExitCode:
     if found is None:
         raise NothingMeant(f"Run {ids[0]} was deleted just now")
     document = RunComparison.model_validate(found).model_dump(mode="json")
-    console.print_result(document, output.text(found), as_json=as_json)
-    return ExitCode.DONE
+    reason = obstacle(found)
+    text = output.text(found) if reason is None else f"Nothing to compare: {reason}."
+    console.print_result(document, text, as_json=as_json)
+    return ExitCode.DONE if reason is None else ExitCode.NOT_DECIDABLE
 
 
 async def gate(candidate: str, require: Sequence[str], options: GateOptions) -> ExitCode:

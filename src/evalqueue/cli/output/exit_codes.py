@@ -44,7 +44,7 @@ EXIT_CODES: Mapping[ExitCode, str] = {
     ExitCode.NOT_FOUND: "not found, or in a state that can't be cancelled, retried or removed",
     ExitCode.NO_DATABASE: "the database does not answer",
     ExitCode.OUTDATED: "the schema is outdated: run evalqueue migrate",
-    ExitCode.NOT_DECIDABLE: "the gate can't be decided: too few conversations, or missing verdicts",
+    ExitCode.NOT_DECIDABLE: "the gate or compare can't decide: too few conversations or verdicts",
     ExitCode.LOCKED: "migrate did not get its locks in time, and changed nothing",
     ExitCode.STUCK: "a worker ended with handlers that could not be stopped",
     ExitCode.INTERRUPTED: "interrupted",
