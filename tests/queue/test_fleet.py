@@ -306,6 +306,24 @@ async def test_what_waits_is_counted_to_a_limit_and_the_oldest_job_is_found_all_
     assert not any(each.counts_complete for each in await fleet.queues(connection))
 
 
+async def test_what_waits_in_a_queue_behind_a_thousand_others_is_not_counted(
+    connection: Connection,
+):
+    names = [f"q{number:04}" for number in range(1001)]
+    await connection.execute(
+        "SELECT evalqueue_submit_jobs(jsonb_agg(jsonb_build_object('job_type', 'note',"
+        " 'params', '{}'::jsonb, 'queue', name))) FROM unnest(%s::text[]) AS name",
+        [names],
+    )
+    await fleet.limit(connection, names[-1], max_running=1, max_running_per_owner=None)
+
+    found = await fleet.queues(connection)
+
+    assert [each.name for each in found] == names
+    assert {(each.due, each.counts_complete) for each in found[:-1]} == {(1, True)}
+    assert (found[-1].due, found[-1].counts_complete) == (0, False)
+
+
 async def test_limits_are_kept_exactly_however_many_claim_at_once(dsn: str):
     async with connections(dsn, 8) as workers:
         us = [await entered(each) for each in workers]

@@ -274,6 +274,8 @@ def test_the_api_logs_each_request(site: Site):
         http.get(f"/api/eval-runs/{run_id}/threads/a%20private%20text")
         http.get("/healthz")
         http.get("/nowhere%0Aelse")
+        http.get("/sk-0123/sk-4567")
+        http.get(f"/{'x' * 40}")
     lines = [each for each in ended(api) if each.startswith("{")]
     found = [each for each in records(lines) if each["logger"] == "evalqueue.http.access_log"]
 
@@ -281,6 +283,8 @@ def test_the_api_logs_each_request(site: Site):
         ("GET", "/api/jobs", 200),
         ("GET", f"/api/eval-runs/{run_id}/threads/{{evaluation_id}}", 422),
         ("GET", "/nowhere\nelse", 404),
+        ("GET", "/sk-0123/…", 404),
+        ("GET", f"/{'x' * 30}/…", 404),
     ]
     assert {(each["level"], each["owner"], each["address"]) for each in found} == {
         ("INFO", "default", "127.0.0.1")
