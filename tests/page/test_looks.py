@@ -9,6 +9,12 @@ from playwright.sync_api import Browser, Page, expect
 
 AXE = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 SETTLED = 700  # milliseconds until the data is loaded; the event stream prevents "networkidle"
+LINKS_OUT_OF_SIGHT = """
+[...document.querySelectorAll("nav[aria-label=Main] a")].filter((link) => {
+  const [place, around] = [link, link.parentElement].map((each) => each.getBoundingClientRect());
+  return place.left < around.left || place.right > Math.min(around.right, innerWidth);
+}).map((link) => link.textContent)
+"""
 SIZES = {"phone": (320, 640), "laptop": (1280, 900), "wall": (3840, 2160)}
 
 
@@ -50,6 +56,8 @@ def test_pages_are_for_everybody(page_urls: dict[str, str], screen: Page) -> Non
         width = screen.evaluate("document.documentElement.scrollWidth - innerWidth")
         if width > 0:
             problems.append(f"wider than the screen by {width} px")
+        if links := screen.evaluate(LINKS_OUT_OF_SIGHT):
+            problems.append(f"links to other pages that are out of sight: {links}")
         if problems:
             found[name] = problems
     assert found == {}
