@@ -29,6 +29,7 @@ from evalqueue.http.app import create_app
 from evalqueue.http.guards.sessions import COOKIE, SECURE_COOKIE
 from evalqueue.http.routes import page
 from evalqueue.postgres.database import Database
+from evalqueue.postgres.rows import jsonb
 
 ServeApi = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 Schema = dict[str, Any]
@@ -65,12 +66,27 @@ BODIES: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "/api/annotation-queues": {"run_id": str(uuid4()), "evaluator": "intent"},
+    "/api/annotation-queues/next": {"queue_id": str(uuid4())},
+    "/api/annotation-queues/label": {"queue_id": str(uuid4()), "position": 1, "value": "a"},
+    "/api/annotation-queues/release": {
+        "queue_id": str(uuid4()),
+        "position": 1,
+        "expires_at": "2026-01-31T08:00:00Z",
+    },
     "/api/adversarial/cases": {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
     },
 }
 """A valid body for each operation with a body."""
+MANNERS = {
+    "name": "manners",
+    "title": "Manners",
+    "scores": [{"name": "verdict", "title": "Verdict", "kind": "category", "labels": ["A", "B"]}],
+    "headline": "verdict",
+    "details_key": "manners",
+}
 CSV = sample_csv().read_bytes()
 FORMS: dict[str, dict[str, Any]] = {
     "/api/datasets": {"files": {"file": ("a.csv", CSV + b"\n")}, "data": {"mapping": "{}"}},
@@ -267,11 +283,22 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         await connection.execute(
             "SELECT evalqueue_register_worker('w', 'here', 1, '1', NULL, '{note}', 4)"
         )
+        await connection.execute(
+            "UPDATE eval_runs SET config = config || %s", [jsonb({"evaluators": [MANNERS]})]
+        )
+        cursor = await connection.execute(
+            "INSERT INTO annotation_queues (owner, run_id, dataset_id, evaluator, name, selection,"
+            " annotators) VALUES ('default', %s, %s, 'manners', 'verdict', 'random', 2)"
+            " RETURNING id",
+            [job["run_id"], f"sha256:{sha256(CSV).hexdigest()}"],
+        )
+        ((queue_id,),) = await cursor.fetchall()
     return {
         "job_id": job["id"],
         "run_id": job["run_id"],
         "baseline_id": job["run_id"],
         "queue": "evalqueue",
+        "queue_id": str(queue_id),
         "app_id": "kaira-bot",
         "case_id": CASE.case_id,
         "dataset_id": f"sha256:{sha256(CSV).hexdigest()}",
@@ -292,12 +319,13 @@ async def test_every_operation_replies_as_it_is_documented(
     known = await seeded(database, api)
     unknown = {
         "job_id": str(uuid4()), "run_id": str(uuid4()), "baseline_id": str(uuid4()),
-        "queue": "unknown-queue",
+        "queue_id": str(uuid4()), "queue": "unknown-queue",
         "app_id": "unknown", "case_id": "none", "log_id": "0", "evaluation_id": "0",
         "dataset_id": "sha256:" + "0" * 64,
     }  # fmt: skip
     bad = {
-        "job_id": "17", "run_id": "17", "baseline_id": "17", "queue": "q" * 41, "app_id": "a" * 101,
+        "job_id": "17", "run_id": "17", "baseline_id": "17", "queue": "q" * 41,
+        "queue_id": "17", "app_id": "a" * 101,
         "case_id": "c" * 101, "log_id": "-1", "evaluation_id": "x", "dataset_id": "latest",
     }  # fmt: skip
     seen: set[tuple[str, str, int]] = set()
@@ -396,6 +424,7 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
                         run_id=uuid4(),
                         baseline_id=uuid4(),
                         queue="q",
+                        queue_id=uuid4(),
                         app_id="a",
                         case_id="c",
                         dataset_id="d",

@@ -103,6 +103,12 @@ ROWS: dict[tuple[str, str], Access] = {
     ("POST", "/api/labels"): Access.CHANGES_OWN,
     ("GET", "/api/eval-runs/{run_id}/labels"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/calibration"): Access.OWN_OR_404,
+    ("POST", "/api/annotation-queues"): Access.CHANGES_OWN,
+    ("GET", "/api/eval-runs/{run_id}/annotation-queues"): Access.OWN_OR_404,
+    ("GET", "/api/annotation-queues/{queue_id}"): Access.OWN_OR_404,
+    ("POST", "/api/annotation-queues/next"): Access.CHANGES_OWN,
+    ("POST", "/api/annotation-queues/label"): Access.CHANGES_OWN,
+    ("POST", "/api/annotation-queues/release"): Access.CHANGES_OWN,
     ("GET", "/api/eval-runs/{run_id}/adversarial"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}/adversarial/{case_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/dialogues"): Access.OWN_OR_NOTHING,
@@ -170,6 +176,7 @@ APP = apps.from_document(
 EVALUATOR = EvaluatorDeclaration(
     name="manners",
     title="Manners",
+    question=MARK,
     scores=(
         ScoreDeclaration(
             name="verdict", title="Verdict", kind=ScoreKind.CATEGORY, labels=("POLITE", "RUDE")
@@ -202,6 +209,8 @@ class World:
     dataset_id: str
     evaluation_id: int
     log_id: int
+    queue_id: UUID
+    """Of an annotation queue."""
 
     def ids(self) -> dict[str, str]:
         return {
@@ -211,6 +220,7 @@ class World:
             "dataset_id": self.dataset_id,
             "evaluation_id": str(self.evaluation_id),
             "log_id": str(self.log_id),
+            "queue_id": str(self.queue_id),
             "case_id": CASE.case_id,
             "app_id": "kaira-bot",
             "queue": "evalqueue",
@@ -238,7 +248,8 @@ async def world_of(owner: str, database: Database) -> World:
             [job.id, MARK],
         )
         await connection.execute(
-            "UPDATE eval_runs SET dataset_id = %s, config = config || %s WHERE id = %s",
+            "UPDATE eval_runs SET dataset_id = %s, config = config || %s, status = 'completed',"
+            " completed_at = now() WHERE id = %s",
             [
                 added.dataset_id,
                 jsonb({"evaluators": [EVALUATOR.model_dump(mode="json")]}),
@@ -274,6 +285,15 @@ async def world_of(owner: str, database: Database) -> World:
             " 'ann', true)",
             [owner, added.dataset_id],
         )
+        cursor = await connection.execute(
+            "INSERT INTO annotation_queues (owner, run_id, dataset_id, evaluator, name, selection,"
+            " annotators) VALUES (%s, %s, %s, 'manners', 'verdict', 'random', 5) RETURNING id",
+            [owner, run_id, added.dataset_id],
+        )
+        ((queue_id,),) = await cursor.fetchall()
+        await connection.execute(
+            f"INSERT INTO annotation_items VALUES (%s, 1, '{MARK}')", [queue_id]
+        )
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
         await saved_cases.save(connection, "kaira-bot", [CASE], owner=owner, pinned=False)
     async with database.transaction() as connection:
@@ -286,6 +306,7 @@ async def world_of(owner: str, database: Database) -> World:
         dataset_id=added.dataset_id,
         evaluation_id=made[0],
         log_id=made[-1],
+        queue_id=queue_id,
     )
 
 
@@ -299,18 +320,23 @@ def path_of(route: tuple[str, str], world: World) -> str:
 
 def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
     """The body of a request."""
+    run_id, dataset_id, queue_id = ids["run_id"], ids["dataset_id"], ids["queue_id"]
+    tried = {"dataset_id": dataset_id, "evaluators": ["intent"], "llm_provider": "simulated"}
+    said = {"thread_id": MARK, "evaluator": "manners", "value": "polite"}
+    labels = [said | {"labelled_by": "bob", "is_random": True}]
+    item = {"queue_id": queue_id, "labelled_by": "bob", "position": 1}
+    bodies = BODIES | {
+        ("POST", "/api/eval-runs/preview"): {"dataset_id": dataset_id},
+        ("POST", "/api/evaluators/try"): tried,
+        ("POST", "/api/labels"): {"run_id": run_id, "labels": labels},
+        ("POST", "/api/annotation-queues"): {"run_id": run_id, "evaluator": "manners"},
+        ("POST", "/api/annotation-queues/next"): item,
+        ("POST", "/api/annotation-queues/label"): item | {"value": "rude"},
+        ("POST", "/api/annotation-queues/release"): item | {"expires_at": "2026-01-31T08:00:00Z"},
+    }
     if route == ("POST", "/api/datasets"):
         return {"files": {"file": ("june.csv", FILE)}}
-    if route == ("POST", "/api/eval-runs/preview"):
-        return {"json": {"dataset_id": ids["dataset_id"]}}
-    if route == ("POST", "/api/evaluators/try"):
-        about = {"dataset_id": ids["dataset_id"], "evaluators": ["intent"]}
-        return {"json": about | {"llm_provider": "simulated"}}
-    if route == ("POST", "/api/labels"):
-        said = {"thread_id": MARK, "evaluator": "manners", "value": "polite"}
-        labels = [said | {"labelled_by": "bob", "is_random": True}]
-        return {"json": {"run_id": ids["run_id"], "labels": labels}}
-    return {"json": BODIES.get(route)}
+    return {"json": bodies.get(route)}
 
 
 async def watched(
@@ -357,7 +383,8 @@ async def state(database: Database) -> list[Any]:
             " (SELECT jsonb_agg(dataset_owners) FROM dataset_owners),"
             " (SELECT count(*) FROM datasets),"
             " (SELECT jsonb_agg(app_versions ORDER BY owner, version) FROM app_versions),"
-            " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels)"
+            " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels),"
+            " (SELECT count(*) FROM annotation_queues), (SELECT count(*) FROM annotation_leases)"
         )
         return await cursor.fetchall()
 
@@ -433,6 +460,7 @@ async def test_anothers_is_as_if_it_were_not_there(
     nowhere = world.ids() | {
         "job_id": str(uuid4()),
         "run_id": str(uuid4()),
+        "queue_id": str(uuid4()),
         "baseline_id": str(uuid4()),
         "dataset_id": f"sha256:{'0' * 64}",
     }

@@ -157,6 +157,8 @@ class Site:
         with self.http() as http:
             (job, *_) = http.get("/api/jobs?status=completed").json()
             (dataset, *_) = http.get("/api/datasets").json()
+            question = {"run_id": batch, "evaluator": "efficiency", "annotators": 2}
+            queue = http.post("/api/annotation-queues", json=question).json()
             threads = http.get(f"/api/eval-runs/{batch}/outcomes").json()["outcomes"]
             trials = http.get(f"/api/eval-runs/{adversarial}/trials").json()["trials"]
         worst = next(each for each in threads if each["scores"]["correctness.worst"] == "HARD FAIL")
@@ -170,6 +172,8 @@ class Site:
             "run": f"/runs/{batch}",
             "thread": f"/runs/{batch}/threads/{worst['id']}",
             "comparison": f"/runs/{batch}/compare/{before}",
+            "annotation-queues": f"/runs/{batch}/annotation",
+            "annotation": f"/annotation/{queue['id']}",
             "adversarial-test": f"/runs/{adversarial}",
             "case": f"/runs/{adversarial}/cases/{broken['case_id']}",
             "datasets": "/datasets",

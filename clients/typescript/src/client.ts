@@ -1,4 +1,5 @@
 // The client: every route of the API, and watches.
+import { annotation, type AnnotationApi } from "./annotation.js";
 import { apps, type AppsApi } from "./apps.js";
 import { datasets, type DatasetsApi } from "./datasets.js";
 import { queues, type QueuesApi, workers, type WorkersApi } from "./fleet.js";
@@ -25,6 +26,7 @@ export interface Client {
   runs: RunsApi;
   datasets: DatasetsApi;
   apps: AppsApi;
+  annotation: AnnotationApi;
   queues: QueuesApi;
   workers: WorkersApi;
   adversarial: AdversarialApi;
@@ -57,6 +59,7 @@ export function createClient(options: ClientOptions = {}): Client {
     runs: runs(transport),
     datasets: datasets(transport),
     apps: apps(transport),
+    annotation: annotation(transport),
     queues: queues(transport),
     workers: workers(transport),
     adversarial: adversarial(transport),

@@ -536,6 +536,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/annotation-queues": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Ask people to label conversations of a run */
+        post: operations["create_annotation_queue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/eval-runs/{run_id}/annotation-queues": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The annotation queues of a run, with their progress */
+        get: operations["list_annotation_queues"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/annotation-queues/{queue_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One annotation queue: its question, and how far it is */
+        get: operations["get_annotation_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/annotation-queues/next": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Lease a conversation to a person for ten minutes, or extend the lease */
+        post: operations["next_annotation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/annotation-queues/label": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Label an item, and see what the judge and others say */
+        post: operations["label_annotation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/annotation-queues/release": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give an item back */
+        post: operations["release_annotation"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/eval-runs/{run_id}/adversarial": {
         parameters: {
             query?: never;
@@ -1118,6 +1220,94 @@ export interface components {
             high: number;
             /** Items */
             items: number;
+        };
+        /**
+         * AnnotationProgress
+         * @description How far a queue is, by the labels that there are.
+         */
+        AnnotationProgress: {
+            /** Items */
+            items: number;
+            /**
+             * Complete
+             * @description Items with a label of as many people as the queue asks for.
+             */
+            complete: number;
+            /** Labels */
+            labels: number;
+            /**
+             * Disputed
+             * @description Complete items about which people disagree, and nobody has decided yet.
+             */
+            disputed: number;
+            /**
+             * Agreement
+             * @description Krippendorff's α of people so far. Null: no item has two labels, or all are the same.
+             */
+            agreement: number | null;
+        };
+        /**
+         * AnnotationQuestion
+         * @description What people are asked.
+         */
+        AnnotationQuestion: {
+            /** Title */
+            title: string;
+            /**
+             * Question
+             * @description In a sentence; empty: there is none.
+             */
+            question: string;
+            /** Menu */
+            menu: components["schemas"]["MenuEntry"][];
+        };
+        /**
+         * AnnotationQueue
+         * @description Conversations of a run that people are asked to label.
+         */
+        AnnotationQueue: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Owner */
+            owner: string;
+            /** Evaluator */
+            evaluator: string;
+            /** Name */
+            name: string;
+            selection: components["schemas"]["Selection"];
+            /**
+             * Annotators
+             * @description People who label each item.
+             */
+            annotators: number;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            question: components["schemas"]["AnnotationQuestion"];
+            progress: components["schemas"]["AnnotationProgress"];
+        };
+        /**
+         * AnnotationQueues
+         * @description The annotation queues of a run, the first one first.
+         */
+        AnnotationQueues: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Queues */
+            queues: components["schemas"]["AnnotationQueue"][];
         };
         /**
          * ApiLog
@@ -1761,6 +1951,43 @@ export interface components {
             attempted: number;
             /** Rate */
             rate: number | null;
+        };
+        /**
+         * CreateAnnotationQueue
+         * @description Conversations of a run that people shall label.
+         */
+        CreateAnnotationQueue: {
+            /**
+             * Run Id
+             * Format: uuid
+             */
+            run_id: string;
+            /** Evaluator */
+            evaluator: string;
+            /**
+             * Name
+             * @description Of the score; null: the evaluator's headline.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * @description `random`, or `disagreements`: where the judge's votes differ, then the rarest verdicts. Only
+             *     random labels correct rates.
+             * @default random
+             */
+            selection: components["schemas"]["Selection"];
+            /**
+             * Size
+             * @description Conversations; all, if the run has fewer.
+             * @default 50
+             */
+            size: number;
+            /**
+             * Annotators
+             * @description People who label each.
+             * @default 1
+             */
+            annotators: number;
         };
         /**
          * Cue
@@ -2788,6 +3015,20 @@ export interface components {
             other: number;
         };
         /**
+         * GivenLabel
+         * @description What one person says about an item.
+         */
+        GivenLabel: {
+            /** Labelled By */
+            labelled_by: string;
+            /** Value */
+            value: string;
+            /** Note */
+            note: string | null;
+            /** Adjudicates */
+            adjudicates: boolean;
+        };
+        /**
          * Half
          * @description Labelled conversations in two halves: a prompt that was improved with the labels of one is
          *     judged by the other.
@@ -3043,6 +3284,19 @@ export interface components {
             size: number;
         };
         /**
+         * JudgedVerdict
+         * @description What the judge said.
+         */
+        JudgedVerdict: {
+            /**
+             * Value
+             * @description Null: it has no verdict.
+             */
+            value: string | null;
+            /** Reasoning */
+            reasoning: string | null;
+        };
+        /**
          * KnownApp
          * @description An app that can be evaluated.
          */
@@ -3225,6 +3479,36 @@ export interface components {
             created_at: string;
         };
         /**
+         * LabelAnnotation
+         * @description What a person says about an item.
+         */
+        LabelAnnotation: {
+            /**
+             * Queue Id
+             * Format: uuid
+             */
+            queue_id: string;
+            /** Position */
+            position: number;
+            /**
+             * Labelled By
+             * @default null
+             */
+            labelled_by: string | null;
+            /**
+             * Adjudicates
+             * @default false
+             */
+            adjudicates: boolean;
+            /** Value */
+            value: string;
+            /**
+             * Note
+             * @default null
+             */
+            note: string | null;
+        };
+        /**
          * LabelShare
          * @description How much of what was measured has a label, with the 95 % interval of the share.
          *
@@ -3241,6 +3525,16 @@ export interface components {
             low: number | null;
             /** High */
             high: number | null;
+        };
+        /**
+         * LabelledAnnotation
+         * @description What judge and people say about an item that was labelled.
+         */
+        LabelledAnnotation: {
+            judged: components["schemas"]["JudgedVerdict"];
+            /** Labels */
+            labels: components["schemas"]["GivenLabel"][];
+            progress: components["schemas"]["AnnotationProgress"];
         };
         /**
          * Latencies
@@ -3314,6 +3608,19 @@ export interface components {
             lowest: number;
             /** Highest */
             highest: number;
+        };
+        /**
+         * MenuEntry
+         * @description A value that a label can have.
+         */
+        MenuEntry: {
+            /** Value */
+            value: string;
+            /**
+             * Description
+             * @description Empty: there is none.
+             */
+            description: string;
         };
         /**
          * Misfit
@@ -3399,6 +3706,29 @@ export interface components {
             note: string | null;
         };
         /**
+         * NextAnnotation
+         * @description Who labels.
+         */
+        NextAnnotation: {
+            /**
+             * Queue Id
+             * Format: uuid
+             */
+            queue_id: string;
+            /**
+             * Labelled By
+             * @description Null: the caller's name.
+             * @default null
+             */
+            labelled_by: string | null;
+            /**
+             * Adjudicates
+             * @description Whether to decide where others disagree.
+             * @default false
+             */
+            adjudicates: boolean;
+        };
+        /**
          * Notation
          * @description How a document is written.
          * @enum {string}
@@ -3423,6 +3753,38 @@ export interface components {
             row: number | null;
             /** Message */
             message: string;
+        };
+        /**
+         * OfferedAnnotation
+         * @description The item that a person has now.
+         */
+        OfferedAnnotation: {
+            /** @description Null: there is none for this person now. */
+            item: components["schemas"]["OfferedItem"] | null;
+            progress: components["schemas"]["AnnotationProgress"];
+        };
+        /**
+         * OfferedItem
+         * @description A conversation for one person to label, without what the judge has said.
+         */
+        OfferedItem: {
+            /** Position */
+            position: number;
+            /** Thread Id */
+            thread_id: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description Others may get it from then on. Asking for the next item again extends it.
+             */
+            expires_at: string;
+            /** Turns */
+            turns: components["schemas"]["Turn"][];
+            /**
+             * Labels
+             * @description What people say who disagree, for someone who decides.
+             */
+            labels: components["schemas"]["GivenLabel"][];
         };
         /**
          * Origin
@@ -3758,6 +4120,38 @@ export interface components {
              * @description Problems of the fleet, which don't affect this process.
              */
             warnings: components["schemas"]["Check"][];
+        };
+        /**
+         * ReleaseAnnotation
+         * @description An item that is given back.
+         */
+        ReleaseAnnotation: {
+            /**
+             * Queue Id
+             * Format: uuid
+             */
+            queue_id: string;
+            /** Position */
+            position: number;
+            /**
+             * Labelled By
+             * @default null
+             */
+            labelled_by: string | null;
+            /**
+             * Expires At
+             * Format: date-time
+             * @description As it was offered: a lease that was extended since stays.
+             */
+            expires_at: string;
+        };
+        /**
+         * ReleasedAnnotation
+         * @description Whether the item was given back.
+         */
+        ReleasedAnnotation: {
+            /** Released */
+            released: boolean;
         };
         /**
          * Resync
@@ -4177,6 +4571,12 @@ export interface components {
             mean: components["schemas"]["Mean"] | null;
             confusion: components["schemas"]["Confusion"] | null;
         };
+        /**
+         * Selection
+         * @description How the items of a queue are chosen.
+         * @enum {string}
+         */
+        Selection: "random" | "disagreements";
         /**
          * Session
          * @description The caller.
@@ -7579,6 +7979,605 @@ export interface operations {
             };
             /** @description There is none with this id */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    create_annotation_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAnnotationQueue"];
+            };
+        };
+        responses: {
+            /** @description Ask people to label conversations of a run */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnnotationQueue"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request contradicts an earlier one or the state of the job */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_annotation_queues: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The annotation queues of a run, with their progress */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnnotationQueues"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    get_annotation_queue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                queue_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description One annotation queue: its question, and how far it is */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AnnotationQueue"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    next_annotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NextAnnotation"];
+            };
+        };
+        responses: {
+            /** @description Lease a conversation to a person for ten minutes, or extend the lease */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["OfferedAnnotation"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request contradicts an earlier one or the state of the job */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    label_annotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LabelAnnotation"];
+            };
+        };
+        responses: {
+            /** @description Label an item, and see what the judge and others say */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LabelledAnnotation"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request contradicts an earlier one or the state of the job */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    release_annotation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReleaseAnnotation"];
+            };
+        };
+        responses: {
+            /** @description Give an item back */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReleasedAnnotation"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -22,6 +22,8 @@ export interface RequestOptions {
   /** Sent as JSON, unless it is a FormData. */
   body?: unknown;
   headers?: Readonly<Record<string, string>>;
+  /** Whether the request outlives the page that makes it. */
+  keepalive?: boolean;
   signal?: AbortSignal | undefined;
 }
 
@@ -54,7 +56,7 @@ export class Transport {
   /** The response, whatever its status, with its body unread. */
   async send(
     path: string,
-    { method = "GET", query, body, headers, signal }: RequestOptions,
+    { method = "GET", query, body, headers, keepalive, signal }: RequestOptions,
   ): Promise<Response> {
     const isForm = typeof FormData !== "undefined" && body instanceof FormData;
     const isJson = body !== undefined && !isForm;
@@ -68,6 +70,7 @@ export class Transport {
       },
     };
     if (body !== undefined) init.body = isForm ? (body as FormData) : JSON.stringify(body);
+    if (keepalive) init.keepalive = true;
     if (signal) init.signal = signal;
     const send = this.#fetch ?? globalThis.fetch;
     try {

@@ -49,6 +49,17 @@ export type RunStatistics = Schemas["RunStatistics"];
 export type NewLabel = Schemas["NewLabel"];
 export type AddedLabels = Schemas["AddedLabels"];
 export type RunLabels = Schemas["RunLabels"];
+/** Conversations of a run that people are asked to label. */
+export type AnnotationQueue = Schemas["AnnotationQueue"];
+export type AnnotationQueues = Schemas["AnnotationQueues"];
+export type AnnotationProgress = Schemas["AnnotationProgress"];
+export type CreateAnnotationQueue = Schemas["CreateAnnotationQueue"];
+/** A conversation to label, without what the judge has said. */
+export type OfferedItem = Schemas["OfferedItem"];
+export type OfferedAnnotation = Schemas["OfferedAnnotation"];
+/** What judge and people say about an item that was labelled. */
+export type LabelledAnnotation = Schemas["LabelledAnnotation"];
+export type ReleasedAnnotation = Schemas["ReleasedAnnotation"];
 export type RunCalibration = Schemas["RunCalibration"];
 export type RunComparison = Schemas["RunComparison"];
 export type ScoreCalibration = Schemas["ScoreCalibration"];

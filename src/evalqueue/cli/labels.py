@@ -15,6 +15,8 @@ RunOption = Annotated[
         "--run", metavar="RUN", show_default=False, help="Whose conversations are labelled."
     ),
 ]
+EvaluatorOption = Annotated[str, typer.Option(show_default=False, help="Whose question is asked.")]
+ScoreOption = Annotated[str | None, typer.Option(help="One of its scores. Default: its headline.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +31,7 @@ def register(app: typer.Typer) -> None:
     epilog=examples(
         "evalqueue labels sample RUN --evaluator correctness --by ann > ann.csv",
         "evalqueue labels add ann.csv --run RUN",
+        "evalqueue labels queue RUN --evaluator correctness --annotators 2",
     )
 )
 def labels_group() -> None:
@@ -42,11 +45,9 @@ def labels_group() -> None:
 def sample(
     run_name: RunArgument,
     *,
-    evaluator: Annotated[str, typer.Option(show_default=False, help="Whose question is asked.")],
+    evaluator: EvaluatorOption,
     by: Annotated[str, typer.Option(show_default=False, help="Who will label them.")],
-    score: Annotated[
-        str | None, typer.Option(help="One of its scores. Default: its headline.")
-    ] = None,
+    score: ScoreOption = None,
     size: Annotated[int, typer.Option(min=1, max=10_000, help="Conversations.")] = 50,
 ) -> None:
     """Print conversations, drawn at random, as CSV with an empty column for labels.
@@ -82,6 +83,50 @@ def list_labels(*, run_name: RunOption, as_json: JsonOption = False) -> None:
     from evalqueue.cli.commands import labels as command
 
     run(command.list_labels(run_name, as_json=as_json))
+
+
+@labels_app.command(
+    "queue",
+    epilog=examples(
+        "evalqueue labels queue RUN --evaluator correctness --size 100 --annotators 2",
+        "evalqueue labels queue RUN --evaluator tone --disagreements",
+    ),
+)
+def queue(
+    run_name: RunArgument,
+    *,
+    evaluator: EvaluatorOption,
+    score: ScoreOption = None,
+    size: Annotated[int, typer.Option(min=1, max=2_000, help="Conversations.")] = 50,
+    annotators: Annotated[int, typer.Option(min=1, max=5, help="People who label each.")] = 1,
+    disagreements: Annotated[
+        bool,
+        typer.Option(
+            help="Where the judge's votes differ, then the rarest verdicts, instead of at random: "
+            "these labels correct no rate."
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask people to label conversations of a run, drawn at random, on the page."""
+    from evalqueue.cli.commands import labels as command
+    from evalqueue.evaluators.labels.annotation import Selection
+
+    selection = Selection.DISAGREEMENTS if disagreements else Selection.RANDOM
+    run(
+        command.queue(
+            run_name, evaluator, score,
+            size=size, annotators=annotators, selection=selection, as_json=as_json,
+        )
+    )  # fmt: skip
+
+
+@labels_app.command("queues", epilog=examples("evalqueue labels queues RUN --json"))
+def list_queues(run_name: RunArgument, *, as_json: JsonOption = False) -> None:
+    """List the annotation queues of a run, with their progress."""
+    from evalqueue.cli.commands import labels as command
+
+    run(command.list_queues(run_name, as_json=as_json))
 
 
 def calibrate(

@@ -934,6 +934,47 @@ CREATE TABLE adversarial_turns (
     CONSTRAINT adversarial_turns_turn_check CHECK ((turn >= 1))
 );
 
+-- TABLE: annotation_items
+
+CREATE TABLE annotation_items (
+    queue_id uuid NOT NULL,
+    "position" integer NOT NULL,
+    thread_id text NOT NULL,
+    CONSTRAINT annotation_items_position_check CHECK (("position" >= 1)),
+    CONSTRAINT annotation_items_thread_id_check CHECK (((length(thread_id) >= 1) AND (length(thread_id) <= 500)))
+);
+
+-- TABLE: annotation_leases
+
+CREATE TABLE annotation_leases (
+    queue_id uuid NOT NULL,
+    "position" integer NOT NULL,
+    annotator text NOT NULL,
+    adjudicates boolean NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT annotation_leases_annotator_check CHECK (((length(annotator) >= 1) AND (length(annotator) <= 200)))
+);
+
+-- TABLE: annotation_queues
+
+CREATE TABLE annotation_queues (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    owner text NOT NULL,
+    run_id uuid NOT NULL,
+    dataset_id text NOT NULL,
+    evaluator text NOT NULL,
+    name text NOT NULL,
+    selection text NOT NULL,
+    annotators integer NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT annotation_queues_annotators_check CHECK (((annotators >= 1) AND (annotators <= 5))),
+    CONSTRAINT annotation_queues_dataset_id_check CHECK ((dataset_id ~ '^sha256:[0-9a-f]{64}$'::text)),
+    CONSTRAINT annotation_queues_evaluator_check CHECK ((evaluator ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT annotation_queues_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT annotation_queues_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT annotation_queues_selection_check CHECK ((selection = ANY (ARRAY['random'::text, 'disagreements'::text])))
+);
+
 -- TABLE: api_logs
 
 CREATE TABLE api_logs (
@@ -1482,6 +1523,26 @@ ALTER TABLE ONLY adversarial_evaluations
 ALTER TABLE ONLY adversarial_turns
     ADD CONSTRAINT adversarial_turns_pkey PRIMARY KEY (run_id, case_id, trial, turn);
 
+-- CONSTRAINT: annotation_items annotation_items_pkey
+
+ALTER TABLE ONLY annotation_items
+    ADD CONSTRAINT annotation_items_pkey PRIMARY KEY (queue_id, "position");
+
+-- CONSTRAINT: annotation_items annotation_items_queue_id_thread_id_key
+
+ALTER TABLE ONLY annotation_items
+    ADD CONSTRAINT annotation_items_queue_id_thread_id_key UNIQUE (queue_id, thread_id);
+
+-- CONSTRAINT: annotation_leases annotation_leases_pkey
+
+ALTER TABLE ONLY annotation_leases
+    ADD CONSTRAINT annotation_leases_pkey PRIMARY KEY (queue_id, "position", annotator);
+
+-- CONSTRAINT: annotation_queues annotation_queues_pkey
+
+ALTER TABLE ONLY annotation_queues
+    ADD CONSTRAINT annotation_queues_pkey PRIMARY KEY (id);
+
 -- CONSTRAINT: api_logs api_logs_call_id_key
 
 ALTER TABLE ONLY api_logs
@@ -1665,6 +1726,10 @@ ALTER TABLE ONLY tried_conversations
 -- INDEX: adversarial_evaluations_of_run
 
 CREATE INDEX adversarial_evaluations_of_run ON adversarial_evaluations USING btree (run_id, id);
+
+-- INDEX: annotation_queues_of_run
+
+CREATE INDEX annotation_queues_of_run ON annotation_queues USING btree (run_id, created_at);
 
 -- INDEX: api_logs_counts
 
@@ -1961,6 +2026,21 @@ ALTER TABLE ONLY adversarial_evaluations
 
 ALTER TABLE ONLY adversarial_turns
     ADD CONSTRAINT adversarial_turns_run_id_case_id_trial_fkey FOREIGN KEY (run_id, case_id, trial) REFERENCES adversarial_dialogues(run_id, case_id, trial) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: annotation_items annotation_items_queue_id_fkey
+
+ALTER TABLE ONLY annotation_items
+    ADD CONSTRAINT annotation_items_queue_id_fkey FOREIGN KEY (queue_id) REFERENCES annotation_queues(id) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: annotation_leases annotation_leases_queue_id_position_fkey
+
+ALTER TABLE ONLY annotation_leases
+    ADD CONSTRAINT annotation_leases_queue_id_position_fkey FOREIGN KEY (queue_id, "position") REFERENCES annotation_items(queue_id, "position") ON DELETE CASCADE;
+
+-- FK CONSTRAINT: annotation_queues annotation_queues_run_id_fkey
+
+ALTER TABLE ONLY annotation_queues
+    ADD CONSTRAINT annotation_queues_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: api_logs api_logs_run_id_fkey
 

@@ -2,7 +2,7 @@
 
 import io
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +13,8 @@ from evalqueue.cli.output import console
 from evalqueue.cli.output import labels as output
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.errors import NothingMeant, Refused
-from evalqueue.evaluators.labels import files, store
+from evalqueue.evaluators.labels import annotation, files, store
+from evalqueue.evaluators.labels.annotation import AnnotationProgress, AnnotationQueue, Selection
 from evalqueue.evaluators.labels.calibrate import Half, calibration
 from evalqueue.evaluators.labels.store import LabelledRun
 from evalqueue.postgres.database import Connection
@@ -71,6 +72,64 @@ async def list_labels(run_name: str, *, as_json: bool) -> ExitCode:
             ],
         )  # fmt: skip
     return ExitCode.DONE
+
+
+async def queue(
+    run_name: str,
+    evaluator: str,
+    score: str | None,
+    *,
+    size: int,
+    annotators: int,
+    selection: Selection,
+    as_json: bool,
+) -> ExitCode:
+    """Ask people to label conversations of a run on the page."""
+    async with _run(run_name) as (connection, run):
+        try:
+            created = await annotation.create(
+                connection,
+                run,
+                evaluator=evaluator,
+                name=score,
+                selection=selection,
+                size=size,
+                annotators=annotators,
+            )
+        except LookupError as error:
+            raise Refused(str(error)) from error
+        progress = await annotation.progress(connection, created)
+    people = "1 person" if annotators == 1 else f"{annotators} people"
+    text = (
+        f"{progress.items} conversations, {people} each. "
+        f"They are labelled on the page, at /annotation/{created.id}"
+    )
+    console.print_result(_queue_json(created, progress), text, as_json=as_json)
+    return ExitCode.DONE
+
+
+async def list_queues(run_name: str, *, as_json: bool) -> ExitCode:
+    """Print the annotation queues of a run."""
+    async with _run(run_name) as (connection, run):
+        queues = await annotation.queues_of(connection, run.run_id, owner=run.owner)
+        found = [(each, await annotation.progress(connection, each)) for each in queues]
+    if as_json:
+        console.print_json([_queue_json(*each) for each in found])
+    else:
+        console.print_table(
+            ("queue", "score", "items", "complete", "people", "disputed", "agreement (α)"),
+            [
+                (queue.id, f"{queue.evaluator}.{queue.name}, {queue.selection}", of.items,
+                 of.complete, queue.annotators, of.disputed,
+                 "–" if of.agreement is None else f"{of.agreement:.2f}")
+                for queue, of in found
+            ],
+        )  # fmt: skip
+    return ExitCode.DONE
+
+
+def _queue_json(queue: AnnotationQueue, progress: AnnotationProgress) -> Mapping[str, object]:
+    return asdict(queue) | {"progress": asdict(progress)}
 
 
 async def calibrate(run_name: str, half: str | None, *, as_json: bool) -> ExitCode:

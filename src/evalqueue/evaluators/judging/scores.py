@@ -54,6 +54,8 @@ class ScoreDeclaration(_Declaration):
     """Measured in single turns, not in the whole conversation."""
     labels: tuple[Label, ...] = ()
     """Of a category, in the order in which they are shown; none: any label may come."""
+    descriptions: tuple[str, ...] = ()
+    """What each of the labels means, in their order; none: that is not written down."""
     good: tuple[Label, ...] = ()
     bad: tuple[Label, ...] = ()
     """Labels that a person should look at, the worst first."""
@@ -65,6 +67,12 @@ class ScoreDeclaration(_Declaration):
     maximum: float | None = None
     has_expected: bool = False
     """Whether its labels are compared with labels on record: a confusion matrix is made of them."""
+
+    @model_validator(mode="after")
+    def _describes_all(self) -> Self:
+        if self.descriptions and len(self.descriptions) != len(self.labels):
+            raise ValueError("A score has as many descriptions as labels, or none")
+        return self
 
 
 class EvaluatorDeclaration(_Declaration):

@@ -78,6 +78,7 @@ class LabelledRun:
     llm_provider: str | None
     llm_model: str | None
     dataset_id: str | None
+    is_over: bool
     evaluators: Any
     """JSON, as the run has frozen it."""
 

@@ -117,6 +117,7 @@ def _score(output: Output, name: str, title: str, *, per_turn: bool = False) -> 
         kind=ScoreKind(output.kind.value),
         per_turn=per_turn,
         labels=output.label_names,
+        descriptions=tuple(label.description for label in output.labels),
         good=output.good,
         bad=output.bad,
         neutral=output.neutral,

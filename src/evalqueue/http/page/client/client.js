@@ -1,4 +1,5 @@
 // The client: every route of the API, and watches.
+import { annotation } from "./annotation.js";
 import { apps } from "./apps.js";
 import { datasets } from "./datasets.js";
 import { queues, workers } from "./fleet.js";
@@ -15,6 +16,7 @@ export function createClient(options = {}) {
         runs: runs(transport),
         datasets: datasets(transport),
         apps: apps(transport),
+        annotation: annotation(transport),
         queues: queues(transport),
         workers: workers(transport),
         adversarial: adversarial(transport),

@@ -23,7 +23,7 @@ export class Transport {
         return parseJson(response.status, text);
     }
     /** The response, whatever its status, with its body unread. */
-    async send(path, { method = "GET", query, body, headers, signal }) {
+    async send(path, { method = "GET", query, body, headers, keepalive, signal }) {
         const isForm = typeof FormData !== "undefined" && body instanceof FormData;
         const isJson = body !== undefined && !isForm;
         const init = {
@@ -37,6 +37,8 @@ export class Transport {
         };
         if (body !== undefined)
             init.body = isForm ? body : JSON.stringify(body);
+        if (keepalive)
+            init.keepalive = true;
         if (signal)
             init.signal = signal;
         const send = this.#fetch ?? globalThis.fetch;

@@ -32,7 +32,10 @@ export class Calibration {
   render() {
     if (!this.scores.length) return nothing;
     return html`<section class="card stack-tight">
-      <h2>By people's labels</h2>
+      <div class="row-wide">
+        <h2>By people's labels</h2>
+        <a class="button tiny" href="/runs/${this.runId}/annotation">Label conversations</a>
+      </div>
       <div class="scroll" tabindex="0" role="region" aria-label="Rates by the judge and by people">
         <table class="table">
           <caption class="visually-hidden">
@@ -57,11 +60,7 @@ export class Calibration {
           ? nothing
           : html`<p class="hint">
               Nobody has labelled conversations of this run, so nothing says how often the judge is
-              wrong. Draw some:
-              <code
-                >evalqueue labels sample ${format.shortId(this.runId)} --evaluator
-                ${this.scores[0]?.evaluator} --by NAME</code
-              >
+              wrong.
             </p>`
       }
     </section>`;

@@ -12,6 +12,8 @@ const SHORTCUTS = [
   ["/", "Find"],
   ["j  k", "Next and previous conversation or case"],
   ["u", "Up to the run, where it was left"],
+  ["1 … 9", "Labelling: choose a value, which Enter saves; Enter again: the next conversation"],
+  ["n  u", "Labelling: write a note; go back, to correct a label"],
   ["?", "These keys"],
 ];
 

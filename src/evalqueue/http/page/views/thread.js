@@ -1,8 +1,8 @@
 // One conversation of a run: its messages, and the result of each evaluator.
 
 import { banner } from "../components/basics.js";
-import { behindTheAnswer } from "../components/behind-the-answer.js";
-import { bubble, quotesOfTurn, scrollToHighlight } from "../components/transcript.js";
+import { quotesOfTurn, scrollToHighlight } from "../components/transcript.js";
+import { turnArticle } from "../components/turn.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
 import { evaluatorsOf } from "../evaluators/registry.js";
@@ -175,30 +175,19 @@ export default function thread(
   /** @param {Turn[]} turns @param {Json} result @param {ThreadDetail["scores"]} scores */
   function chat(turns, result, scores) {
     return html`<ol role="list" class="chat">
-      ${turns.map((turn) => html`<li>${turnArticle(turn, result, scores)}</li>`)}
+      ${turns.map((turn) => html`<li>${judgedTurn(turn, result, scores)}</li>`)}
     </ol>`;
   }
 
   /** @param {Turn} turn @param {Json} result @param {ThreadDetail["scores"]} scores */
-  function turnArticle(turn, result, scores) {
+  function judgedTurn(turn, result, scores) {
     const evidence = /** @type {Json[]} */ (scores.flatMap((score) => score.evidence ?? []));
-    const quotes = quotesOfTurn(evidence, turn.number, highlighted);
-    const botName = turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot";
-    return html`<article class="turn" id="turn-${turn.number}" aria-label="Turn ${turn.number}">
-      <header>
-        <strong>${turn.number}</strong>${
-          turn.timestamp
-            ? html`<time datetime=${turn.timestamp}>${format.moment(turn.timestamp)}</time>`
-            : nothing
-        }
-        ${turn.has_image ? html`<span class="badge tone-fair">photo</span>` : nothing}
-      </header>
-      ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes })}
-      ${behindTheAnswer(turn)}
-      ${bubble({ sender: "bot", name: botName, text: turn.bot_text, quotes })}
-      ${turn.error ? banner("failed", "Error in production", turn.error) : nothing}
-      ${evaluators.map((evaluator) => evaluator.turnCard(result, scores, turn.number, highlight))}
-    </article>`;
+    return turnArticle(turn, {
+      quotes: quotesOfTurn(evidence, turn.number, highlighted),
+      verdicts: evaluators.map((evaluator) =>
+        evaluator.turnCard(result, scores, turn.number, highlight),
+      ),
+    });
   }
 
   function missingText() {

@@ -3,7 +3,7 @@
 -- run --
 -- The run whose conversations are labelled; another owner's run counts as absent
 SELECT id AS run_id, owner, app_id, llm_provider, llm_model, dataset_id,
-    config -> 'evaluators' AS evaluators
+    completed_at IS NOT NULL AS is_over, config -> 'evaluators' AS evaluators
 FROM eval_runs WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 
 -- unknown --

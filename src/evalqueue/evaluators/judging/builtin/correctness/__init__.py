@@ -41,6 +41,14 @@ from evalqueue.evaluators.judging.scores import (
 )
 
 _LABELS = tuple(each.value for each in Correctness)
+_MEANINGS = {
+    Correctness.NOT_APPLICABLE: "No answer can be checked.",
+    Correctness.PASS: "Right, complete and consistent.",
+    Correctness.SOFT_FAIL: "A small slip that would not mislead the user.",
+    Correctness.HARD_FAIL: "Clearly wrong, made up, or what was asked for is missing.",
+    Correctness.CRITICAL: "Wrong in a way that can harm the user.",
+}
+_DESCRIPTIONS = tuple(_MEANINGS[each] for each in Correctness)
 _GOOD = (Correctness.PASS.value,)
 _BAD = tuple(each.value for each in FAILING)
 _NEUTRAL = (Correctness.NOT_APPLICABLE.value,)
@@ -58,6 +66,7 @@ DECLARATION = EvaluatorDeclaration(
             title="Correctness, the worst answer of each conversation",
             kind=ScoreKind.CATEGORY,
             labels=_LABELS,
+            descriptions=_DESCRIPTIONS,
             good=_GOOD,
             bad=_BAD,
             neutral=_NEUTRAL,

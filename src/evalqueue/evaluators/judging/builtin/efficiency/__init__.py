@@ -46,6 +46,14 @@ from evalqueue.evaluators.judging.scores import (
 from evalqueue.evaluators.providers.recorder import CallSite
 
 NAME = "efficiency"
+_MEANINGS = {
+    Efficiency.EFFICIENT: "Done in as few turns as it takes.",
+    Efficiency.ACCEPTABLE: "Done; the user made each extra turn necessary.",
+    Efficiency.INCOMPLETE: "Not done, and not because of the bot.",
+    Efficiency.FRICTION: "Done, but the bot's mistakes or detours cost turns.",
+    Efficiency.BROKEN: "Not done: the user gave up because of the bot.",
+    Efficiency.NOT_APPLICABLE: "Not a kind of conversation whose efficiency is judged.",
+}
 
 DECLARATION = EvaluatorDeclaration(
     name=NAME,
@@ -58,6 +66,7 @@ DECLARATION = EvaluatorDeclaration(
             title="Efficiency",
             kind=ScoreKind.CATEGORY,
             labels=tuple(each.value for each in Efficiency),
+            descriptions=tuple(_MEANINGS[each] for each in Efficiency),
             good=(Efficiency.EFFICIENT.value, Efficiency.ACCEPTABLE.value),
             bad=(Efficiency.BROKEN.value,),
             neutral=(Efficiency.NOT_APPLICABLE.value,),

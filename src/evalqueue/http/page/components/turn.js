@@ -1,0 +1,31 @@
+// One turn of a conversation: the user's message, what stood behind the answer, and the answer.
+
+import * as format from "../format/values.js";
+import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { banner } from "./basics.js";
+import { behindTheAnswer } from "./behind-the-answer.js";
+import { bubble } from "./transcript.js";
+
+/**
+ * @param {import("../client/index.js").Turn} turn
+ * @param {object} [options]
+ * @param {import("./transcript.js").Quote[]} [options.quotes] marked in the text
+ * @param {unknown} [options.verdicts] shown below
+ */
+export function turnArticle(turn, { quotes = [], verdicts = nothing } = {}) {
+  const botName = turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot";
+  return html`<article class="turn" id="turn-${turn.number}" aria-label="Turn ${turn.number}">
+    <header>
+      <strong>${turn.number}</strong>${
+        turn.timestamp
+          ? html`<time datetime=${turn.timestamp}>${format.moment(turn.timestamp)}</time>`
+          : nothing
+      }
+      ${turn.has_image ? html`<span class="badge tone-fair">photo</span>` : nothing}
+    </header>
+    ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes })}
+    ${behindTheAnswer(turn)}
+    ${bubble({ sender: "bot", name: botName, text: turn.bot_text, quotes })}
+    ${turn.error ? banner("failed", "Error in production", turn.error) : nothing} ${verdicts}
+  </article>`;
+}
