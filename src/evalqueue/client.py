@@ -412,11 +412,7 @@ class Client:
                 dsn = self._dsn or self.settings.database_address
                 if dsn is None:
                     raise ValueError("Client needs a dsn, or DATABASE_URL in the environment")
-                database = Database(
-                    dsn,
-                    max_size=self.settings.pool_size,
-                    listen_conninfo=self.settings.listen_address,
-                )
+                database = Database.of(self.settings, dsn)
                 await database.open(wait_seconds=self.settings.database_wait_seconds)
                 self._database = database
             return self._database

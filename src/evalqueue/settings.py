@@ -1,26 +1,29 @@
-"""Settings, from the environment only (12-factor). Secrets of LLM vendors are not here."""
+"""Settings, from the environment (12-factor). Secrets of LLM vendors are not here."""
 
 import os
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import platformdirs
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from evalqueue import tokens
+from evalqueue.environment import EnvironmentSettings
 from evalqueue.telemetry.logs import LogFormat, LogLevel
 from evalqueue.tokens import Token
 
 NO_LIMIT = "off"
 
 _RATE = re.compile(r"([1-9]\d{0,8}) ?/ ?(second|minute|hour)")
+_ROOT_PATH = re.compile(r"(/[A-Za-z0-9_-]{1,100}){1,10}")
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 
 
@@ -68,6 +71,20 @@ def _is_torn(address: str) -> bool:
     )
 
 
+def checked_root_path(text: str) -> str:
+    """A root path without slashes at its end; "" is the root itself.
+
+    Raises:
+        ValueError: it is none.
+    """
+    path = text.rstrip("/")
+    if path and not _ROOT_PATH.fullmatch(path):
+        raise ValueError(
+            "Write a path such as /evalqueue, of letters, digits, hyphens and underscores"
+        )
+    return path
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     """So many in so many seconds."""
@@ -76,7 +93,7 @@ class Rate:
     seconds: float
 
 
-class Settings(BaseSettings):
+class Settings(EnvironmentSettings):
     """Each field is `EVALQUEUE_<NAME>` in the environment; the database is `DATABASE_URL`."""
 
     model_config = SettingsConfigDict(
@@ -93,6 +110,9 @@ class Settings(BaseSettings):
     listen_url: SecretStr | None = None
     """Where to LISTEN, when `DATABASE_URL` is a pooler in transaction mode (PgBouncer): an address
     of Postgres itself, of the same database."""
+    password_command: Annotated[tuple[str, ...], NoDecode] = ()
+    """Prints the password of `DATABASE_URL` and `listen_url`, whenever a connection is opened: a
+    program with its arguments, split as a shell does, without a shell."""
     home: Path = Field(default_factory=_user_data_dir)
     """Holds the embedded Postgres and the default `data_dir`."""
     data_dir: Path | None = None
@@ -104,6 +124,9 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8721, ge=0, le=65535)
+    root_path: str = Field(default="/", validate_default=True)
+    """What a proxy serves the API and the page under, such as `/evalqueue`. The value has no slash
+    at its end: "" is the root."""
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may call: `name:right:sha256hex`, separated by commas or white space, made by `evalqueue
     token`. None: every program on this machine. Must be set to listen beyond loopback."""
@@ -168,10 +191,32 @@ class Settings(BaseSettings):
             check_address(value.get_secret_value())
         return value
 
+    @field_validator("password_command", mode="before")
+    @classmethod
+    def _split_words(cls, value: object) -> object:
+        return tuple(shlex.split(value)) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _has_one_password(self) -> Self:
+        if self.password_command:
+            if self.database_address is None:
+                raise ValueError("EVALQUEUE_PASSWORD_COMMAND needs DATABASE_URL.")
+            if conninfo_to_dict(self.database_address).get("password"):
+                raise ValueError(
+                    "DATABASE_URL has a password, and EVALQUEUE_PASSWORD_COMMAND is set. "
+                    "Leave one out."
+                )
+        return self
+
     @field_validator("api_tokens", mode="before")
     @classmethod
     def _parse_tokens(cls, value: object) -> object:
         return tokens.parse(value) if isinstance(value, str) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_path(cls, value: str) -> str:
+        return checked_root_path(value)
 
     @field_validator("proxies")
     @classmethod

@@ -19,6 +19,7 @@ from evalqueue.cli.output.progress import ProgressRate
 from evalqueue.cli.output.times import format_duration
 from evalqueue.cli.stack.plan import StackAddresses, needs_simulation
 from evalqueue.evaluators.judging.registry import BUILT_IN
+from evalqueue.evaluators.providers.registry import PROVIDERS, ProviderSettings
 from evalqueue.jobs import AttemptRecord, Job, JobStatus, Progress
 
 
@@ -76,6 +77,15 @@ def test_one_job_is_shown_with_its_attempts(capsys: pytest.CaptureFixture[str]) 
     assert "worker@here:1" in out
 
 
+def use(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set these settings of providers, and no others."""
+    for kind in PROVIDERS:
+        for key in kind.keys:
+            monkeypatch.delenv(key, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+
+
 @pytest.mark.parametrize(
     ("environment", "simulated"),
     [
@@ -89,9 +99,10 @@ def test_one_job_is_shown_with_its_attempts(capsys: pytest.CaptureFixture[str]) 
     ],
 )
 def test_the_simulated_provider_runs_only_if_no_other_is_chosen(
-    environment: dict[str, str], simulated: bool
+    environment: dict[str, str], simulated: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert needs_simulation(environment) is simulated
+    use(environment, monkeypatch)
+    assert needs_simulation(ProviderSettings()) is simulated
 
 
 @pytest.mark.parametrize(
@@ -111,9 +122,13 @@ def test_the_simulated_provider_runs_only_if_no_other_is_chosen(
     ],
 )
 def test_the_demo_judges_with_the_provider_whose_key_is_set(
-    environment: dict[str, str], provider: str, model: str | None
+    environment: dict[str, str],
+    provider: str,
+    model: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert JudgeChoice.of(environment) == JudgeChoice(provider=provider, model=model)
+    use(environment, monkeypatch)
+    assert JudgeChoice.of(ProviderSettings()) == JudgeChoice(provider=provider, model=model)
 
 
 def test_the_demo_takes_over_llm_settings_and_no_others() -> None:

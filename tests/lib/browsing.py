@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -118,7 +119,7 @@ class Site:
     def api(self, **environment: str) -> Process:
         """Start the API: on a free port the first time, afterwards on the same port."""
         process = self.start(r"API on (http://\S+)", "serve", f"--port={self.port}", **environment)
-        self.port = int(process.address.rsplit(":", 1)[1])
+        self.port = urlsplit(process.address).port or 0
         return process
 
     @property

@@ -23,7 +23,11 @@ MetricsPortOption = Annotated[
 def register(app: typer.Typer) -> None:
     """Add these commands to the command line."""
     app.command(
-        epilog=examples("evalqueue serve", "EVALQUEUE_API_TOKENS=… evalqueue serve --host 0.0.0.0")
+        epilog=examples(
+            "evalqueue serve",
+            "EVALQUEUE_API_TOKENS=… evalqueue serve --host 0.0.0.0",
+            "evalqueue serve --root-path /evalqueue    # behind a proxy that serves it there",
+        )
     )(serve)
     app.command(
         epilog=examples(
@@ -41,6 +45,13 @@ def register(app: typer.Typer) -> None:
     )(demo)
 
 
+def _root_path(text: str | None) -> str | None:
+    try:
+        return None if text is None else settings.checked_root_path(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 def serve(
     *,
     host: Annotated[
@@ -52,12 +63,19 @@ def serve(
     or_free_port: Annotated[
         bool, typer.Option("--or-free-port", help="If the port is taken, use a free one.")
     ] = False,
+    root_path: Annotated[
+        str | None,
+        typer.Option(
+            callback=_root_path,
+            help="What a proxy serves it under, as /evalqueue. Default: EVALQUEUE_ROOT_PATH.",
+        ),
+    ] = None,
     until_eof: UntilEofOption = False,
 ) -> None:
     """Serve the HTTP API and the web page until SIGTERM or Ctrl-C."""
     begin(settings.read(), level=LogLevel.INFO, service_name="evalqueue-api")
     stop_at_eof(until_eof)
-    run(processes.serve(host, port, or_free_port=or_free_port))
+    run(processes.serve(host, port, or_free_port=or_free_port, root_path=root_path))
 
 
 def worker(

@@ -7,6 +7,7 @@ from starlette.routing import Route
 from starlette.types import Scope
 
 from evalqueue.http.callers import address_of, caller_of, is_identified
+from evalqueue.http.guards.root_path import path_of
 
 SEGMENT_MAX = 30  # characters
 _QUIET = frozenset({"/healthz", "/readyz", "/metrics", "/assets/{name:path}"})
@@ -47,7 +48,7 @@ def _path(scope: Scope, template: str | None) -> str:
     parameter's name: a path may have a text of a conversation, as any other value of a caller."""
     if template is None:
         # Of an unknown path, only how it begins: the rest may be a secret in the wrong place.
-        first, _, rest = str(scope["path"])[1:].partition("/")
+        first, _, rest = path_of(scope)[1:].partition("/")
         return f"/{first[:SEGMENT_MAX]}" + ("/…" if rest or first[SEGMENT_MAX:] else "")
     given = scope.get("path_params", {})
 

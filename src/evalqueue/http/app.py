@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 import evalqueue
 from evalqueue.client import Client
+from evalqueue.errors import CannotListen
 from evalqueue.http import openapi
 from evalqueue.http.access_log import log_request
 from evalqueue.http.callers import RequestContext
@@ -19,6 +20,7 @@ from evalqueue.http.guards.authentication import Authentication, RequireCaller
 from evalqueue.http.guards.body_limits import BodyDeadline, BodyLimit
 from evalqueue.http.guards.origins import KnownHost, KnownOrigin
 from evalqueue.http.guards.rate_limits import RateLimit
+from evalqueue.http.guards.root_path import RootPath, root_path_of
 from evalqueue.http.guards.sessions import Authenticator
 from evalqueue.http.guards.upload_shares import UploadShares
 from evalqueue.http.headers import SecurityHeaders
@@ -43,18 +45,25 @@ from evalqueue.settings import Settings
 from evalqueue.telemetry import tasks
 
 
-def create_app(client: Client) -> Starlette:
+def create_app(client: Client, *, root_path: str | None = None) -> Starlette:
     """The HTTP API of a client and the page, for any ASGI server.
 
     The caller opens and closes the client. Tokens, origins and limits come from its settings. Event
     streams don't end by themselves: a server that shuts down calls `state.broadcaster.end()` before
     it waits for requests.
+
+    Args:
+        root_path: what a proxy serves it under, such as `/evalqueue`; None: the settings'.
+
+    Raises:
+        CannotListen: its own paths begin with that, too.
     """
+    served_under = client.settings.root_path if root_path is None else root_path
     broadcaster = Broadcaster(client)
     api_metrics = ApiMetrics(watchers=lambda: broadcaster.watching)
     app = Starlette(
         routes=[*routes(OPERATIONS, client, broadcaster), *page.routes()],
-        middleware=_middleware(client.settings, api_metrics),
+        middleware=[*_under(served_under), *_middleware(client.settings, api_metrics)],
         exception_handlers={
             **dict.fromkeys(EXPECTED_ERRORS, error_response),
             Exception: internal_error,
@@ -78,7 +87,8 @@ async def _lifespan(
 
 
 async def get_openapi(context: RequestContext, request: EmptyRequest) -> dict[str, object]:
-    return openapi.document(OPERATIONS, context.client, evalqueue.__version__)
+    root_path = root_path_of(context.scope)
+    return openapi.document(OPERATIONS, context.client, evalqueue.__version__, root_path)
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -102,6 +112,19 @@ OPERATIONS: tuple[Operation, ...] = (
     *evaluators.OPERATIONS,
     *fleet.OPERATIONS,
 )
+
+
+def _under(root_path: str) -> list[Middleware]:
+    """What serves the application under a path."""
+    if not root_path:
+        return []
+    first = root_path.split("/")[1]
+    own = {path.split("/")[1] for path in (*page.PATHS, *(each.path for each in OPERATIONS))}
+    if first in own | {"assets"}:
+        raise CannotListen(
+            f"The root path can't be {root_path}: paths of the API or the page begin so, too."
+        )
+    return [Middleware(RootPath, root_path=root_path)]
 
 
 def _middleware(settings: Settings, api_metrics: ApiMetrics) -> list[Middleware]:

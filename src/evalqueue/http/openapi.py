@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from evalqueue.client import Client
 from evalqueue.http.guards.authentication import requires_token
-from evalqueue.http.guards.sessions import COOKIE, SECURE_COOKIE
+from evalqueue.http.guards.sessions import COOKIE, secure_cookie
 from evalqueue.http.operations import Operation
 from evalqueue.http.schemas import Schema, Schemas
 
@@ -23,15 +23,17 @@ _ERRORS: Mapping[int, str] = {
     "Try again later",
 }
 
-_SECURITY_SCHEMES: Mapping[str, Schema] = {
-    "token": {"type": "http", "scheme": "bearer"},
-    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE},
-    "session_by_tls": {"type": "apiKey", "in": "cookie", "name": SECURE_COOKIE},
-}
+_SECURITY_SCHEMES = ("token", "session", "session_by_tls")
 
 
-def document(operations: Sequence[Operation], client: Client, version: str) -> Schema:
-    """The OpenAPI document of this server."""
+def document(
+    operations: Sequence[Operation], client: Client, version: str, root_path: str
+) -> Schema:
+    """The OpenAPI document of this server.
+
+    Args:
+        root_path: what its paths are served under.
+    """
     schemas = Schemas(operations, client.job_types)
     has_tokens = bool(client.settings.api_tokens)
     has_rate_limit = client.settings.rate is not None
@@ -43,7 +45,7 @@ def document(operations: Sequence[Operation], client: Client, version: str) -> S
         )
     components: Schema = {"schemas": schemas.components}
     if has_tokens:
-        components["securitySchemes"] = _SECURITY_SCHEMES
+        components["securitySchemes"] = _security_schemes(root_path)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -52,8 +54,18 @@ def document(operations: Sequence[Operation], client: Client, version: str) -> S
             "summary": "Chatbot conversations, evaluated by LLM judges: jobs and their results.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
+        **({"servers": [{"url": root_path}]} if root_path else {}),
         "paths": paths,
         "components": components,
+    }
+
+
+def _security_schemes(root_path: str) -> Schema:
+    token, session, session_by_tls = _SECURITY_SCHEMES
+    return {
+        token: {"type": "http", "scheme": "bearer"},
+        session: {"type": "apiKey", "in": "cookie", "name": COOKIE},
+        session_by_tls: {"type": "apiKey", "in": "cookie", "name": secure_cookie(root_path)},
     }
 
 

@@ -30,10 +30,13 @@ class Address:
 
     host: str
     port: int
+    root_path: str = ""
+    """What a proxy serves it under."""
 
     @property
     def url(self) -> str:
-        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}{self.root_path}"
 
 
 @asynccontextmanager
@@ -43,6 +46,7 @@ async def serve(
     host: str | None = None,
     port: int | None = None,
     or_free_port: bool = False,
+    root_path: str | None = None,
 ) -> AsyncGenerator[Address]:
     """Serve the API for as long as the context lasts, then let active requests finish.
 
@@ -55,23 +59,25 @@ async def serve(
         host: the address to listen on; None: `EVALQUEUE_HOST`.
         port: None: `EVALQUEUE_PORT`; 0: any free port.
         or_free_port: use any free port if another process listens on `port`.
+        root_path: what a proxy serves it under; None: `EVALQUEUE_ROOT_PATH`.
 
     Raises:
         CannotListen: with the reason, before the first request.
     """
     host = client.settings.host if host is None else host
+    root_path = client.settings.root_path if root_path is None else root_path
     if not is_loopback(host) and not client.settings.api_tokens:
         raise CannotListen(
             f"{host or 'Every address'} can be reached from other machines, and the API needs "
             "no token. Make one (evalqueue token NAME --right submit) and set "
             f"{VARIABLE}, or listen on 127.0.0.1."
         )
+    server = _server(client, root_path)
     listener = _listen(host, client.settings.port if port is None else port, or_free_port)
-    server = _server(client)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(server.serve([listener]))
         try:
-            yield Address(host=host, port=listener.getsockname()[1])
+            yield Address(host=host, port=listener.getsockname()[1], root_path=root_path)
         finally:
             server.should_exit = True
             await asyncio.wait(
@@ -103,8 +109,8 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def _server(client: Client) -> _Server:
-    app = create_app(client)
+def _server(client: Client, root_path: str) -> _Server:
+    app = create_app(client, root_path=root_path)
     settings = client.settings
     logging.getLogger("uvicorn.error").addFilter(_without_text)  # only once, however many servers
     config = uvicorn.Config(

@@ -14,6 +14,7 @@ from psycopg.pq import Conninfo
 
 from evalqueue.errors import DatabaseUnavailable
 from evalqueue.postgres import server
+from evalqueue.postgres.passwords import CommandMissing, Passwords, PasswordUnavailable
 
 _ASYNCPG_KNOWS = frozenset({
     "application_name", "dbname", "host", "krbsrvname", "options", "passfile", "password", "port",
@@ -111,7 +112,33 @@ def without_secrets(conninfo: str) -> str:
     return psycopg.conninfo.make_conninfo("", **{k: v for k, v in parts.items() if k != "password"})
 
 
-async def wait_for_server(conninfo: str, wait_seconds: float, *, pooled: bool) -> None:
+def _reason(error: psycopg.OperationalError) -> str:
+    """An error in one line, without the sign at its end."""
+    return " ".join(str(error).split()).rstrip("?.")
+
+
+def _is_hopeless(error: psycopg.OperationalError) -> bool:
+    return isinstance(error, CommandMissing) or any(words in str(error) for words in _HOPELESS)
+
+
+def _explained(error: psycopg.OperationalError, conninfo: str) -> str:
+    """Why no connection could be opened, and what to look at."""
+    reason, where = _reason(error), without_secrets(conninfo)
+    if isinstance(error, PasswordUnavailable):
+        return f"There is no password for Postgres ({where}): {reason}."
+    variables = _variables()
+    also = f" These count, too: {', '.join(variables)}." if variables else ""
+    if _is_hopeless(error):
+        return f"Postgres refuses us ({where}): {reason}. Is DATABASE_URL right?{also}"
+    return (
+        f"Postgres does not answer ({where}): {reason}. "
+        f"Is it running, and is DATABASE_URL right?{also}"
+    )
+
+
+async def wait_for_server(
+    conninfo: str, passwords: Passwords, wait_seconds: float, *, pooled: bool
+) -> None:
     """Wait until the server at an address accepts a connection, and check that it can be used.
 
     Args:
@@ -129,25 +156,15 @@ async def wait_for_server(conninfo: str, wait_seconds: float, *, pooled: bool) -
                 psycopg.conninfo.make_conninfo(conninfo, **ENCODING),
                 connect_timeout=5,
                 autocommit=True,
+                password=await passwords.of(conninfo),
             )
         except psycopg.OperationalError as error:
-            reason = " ".join(str(error).split()).rstrip("?.")
-            where = without_secrets(conninfo)
-            variables = _variables()
-            also = f" These count, too: {', '.join(variables)}." if variables else ""
-            if any(words in reason for words in _HOPELESS):
-                raise DatabaseUnavailable(
-                    f"Postgres refuses us ({where}): {reason}. Is DATABASE_URL right?{also}"
-                ) from error
-            if time.monotonic() >= deadline:
-                raise DatabaseUnavailable(
-                    f"Postgres does not answer ({where}): {reason}. "
-                    f"Is it running, and is DATABASE_URL right?{also}"
-                ) from error
+            if _is_hopeless(error) or time.monotonic() >= deadline:
+                raise DatabaseUnavailable(_explained(error, conninfo)) from error
             if not logged:
                 logger.warning(
                     "Waiting up to %.0f s for Postgres (%s): %s",
-                    wait_seconds, where, reason,
+                    wait_seconds, without_secrets(conninfo), _reason(error),
                 )  # fmt: skip
                 logged = True
             await asyncio.sleep(min(0.5, max(0.0, deadline - time.monotonic())))

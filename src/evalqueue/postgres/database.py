@@ -11,10 +11,10 @@ import os
 import random
 import socket
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Self, TypeVar
 
 import psycopg
 import psycopg.conninfo
@@ -22,6 +22,8 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
 from evalqueue.postgres import addresses, sessions
+from evalqueue.postgres.passwords import Passwords
+from evalqueue.settings import Settings
 from evalqueue.telemetry import tasks
 
 Answer = TypeVar("Answer")
@@ -77,12 +79,19 @@ class Database:
 
     Args:
         listen_conninfo: where to LISTEN, if `conninfo` leads to a pooler in transaction mode.
+        password_command: prints the password of both, unless they have one.
     """
 
     def __init__(
-        self, conninfo: str, *, max_size: int = 10, listen_conninfo: str | None = None
+        self,
+        conninfo: str,
+        *,
+        max_size: int = 10,
+        listen_conninfo: str | None = None,
+        password_command: Sequence[str] = (),
     ) -> None:
         self.conninfo = conninfo
+        self.passwords = Passwords(password_command)
         self.listen_conninfo = listen_conninfo or conninfo
         self._pooled_sessions = listen_conninfo is not None
         given = psycopg.conninfo.conninfo_to_dict(conninfo)
@@ -92,8 +101,7 @@ class Database:
             timeout=POOL_TIMEOUT,
             max_size=max_size,
             open=False,
-            # Behind a pooler the next statement may meet another server process.
-            kwargs={"autocommit": True} | ({"prepare_threshold": None} if listen_conninfo else {}),
+            kwargs=self._parameters,
             configure=sessions.configure_pooled if listen_conninfo else sessions.configure_session,
             check=sessions.check,
             # Left to itself, the pool doubles its delay with each failure: after a long outage it
@@ -108,6 +116,27 @@ class Database:
         self._logged_at: float | None = None
         self._unlogged = 0
 
+    @classmethod
+    def of(cls, settings: Settings, address: str, *, max_size: int | None = None) -> Self:
+        """The database at an address, as the settings have it.
+
+        Args:
+            max_size: of the pool; None: the settings'.
+        """
+        return cls(
+            address,
+            max_size=max_size or settings.pool_size,
+            listen_conninfo=settings.listen_address,
+            password_command=settings.password_command,
+        )
+
+    async def _parameters(self) -> dict[str, Any]:
+        """The pool's parameters of a connection that is to be opened."""
+        # Behind a pooler the next statement may meet another server process.
+        prepared = {"prepare_threshold": None} if self._pooled_sessions else {}
+        password = await self.passwords.of(self.conninfo)
+        return {"autocommit": True, "password": password, **prepared}
+
     async def open(self, *, wait_seconds: float = 30.0) -> None:
         """Connect, waiting for a server that isn't up yet.
 
@@ -115,7 +144,9 @@ class Database:
             DatabaseUnavailable: none answered within `wait_seconds`, or it can't be used.
         """
         addresses.check_demands(self.listen_conninfo)
-        await addresses.wait_for_server(self.conninfo, wait_seconds, pooled=self._pooled_sessions)
+        await addresses.wait_for_server(
+            self.conninfo, self.passwords, wait_seconds, pooled=self._pooled_sessions
+        )
         await self.pool.open()
 
     async def close(self) -> None:

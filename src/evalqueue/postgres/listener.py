@@ -21,6 +21,7 @@ import psycopg
 from evalqueue.errors import NotificationsLost
 from evalqueue.postgres.addresses import asyncpg_dsn
 from evalqueue.postgres.database import Database
+from evalqueue.postgres.passwords import PasswordUnavailable
 from evalqueue.telemetry import tasks
 
 JOB_CHANGED = "evalqueue_job_v1"
@@ -38,7 +39,7 @@ RECONNECT_DELAY_MAX = 5.0  # seconds
 logger = logging.getLogger(__name__)
 
 _LOST = (
-    OSError, TimeoutError,
+    OSError, TimeoutError, PasswordUnavailable,
     asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
 )  # fmt: skip
 
@@ -162,7 +163,8 @@ class Listener:
 
     async def _listen(self) -> None:
         connect = cast("Any", asyncpg.connect)  # its annotations are incomplete
-        connection = await connect(self._dsn, timeout=PING_TIMEOUT)
+        password = await self._database.passwords.of(self._database.listen_conninfo)
+        connection = await connect(self._dsn, timeout=PING_TIMEOUT, password=password)
         lost = asyncio.Event()
         connection.add_termination_listener(lambda *_: lost.set())  # pyright: ignore[reportUnknownLambdaType]  asyncpg's connection, unused
         try:

@@ -1,6 +1,6 @@
 """Log records of processes that are ours, as text or as JSON. A library never calls `write`.
 
-Secrets that stand in the environment are blacked out, and rows that Postgres quotes, whatever wrote
+Secrets of the environment are blacked out, and rows that Postgres quotes, whatever wrote
 them. A text record begins a line, and nothing inside of it does.
 """
 
@@ -36,6 +36,8 @@ _SECRET_MIN = 8  # characters; a shorter one may be a part of any word
 
 Fields = Mapping[str, str | int | None]
 
+_hidden: list[str] = []
+"""The secrets that no log record may have, longest first."""
 _bound: ContextVar[Fields | None] = ContextVar("evalqueue_log_fields", default=None)
 
 
@@ -79,11 +81,9 @@ def write(log_format: LogFormat, level: LogLevel) -> None:
 
 def reformat(log_format: LogFormat) -> None:
     """Write the records of the root logger's handlers in a format."""
-    secrets = secrets_of(os.environ)
+    hide(os.environ)
     for handler in logging.getLogger().handlers:
-        handler.setFormatter(
-            _JsonLines(secrets) if log_format is LogFormat.JSON else _TextLines(TEXT, secrets)
-        )
+        handler.setFormatter(_JsonLines() if log_format is LogFormat.JSON else _TextLines(TEXT))
     logging.captureWarnings(log_format is LogFormat.JSON)
 
 
@@ -127,6 +127,11 @@ def silence_pool() -> None:
     logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
 
 
+def hide(environment: Mapping[str, str]) -> None:
+    """Black out the secrets of these variables in what is written from now on."""
+    _hidden[:] = sorted({*_hidden, *secrets_of(environment)}, key=len, reverse=True)
+
+
 def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
     """The secrets of an environment, longest first: values by the names of their variables, also
     inside JSON, values of headers, and passwords in addresses."""
@@ -159,45 +164,41 @@ def _secrets_of(name: str, value: object) -> Iterator[str]:
 
 
 class _TextLines(logging.Formatter):
-    def __init__(self, fmt: str, secrets: tuple[str, ...]) -> None:
-        super().__init__(fmt)
-        self._secrets = secrets
-
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  its name there
-        return _escaped(_without(self._secrets, super().formatMessage(record)))
+        return _escaped(without_secrets(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  its name there
-        return _indented(_without(self._secrets, super().formatException(ei)))
+        return _indented(without_secrets(super().formatException(ei)))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802  its name there
-        return _indented(_without(self._secrets, super().formatStack(stack_info)))
+        return _indented(without_secrets(super().formatStack(stack_info)))
 
 
 class _JsonLines(JsonFormatter):
     """One line for each record: its exception, and what is bound, are fields of it."""
 
-    def __init__(self, secrets: tuple[str, ...]) -> None:
+    def __init__(self) -> None:
         super().__init__(
             ["levelname", "name", "message"],
             rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
             rename_fields_keep_missing=False,
             timestamp=True,
         )
-        self._secrets = secrets
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         found = spans.current_ids()
         traced = {} if found is None else {"trace_id": found[0], "span_id": found[1]}
         known = {k: v for k, v in (_bound.get() or {}).items() if v is not None}
         return {
-            name: _without(self._secrets, value) if isinstance(value, str) else value
+            name: without_secrets(value) if isinstance(value, str) else value
             for name, value in (log_data | known | traced).items()
             if name != "color_message"  # uvicorn's own
         }
 
 
-def _without(secrets: tuple[str, ...], text: str) -> str:
-    for each in secrets:
+def without_secrets(text: str) -> str:
+    """The text without the secrets that this process knows, and without rows."""
+    for each in _hidden:
         if each in text:
             text = text.replace(each, HIDDEN)
     return _ROW.sub(rf"\1: {HIDDEN}", text) if "DETAIL: " in text or "CONTEXT: " in text else text

@@ -52,11 +52,7 @@ class Connector(PsycopgConnector):
         if self.database is None:
             # Finding the address may start the embedded Postgres, which takes its time.
             address = await asyncio.to_thread(self._address)
-            database = Database(
-                address,
-                max_size=self._settings.pool_size,
-                listen_conninfo=self._settings.listen_address,
-            )
+            database = Database.of(self._settings, address)
             async with AsyncExitStack() as on_failure:
                 await database.open(wait_seconds=self._settings.database_wait_seconds)
                 on_failure.push_async_callback(database.close)

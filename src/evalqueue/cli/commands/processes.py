@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import shlex
 import signal
 from collections.abc import Iterator, Sequence
@@ -24,13 +23,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-async def serve(host: str | None, port: int | None, *, or_free_port: bool) -> ExitCode:
+async def serve(
+    host: str | None, port: int | None, *, or_free_port: bool, root_path: str | None
+) -> ExitCode:
     """Serve the HTTP API until a signal arrives."""
     from evalqueue.http.server import serve as serve_api
 
     async with open_client() as client:
         register_job_types(client)
-        async with serve_api(client, host=host, port=port, or_free_port=or_free_port) as address:
+        async with serve_api(
+            client, host=host, port=port, or_free_port=or_free_port, root_path=root_path
+        ) as address:
             console.print_data(f"API on {address.url}")
             await _stop_signal()
     return ExitCode.DONE
@@ -106,6 +109,7 @@ async def up(port: int | None, metrics_port: int | None) -> ExitCode:
     from evalqueue.cli.stack import plan as stack
     from evalqueue.cli.stack.sample_data import copy_conversations
     from evalqueue.cli.stack.supervisor import Stack
+    from evalqueue.evaluators.providers.registry import ProviderSettings
 
     current = settings.read()
     port = current.port if port is None else port
@@ -124,7 +128,7 @@ async def up(port: int | None, metrics_port: int | None) -> ExitCode:
         settings=current,
         port=port,
         metrics_port=metrics_port,
-        simulated=stack.needs_simulation(os.environ),
+        simulated=stack.needs_simulation(ProviderSettings()),
     )
 
     async def stay(at: "StackAddresses") -> None:
@@ -151,6 +155,7 @@ def _addresses(current: Settings, at: "StackAddresses") -> Iterator[str]:
     """Where everything is, and shell commands to continue with."""
     from evalqueue.cli.demo.judge import JudgeChoice
     from evalqueue.cli.demo.next_steps import curl_command
+    from evalqueue.evaluators.providers.registry import ProviderSettings
     from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 
     own = current.database_address is None
@@ -168,7 +173,7 @@ def _addresses(current: Settings, at: "StackAddresses") -> Iterator[str]:
     yield f"OpenAPI document  {at.api}/openapi.json"
     yield f"database          psql {shlex.quote(shown)}"
     yield f"data directory    {current.data_directory}"
-    yield f"LLM provider      {JudgeChoice.of(os.environ)}"
+    yield f"LLM provider      {JudgeChoice.of(ProviderSettings())}"
     yield f"another worker    {assigned} procrastinate --app=evalqueue.daemon.app worker"
     yield f"another job       {assigned} evalqueue submit evaluate-batch total_items:=5 --watch"
     yield f"submit            {curl_command(at.api, with_token=bool(current.api_tokens))}"

@@ -1,6 +1,5 @@
 """Which LLM judges in a demo, and whether it answers."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evalqueue.cli.output.runs import SIMULATED_WARNING
@@ -40,15 +39,14 @@ class JudgeChoice:
     """None: the one that the provider's own settings name."""
 
     @classmethod
-    def of(cls, environment: Mapping[str, str]) -> "JudgeChoice":
+    def of(cls, settings: ProviderSettings) -> "JudgeChoice":
         """The provider that is named, else the one whose key is set, else the simulated one."""
-        named = environment.get("EVALQUEUE_LLM_PROVIDER")
-        keyed = [kind for kind in PROVIDERS if any(map(environment.get, kind.keys))]
-        provider = named or (keyed[0].name if keyed else SIMULATED.name)
+        keyed = [kind for kind in PROVIDERS if kind.has_key(settings)]
+        provider = settings.evalqueue_llm_provider or (keyed[0].name if keyed else SIMULATED.name)
         if provider == SIMULATED.name:  # it ignores the model that is set
             return cls(provider=provider, model="simulated-judge")
         models = {kind.name: kind.demo_model for kind in PROVIDERS}
-        model = environment.get("EVALQUEUE_LLM_MODEL") or models.get(provider)
+        model = settings.evalqueue_llm_model or models.get(provider)
         return cls(provider=provider, model=model)
 
     async def check(self) -> None:

@@ -27,7 +27,9 @@ from evalqueue.cli.stack.plan import StackAddresses, StackPlan
 from evalqueue.cli.stack.sample_data import copy_conversations
 from evalqueue.cli.stack.supervisor import Stack
 from evalqueue.client import Client
+from evalqueue.environment import SUFFIX
 from evalqueue.errors import EvalqueueError
+from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.jobs import Job
 from evalqueue.postgres.embedded.server import create_home
 from evalqueue.settings import Settings
@@ -40,12 +42,18 @@ async def run(settings: Settings, scenario: DemoScenario, *, keep: bool) -> Exit
     """Run a demo once; with `keep`, leave its processes running until a signal arrives."""
     home = settings.home / "demo"
     own = settings.model_copy(
-        update={"database_url": None, "home": home, "data_dir": None, "host": "127.0.0.1"}
+        update={
+            "database_url": None,
+            "password_command": (),
+            "home": home,
+            "data_dir": None,
+            "host": "127.0.0.1",
+        }
     )
     create_home(home)
     copy_conversations(own.data_directory)
     environment = demo_environment(os.environ, home)
-    judge = JudgeChoice.of(environment)
+    judge = JudgeChoice.of(ProviderSettings())
     for line in (f"Judge: {judge}", *scenario.introduction):
         console.print_message(line)
     await judge.check()
@@ -56,7 +64,7 @@ async def run(settings: Settings, scenario: DemoScenario, *, keep: bool) -> Exit
         settings=own,
         port=own.port,
         or_free_port=True,
-        simulated=stack.needs_simulation(environment),
+        simulated=stack.needs_simulation(ProviderSettings()),
         chatbot=scenario.chatbot,
         environment={**environment, **scenario.environment},
     )
@@ -76,7 +84,7 @@ def demo_environment(environment: Mapping[str, str], home: Path) -> dict[str, st
     own = {
         key: value
         for key, value in environment.items()
-        if key in _LLM_SETTINGS or not key.startswith(_OTHER_STACK_PREFIXES)
+        if key.removesuffix(SUFFIX) in _LLM_SETTINGS or not key.startswith(_OTHER_STACK_PREFIXES)
     }
     return own | {"EVALQUEUE_HOME": str(home)}
 

@@ -14,7 +14,7 @@ def error_lines(error: BaseException) -> list[str]:
     match error:
         case ValidationError():  # of the settings: job params have become InvalidParams
             return [
-                f"{_variable(problem['loc'])}: {problem['msg'].removeprefix('Value error, ')}"
+                f"{_variable(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
                 for problem in error.errors(include_url=False, include_context=False)
             ]
         case EvalqueueError() | OSError():
@@ -33,5 +33,8 @@ def error_lines(error: BaseException) -> list[str]:
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:
-    name = str(loc[0]) if loc else "settings"
-    return name if name.isupper() else f"EVALQUEUE_{name.upper()}"
+    """What is wrong, before the reason. Empty: the reason is about several variables."""
+    if not loc:
+        return ""
+    name = str(loc[0])
+    return f"{name}: " if name.isupper() else f"EVALQUEUE_{name.upper()}: "

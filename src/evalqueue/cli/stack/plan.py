@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from evalqueue.cli.stack.child import STOP_SECONDS, ChildSpec
 from evalqueue.errors import EvalqueueError
-from evalqueue.evaluators.providers.registry import PROVIDERS
-from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
+from evalqueue.evaluators.providers.registry import PROVIDERS, ProviderSettings
+from evalqueue.evaluators.providers.vendors.simulated import SIMULATED, SimulatedSettings
 from evalqueue.settings import Settings
 
 WORKER_GRACE_SECONDS = 30.0  # for a worker's running jobs to finish
@@ -55,12 +55,11 @@ class StackAddresses:
     chatbot: str | None
 
 
-def needs_simulation(environment: Mapping[str, str]) -> bool:
+def needs_simulation(settings: ProviderSettings) -> bool:
     """Whether a simulated provider has to be started: it is chosen, or no other one is."""
-    named = environment.get("EVALQUEUE_LLM_PROVIDER")
-    if named:
-        return named == SIMULATED.name and not environment.get("EVALQUEUE_SIMULATED_URL")
-    return not any(environment.get(key) for kind in PROVIDERS for key in kind.keys)
+    if named := settings.evalqueue_llm_provider:
+        return named == SIMULATED.name and not SimulatedSettings().evalqueue_simulated_url
+    return not any(kind.has_key(settings) for kind in PROVIDERS)
 
 
 def is_free(host: str, port: int) -> bool:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Generator
 from evalqueue.cli.stack import plan as specs
 from evalqueue.cli.stack.child import ChildExited, ChildProcess, ChildSpec, LineHandler
 from evalqueue.cli.stack.plan import StackAddresses, StackPlan
+from evalqueue.environment import override
 from evalqueue.errors import SchemaOutdated
 from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 from evalqueue.postgres import schema
@@ -61,18 +62,21 @@ class Stack:
 
     async def _work(self, work: Work) -> None:
         database = await self._open_database()
-        environment = {**self._plan.environment, "DATABASE_URL": database, "PYTHONUNBUFFERED": "1"}
+        environment = override(
+            self._plan.environment, {"DATABASE_URL": database, "PYTHONUNBUFFERED": "1"}
+        )
         if self._postgres is not None:  # libpq's variables are meant for other servers
             environment = {k: v for k, v in environment.items() if not k.startswith("PG")}
         simulated = None
         if self._plan.simulated:
             simulated = await self._start(specs.simulated_provider(environment))
-            environment |= {"EVALQUEUE_LLM_PROVIDER": SIMULATED.name}
-            environment |= {"EVALQUEUE_SIMULATED_URL": simulated}
+            environment = override(environment, {
+                "EVALQUEUE_LLM_PROVIDER": SIMULATED.name, "EVALQUEUE_SIMULATED_URL": simulated,
+            })  # fmt: skip
         chatbot = None
         if self._plan.chatbot is not None:
             chatbot = await self._start(specs.simulated_chatbot(environment, self._plan.chatbot))
-            environment |= {"EVALQUEUE_CHATBOT_URL": chatbot}
+            environment = override(environment, {"EVALQUEUE_CHATBOT_URL": chatbot})
         worker = specs.worker(environment, self._plan)
         async with asyncio.TaskGroup() as starting:
             api = starting.create_task(self._start(specs.api(environment, self._plan)))
@@ -93,7 +97,7 @@ class Stack:
         address = self._plan.settings.database_address
         if address is None:
             address = await asyncio.to_thread(self._start_postgres)
-        database = Database(address, max_size=2)
+        database = Database.of(self._plan.settings, address, max_size=2)
         await database.open(wait_seconds=self._plan.settings.database_wait_seconds)
         try:
             for name in await schema.migrate(database):

@@ -7,14 +7,16 @@ from decimal import Decimal
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from evalqueue.environment import EnvironmentSettings
 
 ANY_OWNER = "*"
 
 Dollars = Annotated[Decimal, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
 
 
-class CapSettings(BaseSettings):
+class CapSettings(EnvironmentSettings):
     """Caps of owners, from the environment."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")

@@ -6,7 +6,6 @@ resolved address.
 """
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +13,9 @@ from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from evalqueue.environment import EnvironmentSettings, is_given
 from evalqueue.evaluators.chatbots.addresses import (
     PORTS,
     Address,
@@ -76,7 +76,7 @@ class Credential:
 
 def _has_callers() -> bool:
     """Whether others than this machine's user submit jobs: those with a token."""
-    return bool(os.environ.get(VARIABLE, "").strip())
+    return is_given(VARIABLE)
 
 
 def _default_hosts() -> tuple[AllowedHost, ...]:
@@ -84,7 +84,7 @@ def _default_hosts() -> tuple[AllowedHost, ...]:
     return () if _has_callers() else (AllowedHost(name=LOCALHOST),)
 
 
-class ChatbotSettings(BaseSettings):
+class ChatbotSettings(EnvironmentSettings):
     """The allowed hosts of chatbots, and the credentials for them."""
 
     model_config = SettingsConfigDict(

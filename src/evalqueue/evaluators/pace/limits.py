@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from evalqueue.environment import EnvironmentSettings
 from evalqueue.evaluators.providers.provider import LlmCredential
 
 ANY_MODEL = "*"
@@ -32,7 +33,7 @@ class ModelLimits(BaseModel):
 UNKNOWN = ModelLimits()
 
 
-class PaceSettings(BaseSettings):
+class PaceSettings(EnvironmentSettings):
     """How LLM calls are paced. Each field is `EVALQUEUE_LLM_<NAME>` in the environment."""
 
     model_config = SettingsConfigDict(

@@ -17,8 +17,9 @@ from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from evalqueue.environment import EnvironmentSettings
 from evalqueue.evaluators.loading import load
 from evalqueue.evaluators.providers.provider import Usage
 
@@ -56,7 +57,7 @@ class ModelPrice(BaseModel):
 ModelPrices = Mapping[str, ModelPrice]
 
 
-class PriceSettings(BaseSettings):
+class PriceSettings(EnvironmentSettings):
     """Prices of one's own, from the environment."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")

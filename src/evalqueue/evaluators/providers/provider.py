@@ -13,7 +13,9 @@ from hashlib import sha256
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from pydantic import SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from evalqueue.environment import EnvironmentSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +137,7 @@ class Provider(Protocol):
     async def aclose(self) -> None: ...
 
 
-class VendorSettings(BaseSettings):
+class VendorSettings(EnvironmentSettings):
     """Keys, addresses and defaults. Each comes from the environment variable with its name."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")

@@ -6,8 +6,9 @@ from typing import Annotated, Self
 
 from psycopg import sql
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
+from evalqueue.environment import EnvironmentSettings
 from evalqueue.evaluators.datasets.masks import Masks
 from evalqueue.evaluators.datasets.names import checked_names
 from evalqueue.evaluators.formats.values.columns import ALL_COLUMNS
@@ -71,7 +72,7 @@ class Source(BaseModel):
         return sql.Identifier(*self.relation.split("."))
 
 
-class SourceSettings(BaseSettings):
+class SourceSettings(EnvironmentSettings):
     """`EVALQUEUE_SOURCES` in the environment."""
 
     model_config = SettingsConfigDict(

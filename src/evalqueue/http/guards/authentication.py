@@ -9,6 +9,7 @@ from evalqueue.http.callers import ANONYMOUS, ApiCaller, identify, is_identified
 from evalqueue.http.error_responses import detail_response
 from evalqueue.http.guards.origins import SAFE_METHODS, is_allowed_origin, origin_refused
 from evalqueue.http.guards.rate_limits import TooManyRequests
+from evalqueue.http.guards.root_path import path_of
 from evalqueue.http.guards.sessions import Authenticator, cookie_of, install
 from evalqueue.tokens import VARIABLE
 
@@ -110,5 +111,4 @@ def _bearer(scope: Scope) -> bytes | None:
 
 
 def _needs_token(scope: Scope) -> bool:
-    path: str = scope["path"]
-    return requires_token(scope["method"], path.removeprefix(scope.get("root_path", "")))
+    return requires_token(scope["method"], path_of(scope))

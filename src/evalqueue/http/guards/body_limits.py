@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evalqueue.http.callers import ANONYMOUS, caller_of
 from evalqueue.http.error_responses import detail_response
+from evalqueue.http.guards.root_path import path_of
 from evalqueue.http.uploads import FORM_BYTES, is_form, too_large
 
 ANONYMOUS_BODY_BYTES = 16 * 1024  # enough to sign in
@@ -62,7 +63,7 @@ class BodyLimit:
         if caller_of(scope) is ANONYMOUS:
             limit = min(self._max_bytes, ANONYMOUS_BODY_BYTES)
             return limit, _too_large(limit)
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         if path in self._upload_paths and is_form(scope):
             return self._max_file_bytes + FORM_BYTES, too_large(self._max_file_bytes)
         return self._max_bytes, _too_large(self._max_bytes)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evalqueue.http.callers import ANONYMOUS, LOCAL_CALLER, address_of, caller_of, is_identified
 from evalqueue.http.error_responses import detail_response
+from evalqueue.http.guards.root_path import path_of
 from evalqueue.settings import Rate
 
 MAX_KEYS = 100_000  # remembered callers; the least recently active ones are forgotten
@@ -93,5 +94,5 @@ def caller_key(scope: Scope) -> tuple[str, str]:
 
 def _key(scope: Scope) -> tuple[str, str]:
     kind, name = caller_key(scope)
-    path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+    path = path_of(scope)
     return ("probe", name) if kind == "address" and path in _PROBES else (kind, name)

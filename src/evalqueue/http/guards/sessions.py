@@ -15,13 +15,17 @@ from starlette.types import Scope
 
 from evalqueue.http.callers import address_of
 from evalqueue.http.guards.rate_limits import RateLimiter, TooManyRequests
+from evalqueue.http.guards.root_path import root_path_of
 from evalqueue.settings import Rate
 from evalqueue.tokens import Token, digest_of
 
 SESSION_SECONDS = 12 * 60 * 60
 COOKIE = "evalqueue_session"
 SECURE_COOKIE = "__Host-evalqueue_session"
-"""The cookie's name over TLS. Browsers accept this prefix only from the host itself."""
+"""The cookie's name over TLS. Browsers accept this prefix only from the host itself, for all of its
+paths."""
+SECURE_COOKIE_OF_PATH = "__Secure-evalqueue_session"
+"""Its name where the application is served under a path: other paths may be other programs'."""
 
 GUESSES = Rate(amount=20, seconds=60)
 """How many different wrong tokens one address may send. Repeating one is no new guess, so that a
@@ -97,14 +101,21 @@ def authenticator_of(scope: Scope) -> Authenticator | None:
 def cookie_of(scope: Scope) -> tuple[str, bool] | None:
     """The session cookie of a request, and whether it was set over TLS."""
     cookies = HTTPConnection(scope).cookies
-    for name in (SECURE_COOKIE, COOKIE):
+    for name in (secure_cookie(root_path_of(scope)), COOKIE):
         if name in cookies:
-            return cookies[name], name == SECURE_COOKIE
+            return cookies[name], name != COOKIE
     return None
 
 
-def set_cookie(value: str, max_age_seconds: int, *, secure: bool) -> str:
+def secure_cookie(root_path: str) -> str:
+    """The cookie's name over TLS."""
+    return SECURE_COOKIE_OF_PATH if root_path else SECURE_COOKIE
+
+
+def set_cookie(value: str, max_age_seconds: int, *, secure: bool, root_path: str) -> str:
     """A `Set-Cookie` header for a session."""
-    name = SECURE_COOKIE if secure else COOKIE
-    cookie = f"{name}={value}; HttpOnly; Max-Age={max_age_seconds}; Path=/; SameSite=Strict"
+    name = secure_cookie(root_path) if secure else COOKIE
+    cookie = (
+        f"{name}={value}; HttpOnly; Max-Age={max_age_seconds}; Path={root_path}/; SameSite=Strict"
+    )
     return f"{cookie}; Secure" if secure else cookie

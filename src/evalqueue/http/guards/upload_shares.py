@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from evalqueue.http.error_responses import detail_response
 from evalqueue.http.guards.rate_limits import TooManyRequests, caller_key
+from evalqueue.http.guards.root_path import path_of
 from evalqueue.http.uploads import FORM_BYTES, is_form
 
 UPLOADS_MAX = 4  # of one caller at the same time
@@ -84,7 +85,7 @@ class UploadShares:
                 del self._bytes[caller]
 
     def _is_upload(self, scope: Scope) -> bool:
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        path = path_of(scope)
         return path in self._upload_paths and is_form(scope)
 
 

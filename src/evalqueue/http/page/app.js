@@ -10,6 +10,7 @@ import { WaitingReasons } from "./data/waiting-reasons.js";
 import { isOver } from "./format/labels.js";
 import { frame, showShortcuts } from "./shell/frame.js";
 import { keepFocus } from "./shell/keep-focus.js";
+import { ROOT } from "./shell/root.js";
 import { matchRoute, startNavigation } from "./shell/router.js";
 import { restoreTheme } from "./shell/theme.js";
 import { Toasts } from "./shell/toasts.js";
@@ -31,7 +32,7 @@ const SESSION_RETRY_MS = 5_000;
 const CLOCK_MS = 1_000; // how often ages on the page are updated
 
 const root = /** @type {HTMLElement} */ (document.getElementById("app"));
-const api = createClient();
+const api = createClient({ baseUrl: ROOT || undefined });
 
 const app = {
   api,

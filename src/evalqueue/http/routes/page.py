@@ -6,6 +6,7 @@ every use, so that a page soon has the version of its API.
 
 import gzip
 import hashlib
+import html
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from evalqueue.http.guards.root_path import root_path_of
 from evalqueue.http.headers import ASSET_HEADERS, PAGE_HEADERS
 
 FOLDER = Path(__file__).parents[1] / "page"
@@ -77,24 +79,27 @@ def routes() -> list[Route]:
 
 
 async def _document(request: Request) -> Response:
-    return _file("index.html").reply(request, PAGE_HEADERS)
+    return _file("index.html", root_path_of(request.scope)).reply(request, PAGE_HEADERS)
 
 
 async def _asset(request: Request) -> Response:
     return _file(request.path_params["name"]).reply(request, ASSET_HEADERS)
 
 
-def _file(name: str) -> _File:
+def _file(name: str, root_path: str = "") -> _File:
+    """A file; `root_path` is put before the addresses of its links."""
     path = FOLDER / name
     is_name = len(name) <= _MAX_NAME and _NAME.fullmatch(name) and path.suffix in MEDIA_TYPES
     if not is_name or not path.is_file():
         raise HTTPException(404, "There is no such file")
-    return _read(path, path.stat().st_mtime_ns)
+    return _read(path, path.stat().st_mtime_ns, root_path)
 
 
 @lru_cache(maxsize=512)
-def _read(path: Path, _changed_at: int) -> _File:
+def _read(path: Path, _changed_at: int, root_path: str) -> _File:
     content = path.read_bytes()
+    if root_path:
+        content = content.replace(b'="/', f'="{html.escape(root_path)}/'.encode())
     media_type = MEDIA_TYPES[path.suffix]
     compressed = gzip.compress(content, mtime=0) if media_type.startswith(_COMPRESSED) else content
     return _File(

@@ -4,6 +4,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from evalqueue.http.callers import ApiCaller, RequestContext
+from evalqueue.http.guards.root_path import root_path_of
 from evalqueue.http.guards.sessions import SESSION_SECONDS, authenticator_of, set_cookie
 from evalqueue.http.models.session import Session, SignedOut, SignIn
 from evalqueue.http.operations import EmptyRequest, Operation
@@ -23,14 +24,18 @@ async def sign_in(context: RequestContext, request: SignIn) -> Session:
     if token is None:
         raise HTTPException(401, f"This token is none of {VARIABLE} where the server runs.")
     is_secure = Headers(scope=context.scope).get("origin", "").startswith("https://")
+    cookie, root_path = authenticator.cookie_for(token), root_path_of(context.scope)
     context.cookies.append(
-        set_cookie(authenticator.cookie_for(token), SESSION_SECONDS, secure=is_secure)
+        set_cookie(cookie, SESSION_SECONDS, secure=is_secure, root_path=root_path)
     )
     return _session(ApiCaller(name=token.name, right=token.right), needs_token=True)
 
 
 async def sign_out(context: RequestContext, request: EmptyRequest) -> SignedOut:
-    context.cookies.extend(set_cookie("", 0, secure=secure) for secure in (False, True))
+    root_path = root_path_of(context.scope)
+    context.cookies.extend(
+        set_cookie("", 0, secure=secure, root_path=root_path) for secure in (False, True)
+    )
     return SignedOut()
 
 

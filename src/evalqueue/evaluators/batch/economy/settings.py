@@ -1,10 +1,12 @@
 """The settings of economy mode."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from evalqueue.environment import EnvironmentSettings
 
 
-class EconomySettings(BaseSettings):
+class EconomySettings(EnvironmentSettings):
     """How batches are made, from the environment."""
 
     model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, extra="ignore")

@@ -3,6 +3,7 @@
 import { isOver } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 /** @typedef {import("../data/live-jobs.js").JobEvent} Job */
 
@@ -19,7 +20,7 @@ export function jobName(job) {
 export function newEvaluationLink(app, text = "New evaluation") {
   return app.session?.right === "read"
     ? nothing
-    : html`<a class="button primary" href="/new">${text}</a>`;
+    : html`<a class="button primary" href=${address("/new")}>${text}</a>`;
 }
 
 /**
@@ -69,7 +70,7 @@ function firstLine(text) {
 export function jobActions(app, job, size = "") {
   const run =
     job.run_id && app.route.view !== "run"
-      ? html`<a class="button ${size}" href="/runs/${job.run_id}">Results</a>`
+      ? html`<a class="button ${size}" href=${address(`/runs/${job.run_id}`)}>Results</a>`
       : nothing;
   const mayChange = app.session?.right !== "read";
   return html`${run}

@@ -12,6 +12,7 @@ import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { RunStatistics } from "./run-statistics.js";
+import { address } from "../shell/root.js";
 
 /** @typedef {import("../client/index.js").Trial} Row */
 
@@ -190,7 +191,7 @@ export class AdversarialResults {
               <span class="badge tone-${each.is_live ? "busy" : "warn"}"
                 >${each.is_live ? "talking" : each.ended_at ? "to be judged" : "cut short"}</span
               >
-              <a href="/runs/${this.runId}/cases/${each.case_id}">${each.case_id}</a>
+              <a href=${address(`/runs/${this.runId}/cases/${each.case_id}`)}>${each.case_id}</a>
               <span class="small quiet"
                 >${format.plural(each.turns.length, "turn")}${
                   each.credential ? `, as ${each.credential}` : ""
@@ -282,7 +283,8 @@ export class AdversarialResults {
       row: (row, index) =>
         html`<tr aria-rowindex=${index + 2}>
           <td title=${row.label}>
-            <a class="cover" href="/runs/${this.runId}/cases/${row.case_id}">${row.label}</a
+            <a class="cover" href=${address(`/runs/${this.runId}/cases/${row.case_id}`)}
+              >${row.label}</a
             >${row.trial > 1 ? html` <span class="quiet small">trial ${row.trial}</span>` : nothing}
           </td>
           <td>${badge(row.verdict, "not judged", row.error ?? undefined)}</td>

@@ -11,6 +11,7 @@ import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { Calibration } from "./calibration.js";
 import { RunStatistics } from "./run-statistics.js";
+import { address } from "../shell/root.js";
 
 /**
  * @typedef {import("../client/index.js").Outcome} Row
@@ -458,7 +459,9 @@ export class BatchResults {
       row: (row, index) =>
         html`<tr aria-rowindex=${index + 2}>
           <td title=${row.thread_id}>
-            <a class="cover" href="/runs/${this.runId}/threads/${row.id}">${row.thread_id}</a>
+            <a class="cover" href=${address(`/runs/${this.runId}/threads/${row.id}`)}
+              >${row.thread_id}</a
+            >
           </td>
           ${this.columns.map(({ cell }) => html`<td>${cell(row)}</td>`)}
         </tr>`,

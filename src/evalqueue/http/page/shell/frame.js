@@ -3,6 +3,7 @@
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { SECTIONS } from "./router.js";
 import { isDark, toggleTheme } from "./theme.js";
+import { address } from "./root.js";
 
 /** @typedef {import("../app.js").App} App */
 
@@ -28,8 +29,8 @@ const CONNECTION = {
 export function frame(app, content) {
   return html`<header class="top">
       <div>
-        <a class="brand" href="/"
-          ><img src="/assets/icon.svg" alt="" width="24" height="24" />evalqueue</a
+        <a class="brand" href=${address("/")}
+          ><img src=${address("/assets/icon.svg")} alt="" width="24" height="24" />evalqueue</a
         >
         ${navigation(app)}
         <div class="tools">
@@ -55,7 +56,9 @@ function navigation(app) {
   return html`<nav aria-label="Main">
     ${sections.map(
       ({ path, section }) =>
-        html`<a href=${path} aria-current=${section === app.route.section ? "page" : nothing}
+        html`<a
+          href=${address(path)}
+          aria-current=${section === app.route.section ? "page" : nothing}
           >${section}</a
         >`,
     )}

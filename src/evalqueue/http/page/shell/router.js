@@ -1,6 +1,7 @@
 // The router: which view an address belongs to, and navigation without loading the page again.
 
 import table from "../routes.json" with { type: "json" };
+import { address, pathOf, ROOT } from "./root.js";
 
 /**
  * @typedef {object} Route an entry of routes.json, which the server reads, too
@@ -34,7 +35,7 @@ export const SECTIONS = ROUTES.filter(
 /** @param {URL} url @returns {RouteMatch} */
 export function matchRoute(url) {
   for (const { route, pattern } of PATTERNS) {
-    const groups = pattern.exec(url.pathname);
+    const groups = pattern.exec(pathOf(url));
     if (!groups) continue;
     const params = Object.entries(groups.groups ?? {}).map(([name, value]) => [
       name,
@@ -62,7 +63,7 @@ function decode(segment) {
 /**
  * Follow links to the page's own addresses without loading the page again.
  * @param {(url: URL) => void} onNavigate called after each change of the address
- * @returns {(path: string, options?: { replace?: boolean }) => void} navigates to a path
+ * @returns {(path: string, options?: { replace?: boolean }) => void} navigates to a path of the page
  */
 export function startNavigation(onNavigate) {
   window.addEventListener("popstate", () => onNavigate(new URL(location.href)));
@@ -77,16 +78,15 @@ export function startNavigation(onNavigate) {
       target?.scrollIntoView();
       return;
     }
-    navigate(link.href);
+    navigate(new URL(link.href));
   });
 
-  /** @param {string} path @param {{ replace?: boolean }} [options] */
-  function navigate(path, { replace = false } = {}) {
-    const url = new URL(path, location.href);
+  /** @param {URL} url @param {{ replace?: boolean }} [options] */
+  function navigate(url, { replace = false } = {}) {
     history[replace ? "replaceState" : "pushState"](null, "", url);
     onNavigate(url);
   }
-  return navigate;
+  return (path, options) => navigate(new URL(address(path), location.href), options);
 }
 
 /** @param {MouseEvent} event */
@@ -103,6 +103,6 @@ function isPlainClick(event) {
 
 /** @param {HTMLAnchorElement} link */
 function isInternal(link) {
-  const isPage = !OTHER_PATHS.test(link.pathname);
+  const isPage = link.pathname.startsWith(`${ROOT}/`) && !OTHER_PATHS.test(pathOf(link));
   return link.origin === location.origin && !link.target && !link.download && isPage;
 }

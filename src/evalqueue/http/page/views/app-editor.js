@@ -8,6 +8,7 @@ import { appForm, tidy } from "../panels/app-form.js";
 import { appText, NOTATIONS } from "../panels/app-text.js";
 import { EvaluatorTrial } from "../panels/evaluator-trial.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const CHECK_DELAY_MS = 400; // after the last change
 
@@ -177,9 +178,10 @@ export default function appEditor(app, { params, query, signal }) {
     resume: () => void (isLoaded ? check() : load()),
     render: () =>
       html`<nav class="crumbs small" aria-label="Breadcrumb">
-          <a href="/apps">Apps</a>${
+          <a href=${address("/apps")}>Apps</a>${
             appId
-              ? html`<a href="/apps/${encodeURIComponent(appId)}">${appId}</a><span>Edit</span>`
+              ? html`<a href=${address(`/apps/${encodeURIComponent(appId)}`)}>${appId}</a
+                  ><span>Edit</span>`
               : html`<span>New</span>`
           }
         </nav>

@@ -4,6 +4,7 @@ import { age, badge, banner } from "../components/basics.js";
 import { errorText } from "../data/errors.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 /**
  * @param {import("../app.js").App} app
@@ -56,7 +57,7 @@ export default function appView(app, { params, query, signal }) {
     title: appId,
     render: () =>
       html`<nav class="crumbs small" aria-label="Breadcrumb">
-          <a href="/apps">Apps</a><span>${appId}</span>
+          <a href=${address("/apps")}>Apps</a><span>${appId}</span>
         </nav>
         ${loadError ? banner("failed", "The app can't be read", errorText(loadError)) : nothing}
         ${shown ? details(shown) : nothing}`,
@@ -91,10 +92,10 @@ export default function appView(app, { params, query, signal }) {
     return html`<div class="row">
       ${
         of.owner
-          ? html`<a class="button primary" href="/apps/${id}/edit">Edit</a>`
+          ? html`<a class="button primary" href=${address(`/apps/${id}/edit`)}>Edit</a>`
           : html`<span class="quiet small">Shipped apps can't be changed.</span>`
       }
-      <a class="button" href="/new-app?copy=${id}">Copy</a>
+      <a class="button" href=${address(`/new-app?copy=${id}`)}>Copy</a>
       ${
         of.owner
           ? html`<button type="button" class="danger" @click=${remove}>Remove</button>`
@@ -144,7 +145,7 @@ export default function appView(app, { params, query, signal }) {
               html`<tr>
                 <td>
                   <a
-                    href=${path({ version: each.version })}
+                    href=${address(path({ version: each.version }))}
                     aria-current=${each.version === of.version ? "true" : nothing}
                     >${each.version}</a
                   >
@@ -153,7 +154,8 @@ export default function appView(app, { params, query, signal }) {
                 <td class="right">
                   ${
                     each.version > 1
-                      ? html`<a href=${path({ version: each.version, since: each.version - 1 })}
+                      ? html`<a
+                          href=${address(path({ version: each.version, since: each.version - 1 }))}
                           >What changed<span class="visually-hidden">
                             in version ${each.version}</span
                           ></a

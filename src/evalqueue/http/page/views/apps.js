@@ -5,6 +5,7 @@ import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 /**
  * @param {import("../app.js").App} app @param {{ signal: AbortSignal }} route
@@ -41,7 +42,7 @@ export default function apps(app, { signal }) {
               An app describes a chatbot: its intents, its rules, and what it is judged by.
             </p>
           </div>
-          ${mayChange() ? html`<a class="button primary" href="/new-app">New app</a>` : nothing}
+          ${mayChange() ? html`<a class="button primary" href=${address("/new-app")}>New app</a>` : nothing}
         </div>
         ${loadError ? banner("failed", "The apps can't be read", errorText(loadError)) : nothing}
         ${list.length ? table() : nothing}`,
@@ -75,7 +76,7 @@ export default function apps(app, { signal }) {
   function row(each) {
     return html`<tr>
       <td>
-        <a class="strong" href=${appPath(each)}>${each.name}</a>
+        <a class="strong" href=${address(appPath(each))}>${each.name}</a>
         <div class="small quiet"><span class="mono">${each.app_id}</span></div>
       </td>
       <td data-label="Evaluators" class="small">${each.evaluators.join(", ")}</td>
@@ -91,10 +92,10 @@ export default function apps(app, { signal }) {
             ? html`<div class="row">
                 ${
                   each.owner
-                    ? html`<a class="button tiny" href=${editPath(each.app_id)}
+                    ? html`<a class="button tiny" href=${address(editPath(each.app_id))}
                         >Edit<span class="visually-hidden"> ${each.name}</span></a
                       >`
-                    : html`<a class="button tiny" href=${copyPath(each.app_id)}
+                    : html`<a class="button tiny" href=${address(copyPath(each.app_id))}
                         >Copy<span class="visually-hidden"> ${each.name}</span></a
                       >`
                 }

@@ -9,6 +9,7 @@ import { isOver, label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { LlmCalls } from "../panels/llm-calls.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const POLL_INTERVAL_MS = 2_000;
 
@@ -104,8 +105,8 @@ export default function adversarialCase(app, { params, signal }) {
       const turns = /** @type {Json[]} */ (result.transcript ?? live?.turns ?? []);
       const list = app.positions.neighbours(runId, caseId);
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a
-          ><a href=${app.positions.runPath(runId)}>${format.shortId(runId)}</a
+          <a href=${address("/runs")}>Runs</a
+          ><a href=${address(app.positions.runPath(runId))}>${format.shortId(runId)}</a
           ><span
             >Case${
               list ? ` ${format.count(list.index + 1)} of ${format.count(list.total)}` : ""

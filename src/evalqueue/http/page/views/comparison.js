@@ -6,6 +6,7 @@ import { refresher } from "../data/refresher.js";
 import { isOver, label } from "../format/labels.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const MIN_INTERVAL_MS = 2_000;
 const PAUSE_FACTOR = 4; // the pause after a read is this many times its duration
@@ -78,7 +79,8 @@ export default function comparison(
     },
     render() {
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a><a href="/runs/${id}">${format.shortId(id)}</a
+          <a href=${address("/runs")}>Runs</a
+          ><a href=${address(`/runs/${id}`)}>${format.shortId(id)}</a
           ><span>Compared with ${format.shortId(baselineId)}</span>
         </div>
         <div class="page-head">
@@ -86,7 +88,7 @@ export default function comparison(
             ${found ? `${nameOf(found.candidate)}, compared with ${nameOf(found.baseline)}` : "Comparison"}
           </h1>
           <div class="row">
-            <a class="button" href="/runs/${baselineId}/compare/${id}">Swap</a>
+            <a class="button" href=${address(`/runs/${baselineId}/compare/${id}`)}>Swap</a>
           </div>
         </div>
         <div class="stack">${problem()}${found ? results(found) : nothing}</div>`;
@@ -102,7 +104,7 @@ export default function comparison(
       return empty(
         "Nothing to compare",
         `${reason.msg}.`,
-        html`<a class="button" href="/runs/${id}">Back to the run</a>`,
+        html`<a class="button" href=${address(`/runs/${id}`)}>Back to the run</a>`,
       );
     }
     const text = found ? "The comparison can't be refreshed" : "The comparison can't be shown";
@@ -148,7 +150,7 @@ export default function comparison(
     const versions = Object.entries(run.versions);
     return html`<section class="card stack-tight" aria-label=${role}>
       <div class="row-wide">
-        <h2>${role}: <a href="/runs/${run.run_id}">${nameOf(run)}</a></h2>
+        <h2>${role}: <a href=${address(`/runs/${run.run_id}`)}>${nameOf(run)}</a></h2>
         ${badge(run.status)}
       </div>
       <dl class="facts">
@@ -307,7 +309,7 @@ function nameOf({ name, run_id }) {
  */
 function valueLink(value, runId, evaluationId, { thread_id }, where) {
   return html`<a
-    href="/runs/${runId}/threads/${evaluationId}"
+    href=${address(`/runs/${runId}/threads/${evaluationId}`)}
     aria-label="${valueText(value)}: conversation ${thread_id} in ${where}"
     >${valueText(value)}</a
   >`;

@@ -5,6 +5,7 @@ import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const PAGE_SIZE = 200;
 
@@ -50,7 +51,8 @@ export default function datasetView(app, { params, signal }) {
     },
     render: () =>
       html`<nav class="crumbs small" aria-label="Breadcrumb">
-          <a href="/datasets">Datasets</a><span>${dataset?.name ?? format.shortId(id)}</span>
+          <a href=${address("/datasets")}>Datasets</a
+          ><span>${dataset?.name ?? format.shortId(id)}</span>
         </nav>
         ${loadError ? banner("failed", "The dataset can't be read", errorText(loadError)) : nothing}
         ${dataset ? details(dataset) : nothing}`,
@@ -72,8 +74,8 @@ export default function datasetView(app, { params, signal }) {
           app.session?.right === "read"
             ? nothing
             : html`<div class="row">
-                <a class="button" href="/new-app?dataset=${encoded}">Draft an app</a>
-                <a class="button primary" href="/new?dataset=${encoded}">Evaluate</a>
+                <a class="button" href=${address(`/new-app?dataset=${encoded}`)}>Draft an app</a>
+                <a class="button primary" href=${address(`/new?dataset=${encoded}`)}>Evaluate</a>
               </div>`
         }
       </div>

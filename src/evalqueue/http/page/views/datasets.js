@@ -6,6 +6,7 @@ import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const PAGE_SIZE = 100;
 
@@ -108,7 +109,7 @@ export default function datasets(app, { signal }) {
               (dataset) =>
                 html`<tr>
                   <td>
-                    <a class="strong" href="/datasets/${encodeURIComponent(dataset.id)}"
+                    <a class="strong" href=${address(`/datasets/${encodeURIComponent(dataset.id)}`)}
                       >${dataset.name}</a
                     >
                     <div class="small quiet">
@@ -130,12 +131,12 @@ export default function datasets(app, { signal }) {
                         mayChange
                           ? html` <a
                                 class="button tiny"
-                                href="/new?dataset=${encodeURIComponent(dataset.id)}"
+                                href=${address(`/new?dataset=${encodeURIComponent(dataset.id)}`)}
                                 >Evaluate<span class="visually-hidden"> ${dataset.name}</span></a
                               >
                               <a
                                 class="button tiny"
-                                href="/new-app?dataset=${encodeURIComponent(dataset.id)}"
+                                href=${address(`/new-app?dataset=${encodeURIComponent(dataset.id)}`)}
                                 >Draft an app<span class="visually-hidden">
                                   of ${dataset.name}</span
                                 ></a

@@ -5,6 +5,7 @@ import { jobActions, jobName, statusDetails } from "../components/job-controls.j
 import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 /**
  * @param {import("../app.js").App} app
@@ -53,7 +54,7 @@ export default function job(app, { params: { id = "" }, signal }) {
         result: currentJob.result,
       };
       return html`<div class="crumbs">
-          <a href="/">Jobs</a><span class="mono">${format.shortId(id)}</span>
+          <a href=${address("/")}>Jobs</a><span class="mono">${format.shortId(id)}</span>
         </div>
         <div class="page-head">
           <div>
@@ -88,7 +89,7 @@ export default function job(app, { params: { id = "" }, signal }) {
                   "running",
                   "Continued",
                   html`The missing and failed items are evaluated by
-                    <a href="/jobs/${live.continued_by}">another job</a>.`,
+                    <a href=${address(`/jobs/${live.continued_by}`)}>another job</a>.`,
                 )
               : nothing
           }
@@ -130,7 +131,7 @@ export default function job(app, { params: { id = "" }, signal }) {
         ? [
             [
               "Continues",
-              html`<a class="mono" href="/jobs/${job.retry_of}"
+              html`<a class="mono" href=${address(`/jobs/${job.retry_of}`)}
                 >${format.shortId(job.retry_of)}</a
               >`,
             ],
@@ -140,7 +141,9 @@ export default function job(app, { params: { id = "" }, signal }) {
         ? [
             [
               "Starts after",
-              html`<a class="mono" href="/jobs/${job.after}">${format.shortId(job.after)}</a>`,
+              html`<a class="mono" href=${address(`/jobs/${job.after}`)}
+                >${format.shortId(job.after)}</a
+              >`,
             ],
           ]
         : []),

@@ -11,6 +11,7 @@ import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const STATUSES = ["queued", "running", "completed", "failed", "cancelled"];
 const PAGE_SIZE = 100;
@@ -101,7 +102,7 @@ export default function jobs(app, { query, signal }) {
     const parameters = new URLSearchParams();
     if (status) parameters.set("status", status);
     if (searchText) parameters.set("q", searchText);
-    history.replaceState(null, "", parameters.size ? `/?${parameters}` : "/");
+    history.replaceState(null, "", address(parameters.size ? `/?${parameters}` : "/"));
   }
 
   function newest() {
@@ -228,7 +229,7 @@ export default function jobs(app, { query, signal }) {
     return html`<tr data-job=${job.id}>
       <td>${badge(job.status)}</td>
       <td>
-        <a class="cover" href="/jobs/${job.id}">${jobName(job)}</a>
+        <a class="cover" href=${address(`/jobs/${job.id}`)}>${jobName(job)}</a>
         <div class="small quiet">${type}<span class="mono">${format.shortId(job.id)}</span></div>
       </td>
       <td class="grow">

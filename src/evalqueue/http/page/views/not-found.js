@@ -2,6 +2,7 @@
 
 import { empty } from "../components/basics.js";
 import { html } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 /** @returns {import("../app.js").View} */
 export default function notFound() {
@@ -11,7 +12,7 @@ export default function notFound() {
       empty(
         "Page not found",
         "The address may be mistyped, or the page may be gone.",
-        html`<a class="button" href="/">All jobs</a>`,
+        html`<a class="button" href=${address("/")}>All jobs</a>`,
       ),
   };
 }

@@ -10,6 +10,7 @@ import { AdversarialResults } from "../panels/adversarial-results.js";
 import { BatchResults } from "../panels/batch-results.js";
 import { CompareWith } from "../panels/compare-with.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const ADVERSARIAL = "evaluate-adversarial";
 const MIN_INTERVAL_MS = 100;
@@ -92,7 +93,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
       if (!currentRun) return problem;
       const job = currentRun.job_id ? app.live.jobs.get(currentRun.job_id) : undefined;
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a><span class="mono">${format.shortId(id)}</span>
+          <a href=${address("/runs")}>Runs</a><span class="mono">${format.shortId(id)}</span>
         </div>
         <div class="page-head">
           <div>
@@ -102,7 +103,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
           <div class="row">
             ${compareWith?.render()}${job ? jobActions(app, job) : nothing}${
               currentRun.job_id
-                ? html`<a class="button" href="/jobs/${currentRun.job_id}">Job</a>`
+                ? html`<a class="button" href=${address(`/jobs/${currentRun.job_id}`)}>Job</a>`
                 : nothing
             }
           </div>

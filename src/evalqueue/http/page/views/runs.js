@@ -9,6 +9,7 @@ import * as format from "../format/values.js";
 import { runTrends } from "../panels/run-trends.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 const PAGE_SIZE = 50;
 const MAX_ROWS = 200;
@@ -63,7 +64,11 @@ export default function runs(app, { query, signal }) {
   function choose(event) {
     appId = /** @type {HTMLSelectElement} */ (event.target).value;
     limit = PAGE_SIZE;
-    history.replaceState(null, "", appId ? `?${new URLSearchParams({ app: appId })}` : "/runs");
+    history.replaceState(
+      null,
+      "",
+      appId ? `?${new URLSearchParams({ app: appId })}` : address("/runs"),
+    );
     load();
     app.refresh();
   }
@@ -157,7 +162,9 @@ export default function runs(app, { query, signal }) {
                 html`<tr>
                   <td>${badge(run.status)}</td>
                   <td>
-                    <a class="cover" href="/runs/${run.id}">${run.name || run.command}</a>
+                    <a class="cover" href=${address(`/runs/${run.id}`)}
+                      >${run.name || run.command}</a
+                    >
                     <div class="small quiet">
                       ${[run.app_id, run.data_path].filter(Boolean).join(" · ")}
                     </div>

@@ -9,6 +9,7 @@ import { evaluatorsOf } from "../evaluators/registry.js";
 import * as format from "../format/values.js";
 import { LlmCalls } from "../panels/llm-calls.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { address } from "../shell/root.js";
 
 /**
  * @typedef {import("../client/index.js").Turn} Turn
@@ -97,8 +98,8 @@ export default function thread(
       const result = /** @type {Json} */ (row.result);
       const { position, previous, next } = neighbours();
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a
-          ><a href=${app.positions.runPath(runId)}>${format.shortId(runId)}</a
+          <a href=${address("/runs")}>Runs</a
+          ><a href=${address(app.positions.runPath(runId))}>${format.shortId(runId)}</a
           ><span>Conversation${position}</span>
         </div>
         <div class="page-head">
