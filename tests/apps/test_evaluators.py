@@ -42,7 +42,8 @@ def problems(text: str) -> dict[str, str]:
         ('"Is it polite?"', '"{{context}}"', "prompt", "add {{transcript}}"),
         ('"Is it polite?"', '"{{transcript}"', "prompt", "not closed: write {{name}}"),
         ('"Is it polite?"', '"{% if x %}"', "prompt", "only {{name}} is replaced"),
-        ('"Is it polite?"', '"?"\nscope = "pair"', "scope", "choose turn or conversation"),
+        ('"Is it polite?"', '"?"\nscope = "both"', "scope", "'turn', 'conversation' or 'pair'"),
+        ('"Is it polite?"', '"?"\nscope = "pair"', "output.labels", "first, second, tie"),
         ('"Is it polite?"', '"?"\ncode = "x"', "code", "Keys here: name, prompt, output"),
         ('"Is it polite?"', '"?"\nshows = ["tools"]', "shows", "must see user or bot"),
         ('"Is it polite?"', '"?"\ncontext_turns = -1', "context_turns", "0 to 50"),
@@ -56,6 +57,42 @@ def problems(text: str) -> dict[str, str]:
 )  # fmt: skip
 def test_a_mistake_has_its_place_and_its_cure(old: str, new: str, path: str, says: str) -> None:
     found = problems(TELECOM + MANNERS.replace(old, new))
+
+    assert says in found[f"evaluators.0.{path}"]
+
+
+BETTER = """
+[[evaluators]]
+name = "better"
+scope = "pair"
+prompt = "Which answer helps more?"
+output = { kind = "category", labels = ["first", "second", "tie"], good = ["first"] }
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "says"),
+    [
+        ('"first", "second", "tie"', '"second", "tie"', "output.labels", "tie can be left out"),
+        ('"tie"]', '"tie", "both"]', "output.labels", "they are first, second, tie"),
+        ('"category", labels = ["first", "second", "tie"], good = ["first"]', '"boolean"',
+         "output.labels", "they are"),
+        ("good =", "ordered = true, good =", "output.ordered", "they have no order"),
+        ('"pair"', '"pair"\nshows = ["user"]', "shows", "add bot"),
+        ('"pair"', '"pair"\nrules = [{ rule_id = "a", text = "b" }]', "rules", "remove them"),
+        (
+            '"pair"',
+            '"pair"\ngold = [{ verdict = "tie", turns = [{ user = "a", bot = "b" }] }]',
+            "gold.0.turns",
+            "needs an alternative",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_about_a_pair_has_its_place_and_its_cure(
+    old: str, new: str, path: str, says: str
+) -> None:
+    documents.read(TELECOM + BETTER, Notation.TOML, where="my.toml")
+    found = problems(TELECOM + BETTER.replace(old, new, 1))
 
     assert says in found[f"evaluators.0.{path}"]
 
@@ -142,7 +179,7 @@ ENTRIES = st.fixed_dictionaries(
         optional={"labels": st.just(["KIND", "RUDE"]) | VALUES, "good": VALUES,
                   "minimum": VALUES, "maximum": VALUES},
     ) | VALUES},
-    optional={"scope": st.sampled_from([*JudgedUnit, "pair"]) | VALUES,
+    optional={"scope": st.sampled_from(JudgedUnit) | VALUES,
               "shows": st.lists(st.sampled_from(TurnPart)) | VALUES, "gold": VALUES,
               "applies_when": VALUES, "rules": VALUES, "use": st.just("tone") | VALUES},
 )  # fmt: skip

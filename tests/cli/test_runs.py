@@ -84,6 +84,21 @@ async def test_a_run_is_shown_as_the_demo_ends(shell: Shell) -> None:
     assert "Its page" not in shown.err, "no API is there"
 
 
+async def test_a_run_is_replayed_and_says_so(shell: Shell) -> None:
+    first = await judged(shell, "total_items:=4")
+    again = await judged(shell, "total_items:=5", f"replay={run_of(first)}")
+
+    shown = await shell.run("runs", "show", run_of(again))
+
+    assert f"Replayed: the answers of run {run_of(first)}" in shown.out
+    assert "LLM calls         0, 0 of them failed" in shown.out
+    assert "Not judged        no answer in the run that is replayed: " in shown.out
+    refused = await shell.run("submit", "evaluate-batch", "total_items:=5", f"replay={UUID(int=1)}",
+                              **JUDGE)  # fmt: skip
+    assert refused.exit_code != 0
+    assert "There is no batch" in refused.err
+
+
 async def test_watching_a_submission_ends_with_the_summary_and_the_page(shell: Shell) -> None:
     serving = await shell.start("serve", "--port", "0", **JUDGE)
     address = (await serving.until("API on http", "out")).split("API on ")[-1].split()[0]

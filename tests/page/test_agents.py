@@ -24,7 +24,12 @@ CONVERSATION = {
         {"role": "user", "content": "Cancel booking X1"},
         {"role": "assistant", "content": None, "tool_calls": CALLS},
         {"role": "tool", "tool_call_id": "k1", "content": '{"status": "active"}'},
-        {"role": "assistant", "content": "Your booking is cancelled.", "expected": "It is gone."},
+        {
+            "role": "assistant",
+            "content": "Your booking is cancelled.",
+            "expected": "It is gone.",
+            "alternative": "I can't find it.",
+        },
         {"role": "user", "content": "Thanks"},
         {"role": "assistant", "content": "You are welcome."},
     ],
@@ -62,6 +67,8 @@ def test_what_stood_behind_an_answer_is_folded_and_counted(up: Site, page: Page)
     expect(first.get_by_text("<b>Be short.</b>")).to_be_visible()
     first.get_by_text("Expected answer", exact=True).click()
     expect(first.get_by_text("It is gone.")).to_be_visible()
+    first.get_by_text("Alternative answer", exact=True).click()
+    expect(first.get_by_text("I can't find it.")).to_be_visible()
     expect(second.locator(".behind")).to_have_count(0)
     page.set_viewport_size({"width": 320, "height": 640})
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

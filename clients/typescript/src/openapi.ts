@@ -2641,6 +2641,26 @@ export interface components {
              * @default null
              */
             mask_names_path: string | null;
+            /**
+             * Reuse
+             * @default false
+             */
+            reuse: boolean;
+            /**
+             * Reuse Max Age Days
+             * @default 30
+             */
+            reuse_max_age_days: number;
+            /**
+             * Replay
+             * @default null
+             */
+            replay: string | null;
+            /**
+             * Skip Evaluated
+             * @default false
+             */
+            skip_evaluated: boolean;
             /** @default live */
             mode: components["schemas"]["Mode"];
             /** @default null */
@@ -2758,21 +2778,6 @@ export interface components {
              * @default null
              */
             max_wait_seconds: number | null;
-            /**
-             * Reuse
-             * @default false
-             */
-            reuse: boolean;
-            /**
-             * Reuse Max Age Days
-             * @default 30
-             */
-            reuse_max_age_days: number;
-            /**
-             * Skip Evaluated
-             * @default false
-             */
-            skip_evaluated: boolean;
             /**
              * Api Key
              * @default null
@@ -3965,7 +3970,7 @@ export interface components {
              */
             skipped: number;
             llm_calls: components["schemas"]["PlannedCalls"] | null;
-            /** @description Null as `llm_calls` is. */
+            /** @description Null as `llm_calls` is, and where a run is replayed: no LLM is called. */
             estimate: components["schemas"]["Estimate"] | null;
             /** Bad Rows */
             bad_rows: components["schemas"]["BadRow"][];
@@ -5161,6 +5166,11 @@ export interface components {
              * @description The reference answer: what the bot should have said.
              */
             expected: string | null;
+            /**
+             * Alternative
+             * @description Another answer to the same message.
+             */
+            alternative: string | null;
             /**
              * Tools
              * @description The definitions of the bot's tools, as JSON, in the turn from which they apply.

@@ -59,6 +59,8 @@ class Turn:
     """In the order of the calls."""
     expected: str | None = None
     """The reference answer: what the bot should have said. None: there is none."""
+    alternative: str | None = None
+    """Another answer to the same message, of another bot for instance. None: there is none."""
     tools: str | None = None
     """The definitions of the tools that the bot could call, as JSON, in the turn from which they
     apply."""

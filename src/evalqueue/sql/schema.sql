@@ -40,6 +40,13 @@ CREATE FUNCTION evalqueue_add_usage(added llm_usage[]) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_annotated(uuid)
+
+CREATE FUNCTION evalqueue_annotated(wanted_queue uuid) RETURNS TABLE(queue_position integer, thread_id text, people text[], labels text[], is_decided boolean)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_apart()
 
 CREATE FUNCTION evalqueue_apart() RETURNS interval

@@ -15,7 +15,7 @@ SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, 
 SHOWN_WORST = 5
 _BAR_WIDTH = 32  # characters
 _YES_OR_NO = ("true", "false")
-_REASONS = {"no_key": "no key set"}
+_REASONS = {"no_key": "no key set", "not_recorded": "no answer in the run that is replayed"}
 
 Json = Mapping[str, Any]
 
@@ -103,6 +103,8 @@ def summary(
         yield Text(f"Judge: {SIMULATED_WARNING}", "bold magenta")
     else:
         yield Text(f"Judge: {run['llm_provider']}, {run['llm_model']}")
+    if replayed := run["config"].get("params", {}).get("replay"):
+        yield Text(f"Replayed: the answers of run {replayed}")
     yield Text()
     for tally in tallies:
         if tally.counts is not None:

@@ -3,10 +3,12 @@ learn from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from evalqueue.evaluators.providers.earlier.replayed_run import AnsweredQuestion, AskedQuestion
 from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer
 from evalqueue.evaluators.providers.provider import Completion, Usage
 from evalqueue.evaluators.providers.registry import ModelChoice
@@ -27,6 +29,15 @@ class RecentCall:
     """Of its prompt and system text."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayableRun:
+    """A run whose answers are recorded, and the model that it asked."""
+
+    id: UUID
+    llm_provider: str | None
+    llm_model: str | None
+
+
 async def answers(
     connection: Connection,
     *,
@@ -44,21 +55,32 @@ async def answers(
     }
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["answers"], arguments)
+        return [_answer(row) async for row in cursor]
+
+
+async def replayable(connection: Connection, run_id: UUID, *, owner: str) -> ReplayableRun | None:
+    """The batch of an owner that an id of a run, or of its job, names. None: there is none."""
+    found = await QUERIES.rows(connection, ReplayableRun, "replayable", run_id=run_id, owner=owner)
+    return next(iter(found), None)
+
+
+async def answered(
+    connection: Connection, *, run_id: UUID, owner: str, thread_id: str
+) -> list[AnsweredQuestion]:
+    """What a run of an owner was answered about a thread, in the order of the record."""
+    arguments = {"run_id": run_id, "owner": owner, "thread_id": thread_id}
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(QUERIES["answered"], arguments)
         return [
-            EarlierAnswer(
-                call_id=row["call_id"],
-                completion=Completion(
-                    text=row["text"],
-                    model=row["model"],
-                    usage=Usage(
-                        input_tokens=row["tokens_in"],
-                        output_tokens=row["tokens_out"],
-                        cached_tokens=row["tokens_cached"],
-                        reasoning_tokens=row["tokens_reasoning"],
-                    ),
-                    latency_ms=row["latency_ms"],
-                    request_id=row["request_id"],
+            AnsweredQuestion(
+                question=AskedQuestion(
+                    evaluator=row["evaluator"],
+                    turn=row["turn"],
+                    method=row["method"],
+                    prompt=row["prompt"],
+                    system=row["system_prompt"],
                 ),
+                answer=_answer(row),
             )
             async for row in cursor
         ]
@@ -106,4 +128,22 @@ async def recent_calls(
         version=version,
         llm_provider=choice.provider,
         llm_model=choice.model,
+    )
+
+
+def _answer(row: Mapping[str, Any]) -> EarlierAnswer:
+    return EarlierAnswer(
+        call_id=row["call_id"],
+        completion=Completion(
+            text=row["text"],
+            model=row["model"],
+            usage=Usage(
+                input_tokens=row["tokens_in"],
+                output_tokens=row["tokens_out"],
+                cached_tokens=row["tokens_cached"],
+                reasoning_tokens=row["tokens_reasoning"],
+            ),
+            latency_ms=row["latency_ms"],
+            request_id=row["request_id"],
+        ),
     )

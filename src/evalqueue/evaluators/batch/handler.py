@@ -167,6 +167,8 @@ class BatchRun:
         )
 
     async def estimate(self, prices: PriceList, /) -> Mapping[str, Any] | None:
+        if self.params.replay is not None:
+            return None  # no LLM is called
         context, thread_ids = self.attempt.context, self.chosen.thread_ids
         plan = self.params.plan(self.app.app)
         others = await self.attempt.other_models(self.models)
@@ -224,6 +226,8 @@ class BatchRun:
         summary = summarise(outcomes, [each.declaration for each in self.evaluators])
         if self.params.skip_evaluated:
             summary["skipped_evaluated"] = self.skipped
+        if self.params.replay is not None:
+            summary["replayed_run_id"] = str(self.params.replay)
         nothing_left = self.skipped and not self.chosen.thread_ids and not outcomes
         return Conclusion(
             settlement=Settlement(status=RunEnd.COMPLETED) if nothing_left else settle(outcomes),

@@ -12,6 +12,7 @@ from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
+from evalqueue.evaluators.batch.earlier_params import EarlierParams, replayed_run
 from evalqueue.evaluators.batch.economy.params import EconomyParams, refuse_without_batches
 from evalqueue.evaluators.batch.file_params import FileParams, problems
 from evalqueue.evaluators.batch.fit import Misfit, misfits
@@ -53,6 +54,7 @@ class EvaluateBatch(
     CapParams,
     ModelParams,
     EconomyParams,
+    EarlierParams,
     FileParams,
     EvaluatorParams,
     job_type="evaluate-batch",
@@ -101,15 +103,6 @@ class EvaluateBatch(
     of a rate limit, or because the endpoint is down. `retry` continues it. Default:
     EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end."""
 
-    reuse: bool = False
-    """Take the answers to identical questions from earlier runs of the same owner: the same
-    provider, endpoint, model, parameters and prompt."""
-    reuse_max_age_days: float = Field(default=30.0, gt=0, le=3650)
-    """Older answers are not taken."""
-    skip_evaluated: bool = False
-    """Leave out conversations that earlier runs of the same owner have evaluated without a gap, by
-    the same versions of the evaluators, for the same app, with the same model."""
-
     api_key: str | None = None
     service_account_path: str | None = None
 
@@ -134,6 +127,8 @@ class EvaluateBatch(
             )
         if self.app_digest is not None and self.app_id is None:
             raise ValueError("app_digest: say of which app (app_id)")
+        if self.replay is not None and self.is_batched:
+            raise ValueError("replay calls no LLM: leave out mode")
         if self.evaluators is not None and not self.evaluators:
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
@@ -143,7 +138,10 @@ class EvaluateBatch(
         rows, unknown threads."""
         try:
             settings = ProviderSettings()
-            choice = resolve(settings, self.llm_provider, self.llm_model)
+            replayed = await replayed_run(self, admission)
+            names_model = self.llm_provider is not None or self.llm_model is not None
+            asked = self if replayed is None or names_model else replayed
+            choice = resolve(settings, asked.llm_provider, asked.llm_model)
             refuse_without_batches(self, settings, choice)
             await refuse_unpriced(self, settings, choice, admission.owner)
             if self.app_id is not None:  # before a file is stored
@@ -192,6 +190,7 @@ class EvaluateBatch(
                 "llm_model": choice.model,
                 "dataset_id": content.id,
                 "mask_names": None,
+                **({} if replayed is None else {"replay": replayed.id}),
                 **done,
             }
         )

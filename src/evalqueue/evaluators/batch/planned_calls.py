@@ -35,6 +35,9 @@ class PlannedCalls:
         return sum(self.evaluators.values())
 
 
+NO_CALLS = PlannedCalls(evaluators={})
+
+
 def _counts_of(plan: EvaluationPlan) -> dict[str, CallCounts]:
     return {kind.name: kind.calls(plan) for kind in registry.chosen(plan)}
 

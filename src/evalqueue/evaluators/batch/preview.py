@@ -16,6 +16,7 @@ from evalqueue.evaluators.batch.file_params import problems
 from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.batch.planned_calls import (
+    NO_CALLS,
     PlannedCalls,
     looks_at_answers,
     marked_answers,
@@ -111,7 +112,7 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
     marked = Counter[int]()
     if looks_at_answers(plan):
         marked = await marked_answers(admission.database, content.id, wanted, marks_of(plan))
-    calls = planned(plan, counts, marked)
+    calls = planned(plan, counts, marked) if params.replay is None else NO_CALLS
     async with admission.database.connection() as connection:
         sample = await samples.of_dataset(
             connection, content.id, thread_ids if wanted is None else wanted
@@ -184,7 +185,7 @@ async def _of_file(
         counts = await staged_counts(connection, wanted)
         marked = await staged_marks(connection, wanted)
     _check_total_items(params, statistics.threads)
-    calls = planned(plan, counts, marked)
+    calls = planned(plan, counts, marked) if params.replay is None else NO_CALLS
     counted = _preview(preview.format, statistics, chosen, counts, calls, plan, params)
     return replace(
         counted,
@@ -231,7 +232,10 @@ async def _estimate(
     sample: Sequence[Thread],
     preview: Preview,
 ) -> Estimate | None:
-    """What the calls may use: in tokens only, if the model or its price is not known here."""
+    """What the calls may use: in tokens only, if the model or its price is not known here. None:
+    too little is known, or no LLM is called."""
+    if params.replay is not None:
+        return None
     settings = ProviderSettings()
     choice, prices = None, None
     with suppress(ProviderUnavailable):

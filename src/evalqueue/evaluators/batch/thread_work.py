@@ -17,6 +17,7 @@ from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.threads import evaluate_thread
 from evalqueue.evaluators.providers.earlier.replay import RecordedAnswer, Replay
+from evalqueue.evaluators.providers.earlier.replayed_run import ReplayedRun
 from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer, Reuse
 from evalqueue.evaluators.providers.policy import LlmCaller
 from evalqueue.evaluators.runs import store
@@ -59,7 +60,7 @@ class ThreadWork(ItemWork[str, EvaluatedThread]):
     async def _evaluated(self, item: str, caller: LlmCaller | EconomyCaller) -> EvaluatedThread:
         started = time.perf_counter()
         thread, recorded = await self._read(item)
-        asking = self._reusing(caller) if self._inputs.params.reuse else caller
+        asking = await self._with_earlier_answers(thread.thread_id, caller)
         if recorded:
             asking = Replay(asking, recorded)
         result = await evaluate_thread(thread, self._inputs.evaluators, Judge(asking))
@@ -107,9 +108,32 @@ class ThreadWork(ItemWork[str, EvaluatedThread]):
             raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
         return thread, recorded
 
-    def _reusing(self, caller: LlmCaller | EconomyCaller) -> Reuse:
-        """The caller, behind the answers of earlier runs."""
-        return Reuse(caller, self._answers, recorder=self._call_log, run_id=self._attempt.run_id)
+    async def _with_earlier_answers(
+        self, thread_id: str, caller: LlmCaller | EconomyCaller
+    ) -> LlmCaller | EconomyCaller | Reuse | ReplayedRun:
+        """The caller, behind the answers of earlier runs or replaced by those of one."""
+        params, run_id = self._inputs.params, self._attempt.run_id
+        if params.replay is not None:
+            context = self._attempt.context
+            answered = await context.database.until_done(
+                partial(
+                    earlier_runs.answered,
+                    run_id=params.replay,
+                    owner=context.job.owner,
+                    thread_id=thread_id,
+                ),
+                what=f"Job {context.job.id}",
+            )
+            return ReplayedRun(
+                caller,
+                answered,
+                replayed=params.replay,
+                recorder=self._call_log,
+                run_id=run_id,
+            )
+        if params.reuse:
+            return Reuse(caller, self._answers, recorder=self._call_log, run_id=run_id)
+        return caller
 
     async def _answers(self, question_hash: bytes) -> list[EarlierAnswer]:
         context = self._attempt.context

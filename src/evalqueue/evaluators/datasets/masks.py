@@ -90,6 +90,7 @@ class Masking:
             system=self._optional(message.system),
             context=self._optional(message.context),
             expected=self._optional(message.expected),
+            alternative=self._optional(message.alternative),
             tool_calls=tuple(
                 replace(
                     each,

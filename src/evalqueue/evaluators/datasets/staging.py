@@ -264,6 +264,7 @@ def _turn(message: Message) -> str:
         "system": message.system,
         "context": message.context,
         "expected": message.expected,
+        "alternative": message.alternative,
         "tools": message.tools,
     }
     turn |= {name: text for name, text in beside.items() if text is not None}

@@ -22,6 +22,8 @@ class JudgedUnit(StrEnum):
 
     TURN = "turn"
     CONVERSATION = "conversation"
+    PAIR = "pair"
+    """Two answers to the same messages."""
 
 
 class TurnPart(StrEnum):
@@ -36,21 +38,20 @@ class TurnPart(StrEnum):
     TIMES = "times"
 
 
+class Choice(StrEnum):
+    """What a verdict on two answers can be."""
+
+    FIRST = "first"
+    SECOND = "second"
+    TIE = "tie"
+
+
 class OutputKind(StrEnum):
     """What kind of verdict is asked for."""
 
     CATEGORY = "category"
     NUMBER = "number"
     BOOLEAN = "boolean"
-
-
-def _not_a_pair(value: object) -> object:
-    if value == "pair":
-        raise ValueError(
-            "pairs of answers can't be compared yet, as a conversation has one answer to each "
-            "message: choose turn or conversation"
-        )
-    return value
 
 
 def _described(value: object) -> object:
@@ -131,6 +132,8 @@ class ExampleTurn(ClosedPart):
 
     user: str
     bot: str
+    alternative: str | None = None
+    """Of scope pair: the second answer."""
     system: str | None = None
     context: str | None = None
     tool_calls: tuple[ExampleToolCall, ...] = ()
@@ -170,7 +173,7 @@ class EvaluatorDefinition(ClosedPart):
     """What it asks, in a sentence for people."""
     source: str = ""
     """Where the criterion comes from."""
-    scope: Annotated[JudgedUnit, BeforeValidator(_not_a_pair)] = JudgedUnit.CONVERSATION
+    scope: JudgedUnit = JudgedUnit.CONVERSATION
     shows: tuple[TurnPart, ...] = (
         TurnPart.USER,
         TurnPart.BOT,

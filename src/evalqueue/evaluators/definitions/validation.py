@@ -8,8 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from evalqueue.errors import Problem
 from evalqueue.evaluators.definitions import templates
 from evalqueue.evaluators.definitions.definition import (
+    Choice,
     EvaluatorDefinition,
     Example,
+    JudgedUnit,
     Output,
     OutputKind,
     TurnPart,
@@ -54,6 +56,8 @@ def mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     yield from _rule_mistakes(definition)
     yield from _example_mistakes(definition)
     yield from _parameter_mistakes(definition)
+    if definition.scope is JudgedUnit.PAIR:
+        yield from _pair_mistakes(definition)
 
 
 def fits(verdict: Verdict, output: Output) -> bool:
@@ -183,6 +187,25 @@ def _parameter_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
         yield _mistake("write provider/model, as in openai/gpt-4.1", "parameters", "model")
     if parameters.votes is not None and not 1 <= parameters.votes <= MAX_VOTES:
         yield _mistake(f"it must be 1 to {MAX_VOTES}", "parameters", "votes")
+
+
+def _pair_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
+    labels = definition.output.label_names
+    if not {Choice.FIRST, Choice.SECOND} <= {*labels} <= {*Choice}:
+        msg = f"of scope pair they are {', '.join(Choice)}; {Choice.TIE} can be left out"
+        yield _mistake(msg, "output", "labels")
+    if TurnPart.BOT not in definition.shows:
+        yield _mistake("of scope pair the judge must see both answers: add bot", "shows")
+    if definition.output.ordered:
+        yield _mistake("of scope pair they have no order: remove it", "output", "ordered")
+    if definition.rules:
+        yield _mistake("of scope pair no rules are asked about: remove them", "rules")
+    for key in ("examples", "gold"):
+        cases: Sequence[Example] = getattr(definition, key)
+        for number, case in enumerate(cases):
+            if all(turn.alternative is None for turn in case.turns):
+                msg = "of scope pair a turn needs an alternative, the second answer"
+                yield _mistake(msg, key, number, "turns")
 
 
 def _folded(label: str) -> str:

@@ -55,6 +55,8 @@ class Message(NamedTuple):
     """The reference answer."""
     tools: str | None = None
     expected_tool_calls: tuple[ExpectedCall, ...] | None = None
+    alternative: str | None = None
+    """Another answer to the same message."""
 
     def turn(self, number: int) -> Turn:
         """It as a turn of its conversation."""
@@ -73,6 +75,7 @@ class Message(NamedTuple):
             context=self.context,
             tool_calls=self.tool_calls,
             expected=self.expected,
+            alternative=self.alternative,
             tools=self.tools,
             expected_tool_calls=self.expected_tool_calls,
         )

@@ -205,8 +205,8 @@ class _Table:
         if known is None:
             return None
         (thread_id, user_id, session_id, asked, answered, intent, time, image, response_id,
-         query_type, error, context, system, expected, defined, calls, expected_calls,
-         *_) = known  # fmt: skip
+         query_type, error, context, system, expected, alternative, defined, calls,
+         expected_calls, *_) = known  # fmt: skip
         user_id = optional(user_id) or UNKNOWN_USER
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
@@ -219,6 +219,7 @@ class _Table:
             optional(response_id), optional(system), optional(context),
             tool_calls=recorded(self._calls(row, calls)), expected=optional(expected),
             tools=optional(defined), expected_tool_calls=self._expected(row, expected_calls),
+            alternative=alternative if alternative.strip() else None,
         )  # fmt: skip
 
     def message(self, row: int, cells: list[str]) -> tuple[str, Part] | None:
@@ -227,7 +228,7 @@ class _Table:
         if known is None:
             return None
         (thread_id, user_id, session_id, _, _, intent, time, image, response_id, query_type, error,
-         context, system, expected, defined, calls, expected_calls, written_role,
+         context, system, expected, alternative, defined, calls, expected_calls, written_role,
          text) = known  # fmt: skip
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
@@ -256,6 +257,7 @@ class _Table:
             context=optional(context),
             system=optional(system),
             expected=optional(expected),
+            alternative=alternative if alternative.strip() else None,
             tools=optional(defined),
             expected_calls=self._expected(row, expected_calls),
             calls=self._calls(row, calls),

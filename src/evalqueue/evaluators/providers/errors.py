@@ -6,7 +6,7 @@
 | rate_limited, transient, timeout | yes | no |
 | auth, billing, model_missing | no | yes: the next call would fail, too |
 | bad_request, context_too_long, content_filter, judge_refused | no | no |
-| truncated, schema_invalid, cancelled, no_key, undecided | no | no |
+| truncated, schema_invalid, cancelled, no_key, undecided, not_recorded | no | no |
 
 A `rate_limited` call is repeated for as long as the vendor refuses it: it never counts as a try.
 """
@@ -41,6 +41,8 @@ class CallOutcome(StrEnum):
     """Not judged: there is no key, and the simulated provider has no label for the question."""
     UNDECIDED = "undecided"
     """Of several votes on a question: none of the answers has a majority."""
+    NOT_RECORDED = "not_recorded"
+    """Not judged: the run that is replayed has no answer to the question."""
 
     @property
     def retryable(self) -> bool:

@@ -207,7 +207,7 @@ class PreviewJson(Model):
     """How many conversations `skip_evaluated` leaves out. Of an upload: 0, as it is not stored."""
     llm_calls: PlannedCallsJson | None
     estimate: EstimateJson | None
-    """Null as `llm_calls` is."""
+    """Null as `llm_calls` is, and where a run is replayed: no LLM is called."""
     bad_rows: list[BadRowJson]
     more_bad_rows: int
     """How many bad rows there are besides the first thousand."""

@@ -64,6 +64,7 @@ class Part:
     context: str | None = None
     system: str | None = None
     expected: str | None = None
+    alternative: str | None = None
     tools: str | None = None
     expected_calls: tuple[ExpectedCall, ...] | None = None
     calls: list[Call] = field(default_factory=list[Call])
@@ -91,6 +92,8 @@ class Conversation:
     """Of the last turn."""
     expected: str | None = None
     """Of the last turn."""
+    alternative: str | None = None
+    """Of the last turn."""
 
 
 @dataclass(slots=True)
@@ -112,6 +115,7 @@ class _Turn:
     query_type: str | None = None
     error: str | None = None
     expected: str | None = None
+    alternative: str | None = None
     session_id: str | None = None
     response_id: str | None = None
 
@@ -131,6 +135,8 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
         turns[-1].error = turns[-1].error or conversation.error
     if turns and conversation.expected:
         turns[-1].expected = turns[-1].expected or conversation.expected
+    if turns and turns[-1].alternative is None:
+        turns[-1].alternative = conversation.alternative
     # A missing time becomes the time before it, or else the first one. This preserves the order of
     # the file, and the conversation's duration stays plausible.
     at = conversation.at or next((turn.at for turn in turns if turn.at), UNKNOWN_TIME)
@@ -160,6 +166,7 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
             turn.expected,
             turn.tools,
             turn.expected_calls,
+            turn.alternative,
         )
 
 
@@ -227,6 +234,7 @@ def _add_known(turn: _Turn, part: Part, *, is_answer: bool) -> None:
     turn.has_image |= part.has_image
     turn.at = turn.at or part.at
     turn.expected = part.expected or turn.expected
+    turn.alternative = turn.alternative if part.alternative is None else part.alternative
     if part.system:
         turn.system.append(part.system)
     if part.context:

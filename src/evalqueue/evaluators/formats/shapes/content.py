@@ -11,6 +11,7 @@ from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields, tool
 from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part, Role, role_of
 from evalqueue.evaluators.formats.shapes.fields import dumped, inside, list_of, object_of
 from evalqueue.evaluators.formats.values.cells import optional
+from evalqueue.evaluators.formats.values.columns import ALTERNATIVE_ANSWER
 
 ROLE_KEYS = ("role", "from", "author", "sender", "speaker", "author_role", "message_role", "type")
 TEXT_KEYS = ("content", "value", "text", "parts", "message", "body", "utterance", "msg")
@@ -44,6 +45,7 @@ def conversation_of(
         at=fields.time_of(record, "", order),
         error=fields.error_of(record),
         expected=_expected_in(record),
+        alternative=_alternative_in(record),
         parts=[*beside(record), *parts],
     )
 
@@ -69,6 +71,12 @@ def _expected_in(value: Object) -> str | None:
         return None
     text = text_in(found[1])
     return optional(text or dumped(found[1])) if found[1] not in ([], {}, "") else None
+
+
+def _alternative_in(value: Object) -> str | None:
+    """Another answer, in the same shapes. A text is what was said, even an empty one."""
+    found = fields.first(value, ALTERNATIVE_ANSWER)
+    return None if found is None else text_in(found[1]) or dumped(found[1])
 
 
 def parts_of(messages: object, column: str, order: DateOrder | None) -> list[Part]:
@@ -114,6 +122,7 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
     part.query_type = fields.text_of(message, fields.QUERY_TYPE)
     part.error = fields.error_of(message)
     part.expected = _expected_in(message)
+    part.alternative = _alternative_in(message)
     part.session_id = fields.text_of(message, fields.SESSION)
     part.has_image |= bool(message.get("images"))
     if role == "assistant":

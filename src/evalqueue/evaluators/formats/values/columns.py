@@ -23,8 +23,8 @@ COLUMNS = (
 )  # fmt: skip
 """Of a file with a row for each turn, as our own exports write it."""
 ALL_COLUMNS = (
-    *COLUMNS, "context", "system_prompt", "expected", "tools", "tool_calls", "expected_tool_calls",
-    "role", "content",
+    *COLUMNS, "context", "system_prompt", "expected", "alternative", "tools", "tool_calls",
+    "expected_tool_calls", "role", "content",
 )  # fmt: skip
 EXPECTED_ANSWER = (
     "expected", "expected_answer", "expected_output", "expected_response", "expected_bot_response",
@@ -33,15 +33,21 @@ EXPECTED_ANSWER = (
     "gold_answer", "golden_answer", "target_answer", "correct_answer",
 )  # fmt: skip
 """Names of the reference answer. Expected labels have names of their own, as `expected_intent`."""
+ALTERNATIVE_ANSWER = (
+    "alternative", "alternative_answer", "answer_b", "response_b", "output_b", "completion_b",
+    "answer_2", "response_2", "output_2", "completion_2",
+)  # fmt: skip
+"""Names of another answer to the same message."""
 REQUIRED_OF_TURNS = ("thread_id", "query_text", "final_response_message")
 REQUIRED_OF_MESSAGES = ("thread_id", "role", "content")
 
 _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "query_text": (
         "query", "question", "user_message", "user_text", "user_query", "user_input",
-        "user_prompt", "user_question", "customer_message", "human_message", "input", "input_text",
-        "inputs", "prompt", "request", "instruction", "utterance", "frage", "pregunta", "message",
-        "human", "user",
+        "user_prompt", "user_question", "customer_message", "human_message",
+        "instruction",  # before what it is about, the input
+        "input", "input_text", "inputs", "prompt", "request", "utterance", "frage", "pregunta",
+        "message", "human", "user",
     ),
     "final_response_message": (
         "final_response", "response", "answer", "bot_message", "bot_text", "bot_response",
@@ -51,6 +57,8 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
         "agent_response", "chatbot_response", "model_response", "model_output", "model_answer",
         "llm_response", "llm_output", "completion", "generated_text", "generation", "prediction",
         "antwort", "respuesta", "assistant", "chatbot", "bot", "ai",
+        "answer_a", "response_a", "output_a", "completion_a",
+        "answer_1", "response_1", "output_1", "completion_1",
     ),
     "role": (
         "author_role", "message_role", "sender_role", "sender_type", "author_type", "speaker",
@@ -87,6 +95,7 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
                 "retrieved_documents"),
     "system_prompt": ("system", "system_message", "system_instruction"),
     "expected": EXPECTED_ANSWER[1:],
+    "alternative": ALTERNATIVE_ANSWER[1:],
     "tools": ("tool_definitions", "available_tools"),
     "tool_calls": ("tools_called", "called_tools", "actual_tool_calls"),
     "expected_tool_calls": ("reference_tool_calls", "expected_tools", "expected_calls",

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from evalqueue.evaluators.definitions.definition import (
+    Choice,
     EvaluatorDefinition,
     JudgedUnit,
     Output,
@@ -23,6 +24,12 @@ from evalqueue.evaluators.judging.scores import (
 
 VERDICT = "verdict"
 RULES_FOLLOWED = "rules_followed"
+CONSISTENT = "consistent"
+_CALLS = {
+    JudgedUnit.TURN: "One call for each message at most.",
+    JudgedUnit.CONVERSATION: "One call at most for each conversation.",
+    JudgedUnit.PAIR: "Two calls at most for each conversation, one for each order of the answers.",
+}
 
 
 def declaration_of(definition: EvaluatorDefinition, *, has_rules: bool) -> EvaluatorDeclaration:
@@ -33,6 +40,9 @@ def declaration_of(definition: EvaluatorDefinition, *, has_rules: bool) -> Evalu
     if is_of_turns:
         headline, of_what = _summary(definition.output)
         scores.insert(0, _score(definition.output, headline, f"{title}, {of_what}"))
+    if definition.scope is JudgedUnit.PAIR:
+        # Whether or not a judge can choose it, a pair can come to a tie.
+        scores = [scores[0].model_copy(update={"labels": tuple(Choice)}), _consistent(title)]
     if has_rules:
         scores.append(
             ScoreDeclaration(
@@ -46,9 +56,7 @@ def declaration_of(definition: EvaluatorDefinition, *, has_rules: bool) -> Evalu
         name=definition.name,
         title=title,
         question=definition.question,
-        calls="One call for each message at most."
-        if is_of_turns
-        else "One call at most for each conversation.",
+        calls=_CALLS[definition.scope],
         scores=tuple(scores),
         headline=headline,
         details_key=f"{definition.name}_evaluation",
@@ -106,6 +114,15 @@ def _from_best_to_worst(output: Output) -> list[str]:
         others = [name for name in names if name not in {*output.good, *output.bad}]
         names = [*output.good, *others, *reversed(output.bad)]
     return [*output.neutral, *names]
+
+
+def _consistent(title: str) -> ScoreDeclaration:
+    return ScoreDeclaration(
+        name=CONSISTENT,
+        title=f"{title}: the same in both orders",
+        kind=ScoreKind.BOOLEAN,
+        higher_is_better=True,
+    )
 
 
 def _score(output: Output, name: str, title: str, *, per_turn: bool = False) -> ScoreDeclaration:

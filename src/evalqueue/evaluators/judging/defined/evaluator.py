@@ -16,11 +16,13 @@ from evalqueue.evaluators.judging.defined.applying import (
     is_said,
 )
 from evalqueue.evaluators.judging.defined.declaration import (
+    CONSISTENT,
     RULES_FOLLOWED,
     VERDICT,
     declaration_of,
     summed_up,
 )
+from evalqueue.evaluators.judging.defined.pairs import Pair, compared, pair_of
 from evalqueue.evaluators.judging.defined.texts import Texts
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
 from evalqueue.evaluators.judging.judge import (
@@ -32,6 +34,7 @@ from evalqueue.evaluators.judging.judge import (
     version_of,
 )
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
+from evalqueue.evaluators.judging.prompts import Rendered
 from evalqueue.evaluators.judging.quotes import CheckedQuote
 from evalqueue.evaluators.judging.rules import RuleResult
 from evalqueue.evaluators.judging.scores import Score, ScoreValue
@@ -50,6 +53,8 @@ class DefinedResult(TypedDict):
     reasoning: str
     evidence: list[CheckedQuote]
     rule_compliance: NotRequired[list[RuleResult]]
+    consistent: NotRequired[bool]
+    """Of a pair: whether the verdict is the same in both orders."""
 
 
 class DefinedEvaluator:
@@ -80,6 +85,8 @@ class DefinedEvaluator:
         )
 
     async def evaluate(self, thread: Thread, judge: Judge) -> Evaluation:
+        if self._definition.scope is JudgedUnit.PAIR:
+            return await self._evaluate_pair(thread, judge)
         judged = self._judged(thread)
         found = await concurrently(judge.answer(self.question(thread, each)) for each in judged)
         failures = tuple(each for each in found if isinstance(each, Failure))
@@ -98,13 +105,65 @@ class DefinedEvaluator:
 
     def question(self, thread: Thread, turn: Turn | None = None) -> Question[Any]:
         """What is asked about a conversation, or about one of its turns."""
+        return self._question(thread, turn, self._texts.render(thread, turn))
+
+    def questions_of_pair(
+        self, thread: Thread, pair: Pair
+    ) -> tuple[Question[AnyDefinedAnswer], Question[AnyDefinedAnswer]]:
+        """What is asked about two answers: as they are recorded, and with places exchanged."""
+        recorded, exchanged = (
+            self._question(thread, None, self._texts.render_pair(thread, each))
+            for each in (pair, pair.exchanged())
+        )
+        return recorded, exchanged
+
+    def _question(self, thread: Thread, turn: Turn | None, text: Rendered) -> Question[Any]:
         number = None if turn is None else turn.number
         return Question(
             site=CallSite(evaluator=self._definition.name, thread_id=thread.thread_id, turn=number),
-            text=self._texts.render(thread, turn),
+            text=text,
             form=self._form,
             parameters=self._parameters,
         )
+
+    async def _evaluate_pair(self, thread: Thread, judge: Judge) -> Evaluation:
+        is_judged = applies_to_thread(self._definition.applies_when, thread)
+        pair = pair_of(thread) if is_judged else None
+        rows: list[DefinedResult] = []
+        scores: tuple[Score, ...] = ()
+        failures: list[Failure] = []
+        if pair is not None:
+            questions = self.questions_of_pair(thread, pair)
+            found = await concurrently(judge.answer(each) for each in questions)
+            failures = [each for each in found if isinstance(each, Failure)]
+            if not failures:
+                recorded, exchanged = (each for each in found if not isinstance(each, Failure))
+                rows, scores = self._compared(pair, recorded, exchanged)
+        return Evaluation(
+            declaration=self.declaration,
+            version=self.version,
+            scores=scores,
+            details=rows,
+            failures=tuple(failures[:1]),  # one verdict is missing, whether one order failed or two
+        )
+
+    def _compared(
+        self, pair: Pair, recorded: AnyDefinedAnswer, exchanged: AnyDefinedAnswer
+    ) -> tuple[list[DefinedResult], tuple[Score, ...]]:
+        found = compared(str(recorded.verdict), str(exchanged.verdict))
+        shown = self._texts.shown_pair(pair).turns
+        row: DefinedResult = {
+            "turn": None,
+            "verdict": found.choice.value,
+            "consistent": found.is_consistent,
+            "reasoning": (
+                f"As recorded, {recorded.verdict}: {recorded.reasoning} "
+                f"With places exchanged, {exchanged.verdict}: {exchanged.reasoning}"
+            ),
+            "evidence": transcript.checked([*recorded.evidence, *exchanged.evidence], shown),
+        }
+        consistent = Score(name=CONSISTENT, value=found.is_consistent)
+        return [row], (*self._scores([row], is_whole=True), consistent)
 
     def _judged(self, thread: Thread) -> list[Turn | None]:
         """The turns that are judged; [None]: the whole conversation is."""
@@ -156,7 +215,9 @@ def _rules_followed(rows: Sequence[DefinedResult], *, is_whole: bool) -> Score:
 
 
 def rules_of(definition: EvaluatorDefinition, app: App) -> tuple[Rule, ...]:
-    """The rules that it asks about: the app's, by their scope, and its own."""
+    """The rules that it asks about: the app's, by their scope, and its own. Of a pair, none."""
+    if definition.scope is JudgedUnit.PAIR:
+        return ()
     own = (
         Rule(
             rule_id=each.rule_id,
@@ -184,8 +245,8 @@ def evaluator_type(definition: EvaluatorDefinition, app: App) -> EvaluatorType:
 
 def _calls(definition: EvaluatorDefinition) -> CallCounts:
     when = definition.applies_when
-    if definition.scope is JudgedUnit.CONVERSATION:
-        return CallCounts(per_thread=1)
+    if definition.scope is not JudgedUnit.TURN:
+        return CallCounts(per_thread=2 if definition.scope is JudgedUnit.PAIR else 1)
     if when.bot_says:
         return CallCounts(for_answer=lambda answer: is_said(when, answer))
     return CallCounts(per_turn=1)

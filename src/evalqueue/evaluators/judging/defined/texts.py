@@ -20,10 +20,16 @@ from evalqueue.evaluators.definitions.definition import (
     TurnPart,
 )
 from evalqueue.evaluators.judging import prompts, rules, transcript
+from evalqueue.evaluators.judging.defined.pairs import Pair, pair_of
 from evalqueue.evaluators.judging.prompts import Prompt, Rendered
 
 FRAME = "defined"
 _NONE = "(none)"
+_SUBJECTS = {
+    JudgedUnit.TURN: "one answer of a chat assistant",
+    JudgedUnit.CONVERSATION: "one whole conversation with a chat assistant",
+    JudgedUnit.PAIR: "two answers of chat assistants to the same messages",
+}
 _IN_THE_MESSAGE = "The criterion is in the message, around what was said."
 
 
@@ -39,11 +45,8 @@ class Texts:
         self._frame = prompts.load(FRAME)
         self._prompt = definition.prompt.strip()
         self._is_fixed = used <= templates.OF_APP.keys()
-        is_of_turn = definition.scope is JudgedUnit.TURN
         self.fixed: Mapping[str, str] = {
-            "subject": "one answer of a chat assistant"
-            if is_of_turn
-            else "one whole conversation with a chat assistant",
+            "subject": _SUBJECTS[definition.scope],
             "about": app.about.strip(),
             "criterion": templates.filled(self._prompt, self.app_values)
             if self._is_fixed
@@ -67,20 +70,53 @@ class Texts:
     def render(self, thread: Thread, turn: Turn | None) -> Rendered:
         """The question about a conversation, or about one of its turns."""
         shown = self.shown(thread, turn)
-        said = transcript.fence("transcript", _transcript(self._definition, shown))
-        message: list[str] = []
-        if not self._is_fixed:
-            values = {**self.app_values, **_conversation_values(shown, turn), "transcript": said}
-            message.append(templates.filled(self._prompt, values))
-        message.append(transcript.marker(thread, turn))
-        if self._is_fixed:
-            message += [_heading(turn), said]
-        message.append(
+        asked = (
             "Judge this conversation."
             if turn is None
             else f"Judge the bot's answer of turn {turn.number}."
         )
+        said = _transcript(self._definition, shown)
+        values = _conversation_values(shown, turn)
+        return self._rendered(thread, turn, said, values, (_heading(turn), asked))
+
+    def render_pair(self, thread: Thread, pair: Pair) -> Rendered:
+        """The question which of two answers is better."""
+        pair = self.shown_pair(pair)
+        heading = "The conversation, then its end with the first answer and with the second:"
+        said = _shown_pair(self._definition, pair)
+        values = _conversation_values([*pair.before, *pair.first], None)
+        asked = "Judge which of the two is better, whatever their order."
+        return self._rendered(thread, None, said, values, (heading, asked))
+
+    def _rendered(
+        self,
+        thread: Thread,
+        turn: Turn | None,
+        transcribed: str,
+        values: Mapping[str, str],
+        ours: tuple[str, str],
+    ) -> Rendered:
+        """A question. `ours`: the line above the transcript, and what is asked below it."""
+        heading, asked = ours
+        said = transcript.fence("transcript", transcribed)
+        message: list[str] = []
+        if not self._is_fixed:
+            filled = {**self.app_values, **values, "transcript": said}
+            message.append(templates.filled(self._prompt, filled))
+        message.append(transcript.marker(thread, turn))
+        if self._is_fixed:
+            message += [heading, said]
+        message.append(asked)
         return self._frame.render(**self.fixed, message="\n\n".join(message))
+
+    def shown_pair(self, pair: Pair) -> Pair:
+        """A pair with the parts that the judge sees of its turns."""
+        parts = self._definition.shows
+        return Pair(
+            before=tuple(_with_parts(each, parts) for each in pair.before),
+            first=tuple(_with_parts(each, parts) for each in pair.first),
+            second=tuple(_with_parts(each, parts) for each in pair.second),
+        )
 
     def shown(self, thread: Thread, turn: Turn | None) -> list[Turn]:
         """The turns that the judge sees, with the parts that it sees of them."""
@@ -121,6 +157,7 @@ def example_thread(example: Example, thread_id: str) -> Thread:
             timestamp=UNKNOWN_TIME,
             user_text=each.user,
             bot_text=each.bot,
+            alternative=each.alternative,
             system=each.system,
             context=each.context,
             tool_calls=tuple(
@@ -183,6 +220,15 @@ def _transcript(definition: EvaluatorDefinition, turns: Sequence[Turn]) -> str:
     )
 
 
+def _shown_pair(definition: EvaluatorDefinition, pair: Pair) -> str:
+    # What is the same in both is shown once, so that neither answer has more behind it.
+    common = [replace(each, system=None, context=None, tools=None) for each in pair.second]
+    blocks = [_transcript(definition, pair.before)] if pair.before else []
+    blocks += ["The first answer", _transcript(definition, pair.first)]
+    blocks += ["The second answer", _transcript(definition, common)]
+    return "\n\n".join(blocks)
+
+
 def _heading(turn: Turn | None) -> str:
     return (
         "The whole conversation:" if turn is None else "The conversation up to the answer to judge:"
@@ -211,7 +257,10 @@ def _shown_examples(definition: EvaluatorDefinition) -> str:
 def _shown_example(definition: EvaluatorDefinition, example: Example) -> str:
     thread = example_thread(example, "example")
     turns = [_with_parts(each, definition.shows) for each in thread.turns]
-    said = transcript.fence("example", _transcript(definition, turns))
+    is_pair = definition.scope is JudgedUnit.PAIR
+    pair = pair_of(replace(thread, turns=tuple(turns))) if is_pair else None
+    shown = _transcript(definition, turns) if pair is None else _shown_pair(definition, pair)
+    said = transcript.fence("example", shown)
     known = {"reasoning": example.reasoning} if example.reasoning else {}
     answer = json.dumps({**known, "verdict": example.verdict}, ensure_ascii=False)
     return f"{said}\nThe right answer has: {answer}"

@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from evalqueue.evaluators.providers.earlier.replayed_run import ReplayedRun
 from evalqueue.evaluators.providers.earlier.reuse import AskingCaller, Reuse
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite, request_hash
@@ -26,7 +27,9 @@ class RecordedAnswer:
 class Replay:
     """Answers calls from the record first, else by its caller. Each record is used once."""
 
-    def __init__(self, caller: AskingCaller | Reuse, recorded: Iterable[RecordedAnswer]) -> None:
+    def __init__(
+        self, caller: AskingCaller | Reuse | ReplayedRun, recorded: Iterable[RecordedAnswer]
+    ) -> None:
         """`recorded` is in order of preference, for calls that were made more than once."""
         self._caller = caller
         self._left: defaultdict[bytes, deque[Completion]] = defaultdict(deque)

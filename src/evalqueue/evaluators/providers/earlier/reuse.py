@@ -90,33 +90,40 @@ class Reuse:
             served = asked.served_model
             if each.call_id not in self._used and served in (None, each.completion.model):
                 self._used.add(each.call_id)
-                self._record(each, request, site, method)
+                self._recorder.record(
+                    reused(each, request, site, method, asked.provider.name, self._run_id)
+                )
                 note_earlier_answer(
                     asked.provider, request, site, method, each.completion, source="reused"
                 )
                 return each.completion
         return await self._caller.call(request, site, method)
 
-    def _record(
-        self, answer: EarlierAnswer, request: CompletionRequest, site: CallSite, method: str
-    ) -> None:
-        self._recorder.record(
-            CallRecord(
-                site=site,
-                provider=self.asked(request).provider.name,
-                model=answer.completion.model,
-                method=method,
-                outcome=CallOutcome.REUSED,
-                try_number=1,
-                prompt=request.prompt[:PROMPT_LIMIT],
-                system_prompt=request.system[:SYSTEM_PROMPT_LIMIT],
-                response=answer.completion.text,
-                error=None,
-                started_at=datetime.now(UTC),
-                duration_ms=0.0,
-                usage=Usage(),
-                request_id=answer.completion.request_id,
-                # The same each time: an attempt that does a thread anew counts no hit twice.
-                call_id=uuid5(self._run_id, str(answer.call_id)),
-            )
-        )
+
+def reused(
+    answer: EarlierAnswer,
+    request: CompletionRequest,
+    site: CallSite,
+    method: str,
+    provider: str,
+    run_id: UUID,
+) -> CallRecord:
+    """The record of a call of a run that was not made, but answered by an earlier run."""
+    return CallRecord(
+        site=site,
+        provider=provider,
+        model=answer.completion.model,
+        method=method,
+        outcome=CallOutcome.REUSED,
+        try_number=1,
+        prompt=request.prompt[:PROMPT_LIMIT],
+        system_prompt=request.system[:SYSTEM_PROMPT_LIMIT],
+        response=answer.completion.text,
+        error=None,
+        started_at=datetime.now(UTC),
+        duration_ms=0.0,
+        usage=Usage(),
+        request_id=answer.completion.request_id,
+        # The same each time: an attempt that does a thread anew counts no hit twice.
+        call_id=uuid5(run_id, str(answer.call_id)),
+    )

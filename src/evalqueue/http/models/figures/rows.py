@@ -137,6 +137,8 @@ class TurnJson(Model):
     """In the order of the calls."""
     expected: str | None
     """The reference answer: what the bot should have said."""
+    alternative: str | None
+    """Another answer to the same message."""
     tools: str | None
     """The definitions of the bot's tools, as JSON, in the turn from which they apply."""
     expected_tool_calls: list[ExpectedCallJson] | None

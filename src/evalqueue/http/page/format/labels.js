@@ -27,6 +27,7 @@ const LABELS = {
   max_turns: "turns used up",
   error: "interrupted",
   no_key: "not judged: no key set",
+  not_recorded: "not judged: no answer in the run that is replayed",
 };
 
 /**

@@ -20,6 +20,7 @@ const COLUMNS = /** @type {const} */ ([
   ["context", "what the bot was given to answer with"],
   ["system_prompt", "the bot's instructions"],
   ["expected", "the reference answer, what the bot should have said"],
+  ["alternative", "another answer to the same message, which a pair compares with the bot's"],
 ]);
 const OF_TURNS = ["query_text", "final_response_message"];
 const OF_MESSAGES = ["role", "content"];

@@ -16,6 +16,22 @@ WHERE log.question_hash = %(question_hash)s AND run.owner = %(owner)s AND run.id
             AND COALESCE((failure ->> 'turn')::integer, 0) = COALESCE(log.turn, 0))
 ORDER BY log.id DESC LIMIT 8
 
+-- replayable --
+SELECT id, llm_provider, llm_model FROM eval_runs
+WHERE %(run_id)s IN (id, job_id) AND owner = %(owner)s AND command = 'evaluate-batch'
+ORDER BY id = %(run_id)s DESC LIMIT 1
+
+-- answered --
+-- Whole answers that a run of an owner was given about a thread, or took from an earlier run
+SELECT log.call_id, log.evaluator, log.turn, log.method, log.prompt,
+    COALESCE(log.system_prompt, '') AS system_prompt, log.response AS text, log.model,
+    log.request_id, log.duration_ms AS latency_ms, log.tokens_in, log.tokens_out,
+    log.tokens_cached, log.tokens_reasoning
+FROM api_logs AS log JOIN eval_runs AS run ON run.id = log.run_id
+WHERE log.run_id = %(run_id)s AND run.owner = %(owner)s AND log.thread_id = %(thread_id)s
+    AND (log.request_hash IS NOT NULL OR log.outcome = 'reused')
+ORDER BY log.id
+
 -- evaluated --
 -- Threads that other runs of the same owner had evaluated when this run was created (NULL: until
 -- now): the same conversation, by the same versions of the same evaluators with the same model, and

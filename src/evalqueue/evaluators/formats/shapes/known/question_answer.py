@@ -18,7 +18,12 @@ class _QuestionAnswer:
 
     def recognises(self, record: Object) -> bool:
         layout = layout_of(list(record))
-        return not layout.is_of_messages and layout.missing == ("thread_id",)
+        # Alpaca's records have an id of their own, and a question in two parts.
+        is_alpaca = layout.mapping.get("thread_id") == "id" and {"instruction", "input"} <= {
+            *record
+        }
+        missing = layout.missing or (("thread_id",) if is_alpaca else ())
+        return not layout.is_of_messages and missing == ("thread_id",)
 
     def conversations(self, record: Object, order: DateOrder | None) -> Iterator[Conversation]:
         mapping = layout_of(list(record)).mapping

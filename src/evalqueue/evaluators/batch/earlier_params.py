@@ -1,0 +1,49 @@
+"""The params of a batch about what earlier runs have, and the check of those at submission."""
+
+from typing import Self
+from uuid import UUID
+
+from pydantic import BaseModel, Field, model_validator
+
+from evalqueue.errors import InvalidParams
+from evalqueue.evaluators.batch import earlier_runs
+from evalqueue.evaluators.batch.earlier_runs import ReplayableRun
+from evalqueue.jobtypes import AdmissionContext
+
+
+class EarlierParams(BaseModel):
+    """What is taken from earlier runs."""
+
+    reuse: bool = False
+    """Take the answers to identical questions from earlier runs of the same owner: the same
+    provider, endpoint, model, parameters and prompt."""
+    reuse_max_age_days: float = Field(default=30.0, gt=0, le=3650)
+    """Older answers are not taken."""
+    replay: UUID | None = None
+    """Read the recorded answers of this batch of the same owner again (the id of its run, or of its
+    job): no LLM is called, nothing is paid. What was not asked then, with the same texts, is not
+    judged (`not_recorded`)."""
+    skip_evaluated: bool = False
+    """Leave out conversations that earlier runs of the same owner have evaluated without a gap, by
+    the same versions of the evaluators, for the same app, with the same model."""
+
+    @model_validator(mode="after")
+    def _takes_answers_in_one_way(self) -> Self:
+        if self.replay is not None and self.reuse:
+            raise ValueError("replay takes all answers from one run: leave out reuse")
+        return self
+
+
+async def replayed_run(params: EarlierParams, admission: AdmissionContext) -> ReplayableRun | None:
+    """The run that is replayed. None: none is.
+
+    Raises:
+        InvalidParams: the owner has no such batch.
+    """
+    if params.replay is None:
+        return None
+    async with admission.database.connection() as connection:
+        found = await earlier_runs.replayable(connection, params.replay, owner=admission.owner)
+    if found is None:
+        raise InvalidParams.of("replay", f"There is no batch {params.replay}")
+    return found
