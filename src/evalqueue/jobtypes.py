@@ -33,12 +33,17 @@ class JobParams(BaseModel):
         class Greet(JobParams, job_type="greet"):
             name: str
 
-    Unknown fields are refused: a misspelt one must not become a silent default.
+    Unknown fields are refused: a misspelt one must not become a silent default. Docstrings of
+    fields are their descriptions in the OpenAPI document.
     """
 
     # Errors name the field and never repeat what was in it: it may be a secret.
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
     job_type: ClassVar[str] = ""

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from tests.apps.conftest import TELECOM
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS, bearer, readiness
 
-from evalqueue import Client, Settings
+from evalqueue import Client, Settings, daemon
 from evalqueue.evaluators.adversarial import saved_cases
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.cases.case import Case
@@ -25,8 +25,9 @@ from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.simulated.conversations import sample_csv
 from evalqueue.evaluators.verdicts import Difficulty
-from evalqueue.http.app import create_app
+from evalqueue.http.app import OPERATIONS, create_app
 from evalqueue.http.guards.sessions import COOKIE, SECURE_COOKIE
+from evalqueue.http.openapi import document as document_of
 from evalqueue.http.routes import page
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.rows import jsonb
@@ -517,6 +518,22 @@ async def test_parameters_are_documented_with_their_limits(document: Schema) -> 
     ]  # fmt: skip
     assert parameters["status"]["description"]
     assert not parameters["limit"]["required"]
+
+
+async def test_every_param_of_every_job_type_is_described(database: Database) -> None:
+    client = Client(database=database, settings=Settings())
+    for job_type in daemon.job_types():
+        client.job_types.add(job_type)
+    schemas = document_of(OPERATIONS, client, "0", root_path="")["components"]["schemas"]
+
+    bare = {
+        f"{job_type}.{name}"
+        for job_type, model in client.job_types.items()
+        for name, field in schemas[model.__name__]["properties"].items()
+        if "description" not in field
+    }
+
+    assert bare == set()
 
 
 async def test_every_route_is_in_the_document_and_nothing_else(

@@ -117,7 +117,7 @@ async def test_a_definition_is_tried_beside_others_in_a_shipped_app(
     assert "evaluators" not in shipped["document"]
 
 
-async def test_what_it_cost_is_counted_and_deleted_with_the_job(
+async def test_what_it_cost_is_counted_and_its_calls_are_deleted_with_the_job(
     api: httpx.AsyncClient, dsn: str, settings: Settings, dataset_id: str, database: Database
 ) -> None:
     found = await tried(
@@ -125,7 +125,7 @@ async def test_what_it_cost_is_counted_and_deleted_with_the_job(
         dataset_id=dataset_id, text=TELECOM + MANNERS, thread_ids=["t1"],
     )  # fmt: skip
     async with database.connection() as connection:
-        await connection.execute("UPDATE api_logs SET cost_usd = 0.25")
+        await connection.execute("UPDATE llm_usage SET cost_usd = 0.25")
     costs = await get(api, "/api/costs", by="run")
     async with database.connection() as connection:
         cursor = await connection.execute(
@@ -145,6 +145,7 @@ async def test_what_it_cost_is_counted_and_deleted_with_the_job(
         )
         left = await cursor.fetchone()
 
+    assert await get(api, "/api/costs", by="run") == costs
     assert found["threads"]
     assert [(each["name"], each["calls"]) for each in costs["costs"]] == [("no run", 1)]
     assert Decimal(costs["costs"][0]["cost_usd"]) == used == Decimal("0.25")

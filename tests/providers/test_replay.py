@@ -4,15 +4,24 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from evalqueue.evaluators.providers.earlier.replay import RecordedAnswer, Replay
+from evalqueue.evaluators.providers.earlier.replayed_run import (
+    AnsweredQuestion,
+    AskedQuestion,
+    ReplayedRun,
+)
+from evalqueue.evaluators.providers.earlier.reuse import EarlierAnswer
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller, Slots
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import (
+    PROMPT_LIMIT,
     RESPONSE_LIMIT,
+    SYSTEM_PROMPT_LIMIT,
     CallRecord,
     CallSite,
     request_hash,
@@ -168,3 +177,31 @@ async def test_the_longest_answer_that_a_record_holds_can_be_replayed(
 
     assert records[0].request_hash is not None
     assert records[0].response == longest.text
+
+
+def replayed_run(request: CompletionRequest) -> ReplayedRun:
+    """A run that was asked this, as its call log has it."""
+    question = AskedQuestion(
+        evaluator=SITE.evaluator, turn=SITE.turn, method="generate_json",
+        prompt=request.prompt[:PROMPT_LIMIT], system=request.system[:SYSTEM_PROMPT_LIMIT],
+    )  # fmt: skip
+    answered = AnsweredQuestion(
+        question=question, answer=EarlierAnswer(call_id=uuid4(), completion=OLD)
+    )
+    caller = LlmCaller(Vendor(), slots=Slots(1), recorder=Records())
+    return ReplayedRun(caller, [answered], replayed=uuid4(), recorder=Records(), run_id=uuid4())
+
+
+async def test_a_question_that_was_not_stored_whole_is_not_recognised_by_its_beginning(
+    request_: CompletionRequest,
+) -> None:
+    whole = replace(request_, prompt="x" * (PROMPT_LIMIT - 1))
+    assert await replayed_run(whole).call(whole, SITE) is OLD
+
+    for changed in (
+        replace(request_, prompt="x" * PROMPT_LIMIT + "y"),
+        replace(request_, system="x" * SYSTEM_PROMPT_LIMIT + "y"),
+    ):
+        with pytest.raises(ProviderError) as refused:
+            await replayed_run(changed).call(changed, SITE)
+        assert refused.value.outcome is CallOutcome.NOT_RECORDED

@@ -1711,33 +1711,44 @@ export interface components {
         ChatbotParams: {
             /**
              * Protocol
+             * @description `kaira_v1`, `kaira_v2`, `openai`, `webhook` or `scripted`; the default is the app's.
              * @default null
              */
             protocol: string | null;
             /**
              * Url
+             * @description The address; the default is `EVALQUEUE_CHATBOT_URL` of the worker. Its host must be one of
+             *     `EVALQUEUE_CHATBOT_HOSTS`.
              * @default null
              */
             url: string | null;
             /**
              * Model
+             * @description For `openai`: the model to request.
              * @default null
              */
             model: string | null;
-            /** Credentials */
+            /**
+             * Credentials
+             * @description Names from `EVALQUEUE_CHATBOT_CREDENTIALS`. One case runs at a time with each of them. An
+             *     empty list means one case at a time, without a token.
+             */
             credentials?: string[];
             /**
              * Timeout Seconds
+             * @description The longest time without any data.
              * @default 120
              */
             timeout_seconds: number;
             /**
              * Reply Seconds
+             * @description The longest time for one whole answer.
              * @default 300
              */
             reply_seconds: number;
             /**
              * Script
+             * @description For `scripted`: the answers.
              * @default null
              */
             script: components["schemas"]["Cue"][] | null;
@@ -2387,45 +2398,76 @@ export interface components {
          */
         EvaluateAdversarial: {
             /**
+             * Llm Provider
+             * @description `openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set.
+             * @default null
+             */
+            llm_provider: string | null;
+            /**
+             * Llm Model
+             * @description Default: EVALQUEUE_LLM_MODEL, else the provider's.
+             * @default null
+             */
+            llm_model: string | null;
+            /**
+             * Temperature
+             * @description The temperature of the judge.
+             * @default 0.1
+             */
+            temperature: number;
+            /**
              * Max Output Tokens
+             * @description The output tokens of one LLM call, with the reasoning before the answer. An answer that was
+             *     cut off is requested once more, with more. Default: 4096; 2048 for simulated users.
              * @default null
              */
             max_output_tokens: number | null;
-            /** Model Settings */
+            /**
+             * Model Settings
+             * @description Further parameters of the LLM in its vendor's spelling, passed on as they are:
+             *     `{"reasoning_effort": "low"}`.
+             */
             model_settings?: {
                 [key: string]: unknown;
             };
             /**
              * Max Cost
+             * @description US dollars at most, as decimal text: "1.50". It needs a model whose price is known.
              * @default null
              */
             max_cost: number | string | null;
             /**
              * Max Tokens
+             * @description Input and output tokens at most.
              * @default null
              */
             max_tokens: number | null;
             /**
              * Name
+             * @description The name of the run.
              * @default null
              */
             name: string | null;
             /**
              * Description
+             * @description What the run is about.
              * @default null
              */
             description: string | null;
             /**
              * App Id
+             * @description The app of the bot under test. Default: EVALQUEUE_DEFAULT_APP.
              * @default null
              */
             app_id: string | null;
             /**
              * App Digest
+             * @description One version of the app. Default: its newest when the job is submitted, from then on fixed.
              * @default null
              */
             app_digest: string | null;
             /**
+             * @description The chatbot under test.
              * @default {
              *       "protocol": null,
              *       "url": null,
@@ -2439,148 +2481,169 @@ export interface components {
             chatbot: components["schemas"]["ChatbotParams"];
             /**
              * Test Count
+             * @description How many cases to generate, exactly. Default: 15, or none where other cases are given.
              * @default null
              */
             test_count: number | null;
-            /** Cases */
+            /**
+             * Cases
+             * @description Cases of the job's own.
+             */
             cases?: components["schemas"]["CaseInput"][];
             /**
              * Cases Path
+             * @description A CSV or JSONL file of cases, or of harmful behaviours, inside `EVALQUEUE_DATA_DIR`.
              * @default null
              */
             cases_path: string | null;
             /**
              * Saved
+             * @description Which of the app's saved cases take part.
              * @default pinned
              * @enum {string}
              */
             saved: "none" | "pinned" | "all";
-            /** Saved Case Ids */
+            /**
+             * Saved Case Ids
+             * @description Saved cases that always take part, whatever `saved` is.
+             */
             saved_case_ids?: string[];
             /**
              * From Run
+             * @description An earlier run, whose cases are repeated.
              * @default null
              */
             from_run: string | null;
             /**
              * From Run Cases
+             * @description Which of its cases. Default: those that did not pass every time.
              * @default null
              */
             from_run_cases: string[] | null;
             /**
              * Traits
+             * @description The app's traits that generated cases are spread over evenly. Default: all.
              * @default null
              */
             traits: string[] | null;
             /**
              * Goals
+             * @description Default: all; attacks only if an attacker or a tactic is named.
              * @default null
              */
             goals: string[] | null;
             /**
              * Personas
+             * @description Default: the mildest of each difficulty; attackers if a tactic or an attack is named.
              * @default null
              */
             personas: string[] | null;
             /**
              * Tactics
+             * @description Of attackers. Default: all that the app permits.
              * @default null
              */
             tactics: string[] | null;
             /**
              * Difficulties
+             * @description Default: all.
              * @default null
              */
             difficulties: components["schemas"]["Difficulty"][] | null;
             /**
              * Traits Per Case
+             * @description The number of traits of one generated case.
              * @default 1
              */
             traits_per_case: number;
             /**
              * Extra Instructions
+             * @description Extra instructions for the LLM that generates the cases.
              * @default null
              */
             extra_instructions: string | null;
             /**
              * Seed
+             * @description Another seed combines these in another way.
              * @default 0
              */
             seed: number;
             /**
              * Trials
+             * @description How many conversations each case has.
              * @default 1
              */
             trials: number;
             /**
              * Max Turns
+             * @description Turns of a conversation for each of its goals. No conversation has more than 30.
              * @default 10
              */
             max_turns: number;
             /**
              * Turn Delay Seconds
+             * @description The delay between an answer and the next message.
              * @default 1.5
              */
             turn_delay_seconds: number;
             /**
              * Case Delay Seconds
+             * @description The minimum delay between the starts of two conversations.
              * @default 0
              */
             case_delay_seconds: number;
             /**
-             * Llm Provider
-             * @default null
-             */
-            llm_provider: string | null;
-            /**
-             * Llm Model
-             * @default null
-             */
-            llm_model: string | null;
-            /**
-             * Temperature
-             * @default 0.1
-             */
-            temperature: number;
-            /**
              * Simulator Temperature
+             * @description The temperature of the LLM that generates cases and plays the users.
              * @default 0.7
              */
             simulator_temperature: number;
             /**
              * Concurrency
+             * @description The maximum number of LLM calls at the same time.
              * @default 8
              */
             concurrency: number;
             /**
              * Call Timeout Seconds
+             * @description The timeout of one attempt at one LLM call.
              * @default 60
              */
             call_timeout_seconds: number;
             /**
              * Max Wait Seconds
+             * @description The job fails, with all that was judged, once no LLM call was answered for so long: because
+             *     of a rate limit, or because the endpoint is down. `retry` continues it. Default:
+             *     EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end.
              * @default null
              */
             max_wait_seconds: number | null;
-            /** @default live */
+            /**
+             * @description Only `live`.
+             * @default live
+             */
             mode: components["schemas"]["Mode"];
             /**
              * Api Key
+             * @description Not accepted: the worker's environment has the credentials.
              * @default null
              */
             api_key: string | null;
             /**
              * User Id
+             * @description Not accepted: `chatbot.credentials` names credentials.
              * @default null
              */
             user_id: string | null;
             /**
              * Kaira Auth Token
+             * @description Not accepted, either.
              * @default null
              */
             kaira_auth_token: string | null;
             /**
              * Kaira Credential Pool
+             * @description Not accepted, either.
              * @default null
              */
             kaira_credential_pool: unknown;
@@ -2590,201 +2653,277 @@ export interface components {
          * @description Evaluate conversations.
          */
         EvaluateBatch: {
-            /** @default strict */
+            /**
+             * @description `strict`: the expected calls in their order, and no others; `unordered`: in any order;
+             *     `subset`: no others, though some may be missing; `superset`: all of them, and others too.
+             * @default strict
+             */
             trajectory_match: components["schemas"]["TrajectoryMatch"];
-            /** @default exact */
+            /**
+             * @description How arguments are compared. `exact`: equal as JSON; `subset`, `superset`: a call has some of
+             *     the expected arguments, or all and others too; `schema`: they satisfy the `arguments_schema` of
+             *     the expected call, else the definition of the tool; `ignore`: names alone count.
+             * @default exact
+             */
             trajectory_arguments: components["schemas"]["Arguments"];
             /**
              * Evaluate Efficiency
+             * @description False switches the evaluator `efficiency` off.
              * @default true
              */
             evaluate_efficiency: boolean;
             /**
              * Evaluate Correctness
+             * @description False switches the evaluator `correctness` off.
              * @default true
              */
             evaluate_correctness: boolean;
             /**
              * Evaluate Intent
+             * @description False switches the evaluator `intent` off.
              * @default true
              */
             evaluate_intent: boolean;
             /**
              * Intent System Prompt
+             * @description A taxonomy of the job's own, whose labels replace the app's intents: one per line, as in
+             *     `- Billing: invoices and payments`. Blank: the app's.
              * @default null
              */
             intent_system_prompt: string | null;
             /**
              * Data Path
+             * @description A file inside `EVALQUEUE_DATA_DIR`. It is stored when the job is submitted; beside
+             *     `dataset_id` it only says what that was called.
              * @default null
              */
             data_path: string | null;
             /**
              * Csv Content
+             * @description The file itself. It is stored once, by its hash; the job keeps `dataset_id` instead.
              * @default null
              */
             csv_content: string | null;
-            /** @default null */
+            /**
+             * @description What 1/2/2025 means in the file: `day-first` or `month-first`. Without it, as the file
+             *     decides; a file that does not decide is refused.
+             * @default null
+             */
             date_order: components["schemas"]["DateOrder"] | null;
             /**
              * Mask
+             * @description Personal data to replace in the file before it is stored: `emails`, `phones`, `cards`.
              * @default null
              */
             mask: components["schemas"]["PersonalData"][] | null;
             /**
              * Mask Names
+             * @description Names to replace in `csv_content`, too. They are not stored.
              * @default null
              */
             mask_names: string[] | null;
             /**
              * Mask Names Path
+             * @description A file inside `EVALQUEUE_DATA_DIR` with names, one on each line, to replace in the file of
+             *     `data_path`, too.
              * @default null
              */
             mask_names_path: string | null;
             /**
              * Reuse
+             * @description Take the answers to identical questions from earlier runs of the same owner: the same
+             *     provider, endpoint, model, parameters and prompt.
              * @default false
              */
             reuse: boolean;
             /**
              * Reuse Max Age Days
+             * @description Older answers are not taken.
              * @default 30
              */
             reuse_max_age_days: number;
             /**
              * Replay
+             * @description Read the recorded answers of this batch of the same owner again (the id of its run, or of its
+             *     job): no LLM is called, nothing is paid. What was not asked then, with the same texts, is not
+             *     judged (`not_recorded`).
              * @default null
              */
             replay: string | null;
             /**
              * Skip Evaluated
+             * @description Leave out conversations that earlier runs of the same owner have evaluated without a gap, by
+             *     the same versions of the evaluators, for the same app, with the same model.
              * @default false
              */
             skip_evaluated: boolean;
-            /** @default live */
+            /**
+             * @description `live`, or `economy`: by the vendor's batches, within a day, at half the price.
+             * @default live
+             */
             mode: components["schemas"]["Mode"];
-            /** @default null */
+            /**
+             * @description In economy mode: what becomes of a question that a batch failed to answer, or that expired
+             *     with it. Default: `live`, it is asked live at the full price; `fail`: its verdict is missing.
+             * @default null
+             */
             fallback: components["schemas"]["Fallback"] | null;
             /**
-             * Max Output Tokens
-             * @default null
-             */
-            max_output_tokens: number | null;
-            /** Model Settings */
-            model_settings?: {
-                [key: string]: unknown;
-            };
-            /**
-             * Max Cost
-             * @default null
-             */
-            max_cost: number | string | null;
-            /**
-             * Max Tokens
-             * @default null
-             */
-            max_tokens: number | null;
-            /**
-             * Name
-             * @default null
-             */
-            name: string | null;
-            /**
-             * Description
-             * @default null
-             */
-            description: string | null;
-            /**
-             * Dataset Id
-             * @default null
-             */
-            dataset_id: string | null;
-            /**
-             * Total Items
-             * @default null
-             */
-            total_items: number | null;
-            /**
-             * Thread Ids
-             * @default null
-             */
-            thread_ids: string[] | null;
-            /**
-             * Sample Size
-             * @default null
-             */
-            sample_size: number | null;
-            /**
-             * Seed
-             * @default 0
-             */
-            seed: number;
-            /**
-             * App Id
-             * @default null
-             */
-            app_id: string | null;
-            /**
-             * App Digest
-             * @default null
-             */
-            app_digest: string | null;
-            /**
              * Llm Provider
+             * @description `openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set.
              * @default null
              */
             llm_provider: string | null;
             /**
              * Llm Model
+             * @description Default: EVALQUEUE_LLM_MODEL, else the provider's.
              * @default null
              */
             llm_model: string | null;
             /**
              * Temperature
+             * @description The temperature of the judge.
              * @default 0.1
              */
             temperature: number;
             /**
+             * Max Output Tokens
+             * @description The output tokens of one LLM call, with the reasoning before the answer. An answer that was
+             *     cut off is requested once more, with more. Default: 4096; 2048 for simulated users.
+             * @default null
+             */
+            max_output_tokens: number | null;
+            /**
+             * Model Settings
+             * @description Further parameters of the LLM in its vendor's spelling, passed on as they are:
+             *     `{"reasoning_effort": "low"}`.
+             */
+            model_settings?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Max Cost
+             * @description US dollars at most, as decimal text: "1.50". It needs a model whose price is known.
+             * @default null
+             */
+            max_cost: number | string | null;
+            /**
+             * Max Tokens
+             * @description Input and output tokens at most.
+             * @default null
+             */
+            max_tokens: number | null;
+            /**
+             * Name
+             * @description The name of the run.
+             * @default null
+             */
+            name: string | null;
+            /**
+             * Description
+             * @description What the run is about.
+             * @default null
+             */
+            description: string | null;
+            /**
+             * Dataset Id
+             * @description A stored dataset.
+             * @default null
+             */
+            dataset_id: string | null;
+            /**
+             * Total Items
+             * @description So many of the bundled conversations (48), for a first try without data of one's own.
+             * @default null
+             */
+            total_items: number | null;
+            /**
+             * Thread Ids
+             * @description Only these threads.
+             * @default null
+             */
+            thread_ids: string[] | null;
+            /**
+             * Sample Size
+             * @description Only so many threads, drawn by `seed`: the same ones each time.
+             * @default null
+             */
+            sample_size: number | null;
+            /**
+             * Seed
+             * @description Another seed draws other threads.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * App Id
+             * @description The app that describes the bot. Default: the dataset's app, else EVALQUEUE_DEFAULT_APP.
+             * @default null
+             */
+            app_id: string | null;
+            /**
+             * App Digest
+             * @description One version of the app. Default: its newest when the job is submitted, from then on fixed.
+             * @default null
+             */
+            app_digest: string | null;
+            /**
              * Evaluators
+             * @description Only these evaluators, of the app, the catalogue or those installed; without it, all of the
+             *     app and all that are installed and not switched off.
              * @default null
              */
             evaluators: string[] | null;
-            /** Votes */
+            /**
+             * Votes
+             * @description How often each question of an evaluator is asked, by its name: `{"efficiency": 3}`. The
+             *     answer of the majority counts; without one there is no verdict (`undecided`).
+             */
             votes?: {
                 [key: string]: number;
             };
             /**
              * Second Model
+             * @description The model that is asked, too, where the votes on a question differ: `openai/gpt-4.1`. Its
+             *     answer is one vote more.
              * @default null
              */
             second_model: string | null;
             /**
              * Concurrency
+             * @description LLM calls in flight at most, in each worker that shares the batch.
              * @default 8
              */
             concurrency: number;
             /**
              * Max Workers
+             * @description Workers that may share a large batch; without it, as many as are idle.
              * @default null
              */
             max_workers: number | null;
             /**
              * Call Timeout Seconds
+             * @description Of one attempt at one LLM call.
              * @default 60
              */
             call_timeout_seconds: number;
             /**
              * Max Wait Seconds
+             * @description The job fails, with all that was judged, once no LLM call was answered for so long: because
+             *     of a rate limit, or because the endpoint is down. `retry` continues it. Default:
+             *     EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end.
              * @default null
              */
             max_wait_seconds: number | null;
             /**
              * Api Key
+             * @description Not accepted: the worker's environment has the credentials.
              * @default null
              */
             api_key: string | null;
             /**
              * Service Account Path
+             * @description Not accepted, either.
              * @default null
              */
             service_account_path: string | null;
@@ -2794,49 +2933,63 @@ export interface components {
          * @description Submit an `evaluate-batch` job for the conversations that ended since the last time.
          */
         EvaluateSource: {
-            /** Source */
+            /**
+             * Source
+             * @description A name in EVALQUEUE_SOURCES, in the worker and where the job is submitted.
+             */
             source: string;
             /**
              * Position
+             * @description Under which name it is recorded how far the source was read: other names read it anew.
              * @default default
              */
             position: string;
             /**
              * Since
+             * @description Where the first reading starts. Default: 24 hours before the job was submitted.
              * @default null
              */
             since: string | null;
-            /** Evaluation */
+            /**
+             * Evaluation
+             * @description The params of the `evaluate-batch` jobs, without those that name conversations.
+             */
             evaluation?: {
                 [key: string]: unknown;
             };
             /**
              * Sample Rate
+             * @description The share of conversations that are evaluated, by their ids.
              * @default 1
              */
             sample_rate: number;
             /**
              * Seed
+             * @description Another seed takes other conversations.
              * @default 0
              */
             seed: number;
             /**
              * Per Intent
+             * @description So many of each recorded intent at most, each time.
              * @default null
              */
             per_intent: number | null;
             /**
              * Per User
+             * @description So many of each user at most, each time.
              * @default null
              */
             per_user: number | null;
             /**
              * Always Errors
+             * @description Evaluate every conversation that recorded an error, whatever the sample is.
              * @default true
              */
             always_errors: boolean;
             /**
              * Batch Size
+             * @description Conversations that are read for one `evaluate-batch` job.
              * @default 2000
              */
             batch_size: number;
@@ -4609,6 +4762,7 @@ export interface components {
             /**
              * Job Id
              * Format: uuid
+             * @description The job that is over.
              */
             job_id: string;
         };
@@ -5025,43 +5179,77 @@ export interface components {
          */
         TryEvaluators: {
             /**
+             * Llm Provider
+             * @description `openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set.
+             * @default null
+             */
+            llm_provider: string | null;
+            /**
+             * Llm Model
+             * @description Default: EVALQUEUE_LLM_MODEL, else the provider's.
+             * @default null
+             */
+            llm_model: string | null;
+            /**
+             * Temperature
+             * @description The temperature of the judge.
+             * @default 0.1
+             */
+            temperature: number;
+            /**
              * Max Output Tokens
+             * @description The output tokens of one LLM call, with the reasoning before the answer. An answer that was
+             *     cut off is requested once more, with more. Default: 4096; 2048 for simulated users.
              * @default null
              */
             max_output_tokens: number | null;
-            /** Model Settings */
+            /**
+             * Model Settings
+             * @description Further parameters of the LLM in its vendor's spelling, passed on as they are:
+             *     `{"reasoning_effort": "low"}`.
+             */
             model_settings?: {
                 [key: string]: unknown;
             };
             /**
              * Max Cost
+             * @description US dollars at most, as decimal text: "1.50". It needs a model whose price is known.
              * @default null
              */
             max_cost: number | string | null;
             /**
              * Max Tokens
+             * @description Input and output tokens at most.
              * @default null
              */
             max_tokens: number | null;
-            /** Dataset Id */
+            /**
+             * Dataset Id
+             * @description Where the conversations are.
+             */
             dataset_id: string;
             /**
              * Thread Ids
+             * @description Only these conversations. Default: the first ones.
              * @default null
              */
             thread_ids: string[] | null;
             /**
              * Count
+             * @description How many of the first ones.
              * @default 3
              */
             count: number;
             /**
              * Evaluators
+             * @description Of the app, the catalogue or those installed. Default: the definition that is given, else the
+             *     app's own.
              * @default null
              */
             evaluators: string[] | null;
             /**
              * Definition
+             * @description An evaluator's definition, which is tried in the app.
              * @default null
              */
             definition: {
@@ -5069,16 +5257,19 @@ export interface components {
             } | null;
             /**
              * App Id
+             * @description The app. Default: the dataset's app, else EVALQUEUE_DEFAULT_APP.
              * @default null
              */
             app_id: string | null;
             /**
              * App Digest
+             * @description One version of the app. Default: its newest when the job is submitted, from then on fixed.
              * @default null
              */
             app_digest: string | null;
             /**
              * Document
+             * @description An app that is not saved, as a JSON object. Its content stays as long as the job.
              * @default null
              */
             document: {
@@ -5086,28 +5277,18 @@ export interface components {
             } | null;
             /**
              * Text
+             * @description An app that is not saved, as text.
              * @default null
              */
             text: string | null;
-            /** @default toml */
+            /**
+             * @description How `text` is written.
+             * @default toml
+             */
             notation: components["schemas"]["Notation"];
             /**
-             * Llm Provider
-             * @default null
-             */
-            llm_provider: string | null;
-            /**
-             * Llm Model
-             * @default null
-             */
-            llm_model: string | null;
-            /**
-             * Temperature
-             * @default 0.1
-             */
-            temperature: number;
-            /**
              * Max Wait Seconds
+             * @description The job fails once no LLM call was answered for so long.
              * @default 600
              */
             max_wait_seconds: number;

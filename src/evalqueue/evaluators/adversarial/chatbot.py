@@ -21,7 +21,9 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 class ChatbotParams(BaseModel):
     """The system under test. Params never contain tokens: `credentials` names the workers' own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True
+    )
 
     protocol: str | None = None
     """`kaira_v1`, `kaira_v2`, `openai`, `webhook` or `scripted`; the default is the app's."""

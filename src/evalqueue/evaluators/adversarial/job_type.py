@@ -7,12 +7,7 @@ from functools import partial
 from typing import Annotated, Any, Literal, Self, TypeVar
 from uuid import UUID
 
-from pydantic import (
-    Field,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.adversarial import saved_cases
@@ -66,19 +61,17 @@ T = TypeVar("T")
 class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-adversarial"):
     """Let difficult simulated users talk to a chatbot, and judge the conversations."""
 
-    name: str | None = Field(default=None, max_length=200)
-    description: str | None = Field(default=None, max_length=2000)
-
     app_id: AppId | None = None
     """The app of the bot under test. Default: EVALQUEUE_DEFAULT_APP."""
     app_digest: AppDigest | None = None
     """One version of the app. Default: its newest when the job is submitted, from then on fixed."""
     chatbot: ChatbotParams = ChatbotParams()
+    """The chatbot under test."""
 
     test_count: int | None = Field(default=None, ge=0, le=_CASES_MAX)
-    """How many cases to generate. Default: 15, or none where other cases are given."""
+    """How many cases to generate, exactly. Default: 15, or none where other cases are given."""
     cases: list[CaseInput] = Field(default_factory=list[CaseInput], max_length=_CASES_MAX)
-    """Cases in the params."""
+    """Cases of the job's own."""
     cases_path: str | None = Field(default=None, min_length=1)
     """A CSV or JSONL file of cases, or of harmful behaviours, inside `EVALQUEUE_DATA_DIR`."""
     saved: Literal["none", "pinned", "all"] = "pinned"
@@ -91,16 +84,21 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
     """Which of its cases. Default: those that did not pass every time."""
 
     traits: list[Name] | None = Field(default=None, min_length=1)
+    """The app's traits that generated cases are spread over evenly. Default: all."""
     goals: list[Name] | None = Field(default=None, min_length=1)
+    """Default: all; attacks only if an attacker or a tactic is named."""
     personas: list[Name] | None = Field(default=None, min_length=1)
+    """Default: the mildest of each difficulty; attackers if a tactic or an attack is named."""
     tactics: list[Name] | None = Field(default=None, min_length=1)
+    """Of attackers. Default: all that the app permits."""
     difficulties: list[Difficulty] | None = Field(default=None, min_length=1)
-    """The app's names that generated cases are spread over. Default: all those for ordinary users.
-    Attackers take part where their persona or a tactic is named."""
+    """Default: all."""
     traits_per_case: int = Field(default=1, ge=1, le=3)
+    """The number of traits of one generated case."""
     extra_instructions: str | None = Field(default=None, max_length=5_000)
     """Extra instructions for the LLM that generates the cases."""
     seed: int = 0
+    """Another seed combines these in another way."""
 
     trials: int = Field(default=1, ge=1, le=20)
     """How many conversations each case has."""
@@ -111,11 +109,6 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
     case_delay_seconds: float = Field(default=0.0, ge=0, le=10)
     """The minimum delay between the starts of two conversations."""
 
-    llm_provider: str | None = None
-    """`openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set."""
-    llm_model: str | None = Field(default=None, min_length=1)
-    temperature: float = Field(default=0.1, ge=0, le=2)
-    """The temperature of the judge."""
     simulator_temperature: float = Field(default=0.7, ge=0, le=2)
     """The temperature of the LLM that generates cases and plays the users."""
     concurrency: int = Field(default=8, ge=1, le=256)
@@ -130,9 +123,13 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
     mode: Mode = Mode.LIVE
     """Only `live`."""
     api_key: str | None = None
+    """Not accepted: the worker's environment has the credentials."""
     user_id: str | None = None
+    """Not accepted: `chatbot.credentials` names credentials."""
     kaira_auth_token: str | None = None
+    """Not accepted, either."""
     kaira_credential_pool: Any = None
+    """Not accepted, either."""
 
     @field_validator("api_key", "user_id", "kaira_auth_token", "kaira_credential_pool")
     @classmethod

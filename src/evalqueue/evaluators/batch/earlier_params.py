@@ -3,7 +3,7 @@
 from typing import Self
 from uuid import UUID
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.batch import earlier_runs
@@ -13,6 +13,8 @@ from evalqueue.jobtypes import AdmissionContext
 
 class EarlierParams(BaseModel):
     """What is taken from earlier runs."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     reuse: bool = False
     """Take the answers to identical questions from earlier runs of the same owner: the same

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.datasets.masks import Masks
@@ -25,9 +25,11 @@ def _split(value: Any) -> Any:
 class FileParams(BaseModel):
     """A file, and what is replaced in it before anything of it is stored."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     data_path: str | None = Field(default=None, min_length=1)
-    """A file inside `EVALQUEUE_DATA_DIR`: CSV, or chat messages as JSON lines. It is stored when
-    the job is submitted; beside `dataset_id` it only says what that was called."""
+    """A file inside `EVALQUEUE_DATA_DIR`. It is stored when the job is submitted; beside
+    `dataset_id` it only says what that was called."""
     csv_content: str | None = None
     """The file itself. It is stored once, by its hash; the job keeps `dataset_id` instead."""
     date_order: DateOrder | None = None

@@ -61,9 +61,6 @@ class EvaluateBatch(
 ):
     """Evaluate conversations."""
 
-    name: str | None = Field(default=None, max_length=200)
-    description: str | None = Field(default=None, max_length=2000)
-
     dataset_id: DatasetId | None = None
     """A stored dataset."""
     total_items: int | None = Field(default=None, ge=1)
@@ -74,15 +71,12 @@ class EvaluateBatch(
     sample_size: int | None = Field(default=None, ge=1)
     """Only so many threads, drawn by `seed`: the same ones each time."""
     seed: int = 0
+    """Another seed draws other threads."""
 
     app_id: AppId | None = None
     """The app that describes the bot. Default: the dataset's app, else EVALQUEUE_DEFAULT_APP."""
     app_digest: AppDigest | None = None
     """One version of the app. Default: its newest when the job is submitted, from then on fixed."""
-    llm_provider: str | None = None
-    """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
-    llm_model: str | None = Field(default=None, min_length=1)
-    temperature: float = Field(default=0.1, ge=0, le=2)
     evaluators: list[str] | None = Field(default=None, max_length=100)
     """Only these evaluators, of the app, the catalogue or those installed; without it, all of the
     app and all that are installed and not switched off."""
@@ -104,7 +98,9 @@ class EvaluateBatch(
     EVALQUEUE_LLM_MAX_WAIT_SECONDS, else it waits without end."""
 
     api_key: str | None = None
+    """Not accepted: the worker's environment has the credentials."""
     service_account_path: str | None = None
+    """Not accepted, either."""
 
     @field_validator("api_key", "service_account_path")
     @classmethod

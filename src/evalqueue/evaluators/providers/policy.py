@@ -43,6 +43,9 @@ class CallPolicy:
     ambiguous_threads: int = 3
     """The number of threads that have to meet an error before it stops the job, if it may concern
     every call or only theirs, and no call was answered yet."""
+    empty_streak: int = 2
+    """The number of answers without a text in a row that one question gets before this may concern
+    every call: a single one passes by itself."""
     attempt_timeout_seconds: float = 60.0
     backoff_base_seconds: float = 1.0
     backoff_cap_seconds: float = 60.0
@@ -329,8 +332,7 @@ class LlmCaller:
             tries.unanswered += 1
         else:
             tries.outcomes.append(error.outcome)
-        # One answer without a text passes by itself; a model may never give another.
-        error.is_ambiguous |= error.is_billed and tries.streak() >= self.policy.same_outcome_streak
+        error.is_ambiguous |= error.is_billed and tries.streak() >= self.policy.empty_streak
         if error.is_ambiguous and not self._has_been_answered:
             self._ambiguous.add(site.thread_id or site.label)
             error.stops_the_job = len(self._ambiguous) >= self.policy.ambiguous_threads

@@ -4,7 +4,7 @@ import asyncio
 from decimal import Decimal
 from typing import Protocol
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.caps.limits import Caps, CapSettings, Dollars, in_dollars
@@ -26,6 +26,8 @@ class SupportsCaps(Protocol):
 class CapParams(BaseModel):
     """How much the LLM calls of a job may use, in all its attempts and helper jobs together. At the
     cap the job fails, with all that was judged; `retry` goes on with as much again."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     max_cost: Dollars | None = None
     """US dollars at most, as decimal text: "1.50". It needs a model whose price is known."""

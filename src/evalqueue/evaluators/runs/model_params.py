@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAX_SETTINGS_BYTES = 10_000
 MAX_OUTPUT_TOKENS = 1_000_000
@@ -31,8 +31,16 @@ _SECRET = re.compile(
 
 
 class ModelParams(BaseModel):
-    """How much the LLM may write, and what else it is asked with."""
+    """Which LLM is asked, how much it may write, and what else it is asked with."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    llm_provider: str | None = None
+    """`openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set."""
+    llm_model: str | None = Field(default=None, min_length=1)
+    """Default: EVALQUEUE_LLM_MODEL, else the provider's."""
+    temperature: float = Field(default=0.1, ge=0, le=2)
+    """The temperature of the judge."""
     max_output_tokens: int | None = Field(default=None, ge=16, le=MAX_OUTPUT_TOKENS)
     """The output tokens of one LLM call, with the reasoning before the answer. An answer that was
     cut off is requested once more, with more. Default: 4096; 2048 for simulated users."""

@@ -76,10 +76,6 @@ class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"
     notation: Notation = Notation.TOML
     """How `text` is written."""
 
-    llm_provider: str | None = None
-    """`openai`, `azure_openai`, `gemini` or `simulated`; without it, the one whose key is set."""
-    llm_model: str | None = Field(default=None, min_length=1)
-    temperature: float = Field(default=0.1, ge=0, le=2)
     max_wait_seconds: float = Field(default=600.0, gt=0, le=86_400)
     """The job fails once no LLM call was answered for so long."""
 

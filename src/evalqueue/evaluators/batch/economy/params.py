@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.providers.registry import ModelChoice, ProviderSettings, without_batches
@@ -29,6 +29,8 @@ class Fallback(StrEnum):
 
 class EconomyParams(BaseModel):
     """How the LLM calls of a job are made."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     mode: Mode = Mode.LIVE
     """`live`, or `economy`: by the vendor's batches, within a day, at half the price."""

@@ -8,7 +8,7 @@ right is then unknown, which is None and not False.
 from collections.abc import Iterable, Iterator
 from typing import Annotated, TypedDict
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from evalqueue.evaluators.apps import App, Label
 from evalqueue.evaluators.conversation import Thread, Turn
@@ -77,7 +77,10 @@ DECLARATION = EvaluatorDeclaration(
 class IntentParams(BaseModel):
     """What a job says about intents."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     evaluate_intent: bool = True
+    """False switches the evaluator `intent` off."""
     intent_system_prompt: str | None = Field(default=None, max_length=100_000)
     """A taxonomy of the job's own, whose labels replace the app's intents: one per line, as in
     `- Billing: invoices and payments`. Blank: the app's."""

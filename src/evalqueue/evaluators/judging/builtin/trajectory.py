@@ -12,7 +12,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import TypedDict
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from evalqueue.evaluators.arguments import Arguments, ArgumentsCheck, NoSchema
 from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall
@@ -78,6 +78,8 @@ class TrajectoryMatch(StrEnum):
 
 class TrajectoryParams(BaseModel):
     """How the tool calls of a conversation are compared with the expected ones."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     trajectory_match: TrajectoryMatch = TrajectoryMatch.STRICT
     """`strict`: the expected calls in their order, and no others; `unordered`: in any order;

@@ -34,7 +34,6 @@ class AskedQuestion(NamedTuple):
     turn: int | None
     method: str
     prompt: str
-    """As far as it is stored; so is `system`."""
     system: str
 
 
@@ -86,10 +85,12 @@ class ReplayedRun:
             evaluator=site.evaluator,
             turn=site.turn,
             method=method,
-            prompt=clean_text(request.prompt[:PROMPT_LIMIT]),
-            system=clean_text(request.system[:SYSTEM_PROMPT_LIMIT]),
+            prompt=clean_text(request.prompt),
+            system=clean_text(request.system),
         )
-        left = self._left.get(question)
+        # What is too long was not stored whole: a question that only begins alike is another one.
+        is_whole = len(request.prompt) < PROMPT_LIMIT and len(request.system) < SYSTEM_PROMPT_LIMIT
+        left = self._left.get(question) if is_whole else None
         if not left:
             raise ProviderError(
                 CallOutcome.NOT_RECORDED,

@@ -8,7 +8,7 @@ about which neither is asked is NOT APPLICABLE without a call. The verdict is th
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread, Turn
@@ -92,7 +92,10 @@ DECLARATION = EvaluatorDeclaration(
 class CorrectnessParams(BaseModel):
     """What a job says about correctness."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     evaluate_correctness: bool = True
+    """False switches the evaluator `correctness` off."""
 
 
 class CorrectnessEvaluator:

@@ -9,7 +9,7 @@ photo is never a fault.
 from collections.abc import Iterator, Sequence
 from typing import NotRequired, TypedDict
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.conversation import Thread, Turn
@@ -88,7 +88,10 @@ DECLARATION = EvaluatorDeclaration(
 class EfficiencyParams(BaseModel):
     """What a job says about efficiency."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     evaluate_efficiency: bool = True
+    """False switches the evaluator `efficiency` off."""
 
 
 class FrictionResult(TypedDict):
