@@ -9,14 +9,26 @@ from functools import cache
 from pathlib import Path
 
 from evalqueue import settings
+from evalqueue.environment import EnvironmentSettings, check
 from evalqueue.errors import Refused
+from evalqueue.evaluators.batch.economy.settings import EconomySettings
+from evalqueue.evaluators.caps.limits import CapSettings
+from evalqueue.evaluators.chatbots.targets import ChatbotSettings
 from evalqueue.evaluators.handlers import evaluation_handlers
+from evalqueue.evaluators.pace.limits import PaceSettings
+from evalqueue.evaluators.prices.price_list import PriceSettings
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.sources.settings import SourceSettings
 from evalqueue.handlers import Handlers, registered
 from evalqueue.jobtypes import JobParams
 from evalqueue.postgres.embedded.server import Embedded
 from evalqueue.settings import Settings
 from evalqueue.worker.app import ProcrastinateApp
+
+ALL_SETTINGS: tuple[type[EnvironmentSettings], ...] = (
+    Settings, ProviderSettings, PaceSettings, PriceSettings, EconomySettings, SourceSettings,
+    CapSettings, ChatbotSettings,
+)  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -47,12 +59,26 @@ def all_handlers() -> Handlers:
 
 
 def worker_handlers() -> Handlers:
-    """The handlers of a worker that is about to start, which says what it won't be able to do."""
+    """The handlers of a worker that is about to start, which says what it won't be able to do.
+
+    Raises:
+        SettingsRefused: some can't be used.
+    """
+    check_settings()
     try:
         resolve(ProviderSettings(), None, "any")
     except ProviderUnavailable as error:
         logger.warning("Jobs that name no llm_provider will fail here. %s", error)
     return all_handlers()
+
+
+def check_settings() -> None:
+    """Read all settings of this process, and the files that they name.
+
+    Raises:
+        SettingsRefused: some can't be used.
+    """
+    check(ALL_SETTINGS)
 
 
 def job_types() -> list[type[JobParams]]:

@@ -102,7 +102,6 @@ class Settings(EnvironmentSettings):
         frozen=True,
         extra="ignore",
         populate_by_name=True,
-        hide_input_in_errors=True,
     )
 
     database_url: SecretStr | None = Field(default=None, validation_alias="DATABASE_URL")
@@ -221,11 +220,11 @@ class Settings(EnvironmentSettings):
     @field_validator("proxies")
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for each in value:
+        for number, each in enumerate(value, start=1):
             try:
                 ip_network(each)
-            except ValueError as error:
-                raise ValueError(f"{each} is neither an IP address nor a network") from error
+            except ValueError:  # its text repeats the entry
+                raise ValueError(f"Entry {number} is neither an IP address nor a network") from None
         return value
 
     @field_validator("rate_limit")

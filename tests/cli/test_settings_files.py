@@ -13,6 +13,7 @@ from tests.cli.conftest import Shell
 from evalqueue import tokens
 from evalqueue.environment import FILE_MAX_BYTES, SettingsFileRefused
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
+from evalqueue.evaluators.providers.provider import plain
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.evaluators.sources.settings import SourceSettings
 from evalqueue.settings import Settings
@@ -91,6 +92,30 @@ def test_a_file_that_is_no_setting_is_named_without_its_content(
     assert str(refused.value).startswith(f"OPENAI_API_KEY_FILE: {path}")
     assert reason in str(refused.value)
     assert "sk-" not in str(refused.value)
+
+
+def test_a_file_is_read_once_in_the_life_of_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    monkeypatch.setenv("OPENAI_API_KEY_FILE", str(file))
+    first = ProviderSettings()
+    file.unlink()
+    assert ProviderSettings() == first
+
+
+def test_a_byte_order_mark_and_white_space_are_no_part_of_a_secret(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(b"\xef\xbb\xbf  " + SECRET.encode() + b" \t\r\n")
+    monkeypatch.setenv("GEMINI_API_KEY_FILE", str(file))
+    monkeypatch.setenv("OPENAI_API_KEY", f" {SECRET}\n")
+    found = ProviderSettings().model_dump()
+    assert [plain(found[name]) for name in ("gemini_api_key", "openai_api_key")] == [SECRET] * 2
+    logs.hide({"OPENAI_API_KEY": f" {SECRET}-of-spaces\n"})
+    assert logs.without_secrets(f"<{SECRET}-of-spaces>") == f"<{logs.HIDDEN}>"
 
 
 async def test_a_file_that_may_not_be_read_ends_a_command(shell: Shell, tmp_path: Path) -> None:

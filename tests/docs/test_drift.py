@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 
 import evalqueue
 from evalqueue.cli import main
+from evalqueue.daemon import ALL_SETTINGS
 from evalqueue.evaluators.batch.economy.settings import EconomySettings
 from evalqueue.evaluators.caps.limits import CapSettings
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
@@ -279,19 +280,23 @@ def test_the_provider_page_names_every_outcome() -> None:
 # Settings.
 
 
-@pytest.mark.parametrize(
-    ("heading", "model"),
-    [
-        ("## The process", Settings),
-        ("## LLM providers", ProviderSettings),
-        ("## The pace of LLM calls", PaceSettings),
-        ("## Costs", PriceSettings),
-        ("## Economy mode", EconomySettings),
-        ("## Sources of conversations", SourceSettings),
-        ("## Spending caps", CapSettings),
-        ("## Chatbots under test", ChatbotSettings),
-    ],
-)
+DESCRIBED = {
+    "## The process": Settings,
+    "## LLM providers": ProviderSettings,
+    "## The pace of LLM calls": PaceSettings,
+    "## Costs": PriceSettings,
+    "## Economy mode": EconomySettings,
+    "## Sources of conversations": SourceSettings,
+    "## Spending caps": CapSettings,
+    "## Chatbots under test": ChatbotSettings,
+}
+
+
+def test_the_settings_that_are_described_are_checked_at_the_start() -> None:
+    assert set(DESCRIBED.values()) == set(ALL_SETTINGS)
+
+
+@pytest.mark.parametrize(("heading", "model"), DESCRIBED.items())
 def test_every_setting_is_in_the_configuration(heading: str, model: type[BaseSettings]) -> None:
     listed = {
         row[0].strip("`"): row[1]

@@ -185,6 +185,29 @@ async def test_commands_have_the_password_or_say_why_not(rotated: Rotated) -> No
     assert "EVALQUEUE_PASSWORD_COMMAND can't be started: /none/such: No such file" in out
 
 
+@pytest.mark.parametrize("command", ["queues", "doctor"])
+async def test_short_commands_write_no_secret_of_the_environment(command: str) -> None:
+    script = "echo No token for $OPENAI_API_KEY >&2; exit 1"
+    code, out = await run(
+        command, DATABASE_URL="postgresql://u@127.0.0.1:9/d", OPENAI_API_KEY=NEW,
+        EVALQUEUE_PASSWORD_COMMAND=shlex.join(["sh", "-c", script]),
+        EVALQUEUE_DATABASE_WAIT_SECONDS="0",
+    )  # fmt: skip
+    assert code in (1, 5)
+    assert "No token for [hidden]" in out
+    assert NEW not in out
+
+
+async def test_a_command_with_a_null_byte_can_not_be_started(tmp_path: Path) -> None:
+    (tmp_path / "command").write_text("print\0 it")
+    code, out = await run(
+        "status", DATABASE_URL="postgresql://u@127.0.0.1:9/d",
+        EVALQUEUE_PASSWORD_COMMAND_FILE=str(tmp_path / "command"),
+    )  # fmt: skip
+    assert code == 5
+    assert "EVALQUEUE_PASSWORD_COMMAND can't be started: embedded null byte." in out
+
+
 @pytest.mark.parametrize(
     ("variables", "reason"),
     [
@@ -207,6 +230,11 @@ async def test_settings_that_contradict_are_refused(variables: dict[str, str], r
         ("kill -9 $$", "ended with signal 9: it printed no reason"),
         ("true", "has to print one line, the password"),
         ("echo one-secret; echo two-secret", "has to print one line, the password"),
+        (
+            "echo one; echo 'two secrets';"
+            r" printf 'one? \033[2J two secrets: hidden\n' >&2; exit 1",
+            r"ended with exit status 1: [hidden]? \x1b[2J [hidden]: hidden",
+        ),
         ("yes a-secret", "printed more than 65536 bytes"),
         ("echo a-secret; sleep 300", "did not end within 1 s"),
         ("sleep 300 & echo a-secret", "did not end within 1 s"),

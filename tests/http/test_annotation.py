@@ -147,6 +147,29 @@ async def test_wrong_requests_are_refused_with_their_reason(
     assert await query(database, "SELECT count(*) FROM labels") == [(0,)]
 
 
+@pytest.mark.parametrize("name", [" ", "\x00", "\u200b", " \u2060\n"])
+async def test_a_person_has_a_name_that_can_be_seen(
+    name: str, api: httpx.AsyncClient, run_id: UUID, database: Database
+) -> None:
+    queue = await asked(api, run_id)
+    refused = await labelled(api, queue, 1, "BROKEN", name)
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (
+        422, ["body", "labelled_by"],
+    )  # fmt: skip
+    stripped = await labelled(api, queue, 1, "BROKEN", " ann ")
+    assert stripped.status_code == 200
+    assert await query(database, "SELECT labelled_by FROM labels") == [("ann",)]
+
+
+async def test_a_misspelt_field_of_a_queue_is_refused(
+    api: httpx.AsyncClient, run_id: UUID, database: Database
+) -> None:
+    body = {"run_id": str(run_id), "evaluator": "efficiency", "annotator": 3}
+    reply = await api.post(ROOT, json=body)
+    assert (reply.status_code, reply.json()["detail"][0]["loc"]) == (422, ["body", "annotator"])
+    assert await query(database, "SELECT count(*) FROM annotation_queues") == [(0,)]
+
+
 async def test_a_label_is_the_callers_unless_another_name_is_given(
     serve_api: ServeApi, run_id: UUID, database: Database
 ) -> None:

@@ -56,6 +56,19 @@ async def test_an_app_is_stored_listed_read_and_removed(api: httpx.AsyncClient) 
     assert removed.json() == {"app_id": "telecom", "owner": "default", "deleted": True}
 
 
+async def test_an_app_that_compares_answers_without_a_tie_is_listed(api: httpx.AsyncClient) -> None:
+    better = {
+        "name": "better",
+        "scope": "pair",
+        "prompt": "Which answer helps more?",
+        "output": {"kind": "category", "labels": ["second", "first"]},
+    }
+    await add(api, document={**DOCUMENT, "evaluators": [better]})
+    listed = await api.get("/api/apps")
+    assert listed.status_code == 200, listed.text
+    assert "better" in listed.json()[2]["evaluators"]
+
+
 async def test_the_evaluators_of_an_app_are_its_owners(serve_api: ServeApi) -> None:
     boolean = {"prompt": "Is it polite?", "output": {"kind": "boolean"}}
     own = {**DOCUMENT, "evaluators": [{"name": "polite", **boolean}, {"use": "tone"}]}

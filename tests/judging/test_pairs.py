@@ -1,5 +1,6 @@
 """Pairs: both orders of two answers are asked, and a verdict that depends on the order is a tie."""
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evalqueue.evaluators.apps import App, Rule
+from evalqueue.evaluators.apps import App, InvalidApp, Rule
 from evalqueue.evaluators.conversation import ToolCall
 from evalqueue.evaluators.definitions.definition import (
     AppliesWhen,
@@ -19,10 +20,12 @@ from evalqueue.evaluators.definitions.definition import (
     OutputKind,
     OutputLabel,
 )
+from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.defined.evaluator import DefinedEvaluator, evaluator_type
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.evaluators.judging.scores import EvaluatorDeclaration
 from evalqueue.evaluators.judging.threads import coverage_of, score_rows
 from evalqueue.evaluators.judging.voting.evaluator import voted
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
@@ -200,6 +203,42 @@ def test_a_pair_can_come_to_a_tie_that_no_judge_can_choose(app: App) -> None:
 
     assert evaluator.declaration.headline_score.labels == ("first", "second", "tie")
     assert evaluator.declaration.headline_score.good == ("first",)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        names
+        for size in (2, 3)
+        for names in itertools.permutations(("first", "second", "tie"), size)
+        if {"first", "second"} <= {*names}
+    ],
+)
+@pytest.mark.parametrize("is_described", [True, False])
+def test_each_label_of_a_pair_is_declared_with_its_own_description(
+    names: tuple[str, ...], is_described: bool, app: App
+) -> None:
+    labels = tuple(
+        OutputLabel(name=name, description=f"{name} it is" if is_described else "")
+        for name in names
+    )
+    definition = replace(BETTER, output=replace(BETTER.output, labels=labels))
+    declaration = evaluator_type(definition, app).declaration
+    assert EvaluatorDeclaration.model_validate(declaration.model_dump()) == declaration
+
+    score = declaration.headline_score
+    described = dict(zip(score.labels, score.descriptions, strict=True))
+    assert score.labels == (*names, *({"tie"} - {*names}))
+    plain = "The verdict changes with the order, or both are equally good"
+    tie = "tie it is" if is_described and "tie" in names else plain
+    own = {label.name: label.description for label in labels}
+    assert described == own | {"tie": tie}
+
+
+def test_an_app_with_an_evaluator_that_can_not_be_declared_is_refused(app: App) -> None:
+    nameless = replace(BETTER, name="a name with spaces")
+    with pytest.raises(InvalidApp, match=r"evaluators\.0: .*name"):
+        registry.check(replace(app, evaluators=(nameless,)))
 
 
 def test_the_rules_of_the_app_are_not_asked_about_a_pair(app: App) -> None:

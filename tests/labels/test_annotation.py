@@ -299,6 +299,87 @@ async def test_people_who_disagree_are_decided_between_by_somebody_else(
     assert score.left_out <= 1
 
 
+async def test_a_majority_is_no_dispute_and_no_decision_overrules_it(
+    run_id: UUID, database: Database
+) -> None:
+    people = await People.asked(database, run_id, size=2, annotators=3)
+    said = {"ann": "EFFICIENT", "bob": "EFFICIENT", "ida": "BROKEN"}
+    for person, value in said.items():
+        await people.says(person, 1, value)
+        await people.says(person, 2, "FRICTION" if person == "bob" else value)
+    assert (await people.progress()).disputed == 1
+    assert (await people.item("eve", decides=True)).position == 2
+    with pytest.raises(ItemTaken, match="nothing to decide"):
+        await people.says("eve", 1, "BROKEN", adjudicates=True)
+
+    first, second = await items_of(people)
+    decisions = [
+        NewLabel(
+            thread_id=thread_id, evaluator="efficiency", value="ACCEPTABLE", labelled_by="joe",
+            is_random=True, adjudicates=True,
+        )
+        for thread_id in (first, second)
+    ]  # fmt: skip
+    async with database.connection() as connection:
+        await store.add(connection, people.run, decisions)
+        calibrated = await calibration(connection, people.run)
+    (score,) = [each for each in calibrated.scores if each.labelled]
+    found = {each.label for each in score.confusion}
+    assert found == {"EFFICIENT", "ACCEPTABLE"}
+
+
+async def test_who_has_labelled_an_item_can_not_decide_about_it(
+    run_id: UUID, database: Database
+) -> None:
+    people = await People.asked(database, run_id, size=1, annotators=2)
+    await people.says("ann", 1, "EFFICIENT")
+    await people.says("bob", 1, "BROKEN")
+    with pytest.raises(ItemTaken, match="somebody else has to decide"):
+        await people.says("ann", 1, "BROKEN", adjudicates=True)
+    assert await query(database, "SELECT label FROM labels ORDER BY id") == [
+        ("EFFICIENT",), ("BROKEN",),
+    ]  # fmt: skip
+
+
+async def test_the_same_label_sent_several_times_at_once_is_one_label(
+    run_id: UUID, database: Database
+) -> None:
+    people = await People.asked(database, run_id, size=5)
+    for position in range(1, 6):
+        replies = await asyncio.gather(*(people.says("ann", position) for _ in range(5)))
+        assert all([each.value for each in reply.labels] == ["EFFICIENT"] for reply in replies)
+    assert await query(database, "SELECT count(*) FROM labels") == [(5,)]
+
+
+async def test_a_value_that_is_not_on_the_menu_is_named_also_where_all_places_are_taken(
+    run_id: UUID, database: Database
+) -> None:
+    people = await People.asked(database, run_id, size=1)
+    await people.says("ann", 1)
+    with pytest.raises(InvalidLabels, match="'splendid' is not one of EFFICIENT"):
+        await people.says("bob", 1, "splendid")
+
+
+async def test_a_random_queue_has_failures_and_no_conversation_that_the_evaluator_leaves_out(
+    run_id: UUID, database: Database
+) -> None:
+    await query(
+        database,
+        "UPDATE scores SET value_text = NULL, value_number = NULL, value_boolean = NULL,"
+        " failure = CASE WHEN turn IS NULL AND thread_id = (SELECT min(thread_id) FROM scores)"
+        " THEN 'timeout' END WHERE evaluator = 'efficiency'"
+        " AND thread_id < (SELECT max(thread_id) FROM scores) RETURNING 1",
+    )
+    rows = await query(database, "SELECT min(thread_id), max(thread_id) FROM scores")
+    failed, judged = rows[0]
+    people = await People.asked(database, run_id)
+    assert {*await items_of(people)} == {failed, judged}
+    completed = await People.asked(database, run_id, name="task_completed")
+    assert {*await items_of(completed)} == {failed, judged}
+    unlike = await People.asked(database, run_id, selection=Selection.DISAGREEMENTS)
+    assert await items_of(unlike) == [judged]
+
+
 async def set_verdicts(database: Database, values: Sequence[str]) -> None:
     """Set the first verdicts of efficiency to these, and all others to FRICTION."""
     await query(

@@ -160,6 +160,69 @@ def test_a_reload_keeps_the_conversation_and_leaving_gives_it_back(up: Site, pag
     assert offered(up, queue_id, "eve") == 1
 
 
+def test_a_second_tab_that_is_closed_does_not_give_the_conversation_of_the_first_back(
+    up: Site, page: Page
+) -> None:
+    queue_id = asked(up, up.finish("evaluate-batch", total_items=6))
+    begin(up, page, queue_id, "ann")
+    second = page.context.new_page()
+    begin(up, second, queue_id, "ann")
+    second.goto(f"{up.url}/runs")
+    expect(second.locator("h1")).to_have_text("Runs")
+    page.wait_for_timeout(500)
+    assert offered(up, queue_id, "bob") == 2
+    say(page, "1")
+    assert rows(up, "SELECT labelled_by FROM labels") == [("ann",)]
+
+
+def test_a_label_that_is_refused_stays_on_the_screen_with_the_reason(
+    up: Site, page: Page, page_errors: PageErrors
+) -> None:
+    queue_id = asked(up, up.finish("evaluate-batch", total_items=6))
+    begin(up, page, queue_id, "ann")
+    rows(up, "DELETE FROM annotation_leases RETURNING 1")
+    with up.http() as http:
+        said = {"queue_id": queue_id, "position": 1, "value": "BROKEN", "labelled_by": "bob"}
+        http.post("/api/annotation-queues/label", json=said)
+    page.get_by_label("Note").fill("it took an hour to see this")
+    page_errors.allow("409")
+    page.get_by_role("button", name="acceptable").click()
+    page.keyboard.press("Enter")
+    alert = page.get_by_role("alert").filter(has_text="Your label is not saved")
+    expect(alert).to_contain_text("Others have labelled this conversation meanwhile")
+    expect(page.get_by_label("Note")).to_have_value("it took an hour to see this")
+    expect(page.locator("#save")).to_contain_text("Save: acceptable")
+    alert.get_by_role("button", name="Next conversation").click()
+    expect(alert).to_have_count(0)
+    expect(page.get_by_label("Note")).to_have_value("")
+
+
+def test_what_is_not_saved_is_there_again_after_a_correction(up: Site, page: Page) -> None:
+    queue_id = asked(up, up.finish("evaluate-batch", total_items=6))
+    begin(up, page, queue_id, "ann")
+    say(page, "1")
+    go_on(page)
+    page.get_by_label("Note").fill("a draft")
+    page.get_by_role("button", name="broken").click()
+    page.keyboard.press("u")
+    expect(page.locator("#save")).to_contain_text("Save: efficient")
+    say(page, "2")
+    go_on(page)
+    expect(page.get_by_label("Note")).to_have_value("a draft")
+    expect(page.locator("#save")).to_contain_text("Save: broken")
+
+
+def test_both_answers_of_a_pair_are_open_and_have_their_names(up: Site, page: Page) -> None:
+    csv = "conversation_id,question,answer_a,answer_b\nt1,When?,On Monday.,On Friday.\n"
+    queue_id = asked(up, up.finish("evaluate-batch", csv_content=csv), size=1)
+    begin(up, page, queue_id, "ann")
+    answers = page.locator(".bubble.bot")
+    expect(answers.locator(".who")).to_have_text(["First answer: Bot", "Second answer"])
+    expect(answers.nth(0)).to_contain_text("On Monday.")
+    expect(answers.nth(1)).to_contain_text("On Friday.")
+    expect(answers.nth(1)).to_be_visible()
+
+
 def test_somebody_else_decides_where_people_disagree(up: Site, page: Page) -> None:
     run_id = up.finish("evaluate-batch", total_items=6)
     queue_id = asked(up, run_id, size=2, annotators=2)

@@ -401,6 +401,13 @@ async def test_a_queue_that_is_changed_by_sql_wakes_waiting_workers(
         assert await next_of(received) == "slow"
 
 
+async def test_truncating_the_queues_wakes_waiting_workers(dsn: str, connection: Connection):
+    await fleet.pause(connection, "slow")
+    async with notifications(dsn) as received:
+        await connection.execute("TRUNCATE job_queues")
+        assert await next_of(received) == ""  # of every queue
+
+
 @pytest.mark.parametrize(
     "end",
     [

@@ -119,5 +119,5 @@ def test_a_proxy_is_an_address_or_a_network() -> None:
         "10.1.0.0/16",
         "::1",
     )
-    with pytest.raises(ValidationError, match="nginx is neither an IP address nor a network"):
+    with pytest.raises(ValidationError, match="Entry 1 is neither an IP address nor a network"):
         Settings(proxies="nginx")

@@ -31,7 +31,7 @@ from evalqueue.cli.output import console
 from evalqueue.cli.output.errors import DEBUG, error_lines
 from evalqueue.cli.output.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 from evalqueue.errors import leaves
-from evalqueue.telemetry.logs import is_json, silence_pool
+from evalqueue.telemetry.logs import hide, is_json, silence_pool
 
 app = typer.Typer(
     name="evalqueue",
@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit the process with its exit code."""
     silence_pool()
+    hide(os.environ)
     try:
         app(None if arguments is None else list(arguments), prog_name="evalqueue")
     except Exception as error:  # the boundary of the process: nothing is above it

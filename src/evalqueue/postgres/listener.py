@@ -29,7 +29,7 @@ JOB_CHANGED = "evalqueue_job_v1"
 JOB_CANCELLED = "evalqueue_cancel_v1"
 """Payload: the id of a job that is cancelled as of now."""
 WORK_WAITS = "evalqueue_work_v1"
-"""Payload: the queue a job went back to."""
+"""Payload: the queue a job went back to; empty: any."""
 
 PING_INTERVAL = 10.0  # seconds between proofs that notifications arrive
 PING_TIMEOUT = 5.0  # seconds; a half-open connection answers nothing for ever

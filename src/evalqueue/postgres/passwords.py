@@ -7,6 +7,7 @@ a pool that opens many connections runs it once.
 import asyncio
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -92,6 +93,8 @@ async def printed_password(command: Sequence[str]) -> str:
         raise CommandMissing(
             f"{VARIABLE} can't be started: {command[0]}: {error.strerror}"
         ) from error
+    except ValueError as error:
+        raise CommandMissing(f"{VARIABLE} can't be started: {error}") from error
     has_ended = False
     try:
         async with asyncio.timeout(TIME_LIMIT_SECONDS):
@@ -157,9 +160,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _first_line(err: bytes, out: str) -> str:
-    """The first line of stderr, without what may be a secret."""
+    """The first line of stderr, without what may be a secret, and without control characters."""
     lines = err.decode(errors="replace").strip().splitlines() or ["it printed no reason"]
     line = logs.without_secrets(lines[0])
-    for secret in (out, *logs.secrets_of({"STDERR": line})):
-        line = line.replace(secret, logs.HIDDEN) if secret else line
-    return line[:ONE_LINE_LIMIT]
+    printed = {each.strip() for each in out.splitlines()} - {""}
+    secrets = sorted(printed.union(logs.secrets_of({"STDERR": line})), key=len, reverse=True)
+    if secrets:  # all at once: a short one may be a part of what stands for another
+        line = re.sub("|".join(map(re.escape, secrets)), logs.HIDDEN, line)
+    return logs.escaped(line)[:ONE_LINE_LIMIT]

@@ -1966,6 +1966,10 @@ CREATE TRIGGER evalqueue_follow_queue AFTER DELETE OR UPDATE ON job_queues FOR E
 
 CREATE TRIGGER evalqueue_follow_tasks AFTER UPDATE ON procrastinate_jobs REFERENCING OLD TABLE AS old_tasks NEW TABLE AS new_tasks FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_follow_tasks();
 
+-- TRIGGER: job_queues evalqueue_follow_truncated_queues
+
+CREATE TRIGGER evalqueue_follow_truncated_queues AFTER TRUNCATE ON job_queues FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_follow_queue();
+
 -- TRIGGER: procrastinate_jobs evalqueue_forget_worker
 
 CREATE TRIGGER evalqueue_forget_worker BEFORE UPDATE OF status ON procrastinate_jobs FOR EACH ROW WHEN (((old.status = 'doing'::procrastinate_job_status) AND (new.status <> 'doing'::procrastinate_job_status))) EXECUTE FUNCTION evalqueue_forget_worker();

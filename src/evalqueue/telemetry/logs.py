@@ -157,7 +157,7 @@ def _secrets_of(name: str, value: object) -> Iterator[str]:
             yield from _secrets_of(name, each)
     elif isinstance(value, str):
         if _SECRET_NAME.search(name.upper()):
-            yield value
+            yield value.strip()  # as settings read it
         if _HEADERS_NAME.search(name.upper()):
             yield from (pair.partition("=")[2].strip() for pair in value.split(","))
         yield from (each for pair in _PASSWORD.findall(value) for each in pair if each)
@@ -165,7 +165,7 @@ def _secrets_of(name: str, value: object) -> Iterator[str]:
 
 class _TextLines(logging.Formatter):
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  its name there
-        return _escaped(without_secrets(super().formatMessage(record)))
+        return escaped(without_secrets(super().formatMessage(record)))
 
     def formatException(self, ei: Any) -> str:  # noqa: N802  its name there
         return _indented(without_secrets(super().formatException(ei)))
@@ -204,11 +204,11 @@ def without_secrets(text: str) -> str:
     return _ROW.sub(rf"\1: {HIDDEN}", text) if "DETAIL: " in text or "CONTEXT: " in text else text
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """The text on one line: values come from callers, files and other programs."""
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def _indented(text: str) -> str:
     """A traceback whose lines can't be mistaken for records."""
-    return "\n".join(f"  {_escaped(line)}" for line in text.split("\n"))
+    return "\n".join(f"  {escaped(line)}" for line in text.split("\n"))

@@ -8,6 +8,7 @@ from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.cli.output.times import format_time
 from evalqueue.doctor import Finding, Level
+from evalqueue.environment import problems
 from evalqueue.errors import DatabaseUnavailable
 from evalqueue.postgres.addresses import without_secrets
 from evalqueue.postgres.database import TRANSIENT, Database
@@ -23,7 +24,7 @@ async def examine(*, as_json: bool) -> ExitCode:
     Returns:
         FAILED if one of them is a problem, else DONE.
     """
-    findings = await _findings()
+    findings = [*_check_settings(), *await _findings()]
     problems = [each for each in findings if each.level is Level.WRONG]
     if as_json:
         console.print_json(
@@ -34,6 +35,20 @@ async def examine(*, as_json: bool) -> ExitCode:
             _print_finding(each)
         console.print_data(f"\n{len(problems)} problem(s)." if problems else "\nNo problems.")
     return ExitCode.FAILED if problems else ExitCode.DONE
+
+
+def _check_settings() -> list[Finding]:
+    from evalqueue import daemon
+
+    return [
+        Finding(
+            name="settings",
+            level=Level.WRONG,
+            what=problem,
+            fix="Correct it: no process of evalqueue starts with it.",
+        )
+        for problem in problems(daemon.ALL_SETTINGS)
+    ]
 
 
 async def _findings() -> list[Finding]:

@@ -27,8 +27,10 @@ async def serve(
     host: str | None, port: int | None, *, or_free_port: bool, root_path: str | None
 ) -> ExitCode:
     """Serve the HTTP API until a signal arrives."""
+    from evalqueue import daemon
     from evalqueue.http.server import serve as serve_api
 
+    daemon.check_settings()
     async with open_client() as client:
         register_job_types(client)
         async with serve_api(
@@ -57,8 +59,10 @@ async def work(
         processes: how many; None: one per core.
         metrics_port: of the first process; the others take the next ones. 0: free ones.
     """
+    from evalqueue import daemon
     from evalqueue.cli.stack.worker_processes import WorkerProcesses, available_cores
 
+    daemon.check_settings()
     processes = available_cores() if processes is None else processes
     if processes == 1:
         return await _work_here(
@@ -105,12 +109,15 @@ async def up(port: int | None, metrics_port: int | None) -> ExitCode:
 
     Raises:
         PortTaken: another process listens on the API's port.
+        SettingsRefused: some can't be used.
     """
+    from evalqueue import daemon
     from evalqueue.cli.stack import plan as stack
     from evalqueue.cli.stack.sample_data import copy_conversations
     from evalqueue.cli.stack.supervisor import Stack
     from evalqueue.evaluators.providers.registry import ProviderSettings
 
+    daemon.check_settings()
     current = settings.read()
     port = current.port if port is None else port
     if port and not stack.is_free(current.host, port):

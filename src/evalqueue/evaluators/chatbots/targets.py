@@ -92,7 +92,6 @@ class ChatbotSettings(EnvironmentSettings):
         env_ignore_empty=True,
         extra="ignore",
         populate_by_name=True,
-        hide_input_in_errors=True,
     )
 
     hosts: Annotated[tuple[AllowedHost, ...], NoDecode] = Field(

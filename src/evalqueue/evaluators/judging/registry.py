@@ -10,6 +10,8 @@ from enum import StrEnum
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
+from pydantic import ValidationError
+
 from evalqueue.errors import Problem
 from evalqueue.evaluators.apps import App, InvalidApp
 from evalqueue.evaluators.apps.evaluators import name_of
@@ -94,19 +96,16 @@ def choices(app: App) -> Iterator[tuple[Origin, EvaluatorType]]:
             yield Origin.CATALOGUE, evaluator_type(catalogue.load(name), app)
 
 
-def check_names(app: App) -> None:
-    """Refuse an app that gives the name of an installed evaluator to one of its own.
+def check(app: App) -> None:
+    """Refuse an app with an evaluator that no job of it could use.
 
     Raises:
-        InvalidApp: it does.
+        InvalidApp: one has the name of an installed evaluator, or can't declare its scores.
     """
     problems = [
-        Problem(
-            loc=("evaluators", number, "name"),
-            msg=f"{name_of(each)!r} is the name of an installed evaluator: rename it",
-        )
-        for number, each in enumerate(app.evaluators)
-        if name_of(each) in installed()
+        each.within("evaluators", number)
+        for number, entry in enumerate(app.evaluators)
+        for each in _problems(name_of(entry), app)
     ]
     if problems:
         raise InvalidApp(app.app_id, problems)
@@ -120,7 +119,7 @@ def chosen(plan: EvaluationPlan) -> tuple[EvaluatorType, ...]:
     """
     there = dict(of_app(plan.app))
     try:
-        check_names(plan.app)
+        check(plan.app)
     except InvalidApp as error:
         raise UnknownEvaluator(str(error)) from error
     for name in plan.evaluators or ():
@@ -169,6 +168,19 @@ def for_app(app: App) -> Iterator[EvaluatorType]:
 def mission_columns() -> tuple[str, ...]:
     """The columns of `thread_evaluations` that headlines fill."""
     return tuple(each.declaration.column for each in BUILT_IN if each.declaration.column)
+
+
+def _problems(name: str, app: App) -> Iterator[Problem]:
+    if name in installed():
+        yield Problem(
+            loc=("name",), msg=f"{name!r} is the name of an installed evaluator: rename it"
+        )
+    definition = next(each for each in app.definitions if each.name == name)
+    try:
+        evaluator_type(definition, app)
+    except ValidationError as error:
+        for each in error.errors(include_url=False):
+            yield Problem(loc=(), msg=f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
 
 
 def _loaded(point: EntryPoint) -> EvaluatorType | None:

@@ -18,7 +18,7 @@ from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.judging.voting.evaluator import FLIP_RATE
 from evalqueue.evaluators.labels import store
 from evalqueue.evaluators.labels.store import LabelledRun, NewLabel
-from evalqueue.evaluators.statistics.agreement import Ratings, krippendorffs_alpha
+from evalqueue.evaluators.statistics.agreement import Ratings, krippendorffs_alpha, majority
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
@@ -27,6 +27,8 @@ LEASE = timedelta(minutes=10)
 """How long an item stays with a person who does nothing."""
 MAX_ITEMS = 2_000
 MAX_ANNOTATORS = 5
+_NO_PLACE = "Others have labelled this conversation meanwhile"
+_NO_DISPUTE = "There is nothing to decide about this conversation, or somebody else does just now"
 
 
 class Selection(StrEnum):
@@ -82,7 +84,7 @@ class AnnotationProgress:
     """Items with a label of as many people as the queue asks for."""
     labels: int
     disputed: int
-    """Complete items about which people disagree, and nobody has decided yet."""
+    """Complete items without a majority, about which nobody has decided yet."""
     agreement: float | None
     """Krippendorff's α of people so far. None: no item has two labels, or all are the same."""
 
@@ -157,7 +159,7 @@ class NotLabellable(Refused):
 
 
 class ItemTaken(Refused):
-    """An item was given to somebody else meanwhile, or has all its labels."""
+    """An item is not this person's to label or to decide, with the reason."""
 
 
 async def create(
@@ -239,7 +241,7 @@ async def progress(connection: Connection, queue: AnnotationQueue) -> Annotation
         complete=sum(each.items for each in complete),
         labels=sum(each.items * len(each.labels) for each in alike),
         disputed=sum(
-            each.items for each in complete if len(set(each.labels)) > 1 and not each.is_decided
+            each.items for each in complete if majority(each.labels) is None and not each.is_decided
         ),
         agreement=krippendorffs_alpha(rated),
     )
@@ -324,20 +326,19 @@ async def label(
         None: the queue has no such item.
 
     Raises:
-        ItemTaken: the person has no lease, and others have all places; nothing was stored.
+        ItemTaken: the person has no lease, and others have all places; or wants to decide about
+            an item that has no dispute, or that they have labelled. Nothing was stored.
         InvalidLabels: the value is not on the menu; nothing was stored.
     """
     _check_stored(run)
     async with connection.transaction():
+        # Read under the lock: what the same person sends twice at once is one label.
+        await connection.execute(QUERIES["lock"], {"queue_id": queue.id})
         item = await QUERIES.row(
             connection, _Item, "item", queue_id=queue.id, position=position, annotator=annotator
         )
         if item is None:
             return None
-        if item.is_random is None:
-            claim = await _claim(connection, queue, annotator, adjudicates, position)
-            if claim is None:
-                raise ItemTaken("Others have labelled this conversation meanwhile")
         said = NewLabel(
             thread_id=item.thread_id,
             evaluator=queue.evaluator,
@@ -348,6 +349,13 @@ async def label(
             adjudicates=_first_known(item.adjudicates, adjudicates),
             note=note,
         )
+        store.check_value(run, said)
+        if adjudicates and not said.adjudicates:
+            raise ItemTaken("You have labelled this conversation: somebody else has to decide")
+        if item.is_random is None:
+            claim = await _claim(connection, queue, annotator, adjudicates, position)
+            if claim is None:
+                raise ItemTaken(_NO_DISPUTE if adjudicates else _NO_PLACE)
         await store.add(connection, run, [said])
         await release(connection, queue, position=position, annotator=annotator, expires_at=None)
     verdict = await QUERIES.row(

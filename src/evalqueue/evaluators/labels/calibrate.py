@@ -18,6 +18,7 @@ from evalqueue.evaluators.statistics.agreement import (
     Ratings,
     cohens_kappa,
     krippendorffs_alpha,
+    majority,
     with_interval,
 )
 from evalqueue.evaluators.statistics.intervals import wilson
@@ -249,7 +250,7 @@ def _good(declared: ScoreDeclaration) -> Sequence[str]:
 
 
 def _consensus(labels: Iterable[CurrentLabel]) -> dict[str, _Consensus]:
-    """What people say about each conversation: the newest adjudication, else the majority."""
+    """What people say about each conversation: the majority, else the newest adjudication."""
     by_thread: dict[str, list[CurrentLabel]] = defaultdict(list)
     for label in labels:
         by_thread[label.thread_id].append(label)
@@ -258,13 +259,11 @@ def _consensus(labels: Iterable[CurrentLabel]) -> dict[str, _Consensus]:
 
 def _agreed(labels: Sequence[CurrentLabel]) -> _Consensus:
     is_random = any(label.is_random for label in labels)
+    agreed = majority([label.value for label in labels if not label.adjudicates])
     decided = [label for label in labels if label.adjudicates]
-    if decided:
-        newest = max(decided, key=lambda label: label.created_at)
-        return _Consensus(value=newest.value, is_random=is_random)
-    ranked = Counter(label.value for label in labels).most_common(2)
-    is_tie = len(ranked) > 1 and ranked[0][1] == ranked[1][1]
-    return _Consensus(value=None if is_tie else ranked[0][0], is_random=is_random)
+    if agreed is None and decided:
+        agreed = max(decided, key=lambda label: label.created_at).value
+    return _Consensus(value=agreed, is_random=is_random)
 
 
 def _ratings(labels: Sequence[CurrentLabel]) -> Counter[tuple[str | None, ...]]:

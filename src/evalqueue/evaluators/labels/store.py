@@ -161,6 +161,17 @@ async def add(connection: Connection, run: LabelledRun, labels: Sequence[NewLabe
     return cursor.rowcount
 
 
+def check_value(run: LabelledRun, label: NewLabel) -> None:
+    """Refuse a label whose value is not on the menu.
+
+    Raises:
+        InvalidLabels: it is not.
+    """
+    checked = _checked(run, label, 0)
+    if isinstance(checked, Problem):
+        raise InvalidLabels([checked])
+
+
 async def current(connection: Connection, run: LabelledRun) -> list[CurrentLabel]:
     """The labels of a run's conversations that are not superseded."""
     return await QUERIES.rows(

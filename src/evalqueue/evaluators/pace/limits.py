@@ -78,19 +78,20 @@ def parse_limits(text: str) -> Mapping[str, object]:
         except json.JSONDecodeError as error:
             raise ValueError(f"This is not JSON ({error}): {_EXAMPLE}") from error
     found: dict[str, object] = {}
-    for entry in filter(str.strip, text.split(";")):
+    entries = [entry for entry in text.split(";") if entry.strip()]
+    for number, entry in enumerate(entries, start=1):  # named so: it may be a secret
         model, _, limits = (part.strip() for part in entry.partition("="))
         if not model or not limits or "=" in limits:
-            raise ValueError(f"{entry.strip()!r} is not a model and its limits: {_EXAMPLE}")
+            raise ValueError(f"Entry {number} is not a model and its limits: {_EXAMPLE}")
         if model in found:
             raise ValueError(f"{model} is named twice")
-        found[model] = dict(_pair(each) for each in limits.split(","))
+        found[model] = dict(_pair(number, each) for each in limits.split(","))
     return found
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(number: int, text: str) -> tuple[str, str]:
     name, separator, value = (part.strip() for part in text.partition(":"))
     if not separator or name not in ModelLimits.model_fields or not value:
         known = ", ".join(ModelLimits.model_fields)
-        raise ValueError(f"{text.strip()!r}: the limits are {known}; {_EXAMPLE}")
+        raise ValueError(f"Entry {number}: the limits are {known}; {_EXAMPLE}")
     return name, value.replace("_", "")

@@ -76,11 +76,7 @@ class SourceSettings(EnvironmentSettings):
     """`EVALQUEUE_SOURCES` in the environment."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EVALQUEUE_",
-        frozen=True,
-        extra="ignore",
-        env_ignore_empty=True,
-        hide_input_in_errors=True,
+        env_prefix="EVALQUEUE_", frozen=True, extra="ignore", env_ignore_empty=True
     )
 
     sources: Annotated[Mapping[str, Source], NoDecode] = Field(default_factory=dict[str, Source])

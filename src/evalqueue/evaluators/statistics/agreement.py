@@ -29,6 +29,12 @@ class Agreement:
     items: int
 
 
+def majority(labels: Sequence[str]) -> str | None:
+    """The label that more than half of them are. None: there is none."""
+    ranked = Counter(labels).most_common(1)
+    return next((label for label, times in ranked if 2 * times > len(labels)), None)
+
+
 def cohens_kappa(items: RatedItems) -> float | None:
     """Cohen's κ (Cohen 1960, Educ. Psychol. Meas. 20:37) of the first two raters, over items that
     both have rated.

@@ -157,7 +157,7 @@ class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"
                 app = None
             if app is not None:
                 app_store.check_name(app)
-                registry.check_names(app)
+                registry.check(app)
                 stored = app_store.not_stored(app)
             else:
                 stored = await self._stored_app(connection, admission)
@@ -263,7 +263,7 @@ def _with(app: App, definition: Mapping[str, Any]) -> App:
     changed = {**document, "app_id": app_id, "evaluators": [*kept, dict(definition)]}
     try:
         found = documents.from_document(changed, where="definition")
-        registry.check_names(found)
+        registry.check(found)
     except InvalidApp as error:
         place = ("evaluators", len(kept))
         raise InvalidParams(

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from evalqueue import codec
 from evalqueue.evaluators.judging.scores import Name
@@ -11,7 +11,15 @@ from evalqueue.evaluators.labels.annotation import MAX_ANNOTATORS, MAX_ITEMS, Se
 from evalqueue.http.models.fields import LabelText, Model, Moment, Since, ThreadName
 from evalqueue.http.models.figures.rows import TurnJson
 
-PersonName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(codec.clean_text)]
+
+def _visible(name: str) -> str:
+    seen = codec.clean_text(name).replace(codec.REPLACEMENT, "")
+    if not any(each.isprintable() and not each.isspace() for each in seen):
+        raise ValueError("a name needs a character that can be seen")
+    return codec.clean_text(name.strip())
+
+
+PersonName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_visible)]
 NoteText = Annotated[str, Field(max_length=4000), AfterValidator(codec.clean_text)]
 
 # Requests
@@ -19,6 +27,8 @@ NoteText = Annotated[str, Field(max_length=4000), AfterValidator(codec.clean_tex
 
 class CreateAnnotationQueue(Model):
     """Conversations of a run that people shall label."""
+
+    model_config = ConfigDict(extra="forbid")
 
     run_id: UUID
     evaluator: Name
@@ -95,7 +105,7 @@ class AnnotationProgressJson(Model):
     """Items with a label of as many people as the queue asks for."""
     labels: int
     disputed: int
-    """Complete items about which people disagree, and nobody has decided yet."""
+    """Complete items without a majority, about which nobody has decided yet."""
     agreement: float | None
     """Krippendorff's α of people so far. Null: no item has two labels, or all are the same."""
 

@@ -62,7 +62,7 @@ async def get_dataset_app_draft(
 async def add_app(context: RequestContext, request: models.AddApp) -> WithStatus[models.AppJson]:
     try:
         app = _read(request)
-        registry.check_names(app)
+        registry.check(app)
         if request.only_check:
             app_store.check_name(app)
             stored = app_store.not_stored(app)

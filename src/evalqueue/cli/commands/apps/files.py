@@ -59,7 +59,7 @@ def read_app(file: str) -> ReadApp:
                 raw = opened.read(MAX_BYTES + 1)
         app = documents.read(raw.decode("utf-8-sig"), notation, where=file)
         app_store.check_name(app)
-        registry.check_names(app)
+        registry.check(app)
     except InvalidApp as error:
         return ReadApp(app=None, error=error)
     except (OSError, UnicodeDecodeError) as error:

@@ -6,6 +6,7 @@ or the mean. Labels without good, bad or an order have no worst one: the most fr
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from evalqueue.evaluators.definitions.definition import (
     Choice,
@@ -13,6 +14,7 @@ from evalqueue.evaluators.definitions.definition import (
     JudgedUnit,
     Output,
     OutputKind,
+    OutputLabel,
     Verdict,
 )
 from evalqueue.evaluators.judging.scores import (
@@ -25,6 +27,7 @@ from evalqueue.evaluators.judging.scores import (
 VERDICT = "verdict"
 RULES_FOLLOWED = "rules_followed"
 CONSISTENT = "consistent"
+_TIE = "The verdict changes with the order, or both are equally good"
 _CALLS = {
     JudgedUnit.TURN: "One call for each message at most.",
     JudgedUnit.CONVERSATION: "One call at most for each conversation.",
@@ -35,14 +38,15 @@ _CALLS = {
 def declaration_of(definition: EvaluatorDefinition, *, has_rules: bool) -> EvaluatorDeclaration:
     """What it declares."""
     title, is_of_turns = definition.shown_title, definition.scope is JudgedUnit.TURN
-    scores = [_score(definition.output, VERDICT, title, per_turn=is_of_turns)]
+    is_pair = definition.scope is JudgedUnit.PAIR
+    output = _with_tie(definition.output) if is_pair else definition.output
+    scores = [_score(output, VERDICT, title, per_turn=is_of_turns)]
     headline = VERDICT
     if is_of_turns:
-        headline, of_what = _summary(definition.output)
-        scores.insert(0, _score(definition.output, headline, f"{title}, {of_what}"))
-    if definition.scope is JudgedUnit.PAIR:
-        # Whether or not a judge can choose it, a pair can come to a tie.
-        scores = [scores[0].model_copy(update={"labels": tuple(Choice)}), _consistent(title)]
+        headline, of_what = _summary(output)
+        scores.insert(0, _score(output, headline, f"{title}, {of_what}"))
+    if is_pair:
+        scores.append(_consistent(title))
     if has_rules:
         scores.append(
             ScoreDeclaration(
@@ -114,6 +118,14 @@ def _from_best_to_worst(output: Output) -> list[str]:
         others = [name for name in names if name not in {*output.good, *output.bad}]
         names = [*output.good, *others, *reversed(output.bad)]
     return [*output.neutral, *names]
+
+
+def _with_tie(output: Output) -> Output:
+    """What a verdict on a pair can be: a tie, too, where a judge can't choose it."""
+    labels = {label.name: label for label in output.labels}
+    tie = labels.get(Choice.TIE, OutputLabel(name=Choice.TIE.value))
+    described = replace(tie, description=tie.description or _TIE)
+    return replace(output, labels=tuple((labels | {described.name: described}).values()))
 
 
 def _consistent(title: str) -> ScoreDeclaration:

@@ -1,5 +1,5 @@
 // What stood behind a bot's answer, folded: its instructions, the context, and the tools it called;
-// the reference answer, and another answer to the same message.
+// and what was expected of it.
 
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -8,9 +8,9 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 /** @param {Turn} turn */
 export function behindTheAnswer(turn) {
-  const { system, context, tools, tool_calls: calls, expected, alternative } = turn;
+  const { system, context, tools, tool_calls: calls, expected } = turn;
   const { expected_tool_calls: wanted } = turn;
-  const texts = [system, context, tools, expected, alternative, wanted];
+  const texts = [system, context, tools, expected, wanted];
   if (texts.every((each) => each == null) && !calls.length) return nothing;
   return html`<div class="behind small">
     ${system == null ? nothing : folded("Instructions (system prompt)", system)}
@@ -18,7 +18,6 @@ export function behindTheAnswer(turn) {
     ${context == null ? nothing : folded("Context", context)}
     ${calls.length ? toolCalls(calls) : nothing}
     ${expected == null ? nothing : folded("Expected answer", expected)}
-    ${alternative == null ? nothing : folded("Alternative answer", alternative)}
     ${wanted == null ? nothing : expectedCalls(wanted)}
   </div>`;
 }

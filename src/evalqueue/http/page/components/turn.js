@@ -1,4 +1,5 @@
-// One turn of a conversation: the user's message, what stood behind the answer, and the answer.
+// One turn of a conversation: the user's message, what stood behind the answer, and the answer; where
+// there is another answer to the same message: both, by the names that verdicts on them have.
 
 import * as format from "../format/values.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -13,7 +14,9 @@ import { bubble } from "./transcript.js";
  * @param {unknown} [options.verdicts] shown below
  */
 export function turnArticle(turn, { quotes = [], verdicts = nothing } = {}) {
+  const { alternative } = turn;
   const botName = turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot";
+  const name = alternative == null ? botName : `First answer: ${botName}`;
   return html`<article class="turn" id="turn-${turn.number}" aria-label="Turn ${turn.number}">
     <header>
       <strong>${turn.number}</strong>${
@@ -24,8 +27,12 @@ export function turnArticle(turn, { quotes = [], verdicts = nothing } = {}) {
       ${turn.has_image ? html`<span class="badge tone-fair">photo</span>` : nothing}
     </header>
     ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes })}
-    ${behindTheAnswer(turn)}
-    ${bubble({ sender: "bot", name: botName, text: turn.bot_text, quotes })}
+    ${behindTheAnswer(turn)} ${bubble({ sender: "bot", name, text: turn.bot_text, quotes })}
+    ${
+      alternative == null
+        ? nothing
+        : bubble({ sender: "bot", name: "Second answer", text: alternative, quotes })
+    }
     ${turn.error ? banner("failed", "Error in production", turn.error) : nothing} ${verdicts}
   </article>`;
 }

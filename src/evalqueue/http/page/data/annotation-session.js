@@ -1,6 +1,9 @@
 // What one person does with an annotation queue: the item that is leased to them, what they have
 // chosen, and the items that they have labelled before.
 
+import { errorText } from "./errors.js";
+import { OtherTabs } from "./other-tabs.js";
+
 const EXTEND_MS = 120_000; // of ten minutes
 const PROGRESS_MS = 5_000;
 const ACTIVITIES = ["keydown", "pointerdown", "wheel", "touchmove"];
@@ -13,6 +16,7 @@ const ACTIVITIES = ["keydown", "pointerdown", "wheel", "touchmove"];
  * @property {string} value "" until one is chosen
  * @property {string} note
  * @property {LabelledAnnotation | null} result what judge and others say, once it is labelled
+ * @property {string} refusal why it can't be saved; "" if it can
  */
 
 export class AnnotationSession {
@@ -39,16 +43,20 @@ export class AnnotationSession {
     this.leased = null;
     this.leasedAt = 0;
     this.wasActive = false;
+    /** @type {Entry | null} what was not saved when an earlier one was corrected */
+    this.draft = null;
+    this.otherTabs = new OtherTabs(`annotation-${queue.id}-${annotator}`);
+    this.otherTabs.enter();
     const noteActivity = () => (this.wasActive = true);
     for (const each of ACTIVITIES) {
       document.addEventListener(each, noteActivity, { signal, passive: true });
     }
-    window.addEventListener("pagehide", () => this.release(), { signal });
-    window.addEventListener("pageshow", (event) => event.persisted && void this.next(), { signal });
+    window.addEventListener("pagehide", () => this.leave(), { signal });
+    window.addEventListener("pageshow", (event) => event.persisted && this.comeBack(), { signal });
     const timer = setInterval(() => void this.tick(), PROGRESS_MS);
     signal.addEventListener("abort", () => {
       clearInterval(timer);
-      this.release();
+      this.leave();
     });
   }
 
@@ -59,7 +67,16 @@ export class AnnotationSession {
     await this.app.attempt(async () => {
       await this.lease();
       const item = this.leased;
-      this.current = item && { item, value: "", note: "", result: null };
+      const { draft } = this;
+      this.draft = null;
+      const isSame = draft && draft.item.position === item?.position;
+      this.current = item && {
+        item,
+        value: isSame ? draft.value : "",
+        note: isSame ? draft.note : "",
+        result: null,
+        refusal: "",
+      };
     }, this.signal);
     this.isLoading = false;
     this.app.render();
@@ -87,10 +104,14 @@ export class AnnotationSession {
       });
       this.progress = current.result.progress;
       if (this.leased?.position === position) this.leased = null;
+      current.refusal = "";
     } catch (error) {
-      this.isLoading = false;
-      await this.app.attempt(() => Promise.reject(error), this.signal);
-      if (isTaken(error)) await this.next();
+      if (isTaken(error)) {
+        current.refusal = errorText(error);
+        if (this.leased?.position === position) this.leased = null;
+      } else {
+        await this.app.attempt(() => Promise.reject(error), this.signal);
+      }
     }
     this.isLoading = false;
     this.app.render();
@@ -101,13 +122,29 @@ export class AnnotationSession {
     if (this.isLoading) return;
     const entry = this.current?.result ? this.current : this.before.pop();
     if (!entry) return;
+    if (this.current && !this.current.result && this.current.item === this.leased) {
+      this.draft = this.current;
+    }
     entry.result = null;
+    entry.refusal = "";
     this.current = entry;
     this.app.render();
   }
 
   get canGoBack() {
     return Boolean(this.current?.result || this.before.length);
+  }
+
+  /** Give the item back, unless it is open in another tab, too. */
+  leave() {
+    if (this.otherTabs.open.size) this.leased = null;
+    else this.release();
+    this.otherTabs.leave();
+  }
+
+  comeBack() {
+    this.otherTabs.enter();
+    void this.next();
   }
 
   /** Give the item back: the request goes on after the page is closed. */
@@ -140,10 +177,12 @@ export class AnnotationSession {
   async extend() {
     const { leased } = this;
     await this.lease();
-    if (this.leased?.position === leased?.position || this.current?.item !== leased) return;
-    this.app.toast("Others have labelled that conversation meanwhile");
-    const item = this.leased;
-    this.current = item && { item, value: "", note: "", result: null };
+    const { current } = this;
+    if (this.leased?.position === leased?.position) {
+      if (current?.item === leased && this.leased) current.item = this.leased;
+    } else if (current && current.item === leased) {
+      current.refusal = "Others have labelled this conversation meanwhile";
+    }
   }
 }
 

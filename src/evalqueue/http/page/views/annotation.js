@@ -245,6 +245,16 @@ export default function annotation(app, { params: { id = "" }, query, signal }) 
             entry.note = /** @type {HTMLInputElement} */ (event.target).value;
           }}
       /></label>
+      ${
+        entry.refusal
+          ? banner(
+              "failed",
+              "Your label is not saved",
+              entry.refusal,
+              html`<button type="button" @click=${goOn}>Next conversation</button>`,
+            )
+          : nothing
+      }
       <div class="row">
         <button id="save" class="primary" ?disabled=${!entry.value}>
           Save${entry.value ? html`: ${word(entry.value)}` : nothing}

@@ -4,12 +4,18 @@
 id, run_id, owner, evaluator, name, selection, annotators, created_at
 
 -- create --
--- A queue and its items: at random as in `labels sample`, or those first about which the judge's votes
--- differ, then the rarest verdicts. Items come in an order that says nothing about the verdict
+-- A queue and its items: at random in the order of `labels sample`, with those where the judge failed,
+-- or those first about which its votes differ, then the rarest verdicts. Conversations to which the
+-- evaluator does not apply are left out. Items come in an order that says nothing about the verdict
 WITH judged AS (
     SELECT thread.thread_id,
         sha256(convert_to(%(dataset_id)s || thread.thread_id, 'UTF8')) AS place,
         verdict.evaluation_id IS NOT NULL AS is_judged,
+        thread.error IS NOT NULL OR EXISTS (
+            SELECT FROM scores AS failed
+            WHERE failed.evaluation_id = thread.id AND failed.turn IS NULL
+                AND failed.evaluator = %(evaluator)s AND failed.failure IS NOT NULL
+        ) AS is_failed,
         COALESCE(split.value_number, 0) AS split,
         count(*) OVER (PARTITION BY verdict.value_text, verdict.value_boolean) AS times
     FROM thread_evaluations AS thread
@@ -25,7 +31,7 @@ WITH judged AS (
     WHERE thread.run_id = %(run_id)s
 ), chosen AS (
     SELECT thread_id, place FROM judged
-    WHERE is_judged OR %(selection)s = 'random'
+    WHERE is_judged OR (is_failed AND %(selection)s = 'random')
     ORDER BY CASE %(selection)s WHEN 'disagreements' THEN split END DESC,
         CASE %(selection)s WHEN 'disagreements' THEN times END, place
     LIMIT %(size)s
@@ -67,7 +73,7 @@ WHERE queue_id = %(queue_id)s
 -- claim --
 -- An item for a person (`position`: this one), with a new end of its lease: the one that they have
 -- already, else the first that nobody else may label in their place. Nobody gets an item again that
--- they have labelled. To decide, there are items that have all their labels, and not all the same
+-- they have labelled. To decide, there are items that have all their labels, and no majority
 INSERT INTO annotation_leases AS lease (queue_id, position, annotator, adjudicates, expires_at)
 SELECT queue.id, item.queue_position, %(annotator)s, %(adjudicates)s,
     clock_timestamp() + %(lease)s::interval
@@ -83,7 +89,9 @@ WHERE queue.id = %(queue_id)s AND %(annotator)s <> ALL (item.people)
     AND (%(position)s::integer IS NULL OR item.queue_position = %(position)s)
     AND CASE WHEN %(adjudicates)s THEN
         held.others = 0 AND NOT item.is_decided AND cardinality(item.labels) >= queue.annotators
-            AND item.labels[1] <> item.labels[cardinality(item.labels)]
+            AND NOT EXISTS (
+                SELECT FROM unnest(item.labels) AS label GROUP BY label
+                HAVING 2 * count(*) > cardinality(item.labels))
     ELSE cardinality(item.labels) + held.others < queue.annotators END
 ORDER BY held.own DESC, item.queue_position
 LIMIT 1
