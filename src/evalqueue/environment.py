@@ -9,7 +9,6 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
 
 from pydantic import SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -86,7 +85,7 @@ class _Files(PydanticBaseSettingsSource):
         logs.hide({name: value})
         return value, key, False
 
-    def __call__(self) -> dict[str, Any]:
+    def __call__(self) -> dict[str, str]:
         found = (
             self.get_field_value(field, name)
             for name, field in self.settings_cls.model_fields.items()

@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import psycopg
 import psycopg.conninfo
@@ -130,7 +130,7 @@ class Database:
             password_command=settings.password_command,
         )
 
-    async def _parameters(self) -> dict[str, Any]:
+    async def _parameters(self) -> dict[str, object]:
         """The pool's parameters of a connection that is to be opened."""
         # Behind a pooler the next statement may meet another server process.
         prepared = {"prepare_threshold": None} if self._pooled_sessions else {}
