@@ -11,9 +11,9 @@ from evalqueue.evaluators.labels.annotation import AnnotationQueue, ItemTaken, N
 from evalqueue.evaluators.labels.calibrate import calibration
 from evalqueue.evaluators.labels.store import InvalidLabels, LabelledRun
 from evalqueue.http.callers import RequestContext
-from evalqueue.http.models import annotation as annotation_models
-from evalqueue.http.models import labels as models
 from evalqueue.http.models.fields import RunId, matching_fields
+from evalqueue.http.models.labels import annotation as annotation_models
+from evalqueue.http.models.labels import labelling as models
 from evalqueue.http.operations import Operation
 from evalqueue.http.uploads import InvalidRequest
 from evalqueue.postgres.database import Connection

@@ -60,11 +60,11 @@ WHERE run_id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
 ORDER BY created_at, id
 
 -- lock --
--- Until the end of the transaction nobody else takes an item of the queue
+-- Until the end of the transaction no other session takes an item of the queue
 SELECT FROM annotation_queues WHERE id = %(queue_id)s FOR NO KEY UPDATE
 
 -- expire --
--- Leases that have ended, and other items of this person: nobody has two of a queue
+-- Leases that have ended, and other items of this person: each has one of a queue at most
 DELETE FROM annotation_leases
 WHERE queue_id = %(queue_id)s
     AND (expires_at <= clock_timestamp()
@@ -72,8 +72,8 @@ WHERE queue_id = %(queue_id)s
 
 -- claim --
 -- An item for a person (`position`: this one), with a new end of its lease: the one that they have
--- already, else the first that nobody else may label in their place. Nobody gets an item again that
--- they have labelled. To decide, there are items that have all their labels, and no majority
+-- already, else the first whose place is free. A person never gets an item again that they have
+-- labelled. To decide, there are items that have all their labels, and no majority
 INSERT INTO annotation_leases AS lease (queue_id, position, annotator, adjudicates, expires_at)
 SELECT queue.id, item.queue_position, %(annotator)s, %(adjudicates)s,
     clock_timestamp() + %(lease)s::interval
