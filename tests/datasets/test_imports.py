@@ -109,6 +109,7 @@ messages = st.builds(
     session_id=st.none() | text,
     response_id=st.none() | text,
     system=st.none() | text,
+    alternative=st.none() | text,
     context=st.none() | text,
     tool_calls=st.just(()) | st.tuples(tool_calls),
     record=st.just(0),

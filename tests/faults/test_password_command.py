@@ -147,8 +147,11 @@ async def test_a_pool_and_its_listener_run_it_once_for_the_connections_of_a_mome
     listener = Listener(database, [JOB_CHANGED])
     async with listener, asyncio.TaskGroup() as asking:
 
+        all_are_open = asyncio.Barrier(10)
+
         async def ask(connection: Connection) -> None:
-            await connection.execute("SELECT pg_sleep(0.5)")
+            await connection.execute("SELECT")
+            await all_are_open.wait()
 
         for _ in range(10):
             asking.create_task(database.until_done(ask, what="A question"))
