@@ -146,7 +146,6 @@ async def test_a_pool_and_its_listener_run_it_once_for_the_connections_of_a_mome
     await database.open()
     listener = Listener(database, [JOB_CHANGED])
     async with listener, asyncio.TaskGroup() as asking:
-
         all_are_open = asyncio.Barrier(10)
 
         async def ask(connection: Connection) -> None:
