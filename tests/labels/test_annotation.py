@@ -159,7 +159,7 @@ async def test_people_at_the_same_time_never_have_the_same_place(
     for each in done:
         assert len(set(each)) == len(each)
     times = Counter(position for each in done for position in each)
-    # Whoever found all places taken has left; the places of those who worked on are all filled.
+    # Those who found all places taken have left; all other places are filled.
     assert times == dict.fromkeys(range(1, 31), annotators)
     rows = await query(
         database, "SELECT count(*), count(DISTINCT labelled_by) FROM labels GROUP BY thread_id"

@@ -1237,7 +1237,7 @@ export interface components {
             labels: number;
             /**
              * Disputed
-             * @description Complete items without a majority, about which nobody has decided yet.
+             * @description Complete items without a majority that are not decided yet.
              */
             disputed: number;
             /**

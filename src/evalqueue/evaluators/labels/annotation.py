@@ -84,7 +84,7 @@ class AnnotationProgress:
     """Items with a label of as many people as the queue asks for."""
     labels: int
     disputed: int
-    """Complete items without a majority, about which nobody has decided yet."""
+    """Complete items without a majority that are not decided yet."""
     agreement: float | None
     """Krippendorff's α of people so far. None: no item has two labels, or all are the same."""
 
