@@ -55,12 +55,15 @@ class Steps(JobParams, job_type="fault-steps"):
     """Some items, each of which takes some time and stores one effect."""
 
     items: int = 3
+    """How many."""
     seconds: float = 0.05
     """Per item."""
     concurrency: int = 1
+    """Items at a time."""
     max_helpers: int = 0
     """The largest number of helper jobs."""
     manner: Manner = Manner.SLEEPS
+    """How each item is worked on."""
     gate: str = ""
     """A path: until the file exists, the first attempt does only half of its items."""
     kills_its_worker: int = 0
@@ -74,6 +77,7 @@ class Steps(JobParams, job_type="fault-steps"):
     fails: bool = False
     """The job raises `JobFailed` at its end."""
     result_characters: int = 0
+    """The length of a text in the job's result."""
 
 
 @registered.handles(Steps)

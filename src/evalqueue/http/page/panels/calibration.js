@@ -2,6 +2,7 @@
 
 import { refresher } from "../data/refresher.js";
 import * as format from "../format/values.js";
+import { address } from "../shell/root.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const MIN_INTERVAL_MS = 1_000;
@@ -34,7 +35,9 @@ export class Calibration {
     return html`<section class="card stack-tight">
       <div class="row-wide">
         <h2>By people's labels</h2>
-        <a class="button tiny" href="/runs/${this.runId}/annotation">Label conversations</a>
+        <a class="button tiny" href=${address(`/runs/${this.runId}/annotation`)}
+          >Label conversations</a
+        >
       </div>
       <div class="scroll" tabindex="0" role="region" aria-label="Rates by the judge and by people">
         <table class="table">

@@ -4,6 +4,7 @@ import { banner, empty } from "../components/basics.js";
 import { errorText, problemsOf } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
 import * as format from "../format/values.js";
+import { address } from "../shell/root.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 /**
@@ -78,7 +79,8 @@ export default function annotationQueues(app, { params: { id = "" }, signal }) {
     title: "Label conversations",
     render() {
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a><a href="/runs/${id}">${format.shortId(id)}</a
+          <a href=${address("/runs")}>Runs</a
+          ><a href=${address(`/runs/${id}`)}>${format.shortId(id)}</a
           ><span>Label conversations</span>
         </div>
         <div class="page-head"><h1>Label conversations</h1></div>
@@ -123,7 +125,7 @@ export default function annotationQueues(app, { params: { id = "" }, signal }) {
   /** @param {AnnotationQueue} queue */
   function row({ id, question, selection, annotators, progress }) {
     return html`<tr>
-      <td><a class="cover" href="/annotation/${id}">${question.title}</a></td>
+      <td><a class="cover" href=${address(`/annotation/${id}`)}>${question.title}</a></td>
       <td data-label="Conversations">
         ${selection === "random" ? "at random" : "disagreements of the judge"},
         ${format.plural(annotators, "person", "people")} each
@@ -137,7 +139,7 @@ export default function annotationQueues(app, { params: { id = "" }, signal }) {
       <td data-label="Disputed">
         ${
           progress.disputed && mayLabel
-            ? html`<a href="/annotation/${id}?decide=1">Decide ${progress.disputed}</a>`
+            ? html`<a href=${address(`/annotation/${id}?decide=1`)}>Decide ${progress.disputed}</a>`
             : format.count(progress.disputed)
         }
       </td>

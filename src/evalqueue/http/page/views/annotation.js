@@ -9,6 +9,7 @@ import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
 import { label } from "../format/labels.js";
 import * as format from "../format/values.js";
+import { address } from "../shell/root.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const NAME = "annotator"; // of the draft
@@ -120,8 +121,10 @@ export default function annotation(app, { params: { id = "" }, query, signal }) 
       if (!queue) return nothing;
       const { run_id: runId, question } = queue;
       return html`<div class="crumbs">
-          <a href="/runs">Runs</a><a href="/runs/${runId}">${format.shortId(runId)}</a
-          ><a href="/runs/${runId}/annotation">Label conversations</a><span>${question.title}</span>
+          <a href=${address("/runs")}>Runs</a
+          ><a href=${address(`/runs/${runId}`)}>${format.shortId(runId)}</a
+          ><a href=${address(`/runs/${runId}/annotation`)}>Label conversations</a
+          ><span>${question.title}</span>
         </div>
         <div class="page-head">
           <h1>${question.title}</h1>
@@ -193,12 +196,12 @@ export default function annotation(app, { params: { id = "" }, query, signal }) 
           ${session?.canGoBack ? html`<button type="button" @click=${back}>Correct the last <kbd>u</kbd></button>` : nothing}
           ${
             disputed && !adjudicates
-              ? html`<a class="button" href="/annotation/${id}?decide=1"
+              ? html`<a class="button" href=${address(`/annotation/${id}?decide=1`)}
                   >Decide ${format.plural(disputed, "dispute")}</a
                 >`
               : nothing
           }
-          <a class="button" href="/runs/${runId}">To the run</a>
+          <a class="button" href=${address(`/runs/${runId}`)}>To the run</a>
         </div>`,
       )}
     </section>`;
