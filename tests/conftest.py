@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import shutil
 import signal
+import time
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
@@ -42,6 +43,8 @@ _TABLES = [
 TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")
 """The built-in job types, and one of a third party."""
 _LARGE_BYTES = 64 * 1024
+_SESSIONS = "SELECT 1 FROM pg_stat_activity WHERE datname = %s"
+"""Those of the test before end a little later, and only then does Postgres count what they did."""
 _numbers = itertools.count(1)
 
 _LONGEST_FIRST = (
@@ -104,6 +107,8 @@ def dsn(postgres: str, _clean_databases: list[str]) -> Generator[str]:
     with psycopg.connect(postgres, autocommit=True) as connection:
         if _clean_databases:
             name = _clean_databases.pop()
+            while connection.execute(_SESSIONS, [name]).rowcount:
+                time.sleep(0.005)
         else:
             name = f"test_{next(_numbers)}"
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
