@@ -91,3 +91,14 @@ def test_the_handlers_are_known_without_loading_a_vendor_s_sdk():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_command_line_starts_without_what_evaluates_and_serves():
+    """Half a second of imports, which every command would wait for."""
+    code = (
+        "import sys, evalqueue.cli.main\n"
+        "print([name for name in sys.modules if name.startswith(('starlette', 'uvicorn', 'openai',"
+        " 'rich', 'evalqueue.http', 'evalqueue.evaluators.judging', 'evalqueue.evaluators.apps'))])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

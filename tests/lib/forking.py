@@ -19,9 +19,15 @@ from typing import IO, Any
 
 PIPE_BYTES = 65536  # what a pipe holds before a write blocks
 
-# What all of the programs import, because a process has one server.
+# What the programs import, also when they first need it, because a process has one server.
 _PRELOADED = [
-    "asyncpg", "evalqueue.cli.main", "evalqueue.evaluators.handlers", "openai", "procrastinate.cli",
+    "asyncpg", "openai", "procrastinate.cli", "uvicorn.lifespan.on", "uvicorn.loops.asyncio",
+    "uvicorn.protocols.http.h11_impl",
+    "evalqueue.cli.main", "evalqueue.cli.commands.doctor", "evalqueue.cli.commands.fleet",
+    "evalqueue.cli.commands.jobs", "evalqueue.cli.stack.worker_processes",
+    "evalqueue.evaluators.handlers", "evalqueue.evaluators.labels.calibrate",
+    "evalqueue.evaluators.simulated.chatbot.server", "evalqueue.evaluators.simulated.vendor.server",
+    "evalqueue.http.server",
 ]  # fmt: skip
 
 

@@ -4,8 +4,6 @@ from typing import Annotated
 
 import typer
 
-from evalqueue.cli.commands import doctor as doctor_command
-from evalqueue.cli.commands import fleet
 from evalqueue.cli.options import JsonOption, examples, run
 
 queues_app = typer.Typer(rich_markup_mode=None)
@@ -42,6 +40,8 @@ def register(app: typer.Typer) -> None:
 )
 def queues(context: typer.Context, *, as_json: JsonOption = False) -> None:
     """List queues; pause, resume and limit them."""
+    from evalqueue.cli.commands import fleet
+
     if context.invoked_subcommand is None:
         run(fleet.list_queues(as_json=as_json))
 
@@ -51,18 +51,24 @@ def queues(context: typer.Context, *, as_json: JsonOption = False) -> None:
 )
 def list_queues(*, as_json: JsonOption = False) -> None:
     """List every queue, with its limits and its jobs."""
+    from evalqueue.cli.commands import fleet
+
     run(fleet.list_queues(as_json=as_json))
 
 
 @queues_app.command("pause", epilog=examples("evalqueue queues pause nightly"))
 def pause_queue(name: QueueArgument, *, as_json: JsonOption = False) -> None:
     """Start no more jobs of a queue until it is resumed; running jobs continue."""
+    from evalqueue.cli.commands import fleet
+
     run(fleet.pause_queue(name, as_json=as_json))
 
 
 @queues_app.command("resume", epilog=examples("evalqueue queues resume nightly"))
 def resume_queue(name: QueueArgument, *, as_json: JsonOption = False) -> None:
     """Start jobs of a queue again."""
+    from evalqueue.cli.commands import fleet
+
     run(fleet.resume_queue(name, as_json=as_json))
 
 
@@ -81,11 +87,15 @@ def limit_queue(
     as_json: JsonOption = False,
 ) -> None:
     """Set how many jobs of a queue, and of one owner in it, may run at once over all workers."""
+    from evalqueue.cli.commands import fleet
+
     run(fleet.limit_queue(name, max_running, per_owner, as_json=as_json))
 
 
 def workers(*, as_json: JsonOption = False) -> None:
     """List every worker, as of its last heartbeat."""
+    from evalqueue.cli.commands import fleet
+
     run(fleet.list_workers(as_json=as_json))
 
 
@@ -101,6 +111,8 @@ def prune(
     Old is what ended more than so many days ago. Runs stay when their jobs are deleted. A run is
     deleted with all its results.
     """
+    from evalqueue.cli.commands import fleet
+
     run(fleet.prune(jobs_days, runs_days, logs_days, as_json=as_json))
 
 
@@ -111,4 +123,6 @@ def doctor(*, as_json: JsonOption = False) -> None:
 
     Exit code 0: no problems, perhaps notes. 1: at least one problem.
     """
-    run(doctor_command.examine(as_json=as_json))
+    from evalqueue.cli.commands import doctor as command
+
+    run(command.examine(as_json=as_json))

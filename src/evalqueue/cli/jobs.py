@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from evalqueue.cli.commands import jobs
 from evalqueue.cli.commands.arguments import cap_params, model_params, read_params, read_time
 from evalqueue.cli.options import (
     JobArgument,
@@ -85,6 +84,8 @@ def submit(  # noqa: PLR0913  each is an option
     as_json: JsonOption = False,
 ) -> None:
     """Submit a job; its id is printed."""
+    from evalqueue.cli.commands import jobs
+
     options = jobs.SubmitOptions(
         owner=owner,
         priority=priority,
@@ -117,6 +118,8 @@ def retry(
 
     A new job does it, and its id is printed. The old job is unchanged.
     """
+    from evalqueue.cli.commands import jobs
+
     run(jobs.retry(job, everything=everything, watch=watch, as_json=as_json))
 
 
@@ -136,6 +139,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """Show the newest jobs, or everything about one job."""
+    from evalqueue.cli.commands import jobs
+
     if job is None:
         run(jobs.list_jobs(only, job_type, limit, as_json=as_json))
     else:
@@ -148,9 +153,13 @@ def watch(job: JobArgument, *, as_json: JsonOption = False) -> None:
     Ctrl-C stops watching; the job continues. The exit code is that of the job: 0 completed,
     1 failed, 3 cancelled.
     """
+    from evalqueue.cli.commands import jobs
+
     run(jobs.watch(job, as_json=as_json))
 
 
 def cancel(job: JobArgument, *, as_json: JsonOption = False) -> None:
     """Cancel a queued or running job. It is final when the command returns."""
+    from evalqueue.cli.commands import jobs
+
     run(jobs.cancel(job, as_json=as_json))

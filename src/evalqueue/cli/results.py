@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from evalqueue.cli.commands import costs as costs_command
 from evalqueue.cli.options import JsonOption, RunArgument, examples, run
 from evalqueue.evaluators.prices.costs import CostGroup
 
@@ -214,4 +213,6 @@ def costs(
     as_json: JsonOption = False,
 ) -> None:
     """Show what LLM calls have cost."""
-    run(costs_command.list_costs(by, since, as_json=as_json))
+    from evalqueue.cli.commands import costs as command
+
+    run(command.list_costs(by, since, as_json=as_json))

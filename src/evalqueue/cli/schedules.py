@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from evalqueue.cli.commands import schedules as schedules_commands
 from evalqueue.cli.commands.arguments import read_params
 from evalqueue.cli.options import (
     JsonOption,
@@ -38,8 +37,10 @@ def register(app: typer.Typer) -> None:
 )
 def schedules(context: typer.Context, *, as_json: JsonOption = False) -> None:
     """List schedules; add, pause, resume and remove them."""
+    from evalqueue.cli.commands import schedules as commands
+
     if context.invoked_subcommand is None:
-        run(schedules_commands.list_schedules(as_json=as_json))
+        run(commands.list_schedules(as_json=as_json))
 
 
 @schedules_app.command(
@@ -47,7 +48,9 @@ def schedules(context: typer.Context, *, as_json: JsonOption = False) -> None:
 )
 def list_schedules(*, as_json: JsonOption = False) -> None:
     """List every schedule, with its next time."""
-    run(schedules_commands.list_schedules(as_json=as_json))
+    from evalqueue.cli.commands import schedules as commands
+
+    run(commands.list_schedules(as_json=as_json))
 
 
 @schedules_app.command(
@@ -74,7 +77,9 @@ def add_schedule(
 
     The params are checked now, like those of a job.
     """
-    options = schedules_commands.ScheduleOptions(
+    from evalqueue.cli.commands import schedules as commands
+
+    options = commands.ScheduleOptions(
         name=name,
         cron=cron,
         timezone=timezone,
@@ -84,22 +89,28 @@ def add_schedule(
         queue=queue,
         priority=priority,
     )
-    run(schedules_commands.add_schedule(options, as_json=as_json))
+    run(commands.add_schedule(options, as_json=as_json))
 
 
 @schedules_app.command("pause", epilog=examples("evalqueue schedules pause nightly"))
 def pause_schedule(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Submit no more jobs by a schedule until it is resumed."""
-    run(schedules_commands.pause_schedule(name, as_json=as_json))
+    from evalqueue.cli.commands import schedules as commands
+
+    run(commands.pause_schedule(name, as_json=as_json))
 
 
 @schedules_app.command("resume", epilog=examples("evalqueue schedules resume nightly"))
 def resume_schedule(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Continue a schedule from now on; missed times are skipped."""
-    run(schedules_commands.resume_schedule(name, as_json=as_json))
+    from evalqueue.cli.commands import schedules as commands
+
+    run(commands.resume_schedule(name, as_json=as_json))
 
 
 @schedules_app.command("remove", epilog=examples("evalqueue schedules remove nightly"))
 def remove_schedule(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Delete a schedule; the jobs that it submitted stay."""
-    run(schedules_commands.remove_schedule(name, as_json=as_json))
+    from evalqueue.cli.commands import schedules as commands
+
+    run(commands.remove_schedule(name, as_json=as_json))

@@ -4,12 +4,34 @@ What judges and reads conversations knows neither queue nor database. The job ty
 handlers connect it to the queue.
 """
 
-from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
-from evalqueue.evaluators.batch.job_type import EvaluateBatch
+import importlib
+from typing import TYPE_CHECKING
+
 from evalqueue.evaluators.datasets import bundled
 from evalqueue.evaluators.simulated import conversations
-from evalqueue.evaluators.sources.job_type import EvaluateSource
+
+if TYPE_CHECKING:
+    from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+    from evalqueue.evaluators.batch.job_type import EvaluateBatch
+    from evalqueue.evaluators.sources.job_type import EvaluateSource
+
+__all__ = ["EvaluateAdversarial", "EvaluateBatch", "EvaluateSource"]
+
+_PACKAGES = {
+    "EvaluateAdversarial": "adversarial",
+    "EvaluateBatch": "batch",
+    "EvaluateSource": "sources",
+}
 
 bundled.register("kaira", conversations.kaira_csv())
 
-__all__ = ["EvaluateAdversarial", "EvaluateBatch", "EvaluateSource"]
+
+def __getattr__(name: str) -> object:
+    """Import a job type when it is used.
+
+    This module is imported before every module of the package, and the job types import most of
+    them: half a second for a command that needs one.
+    """
+    if name not in _PACKAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PACKAGES[name]}.job_type"), name)
