@@ -10,7 +10,7 @@ def test_a_rate_is_uncalibrated_until_people_have_labelled(up: Site, page: Page)
     card = page.locator("section.card", has=page.get_by_role("heading", name="By people's labels"))
     row = card.get_by_role("row").filter(has_text="Efficiency: Efficiency")
     expect(row).to_contain_text("uncalibrated")
-    expect(card).to_contain_text("Nobody has labelled")
+    expect(card).to_contain_text("No conversation of this run has a label")
 
     with up.http() as http:
         outcomes = http.get(f"/api/eval-runs/{run_id}/outcomes").json()["outcomes"]
@@ -22,4 +22,4 @@ def test_a_rate_is_uncalibrated_until_people_have_labelled(up: Site, page: Page)
     expect(row).not_to_contain_text("uncalibrated")
     expect(row).to_contain_text("100")
     expect(row).to_contain_text("κ")
-    expect(card).not_to_contain_text("Nobody has labelled")
+    expect(card).not_to_contain_text("No conversation of this run has a label")

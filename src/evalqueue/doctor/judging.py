@@ -362,7 +362,7 @@ def _of_slots(state: FleetState) -> Iterator[Finding]:
         kept = "deleted rows and" if slot.keeps_rows else "at least"
         yield level(
             name="slot",
-            what=f"The replication slot {slot.name} is used by nobody, and keeps {kept} "
+            what=f"The replication slot {slot.name} is not in use, and keeps {kept} "
             f"{slot.wal_bytes / 1e6:,.0f} MB of WAL: claims may get slower, and the disk full.",
             since=None if slot.unused_for is None else state.moment - slot.unused_for,
             fix=f"If no standby or consumer comes back: SELECT pg_drop_replication_slot("

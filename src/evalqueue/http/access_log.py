@@ -31,7 +31,7 @@ def log_request(scope: Scope, status: int, seconds: float) -> None:
     logger.log(
         level,
         "%s %s %d in %.1f ms for %s from %s",
-        method, path, status, milliseconds, owner or "nobody", address,
+        method, path, status, milliseconds, owner or "an unknown caller", address,
         extra={
             "method": method,
             "path": path,

@@ -44,7 +44,7 @@ class Turns(Protocol):
 
 class _NoTurn:
     def end(self, result: Completion | ProviderError | None, /) -> None:
-        """Nobody counts it."""
+        """It is not counted."""
 
 
 class Unpaced:

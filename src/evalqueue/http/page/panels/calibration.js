@@ -62,8 +62,7 @@ export class Calibration {
         this.scores.some(({ labelled }) => labelled)
           ? nothing
           : html`<p class="hint">
-              Nobody has labelled conversations of this run, so nothing says how often the judge is
-              wrong.
+              No conversation of this run has a label, so nothing says how often the judge is wrong.
             </p>`
       }
     </section>`;

@@ -95,7 +95,7 @@ export default function annotationQueues(app, { params: { id = "" }, signal }) {
   function table(found) {
     if (!found.length) {
       return html`<section class="card">
-        ${empty("Nobody is asked yet", "Labels of some conversations tell how often the judge is wrong.")}
+        ${empty("No queue yet", "Labels of some conversations tell how often the judge is wrong.")}
       </section>`;
     }
     return html`<section class="card flush">
@@ -149,7 +149,7 @@ export default function annotationQueues(app, { params: { id = "" }, signal }) {
   function form() {
     return html`<form class="card stack-tight" @submit=${create}>
       <h2>Ask people</h2>
-      ${createError ? banner("failed", "Nobody was asked", reasonOf(createError)) : nothing}
+      ${createError ? banner("failed", "The queue was not made", reasonOf(createError)) : nothing}
       <div class="grid">
         <label class="field"
           ><span>Question</span
