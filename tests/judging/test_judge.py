@@ -180,6 +180,12 @@ async def test_cancelling_reaches_the_call_in_flight() -> None:
                 self.cancelled = True
                 raise
 
+        def note_read(self, request: CompletionRequest) -> None: ...
+
+        def note_unread(
+            self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+        ) -> None: ...
+
     calls = Hanging()
     asking = asyncio.ensure_future(concurrently([Judge(calls).answer(QUESTION)]))
     await calls.begun.wait()

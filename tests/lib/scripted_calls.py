@@ -30,6 +30,14 @@ class ScriptedCalls:
         text = reply if isinstance(reply, str) else json.dumps(reply)
         return Completion(text=text, model="scripted", latency_ms=0.0)
 
+    def note_read(self, request: CompletionRequest) -> None:
+        """Not counted."""
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """Not counted."""
+
 
 def scripted_calls(*replies: Reply | Script) -> ScriptedCalls:
     """`scripted_calls(reply, …)` answers in order, `scripted_calls(function)` by the request."""

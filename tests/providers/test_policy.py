@@ -495,3 +495,46 @@ async def test_one_conversation_that_gets_only_empty_answers_stops_nothing(
     calling = caller(Speechless(answers=1))
     await calling.call(request_, SITE)
     assert not any([await stops(calling, request_, f"t-{n}") for n in range(5)])
+
+
+def stops_unread(calling: LlmCaller, request: CompletionRequest, thread: str, said: str) -> str:
+    """The reason to stop the job after an answer that can't be read. Empty: there is none."""
+    try:
+        calling.note_unread(request, replace(SITE, thread_id=thread), said, "no object.")
+    except ProviderError as stopping:
+        return stopping.message
+    return ""
+
+
+async def test_a_model_whose_answers_can_never_be_read_stops_the_job(
+    request_: CompletionRequest,
+) -> None:
+    calling = caller(Scripted(ANSWER))
+    reasons = [
+        stops_unread(calling, request_, f"t-{n // 2}", "Ask anna@example.org")
+        for n in range(CallPolicy().unreadable_answers)
+    ]
+
+    assert not any(reasons[:-1])
+    assert (
+        "6 answers, about 3 conversations. The last one: 'Ask [email]' (no object.)"
+        in (reasons[-1])
+    )
+    with pytest.raises(ProviderError, match="has given no answer") as refused:
+        await calling.call(request_, SITE)
+    assert refused.value.stops_the_job
+
+
+async def test_answers_about_two_conversations_that_cannot_be_read_stop_nothing(
+    request_: CompletionRequest,
+) -> None:
+    calling = caller(Scripted(ANSWER))
+
+    assert not any(stops_unread(calling, request_, f"t-{n % 2}", "no") for n in range(20))
+
+
+async def test_a_model_that_was_read_once_is_not_stopped(request_: CompletionRequest) -> None:
+    calling = caller(Scripted(ANSWER))
+    calling.note_read(request_)
+
+    assert not any(stops_unread(calling, request_, f"t-{n}", "no") for n in range(20))

@@ -79,6 +79,14 @@ class SimulatedCalls:
         completion = answer(question, Gold({}), error_rate=self.error_rate, seed=0)
         return Completion(text=json.dumps(completion), model="simulated", latency_ms=0.0)
 
+    def note_read(self, request: CompletionRequest) -> None:
+        """Not counted."""
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """Not counted."""
+
 
 class Bot:
     """The simulated bot without HTTP. With cards it shows meals as protocol v2 does."""

@@ -198,6 +198,8 @@ class BatchRun:
         return _Begun(is_first=opened.is_first, checkpoint=checkpoint)
 
     async def work(self, begun: _Begun, caller: LlmCaller, call_log: CallLog, /) -> None:
+        if begun.checkpoint.succeeded:
+            caller.note_read()  # in an earlier attempt
         inputs = ThreadInputs(
             attempt=self.attempt,
             params=self.params,

@@ -109,3 +109,11 @@ class _PromptCounter:
         self.characters += len(request.system) + len(request.prompt)
         self.schema_characters += len(json.dumps(request.schema))
         raise ProviderError(CallOutcome.BAD_REQUEST, "not sent")
+
+    def note_read(self, request: CompletionRequest) -> None:
+        """Nothing is answered."""
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """Nothing is answered."""

@@ -63,7 +63,7 @@ class Masking:
         self._replacements = [
             (
                 personal_data.PATTERNS[mask],
-                f"[{mask.value.removesuffix('s')}]",
+                personal_data.MASKS[mask],
                 personal_data.IS_MEANT[mask],
             )
             for mask in personal_data.PATTERNS

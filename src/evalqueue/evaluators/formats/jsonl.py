@@ -16,6 +16,7 @@ from evalqueue.evaluators.formats.table import Reading
 
 LINE_LIMIT = 64 * 1024**2  # bytes
 _HEAD_BYTES = 64 * 1024
+_LONG_LINE = 1024**2  # bytes; an object that begins with one is parsed as a stream
 
 
 class JsonFormat:
@@ -57,11 +58,21 @@ def _opened(file: BinaryIO, *, is_cut: bool) -> RecordsAgain:
 
     def again(faults: Faults) -> Records:
         text.seek(0)
-        is_whole = is_document(text.read(_HEAD_BYTES))
+        is_whole = is_document(text.read(_HEAD_BYTES)) or _begins_with_long_line(text)
         text.seek(0)
         return (values if is_whole else _of_lines)(text, faults, is_cut=is_cut)
 
     return again
+
+
+def _begins_with_long_line(file: BinaryIO) -> bool:
+    file.seek(0)
+    read = 0
+    while read < _LONG_LINE and (chunk := file.read(_HEAD_BYTES)):
+        if b"\n" in chunk:
+            return False
+        read += len(chunk)
+    return read >= _LONG_LINE
 
 
 def _of_lines(file: BinaryIO, faults: Faults, *, is_cut: bool) -> Records:

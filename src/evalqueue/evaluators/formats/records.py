@@ -29,6 +29,10 @@ RecordsAgain = Callable[[Faults], Records]
 
 _TABLE_ROWS = 200  # whose keys are the columns of a table
 _KEYS_SHOWN = 12
+_NO_MESSAGES = (
+    "none of its records has messages. Where they are spans, let the instrumentation capture "
+    "content (OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT), and export those of kind LLM."
+)
 _UNREADABLE = (
     (
         {"chosen", "rejected"},
@@ -51,6 +55,7 @@ _UNREADABLE = (
 
 def messages(records: RecordsAgain, faults: Faults, reading: Reading) -> Iterator[Message]:
     """The messages of records."""
+    records = _spread(records)
     if _are_rows(records, reading.mapping):
         yield from table.messages(lambda to: _rows(records(to)), faults, reading)
         return
@@ -63,6 +68,7 @@ def messages(records: RecordsAgain, faults: Faults, reading: Reading) -> Iterato
 
 def head(records: RecordsAgain, mapping: Mapping[str, str] | None) -> Head:
     """The columns, where the records are rows of a table."""
+    records = _spread(records)
     if not _are_rows(records, mapping or {}):
         return Head(mapping=dict(mapping or {}))
     return table.head(_rows(records(Faults(""))), mapping)
@@ -70,6 +76,7 @@ def head(records: RecordsAgain, mapping: Mapping[str, str] | None) -> Head:
 
 def effective(records: RecordsAgain, mapping: Mapping[str, str]) -> Mapping[str, str]:
     """The entries of a mapping that change something."""
+    records = _spread(records)
     if not _are_rows(records, mapping):
         return mapping
     _, header = next(_rows(records(Faults(""))), (1, list[str]()))
@@ -96,13 +103,15 @@ class _Records:
 
     def messages(self, records: Iterable[tuple[int, object]]) -> Iterator[Message]:
         is_empty = True
+        has_messages = False
         for number, value in records:
             is_empty = False
             found = self._record(number, value)
+            has_messages |= bool(found)
             if not self._faults:  # after a fault nothing will be stored
                 yield from found
-        if is_empty and not self._faults and not self._is_cut:
-            self._faults.add(None, None, "it has no lines.")
+        if not (has_messages or self._store or self._faults or self._is_cut):
+            self._faults.add(None, None, "it has no lines." if is_empty else _NO_MESSAGES)
         if self._store is not None and self._scattered is not None and not self._faults:
             for name, parts in self._store.groups(without_last=self._is_cut):
                 row = min(part.row for part in parts)
@@ -202,6 +211,31 @@ def _unknown(record: Object) -> ShapeError:
 
 
 # Rows of a table.
+
+
+def _spread(records: RecordsAgain) -> RecordsAgain:
+    """The records, and the rows of a table where a record is a list of them, or holds one."""
+
+    def again(faults: Faults) -> Records:
+        for place, (number, value) in enumerate(records(faults)):
+            may_hold = not place or list_of(value) is not None
+            rows = _rows_in(value) if may_hold else None
+            if rows is None:
+                yield number, value
+            for each in rows or ():
+                yield number, each
+
+    return again
+
+
+def _rows_in(value: object) -> list[Any] | None:
+    if (listed := list_of(value)) is not None:
+        return listed if listed and _is_row(listed[0], {}) else None
+    record = object_of(value)
+    if record is None or _is_row(record, {}) or shape_of(record) is not None:
+        return None
+    lists = (list_of(each) for each in record.values())
+    return next((each for each in lists if each and _is_row(each[0], {})), None)
 
 
 def _is_row(value: object, mapping: Mapping[str, str]) -> bool:

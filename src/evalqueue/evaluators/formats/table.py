@@ -36,7 +36,7 @@ from evalqueue.evaluators.formats.shapes.assembly import (
     role_of,
 )
 from evalqueue.evaluators.formats.values import columns
-from evalqueue.evaluators.formats.values.cells import flag_of, is_missing, optional
+from evalqueue.evaluators.formats.values.cells import flag_of, is_missing, optional, with_input
 from evalqueue.evaluators.formats.values.moments import (
     YEARS,
     AmbiguousDate,
@@ -206,7 +206,7 @@ class _Table:
             return None
         (thread_id, user_id, session_id, asked, answered, intent, time, image, response_id,
          query_type, error, context, system, expected, alternative, defined, calls,
-         expected_calls, *_) = known  # fmt: skip
+         expected_calls, _, _, about) = known  # fmt: skip
         user_id = optional(user_id) or UNKNOWN_USER
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
@@ -214,9 +214,9 @@ class _Table:
         if timestamp is None or has_image is None or not is_good:
             return None
         return Message(
-            row, thread_id, user_id, timestamp, asked, answered, optional(intent),
-            optional(query_type), has_image, optional(error), optional(session_id),
-            optional(response_id), optional(system), optional(context),
+            row, thread_id, user_id, timestamp, with_input(asked, about), answered,
+            optional(intent), optional(query_type), has_image, optional(error),
+            optional(session_id), optional(response_id), optional(system), optional(context),
             tool_calls=recorded(self._calls(row, calls)), expected=optional(expected),
             tools=optional(defined), expected_tool_calls=self._expected(row, expected_calls),
             alternative=alternative if alternative.strip() else None,
@@ -229,7 +229,7 @@ class _Table:
             return None
         (thread_id, user_id, session_id, _, _, intent, time, image, response_id, query_type, error,
          context, system, expected, alternative, defined, calls, expected_calls, written_role,
-         text) = known  # fmt: skip
+         text, _) = known  # fmt: skip
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
         has_image = self._flag(row, image)

@@ -36,6 +36,16 @@ class SupportsLlmCalls(Protocol):
         """Return the completion, or raise ProviderError when there is none to be had."""
         ...
 
+    def note_read(self, request: CompletionRequest) -> None:
+        """Note that the answer to a request could be read."""
+        ...
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """Note that it could not be, and why; raise ProviderError if that stops the job."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
@@ -101,20 +111,38 @@ class Judge:
         Raises:
             ProviderError: there is none; `outcome` says why.
         """
-        request = question.request()
-        text, request = await self._complete(request, question.site, "generate_json")
+        request, site = question.request(), question.site
+        first, request = await self._complete(request, site, "generate_json")
         try:
-            return question.form.read(text)
+            return self._read(question, request, first)
         except InvalidAnswer as invalid:
-            request = _repair(request, text, invalid)
-        text, _ = await self._complete(request, question.site, "repair")
+            request = _repair(request, first.text, invalid)
+        second, request = await self._complete(request, site, "repair")
         try:
-            return question.form.read(text)
+            return self._read(question, request, second)
         except InvalidAnswer as invalid:
+            if second.is_of_other_job:  # each record is used once, so that this comes to an end
+                return await self.ask(question)
             message = f"The judge's answer is invalid, and so is its repair: {invalid}"
             raise ProviderError(
-                CallOutcome.SCHEMA_INVALID, message[:_COMPLAINT_LIMIT], answer=text
+                CallOutcome.SCHEMA_INVALID, message[:_COMPLAINT_LIMIT], answer=second.text
             ) from invalid
+
+    def _read(self, question: Question[A], request: CompletionRequest, found: Completion) -> A:
+        """The answer in a completion.
+
+        Raises:
+            InvalidAnswer: there is none.
+            ProviderError: the model has never given one.
+        """
+        try:
+            answer = question.form.read(found.text)
+        except InvalidAnswer as invalid:
+            if not found.is_of_other_job:
+                self._calls.note_unread(request, question.site, found.text, str(invalid))
+            raise
+        self._calls.note_read(request)
+        return answer
 
     async def answer(self, question: Question[A]) -> A | Failure:
         """The validated answer, or why this question has none.
@@ -136,17 +164,17 @@ class Judge:
 
     async def _complete(
         self, request: CompletionRequest, site: CallSite, method: str
-    ) -> tuple[str, CompletionRequest]:
-        """The text of a completion, and the request that got it: a second one if cut off."""
+    ) -> tuple[Completion, CompletionRequest]:
+        """A completion, and the request that got it: a second one if it was cut off."""
         try:
-            return (await self._calls.call(request, site, method)).text, request
+            return await self._calls.call(request, site, method), request
         except ProviderError as error:
             if error.outcome is not CallOutcome.TRUNCATED or error.at_ceiling:
                 raise
             limit = error.output_limit or request.max_output_tokens
             limit *= 4 if error.has_only_reasoned(limit) else 2
         request = replace(request, max_output_tokens=limit)
-        return (await self._calls.call(request, site, method)).text, request
+        return await self._calls.call(request, site, method), request
 
 
 async def concurrently(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

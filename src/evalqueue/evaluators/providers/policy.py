@@ -22,6 +22,7 @@ from types import TracebackType
 from evalqueue.evaluators.providers import spans
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider
+from evalqueue.evaluators.providers.readings import Readings
 from evalqueue.evaluators.providers.recorder import AttemptLog, CallSite, Recorder
 from evalqueue.evaluators.providers.reservations import Reservation, Reservations, Uncapped
 from evalqueue.evaluators.providers.turns import CallTurn, Turns, Unpaced, backoff
@@ -46,6 +47,9 @@ class CallPolicy:
     empty_streak: int = 2
     """The number of answers without a text in a row that one question gets before this may concern
     every call: a single one passes by itself."""
+    unreadable_answers: int = 6
+    """The number of answers that can't be read after which the job stops, if they are about
+    `ambiguous_threads` threads and the model has given no other answers."""
     attempt_timeout_seconds: float = 60.0
     backoff_base_seconds: float = 1.0
     backoff_cap_seconds: float = 60.0
@@ -181,6 +185,9 @@ class LlmCaller:
         """The model that answered last, as the vendor names it."""
         self._has_been_answered = False
         self._output_limit = _OutputLimit()
+        self._readings = Readings(
+            answers=self.policy.unreadable_answers, threads=self.policy.ambiguous_threads
+        )
         self._ambiguous: set[str | None] = set()
         """Threads whose calls met an error that may concern every call."""
         self._turns = turns or Unpaced(
@@ -217,6 +224,27 @@ class LlmCaller:
                 if not _worth_asking_again(error) or self._gives_up(tries, delay):
                     raise
             await self._sleep(delay)
+
+    def note_read(self, request: CompletionRequest | None = None) -> None:
+        """Note that an answer could be read. Without its request: one of an earlier attempt."""
+        asked = self if request is None else self.asked(request)
+        asked._readings.note_read()
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """Note that an answer could not be read, and why.
+
+        Raises:
+            ProviderError: the model has given no other answers, which stops the job.
+        """
+        asked = self.asked(request)
+        model = f"{asked.provider.name}/{asked.provider.model}"
+        try:
+            asked._readings.note_unread(site.thread_id or site.label, model, answer, fault)
+        except ProviderError as error:
+            asked.tripped = asked.tripped or error
+            raise
 
     async def _in_a_slot(
         self, request: CompletionRequest, site: CallSite, method: str, tries: _Tries

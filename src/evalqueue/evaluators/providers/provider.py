@@ -113,6 +113,8 @@ class Completion:
     limits: VendorLimits | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What was really sent besides the messages, in the vendor's spelling."""
+    is_of_other_job: bool = False
+    """Whether it is taken from the record of an earlier job."""
 
 
 class Provider(Protocol):

@@ -319,6 +319,7 @@ def recorded_answer(row: Mapping[str, Any]) -> RecordedAnswer:
         usage=usage,
         latency_ms=row["latency_ms"],
         request_id=row["request_id"],
+        is_of_other_job=row.get("is_of_other_job", False),
     )
     return RecordedAnswer(request_hash=row["request_hash"], completion=completion)
 

@@ -90,6 +90,14 @@ class _Prompts:
         self.requests.append(request)
         raise ProviderError(CallOutcome.BAD_REQUEST, "not asked")
 
+    def note_read(self, request: CompletionRequest) -> None:
+        """Nothing is answered."""
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """Nothing is answered."""
+
 
 async def try_evaluator(options: TryOptions, *, as_json: bool) -> ExitCode:
     """Ask a judge about some conversations, and print what it says.

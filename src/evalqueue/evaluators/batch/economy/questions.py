@@ -153,3 +153,11 @@ class EconomyCaller:
             if not error.stops_the_job:
                 self.failed_live[key] = error
             raise
+
+    def note_read(self, request: CompletionRequest) -> None:
+        self._live.note_read(request)
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        self._live.note_unread(request, site, answer, fault)

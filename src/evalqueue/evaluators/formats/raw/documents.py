@@ -14,6 +14,7 @@ import ijson
 from evalqueue import codec
 from evalqueue.evaluators.formats import Faults
 
+RECORD_LIMIT = 64 * 1024**2  # bytes
 _SMALL_BYTES = 128 * 1024
 _BUFFER_BYTES = 64 * 1024
 _OPENING = (b"{", b"[", b",", b":")
@@ -21,6 +22,7 @@ _BOM = b"\xef\xbb\xbf"
 _WRAPPERS = frozenset({
     "conversations", "data", "samples", "items", "results", "traces", "threads", "records", "rows",
     "resourceSpans", "spans", "sessions", "dialogs", "dialogues", "chats", "examples",
+    "runs", "logs", "entries", "dataset", "train", "validation", "test",
 })  # fmt: skip
 """Keys of an object under which records may be, too many to hold at once."""
 _MESSAGE_KEYS = frozenset({"role", "from", "author", "speaker", "sender"})
@@ -52,9 +54,17 @@ def _is_json(line: bytes) -> bool:
 def values(file: BinaryIO, faults: Faults, *, is_cut: bool) -> Generator[tuple[int, Any]]:
     """The records of a document, numbered from 1."""
     number = 0
+    bounded = _Bounded(file)
     try:
-        for number, value in enumerate(_values(file, is_cut=is_cut), start=1):
+        for number, value in enumerate(_values(file, bounded, is_cut=is_cut), start=1):
             yield number, codec.clean_json(value)
+            bounded.begin_record()
+    except _RecordTooLong:
+        reason = (
+            f"it is longer than {RECORD_LIMIT:,} bytes. If it holds several conversations, write "
+            "one to a line: jq -c '.KEY[]' FILE > conversations.jsonl"
+        )
+        faults.add(number + 1, None, reason)
     except RecursionError:
         faults.add(number + 1, None, "it is nested too deeply.")
     except (ijson.JSONError, ValueError) as error:
@@ -62,7 +72,29 @@ def values(file: BinaryIO, faults: Faults, *, is_cut: bool) -> Generator[tuple[i
             faults.add(number + 1, None, f"it is not JSON: {' '.join(str(error).split())}.")
 
 
-def _values(file: BinaryIO, *, is_cut: bool) -> Iterator[Any]:
+class _RecordTooLong(Exception):
+    """A record is too large for memory."""
+
+
+class _Bounded:
+    """The part of a file that a parser reads, which stops it in a record that is too long."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = RECORD_LIMIT
+
+    def begin_record(self) -> None:
+        self._left = RECORD_LIMIT
+
+    def read(self, size: int) -> bytes:
+        chunk = self._file.read(size)
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise _RecordTooLong
+        return chunk
+
+
+def _values(file: BinaryIO, bounded: _Bounded, *, is_cut: bool) -> Iterator[Any]:
     beginning = file.read(_SMALL_BYTES + 1)
     if len(beginning) <= _SMALL_BYTES and not is_cut:
         yield from _of_text(beginning.removeprefix(_BOM).decode("utf-8", "surrogatepass"))
@@ -71,14 +103,14 @@ def _values(file: BinaryIO, *, is_cut: bool) -> Iterator[Any]:
     is_array = beginning.removeprefix(_BOM).lstrip().startswith(b"[")
     del beginning
     if is_array:
-        yield from _of_array(_items(file))
+        yield from _of_array(_items(bounded))
     else:
         yield from _of_objects(
-            ijson.parse(file, use_float=True, multiple_values=True, buf_size=_BUFFER_BYTES)
+            ijson.parse(bounded, use_float=True, multiple_values=True, buf_size=_BUFFER_BYTES)
         )
 
 
-def _items(source: BinaryIO) -> Iterator[Any]:
+def _items(source: _Bounded) -> Iterator[Any]:
     return ijson.items(source, "item", use_float=True, multiple_values=True, buf_size=_BUFFER_BYTES)
 
 

@@ -13,6 +13,8 @@ Role = Literal["user", "assistant", "system", "tool", "context"]
 
 EMPTY_ANSWER = "The answer is empty."
 
+CALLING = ("function call", "tool call")
+"""Roles of messages whose text is a call."""
 _ROLES: dict[str, Role] = {
     **dict.fromkeys(
         ("user", "human", "customer", "end user", "enduser", "client", "visitor", "guest", "me",
@@ -22,7 +24,7 @@ _ROLES: dict[str, Role] = {
         ("assistant", "bot", "ai", "gpt", "chatgpt", "model", "agent", "chatbot", "bing", "bard",
          "claude", "operator", "support", "admin", "representative", "advisor", "advisor",
          "outbound", "outgoing", "answer", "response", "virtual assistant", "llm", "staff",
-         "aimessagechunk"), "assistant"),
+         "aimessagechunk", *CALLING), "assistant"),
     **dict.fromkeys(("system", "developer", "instructions"), "system"),
     **dict.fromkeys(
         ("tool", "function", "observation", "ipython", "function response", "environment"), "tool"),

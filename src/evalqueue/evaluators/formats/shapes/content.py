@@ -8,18 +8,25 @@ from datetime import datetime
 
 from evalqueue.evaluators.formats import DateOrder, shown
 from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields, tools
-from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part, Role, role_of
+from evalqueue.evaluators.formats.shapes.assembly import (
+    CALLING,
+    Call,
+    Conversation,
+    Part,
+    Role,
+    role_of,
+)
 from evalqueue.evaluators.formats.shapes.fields import dumped, inside, list_of, object_of
 from evalqueue.evaluators.formats.values.cells import optional
-from evalqueue.evaluators.formats.values.columns import ALTERNATIVE_ANSWER
+from evalqueue.evaluators.formats.values.columns import ALTERNATIVE_ANSWER, name_of
 
 ROLE_KEYS = ("role", "from", "author", "sender", "speaker", "author_role", "message_role", "type")
 TEXT_KEYS = ("content", "value", "text", "parts", "message", "body", "utterance", "msg")
 _BESIDE: tuple[tuple[Role, tuple[str, ...]], ...] = (
-    ("system", ("system", "system_prompt", "instructions", "systemInstruction",
-                "system_instruction")),
+    ("system", fields.SYSTEM),
     ("context", fields.CONTEXT),
-)  # fmt: skip
+)
+_PIECE_TEXTS = ("text", "content", "refusal", "value", "page_content", "pageContent")
 
 
 def is_message(value: object) -> bool:
@@ -52,16 +59,34 @@ def conversation_of(
 
 def beside(record: Object) -> list[Part]:
     """Instructions, context and tools that a record has beside its messages."""
-    found: list[Part] = []
-    for role, keys in _BESIDE:
-        given = fields.first(record, keys)
-        text = "" if given is None else text_in(given[1])
-        if text:
-            found.append(Part(role=role, text=text))
+    found = given_beside(record)
     definitions, expected = tools.definitions_of(record), tools.expected_beside(record)
     if definitions is not None or expected is not None:
         found.append(Part(role="system", text="", tools=definitions, expected_calls=expected))
     return found
+
+
+def given_beside(record: Object) -> list[Part]:
+    """Instructions and context that a record has beside its messages."""
+    return [
+        Part(role=role, text=text) for role, keys in _BESIDE for text in _given_texts(record, keys)
+    ]
+
+
+def _given_texts(record: Object, keys: tuple[str, ...]) -> list[str]:
+    """The different texts under some keys. Documents without a text that is known stay JSON."""
+    read = _document_text if keys is fields.CONTEXT else text_in
+    found: list[str] = []
+    for given in fields.every(record, keys):
+        pieces = [given] if list_of(given) is None else list_of(given) or []
+        found.append("\n".join(text for text in map(read, pieces) if text))
+    return [text for text in dict.fromkeys(found) if text]
+
+
+def _document_text(document: object) -> str:
+    known = object_of(document)
+    is_read = not known or any(key in known for key in (*_PIECE_TEXTS, "parts"))
+    return text_in(document) if is_read else dumped(known)
 
 
 def _expected_in(value: Object) -> str | None:
@@ -112,6 +137,8 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
     part = Part(role=role, text="")
     _read_content(message, part, column)
     part.calls = part.calls or tools.calls_beside(message)
+    if not part.calls and (calls := _called_in_text(message, part.text)):
+        part.calls, part.text = calls, ""
     if role == "tool":
         call_id = fields.text_of(message, tools.IDS_OF_CALLS[:-1])
         if not part.results:
@@ -127,9 +154,8 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
     part.has_image |= bool(message.get("images"))
     if role == "assistant":
         part.response_id = fields.text_of(message, ("response_id", "id"))
-    elif role == "user":
-        part.context = text_in(message.get("context")) or None
     if role in ("user", "assistant"):
+        part.context = "\n\n".join(_given_texts(message, fields.CONTEXT)) or None
         part.expected_calls = tools.expected_beside(message, f"{column}.")
     return part
 
@@ -180,6 +206,13 @@ def _role(message: Object, column: str) -> Role:
     return role
 
 
+def _called_in_text(message: Object, text: str) -> list[Call]:
+    """The calls of a message whose role says that its text is a call, as LLaMA-Factory has it."""
+    written = _role_word(message)
+    is_call = isinstance(written, str) and name_of(written).replace("_", " ") in CALLING
+    return tools.called_in(text) if is_call else []
+
+
 def text_in(content: object) -> str:
     """The text of a content, whatever its parts are."""
     part = Part(role="system", text="")
@@ -225,8 +258,7 @@ def _read_piece(piece: Object, part: Part, texts: list[str]) -> None:
     elif _is_image(piece, kind):
         part.has_image = True
     else:
-        text = next((piece[key] for key in ("text", "content", "refusal", "value")
-                     if piece.get(key) is not None), None)  # fmt: skip
+        text = next((piece[key] for key in _PIECE_TEXTS if piece.get(key) is not None), None)
         texts += [text] if isinstance(text, str) else [text_in(text)] if text is not None else []
 
 

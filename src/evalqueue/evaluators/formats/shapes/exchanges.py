@@ -8,11 +8,20 @@ from evalqueue.evaluators.formats.shapes import Object, ShapeError, fields, tool
 from evalqueue.evaluators.formats.shapes.assembly import Part
 from evalqueue.evaluators.formats.shapes.content import beside, is_message, part_of, text_in
 from evalqueue.evaluators.formats.shapes.fields import dumped, inside, list_of, object_of
+from evalqueue.evaluators.formats.values.cells import with_input
 
-_QUESTIONS = ("question", "query", "prompt", "text", "input", "content", "user_input", "message")
+_QUESTIONS = ("question", "query", "prompt", "instruction", "text", "input", "content",
+              "user_input", "message")  # fmt: skip
 _ANSWERS = ("answer", "text", "output", "content", "response", "result", "completion", "message",
             "output_text")  # fmt: skip
-_LISTS = ("messages", "contents", "input", "chat_history", "history")
+_LISTS = ("messages", "contents", "input")
+_SETTINGS_BESIDE = frozenset({"model", *_LISTS[:2]})
+"""Keys of an SDK's request, whose other texts are settings. Those of a chain are variables."""
+_NO_VARIABLES = frozenset({
+    "type", "role", "stop", "run_id", "agent_scratchpad", *fields.THREAD, *fields.ID, *fields.USER,
+    *fields.SESSION, *fields.TIME, *fields.SYSTEM, *fields.CONTEXT, *fields.HISTORY,
+    *fields.EXPECTED, *fields.ERROR, *tools.DEFINITIONS,
+})  # fmt: skip
 
 
 def asked_in(value: object, column: str, order: DateOrder | None) -> list[Part]:
@@ -29,25 +38,82 @@ def asked_in(value: object, column: str, order: DateOrder | None) -> list[Part]:
     if known is None:
         raise ShapeError(column, "it is neither a text nor messages.")
     if list_of(known.get("args")):  # a Python call, as decorators record it
-        return asked_in(known["args"][0], f"{column}.args[0]", order)
+        asked = asked_in(known["args"][0], f"{column}.args[0]", order)
+        more = {f"args[{place}]": each for place, each in enumerate(known["args"]) if place}
+        return [*_given_in({**more, **(object_of(known.get("kwargs")) or {})}), *asked]
     if object_of(known.get("kwargs")) and "lc" not in known:
         return asked_in(known["kwargs"], f"{column}.kwargs", order)
     return _asked_in_object(known, column, order)
 
 
 def _asked_in_object(known: Object, column: str, order: DateOrder | None) -> list[Part]:
-    found: list[Part] = beside(known)
+    found = beside(known)
+    if is_message(known):  # which has its context itself
+        return [*(each for each in found if each.role == "system"), part_of(known, column, order)]
+    found += history_in(known, f"{column}.", order)
     for key in _LISTS:
         if list_of(known.get(key)) is not None:
             found += _items(known[key], f"{column}.{key}", order)
-    if is_message(known):
-        return [part_of(known, column, order)]
-    question = _text_under(known, _QUESTIONS)
-    if question is not None and not (found and found[-1].role == "user"):
-        found.append(Part(role="user", text=question))
+    key = next((key for key in _QUESTIONS if isinstance(known.get(key), str)), None)
+    if key is not None and not (found and found[-1].role == "user"):
+        used = {key, "input"} if key == "instruction" else {key}
+        about = known.get("input") if key == "instruction" else None
+        text = with_input(known[key], about if isinstance(about, str) else "")
+        found += [*_variables(known, used), Part(role="user", text=text)]
     if not any(part.role in ("user", "assistant") for part in found):
         raise ShapeError(column, "it has no messages, and no question.")
     return found
+
+
+def history_in(record: Object, place: str, order: DateOrder | None) -> list[Part]:
+    """The earlier turns that a record has beside its question: messages, or lists of pairs.
+
+    Raises:
+        ShapeError: they can't be read.
+    """
+    for key in fields.HISTORY:
+        given = list_of(record.get(key)) or []
+        texts = [each for each in given if isinstance(each, str)]
+        pairs = [pair for each in given if (pair := list_of(each)) and is_pair_of_texts(pair)]
+        if given and len(pairs) == len(given):
+            roles = ("user", "assistant")
+            return [
+                Part(role=role, text=text)
+                for pair in pairs
+                for role, text in zip(roles, pair, strict=True)
+            ]
+        if isinstance(record.get(key), str):
+            texts = [record[key]]
+        elif given and not texts:
+            return _items(given, f"{place}{key}", order)
+        if "".join(texts).strip():  # who has said what is not known
+            return [Part(role="context", text="\n".join(texts))]
+    return []
+
+
+def is_pair_of_texts(value: object) -> bool:
+    """Whether it is a question and its answer in a list."""
+    pair = list_of(value) or []
+    return [type(each) for each in pair] == [str, str]
+
+
+def _given_in(known: Object) -> list[Part]:
+    """What a call was given besides its first argument."""
+    return [*beside(known), *_variables(known, set())]
+
+
+def _variables(known: Object, used: set[str]) -> list[Part]:
+    """The texts that a chain was given besides its question, as one text of context."""
+    if _SETTINGS_BESIDE & known.keys():
+        return []
+    asked = {known[key] for key in used if isinstance(known.get(key), str)}
+    lines: list[str] = []
+    for key, given in known.items():
+        listed = list_of(given) or [given]
+        text = "\n".join(each for each in listed if isinstance(each, str))
+        if text.strip() and text not in asked and key not in used and key not in _NO_VARIABLES:
+            lines.append(f"{key}: {text}")
+    return [Part(role="context", text="\n".join(lines))] if lines else []
 
 
 def answered_in(value: object, column: str, order: DateOrder | None) -> list[Part]:

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from evalqueue.evaluators.formats import DateOrder, shown
 from evalqueue.evaluators.formats.shapes import Object, ShapeError
+from evalqueue.evaluators.formats.values import columns
 from evalqueue.evaluators.formats.values.cells import optional
-from evalqueue.evaluators.formats.values.columns import EXPECTED_ANSWER
 from evalqueue.evaluators.formats.values.moments import (
     YEARS,
     AmbiguousDate,
@@ -26,8 +26,12 @@ TIME = ("timestamp", "created_at", "createdAt", "created", "create_time", "time"
 INTENT = ("intent", "intent_detected", "routed_intent")
 QUERY_TYPE = ("query_type", "intent_query_type", "routed_query_type")
 ERROR = ("error", "error_message", "exception")
-CONTEXT = ("context", "contexts", "retrieved_context", "retrieved_contexts", "documents")
-EXPECTED = (*EXPECTED_ANSWER, "expectedOutput", "referenceAnswer", "groundTruth")
+CONTEXT = (*columns.CONTEXT, "retrievedContext", "retrievedContexts", "retrievedDocuments",
+           "sourceDocuments")  # fmt: skip
+SYSTEM = (*columns.SYSTEM_PROMPT, "systemPrompt", "systemMessage", "systemInstruction",
+          "systemInstructions", "developerMessage")  # fmt: skip
+HISTORY = (*columns.HISTORY, "chatHistory", "conversationHistory", "messageHistory")
+EXPECTED = (*columns.EXPECTED_ANSWER, "expectedOutput", "referenceAnswer", "groundTruth")
 _ERROR_TEXTS = ("message", "detail", "error", "reason", "type", "code", "status")
 
 
@@ -58,6 +62,14 @@ def first(value: Object, names: tuple[str, ...]) -> tuple[str, Any] | None:
             if (found := holder.get(name)) is not None:
                 return name, found
     return None
+
+
+def every(value: Object, names: tuple[str, ...]) -> Iterator[Any]:
+    """The values of all of some keys, in the object, its metadata and its config."""
+    for holder in (value, object_of(value.get("metadata")), object_of(value.get("config"))):
+        for name in names if holder else ():
+            if (found := (holder or {}).get(name)) is not None:
+                yield found
 
 
 def text_of(value: Object, names: tuple[str, ...]) -> str | None:

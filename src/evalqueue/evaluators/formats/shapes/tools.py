@@ -73,11 +73,30 @@ def recorded(value: object) -> list[Call] | None:
     return found
 
 
+def called_in(text: str) -> list[Call]:
+    """The calls that a text is, as JSON. Empty: it is something else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    return recorded([value] if object_of(value) is not None else value) or []
+
+
 def definitions_of(record: Object) -> str | None:
     """The definitions of the bot's tools, as JSON. None: there are none."""
     found = fields.first(record, DEFINITIONS)
+    if found is not None and isinstance(found[1], str):  # JSON in a text
+        return found[1] if found[1].strip()[:1] == "[" and json_list(found[1]) else None
     given = None if found is None else list_of(found[1])
     return dumped(given) if given else None
+
+
+def json_list(text: str) -> list[object] | None:
+    """The list that a text is as JSON. None: it is none."""
+    try:
+        return list_of(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
 
 
 # What people expect.

@@ -6,6 +6,9 @@ _MISSING = frozenset({
 })  # fmt: skip
 """How exports write that there is no value; "\\\\N" is MySQL's."""
 
+_NO_INPUT = "<noinput>"
+"""How Alpaca's data says that an instruction is about nothing."""
+
 _YES = (
     "1", "1.0", "true", "yes", "y", "t", "wahr", "ja", "vrai", "oui", "verdadero", "verdadeiro",
     "sí", "si", "sim", "vero", "waar", "истина", "да",
@@ -26,6 +29,12 @@ def is_missing(cell: str) -> bool:
 def optional(cell: str) -> str | None:
     """The cell's value. None: the cell means that there is no value."""
     return None if is_missing(cell) else cell
+
+
+def with_input(question: str, about: str) -> str:
+    """A question with what it is about, where a file has that in a column of its own."""
+    is_none = is_missing(about) or about.strip() == _NO_INPUT
+    return question if is_none else f"{question}\n\n{about}"
 
 
 def flag_of(cell: str) -> bool | None:

@@ -24,7 +24,7 @@ COLUMNS = (
 """Of a file with a row for each turn, as our own exports write it."""
 ALL_COLUMNS = (
     *COLUMNS, "context", "system_prompt", "expected", "alternative", "tools", "tool_calls",
-    "expected_tool_calls", "role", "content",
+    "expected_tool_calls", "role", "content", "query_input",
 )  # fmt: skip
 EXPECTED_ANSWER = (
     "expected", "expected_answer", "expected_output", "expected_response", "expected_bot_response",
@@ -38,6 +38,20 @@ ALTERNATIVE_ANSWER = (
     "answer_2", "response_2", "output_2", "completion_2",
 )  # fmt: skip
 """Names of another answer to the same message."""
+CONTEXT = (
+    "context", "contexts", "retrieved_context", "retrieved_contexts", "retrieval_context",
+    "retrieved_documents", "retrieved_docs", "retrieved_chunks", "retrieved_passages",
+    "source_documents", "context_documents", "documents", "document", "passages", "passage",
+    "article", "knowledge",
+)  # fmt: skip
+"""Names of what the bot was given besides the user's message."""
+SYSTEM_PROMPT = (
+    "system_prompt", "system", "system_message", "system_instruction", "system_instructions",
+    "developer_message", "developer_prompt", "instructions",
+)  # fmt: skip
+"""Names of the bot's instructions."""
+HISTORY = ("history", "chat_history", "conversation_history", "message_history")
+"""Names of the earlier turns of a conversation, where a record has a question and an answer."""
 REQUIRED_OF_TURNS = ("thread_id", "query_text", "final_response_message")
 REQUIRED_OF_MESSAGES = ("thread_id", "role", "content")
 
@@ -45,7 +59,7 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "query_text": (
         "query", "question", "user_message", "user_text", "user_query", "user_input",
         "user_prompt", "user_question", "customer_message", "human_message",
-        "instruction",  # before what it is about, the input
+        "instruction",  # before what it is about: see `_ABOUT`
         "input", "input_text", "inputs", "prompt", "request", "utterance", "frage", "pregunta",
         "message", "human", "user",
     ),
@@ -91,9 +105,8 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "response_id": ("message_id", "reply_id", "answer_id"),
     "intent_query_type": ("query_type", "intent_type", "routed_query_type"),
     "error_message": ("error", "errors", "error_text", "exception", "error_msg"),
-    "context": ("contexts", "retrieved_context", "retrieved_contexts", "retrieval_context",
-                "retrieved_documents"),
-    "system_prompt": ("system", "system_message", "system_instruction"),
+    "context": CONTEXT[1:],
+    "system_prompt": (*SYSTEM_PROMPT[1:], "instruction"),
     "expected": EXPECTED_ANSWER[1:],
     "alternative": ALTERNATIVE_ANSWER[1:],
     "tools": ("tool_definitions", "available_tools"),
@@ -102,7 +115,14 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
                             "expected_trajectory", "reference_trajectory"),
 }  # fmt: skip
 """Other names of our columns. A column earlier in this table takes a header before a later one."""
-_OF_TURNS_ONLY = ("query_text", "final_response_message")
+_ABOUT: Mapping[str, tuple[str, ...]] = {
+    "instruction": ("input", "input_text", "inputs"),
+    "question": ("options", "choices", "answer_choices", "answer_options"),
+}
+"""What a question is about, or may be answered with, in a column of its own: by the question's."""
+_GIVEN = ("query_text", "context", "system_prompt")
+_NAMES_OF_PEOPLE = ("human", "user")
+_OF_TURNS_ONLY = ("query_text", "final_response_message", "query_input")
 _OF_MESSAGES_ONLY = ("role", "content")
 _INSTEAD_OF_A_THREAD = ("session_id", "session", "id")  # where no conversation has an id
 _INVISIBLE = re.compile("[\ufeff\u200b-\u200f\u2060]")
@@ -178,6 +198,12 @@ def positions_of(
             there = ", ".join(map(shown, header[:_HEADER_SHOWN]))
             reason = f"the header has no {shown(given[column])}, which it is mapped to: {there}."
             faults.add(row, column, reason)
+    if not layout.is_of_messages and (unread := _unread(header, layout, given)):
+        message = (
+            f"Not read: {', '.join(map(shown, unread))}. If the bot was given more than the file's "
+            "other columns have, map one to query_input (what the question is about) or context."
+        )
+        faults.note("unread_columns", row, message, count=len(unread))
     for column in layout.missing:
         reason = "the header has no such column. Add it, rename the column that holds it, or map "
         faults.add(row, column, f"{reason}that one to it. The file has: {_there(header)}.")
@@ -186,6 +212,16 @@ def positions_of(
 
 def _there(header: Sequence[str]) -> str:
     return ", ".join(map(shown, header[:_HEADER_SHOWN])) or "no columns"
+
+
+def _unread(header: Sequence[str], layout: Layout, given: Mapping[str, str]) -> list[str]:
+    """The columns that are not read, and are called like what a bot is given."""
+    taken = {name_of(each) for each in layout.mapping.values()}
+    names = {
+        name for column in _GIVEN if column not in given for name in (column, *_ALSO_CALLED[column])
+    } | set(HISTORY)
+    names -= {*_NAMES_OF_PEOPLE}
+    return [each for each in header if name_of(each) not in taken and _plain(each) in names]
 
 
 class _Guess:
@@ -209,6 +245,9 @@ class _Guess:
             self._take(column, (column,), found, taken)
         for column in open_columns:
             self._take(column, _ALSO_CALLED[column], found, taken)
+        if "query_input" not in (*self._given, *left_out):
+            asked = _plain(found.get("query_text", NOT_IN_FILE))
+            self._take("query_input", ("query_input", *_ABOUT.get(asked, ())), found, taken)
         if "thread_id" in open_columns and "thread_id" not in found:
             # A message's own id names no conversation. A session's column may stand for both.
             instead = _INSTEAD_OF_A_THREAD[:-1] if is_of_messages else _INSTEAD_OF_A_THREAD

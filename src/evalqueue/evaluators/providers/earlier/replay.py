@@ -52,3 +52,11 @@ class Replay:
                 note_earlier_answer(provider, request, site, method, completion, source="replayed")
                 return completion
         return await self._caller.call(request, site, method)
+
+    def note_read(self, request: CompletionRequest) -> None:
+        self._caller.note_read(request)
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        self._caller.note_unread(request, site, answer, fault)

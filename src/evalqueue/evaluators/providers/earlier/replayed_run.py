@@ -101,3 +101,11 @@ class ReplayedRun:
         self._recorder.record(reused(answer, request, site, method, provider.name, self._run_id))
         note_earlier_answer(provider, request, site, method, answer.completion, source="reused")
         return answer.completion
+
+    def note_read(self, request: CompletionRequest) -> None:
+        """No model is asked."""
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """No model is asked."""

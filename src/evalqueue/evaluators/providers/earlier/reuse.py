@@ -1,7 +1,7 @@
 """Answers of earlier runs: an identical question is not asked again."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -50,6 +50,12 @@ class AskingCaller(Protocol):
         self, request: CompletionRequest, site: CallSite, method: str = "generate_json"
     ) -> Completion: ...
 
+    def note_read(self, request: CompletionRequest) -> None: ...
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None: ...
+
 
 class Reuse:
     """Answers the calls for one thread from earlier runs where possible, else by its caller.
@@ -96,8 +102,16 @@ class Reuse:
                 note_earlier_answer(
                     asked.provider, request, site, method, each.completion, source="reused"
                 )
-                return each.completion
+                return replace(each.completion, is_of_other_job=True)
         return await self._caller.call(request, site, method)
+
+    def note_read(self, request: CompletionRequest) -> None:
+        self._caller.note_read(request)
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        self._caller.note_unread(request, site, answer, fault)
 
 
 def reused(

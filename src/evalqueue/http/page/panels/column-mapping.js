@@ -6,6 +6,7 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 const COLUMNS = /** @type {const} */ ([
   ["thread_id", "names the conversation"],
   ["query_text", "what the user wrote"],
+  ["query_input", "what an instruction is about"],
   ["final_response_message", "what the bot answered"],
   ["role", "who wrote the message"],
   ["content", "the message"],
@@ -24,6 +25,7 @@ const COLUMNS = /** @type {const} */ ([
 ]);
 const OF_TURNS = ["query_text", "final_response_message"];
 const OF_MESSAGES = ["role", "content"];
+const NOT_OF_MESSAGES = [...OF_TURNS, "query_input"];
 const NOT_IN_FILE = ""; // the API's value of a column that the file does not have
 
 export class ColumnMapping {
@@ -35,7 +37,7 @@ export class ColumnMapping {
     const isOfMessages = preview.mapping["role"] !== undefined;
     this.required = ["thread_id", ...(isOfMessages ? OF_MESSAGES : OF_TURNS)];
     this.expected = COLUMNS.filter(
-      ([column]) => !(isOfMessages ? OF_TURNS : OF_MESSAGES).includes(column),
+      ([column]) => !(isOfMessages ? NOT_OF_MESSAGES : OF_MESSAGES).includes(column),
     );
     /** @type {Record<string, string>} header in the file, by expected column */
     this.chosen = Object.fromEntries(

@@ -68,7 +68,7 @@ WHERE (SELECT count(*) FROM replaced) >= 0  -- what is replaced is gone before t
 -- Answers bought for a thread, newest first. Those that led to a failure are requested anew, except
 -- by the job that has done so already
 SELECT request_hash, response AS text, model, request_id, duration_ms AS latency_ms,
-    tokens_in, tokens_out, tokens_cached, tokens_reasoning
+    tokens_in, tokens_out, tokens_cached, tokens_reasoning, job_id <> %(job_id)s AS is_of_other_job
 FROM api_logs
 WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND request_hash IS NOT NULL
     AND (job_id = %(job_id)s OR (evaluator, COALESCE(turn, 0)) NOT IN (

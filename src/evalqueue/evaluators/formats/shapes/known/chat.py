@@ -8,14 +8,15 @@ LangChain, WildChat, LMSYS-Chat-1M, ShareGPT and most logs. An answer may be bes
 from collections.abc import Iterator
 
 from evalqueue.evaluators.formats import DateOrder
-from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, exchanges
+from evalqueue.evaluators.formats.shapes import Object, ShapeError, content, exchanges, fields
 from evalqueue.evaluators.formats.shapes.assembly import Conversation, Part
 from evalqueue.evaluators.formats.shapes.fields import list_of, object_of
+from evalqueue.evaluators.formats.values.cells import with_input
 from evalqueue.evaluators.formats.values.columns import layout_of
 
 _KEYS = ("conversation", "conversations", "dialogue", "dialog", "turns", "transcript", "chat",
          "history", "chat_history", "msgs", "utterances", "events", "thread", "trajectory",
-         "traj")  # fmt: skip
+         "traj", "user_input")  # fmt: skip
 _ANSWERS = ("response", "output", "completion", "answer", "choices", "candidates")
 
 
@@ -47,9 +48,16 @@ CHAT = _Chat()
 def _key(record: Object) -> str | None:
     for key in _KEYS:
         given = list_of(record.get(key))
+        if given and key in fields.HISTORY and _has_turn(record):
+            continue  # it is what was said before
         if given and (content.is_message(given[0]) or _is_pair(given[0])):
             return key
     return None
+
+
+def _has_turn(record: Object) -> bool:
+    """Whether a record has a question and its answer beside the messages."""
+    return {"query_text", "final_response_message"} <= layout_of(list(record)).mapping.keys()
 
 
 def _answer(record: Object, order: DateOrder | None) -> list[Part]:
@@ -78,12 +86,17 @@ def _of_pairs(given: list[object], key: str, order: DateOrder | None) -> list[Pa
         mapping = layout_of(list(pair)).mapping
         if not {"query_text", "final_response_message"} <= mapping.keys():
             raise ShapeError(f"{key}[{place}]", "it has no question, or no answer.")
-        beside = {name: value for name, value in pair.items() if name not in mapping.values()}
+        read = {*fields.CONTEXT, *fields.SYSTEM, *mapping.values()}
+        beside = {name: value for name, value in pair.items() if name not in read}
+        found += content.given_beside(pair)
         if "timestamp" in mapping:
             beside["timestamp"] = pair[mapping["timestamp"]]
         if "error_message" in mapping:
             beside["error"] = pair[mapping["error_message"]]
         for role, column in (("user", "query_text"), ("assistant", "final_response_message")):
-            message = {**beside, "role": role, "content": pair[mapping[column]]}
+            text = pair[mapping[column]]
+            if role == "user" and isinstance(text, str) and (about := mapping.get("query_input")):
+                text = with_input(text, fields.dumped(pair[about]))
+            message = {**beside, "role": role, "content": text}
             found.append(content.part_of(message, f"{key}[{place}]", order))
     return found

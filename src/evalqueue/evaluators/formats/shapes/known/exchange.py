@@ -36,6 +36,8 @@ class _Exchange:
     def conversations(self, record: Object, order: DateOrder | None) -> Iterator[Conversation]:
         asked, answered = _pair(record) or _PAIRS[0]
         parts = exchanges.asked_in(record[asked], asked, order)
+        if not any(part.role == "assistant" for part in parts):
+            parts = [*exchanges.history_in(record, "", order), *parts]
         answers = exchanges.answered_in(record.get(answered), answered, order)
         beside = object_of(inside(record, "extra", "metadata")) or {}
         named = fields.text_of(beside, _THREAD)

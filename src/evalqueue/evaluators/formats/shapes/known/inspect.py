@@ -24,6 +24,7 @@ class _InspectSample:
         ):
             parts += exchanges.answered_in(record.get("output"), "output", order)
         found = content.conversation_of(record, parts, order, thread=("id",))
+        found.expected = found.expected or content.text_in(record.get("target")) or None
         found.error = found.error or fields.error_text(inside(record, "output", "error"))
         if record["epoch"] not in (None, 1):
             found.thread_id = f"{found.thread_id}/{record['epoch']}"

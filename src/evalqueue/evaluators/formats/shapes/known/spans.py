@@ -38,12 +38,13 @@ _STATUS_ERROR = (2, "STATUS_CODE_ERROR", "ERROR")
 
 
 class _Otlp:
-    """OTLP JSON of a collector: `{"resourceSpans": [{"scopeSpans": [{"spans": […]}]}]}`."""
+    """OTLP JSON of a collector: `{"resourceSpans": [{"scopeSpans": [{"spans": […]}]}]}`. Of a large
+    document, each resource is a record."""
 
     name = "OpenTelemetry spans"
 
     def recognises(self, record: Object) -> bool:
-        return "resourceSpans" in record or _is_otlp_span(record)
+        return "resourceSpans" in record or _has_scopes(record) or _is_otlp_span(record)
 
     def conversations(self, record: Object, order: DateOrder | None) -> Iterator[Conversation]:
         spans = [record] if _is_otlp_span(record) else list(_spans(record))
@@ -109,8 +110,12 @@ def _start(span: Object) -> int:
     return int(given) if given.isdecimal() else 0
 
 
+def _has_scopes(record: Object) -> bool:
+    return list_of(record.get("scopeSpans")) is not None
+
+
 def _spans(record: Object) -> Iterator[Object]:
-    for _, resource in objects(record["resourceSpans"]):
+    for _, resource in objects([record] if _has_scopes(record) else record["resourceSpans"]):
         scopes = resource.get("scopeSpans") or resource.get("instrumentationLibrarySpans")
         for _, scope in objects(scopes):
             for _, span in objects(scope.get("spans")):
