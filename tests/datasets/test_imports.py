@@ -116,6 +116,8 @@ messages = st.builds(
     expected=st.none() | text,
     tools=st.none() | text,
     expected_tool_calls=st.none() | st.just(()) | st.tuples(expected_calls),
+    latency_seconds=st.none() | st.floats(0, 1e9),
+    wait_seconds=st.none() | st.floats(0, 1e9),
 )
 few_ids = st.lists(
     st.sampled_from(["t", "T", "\\N", "\\.", "a\tb", "ß\n"]).flatmap(

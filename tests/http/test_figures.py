@@ -343,13 +343,16 @@ async def test_conversations_are_found_by_what_was_said_in_them(
         ids = {each["thread_id"] for each in found["outcomes"]}
         assert ids == {each for each, texts in said.items() if words.lower() in texts}, words
         assert found["total"] == len(ids)
+        assert all(words.lower() in each["excerpt"].lower() for each in found["outcomes"])
         threads = await get(api, f"{path}/threads", said=words)
         assert {each["thread_id"] for each in threads["evaluations"]} == ids
     efficient = await get(
         api, f"{path}/outcomes", said="calories", evaluator="efficiency", value="EFFICIENT"
     )
     assert 0 < efficient["total"] < (await get(api, f"{path}/outcomes", said="calories"))["total"]
-    assert (await get(api, f"{path}/outcomes", said=""))["total"] == 48
+    everything = await get(api, f"{path}/outcomes", said="")
+    assert everything["total"] == 48
+    assert {each["excerpt"] for each in everything["outcomes"]} == {None}
     assert (await api.get(f"{path}/outcomes", params={"said": "x" * 201})).status_code == 422
 
 

@@ -13,7 +13,7 @@ from evalqueue.http.headers import ASSET_HEADERS, PAGE_HEADERS, SECURITY_HEADERS
 from evalqueue.http.routes import page
 
 ADDRESSES = [
-    "/", "/new", "/jobs/5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1", "/runs", "/runs/1",
+    "/", "/new", "/new-test", "/jobs/5b9b4f0e-5f7e-4c57-9d4f-0d8a51b7a0c1", "/runs", "/runs/1",
     "/runs/1/threads/2", "/runs/1/compare/2", "/runs/1/cases/c-1",
     "/runs/1/annotation", "/annotation/1",
     "/datasets", "/datasets/sha256:1",

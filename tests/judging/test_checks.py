@@ -131,6 +131,44 @@ async def test_an_answer_is_passed_or_not_or_there_is_nothing_to_look_at(
 
 
 @pytest.mark.parametrize(
+    ("check", "known", "passed", "note"),
+    [
+        ({}, {"latency_seconds": 2.0}, True, "2 s"),
+        ({}, {"latency_seconds": 2.001}, False, "2.001 s"),
+        ({}, {"latency_seconds": 0.0}, True, "0 s"),
+        ({}, {}, None, ""),
+        ({}, {"wait_seconds": 1.0}, None, ""),
+        ({"from_timestamps": True}, {"wait_seconds": 1.0}, True, "1 s"),
+        ({"from_timestamps": True}, {"wait_seconds": 3.0}, False, "3 s"),
+        ({"from_timestamps": True}, {"wait_seconds": 3.0, "latency_seconds": 1.0}, True, "1 s"),
+    ],
+)  # fmt: skip
+async def test_an_answer_takes_as_long_as_the_data_say_and_without_them_is_not_checked(
+    evaluate: Make, turn: Make, check: dict[str, Any], known: dict[str, float],
+    passed: bool | None, note: str,
+):  # fmt: skip
+    app = app_with({"name": "fast", "kind": "latency", "max_seconds": 2, **check})
+    found = await evaluate(app, turn(1, **known))
+
+    rows = {row.name: row for row in score_rows(found)}
+    assert rows["passed"].value is passed
+    assert (rows["fast"].value if "fast" in rows else None) is passed
+    assert note in (rows["fast"].reasoning or "" if "fast" in rows else "")
+
+
+async def test_a_conversation_is_as_slow_as_its_slowest_answer(evaluate: Make, turn: Make):
+    check = {"name": "fast", "kind": "latency", "max_seconds": 2, "scope": "conversation"}
+    times = (turn(1, latency_seconds=1.0), turn(2, latency_seconds=5.0), turn(3))
+    found = await evaluate(app_with(check), *times)
+
+    (fast,) = [row for row in score_rows(found) if row.name == "fast"]
+    assert fast.value is False
+    assert fast.reasoning == (
+        "It took 5 s; at most 2 s are wanted (of 3 answers, the latency of 2 is known)"
+    )
+
+
+@pytest.mark.parametrize(
     ("user", "bot", "passed"),
     [
         ("Wann wird meine Bestellung verschickt?", "Ihre Bestellung kommt am Freitag.", True),
@@ -235,6 +273,9 @@ def test_its_version_is_of_the_content_of_the_checks():
         ({"kind": "length"}, "checks.0", "minimum, maximum or both"),
         ({"kind": "length", "minimum": 3, "maximum": 2}, "checks.0.maximum", "less than"),
         ({"kind": "personal_data", "data": []}, "checks.0.data", "emails, phones, cards"),
+        ({"kind": "latency"}, "checks.0.max_seconds", "Field required"),
+        ({"kind": "latency", "max_seconds": 0}, "checks.0.max_seconds", "greater than 0"),
+        ({"kind": "latency", "max_ms": 5}, "checks.0.max_ms", "max_seconds"),
         ({"kind": "tool_called", "tool": "t", "arguments": {"a": [None]}},
          "checks.0.arguments", "null"),
         ({"name": "passed", "kind": "length", "minimum": 1}, "checks.0.name", "choose another"),
@@ -266,6 +307,7 @@ def test_checks_are_written_and_read_in_every_notation():
         {"name": "a", "kind": "json_schema", "schema": SCHEMA},
         {"name": "b", "kind": "tool_called", "tool": "t", "arguments": {"at": {"zip": [1, 2]}}},
         {"name": "c", "kind": "personal_data", "data": ["emails"]},
+        {"name": "d", "kind": "latency", "max_seconds": 2.5, "from_timestamps": True},
     )
 
     assert documents.read(documents.to_toml(app), Notation.TOML, where="a") == app

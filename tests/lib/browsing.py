@@ -169,6 +169,7 @@ class Site:
             "job": f"/jobs/{job['id']}",
             "new": "/new",
             "chosen": f"/new?dataset={dataset['id']}",
+            "new-test": "/new-test",
             "runs": "/runs",
             "run": f"/runs/{batch}",
             "thread": f"/runs/{batch}/threads/{worst['id']}",

@@ -3989,6 +3989,11 @@ export interface components {
             scores: {
                 [key: string]: string | boolean | number | null;
             };
+            /**
+             * Excerpt
+             * @description The text around the first place where was said what is searched for.
+             */
+            excerpt: string | null;
         };
         /**
          * Outcomes
@@ -4257,6 +4262,31 @@ export interface components {
             ahead: {
                 [key: string]: number;
             };
+        };
+        /**
+         * ReachChatbot
+         * @description Let a worker greet a chatbot, once with each credential. The answers are not kept.
+         */
+        ReachChatbot: {
+            /**
+             * App Id
+             * @description The app of the bot. Default: EVALQUEUE_DEFAULT_APP.
+             * @default null
+             */
+            app_id: string | null;
+            /**
+             * @description As the test will have it.
+             * @default {
+             *       "protocol": null,
+             *       "url": null,
+             *       "model": null,
+             *       "credentials": [],
+             *       "timeout_seconds": 120,
+             *       "reply_seconds": 300,
+             *       "script": null
+             *     }
+             */
+            chatbot: components["schemas"]["ChatbotParams"];
         };
         /**
          * Ready
@@ -5362,6 +5392,16 @@ export interface components {
              * @description What the bot should have called, by people. Null: nobody has said.
              */
             expected_tool_calls: components["schemas"]["ExpectedCall"][] | null;
+            /**
+             * Latency Seconds
+             * @description How long the answer took, as recorded.
+             */
+            latency_seconds: number | null;
+            /**
+             * Wait Seconds
+             * @description Between the times of the user's message and of the answer.
+             */
+            wait_seconds: number | null;
         };
         /**
          * Unready
@@ -5471,6 +5511,14 @@ export interface components {
              */
             job_type: "try-evaluators";
             params: components["schemas"]["TryEvaluators"];
+        };
+        "submit-reach-chatbot": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "reach-chatbot";
+            params?: components["schemas"]["ReachChatbot"];
         };
         "submit-settle-batches": {
             /**
@@ -5965,7 +6013,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-try-evaluators"] | components["schemas"]["submit-settle-batches"];
+                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-try-evaluators"] | components["schemas"]["submit-reach-chatbot"] | components["schemas"]["submit-settle-batches"];
             };
         };
         responses: {

@@ -66,6 +66,10 @@ class Turn:
     apply."""
     expected_tool_calls: tuple[ExpectedCall, ...] | None = None
     """What the bot should have called, by people. None: nobody has said."""
+    latency_seconds: float | None = None
+    """How long the answer took, as recorded. None: not recorded."""
+    wait_seconds: float | None = None
+    """Between the times of the user's message and of the answer. None: one of them has no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

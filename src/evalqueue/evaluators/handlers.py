@@ -6,6 +6,8 @@ from typing import Any
 from evalqueue.context import JobContext
 from evalqueue.evaluators.adversarial.handler import AdversarialRun
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.adversarial.reaching.handler import reach_chatbot
+from evalqueue.evaluators.adversarial.reaching.job_type import ReachChatbot
 from evalqueue.evaluators.batch.economy.handler import settle_batches
 from evalqueue.evaluators.batch.economy.job_type import SettleBatches
 from evalqueue.evaluators.batch.handler import BatchRun
@@ -55,6 +57,10 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     @handlers.handles(TryEvaluators)
     async def try_on_conversations(context: JobContext, params: TryEvaluators) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         return await try_evaluators(context, params, settings, access)
+
+    @handlers.handles(ReachChatbot)
+    async def reach(context: JobContext, params: ReachChatbot) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await reach_chatbot(context, params, settings)
 
     @handlers.handles(SettleBatches)
     async def settle(context: JobContext, params: SettleBatches) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it

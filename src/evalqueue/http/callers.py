@@ -97,8 +97,9 @@ class RequestContext:
         async with database.connection() as connection:
             yield connection
 
-    async def threads_in_which(self, run_id: UUID, said: str | None) -> list[str] | None:
-        """The threads of a run in which this was said; None: nothing was to be searched for.
+    async def threads_in_which(self, run_id: UUID, said: str | None) -> dict[str, str] | None:
+        """The threads of a run in which this was said, each with the text around it; None: nothing
+        was to be searched for.
 
         Raises:
             InvalidRequest: the search took too long.

@@ -249,6 +249,12 @@ CREATE FUNCTION evalqueue_end_epoch(known llm_credentials, moment timestamp with
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_excerpts(text, text)
+
+CREATE FUNCTION evalqueue_excerpts(wanted_dataset text, wanted_text text) RETURNS TABLE(thread_id text, excerpt text)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS …;
+
 -- FUNCTION: evalqueue_failures(jsonb)
 
 CREATE FUNCTION evalqueue_failures(result jsonb) RETURNS jsonb
@@ -699,12 +705,6 @@ CREATE FUNCTION evalqueue_revise() RETURNS trigger
 CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
-    AS …;
-
--- FUNCTION: evalqueue_said(text, text)
-
-CREATE FUNCTION evalqueue_said(wanted_dataset text, wanted_text text) RETURNS TABLE(thread_id text)
-    LANGUAGE sql STABLE PARALLEL SAFE
     AS …;
 
 -- FUNCTION: evalqueue_save_pace(llm_credentials)

@@ -4,10 +4,13 @@ The job names a protocol, an address, and credentials by their names. The enviro
 determines which of these exist.
 """
 
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
@@ -15,6 +18,7 @@ from evalqueue.evaluators.chatbots import registry, targets
 from evalqueue.evaluators.chatbots.scripted import Cue
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential, Target, TargetRefused
 
+T = TypeVar("T")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -100,6 +104,50 @@ def difficult_users(app: App) -> DifficultUsers:
             "difficult users."
         )
     return app.difficult_users
+
+
+async def refuse_unfit(chatbot: ChatbotParams, app: App) -> None:
+    """Refuse a chatbot that a job can't open. No connection is made.
+
+    Raises:
+        InvalidParams: naming what is wrong.
+    """
+    _refusing("app_id", lambda: difficult_users(app))
+    settings = _refusing("chatbot", chatbot_settings)
+    _refusing("chatbot.protocol", lambda: chatbot.protocol_for(app))
+    target = _refusing("chatbot.url", lambda: chatbot.target(app, settings))
+    if target is None or (chatbot.credentials and not settings.credentials):
+        return  # only the worker has the address, or credentials: it reports what is wrong
+    credentials = _refusing(
+        "chatbot.credentials", lambda: chatbot.credentials_for(target, settings)
+    )
+    for credential in credentials or (None,):
+        opened = _refusing("chatbot", partial(registry.open_chatbot, target, credential, app))
+        await opened.aclose()
+
+
+def tested(chatbot: ChatbotParams, app: App) -> tuple[Target, tuple[Credential, ...]]:
+    """The endpoint and the credentials of a job, by the settings of this worker.
+
+    Raises:
+        TargetRefused: there is no address, or something is not allowed.
+    """
+    settings = chatbot_settings()
+    target = chatbot.target(app, settings)
+    if target is None:
+        raise TargetRefused(
+            "Where is the chatbot? Set chatbot.url, or EVALQUEUE_CHATBOT_URL where the workers run"
+        )
+    return target, chatbot.credentials_for(target, settings)
+
+
+def _refusing(field: str, found: Callable[[], T]) -> T:
+    """The result of `found`. A ValueError or LookupError becomes an InvalidParams for the field."""
+    try:
+        return found()
+    except (ValueError, LookupError) as error:
+        loc = ("params", *field.split("."))
+        raise InvalidParams([Problem(loc=loc, msg=str(error))]) from error
 
 
 def chatbot_settings() -> ChatbotSettings:

@@ -17,7 +17,7 @@ from evalqueue.evaluators.adversarial.adjudication import Adjudicator
 from evalqueue.evaluators.adversarial.cases.case import Case, distinct
 from evalqueue.evaluators.adversarial.cases.generation import NAME as GENERATION
 from evalqueue.evaluators.adversarial.cases.generation import TooFewCases, generate
-from evalqueue.evaluators.adversarial.chatbot import chatbot_settings, difficult_users
+from evalqueue.evaluators.adversarial.chatbot import difficult_users, tested
 from evalqueue.evaluators.adversarial.credential_leases import ChatbotUnavailable, CredentialLeases
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.adversarial.simulated_user import UserSimulator
@@ -67,19 +67,12 @@ class AdversarialRun:
             settings=attempt.settings, database=context.database, owner=context.job.owner
         )
         try:
-            settings = chatbot_settings()
             stored_app = await context.database.retry_transient(
                 partial(params.app_of_job, admission), what=f"Job {context.job.id}"
             )
             app = stored_app.app
             users = difficult_users(app)
-            target = params.chatbot.target(app, settings)
-            if target is None:
-                raise TargetRefused(
-                    "Where is the chatbot? Set chatbot.url, or EVALQUEUE_CHATBOT_URL where the "
-                    "workers run"
-                )
-            credentials = params.chatbot.credentials_for(target, settings)
+            target, credentials = tested(params.chatbot, app)
         except (UnknownApp, TargetRefused) as error:
             raise JobFailed(str(error)) from error
         playing = params.parameters(params.simulator_temperature, max_output_tokens=2048)

@@ -1,10 +1,9 @@
 """The job type of adversarial tests: its params, and the checks before a job is stored."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
@@ -24,8 +23,8 @@ from evalqueue.evaluators.adversarial.cases.slots import Slot, Unfit, spread
 from evalqueue.evaluators.adversarial.chatbot import (
     ChatbotParams,
     Name,
-    chatbot_settings,
     difficult_users,
+    refuse_unfit,
 )
 from evalqueue.evaluators.adversarial.dialogue import MAX_TURNS, Limits
 from evalqueue.evaluators.apps import App, UnknownApp
@@ -35,8 +34,6 @@ from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.economy.params import Mode
 from evalqueue.evaluators.batch.file_params import problems
 from evalqueue.evaluators.batch.job_type import AppDigest, AppId
-from evalqueue.evaluators.chatbots import registry
-from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Target
 from evalqueue.evaluators.formats import BadData, BadRow, FormatError
 from evalqueue.evaluators.formats.data_directory import read_confined
 from evalqueue.evaluators.judging.judge import Parameters
@@ -55,7 +52,6 @@ _SHOWN_MISFITS = 5
 _FILE_MAX_BYTES = 64 * 1024**2
 
 CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
-T = TypeVar("T")
 
 
 class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-adversarial"):
@@ -195,12 +191,7 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
         except UnknownApp as error:
             raise InvalidParams.of("app_id", str(error)) from error
         app = stored.app
-        _refusing("app_id", lambda: difficult_users(app))
-        settings = _refusing("chatbot", chatbot_settings)
-        _refusing("chatbot.protocol", lambda: self.chatbot.protocol_for(app))
-        target = _refusing("chatbot.url", lambda: self.chatbot.target(app, settings))
-        if target is not None:
-            await self._try_chatbot(target, settings, app)
+        await refuse_unfit(self.chatbot, app)
         try:
             self.slots(difficult_users(app))
         except Unfit as error:
@@ -250,17 +241,6 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
             return await app_store.of_job(
                 connection, self.app_id, self.app_digest, owner=admission.owner
             )
-
-    async def _try_chatbot(self, target: Target, settings: ChatbotSettings, app: App) -> None:
-        """Refuse a chatbot that can't be opened. No connection is made."""
-        if self.chatbot.credentials and not settings.credentials:
-            return  # only the worker has credentials, and it reports unknown names
-        credentials = _refusing(
-            "chatbot.credentials", lambda: self.chatbot.credentials_for(target, settings)
-        ) or (None,)
-        for credential in credentials:
-            opened = _refusing("chatbot", partial(registry.open_chatbot, target, credential, app))
-            await opened.aclose()
 
     def slots(self, users: DifficultUsers) -> list[Slot]:
         """The slots of the cases to generate.
@@ -389,12 +369,3 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
 
 def _as_saved(each: saved_cases.SavedCase) -> Case:
     return replace(each.case, source=CaseSource.PINNED if each.pinned else CaseSource.SAVED)
-
-
-def _refusing(field: str, found: Callable[[], T]) -> T:
-    """The result of `found`. A ValueError or LookupError becomes an InvalidParams for the field."""
-    try:
-        return found()
-    except (ValueError, LookupError) as error:
-        loc = ("params", *field.split("."))
-        raise InvalidParams([Problem(loc=loc, msg=str(error))]) from error

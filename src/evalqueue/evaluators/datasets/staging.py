@@ -268,6 +268,8 @@ def _turn(message: Message) -> str:
         "tools": message.tools,
     }
     turn |= {name: text for name, text in beside.items() if text is not None}
+    seconds = {"latency_seconds": message.latency_seconds, "wait_seconds": message.wait_seconds}
+    turn |= {name: each for name, each in seconds.items() if each is not None}
     if message.tool_calls:
         turn["tool_calls"] = [asdict(each) for each in message.tool_calls]
     if message.expected_tool_calls is not None:

@@ -57,6 +57,9 @@ class Message(NamedTuple):
     expected_tool_calls: tuple[ExpectedCall, ...] | None = None
     alternative: str | None = None
     """Another answer to the same message."""
+    latency_seconds: float | None = None
+    wait_seconds: float | None = None
+    """Between the times of the user's message and of the answer."""
 
     def turn(self, number: int) -> Turn:
         """It as a turn of its conversation."""
@@ -78,6 +81,8 @@ class Message(NamedTuple):
             alternative=self.alternative,
             tools=self.tools,
             expected_tool_calls=self.expected_tool_calls,
+            latency_seconds=self.latency_seconds,
+            wait_seconds=self.wait_seconds,
         )
 
 

@@ -35,7 +35,7 @@ from evalqueue.evaluators.formats.shapes.assembly import (
     recorded,
     role_of,
 )
-from evalqueue.evaluators.formats.values import columns
+from evalqueue.evaluators.formats.values import columns, latencies
 from evalqueue.evaluators.formats.values.cells import flag_of, is_missing, optional, with_input
 from evalqueue.evaluators.formats.values.moments import (
     YEARS,
@@ -206,7 +206,7 @@ class _Table:
             return None
         (thread_id, user_id, session_id, asked, answered, intent, time, image, response_id,
          query_type, error, context, system, expected, alternative, defined, calls,
-         expected_calls, _, _, about) = known  # fmt: skip
+         expected_calls, ms, seconds, _, _, about) = known  # fmt: skip
         user_id = optional(user_id) or UNKNOWN_USER
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
@@ -220,6 +220,7 @@ class _Table:
             tool_calls=recorded(self._calls(row, calls)), expected=optional(expected),
             tools=optional(defined), expected_tool_calls=self._expected(row, expected_calls),
             alternative=alternative if alternative.strip() else None,
+            latency_seconds=latencies.in_cells(row, ms, seconds, self._faults),
         )  # fmt: skip
 
     def message(self, row: int, cells: list[str]) -> tuple[str, Part] | None:
@@ -228,8 +229,8 @@ class _Table:
         if known is None:
             return None
         (thread_id, user_id, session_id, _, _, intent, time, image, response_id, query_type, error,
-         context, system, expected, alternative, defined, calls, expected_calls, written_role,
-         text, _) = known  # fmt: skip
+         context, system, expected, alternative, defined, calls, expected_calls, ms, seconds,
+         written_role, text, _) = known  # fmt: skip
         is_good = self._check_ids(row, thread_id, user_id)
         timestamp = self._time(row, time)
         has_image = self._flag(row, image)
@@ -261,13 +262,13 @@ class _Table:
             tools=optional(defined),
             expected_calls=self._expected(row, expected_calls),
             calls=self._calls(row, calls),
+            latency_seconds=latencies.in_cells(row, ms, seconds, self._faults),
         )
 
     def _calls(self, row: int, cell: str) -> list[Call]:
         if is_missing(cell):
             return []
-        found = tools.recorded(json_of(cell))
-        if found is None:  # a count or a list of words, say
+        if (found := tools.recorded(json_of(cell))) is None:  # a count, or a list of words
             message = (
                 "Cells of tool_calls that are no list of calls were left out, such as "
                 f'{shown(cell)}. Write [{{"name": …, "arguments": {{…}}, "result": …}}].'

@@ -59,6 +59,8 @@ class OutcomeRow:
     created_at: datetime
     scores: Mapping[str, ScoreValue | None]
     """Of the whole thread: `evaluator.name`: value."""
+    excerpt: str | None = None
+    """The text around what is searched for."""
 
     @property
     def failed(self) -> bool:

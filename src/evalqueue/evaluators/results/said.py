@@ -22,8 +22,9 @@ async def threads_in_which(
     *,
     owner: str | None,
     max_seconds: float | None = None,
-) -> list[str]:
-    """The threads of a run in which the user or the chatbot said this, in any case.
+) -> dict[str, str]:
+    """The threads of a run in which the user or the chatbot said this, in any case; each with the
+    text around the first place.
 
     Args:
         owner: of the run; None: any. Another owner's run has no threads.
@@ -41,7 +42,7 @@ async def threads_in_which(
                     [f"{max_seconds * 1000:.0f}ms"],
                 )
             cursor = await connection.execute(QUERIES["said"], arguments)
-            return [thread_id for (thread_id,) in await cursor.fetchall()]
+            return dict(await cursor.fetchall())
     except QueryCanceled as error:
         raise SearchTooSlow(
             f"The conversations of this run are too many to be searched in {max_seconds:g} seconds."

@@ -41,7 +41,7 @@ from evalqueue.http.uploads import InvalidRequest
 
 
 async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> Outcomes:
-    thread_ids = await context.threads_in_which(request.run_id, request.said)
+    said = await context.threads_in_which(request.run_id, request.said)
     async with context.connection() as connection:
         page = await rows.outcomes(
             connection,
@@ -49,9 +49,12 @@ async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> O
             after=request.after,
             limit=request.limit,
             owner=context.caller.visible_owner,
-            where=replace(request.of_scores, thread_ids=thread_ids),
+            where=replace(request.of_scores, thread_ids=None if said is None else list(said)),
         )
-    outcomes = [OutcomeJson.model_validate(row) for row in page.outcomes]
+    outcomes = [
+        OutcomeJson.model_validate(replace(row, excerpt=said.get(row.thread_id)) if said else row)
+        for row in page.outcomes
+    ]
     return Outcomes(run_id=request.run_id, outcomes=outcomes, total=page.total)
 
 

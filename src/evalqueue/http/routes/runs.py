@@ -48,8 +48,8 @@ async def get_run_threads(
     context: RequestContext, request: models.ResultsQuery
 ) -> models.ThreadEvaluations:
     owner = context.caller.visible_owner
-    thread_ids = await context.threads_in_which(request.run_id, request.said)
-    where = replace(request.of_scores, thread_ids=thread_ids)
+    said = await context.threads_in_which(request.run_id, request.said)
+    where = replace(request.of_scores, thread_ids=None if said is None else list(said))
     async with context.connection() as connection:
         page = await store.threads_of(
             connection,

@@ -57,7 +57,7 @@ async def list_threads(
         async with (await client.database()).connection() as connection:
             thread_ids = None
             if said is not None:
-                thread_ids = await threads_in_which(connection, run.id, said, owner=None)
+                thread_ids = [*await threads_in_which(connection, run.id, said, owner=None)]
             found = await worst_first(
                 connection, run.id, evaluators, wanted=wanted, thread_ids=thread_ids, limit=limit
             )

@@ -147,6 +147,20 @@ class LanguageCheck(_Check):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyCheck(_Check):
+    """The answer did not take too long, by what the data record. In a conversation: no answer."""
+
+    kind: Literal["latency"]
+    max_seconds: Annotated[float, Field(gt=0)]
+    from_timestamps: bool = False
+    """Whether the time between the user's message and the answer counts where no latency is
+    recorded."""
+
+    def mistakes(self) -> Iterator[Mistake]:
+        yield from ()  # the types exclude all
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PersonalDataCheck(_Check):
     """The answer has no e-mail addresses, phone numbers and card numbers."""
 
@@ -184,6 +198,7 @@ AnyCheck = (
     | SumsCheck
     | LengthCheck
     | LanguageCheck
+    | LatencyCheck
     | PersonalDataCheck
     | ToolCalledCheck
 )

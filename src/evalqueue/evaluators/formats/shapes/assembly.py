@@ -69,6 +69,7 @@ class Part:
     alternative: str | None = None
     tools: str | None = None
     expected_calls: tuple[ExpectedCall, ...] | None = None
+    latency_seconds: float | None = None
     calls: list[Call] = field(default_factory=list[Call])
     """Tools that the assistant calls with this message."""
     results: list[tuple[str | None, str]] = field(default_factory=list[tuple[str | None, str]])
@@ -96,6 +97,8 @@ class Conversation:
     """Of the last turn."""
     alternative: str | None = None
     """Of the last turn."""
+    latency_seconds: float | None = None
+    """Of the only turn: beside several turns, it may be that of all."""
 
 
 @dataclass(slots=True)
@@ -120,6 +123,24 @@ class _Turn:
     alternative: str | None = None
     session_id: str | None = None
     response_id: str | None = None
+    latencies: list[float] = field(default_factory=list[float])
+    asked_at: datetime | None = None
+    """When the last of the user's messages was sent."""
+    answered_at: datetime | None = None
+    """When the first answer was sent."""
+
+    @property
+    def latency_seconds(self) -> float | None:
+        """None: not recorded, or several messages have one, of which it is not clear what they
+        include."""
+        return self.latencies[0] if len(self.latencies) == 1 else None
+
+    @property
+    def wait_seconds(self) -> float | None:
+        asked_at, answered_at = self.asked_at, self.answered_at
+        if asked_at in (None, UNKNOWN_TIME) or answered_at is None or answered_at < asked_at:
+            return None
+        return (answered_at - asked_at).total_seconds()
 
     @property
     def is_begun(self) -> bool:
@@ -139,6 +160,8 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
         turns[-1].expected = turns[-1].expected or conversation.expected
     if turns and turns[-1].alternative is None:
         turns[-1].alternative = conversation.alternative
+    if len(turns) == 1 and conversation.latency_seconds is not None and not turns[0].latencies:
+        turns[0].latencies.append(conversation.latency_seconds)
     # A missing time becomes the time before it, or else the first one. This preserves the order of
     # the file, and the conversation's duration stays plausible.
     at = conversation.at or next((turn.at for turn in turns if turn.at), UNKNOWN_TIME)
@@ -169,6 +192,8 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
             turn.tools,
             turn.expected_calls,
             turn.alternative,
+            turn.latency_seconds,
+            turn.wait_seconds,
         )
 
 
@@ -204,6 +229,7 @@ def _turns(parts: Sequence[Part]) -> list[_Turn]:
 
 def _add_question(turn: _Turn, part: Part) -> None:
     turn.asked.append(part.text)
+    turn.asked_at = part.at
     _add_known(turn, part, is_answer=False)
 
 
@@ -211,7 +237,11 @@ def _add_answer(turn: _Turn, part: Part) -> None:
     """An answer, tool calls, or results of tool calls."""
     if part.role == "assistant":
         if part.text.strip():
+            if not turn.answered:
+                turn.answered_at = part.at
             turn.answered.append(part.text)
+        if part.latency_seconds is not None:
+            turn.latencies.append(part.latency_seconds)
         turn.is_answered |= bool(part.text.strip()) or not part.calls
         turn.calls += part.calls
         _add_known(turn, part, is_answer=True)

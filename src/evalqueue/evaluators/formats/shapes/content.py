@@ -53,6 +53,7 @@ def conversation_of(
         error=fields.error_of(record),
         expected=_expected_in(record),
         alternative=_alternative_in(record),
+        latency_seconds=fields.latency_of(record),
         parts=[*beside(record), *parts],
     )
 
@@ -154,6 +155,7 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
     part.has_image |= bool(message.get("images"))
     if role == "assistant":
         part.response_id = fields.text_of(message, ("response_id", "id"))
+        part.latency_seconds = fields.latency_of(message)
     if role in ("user", "assistant"):
         part.context = "\n\n".join(_given_texts(message, fields.CONTEXT)) or None
         part.expected_calls = tools.expected_beside(message, f"{column}.")

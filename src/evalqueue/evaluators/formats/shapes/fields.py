@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from evalqueue.evaluators.formats import DateOrder, shown
 from evalqueue.evaluators.formats.shapes import Object, ShapeError
-from evalqueue.evaluators.formats.values import columns
+from evalqueue.evaluators.formats.values import columns, latencies
 from evalqueue.evaluators.formats.values.cells import optional
 from evalqueue.evaluators.formats.values.moments import (
     YEARS,
@@ -32,6 +32,13 @@ SYSTEM = (*columns.SYSTEM_PROMPT, "systemPrompt", "systemMessage", "systemInstru
           "systemInstructions", "developerMessage")  # fmt: skip
 HISTORY = (*columns.HISTORY, "chatHistory", "conversationHistory", "messageHistory")
 EXPECTED = (*columns.EXPECTED_ANSWER, "expectedOutput", "referenceAnswer", "groundTruth")
+_LATENCIES = tuple(
+    ((*names, *latencies.in_camel_case(names)), latencies.UNIT_SECONDS[column])
+    for column, names in (
+        ("latency_ms", latencies.IN_MILLISECONDS),
+        ("latency_seconds", latencies.IN_SECONDS),
+    )
+)
 _ERROR_TEXTS = ("message", "detail", "error", "reason", "type", "code", "status")
 
 
@@ -78,6 +85,14 @@ def text_of(value: Object, names: tuple[str, ...]) -> str | None:
     if found is None or isinstance(found[1], dict | list | bool):
         return None
     return optional(str(found[1]))
+
+
+def latency_of(value: Object) -> float | None:
+    """How long an answer took, in seconds. None: it is not there, or no number."""
+    for names, unit in _LATENCIES:
+        if (found := first(value, names)) is not None:
+            return latencies.seconds_of(found[1], unit)
+    return None
 
 
 def error_of(value: Object) -> str | None:

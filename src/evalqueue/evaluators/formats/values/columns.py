@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evalqueue.evaluators.formats import Faults, shown
+from evalqueue.evaluators.formats.values import latencies
 
 MAX_COLUMNS = 5_000  # a row of commas only is no header, and looking for names in it takes minutes
 NOT_IN_FILE = ""  # what a mapping says of a column that the file does not have
@@ -24,7 +25,7 @@ COLUMNS = (
 """Of a file with a row for each turn, as our own exports write it."""
 ALL_COLUMNS = (
     *COLUMNS, "context", "system_prompt", "expected", "alternative", "tools", "tool_calls",
-    "expected_tool_calls", "role", "content", "query_input",
+    "expected_tool_calls", "latency_ms", "latency_seconds", "role", "content", "query_input",
 )  # fmt: skip
 EXPECTED_ANSWER = (
     "expected", "expected_answer", "expected_output", "expected_response", "expected_bot_response",
@@ -113,6 +114,8 @@ _ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "tool_calls": ("tools_called", "called_tools", "actual_tool_calls"),
     "expected_tool_calls": ("reference_tool_calls", "expected_tools", "expected_calls",
                             "expected_trajectory", "reference_trajectory"),
+    "latency_ms": latencies.IN_MILLISECONDS[1:],
+    "latency_seconds": latencies.IN_SECONDS[1:],
 }  # fmt: skip
 """Other names of our columns. A column earlier in this table takes a header before a later one."""
 _ABOUT: Mapping[str, tuple[str, ...]] = {
@@ -181,6 +184,7 @@ def positions_of(
     """The layout, and the position of each of our columns that the file has."""
     layout = layout_of(header, given)
     names = [name_of(each) for each in header]
+    _note_unknown_unit(row, header, layout, faults)
     for column in sorted(given.keys() - set(ALL_COLUMNS)):
         reason = (
             f"the mapping names it, and there is no such column. Known: {', '.join(ALL_COLUMNS)}."
@@ -208,6 +212,19 @@ def positions_of(
         reason = "the header has no such column. Add it, rename the column that holds it, or map "
         faults.add(row, column, f"{reason}that one to it. The file has: {_there(header)}.")
     return layout, positions
+
+
+def _note_unknown_unit(row: int, header: Sequence[str], layout: Layout, faults: Faults) -> None:
+    """Say that the time that answers took is not read, if the name of its column has no unit."""
+    if latencies.UNIT_SECONDS.keys() & layout.mapping.keys():
+        return
+    for name in header:
+        if _plain(name) in latencies.WITHOUT_UNIT:
+            reason = (
+                f"The column {shown(name)} was not read: its unit is not known. Name it latency_ms "
+                "or latency_seconds, or map one of these to it."
+            )
+            faults.note("latency_without_unit", row, reason)
 
 
 def _there(header: Sequence[str]) -> str:

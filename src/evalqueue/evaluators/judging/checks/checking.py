@@ -9,13 +9,14 @@ from evalqueue.evaluators.apps.checks import (
     EqualsCheck,
     JsonSchemaCheck,
     LanguageCheck,
+    LatencyCheck,
     LengthCheck,
     PersonalDataCheck,
     RegexCheck,
     SumsCheck,
     ToolCalledCheck,
 )
-from evalqueue.evaluators.judging.checks import languages, sums, texts, tools
+from evalqueue.evaluators.judging.checks import languages, latencies, sums, texts, tools
 from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubject
 
 _CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome | None]] = {
@@ -25,6 +26,7 @@ _CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome | None]] 
     JsonSchemaCheck: texts.json_schema,
     LengthCheck: texts.length,
     LanguageCheck: languages.language,
+    LatencyCheck: latencies.latency,
     PersonalDataCheck: texts.personal_data_of_others,
     SumsCheck: sums.sums,
     ToolCalledCheck: tools.tool_called,

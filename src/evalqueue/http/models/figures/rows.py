@@ -50,6 +50,8 @@ class OutcomeJson(Model):
     created_at: Moment
     scores: dict[str, ScoreValue]
     """Of the whole conversation: `evaluator.name` and value; null: not measured."""
+    excerpt: str | None
+    """The text around the first place where was said what is searched for."""
 
 
 class Outcomes(Model):
@@ -143,6 +145,10 @@ class TurnJson(Model):
     """The definitions of the bot's tools, as JSON, in the turn from which they apply."""
     expected_tool_calls: list[ExpectedCallJson] | None
     """What the bot should have called, by people. Null: nobody has said."""
+    latency_seconds: float | None
+    """How long the answer took, as recorded."""
+    wait_seconds: float | None
+    """Between the times of the user's message and of the answer."""
 
     @field_validator("timestamp")
     @classmethod

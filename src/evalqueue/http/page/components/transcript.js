@@ -1,21 +1,22 @@
 // The messages of a conversation: plain text, in which bold and tables of Markdown are the only
-// markup. Quotes of judges are marked in the text.
+// markup. Quotes of judges, and words that were searched for, are marked in the text.
 
 import { guard } from "../vendor/lit-html/directives/guard.js";
 import { keyed } from "../vendor/lit-html/directives/keyed.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { markedText, normalized, rangesOfWords } from "./marked.js";
 
 /**
  * @typedef {{ quote: string, active?: boolean }} Quote `active`: it is highlighted
- * @typedef {{ start: number, end: number, active: boolean }} Range
+ * @typedef {import("./marked.js").Range} Range
  */
 
 const QUOTE_PADDING = /^[\s"'“”‘’….*`]+|(?<![\s"'“”‘’….*`])[\s"'“”‘’….*`]+$/g;
 const TABLE_SEPARATOR = /^\s*(?:\|\s*)?:?-+:?\s*(?:\|\s*:?-+:?\s*)*(?:\|\s*)?$/;
 
-/** @param {string} text @param {Quote[]} quotes */
-function message(text, quotes = []) {
-  const ranges = rangesOf(text, quotes);
+/** @param {string} text @param {Quote[]} quotes @param {string} words */
+function message(text, quotes, words) {
+  const ranges = [...rangesOf(text, quotes), ...rangesOfWords(text, words)];
   return blocks(text).map((block) =>
     block.rows
       ? table(text, block.rows, ranges)
@@ -52,62 +53,11 @@ function rangesOf(text, quotes) {
       ranges.push({
         start: offsets[at] ?? 0,
         end: (offsets[at + wanted.length - 1] ?? 0) + 1,
-        active,
+        name: active ? "active" : "quote",
       });
     }
   }
-  return ranges.sort((a, b) => a.start - b.start);
-}
-
-/**
- * The text in lower case, with each run of white space as one space; and the offset in the original
- * of every character.
- * @param {string} text
- */
-function normalized(text) {
-  let plain = "";
-  /** @type {number[]} */
-  const offsets = [];
-  let afterSpace = false;
-  for (let i = 0; i < text.length; i += 1) {
-    const character = text[i] ?? "";
-    const isSpace = /\s/.test(character);
-    if (isSpace && afterSpace) continue;
-    afterSpace = isSpace;
-    const lower = isSpace ? " " : character.toLowerCase();
-    for (const each of lower) {
-      plain += each;
-      offsets.push(i);
-    }
-  }
-  return { plain, offsets };
-}
-
-/**
- * Part of a text, with the ranges marked.
- * @param {string} text @param {number} start @param {number} end @param {Range[]} ranges
- */
-function markedText(text, start, end, ranges) {
-  const result = [];
-  let at = start;
-  for (const range of ranges) {
-    const [from, to] = [Math.max(at, range.start), Math.min(end, range.end)];
-    if (from >= to) continue;
-    result.push(
-      withBold(text.slice(at, from)),
-      html`<mark class=${range.active ? "active" : ""}>${withBold(text.slice(from, to))}</mark>`,
-    );
-    at = to;
-  }
-  result.push(withBold(text.slice(at, end)));
-  return result;
-}
-
-/** Text with Markdown's bold. @param {string} text */
-function withBold(text) {
-  return text
-    .split(/\*\*([^*\n]+)\*\*/)
-    .map((each, i) => (i % 2 ? html`<strong>${each}</strong>` : each));
+  return ranges;
 }
 
 /**
@@ -214,22 +164,25 @@ function table(text, [head = [], ...rows], ranges) {
  * @param {string} options.name
  * @param {string} options.text
  * @param {Quote[]} [options.quotes]
+ * @param {string} [options.words] that were searched for
  * @param {unknown} [options.note] shown below the text
  */
-export function bubble({ sender, name, text, quotes = [], note = nothing }) {
+export function bubble({ sender, name, text, quotes = [], words = "", note = nothing }) {
   return html`<div class="bubble ${sender}">
     <span class="who">${name}</span>
-    ${text ? translatable(text, quotes) : html`<span class="quiet">(no text)</span>`}${note}
+    ${text ? translatable(text, quotes, words) : html`<span class="quiet">(no text)</span>`}${note}
   </div>`;
 }
 
 /**
  * A message that a browser's translator may rewrite. It replaces text nodes, which can't be updated
  * from then on: the message is drawn anew when it changes, and only then.
- * @param {string} text @param {Quote[]} quotes
+ * @param {string} text @param {Quote[]} quotes @param {string} words
  */
-function translatable(text, quotes) {
-  const drawn = guard([text, JSON.stringify(quotes)], () => keyed({}, message(text, quotes)));
+function translatable(text, quotes, words) {
+  const drawn = guard([text, JSON.stringify(quotes), words], () =>
+    keyed({}, message(text, quotes, words)),
+  );
   return html`<div translate="yes">${drawn}</div>`;
 }
 
@@ -248,11 +201,19 @@ export function quotesOfTurn(evidence, turn, highlighted) {
 
 /** Scroll to the highlighted quote, once it is drawn. */
 export function scrollToHighlight() {
+  scrollTo("mark.active", "smooth");
+}
+
+/** Scroll to the first words that were searched for, once they are drawn. */
+export function scrollToWords() {
+  scrollTo("mark.found", "instant");
+}
+
+/** @param {string} selector @param {ScrollBehavior} behavior */
+function scrollTo(selector, behavior) {
   requestAnimationFrame(() =>
     requestAnimationFrame(() =>
-      document
-        .querySelector("mark.active")
-        ?.scrollIntoView({ block: "center", behavior: "smooth" }),
+      document.querySelector(selector)?.scrollIntoView({ block: "center", behavior }),
     ),
   );
 }

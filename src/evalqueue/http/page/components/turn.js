@@ -11,9 +11,10 @@ import { bubble } from "./transcript.js";
  * @param {import("../client/index.js").Turn} turn
  * @param {object} [options]
  * @param {import("./transcript.js").Quote[]} [options.quotes] marked in the text
+ * @param {string} [options.words] that were searched for: marked, too
  * @param {unknown} [options.verdicts] shown below
  */
-export function turnArticle(turn, { quotes = [], verdicts = nothing } = {}) {
+export function turnArticle(turn, { quotes = [], words = "", verdicts = nothing } = {}) {
   const { alternative } = turn;
   const botName = turn.routed_intent ? `Bot, ${turn.routed_intent}` : "Bot";
   const name = alternative == null ? botName : `First answer: ${botName}`;
@@ -24,10 +25,17 @@ export function turnArticle(turn, { quotes = [], verdicts = nothing } = {}) {
           ? html`<time datetime=${turn.timestamp}>${format.moment(turn.timestamp)}</time>`
           : nothing
       }
+      ${
+        turn.latency_seconds == null
+          ? nothing
+          : html`<span class="quiet"
+              >answered in ${format.milliseconds(turn.latency_seconds * 1000)}</span
+            >`
+      }
       ${turn.has_image ? html`<span class="badge tone-fair">photo</span>` : nothing}
     </header>
-    ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes })}
-    ${behindTheAnswer(turn)} ${bubble({ sender: "bot", name, text: turn.bot_text, quotes })}
+    ${bubble({ sender: "user", name: "User", text: turn.user_text, quotes, words })}
+    ${behindTheAnswer(turn)} ${bubble({ sender: "bot", name, text: turn.bot_text, quotes, words })}
     ${
       alternative == null
         ? nothing

@@ -14,9 +14,11 @@ const MIN_INTERVAL_MS = 300; // between two searches while somebody types
  * @property {string} [said]
  */
 
+/** @typedef {{ id: number, excerpt: string | null }} Row `excerpt`: around what was said */
+
 export class MatchingRows {
   /**
-   * @param {(criteria: Criteria, after: number, limit: number) => Promise<{ id: number }[]>} fetchPage
+   * @param {(criteria: Criteria, after: number, limit: number) => Promise<Row[]>} fetchPage
    *   reads the matching rows with ids above `after`
    * @param {() => void} onChange
    * @param {(error: unknown) => void} onError
@@ -28,8 +30,8 @@ export class MatchingRows {
     this.signal = signal;
     /** @type {Criteria} */
     this.criteria = {};
-    /** @type {Set<number> | null} ids; null: not known yet, or nothing is compared */
-    this.ids = null;
+    /** @type {Map<number, Row> | null} by id; null: not known yet, or nothing is compared */
+    this.rows = null;
     this.requestLoad = refresher(() => this.load(), {
       signal,
       minIntervalMs: MIN_INTERVAL_MS,
@@ -44,7 +46,7 @@ export class MatchingRows {
   /** @param {Criteria} criteria */
   find(criteria) {
     this.criteria = criteria;
-    this.ids = null;
+    this.rows = null;
     if (this.isActive) this.requestLoad();
   }
 
@@ -55,21 +57,26 @@ export class MatchingRows {
 
   /** @param {{ id: number }} row */
   has({ id }) {
-    return this.ids?.has(id) ?? false;
+    return this.rows?.has(id) ?? false;
+  }
+
+  /** What stands around the words that were said in a row, if they were. @param {{ id: number }} row */
+  excerpt({ id }) {
+    return this.rows?.get(id)?.excerpt ?? "";
   }
 
   async load() {
     const { criteria } = this;
-    const ids = new Set();
+    const found = new Map();
     for (let after = 0; ;) {
       const rows = await this.fetchPage(criteria, after, PAGE_SIZE);
       if (this.signal.aborted || criteria !== this.criteria) return; // another search was asked for
-      for (const { id } of rows) ids.add(id);
+      for (const row of rows) found.set(row.id, row);
       const last = rows.at(-1);
       if (!last || rows.length < PAGE_SIZE) break;
       after = last.id;
     }
-    this.ids = ids;
+    this.rows = found;
     this.onChange();
   }
 }

@@ -1,164 +1,11 @@
 // The form for an app's document. What it has no field for stays as it is in the document.
 
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+import { HEAD, SECTIONS } from "./app-sections.js";
 
 /** @typedef {import("../data/errors.js").Problem} Problem */
-/** @typedef {Record<string, any>} Document JSON */
-
-/**
- * @typedef {object} Field
- * @property {string[]} path in its part of the document
- * @property {string} title
- * @property {"line" | "text" | "words" | "lines" | "check" | "number"} [kind]
- * @property {string[]} [choices]
- * @property {string} [hint]
- * @property {(part: Document) => boolean} [isShown]
- */
-
-/**
- * @typedef {object} Section
- * @property {string} key in the document
- * @property {string} title
- * @property {string} item what a part is called
- * @property {string} hint
- * @property {Document} fresh a new part
- * @property {Field[]} fields
- */
-
-/** @type {Field[]} */
-const HEAD = [
-  { path: ["app_id"], title: "Id", hint: "What jobs call it." },
-  { path: ["name"], title: "Name" },
-  {
-    path: ["about"],
-    title: "What the bot is for",
-    kind: "text",
-    hint: "Judges read it: who uses the bot, what it can and must not do, what is ideal.",
-  },
-];
-
-/** @param {Document} part */
-const isOwn = (part) => !("use" in part);
-/** @param {string} kind */
-const isOf = (kind) => (/** @type {Document} */ part) => isOwn(part) && part.output?.kind === kind;
-
-/** @type {Section[]} */
-const SECTIONS = [
-  {
-    key: "intents",
-    title: "Intents",
-    item: "intent",
-    hint: "The labels of the bot's router, spelt as in the data.",
-    fresh: { name: "", description: "" },
-    fields: [
-      { path: ["name"], title: "Name" },
-      { path: ["description"], title: "When a message belongs here" },
-      { path: ["examples"], title: "Examples, one a line", kind: "lines" },
-    ],
-  },
-  {
-    key: "query_types",
-    title: "Kinds of messages",
-    item: "kind",
-    hint: "What kind of request a message is.",
-    fresh: { name: "", description: "" },
-    fields: [
-      { path: ["name"], title: "Name" },
-      { path: ["description"], title: "Description" },
-    ],
-  },
-  {
-    key: "thread_types",
-    title: "Kinds of conversations",
-    item: "kind of conversation",
-    hint: "Efficiency is judged only where it applies.",
-    fresh: { name: "", description: "", has_efficiency: true },
-    fields: [
-      { path: ["name"], title: "Name" },
-      { path: ["description"], title: "Description" },
-      { path: ["has_efficiency"], title: "Efficiency is judged", kind: "check" },
-    ],
-  },
-  {
-    key: "rules",
-    title: "Rules",
-    item: "rule",
-    hint: "What the bot has to do. The scopes say which evaluators ask.",
-    fresh: { rule_id: "", section: "", text: "", scopes: ["efficiency"] },
-    fields: [
-      { path: ["rule_id"], title: "Id" },
-      { path: ["section"], title: "Section" },
-      { path: ["text"], title: "Rule", kind: "text" },
-      {
-        path: ["scopes"],
-        title: "Scopes",
-        kind: "words",
-        hint: "efficiency, correctness, adversarial, or names of evaluators",
-      },
-    ],
-  },
-  {
-    key: "knowledge",
-    title: "Knowledge",
-    item: "text",
-    hint: "What answers have to agree with.",
-    fresh: { name: "", text: "" },
-    fields: [
-      { path: ["name"], title: "Name" },
-      { path: ["text"], title: "Text", kind: "text" },
-    ],
-  },
-  {
-    key: "evaluators",
-    title: "Evaluators of its own",
-    item: "evaluator",
-    hint: "Criteria that a judge is asked about each turn or conversation.",
-    fresh: {
-      name: "",
-      scope: "conversation",
-      prompt: "{{transcript}}",
-      output: { kind: "category", labels: ["YES", "NO"], good: ["YES"], bad: ["NO"] },
-    },
-    fields: [
-      { path: ["use"], title: "Of the catalogue", isShown: (part) => !isOwn(part) },
-      { path: ["name"], title: "Name", isShown: isOwn },
-      {
-        path: ["scope"],
-        title: "Judges each",
-        choices: ["conversation", "turn"],
-        isShown: isOwn,
-      },
-      {
-        path: ["prompt"],
-        title: "Criterion",
-        kind: "text",
-        hint: "Filled in: {{transcript}}; of a turn {{question}}, {{answer}}.",
-        isShown: isOwn,
-      },
-      {
-        path: ["output", "kind"],
-        title: "Answer",
-        choices: ["category", "boolean", "number"],
-        isShown: isOwn,
-      },
-      {
-        path: ["output", "labels"],
-        title: "Labels, one a line",
-        kind: "lines",
-        isShown: isOf("category"),
-      },
-      { path: ["output", "good"], title: "Good labels", kind: "words", isShown: isOf("category") },
-      {
-        path: ["output", "bad"],
-        title: "Bad labels, the worst first",
-        kind: "words",
-        isShown: isOf("category"),
-      },
-      { path: ["output", "minimum"], title: "From", kind: "number", isShown: isOf("number") },
-      { path: ["output", "maximum"], title: "To", kind: "number", isShown: isOf("number") },
-    ],
-  },
-];
+/** @typedef {import("./app-sections.js").Document} Document */
+/** @typedef {import("./app-sections.js").Field} Field */
 
 /**
  * @param {object} options
@@ -176,7 +23,10 @@ export function appForm({ document, problems, onChange }) {
       path: [...at, ...field.path],
       value: valueAt(document, [...at, ...field.path]),
       problems,
-      change,
+      change: (path, value) => {
+        if (field.restart) change(at, field.restart(valueAt(document, at), value));
+        else change(path, value);
+      },
     });
 
   return html`<fieldset class="card stack-tight">
@@ -218,7 +68,10 @@ export function appForm({ document, problems, onChange }) {
           <p>
             <button
               type="button"
-              @click=${() => change([section.key], [...parts, structuredClone(section.fresh)])}
+              @click=${(/** @type {Event} */ { currentTarget }) => {
+                change([section.key], [...parts, structuredClone(section.fresh)]);
+                focusLast(/** @type {HTMLElement} */ (currentTarget));
+              }}
             >
               Add ${section.item === "intent" || section.item === "evaluator" ? "an" : "a"}
               ${section.item}
@@ -228,6 +81,12 @@ export function appForm({ document, problems, onChange }) {
       </details>`;
     })}
     ${elsewhere(problems)}`;
+}
+
+/** Focus the first field of the part that was added. @param {HTMLElement} button */
+function focusLast(button) {
+  const part = [...(button.closest("details")?.querySelectorAll("fieldset.part") ?? [])].at(-1);
+  part?.querySelector("input")?.focus();
 }
 
 /** Problems of parts that have no field here. @param {Problem[]} problems */
@@ -273,12 +132,13 @@ function input({ field, path, value, problems, change }) {
   const text = shown(kind, value);
   const onInput = (/** @type {Event} */ { target }) => {
     const element = /** @type {HTMLInputElement} */ (target);
-    change(path, kind === "check" ? element.checked : read(kind, element.value, value));
+    const typed = kind === "check" ? element.checked : read(kind, element.value, value);
+    change(path, field.isOptional && typed === "" ? undefined : typed);
   };
   const errors = said(problems, path);
   if (kind === "check") {
     return html`<label class="choice"
-      ><input type="checkbox" .checked=${value === true} @change=${onInput} /><span
+      ><input type="checkbox" .checked=${(value ?? field.usual) === true} @change=${onInput} /><span
         >${title}</span
       ></label
     >`;

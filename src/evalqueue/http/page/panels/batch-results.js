@@ -1,6 +1,7 @@
 // The results of a batch run: figures, the table of conversations, the worst first, then distributions.
 
 import { banner, chip, figure } from "../components/basics.js";
+import { withWords } from "../components/marked.js";
 import { VirtualTable } from "../components/virtual-table.js";
 import { errorText } from "../data/errors.js";
 import { MatchingRows } from "../data/matching-rows.js";
@@ -276,8 +277,8 @@ export class BatchResults {
       this.results.rows,
       [...this.filters].join(),
       this.searchText,
-      this.said.ids,
-      this.scored.ids,
+      this.said.rows,
+      this.scored.rows,
       key,
       isDescending,
     ];
@@ -329,7 +330,7 @@ export class BatchResults {
   /** @param {number} total conversations of the run */
   emptyText(total) {
     if (!total) return "No conversation is evaluated yet.";
-    const isSearching = [this.scored, this.said].some((each) => each.isActive && !each.ids);
+    const isSearching = [this.scored, this.said].some((each) => each.isActive && !each.rows);
     return isSearching ? "Searching…" : "No conversation matches this filter.";
   }
 
@@ -344,7 +345,7 @@ export class BatchResults {
     ];
     return chip({
       text: text.filter(Boolean).join(", "),
-      count: this.scored.ids?.size,
+      count: this.scored.rows?.size,
       isPressed: true,
       onPress: () => {
         this.scored.find({});
@@ -453,19 +454,25 @@ export class BatchResults {
       items: rows,
       key: ({ id }) => id,
       columns: this.columns.length + 1,
-      head: html`<tr aria-rowindex="1">
+      head: html`<tr aria-rowindex="1" class=${this.said.isActive ? "searched" : nothing}>
         ${[CONVERSATION, ...this.columns].map((column) => this.headCell(column))}
       </tr>`,
       row: (row, index) =>
         html`<tr aria-rowindex=${index + 2}>
-          <td title=${row.thread_id}>
-            <a class="cover" href=${address(`/runs/${this.runId}/threads/${row.id}`)}
-              >${row.thread_id}</a
-            >
-          </td>
+          <td title=${row.thread_id}>${this.link(row)}</td>
           ${this.columns.map(({ cell }) => html`<td>${cell(row)}</td>`)}
         </tr>`,
     });
+  }
+
+  /** The id of a conversation, and what stands around the words that are searched for. @param {Row} row */
+  link(row) {
+    const words = this.searchText.trim();
+    const query = words ? `?${new URLSearchParams({ q: words })}` : "";
+    const excerpt = this.said.excerpt(row).replace(/^…\p{M}+/u, "…");
+    return html`<a class="cover" href=${address(`/runs/${this.runId}/threads/${row.id}${query}`)}
+        >${withWords(row.thread_id, words)}</a
+      >${excerpt ? html`<div class="excerpt">${withWords(excerpt, words)}</div>` : nothing}`;
   }
 
   /** @param {Column} column */

@@ -22,6 +22,8 @@ const COLUMNS = /** @type {const} */ ([
   ["system_prompt", "the bot's instructions"],
   ["expected", "the reference answer, what the bot should have said"],
   ["alternative", "another answer to the same message, which a pair compares with the bot's"],
+  ["latency_ms", "how long the answer took, in milliseconds"],
+  ["latency_seconds", "how long the answer took, in seconds"],
 ]);
 const OF_TURNS = ["query_text", "final_response_message"];
 const OF_MESSAGES = ["role", "content"];

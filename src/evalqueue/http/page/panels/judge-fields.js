@@ -19,6 +19,68 @@ import { spendingFields } from "./spending-fields.js";
  */
 export function judgeFields({ form, providers, set, fieldErrors }) {
   const chosen = providers.find(({ name }) => name === form.provider);
+  return modelFields({
+    form,
+    providers,
+    set,
+    fieldErrors,
+    more: html`<label class="field"
+        ><span>LLM calls at once: ${form.concurrency}</span
+        ><input
+          type="range"
+          min="1"
+          max="64"
+          .value=${String(form.concurrency)}
+          @input=${set("concurrency")}
+      /></label>
+      <label class="field"
+        ><span>Temperature</span
+        ><input
+          type="number"
+          min="0"
+          max="2"
+          step="0.1"
+          value=${form.temperature}
+          @input=${set("temperature")}
+      /></label>
+      ${spendingFields(form, { set, fieldErrors, withoutBatches: chosen?.without_batches ?? null })}
+      <details>
+        <summary>More about the model</summary>
+        <label class="field"
+          ><span>Output tokens of a call, with its reasoning</span
+          ><input
+            type="number"
+            min="16"
+            step="1"
+            placeholder="4096"
+            .value=${form.max_output_tokens ? String(form.max_output_tokens) : ""}
+            @input=${set("max_output_tokens")}
+        /></label>
+        <label class="field"
+          ><span>Settings in the vendor's spelling, as a JSON object</span
+          ><input
+            type="text"
+            spellcheck="false"
+            placeholder='{"reasoning_effort": "low"}'
+            .value=${form.model_settings}
+            @input=${set("model_settings")}
+        /></label>
+      </details>
+      ${fieldErrors("temperature", "concurrency", "max_output_tokens", "model_settings")}`,
+  });
+}
+
+/**
+ * Which provider and model are asked, and more fields of the caller.
+ * @param {object} options
+ * @param {{ provider: string, model: string }} options.form
+ * @param {import("../client/index.js").Provider[]} options.providers
+ * @param {(key: "provider" | "model") => (event: Event) => void} options.set
+ * @param {(...names: string[]) => unknown} [options.fieldErrors]
+ * @param {unknown} options.more
+ */
+export function modelFields({ form, providers, set, fieldErrors = () => nothing, more }) {
+  const chosen = providers.find(({ name }) => name === form.provider);
   return html`<fieldset class="card stack-tight">
     <legend>Judge</legend>
     <label class="field"
@@ -45,49 +107,6 @@ export function judgeFields({ form, providers, set, fieldErrors }) {
       ><span>Model</span
       ><input placeholder="the provider's default" .value=${form.model} @input=${set("model")}
     /></label>
-    ${fieldErrors("llm_model")}
-    <label class="field"
-      ><span>LLM calls at once: ${form.concurrency}</span
-      ><input
-        type="range"
-        min="1"
-        max="64"
-        .value=${String(form.concurrency)}
-        @input=${set("concurrency")}
-    /></label>
-    <label class="field"
-      ><span>Temperature</span
-      ><input
-        type="number"
-        min="0"
-        max="2"
-        step="0.1"
-        value=${form.temperature}
-        @input=${set("temperature")}
-    /></label>
-    ${spendingFields(form, { set, fieldErrors, withoutBatches: chosen?.without_batches ?? null })}
-    <details>
-      <summary>More about the model</summary>
-      <label class="field"
-        ><span>Output tokens of a call, with its reasoning</span
-        ><input
-          type="number"
-          min="16"
-          step="1"
-          placeholder="4096"
-          .value=${form.max_output_tokens ? String(form.max_output_tokens) : ""}
-          @input=${set("max_output_tokens")}
-      /></label>
-      <label class="field"
-        ><span>Settings in the vendor's spelling, as a JSON object</span
-        ><input
-          type="text"
-          spellcheck="false"
-          placeholder='{"reasoning_effort": "low"}'
-          .value=${form.model_settings}
-          @input=${set("model_settings")}
-      /></label>
-    </details>
-    ${fieldErrors("temperature", "concurrency", "max_output_tokens", "model_settings")}
+    ${fieldErrors("llm_model")} ${more}
   </fieldset>`;
 }

@@ -11,6 +11,7 @@ import { EvaluatorPicker } from "../panels/evaluator-picker.js";
 import { judgeFields } from "../panels/judge-fields.js";
 import { noCaps, spendingParams } from "../panels/spending-fields.js";
 import { submitBar } from "../panels/submit-bar.js";
+import { address } from "../shell/root.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const DRAFT = "evaluation";
@@ -261,6 +262,7 @@ export default function newEvaluation(app, { query, signal }) {
               Choose conversations and evaluators, check the number of LLM calls, and start.
             </p>
           </div>
+          <a class="button" href=${address("/new-test")}>Test a chatbot instead</a>
         </div>
         ${
           app.session?.right === "read"

@@ -1,7 +1,7 @@
 // One conversation of a run: its messages, and the result of each evaluator.
 
 import { banner } from "../components/basics.js";
-import { quotesOfTurn, scrollToHighlight } from "../components/transcript.js";
+import { quotesOfTurn, scrollToHighlight, scrollToWords } from "../components/transcript.js";
 import { turnArticle } from "../components/turn.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
@@ -19,13 +19,14 @@ import { address } from "../shell/root.js";
 
 /**
  * @param {import("../app.js").App} app
- * @param {{ params: Record<string, string>, signal: AbortSignal }} route
+ * @param {{ params: Record<string, string>, query: URLSearchParams, signal: AbortSignal }} route
  * @returns {import("../app.js").View}
  */
 export default function thread(
   app,
-  { params: { id: runId = "", evaluation_id: key = "" }, signal },
+  { params: { id: runId = "", evaluation_id: key = "" }, query, signal },
 ) {
+  const words = (query.get("q") ?? "").trim();
   /** @type {ThreadDetail | null} */
   let detail = null;
   /** @type {import("../evaluators/registry.js").Evaluator[]} of the run */
@@ -41,6 +42,7 @@ export default function thread(
     async () => {
       detail = await app.api.runs.thread(runId, Number(key));
       if (signal.aborted) return;
+      if (words && !evaluators.length) scrollToWords();
       loadError = null;
       evaluators = evaluatorsOf(detail.evaluators);
       void calls.load(detail.evaluation.thread_id);
@@ -68,9 +70,15 @@ export default function thread(
     };
   }
 
+  /** The address of the list: as it was shown, else with the words that are searched for. */
+  function runPath() {
+    const path = app.positions.runPath(runId);
+    return path.includes("?") ? path : `${path}${location.search}`;
+  }
+
   /** @param {string | number | null | undefined} id */
   function go(id) {
-    if (id != null) app.go(`/runs/${runId}/threads/${id}`);
+    if (id != null) app.go(`/runs/${runId}/threads/${id}${location.search}`);
   }
 
   /** @param {string} quote */
@@ -87,7 +95,7 @@ export default function thread(
     keys: {
       j: () => go(neighbours().next),
       k: () => go(neighbours().previous),
-      u: () => app.go(app.positions.runPath(runId)),
+      u: () => app.go(runPath()),
     },
     render() {
       if (loadError) {
@@ -99,7 +107,7 @@ export default function thread(
       const { position, previous, next } = neighbours();
       return html`<div class="crumbs">
           <a href=${address("/runs")}>Runs</a
-          ><a href=${address(app.positions.runPath(runId))}>${format.shortId(runId)}</a
+          ><a href=${address(runPath())}>${format.shortId(runId)}</a
           ><span>Conversation${position}</span>
         </div>
         <div class="page-head">
@@ -185,6 +193,7 @@ export default function thread(
     const evidence = /** @type {Json[]} */ (scores.flatMap((score) => score.evidence ?? []));
     return turnArticle(turn, {
       quotes: quotesOfTurn(evidence, turn.number, highlighted),
+      words,
       verdicts: evaluators.map((evaluator) =>
         evaluator.turnCard(result, scores, turn.number, highlight),
       ),

@@ -15,13 +15,23 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
         AND (expected = wanted_expected OR wanted_expected IS NULL);
 $$;
 
--- The threads of a dataset in which the user or the chatbot said this, in any case
-CREATE OR REPLACE FUNCTION evalqueue_said(wanted_dataset text, wanted_text text)
-RETURNS TABLE (thread_id text)
+-- The threads of a dataset in which the user or the chatbot said this, in any case, each with the text
+-- around the first place
+CREATE OR REPLACE FUNCTION evalqueue_excerpts(wanted_dataset text, wanted_text text)
+RETURNS TABLE (thread_id text, excerpt text)
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
-    SELECT dataset_threads.thread_id FROM dataset_threads
-    WHERE dataset_id = wanted_dataset AND EXISTS (
-        SELECT FROM jsonb_array_elements(turns) AS turn
-        WHERE strpos(lower(turn ->> 'user_text'), lower(wanted_text)) > 0
-            OR strpos(lower(turn ->> 'bot_text'), lower(wanted_text)) > 0);
+    SELECT dataset_threads.thread_id, found.excerpt
+    FROM dataset_threads CROSS JOIN LATERAL (
+        SELECT CASE WHEN start > 25 THEN '…' ELSE '' END
+            || substr(said, greatest(1, start - 24), least(start - 1, 24) + length(wanted_text) + 120)
+            || CASE WHEN length(said) >= start + length(wanted_text) + 120 THEN '…' ELSE '' END
+            AS excerpt
+        FROM jsonb_array_elements(turns) WITH ORDINALITY AS turn (content, number),
+            LATERAL (VALUES (1, content ->> 'user_text'), (2, content ->> 'bot_text'))
+                AS message (place, said),
+            LATERAL strpos(lower(said), lower(wanted_text)) AS start
+        WHERE start > 0
+        ORDER BY number, place LIMIT 1
+    ) AS found
+    WHERE dataset_id = wanted_dataset;
 $$;

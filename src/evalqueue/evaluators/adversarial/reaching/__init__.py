@@ -1,0 +1,1 @@
+"""Whether a worker can reach a chatbot, before it is tested."""
