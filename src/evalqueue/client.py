@@ -210,6 +210,7 @@ class Client:
             database=await self.database(),
             owner=submissions[0].owner,
             sees=sees,
+            is_due=submissions[0].scheduled_at is None,
         )
         keys = [each.idempotency_key for each in submissions if each.idempotency_key is not None]
         known = frozenset[str]()
@@ -257,6 +258,7 @@ class Client:
             database=await self.database(),
             owner=options.owner,
             sees=sees,
+            is_due=options.scheduled_at is None,
         )
         admitted = await params.admit(admission)
         if requested is None or admitted is not params:

@@ -25,6 +25,8 @@ class AdmissionContext:
     """Whose job it will be."""
     sees: str | None = None
     """The owner whose runs the params may name; None: everybody's."""
+    is_due: bool = True
+    """Whether the job is to start as soon as possible, and not at a later time."""
 
 
 class JobParams(BaseModel):

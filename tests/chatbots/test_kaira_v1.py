@@ -164,7 +164,8 @@ async def test_an_answer_of_nothing_readable_is_unreadable() -> None:
     for answer in (b"<html>502</html>\n", b"data: {oops\n\n" + DONE, b'data: [1, 2]\n\ndata: "a"'):
         refused = await refusal(answer)
         assert refused.fault is Fault.UNREADABLE, answer
-    assert "[1, 2]" in refused.message
+    assert "[1, 2]" in refused.quote
+    assert "[1, 2]" not in refused.message
 
 
 @pytest.mark.parametrize(

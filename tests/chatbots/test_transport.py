@@ -101,7 +101,7 @@ async def test_what_is_no_json_object_is_unreadable(
         await line.post("/x", {}, {})
 
     assert failed.value.fault is Fault.UNREADABLE
-    assert len(failed.value.message) < 700
+    assert len(failed.value.quote) <= 500
     assert json_object(body.decode(errors="replace")) is None
 
 
@@ -145,9 +145,9 @@ async def test_a_refusal_says_its_status_and_what_the_server_wrote(
     failed = await fails(aim(server.url))
 
     assert failed.status == 401
-    assert failed.message.startswith('127.0.0.1 answered HTTP 401: {"detail": "no such user')
-    assert failed.message.endswith("… (check the credential)")
-    assert len(failed.message) < 600
+    assert failed.message == "127.0.0.1 answered HTTP 401: check the credential"
+    assert failed.quote.startswith('{"detail": "no such user')
+    assert len(failed.quote) <= 500
 
 
 async def test_a_hang_before_the_headers_is_a_timeout(serve: Any, aim: Any) -> None:
@@ -313,7 +313,7 @@ async def test_redirects_are_not_followed(serve: Any, aim: Any, status: str) -> 
     failed = await fails(aim(server.url))
 
     assert (failed.fault, failed.status) == (Fault.HTTP_ERROR, int(status))
-    assert f"{inside.url}/latest/meta-data" in failed.message
+    assert f"{inside.url}/latest/meta-data" in failed.quote
     assert "not followed" in failed.message
     assert (server.connections, inside.connections) == (1, 0)
 
@@ -457,7 +457,7 @@ async def test_a_token_that_a_server_repeats_is_in_no_message(
 
     failed = await fails(target, credential=credential)
 
-    assert TOKEN not in f"{failed.message} {failed} {failed!r} {failed.__cause__!r}"
+    assert TOKEN not in f"{failed.message} {failed.quote} {failed} {failed!r} {failed.__cause__!r}"
     assert TOKEN not in f"{target!r} {credential!r}"
 
 

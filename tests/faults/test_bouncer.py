@@ -3,22 +3,26 @@ NOTIFY. LISTEN has an address of its own (`EVALQUEUE_LISTEN_URL`), or there is n
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
+from faults.api import api
 from faults.bouncer import bouncer
 from faults.deployment import Deployment
 from faults.fleet import NO_POLLING, Worker
 from faults.proxy import NetworkState, Proxy
+from faults.server import Stopping
 from faults.work import Manner, Steps
 from pydantic import SecretStr
 
-from evalqueue import Client, JobStatus, client
+from evalqueue import Client, Job, JobStatus, client
 from evalqueue.settings import Settings
 
 FEW = 3  # sessions of the server's
+PATIENCE = 60.0  # seconds
 
 
 def behind(deployment: Deployment, port: int) -> str:
@@ -84,23 +88,70 @@ async def test_a_cancel_is_notified_behind_a_bouncer(deployment: Deployment, tmp
     await deployment.assert_sound()
 
 
-async def test_a_bouncer_may_be_restarted_in_the_middle_of_a_job(
-    deployment: Deployment, tmp_path: Path
+@pytest.mark.parametrize("away", [0.5, 8.0], ids=["briefly", "longer than a worker may be silent"])
+async def test_a_bouncer_may_be_away_in_the_middle_of_jobs(
+    deployment: Deployment, tmp_path: Path, away: float
 ):
-    async with bouncer(tmp_path, deployment.server.port) as port:
-        worker = await start_worker(deployment, port)
-        job = await deployment.submit(Steps(items=8, concurrency=2, gate=str(deployment.gate)))
-        await deployment.until_stored(job)
-    deployment.gate.touch()
-    await asyncio.sleep(0.5)  # it is gone for a while
-    async with bouncer(tmp_path, deployment.server.port, port=port):
-        await deployment.until_over(job)
-        late = await deployment.submit(Steps())
-        await deployment.until_over(late)
+    """Workers and API keep their LISTEN sessions, which don't go through it."""
+    async with AsyncExitStack() as stack:
+        async with bouncer(tmp_path, deployment.server.port) as port:
+            workers = [await start_worker(deployment, port, NO_POLLING) for _ in range(2)]
+            http = await stack.enter_async_context(
+                api(behind(deployment, port), tmp_path, EVALQUEUE_LISTEN_URL=deployment.address)
+            )
+            gated, busy = await two_jobs(deployment)
+            assert (await http.get("/readyz")).status_code == 200
+            listening = await deployment.watch.rows(LISTENING)
+        await asyncio.sleep(away)
+        assert (await http.get("/healthz")).status_code == 200
+        assert (await http.get("/api/jobs")).status_code == 503
+        async with bouncer(tmp_path, deployment.server.port, port=port):
+            await works_on(deployment, http, workers, gated, busy)
+            assert await deployment.watch.rows(LISTENING) == listening
 
-    for found in (await deployment.get(job), await deployment.get(late)):
+
+@pytest.mark.parametrize("how", [Stopping.FAST, Stopping.IMMEDIATE])
+async def test_postgres_may_be_away_behind_a_bouncer(
+    deployment: Deployment, tmp_path: Path, how: Stopping
+):
+    async with (
+        bouncer(tmp_path, deployment.server.port) as port,
+        api(behind(deployment, port), tmp_path, EVALQUEUE_LISTEN_URL=deployment.address) as http,
+    ):
+        workers = [await start_worker(deployment, port, NO_POLLING) for _ in range(2)]
+        gated, busy = await two_jobs(deployment)
+        async with deployment.server.outage(how):
+            await asyncio.sleep(5.0)
+            assert (await http.get("/healthz")).status_code == 200
+        await works_on(deployment, http, workers, gated, busy)
+
+
+LISTENING = "SELECT pid FROM pg_stat_activity WHERE query ILIKE 'LISTEN%%' ORDER BY pid"
+
+
+async def two_jobs(deployment: Deployment) -> tuple[Job, Job]:
+    """A job that waits for the gate, and one that writes all the time."""
+    gated = await deployment.submit(Steps(items=8, concurrency=2, gate=str(deployment.gate)))
+    busy = await deployment.submit(Steps(items=60, seconds=0.1))
+    await deployment.until_stored(gated)
+    await deployment.until_stored(busy)
+    return gated, busy
+
+
+async def works_on(
+    deployment: Deployment, http: httpx.AsyncClient, workers: Sequence[Worker], *jobs: Job
+) -> None:
+    """The jobs end with their first attempt, a later one is noticed, and the API answers."""
+    deployment.gate.touch()
+    late = await deployment.submit(Steps())
+    await deployment.until_over(*jobs, late)
+    for found in [await deployment.get(job) for job in (*jobs, late)]:
         assert (found.status, found.attempt, found.failed_attempts) == (JobStatus.COMPLETED, 1, 0)
-    assert worker.is_alive
+    assert all(worker.is_alive for worker in workers)
+    async with asyncio.timeout(PATIENCE):
+        while (await http.get("/readyz")).status_code != 200:
+            await asyncio.sleep(0.1)
+    assert len((await http.get("/api/jobs")).json()) == len(jobs) + 1
     await deployment.assert_sound()
 
 

@@ -106,6 +106,10 @@ async def test_the_role_that_submits_can_do_nothing_else(restricted: Deployment)
         f"{PREFIX}_submit",
     )
     assert allowed == [("evalqueue_submit_job",)]
+    bounds = await restricted.watch.rows(
+        "SELECT rolconnlimit, rolconfig FROM pg_roles WHERE rolname = %s", f"{PREFIX}_submit"
+    )
+    assert bounds == [(20, ["statement_timeout=10s"])]
     assert await refused(
         address, "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
     )

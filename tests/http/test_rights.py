@@ -155,7 +155,9 @@ NEEDED = {
     Access.ADMINISTERS: Right.ADMIN,
 }
 
-COUNTED = re.compile('"total_runs":[1-9],"total_threads_evaluated":1,"total_adversarial_tests":[1-9]')
+COUNTED = re.compile(
+    '"total_runs":[1-9],"total_threads_evaluated":1,"total_adversarial_tests":[1-9]'
+)
 
 CASE = Case(
     opening=f"I had two rotis {MARK}",

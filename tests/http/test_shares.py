@@ -1,8 +1,12 @@
 """Shares per caller: what one holds of connections, streams and uploads keeps no other out."""
 
 import asyncio
+import os
+import socket
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import httpx
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS
@@ -50,6 +54,37 @@ async def test_idle_connections_of_one_address_keep_no_other_out(serve_api: Serv
             async with line(http, GET, address="127.0.0.3") as reader:
                 assert await status_of(reader) == 200
         assert len([each for each in idle if not each.at_eof()]) >= 1
+
+
+async def test_so_do_they_where_a_process_may_open_few_files_unless_it_asks(
+    database: Database, tmp_path: Path
+):
+    environment = os.environ | {"DATABASE_URL": database.conninfo, "EVALQUEUE_HOME": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(
+        "sh", "-c", 'ulimit -Sn 400; exec "$@"', "sh",
+        sys.executable, "-m", "evalqueue", "serve", "--port=0",
+        env=environment | {"EVALQUEUE_MAX_CONNECTIONS": "900"},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout
+    idle: list[socket.socket] = []
+    try:
+        async with asyncio.timeout(PATIENCE):
+            url = (await process.stdout.readline()).decode().split()[-1]
+        async with httpx.AsyncClient(base_url=url, trust_env=False) as http:
+            at = (http.base_url.host, http.base_url.port)
+            idle.extend(  # as fast as the system lets them
+                socket.create_connection(at, source_address=("127.0.0.2", 0)) for _ in range(1000)
+            )
+            for _ in range(3):
+                async with line(http, GET, address="127.0.0.3") as reader:
+                    assert await status_of(reader) == 200
+    finally:
+        for each in idle:
+            each.close()
+        process.terminate()
+        _, errors = await process.communicate()
+    assert b"out of system resource" not in errors
 
 
 async def stream(held: AsyncExitStack, http: httpx.AsyncClient, name: str) -> httpx.Response:
@@ -109,6 +144,27 @@ async def test_uploads_of_one_caller_hold_so_much_of_the_disk_together(serve_api
         assert await next(statuses) == 429
         for each in statuses:
             each.close()
+
+
+async def test_files_of_one_owner_are_read_one_at_a_time_beside_those_of_another(dsn: str):
+    """Reading a large one takes minutes, and only few are read at once."""
+    over = asyncio.Event()
+
+    async def read() -> None:
+        async with database.long_transaction(owner="sam"):
+            await over.wait()
+
+    database = Database(dsn)
+    await database.open()
+    try:
+        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as reading:
+            for _ in range(4):
+                reading.create_task(read())
+            await asyncio.sleep(0)
+            async with database.long_transaction(owner="ada"):
+                over.set()
+    finally:
+        await database.close()
 
 
 async def test_a_list_of_jobs_with_large_params_and_results_is_small(

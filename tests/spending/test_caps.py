@@ -4,18 +4,21 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from costing import Judged, billed, price_list, query, repeated, work
+from costing import Judged, billed, price_list, query, repeated, run_of, work
 from forking import fork_worker
 
 from evalqueue import Client, JobStatus
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.trying.job_type import TryEvaluators
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 
@@ -180,6 +183,34 @@ async def test_a_monthly_cap_holds_for_all_jobs_of_an_owner(
     assert Decimal("0.2") < billed(vendor.simulation.stats) <= Decimal("0.35")
     other = await judge(owner="bert", total_items=5)
     assert other.status is JobStatus.COMPLETED
+
+
+@pytest.mark.usefixtures("priced")
+async def test_a_job_is_refused_once_its_owner_has_used_up_the_month(
+    judge: Judged, client: Client, dsn: str, monkeypatch: pytest.MonkeyPatch
+):
+    before = await judge(owner="anna", total_items=3)
+    monkeypatch.setenv("EVALQUEUE_MONTHLY_CAPS", '{"anna": "0.001", "*": "5"}')
+    for params in (
+        EvaluateBatch(total_items=3),
+        EvaluateAdversarial(),
+        TryEvaluators(dataset_id=str(before.params["dataset_id"])),
+    ):
+        with pytest.raises(InvalidParams, match=r"The monthly cap of \$0\.001 for anna is used up"):
+            await client.submit(params, owner="anna")
+
+    next_month = datetime.now(UTC) + timedelta(days=32)
+    await client.submit(EvaluateBatch(total_items=3), owner="anna", scheduled_at=next_month)
+    replay = EvaluateBatch(total_items=3, replay=run_of(before))
+    replayed = await client.submit(replay, owner="anna")
+    others = await client.submit(EvaluateBatch(total_items=3), owner="bert")
+    await work(dsn)
+    for job in (replayed, others):
+        assert (await client.get(job.id)).status is JobStatus.COMPLETED
+    # Of a month that the worker has counted, what is held by no call in flight counts, too.
+    monkeypatch.setenv("EVALQUEUE_MONTHLY_CAPS", '{"bert": "0.001"}')
+    with pytest.raises(InvalidParams, match="for bert is used up"):
+        await client.submit(EvaluateBatch(total_items=3), owner="bert")
 
 
 async def test_a_cap_in_dollars_needs_a_price(

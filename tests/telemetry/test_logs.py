@@ -17,8 +17,11 @@ from evalqueue.telemetry import logs
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 HANDLERS = """
+import json
 import logging
 import os
+import warnings
+from pathlib import Path
 
 from evalqueue import ItemWork, register_job_handler
 from evalqueue.context import Checkpoint, current
@@ -44,6 +47,11 @@ async def speak(job_id, params):
     if params.get("leaks"):
         key = os.environ["SHOP_API_KEY"]
         logger.error("The key is %s", key, extra={"key": key})
+        logger.error("It is %r, or %r", key, key.encode())
+        logger.error("Nested", extra={"headers": {key: [{"X-Key": (key,)}, Path(key)]}})
+        warnings.warn(f"Warned of {key}")
+        told = json.loads(os.environ["SHOP_SETTINGS"])
+        logger.error("Told %s", [*told["headers"].values()])
         try:
             raise ValueError(f"the key {key} at " + os.environ["SHOP_URL"])
         except ValueError:
@@ -323,16 +331,23 @@ def test_records_of_a_traced_attempt_name_its_trace(site: Site):
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_secrets_of_the_environment_are_hidden_whatever_writes_them(site: Site, log_format: str):
-    key, password = 'sh"op-ünsaid-key', "of-the-shop"
+    key, password = 'sh"op\\-ünsaid-key', "of-the-shop"
+    headers = {"api-key": "a-key-with-a-dash", "x.bearer": "who-bears-it"}
     job_id = submit(site, {"leaks": True})
     worker = site.start(
         rf"Job {job_id}: attempt 1 completed", "worker", EVALQUEUE_LOG_FORMAT=log_format,
         SHOP_API_KEY=key, SHOP_URL=f"https://shop:{password}@127.0.0.1/",
+        SHOP_SETTINGS=json.dumps({"headers": headers}),
     )  # fmt: skip
     written = "\n".join(ended(worker))
 
     assert "The key is [hidden]" in written
     assert "the key [hidden] at https://shop:[hidden]@127.0.0.1/" in written
     assert "DETAIL: [hidden]" in written
-    for secret in (key, json.dumps(key)[1:-1], password, "ünsaid", "a text", "two lines"):
+    assert "Warned of [hidden]" in written
+    assert written.count("py.warnings") == 1, "it is a record like any other"
+    for secret in (
+        key, json.dumps(key)[1:-1], password, "ünsaid", "nsaid-key", *headers.values(),
+        "a text", "two lines",
+    ):  # fmt: skip
         assert secret not in written

@@ -18,6 +18,7 @@ from evalqueue.http.events import streams
 MAX_HEAD_BYTES = 16 * 1024  # of a request line and its headers: h11's default
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
+REFUSED_AT_ONCE = 64  # connections beyond the limit that get a response
 
 
 class DeadlineProtocol(H11Protocol):
@@ -37,6 +38,8 @@ class DeadlineProtocol(H11Protocol):
         self._update_deadline()
         if self.limit_concurrency is not None:
             self._make_room(len(self.connections) - self.limit_concurrency + 1)
+            if len(self.connections) > self.limit_concurrency + REFUSED_AT_ONCE:
+                transport.abort()  # each is an open file
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)

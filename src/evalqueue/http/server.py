@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import resource
 import socket
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
@@ -17,11 +18,16 @@ from evalqueue.hosts import is_loopback
 from evalqueue.http.app import create_app
 from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, DeadlineProtocol
 from evalqueue.http.events.broadcaster import Broadcaster
+from evalqueue.settings import Settings
 from evalqueue.telemetry.logs import LoggedError
 from evalqueue.tokens import VARIABLE
 
 GRACE_SECONDS = 10  # for active requests, when the server stops
 _BACKLOG = 2048  # connections
+_ACCEPTED_AT_ONCE = 64  # connections
+_OTHER_FILES = 100 + 3 * _ACCEPTED_AT_ONCE  # besides those connections that are counted
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +91,31 @@ async def serve(
             )  # even when cancelled: the group would abort active requests
 
 
+def raise_file_limit(settings: Settings) -> None:
+    """Let this process open as many connections as its settings allow, if the system does: each is
+    an open file, of which many systems allow a process 1,024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = settings.max_connections + _OTHER_FILES
+    most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if resource.RLIM_INFINITY != soft < most:
+        with contextlib.suppress(ValueError, OSError):  # `_connection_limit` stays below it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _connection_limit(settings: Settings) -> int:
+    """How many connections are accepted. Out of files the process would accept none, of no address,
+    no idle connection would make room, and asyncio logs thousands of errors at once."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return settings.max_connections
+    limit = min(settings.max_connections, soft - min(_OTHER_FILES, soft // 2))
+    if limit < settings.max_connections:
+        logger.warning(
+            "Connections are limited to %d: this process may open %d files (ulimit -n)", limit, soft
+        )
+    return limit
+
+
 def _without_text(record: logging.LogRecord) -> bool:
     """Take the texts of unexpected errors, which may quote conversations, out of its records."""
     if record.exc_info and (error := record.exc_info[1]) is not None:
@@ -104,6 +135,11 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Generator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(_BACKLOG)  # asyncio has set it to what it accepts at once
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._broadcaster.end()  # streams never end by themselves
         await super().shutdown(sockets)
@@ -122,8 +158,9 @@ def _server(client: Client, root_path: str) -> _Server:
         proxy_headers=bool(settings.proxies),
         forwarded_allow_ips=list(settings.proxies),
         ws="none",
-        limit_concurrency=settings.max_connections
+        limit_concurrency=_connection_limit(settings)
         + 1,  # uvicorn refuses the connection that reaches it
+        backlog=_ACCEPTED_AT_ONCE,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,

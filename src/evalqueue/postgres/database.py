@@ -11,6 +11,7 @@ import os
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ class Database:
         few = max(1, max_size // LONG_SHARE)
         self._long = asyncio.Semaphore(few)
         self._long_reads = asyncio.Semaphore(max(1, few // 2))
+        self._turns = _Turns()
         self._reconnecting: asyncio.Task[None] | None = None
         self._logged_at: float | None = None
         self._unlogged = 0
@@ -217,15 +219,23 @@ class Database:
             _raise_cancellation(since=before)
 
     @asynccontextmanager
-    async def long_transaction(self) -> AsyncGenerator[Connection]:
-        """A transaction that may take minutes; so few at once that the pool is never exhausted."""
-        async with self._long, self.transaction() as connection:
+    async def long_transaction(self, *, owner: str | None = None) -> AsyncGenerator[Connection]:
+        """A transaction that may take minutes; so few at once that the pool is never exhausted.
+
+        Args:
+            owner: whose work it is: one at a time, so that others don't wait for all of it.
+        """
+        async with self._turns.of(owner), self._long, self.transaction() as connection:
             yield connection
 
     @asynccontextmanager
-    async def long_read(self) -> AsyncGenerator[Connection]:
-        """A long transaction that only reads; fewer at once, so that a writer always gets one."""
-        async with self._long_reads, self.long_transaction() as connection:
+    async def long_read(self, *, owner: str | None = None) -> AsyncGenerator[Connection]:
+        """A long transaction that only reads; fewer at once, so that a writer always gets one.
+
+        Args:
+            owner: as of `long_transaction`.
+        """
+        async with self._turns.of(owner), self._long_reads, self.long_transaction() as connection:
             yield connection
 
     async def until_done(
@@ -268,6 +278,30 @@ class Database:
             others = f" (and {self._unlogged - 1} more tries)" if self._unlogged > 1 else ""
             logger.warning("%s waits for Postgres%s: %s", what, others, error)
             self._logged_at, self._unlogged = now, 0
+
+
+class _Turns:
+    """One turn at a time for each owner, in the order in which they were asked for."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._asked = Counter[str]()
+
+    @asynccontextmanager
+    async def of(self, owner: str | None) -> AsyncGenerator[None]:
+        """Wait for a turn of this owner. None: at once."""
+        if owner is None:
+            yield
+            return
+        lock = self._locks.setdefault(owner, asyncio.Lock())
+        self._asked[owner] += 1
+        try:
+            async with lock:
+                yield
+        finally:
+            self._asked[owner] -= 1
+            if not self._asked[owner]:
+                del self._asked[owner], self._locks[owner]
 
 
 def _shut_down(connection: Connection) -> None:

@@ -179,7 +179,7 @@ class Listener:
             while not lost.is_set():
                 await self._prove(connection)
                 if not holds and self._proven.is_set():
-                    # LISTEN once more, by which people find the session in pg_stat_activity.
+                    # LISTEN comes first: people find the session by it in pg_stat_activity.
                     await connection.execute(
                         f"LISTEN {self._echo_channel};"
                         f" SELECT pg_catalog.pg_advisory_lock_shared({self._session_key})",
@@ -203,7 +203,7 @@ class Listener:
                 await sending.execute("SELECT pg_notify(%s, '')", [self._echo_channel])
         except (TimeoutError, psycopg.Error):
             # The pool's connections fail, not this one: check that it answers.
-            await connection.execute("SELECT 1", timeout=PING_TIMEOUT)
+            await connection.execute(f"LISTEN {self._echo_channel}", timeout=PING_TIMEOUT)
             return
         try:
             async with asyncio.timeout(PING_TIMEOUT):

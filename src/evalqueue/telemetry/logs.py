@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from enum import StrEnum
@@ -23,7 +23,8 @@ from evalqueue.telemetry import spans
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 HIDDEN = "[hidden]"
 _SECRET_NAME = re.compile(
-    r"((^|_)(APIKEY|KEY|TOKEN|SECRET|CREDENTIAL)S?|PASSWORD|PASSWD|AUTHORIZATION)(_?\d+)?$"
+    r"((^|[-_.])(APIKEY|KEY|TOKEN|SECRET|CREDENTIAL|BEARER)S?|PASSWORD|PASSWD|AUTHORIZATION)"
+    r"([-_]?\d+)?$"
 )
 _HEADERS_NAME = re.compile(r"(^|_)HEADERS$")
 """`name=value,name=value`, as OpenTelemetry's exporters have it."""
@@ -84,7 +85,7 @@ def reformat(log_format: LogFormat) -> None:
     hide(os.environ)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_JsonLines() if log_format is LogFormat.JSON else _TextLines(TEXT))
-    logging.captureWarnings(log_format is LogFormat.JSON)
+    logging.captureWarnings(True)
 
 
 class LoggedError(Exception):
@@ -142,6 +143,7 @@ def secrets_of(environment: Mapping[str, str]) -> tuple[str, ...]:
             with suppress(ValueError, RecursionError):
                 found.update(_secrets_of(name, json.loads(value)))
     found |= {unquote(each) for each in found}
+    found |= {spelled for each in found for spelled in _spellings(each)}
     return tuple(
         sorted((each for each in found if len(each) >= _SECRET_MIN), key=len, reverse=True)
     )
@@ -161,6 +163,14 @@ def _secrets_of(name: str, value: object) -> Iterator[str]:
         if _HEADERS_NAME.search(name.upper()):
             yield from (pair.partition("=")[2].strip() for pair in value.split(","))
         yield from (each for pair in _PASSWORD.findall(value) for each in pair if each)
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    """A secret as records may quote it."""
+    yield repr(secret)[1:-1]
+    yield repr(secret.encode(errors="replace"))[2:-1]
+    yield json.dumps(secret)[1:-1]
+    yield json.dumps(secret, ensure_ascii=False)[1:-1]
 
 
 class _TextLines(logging.Formatter):
@@ -190,10 +200,26 @@ class _JsonLines(JsonFormatter):
         traced = {} if found is None else {"trace_id": found[0], "span_id": found[1]}
         known = {k: v for k, v in (_bound.get() or {}).items() if v is not None}
         return {
-            name: without_secrets(value) if isinstance(value, str) else value
+            name: _masked(value)
             for name, value in (log_data | known | traced).items()
             if name != "color_message"  # uvicorn's own
         }
+
+
+def _masked(value: object) -> object:
+    """A value of a record, without secrets in any part of it."""
+    match value:
+        case None | bool() | int() | float():
+            return value
+        case Mapping():
+            fields = cast("Mapping[object, object]", value)
+            return {without_secrets(str(key)): _masked(each) for key, each in fields.items()}
+        case list() | tuple() | set() | frozenset():
+            return [_masked(each) for each in cast("Iterable[object]", value)]
+        case _:
+            text = str(value)
+            masked = without_secrets(text)
+            return value if masked == text and not isinstance(value, str) else masked
 
 
 def without_secrets(text: str) -> str:

@@ -28,9 +28,11 @@ async def serve(
 ) -> ExitCode:
     """Serve the HTTP API until a signal arrives."""
     from evalqueue import daemon
+    from evalqueue.http.server import raise_file_limit
     from evalqueue.http.server import serve as serve_api
 
     daemon.check_settings()
+    raise_file_limit(settings.read())
     async with open_client() as client:
         register_job_types(client)
         async with serve_api(

@@ -66,7 +66,9 @@ async def add_schedule(options: ScheduleOptions, *, as_json: bool) -> ExitCode:
         database = await client.database()
         params = client.job_types.decode(options.job_type, options.params)
         admitted = await params.admit(
-            AdmissionContext(settings=client.settings, database=database, owner=options.owner)
+            AdmissionContext(
+                settings=client.settings, database=database, owner=options.owner, is_due=False
+            )
         )
         async with database.connection() as connection:
             now = await schedules.now(connection)

@@ -77,6 +77,8 @@ def _turn(exchange: Exchange) -> Iterator[str]:
         yield f"  bot (answer cut short)\n{block(exchange.fault.partial)}"
     for fact in exchange.facts():
         yield f"  ! {one_line(fact)}"
+    if exchange.fault is not None and exchange.fault.quote:
+        yield f"  sent instead of an answer\n{block(exchange.fault.quote)}"
     if reply is None and exchange.fault is None:
         yield "  ! no answer recorded: the conversation was cut short"
 

@@ -57,6 +57,8 @@ class ConnectionFault:
 
     fault: Fault
     message: str
+    quote: str = ""
+    """What was sent instead of an answer, for administrators."""
     status: int | None = None
     partial: str = ""
 
@@ -221,7 +223,11 @@ async def _exchanged(chat: Chat, begun: Exchange, sleep: Sleep) -> Exchange:
         return replace(begun, reply=await trying(chat.say, begun.said.sent))
     except ChatbotError as error:
         fault = ConnectionFault(
-            fault=error.fault, message=error.message, status=error.status, partial=error.partial
+            fault=error.fault,
+            message=error.message,
+            quote=error.quote,
+            status=error.status,
+            partial=error.partial,
         )
         return replace(begun, fault=fault)
 

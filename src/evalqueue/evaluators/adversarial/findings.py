@@ -4,7 +4,7 @@ The figures are computed from the rows at each request, so they exist while a ru
 after it was cancelled. Where `owner` is given, the runs of other owners are not visible.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -157,6 +157,15 @@ async def trials(
     return await QUERIES.rows(
         connection, AdversarialRow, "trials", run_id=run_id, case_id=case_id, owner=owner
     )
+
+
+def without_quotes(transcript: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A transcript without what a chatbot sent instead of an answer, as callers see it who are no
+    administrators."""
+    return [
+        each | {"fault": each["fault"] | {"quote": ""}} if each.get("fault") else dict(each)
+        for each in map(dict, transcript)
+    ]
 
 
 async def live(

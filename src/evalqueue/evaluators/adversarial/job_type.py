@@ -38,7 +38,7 @@ from evalqueue.evaluators.formats import BadData, BadRow, FormatError
 from evalqueue.evaluators.formats.data_directory import read_confined
 from evalqueue.evaluators.judging.judge import Parameters
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
-from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced
+from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
 from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.verdicts import Difficulty
@@ -184,6 +184,7 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
             providers = ProviderSettings()
             choice = resolve(providers, self.llm_provider, self.llm_model)
             await refuse_unpriced(self, providers, choice, admission.owner)
+            await refuse_used_up(admission)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
         try:

@@ -28,7 +28,7 @@ from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.registry import EvaluatorParams
 from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
-from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced
+from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
 from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.evaluators.runs.params import RunParams
@@ -140,6 +140,7 @@ class EvaluateBatch(
             choice = resolve(settings, asked.llm_provider, asked.llm_model)
             refuse_without_batches(self, settings, choice)
             await refuse_unpriced(self, settings, choice, admission.owner)
+            await refuse_used_up(admission, calls_llm=self.replay is None)
             if self.app_id is not None:  # before a file is stored
                 self._refuse_no_evaluators((await self.app(admission, None)).app)
             content = await self.content(admission)

@@ -173,7 +173,7 @@ async def _of_file(
         sample.take(message)
         return marks(message.bot_text)
 
-    async with database.long_read() as connection:
+    async with database.long_read(owner=owner) as connection:
         await staging.stage(connection, mapped, faults, with_turns=False, mark=mark)
         if faults:
             return replace(

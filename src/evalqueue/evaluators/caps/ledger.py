@@ -50,6 +50,14 @@ class CapGrant:
     """None: all calls that were named fit."""
 
 
+async def used_in_month(database: Database, owner: str) -> Decimal:
+    """US dollars that an owner's calls have used of a monthly cap, without those in flight."""
+    async with database.connection() as connection:
+        cursor = await connection.execute(QUERIES["used_in_month"], {"owner": owner})
+        ((used,),) = await cursor.fetchall()
+    return used
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapLedger:
     """The reservations of one attempt."""

@@ -29,12 +29,22 @@ class ChatbotError(Exception):
     """There is no whole answer."""
 
     def __init__(
-        self, fault: Fault, message: str, *, status: int | None = None, partial: str = ""
+        self,
+        fault: Fault,
+        message: str,
+        *,
+        quote: str = "",
+        status: int | None = None,
+        partial: str = "",
     ) -> None:
         super().__init__(message)
         self.fault = fault
         self.message = message
-        """For people. It contains no secrets of the address and no tokens."""
+        """For people. It contains no secrets of the address, no tokens, and nothing that the
+        endpoint sent."""
+        self.quote = quote
+        """What the endpoint sent instead of an answer, without the token. Only administrators see
+        it: a caller may have aimed at what is no chatbot."""
         self.status = status
         """Of the HTTP response, if there was one."""
         self.partial = partial

@@ -104,7 +104,8 @@ class StreamLine:
                 raise self._refused(answer, text)
             raise ChatbotError(
                 Fault.UNREADABLE,
-                f"{self.target.host} answered with what is no JSON object: {self.shown(text)}",
+                f"{self.target.host} answered with what is no JSON object",
+                quote=self.shown(text),
                 status=answer.status,
             )
 
@@ -125,7 +126,7 @@ class StreamLine:
         return clean_text(self._masked(text), limit=TEXT_LIMIT)
 
     def shown(self, text: str) -> str:
-        """A bot's text for an error message: one line, limited in length, without the token."""
+        """A bot's text for a quote: one line, limited in length, without the token."""
         return clean_text(" ".join(self._masked(text).split()), limit=_SHOWN_LIMIT) or "nothing"
 
     async def aclose(self) -> None:
@@ -187,15 +188,13 @@ class StreamLine:
 
     def _refused(self, answer: "_Answer", body: str) -> ChatbotError:
         status = answer.status
-        text = f"{self.target.host} answered HTTP {status}"
+        text, quote = f"{self.target.host} answered HTTP {status}", self.shown(body)
         if 300 <= status < 400:  # noqa: PLR2004  redirection
-            where = self.shown(answer.response.headers.get("Location", ""))
-            text = f"{text}, a redirect to {where}: redirects are not followed, give that address"
-        else:
-            text = f"{text}: {self.shown(body)}"
-            if status in _CREDENTIAL_STATUSES:
-                text = f"{text} (check the credential)"
-        return ChatbotError(Fault.HTTP_ERROR, text, status=status)
+            text = f"{text}: redirects are not followed, give the address it leads to"
+            quote = self.shown(answer.response.headers.get("Location", ""))
+        elif status in _CREDENTIAL_STATUSES:
+            text = f"{text}: check the credential"
+        return ChatbotError(Fault.HTTP_ERROR, text, quote=quote, status=status)
 
     @contextmanager
     def _faults(self) -> Generator[None]:
@@ -216,8 +215,9 @@ class StreamLine:
                 Fault.TIMEOUT, f"{host}'s answer had no end after {target.reply_seconds:g} s"
             ) from None
         except aiohttp.ClientResponseError as error:
-            text = f"{host}'s answer is not HTTP: {self.shown(error.message)}"
-            raise ChatbotError(Fault.UNREADABLE, text) from None
+            raise ChatbotError(
+                Fault.UNREADABLE, f"{host}'s answer is not HTTP", quote=self.shown(error.message)
+            ) from None
         except aiohttp.ClientPayloadError as error:
             if isinstance(error.__cause__, ContentEncodingError):
                 text = f"{host}'s answer can't be decompressed"
@@ -357,6 +357,8 @@ def _why(error: Exception) -> str:
     match error:
         case aiohttp.ConnectionTimeoutError():
             return f"no connection within {CONNECT_SECONDS:g} s"
+        case aiohttp.ServerDisconnectedError():
+            return "there was no answer"  # the error may carry what was received
         case aiohttp.ClientConnectorCertificateError():
             return clean_text(str(error.certificate_error), limit=_SHOWN_LIMIT)
         case aiohttp.ClientConnectorError():

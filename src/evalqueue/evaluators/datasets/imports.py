@@ -52,7 +52,7 @@ async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool)
         if await _is_read(connection, found):
             is_new = await _enter(connection, entry)
             return Added(dataset_id=found.dataset_id, is_new=is_new)
-    async with database.long_transaction() as connection:
+    async with database.long_transaction(owner=owner) as connection:
         # A concurrent import of the same file waits here, and then finds the dataset.
         await connection.execute(QUERIES["lock"], {"dataset_id": found.dataset_id})
         if not await _is_read(connection, found):

@@ -7,9 +7,11 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from evalqueue.errors import InvalidParams
+from evalqueue.evaluators.caps.ledger import used_in_month
 from evalqueue.evaluators.caps.limits import Caps, CapSettings, Dollars, in_dollars
 from evalqueue.evaluators.prices.price_list import PriceList, PriceSettings, open_price_list
 from evalqueue.evaluators.providers.registry import ModelChoice, ProviderSettings, price_address
+from evalqueue.jobtypes import AdmissionContext
 
 MAX_TOKENS = 1_000_000_000_000
 
@@ -60,6 +62,26 @@ def unpriced(caps: Caps, prices: PriceList, choice: ModelChoice, owner: str) -> 
         f"{what} can't be kept: the price of {choice.provider}/{choice.model} is not known. "
         "Set it in EVALQUEUE_PRICES, or use max_tokens"
     )
+
+
+async def refuse_used_up(admission: AdmissionContext, *, calls_llm: bool = True) -> None:
+    """Refuse a job of an owner whose monthly cap is used up. One that starts later may find a new
+    month.
+
+    Args:
+        calls_llm: whether the job needs an LLM at all.
+
+    Raises:
+        InvalidParams: no call would be made.
+    """
+    limit = CapSettings().of(admission.owner)
+    if limit is None or not (admission.is_due and calls_llm):
+        return
+    if await used_in_month(admission.database, admission.owner) >= limit:
+        raise InvalidParams.of_all(
+            f"The monthly cap of {in_dollars(limit)} for {admission.owner} is used up. Raise it in "
+            "EVALQUEUE_MONTHLY_CAPS, or submit again next month"
+        )
 
 
 async def refuse_unpriced(

@@ -21,7 +21,7 @@ from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
 from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.registry import UnknownEvaluator
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
-from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced
+from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
 from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.jobtypes import AdmissionContext, JobParams
@@ -103,6 +103,7 @@ class TryEvaluators(JobParams, CapParams, ModelParams, job_type="try-evaluators"
             settings = ProviderSettings()
             choice = resolve(settings, self.llm_provider, self.llm_model)
             await refuse_unpriced(self, settings, choice, admission.owner)
+            await refuse_used_up(admission)
         except ProviderUnavailable as error:
             raise InvalidParams.of(error.field, error.message) from error
         async with admission.database.transaction() as connection:

@@ -99,6 +99,19 @@ class AdversarialEvaluation(Model):
     ended_at: Moment | None
     created_at: Moment
 
+    @classmethod
+    def of(cls, row: findings.AdversarialRow, *, with_quotes: bool) -> "AdversarialEvaluation":
+        """
+        Args:
+            with_quotes: whether the caller sees what a chatbot sent instead of an answer.
+        """
+        shown = cls.model_validate(row)
+        transcript = shown.result.get("transcript")
+        if with_quotes or not transcript:
+            return shown
+        result = shown.result | {"transcript": findings.without_quotes(transcript)}
+        return shown.model_copy(update={"result": result})
+
 
 class AdversarialEvaluations(Model):
     """A page of a run's trials, in the order they were finished."""
@@ -149,8 +162,9 @@ class DialogueJson(Model):
     turns: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, row: findings.LiveRow) -> "DialogueJson":
-        return cls(**matching_fields(cls, row), turns=[dict(each) for each in row.exchanges])
+    def of(cls, row: findings.LiveRow, *, with_quotes: bool) -> "DialogueJson":
+        turns = row.exchanges if with_quotes else findings.without_quotes(row.exchanges)
+        return cls(**matching_fields(cls, row), turns=[dict(each) for each in turns])
 
 
 class Dialogues(Model):

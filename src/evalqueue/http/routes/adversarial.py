@@ -38,7 +38,7 @@ async def get_run_adversarial(
             limit=request.limit,
         )
         total = await findings.count(connection, request.run_id, owner=context.caller.visible_owner)
-    evaluations = [models.AdversarialEvaluation.model_validate(row) for row in page]
+    evaluations = [_shown(context, row) for row in page]
     return models.AdversarialEvaluations(
         run_id=request.run_id, evaluations=evaluations, total=total
     )
@@ -55,14 +55,15 @@ async def get_run_case(context: RequestContext, request: models.CaseOfRun) -> mo
         run_id=request.run_id,
         case_id=request.case_id,
         case=models.CaseJson.model_validate(case),
-        evaluations=[models.AdversarialEvaluation.model_validate(row) for row in trials],
+        evaluations=[_shown(context, row) for row in trials],
     )
 
 
 async def get_run_dialogues(context: RequestContext, request: RunId) -> models.Dialogues:
     async with context.connection() as connection:
         rows = await findings.live(connection, request.run_id, owner=context.caller.visible_owner)
-    dialogues = [models.DialogueJson.of(row) for row in rows]
+    with_quotes = _sees_quotes(context)
+    dialogues = [models.DialogueJson.of(row, with_quotes=with_quotes) for row in rows]
     return models.Dialogues(run_id=request.run_id, dialogues=dialogues)
 
 
@@ -140,6 +141,16 @@ async def delete_case(context: RequestContext, request: models.SavedCaseId) -> m
     return models.DeletedCase(
         app_id=request.app_id, case_id=request.case_id, owner=owners[request.case_id]
     )
+
+
+def _shown(context: RequestContext, row: findings.AdversarialRow) -> models.AdversarialEvaluation:
+    return models.AdversarialEvaluation.of(row, with_quotes=_sees_quotes(context))
+
+
+def _sees_quotes(context: RequestContext) -> bool:
+    """Whether the caller sees what a chatbot sent instead of an answer. It may come from a service
+    that is no chatbot, which a job was aimed at."""
+    return context.caller.right.covers(Right.ADMIN)
 
 
 async def _set_pinned(

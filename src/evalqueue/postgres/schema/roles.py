@@ -75,7 +75,8 @@ def grants(*, schema: str, prefix: str) -> str:
         for name, columns in readable().items()
     )
     made = "\n".join(
-        f"    IF to_regrole({_text(role)}) IS NULL THEN CREATE ROLE {role} LOGIN; END IF;"
+        f"    IF to_regrole({_text(role)}) IS NULL THEN CREATE ROLE {role} LOGIN"
+        f"{_BOUNDS.format(role=role) if role == submit else ''}; END IF;"
         for role in (owner, worker, api, submit, read)
     )
     return _SCRIPT.format(
@@ -86,6 +87,10 @@ def grants(*, schema: str, prefix: str) -> str:
         ledger=_text(_LEDGER), worker_and_api=f"{worker}, {api}",
     )  # fmt: skip
 
+
+_BOUNDS = " CONNECTION LIMIT 20; ALTER ROLE {role} SET statement_timeout = '10s'"
+"""Before Postgres calls a function, it reads the statement: a large one takes seconds and over a
+gigabyte, in each session."""
 
 _SCRIPT = """\
 -- For a superuser, before the first `evalqueue migrate` and after it: later ones keep the rights,

@@ -84,8 +84,8 @@ class OpenAIChat:
         if not message or not isinstance(text, str):
             raise ChatbotError(
                 Fault.UNREADABLE,
-                "The answer has no text at choices[0].message.content: "
-                f"{self._line.shown(str(found))}",
+                "The answer has no text at choices[0].message.content",
+                quote=self._line.shown(str(found)),
             )
         is_filtered = _mapping(first).get("finish_reason") == _CONTENT_FILTER
         return self._line.storable(

@@ -99,7 +99,8 @@ class WebhookChat:
         if reply is _ABSENT and error in (_ABSENT, None):
             raise ChatbotError(
                 Fault.UNREADABLE,
-                f"The answer has nothing at {self._webhook.reply}: {self._line.shown(str(found))}",
+                f"The answer has nothing at {self._webhook.reply}",
+                quote=self._line.shown(str(found)),
             )
         session = self._found(found, self._webhook.session)
         if session not in (_ABSENT, None):
@@ -124,8 +125,8 @@ class WebhookChat:
         if not text or len(text) > _SESSION_LIMIT:
             raise ChatbotError(
                 Fault.UNREADABLE,
-                f"{self._webhook.session} is no session of 1 to {_SESSION_LIMIT} characters: "
-                f"{self._line.shown(text)}",
+                f"{self._webhook.session} is no session of 1 to {_SESSION_LIMIT} characters",
+                quote=self._line.shown(text),
             )
         return text
 

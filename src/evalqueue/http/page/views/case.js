@@ -243,7 +243,7 @@ export default function adversarialCase(app, { params, signal }) {
           ? banner(
               "failed",
               "Incomplete answer",
-              `${label(turn.fault.fault)}: ${turn.fault.message}`,
+              `${label(turn.fault.fault)}: ${turn.fault.message}${sentInstead(turn.fault)}`,
             )
           : nothing
       }
@@ -253,6 +253,11 @@ export default function adversarialCase(app, { params, signal }) {
           : nothing
       }
     </article>`;
+  }
+
+  /** @param {Json} fault */
+  function sentInstead(fault) {
+    return fault.quote ? `. Sent instead: ${fault.quote}` : "";
   }
 
   /** @param {Json | null} content */

@@ -161,7 +161,11 @@ class KairaChat:
                 return draft
             partial = kaira.line.storable(draft.text)
             raise ChatbotError(
-                error.fault, error.message, status=error.status, partial=partial
+                error.fault,
+                error.message,
+                quote=error.quote,
+                status=error.status,
+                partial=partial,
             ) from None
         return draft
 
@@ -191,8 +195,11 @@ class KairaChat:
         """
         host = self._kaira.line.target.host
         if not events.chunks and events.unread is not None:
-            shown = self._kaira.line.shown(events.unread)
-            raise ChatbotError(Fault.UNREADABLE, f"nothing of {host}'s answer can be read: {shown}")
+            raise ChatbotError(
+                Fault.UNREADABLE,
+                f"nothing of {host}'s answer can be read",
+                quote=self._kaira.line.shown(events.unread),
+            )
         if not (events.is_done or draft.is_complete or draft.is_beyond_harm):
             raise ChatbotError(Fault.CONNECTION_LOST, f"{host}'s answer ended before it was whole")
 
