@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from evalqueue.evaluators.providers import vendor_errors
 from evalqueue.evaluators.providers.errors import CallOutcome
+from evalqueue.evaluators.providers.replies import vendor_errors
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from evalqueue.evaluators.providers import vendor_limits
 from evalqueue.evaluators.providers.provider import VendorLimits
+from evalqueue.evaluators.providers.replies import vendor_limits
 
 
 def limits(requests: float | None = None, tokens: float | None = None) -> VendorLimits:

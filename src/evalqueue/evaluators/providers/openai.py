@@ -21,8 +21,6 @@ from pydantic_core import PydanticSerializationError
 from evalqueue.evaluators.providers import (
     answer_bounds,
     dialect,
-    vendor_errors,
-    vendor_limits,
 )
 from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
 from evalqueue.evaluators.providers.batching.files import FileBatches
@@ -40,6 +38,7 @@ from evalqueue.evaluators.providers.provider import (
     VendorLimits,
     schema_in_prompt,
 )
+from evalqueue.evaluators.providers.replies import vendor_errors, vendor_limits
 from evalqueue.evaluators.providers.spans import ConventionalNames
 from evalqueue.hosts import is_loopback
 

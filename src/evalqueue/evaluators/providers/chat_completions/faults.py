@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
-from evalqueue.evaluators.providers import vendor_limits
 from evalqueue.evaluators.providers.errors import CallOutcome
+from evalqueue.evaluators.providers.replies import vendor_limits
 
 _MAX_DEPTH = 6
 _MAX_CODES = 50

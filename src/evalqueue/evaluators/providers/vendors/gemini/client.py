@@ -26,8 +26,6 @@ from pydantic import ValidationError
 from evalqueue.evaluators.providers import (
     answer_bounds,
     dialect,
-    vendor_errors,
-    vendor_limits,
 )
 from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
 from evalqueue.evaluators.providers.batching.files import FileBatches
@@ -39,6 +37,7 @@ from evalqueue.evaluators.providers.provider import (
     LlmCredential,
     schema_in_prompt,
 )
+from evalqueue.evaluators.providers.replies import vendor_errors, vendor_limits
 from evalqueue.evaluators.providers.spans import ConventionalNames
 from evalqueue.evaluators.providers.vendors.gemini import answers, faults
 from evalqueue.evaluators.providers.vendors.gemini.answers import GeminiAnswer

@@ -7,8 +7,8 @@ from typing import Any
 from google.genai import errors
 from pydantic import BaseModel, ValidationError
 
-from evalqueue.evaluators.providers import vendor_errors, vendor_limits
 from evalqueue.evaluators.providers.errors import CallOutcome
+from evalqueue.evaluators.providers.replies import vendor_errors, vendor_limits
 
 _BY_STATUS = {
     401: CallOutcome.AUTH,

@@ -1,0 +1,1 @@
+"""What vendors say about themselves: their errors, delays and limits."""
