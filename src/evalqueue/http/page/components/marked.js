@@ -33,8 +33,8 @@ export function rangesOfWords(text, words) {
 }
 
 /**
- * The text in lower case, with each run of white space as one space; and the offset in the original
- * of every character.
+ * The text in lower case, with each run of white space as one space and letters composed with their
+ * accents (NFC); and the offset in the original of every character.
  * @param {string} text
  */
 export function normalized(text) {
@@ -42,18 +42,28 @@ export function normalized(text) {
   /** @type {number[]} */
   const offsets = [];
   let afterSpace = false;
-  for (let i = 0; i < text.length; i += 1) {
-    const character = text[i] ?? "";
-    const isSpace = /\s/.test(character);
+  for (const { index, character } of characters(text)) {
+    const isSpace = /^\s+$/.test(character);
     if (isSpace && afterSpace) continue;
     afterSpace = isSpace;
     const lower = isSpace ? " " : character.toLowerCase();
     for (const each of lower) {
       plain += each;
-      offsets.push(i);
+      for (let i = 0; i < each.length; i += 1) offsets.push(index);
     }
   }
   return { plain, offsets };
+}
+
+/** The characters of a text, composed with their accents. @param {string} text */
+function* characters(text) {
+  if (text.normalize() === text) {
+    for (let i = 0; i < text.length; i += 1) yield { index: i, character: text[i] ?? "" };
+    return;
+  }
+  for (const { index, segment } of LETTERS.segment(text)) {
+    yield { index, character: segment.normalize() };
+  }
 }
 
 /**

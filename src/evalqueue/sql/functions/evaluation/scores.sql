@@ -28,8 +28,9 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
             AS excerpt
         FROM jsonb_array_elements(turns) WITH ORDINALITY AS turn (content, number),
             LATERAL (VALUES (1, content ->> 'user_text'), (2, content ->> 'bot_text'))
-                AS message (place, said),
-            LATERAL strpos(lower(said), lower(wanted_text)) AS start
+                AS message (place, written),
+            LATERAL normalize(written) AS said,  -- an accent may be a character of its own
+            LATERAL strpos(lower(said), lower(normalize(wanted_text))) AS start
         WHERE start > 0
         ORDER BY number, place LIMIT 1
     ) AS found
