@@ -99,3 +99,16 @@ def test_records_without_a_message_are_refused():
     assert [str(each)[:51] for each in faults.rows] == [
         "the file: none of its records has messages. Where t"
     ]
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":', '{"data": ['])
+def test_a_file_that_is_nested_deeply_is_refused_without_much_memory(opening: str):
+    content = (opening * (MEGABYTE // len(opening))).encode()
+    tracemalloc.start()
+    found, faults = read(content)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert found == []
+    assert ["nested too deeply" in row.reason for row in faults.rows] == [True]
+    assert peak < 64 * MEGABYTE

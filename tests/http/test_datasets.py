@@ -1,6 +1,7 @@
 """Datasets over HTTP: uploads, error responses, visibility, and previews of a batch."""
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -590,3 +591,12 @@ async def test_a_preview_that_takes_too_long_is_cancelled(
     assert "took too long" in reply.json()["detail"]
     assert reply.headers["retry-after"]
     assert (await upload(api)).status_code == 201
+
+
+async def test_a_packed_file_of_any_size_is_read(api: httpx.AsyncClient):
+    """A small one stays in memory, where it is a file that can be written to, as others can't."""
+    content = kaira_csv().read_bytes()
+    for copies in (1, 200):
+        lines = content + b"\n".join(content.splitlines()[1:]) * (copies - 1)
+        reply = await upload(api, gzip.compress(lines), "kaira.csv.gz")
+        assert reply.status_code == 201, reply.text

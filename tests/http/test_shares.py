@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.http.conftest import ENTRIES, PATIENCE, TOKENS
 
 from evalqueue.postgres import store
@@ -45,23 +46,35 @@ async def status_of(reader: asyncio.StreamReader) -> int:
         return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
 
 
-async def test_idle_connections_of_one_address_keep_no_other_out(serve_api: ServeApi):
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /healthz HTTP/1.1\r\nHost:",
+        UPLOAD % b"none",
+        b"GET /api/events HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    ],
+    ids=["idle", "half a head", "half a body", "streams"],
+)
+async def test_connections_of_one_address_keep_no_other_out(serve_api: ServeApi, sent: bytes):
     async with serve_api(max_connections=10) as http, AsyncExitStack() as held:
-        idle = [
-            await held.enter_async_context(line(http, b"", address="127.0.0.2")) for _ in range(30)
+        ones = [
+            await held.enter_async_context(line(http, sent, address="127.0.0.2"))
+            for _ in range(30)
         ]
         for _ in range(3):
             async with line(http, GET, address="127.0.0.3") as reader:
                 assert await status_of(reader) == 200
-        assert len([each for each in idle if not each.at_eof()]) >= 1
+        assert len([each for each in ones if not each.at_eof()]) >= 1
 
 
-async def test_so_do_they_where_a_process_may_open_few_files_unless_it_asks(
-    database: Database, tmp_path: Path
+@pytest.mark.parametrize("limits", ["-Sn 400", "-Sn 400; ulimit -Hn 400"], ids=["soft", "hard"])
+async def test_so_do_they_where_a_process_may_open_few_files(
+    database: Database, tmp_path: Path, limits: str
 ):
     environment = os.environ | {"DATABASE_URL": database.conninfo, "EVALQUEUE_HOME": str(tmp_path)}
     process = await asyncio.create_subprocess_exec(
-        "sh", "-c", 'ulimit -Sn 400; exec "$@"', "sh",
+        "sh", "-c", f'ulimit {limits}; exec "$@"', "sh",
         sys.executable, "-m", "evalqueue", "serve", "--port=0",
         env=environment | {"EVALQUEUE_MAX_CONNECTIONS": "900"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,

@@ -3,22 +3,28 @@
 uvicorn closes a connection that stays idle after a response. It waits forever for the first byte,
 for the rest of a request's head, and for the rest of a body that is not read any more, as long as a
 byte comes now and then. This protocol sets one deadline for each of them, which new bytes don't
-extend. When all connections are taken, idle ones of an address with many make room.
+extend. When all connections are taken, those of the address with most make room for one with fewer.
+A connection is admitted or refused when it is made: what is refused later counts against nobody.
 """
 
 import asyncio
 from collections import Counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from evalqueue.http.events import streams
 
 MAX_HEAD_BYTES = 16 * 1024  # of a request line and its headers: h11's default
 HEAD_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15
-REFUSED_AT_ONCE = 64  # connections beyond the limit that get a response
+REFUSED_AT_ONCE = 16  # connections beyond the limit that get a response
+
+_held: WeakKeyDictionary[ServerState, Counter[str]] = WeakKeyDictionary()
+"""How many connections of each address are admitted, by server."""
 
 
 class DeadlineProtocol(H11Protocol):
@@ -29,17 +35,18 @@ class DeadlineProtocol(H11Protocol):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._deadline: asyncio.TimerHandle | None = None
+        self._connection: streams.Connection | None = None
+        self.is_admitted = False
         self.made_at = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]  as uvicorn's own
         super().connection_made(transport)
         # A stream must be able to close its connection.
-        self.app = streams.with_connection(self.app, transport)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]  the same protocol, declared twice
+        self._connection = streams.Connection(transport)
+        self.app = streams.with_connection(self.app, self._connection)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]  the same protocol, declared twice
         self._update_deadline()
         if self.limit_concurrency is not None:
-            self._make_room(len(self.connections) - self.limit_concurrency + 1)
-            if len(self.connections) > self.limit_concurrency + REFUSED_AT_ONCE:
-                transport.abort()  # each is an open file
+            self._admit(self.limit_concurrency - 1)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -51,22 +58,51 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._cancel_deadline()
+        self._leave()
         super().connection_lost(exc)
 
-    def _make_room(self, number: int) -> None:
-        """Close so many idle connections of the address that has the most, the oldest first, for
-        one that has fewer: who holds all connections keeps no other address out."""
-        if number <= 0:
+    def _admit(self, limit: int) -> None:
+        """Admit this connection, or let uvicorn refuse its first request."""
+        held = _held.setdefault(self.server_state, Counter())
+        if held.total() >= limit and not self._make_room(held):
+            self.limit_concurrency = 0
+            if len(self.connections) - held.total() > REFUSED_AT_ONCE:
+                self.transport.abort()  # each is an open file
             return
-        others = [each for each in self.connections if isinstance(each, DeadlineProtocol)]
-        held = Counter(each.address for each in others)
-        address, most = held.most_common(1)[0]
-        if held[self.address] + number > most:
-            return
-        idle = [each for each in others if each.address == address and each.is_idle]
-        for each in sorted(idle, key=lambda each: each.made_at)[:number]:
-            self.connections.discard(each)
-            each.transport.abort()
+        self.limit_concurrency = None  # uvicorn counts those that are refused, too
+        self.is_admitted = True
+        held[self.address] += 1
+
+    def _leave(self) -> None:
+        if self.is_admitted:
+            self.is_admitted = False
+            held = _held[self.server_state]
+            held[self.address] -= 1
+            if not held[self.address]:
+                del held[self.address]
+
+    def _make_room(self, held: Counter[str]) -> bool:
+        """Close one connection of the address that has the most, for one that has fewer: who holds
+        all connections keeps no other address out. Idle ones go first, then those whose client is
+        still sending, then streams, which reconnect; never one whose answer is being made."""
+        address, most = max(held.items(), key=lambda each: each[1])
+        if held[self.address] + 1 >= most:
+            return False
+        found = [
+            each
+            for each in self.connections
+            if isinstance(each, DeadlineProtocol)
+            and each.is_admitted
+            and each.address == address
+            and each.yields is not None
+        ]
+        if not found:
+            return False
+        first = min(found, key=lambda each: (each.yields or 0, each.made_at))
+        first._leave()
+        self.connections.discard(first)
+        first.transport.abort()
+        return True
 
     @property
     def address(self) -> str:
@@ -76,6 +112,15 @@ class DeadlineProtocol(H11Protocol):
     def is_idle(self) -> bool:
         """Whether no request is being answered."""
         return not self.cycle or self.cycle.response_complete
+
+    @property
+    def yields(self) -> int | None:
+        """How soon it makes room for another address. None: never."""
+        if self.is_idle:
+            return 0
+        if self.conn.their_state is h11.SEND_BODY:
+            return 1
+        return 2 if self._connection is not None and self._connection.is_stream else None
 
     def _update_deadline(self) -> None:
         if not self._is_waiting():

@@ -16,7 +16,12 @@ from evalqueue.client import Client
 from evalqueue.errors import CannotListen
 from evalqueue.hosts import is_loopback
 from evalqueue.http.app import create_app
-from evalqueue.http.connections import KEEP_ALIVE_SECONDS, MAX_HEAD_BYTES, DeadlineProtocol
+from evalqueue.http.connections import (
+    KEEP_ALIVE_SECONDS,
+    MAX_HEAD_BYTES,
+    REFUSED_AT_ONCE,
+    DeadlineProtocol,
+)
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.settings import Settings
 from evalqueue.telemetry.logs import LoggedError
@@ -24,8 +29,8 @@ from evalqueue.tokens import VARIABLE
 
 GRACE_SECONDS = 10  # for active requests, when the server stops
 _BACKLOG = 2048  # connections
-_ACCEPTED_AT_ONCE = 64  # connections
-_OTHER_FILES = 100 + 3 * _ACCEPTED_AT_ONCE  # besides those connections that are counted
+_ACCEPTED_AT_ONCE = 16  # connections: files before they are counted, and while they close
+_OTHER_FILES = 100 + REFUSED_AT_ONCE + 5 * _ACCEPTED_AT_ONCE  # besides the connections admitted
 
 logger = logging.getLogger(__name__)
 

@@ -4,6 +4,7 @@ Secrets of the environment are blacked out, and rows that Postgres quotes, whate
 them. A text record begins a line, and nothing inside of it does.
 """
 
+import codecs
 import json
 import logging
 import os
@@ -19,6 +20,8 @@ from urllib.parse import unquote
 from pythonjsonlogger.json import JsonFormatter
 
 from evalqueue.telemetry import spans
+
+codecs.lookup("unicode_escape")  # imports its module, which can't be opened once files run out
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 HIDDEN = "[hidden]"

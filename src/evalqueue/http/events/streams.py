@@ -30,6 +30,7 @@ class Connection:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.is_stream = False
 
     @property
     def unsent_bytes(self) -> int:
@@ -41,6 +42,7 @@ class Connection:
 
     def limit(self) -> None:
         """Bound the kernel's send buffer, and the time until it notices that the client is gone."""
+        self.is_stream = True
         peer = self._transport.get_extra_info("socket")
         with contextlib.suppress(OSError):  # the connection has just ended
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -50,9 +52,8 @@ class Connection:
                 )
 
 
-def with_connection(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
+def with_connection(app: ASGIApp, connection: Connection) -> ASGIApp:
     """The application with the connection in the scope of each request."""
-    connection = Connection(transport)
 
     async def app_with_connection(scope: Scope, receive: Receive, send: Send) -> None:
         scope[_KEY] = connection

@@ -18,7 +18,7 @@ _zstd: Any = importlib.import_module(
     "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 )
 _KINDS: tuple[tuple[bytes, str, Callable[[BinaryIO], BinaryIO]], ...] = (
-    (b"\x1f\x8b", "gzip", lambda file: cast("BinaryIO", gzip.GzipFile(fileobj=file))),
+    (b"\x1f\x8b", "gzip", lambda file: cast("BinaryIO", gzip.GzipFile(fileobj=file, mode="rb"))),
     (b"\x28\xb5\x2f\xfd", "Zstandard", _zstd.ZstdFile),
 )
 _MAGIC_BYTES = 4

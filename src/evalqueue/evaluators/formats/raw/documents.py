@@ -17,6 +17,9 @@ from evalqueue.evaluators.formats import Faults
 RECORD_LIMIT = 64 * 1024**2  # bytes
 _SMALL_BYTES = 128 * 1024
 _BUFFER_BYTES = 64 * 1024
+_DEPTH_LIMIT = 2 + codec.READABLE_DEPTH  # a record, in an array, in an object
+_STARTS = frozenset({"start_map", "start_array"})
+_ENDS = frozenset({"end_map", "end_array"})
 _OPENING = (b"{", b"[", b",", b":")
 _BOM = b"\xef\xbb\xbf"
 _WRAPPERS = frozenset({
@@ -102,16 +105,46 @@ def _values(file: BinaryIO, bounded: _Bounded, *, is_cut: bool) -> Iterator[Any]
     file.seek(len(_BOM) if beginning.startswith(_BOM) else 0)
     is_array = beginning.removeprefix(_BOM).lstrip().startswith(b"[")
     del beginning
+    events = _events(bounded)
     if is_array:
-        yield from _of_array(_items(bounded))
+        yield from _of_array(_items(events))
     else:
-        yield from _of_objects(
-            ijson.parse(bounded, use_float=True, multiple_values=True, buf_size=_BUFFER_BYTES)
-        )
+        yield from _of_objects(events)
 
 
-def _items(source: _Bounded) -> Iterator[Any]:
-    return ijson.items(source, "item", use_float=True, multiple_values=True, buf_size=_BUFFER_BYTES)
+def _events(source: _Bounded) -> Iterator[tuple[str, Any]]:
+    """The events of a parser. It knows no paths: those of a deep nesting would fill the memory.
+
+    Raises:
+        RecursionError: it is nested too deeply.
+    """
+    depth = 0
+    for event, value in ijson.basic_parse(
+        source, use_float=True, multiple_values=True, buf_size=_BUFFER_BYTES
+    ):
+        if event in _STARTS:
+            depth += 1
+            if depth > _DEPTH_LIMIT:
+                raise RecursionError
+        elif event in _ENDS:
+            depth -= 1
+        yield event, value
+
+
+def _items(events: Iterator[tuple[str, Any]]) -> Iterator[Any]:
+    """The elements of an array."""
+    depth = 0
+    builder = ijson.ObjectBuilder()
+    for event, value in events:
+        if event in _ENDS:
+            depth -= 1
+        if depth:
+            builder.event(event, value)
+        if event in _STARTS:
+            depth += 1
+        elif depth == 1 and event != "map_key":
+            yield builder.value
+            builder = ijson.ObjectBuilder()
 
 
 def _of_text(text: str) -> Iterator[Any]:
@@ -157,10 +190,10 @@ def _is_lone_message(value: Any) -> bool:
     }) == 0  # fmt: skip
 
 
-def _of_objects(events: Iterator[tuple[str, str, Any]]) -> Iterator[Any]:
+def _of_objects(events: Iterator[tuple[str, Any]]) -> Iterator[Any]:
     """Objects one after another; the elements of their wrapped arrays are records of their own."""
     objects = _Objects()
-    for _, event, value in events:
+    for event, value in events:
         yield from objects.add(event, value)
 
 
@@ -179,8 +212,8 @@ class _Objects:
 
     def add(self, event: str, value: Any) -> Iterator[Any]:
         """The records that are complete by an event."""
-        is_end = event in ("end_map", "end_array")
-        self._depth += event in ("start_map", "start_array")
+        is_end = event in _ENDS
+        self._depth += event in _STARTS
         if self._depth == self._OBJECT and event == "map_key":
             self._key = value
         if self._depth == self._ARRAY and event == "start_array" and self._key in _WRAPPERS:
