@@ -1,9 +1,14 @@
-"""Votes: who wins, ties, abstentions, agreement; and votes of every kind of evaluator."""
+"""Votes: who wins, ties, abstentions, agreement, panels; and votes of every evaluator."""
 
+import statistics
+from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scripted_calls import ScriptedCalls, scripted_calls
 
 from evalqueue.evaluators import apps
@@ -21,7 +26,7 @@ from evalqueue.evaluators.judging.evaluator import Evaluation, Evaluator
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.threads import score_rows
-from evalqueue.evaluators.judging.voting.counting import Ballot, flip_rate, mean_agreement
+from evalqueue.evaluators.judging.voting.counting import Ballot, Vote, flip_rate, mean_agreement
 from evalqueue.evaluators.judging.voting.evaluator import voted
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.openai import OpenAIProvider
@@ -34,7 +39,12 @@ TIMEOUT = ProviderError(CallOutcome.TIMEOUT, "no answer in time")
 
 
 def ballot(*cast: Any, asked: int | None = None) -> Ballot:
-    return Ballot(asked=len(cast) if asked is None else asked, cast=cast)
+    failed = 0 if asked is None else asked - len(cast)
+    return Ballot(votes=tuple(Vote(value=each) for each in (*cast, *[None] * failed)))
+
+
+def weighed(*votes: tuple[Any, str]) -> Ballot:
+    return Ballot(votes=tuple(Vote(value=value, weight=Decimal(w)) for value, w in votes))
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,54 @@ def ballot(*cast: Any, asked: int | None = None) -> Ballot:
 def test_more_than_half_of_the_votes_cast_win(votes: Ballot, decision: Any) -> None:
     assert votes.decision == decision
     assert type(votes.decision) is type(decision)
+
+
+@pytest.mark.parametrize(
+    ("votes", "decision"),
+    [
+        (weighed(("A", "2.5"), ("B", "1"), ("B", "1")), "A"),
+        (weighed(("A", "2"), ("B", "1"), ("B", "1")), None),  # a tie
+        (weighed(("A", "0.3"), ("B", "0.1"), ("B", "0.2")), None),  # a tie, whatever floats say
+        (weighed(("A", "2"), ("B", "1.5"), ("C", "1")), None),  # the most, and not more than half
+        (weighed(("A", "2"), (None, "1"), (None, "0.9")), "A"),
+        (weighed(("A", "1"), ("A", "1"), (None, "2")), None),  # half of the weight is no quorum
+        (weighed(("A", "1"), ("A", "1"), (None, "5")), None),
+        (weighed((False, "1"), (True, "1.1")), True),
+        (weighed((1.0, "1"), (2.0, "1"), (9.0, "3")), 9.0),
+        (weighed((1.0, "1"), (2.0, "1"), (9.0, "2")), 5.5),
+        (weighed((9.0, "0.2"), (1.0, "0.1"), (2.0, "0.1")), 5.5),
+        (weighed((1.0, "1"), (2.0, "1.5"), (9.0, "2")), 2.0),
+        (weighed((1.0, "1"), (None, "1")), None),
+    ],
+)
+def test_votes_count_with_their_weights(votes: Ballot, decision: Any) -> None:
+    assert votes.decision == decision
+    assert type(votes.decision) is type(decision)
+
+
+def counted_without_weights(cast: Sequence[Any], asked: int) -> Any:
+    if len(cast) * 2 <= asked:
+        return None
+    if isinstance(cast[0], float):
+        return statistics.median(cast)
+    value, times = Counter(cast).most_common(1)[0]
+    return value if times * 2 > len(cast) else None
+
+
+LABELS, NUMBERS = st.sampled_from(["A", "B", "C"]), st.floats(0, 10)
+
+
+@given(
+    cast=st.one_of(*(st.lists(each, max_size=9) for each in (LABELS, NUMBERS, st.booleans()))),
+    failed=st.integers(0, 5),
+    weight=st.decimals("0.000001", 1000, places=6),
+)
+def test_equal_weights_count_as_votes_without_weights(
+    cast: list[Any], failed: int, weight: Decimal
+) -> None:
+    votes = [*((each, str(weight)) for each in cast), *[(None, str(weight))] * failed]
+
+    assert weighed(*votes).decision == counted_without_weights(cast, len(votes))
 
 
 @pytest.mark.parametrize(
@@ -160,6 +218,37 @@ async def test_a_vote_that_failed_abstains() -> None:
     assert failure.message == "2 of 3 votes failed: no answer in time"
 
 
+async def test_a_panel_weighs_its_models_and_names_them() -> None:
+    said = {None: "BROKEN", "openai/a": "EFFICIENT", "gemini/b": "BROKEN", "openai/c": TIMEOUT}
+
+    def answer(request: CompletionRequest, _site: CallSite, _method: str) -> Any:
+        verdict = said[request.asked_of]
+        return verdict if verdict is TIMEOUT else efficiency(str(verdict), str(request.asked_of))
+
+    async def of_panel(**weights: float) -> Evaluation:
+        named = {name.replace("_", "/"): Decimal(str(w)) for name, w in weights.items()}
+        plan = EvaluationPlan(
+            app=APP, evaluators=("efficiency",), panel=named, model="simulated/own"
+        )
+        (evaluator,) = registry.make(plan)
+        return await evaluated(evaluator, scripted_calls(answer))
+
+    won = await of_panel(openai_a=2.5, gemini_b=1.4)
+    tied = await of_panel(openai_a=2.4, gemini_b=1.4)
+    own = await of_panel(openai_a=2.4, gemini_b=1.4, simulated_own=1.1)
+    failed = await of_panel(openai_a=1, openai_c=2)
+    (tie,), (no_quorum,) = tied.failures, failed.failures
+    (flip,) = [row.reasoning for row in score_rows(won) if row.name == "vote_flip_rate"]
+
+    assert (won.headline, tied.headline, own.headline) == ("EFFICIENT", None, "BROKEN")
+    assert won.details["reasoning"] == "openai/a"
+    assert values(won)["vote_agreement"] == pytest.approx(1 / 3)
+    assert flip == "EFFICIENT 2.5 (openai/a), BROKEN 2.4 (simulated/own, gemini/b)."
+    assert tie.reason is CallOutcome.UNDECIDED
+    assert no_quorum.reason is CallOutcome.TIMEOUT
+    assert no_quorum.message == "1 of 3 votes, 2 of 4 by weight, failed: no answer in time"
+
+
 async def test_votes_on_turns_are_counted_turn_by_turn() -> None:
     def label(request: CompletionRequest, site: CallSite, _method: str) -> Any:
         wrong = site.turn == 1 and request.vote == 2
@@ -219,6 +308,25 @@ def test_the_number_of_votes_is_part_of_the_version_and_one_vote_is_none() -> No
     assert len(versions) == 3
     assert usual.version in versions
     assert names == ["verdict", "task_completed"]
+
+
+def test_a_panel_and_its_weights_are_part_of_the_version() -> None:
+    def version(votes: int = 1, **weights: str) -> str:
+        panel = {f"openai/{name}": Decimal(weight) for name, weight in weights.items()}
+        plan = EvaluationPlan(
+            app=APP, evaluators=("efficiency",), votes={"efficiency": votes}, panel=panel,
+            model="openai/own",
+        )  # fmt: skip
+        return registry.make(plan)[0].version
+
+    versions = [
+        version(), version(a="1"), version(a="1.4"), version(b="1"), version(a="1", b="1"),
+        version(a="1", own="2"), version(2, a="1"),
+    ]  # fmt: skip
+
+    assert len(set(versions)) == len(versions)
+    assert version(a="1.40", b="1") == version(b="1.0", a="1.4")
+    assert version(own="2") == version(), "it has no other model"
 
 
 @pytest.mark.parametrize("name", catalogue.names())

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import os
 import subprocess
 from collections.abc import Mapping
@@ -123,7 +124,12 @@ async def test_a_sample_is_drawn_labelled_and_corrects_the_rate(
     assert abs(corrected["share"] - true_rate) < abs(judged_rate["share"] - true_rate)
     assert efficiency["judge_agreement"]["value"] < 0.8
     assert sum(pair["times"] for pair in efficiency["confusion"]) == 90
+    alike = [each for each in efficiency["confusion"] if each["label"] == each["judged"]]
+    correct = sum(each["times"] for each in alike if each["label"] != NEUTRAL)
+    odds = (correct + 1) / (efficiency["random"] - correct + 1)
+    assert efficiency["panel_weight"] == round(math.log(odds), 2) > 0
     in_words = evalqueue(dsn, "calibrate", run_id).stdout
+    assert f"weight in a panel: {efficiency['panel_weight']:.2f}\n" in in_words
     assert f"by {efficiency['random']} random labels" in in_words
     assert "uncalibrated: None of its labels" not in in_words.split("Efficiency")[1]
 
@@ -179,6 +185,7 @@ async def test_chosen_conversations_correct_nothing(judged: Any, database: Datab
     found = await calibrated(database, run_id)
     assert found.corrected is None
     assert found.reason == "0 of the 30 random labels that a correction needs"
+    assert found.panel_weight is None
     assert found.judge_agreement is not None
 
 

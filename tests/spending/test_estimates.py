@@ -103,6 +103,13 @@ async def test_votes_are_in_the_preview_and_in_the_estimate(api: httpx.AsyncClie
     for tokens in ("tokens_in", "tokens_out"):
         assert voted["estimate"][tokens]["expected"] > 1.8 * once["estimate"][tokens]["expected"]
 
+    panel = await counted(votes=votes, panel={"openai/other": 1.4, "simulated/simulated-judge": 2})
+    assert panel["llm_calls"]["evaluators"] == {
+        name: calls * (votes.get(name, 1) + 1)
+        for name, calls in once["llm_calls"]["evaluators"].items()
+    }
+    assert panel["estimate"]["calls"] == panel["llm_calls"]["total"]
+
 
 async def test_without_a_price_there_are_tokens_only(
     api: httpx.AsyncClient, judge: Judged, database: Database

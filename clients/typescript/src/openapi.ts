@@ -2654,6 +2654,29 @@ export interface components {
          */
         EvaluateBatch: {
             /**
+             * Votes
+             * @description How often each question of an evaluator is asked, by its name: `{"efficiency": 3}`. The
+             *     answer of the majority counts; without one there is no verdict (`undecided`).
+             */
+            votes?: {
+                [key: string]: number;
+            };
+            /**
+             * Second Model
+             * @description The model that is asked, too, where the votes on a question differ: `openai/gpt-4.1`. Its
+             *     answer is one vote more.
+             * @default null
+             */
+            second_model: string | null;
+            /**
+             * Panel
+             * @description Models that are asked each question, too, with the weights of their votes:
+             *     `{"openai/gpt-4.1": 1.4}`. The votes of the job's own weigh 1 each, unless it is among them.
+             */
+            panel?: {
+                [key: string]: number | string;
+            };
+            /**
              * @description `strict`: the expected calls in their order, and no others; `unordered`: in any order;
              *     `subset`: no others, though some may be missing; `superset`: all of them, and others too.
              * @default strict
@@ -2874,21 +2897,6 @@ export interface components {
              * @default null
              */
             evaluators: string[] | null;
-            /**
-             * Votes
-             * @description How often each question of an evaluator is asked, by its name: `{"efficiency": 3}`. The
-             *     answer of the majority counts; without one there is no verdict (`undecided`).
-             */
-            votes?: {
-                [key: string]: number;
-            };
-            /**
-             * Second Model
-             * @description The model that is asked, too, where the votes on a question differ: `openai/gpt-4.1`. Its
-             *     answer is one vote more.
-             * @default null
-             */
-            second_model: string | null;
             /**
              * Concurrency
              * @description LLM calls in flight at most, in each worker that shares the batch.
@@ -4613,6 +4621,12 @@ export interface components {
             judge_agreement: components["schemas"]["Agreement"] | null;
             /** @description Krippendorff's α of people with each other. */
             people_agreement: components["schemas"]["Agreement"] | null;
+            /**
+             * Panel Weight
+             * @description What the judge's vote should weigh in a panel, by the random labels; 0 or less: leave it out.
+             *     Null: there are too few.
+             */
+            panel_weight: number | null;
             /** Confusion */
             confusion: components["schemas"]["ConfusedPair"][];
             /**

@@ -59,6 +59,9 @@ def _lines(score: ScoreCalibration) -> Iterator[str]:
     )
     yield f"  agreement of judge and people (κ): {_agreement(score.judge_agreement)}"
     yield f"  agreement of people (α): {_agreement(score.people_agreement)}"
+    if score.panel_weight is not None:
+        advice = "" if score.panel_weight > 0 else ": leave it out"
+        yield f"  weight in a panel: {score.panel_weight:.2f}{advice}"
     for each in score.disagreements[:_SHOWN]:
         yield f"    {each.thread_id}: people {each.label}, judge {each.judged}"
     if len(score.disagreements) > _SHOWN:

@@ -40,7 +40,7 @@ async def replayed_run(params: EarlierParams, admission: AdmissionContext) -> Re
     """The run that is replayed. None: none is.
 
     Raises:
-        InvalidParams: the owner has no such batch.
+        InvalidParams: the owner has no such batch, or a panel judged it.
     """
     if params.replay is None:
         return None
@@ -48,4 +48,8 @@ async def replayed_run(params: EarlierParams, admission: AdmissionContext) -> Re
         found = await earlier_runs.replayable(connection, params.replay, owner=admission.owner)
     if found is None:
         raise InvalidParams.of("replay", f"There is no batch {params.replay}")
+    if found.has_panel:
+        raise InvalidParams.of(
+            "replay", "A panel judged it: replay does not tell the answers of its models apart"
+        )
     return found

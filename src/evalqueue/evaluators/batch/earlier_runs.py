@@ -36,6 +36,8 @@ class ReplayableRun:
     id: UUID
     llm_provider: str | None
     llm_model: str | None
+    has_panel: bool
+    """Whether several models were asked the same questions."""
 
 
 async def answers(

@@ -177,6 +177,8 @@ async def estimate_batch(
             max_output_tokens=max_output_tokens,
         )
         found = replace(found, errors=_errors(name, lengths[name]))
+        if panel := registry.panel_of(kind, plan).others:
+            found = _of_panel(found, kind.votes_in(plan), asked, [others.get(e) for e in panel])
         total = found if total is None else total + found
         if plan.second_model is not None and (votes := kind.votes_in(plan)) > 1:
             total += _second(found, votes, others.get(plan.second_model))
@@ -189,6 +191,32 @@ def _errors(evaluator: str, lengths: PromptLengths) -> tuple[str, ...]:
     sample = len(lengths.texts) + len(lengths.errors)
     kinds = ", ".join(sorted(set(lengths.errors)))
     return (f"{evaluator} raised {kinds} for {len(lengths.errors)} of {sample} conversations",)
+
+
+def _of_panel(
+    found: Estimate, votes: int, own: PricedModel | None, others: Sequence[PricedModel | None]
+) -> Estimate:
+    """The same calls at the prices of the models that make them: so many votes are of the
+    evaluator's own model, one is of each other model."""
+    total = votes + len(others)
+    own_calls = found.calls - len(others) * (found.calls // total)
+    whole = _part(found, votes / total, own_calls, own)
+    for each in others:
+        whole += _part(found, 1 / total, found.calls // total, each)
+    return replace(whole, recorded_calls=found.recorded_calls, errors=found.errors)
+
+
+def _part(found: Estimate, share: float, calls: int, model: PricedModel | None) -> Estimate:
+    tokens_in, tokens_out = (
+        _range(each.expected * share, each.low * share, each.high * share)
+        for each in (found.tokens_in, found.tokens_out)
+    )
+    cost = None
+    if model is not None and model.prices.knows(model.choice.model):
+        cost = _cost(model.prices, model.choice.model, calls, tokens_in, tokens_out)
+    return Estimate(
+        calls=calls, tokens_in=tokens_in, tokens_out=tokens_out, cost_usd=cost, recorded_calls=0
+    )
 
 
 def _second(found: Estimate, votes: int, model: PricedModel | None) -> Estimate:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
@@ -19,7 +19,6 @@ from evalqueue.evaluators.batch.fit import Misfit, misfits
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.incoming import Incoming
-from evalqueue.evaluators.definitions.validation import MAX_VOTES
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.data_directory import opened_confined
 from evalqueue.evaluators.judging import registry
@@ -32,6 +31,7 @@ from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, ref
 from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.evaluators.runs.params import RunParams
+from evalqueue.evaluators.runs.vote_params import VoteParams, refuse_votes
 from evalqueue.jobtypes import AdmissionContext
 
 _THREADS_PER_HELPER = 50  # fewer are done before another worker has read the data
@@ -44,8 +44,6 @@ AppId = Annotated[
     str, StringConstraints(min_length=1, max_length=100), AfterValidator(codec.clean_text)
 ]
 AppDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,50}/\S{1,200}$")]
-Votes = Annotated[int, Field(ge=1, le=MAX_VOTES)]
 DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 
@@ -57,6 +55,7 @@ class EvaluateBatch(
     EarlierParams,
     FileParams,
     EvaluatorParams,
+    VoteParams,
     job_type="evaluate-batch",
 ):
     """Evaluate conversations."""
@@ -80,12 +79,6 @@ class EvaluateBatch(
     evaluators: list[str] | None = Field(default=None, max_length=100)
     """Only these evaluators, of the app, the catalogue or those installed; without it, all of the
     app and all that are installed and not switched off."""
-    votes: dict[str, Votes] = Field(default_factory=dict[str, Votes], max_length=100)
-    """How often each question of an evaluator is asked, by its name: `{"efficiency": 3}`. The
-    answer of the majority counts; without one there is no verdict (`undecided`)."""
-    second_model: ModelName | None = None
-    """The model that is asked, too, where the votes on a question differ: `openai/gpt-4.1`. Its
-    answer is one vote more."""
     concurrency: int = Field(default=8, ge=1, le=256)
     """LLM calls in flight at most, in each worker that shares the batch."""
     max_workers: int | None = Field(default=None, ge=1, le=1000)
@@ -123,6 +116,8 @@ class EvaluateBatch(
             )
         if self.app_digest is not None and self.app_id is None:
             raise ValueError("app_digest: say of which app (app_id)")
+        if self.replay is not None and self.panel:
+            raise ValueError("replay does not tell the answers of models apart: leave out panel")
         if self.replay is not None and self.is_batched:
             raise ValueError("replay calls no LLM: leave out mode")
         if self.evaluators is not None and not self.evaluators:
@@ -260,15 +255,7 @@ class EvaluateBatch(
         chosen = registry.chosen(self.plan(app))
         if not chosen:
             raise InvalidParams.of("evaluators", "All of them are switched off")
-        if self.second_model is not None and not any(
-            kind.votes_in(self.plan(app)) > 1 for kind in chosen
-        ):
-            raise InvalidParams.of("second_model", "It is asked where votes differ: set votes")
-        voting = [kind.name for kind in chosen if kind.has_votes]
-        if unknown := sorted(self.votes.keys() - set(voting)):
-            raise InvalidParams.of(
-                "votes", f"No votes are asked by {', '.join(unknown)}, but by: {', '.join(voting)}"
-            )
+        refuse_votes(self, self.plan(app))
 
     async def content(self, admission: AdmissionContext) -> datasets.Content:
         """The dataset that is meant, which is stored by then.
@@ -368,7 +355,15 @@ class EvaluateBatch(
             ),
             votes=self.votes,
             second_model=self.second_model,
+            panel=self.panel,
+            model=self._own_model() if self.panel else None,
         )
+
+    def _own_model(self) -> str | None:
+        with suppress(ProviderUnavailable):
+            choice = resolve(ProviderSettings(), self.llm_provider, self.llm_model)
+            return f"{choice.provider}/{choice.model}"
+        return None
 
     @property
     def evaluator_options(self) -> dict[str, object]:

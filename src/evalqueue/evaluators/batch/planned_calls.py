@@ -59,7 +59,7 @@ def marks_of(plan: EvaluationPlan) -> Marks:
 
 def planned(plan: EvaluationPlan, counts: JudgedCounts, marked: Mapping[int, int]) -> PlannedCalls:
     """The calls for so many conversations, messages, and answers with each combination of marks."""
-    votes = {kind.name: kind.votes_in(plan) for kind in registry.chosen(plan)}
+    votes = {kind.name: registry.votes_of(kind, plan) for kind in registry.chosen(plan)}
     return PlannedCalls(
         evaluators={
             name: votes[name]

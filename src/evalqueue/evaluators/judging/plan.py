@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from evalqueue.evaluators.apps import App
@@ -24,6 +25,10 @@ class EvaluationPlan:
     """How often each question of an evaluator is asked, by its name, where the job says so."""
     second_model: str | None = None
     """The model that is asked, too, where votes differ, as `provider/model`."""
+    panel: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
+    """The weights of the models that vote on each question, as `provider/model`."""
+    model: str | None = None
+    """The job's own, where there is a panel that it may be named in. None: it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,7 @@ from evalqueue.evaluators.judging.defined.evaluator import evaluator_type
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
 from evalqueue.evaluators.judging.voting.evaluator import voted
+from evalqueue.evaluators.judging.voting.panel import NO_PANEL, Panel
 
 ENTRY_POINTS = "evalqueue.evaluators"
 BUILT_IN = (
@@ -146,8 +147,19 @@ def make(plan: EvaluationPlan) -> tuple[Evaluator, ...]:
         UnknownEvaluator: the plan names one that there is not.
     """
     return tuple(
-        voted(kind.make(plan), kind.votes_in(plan), plan.second_model) for kind in chosen(plan)
+        voted(kind.make(plan), kind.votes_in(plan), plan.second_model, panel_of(kind, plan))
+        for kind in chosen(plan)
     )
+
+
+def panel_of(kind: EvaluatorType, plan: EvaluationPlan) -> Panel:
+    """The models that vote on the questions of an evaluator."""
+    return Panel.of(plan.panel, kind.model or plan.model) if kind.has_votes else NO_PANEL
+
+
+def votes_of(kind: EvaluatorType, plan: EvaluationPlan) -> int:
+    """How many votes there are on each question of an evaluator, with those of a panel."""
+    return kind.votes_in(plan) + len(panel_of(kind, plan).others)
 
 
 def models(plan: EvaluationPlan) -> Mapping[str, str]:
@@ -156,6 +168,9 @@ def models(plan: EvaluationPlan) -> Mapping[str, str]:
     found = {kind.model: f"evaluator {kind.name}" for kind in kinds if kind.model is not None}
     if plan.second_model is not None and any(kind.votes_in(plan) > 1 for kind in kinds):
         found.setdefault(plan.second_model, "second_model")
+    for kind in kinds:
+        for name in panel_of(kind, plan).others:
+            found.setdefault(name, "panel")
     return found
 
 

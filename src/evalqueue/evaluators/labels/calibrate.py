@@ -4,8 +4,9 @@ A calibration is computed from labels and scores whenever it is asked for. It is
 an evaluator, judged by one model, over one dataset: nothing can be out of date.
 """
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -102,6 +103,9 @@ class ScoreCalibration:
     """Cohen's κ of judge and people."""
     people_agreement: Agreement | None
     """Krippendorff's α of people with each other: a judge can hardly do better."""
+    panel_weight: float | None
+    """What the judge's vote should weigh in a panel, by the random labels; 0 or less: leave it out.
+    None: there are too few."""
     confusion: Sequence[ConfusedPair]
     disagreements: Sequence[Disagreement]
     """The first ones, by the conversation's id."""
@@ -230,6 +234,7 @@ def _score(
         and labels_needed(corrected, labelled=len(random), half_width=TARGET),
         judge_agreement=with_interval(rated_by_both, cohens_kappa),
         people_agreement=with_interval(_ratings(labels), krippendorffs_alpha),
+        panel_weight=_panel_weight(random.values()),
         confusion=[
             ConfusedPair(label=label, judged=value, times=times)
             for (label, value), times in sorted(confusion.items())
@@ -285,6 +290,19 @@ def _table(pairs: Iterable[tuple[str, str]], good: Sequence[str]) -> JudgedAndLa
         only_label_good=cells[False, True],
         neither_good=cells[False, False],
     )
+
+
+def _panel_weight(pairs: Collection[tuple[str, str]]) -> float | None:
+    """The logarithm of the odds that a judge is right: the optimal weight of independent judges
+    (Nitzan and Paroush 1982, "Optimal decision rules in uncertain dichotomous choice situations").
+
+    One right and one wrong verdict are added, so that there are odds of a judge that is always
+    right.
+    """
+    if len(pairs) < MIN_LABELS:
+        return None
+    right = sum(label == value for label, value in pairs)
+    return round(math.log((right + 1) / (len(pairs) - right + 1)), 2)
 
 
 def _judged(counts: Mapping[str, int], good: Sequence[str]) -> JudgedRate | None:

@@ -1,4 +1,4 @@
-"""The models that a job asks besides its own: an evaluator's, and the one that votes last."""
+"""The models that a job asks besides its own: an evaluator's, and those that vote."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from evalqueue.evaluators.providers.registry import (
     resolve_named,
 )
 from evalqueue.evaluators.runs.cap_params import CapParams, price_list, refuse_unpriced
+from evalqueue.evaluators.runs.vote_params import VoteParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ async def refuse_other_models(
             asked by batches.
     """
     for name, asked_by in models.items():
-        field = "second_model" if asked_by == "second_model" else "evaluators"
+        field = asked_by if asked_by in VoteParams.model_fields else "evaluators"
         if is_batched:
             raise InvalidParams.of(
                 "mode", f"Batches are of one model: {asked_by} asks {name}. Use mode: live"

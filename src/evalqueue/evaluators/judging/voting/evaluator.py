@@ -15,28 +15,37 @@ from evalqueue.evaluators.judging.scores import (
 )
 from evalqueue.evaluators.judging.voting.counting import Ballot, flip_rate, mean_agreement
 from evalqueue.evaluators.judging.voting.judge import VotingJudge
+from evalqueue.evaluators.judging.voting.panel import NO_PANEL, Panel
 
 AGREEMENT = "vote_agreement"
 FLIP_RATE = "vote_flip_rate"
 
 
 class VotingEvaluator:
-    """Asks the questions of another evaluator several times.
+    """Asks the questions of another evaluator several times, or several models.
 
     Beside its scores it has how far the votes agree, and how many questions they do not all answer
     alike.
     """
 
-    def __init__(self, evaluator: Evaluator, votes: int, second_model: str | None = None) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        votes: int,
+        second_model: str | None = None,
+        panel: Panel = NO_PANEL,
+    ) -> None:
         self._evaluator = evaluator
         self._votes = votes
         self._second_model = second_model
+        self._panel = panel
         self.declaration = with_votes(evaluator.declaration)
         second = "" if second_model is None else f"+{sha256(second_model.encode()).hexdigest()[:8]}"
-        self.version = f"{evaluator.version}:votes={votes}{second}"
+        others = f":panel={panel.digest}" if panel.others else ""
+        self.version = f"{evaluator.version}:votes={votes}{second}{others}"
 
     async def evaluate(self, thread: Thread, judge: Judge) -> Evaluation:
-        voting = VotingJudge(judge, self._votes, self._second_model)
+        voting = VotingJudge(judge, self._votes, self._second_model, self._panel)
         found = await self._evaluator.evaluate(thread, voting)
         return replace(
             found,
@@ -46,10 +55,14 @@ class VotingEvaluator:
         )
 
 
-def voted(evaluator: Evaluator, votes: int, second_model: str | None = None) -> Evaluator:
-    """The evaluator, with so many votes on each of its questions; where they differ, one more of a
-    second model."""
-    return evaluator if votes == 1 else VotingEvaluator(evaluator, votes, second_model)
+def voted(
+    evaluator: Evaluator, votes: int, second_model: str | None = None, panel: Panel = NO_PANEL
+) -> Evaluator:
+    """The evaluator, with so many votes on each of its questions and one of each other model of a
+    panel; where they differ, one more of a second model."""
+    if votes == 1 and not panel.others:
+        return evaluator
+    return VotingEvaluator(evaluator, votes, second_model, panel)
 
 
 def with_votes(declaration: EvaluatorDeclaration) -> EvaluatorDeclaration:

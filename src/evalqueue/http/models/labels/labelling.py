@@ -134,6 +134,9 @@ class ScoreCalibrationJson(Model):
     """Cohen's κ of judge and people."""
     people_agreement: AgreementJson | None
     """Krippendorff's α of people with each other."""
+    panel_weight: float | None
+    """What the judge's vote should weigh in a panel, by the random labels; 0 or less: leave it out.
+    Null: there are too few."""
     confusion: list[ConfusedPairJson]
     disagreements: list[DisagreementJson]
     """The first 50, by the conversation's id."""

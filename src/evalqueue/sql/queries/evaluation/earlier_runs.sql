@@ -17,7 +17,9 @@ WHERE log.question_hash = %(question_hash)s AND run.owner = %(owner)s AND run.id
 ORDER BY log.id DESC LIMIT 8
 
 -- replayable --
-SELECT id, llm_provider, llm_model FROM eval_runs
+SELECT id, llm_provider, llm_model,
+    COALESCE(config #> '{params,panel}' NOT IN ('{}', 'null'), false) AS has_panel
+FROM eval_runs
 WHERE %(run_id)s IN (id, job_id) AND owner = %(owner)s AND command = 'evaluate-batch'
 ORDER BY id = %(run_id)s DESC LIMIT 1
 
