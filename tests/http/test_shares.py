@@ -59,8 +59,7 @@ async def status_of(reader: asyncio.StreamReader) -> int:
 async def test_connections_of_one_address_keep_no_other_out(serve_api: ServeApi, sent: bytes):
     async with serve_api(max_connections=10) as http, AsyncExitStack() as held:
         ones = [
-            await held.enter_async_context(line(http, sent, address="127.0.0.2"))
-            for _ in range(30)
+            await held.enter_async_context(line(http, sent, address="127.0.0.2")) for _ in range(30)
         ]
         for _ in range(3):
             async with line(http, GET, address="127.0.0.3") as reader:
