@@ -667,6 +667,26 @@ async def test_what_was_lost_is_brought_back_once_however_many_look(dsn: str):
             assert await counted.fetchall() == [(number, number)]
 
 
+async def test_a_worker_that_is_back_gives_back_every_attempt_that_its_absence_cost(
+    connection: Connection,
+):
+    worker = await entered(connection)
+    gone = await value(connection, "SELECT clock_timestamp()")
+    job = await submitted(connection, max_attempts=5)
+    for _ in range(2):
+        await one_claimed(connection, worker)
+        await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 s'")
+        assert await value(connection, "SELECT evalqueue_recover_jobs()") == 1
+    failed = "SELECT failed_attempts FROM jobs WHERE id = %s"
+    assert await value(connection, failed, job.id) == 2
+
+    await connection.execute("SELECT evalqueue_worker_is_back(%s, %s)", [worker.name, gone])
+
+    assert await value(connection, failed, job.id) == 0
+    outcomes = "SELECT array_agg(DISTINCT outcome) FROM job_attempts WHERE job_id = %s"
+    assert await value(connection, outcomes, job.id) == ["released"]
+
+
 async def test_a_leader_looks_again_when_the_next_lease_may_run_out(connection: Connection):
     me = await entered(connection)
     assert (await fleet.lead(connection, me, term_seconds=600)).due_in == pytest.approx(300)

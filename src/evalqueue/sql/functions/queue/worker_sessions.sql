@@ -71,7 +71,11 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
         RETURNING this.job_id, this.was_charged
     )
     UPDATE jobs SET
-        failed_attempts = GREATEST(failed_attempts - spared.was_charged::integer, 0),
-        isolated = isolated AND spared.was_charged
-    FROM spared WHERE jobs.id = spared.job_id;
+        failed_attempts = GREATEST(failed_attempts - charged.times, 0),
+        isolated = isolated AND charged.times > 0
+    FROM (
+        -- It may have lost several attempts at the same job.
+        SELECT job_id, count(*) FILTER (WHERE was_charged)::integer AS times
+        FROM spared GROUP BY job_id
+    ) AS charged WHERE jobs.id = charged.job_id;
 $$;
