@@ -70,8 +70,15 @@ class JobParams(BaseModel):
         """
         return self
 
-    async def warnings(self, admission: AdmissionContext) -> Sequence[str]:
-        """What a person should know about a job that was stored with these params."""
+    async def warnings(
+        self, admission: AdmissionContext, given: "JobParams | None" = None
+    ) -> Sequence[str]:
+        """What a person should know about a job that was stored with these params.
+
+        Args:
+            admission: as of `admit`.
+            given: the params as they were submitted. None: they are not known.
+        """
         return ()
 
     def stored(self) -> dict[str, object]:

@@ -14,7 +14,7 @@ from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.apps import App, ThreadKind, documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.documents import Notation
-from evalqueue.evaluators.batch.fit import misfits
+from evalqueue.evaluators.batch.fit import NamedBy, misfits
 from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Database
@@ -41,7 +41,25 @@ def found(
     **options: Any,
 ) -> list[tuple[str, bool]]:
     plan = EvaluationPlan(app=app, evaluators=evaluators, options=options)
-    return [(each.kind, each.refused) for each in misfits(plan, recorded, is_app_named=False)]
+    return [(each.kind, each.refused) for each in misfits(plan, recorded, named_by=NamedBy.DATASET)]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "named_by", "expected"),
+    [
+        ({}, NamedBy.SETTINGS, ["app_not_named"]),
+        ({" ": 3}, NamedBy.SETTINGS, ["app_not_named"]),
+        ({"Billing": 3}, NamedBy.SETTINGS, []),
+        ({}, NamedBy.DATASET, []),
+        ({}, NamedBy.JOB, []),
+    ],
+)
+def test_the_default_app_is_remarked_where_no_label_tells_whether_it_fits(
+    recorded: dict[str, int], named_by: NamedBy, expected: list[str]
+) -> None:
+    plan = EvaluationPlan(app=APP, evaluators=None, options={})
+    found = misfits(plan, recorded, named_by=named_by)
+    assert [(each.kind, each.refused) for each in found] == [(kind, False) for kind in expected]
 
 
 @pytest.mark.parametrize(

@@ -96,3 +96,16 @@ def edited(draft: str) -> str:
         '[[thread_types]]\nname = "request"\ndescription = "Something is wanted."\n'
         f"has_efficiency = true\n{intents}{OWN}"
     )
+
+
+async def test_chats_that_no_app_is_named_for_are_submitted_with_a_warning(shell: Shell) -> None:
+    judge = {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": "http://localhost:9"}
+    shell.write("telecom.csv", messages())
+    dataset = (await shell.run("datasets", "add", "telecom.csv")).out.strip()
+
+    for named, warned in (((), True), (("app_id=kaira-bot",), False)):
+        submitted = await shell.run(
+            "submit", "evaluate-batch", f"dataset_id={dataset}", *named, **judge
+        )
+        assert submitted.exit_code == 0
+        assert ("Warning: No app is named, so kaira-bot is used" in submitted.err) == warned

@@ -18,7 +18,7 @@ from evalqueue.cli.output.progress import ProgressLine
 from evalqueue.client import Client
 from evalqueue.errors import NotRetryable
 from evalqueue.jobs import Job, JobStatus
-from evalqueue.jobtypes import AdmissionContext
+from evalqueue.jobtypes import AdmissionContext, JobParams
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +44,9 @@ async def submit(
     """Submit a job, and follow it if `watch` is set."""
     async with open_client() as client:
         register_job_types(client)
+        given = client.job_types.decode(job_type, await _with_dataset(client, params))
         job = await client.submit(
-            client.job_types.decode(job_type, await _with_dataset(client, params)),
+            given,
             owner=options.owner,
             priority=options.priority,
             scheduled_at=options.scheduled_at,
@@ -53,7 +54,7 @@ async def submit(
             idempotency_key=options.idempotency_key,
             after=None if after is None else await find_job_id(client, after),
         )
-        await _print_warnings(client, job)
+        await _print_warnings(client, job, given)
         return await _print_submitted(client, job, watch=watch, as_json=as_json)
 
 
@@ -83,13 +84,13 @@ async def _submit_again(client: Client, old: Job) -> Job:
     )
 
 
-async def _print_warnings(client: Client, job: Job) -> None:
+async def _print_warnings(client: Client, job: Job, given: JobParams) -> None:
     """Print what a person should know about a job that was submitted."""
     admission = AdmissionContext(
         settings=client.settings, database=await client.database(), owner=job.owner
     )
     params = client.job_types.decode(job.job_type, job.params)
-    for each in await params.warnings(admission):
+    for each in await params.warnings(admission, given):
         console.print_message(f"Warning: {each}")
 
 

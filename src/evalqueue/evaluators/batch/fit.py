@@ -5,6 +5,7 @@ What does not fit is refused where every verdict about it would be wrong, else r
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from evalqueue import codec
 from evalqueue.evaluators.judging import registry
@@ -30,25 +31,35 @@ class Misfit:
         return {"kind": self.kind, "message": self.message}
 
 
+class NamedBy(StrEnum):
+    """What names the app of a job."""
+
+    JOB = "job"
+    DATASET = "dataset"
+    SETTINGS = "settings"
+    """Neither: the default app is used."""
+
+
 def misfits(
-    plan: EvaluationPlan, recorded: Mapping[str, int], *, is_app_named: bool
+    plan: EvaluationPlan, recorded: Mapping[str, int], *, named_by: NamedBy
 ) -> tuple[Misfit, ...]:
     """What does not fit.
 
     Args:
         plan: the app, and what is asked about it.
         recorded: the labels on record, and how many messages have each.
-        is_app_named: whether the job names its app. What it names is used, with a warning.
+        named_by: what names the app. What a job names is used, with a warning.
     """
     chosen = registry.chosen(plan)
     return (
         *_invalid_options(plan, chosen),
         *_idle(plan, chosen),
         *_unasked(plan, chosen),
+        *_assumed(plan, recorded, named_by=named_by),
         *(
             each
             for kind in chosen
-            for each in _foreign_labels(plan, kind, recorded, is_app_named=is_app_named)
+            for each in _foreign_labels(plan, kind, recorded, named_by=named_by)
         ),
     )
 
@@ -100,12 +111,28 @@ def _unasked(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[
     )
 
 
+def _assumed(
+    plan: EvaluationPlan, recorded: Mapping[str, int], *, named_by: NamedBy
+) -> Iterator[Misfit]:
+    """The default app, where nothing says that it is about this chatbot."""
+    if named_by is NamedBy.SETTINGS and not any(label.strip() for label in recorded):
+        yield Misfit(
+            kind="app_not_named",
+            field="app_id",
+            message=(
+                f"No app is named, so {plan.app.app_id} is used, and the data has no labels that "
+                "tell whether it fits. Name the app of this chatbot (app_id); evalqueue apps new "
+                "--from DATASET drafts one."
+            ),
+        )
+
+
 def _foreign_labels(
     plan: EvaluationPlan,
     kind: EvaluatorType,
     recorded: Mapping[str, int],
     *,
-    is_app_named: bool,
+    named_by: NamedBy,
 ) -> Iterator[Misfit]:
     """Recorded labels that the judge can't choose, so that they would always be wrong."""
     menu = kind.menu(plan)
@@ -130,7 +157,7 @@ def _foreign_labels(
             f"wrong. Its menu: {_listed(menu)}. Use an app with these intents (evalqueue apps new "
             f"--from DATASET drafts one){off}."
         ),
-        refused=is_all and not is_app_named,
+        refused=is_all and named_by is not NamedBy.JOB,
     )
 
 

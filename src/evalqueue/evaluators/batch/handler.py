@@ -79,7 +79,8 @@ class BatchRun:
             evaluators = make_evaluators(params.plan(app.app))
             if not evaluators:
                 raise JobFailed("All evaluators are switched off: there is nothing to do")
-            misfits = await params.misfits(admission, app.app, dataset.id)
+            named_by = await params.app_named_by(admission, dataset.id)
+            misfits = await params.misfits(admission, app.app, dataset.id, named_by=named_by)
             chosen = await params.choose(admission, dataset.id)
             if not params.skip_evaluated:
                 return dataset, app, evaluators, misfits, chosen, 0

@@ -15,7 +15,7 @@ from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.earlier_params import EarlierParams, replayed_run
 from evalqueue.evaluators.batch.economy.params import EconomyParams, refuse_without_batches
 from evalqueue.evaluators.batch.file_params import FileParams, problems
-from evalqueue.evaluators.batch.fit import Misfit, misfits
+from evalqueue.evaluators.batch.fit import Misfit, NamedBy, misfits
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.incoming import Incoming
@@ -32,7 +32,7 @@ from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.runs.vote_params import VoteParams, refuse_votes
-from evalqueue.jobtypes import AdmissionContext
+from evalqueue.jobtypes import AdmissionContext, JobParams
 
 _THREADS_PER_HELPER = 50  # fewer are done before another worker has read the data
 _HELPERS_MAX = 31
@@ -165,7 +165,8 @@ class EvaluateBatch(
             if chosen.unknown:
                 shown = ", ".join(chosen.unknown[:10])
                 raise InvalidParams.of("thread_ids", f"Not in the data: {shown}")
-        found = await self.misfits(admission, stored.app, content.id)
+        named_by = await self.app_named_by(admission, content.id)
+        found = await self.misfits(admission, stored.app, content.id, named_by=named_by)
         if refused := [each for each in found if each.refused]:
             raise InvalidParams(
                 [Problem(loc=("params", each.field), msg=each.message) for each in refused]
@@ -218,8 +219,16 @@ class EvaluateBatch(
                 digest=self.app_digest,
             )
 
+    async def app_named_by(self, admission: AdmissionContext, dataset_id: str) -> NamedBy:
+        """What names the app of these params."""
+        if self.app_id is not None:
+            return NamedBy.JOB
+        async with admission.database.connection() as connection:
+            found = await app_store.of_dataset(connection, dataset_id, owner=admission.owner)
+        return NamedBy.SETTINGS if found is None else NamedBy.DATASET
+
     async def misfits(
-        self, admission: AdmissionContext, app: App, dataset_id: str
+        self, admission: AdmissionContext, app: App, dataset_id: str, *, named_by: NamedBy
     ) -> tuple[Misfit, ...]:
         """What does not fit between the app, the evaluators and a dataset's labels."""
         async with admission.database.connection() as connection:
@@ -227,15 +236,20 @@ class EvaluateBatch(
         return misfits(
             self.plan(app),
             {} if statistics is None else statistics.intents,
-            is_app_named=self.app_id is not None,
+            named_by=named_by,
         )
 
-    async def warnings(self, admission: AdmissionContext) -> Sequence[str]:
+    async def warnings(
+        self, admission: AdmissionContext, given: JobParams | None = None
+    ) -> Sequence[str]:
         """What does not fit, and was accepted."""
         if self.dataset_id is None:
             return ()
         app = (await self.app_of_job(admission, self.dataset_id)).app
-        return [each.message for each in await self.misfits(admission, app, self.dataset_id)]
+        submitted = given if isinstance(given, EvaluateBatch) else self
+        named_by = await submitted.app_named_by(admission, self.dataset_id)
+        found = await self.misfits(admission, app, self.dataset_id, named_by=named_by)
+        return [each.message for each in found]
 
     async def app_of_job(self, admission: AdmissionContext, dataset_id: str) -> StoredApp:
         """The app of a job that was submitted: its content is fixed, even if the app has changed or

@@ -13,7 +13,7 @@ from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch import earlier_runs, samples
 from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
 from evalqueue.evaluators.batch.file_params import problems
-from evalqueue.evaluators.batch.fit import Misfit, misfits
+from evalqueue.evaluators.batch.fit import Misfit, NamedBy, misfits
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.batch.planned_calls import (
     NO_CALLS,
@@ -117,7 +117,8 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
         sample = await samples.of_dataset(
             connection, content.id, thread_ids if wanted is None else wanted
         )
-    preview = _preview(content.format, statistics, chosen, counts, calls, plan, params)
+    named_by = await params.app_named_by(admission, content.id)
+    preview = _preview(content.format, statistics, chosen, counts, calls, plan, named_by)
     estimate = await _estimate(admission.database, admission.owner, params, plan, sample, preview)
     return replace(preview, estimate=estimate, skipped=skipped)
 
@@ -186,7 +187,8 @@ async def _of_file(
         marked = await staged_marks(connection, wanted)
     _check_total_items(params, statistics.threads)
     calls = planned(plan, counts, marked) if params.replay is None else NO_CALLS
-    counted = _preview(preview.format, statistics, chosen, counts, calls, plan, params)
+    named_by = NamedBy.SETTINGS if params.app_id is None else NamedBy.JOB
+    counted = _preview(preview.format, statistics, chosen, counts, calls, plan, named_by)
     return replace(
         counted,
         estimate=await _estimate(database, owner, params, plan, sample.threads, counted),
@@ -283,7 +285,7 @@ def _preview(
     counts: JudgedCounts,
     calls: PlannedCalls,
     plan: EvaluationPlan,
-    params: EvaluateBatch,
+    named_by: NamedBy,
 ) -> Preview:
     return Preview(
         format=form,
@@ -295,7 +297,7 @@ def _preview(
         misfits=misfits(
             plan,
             {} if statistics is None else statistics.intents,
-            is_app_named=params.app_id is not None,
+            named_by=named_by,
         ),
     )
 
