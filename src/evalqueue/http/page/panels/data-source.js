@@ -407,7 +407,7 @@ export class DataSource {
               intents.length > MAX_INTENTS
                 ? html`<span class="quiet small">and ${intents.length - MAX_INTENTS} more</span>`
                 : nothing
-            }</span
+            }${intents.length ? nothing : "not on record"}</span
           >
         </dd>
         <dt>With photos</dt>

@@ -383,9 +383,10 @@ export default function newEvaluation(app, { query, signal }) {
         </select></label
       >
       ${fieldErrors("app_id")}
-      ${preview?.misfits.map(
-        ({ message, refused }) =>
-          html`<p class=${refused ? "wrong" : "hint"} role="alert">${message}</p>`,
+      ${preview?.misfits.map(({ message, refused }) =>
+        refused
+          ? html`<p class="wrong" role="alert">${message}</p>`
+          : html`<p class="banner tone-warn" role="alert">${message}</p>`,
       )}
       ${evaluators.render(preview?.llm_calls?.evaluators ?? {})} ${fieldErrors("evaluators")}
     </fieldset>`;
