@@ -4,7 +4,7 @@ uvicorn closes a connection that stays idle after a response. It waits forever f
 for the rest of a request's head, and for the rest of a body that is not read any more, as long as a
 byte comes now and then. This protocol sets one deadline for each of them, which new bytes don't
 extend. When all connections are taken, those of the address with most make room for one with fewer.
-A connection is admitted or refused when it is made: what is refused later counts against nobody.
+A connection is admitted or refused when it is made: one that is refused takes no other's place.
 """
 
 import asyncio
