@@ -9,7 +9,8 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from evalqueue.errors import InvalidParams, JobNotFound, NotCancellable, Problem
+from evalqueue import admission
+from evalqueue.errors import JobNotFound, NotCancellable
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
 from evalqueue.jobtypes import AdmissionContext, JobParams, JobTypes
 from evalqueue.postgres import store
@@ -132,10 +133,9 @@ class Client:
         await self._declare(type(params))
         with submission(options.queue, options.job_type) as work:
             options = replace(options, traceparent=work.traceparent)
-            if connection is not None:
-                return submitted(work, await self._submit(connection, params, options, sees))
-            async with self._connection() as own:
-                return submitted(work, await self._submit(own, params, options, sees))
+            context = await self._admission(options, sees)
+            async with self._connection(connection) as used:
+                return submitted(work, await admission.submit(used, params, options, context))
 
     async def submit_many(
         self,
@@ -173,6 +173,8 @@ class Client:
         keys = [None] * len(params) if idempotency_keys is None else list(idempotency_keys)
         if len(keys) != len(params):
             raise ValueError(f"{len(keys)} idempotency keys for {len(params)} jobs")
+        if not params:
+            return []
         for kind in dict.fromkeys(map(type, params)):
             await self._declare(kind)
         submissions = [
@@ -191,46 +193,9 @@ class Client:
         ]
         with submission(queue or self.settings.queue, None, count=len(params)) as work:
             submissions = [replace(each, traceparent=work.traceparent) for each in submissions]
-            if connection is not None:
-                return await self._submit_many(connection, params, submissions, sees)
-            async with self._connection() as own:
-                return await self._submit_many(own, params, submissions, sees)
-
-    async def _submit_many(
-        self,
-        connection: Connection,
-        params: Sequence[JobParams],
-        submissions: Sequence[Submission],
-        sees: str | None,
-    ) -> Sequence[Job]:
-        if not submissions:
-            return []
-        admission = AdmissionContext(
-            settings=self.settings,
-            database=await self.database(),
-            owner=submissions[0].owner,
-            sees=sees,
-            is_due=submissions[0].scheduled_at is None,
-        )
-        keys = [each.idempotency_key for each in submissions if each.idempotency_key is not None]
-        known = frozenset[str]()
-        if keys:
-            known = await store.known_keys(connection, owner=admission.owner, idempotency_keys=keys)
-        admitted = list[Submission]()
-        problems = list[Problem]()
-        for index, (each, options) in enumerate(zip(params, submissions, strict=True)):
-            stored = options.params
-            if options.idempotency_key not in known:
-                try:
-                    stored = (await each.admit(admission)).stored()
-                except InvalidParams as error:
-                    problems.extend(problem.within("jobs", index) for problem in error.problems)
-            # Before today's defaults are filled in, as in `_submit`.
-            requested = None if options.idempotency_key is None else options.params
-            admitted.append(replace(options, params=stored, requested=requested))
-        if problems:
-            raise InvalidParams(problems)
-        return await store.submit_many(connection, admitted)
+            context = await self._admission(submissions[0], sees)
+            async with self._connection(connection) as used:
+                return await admission.submit_many(used, params, submissions, context)
 
     async def _declare(self, kind: type[JobParams]) -> None:
         """Declare a job type before its first submission.
@@ -241,29 +206,6 @@ class Client:
             async with self._connection() as own:
                 await kind.declare(own)
             self._declared.add(kind)
-
-    async def _submit(
-        self, connection: Connection, params: JobParams, options: Submission, sees: str | None
-    ) -> Job:
-        requested: Mapping[str, Any] | None = None
-        if (key := options.idempotency_key) is not None:
-            # Before today's defaults are filled in: the same request tomorrow is still the same.
-            requested = params.stored()
-            options = replace(options, params=requested, requested=requested)
-            if await store.of_key(connection, owner=options.owner, idempotency_key=key) is not None:
-                # It might not be admitted today: its file may be gone.
-                return await store.submit(connection, options)
-        admission = AdmissionContext(
-            settings=self.settings,
-            database=await self.database(),
-            owner=options.owner,
-            sees=sees,
-            is_due=options.scheduled_at is None,
-        )
-        admitted = await params.admit(admission)
-        if requested is None or admitted is not params:
-            options = replace(options, params=admitted.stored())
-        return await store.submit(connection, options)
 
     async def submit_params(
         self,
@@ -428,7 +370,19 @@ class Client:
                 self._listener.start()
             return self._listener
 
+    async def _admission(self, options: Submission, sees: str | None) -> AdmissionContext:
+        return AdmissionContext(
+            settings=self.settings,
+            database=await self.database(),
+            owner=options.owner,
+            sees=sees,
+            is_due=options.scheduled_at is None,
+        )
+
     @asynccontextmanager
-    async def _connection(self) -> AsyncGenerator[Connection]:
+    async def _connection(self, given: Connection | None = None) -> AsyncGenerator[Connection]:
+        if given is not None:
+            yield given
+            return
         async with (await self.database()).connection() as connection:
             yield connection

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from evalqueue import Client, Job, JobStatus
 from evalqueue.evaluators import EvaluateBatch
-from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.runs import reading
 from evalqueue.evaluators.simulated.conversations import kaira_csv, sample_csv
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
@@ -48,8 +48,8 @@ async def test_a_batch_is_judged_kept_and_summed_up(
     assert messages[-1] == "Thread 48/48 (48 ok, 0 failed)"
     assert (job.progress.current, job.progress.total) == (48, 48)
     async with database.connection() as connection:
-        run = await store.get_run(connection, run_of(job))
-        rows = await store.threads_of(connection, run_of(job), after=0, limit=1000)
+        run = await reading.get_run(connection, run_of(job))
+        rows = await reading.threads_of(connection, run_of(job), after=0, limit=1000)
     assert run is not None
     assert (run.status, run.total_items, run.llm_provider) == ("completed", 48, "simulated")
     assert run.summary is not None

@@ -9,14 +9,8 @@ import pytest
 
 from evalqueue import doctor
 from evalqueue.doctor import Finding, FleetState, Level
-from evalqueue.postgres.fleet import (
-    FleetHealth,
-    Leader,
-    MisplacedJob,
-    OldSnapshot,
-    QueueState,
-    WorkerRecord,
-)
+from evalqueue.postgres.fleet import Leader, QueueState, WorkerRecord
+from evalqueue.postgres.health import FleetHealth, MisplacedJob, OldSnapshot
 from evalqueue.postgres.schedules import Schedule
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from evalqueue import Client, InvalidParams, JobNotFound, JobParams, JobStatus, NotRetryable
 from evalqueue.jobs import Ended, Job
-from evalqueue.postgres import fleet, store
+from evalqueue.postgres import fleet, health, store
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import WORK_WAITS
@@ -317,7 +317,7 @@ async def test_a_predecessor_that_ends_while_its_successor_is_submitted_lets_it_
         await ends(connection, job, Ended.completed({}))
         await mine.commit()
     assert (await client.get(then.id)).waiting
-    (misplaced,) = await fleet.misplaced_jobs(connection)
+    (misplaced,) = await health.misplaced_jobs(connection)
     assert (misplaced.id, misplaced.problem) == (then.id, "waits_for_nothing")
 
     await fleet.lead(connection, worker, term_seconds=60)

@@ -22,7 +22,7 @@ from evalqueue.doctor.judging import (
     warnings,
 )
 from evalqueue.errors import NotificationsLost, RightMissing
-from evalqueue.postgres import fleet, schedules, schema
+from evalqueue.postgres import fleet, health, schedules, schema
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.listener import Listener
 
@@ -50,16 +50,16 @@ async def examine(database: Database, *, keeps_jobs_for_ever: bool) -> list[Find
 
 async def read(connection: Connection, *, keeps_jobs_for_ever: bool) -> FleetState:
     """The state of the fleet, from its rows."""
-    statistics = await fleet.statistics(connection, at_most=JOBS_OVER_MAX + 1)
+    statistics = await health.statistics(connection, at_most=JOBS_OVER_MAX + 1)
     return FleetState(
         moment=statistics.moment,
         workers=await fleet.workers(connection),
         leader=await fleet.leader(connection),
         queues=await fleet.queues(connection),
-        misplaced_jobs=await fleet.misplaced_jobs(connection, limit=MISPLACED_MAX),
+        misplaced_jobs=await health.misplaced_jobs(connection, limit=MISPLACED_MAX),
         schedules=await schedules.list_all(connection),
-        unused_slots=await fleet.unused_slots(connection),
-        old_snapshots=await fleet.old_snapshots(connection, older_than=OLD_SNAPSHOT),
+        unused_slots=await health.unused_slots(connection),
+        old_snapshots=await health.old_snapshots(connection, older_than=OLD_SNAPSHOT),
         jobs_over=statistics.jobs_over,
         keeps_jobs_for_ever=keeps_jobs_for_ever,
     )

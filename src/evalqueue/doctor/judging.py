@@ -6,15 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from evalqueue.doctor.findings import Finding, Level, duration_text, note, ok, wrong
-from evalqueue.postgres.fleet import (
-    FleetHealth,
-    Leader,
-    MisplacedJob,
-    OldSnapshot,
-    QueueState,
-    UnusedSlot,
-    WorkerRecord,
-)
+from evalqueue.postgres.fleet import Leader, QueueState, WorkerRecord
+from evalqueue.postgres.health import FleetHealth, MisplacedJob, OldSnapshot, UnusedSlot
 from evalqueue.postgres.schedules import Schedule
 from evalqueue.postgres.schema import LackedRights, Role
 

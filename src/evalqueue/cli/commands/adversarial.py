@@ -20,8 +20,8 @@ from evalqueue.evaluators.adversarial import findings
 from evalqueue.evaluators.adversarial import store as adversarial_store
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.runs import store
-from evalqueue.evaluators.runs.store import Run
+from evalqueue.evaluators.runs import reading
+from evalqueue.evaluators.runs.reading import Run
 from evalqueue.postgres.database import Connection
 
 INLINE_MAX = 1_000  # cases in a job's params
@@ -134,7 +134,7 @@ async def transcript(given: str, case: str, trial: int | None, *, as_json: bool)
 async def _print_findings(
     connection: Connection, run_id: UUID, *, with_passed: bool = False, as_json: bool
 ) -> None:
-    run = await store.get_run(connection, run_id)
+    run = await reading.get_run(connection, run_id)
     found = await findings.of_run(connection, run_id, with_passed=with_passed)
     if run is None:  # pruned since its id was looked up
         return

@@ -9,7 +9,7 @@ from evalqueue.evaluators.adversarial.findings import LISTED, Findings, TrialSum
 from evalqueue.evaluators.adversarial.saved_cases import SavedCase
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
-from evalqueue.evaluators.runs.store import Run
+from evalqueue.evaluators.runs.reading import Run
 
 _GROUPS = {"by_difficulty": "difficulty", "by_persona": "persona", "by_trait": "trait",
            "by_tactic": "tactic"}  # fmt: skip

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from evalqueue.evaluators.runs.store import QUERIES, Run
+from evalqueue.evaluators.runs.reading import QUERIES, Run
 from evalqueue.postgres.database import Connection
 
 

@@ -13,8 +13,8 @@ from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.judging.registry import installed
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue, declared
-from evalqueue.evaluators.runs import store
-from evalqueue.evaluators.runs.store import ALL_THREADS, ThreadFilter
+from evalqueue.evaluators.runs import reading
+from evalqueue.evaluators.runs.reading import ALL_THREADS, ThreadFilter
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
@@ -134,7 +134,7 @@ class NeighbouringThreads:
 class ThreadView:
     """One thread of a run: what was found in it, what was said in it, and where it stands."""
 
-    evaluation: store.ThreadRow
+    evaluation: reading.ThreadRow
     scores: Sequence[StoredScore]
     evaluators: Sequence[EvaluatorDeclaration]
     turns: Sequence[Turn] | None
@@ -144,7 +144,7 @@ class ThreadView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogTexts(store.LogRow):
+class LogTexts(reading.LogRow):
     """One attempt at one LLM call, with its texts, as they were cleaned and cut to be stored."""
 
     prompt: str
@@ -205,7 +205,7 @@ async def thread(
     if head is None:
         return None
     place: dict[str, Any] = {"run_id": run_id, "evaluation_id": evaluation_id}
-    found = await QUERIES.rows(connection, store.ThreadRow, "thread", **place)
+    found = await QUERIES.rows(connection, reading.ThreadRow, "thread", **place)
     if not found:
         return None
     (neighbours,) = await QUERIES.rows(connection, NeighbouringThreads, "beside", **place)

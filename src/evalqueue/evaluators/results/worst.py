@@ -16,7 +16,7 @@ from evalqueue.evaluators.judging.scores import (
     ScoreKind,
     ScoreValue,
 )
-from evalqueue.evaluators.runs.store import ThreadFilter
+from evalqueue.evaluators.runs.reading import ThreadFilter
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 

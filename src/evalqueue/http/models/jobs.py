@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field
 from evalqueue import jobs
 from evalqueue.evaluators.judging.builtin.correctness import Correctness
 from evalqueue.evaluators.judging.builtin.efficiency.verdicts import Efficiency
-from evalqueue.evaluators.runs.store import ThreadFilter
+from evalqueue.evaluators.runs.reading import ThreadFilter
 from evalqueue.http.models.fields import (
     MAX_KEY,
     MAX_NAME,

@@ -14,7 +14,7 @@ from evalqueue.http.models import fleet as models
 from evalqueue.http.operations import EmptyRequest, Operation
 from evalqueue.http.request_metrics import ApiMetrics
 from evalqueue.metrics.registry import MEDIA_TYPE
-from evalqueue.postgres import fleet
+from evalqueue.postgres import health
 from evalqueue.postgres.database import TRANSIENT
 from evalqueue.telemetry import tasks
 
@@ -74,7 +74,7 @@ async def _check(context: RequestContext, findings: dict[str, Finding]) -> list[
         if any(each.level is not Level.OK for each in findings.values()):
             return []
         async with database.connection() as connection:
-            return doctor.warnings(await fleet.health(connection))
+            return doctor.warnings(await health.health(connection))
     except (DatabaseUnavailable, *TRANSIENT) as error:
         findings["database"] = doctor.no_database(error)
         return []

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from starlette.exceptions import HTTPException
 
-from evalqueue.evaluators.runs import store
+from evalqueue.evaluators.runs import reading
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import jobs as models
 from evalqueue.http.models.fields import RunId
@@ -19,7 +19,7 @@ async def list_eval_runs(
     context: RequestContext, request: models.RunsQuery
 ) -> list[models.EvalRun]:
     async with context.connection() as connection:
-        found = await store.list_runs(
+        found = await reading.list_runs(
             connection,
             command=request.command,
             app_id=request.app_id,
@@ -32,13 +32,13 @@ async def list_eval_runs(
 
 async def get_summary_stats(context: RequestContext, request: EmptyRequest) -> models.SummaryStats:
     async with context.connection() as connection:
-        found = await store.stats(connection, owner=context.caller.visible_owner)
+        found = await reading.stats(connection, owner=context.caller.visible_owner)
     return models.SummaryStats.model_validate(found)
 
 
 async def get_eval_run(context: RequestContext, request: RunId) -> models.EvalRun:
     async with context.connection() as connection:
-        run = await store.get_run(connection, request.run_id, owner=context.caller.visible_owner)
+        run = await reading.get_run(connection, request.run_id, owner=context.caller.visible_owner)
     if run is None:
         raise HTTPException(404, "Run not found")
     return models.EvalRun.model_validate(run)
@@ -51,7 +51,7 @@ async def get_run_threads(
     said = await context.threads_in_which(request.run_id, request.said)
     where = replace(request.of_scores, thread_ids=None if said is None else list(said))
     async with context.connection() as connection:
-        page = await store.threads_of(
+        page = await reading.threads_of(
             connection,
             request.run_id,
             owner=owner,
@@ -59,14 +59,14 @@ async def get_run_threads(
             limit=request.limit,
             where=where,
         )
-        total = await store.count_threads(connection, request.run_id, owner=owner, where=where)
+        total = await reading.count_threads(connection, request.run_id, owner=owner, where=where)
     evaluations = [models.ThreadEvaluation.model_validate(row) for row in page]
     return models.ThreadEvaluations(run_id=request.run_id, evaluations=evaluations, total=total)
 
 
 async def get_run_logs(context: RequestContext, request: models.LogsQuery) -> models.ApiLogs:
     async with context.connection() as connection:
-        page = await store.logs_of(
+        page = await reading.logs_of(
             connection,
             request.run_id,
             limit=request.limit,

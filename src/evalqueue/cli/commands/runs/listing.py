@@ -14,8 +14,8 @@ from evalqueue.errors import Refused
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, declared
 from evalqueue.evaluators.results.said import threads_in_which
 from evalqueue.evaluators.results.worst import ListedThread, worst_first
-from evalqueue.evaluators.runs import store
-from evalqueue.evaluators.runs.store import ThreadFilter
+from evalqueue.evaluators.runs import reading
+from evalqueue.evaluators.runs.reading import ThreadFilter
 
 
 async def list_runs(
@@ -23,7 +23,7 @@ async def list_runs(
 ) -> ExitCode:
     """Print the newest runs."""
     async with open_client() as client, (await client.database()).connection() as connection:
-        found = await store.list_runs(
+        found = await reading.list_runs(
             connection, command=job_type, app_id=app_id, limit=limit, offset=0
         )
     runs = [run_json(each) for each in found]

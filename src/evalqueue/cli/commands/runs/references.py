@@ -16,7 +16,7 @@ from evalqueue.client import Client
 from evalqueue.errors import NothingMeant, Refused
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.results import references
-from evalqueue.evaluators.runs.store import Run
+from evalqueue.evaluators.runs.reading import Run
 from evalqueue.postgres import store
 
 _LISTED_MAX = 10

@@ -20,7 +20,7 @@ from evalqueue.evaluators.figures import RunFigures
 from evalqueue.evaluators.judging.scores import ScoreKind, declared
 from evalqueue.evaluators.judging.voting.evaluator import AGREEMENT, FLIP_RATE
 from evalqueue.evaluators.results.worst import ListedThread, bad_labels, worst_first
-from evalqueue.evaluators.runs.store import Run
+from evalqueue.evaluators.runs.reading import Run
 from evalqueue.settings import Settings
 
 _PROBE_SECONDS = 1.0

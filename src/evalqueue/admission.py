@@ -1,0 +1,71 @@
+"""Submissions of a client: their params are admitted, then they are stored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from evalqueue.errors import InvalidParams, Problem
+from evalqueue.jobs import Job
+from evalqueue.jobtypes import AdmissionContext, JobParams
+from evalqueue.postgres import store
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.store import Submission
+
+
+async def submit(
+    connection: Connection, params: JobParams, options: Submission, admission: AdmissionContext
+) -> Job:
+    """Admit and store one job.
+
+    Raises:
+        InvalidParams: the params can't work; nothing was stored.
+        KeyReused: another request came with this idempotency key before.
+    """
+    requested: Mapping[str, Any] | None = None
+    if (key := options.idempotency_key) is not None:
+        # Before today's defaults are filled in: the same request tomorrow is still the same.
+        requested = params.stored()
+        options = replace(options, params=requested, requested=requested)
+        if await store.of_key(connection, owner=options.owner, idempotency_key=key) is not None:
+            # It might not be admitted today: its file may be gone.
+            return await store.submit(connection, options)
+    admitted = await params.admit(admission)
+    if requested is None or admitted is not params:
+        options = replace(options, params=admitted.stored())
+    return await store.submit(connection, options)
+
+
+async def submit_many(
+    connection: Connection,
+    params: Sequence[JobParams],
+    submissions: Sequence[Submission],
+    admission: AdmissionContext,
+) -> Sequence[Job]:
+    """Admit and store many jobs: all of them, or none.
+
+    Args:
+        submissions: of each of the params, which they hold.
+
+    Raises:
+        InvalidParams: everything that is wrong, each at `("jobs", index, …)`.
+        KeyReused: another request came with one of the keys before.
+    """
+    keys = [each.idempotency_key for each in submissions if each.idempotency_key is not None]
+    known = frozenset[str]()
+    if keys:
+        known = await store.known_keys(connection, owner=admission.owner, idempotency_keys=keys)
+    admitted = list[Submission]()
+    problems = list[Problem]()
+    for index, (each, options) in enumerate(zip(params, submissions, strict=True)):
+        stored = options.params
+        if options.idempotency_key not in known:
+            try:
+                stored = (await each.admit(admission)).stored()
+            except InvalidParams as error:
+                problems.extend(problem.within("jobs", index) for problem in error.problems)
+        # Before today's defaults are filled in, as in `submit`.
+        requested = None if options.idempotency_key is None else options.params
+        admitted.append(replace(options, params=stored, requested=requested))
+    if problems:
+        raise InvalidParams(problems)
+    return await store.submit_many(connection, admitted)
