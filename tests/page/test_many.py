@@ -1,4 +1,4 @@
-"""A run of 10,000 conversations; the document contains only the visible rows."""
+"""A run of 10,000 conversations, whose document contains only the visible rows, and 300 jobs."""
 
 import pytest
 from browsing import Site
@@ -142,3 +142,34 @@ def test_nothing_stays_of_the_rows_that_were_shown(site: Site, run: str, page: P
         region.evaluate("each => { each.scrollTop = 0 }")
         expect(rows.first).to_contain_text("thr_00001")
     assert region.evaluate(nodes) <= before + 10
+
+
+OLD_JOBS = """
+    SELECT evalqueue_submit_jobs(jsonb_agg(jsonb_build_object('job_type', 'evaluate-batch',
+        'params', jsonb_build_object('total_items', 3, 'name', 'night ' || n))))
+    FROM generate_series(1, 300) AS n
+"""
+COUNT_DATES = """
+    window.formatted = 0;
+    const get = Object.getOwnPropertyDescriptor(Intl.DateTimeFormat.prototype, "format").get;
+    Object.defineProperty(Intl.DateTimeFormat.prototype, "format", {
+        configurable: true,
+        get() { window.formatted += 1; return get.call(this); },
+    });
+"""
+
+
+def test_rows_of_jobs_are_drawn_again_only_if_they_have_changed(site: Site, page: Page) -> None:
+    """Each drawing of a row formats its date."""
+    site.api()
+    site.execute(OLD_JOBS)
+    site.execute("UPDATE jobs SET created_at = created_at - interval '3 days'")
+    page.add_init_script(COUNT_DATES)
+    page.goto(site.url)
+    rows = page.get_by_role("region", name="Jobs").locator("tbody tr")
+    for listed in (200, 300):
+        page.get_by_role("button", name="Show more").click()
+        expect(rows).to_have_count(listed)
+    page.evaluate("window.formatted = 0")
+    page.wait_for_timeout(3_000)
+    assert page.evaluate("window.formatted") < 100

@@ -6,9 +6,11 @@ import {
   jobName,
   newEvaluationLink,
   statusDetails,
+  waitingText,
 } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
+import { guard } from "../vendor/lit-html/directives/guard.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { address } from "../shell/root.js";
@@ -216,15 +218,35 @@ export default function jobs(app, { query, signal }) {
             </tr>
           </thead>
           <tbody>
-            ${repeat(rows, ({ id }) => id, row)}
+            ${repeat(rows, ({ id }) => id, rowIfChanged)}
           </tbody>
         </table>
       </div>
     </div>`;
   }
 
-  /** @param {import("../data/live-jobs.js").JobEvent} job */
-  function row(job) {
+  /**
+   * A row, drawn again only if something that it shows has changed: the list is drawn each second.
+   * @param {import("../data/live-jobs.js").JobEvent} job
+   */
+  function rowIfChanged(job) {
+    const pace = app.live.pace(job);
+    const shown = [
+      job,
+      app.session,
+      format.ago(job.created_at, app.now),
+      job.status === "queued" ? waitingText(app, job) : "",
+      pace.ratePerSecond,
+      pace.secondsLeft,
+    ];
+    return guard(shown, () => row(job, pace));
+  }
+
+  /**
+   * @param {import("../data/live-jobs.js").JobEvent} job
+   * @param {ReturnType<typeof app.live.pace>} pace
+   */
+  function row(job, pace) {
     const type = job.name ? `${job.job_type} · ` : "";
     return html`<tr data-job=${job.id}>
       <td>${badge(job.status)}</td>
@@ -238,7 +260,7 @@ export default function jobs(app, { query, signal }) {
             ? progress({
                 ...job.progress,
                 status: job.status,
-                ...app.live.pace(job),
+                ...pace,
                 name: `Progress of ${jobName(job)}`,
               })
             : nothing
