@@ -40,7 +40,7 @@ ENTRIES = ", ".join(
 )
 EVALQUEUE = str(Path(sys.executable).with_name("evalqueue"))
 MEGABYTE = 1024**2
-PATIENCE = 300.0  # seconds
+PATIENCE = 900.0  # seconds: uploads of one caller are read one after the other
 ONE_ROW = b"thread_id,input,response\nt,q,a\n"
 
 

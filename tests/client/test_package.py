@@ -99,6 +99,24 @@ def test_it_compiles_and_runs_in_a_project_of_others(
     assert run("node", "program.js", cwd=tmp_path) == "0 0\n"
 
 
+COMMON_JS = """
+const load = () => import("@evalqueue/client");
+load().then(({ createClient }) => console.log(typeof createClient({}).jobs.submit));
+"""
+
+
+def test_a_common_js_program_imports_it(tarball: Path, tmp_path: Path) -> None:
+    (tmp_path / "package.json").write_text('{"type": "commonjs", "private": true}')
+    (tmp_path / "program.cjs").write_text(COMMON_JS)
+    run("npm", "install", "--offline", "--silent", str(tarball), cwd=tmp_path)
+    assert run("node", "program.cjs", cwd=tmp_path) == "function\n"
+
+
+def test_its_package_file_is_in_order(tarball: Path) -> None:
+    """By the rules of npm, Node, bundlers and TypeScript."""
+    assert "All good!" in run(ROOT / "node_modules/.bin/publint", tarball, "--strict", cwd=ROOT)
+
+
 def test_it_has_this_version_and_no_dependencies() -> None:
     about = json.loads((CLIENT / "package.json").read_text("utf-8"))
     assert about["version"] == evalqueue.__version__

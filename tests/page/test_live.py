@@ -1,6 +1,7 @@
 """The page shows changes without a reload."""
 
 import re
+from collections.abc import Sequence
 
 from browsing import PageErrors, Site
 from playwright.sync_api import BrowserContext, Page, expect
@@ -102,6 +103,47 @@ def test_two_tabs_see_the_same(up: Site, context: BrowserContext) -> None:
     for tab in (one, other):
         tab.bring_to_front()
         expect(tab.locator(f"tr[data-job='{job['id']}'] .badge")).to_have_text("cancelled")
+
+
+HIDEABLE = """
+    let isHidden = false;
+    Object.defineProperty(document, "hidden", { get: () => isHidden });
+    window.setHidden = (hidden) => {
+        isHidden = hidden;
+        document.dispatchEvent(new Event("visibilitychange"));
+    };
+"""
+
+
+def test_visible_tabs_share_one_event_stream(up: Site, context: BrowserContext) -> None:
+    """A browser opens six connections to a server: with a stream each, the seventh tab would not
+    load."""
+    tabs = [context.new_page() for _ in range(8)]
+    for tab in tabs:
+        tab.add_init_script(HIDEABLE)
+        tab.goto(up.url)
+        expect(tab.get_by_text("Live", exact=True)).to_be_visible()
+
+    def see(name: str, shown: Sequence[Page]) -> None:
+        job = up.submit(total_items=2, name=name)
+        for tab in shown:
+            badge = tab.locator(f"tr[data-job='{job['id']}'] .badge")
+            expect(badge).to_have_text("completed")
+        with up.http() as http:
+            assert "\nevalqueue_watchers 1.0\n" in http.get("/metrics").text
+
+    see("all", tabs)
+    streaming, hidden, *others = tabs
+    streaming.close()
+    see("without the first", [hidden, *others])
+    hidden.evaluate("setHidden(true)")
+    expect(hidden.get_by_text("Paused", exact=True)).to_be_visible()
+    see("while one is hidden", others)
+    hidden.evaluate("setHidden(false)")
+    expect(hidden.get_by_text("Live", exact=True)).to_be_visible()
+    expect(hidden.locator("tr").filter(has_text="while one is hidden")).to_contain_text("completed")
+    others[0].evaluate("setHidden(true)")
+    see("afterwards", [hidden, *others[1:]])
 
 
 def test_a_failed_job_says_why_and_what_was_tried(up: Site, page: Page) -> None:

@@ -134,7 +134,7 @@ async function openSession() {
     app.session = await api.session.get();
     signInAgain = null;
     viewError = null;
-    app.live.start();
+    watchJobs(app.session);
     await showView(matchRoute(new URL(location.href)));
   } catch (error) {
     app.live.stop();
@@ -148,6 +148,11 @@ async function openSession() {
     if (isTransient(error)) sessionTimer = setTimeout(openSession, SESSION_RETRY_MS);
     app.refresh();
   }
+}
+
+/** @param {import("./client/index.js").Session} session */
+function watchJobs({ name, right }) {
+  app.live.start(`${right} ${name}`);
 }
 
 async function onSignedIn() {
@@ -179,7 +184,7 @@ async function checkSession() {
 function resume() {
   if (!view?.resume) return void openSession();
   signInAgain = null;
-  app.live.start();
+  if (app.session) watchJobs(app.session);
   view.resume();
   app.refresh();
 }

@@ -1,6 +1,7 @@
 // The current state of every job, pushed by the server, and the rate at which each one progresses.
 
 import { isOver } from "../format/labels.js";
+import { watchShared } from "./shared-watch.js";
 
 /**
  * @typedef {import("../client/index.js").JobEvent} JobEvent
@@ -36,21 +37,20 @@ export class LiveJobs {
     this.watch = null;
   }
 
-  start() {
+  /** @param {string} user tabs of one user share an event stream */
+  start(user) {
     this.stop();
-    const watch = this.api.watchAll(
-      (job) => this.update(job),
-      () => {
+    const watch = watchShared(this.api, user, {
+      job: (job) => this.update(job),
+      queue: (queue) => this.updateQueue(queue),
+      resync: () => {
         for (const resync of this.resyncListeners) resync();
       },
-      {
-        onState: (state) => {
-          this.state = state;
-          this.onChange();
-        },
-        onQueue: (queue) => this.updateQueue(queue),
+      state: (state) => {
+        this.state = state;
+        this.onChange();
       },
-    );
+    });
     this.watch = watch;
     watch.done.catch((error) => {
       if (this.watch !== watch) return;
