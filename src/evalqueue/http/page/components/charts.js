@@ -81,7 +81,7 @@ export function confusion(title, { labels, matrix }, hrefOf) {
       role="region"
       aria-label="Confusion matrix: ${title}"
     >
-      <table class="matrix">
+      <table class="matrix confusion">
         <caption class="visually-hidden">
           Rows: the label on record. Columns: the label that the judge gave.
         </caption>
