@@ -27,6 +27,7 @@ from evalqueue.items import ItemWork
 from evalqueue.jobs import Job, JobStatus, Progress
 from evalqueue.jobtypes import JobParams
 from evalqueue.settings import Settings
+from evalqueue.sync_client import SyncClient
 
 __version__ = version("evalqueue")
 
@@ -54,6 +55,7 @@ __all__ = [
     "Refused",
     "SchemaOutdated",
     "Settings",
+    "SyncClient",
     "TryAgain",
     "UnknownJobType",
     "YieldSlot",
