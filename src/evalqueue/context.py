@@ -5,16 +5,25 @@ another worker), every write raises `AttemptOver` and changes nothing.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from evalqueue import codec
 from evalqueue.errors import AttemptOver, EvalqueueError, YieldSlot
-from evalqueue.items import ItemCounts, ItemQueue, ItemWork, OwnItems, SharedItems
+from evalqueue.items import (
+    ItemCounts,
+    ItemQueue,
+    ItemResults,
+    ItemWork,
+    OwnItems,
+    SharedItems,
+)
 from evalqueue.jobs import Job
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection, Database
@@ -163,7 +172,8 @@ class JobContext:
         concurrency: int,
         max_helpers: int = 0,
     ) -> None:
-        """Work on items concurrently; store each result the moment it is there.
+        """Work on items concurrently; store each result as soon as it is there, with those that
+        come in the same tenths of a second.
 
         Items in the checkpoint are not worked on again. An item without a result (None) is left to
         a later attempt, and not counted: only without helpers. Progress counts finished items:
@@ -198,30 +208,45 @@ class JobContext:
             else OwnItems(list(todo))
         )
 
+        def note_stored(key: str, result: Result) -> None:
+            count(key, work.succeeded(result))
+            work.on_stored(result)
+
+        results = ItemResults[Result](partial(self._store, work, queue), note_stored)
+
         async def work_on_items() -> None:
             while not self.should_yield and (key := await queue.take()) is not None:
                 with telemetry.item(work.noun, work.log_field, key):
                     result = await work.work(todo[key])
-                    if result is None:
-                        continue
-                    await self._store(work, result, queue, key)
-                count(key, work.succeeded(result))
-                work.on_stored(result)
+                    if result is not None:
+                        await results.add(key, result)
 
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(min(concurrency, len(todo))):
-                tasks.create_task(work_on_items())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(min(concurrency, len(todo))):
+                    tasks.create_task(work_on_items())
+        except ExceptionGroup:
+            with contextlib.suppress(AttemptOver):
+                await results.store_held()  # what came before the error
+            raise
         if self.should_yield and queue.has_items_left:
             raise YieldSlot("Other jobs wait for this slot")
 
     async def _store(
-        self, work: ItemWork[Item, Result], result: Result, queue: ItemQueue, key: str
+        self,
+        work: ItemWork[Item, Result],
+        queue: ItemQueue,
+        results: Mapping[str, Result],
     ) -> None:
-        async def store_result(connection: Connection) -> None:
-            await work.store(connection, result)
-            await queue.done(connection, key, work.succeeded(result))
+        async def store_results(connection: Connection) -> None:
+            for result in results.values():
+                await work.store(connection, result)
+            await queue.done(
+                connection, {key: work.succeeded(result) for key, result in results.items()}
+            )
 
-        await self.retry_fenced(store_result)
+        await work.before_store()
+        await self.retry_fenced(store_results)
 
     async def _start_helpers(self, wanted: int) -> None:
         async def ask(connection: Connection) -> bool:

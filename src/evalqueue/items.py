@@ -6,13 +6,16 @@ released: the items of a lost worker are free as soon as its loss is known.
 """
 
 import asyncio
+import contextlib
+import logging
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from evalqueue.errors import AttemptOver
+from evalqueue.errors import AttemptOver, describe
 from evalqueue.jobs import Job
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection, Database
@@ -20,9 +23,13 @@ from evalqueue.postgres.database import Connection, Database
 CLAIM_LIMIT = 256  # items named in one statement
 WAIT_INTERVAL = 0.5  # seconds between tries to claim what other attempts still work on
 REFRESH_INTERVAL = 1.0  # seconds between reads of what other attempts have done
+STORE_INTERVAL = 0.05  # seconds between transactions that store results
+STORED_AT_ONCE = 8  # results that wait no longer
 
 Item_contra = TypeVar("Item_contra", contravariant=True)
 Result = TypeVar("Result")
+
+logger = logging.getLogger(__name__)
 
 
 class ItemWork(Protocol[Item_contra, Result]):
@@ -42,8 +49,11 @@ class ItemWork(Protocol[Item_contra, Result]):
         map."""
         ...
 
+    async def before_store(self) -> None:
+        """Called before a transaction that stores results."""
+
     async def store(self, connection: Connection, result: Result, /) -> None:
-        """Store a result, in a transaction inside the fence.
+        """Store a result, in a transaction inside the fence, which may store others, too.
 
         May run again after a commit whose answer was lost, and must then leave alone what is there.
         """
@@ -64,8 +74,9 @@ class ItemQueue(Protocol):
         """The next item to work on; None: there is none for this attempt."""
         ...
 
-    async def done(self, connection: Connection, item: str, ok: bool) -> None:
-        """Record that an item is done, in the transaction that stores its result."""
+    async def done(self, connection: Connection, items: Mapping[str, bool]) -> None:
+        """Record which items are done, and whether they succeeded, in the transaction that stores
+        their results."""
         ...
 
     @property
@@ -98,7 +109,7 @@ class OwnItems:
     async def take(self) -> str | None:
         return self._left.popleft() if self._left else None
 
-    async def done(self, connection: Connection, item: str, ok: bool) -> None:
+    async def done(self, connection: Connection, items: Mapping[str, bool]) -> None:
         """No other attempt has to know."""
 
 
@@ -147,9 +158,8 @@ class SharedItems:
                     await asyncio.sleep(WAIT_INTERVAL)
             return None
 
-    async def done(self, connection: Connection, item: str, ok: bool) -> None:
-        root = self._attempt.job.root_id
-        await store.item_done(connection, root_id=root, item=item, succeeded=ok)
+    async def done(self, connection: Connection, items: Mapping[str, bool]) -> None:
+        await store.note_items_done(connection, root_id=self._attempt.job.root_id, items=items)
 
     def _batch_size(self) -> int:
         return min(CLAIM_LIMIT, len(self._left))
@@ -199,6 +209,77 @@ class SharedItems:
         for item, ok in done.items():
             del self._others[item]
             self._on_done(item, ok)
+
+
+class ItemResults(Generic[Result]):
+    """Stores results: at once, but in one transaction those that come soon after another.
+
+    A transaction costs both processes more than the rows of a result.
+    """
+
+    def __init__(
+        self,
+        store: Callable[[Mapping[str, Result]], Awaitable[None]],
+        on_stored: Callable[[str, Result], None],
+    ) -> None:
+        """Make one.
+
+        Args:
+            store: stores results by the keys of their items, all or none of them.
+            on_stored: called for each that is stored for good.
+        """
+        self._store = store
+        self._on_stored = on_stored
+        self._held: dict[str, Result] = {}
+        self._storing = asyncio.Lock()
+        self._is_full = asyncio.Event()
+        self._stored_at = -math.inf
+
+    async def add(self, key: str, result: Result) -> None:
+        """Store a result. Returns once it is stored."""
+        self._held[key] = result
+        if len(self._held) >= STORED_AT_ONCE:
+            self._is_full.set()
+        async with self._storing:
+            if key not in self._held:  # it was stored together with another one
+                return
+            await self._until_due()
+            await self._store_with_others(key, result)
+
+    async def store_held(self) -> None:
+        """Store what is not stored yet. Nothing is added any more."""
+        for key, result in list(self._held.items()):
+            if key in self._held:
+                await self._store_with_others(key, result)
+
+    async def _until_due(self) -> None:
+        pause = self._stored_at + STORE_INTERVAL - time.monotonic()
+        if pause > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._is_full.wait()
+
+    async def _store_with_others(self, key: str, result: Result) -> None:
+        if len(self._held) > 1:
+            try:
+                return await self._store_these(dict(self._held))
+            except AttemptOver:
+                raise
+            except Exception as error:  # whatever it is, it may be about one of the others
+                logger.debug("Results are stored one by one: %s", describe(error))
+        try:
+            await self._store_these({key: result})
+        finally:
+            self._held.pop(key, None)
+
+    async def _store_these(self, results: Mapping[str, Result]) -> None:
+        self._is_full.clear()
+        self._stored_at = time.monotonic()
+        await self._store(results)
+        for key in results:
+            del self._held[key]
+        for key, result in results.items():
+            self._on_stored(key, result)
 
 
 @dataclass(slots=True, kw_only=True)

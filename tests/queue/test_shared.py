@@ -252,7 +252,7 @@ async def test_a_claim_whose_answer_was_lost_is_found_when_asked_again(dsn: str)
                 )
                 for _ in range(2)
             ]
-            await store.item_done(connection, root_id=job.id, item="a", succeeded=True)
+            await store.note_items_done(connection, root_id=job.id, items={"a": True})
             rest = await store.claim_items(
                 connection, job_id=job.id, attempt=1, items=["a", "b", "c"], wanted=3
             )
@@ -387,7 +387,7 @@ async def test_no_helper_job_that_lost_a_race_ends_while_an_item_is_free(databas
         share = SharedItems(JobContext(helper_job, database), names, 4, lambda _item, _ok: None)
         while (name := await share.take()) is not None:
             async with database.connection() as connection:
-                await share.done(connection, name, True)
+                await share.done(connection, {name: True})
             done.append(name)
         async with database.connection() as connection:
             cursor = await connection.execute("SELECT count(*) FROM job_items")

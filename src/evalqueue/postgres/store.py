@@ -319,9 +319,16 @@ async def claim_items(
     return None if claimed is None else frozenset(claimed)
 
 
-async def item_done(connection: Connection, *, root_id: UUID, item: str, succeeded: bool) -> None:
-    arguments = {"root_id": root_id, "item": item, "succeeded": succeeded}
-    await connection.execute(JOBS["item_done"], arguments)
+async def note_items_done(
+    connection: Connection, *, root_id: UUID, items: Mapping[str, bool]
+) -> None:
+    """Items are done; by each, whether it succeeded."""
+    arguments = {
+        "root_id": root_id,
+        "succeeded": [item for item, succeeded in items.items() if succeeded],
+        "failed": [item for item, succeeded in items.items() if not succeeded],
+    }
+    await connection.execute(JOBS["note_items_done"], arguments)
 
 
 async def items_done(

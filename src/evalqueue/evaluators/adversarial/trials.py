@@ -81,8 +81,10 @@ class TrialWork(ItemWork[CaseTrial, TrialResult]):
             result = await self._put(item)
         else:
             result = await self._finish(item, conversation)
-        await self.call_log.flush()
         return result
+
+    async def before_store(self) -> None:
+        await self.call_log.flush()  # no checkpoint stands without the calls that led to it
 
     async def store(self, connection: Connection, result: TrialResult, /) -> None:
         await store.keep(connection, result)

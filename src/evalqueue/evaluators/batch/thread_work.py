@@ -64,7 +64,6 @@ class ThreadWork(ItemWork[str, EvaluatedThread]):
         if recorded:
             asking = Replay(asking, recorded)
         result = await evaluate_thread(thread, self._inputs.evaluators, Judge(asking))
-        await self._call_log.flush()
         return EvaluatedThread(
             run_id=self._attempt.run_id,
             job_id=self._attempt.job_id,
@@ -73,6 +72,9 @@ class ThreadWork(ItemWork[str, EvaluatedThread]):
             duration_ms=(time.perf_counter() - started) * 1000,
             found=result,
         )
+
+    async def before_store(self) -> None:
+        await self._call_log.flush()  # no checkpoint stands without the calls that led to it
 
     async def store(self, connection: Connection, result: EvaluatedThread, /) -> None:
         await store.keep(connection, result)
@@ -171,6 +173,7 @@ class EconomyThreadWork(ThreadWork):
         kept = await self._evaluated(item, caller)
         if not caller.is_waiting:
             return kept
+        await self._call_log.flush()
         questions = list(caller.new_questions.values())
 
         async def add(connection: Connection) -> None:

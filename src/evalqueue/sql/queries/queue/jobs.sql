@@ -121,9 +121,10 @@ SELECT evalqueue_start_helpers(%(job_id)s, %(attempt)s, %(wanted)s)
 -- Items of a shared job become this attempt's own; NULL when the attempt is over
 SELECT evalqueue_claim_items(%(job_id)s, %(attempt)s, %(items)s, %(wanted)s)
 
--- item_done --
--- In the transaction that stores the item's result
-UPDATE job_items SET succeeded = %(succeeded)s WHERE job_id = %(root_id)s AND item = %(item)s
+-- note_items_done --
+-- In the transaction that stores the items' results
+UPDATE job_items SET succeeded = (item = ANY (%(succeeded)s::text[]))
+WHERE job_id = %(root_id)s AND item = ANY (%(succeeded)s::text[] || %(failed)s::text[])
 
 -- items_done --
 -- Which of these are done, by any worker
