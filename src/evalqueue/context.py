@@ -172,8 +172,8 @@ class JobContext:
         concurrency: int,
         max_helpers: int = 0,
     ) -> None:
-        """Work on items concurrently; store each result as soon as it is there, with those that
-        come in the same tenths of a second.
+        """Work on items concurrently; store each result as soon as it is there, or in one
+        transaction with those that come within 50 ms.
 
         Items in the checkpoint are not worked on again. An item without a result (None) is left to
         a later attempt, and not counted: only without helpers. Progress counts finished items:
@@ -212,6 +212,7 @@ class JobContext:
             count(key, work.succeeded(result))
             work.on_stored(result)
 
+        work.may_look_ahead(queue.upcoming)
         results = ItemResults[Result](partial(self._store, work, queue), note_stored)
 
         async def work_on_items() -> None:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from evalqueue.errors import AttemptOver, describe
@@ -44,6 +45,9 @@ class ItemWork(Protocol[Item_contra, Result]):
         """The item's name in the checkpoint, unique in the job."""
         return str(item)
 
+    def may_look_ahead(self, _upcoming: "Upcoming", /) -> None:
+        """Called before the first item, with what tells which items are next."""
+
     async def work(self, item: Item_contra, /) -> Result | None:
         """Make the result of an item. None: it is not to be had yet. What it raises ends the whole
         map."""
@@ -67,11 +71,24 @@ class ItemWork(Protocol[Item_contra, Result]):
         """Called once a result is stored for good."""
 
 
+class Upcoming(Protocol):
+    """Tells which items are next."""
+
+    def __call__(self, count: int, /) -> Sequence[str]:
+        """The keys of so many items at most, in order. Each will be worked on here, unless the
+        attempt ends before."""
+        ...
+
+
 class ItemQueue(Protocol):
     """The items that are left for one attempt."""
 
     async def take(self) -> str | None:
         """The next item to work on; None: there is none for this attempt."""
+        ...
+
+    def upcoming(self, count: int, /) -> Sequence[str]:
+        """See `Upcoming`."""
         ...
 
     async def done(self, connection: Connection, items: Mapping[str, bool]) -> None:
@@ -108,6 +125,9 @@ class OwnItems:
 
     async def take(self) -> str | None:
         return self._left.popleft() if self._left else None
+
+    def upcoming(self, count: int, /) -> Sequence[str]:
+        return list(islice(self._left, count))
 
     async def done(self, connection: Connection, items: Mapping[str, bool]) -> None:
         """No other attempt has to know."""
@@ -157,6 +177,9 @@ class SharedItems:
                         return None  # the attempts that work on the rest will store it
                     await asyncio.sleep(WAIT_INTERVAL)
             return None
+
+    def upcoming(self, count: int, /) -> Sequence[str]:
+        return list(islice(self._ours, count))
 
     async def done(self, connection: Connection, items: Mapping[str, bool]) -> None:
         await store.note_items_done(connection, root_id=self._attempt.job.root_id, items=items)

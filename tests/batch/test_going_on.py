@@ -116,7 +116,8 @@ def call(response: str, *, evaluator: str = "intent", turn: int | None = 1) -> C
 async def replayable(database: Database, run_id: UUID, job_id: UUID) -> list[str]:
     """What would be replayed for thread t1."""
     async with database.connection() as connection:
-        records = await store.recorded(connection, run_id=run_id, job_id=job_id, thread_id="t1")
+        found = await store.recorded(connection, run_id=run_id, job_id=job_id, thread_ids=["t1"])
+        records = found["t1"]
     return [each.completion.text for each in records]
 
 
@@ -152,7 +153,8 @@ async def test_a_replayed_answer_has_all_that_its_record_has(database: Database)
         calls.record(call("yes"))
 
     async with database.connection() as connection:
-        (one,) = await store.recorded(connection, run_id=run_id, job_id=job_id, thread_id="t1")
+        found = await store.recorded(connection, run_id=run_id, job_id=job_id, thread_ids=["t1"])
+        (one,) = found["t1"]
 
     assert one.request_hash == b"yes".ljust(32)
     assert (one.completion.text, one.completion.model) == ("yes", "as-named")

@@ -1,7 +1,7 @@
 """What is done with one conversation of a batch."""
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,6 +12,7 @@ from evalqueue.evaluators.batch.economy.questions import EconomyCaller
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.datasets import store as datasets
+from evalqueue.evaluators.datasets.ahead import ReadAhead
 from evalqueue.evaluators.datasets.store import Content
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import Judge
@@ -24,7 +25,7 @@ from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.runs.attempt import RunAttempt
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.store import EvaluatedThread
-from evalqueue.items import ItemWork
+from evalqueue.items import ItemWork, Upcoming
 from evalqueue.postgres.database import Connection
 
 
@@ -53,13 +54,21 @@ class ThreadWork(ItemWork[str, EvaluatedThread]):
         self._caller = caller
         self._call_log = call_log
         self._is_fresh = is_fresh
+        self._reads = ReadAhead(self._read, lambda _count: ())
+
+    def may_look_ahead(self, upcoming: Upcoming, /) -> None:
+        self._reads = ReadAhead(self._read, upcoming)
 
     async def work(self, item: str, /) -> EvaluatedThread | None:
         return await self._evaluated(item, self._caller)
 
     async def _evaluated(self, item: str, caller: LlmCaller | EconomyCaller) -> EvaluatedThread:
         started = time.perf_counter()
-        thread, recorded = await self._read(item)
+        found = await self._reads.get(item)
+        if found is None:
+            dataset_id = self._inputs.dataset.id
+            raise JobFailed(f"The dataset {dataset_id} was deleted under it: submit it anew")
+        thread, recorded = found
         asking = await self._with_earlier_answers(thread.thread_id, caller)
         if recorded:
             asking = Replay(asking, recorded)
@@ -88,27 +97,32 @@ class ThreadWork(ItemWork[str, EvaluatedThread]):
                 row.evaluator, has_value=row.value is not None, failure=row.failure
             )
 
-    async def _read(self, thread_id: str) -> tuple[Thread, Sequence[RecordedAnswer]]:
-        """The conversation, and the answers that earlier attempts recorded for it.
+    async def _read(
+        self, thread_ids: Sequence[str]
+    ) -> Mapping[str, tuple[Thread, Sequence[RecordedAnswer]]]:
+        """Conversations, and the answers that earlier attempts recorded for them.
 
-        They are read only when the conversation is worked on: this bounds what is in memory. The
-        read is not fenced, as it writes nothing.
+        They are read just before they are worked on: this bounds what is in memory. The read is not
+        fenced, as it writes nothing.
         """
         context, dataset = self._attempt.context, self._inputs.dataset
         run_id, job_id = self._attempt.run_id, self._attempt.job_id
 
-        async def read(connection: Connection) -> tuple[Thread | None, Sequence[RecordedAnswer]]:
-            thread = await datasets.thread(connection, dataset.id, thread_id)
-            if thread is None or self._is_fresh:
-                return thread, ()
-            return thread, await store.recorded(
-                connection, run_id=run_id, job_id=job_id, thread_id=thread_id
+        async def read(
+            connection: Connection,
+        ) -> Mapping[str, tuple[Thread, Sequence[RecordedAnswer]]]:
+            threads = await datasets.threads_ahead(connection, dataset.id, thread_ids)
+            if self._is_fresh or not threads:
+                return {each.thread_id: (each, ()) for each in threads}
+            recorded = await store.recorded(
+                connection,
+                run_id=run_id,
+                job_id=job_id,
+                thread_ids=[each.thread_id for each in threads],
             )
+            return {each.thread_id: (each, recorded.get(each.thread_id, ())) for each in threads}
 
-        thread, recorded = await context.database.until_done(read, what=f"Job {context.job.id}")
-        if thread is None:
-            raise JobFailed(f"The dataset {dataset.id} was deleted under it: submit it anew")
-        return thread, recorded
+        return await context.database.until_done(read, what=f"Job {context.job.id}")
 
     async def _with_earlier_answers(
         self, thread_id: str, caller: LlmCaller | EconomyCaller
@@ -160,6 +174,12 @@ class EconomyThreadWork(ThreadWork):
         """`visited`: conversations whose questions are queued, and are in no batch yet."""
         super().__init__(inputs, caller, call_log, is_fresh=False)
         self._visited = visited
+
+    def may_look_ahead(self, upcoming: Upcoming, /) -> None:
+        def unvisited(count: int) -> Sequence[str]:
+            return [each for each in upcoming(count) if each not in self._visited]
+
+        super().may_look_ahead(unvisited)
 
     async def work(self, item: str, /) -> EvaluatedThread | None:
         if item in self._visited:

@@ -21,6 +21,7 @@ from evalqueue.postgres.queries import load
 
 QUERIES = load("evaluation/datasets")
 NAME_LIMIT = 500  # characters, the table's CHECK
+AHEAD_BYTES = 256 * 1024  # of conversations that are read before their turn, as they are stored
 
 Row = TypeVar("Row")
 
@@ -155,6 +156,16 @@ async def thread(connection: Connection, dataset_id: str, thread_id: str) -> Thr
         await cursor.execute(QUERIES["thread"], arguments)
         row = await cursor.fetchone()
     return None if row is None else _thread(row)
+
+
+async def threads_ahead(
+    connection: Connection, dataset_id: str, thread_ids: Sequence[str]
+) -> list[Thread]:
+    """Some conversations: the first, and as many of the others as are small together."""
+    async with connection.cursor(row_factory=dict_row) as cursor:
+        arguments = {"dataset_id": dataset_id, "thread_ids": thread_ids, "max_bytes": AHEAD_BYTES}
+        await cursor.execute(QUERIES["threads_ahead"], arguments)
+        return [_thread(row) for row in await cursor.fetchall()]
 
 
 async def thread_ids(connection: Connection, dataset_id: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Rows of runs as an attempt writes and reads them."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -187,17 +188,20 @@ async def keep(connection: Connection, kept: EvaluatedThread) -> None:
 
 
 async def recorded(
-    connection: Connection, *, run_id: UUID, job_id: UUID, thread_id: str
-) -> list[RecordedAnswer]:
-    """The answers that need not be bought for a thread, newest first.
+    connection: Connection, *, run_id: UUID, job_id: UUID, thread_ids: Sequence[str]
+) -> Mapping[str, Sequence[RecordedAnswer]]:
+    """The answers that need not be bought for some threads, newest first, by thread.
 
-    What led to a failure of the thread's stored result is not among them: replayed, it would fail
+    What led to a failure of a thread's stored result is not among them: replayed, it would fail
     for ever. What this job itself bought since then is.
     """
-    arguments = {"run_id": run_id, "job_id": job_id, "thread_id": thread_id}
+    arguments = {"run_id": run_id, "job_id": job_id, "thread_ids": thread_ids}
+    found = defaultdict[str, list[RecordedAnswer]](list)
     async with connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(QUERIES["recorded"], arguments)
-        return [recorded_answer(row) async for row in cursor]
+        async for row in cursor:
+            found[row["thread_id"]].append(recorded_answer(row))
+    return found
 
 
 def recorded_answer(row: Mapping[str, Any]) -> RecordedAnswer:

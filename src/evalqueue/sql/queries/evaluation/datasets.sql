@@ -195,6 +195,19 @@ SELECT evalqueue_remove_dataset(%(dataset_id)s, %(owner)s)
 SELECT thread_id, user_id, turns FROM dataset_threads
 WHERE dataset_id = %(dataset_id)s AND thread_id = %(thread_id)s
 
+-- threads_ahead --
+-- The first of some conversations, and those after it until they are too large together
+SELECT thread_id, user_id, turns FROM (
+    SELECT thread_id, user_id, turns, place, sum(pg_column_size(turns)) OVER (ORDER BY place) AS bytes
+    FROM (
+        SELECT thread_id, user_id, turns,
+            array_position(%(thread_ids)s::text[], thread_id) AS place
+        FROM dataset_threads
+        WHERE dataset_id = %(dataset_id)s AND thread_id = ANY (%(thread_ids)s::text[])
+    ) AS placed
+) AS sized
+WHERE place = 1 OR bytes <= %(max_bytes)s
+
 -- thread_ids --
 SELECT thread_id FROM dataset_threads WHERE dataset_id = %(dataset_id)s ORDER BY position
 

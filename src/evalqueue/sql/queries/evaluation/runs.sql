@@ -65,16 +65,16 @@ FROM kept, json_populate_recordset(NULL::scores, %(scores)s) AS score
 WHERE (SELECT count(*) FROM replaced) >= 0  -- what is replaced is gone before the new is there
 
 -- recorded --
--- Answers bought for a thread, newest first. Those that led to a failure are requested anew, except
+-- Answers bought for some threads, newest first. Those that led to a failure are requested anew, except
 -- by the job that has done so already
-SELECT request_hash, response AS text, model, request_id, duration_ms AS latency_ms,
+SELECT thread_id, request_hash, response AS text, model, request_id, duration_ms AS latency_ms,
     tokens_in, tokens_out, tokens_cached, tokens_reasoning, job_id <> %(job_id)s AS is_of_other_job
 FROM api_logs
-WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s AND request_hash IS NOT NULL
-    AND (job_id = %(job_id)s OR (evaluator, COALESCE(turn, 0)) NOT IN (
-        SELECT failure ->> 'evaluator', COALESCE((failure ->> 'turn')::integer, 0)
+WHERE run_id = %(run_id)s AND thread_id = ANY (%(thread_ids)s::text[]) AND request_hash IS NOT NULL
+    AND (job_id = %(job_id)s OR (thread_id, evaluator, COALESCE(turn, 0)) NOT IN (
+        SELECT thread_id, failure ->> 'evaluator', COALESCE((failure ->> 'turn')::integer, 0)
         FROM thread_evaluations, jsonb_array_elements(result -> 'failures') AS failure
-        WHERE run_id = %(run_id)s AND thread_id = %(thread_id)s
+        WHERE run_id = %(run_id)s AND thread_id = ANY (%(thread_ids)s::text[])
     ))
 ORDER BY id DESC
 
