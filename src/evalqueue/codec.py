@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 REPLACEMENT = "�"
 MAX_DEPTH = 100
 """Levels of nesting in JSON from outside: far below the recursion limit of anything that walks it.
@@ -27,6 +29,7 @@ _MANY_DIGITS = re.compile(r"(?<!\d)\d{300}")  # in a shorter number nothing over
 _SUSPICIOUS = re.compile(
     r"\\u(?:0000|d[89ab]..(?!\\ud[c-f])|d[c-f](?<![^\\]\\ud[89ab]..\\ud[c-f]))"
 )
+_ENCODED_NUL = rb"\u0000"  # behind another backslash it is text: this only narrows down
 
 
 def clean_text(text: str, *, limit: int | None = None) -> str:
@@ -37,8 +40,13 @@ def clean_text(text: str, *, limit: int | None = None) -> str:
     """
     if limit is not None and len(text) > limit:
         text = text[: limit - 1] + "…"
-    if text.isascii() and "\x00" not in text:  # most text, in a fraction of the time
-        return text
+    try:  # almost all text, in a fraction of the time
+        text.encode()
+    except UnicodeEncodeError:
+        pass
+    else:
+        if "\x00" not in text:
+            return text
     return _UNSTORABLE.sub(REPLACEMENT, text)
 
 
@@ -69,6 +77,16 @@ def dump_json(value: Any) -> str:
         return json.dumps(clean_json(value), allow_nan=False)
     # A backslash in the text is written as two, so this only narrows down.
     return json.dumps(clean_json(value)) if _SUSPICIOUS.search(text) else text
+
+
+def encode_json(value: Any) -> str | bytes:
+    """The same as `dump_json` in a fraction of the time, of a value that is known to be JSON: some
+    of what is none is written as well."""
+    try:
+        encoded = to_json(value, inf_nan_mode="null")
+    except PydanticSerializationError:  # a lone surrogate
+        return dump_json(value)
+    return dump_json(value) if _ENCODED_NUL in encoded else encoded
 
 
 class UnreadableJson(dict[str, Any]):

@@ -8,6 +8,7 @@ what doesn't fit is `InvalidAnswer`, and the judge decides what to do about that
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
@@ -23,6 +24,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from evalqueue.evaluators.judging import reading
+from evalqueue.evaluators.providers.provider import AnswerSchema
 
 PARSER_VERSION = "3"
 """Part of every evaluator's version: raise it when `read` or `strict_schema` changes its mind."""
@@ -86,7 +88,7 @@ class Form(Generic[A]):
     def __init__(self, answer: type[A], menus: Menus | None = None) -> None:
         self.answer = answer
         self.menus: Menus = menus or {}
-        self.schema: Mapping[str, Any] = strict_schema(answer, self.menus)
+        self.schema = AnswerSchema(strict_schema(answer, self.menus))
 
     def read(self, text: str) -> A:
         """The answer in a judge's text; raises InvalidAnswer."""
@@ -112,6 +114,8 @@ def read(text: str, answer: type[A], menus: Menus) -> A:
     Raises:
         InvalidAnswer: there is none, it doesn't fit, or there are several.
     """
+    with suppress(ValidationError):  # most are just that, which need not be looked for
+        return answer.model_validate_json(text, context=menus)
     fitting: list[A] = []
     complaint: str | None = None
     for span in reading.objects(text):

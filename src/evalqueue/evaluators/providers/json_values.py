@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 _MAX_TOKENS = 2**31 - 1  # what the column of the log holds
+_DECODER = json.JSONDecoder(strict=False)
 _ID_LIMIT = 500  # characters
 
 
 def parsed(text: str) -> Any:
     """The value of a JSON text; None if it is none."""
     try:
-        return json.loads(text, strict=False)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
 

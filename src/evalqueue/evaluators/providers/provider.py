@@ -7,7 +7,7 @@ all of them. A failure is raised as a classified `errors.ProviderError`.
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -16,6 +16,15 @@ from pydantic import SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from evalqueue.environment import EnvironmentSettings
+
+
+class AnswerSchema(dict[str, Any]):
+    """A JSON schema that many requests have. It is not changed."""
+
+    @cached_property
+    def text(self) -> str:
+        """Its JSON."""
+        return json.dumps(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +50,28 @@ class CompletionRequest:
     @cached_property
     def digest(self) -> str:
         """A digest of all of it but the model: 64 hexadecimal digits."""
-        names = (each.name for each in fields(self) if each.name != "asked_of")
-        everything = {name: getattr(self, name) for name in names}
+        schema = self.schema.text if isinstance(self.schema, AnswerSchema) else _text(self.schema)
         # The texts are long, so they follow as they are: their lengths tell them apart.
-        lengths = {"system": len(self.system), "prompt": len(self.prompt)}
+        asked = {
+            "system": len(self.system),
+            "prompt": len(self.prompt),
+            "schema_name": self.schema_name,
+        }
+        parameters = {
+            "temperature": self.temperature,
+            "max_output_tokens": self.max_output_tokens,
+            "model_settings": self.model_settings,
+            "vote": self.vote,
+        }
         # Unsorted: an answer is written in the order of its schema, so the order decides, too.
-        found = sha256(json.dumps(everything | lengths).encode())
+        everything = f'{_text(asked)[:-1]}, "schema": {schema}, {_text(parameters)[1:]}'
+        found = sha256(everything.encode())
         for text in (self.system, self.prompt):
             found.update(text.encode("utf-8", "surrogatepass"))
         return found.hexdigest()
+
+
+_text = json.JSONEncoder().encode
 
 
 def schema_in_prompt(request: CompletionRequest) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Protocol
 from uuid import UUID, uuid4
@@ -83,9 +84,9 @@ def request_hash(
 
     The same question for two turns gives two keys: one answer must not count twice.
     """
-    said_by = [provider.name, provider.model, method]
-    said_of = [site.evaluator, site.thread_id, site.turn, site.label]
-    return sha256(json.dumps([said_by, said_of, request.digest]).encode()).digest()
+    said_by = _texts(provider.name, provider.model, method)
+    said_of = json.dumps([site.evaluator, site.thread_id, site.turn, site.label])
+    return sha256(f'[{said_by}, {said_of}, "{request.digest}"]'.encode()).digest()
 
 
 def question_hash(request: CompletionRequest, method: str, provider: Provider) -> bytes:
@@ -93,8 +94,14 @@ def question_hash(request: CompletionRequest, method: str, provider: Provider) -
 
     The endpoint is part of it: other servers may have another model of this name.
     """
-    asked_of = [provider.name, provider.model, credential_of(provider).endpoint, method]
-    return sha256(json.dumps([asked_of, request.digest]).encode()).digest()[:16]
+    asked_of = _texts(provider.name, provider.model, credential_of(provider).endpoint, method)
+    return sha256(f'[{asked_of}, "{request.digest}"]'.encode()).digest()[:16]
+
+
+@lru_cache
+def _texts(*texts: str) -> str:
+    """A JSON list. The calls of a process have few different ones."""
+    return json.dumps(texts)
 
 
 class AttemptLog:

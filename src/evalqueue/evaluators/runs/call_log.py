@@ -12,6 +12,7 @@ That is bought again, like what was in flight; everything before it is replayed.
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -74,6 +75,7 @@ class CallLog:
         self._held: list[CallRecord] = []
         self._noted = asyncio.Event()
         self._pause = WRITE_INTERVAL
+        self._written_at = -math.inf
         self._writing = asyncio.Lock()
         self._closing = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
@@ -111,6 +113,8 @@ class CallLog:
 
     async def flush(self) -> None:
         """Write what is held. Postgres being away is no reason to lose it, nor to stop a run."""
+        if not self._held and not self._writing.locked():
+            return
         # An interrupted write would leave open which rows are stored.
         await tasks.uninterrupted(self._flush_held(), name="call log flush")
 
@@ -119,6 +123,7 @@ class CallLog:
             calls, self._held = self._held, []
             if not calls:
                 return
+            self._written_at = time.monotonic()
             try:
                 await self._write(calls)
                 self._pause = WRITE_INTERVAL
@@ -141,7 +146,7 @@ class CallLog:
                 ]
                 rows = [self._row(call, cost) for call, cost in priced]
                 cursor = await connection.execute(
-                    QUERIES["log"], {"calls": Json(rows, dumps=codec.dump_json)}
+                    QUERIES["log"], {"calls": Json(rows, dumps=codec.encode_json)}
                 )
                 stored = {call_id for (call_id,) in await cursor.fetchall()}
                 for call, cost in priced:
@@ -151,11 +156,14 @@ class CallLog:
     async def _write_as_they_come(self) -> None:
         while not self._closing.is_set():
             await self._noted.wait()
+            # A flush meanwhile has taken what there was: what has come since waits as long.
+            while (pause := self._written_at + self._pause - time.monotonic()) > 0:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._closing.wait()
+                        return
             self._noted.clear()
             await self.flush()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause):
-                    await self._closing.wait()
 
     def _cost(self, call: CallRecord) -> Decimal | None:
         own = self._batch_prices if call.is_batched else self._prices

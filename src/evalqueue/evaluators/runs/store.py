@@ -131,7 +131,7 @@ class EvaluatedThread:
             "success_status": found.success_status,
             "error": error,
             "result": jsonb(found.result),
-            "scores": Json([_score(row) for row in self.scores], dumps=codec.dump_json),
+            "scores": Json([_score(row) for row in self.scores], dumps=codec.encode_json),
         }
 
 

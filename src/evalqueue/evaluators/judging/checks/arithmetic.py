@@ -10,7 +10,7 @@ carbohydrate, 9 of fat (Merrill & Watt, Energy Value of Foods, USDA Agriculture 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from evalqueue.evaluators.apps import Bounds
 
@@ -62,6 +62,9 @@ class MealCheck:
     items_add_up: bool | None
     macros_agree: bool | None
 
+    def as_json(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arithmetic:
@@ -76,7 +79,12 @@ class Arithmetic:
     """What is wrong, or seldom, in words."""
 
     def as_json(self) -> dict[str, object]:
-        return asdict(self)
+        return {
+            "meals": [each.as_json() for each in self.meals],
+            "consistent": self.consistent,
+            "always_wrong": self.always_wrong,
+            "remarks": self.remarks,
+        }
 
 
 def check(bot_text: str, bounds: Bounds) -> Arithmetic | None:

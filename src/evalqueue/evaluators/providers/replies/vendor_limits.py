@@ -101,9 +101,11 @@ def _limits(requests: float | None, tokens: float | None) -> VendorLimits | None
 
 
 def _per_second(headers: Mapping[str, str], what: str) -> float | None:
-    limit = _positive(headers.get(f"x-ratelimit-limit-{what}", ""))
+    limit = _positive(headers.get(f"x-ratelimit-limit-{what}", "0"))
+    if limit is None:
+        return None
     reset = seconds_in(headers.get(f"x-ratelimit-reset-{what}", ""))
-    if limit is None or (reset is not None and reset > _LONGEST_RESET_SECONDS):
+    if reset is not None and reset > _LONGEST_RESET_SECONDS:
         return None
     return limit / MINUTE_SECONDS
 
