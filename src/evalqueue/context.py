@@ -228,7 +228,7 @@ class JobContext:
                     tasks.create_task(work_on_items())
         except ExceptionGroup:
             with contextlib.suppress(AttemptOver):
-                await results.store_held()  # what came before the error
+                await results.store_rest()  # what came before the error
             raise
         if self.should_yield and queue.has_items_left:
             raise YieldSlot("Other jobs wait for this slot")

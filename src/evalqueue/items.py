@@ -26,6 +26,8 @@ WAIT_INTERVAL = 0.5  # seconds between tries to claim what other attempts still 
 REFRESH_INTERVAL = 1.0  # seconds between reads of what other attempts have done
 STORE_INTERVAL = 0.05  # seconds between transactions that store results
 STORED_AT_ONCE = 8  # results that wait no longer
+STORE_SECONDS = 1.0  # that a transaction may take, as long as the last one took for each result
+STORED_TOGETHER = 64  # results in one transaction at most
 
 Item_contra = TypeVar("Item_contra", contravariant=True)
 Result = TypeVar("Result")
@@ -253,54 +255,83 @@ class ItemResults(Generic[Result]):
         """
         self._store = store
         self._on_stored = on_stored
+        self._unstored: dict[str, Result] = {}
         self._held: dict[str, Result] = {}
-        self._storing = asyncio.Lock()
+        """Those of `_unstored` that belong to no transaction yet."""
+        self._transactions: dict[str, asyncio.Future[bool]] = {}
+        """Those that store another one's result, too, by its key: whether it is stored."""
+        self._turn = asyncio.Lock()
         self._is_full = asyncio.Event()
-        self._stored_at = -math.inf
+        self._begun_at = -math.inf
+        self._seconds_each = math.inf
+        """What the last transaction took for each result."""
 
     async def add(self, key: str, result: Result) -> None:
         """Store a result. Returns once it is stored."""
-        self._held[key] = result
+        self._unstored[key] = self._held[key] = result
         if len(self._held) >= STORED_AT_ONCE:
             self._is_full.set()
-        async with self._storing:
-            if key not in self._held:  # it was stored together with another one
-                return
-            await self._until_due()
-            await self._store_with_others(key, result)
-
-    async def store_held(self) -> None:
-        """Store what is not stored yet. Nothing is added any more."""
-        for key, result in list(self._held.items()):
+        together: Mapping[str, Result] = {}
+        async with self._turn:
             if key in self._held:
-                await self._store_with_others(key, result)
+                await self._until_due()
+                together = self._begin(key)
+        if together:
+            await self._store_together(key, together)
+        elif not await self._transactions.pop(key):
+            await self._store_these({key: result})
+
+    async def store_rest(self) -> None:
+        """Store what is not stored yet. Nothing is added any more."""
+        for key, result in list(self._unstored.items()):
+            await self._store_these({key: result})
 
     async def _until_due(self) -> None:
-        pause = self._stored_at + STORE_INTERVAL - time.monotonic()
+        pause = self._begun_at + STORE_INTERVAL - time.monotonic()
         if pause > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._is_full.wait()
 
-    async def _store_with_others(self, key: str, result: Result) -> None:
-        if len(self._held) > 1:
-            try:
-                return await self._store_these(dict(self._held))
-            except AttemptOver:
-                raise
-            except Exception as error:  # whatever it is, it may be about one of the others
-                logger.debug("Results are stored one by one: %s", describe(error))
+    def _begin(self, key: str) -> Mapping[str, Result]:
+        """Take a result, and as many others as are stored in a short time."""
+        self._begun_at = time.monotonic()
+        self._is_full.clear()
+        most = max(1, min(STORED_TOGETHER, int(STORE_SECONDS / self._seconds_each)))
+        others = list(islice((each for each in self._held if each != key), most - 1))
+        stored = asyncio.get_running_loop().create_future()
+        self._transactions |= dict.fromkeys(others, stored)
+        return {each: self._held.pop(each) for each in (key, *others)}
+
+    async def _store_together(self, key: str, together: Mapping[str, Result]) -> None:
+        others = [self._transactions[each] for each in together if each != key]
+        is_stored = False
         try:
-            await self._store_these({key: result})
+            await self._store_these(together)
+            is_stored = True
+        except AttemptOver:
+            raise
+        except Exception as error:  # whatever it is, it may be about one of the others
+            if not others:
+                raise
+            logger.debug("Results are stored one by one: %s", describe(error))
         finally:
-            self._held.pop(key, None)
+            for each in others[:1]:  # it is the same for all
+                each.set_result(is_stored)
+        if not is_stored:
+            await self._store_these({key: together[key]})
 
     async def _store_these(self, results: Mapping[str, Result]) -> None:
-        self._is_full.clear()
-        self._stored_at = time.monotonic()
-        await self._store(results)
+        began = time.monotonic()
+        try:
+            await self._store(results)
+        except Exception:
+            for key in results if len(results) == 1 else ():  # it can't be stored
+                del self._unstored[key]
+            raise
+        self._seconds_each = (time.monotonic() - began) / len(results)
         for key in results:
-            del self._held[key]
+            del self._unstored[key]
         for key, result in results.items():
             self._on_stored(key, result)
 
