@@ -278,7 +278,7 @@ class ItemResults(Generic[Result]):
                 together = self._begin(key)
         if together:
             await self._store_together(key, together)
-        elif not await self._transactions.pop(key):
+        elif not await asyncio.shield(self._transactions.pop(key)):  # it is not this one's alone
             await self._store_these({key: result})
 
     async def store_rest(self) -> None:

@@ -67,6 +67,15 @@ async def test_a_read_that_fails_fails_for_the_one_who_asked():
     assert asked[1:] == ["B", "C"]
 
 
+async def test_one_that_is_cancelled_takes_no_other_along():
+    letters = Letters("abc")
+    ahead = ReadAhead(letters.read, letters.upcoming)
+    first, second, third = [asyncio.create_task(letters.get(ahead)) for _ in "abc"]
+    await asyncio.sleep(0)
+    second.cancel()
+    assert [await first, await third] == ["A", "C"]
+
+
 @pytest.mark.parametrize(
     ("characters", "read"),
     [(20, ["t1", "t2", "t3"]), (store.AHEAD_BYTES * 6, ["t1"])],

@@ -1,7 +1,7 @@
 """How `context.map` stores results: soon, several in a transaction, and none at others' expense."""
 
 import asyncio
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from evalqueue import (
     JobParams,
     JobStatus,
 )
+from evalqueue.items import ItemResults
 from evalqueue.testing import run_jobs
 
 ITEMS = [f"item {number}" for number in range(12)]
@@ -127,3 +128,24 @@ async def test_what_was_found_before_an_error_is_stored(dsn: str):
 
     assert (job.status, job.error_message) == (JobStatus.FAILED, "No more")
     assert sorted(work.kept) == sorted(ITEMS[:-1])
+
+
+async def test_cancelling_what_waits_for_a_transaction_of_others_is_no_error():
+    is_storing = asyncio.Event()
+
+    async def store(results: Mapping[str, str]) -> None:
+        if len(results) > 1:
+            is_storing.set()
+            await asyncio.Event().wait()
+
+    async def add_all() -> None:
+        results = ItemResults[str](store, lambda _key, _result: None)
+        async with asyncio.TaskGroup() as tasks:
+            for item in ITEMS:
+                tasks.create_task(results.add(item, item))
+
+    adding = asyncio.create_task(add_all())
+    await is_storing.wait()
+    adding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await adding

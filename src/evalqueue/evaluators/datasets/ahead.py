@@ -34,7 +34,7 @@ class ReadAhead(Generic[Value]):
     async def get(self, key: str) -> Value | None:
         """The value of a key. None: there is none."""
         if (reading := self._reads.pop(key, None)) is not None:
-            found = await reading
+            found = await asyncio.shield(reading)  # it is not this one's alone
             if key in found:
                 return found.pop(key)
         return await self._read_some(key)
