@@ -76,6 +76,10 @@ ROWS = (
         threads=100, per_minute=300,
     ),
     Row(name="no limit", vendor=("--latency-ms=300",), per_minute=0),
+    Row(
+        name="no limit, 2 % refused at random", vendor=("--latency-ms=300", "--rate-429=0.02"),
+        threads=300, per_minute=0,
+    ),
 )  # fmt: skip
 
 

@@ -1,54 +1,11 @@
 """The row that all workers share, on a real Postgres, with time under the test's control."""
 
-import json
-from collections import deque
-from datetime import UTC, datetime, timedelta
-from typing import Any
-
-import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from virtual_pace import Ledger
 
-from evalqueue.evaluators.providers.provider import LlmCredential
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-LABEL = "openai/gpt-x"
-KEY = LlmCredential.of("openai", "gpt-x", secret="sk-made-up").key
 BURST_SECONDS = 0.5
-
-
-class Ledger:
-    """`evalqueue_pace` at moments of the test's choice."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self._connection = connection
-        connection.execute("TRUNCATE llm_credentials CASCADE")
-        self.last: dict[str, Any] = {"epoch": 0}
-
-    def __call__(self, at: float, worker: str = "w1", **request: Any) -> dict[str, Any]:
-        job = {"job": worker, "owner": worker, "waiting": 9, "in_flight": 1, "wanted": 99}
-        request = {
-            "epoch": self.last["epoch"], "ahead": 0.75, "breaker": 10, "waiting": 9, "jobs": [job],
-        } | request  # fmt: skip
-        row = self._connection.execute(
-            "SELECT evalqueue_pace(%s, %s, %s, %s::jsonb, %s)",
-            [KEY, LABEL, worker, json.dumps(request), START + timedelta(seconds=at)],
-        ).fetchone()
-        assert row is not None
-        self.last = row[0]
-        return self.last
-
-    def answer_probe(self, at: float) -> None:
-        """The first call of a credential is made alone."""
-        assert self(at, wanted=5)["granted"] == 1
-        self(at, probe="answered", answered=1, succeeded=True)
-
-
-@pytest.fixture
-def ledger(dsn: str) -> Any:
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield Ledger(connection)
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -67,7 +24,7 @@ def ledger(dsn: str) -> Any:
 def test_no_window_has_more_permits_than_the_rate_allows(
     ledger: Ledger, per_minute: float, steps: list[tuple[float, int, str]]
 ) -> None:
-    ledger = Ledger(ledger._connection)  # pyright: ignore[reportPrivateUsage]  an empty one
+    ledger = Ledger(ledger.connection)  # an empty one
     rate = per_minute / 60
     ledger.answer_probe(0.0)
     now, moments = 0.0, [0.0]
@@ -154,7 +111,7 @@ def test_a_dead_process_keeps_nothing(ledger: Ledger) -> None:
 def test_processes_never_have_more_calls_in_flight_than_the_limit(
     ledger: Ledger, limit: int, steps: list[tuple[float, str, int, float, str]]
 ) -> None:
-    ledger = Ledger(ledger._connection)  # pyright: ignore[reportPrivateUsage]  an empty one
+    ledger = Ledger(ledger.connection)  # an empty one
     ledger.answer_probe(0.0)
     ledger(0.0, jobs=[])
     now, slots, said_at = 0.0, dict[str, int](), dict[str, float]()
@@ -258,84 +215,3 @@ def test_a_stated_limit_is_kept_with_a_margin(ledger: Ledger) -> None:
     assert grant["stated"] == 10.0
     grant = ledger(2.0, answered=1, succeeded=True, request_limit=5.0, wanted=50)
     assert grant["rate"] == pytest.approx(4.85)
-
-
-class Vendor:
-    """Admits or refuses calls at given moments."""
-
-    def __init__(self, *, per_second: float, window: float | None, capacity: float) -> None:
-        self.per_second = per_second
-        self._window = window
-        self._capacity = capacity
-        self._left = capacity
-        self._at = 0.0
-        self.admitted: deque[float] = deque()
-        self.refused: deque[float] = deque()
-
-    def call(self, at: float) -> bool:
-        if self._window is None:
-            self._left = min(self._capacity, self._left + (at - self._at) * self.per_second)
-        elif int(at / self._window) != int(self._at / self._window):
-            self._left = self.per_second * self._window
-        self._at = at
-        (self.admitted if self._left >= 1 else self.refused).append(at)
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
-
-
-def work(ledger: Ledger, vendor: Vendor, *, begin: float = 0.0, until: float) -> None:
-    """One process with endless demand; answers and refusals are known at once."""
-    now, answered = begin, 0
-    while now < until:
-        grant = ledger(now, wanted=60, answered=answered, succeeded=answered > 0, ahead=0.3)
-        answered = 0
-        if not grant["granted"]:
-            now += max(0.02, min(0.5, grant["first_in"]))
-            continue
-        if grant["is_probe"]:
-            admitted = vendor.call(now)
-            outcome = {"answered": 1, "succeeded": True} if admitted else {"refused": 1}
-            ledger(now, probe="answered" if admitted else "refused", **outcome)
-            now += 0.02
-            continue
-        for number in range(grant["granted"]):
-            now = max(now, now + (grant["first_in"] if number == 0 else grant["step"]))
-            if vendor.call(now):
-                answered += 1
-            else:
-                ledger(now, answered=answered, succeeded=answered > 0, refused=1)
-                answered = 0
-                break
-
-
-@pytest.mark.parametrize(
-    ("per_second", "window", "capacity"),
-    [
-        (10.0, None, 10.0), (10.0, None, 600.0), (10.0, 60.0, 600.0), (2.0, None, 4.0),
-        (100.0, None, 100.0), (100.0, 1.0, 100.0), (5.0, 10.0, 50.0),
-    ],
-)  # fmt: skip
-def test_an_unknown_limit_is_found(
-    ledger: Ledger, per_second: float, window: float | None, capacity: float
-) -> None:
-    vendor = Vendor(per_second=per_second, window=window, capacity=capacity)
-
-    work(ledger, vendor, until=150)
-
-    late = [at for at in vendor.admitted if at >= 75]
-    assert len(late) >= 0.9 * per_second * 75
-    calls = len(vendor.admitted) + len(vendor.refused)
-    assert len(vendor.refused) < max(0.03 * calls, 25)
-
-
-def test_a_limit_that_is_halved_is_found_again(ledger: Ledger) -> None:
-    vendor = Vendor(per_second=10.0, window=None, capacity=10.0)
-    work(ledger, vendor, until=60)
-    vendor.per_second, refused = 5.0, len(vendor.refused)
-
-    work(ledger, vendor, begin=60, until=120)
-
-    assert len([at for at in vendor.admitted if at >= 90]) >= 0.85 * 5 * 30
-    assert len(vendor.refused) - refused < 25

@@ -234,17 +234,19 @@ CREATE TABLE llm_credentials (
     succeeded_at timestamp with time zone,
     failures integer DEFAULT 0 NOT NULL,
     updated_at timestamp with time zone NOT NULL,
+    unexplained_share double precision DEFAULT 0 NOT NULL,
     CONSTRAINT llm_credentials_credential_check CHECK ((credential ~ '^[0-9a-f]{64}$'::text)),
     CONSTRAINT llm_credentials_label_check CHECK (((length(label) >= 1) AND (length(label) <= 300))),
     CONSTRAINT llm_credentials_pause_kind_check CHECK ((pause_kind = ANY (ARRAY['refused'::text, 'failed'::text]))),
     CONSTRAINT llm_credentials_pause_reason_check CHECK ((length(pause_reason) <= 500)),
-    CONSTRAINT llm_credentials_rate_check CHECK ((rate > (0)::double precision))
+    CONSTRAINT llm_credentials_rate_check CHECK ((rate > (0)::double precision)),
+    CONSTRAINT llm_credentials_unexplained_share_check CHECK (((unexplained_share >= (0)::double precision) AND (unexplained_share <= (1)::double precision)))
 )
 WITH (fillfactor='50');
 
--- FUNCTION: evalqueue_end_epoch(llm_credentials, timestamp with time zone)
+-- FUNCTION: evalqueue_end_epoch(llm_credentials, jsonb, timestamp with time zone)
 
-CREATE FUNCTION evalqueue_end_epoch(known llm_credentials, moment timestamp with time zone) RETURNS llm_credentials
+CREATE FUNCTION evalqueue_end_epoch(known llm_credentials, report jsonb, moment timestamp with time zone) RETURNS llm_credentials
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -381,10 +383,24 @@ CREATE FUNCTION evalqueue_insert_job(job jobs) RETURNS uuid
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_is_explained(llm_credentials, double precision, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_is_explained(known llm_credentials, retry_after double precision, moment timestamp with time zone) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_is_incomplete(text, jsonb)
 
 CREATE FUNCTION evalqueue_is_incomplete(status text, result jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
+    AS …;
+
+-- FUNCTION: evalqueue_is_overloaded(llm_credentials)
+
+CREATE FUNCTION evalqueue_is_overloaded(known llm_credentials) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'public', 'pg_temp'
     AS …;
 
 -- FUNCTION: evalqueue_jobs_to_yield(text, uuid[], text[], text[], double precision)
@@ -518,6 +534,13 @@ CREATE FUNCTION evalqueue_lock_pace(credential text, label text, set_rate double
 -- FUNCTION: evalqueue_lose_worker(bigint, double precision)
 
 CREATE FUNCTION evalqueue_lose_worker(worker_id bigint, silent_seconds double precision) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_lower_rate(llm_credentials, timestamp with time zone)
+
+CREATE FUNCTION evalqueue_lower_rate(known llm_credentials, moment timestamp with time zone) RETURNS llm_credentials
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -817,6 +840,13 @@ CREATE FUNCTION evalqueue_submit_jobs(submissions jsonb) RETURNS SETOF uuid
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_tolerated_share()
+
+CREATE FUNCTION evalqueue_tolerated_share() RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_traceparent(text)
 
 CREATE FUNCTION evalqueue_traceparent(value text) RETURNS text
@@ -827,6 +857,13 @@ CREATE FUNCTION evalqueue_traceparent(value text) RETURNS text
 
 CREATE FUNCTION evalqueue_try_claims(worker_id bigint, worker text, queues text[], job_types text[], slots integer, lease_seconds double precision, skipped uuid[]) RETURNS TABLE(job_id uuid, problem text)
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_unexplained_share(double precision, integer, integer)
+
+CREATE FUNCTION evalqueue_unexplained_share(share double precision, answered integer, refused integer) RETURNS double precision
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
     SET search_path TO 'public', 'pg_temp'
     AS …;
 

@@ -42,7 +42,7 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
         pause_kind = known.pause_kind, pause_reason = known.pause_reason,
         is_probing = known.is_probing, probe_worker = known.probe_worker,
         probe_until = known.probe_until, probe_delay = known.probe_delay,
-        refused_probes = known.refused_probes,
+        refused_probes = known.refused_probes, unexplained_share = known.unexplained_share,
         succeeded_at = known.succeeded_at, failures = known.failures,
         updated_at = known.updated_at
     WHERE credential = known.credential
@@ -224,7 +224,6 @@ BEGIN
     END IF;
     IF demand.waiting = 0 AND NOT known.is_probing THEN
         -- Allowance was left: what was admitted is not what is allowed.
-        known.exhausted_at := NULL;
         known.measured_since := NULL;
         known.admitted := 0;
     END IF;
@@ -244,7 +243,7 @@ BEGIN
         'token_rate', token_pace,
         'stated', LEAST(set_rate, known.request_limit),
         'is_limit_known', known.request_limit IS NOT NULL OR set_rate IS NOT NULL
-            OR known.ceiling IS NOT NULL,
+            OR (known.ceiling IS NOT NULL AND NOT evalqueue_is_overloaded(known)),
         'epoch', known.epoch,
         'is_probing', known.is_probing,
         'pause_kind', known.pause_kind,

@@ -44,7 +44,6 @@ DECLARE
 BEGIN
     IF known.updated_at < moment - interval '2 s' AND known.paused_until IS NULL THEN
         -- Processes went on by themselves: not all that was admitted since is known.
-        known.exhausted_at := NULL;
         known.measured_since := NULL;
         known.admitted := 0;
         IF answered > 0 THEN  -- and they have used the allowance
@@ -60,6 +59,8 @@ BEGIN
         known.admitted := known.admitted + answered;
         known.minute_admitted := known.minute_admitted + answered;
         known.succeeded_at := moment;
+        known.unexplained_share :=
+            evalqueue_unexplained_share(known.unexplained_share, answered, 0);
         IF known.is_probing OR NOT is_limited THEN
             NULL;
         ELSIF known.is_starting THEN
@@ -69,15 +70,18 @@ BEGIN
                 known.grown_at := moment;
             END IF;
         ELSE
-            -- Quickly to the measured limit, slowly beyond: each step past it costs a refusal.
-            -- The longer nothing was refused, the quicker: the limit may have been measured too low.
+            -- Quickly to the measured limit, and while the endpoint refuses some calls at any rate.
+            -- Slowly beyond: each step past the limit costs a refusal. The longer nothing was refused,
+            -- the quicker, as in CUBIC (RFC 9438): the limit may have been measured too low.
             passed := LEAST(EXTRACT(EPOCH FROM moment - known.updated_at), 1);
             known.rate := LEAST(FASTEST, known.rate * (1 + CASE
                 WHEN COALESCE(known.rate < 0.95 * known.ceiling, true)
                     OR known.exhausted_at < moment - interval '10 min'
+                    OR (evalqueue_is_overloaded(known)
+                        AND known.unexplained_share < evalqueue_tolerated_share() / 2)
                     THEN LEAST(0.005 * answered, 0.1 * passed)
-                ELSE LEAST(0.00025 * answered, 0.002 * passed)
-                    * GREATEST(1, COALESCE(EXTRACT(EPOCH FROM moment - known.exhausted_at) / 20, 1))
+                ELSE LEAST(0.1 * passed, LEAST(0.0003 * answered, 0.0025 * passed)
+                    * GREATEST(1, EXTRACT(EPOCH FROM moment - known.exhausted_at) / 60) ^ 2)
                 END));
         END IF;
     END IF;
@@ -131,99 +135,6 @@ BEGIN
     known.next_request_at := moment + make_interval(secs => 1 / known.rate);
     known.next_token_at := GREATEST(known.next_token_at, moment);
     known.grown_at := moment;
-    RETURN known;
-END;
-$$;
-
--- How long calls have to be counted until what was admitted says what is allowed. Processes report
--- twice a second: within less, much is counted that was admitted before, or not counted yet.
-CREATE OR REPLACE FUNCTION evalqueue_measuring_seconds() RETURNS double precision
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT AS $$
-    SELECT 2.0::double precision
-$$;
-
--- The first refusal since calls were admitted ends an epoch. From one refusal to a later one, what was
--- admitted is what is allowed. Epochs that are too short to measure are measured together.
-CREATE OR REPLACE FUNCTION evalqueue_end_epoch(known llm_credentials, moment timestamptz)
-RETURNS llm_credentials
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    SLOWEST CONSTANT double precision := 1 / 120.0;
-    seconds CONSTANT double precision := EXTRACT(EPOCH FROM moment - known.measured_since);
-    is_measured CONSTANT boolean := NOT known.is_starting AND known.admitted > 0
-        AND COALESCE(seconds >= evalqueue_measuring_seconds(), false);
-    measured double precision;
-BEGIN
-    known.spent := known.admitted;
-    known.spent_since := known.measured_since;
-    IF known.measured_since IS NULL THEN
-        known.spent := known.minute_admitted;
-        known.spent_since := known.minute_began_at;
-    ELSIF known.admitted > 0 AND NOT known.is_starting THEN
-        measured := known.admitted / GREATEST(seconds, 0.05);
-    END IF;
-    known.rate := GREATEST(SLOWEST, CASE
-        WHEN known.is_starting THEN known.rate / 2
-        WHEN measured IS NULL THEN
-            known.rate * CASE WHEN known.ceiling IS NULL THEN 0.7 ELSE 0.85 END
-        WHEN known.admitted < 3 THEN LEAST(known.rate, GREATEST(0.7 * known.rate, measured))
-        WHEN NOT is_measured
-            THEN LEAST(0.95 * known.rate, GREATEST(0.7 * known.rate, 0.95 * measured))
-        -- While the rate grew, less was wanted than is allowed, so less was admitted. The rate that
-        -- was refused is above the limit: what follows is not below four fifths of it.
-        ELSE GREATEST(LEAST(0.95 * measured, 0.95 * known.rate), 0.8 * known.rate) END);
-    IF is_measured AND known.admitted >= 3 THEN
-        known.ceiling := known.rate / 0.95;
-    END IF;
-    IF is_measured OR known.measured_since IS NULL OR known.is_starting THEN
-        known.measured_since := moment;
-        known.admitted := 0;
-    END IF;
-    known.is_starting := false;
-    known.epoch := known.epoch + 1;
-    known.exhausted_at := moment;
-    known.probe_delay := 0.5;
-    known.refused_probes := 0;
-    RETURN known;
-END;
-$$;
-
--- Refusals by a rate limit: no call is made for a while, then a single one.
-CREATE OR REPLACE FUNCTION evalqueue_learn_refusals(
-    known llm_credentials, report jsonb, moment timestamptz
-) RETURNS llm_credentials
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
-DECLARE
-    retry_after CONSTANT double precision := (report ->> 'retry_after')::double precision;
-    is_current CONSTANT boolean := (report ->> 'epoch')::bigint = known.epoch;
-    stalled double precision;
-    pause double precision;
-BEGIN
-    IF COALESCE((report ->> 'refused')::integer, 0) = 0 THEN
-        RETURN known;
-    END IF;
-    IF is_current IS NOT TRUE THEN
-        IF retry_after > 0 AND known.is_probing AND known.pause_kind = 'refused' THEN
-            known.paused_until := GREATEST(
-                known.paused_until, moment + make_interval(secs => retry_after));
-        END IF;
-        RETURN known;
-    END IF;
-    IF known.is_probing AND known.pause_kind IS NOT NULL AND report ->> 'probe' = 'refused' THEN
-        stalled := EXTRACT(EPOCH FROM moment - known.exhausted_at);
-        known.refused_probes := known.refused_probes + 1;
-        pause := GREATEST(retry_after, known.probe_delay);  -- a date has no fractions
-        known.probe_delay := LEAST(GREATEST(0.5, stalled / 4), GREATEST(5, stalled / 10), 60);
-    ELSE
-        known := evalqueue_end_epoch(known, moment);
-        pause := COALESCE(GREATEST(retry_after, LEAST(0.3, 2 / known.rate)),
-            LEAST(GREATEST(0.3, 2 / known.rate), 5));
-    END IF;
-    known.is_probing := true;
-    known.pause_kind := 'refused';
-    known.pause_reason := left(report ->> 'reason', 500);
-    known.paused_until := moment + make_interval(secs => pause);
-    known.next_request_at := known.paused_until;
     RETURN known;
 END;
 $$;
