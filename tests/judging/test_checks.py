@@ -4,20 +4,21 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from tests.apps.conftest import TELECOM
 
 from evalqueue.evaluators import apps, expressions
 from evalqueue.evaluators.apps import App, InvalidApp, documents
+from evalqueue.evaluators.apps.checks import AnyCheck
 from evalqueue.evaluators.apps.documents import Notation
 from evalqueue.evaluators.conversation import ToolCall
 from evalqueue.evaluators.judging.builtin import checks as builtin
 from evalqueue.evaluators.judging.builtin.checks import ChecksEvaluator
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
-from evalqueue.evaluators.judging.threads import score_rows
+from evalqueue.evaluators.judging.threads import coverage_of, score_rows
 from evalqueue.evaluators.providers.errors import CallOutcome
 
 Make = Callable[..., Any]
@@ -121,12 +122,12 @@ async def test_an_answer_is_passed_or_not_or_there_is_nothing_to_look_at(
     evaluate: Make, turn: Make, check: dict[str, Any], bot: str, passed: bool | None
 ):
     asked = "I am ann@example.org, 030 9876543. When?"
-    only = turn(1, asked, bot, tool_calls=(TRACK,), expected="in 2 days")
+    only = turn(1, asked, bot, tool_calls=(TRACK,), expected="**in** 2  days.")
 
     found = await evaluate(app_with({"name": "it", **check}), only)
 
     rows = {row.name: row.value for row in score_rows(found)}
-    assert rows == {"passed": passed} if passed is None else {"passed": passed, "it": passed}
+    assert rows == {"passed": passed, "it": passed}
     assert all(each["note"] for each in found.details)
 
 
@@ -136,8 +137,9 @@ async def test_an_answer_is_passed_or_not_or_there_is_nothing_to_look_at(
         ({}, {"latency_seconds": 2.0}, True, "2 s"),
         ({}, {"latency_seconds": 2.001}, False, "2.001 s"),
         ({}, {"latency_seconds": 0.0}, True, "0 s"),
-        ({}, {}, None, ""),
-        ({}, {"wait_seconds": 1.0}, None, ""),
+        ({}, {}, None, "Not measured: the data record no latency"),
+        ({}, {"wait_seconds": 1.0}, None, "Not measured: the data record no latency"),
+        ({"from_timestamps": True}, {}, None, "Not measured: the data record neither"),
         ({"from_timestamps": True}, {"wait_seconds": 1.0}, True, "1 s"),
         ({"from_timestamps": True}, {"wait_seconds": 3.0}, False, "3 s"),
         ({"from_timestamps": True}, {"wait_seconds": 3.0, "latency_seconds": 1.0}, True, "1 s"),
@@ -152,8 +154,8 @@ async def test_an_answer_takes_as_long_as_the_data_say_and_without_them_is_not_c
 
     rows = {row.name: row for row in score_rows(found)}
     assert rows["passed"].value is passed
-    assert (rows["fast"].value if "fast" in rows else None) is passed
-    assert note in (rows["fast"].reasoning or "" if "fast" in rows else "")
+    assert rows["fast"].value is passed
+    assert note in (rows["fast"].reasoning or "")
 
 
 async def test_a_conversation_is_as_slow_as_its_slowest_answer(evaluate: Make, turn: Make):
@@ -166,6 +168,108 @@ async def test_a_conversation_is_as_slow_as_its_slowest_answer(evaluate: Make, t
     assert fast.reasoning == (
         "It took 5 s; at most 2 s are wanted (of 3 answers, the latency of 2 is known)"
     )
+
+
+async def test_a_conversation_with_an_unknown_latency_is_not_known_to_be_fast(
+    evaluate: Make, turn: Make
+):
+    check = {"name": "fast", "kind": "latency", "max_seconds": 2, "scope": "conversation"}
+    found = await evaluate(app_with(check), turn(1, latency_seconds=1.0), turn(2))
+
+    rows = {row.name: (row.value, row.reasoning) for row in score_rows(found)}
+    assert rows["passed"] == (None, "Not measured: fast")
+    assert rows["fast"] == (
+        None,
+        "Not measured: It took 1 s; at most 2 s are wanted "
+        "(of 2 answers, the latency of 1 is known)",
+    )
+
+
+NO_LATENCY = {"name": "fast", "kind": "latency", "max_seconds": 2}
+NO_EXPECTED = {"name": "same", "kind": "equals"}
+UNCLEAR = {"name": "english", "kind": "language", "languages": ["en"]}
+NO_TABLE = {"name": "adds_up", "kind": "sums", "column": "kcal"}
+PASSES = {"name": "short", "kind": "length", "maximum": 1_000}
+FAILS = {"name": "long", "kind": "length", "minimum": 1_000}
+
+
+@pytest.mark.parametrize(
+    ("checks", "passed", "says"),
+    [
+        ([PASSES], True, None),
+        ([PASSES, NO_LATENCY], None, "Not measured: fast"),
+        ([PASSES, NO_EXPECTED], None, "Not measured: same"),
+        ([FAILS, NO_LATENCY], False, "Failed: long; Not measured: fast"),
+        ([PASSES, NO_TABLE], True, "Not applicable: adds_up"),
+        ([PASSES, UNCLEAR], True, "Not applicable: english"),
+        ([NO_TABLE, UNCLEAR], None, "Not applicable: adds_up, english"),
+        ([NO_TABLE, NO_LATENCY], None, "Not measured: fast; Not applicable: adds_up"),
+    ],
+)
+async def test_what_was_not_measured_is_no_pass_of_all_and_what_does_not_apply_is_left_out(
+    evaluate: Make, turn: Make, checks: list[dict[str, Any]], passed: bool | None, says: str | None
+):
+    found = await evaluate(app_with(*checks), turn(1, "Hm?", "OK"))
+
+    (all_together, *each) = score_rows(found)
+    assert (all_together.value, all_together.reasoning) == (passed, says)
+    assert {row.name for row in each} == {check["name"] for check in checks}
+    assert all(row.reasoning for row in each)
+    judged = [row for row in each if row.value is not None]
+    assert coverage_of(found).judged == len(judged)
+
+
+@pytest.mark.parametrize(
+    ("check", "result"),
+    [
+        ({"kind": "regex", "pattern": "sorry", "must_match": False}, "not_applicable"),
+        ({"kind": "contains", "texts": ["no"], "match": "none"}, "not_applicable"),
+        ({"kind": "equals", "text": "Yes"}, "not_applicable"),
+        ({"kind": "json_schema", "schema": {}}, "not_applicable"),
+        ({"kind": "sums", "column": "price"}, "not_applicable"),
+        ({"kind": "length", "maximum": 9}, "not_applicable"),
+        ({"kind": "language"}, "not_applicable"),
+        ({"kind": "latency", "max_seconds": 1}, "not_measured"),
+        ({"kind": "personal_data"}, "not_applicable"),
+        ({"kind": "tool_called", "tool": "track"}, "passed"),
+        ({"kind": "tool_called", "tool": "refund"}, "failed"),
+    ],
+)
+async def test_an_answer_without_a_text_passes_no_check_of_texts(
+    evaluate: Make, turn: Make, check: dict[str, Any], result: str
+):
+    only = turn(1, bot="", tool_calls=(TRACK,))
+
+    found = await evaluate(app_with({"name": "it", **check}), only)
+
+    assert [each["result"] for each in found.details] == [result]
+
+
+def test_each_kind_of_check_is_seen_with_nothing_to_look_at():
+    table = test_an_answer_without_a_text_passes_no_check_of_texts.pytestmark[0].args[1]
+
+    kinds = {each.__annotations__["kind"].__args__[0] for each in get_args(AnyCheck)}
+    assert {check["kind"] for check, _ in table} == kinds
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        (ORDER.format("25.00 €"), "passed"),
+        (ORDER.format("26.00 €"), "failed"),
+        (ORDER.format("to be seen"), "not_measured"),
+        ("| Article | Price |\n|---|---|\n| Shirt | 19.90 € |\n| Socks | 5 € |", "not_applicable"),
+        ("It costs 20 €.", "not_applicable"),
+    ],
+)
+async def test_a_table_without_a_total_has_no_sum_and_one_with_words_can_not_be_added_up(
+    evaluate: Make, turn: Make, text: str, result: str
+):
+    check = {"name": "it", "kind": "sums", "column": "price"}
+
+    found = await evaluate(app_with(check), turn(1, bot=text))
+
+    assert [each["result"] for each in found.details] == [result]
 
 
 @pytest.mark.parametrize(

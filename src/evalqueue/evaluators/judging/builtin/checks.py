@@ -11,7 +11,7 @@ from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.checks import RESERVED, AnyCheck
 from evalqueue.evaluators.conversation import Thread
 from evalqueue.evaluators.judging.checks.checking import checked
-from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubject
+from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckResult, CheckSubject
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.plan import EvaluatorType
@@ -25,8 +25,13 @@ from evalqueue.evaluators.judging.scores import (
 from evalqueue.evaluators.providers.errors import CallOutcome
 
 NAME = "checks"
-VERSION = 1
+VERSION = 2
 """Of what the checks mean; counted up when one of them changes."""
+_TITLES = {
+    CheckResult.FAILED: "Failed",
+    CheckResult.NOT_MEASURED: "Not measured",
+    CheckResult.NOT_APPLICABLE: "Not applicable",
+}
 SECONDS_MAX = 10.0
 """For one conversation. What has not been looked at by then is not measured."""
 
@@ -87,13 +92,15 @@ class ChecksEvaluator:
         return Evaluation(
             declaration=self.declaration,
             version=self.version,
-            scores=(Score(name=RESERVED, value=_all_passed(found, failures)), *_scores(found)),
+            scores=(_all_together(found, failures), *_scores(found)),
             details=[
                 {
                     "check": each.check.name,
                     "kind": each.check.kind,
                     "turn": each.turn,
                     "passed": each.outcome.passed,
+                    "result": each.outcome.result,
+                    "judged": each.outcome.passed is not None,
                     "note": each.outcome.note,
                 }
                 for each in found
@@ -111,9 +118,9 @@ class ChecksEvaluator:
                     return found, Failure(
                         evaluator=NAME, reason=CallOutcome.TIMEOUT, message=message
                     )
-                if (outcome := checked(check, subject)) is not None:
-                    evidence = outcome.evidence(subject)
-                    found.append(_Found(check=check, turn=turn, outcome=outcome, evidence=evidence))
+                outcome = checked(check, subject)
+                evidence = outcome.evidence(subject)
+                found.append(_Found(check=check, turn=turn, outcome=outcome, evidence=evidence))
         return found, None
 
 
@@ -143,11 +150,21 @@ def _scores(found: Iterable[_Found]) -> Iterator[Score]:
         )
 
 
-def _all_passed(found: Sequence[_Found], failures: Sequence[Failure]) -> bool | None:
-    """Whether all were passed. What was not looked at may have failed."""
-    if any(not each.outcome.passed for each in found):
-        return False
-    return None if failures or not found else True
+def _all_together(found: Sequence[_Found], failures: Sequence[Failure]) -> Score:
+    """Whether all checks that apply were passed. What was not looked at may have failed."""
+    named = {
+        result: list(dict.fromkeys(e.check.name for e in found if e.outcome.result is result))
+        for result in CheckResult
+    }
+    value = None
+    if named[CheckResult.FAILED]:
+        value = False
+    elif named[CheckResult.PASSED] and not (named[CheckResult.NOT_MEASURED] or failures):
+        value = True
+    said = [
+        f"{title}: {', '.join(named[result])}" for result, title in _TITLES.items() if named[result]
+    ]
+    return Score(name=RESERVED, value=value, reasoning="; ".join(said) or None)
 
 
 EVALUATOR = EvaluatorType(

@@ -19,7 +19,7 @@ from evalqueue.evaluators.apps.checks import (
 from evalqueue.evaluators.judging.checks import languages, latencies, sums, texts, tools
 from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckSubject
 
-_CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome | None]] = {
+_CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome]] = {
     RegexCheck: texts.regex,
     ContainsCheck: texts.contains,
     EqualsCheck: texts.equals,
@@ -31,8 +31,11 @@ _CARRIED_OUT: Mapping[type, Callable[[Any, CheckSubject], CheckOutcome | None]] 
     SumsCheck: sums.sums,
     ToolCalledCheck: tools.tool_called,
 }
+_NOT_ABOUT_TEXT = (LatencyCheck, ToolCalledCheck)
 
 
-def checked(check: AnyCheck, subject: CheckSubject) -> CheckOutcome | None:
-    """What a check finds. None: there is nothing that it could look at."""
+def checked(check: AnyCheck, subject: CheckSubject) -> CheckOutcome:
+    """What a check finds."""
+    if not (subject.text.strip() or isinstance(check, _NOT_ABOUT_TEXT)):
+        return CheckOutcome.not_applicable("the answer has no text, only tool calls")
     return _CARRIED_OUT[type(check)](check, subject)

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
 
 from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging.quotes import CheckedQuote
@@ -32,14 +34,49 @@ class CheckSubject:
         return self.turns[-1].expected if self.turns else None
 
 
+class CheckResult(StrEnum):
+    """What a check comes to in one place."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    NOT_APPLICABLE = "not_applicable"
+    """There is nothing of the kind that it is about, such as a table."""
+    NOT_MEASURED = "not_measured"
+    """The data do not say it: it may have been passed or not."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckOutcome:
-    """Whether a check was passed, why, and what shows it."""
+    """What a check came to, why, and what shows it."""
 
-    passed: bool
+    result: CheckResult
     note: str
     quotes: Sequence[str] = ()
     """Of the bot's answers."""
+
+    @classmethod
+    def of(cls, passed: bool, note: str, quotes: Sequence[str] = ()) -> Self:
+        result = CheckResult.PASSED if passed else CheckResult.FAILED
+        return cls(result=result, note=note, quotes=quotes)
+
+    @classmethod
+    def not_applicable(cls, why: str) -> Self:
+        return cls(result=CheckResult.NOT_APPLICABLE, note=f"Not applicable: {why}")
+
+    @classmethod
+    def not_measured(cls, why: str) -> Self:
+        return cls(result=CheckResult.NOT_MEASURED, note=f"Not measured: {why}")
+
+    @property
+    def passed(self) -> bool | None:
+        """None: neither passed nor failed."""
+        match self.result:
+            case CheckResult.PASSED:
+                return True
+            case CheckResult.FAILED:
+                return False
+            case _:
+                return None
 
     def evidence(self, subject: CheckSubject) -> list[CheckedQuote]:
         """The quotes with their turns. They are the bot's own words, so each can be found."""

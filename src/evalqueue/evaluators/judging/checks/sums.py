@@ -11,25 +11,31 @@ _NUMBER = re.compile(r"[-+]?[0-9][0-9.,' ]{0,30}")
 _DIGITS_MAX = 2  # after a single separator that can only be the decimal one
 
 
-def sums(check: SumsCheck, subject: CheckSubject) -> CheckOutcome | None:
-    """None: there is no such table, or one of its cells is no number."""
+def sums(check: SumsCheck, subject: CheckSubject) -> CheckOutcome:
     found = list(_sums(check, subject.text))
     if not found:
-        return None
+        return CheckOutcome.not_applicable(
+            f"there is no table with a column {check.column!r} and a row {check.total!r}"
+        )
+    known = [each for each in found if each is not None]
     wrong = [
         (added, total)
-        for added, total in found
+        for added, total in known
         if abs(added - total)
         > max(check.tolerance, check.tolerance_share * abs(total)) + 1e-9 * abs(total)
     ]
     if wrong:
         notes = [f"The rows add up to {added:g}, not {total:g}" for added, total in wrong]
-        return CheckOutcome(passed=False, note="; ".join(notes[:3]))
-    return CheckOutcome(passed=True, note=f"{len(found)} added up")
+        return CheckOutcome.of(False, "; ".join(notes[:3]))
+    if len(known) < len(found):
+        return CheckOutcome.not_measured(
+            f"a table has several rows {check.total!r}, or a cell that is not one number"
+        )
+    return CheckOutcome.of(True, f"{len(found)} added up")
 
 
-def _sums(check: SumsCheck, text: str) -> Iterator[tuple[float, float]]:
-    """The sum of the rows and the stated total, of each table."""
+def _sums(check: SumsCheck, text: str) -> Iterator[tuple[float, float] | None]:
+    """The sum of the rows and the stated total, of each table. None: it can't be computed."""
     for table in arithmetic.tables(text):
         place = next(
             (
@@ -39,16 +45,16 @@ def _sums(check: SumsCheck, text: str) -> Iterator[tuple[float, float]]:
             ),
             None,
         )
-        if place is None:
-            continue
         rows = [row for row in table.rows if any(row)]
         totals = [row for row in rows if row[0].casefold().startswith(check.total.casefold())]
-        numbers = [_number(row[place]) if place < len(row) else None for row in rows]
-        if len(totals) != 1 or len(rows) == 1 or None in numbers:
+        if place is None or not totals or len(rows) == 1:
             continue
-        total = numbers[rows.index(totals[0])]
+        numbers = [_number(row[place]) if place < len(row) else None for row in rows]
         known = [number for number in numbers if number is not None]
-        if total is not None:
+        total = numbers[rows.index(totals[0])]
+        if len(totals) > 1 or total is None or len(known) < len(numbers):
+            yield None
+        else:
             yield round(sum(known) - total, 9), total
 
 

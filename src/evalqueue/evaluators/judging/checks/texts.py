@@ -31,9 +31,7 @@ def regex(check: RegexCheck, subject: CheckSubject) -> CheckOutcome:
     note = f"It does not match {shown}" if match is None else f"It matches {shown}"
     if len(text) > expressions.CHARACTERS_MAX:
         note += f" (in its first {expressions.CHARACTERS_MAX:,} characters)"
-    return CheckOutcome(
-        passed=(match is not None) is check.must_match, note=note, quotes=[match] if match else []
-    )
+    return CheckOutcome.of((match is not None) is check.must_match, note, [match] if match else [])
 
 
 def contains(check: ContainsCheck, subject: CheckSubject) -> CheckOutcome:
@@ -51,16 +49,16 @@ def contains(check: ContainsCheck, subject: CheckSubject) -> CheckOutcome:
             passed, named = not there, there
     lack = "It contains" if check.match == "none" else "It lacks"
     note = f"{lack} {', '.join(repr(each[:_SHOWN]) for each in named)}" if named else "As wanted"
-    return CheckOutcome(passed=passed, note=note)
+    return CheckOutcome.of(passed, note)
 
 
-def equals(check: EqualsCheck, subject: CheckSubject) -> CheckOutcome | None:
+def equals(check: EqualsCheck, subject: CheckSubject) -> CheckOutcome:
     wanted = subject.expected if check.text is None else check.text
     if not wanted:
-        return None
+        return CheckOutcome.not_measured("the data have no reference answer (expected)")
     text = subject.text
     same = text.strip() == wanted.strip() if check.exact else folded(text) == folded(wanted)
-    return CheckOutcome(passed=same, note="It is the text" if same else "It is another text")
+    return CheckOutcome.of(same, "It is the text" if same else "It is another text")
 
 
 def length(check: LengthCheck, subject: CheckSubject) -> CheckOutcome:
@@ -68,7 +66,7 @@ def length(check: LengthCheck, subject: CheckSubject) -> CheckOutcome:
     found = len(text) if check.unit == "characters" else len(text.split())
     passed = check.minimum <= found and (check.maximum is None or found <= check.maximum)
     limits = f"{check.minimum:,} to {'any' if check.maximum is None else f'{check.maximum:,}'}"
-    return CheckOutcome(passed=passed, note=f"{found:,} {check.unit}; wanted: {limits}")
+    return CheckOutcome.of(passed, f"{found:,} {check.unit}; wanted: {limits}")
 
 
 def personal_data_of_others(check: PersonalDataCheck, subject: CheckSubject) -> CheckOutcome:
@@ -82,20 +80,20 @@ def personal_data_of_others(check: PersonalDataCheck, subject: CheckSubject) -> 
     )
     quotes = list(itertools.islice(found, _QUOTES_MAX))
     note = f"{len(found)} found" if found else "None found"
-    return CheckOutcome(passed=not found, note=note, quotes=quotes)
+    return CheckOutcome.of(not found, note, quotes)
 
 
 def json_schema(check: JsonSchemaCheck, subject: CheckSubject) -> CheckOutcome:
     text = subject.text.strip()
     if len(text) > _JSON_MAX:
-        return CheckOutcome(passed=False, note=f"It is longer than {_JSON_MAX:,} characters")
+        return CheckOutcome.of(False, f"It is longer than {_JSON_MAX:,} characters")
     block = _BLOCK.search(text)
     try:
         value = json.loads(block[1] if block else text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        return CheckOutcome(passed=False, note=f"It is no JSON: {str(error)[:_SHOWN]}")
+        return CheckOutcome.of(False, f"It is no JSON: {str(error)[:_SHOWN]}")
     violation = schemas.violation(check.schema, value)
-    return CheckOutcome(passed=violation is None, note=violation or "It is valid")
+    return CheckOutcome.of(violation is None, violation or "It is valid")
 
 
 def _plain(data: str) -> str:

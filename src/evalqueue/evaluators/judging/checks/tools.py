@@ -19,7 +19,7 @@ def tool_called(check: ToolCalledCheck, subject: CheckSubject) -> CheckOutcome:
         note = f"{check.tool} was called with other arguments: {calls[0].arguments[:_SHOWN]}"
     else:
         note = f"{check.tool} was not called"
-    return CheckOutcome(passed=bool(fitting) is check.must_be_called, note=note)
+    return CheckOutcome.of(bool(fitting) is check.must_be_called, note)
 
 
 def _arguments(call: ToolCall) -> object:
