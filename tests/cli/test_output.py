@@ -173,7 +173,7 @@ def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
     )
     assert "  EFFICIENT       ████████████████████████████████ 2" in lines
     assert "  not measured    1" in lines
-    assert "Intent accuracy   not measured" in lines
+    assert "Intent accuracy per conversation not measured" in lines
     assert "Coverage          correctness: 2 of 3 judged (66.7%)" in lines
     assert "Not judged        timeout: 1" in lines
     assert "LLM calls         1,234, 1 of them failed and were retried" in lines

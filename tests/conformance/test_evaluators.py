@@ -23,6 +23,7 @@ from evalqueue.evaluators.providers.registry import (
     ProviderRegistry,
     ProviderSettings,
 )
+from evalqueue.evaluators.runs.calls import NoModel
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.testing import Behaviour, SimulatedServer
 
@@ -71,7 +72,24 @@ def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
-@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if not asks_a_judge(kind)])
+@pytest.mark.parametrize("kind", BUILT_IN, ids=lambda kind: kind.name)
+def test_one_that_plans_calls_declares_that_it_makes_some(kind: EvaluatorType):
+    assert kind.calls_llm is asks_a_judge(kind)
+
+
+async def test_one_that_asks_without_declaring_so_is_a_failure_that_says_it(
+    name: str, threads: tuple[Thread, ...]
+):
+    caller = LlmCaller(NoModel(), slots=Slots(16), recorder=Records())
+
+    found = [await made(name).evaluate(thread, Judge(caller)) for thread in threads[:8]]
+
+    failures = [failure for each in found for failure in each.failures]
+    assert {each.reason for each in failures} == {CallOutcome.BAD_REQUEST}
+    assert all("calls_llm=False" in each.message for each in failures)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BUILT_IN if not kind.calls_llm])
 async def test_one_that_asks_no_judge_costs_nothing_and_depends_on_no_model(
     kind: EvaluatorType, threads: tuple[Thread, ...]
 ):

@@ -752,8 +752,8 @@ async def test_a_run_without_rows_has_figures_of_nothing(
     assert found["batch"]["coverage"] == {}
     assert [each["count"] for each in correctness(found)] == [0] * 5
     assert found["llm"] == {
-        "calls": 0, "failed_calls": 0, "reused_calls": 0, "tokens_in": None, "tokens_out": None,
-        "cost_usd": None,
+        "calls": 0, "failed_calls": 0, "reused_calls": 0, "tokens_in": 0, "tokens_out": 0,
+        "cost_usd": "0",
         "unpriced_calls": 0, "evaluators": [],
         "latency": {"edges_ms": [], "counts": {}}, "timeline": [],
     }  # fmt: skip

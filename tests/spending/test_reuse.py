@@ -33,7 +33,7 @@ async def test_identical_questions_are_answered_from_earlier_runs(
     assert await scores_of(database, run_of(again)) == await scores_of(database, run_of(first))
     assert again.result is not None
     assert again.result["reused_llm_calls"] == asked
-    assert (again.result["llm_calls"], again.result["cost_usd"]) == (0, None)
+    assert (again.result["llm_calls"], again.result["cost_usd"]) == (0, "0")
     logged = await query(
         database,
         "SELECT DISTINCT outcome, tokens_in, cost_usd FROM api_logs WHERE run_id = %s",

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from evalqueue.evaluators.labels.calibrate import RunCalibration, ScoreCalibration
+from evalqueue.evaluators.providers.registry import shown_model
 from evalqueue.evaluators.statistics.agreement import Agreement
 
 _SHOWN = 10
@@ -14,7 +15,7 @@ def as_json(found: RunCalibration) -> dict[str, object]:
     return {
         "run_id": str(found.run.run_id),
         "app_id": found.run.app_id,
-        "judge": f"{found.run.llm_provider}/{found.run.llm_model}",
+        "judge": shown_model(found.run.llm_provider, found.run.llm_model),
         "dataset_id": found.run.dataset_id,
         "half": found.half,
         "scores": [asdict(each) for each in found.scores],
@@ -23,7 +24,8 @@ def as_json(found: RunCalibration) -> dict[str, object]:
 
 def text(found: RunCalibration) -> str:
     """A calibration for people."""
-    head = f"Judge: {found.run.llm_provider}/{found.run.llm_model}. App: {found.run.app_id}."
+    judge = shown_model(found.run.llm_provider, found.run.llm_model)
+    head = f"Judge: {judge}. App: {found.run.app_id}."
     half = "" if found.half is None else f" Labels of the {found.half} half."
     return "\n".join([head + half, *(line for each in found.scores for line in _lines(each))])
 

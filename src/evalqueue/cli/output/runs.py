@@ -99,10 +99,7 @@ def summary(
         (f"{evaluated} of {run['total_items']} conversations evaluated", "bold"),
         f" in {format_duration(run['duration_seconds'] or 0)}, run {run['status']}",
     )
-    if run["llm_provider"] == SIMULATED.name:
-        yield Text(f"Judge: {SIMULATED_WARNING}", "bold magenta")
-    else:
-        yield Text(f"Judge: {run['llm_provider']}, {run['llm_model']}")
+    yield _judge(run["llm_provider"], run["llm_model"])
     if replayed := run["config"].get("params", {}).get("replay"):
         yield Text(f"Replayed: the answers of run {replayed}")
     yield Text()
@@ -128,6 +125,14 @@ def summary(
     yield from _to_look_at(worst, more)
 
 
+def _judge(provider: str | None, model: str | None) -> "Text":
+    from rich.text import Text
+
+    if provider == SIMULATED.name:
+        return Text(f"Judge: {SIMULATED_WARNING}", "bold magenta")
+    return Text("Judge: none" if provider is None else f"Judge: {provider}, {model}")
+
+
 def print_summary(lines: Iterable["Text"]) -> None:
     """Print a summary."""
     output = console.rich_console()
@@ -147,6 +152,9 @@ def calls(usage: Json) -> Iterator["Text"]:
         f"Tokens            {_number(usage.get('tokens_in'))} in, "
         f"{_number(usage.get('tokens_out'))} out"
     )
+    cost, unpriced = usage.get("cost_usd"), usage.get("unpriced_calls")
+    without = f", without {_number(unpriced)} calls of unknown price" if cost and unpriced else ""
+    yield Text(f"Cost              {'unknown' if cost is None else f'${cost}'}{without}")
 
 
 def distribution(

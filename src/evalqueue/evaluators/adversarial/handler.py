@@ -94,6 +94,10 @@ class AdversarialRun:
         return (ProviderError, ChatbotUnavailable)
 
     @property
+    def calls_llm(self) -> bool:
+        return True
+
+    @property
     def models(self) -> Sequence[str]:
         return ()
 

@@ -96,11 +96,11 @@ async def evaluated(
     dataset_id: str,
     thread_ids: Sequence[str],
     app_id: str,
-    choice: ModelChoice,
+    choice: ModelChoice | None,
     versions: Mapping[str, str],
 ) -> frozenset[str]:
     """The threads that earlier runs of an owner have evaluated already: each attempt at a run finds
-    the same ones."""
+    the same ones. Without a `choice`, whatever model they asked."""
     cursor = await connection.execute(
         QUERIES["evaluated"],
         {
@@ -109,8 +109,8 @@ async def evaluated(
             "dataset_id": dataset_id,
             "thread_ids": list(thread_ids),
             "app_id": app_id,
-            "llm_provider": choice.provider,
-            "llm_model": choice.model,
+            "llm_provider": None if choice is None else choice.provider,
+            "llm_model": None if choice is None else choice.model,
             "versions": jsonb(versions),
         },
     )

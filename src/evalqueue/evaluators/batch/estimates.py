@@ -124,6 +124,13 @@ class Estimate:
         }
 
 
+_NO_TOKENS = TokenRange(expected=0, low=0, high=0)
+_FREE = DollarRange(expected=Decimal(0), low=Decimal(0), high=Decimal(0))
+_NO_CALLS = Estimate(
+    calls=0, tokens_in=_NO_TOKENS, tokens_out=_NO_TOKENS, cost_usd=_FREE, recorded_calls=0
+)
+
+
 async def estimate_batch(
     connection: Connection,
     *,
@@ -157,12 +164,16 @@ async def estimate_batch(
     lengths = await prompt_lengths(threads, evaluators)
     for evaluator in evaluators:
         name = evaluator.declaration.name
+        kind = kinds[name]
+        if not kind.calls_llm:
+            found = replace(_NO_CALLS, errors=_errors(name, lengths[name]))
+            total = found if total is None else total + found
+            continue
         recorded: Sequence[RecentCall] = ()
         if choice is not None:
             recorded = await recent_calls(
                 connection, owner=owner, evaluator=name, version=evaluator.version, choice=choice
             )
-        kind = kinds[name]
         own = (
             None if choice is None or prices is None else PricedModel(choice=choice, prices=prices)
         )

@@ -18,7 +18,7 @@ from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.store import Content
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.judging.evaluator import Evaluator
-from evalqueue.evaluators.judging.registry import UnknownEvaluator, models
+from evalqueue.evaluators.judging.registry import UnknownEvaluator, calls_llm, models
 from evalqueue.evaluators.judging.registry import chosen as chosen_evaluators
 from evalqueue.evaluators.judging.registry import make as make_evaluators
 from evalqueue.evaluators.judging.threads import Chosen
@@ -76,7 +76,8 @@ class BatchRun:
         ]:
             dataset = await params.content(admission)
             app = await params.app_of_job(admission, dataset.id)
-            evaluators = make_evaluators(params.plan(app.app))
+            plan = params.plan(app.app)
+            evaluators = make_evaluators(plan)
             if not evaluators:
                 raise JobFailed("All evaluators are switched off: there is nothing to do")
             named_by = await params.app_named_by(admission, dataset.id)
@@ -92,7 +93,7 @@ class BatchRun:
                     dataset_id=dataset.id,
                     thread_ids=chosen.thread_ids,
                     app_id=app.app_id,
-                    choice=attempt.choose_model(params),
+                    choice=attempt.choose_model(params) if calls_llm(plan) else None,
                     versions={each.declaration.name: each.version for each in evaluators},
                 )
             left = tuple(each for each in chosen.thread_ids if each not in evaluated)
@@ -126,14 +127,22 @@ class BatchRun:
         return (ProviderError,)
 
     @property
+    def calls_llm(self) -> bool:
+        return calls_llm(self.params.plan(self.app.app))
+
+    @property
     def models(self) -> Sequence[str]:
         return tuple(models(self.params.plan(self.app.app)))
 
     @property
     def max_helpers(self) -> int:
-        if self.params.is_batched:
+        if self._is_batched:
             return 0  # the vendor does the work
         return self.params.max_helpers(len(self.chosen.thread_ids))
+
+    @property
+    def _is_batched(self) -> bool:
+        return self.params.is_batched and self.calls_llm
 
     def run_input(self) -> RunInput:
         dataset = self.dataset
@@ -182,7 +191,7 @@ class BatchRun:
                 calls=None,
                 evaluators=self.evaluators,
                 owner=context.job.owner,
-                choice=self.attempt.choose_model(self.params),
+                choice=self.attempt.choose_model(self.params) if self.calls_llm else None,
                 prices=prices.of_batches() if self.params.is_batched else prices,
                 plan=plan,
                 others=others,
@@ -207,7 +216,7 @@ class BatchRun:
             dataset=self.dataset,
             evaluators=self.evaluators,
         )
-        if self.params.is_batched:
+        if self._is_batched:
             await work_in_rounds(inputs, self.chosen.thread_ids, begun.checkpoint, caller, call_log)
             return
         # In a run's first attempt no call is recorded yet, unless a helper job was lost.

@@ -12,8 +12,7 @@ from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
-from evalqueue.evaluators.batch.earlier_params import EarlierParams, replayed_run
-from evalqueue.evaluators.batch.economy.params import EconomyParams, refuse_without_batches
+from evalqueue.evaluators.batch.asking_params import AskingParams, admitted_model, replayed_run
 from evalqueue.evaluators.batch.file_params import FileParams, problems
 from evalqueue.evaluators.batch.fit import Misfit, NamedBy, misfits
 from evalqueue.evaluators.datasets import bundled, imports
@@ -27,8 +26,6 @@ from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.registry import EvaluatorParams
 from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
-from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
-from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.runs.vote_params import VoteParams, refuse_votes
@@ -49,10 +46,7 @@ DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 
 class EvaluateBatch(
     RunParams,
-    CapParams,
-    ModelParams,
-    EconomyParams,
-    EarlierParams,
+    AskingParams,
     FileParams,
     EvaluatorParams,
     VoteParams,
@@ -130,17 +124,16 @@ class EvaluateBatch(
         try:
             settings = ProviderSettings()
             replayed = await replayed_run(self, admission)
-            names_model = self.llm_provider is not None or self.llm_model is not None
-            asked = self if replayed is None or names_model else replayed
-            choice = resolve(settings, asked.llm_provider, asked.llm_model)
-            refuse_without_batches(self, settings, choice)
-            await refuse_unpriced(self, settings, choice, admission.owner)
-            await refuse_used_up(admission, calls_llm=self.replay is None)
-            if self.app_id is not None:  # before a file is stored
+            # Before a file is stored, by what is known then.
+            if self.app_id is not None:
                 self._refuse_no_evaluators((await self.app(admission, None)).app)
+            may_call = await self._may_call_llm(admission)
+            await admitted_model(self, admission, settings, replayed, calls_llm=may_call)
             content = await self.content(admission)
             stored = await self.app(admission, content.id)
             self._refuse_no_evaluators(stored.app)
+            calls_llm = registry.calls_llm(self.plan(stored.app))
+            choice = await admitted_model(self, admission, settings, replayed, calls_llm=calls_llm)
             await refuse_other_models(
                 self,
                 settings,
@@ -179,14 +172,22 @@ class EvaluateBatch(
             update={
                 "app_id": stored.app_id,
                 "app_digest": stored.digest,
-                "llm_provider": choice.provider,
-                "llm_model": choice.model,
+                "llm_provider": None if choice is None else choice.provider,
+                "llm_model": None if choice is None else choice.model,
                 "dataset_id": content.id,
                 "mask_names": None,
                 **({} if replayed is None else {"replay": replayed.id}),
                 **done,
             }
         )
+
+    async def _may_call_llm(self, admission: AdmissionContext) -> bool:
+        """Whether an LLM may be asked, as far as that is known before a file is read: the file may
+        be a dataset with an app of its own."""
+        try:
+            return registry.calls_llm(self.plan((await self.app(admission, self.dataset_id)).app))
+        except (UnknownApp, registry.UnknownEvaluator):
+            return True
 
     def stored(self) -> dict[str, object]:
         """A file never travels in a job: nor does the place where it was."""

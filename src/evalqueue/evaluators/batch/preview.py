@@ -210,7 +210,11 @@ async def _not_evaluated(
 ) -> Sequence[str]:
     """The threads that `skip_evaluated` leaves over."""
     try:
-        choice = resolve(ProviderSettings(), params.llm_provider, params.llm_model)
+        choice = (
+            resolve(ProviderSettings(), params.llm_provider, params.llm_model)
+            if registry.calls_llm(plan)
+            else None
+        )
     except ProviderUnavailable:
         return thread_ids
     evaluated = await earlier_runs.evaluated(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreValue, declared
+from evalqueue.evaluators.providers.registry import shown_model
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
@@ -218,7 +219,7 @@ def _run(row: _RunRow, versions: Sequence[_Versions]) -> ComparedRun:
         status=row.status,
         name=row.name,
         app_id=row.app_id,
-        judge=f"{row.llm_provider}/{row.llm_model}",
+        judge=shown_model(row.llm_provider, row.llm_model),
         dataset_id=row.dataset_id,
         created_at=row.created_at,
         declarations=declared(row.evaluators),

@@ -152,6 +152,15 @@ def make(plan: EvaluationPlan) -> tuple[Evaluator, ...]:
     )
 
 
+def calls_llm(plan: EvaluationPlan) -> bool:
+    """Whether one of the evaluators of a plan may ask a judge.
+
+    Raises:
+        UnknownEvaluator: the plan names one that there is not.
+    """
+    return any(kind.calls_llm for kind in chosen(plan))
+
+
 def panel_of(kind: EvaluatorType, plan: EvaluationPlan) -> Panel:
     """The models that vote on the questions of an evaluator."""
     return Panel.of(plan.panel, kind.model or plan.model) if kind.has_votes else NO_PANEL

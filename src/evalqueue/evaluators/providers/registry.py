@@ -54,6 +54,11 @@ class ModelChoice:
         return f"{self.provider}/{self.model}"
 
 
+def shown_model(provider: str | None, model: str | None) -> str:
+    """The model of a run, for people: `provider/model`, or `none` if none was asked."""
+    return "none" if model is None else f"{provider}/{model}"
+
+
 class ProviderUnavailable(Exception):
     """The requested provider is not available. The message says what to set."""
 

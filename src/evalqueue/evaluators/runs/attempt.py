@@ -73,6 +73,11 @@ class RunKind(Protocol[Begun]):
         ...
 
     @property
+    def calls_llm(self) -> bool:
+        """Whether an LLM may be asked. If none is, no model is chosen."""
+        ...
+
+    @property
     def models(self) -> Sequence[str]:
         """The models that are asked besides the job's, as `provider/model`."""
         ...
@@ -117,7 +122,7 @@ class RunAttempt:
         self._access = access
         self._started = time.monotonic()
         self.prices = PriceList(None, {})
-        """Those of the model, once it runs."""
+        """Those of the model, once it runs; of none, if no LLM is asked."""
 
     @property
     def metrics(self) -> EvaluationMetrics:
@@ -143,10 +148,11 @@ class RunAttempt:
         Raises:
             JobFailed: the run failed, or stopped early; with the result so far, if there is one.
         """
-        choice = self.choose_model(params)
         kind = await open_kind(self, params)
-        prices = await price_list(self._access.settings, choice)
-        self.prices = prices
+        choice = self.choose_model(params) if kind.calls_llm else None
+        if choice is not None:
+            self.prices = await price_list(self._access.settings, choice)
+        prices = self.prices
         begun = await self._start(kind, params, choice, prices)
         await self._work(kind, begun, params, choice, prices)
         if self.context.is_helper:
@@ -173,7 +179,7 @@ class RunAttempt:
         self,
         kind: RunKind[Begun],
         params: CallParams,
-        choice: ModelChoice,
+        choice: ModelChoice | None,
         prices: PriceList,
     ) -> Begun:
         """Freeze the run's config, unless an earlier attempt has, and read what is stored."""
@@ -184,8 +190,8 @@ class RunAttempt:
             run_id=self.run_id,
             app_id=run_input.app.app_id,
             app_digest=run_input.app.digest,
-            llm_provider=choice.provider,
-            llm_model=choice.model,
+            llm_provider=None if choice is None else choice.provider,
+            llm_model=None if choice is None else choice.model,
             eval_temperature=params.temperature,
             data_path=run_input.data_path,
             data_file_hash=run_input.data_file_hash,
@@ -218,7 +224,7 @@ class RunAttempt:
         kind: RunKind[Begun],
         begun: Begun,
         params: CallParams,
-        choice: ModelChoice,
+        choice: ModelChoice | None,
         prices: PriceList,
     ) -> None:
         async with self._access.open(

@@ -17,8 +17,9 @@ from evalqueue.evaluators.pace.calls import CallQueue
 from evalqueue.evaluators.pace.registry import Paces
 from evalqueue.evaluators.pace.waiting import Wait
 from evalqueue.evaluators.prices.price_list import PriceList
+from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
-from evalqueue.evaluators.providers.provider import Provider
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider
 from evalqueue.evaluators.providers.registry import (
     ModelChoice,
     ProviderRegistry,
@@ -30,6 +31,22 @@ from evalqueue.evaluators.providers.reservations import Reservations, Uncapped
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.cap_params import caps_of, unpriced
 from evalqueue.evaluators.runs.other_models import PricedModel, priced
+
+
+class NoModel:
+    """A `Provider` that stands in for a model where evaluators declare that they ask none."""
+
+    name = "none"
+    model = "none"
+
+    async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
+        raise ProviderError(
+            CallOutcome.BAD_REQUEST,
+            "The evaluator asks a judge, though its EvaluatorType says calls_llm=False",
+        )
+
+    async def aclose(self) -> None:
+        pass
 
 
 class CallParams(Protocol):
@@ -89,7 +106,7 @@ class LlmAccess:
         self,
         context: JobContext,
         params: CallParams,
-        choice: ModelChoice,
+        choice: ModelChoice | None,
         prices: PriceList,
         *,
         run_id: UUID | None,
@@ -100,7 +117,7 @@ class LlmAccess:
         Args:
             context: of the attempt. Its progress shows what the calls wait for.
             params: the job's.
-            choice: the model.
+            choice: the model. None: none is to be asked, so there are no keys, caps and waits.
             prices: those of the model.
             run_id: the run that the calls belong to. None: the job has none.
             models: those that are asked besides the job's, as `provider/model`.
@@ -108,21 +125,26 @@ class LlmAccess:
         Raises:
             JobFailed: a cap can't be kept, or a model is not available here.
         """
+        slots = Slots(params.concurrency)
         others = await self.other_models(models)
+        log = CallLog(
+            context.database,
+            run_id=run_id,
+            job_id=context.job.root_id,
+            attempt=context.job.attempt,
+            prices=prices,
+            metrics=self.metrics,
+            others={each.choice.provider: each.prices for each in others.values()},
+        )
+        if choice is None:
+            async with log as call_log:
+                yield LlmCaller(NoModel(), slots=slots, recorder=call_log), call_log
+            return
         async with (
-            CallLog(
-                context.database,
-                run_id=run_id,
-                job_id=context.job.root_id,
-                attempt=context.job.attempt,
-                prices=prices,
-                metrics=self.metrics,
-                others={each.choice.provider: each.prices for each in others.values()},
-            ) as call_log,
+            log as call_log,
             _reservations(context, params, choice, prices) as reservations,
             AsyncExitStack() as queues,
         ):
-            slots = Slots(params.concurrency)
             policy = CallPolicy(attempt_timeout_seconds=params.call_timeout_seconds)
 
             async def caller_of(

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
@@ -44,8 +44,9 @@ class Opening:
     run_id: UUID
     app_id: str
     app_digest: str
-    llm_provider: str
-    llm_model: str
+    llm_provider: str | None
+    llm_model: str | None
+    """None: no LLM is asked."""
     eval_temperature: float | None
     data_path: str | None
     """None: what is evaluated comes from no file."""
@@ -67,7 +68,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageTotals:
-    """What a run's LLM calls came to; None: no call said."""
+    """What a run's LLM calls came to; None: no call said. Without a call, all is 0."""
 
     calls: int
     failed_calls: int
@@ -233,4 +234,6 @@ async def outcomes(connection: Connection, run_id: UUID) -> list[ThreadOutcome]:
 async def usage(connection: Connection, run_id: UUID) -> UsageTotals:
     """What the run's LLM calls came to so far."""
     (row,) = await QUERIES.rows(connection, UsageTotals, "usage", run_id=run_id)
-    return row
+    if row.calls:
+        return row
+    return replace(row, tokens_in=0, tokens_out=0, cost_usd=Decimal(0))

@@ -114,14 +114,15 @@ def of_calls(
     counts = {each.evaluator: [0] * max(0, len(edges_ms) - 1) for each in evaluators}
     for each in bins:
         counts[each.evaluator][each.bin - 1] += each.calls
+    calls = sum(each.calls for each in evaluators)
     costs = [each.cost_usd for each in evaluators if each.cost_usd is not None]
     return LlmStatistics(
-        calls=sum(each.calls for each in evaluators),
+        calls=calls,
         failed_calls=sum(each.failed_calls for each in evaluators),
         reused_calls=sum(each.reused_calls for each in evaluators),
-        tokens_in=_sum(each.tokens_in for each in evaluators),
-        tokens_out=_sum(each.tokens_out for each in evaluators),
-        cost_usd=sum(costs, Decimal(0)) if costs else None,
+        tokens_in=_sum(each.tokens_in for each in evaluators) if calls else 0,
+        tokens_out=_sum(each.tokens_out for each in evaluators) if calls else 0,
+        cost_usd=sum(costs, Decimal(0)) if costs or not calls else None,
         unpriced_calls=sum(each.unpriced_calls for each in evaluators),
         evaluators=evaluators,
         latency=Latencies(edges_ms=edges_ms, counts=counts),

@@ -19,6 +19,7 @@ from evalqueue.evaluators.batch.distributions import BatchStatistics, ScoreStati
 from evalqueue.evaluators.figures import RunFigures
 from evalqueue.evaluators.judging.scores import ScoreKind, declared
 from evalqueue.evaluators.judging.voting.evaluator import AGREEMENT, FLIP_RATE
+from evalqueue.evaluators.prices.costs import shown
 from evalqueue.evaluators.results.worst import ListedThread, bad_labels, worst_first
 from evalqueue.evaluators.runs.reading import Run
 from evalqueue.settings import Settings
@@ -158,6 +159,8 @@ def _usage(found: RunFigures) -> Mapping[str, Any]:
         "failed_llm_calls": llm.failed_calls,
         "tokens_in": llm.tokens_in,
         "tokens_out": llm.tokens_out,
+        "cost_usd": shown(llm.cost_usd),
+        "unpriced_calls": llm.unpriced_calls,
     }
 
 

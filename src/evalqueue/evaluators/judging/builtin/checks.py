@@ -172,5 +172,6 @@ EVALUATOR = EvaluatorType(
     make=lambda plan: ChecksEvaluator(plan.app),
     applies_to=lambda app: bool(app.checks),
     needs="[[checks]]",
+    calls_llm=False,
     is_optional=True,
 )

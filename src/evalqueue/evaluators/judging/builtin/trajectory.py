@@ -291,5 +291,6 @@ EVALUATOR = EvaluatorType(
         mode=TrajectoryMatch(plan.options.get("trajectory_match", TrajectoryMatch.STRICT)),
         arguments=Arguments(plan.options.get("trajectory_arguments", Arguments.EXACT)),
     ),
+    calls_llm=False,
     on_request=True,
 )

@@ -46,7 +46,8 @@ export function submitBar({ preview, isBatched, isWrong, isNoneChosen, isSubmitt
       type="button"
       class="primary"
       ?disabled=${
-        !calls?.total ||
+        !calls ||
+        !preview?.chosen?.threads ||
         isSubmitting ||
         isNoneChosen ||
         preview?.misfits.some((each) => each.refused)
@@ -62,6 +63,8 @@ export function submitBar({ preview, isBatched, isWrong, isNoneChosen, isSubmitt
 function estimated({ tokens_in: input, tokens_out: output, cost_usd: cost }, isBatched) {
   const range = (/** @type {number} */ low, /** @type {number} */ high) =>
     `${format.compact(low)} to ${format.compact(high)} tokens`;
+  if (!Number(cost?.high ?? 1))
+    return html`<br /><span id="estimate" class="quiet">It costs nothing</span>`;
   return html`<br /><span id="estimate" class="quiet"
       >About ${format.compact(input.expected + output.expected)} tokens
       (${range(input.low + output.low, input.high + output.high)}),

@@ -135,7 +135,9 @@ export default function run(app, { params: { id = "" }, query, signal }) {
           >${[
             run.app_id,
             run.data_path,
-            [run.llm_provider, run.llm_model].filter(Boolean).join(", "),
+            run.started_at && !run.llm_model
+              ? "no LLM asked"
+              : [run.llm_provider, run.llm_model].filter(Boolean).join(", "),
             run.duration_seconds == null ? "" : format.duration(run.duration_seconds),
             format.moment(run.created_at),
           ]

@@ -36,8 +36,8 @@ ORDER BY log.id
 
 -- evaluated --
 -- Threads that other runs of the same owner had evaluated when this run was created (NULL: until
--- now): the same conversation, by the same versions of the same evaluators with the same model, and
--- nothing is missing
+-- now): the same conversation, by the same versions of the same evaluators with the same model (NULL:
+-- they ask none), and nothing is missing
 SELECT DISTINCT ours.thread_id
 FROM dataset_threads AS ours
 JOIN thread_evaluations AS thread ON thread.thread_id = ours.thread_id
@@ -49,7 +49,8 @@ WHERE ours.dataset_id = %(dataset_id)s
         (SELECT created_at FROM eval_runs WHERE id = %(run_id)s::uuid), 'infinity')
     AND run.id IS DISTINCT FROM %(run_id)s AND run.owner = %(owner)s
     AND run.command = 'evaluate-batch'
-    AND run.llm_provider = %(llm_provider)s AND run.llm_model = %(llm_model)s
+    AND (%(llm_provider)s::text IS NULL
+        OR (run.llm_provider = %(llm_provider)s AND run.llm_model = %(llm_model)s))
     AND run.app_id = %(app_id)s
     AND thread.error IS NULL AND thread.missing_verdicts = 0
     AND thread.result -> 'evaluator_versions' @> %(versions)s

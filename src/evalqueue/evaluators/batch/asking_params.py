@@ -1,4 +1,5 @@
-"""The params of a batch about what earlier runs have, and the check of those at submission."""
+"""The params of a batch about the model that it asks and what earlier runs have, and the check of
+those at submission."""
 
 from typing import Self
 from uuid import UUID
@@ -8,6 +9,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.batch import earlier_runs
 from evalqueue.evaluators.batch.earlier_runs import ReplayableRun
+from evalqueue.evaluators.batch.economy.params import EconomyParams, refuse_without_batches
+from evalqueue.evaluators.providers.registry import ModelChoice, ProviderSettings, resolve
+from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
+from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.jobtypes import AdmissionContext
 
 
@@ -36,6 +41,10 @@ class EarlierParams(BaseModel):
         return self
 
 
+class AskingParams(CapParams, ModelParams, EconomyParams, EarlierParams):
+    """Which model is asked, how, for how much, and what is taken from earlier runs."""
+
+
 async def replayed_run(params: EarlierParams, admission: AdmissionContext) -> ReplayableRun | None:
     """The run that is replayed. None: none is.
 
@@ -53,3 +62,29 @@ async def replayed_run(params: EarlierParams, admission: AdmissionContext) -> Re
             "replay", "A panel judged it: replay does not tell the answers of its models apart"
         )
     return found
+
+
+async def admitted_model(
+    params: AskingParams,
+    admission: AdmissionContext,
+    settings: ProviderSettings,
+    replayed: ReplayableRun | None,
+    *,
+    calls_llm: bool,
+) -> ModelChoice | None:
+    """The model that a job asks: its own or, if it names none, that of the run that it replays.
+    None: its evaluators ask none.
+
+    Raises:
+        ProviderUnavailable: there is no such model, or no key.
+        InvalidParams: it can't be asked in this way, or a cap allows no call.
+    """
+    if not calls_llm:
+        return None
+    names_model = params.llm_provider is not None or params.llm_model is not None
+    asked = params if replayed is None or names_model else replayed
+    choice = resolve(settings, asked.llm_provider, asked.llm_model)
+    refuse_without_batches(params, settings, choice)
+    await refuse_unpriced(params, settings, choice, admission.owner)
+    await refuse_used_up(admission, calls_llm=params.replay is None)
+    return choice
