@@ -46,7 +46,7 @@ DECLARATION = EvaluatorDeclaration(
     scores=(
         ScoreDeclaration(
             name="accuracy",
-            title="Intent accuracy",
+            title="Intent accuracy per conversation",
             kind=ScoreKind.NUMBER,
             higher_is_better=True,
             minimum=0,
@@ -54,7 +54,7 @@ DECLARATION = EvaluatorDeclaration(
         ),
         ScoreDeclaration(
             name="correct",
-            title="Messages routed right",
+            title="Intent accuracy per message",
             kind=ScoreKind.BOOLEAN,
             per_turn=True,
             higher_is_better=True,
