@@ -45,19 +45,27 @@ def found(
 
 
 @pytest.mark.parametrize(
-    ("recorded", "named_by", "expected"),
+    ("recorded", "named_by", "options", "expected"),
     [
-        ({}, NamedBy.SETTINGS, ["app_not_named"]),
-        ({" ": 3}, NamedBy.SETTINGS, ["app_not_named"]),
-        ({"Billing": 3}, NamedBy.SETTINGS, []),
-        ({}, NamedBy.DATASET, []),
-        ({}, NamedBy.JOB, []),
+        ({}, NamedBy.SETTINGS, {}, ["app_not_named"]),
+        ({" ": 3}, NamedBy.SETTINGS, {}, ["app_not_named"]),
+        ({"Billing": 3}, NamedBy.SETTINGS, {}, []),
+        ({"Shoes": 3}, NamedBy.SETTINGS, {"evaluate_intent": False}, ["app_not_named"]),
+        ({"Billing": 3}, NamedBy.SETTINGS, {"evaluate_intent": False}, []),
+        (
+            {"Shoes": 3},
+            NamedBy.SETTINGS,
+            {"intent_system_prompt": "Agents: Shoes, Hats"},
+            ["app_not_named"],
+        ),
+        ({}, NamedBy.DATASET, {}, []),
+        ({}, NamedBy.JOB, {}, []),
     ],
 )
 def test_the_default_app_is_remarked_where_no_label_tells_whether_it_fits(
-    recorded: dict[str, int], named_by: NamedBy, expected: list[str]
+    recorded: dict[str, int], named_by: NamedBy, options: dict[str, Any], expected: list[str]
 ) -> None:
-    plan = EvaluationPlan(app=APP, evaluators=None, options={})
+    plan = EvaluationPlan(app=APP, evaluators=None, options=options)
     found = misfits(plan, recorded, named_by=named_by)
     assert [(each.kind, each.refused) for each in found] == [(kind, False) for kind in expected]
 

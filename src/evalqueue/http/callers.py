@@ -17,7 +17,9 @@ from starlette.types import Scope
 
 from evalqueue.client import Client
 from evalqueue.errors import Problem
+from evalqueue.evaluators.results import rows
 from evalqueue.evaluators.results import said as texts
+from evalqueue.evaluators.runs.reading import ThreadFilter
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.uploads import InvalidRequest
 from evalqueue.postgres.database import Connection
@@ -114,6 +116,23 @@ class RequestContext:
                 )
             except texts.SearchTooSlow as error:
                 raise InvalidRequest([Problem(loc=("query", "said"), msg=str(error))]) from error
+
+    async def measured(self, run_id: UUID, where: ThreadFilter) -> ThreadFilter:
+        """A filter by scores of a run, which measures them.
+
+        Raises:
+            InvalidRequest: it has no such evaluator or score.
+        """
+        if where.evaluator is None and where.name is None:
+            return where
+        owner = self.caller.visible_owner
+        async with self.connection() as connection:
+            try:
+                await rows.refuse_unmeasured(connection, run_id, where, owner=owner)
+            except rows.UnknownScore as error:
+                loc = ("query", error.field)
+                raise InvalidRequest([Problem(loc=loc, msg=str(error))]) from error
+        return where
 
     def require(self, right: Right) -> None:
         """Check that the caller has a right.

@@ -104,7 +104,7 @@ def _operation(
 
 def _error_statuses(operation: Operation, *, needs_token: bool, has_rate_limit: bool) -> list[int]:
     statuses = {403, *operation.errors}
-    if operation.request.model_fields:
+    if operation.request.model_fields or not operation.ignores_query:
         statuses.add(422)
     if operation.in_body or operation.form is not None:
         statuses |= {408, 413, 415}

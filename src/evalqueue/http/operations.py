@@ -4,7 +4,7 @@
 annotations. `routes` makes Starlette's routes from operations, `openapi` makes the document.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +20,7 @@ from starlette.types import Scope
 from evalqueue.client import Client
 from evalqueue.http.callers import RequestContext, Right, SearchShares, caller_of
 from evalqueue.http.events.broadcaster import Broadcaster
-from evalqueue.http.requests import decode, decode_form
+from evalqueue.http.requests import decode, decode_form, refuse_unknown
 from evalqueue.http.uploads import is_form, receive_form
 from evalqueue.telemetry.spans import continued
 
@@ -72,6 +72,9 @@ class Operation:
     """The data of each kind of event, if the response is a stream of events."""
     media_type: str = "application/json"
     """Of the response."""
+    ignores_query: bool = False
+    """Whether parameters of the query are ignored, as load balancers add some; else unknown ones
+    are refused."""
 
     @property
     def name(self) -> str:
@@ -88,6 +91,16 @@ class Operation:
         annotation = get_type_hints(self.handler)["request"]
         alternatives = get_args(annotation) or (annotation,)
         return next((each for each in alternatives if each is not self.form), alternatives[0])
+
+    @cached_property
+    def query(self) -> Collection[str]:
+        """The names of the parameters that the query may have."""
+        if self.in_body or self.form is not None:
+            return ()
+        names = (each.alias or name for name, each in self.request.model_fields.items())
+        return tuple(
+            name for name in names if name not in self.headers and f"{{{name}}}" not in self.path
+        )
 
     @cached_property
     def response(self) -> TypeAdapter[Any]:
@@ -132,6 +145,8 @@ class Operation:
 
     @asynccontextmanager
     async def _decoded(self, http_request: Request, client: Client) -> AsyncGenerator[BaseModel]:
+        if not self.ignores_query:
+            refuse_unknown(http_request, self.query)
         if self.form is not None and is_form(http_request.scope):
             async with receive_form(http_request, client.settings.max_dataset_bytes) as fields:
                 yield decode_form(self.form, fields | http_request.path_params)

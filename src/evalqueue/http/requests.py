@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +20,29 @@ LARGE_BODY_BYTES = 256 * 1024  # decoded in a thread
 
 AnyModel = TypeVar("AnyModel", bound=BaseModel)
 Loc = tuple[int | str, ...]
+
+
+def refuse_unknown(http_request: Request, known: Collection[str]) -> None:
+    """Refuse parameters of the query that would have no effect: a misspelt filter would let
+    everything through.
+
+    Raises:
+        InvalidRequest: with every one of them.
+    """
+    given = http_request.query_params
+    there = f"There are: {', '.join(known)}" if known else "There are none here"
+    problems = [
+        Problem(loc=("query", name), msg=f"Unknown parameter. {there}", type="extra_forbidden")
+        for name in given
+        if name not in known
+    ]
+    problems += [
+        Problem(loc=("query", name), msg="Given more than once", type="given_twice")
+        for name in given
+        if name in known and len(given.getlist(name)) > 1
+    ]
+    if problems:
+        raise InvalidRequest(problems)
 
 
 async def decode(

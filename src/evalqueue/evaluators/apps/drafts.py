@@ -100,7 +100,7 @@ def from_labels(app_id: str, labels: Mapping[str, int], *, source: str) -> str:
         )
         return _document(app_id, _intents(STARTER_INTENTS), remarks=(remark,))
     described = {
-        label: f"TODO: when a message belongs here ({labels[label]} messages on record)"
+        label: f"TODO: when a message belongs here ({_messages(labels[label])} on record)"
         for label in usable
     }
     remarks = [f"# The intents are the labels that are on record in {_one_line(source)}."]
@@ -130,6 +130,10 @@ def _intents(described: Mapping[str, str]) -> str:
         f"[[intents]]\nname = {_quoted(name)}\ndescription = {_quoted(text)}\nexamples = []\n"
         for name, text in described.items()
     )
+
+
+def _messages(number: int) -> str:
+    return "1 message" if number == 1 else f"{number} messages"
 
 
 def _quoted(text: str) -> str:

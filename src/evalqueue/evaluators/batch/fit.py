@@ -4,7 +4,7 @@ What does not fit is refused where every verdict about it would be wrong, else r
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from evalqueue import codec
@@ -114,14 +114,18 @@ def _unasked(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[
 def _assumed(
     plan: EvaluationPlan, recorded: Mapping[str, int], *, named_by: NamedBy
 ) -> Iterator[Misfit]:
-    """The default app, where nothing says that it is about this chatbot."""
-    if named_by is NamedBy.SETTINGS and not any(label.strip() for label in recorded):
+    """The default app, where nothing says that it is about this chatbot: neither the job nor the
+    dataset names it, and no recorded label is in the menus that it has by itself."""
+    alone = replace(plan, options={})
+    menus = (kind.menu(alone) for kind in registry.of_app(plan.app).values())
+    known = {label_key(label) for menu in menus for label in menu}
+    if named_by is NamedBy.SETTINGS and not any(label_key(label) in known for label in recorded):
         yield Misfit(
             kind="app_not_named",
             field="app_id",
             message=(
-                f"No app is named, so {plan.app.app_id} is used, and the data has no labels that "
-                "tell whether it fits. Name the app of this chatbot (app_id); evalqueue apps new "
+                f"No app is named, so {plan.app.app_id} is used, and the data has no labels of its "
+                "intents that show that it fits. Name the app of this chatbot (app_id); evalqueue apps new "
                 "--from DATASET drafts one."
             ),
         )

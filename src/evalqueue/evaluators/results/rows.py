@@ -157,6 +157,49 @@ class LogTexts(reading.LogRow):
     """What was really sent besides the texts, in the vendor's spelling."""
 
 
+class UnknownScore(ValueError):
+    """A run has no such evaluator, or the evaluator no such score."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+        """Of the filter: `evaluator` or `name`."""
+
+
+def check_filter(where: ThreadFilter, declarations: Sequence[EvaluatorDeclaration]) -> None:
+    """Refuse a filter by what a run does not measure.
+
+    Raises:
+        UnknownScore: with what it measures.
+    """
+    there = {each.name: each for each in declarations}
+    if where.evaluator is not None and where.evaluator not in there:
+        raise UnknownScore(
+            "evaluator",
+            f"the run has no evaluator {where.evaluator}. It has: {', '.join(there)}",
+        )
+    asked = [*there.values()] if where.evaluator is None else [there[where.evaluator]]
+    if where.name is not None and all(each.score(where.name) is None for each in asked):
+        names = dict.fromkeys(score.name for each in asked for score in each.scores)
+        raise UnknownScore(
+            "name",
+            f"{where.evaluator or 'the run'} has no score {where.name}. It has: {', '.join(names)}",
+        )
+
+
+async def refuse_unmeasured(
+    connection: Connection, run_id: UUID, where: ThreadFilter, *, owner: str | None
+) -> None:
+    """Refuse a filter by what a run does not measure, once it is known what it measures.
+
+    Raises:
+        UnknownScore: with what it measures.
+    """
+    head = await head_of(connection, run_id, owner)
+    if head is not None and isinstance(head.evaluators, list):
+        check_filter(where, head.declarations)
+
+
 async def outcomes(
     connection: Connection,
     run_id: UUID,

@@ -41,6 +41,7 @@ from evalqueue.http.uploads import InvalidRequest
 
 
 async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> Outcomes:
+    where = await context.measured(request.run_id, request.of_scores)
     said = await context.threads_in_which(request.run_id, request.said)
     async with context.connection() as connection:
         page = await rows.outcomes(
@@ -49,7 +50,7 @@ async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> O
             after=request.after,
             limit=request.limit,
             owner=context.caller.visible_owner,
-            where=replace(request.of_scores, thread_ids=None if said is None else list(said)),
+            where=replace(where, thread_ids=None if said is None else list(said)),
         )
     outcomes = [
         OutcomeJson.model_validate(replace(row, excerpt=said.get(row.thread_id)) if said else row)

@@ -93,6 +93,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="health",
         summary="The process is alive",
         handler=get_health,
+        ignores_query=True,
     ),
     Operation(
         method="GET",
@@ -100,6 +101,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="health",
         summary="The database answers, its schema is current, and notifications arrive",
         handler=get_readiness,
+        ignores_query=True,
         errors=(503,),
         error_models={503: models.Unready},
     ),
@@ -109,6 +111,7 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="health",
         summary="Metrics in Prometheus's text format",
         handler=get_metrics,
+        ignores_query=True,
         media_type=MEDIA_TYPE,
     ),
 )

@@ -48,8 +48,9 @@ async def get_run_threads(
     context: RequestContext, request: models.ResultsQuery
 ) -> models.ThreadEvaluations:
     owner = context.caller.visible_owner
+    measured = await context.measured(request.run_id, request.of_scores)
     said = await context.threads_in_which(request.run_id, request.said)
-    where = replace(request.of_scores, thread_ids=None if said is None else list(said))
+    where = replace(measured, thread_ids=None if said is None else list(said))
     async with context.connection() as connection:
         page = await reading.threads_of(
             connection,

@@ -12,6 +12,7 @@ from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.cli.output.text import one_line
 from evalqueue.errors import Refused
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, declared
+from evalqueue.evaluators.results.rows import UnknownScore, check_filter
 from evalqueue.evaluators.results.said import threads_in_which
 from evalqueue.evaluators.results.worst import ListedThread, worst_first
 from evalqueue.evaluators.runs import reading
@@ -84,15 +85,12 @@ def _filter(text: str, evaluators: Sequence[EvaluatorDeclaration]) -> ThreadFilt
     evaluator, _, name = score.strip().partition(".")
     if not separator or not evaluator or not value.strip():
         raise Refused(f"--where {text}: write EVALUATOR=VALUE or EVALUATOR.SCORE=VALUE")
-    there = {each.name: each for each in evaluators}
-    if evaluator not in there:
-        raise Refused(
-            f"--where {text}: the run has no evaluator {evaluator}. It has: {', '.join(there)}"
-        )
-    if name and there[evaluator].score(name) is None:
-        names = ", ".join(each.name for each in there[evaluator].scores)
-        raise Refused(f"--where {text}: {evaluator} has no score {name}. It has: {names}")
-    return ThreadFilter(evaluator=evaluator, name=name or None, value=value.strip())
+    where = ThreadFilter(evaluator=evaluator, name=name or None, value=value.strip())
+    try:
+        check_filter(where, evaluators)
+    except UnknownScore as error:
+        raise Refused(f"--where {text}: {error}") from error
+    return where
 
 
 def _thread_json(thread: ListedThread) -> dict[str, object]:
