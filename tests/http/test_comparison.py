@@ -245,6 +245,14 @@ async def test_what_is_not_comparable_has_a_reason(
     assert {each["change"] for each in found["scores"]} == {"not_compared"}
     assert score(found, "verdict")["reason"] == "The judges differ: p/n and p/m"
     assert (found["flips"], found["flip_totals"]["worse"]) == ([], 0)
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE eval_runs SET config = jsonb_set(config, '{evaluators,0,calls_llm}', 'false')"
+            " WHERE id = %s",
+            [candidate],
+        )
+    found = await comparison(api, candidate, others)
+    assert score(found, "verdict")["change"] != "not_compared", "no judge was asked"
     found = await comparison(api, candidate, newer)
     assert score(found, "verdict")["reason"] == "The versions of the evaluator differ"
     assert score(found, "seconds")["reason"] == "The versions of the evaluator differ"

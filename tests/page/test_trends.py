@@ -51,7 +51,10 @@ def test_the_list_of_runs_shows_the_trend_of_an_app(up: Site, page: Page) -> Non
     expect(correctness.locator("b")).to_have_text("80%")
     expect(correctness).to_contain_text("70% in the run before")
 
+    up.execute("UPDATE eval_runs SET llm_model = 'another' WHERE name = 'night 3'")
     page.reload()
+    expect(intent).to_contain_text("90% in the run before, by another judge")
+    expect(line.locator("line")).to_have_count(0)
     expect(page.get_by_label("App")).to_have_value("kaira-bot")
     expect(rows).to_have_count(4)
     page.get_by_label("App").select_option("bank")

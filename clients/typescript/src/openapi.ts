@@ -3058,6 +3058,11 @@ export interface components {
              * @description How many LLM calls it makes, in words.
              */
             calls: string;
+            /**
+             * Calls Llm
+             * @description Whether it may ask a judge.
+             */
+            calls_llm: boolean;
             /** Scores */
             scores: components["schemas"]["ScoreDeclaration"][];
             /**
@@ -3517,6 +3522,11 @@ export interface components {
              * @description How many LLM calls it makes, in words.
              */
             calls: string;
+            /**
+             * Calls Llm
+             * @description Whether it may ask a judge.
+             */
+            calls_llm: boolean;
             /** Scores */
             scores: components["schemas"]["ScoreDeclaration"][];
             /**

@@ -125,8 +125,8 @@ def _assumed(
             field="app_id",
             message=(
                 f"No app is named, so {plan.app.app_id} is used, and the data has no labels of its "
-                "intents that show that it fits. Name the app of this chatbot (app_id); evalqueue apps new "
-                "--from DATASET drafts one."
+                "intents that show that it fits. Name the app of this chatbot (app_id); evalqueue "
+                "apps new --from DATASET drafts one."
             ),
         )
 

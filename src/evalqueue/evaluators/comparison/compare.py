@@ -155,7 +155,7 @@ def _obstacle(
     other = None if there is None else there.score(declared.name)
     if other is None or other.kind is not declared.kind:
         return "The baseline has no such score"
-    if runs.candidate.judge != runs.baseline.judge:
+    if evaluator.calls_llm and runs.candidate.judge != runs.baseline.judge:
         return f"The judges differ: {runs.baseline.judge} and {runs.candidate.judge}"
     before = runs.baseline.versions.get(evaluator.name, ())
     after = runs.candidate.versions.get(evaluator.name, ())

@@ -50,8 +50,6 @@ class EvaluatorType:
     calls: Callable[[EvaluationPlan], CallCounts] = field(default=lambda _plan: CallCounts())
     applies_to: Callable[[App], bool] = field(default=lambda _app: True)
     """Whether it can say anything about an app."""
-    calls_llm: bool = True
-    """Whether it may ask a judge. A job whose evaluators all ask none needs no model and no key."""
     needs: str = ""
     """What an app must have so that it applies."""
     scope: str | None = None
@@ -81,6 +79,10 @@ class EvaluatorType:
     @property
     def name(self) -> str:
         return self.declaration.name
+
+    @property
+    def calls_llm(self) -> bool:
+        return self.declaration.calls_llm
 
     def votes_in(self, plan: EvaluationPlan) -> int:
         """How often each of its questions is asked."""

@@ -84,6 +84,8 @@ class EvaluatorDeclaration(_Declaration):
     """What it asks, in a sentence."""
     calls: str = ""
     """How many LLM calls it makes, in words."""
+    calls_llm: bool = True
+    """Whether it may ask a judge. A job whose evaluators all ask none needs no model and no key."""
     scores: tuple[ScoreDeclaration, ...] = Field(min_length=1)
     headline: Name
     """The score of the whole conversation that stands for the evaluator."""

@@ -42,7 +42,7 @@ class NoModel:
     async def complete(self, request: CompletionRequest, *, timeout: float) -> Completion:
         raise ProviderError(
             CallOutcome.BAD_REQUEST,
-            "The evaluator asks a judge, though its EvaluatorType says calls_llm=False",
+            "The evaluator asks a judge, though it declares calls_llm=False",
         )
 
     async def aclose(self) -> None:

@@ -43,6 +43,7 @@ def declaration_of(checks: Iterable[AnyCheck]) -> EvaluatorDeclaration:
         title="Checks",
         question="Do the bot's answers pass the checks of the app?",
         calls="No calls.",
+        calls_llm=False,
         scores=(
             ScoreDeclaration(
                 name=RESERVED,
@@ -172,6 +173,5 @@ EVALUATOR = EvaluatorType(
     make=lambda plan: ChecksEvaluator(plan.app),
     applies_to=lambda app: bool(app.checks),
     needs="[[checks]]",
-    calls_llm=False,
     is_optional=True,
 )

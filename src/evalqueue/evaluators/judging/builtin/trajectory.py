@@ -40,6 +40,7 @@ DECLARATION = EvaluatorDeclaration(
     title="Trajectory",
     question="Did the bot call the tools that were expected of it?",
     calls="No LLM calls. Needs expected_tool_calls in the data.",
+    calls_llm=False,
     scores=(
         ScoreDeclaration(
             name="matched",
@@ -291,6 +292,5 @@ EVALUATOR = EvaluatorType(
         mode=TrajectoryMatch(plan.options.get("trajectory_match", TrajectoryMatch.STRICT)),
         arguments=Arguments(plan.options.get("trajectory_arguments", Arguments.EXACT)),
     ),
-    calls_llm=False,
     on_request=True,
 )

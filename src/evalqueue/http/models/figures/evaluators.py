@@ -46,6 +46,8 @@ class EvaluatorDeclarationJson(Model):
     question: str
     calls: str
     """How many LLM calls it makes, in words."""
+    calls_llm: bool
+    """Whether it may ask a judge."""
     scores: list[ScoreDeclarationJson]
     headline: str
     """The score of the whole conversation that stands for the evaluator."""

@@ -36,6 +36,7 @@ import { evidenceList, yesNo } from "./parts.js";
  * @typedef {object} Evaluator
  * @property {string} key
  * @property {string} name
+ * @property {boolean} callsLlm whether it may ask a judge
  * @property {string} column its `sort` in the address
  * @property {(row: Row) => number} rank to sort by, the worst first
  * @property {(row: Row) => number} severity 1: as bad as can be; 0: well, or not measured
@@ -70,6 +71,7 @@ export function declared(declaration, cards) {
   return {
     key,
     name,
+    callsLlm: declaration.calls_llm !== false, // runs of an older program do not say it
     column: field,
     rank: (row) => rank(headline, order, row.scores[field]),
     severity: (row) => severity(headline, order, row.scores[field]),

@@ -55,18 +55,32 @@ function trend(evaluator, runs) {
 /** @param {Evaluator} evaluator @param {Point} before @param {Point} last */
 function changeText(evaluator, before, last) {
   const change = evaluator.trendText(before.value);
-  const note = isComparable(before, last)
-    ? ""
-    : before.version === last.version
-      ? ", of other data"
-      : ", by another version";
-  return `${change} in the run before${note}`;
+  return `${change} in the run before${difference(evaluator, before, last)}`;
 }
 
-/** Whether two runs measured the same thing of the same data. @param {Point} a @param {Point} b */
-function isComparable(a, b) {
-  const data = [a, b].map(({ run }) => [run.data_path, run.total_items].join("\n"));
-  return a.version === b.version && data[0] === data[1];
+/** @param {Evaluator} evaluator @param {Point} before @param {Point} last */
+function difference(evaluator, before, last) {
+  if (before.version !== last.version) return ", by another version";
+  if (!isSameJudge(evaluator, before, last)) return ", by another judge";
+  return isSameData(before, last) ? "" : ", of other data";
+}
+
+/**
+ * Whether two runs measured the same thing of the same data.
+ * @param {Evaluator} evaluator @param {Point} a @param {Point} b
+ */
+function isComparable(evaluator, a, b) {
+  return isSameData(a, b) && a.version === b.version && isSameJudge(evaluator, a, b);
+}
+
+/** @param {Point} a @param {Point} b */
+function isSameData({ run: a }, { run: b }) {
+  return a.data_path === b.data_path && a.total_items === b.total_items;
+}
+
+/** @param {Evaluator} evaluator @param {Point} a @param {Point} b */
+function isSameJudge({ callsLlm }, { run: a }, { run: b }) {
+  return !callsLlm || (a.llm_provider === b.llm_provider && a.llm_model === b.llm_model);
 }
 
 /**
@@ -90,7 +104,7 @@ function line(evaluator, points) {
   >
     ${points.slice(1).map((point, i) => {
       const from = /** @type {Point} */ (points[i]);
-      return isComparable(from, point)
+      return isComparable(evaluator, from, point)
         ? svg`<line x1=${x(i)} y1=${y(from.value)} x2=${x(i + 1)} y2=${y(point.value)} />`
         : nothing;
     })}
