@@ -176,7 +176,7 @@ def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
     assert "Intent accuracy per conversation not measured" in lines
     assert "Coverage          correctness: 2 of 3 judged (66.7%)" in lines
     assert "Not judged        timeout: 1" in lines
-    assert "LLM calls         1,234, 1 of them failed and were retried" in lines
+    assert "LLM calls         1,234, 1 of them failed" in lines
     assert "Tokens            unknown in, unknown out" in lines
     assert lines[-2:] == ["  t2              CRITICAL, BROKEN", "  t1              HARD FAIL"]
 

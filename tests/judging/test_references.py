@@ -222,3 +222,31 @@ def test_the_version_changes_with_the_knowledge(bare: App) -> None:
     )
 
     assert len({known, other, CorrectnessEvaluator(bare).version}) == 3
+
+
+async def test_earlier_turns_that_are_too_long_for_the_judge_are_left_out(
+    bare: App, scripted: Make, thread: Make, turn: Make
+):
+    room = 1_500  # characters, of which about 500 are around the turns
+
+    def script(request: Any, *_: Any) -> Any:
+        if len(request.prompt) > room:
+            return ProviderError(CallOutcome.CONTEXT_TOO_LONG, "too long")
+        return opinion()
+
+    calls = scripted(script)
+    talk = thread(*(turn(n, "question " * 8, "answer " * 10) for n in range(1, 21)))
+    found = await CorrectnessEvaluator(bare).evaluate(talk, Judge(calls))
+
+    assert found.failures == ()
+    assert found.headline == Correctness.PASS
+    answered = {site.turn: request.prompt for request, site, _ in calls.asked}
+    assert "Turn 19" in answered[20]
+    assert "turns are left out.)" in answered[20]
+
+    alone = thread(turn(1), turn(2, bot="answer " * 300))
+    found = await CorrectnessEvaluator(bare).evaluate(alone, Judge(scripted(script)))
+    assert [(each.turn, each.reason) for each in found.failures] == [
+        (2, CallOutcome.CONTEXT_TOO_LONG)
+    ]
+    assert found.headline is None

@@ -146,7 +146,7 @@ def calls(usage: Json) -> Iterator["Text"]:
 
     yield Text(
         f"LLM calls         {_number(usage.get('llm_calls'))}, "
-        f"{_number(usage.get('failed_llm_calls'))} of them failed and were retried"
+        f"{_number(usage.get('failed_llm_calls'))} of them failed"
     )
     yield Text(
         f"Tokens            {_number(usage.get('tokens_in'))} in, "

@@ -25,11 +25,13 @@ from evalqueue.evaluators.judging.builtin.correctness.verdicts import (
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.images import ImageContext, image_context
 from evalqueue.evaluators.judging.judge import Judge, Parameters, Question
+from evalqueue.evaluators.providers.errors import CallOutcome
 from evalqueue.evaluators.providers.recorder import CallSite
 
 EARLIER_TURNS = 40
 EARLIER_CHARACTERS = 40_000
-"""Of the turns before the answer: the nearest ones are shown."""
+"""Of the turns before the answer: the nearest ones are shown; fewer, if they are too long for the
+judge."""
 
 Source = Literal[
     "knowledge", "expected_answer", "tool_result", "context", "earlier_turn", "the_answer_itself",
@@ -105,8 +107,12 @@ class References:
         return bool(self._rules or turn.number > 1 or turn.context or turn.tool_calls)
 
     async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> JudgedResult | Failure:
-        shown = _shown_turns(thread, turn)
+        shown = _shown_turns(thread, turn, EARLIER_CHARACTERS)
         answer = await judge.answer(self._question(thread, turn, shown))
+        while _is_too_long(answer) and len(shown) > 1:
+            # What is near matters more: half as much of the earlier turns is shown.
+            shown = _shown_turns(thread, turn, len(transcript.shown(shown[:-1])) // 2)
+            answer = await judge.answer(self._question(thread, turn, shown))
         return answer if isinstance(answer, Failure) else self._row(thread, turn, answer, shown)
 
     def _question(
@@ -175,10 +181,14 @@ def _shown_knowledge(app: App) -> str:
     return texts or "(none)"
 
 
-def _shown_turns(thread: Thread, turn: Turn) -> Sequence[Turn]:
+def _is_too_long(answer: ReferencesAnswer | Failure) -> bool:
+    return isinstance(answer, Failure) and answer.reason is CallOutcome.CONTEXT_TOO_LONG
+
+
+def _shown_turns(thread: Thread, turn: Turn, earlier_characters: int) -> Sequence[Turn]:
     """The turn and the nearest ones before it, as far as they fit."""
     turns = context(thread, turn, before=EARLIER_TURNS)
-    left, first = EARLIER_CHARACTERS, len(turns) - 1
+    left, first = earlier_characters, len(turns) - 1
     while first > 0 and (left := left - len(transcript.shown([turns[first - 1]]))) >= 0:
         first -= 1
     return turns[first:]
