@@ -169,6 +169,10 @@ async def test_what_has_a_label_is_judged_beside_what_has_none(shell: Shell) -> 
 
     assert document["run"]["status"] == "completed_with_errors"
     assert (statistics["threads"], efficiency["measured"]) == (53, 48)
+    watched = await shell.run("watch", job["id"])
+    assert watched.exit_code == 0
+    assert "Incomplete. 5 of 53 thread evaluations failed: " in watched.err
+    assert f"To ask again for what is missing: evalqueue retry {job['id']}" in watched.err
 
 
 async def test_votes_are_reported_and_what_has_no_majority_is_not_judged(shell: Shell) -> None:

@@ -109,12 +109,17 @@ async def _with_dataset(client: Client, params: Mapping[str, Any]) -> Mapping[st
 
 
 async def _print_found(client: Client, job: Job, *, as_json: bool) -> None:
-    """Print what the run of a job has found. As JSON it is in the job's result."""
-    if as_json or job.run_id is None:
-        return
-    run = await find_run(client, str(job.run_id))
-    if not is_adversarial(run):
-        await print_run(client, run)
+    """Print what the run of a job has found, and what is missing. As JSON it is in the job's
+    result."""
+    if job.run_id is not None and not as_json:
+        run = await find_run(client, str(job.run_id))
+        if not is_adversarial(run):
+            await print_run(client, run)
+    if job.result is not None and job.result.get("incomplete"):
+        console.print_message(
+            f"Incomplete. {job.result.get('message', '')}\n"
+            f"To ask again for what is missing: evalqueue retry {job.id}"
+        )
 
 
 async def _print_submitted(client: Client, job: Job, *, watch: bool, as_json: bool) -> ExitCode:
