@@ -20,6 +20,7 @@ from pydantic_settings import (
 )
 
 from evalqueue.errors import Refused
+from evalqueue.problems import explained
 from evalqueue.telemetry import logs
 
 SUFFIX = "_FILE"
@@ -117,10 +118,10 @@ def _problems(model: type[EnvironmentSettings]) -> Iterator[str]:
     except SettingsFileRefused as refused:
         yield str(refused)
     except ValidationError as error:
-        for each in error.errors(include_url=False, include_context=False, include_input=False):
+        for each in explained(error):
             key, *inner = (str(part) for part in each["loc"] or ("",))
             where = ".".join((_variable(model, key), *inner)) + ": " if key else ""
-            yield f"{where}{each['msg'].removeprefix('Value error, ')}"
+            yield f"{where}{each['msg']}"
 
 
 def _variable(model: type[BaseSettings], key: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from evalqueue.errors import InvalidParams, Problem, UnknownJobType
+from evalqueue.problems import explained
 from evalqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -147,9 +148,9 @@ def decoded(model: type[Params], params: Mapping[str, Any]) -> Params:
 def _problems(error: ValidationError) -> list[Problem]:
     return [
         Problem(
-            loc=("params", *found["loc"]),
-            msg=found["msg"].removeprefix("Value error, "),
-            type=found["type"],
+            loc=("params", *each["loc"]),
+            msg=each["msg"],
+            type=each["type"],
         )
-        for found in error.errors(include_url=False, include_context=False, include_input=False)
+        for each in explained(error)
     ]

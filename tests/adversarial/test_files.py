@@ -109,7 +109,7 @@ def test_every_fault_is_named_by_row_and_column() -> None:
         + "rice,Asks.\n"
     )
 
-    assert found[0].startswith("row 2, column difficulty: 'extreme': Input should be 'easy'")
+    assert found[0].startswith("row 2, column difficulty: 'extreme': Choose 'easy'")
     assert found[1] == "row 3, column opening: it is empty. Every case needs one."
     assert found[2].startswith("row 4, column traits: There is no trait 'lazy'. Known: quantity")
     assert found[3].startswith("row 6, column opening: it holds SQL ('drop table users')")

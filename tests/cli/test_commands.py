@@ -75,7 +75,7 @@ async def test_a_bad_setting_is_named_by_its_variable(shell: Shell) -> None:
     refused = await shell.run("status", EVALQUEUE_PORT="eighty")
 
     assert refused.exit_code == 2
-    assert refused.err.startswith("EVALQUEUE_PORT: Input should be a valid integer")
+    assert refused.err.startswith("EVALQUEUE_PORT: Write a whole number")
     assert "Traceback" not in refused.err
 
 
@@ -248,9 +248,9 @@ async def test_every_problem_of_the_params_is_on_a_line_of_its_own(shell: Shell)
 
     assert refused.exit_code == 2
     assert refused.err.splitlines() == [
-        "params.gate: Field required",
-        "params.total: Input should be greater than or equal to 1",
-        "params.lable: Extra inputs are not permitted",
+        "params.gate: It is missing",
+        "params.total: Write 1 or more",
+        "params.lable: There is no such key: remove it, or correct its spelling",
     ]
 
 

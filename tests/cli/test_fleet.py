@@ -101,7 +101,7 @@ async def test_a_schedule_is_checked_kept_paused_resumed_and_removed(shell: Shel
     ("arguments", "line"),
     [
         (("--cron", "often", "--job-type", "fail", "reason=a"), "params.cron: 'often' is no cron"),
-        (("--cron", "@daily", "--job-type", "fail"), "params.reason: Field required"),
+        (("--cron", "@daily", "--job-type", "fail"), "params.reason: It is missing"),
         (("--cron", "@daily", "--job-type", "dance"), "Unknown job_type: dance"),
         (
             ("--cron", "@daily", "--timezone", "Mars", "--job-type", "fail", "reason=a"),

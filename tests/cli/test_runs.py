@@ -210,8 +210,8 @@ async def test_votes_are_reported_and_what_has_no_majority_is_not_judged(shell: 
     ("votes", "words"),
     [
         ('{"checks": 3}', "No votes are asked by checks, but by: intent, correctness, efficiency"),
-        ('{"efficiency": 0}', "votes.efficiency: Input should be greater than or equal to 1"),
-        ('{"efficiency": 99}', "votes.efficiency: Input should be less than or equal to 15"),
+        ('{"efficiency": 0}', "votes.efficiency: Write 1 or more"),
+        ('{"efficiency": 99}', "votes.efficiency: Write 15 or less"),
     ],
 )
 async def test_votes_that_mean_nothing_are_refused(shell: Shell, votes: str, words: str) -> None:

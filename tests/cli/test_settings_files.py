@@ -149,7 +149,7 @@ def test_api_and_workers_run_on_secrets_in_files(dsn: str, tmp_path: Path) -> No
             job = http.post(
                 "/api/jobs", json={"job_type": "evaluate-batch", "params": params}
             ).json()
-            with http.stream("GET", f"/api/events?job={job['id']}") as stream:
+            with http.stream("GET", f"/api/jobs/{job['id']}/events") as stream:
                 assert any('"completed"' in line for line in stream.iter_lines())
     finally:
         site.stop()

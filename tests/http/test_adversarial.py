@@ -93,7 +93,7 @@ REFUSED: list[tuple[dict[str, Any], list[str | int], str]] = [
     (at("http://localhost.evil.example/"), ["chatbot", "url"], "EVALQUEUE_CHATBOT_HOSTS"),
     (at(f"http://me:{SECRET}@localhost/"), ["chatbot", "url"], ""),
     ({"chatbot": {"protocol": "telnet"}}, ["chatbot", "protocol"], "There is no protocol"),
-    ({"chatbot": {"token": SECRET}}, ["chatbot", "token"], "Extra inputs are not permitted"),
+    ({"chatbot": {"token": SECRET}}, ["chatbot", "token"], "There is no such key"),
     ({"kaira_auth_token": SECRET}, ["kaira_auth_token"], "EVALQUEUE_CHATBOT_CREDENTIALS"),
     ({"api_key": SECRET}, ["api_key"], "Credentials never travel in a job"),
     ({"kaira_credential_pool": [{"token": SECRET}]}, ["kaira_credential_pool"], "never travel"),
@@ -110,7 +110,7 @@ REFUSED: list[tuple[dict[str, Any], list[str | int], str]] = [
     ({"from_run_cases": ["x"]}, [], "say of which run"),
     ({"test_count": 0}, ["saved"], "There is nothing to do"),
     ({"test_count": 0, "saved": "none"}, [], "There is nothing to do"),
-    ({"test_count": 1001}, ["test_count"], "less than or equal to 1000"),
+    ({"test_count": 1001}, ["test_count"], "Write 1000 or less"),
 ]
 
 

@@ -59,7 +59,7 @@ def test_what_a_profile_leaves_out_has_a_meaning() -> None:
     [
         ("app_id = ", "tiny.toml is not TOML"),
         (SMALL + 'kolor = "x"', "kolor"),
-        (SMALL.replace('name = "Tiny"', ""), "name: Field required"),
+        (SMALL.replace('name = "Tiny"', ""), "name: It is missing"),
         (SMALL + '[[rules]]\nrule_id="a"\nsection="s"\ntext="t"\nscopes=["speed"]', "scopes.0"),
         (SMALL + '[[rules]]\nrule_id="a"\nsection="s"\ntext="t"\nscopes=[]', "a has no scope"),
         (SMALL + '[[intents]]\nname="One"\ndescription="again"', "intents: 'One' is there twice"),
@@ -176,7 +176,7 @@ def test_difficult_users_are_part_of_a_profile() -> None:
         ('"/reply/0/text"', '"reply.text"', "'reply.text' is not a JSON pointer"),
         ('"/reply/0/text"', '"/a~2"', "'/a~2' is not a JSON pointer"),
         ('reply = "', 'close_path = "x"\nreply = "', "close_path: 'x' must begin with /"),
-        ("[difficult_users.webhook]", "[unknown]", "unknown: Unexpected keyword argument"),
+        ("[difficult_users.webhook]", "[unknown]", "unknown: There is no such key"),
     ],
 )
 def test_a_slip_about_difficult_users_is_named(right: str, wrong: str, slip: str) -> None:

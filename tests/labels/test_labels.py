@@ -242,11 +242,11 @@ async def test_nobody_labels_a_conversation_twice_at_once(judged: Any, database:
         ("", "no column thread_id"),
         (
             "thread_id,evaluator,value,labelled_by,is_random\nt,e,v,ann,maybe\n",
-            "row 2.is_random: Input should be a valid boolean",
+            "row 2.is_random: Write true or false",
         ),
         (
             f"thread_id,evaluator,value,labelled_by,is_random\n{'t' * 501},e,v,ann,true\n",
-            "row 2.thread_id: String should have at most 500 characters",
+            "row 2.thread_id: It is too long: 500 characters at most",
         ),
         ("thread_id;evaluator\n", "no column thread_id"),
     ],

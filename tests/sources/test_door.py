@@ -15,11 +15,11 @@ from evalqueue.evaluators.sources.settings import SourceSettings
     [
         ({"source": "billing"}, "source: There is no source 'billing'"),
         ({"evaluation": {"dataset_id": "x"}}, "evaluation: dataset_id: the source says"),
-        ({"evaluation": {"temprature": 1}}, "evaluation.temprature: Extra inputs"),
+        ({"evaluation": {"temprature": 1}}, "evaluation.temprature: There is no such key"),
         ({"evaluation": {"temperature": 9}}, "evaluation.temperature: "),
         ({"sample_rate": 0}, "sample_rate: "),
         ({"since": "2026-01-01T00:00:00"}, "since: "),
-        ({"sql": "SELECT 1"}, "sql: Extra inputs"),
+        ({"sql": "SELECT 1"}, "sql: There is no such key"),
     ],
 )
 async def test_params_that_can_not_work_are_refused(

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from evalqueue import codec
 from evalqueue.errors import Problem
 from evalqueue.http.uploads import InvalidRequest
+from evalqueue.problems import explained
 
 MAX_VALUES = 100_000
 """Values in a body. Each may be invalid, and an error about one takes much more memory than it."""
@@ -31,18 +32,18 @@ def refuse_unknown(http_request: Request, known: Collection[str]) -> None:
     """
     given = http_request.query_params
     there = f"There are: {', '.join(known)}" if known else "There are none here"
-    problems = [
+    refused = [
         Problem(loc=("query", name), msg=f"Unknown parameter. {there}", type="extra_forbidden")
         for name in given
         if name not in known
     ]
-    problems += [
+    refused += [
         Problem(loc=("query", name), msg="Given more than once", type="given_twice")
         for name in given
         if name in known and len(given.getlist(name)) > 1
     ]
-    if problems:
-        raise InvalidRequest(problems)
+    if refused:
+        raise InvalidRequest(refused)
 
 
 async def decode(
@@ -103,15 +104,14 @@ def _validate(
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
         raise InvalidRequest(
             [
                 Problem(
                     loc=locate(detail["loc"]),
-                    msg=detail["msg"].removeprefix("Value error, "),
+                    msg=detail["msg"],
                     type=detail["type"],
                 )
-                for detail in details
+                for detail in explained(error)
             ]
         ) from error
 

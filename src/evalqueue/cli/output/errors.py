@@ -4,6 +4,7 @@ import psycopg
 from pydantic import ValidationError
 
 from evalqueue.errors import EvalqueueError, describe
+from evalqueue.problems import explained
 
 DEBUG = "EVALQUEUE_DEBUG"
 """The environment variable that adds tracebacks to error messages."""
@@ -13,10 +14,7 @@ def error_lines(error: BaseException) -> list[str]:
     """The message of an error that ends a command, line by line."""
     match error:
         case ValidationError():  # of the settings: job params have become InvalidParams
-            return [
-                f"{_variable(problem['loc'])}{problem['msg'].removeprefix('Value error, ')}"
-                for problem in error.errors(include_url=False, include_context=False)
-            ]
+            return [f"{_variable(problem['loc'])}{problem['msg']}" for problem in explained(error)]
         case EvalqueueError() | OSError():
             return str(error).splitlines()
         case psycopg.errors.InsufficientPrivilege():

@@ -17,6 +17,7 @@ from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.chatbots import registry, targets
 from evalqueue.evaluators.chatbots.scripted import Cue
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential, Target, TargetRefused
+from evalqueue.problems import explained
 
 T = TypeVar("T")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
@@ -160,10 +161,8 @@ def chatbot_settings() -> ChatbotSettings:
         return targets.read()
     except ValidationError as error:
         mistakes = "; ".join(
-            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg'].removeprefix('Value error, ')}"
-            for mistake in error.errors(
-                include_url=False, include_input=False, include_context=False
-            )
+            f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+            for mistake in explained(error)
         )
         raise TargetRefused(
             f"The settings of the API or the worker can't be read: {mistakes}"

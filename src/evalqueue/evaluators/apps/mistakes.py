@@ -15,6 +15,7 @@ from evalqueue.evaluators.apps.app import App, Rule, Scope
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers, mistakes
 from evalqueue.evaluators.definitions import catalogue
 from evalqueue.evaluators.definitions.definition import ENTRY_TAGS
+from evalqueue.problems import explained
 
 _APP_ID = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?")
 _LABEL_MAX = 200  # characters: longer labels on record are cut off
@@ -22,7 +23,7 @@ _LABEL_MAX = 200  # characters: longer labels on record are cut off
 
 def type_mistakes(error: ValidationError) -> list[Problem]:
     """The mistakes that pydantic has found."""
-    return [_problem(each) for each in error.errors(include_url=False, include_input=False)]
+    return [_problem(each) for each in explained(error)]
 
 
 def app_mistakes(app: App) -> Iterator[Problem]:
@@ -60,12 +61,11 @@ def app_mistakes(app: App) -> Iterator[Problem]:
 
 def _problem(mistake: ErrorDetails) -> Problem:
     """A mistake that pydantic has found, with the cure where its message has none."""
-    msg = mistake["msg"].removeprefix("Value error, ")
+    msg = mistake["msg"]
     path, keys = checks.located(mistake["loc"])
     if mistake["type"] == "unexpected_keyword_argument":
         there = keys or _keys_at(path[:-1])
-        cure = f"remove it, or correct its spelling. Keys here: {', '.join(there)}" if there else ""
-        msg = f"{msg}: {cure or 'remove it, or correct its spelling'}"
+        msg += f". Keys here: {', '.join(there)}" if there else ""
     path = tuple(step for step in path if step not in ENTRY_TAGS)
     return Problem(loc=path, msg=msg, type=mistake["type"])
 

@@ -30,6 +30,7 @@ from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.evaluators.runs.params import RunParams
 from evalqueue.evaluators.runs.vote_params import VoteParams, refuse_votes
 from evalqueue.jobtypes import AdmissionContext, JobParams
+from evalqueue.problems import Written
 
 _THREADS_PER_HELPER = 50  # fewer are done before another worker has read the data
 _HELPERS_MAX = 31
@@ -40,8 +41,11 @@ _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 AppId = Annotated[
     str, StringConstraints(min_length=1, max_length=100), AfterValidator(codec.clean_text)
 ]
-AppDigest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
-DatasetId = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+AppDigest = Annotated[
+    str, Written(_DIGEST, "the whole digest of a version of an app, as in sha256:5f3a…")
+]
+DatasetId = Annotated[str, Written(_DIGEST, "the whole id of a stored dataset, as in sha256:5f3a…")]
 
 
 class EvaluateBatch(

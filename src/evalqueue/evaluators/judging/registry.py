@@ -28,6 +28,7 @@ from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
 from evalqueue.evaluators.judging.voting.evaluator import voted
 from evalqueue.evaluators.judging.voting.panel import NO_PANEL, Panel
+from evalqueue.problems import explained
 
 ENTRY_POINTS = "evalqueue.evaluators"
 BUILT_IN = (
@@ -203,7 +204,7 @@ def _problems(name: str, app: App) -> Iterator[Problem]:
     try:
         evaluator_type(definition, app)
     except ValidationError as error:
-        for each in error.errors(include_url=False):
+        for each in explained(error):
             yield Problem(loc=(), msg=f"{'.'.join(map(str, each['loc']))}: {each['msg']}")
 
 

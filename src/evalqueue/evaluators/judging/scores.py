@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from evalqueue.evaluators.judging.quotes import CheckedQuote
+from evalqueue.problems import Written
 
 ScoreValue = str | float | bool
 """A label, a number, or yes or no."""
@@ -28,7 +29,10 @@ ScoreValue = str | float | bool
 MAX_LABEL = 200
 """Characters of a label that are stored; labels may come from the data."""
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+Name = Annotated[
+    str,
+    Written(r"^[a-z][a-z0-9_]{0,49}$", "small letters, digits and _, first a letter; 50 at most"),
+]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL)]
 
 

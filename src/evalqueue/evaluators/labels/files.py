@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from evalqueue.errors import Problem
 from evalqueue.evaluators.labels.store import Drawn, InvalidLabels, NewLabel
+from evalqueue.problems import explained
 
 COLUMNS = (
     "thread_id", "evaluator", "name", "value", "labelled_by", "is_random", "adjudicates", "note",
@@ -45,7 +46,7 @@ def read(file: TextIO) -> tuple[list[NewLabel], int]:
         except ValidationError as error:
             problems += [
                 Problem(loc=(f"row {number}", *each["loc"]), msg=each["msg"])
-                for each in error.errors(include_url=False)
+                for each in explained(error)
             ]
     if problems:
         raise InvalidLabels(problems[:_MAX_PROBLEMS])

@@ -3,14 +3,18 @@
 from decimal import Decimal
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.definitions.validation import MAX_VOTES
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.problems import Written
 
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z_]{1,50}/\S{1,200}$")]
+ModelName = Annotated[
+    str,
+    Written(r"^[a-z_]{1,50}/\S{1,200}$", "the provider, a slash and the model: openai/gpt-4.1"),
+]
 Votes = Annotated[int, Field(ge=1, le=MAX_VOTES)]
 Weight = Annotated[Decimal, Field(gt=0, le=1000, decimal_places=6, allow_inf_nan=False)]
 

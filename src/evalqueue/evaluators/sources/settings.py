@@ -13,6 +13,7 @@ from evalqueue.evaluators.datasets.masks import Masks
 from evalqueue.evaluators.datasets.names import checked_names
 from evalqueue.evaluators.formats.values.columns import ALL_COLUMNS
 from evalqueue.evaluators.personal_data import PersonalData
+from evalqueue.problems import Written
 from evalqueue.settings import check_address
 
 _EXAMPLE = (
@@ -27,7 +28,12 @@ class Source(BaseModel):
 
     address: SecretStr
     """Where the database is. Its role needs SELECT on the relation, and nothing else."""
-    relation: str = Field(pattern=r"^[^.\x00]{1,63}(\.[^.\x00]{1,63})?$")
+    relation: Annotated[
+        str,
+        Written(
+            r"^[^.\x00]{1,63}(\.[^.\x00]{1,63})?$", "a table or view, as in chats or public.chats"
+        ),
+    ]
     """A table or view, with its schema or without."""
     mapping: Mapping[str, str] = Field(default_factory=dict[str, str])
     """From our columns to the relation's, where the guess is wrong. "": it has no such column."""

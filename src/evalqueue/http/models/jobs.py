@@ -5,7 +5,7 @@ follow; none is ever renamed. Unknown values are null.
 """
 
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
@@ -31,8 +31,16 @@ from evalqueue.http.models.fields import (
     seconds,
 )
 from evalqueue.jobs import JobStatus
+from evalqueue.problems import Written
 
 # Requests
+
+
+IdempotencyKey = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_KEY),
+    Written(PRINTABLE_ASCII, "letters, digits and signs of ASCII"),
+]
 
 
 class SubmitJob(Model):
@@ -43,9 +51,7 @@ class SubmitJob(Model):
     job_type: str = Field(min_length=1, max_length=MAX_NAME)
     params: dict[str, Any] = Field(default_factory=dict[str, Any])
     """The params of the job type."""
-    idempotency_key: str | None = Field(
-        None, min_length=1, max_length=MAX_KEY, pattern=PRINTABLE_ASCII
-    )
+    idempotency_key: IdempotencyKey | None = None
     """Requests with the same key submit one job, however often they are sent. A different request
     with the same key is refused. The key is stored as long as the job."""
 

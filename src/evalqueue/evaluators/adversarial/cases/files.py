@@ -29,6 +29,7 @@ from evalqueue.evaluators.adversarial.cases.case import (
 from evalqueue.evaluators.apps import App
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.formats import Faults, shown
+from evalqueue.problems import explained
 
 ROWS_MAX = 10_000
 CHARACTERS_MAX = 16 * 1024**2
@@ -249,7 +250,7 @@ def _checked(
     try:
         return CaseInput.model_validate(written).to_case(users, source=CaseSource.IMPORTED)
     except ValidationError as error:
-        mistakes = error.errors(include_url=False)
+        mistakes = explained(error)
         found: Sequence[tuple[str, str]] = [
             (str(mistake["loc"][0]), f"{shown(str(mistake['input']))}: {mistake['msg']}")
             if mistake["type"] != "missing"

@@ -15,6 +15,7 @@ from evalqueue.evaluators import expressions
 from evalqueue.evaluators.apps.checks import schemas
 from evalqueue.evaluators.definitions.closed import ClosedPart
 from evalqueue.evaluators.personal_data import PersonalData
+from evalqueue.problems import Written
 
 CheckScope = Literal["every_answer", "last_answer", "conversation"]
 Path = tuple[str | int, ...]
@@ -34,7 +35,12 @@ _LANGUAGE = re.compile(r"[a-z]{2,3}")
 class _Check(ClosedPart):
     """What all checks have."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
+    name: Annotated[
+        str,
+        Written(
+            r"^[a-z][a-z0-9_]{0,49}$", "small letters, digits and _, first a letter; 50 at most"
+        ),
+    ]
     """Of its score."""
     scope: CheckScope = "every_answer"
     """`conversation`: all answers of the bot together."""

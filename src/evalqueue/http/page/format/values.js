@@ -37,9 +37,10 @@ export function dollars(value) {
 
 /**
  * Whether a cost is complete.
- * @param {{ cost_usd: string | null, unpriced_calls: number }} calls
+ * @param {{ calls: number, cost_usd: string | null, unpriced_calls: number }} usage
  */
-export function unpriced({ cost_usd, unpriced_calls }) {
+export function unpriced({ calls, cost_usd, unpriced_calls }) {
+  if (!calls) return "no call was made";
   if (!unpriced_calls) return cost_usd === null ? "" : "by list prices";
   if (cost_usd === null) return "the model's price is unknown";
   return `without ${plural(unpriced_calls, "call")} of unknown price`;

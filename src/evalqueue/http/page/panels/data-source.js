@@ -419,7 +419,7 @@ export class DataSource {
       </dl>
       ${
         dataset.notices.length
-          ? html`<ul id="notices">
+          ? html`<ul id="notices" role="list" class="stack-tight small">
               ${dataset.notices.map(
                 ({ message, row }) =>
                   html`<li>${message}${row === null ? nothing : ` (first in row ${row})`}</li>`,

@@ -1,0 +1,111 @@
+"""What is wrong with a value from outside, in sentences that say what to write instead.
+
+Pydantic's own messages name its types and regular expressions.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
+
+_WHOLE_NUMBER = "Write a whole number"
+_NUMBER = "Write a number"
+_OBJECT = "Write an object, which has keys and values"
+_UNKNOWN = "There is no such key: remove it, or correct its spelling"
+_MOMENT = "Write date, time and zone, as in 2026-01-31T08:00:00Z"
+_ID = "Write a whole id, as in 0f1cf6f2-6d2c-4f0b-8f3c-2e2f6d8f9a10"
+
+_TEXTS: Mapping[str, str] = {
+    "missing": "It is missing",
+    "extra_forbidden": _UNKNOWN,
+    "unexpected_keyword_argument": _UNKNOWN,
+    "string_type": "Write a text",
+    "string_too_long": "It is too long: {max_length} characters at most",
+    "string_too_short": "It is too short: {min_length} characters at least",
+    "string_pattern_mismatch": "It does not have the form {pattern}",
+    "literal_error": "Choose {expected}",
+    "enum": "Choose {expected}",
+    "union_tag_not_found": "Say {discriminator}",
+    "union_tag_invalid": "There is no {discriminator} {tag!r}: choose {expected_tags}",
+    "int_type": _WHOLE_NUMBER,
+    "int_parsing": _WHOLE_NUMBER,
+    "int_parsing_size": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "float_type": _NUMBER,
+    "float_parsing": _NUMBER,
+    "finite_number": _NUMBER,
+    "decimal_type": _NUMBER,
+    "decimal_parsing": _NUMBER,
+    "decimal_max_places": "{decimal_places} decimal places at most",
+    "bool_type": "Write true or false",
+    "bool_parsing": "Write true or false",
+    "greater_than": "Write more than {gt}",
+    "greater_than_equal": "Write {ge} or more",
+    "less_than": "Write less than {lt}",
+    "less_than_equal": "Write {le} or less",
+    "list_type": "Write a list",
+    "tuple_type": "Write a list",
+    "too_long": "There are too many: {max_length} at most",
+    "too_short": "There are too few: {min_length} at least",
+    "dict_type": _OBJECT,
+    "mapping_type": _OBJECT,
+    "model_type": _OBJECT,
+    "model_attributes_type": _OBJECT,
+    "dataclass_type": _OBJECT,
+    "datetime_type": _MOMENT,
+    "datetime_parsing": _MOMENT,
+    "datetime_from_date_parsing": _MOMENT,
+    "timezone_aware": _MOMENT,
+    "uuid_type": _ID,
+    "uuid_parsing": _ID,
+}
+
+
+def explained(error: ValidationError) -> list[ErrorDetails]:
+    """What pydantic has found, each with a sentence as its message."""
+    return [{**each, "msg": sentence(each)} for each in error.errors(include_url=False)]
+
+
+def sentence(mistake: ErrorDetails) -> str:
+    """What is wrong, and what to do."""
+    context = {
+        name: format(value, "g") if isinstance(value, float) else value
+        for name, value in mistake.get("ctx", {}).items()
+    }
+    if mistake["type"] in {"string_too_short", "too_short"} and context["min_length"] == 1:
+        return "It is empty"
+    text = _TEXTS.get(mistake["type"])
+    if text is None:
+        return re.sub(r"^(Value error|Assertion failed), ", "", mistake["msg"])
+    return text.format(**context)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How a text has to be written: `Annotated[str, Written(r"^[a-z]+$", "small letters")]`."""
+
+    pattern: str
+    words: str
+    """The same in words, after "Write"."""
+    _compiled: re.Pattern[str] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_compiled", re.compile(self.pattern.removesuffix("$") + r"\Z"))
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"pattern": self.pattern}
+
+    def _checked(self, text: str) -> str:
+        if self._compiled.match(text) is None:
+            raise ValueError(f"Write {self.words}")
+        return text
