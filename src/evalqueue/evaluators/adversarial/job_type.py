@@ -33,14 +33,13 @@ from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.economy.params import Mode
 from evalqueue.evaluators.batch.file_params import problems
-from evalqueue.evaluators.batch.job_type import AppDigest, AppId
 from evalqueue.evaluators.formats import BadData, BadRow, FormatError
 from evalqueue.evaluators.formats.data_directory import read_confined
 from evalqueue.evaluators.judging.judge import Parameters
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
 from evalqueue.evaluators.runs.model_params import ModelParams
-from evalqueue.evaluators.runs.params import RunParams
+from evalqueue.evaluators.runs.params import AppDigest, AppId, RunParams
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection

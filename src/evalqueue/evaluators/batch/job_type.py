@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from evalqueue import codec
 from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
@@ -27,25 +26,15 @@ from evalqueue.evaluators.judging.registry import EvaluatorParams
 from evalqueue.evaluators.judging.threads import Chosen, choose
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.other_models import refuse_other_models
-from evalqueue.evaluators.runs.params import RunParams
+from evalqueue.evaluators.runs.params import AppDigest, AppId, DatasetId, RunParams, usual_name
 from evalqueue.evaluators.runs.vote_params import VoteParams, refuse_votes
 from evalqueue.jobtypes import AdmissionContext, JobParams
-from evalqueue.problems import Written
 
 _THREADS_PER_HELPER = 50  # fewer are done before another worker has read the data
 _HELPERS_MAX = 31
 _BUNDLED_DATASET = "kaira"
 SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
 _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
-
-AppId = Annotated[
-    str, StringConstraints(min_length=1, max_length=100), AfterValidator(codec.clean_text)
-]
-_DIGEST = r"^sha256:[0-9a-f]{64}$"
-AppDigest = Annotated[
-    str, Written(_DIGEST, "the whole digest of a version of an app, as in sha256:5f3a…")
-]
-DatasetId = Annotated[str, Written(_DIGEST, "the whole id of a stored dataset, as in sha256:5f3a…")]
 
 
 class EvaluateBatch(
@@ -171,9 +160,12 @@ class EvaluateBatch(
         async with admission.database.transaction() as connection:
             await app_store.keep(connection, stored.app)
         # Beside a stored dataset, a mask would do nothing any more.
-        done = {"csv_content": None, "mask": None} if self.csv_content is not None else {}
+        is_text = self.csv_content is not None
+        done = {"csv_content": None, "mask": None} if is_text else {}
+        name = self.name if is_text else self.name or usual_name(content.name, stored.app_id)
         return self.model_copy(
             update={
+                "name": name,
                 "app_id": stored.app_id,
                 "app_digest": stored.digest,
                 "llm_provider": None if choice is None else choice.provider,

@@ -1,16 +1,31 @@
 """Job types whose jobs have a run."""
 
-from pydantic import Field
+from typing import Annotated
 
+from pydantic import AfterValidator, Field, StringConstraints
+
+from evalqueue import codec
 from evalqueue.evaluators.runs import store
 from evalqueue.jobtypes import JobParams
 from evalqueue.postgres.database import Connection
+from evalqueue.problems import Written
+
+NAME_LIMIT = 200  # characters
+
+AppId = Annotated[
+    str, StringConstraints(min_length=1, max_length=100), AfterValidator(codec.clean_text)
+]
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+AppDigest = Annotated[
+    str, Written(_DIGEST, "the whole digest of a version of an app, as in sha256:5f3a…")
+]
+DatasetId = Annotated[str, Written(_DIGEST, "the whole id of a stored dataset, as in sha256:5f3a…")]
 
 
 class RunParams(JobParams):
     """Params of a job type whose jobs have a run (`eval_runs`), opened with the job."""
 
-    name: str | None = Field(default=None, max_length=200)
+    name: str | None = Field(default=None, max_length=NAME_LIMIT)
     """The name of the run."""
     description: str | None = Field(default=None, max_length=2000)
     """What the run is about."""
@@ -18,3 +33,8 @@ class RunParams(JobParams):
     @classmethod
     async def declare(cls, connection: Connection) -> None:
         await store.declare(connection, cls.job_type)
+
+
+def usual_name(dataset: str | None, app_id: str) -> str | None:
+    """What a run is called that was given no name: after its dataset and its app."""
+    return None if dataset is None else f"{dataset}, {app_id}"[:NAME_LIMIT]

@@ -12,7 +12,6 @@ from evalqueue.evaluators.apps import App, InvalidApp, UnknownApp, documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.documents import Notation
 from evalqueue.evaluators.apps.store import StoredApp
-from evalqueue.evaluators.batch.job_type import AppDigest, AppId, DatasetId
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.store import JudgedCounts
 from evalqueue.evaluators.judging import registry
@@ -24,6 +23,7 @@ from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUn
 from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
 from evalqueue.evaluators.runs.model_params import ModelParams
 from evalqueue.evaluators.runs.other_models import refuse_other_models
+from evalqueue.evaluators.runs.params import AppDigest, AppId, DatasetId
 from evalqueue.jobtypes import AdmissionContext, JobParams
 from evalqueue.postgres.database import Connection
 

@@ -9,8 +9,8 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import documents
 from evalqueue.evaluators.apps.documents import Notation
 from evalqueue.evaluators.apps.store import StoredApp
-from evalqueue.evaluators.batch.job_type import DatasetId
 from evalqueue.evaluators.judging import registry
+from evalqueue.evaluators.runs.params import DatasetId
 from evalqueue.http.models.fields import AppName, Model, Moment, Offset
 
 Owner = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(codec.clean_text)]

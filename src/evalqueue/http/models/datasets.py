@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field, Json
 
-from evalqueue.evaluators.batch.job_type import DatasetId
 from evalqueue.evaluators.formats import DateOrder
+from evalqueue.evaluators.runs.params import DatasetId
 from evalqueue.http.models.fields import EstimateJson, Model, Moment, Offset
 from evalqueue.http.uploads import File
 

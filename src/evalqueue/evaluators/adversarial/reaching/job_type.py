@@ -6,7 +6,7 @@ from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.adversarial.chatbot import ChatbotParams, refuse_unfit
 from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
-from evalqueue.evaluators.batch.job_type import AppId
+from evalqueue.evaluators.runs.params import AppId
 from evalqueue.jobtypes import AdmissionContext, JobParams
 
 
