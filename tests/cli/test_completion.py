@@ -28,6 +28,8 @@ async def test_commands_options_and_values_are_completed(shell: Shell) -> None:
     assert await completed(shell, "runs", "t") == ["threads"]
     assert await completed(shell, "runs", "threads", "--wh") == ["--where"]
     assert await completed(shell, "status", "--status", "ca") == ["cancelled"]
+    assert await completed(shell, "submit", "evaluate-b") == ["evaluate-batch"]
+    assert await completed(shell, "status", "--job-type", "evaluate-b") == ["evaluate-batch"]
 
 
 @pytest.mark.parametrize("name", SHELLS)

@@ -19,6 +19,7 @@ from evalqueue.cli.options import (
     PriorityOption,
     QueueOption,
     WatchOption,
+    complete_job_type,
     examples,
     run,
 )
@@ -57,7 +58,10 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(  # noqa: PLR0913  each is an option
-    job_type: Annotated[str, typer.Argument(metavar="JOB_TYPE", show_default=False)],
+    job_type: Annotated[
+        str,
+        typer.Argument(metavar="JOB_TYPE", show_default=False, autocompletion=complete_job_type),
+    ],
     pairs: ParamsArgument = None,
     *,
     params: ParamsOption = "{}",
@@ -134,7 +138,10 @@ def status(
     only: Annotated[
         JobStatus | None, typer.Option("--status", help="Only jobs with this status.")
     ] = None,
-    job_type: Annotated[str | None, typer.Option(help="Only jobs of this type.")] = None,
+    job_type: Annotated[
+        str | None,
+        typer.Option(help="Only jobs of this type.", autocompletion=complete_job_type),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many jobs.")] = 20,
     as_json: JsonOption = False,
 ) -> None:

@@ -39,6 +39,16 @@ ParamsOption = Annotated[
     str, typer.Option(metavar="JSON|@FILE|-", help="All params as one JSON object.")
 ]
 WatchOption = Annotated[bool, typer.Option("--watch", help="Follow the job until it ends.")]
+
+
+def complete_job_type(incomplete: str) -> list[str]:
+    """The job types that this environment knows, for the shell."""
+    from evalqueue import daemon
+
+    names = sorted(each.job_type for each in daemon.job_types())
+    return [name for name in names if name.startswith(incomplete)]
+
+
 OwnerOption = Annotated[str, typer.Option(help="The owner.")]
 PriorityOption = Annotated[
     int, typer.Option(min=-(2**31), max=2**31 - 1, help="Higher goes first.")

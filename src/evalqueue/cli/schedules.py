@@ -12,6 +12,7 @@ from evalqueue.cli.options import (
     ParamsOption,
     PriorityOption,
     QueueOption,
+    complete_job_type,
     examples,
     run,
 )
@@ -65,7 +66,9 @@ def add_schedule(
     pairs: ParamsArgument = None,
     *,
     cron: Annotated[str, typer.Option(help="Minute, hour, day, month, weekday; or @daily.")],
-    job_type: Annotated[str, typer.Option(help="Of the jobs to submit.")],
+    job_type: Annotated[
+        str, typer.Option(help="Of the jobs to submit.", autocompletion=complete_job_type)
+    ],
     timezone: Annotated[str, typer.Option(help="The time zone of the cron expression.")] = "UTC",
     params: ParamsOption = "{}",
     owner: OwnerOption = "default",
