@@ -151,7 +151,7 @@ async def test_a_missing_key_or_model_is_refused_and_what_to_set_is_said(
         ({"data_path": "good.csv", "thread_ids": ["t1", "t9"]}, "params.thread_ids", "t9"),
         ({"data_path": "good.csv", "api_key": "sk-1"}, "params.api_key", "OPENAI_API_KEY"),
         ({"data_path": "good.csv", "sample_size": 0}, "params.sample_size", "1"),
-        ({"data_path": "good.csv", "smaple_size": 3}, "params.smaple_size", "not permitted"),
+        ({"data_path": "good.csv", "smaple_size": 3}, "params.smaple_size", "no such key"),
         ({"data_path": "good.csv", "csv_content": "a"}, "params", "data_path and csv_content"),
         ({}, "params", "none is given"),
         ({"total_items": 5000}, "params.total_items", "48"),
@@ -160,7 +160,7 @@ async def test_a_missing_key_or_model_is_refused_and_what_to_set_is_said(
         ({"data_path": "missing.csv"}, "params.data_path", "missing.csv"),
         ({"data_path": "good.csv\x00"}, "params.data_path", ""),
         ({"dataset_id": "sha256:" + "0" * 64}, "params.dataset_id", "no dataset"),
-        ({"dataset_id": "latest"}, "params.dataset_id", "pattern"),
+        ({"dataset_id": "latest"}, "params.dataset_id", "whole id"),
         (
             {"data_path": "good.csv", "evaluate_intent": False, "evaluate_correctness": False,
              "evaluate_efficiency": False},

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -239,6 +240,22 @@ async def test_closing_answers_every_waiting_request(
     assert (await slow).model == "simulated-judge"
     with pytest.raises(ProviderError, match="HTTP 500"):
         await silent
+
+
+async def test_closing_at_the_moment_when_an_answer_is_due(
+    open_provider: Open, request_: CompletionRequest
+) -> None:
+    closed = asyncio.get_running_loop().create_future()
+    async with SimulatedServer(Behaviour(gold={}, latency_ms=100)) as server:
+        provider = await open_provider("openai", server.url)
+        asked = asyncio.create_task(provider.complete(request_, timeout=30))
+        await server.simulation.until(lambda stats: stats["in_flight"] == 1)
+        asyncio.get_running_loop().call_later(
+            0.2, lambda: closed.set_result(server.simulation.close())
+        )
+        time.sleep(0.3)  # noqa: ASYNC251  both are due when the loop goes on
+        await asyncio.wait_for(closed, 5)
+        assert (await asked).model == "simulated-judge"
 
 
 async def test_a_request_of_another_kind_is_refused_with_a_reason(server: SimulatedServer) -> None:

@@ -140,7 +140,8 @@ class VendorSimulation:
         """Answer all waiting requests at once."""
         now = asyncio.get_running_loop().time()
         for wait in self._pending_waits:
-            wait.reschedule(now)
+            if not wait.expired():
+                wait.reschedule(now)
 
     def _batch_routes(
         self, openai: VendorProtocol, azure: VendorProtocol, gemini: VendorProtocol
