@@ -93,7 +93,8 @@ async def test_what_is_left_open_is_decided_at_the_door_and_kept_in_the_params(c
     job = await client.submit_params("evaluate-batch", {"data_path": "good.csv"})
 
     assert job.params == {
-        "data_path": "good.csv", "llm_provider": "simulated", "llm_model": "simulated-judge",
+        "data_path": "good.csv", "name": "good.csv, kaira-bot",
+        "llm_provider": "simulated", "llm_model": "simulated-judge",
         "app_id": "kaira-bot", "app_digest": app_store.shipped("kaira-bot").digest,
         "dataset_id": "sha256:" + sha256(f"{HEADER}\n{GOOD}\n".encode()).hexdigest(),
     }  # fmt: skip

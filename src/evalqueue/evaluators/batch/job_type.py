@@ -33,6 +33,7 @@ from evalqueue.jobtypes import AdmissionContext, JobParams
 _THREADS_PER_HELPER = 50  # fewer are done before another worker has read the data
 _HELPERS_MAX = 31
 _BUNDLED_DATASET = "kaira"
+_TEXT_NAME = "csv_content"  # of a dataset that came without a name
 SOURCES = ("data_path", "csv_content", "dataset_id", "total_items")
 _STORED = (["data_path", "dataset_id"], ["dataset_id", "total_items"])
 
@@ -160,12 +161,11 @@ class EvaluateBatch(
         async with admission.database.transaction() as connection:
             await app_store.keep(connection, stored.app)
         # Beside a stored dataset, a mask would do nothing any more.
-        is_text = self.csv_content is not None
-        done = {"csv_content": None, "mask": None} if is_text else {}
-        name = self.name if is_text else self.name or usual_name(content.name, stored.app_id)
+        done = {"csv_content": None, "mask": None} if self.csv_content is not None else {}
+        named = None if content.name == _TEXT_NAME else content.name
         return self.model_copy(
             update={
-                "name": name,
+                "name": self.name or usual_name(named, stored.app_id),
                 "app_id": stored.app_id,
                 "app_digest": stored.digest,
                 "llm_provider": None if choice is None else choice.provider,
@@ -302,7 +302,7 @@ class EvaluateBatch(
             return dataset_id
         async with imports.spooled(text) as file:
             del text
-            incoming = Incoming(file=file, name="csv_content", date_order=self.date_order)
+            incoming = Incoming(file=file, name=_TEXT_NAME, date_order=self.date_order)
             added = await imports.add(
                 admission.database, incoming, owner=admission.owner, kept=False
             )
@@ -314,9 +314,7 @@ class EvaluateBatch(
         masks = await self.masks(admission.settings.data_directory)
         if self.csv_content is not None:
             async with imports.spooled(self.csv_content) as file:
-                yield Incoming(
-                    file=file, name="csv_content", date_order=self.date_order, masks=masks
-                )
+                yield Incoming(file=file, name=_TEXT_NAME, date_order=self.date_order, masks=masks)
         elif self.data_path is not None:
             opening = opened_confined(
                 admission.settings.data_directory,
