@@ -130,7 +130,7 @@ def test_a_draft_has_the_labels_on_record_as_its_intents(
     labels: dict[str, int], source: str
 ) -> None:
     usable = [label for label in labels if label.strip()][:100]
-    app = apps.parse(drafts.from_labels("my-bot", labels, source=source), where="a")
+    app = apps.parse(drafts.from_labels("my-bot", labels, source=source).as_toml(), where="a")
 
     assert usable in ([each.name for each in app.intents], [])
 

@@ -50,7 +50,11 @@ KNOWN = {
     },
     "correctness": {"evaluators/apps/app.py"},
     "efficiency": {"evaluators/apps/app.py", "evaluators/apps/mistakes.py"},
-    "checks": {"evaluators/apps/mistakes.py", "evaluators/apps/checks/__init__.py"},
+    "checks": {
+        "evaluators/apps/mistakes.py",
+        "evaluators/apps/checks/__init__.py",
+        "evaluators/apps/drafts.py",
+    },
     "trajectory": {"evaluators/formats/shapes/known/chat.py"},
 }
 

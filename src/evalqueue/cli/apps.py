@@ -125,6 +125,7 @@ def add_app(
     epilog=examples(
         "evalqueue apps new my-bot > my-bot.toml",
         "evalqueue apps new --from sha256:5f3a… > my-bot.toml",
+        "evalqueue apps new --from sha256:5f3a… --propose > my-bot.toml",
         "evalqueue apps new my-bot --output my-bot.toml",
     ),
 )
@@ -143,12 +144,27 @@ def new_app(
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A new file. Default: stdout.")
     ] = None,
+    propose: Annotated[
+        bool,
+        typer.Option(
+            "--propose",
+            help="Ask a judge about at most 20 of the dataset's conversations, in one call of this "
+            "process, which no cap counts. It proposes about, intents, languages, rules and "
+            "criteria; each is marked.",
+        ),
+    ] = False,
+    provider: Annotated[str | None, typer.Option(help="Default: the one whose key is set.")] = None,
+    model: Annotated[str | None, typer.Option(help="Default: EVALQUEUE_LLM_MODEL.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write a commented document to start from. Nothing is stored."""
-    from evalqueue.cli.commands.apps import stored
+    from evalqueue.cli.commands.apps import drafting
 
-    run(stored.new(app_id, dataset, output, as_json=as_json))
+    options = drafting.DraftOptions(
+        app_id=app_id, dataset=dataset, output=output, propose=propose,
+        provider=provider, model=model,
+    )  # fmt: skip
+    run(drafting.new(options, as_json=as_json))
 
 
 @apps_app.command(

@@ -17,6 +17,8 @@ from evalqueue.evaluators.verdicts import ThreadType
 
 Scope = Literal["correctness", "efficiency", "adversarial"]
 """The scopes that need no evaluator of the app's own."""
+CONVERSATION_SCOPE: Scope = "efficiency"
+"""That of rules which are asked about whole conversations."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,11 @@
-"""Drafts of apps: a commented starter document, and one with the labels that a dataset records."""
+"""Drafts of apps: a commented starter document, and one with the labels that a dataset records.
+
+A draft can have parts that a judge has proposed. Each is marked by a comment above it.
+"""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import tomli_w
 
@@ -23,9 +27,7 @@ name = {quoted_name}
 
 # What the bot is for, who uses it, what it can and must not do, and what a good conversation looks
 # like. Judges read this text; write it as for a new colleague.
-about = \"\"\"
-TODO: a support assistant of … Customers ask … The assistant can … It must never … The ideal is \\
-two turns: ask, answer.\"\"\"
+{about}
 
 # The labels of the bot's router, spelt as in the data. A judge gives each message one of them.
 # Examples make a label clear: real messages, a few for each.
@@ -67,25 +69,106 @@ rule_id = "no_personal_data_of_others"
 section = "Privacy"
 text = "Nothing is said about another customer: no name, address, number or contract."
 scopes = ["efficiency"]
-
+{rules}
 # Criteria of your own, and those of the catalogue: evalqueue evaluators lists them.
 #
 # [[evaluators]]
 # use = "resolution"
-
+{criteria}
 [efficiency]
 ideal_turns = 2
 not_friction = ["asking once for what is needed to help"]
 bot_friction = ["asking again for what the user has said", "answering another question"]
 """
+_STARTER_ABOUT = """\
+about = \"\"\"
+TODO: a support assistant of … Customers ask … The assistant can … It must never … The ideal is \\
+two turns: ask, answer.\"\"\""""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftPart:
+    """One entry of a list in a draft."""
+
+    values: Mapping[str, object]
+    """Texts, lists of texts, and objects of texts, by their keys."""
+    proposed: Sequence[str] = ()
+    """The keys of what a judge has proposed."""
+
+    def marked(self, path: str) -> Iterator[str]:
+        """The paths of what a judge has proposed: the entry's own, if all of it was."""
+        if set(self.proposed) >= set(self.values):
+            yield path
+        else:
+            yield from (f"{path}.{key}" for key in self.proposed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a draft has besides the parts that are the same in all."""
+
+    app_id: str
+    intents: Sequence[DraftPart]
+    remarks: Sequence[str] = ()
+    proposed_by: str = ""
+    """The model that has proposed parts of it, as `provider/model`."""
+    about: str | None = None
+    """What a judge has proposed. None: the starter's."""
+    rules: Sequence[DraftPart] = ()
+    checks: Sequence[DraftPart] = ()
+    evaluators: Sequence[DraftPart] = ()
+
+    def proposed(self) -> Iterator[str]:
+        """The paths of what a judge has proposed, as in `intents.0.description`."""
+        if self.about is not None:
+            yield "about"
+        for number, entry in enumerate(self.intents):
+            yield from entry.marked(f"intents.{number}")
+        for number, entry in enumerate(self.rules, start=1):  # after the starter's own
+            yield from entry.marked(f"rules.{number}")
+        for table in ("evaluators", "checks"):
+            for number, entry in enumerate(getattr(self, table)):
+                yield from entry.marked(f"{table}.{number}")
+
+    def as_toml(self) -> str:
+        """The document, with comments."""
+        return _TEMPLATE.format(
+            app_id=self.app_id,
+            quoted_id=_quoted(self.app_id),
+            quoted_name=_quoted(self.app_id.replace("-", " ").capitalize()),
+            about=_STARTER_ABOUT if self.about is None else self._about(self.about),
+            intents="\n".join(self._entries("intents")),
+            rules="".join(f"\n{each}" for each in self._entries("rules")),
+            criteria="".join(
+                f"\n{each}" for each in (*self._entries("evaluators"), *self._entries("checks"))
+            ),
+            remarks="".join(f"#\n{each}\n" for each in self.remarks),
+        )
+
+    def _about(self, text: str) -> str:
+        written = tomli_w.dumps({"about": text}, multiline_strings=True).rstrip("\n")
+        return f"{self._mark()}\n{written}"
+
+    def _entries(self, table: str) -> Iterator[str]:
+        entries: Sequence[DraftPart] = getattr(self, table)
+        for entry in entries:
+            lines = [f"[[{table}]]", *(f"{k} = {_value(v)}" for k, v in entry.values.items())]
+            if entry.proposed:
+                is_whole = set(entry.proposed) >= set(entry.values)
+                lines = [self._mark("" if is_whole else " and ".join(entry.proposed)), *lines]
+            yield "\n".join(lines) + "\n"
+
+    def _mark(self, what: str = "") -> str:
+        model = _one_line(self.proposed_by)
+        return " ".join(filter(None, ("#", what, f"proposed by {model}: check before use")))
 
 
 def starter(app_id: str) -> str:
     """A document to start from, as TOML with comments. It is valid as it is."""
-    return _document(app_id, _intents(STARTER_INTENTS), remarks=())
+    return Draft(app_id=app_id, intents=_STARTER_INTENTS).as_toml()
 
 
-def from_labels(app_id: str, labels: Mapping[str, int], *, source: str) -> str:
+def from_labels(app_id: str, labels: Mapping[str, int], *, source: str) -> Draft:
     """A document with the labels that are on record in a dataset as its intents.
 
     Args:
@@ -93,20 +176,25 @@ def from_labels(app_id: str, labels: Mapping[str, int], *, source: str) -> str:
         labels: how many messages have each label.
         source: what the dataset is called.
     """
-    usable = [label for label in labels if label.strip()][:_INTENTS_MAX]
-    if not usable:
+    recorded = usable(labels)
+    if not recorded:
         remark = (
             f"# {_one_line(source)} records no labels: the intents are examples. Write your own."
         )
-        return _document(app_id, _intents(STARTER_INTENTS), remarks=(remark,))
-    described = {
-        label: f"TODO: when a message belongs here ({_messages(labels[label])} on record)"
-        for label in usable
-    }
+        return Draft(app_id=app_id, intents=_STARTER_INTENTS, remarks=(remark,))
+    entries = [
+        _intent(label, f"TODO: when a message belongs here ({_messages(labels[label])} on record)")
+        for label in recorded
+    ]
     remarks = [f"# The intents are the labels that are on record in {_one_line(source)}."]
-    if len(labels) > len(usable):
-        remarks.append(f"# {len(labels) - len(usable)} rarer labels are left out.")
-    return _document(app_id, _intents(described), remarks=remarks)
+    if len(labels) > len(recorded):
+        remarks.append(f"# {len(labels) - len(recorded)} rarer labels are left out.")
+    return Draft(app_id=app_id, intents=entries, remarks=remarks)
+
+
+def usable(labels: Mapping[str, int]) -> list[str]:
+    """The labels that become intents."""
+    return [label for label in labels if label.strip()][:_INTENTS_MAX]
 
 
 def id_from(name: str) -> str:
@@ -115,30 +203,32 @@ def id_from(name: str) -> str:
     return "-".join(words)[:60].strip("-") or "my-app"
 
 
-def _document(app_id: str, intents: str, *, remarks: Sequence[str]) -> str:
-    return _TEMPLATE.format(
-        app_id=app_id,
-        quoted_id=_quoted(app_id),
-        quoted_name=_quoted(app_id.replace("-", " ").capitalize()),
-        intents=intents,
-        remarks="".join(f"#\n{each}\n" for each in remarks),
-    )
+def _intent(name: str, description: str) -> DraftPart:
+    return DraftPart(values={"name": name, "description": description, "examples": []})
 
 
-def _intents(described: Mapping[str, str]) -> str:
-    return "\n".join(
-        f"[[intents]]\nname = {_quoted(name)}\ndescription = {_quoted(text)}\nexamples = []\n"
-        for name, text in described.items()
-    )
+_STARTER_INTENTS = tuple(_intent(*each) for each in STARTER_INTENTS.items())
 
 
 def _messages(number: int) -> str:
     return "1 message" if number == 1 else f"{number} messages"
 
 
-def _quoted(text: str) -> str:
-    """A TOML string."""
-    return tomli_w.dumps({"text": text}).removeprefix("text = ").rstrip("\n")
+def _value(value: object) -> str:
+    """A value in TOML: an object, and a list of one text, on one line."""
+    match value:
+        case Mapping():
+            pairs: Mapping[str, object] = value  # pyright: ignore[reportUnknownVariableType]  of texts
+            return "{ " + ", ".join(f"{key} = {_value(each)}" for key, each in pairs.items()) + " }"
+        case [str(single)]:
+            return f"[{_quoted(single)}]"
+        case _:
+            return _quoted(value)
+
+
+def _quoted(value: object) -> str:
+    """A text or a list of texts in TOML."""
+    return tomli_w.dumps({"text": value}).removeprefix("text = ").rstrip("\n")
 
 
 def _one_line(text: str) -> str:

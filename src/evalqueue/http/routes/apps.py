@@ -55,8 +55,8 @@ async def get_dataset_app_draft(
     if dataset is None:
         raise HTTPException(404, "Dataset not found")
     app_id = request.app_id or drafts.id_from(dataset.name)
-    toml = drafts.from_labels(app_id, dataset.intents, source=dataset.name)
-    return models.AppDraft(app_id=app_id, toml=toml)
+    draft = drafts.from_labels(app_id, dataset.intents, source=dataset.name)
+    return models.AppDraft(app_id=app_id, toml=draft.as_toml())
 
 
 async def add_app(context: RequestContext, request: models.AddApp) -> WithStatus[models.AppJson]:

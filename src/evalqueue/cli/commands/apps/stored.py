@@ -1,7 +1,6 @@
 """Apps in the database."""
 
 import asyncio
-from pathlib import Path
 
 from evalqueue.cli.commands.apps.files import STDIN, counts_of, print_refused, read_app
 from evalqueue.cli.commands.connection import open_client
@@ -12,7 +11,7 @@ from evalqueue.cli.output.text import one_line
 from evalqueue.cli.output.times import format_time
 from evalqueue.errors import Refused
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.apps import App, InvalidApp, UnknownApp, documents, drafts
+from evalqueue.evaluators.apps import App, UnknownApp, documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.postgres.database import Connection
@@ -101,41 +100,6 @@ async def add(file: str, dataset: str | None, owner: str, *, as_json: bool) -> E
         console.print_message(f"{file}: {counts_of(stored.app)}{note}")
         if dataset_id is not None:
             console.print_message(f"{dataset_id} uses it from now on")
-    return ExitCode.DONE
-
-
-async def new(
-    app_id: str | None, dataset: str | None, output: Path | None, *, as_json: bool
-) -> ExitCode:
-    """Print a commented document to start from, or write it to a new file."""
-    if dataset is None:
-        app_id = app_id or "my-app"
-        text = drafts.starter(app_id)
-    else:
-        async with open_client() as client, (await client.database()).connection() as connection:
-            found = await find_dataset(connection, dataset)
-        if found is None:
-            return no_dataset(dataset)
-        app_id = app_id or drafts.id_from(found.name)
-        text = drafts.from_labels(app_id, found.intents, source=found.name)
-    try:
-        apps.parse(text, where=app_id)
-    except InvalidApp as error:  # only the app_id can be wrong
-        lines = [f"{apps.path_of(each)}: {each.msg}" for each in error.problems]
-        raise Refused("\n".join(lines)) from error
-    if output is not None:
-        try:
-            with output.open("x", encoding="utf-8") as file:
-                file.write(text)
-        except FileExistsError:
-            raise Refused(f"{output} exists: choose another file") from None
-    if as_json:
-        console.print_json({"app_id": app_id, "file": output, "text": text})
-    elif output is None:
-        console.print_data(text.rstrip("\n"))
-    else:
-        console.print_data(str(output))
-        console.print_message(f"Edit it, then: evalqueue apps check {output}")
     return ExitCode.DONE
 
 

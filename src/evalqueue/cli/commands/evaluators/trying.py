@@ -7,7 +7,6 @@ in no run.
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
-from decimal import Decimal
 
 from evalqueue.cli.commands.apps.stored import find_app
 from evalqueue.cli.commands.connection import open_client
@@ -24,26 +23,14 @@ from evalqueue.evaluators.judging.evaluator import Evaluation, Evaluator
 from evalqueue.evaluators.judging.judge import Judge, concurrently
 from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.evaluators.judging.registry import UnknownEvaluator
-from evalqueue.evaluators.prices.costs import shown
-from evalqueue.evaluators.prices.price_list import PriceList
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
-from evalqueue.evaluators.providers.policy import LlmCaller, Slots
-from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider
-from evalqueue.evaluators.providers.recorder import CallRecord, CallSite
-from evalqueue.evaluators.providers.registry import (
-    ModelChoice,
-    ProviderRegistry,
-    ProviderSettings,
-    ProviderUnavailable,
-    resolve,
-    resolve_named,
-)
-from evalqueue.evaluators.runs.cap_params import price_list
-from evalqueue.evaluators.trying import findings
+from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
+from evalqueue.evaluators.providers.recorder import CallSite
+from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs.command_calls import CommandCalls, open_calls
+from evalqueue.evaluators.trying import findings, usage
 from evalqueue.evaluators.trying.findings import FoundByEvaluator, UsedByEvaluator
-from evalqueue.postgres.database import Connection
-
-_AT_ONCE = 8  # LLM calls
+from evalqueue.postgres.database import Connection, Database
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +53,6 @@ class _Tried(FoundByEvaluator, UsedByEvaluator):
     """What was found in one conversation, and what that used."""
 
     thread_id: str
-
-
-@dataclass(slots=True)
-class _Calls:
-    """A recorder that keeps what it is given."""
-
-    records: list[CallRecord] = field(default_factory=list[CallRecord])
-
-    def record(self, call: CallRecord) -> None:
-        self.records.append(call)
 
 
 @dataclass(slots=True)
@@ -105,35 +82,33 @@ async def try_evaluator(options: TryOptions, *, as_json: bool) -> ExitCode:
     Returns:
         FAILED if there is no verdict on one, NOT_FOUND if there is nothing to try.
     """
-    async with open_client() as client, (await client.database()).connection() as connection:
-        try:
-            app = await find_app(connection, options.app)
-        except UnknownApp as error:
-            console.print_message(str(error))
-            return ExitCode.NOT_FOUND
-        dataset = await find_dataset(connection, options.dataset)
-        if dataset is None:
-            return no_dataset(options.dataset)
-        threads = await _threads(connection, dataset.id, options)
-    evaluator = _made(app, options.evaluator)
-    if options.only_prompt:
-        return await _print_prompts(evaluator, threads, as_json=as_json)
-    models = registry.models(EvaluationPlan(app=app, evaluators=(options.evaluator,)))
-    async with _provider(options, models) as (provider, prices, others):
-        calls = _Calls()
-        slots = Slots(_AT_ONCE)
-        callers = {
-            name: LlmCaller(each, slots=slots, recorder=calls) for name, each in others.items()
-        }
-        judge = Judge(LlmCaller(provider, slots=slots, recorder=calls, others=callers))
-        try:
-            found = await concurrently(evaluator.evaluate(each, judge) for each in threads)
-        except ProviderError as error:
-            raise Refused(f"The judge can't be asked: {error.outcome}: {error.message}") from error
+    async with open_client() as client:
+        database = await client.database()
+        async with database.connection() as connection:
+            try:
+                app = await find_app(connection, options.app)
+            except UnknownApp as error:
+                console.print_message(str(error))
+                return ExitCode.NOT_FOUND
+            dataset = await find_dataset(connection, options.dataset)
+            if dataset is None:
+                return no_dataset(options.dataset)
+            threads = await _threads(connection, dataset.id, options)
+        evaluator = _made(app, options.evaluator)
+        if options.only_prompt:
+            return await _print_prompts(evaluator, threads, as_json=as_json)
+        models = registry.models(EvaluationPlan(app=app, evaluators=(options.evaluator,)))
+        async with _calls(database, options, models) as calls:
+            judge = Judge(calls.caller)
+            try:
+                found = await concurrently(evaluator.evaluate(each, judge) for each in threads)
+            except ProviderError as error:
+                msg = f"The judge can't be asked: {error.outcome}: {error.message}"
+                raise Refused(msg) from error
     tried = [
-        _tried(thread, evaluation, calls.records, prices)
-        for thread, evaluation in zip(threads, found, strict=True)
+        _tried(thread, evaluation, calls) for thread, evaluation in zip(threads, found, strict=True)
     ]
+    provider = calls.caller.provider
     if as_json:
         head = {"evaluator": options.evaluator, "version": evaluator.version}
         console.print_json({**head, "model": provider.model, "threads": tried})
@@ -181,38 +156,23 @@ async def _print_prompts(
 
 
 @asynccontextmanager
-async def _provider(
-    options: TryOptions, models: Iterable[str]
-) -> AsyncGenerator[tuple[Provider, PriceList, dict[str, Provider]]]:
+async def _calls(
+    database: Database, options: TryOptions, models: Iterable[str]
+) -> AsyncGenerator[CommandCalls]:
     settings = ProviderSettings()
     try:
-        choice: ModelChoice = resolve(settings, options.provider, options.model)
+        choice = resolve(settings, options.provider, options.model)
+        async with open_calls(database, settings, choice, models=models) as calls:
+            yield calls
     except ProviderUnavailable as error:
         raise Refused(error.message) from error
-    providers = ProviderRegistry(settings)
-    try:
-        others = {name: await providers.provider(resolve_named(settings, name)) for name in models}
-        yield await providers.provider(choice), await price_list(settings, choice), others
-    except ProviderUnavailable as error:
-        raise Refused(error.message) from error
-    finally:
-        await providers.aclose()
 
 
-def _tried(
-    thread: Thread, evaluation: Evaluation, records: Sequence[CallRecord], prices: PriceList
-) -> _Tried:
+def _tried(thread: Thread, evaluation: Evaluation, calls: CommandCalls) -> _Tried:
+    records = calls.recorded.records
     own = [each for each in records if each.site.thread_id == thread.thread_id]
-    costs = [prices.cost(each.model, each.usage, at=each.started_at) for each in own]
-    known = [cost for cost in costs if cost is not None]
-    return {
-        "thread_id": thread.thread_id,
-        **findings.as_json(evaluation),
-        "calls": len(own),
-        "tokens_in": sum(each.usage.input_tokens or 0 for each in own),
-        "tokens_out": sum(each.usage.output_tokens or 0 for each in own),
-        "cost_usd": shown(sum(known, Decimal(0))) if known else None,
-    }  # fmt: skip
+    used = usage.used(own, calls.prices)
+    return {"thread_id": thread.thread_id, **findings.as_json(evaluation), **used}
 
 
 def _print(tried: _Tried) -> None:
@@ -232,8 +192,4 @@ def _print(tried: _Tried) -> None:
         console.print_data(
             f"  no verdict: {failure['reason']}: {one_line(failure['message'], 500)}"
         )
-    cost = "price unknown" if tried["cost_usd"] is None else f"${tried['cost_usd']}"
-    console.print_data(
-        f"  calls: {tried['calls']}, tokens: {tried['tokens_in']} in, {tried['tokens_out']} out, "
-        f"{cost}"
-    )
+    console.print_data(f"  {usage.in_words(tried)}")
