@@ -228,7 +228,7 @@ async def test_params_come_from_a_file_from_stdin_and_one_by_one(shell: Shell) -
         (
             ("dance",),
             "Unknown job_type: dance. Known: evaluate-adversarial, evaluate-batch, evaluate-source,"
-            " fail, hold, reach-chatbot, settle-batches, try-evaluators",
+            " fail, hold, propose-app, reach-chatbot, settle-batches, try-evaluators",
         ),
     ],
 )

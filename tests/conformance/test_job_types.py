@@ -15,6 +15,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "evaluate-batch": {"total_items": 1},
     "evaluate-adversarial": {"test_count": 1},
     "evaluate-source": {"source": "support"},
+    "propose-app": {"dataset_id": f"sha256:{'0' * 64}"},
     "reach-chatbot": {},
     "settle-batches": {"job_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"},
     "try-evaluators": {"dataset_id": f"sha256:{'0' * 64}"},

@@ -18,6 +18,7 @@ from evalqueue import Client, JobStatus
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
+from evalqueue.evaluators.proposing.job_type import ProposeApp
 from evalqueue.evaluators.trying.job_type import TryEvaluators
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
@@ -195,6 +196,7 @@ async def test_a_job_is_refused_once_its_owner_has_used_up_the_month(
         EvaluateBatch(total_items=3),
         EvaluateAdversarial(),
         TryEvaluators(dataset_id=str(before.params["dataset_id"])),
+        ProposeApp(dataset_id=str(before.params["dataset_id"])),
     ):
         with pytest.raises(InvalidParams, match=r"The monthly cap of \$0\.001 for anna is used up"):
             await client.submit(params, owner="anna")

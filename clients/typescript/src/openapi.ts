@@ -4222,6 +4222,74 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * ProposeApp
+         * @description Draft an app from a dataset, with what a judge proposes. No app is stored.
+         */
+        ProposeApp: {
+            /**
+             * Llm Provider
+             * @description `openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set.
+             * @default null
+             */
+            llm_provider: string | null;
+            /**
+             * Llm Model
+             * @description Default: EVALQUEUE_LLM_MODEL, else the provider's.
+             * @default null
+             */
+            llm_model: string | null;
+            /**
+             * Temperature
+             * @description The temperature of the judge.
+             * @default 0.1
+             */
+            temperature: number;
+            /**
+             * Max Output Tokens
+             * @description The output tokens of the LLM call, with the reasoning before the answer. An answer that was
+             *     cut off is requested once more, with more. Default: 8192.
+             * @default null
+             */
+            max_output_tokens: number | null;
+            /**
+             * Model Settings
+             * @description Further parameters of the LLM in its vendor's spelling, passed on as they are:
+             *     `{"reasoning_effort": "low"}`.
+             */
+            model_settings?: {
+                [key: string]: unknown;
+            };
+            /**
+             * Max Cost
+             * @description US dollars at most, as decimal text: "1.50". It needs a model whose price is known.
+             * @default null
+             */
+            max_cost: number | string | null;
+            /**
+             * Max Tokens
+             * @description Input and output tokens at most.
+             * @default null
+             */
+            max_tokens: number | null;
+            /**
+             * Dataset Id
+             * @description Where the conversations are.
+             */
+            dataset_id: string;
+            /**
+             * App Id
+             * @description Of the new app. Default: from the dataset's name.
+             * @default null
+             */
+            app_id: string | null;
+            /**
+             * Max Wait Seconds
+             * @description The job fails once no LLM call was answered for so long.
+             * @default 600
+             */
+            max_wait_seconds: number;
+        };
+        /**
          * Queue
          * @description A queue: its limits, and its jobs.
          */
@@ -5536,6 +5604,14 @@ export interface components {
             job_type: "try-evaluators";
             params: components["schemas"]["TryEvaluators"];
         };
+        "submit-propose-app": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "propose-app";
+            params: components["schemas"]["ProposeApp"];
+        };
         "submit-reach-chatbot": {
             /**
              * @description discriminator enum property added by openapi-typescript
@@ -6064,7 +6140,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-try-evaluators"] | components["schemas"]["submit-reach-chatbot"] | components["schemas"]["submit-settle-batches"];
+                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-try-evaluators"] | components["schemas"]["submit-propose-app"] | components["schemas"]["submit-reach-chatbot"] | components["schemas"]["submit-settle-batches"];
             };
         };
         responses: {

@@ -15,6 +15,8 @@ from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.pace.registry import Paces
+from evalqueue.evaluators.proposing.handler import propose_app
+from evalqueue.evaluators.proposing.job_type import ProposeApp
 from evalqueue.evaluators.providers.registry import ProviderRegistry, ProviderSettings
 from evalqueue.evaluators.runs.attempt import RunAttempt
 from evalqueue.evaluators.runs.calls import LlmAccess
@@ -57,6 +59,10 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     @handlers.handles(TryEvaluators)
     async def try_on_conversations(context: JobContext, params: TryEvaluators) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         return await try_evaluators(context, params, settings, access)
+
+    @handlers.handles(ProposeApp)
+    async def draft_app(context: JobContext, params: ProposeApp) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await propose_app(context, params, settings, access)
 
     @handlers.handles(ReachChatbot)
     async def reach(context: JobContext, params: ReachChatbot) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it

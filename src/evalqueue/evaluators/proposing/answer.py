@@ -15,6 +15,7 @@ from evalqueue.evaluators.providers.recorder import CallSite
 NAME = "app_proposals"
 LABELS_MAX = 50
 """Labels on record that a judge is asked to describe: the most frequent ones."""
+PARAMETERS = Parameters(max_output_tokens=8_192)
 _LABELLED = "Describe the labels listed before the conversations, spelt exactly so, and no others."
 _UNLABELLED = "No labels are on record: name at most twelve, in CamelCase."
 
@@ -53,13 +54,16 @@ class Proposals(Answer):
     criteria: list[ProposedCriterion]
 
 
-def question(app_id: str, sample: ShownConversations, labels: Sequence[str]) -> Question[Proposals]:
+def question(
+    app_id: str, sample: ShownConversations, labels: Sequence[str], parameters: Parameters
+) -> Question[Proposals]:
     """What is asked.
 
     Args:
         app_id: of the new app.
         sample: the conversations that are shown.
         labels: those on record that are to be described.
+        parameters: how it is asked.
     """
     known = [catalogue.load(name) for name in catalogue.names()]
     listed = "\n".join(json.dumps(each, ensure_ascii=False) for each in labels)
@@ -75,5 +79,5 @@ def question(app_id: str, sample: ShownConversations, labels: Sequence[str]) -> 
         site=CallSite(evaluator=NAME, label=app_id),
         text=text,
         form=Form(Proposals, menus),
-        parameters=Parameters(max_output_tokens=8_192),
+        parameters=parameters,
     )

@@ -35,20 +35,6 @@ class FoundByEvaluator(TypedDict):
     failures: list[StoredFailure]
 
 
-class UsedByEvaluator(TypedDict):
-    """What the calls of an evaluator used."""
-
-    calls: int
-    tokens_in: int
-    tokens_out: int
-    cost_usd: str | None
-    """None: the price of the model is not known."""
-
-
-NO_CALLS: UsedByEvaluator = {"calls": 0, "tokens_in": 0, "tokens_out": 0, "cost_usd": None}
-"""What an evaluator used that had nothing to ask."""
-
-
 def as_json(evaluation: Evaluation) -> FoundByEvaluator:
     """Scores with their evidence and reasoning, and failures, of one conversation."""
     rows = sorted(score_rows(evaluation), key=lambda row: row.turn or 0)

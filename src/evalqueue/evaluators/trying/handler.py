@@ -13,6 +13,7 @@ from evalqueue.evaluators.judging.judge import Judge, concurrently
 from evalqueue.evaluators.providers.earlier.replay import Replay
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.policy import LlmCaller
+from evalqueue.evaluators.runs import usage
 from evalqueue.evaluators.runs.call_log import CallLog
 from evalqueue.evaluators.runs.calls import LlmAccess
 from evalqueue.evaluators.runs.cap_params import price_list
@@ -67,7 +68,7 @@ async def try_evaluators(
             error = next(leaves(stopping))
             outcome = f"{error.outcome}: " if isinstance(error, ProviderError) else ""
             raise JobFailed(f"The judge can't be asked: {outcome}{error}") from stopping
-    used = await context.retry_fenced(partial(store.usage, job_id=job_id))
+    used = await context.retry_fenced(partial(usage.of_job, job_id=job_id))
     return {"conversations": len(trial.thread_ids), "model": choice.model, "usage": used}
 
 
@@ -92,18 +93,18 @@ class _TriedThreads(ItemWork[str, TriedConversation]):
         if thread is None:
             raise JobFailed(f"The dataset {self.dataset_id} was deleted: submit it anew")
         recorded = await database.until_done(
-            partial(store.recorded, job_id=self.context.job.id, thread_id=item), what=what
+            partial(usage.recorded, job_id=self.context.job.id, thread_id=item), what=what
         )
         judge = Judge(Replay(self.caller, recorded))
         found = await concurrently(each.evaluate(thread, judge) for each in self.trial.evaluators)
         await self.call_log.flush()
         used = await database.until_done(
-            partial(store.usage, job_id=self.context.job.id, thread_id=item), what=what
+            partial(usage.of_job, job_id=self.context.job.id, thread_id=item), what=what
         )
         return TriedConversation(
             thread_id=item,
             findings=[
-                {**findings.as_json(each), **used.get(each.evaluator, findings.NO_CALLS)}
+                {**findings.as_json(each), **used.get(each.evaluator, usage.NO_CALLS)}
                 for each in found
             ],
         )

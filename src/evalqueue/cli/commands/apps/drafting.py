@@ -3,8 +3,7 @@
 The judge is asked with the keys of this process's environment. Nothing is stored.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalqueue.cli.commands.connection import open_client
@@ -19,8 +18,8 @@ from evalqueue.evaluators.apps.drafts import Draft
 from evalqueue.evaluators.datasets.store import Dataset
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.pace.waiting import Wait
-from evalqueue.evaluators.proposing import answer, drafting, sample
-from evalqueue.evaluators.proposing.drafting import DroppedProposal
+from evalqueue.evaluators.proposing import asking, sample
+from evalqueue.evaluators.proposing.asking import DraftedApp
 from evalqueue.evaluators.providers.errors import ProviderError
 from evalqueue.evaluators.providers.registry import (
     ModelChoice,
@@ -29,9 +28,9 @@ from evalqueue.evaluators.providers.registry import (
     resolve,
 )
 from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
+from evalqueue.evaluators.runs import usage
 from evalqueue.evaluators.runs.command_calls import open_calls
-from evalqueue.evaluators.trying import findings, usage
-from evalqueue.evaluators.trying.findings import UsedByEvaluator
+from evalqueue.evaluators.runs.usage import UsedByEvaluator
 from evalqueue.postgres.database import Database
 
 _CALL_TIMEOUT_SECONDS = 180.0  # the answer is long
@@ -51,29 +50,13 @@ class DraftOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Drafted:
-    """A document, and what a judge had to do with it."""
+class _Result:
+    """What is printed."""
 
-    app_id: str
-    text: str
-    proposed: Sequence[str] = ()
-    """The paths of what was proposed."""
-    dropped: Sequence[DroppedProposal] = ()
-    used: UsedByEvaluator = field(default_factory=lambda: findings.NO_CALLS)
-    note: str | None = None
-    """Why nothing was proposed."""
+    drafted: DraftedApp
+    used: UsedByEvaluator = field(default_factory=lambda: usage.NO_CALLS)
     has_failed: bool = False
-    """Whether the judge was asked in vain."""
-
-    def as_json(self) -> Mapping[str, object]:
-        return {
-            "app_id": self.app_id,
-            "text": self.text,
-            "proposed": self.proposed,
-            "dropped": [asdict(each) for each in self.dropped],
-            "used": self.used,
-            "note": self.note,
-        }
+    """Whether a judge was asked in vain."""
 
 
 async def new(options: DraftOptions, *, as_json: bool) -> ExitCode:
@@ -86,8 +69,8 @@ async def new(options: DraftOptions, *, as_json: bool) -> ExitCode:
         if options.propose:
             raise Refused("--propose needs --from: conversations to propose something from")
         app_id = options.app_id or "my-app"
-        drafted = _Drafted(app_id=app_id, text=drafts.starter(app_id))
-        _check(drafted)
+        result = _Result(drafted=DraftedApp(app_id=app_id, text=drafts.starter(app_id)))
+        _check(result.drafted)
     else:
         async with open_client() as client:
             database = await client.database()
@@ -95,74 +78,60 @@ async def new(options: DraftOptions, *, as_json: bool) -> ExitCode:
                 dataset = await find_dataset(connection, options.dataset)
             if dataset is None:
                 return no_dataset(options.dataset)
-            drafted = await _of_dataset(database, dataset, options)
+            result = await _of_dataset(database, dataset, options)
     if options.output is not None:
-        _write(options.output, drafted.text)
+        _write(options.output, result.drafted.text)
     if as_json:
-        console.print_json({**drafted.as_json(), "file": options.output})
+        document = {**result.drafted.as_json(), "used": result.used, "file": options.output}
+        console.print_json(document)
     else:
-        _print(drafted, options.output)
-    return ExitCode.FAILED if drafted.has_failed else ExitCode.DONE
+        _print(result, options.output)
+    return ExitCode.FAILED if result.has_failed else ExitCode.DONE
 
 
-async def _of_dataset(database: Database, dataset: Dataset, options: DraftOptions) -> _Drafted:
-    app_id = options.app_id or drafts.id_from(dataset.name)
-    recorded = drafts.from_labels(app_id, dataset.intents, source=dataset.name)
-    drafted = _Drafted(app_id=app_id, text=recorded.as_toml())
-    _check(drafted)
+async def _of_dataset(database: Database, dataset: Dataset, options: DraftOptions) -> _Result:
+    draft = asking.recorded(dataset, options.app_id)
+    _check(asking.without(draft))
     if not options.propose:
-        return drafted
+        return _Result(drafted=asking.without(draft))
     settings = ProviderSettings()
     try:
         choice = resolve(settings, options.provider, options.model)
     except ProviderUnavailable as error:
         if options.provider or options.model or settings.evalqueue_llm_provider:
             raise Refused(error.message) from error
-        return _without(drafted, error.message)
+        return _Result(drafted=asking.without(draft, error.message))
     if choice.provider == SIMULATED.name:
-        return _without(drafted, "no key is set, and the simulated judge knows no other bots")
-    return await _proposed(database, dataset, recorded, settings, choice)
+        return _Result(drafted=asking.without(draft, asking.OF_SIMULATED))
+    return await _proposed(database, dataset, draft, settings, choice)
 
 
 async def _proposed(
     database: Database,
     dataset: Dataset,
-    recorded: Draft,
+    draft: Draft,
     settings: ProviderSettings,
     choice: ModelChoice,
-) -> _Drafted:
+) -> _Result:
     """The draft with what the judge proposes; without, if the judge gives no answer."""
     async with database.connection() as connection:
         shown = await sample.of_dataset(connection, dataset.id)
-    labels = drafts.usable(dataset.intents)[: answer.LABELS_MAX]
-    question = answer.question(recorded.app_id, shown, labels)
     console.print_message(
         f"asking {choice.name} about {shown.threads} of {dataset.threads} conversations"
     )
+    has_failed = False
     async with open_calls(
         database, settings, choice, call_timeout_seconds=_CALL_TIMEOUT_SECONDS, on_wait=_Waiting()
     ) as calls:
         try:
-            proposals = await Judge(calls.caller).ask(question)
+            judge = Judge(calls.caller)
+            drafted = await asking.ask(judge, draft, dataset, shown, model=choice.name)
         except ProviderError as error:
-            used = usage.used(calls.recorded.records, calls.prices)
-            note = one_line(f"the judge gave no answer: {error.outcome}: {error.message}", 500)
-            return _Drafted(
-                app_id=recorded.app_id, text=recorded.as_toml(), used=used, note=note,
-                has_failed=True,
-            )  # fmt: skip
-    found, dropped = drafting.draft(recorded, proposals, shown, labels=labels, model=choice.name)
-    return _Drafted(
-        app_id=recorded.app_id,
-        text=found.as_toml(),
-        proposed=list(found.proposed()),
-        dropped=dropped,
-        used=usage.used(calls.recorded.records, calls.prices),
-    )
-
-
-def _without(drafted: _Drafted, why: str) -> _Drafted:
-    return _Drafted(app_id=drafted.app_id, text=drafted.text, note=why)
+            has_failed = True
+            note = f"the judge gave no answer: {error.outcome}: {one_line(error.message, 500)}"
+            drafted = asking.without(draft, note)
+    used = usage.used(calls.recorded.records, calls.prices)
+    return _Result(drafted=drafted, used=used, has_failed=has_failed)
 
 
 class _Waiting:
@@ -177,7 +146,7 @@ class _Waiting:
             console.print_message(wait.describe())
 
 
-def _check(drafted: _Drafted) -> None:
+def _check(drafted: DraftedApp) -> None:
     """Refuse a name that no app can have: the rest of a draft is valid."""
     try:
         apps.parse(drafted.text, where=drafted.app_id)
@@ -194,7 +163,8 @@ def _write(output: Path, text: str) -> None:
         raise Refused(f"{output} exists: choose another file") from None
 
 
-def _print(drafted: _Drafted, output: Path | None) -> None:
+def _print(result: _Result, output: Path | None) -> None:
+    drafted = result.drafted
     if output is None:
         console.print_data(drafted.text.rstrip("\n"))
     else:
@@ -203,8 +173,8 @@ def _print(drafted: _Drafted, output: Path | None) -> None:
         console.print_message(f"Nothing is proposed: {drafted.note}")
     for each in drafted.dropped:
         console.print_message(f"dropped: {one_line(f'{each.what}: {each.why}', _SHOWN_MAX)}")
-    if drafted.used["calls"]:
+    if result.used["calls"]:
         proposed = f"{len(drafted.proposed)} proposals, to be checked; "
-        console.print_message(proposed + usage.in_words(drafted.used))
+        console.print_message(proposed + usage.in_words(result.used))
     if output is not None:
         console.print_message(f"Edit it, then: evalqueue apps check {output}")

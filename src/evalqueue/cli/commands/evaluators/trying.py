@@ -27,9 +27,11 @@ from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
+from evalqueue.evaluators.runs import usage
 from evalqueue.evaluators.runs.command_calls import CommandCalls, open_calls
-from evalqueue.evaluators.trying import findings, usage
-from evalqueue.evaluators.trying.findings import FoundByEvaluator, UsedByEvaluator
+from evalqueue.evaluators.runs.usage import UsedByEvaluator
+from evalqueue.evaluators.trying import findings
+from evalqueue.evaluators.trying.findings import FoundByEvaluator
 from evalqueue.postgres.database import Connection, Database
 
 
