@@ -4,6 +4,7 @@
 import { banner } from "../components/basics.js";
 import { draftOf, forgetDraft, keepDraft } from "../data/drafts.js";
 import { errorText, problemsOf } from "../data/errors.js";
+import { AppProposals } from "../panels/app-proposals.js";
 import { appForm, tidy } from "../panels/app-form.js";
 import { appText, NOTATIONS } from "../panels/app-text.js";
 import { EvaluatorTrial } from "../panels/evaluator-trial.js";
@@ -34,6 +35,10 @@ export default function appEditor(app, { params, query, signal }) {
     isOfDataset: datasetId !== null,
   };
   const trial = new EvaluatorTrial(app, signal);
+  const proposals = new AppProposals(app, signal, (toml) => {
+    Object.assign(form, { mode: "text", notation: "toml", text: toml });
+    onChange();
+  });
   /** @type {AppDetails | null} the app as it is now; null: it has mistakes, or is not checked yet */
   let checked = null;
   /** @type {unknown} */
@@ -213,6 +218,7 @@ export default function appEditor(app, { params, query, signal }) {
   function editor() {
     const problems = problemsOf(formError);
     return html`<div class="stack">
+      ${datasetId ? proposals.render(datasetId) : nothing}
       ${
         form.mode === "form"
           ? appForm({
