@@ -62,7 +62,7 @@ def test_many_refusals_at_random_end_in_no_crawl(ledger: Ledger, demand: Demand)
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """A limit that nobody states, and what has to come of it."""
+    """A limit that is not stated, and what has to come of it."""
 
     name: str
     per_second: float

@@ -17,7 +17,7 @@ OF_SIMULATED = "no key is set, and the simulated judge knows no other bots"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftedApp:
-    """A document that nobody has stored."""
+    """A document that is not stored."""
 
     app_id: str
     text: str

@@ -7,7 +7,6 @@ the schema's `title` contains it. Reasoning ("thoughts") is billed as output and
 
 import asyncio
 import json
-import math
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -29,23 +28,21 @@ from evalqueue.evaluators.providers import (
 )
 from evalqueue.evaluators.providers.answer_bounds import AnswerRefused
 from evalqueue.evaluators.providers.batching.files import FileBatches
-from evalqueue.evaluators.providers.dialect import AnswerFormat, RequestDialect
+from evalqueue.evaluators.providers.dialect import RequestDialect
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import (
     Completion,
     CompletionRequest,
     LlmCredential,
-    schema_in_prompt,
 )
 from evalqueue.evaluators.providers.replies import vendor_errors, vendor_limits
 from evalqueue.evaluators.providers.spans import ConventionalNames
-from evalqueue.evaluators.providers.vendors.gemini import answers, faults
+from evalqueue.evaluators.providers.vendors.gemini import answers, faults, requests
 from evalqueue.evaluators.providers.vendors.gemini.answers import GeminiAnswer
 from evalqueue.evaluators.providers.vendors.gemini.batches import GeminiBatchApi
 from evalqueue.hosts import is_loopback
 
 _CLOUD_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_NO_TOOLS = types.AutomaticFunctionCallingConfig(disable=True)
 
 
 class GeminiProvider:
@@ -170,8 +167,7 @@ class GeminiProvider:
 
     def body(self, request: CompletionRequest, /) -> dict[str, Any]:
         """A request of a batch, by what the model is known to accept."""
-        system = _system(request, self._dialect)
-        settings = request.model_settings
+        system = requests.system_text(request, self._dialect)
         return {
             "contents": [{"parts": [{"text": request.prompt}], "role": "user"}],
             **(
@@ -179,8 +175,8 @@ class GeminiProvider:
                 if system
                 else {}
             ),
-            **{name: value for name, value in settings.items() if name in _TOP_LEVEL},
-            "generationConfig": _generation_config(request, self._dialect),
+            **requests.top_level(request),
+            "generationConfig": requests.generation_config(request, self._dialect),
         }
 
     def completion(self, text: str, /) -> Completion:
@@ -239,17 +235,17 @@ class GeminiProvider:
         lessons = 0
         while True:
             sent = self._dialect
-            body = _generation_config(request, sent)
-            parameters = _parameters(body, request)
+            body = requests.generation_config(request, sent)
+            parameters = requests.parameters_sent(body, request)
             try:
                 response = await self._client.aio.models.generate_content(  # pyright: ignore[reportUnknownMemberType]  # its `contents` admits PIL images, which are not installed
                     model=self._model,
                     contents=request.prompt,
-                    config=_config(request, sent, body, timeout),
+                    config=requests.config(request, sent, body, timeout),
                 )
             except errors.APIError as error:
                 # The SDK's message may contain the credential, so the traceback must not show it.
-                failed = self._refused(error, parameters, _characters(request))
+                failed = self._refused(error, parameters, len(request.system) + len(request.prompt))
                 learnt = self._lesson(error, sent)
             else:
                 raw = response.sdk_http_response
@@ -257,7 +253,7 @@ class GeminiProvider:
                 if answer.error is None:
                     return answer, parameters
                 error = errors.APIError(faults.error_code(answer.error), {"error": answer.error})
-                failed = self._refused(error, parameters, _characters(request))
+                failed = self._refused(error, parameters, len(request.system) + len(request.prompt))
                 learnt = None
             if learnt is None or lessons == _MAX_LESSONS:
                 raise failed
@@ -325,8 +321,6 @@ class GeminiProvider:
 
 _MAX_LESSONS = 8
 _PARAMETER_FAULT = 400
-_TOP_LEVEL = frozenset({"safetySettings", "cachedContent", "labels", "serviceTier"})
-"""Settings that stand beside `generationConfig`, not in it."""
 _FORBIDDEN = 403
 
 
@@ -376,50 +370,3 @@ def _credentials() -> tuple[Credentials, str | None]:
     except (google.auth.exceptions.DefaultCredentialsError, ValueError) as error:
         text = f"gemini: GOOGLE_APPLICATION_CREDENTIALS can't be used: {error}"
         raise ProviderError(CallOutcome.AUTH, text[: vendor_errors.TEXT_LIMIT]) from error
-
-
-def _config(
-    request: CompletionRequest, sent: RequestDialect, body: Mapping[str, Any], timeout: float
-) -> types.GenerateContentConfig:
-    settings = request.model_settings
-    beside = {name: value for name, value in settings.items() if name in _TOP_LEVEL}
-    return types.GenerateContentConfig(
-        system_instruction=_system(request, sent) or None,
-        automatic_function_calling=_NO_TOOLS,
-        # The response as it came: the SDK's models refuse some that hold an answer.
-        should_return_http_response=True,
-        http_options=types.HttpOptions(
-            timeout=math.ceil(timeout * 1000),
-            extra_body={**beside, "generationConfig": dict(body)},
-        ),
-    )
-
-
-def _generation_config(request: CompletionRequest, sent: RequestDialect) -> dict[str, Any]:
-    settings = request.model_settings
-    body = {name: value for name, value in settings.items() if name not in _TOP_LEVEL}
-    body[sent.limits[0]] = sent.output_limit(request.max_output_tokens)
-    if request.temperature is not None and sent.temperature:
-        body["temperature"] = request.temperature
-    if sent.format is not AnswerFormat.TEXT:
-        body["responseMimeType"] = "application/json"
-    if sent.format is AnswerFormat.JSON_SCHEMA:
-        body["responseJsonSchema"] = {"title": request.schema_name, **request.schema}
-    return body
-
-
-def _system(request: CompletionRequest, sent: RequestDialect) -> str:
-    if sent.format is AnswerFormat.JSON_SCHEMA:
-        return request.system
-    return schema_in_prompt(request)
-
-
-def _characters(request: CompletionRequest) -> int:
-    return len(request.system) + len(request.prompt)
-
-
-def _parameters(body: Mapping[str, Any], request: CompletionRequest) -> dict[str, Any]:
-    """What a request says besides its texts. Of a schema, only that there is one."""
-    beside = {name: value for name, value in request.model_settings.items() if name in _TOP_LEVEL}
-    has_schema = {"responseJsonSchema": True} if "responseJsonSchema" in body else {}
-    return {**beside, **body, **has_schema}
