@@ -1,5 +1,6 @@
 """Job types whose jobs have a run."""
 
+from pathlib import PurePath
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -35,6 +36,6 @@ class RunParams(JobParams):
         await store.declare(connection, cls.job_type)
 
 
-def usual_name(dataset: str | None, app_id: str) -> str | None:
-    """What a run is called that was given no name: after its dataset and its app."""
-    return None if dataset is None else f"{dataset}, {app_id}"[:NAME_LIMIT]
+def usual_name(source: str | None, app_id: str) -> str | None:
+    """What a run is called that was given no name: after its file or dataset, and its app."""
+    return None if source is None else f"{PurePath(source).name}, {app_id}"[:NAME_LIMIT]
