@@ -1,6 +1,7 @@
 """Submissions of a client: their params are admitted, then they are stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +12,12 @@ from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.store import Submission
 
+Connect = Callable[[], AbstractAsyncContextManager[Connection]]
+"""Takes a connection. None is held while params are admitted, which takes others of the pool."""
+
 
 async def submit(
-    connection: Connection, params: JobParams, options: Submission, admission: AdmissionContext
+    connect: Connect, params: JobParams, options: Submission, admission: AdmissionContext
 ) -> Job:
     """Admit and store one job.
 
@@ -26,17 +30,19 @@ async def submit(
         # Before today's defaults are filled in: the same request tomorrow is still the same.
         requested = params.stored()
         options = replace(options, params=requested, requested=requested)
-        if await store.of_key(connection, owner=options.owner, idempotency_key=key) is not None:
-            # It might not be admitted today: its file may be gone.
-            return await store.submit(connection, options)
+        async with connect() as connection:
+            if await store.of_key(connection, owner=options.owner, idempotency_key=key) is not None:
+                # It might not be admitted today: its file may be gone.
+                return await store.submit(connection, options)
     admitted = await params.admit(admission)
     if requested is None or admitted is not params:
         options = replace(options, params=admitted.stored())
-    return await store.submit(connection, options)
+    async with connect() as connection:
+        return await store.submit(connection, options)
 
 
 async def submit_many(
-    connection: Connection,
+    connect: Connect,
     params: Sequence[JobParams],
     submissions: Sequence[Submission],
     admission: AdmissionContext,
@@ -53,7 +59,8 @@ async def submit_many(
     keys = [each.idempotency_key for each in submissions if each.idempotency_key is not None]
     known = frozenset[str]()
     if keys:
-        known = await store.known_keys(connection, owner=admission.owner, idempotency_keys=keys)
+        async with connect() as connection:
+            known = await store.known_keys(connection, owner=admission.owner, idempotency_keys=keys)
     admitted = list[Submission]()
     problems = list[Problem]()
     for index, (each, options) in enumerate(zip(params, submissions, strict=True)):
@@ -68,4 +75,5 @@ async def submit_many(
         admitted.append(replace(options, params=stored, requested=requested))
     if problems:
         raise InvalidParams(problems)
-    return await store.submit_many(connection, admitted)
+    async with connect() as connection:
+        return await store.submit_many(connection, admitted)

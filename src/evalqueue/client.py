@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Se
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -134,8 +135,8 @@ class Client:
         with submission(options.queue, options.job_type) as work:
             options = replace(options, traceparent=work.traceparent)
             context = await self._admission(options, sees)
-            async with self._connection(connection) as used:
-                return submitted(work, await admission.submit(used, params, options, context))
+            connect = partial(self._connection, connection)
+            return submitted(work, await admission.submit(connect, params, options, context))
 
     async def submit_many(
         self,
@@ -194,8 +195,8 @@ class Client:
         with submission(queue or self.settings.queue, None, count=len(params)) as work:
             submissions = [replace(each, traceparent=work.traceparent) for each in submissions]
             context = await self._admission(submissions[0], sees)
-            async with self._connection(connection) as used:
-                return await admission.submit_many(used, params, submissions, context)
+            connect = partial(self._connection, connection)
+            return await admission.submit_many(connect, params, submissions, context)
 
     async def _declare(self, kind: type[JobParams]) -> None:
         """Declare a job type before its first submission.

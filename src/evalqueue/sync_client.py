@@ -1,20 +1,18 @@
 """The client for programs without an event loop: Django, Flask, scripts."""
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from datetime import datetime
-from threading import Lock
+from threading import Event, Lock, Thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from evalqueue.client import Client
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
 from evalqueue.jobtypes import JobParams
 from evalqueue.settings import Settings
-
-if TYPE_CHECKING:
-    from anyio.from_thread import BlockingPortal
 
 Result = TypeVar("Result")
 
@@ -27,7 +25,8 @@ class SyncClient:
             print(client.wait(job.id).status)
 
     Any threads may share it. An event loop runs in a thread of its own, from the first call until
-    `close`. Threads don't outlast a fork: a process that forks creates its client afterwards.
+    `close`, which raises `concurrent.futures.CancelledError` where another thread still waits.
+    Threads don't outlast a fork: a process that forks makes its client afterwards.
 
     It has no `connection`: to submit in a transaction of yours, call the SQL function
     `evalqueue_submit_job` there.
@@ -48,9 +47,13 @@ class SyncClient:
         settings: Settings | None = None,
     ) -> None:
         self._client = Client(dsn, job_types=job_types, settings=settings)
-        self._running = ExitStack()
-        self._portal: BlockingPortal | None = None
+        self._pid = os.getpid()
+        self._is_closed = False
         self._starting = Lock()
+        self._thread: Thread | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._stopping: asyncio.Event
+        self._calls = set[asyncio.Task[Any]]()
 
     def __enter__(self) -> Self:
         self._call(self._client.database)
@@ -62,17 +65,16 @@ class SyncClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._portal is None:
-            return
-        try:
-            self._portal.call(self._client.aclose)
-        finally:
-            self._portal = None
-            self._running.__exit__(kind, error, trace)  # an error cancels what still waits
+        self.close()
 
     def close(self) -> None:
-        """Close all connections, and end the thread."""
-        self.__exit__(None, None, None)
+        """Cancel what other threads wait for, close all connections, and end the thread."""
+        with self._starting:
+            self._is_closed = True
+            thread, self._thread = self._thread, None
+        if thread is not None and self._pid == os.getpid():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            thread.join()
 
     def submit(
         self,
@@ -184,13 +186,43 @@ class SyncClient:
 
     def _call(self, work: Callable[[], Awaitable[Result]]) -> Result:
         with self._starting:
-            if self._portal is None:
-                from anyio.from_thread import start_blocking_portal
+            if self._pid != os.getpid():
+                raise RuntimeError("This client was made before a fork: make one in each process")
+            if self._is_closed:
+                raise RuntimeError("This client is closed")
+            if self._thread is None:
+                self._start()
+            doing = asyncio.run_coroutine_threadsafe(self._awaited(work), self._loop)
+        try:
+            return doing.result()
+        except BaseException:  # as KeyboardInterrupt, which the loop knows nothing of
+            doing.cancel()
+            raise
 
-                self._portal = self._running.enter_context(start_blocking_portal())
-            portal = self._portal
-        return portal.call(_awaited, work)
+    def _start(self) -> None:
+        is_running = Event()
+        # A daemon: a program that ends without `close` is not held up.
+        self._thread = Thread(
+            target=lambda: asyncio.run(self._run(is_running)), name="evalqueue", daemon=True
+        )
+        self._thread.start()
+        is_running.wait()
 
+    async def _run(self, is_running: Event) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        is_running.set()
+        await self._stopping.wait()
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._client.aclose()
 
-async def _awaited(work: Callable[[], Awaitable[Result]]) -> Result:
-    return await work()
+    async def _awaited(self, work: Callable[[], Awaitable[Result]]) -> Result:
+        call = asyncio.current_task()
+        assert call is not None  # noqa: S101  a coroutine of `run_coroutine_threadsafe` is a task
+        self._calls.add(call)
+        try:
+            return await work()
+        finally:
+            self._calls.discard(call)

@@ -1,5 +1,6 @@
 """What `evaluate-batch` refuses at the door, before anything is stored, and what it fills in."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from hashlib import sha256
 from pathlib import Path
@@ -200,3 +201,16 @@ async def test_a_sample_is_the_same_each_time_and_smaller_ones_lie_within_it(
 
     assert (await params.choose(admission, dataset.id)).thread_ids == three
     assert set(two) < set(three)
+
+
+async def test_submissions_hold_no_connection_while_they_are_admitted(dsn: str):
+    """Else each of them would wait for another one's."""
+    params = EvaluateBatch(total_items=1, llm_provider="simulated")
+    async with Client(dsn, settings=Settings(pool_size=2)) as client:
+        async with asyncio.timeout(8):
+            one_by_one = await asyncio.gather(*(
+                client.submit(params, idempotency_key=key)
+                for key in (None, None, None, "a", "b", "c")
+            ))  # fmt: skip
+            together = await client.submit_many([params] * 2)
+    assert len({job.id for job in [*one_by_one, *together]}) == 8

@@ -1,6 +1,9 @@
 """The client for programs without an event loop."""
 
 import inspect
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Generator
@@ -70,19 +73,42 @@ def test_it_is_opened_by_its_first_call_and_leaves_no_thread(dsn: str) -> None:
     client.close()
     client.close()
     assert set(threading.enumerate()) == before
-    client.submit(Greet(name="Ben"))
-    client.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        client.submit(Greet(name="Ben"))
 
 
-def test_an_error_ends_what_still_waits(dsn: str) -> None:
+def test_closing_ends_what_other_threads_wait_for(dsn: str) -> None:
     with ThreadPoolExecutor(1) as threads:
-        with pytest.raises(RuntimeError, match="the program's own"), SyncClient(dsn) as client:
+        with SyncClient(dsn) as client:
             job = client.submit(Greet(name="Asha"))
             waiting = threads.submit(client.wait, job.id, timeout=60)
             time.sleep(1)  # until it waits
-            raise RuntimeError("the program's own")
         with pytest.raises(CancelledError):
             waiting.result(timeout=10)
+
+
+PROGRAM = """
+import os
+from evalqueue import JobParams, SyncClient
+client = SyncClient()
+print(len(client.list()))
+if os.fork() == 0:
+    try:
+        client.list()
+    except RuntimeError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+"""
+
+
+def test_a_program_ends_without_closing_it_and_a_fork_is_refused(dsn: str) -> None:
+    environment = {**os.environ, "DATABASE_URL": dsn}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True,
+        timeout=60, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1].startswith("This client was made before a fork")
 
 
 @pytest.mark.parametrize(
