@@ -24,7 +24,7 @@ def proxied(site: Site, tmp_path: Path, request: pytest.FixtureRequest) -> Gener
 
 
 def sign_in(page: Page, proxied: Proxied) -> None:
-    page.get_by_label("Token").fill(proxied.token)
+    page.get_by_label("Token", exact=True).fill(proxied.token)
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("anna (submit)")).to_be_visible()
 
@@ -78,7 +78,7 @@ def test_a_person_uses_the_page_under_a_path(
         page.locator("a.brand").click()
         expect(page).to_have_url(f"{proxied.url}/")
         page.get_by_role("button", name="Sign out").click()
-        expect(page.get_by_label("Token")).to_be_visible()
+        expect(page.get_by_label("Token", exact=True)).to_be_visible()
         assert context.cookies() == []
     assert page_errors.unexpected == []
     outside = {url for url in asked if not url.startswith(f"{proxied.url}/")}
