@@ -187,7 +187,11 @@ async def test_a_killed_worker_takes_no_allowance_with_it(
         latency_ms=30, limit_requests=20, limit_window_seconds=1, limit_burst_seconds=0.5
     )
     async with SimulatedServer(behaviour) as vendor:
-        environment = {"EVALQUEUE_SIMULATED_URL": vendor.url}
+        # The limit is stated: this is about the share of a dead worker, not about finding limits.
+        environment = {
+            "EVALQUEUE_SIMULATED_URL": vendor.url,
+            "EVALQUEUE_LLM_LIMITS": "simulated-judge=rpm:1200",
+        }
         async with (
             start_daemon("--concurrency=1", **environment) as victim,
             start_daemon("--concurrency=1", **environment),

@@ -99,6 +99,8 @@ class _Closing:
 class NoRecorder:
     """Records nothing."""
 
+    async def ready(self) -> None: ...
+
     def record(self, call: object) -> None:
         """Do nothing."""
 

@@ -97,6 +97,7 @@ async def calls_of(database: Database, run_id: UUID, job_id: UUID) -> AsyncGener
         attempt=1,
         prices=PriceList(None, {}),
         metrics=EvaluationMetrics(Metrics()),
+        at_once=4,
     ) as calls:
         yield calls
 
@@ -162,6 +163,19 @@ async def test_a_replayed_answer_has_all_that_its_record_has(database: Database)
     assert one.completion.usage == Usage(
         input_tokens=3, output_tokens=2, cached_tokens=1, reasoning_tokens=0
     )
+
+
+async def test_a_call_does_not_wait_for_records_that_nobody_writes_any_more(database: Database):
+    """The table refuses them: the next flush says so."""
+    job_id, run_id = await submitted(database)
+    async with database.connection() as connection:
+        await connection.execute("ALTER TABLE api_logs RENAME TO taken_away")
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        async with calls_of(database, run_id, job_id) as calls:
+            for number in range(8):
+                calls.record(call(f"answer {number}"))
+            async with asyncio.timeout(10):
+                await calls.ready()
 
 
 @pytest.mark.parametrize("altered", ["a NUL \x00", "half an emoji \ud83d"])

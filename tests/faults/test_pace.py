@@ -38,6 +38,8 @@ class Calls:
 
     moments: list[tuple[float, str]]
 
+    async def ready(self) -> None: ...
+
     def record(self, call: CallRecord) -> None:
         self.moments.append((time.monotonic(), call.outcome.value))
 

@@ -80,6 +80,8 @@ class Clock:
 
 
 class Records(list[CallRecord]):
+    async def ready(self) -> None: ...
+
     def record(self, call: CallRecord) -> None:
         self.append(call)
 

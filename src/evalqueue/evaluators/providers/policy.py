@@ -277,6 +277,7 @@ class LlmCaller:
         refused: ProviderError | None = None
         refusals = 0
         while True:
+            await self._recorder.ready()
             turn = await self._turn(call.sent, tries, refused, refusals)
             try:
                 self._refuse_if_tripped()

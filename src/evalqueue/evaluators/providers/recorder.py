@@ -72,9 +72,15 @@ class CallRecord:
 
 
 class Recorder(Protocol):
-    """Accepts call records. Must not block."""
+    """Accepts call records."""
 
-    def record(self, call: CallRecord) -> None: ...
+    async def ready(self) -> None:
+        """Wait until another call may start: as long as too many records can't be written."""
+        ...
+
+    def record(self, call: CallRecord) -> None:
+        """Accept a record. Must not block."""
+        ...
 
 
 def request_hash(

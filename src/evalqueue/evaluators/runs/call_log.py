@@ -6,7 +6,9 @@ calls that led to it; and at the end. It is never fenced: what was paid for is o
 attempt is over by then.
 
 A killed process loses what was answered within its last `WRITE_INTERVAL` and the time of one write.
-That is bought again, like what was in flight; everything before it is replayed.
+That is bought again, like what was in flight; everything before it is replayed. A process that
+can't reach Postgres may have lost its jobs to others, who ask again what is not on record: once as
+many answers wait to be written as calls are made at the same time, no further call starts.
 """
 
 import asyncio
@@ -34,7 +36,7 @@ WRITE_INTERVAL = 0.05  # seconds between writes, while calls are answered
 RETRY_INTERVAL = 1.0  # seconds between tries while Postgres is away
 CLOSING_PATIENCE = 30.0  # seconds to go on trying once the run is over
 WRITTEN_AT_ONCE = 50  # records in one statement
-HELD_LIMIT = 10_000  # records kept while Postgres is away; beyond that the oldest are dropped
+FEWEST_UNWRITTEN = 4  # records that may wait to be written before another call starts
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +53,7 @@ class CallLog:
         attempt: int,
         prices: PriceList,
         metrics: EvaluationMetrics,
+        at_once: int,
         others: Mapping[str, PriceList] | None = None,
     ) -> None:
         """Make one, to be entered.
@@ -62,6 +65,7 @@ class CallLog:
             attempt: of the job.
             prices: of the job's model.
             metrics: count what is stored.
+            at_once: calls made at the same time.
             others: of further models, by provider.
         """
         self._database = database
@@ -73,16 +77,35 @@ class CallLog:
         self._batch_prices = prices.of_batches()
         self._others = others or {}
         self._held: list[CallRecord] = []
+        self._unwritten = 0
+        """Records that are held or being written."""
+        self._most_unwritten = max(at_once, FEWEST_UNWRITTEN)
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._noted = asyncio.Event()
         self._pause = WRITE_INTERVAL
         self._written_at = -math.inf
         self._writing = asyncio.Lock()
-        self._closing = asyncio.Event()
+        self._is_closing = False
+        self._pause_over = asyncio.Event()
+        """Ends the pause between two writes early."""
         self._writer: asyncio.Task[None] | None = None
+
+    async def ready(self) -> None:
+        await self._has_room.wait()
 
     def record(self, call: CallRecord) -> None:
         self._held.append(call)
+        self._unwritten += 1
         self._noted.set()
+        if self._unwritten >= self._most_unwritten and self._is_writing_on:
+            self._has_room.clear()
+            if self._pause == WRITE_INTERVAL:
+                self._pause_over.set()
+
+    @property
+    def _is_writing_on(self) -> bool:
+        return self._writer is not None and not self._writer.done()
 
     async def store(self, calls: Sequence[CallRecord]) -> None:
         """Write records now, however long Postgres is away. Those that are stored stay as they
@@ -93,6 +116,8 @@ class CallLog:
 
     async def __aenter__(self) -> Self:
         self._writer = tasks.start(self._write_as_they_come(), name="call log")
+        # An error that ended it is raised by the next flush, which a waiting call must not delay.
+        self._writer.add_done_callback(lambda _: self._has_room.set())
         return self
 
     async def __aexit__(
@@ -101,8 +126,9 @@ class CallLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._closing.set()
+        self._is_closing = True
         self._noted.set()
+        self._pause_over.set()
         if self._writer is not None:
             await self._writer
         await self.flush()
@@ -126,17 +152,18 @@ class CallLog:
             self._written_at = time.monotonic()
             try:
                 await self._write(calls)
-                self._pause = WRITE_INTERVAL
             except TRANSIENT as error:
                 self._pause = RETRY_INTERVAL
                 self._noted.set()
                 self._held = [*calls, *self._held]
-                dropped = max(0, len(self._held) - HELD_LIMIT)
-                del self._held[:dropped]
                 logger.warning(
-                    "%d LLM call record(s) wait for Postgres (%d dropped): %s",
-                    len(self._held), dropped, error,
-                )  # fmt: skip
+                    "%d LLM call record(s) wait for Postgres: %s", len(self._held), error
+                )
+            else:
+                self._pause = WRITE_INTERVAL
+                self._unwritten -= len(calls)
+                if self._unwritten < self._most_unwritten:
+                    self._has_room.set()
 
     async def _write(self, calls: Sequence[CallRecord]) -> None:
         async with self._database.connection() as connection:
@@ -154,14 +181,15 @@ class CallLog:
                         self._metrics.called(call, cost)
 
     async def _write_as_they_come(self) -> None:
-        while not self._closing.is_set():
+        while not self._is_closing:
             await self._noted.wait()
             # A flush meanwhile has taken what there was: what has come since waits as long.
             while (pause := self._written_at + self._pause - time.monotonic()) > 0:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
-                        await self._closing.wait()
-                        return
+                        await self._pause_over.wait()
+                        break
+            self._pause_over.clear()
             self._noted.clear()
             await self.flush()
 

@@ -134,6 +134,7 @@ class LlmAccess:
             attempt=context.job.attempt,
             prices=prices,
             metrics=self.metrics,
+            at_once=params.concurrency,
             others={each.choice.provider: each.prices for each in others.values()},
         )
         if choice is None:

@@ -38,6 +38,9 @@ class RecordedCalls:
 
     records: list[CallRecord] = field(default_factory=list[CallRecord])
 
+    async def ready(self) -> None:
+        """Memory is always there."""
+
     def record(self, call: CallRecord) -> None:
         self.records.append(call)
 

@@ -47,6 +47,7 @@ async def settle_batches(
             attempt=context.job.attempt,
             prices=prices,
             metrics=access.metrics,
+            at_once=1,
         ) as call_log:
             rounds = BatchRounds(
                 context,

@@ -98,6 +98,7 @@ class ReplayedRun:
             )
         answer = left.popleft()
         provider = self.asked(request).provider
+        await self._recorder.ready()
         self._recorder.record(reused(answer, request, site, method, provider.name, self._run_id))
         note_earlier_answer(provider, request, site, method, answer.completion, source="reused")
         return answer.completion

@@ -96,6 +96,7 @@ class Reuse:
             served = asked.served_model
             if each.call_id not in self._used and served in (None, each.completion.model):
                 self._used.add(each.call_id)
+                await self._recorder.ready()
                 self._recorder.record(
                     reused(each, request, site, method, asked.provider.name, self._run_id)
                 )
