@@ -77,8 +77,7 @@ class CallLog:
         self._batch_prices = prices.of_batches()
         self._others = others or {}
         self._held: list[CallRecord] = []
-        self._unwritten = 0
-        """Records that are held or being written."""
+        self._being_written: list[CallRecord] = []
         self._most_unwritten = max(at_once, FEWEST_UNWRITTEN)
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -96,9 +95,9 @@ class CallLog:
 
     def record(self, call: CallRecord) -> None:
         self._held.append(call)
-        self._unwritten += 1
         self._noted.set()
-        if self._unwritten >= self._most_unwritten and self._is_writing_on:
+        unwritten = len(self._held) + len(self._being_written)
+        if unwritten >= self._most_unwritten and self._is_writing_on:
             self._has_room.clear()
             if self._pause == WRITE_INTERVAL:
                 self._pause_over.set()
@@ -146,12 +145,14 @@ class CallLog:
 
     async def _flush_held(self) -> None:
         async with self._writing:
-            calls, self._held = self._held, []
+            calls = self._being_written = self._held
+            self._held = []
             if not calls:
                 return
             self._written_at = time.monotonic()
             try:
                 await self._write(calls)
+                self._pause = WRITE_INTERVAL
             except TRANSIENT as error:
                 self._pause = RETRY_INTERVAL
                 self._noted.set()
@@ -159,10 +160,9 @@ class CallLog:
                 logger.warning(
                     "%d LLM call record(s) wait for Postgres: %s", len(self._held), error
                 )
-            else:
-                self._pause = WRITE_INTERVAL
-                self._unwritten -= len(calls)
-                if self._unwritten < self._most_unwritten:
+            finally:
+                self._being_written = []
+                if len(self._held) < self._most_unwritten:
                     self._has_room.set()
 
     async def _write(self, calls: Sequence[CallRecord]) -> None:
