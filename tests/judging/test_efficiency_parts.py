@@ -144,14 +144,14 @@ async def test_what_the_parts_found_is_put_together(evaluate: Make):
 async def test_a_conversation_of_which_a_part_was_not_judged_has_no_verdict(
     evaluate: Make, turns: int, room: int, last: Any, reason: CallOutcome
 ):
-    found, asked = await evaluate(turns, room, dict.fromkeys((9, 12, 15), last) | {
+    found, asked = await evaluate(turns, room, dict.fromkeys(range(9, 16), last) | {
         1: opinion("ACCEPTABLE")
     })  # fmt: skip
 
     assert found.headline is None
     assert found.task_completed is None
     assert [each.reason for each in found.failures] == [reason]
-    assert len(asked) <= 6
+    assert len(asked) <= 9
 
 
 async def test_other_failures_are_not_asked_about_again(evaluate: Make):

@@ -7,6 +7,7 @@ write in the first column.
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated
 
@@ -69,6 +70,20 @@ def shown(
         for number, turn in enumerate(turns)
     ]
     return "\n".join(blocks) or "(none)"
+
+
+def with_instructions(shown: Sequence[Turn], turns: Sequence[Turn]) -> list[Turn]:
+    """Turns in a row, the first with the instructions and tools that apply from a turn before it.
+
+    Args:
+        shown: at least one of the turns.
+        turns: all turns of the conversation.
+    """
+    first, *others = shown
+    earlier = [each for each in reversed(turns) if each.number <= first.number]
+    system = next((each.system for each in earlier if each.system), None)
+    tools = next((each.tools for each in earlier if each.tools), None)
+    return [replace(first, system=system, tools=tools), *others]
 
 
 def checked(

@@ -25,7 +25,7 @@ from evalqueue.evaluators.judging.builtin.correctness.verdicts import (
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.images import ImageContext, image_context
 from evalqueue.evaluators.judging.judge import Judge, Parameters, Question
-from evalqueue.evaluators.providers.errors import CallOutcome
+from evalqueue.evaluators.judging.lengths import earlier_turns
 from evalqueue.evaluators.providers.recorder import CallSite
 
 EARLIER_TURNS = 40
@@ -107,12 +107,10 @@ class References:
         return bool(self._rules or turn.number > 1 or turn.context or turn.tool_calls)
 
     async def ask(self, thread: Thread, turn: Turn, judge: Judge) -> JudgedResult | Failure:
-        shown = _shown_turns(thread, turn, EARLIER_CHARACTERS)
-        answer = await judge.answer(self._question(thread, turn, shown))
-        while _is_too_long(answer) and len(shown) > 1:
-            # What is near matters more: half as much of the earlier turns is shown.
-            shown = _shown_turns(thread, turn, len(transcript.shown(shown[:-1])) // 2)
-            answer = await judge.answer(self._question(thread, turn, shown))
+        answer, shown = await earlier_turns.asked(
+            lambda turns: judge.answer(self._question(thread, turn, turns)),
+            earlier_turns.nearest(context(thread, turn, before=EARLIER_TURNS), EARLIER_CHARACTERS),
+        )
         return answer if isinstance(answer, Failure) else self._row(thread, turn, answer, shown)
 
     def _question(
@@ -179,16 +177,3 @@ def _shown_knowledge(app: App) -> str:
         for each in app.knowledge
     )
     return texts or "(none)"
-
-
-def _is_too_long(answer: ReferencesAnswer | Failure) -> bool:
-    return isinstance(answer, Failure) and answer.reason is CallOutcome.CONTEXT_TOO_LONG
-
-
-def _shown_turns(thread: Thread, turn: Turn, earlier_characters: int) -> Sequence[Turn]:
-    """The turn and the nearest ones before it, as far as they fit."""
-    turns = context(thread, turn, before=EARLIER_TURNS)
-    left, first = earlier_characters, len(turns) - 1
-    while first > 0 and (left := left - len(transcript.shown([turns[first - 1]]))) >= 0:
-        first -= 1
-    return turns[first:]

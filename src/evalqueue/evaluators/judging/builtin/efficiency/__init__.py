@@ -34,6 +34,7 @@ from evalqueue.evaluators.judging.judge import (
     Question,
     version_of,
 )
+from evalqueue.evaluators.judging.lengths.parts import judged, note
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
 from evalqueue.evaluators.judging.quotes import CheckedQuote
 from evalqueue.evaluators.judging.rules import RuleResult
@@ -54,6 +55,7 @@ _MEANINGS = {
     Efficiency.BROKEN: "Not done: the user gave up because of the bot.",
     Efficiency.NOT_APPLICABLE: "Not a kind of conversation whose efficiency is judged.",
 }
+_OF_A_PART = "and task_completed as it stands at the end of this part."
 
 DECLARATION = EvaluatorDeclaration(
     name=NAME,
@@ -159,7 +161,7 @@ class EfficiencyEvaluator:
         )
 
     async def evaluate(self, thread: Thread, judge: Judge) -> Evaluation:
-        found = await parts.judged(
+        found = await judged(
             lambda turns: judge.answer(self._question(thread, turns)), thread.turns
         )
         if isinstance(found, Failure):
@@ -169,7 +171,7 @@ class EfficiencyEvaluator:
         answer = parts.combined(found, measured_types=self._measured_types)
         details = self._details(thread, answer)
         if len(found) > 1:
-            details["parts"] = [each.as_json() for each in found]
+            details["parts"] = [parts.as_json(each) for each in found]
         return Evaluation(
             declaration=DECLARATION,
             version=self.version,
@@ -187,12 +189,12 @@ class EfficiencyEvaluator:
         )
 
     def _question(self, thread: Thread, turns: Sequence[Turn]) -> Question[EfficiencyAnswer]:
-        shown = transcript.shown(turns, timed=True)
+        shown = transcript.shown(transcript.with_instructions(turns, thread.turns), timed=True)
         return Question(
             site=CallSite(evaluator=NAME, thread_id=thread.thread_id),
             text=self._prompt.render(
                 **self._app,
-                marker=transcript.marker(thread) + parts.note(thread, turns),
+                marker=transcript.marker(thread) + note(thread, turns, _OF_A_PART),
                 turns=str(len(thread.turns)),
                 duration_seconds=f"{thread.duration.total_seconds():.0f}",
                 transcript=transcript.fence("transcript", shown),

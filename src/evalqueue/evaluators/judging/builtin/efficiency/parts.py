@@ -1,94 +1,38 @@
-"""A conversation that is too long for the judge is judged in parts that overlap.
+"""What the parts of a conversation come to, if it is judged in parts.
 
-It is halved until the parts fit. The verdict follows from the parts by the steps that the prompt
-gives to the judge: friction is friction in whatever part, and the last part that is about the task
-says whether it was completed.
+The verdict follows from the parts by the steps that the prompt gives to the judge: friction is
+friction in whatever part, and the last part that is about the task says whether it was completed.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from collections.abc import Collection, Sequence
 
-from evalqueue.evaluators.conversation import Thread, Turn
 from evalqueue.evaluators.judging.builtin.efficiency.verdicts import (
     EfficiencyAnswer,
     FrictionCause,
     FrictionTurn,
 )
-from evalqueue.evaluators.judging.evaluator import Failure
-from evalqueue.evaluators.providers.errors import CallOutcome
-
-_OVERLAP_TURNS = 2  # on each side of the middle
-_HALVINGS_MAX = 4  # 16 parts
-_TURNS_MIN = 4 * _OVERLAP_TURNS
-
-Ask = Callable[[Sequence[Turn]], Awaitable[EfficiencyAnswer | Failure]]
+from evalqueue.evaluators.judging.lengths.parts import JudgedPart, PartSpan
 
 
-class PartResult(TypedDict):
+class PartResult(PartSpan):
     """What was found in a part, as it is stored."""
 
-    first_turn: int
-    last_turn: int
     verdict: str
     task_completed: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedPart:
-    """Some turns in a row, and what the judge says about them."""
-
-    turns: Sequence[Turn]
-    answer: EfficiencyAnswer
-
-    @property
-    def name(self) -> str:
-        return f"Turns {self.turns[0].number} to {self.turns[-1].number}"
-
-    def has(self, turn: int) -> bool:
-        return self.turns[0].number <= turn <= self.turns[-1].number
-
-    def as_json(self) -> PartResult:
-        return {
-            "first_turn": self.turns[0].number,
-            "last_turn": self.turns[-1].number,
-            "verdict": self.answer.verdict.replace("_", " "),
-            "task_completed": self.answer.task_completed,
-        }
+def as_json(part: JudgedPart[EfficiencyAnswer]) -> PartResult:
+    """A part and what was found in it, as it is stored."""
+    return {
+        **part.span,
+        "verdict": part.answer.verdict.replace("_", " "),
+        "task_completed": part.answer.task_completed,
+    }
 
 
-async def judged(
-    ask: Ask, turns: Sequence[Turn], *, halvings: int = _HALVINGS_MAX
-) -> list[JudgedPart] | Failure:
-    """The answers about some turns, in as many parts as are needed; or why one has none."""
-    answer = await ask(turns)
-    if not isinstance(answer, Failure):
-        return [JudgedPart(turns=turns, answer=answer)]
-    is_too_long = answer.reason is CallOutcome.CONTEXT_TOO_LONG
-    if not is_too_long or not halvings or len(turns) < _TURNS_MIN:
-        return answer
-    middle = len(turns) // 2
-    found: list[JudgedPart] = []
-    for half in (turns[: middle + _OVERLAP_TURNS], turns[middle - _OVERLAP_TURNS :]):
-        parts = await judged(ask, half, halvings=halvings - 1)
-        if isinstance(parts, Failure):
-            return parts  # a conversation of which a part was not judged has no verdict
-        found += parts
-    return found
-
-
-def note(thread: Thread, turns: Sequence[Turn]) -> str:
-    """A line that says which part is shown. Empty: it is the whole conversation."""
-    if len(turns) == len(thread.turns):
-        return ""
-    return (
-        f"\nShown is a part: turns {turns[0].number} to {turns[-1].number} of "
-        f"{len(thread.turns)}. The other parts are judged by themselves: judge what is shown, "
-        "and task_completed as it stands at the end of this part."
-    )
-
-
-def combined(parts: Sequence[JudgedPart], *, measured_types: Collection[str]) -> EfficiencyAnswer:
+def combined(
+    parts: Sequence[JudgedPart[EfficiencyAnswer]], *, measured_types: Collection[str]
+) -> EfficiencyAnswer:
     """What the parts say about the whole."""
     if len(parts) == 1:
         return parts[0].answer
@@ -119,7 +63,7 @@ def combined(parts: Sequence[JudgedPart], *, measured_types: Collection[str]) ->
     )
 
 
-def _friction(parts: Sequence[JudgedPart]) -> list[FrictionTurn]:
+def _friction(parts: Sequence[JudgedPart[EfficiencyAnswer]]) -> list[FrictionTurn]:
     """Each turn once, in order; where two parts name it, the bot as its cause counts."""
     found: dict[int, FrictionTurn] = {}
     for part in parts:
