@@ -53,6 +53,8 @@ class SimulatedQuestion:
     turn: str | None = None
     user_text: str = ""
     """The last message of the user."""
+    part: str | None = None
+    """The first turn of the part that is shown. None: the whole conversation."""
     prompt: str = ""
 
     @classmethod
@@ -60,6 +62,7 @@ class SimulatedQuestion:
         """Parse the marker lines and the transcript, whose content is always indented."""
         thread = re.search(r'^(?:Thread|Case): (".*")$', prompt, re.MULTILINE)
         turn = re.search(r"^Turn to judge: (\d+)$", prompt, re.MULTILINE)
+        part = re.search(r"^Shown is a part: turns (\d+) ", prompt, re.MULTILINE)
         messages = re.findall(r"^User\b[^\n]*:\n((?: {4}.*(?:\n|$))+)", prompt, re.MULTILINE)
         return cls(
             evaluator=evaluator,
@@ -67,12 +70,16 @@ class SimulatedQuestion:
             thread_id=json.loads(thread[1]) if thread else None,
             turn=turn[1] if turn else None,
             user_text=re.sub(r"\s+", " ", messages[-1]).strip() if messages else "",
+            part=part[1] if part else None,
             prompt=prompt,
         )
 
 
 class Gold:
-    """Gold labels by evaluator, thread and turn. A file is read on first use."""
+    """Gold labels by evaluator, thread and turn. A file is read on first use.
+
+    A label can have `parts`: other labels, by the first turn of a part of the conversation.
+    """
 
     def __init__(self, source: Json | Path | None = None) -> None:
         """None: the labels of the bundled conversations."""
@@ -91,6 +98,8 @@ class Gold:
         label = self._labels.get(question.evaluator, {}).get(question.thread_id)
         if label is not None and question.turn is not None:
             label = label.get(question.turn)
+        if label is not None and question.part is not None:
+            label = label.get("parts", {}).get(question.part, label)
         return label
 
 

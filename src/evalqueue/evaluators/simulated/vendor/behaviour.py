@@ -38,6 +38,8 @@ class Behaviour:
 
     Possible members: json_schema, temperature, max_tokens, max_completion_tokens.
     """
+    context_tokens: int | None = None
+    """What the model reads at most. None: no limit."""
     limit_requests: int | None = None
     """Requests in a window of one key and model. None: no limit."""
     limit_tokens: int | None = None

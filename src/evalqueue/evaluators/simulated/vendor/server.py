@@ -28,6 +28,7 @@ _SWITCHES = frozenset({"limit_headers", "limit_named", "only_gold", "without_bat
 _OPTION_TYPES: Mapping[str, Callable[[str], object]] = {
     "seed": int,
     "batches_expiring": int,
+    "context_tokens": int,
     "limit_requests": int,
     "limit_tokens": int,
     "limit_output_tokens": int,

@@ -224,7 +224,7 @@ class VendorSimulation:
         previous_requests = self._count_request(digest)
         about = (self._behaviour.seed, digest.hex(), previous_requests)
         fault_draw, kind_draw, latency_draw = draws(*about, count=3)
-        fault = _forced_fault(call) or self._behaviour.fault(fault_draw)
+        fault = self._fault(call, fault_draw)
         if fault is VendorFault.SILENT:
             await self._wait(request, None)
             fault = VendorFault.SERVER_ERROR  # such a wait ends only when this server closes
@@ -256,7 +256,7 @@ class VendorSimulation:
         previous_requests = self._count_request(digest)
         about = (self._behaviour.seed, digest.hex(), previous_requests)
         fault_draw, kind_draw, _ = draws(*about, count=3)
-        fault = _forced_fault(call) or self._behaviour.fault(fault_draw)
+        fault = self._fault(call, fault_draw)
         if fault in _ONLY_LIVE:
             fault = None
         return self._completed(
@@ -287,6 +287,12 @@ class VendorSimulation:
         self._tokens_in += call.input_tokens
         self._tokens_out += count_tokens(text)
         return protocol.answer(call, text, f"simulated-{digest.hex()}-{previous_requests}")
+
+    def _fault(self, call: VendorRequest, draw: float) -> VendorFault | None:
+        limit = self._behaviour.context_tokens
+        if limit is not None and call.input_tokens > limit:
+            return VendorFault.CONTEXT_TOO_LONG
+        return _forced_fault(call) or self._behaviour.fault(draw)
 
     def _answer(self, question: SimulatedQuestion, repetition: int = 0) -> Json:
         return answers.answer(
