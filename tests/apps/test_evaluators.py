@@ -13,7 +13,12 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import InvalidApp, documents
 from evalqueue.evaluators.apps.documents import Notation
 from evalqueue.evaluators.definitions import catalogue
-from evalqueue.evaluators.definitions.definition import JudgedUnit, OutputKind, TurnPart
+from evalqueue.evaluators.definitions.definition import (
+    JudgedUnit,
+    LongConversations,
+    OutputKind,
+    TurnPart,
+)
 
 MANNERS = """
 [[evaluators]]
@@ -47,6 +52,14 @@ def problems(text: str) -> dict[str, str]:
         ('"Is it polite?"', '"?"\ncode = "x"', "code", "Keys here: name, prompt, output"),
         ('"Is it polite?"', '"?"\nshows = ["tools"]', "shows", "must see user or bot"),
         ('"Is it polite?"', '"?"\ncontext_turns = -1', "context_turns", "0 to 50"),
+        ('"Is it polite?"', '"?"\nlong_conversations = "first"', "long_conversations",
+         "'no_verdict', 'worst', 'best', 'last' or 'mean'"),
+        ('"Is it polite?"', '"?"\nlong_conversations = "mean"', "long_conversations",
+         "only a number has a mean, and this is a category: use worst, best or last"),
+        ('"Is it polite?"', '"?"\nscope = "turn"\nlong_conversations = "last"',
+         "long_conversations", "only of scope conversation"),
+        (', good = ["KIND"], bad = ["RUDE"] }\n', ' }\nlong_conversations = "best"\n',
+         "long_conversations", "give good or bad, or order them, for best"),
         ('"category"', '"number"', "output.labels", "only a category has it"),
         ('"category"', '"enum"', "output.kind", "'category', 'number' or 'boolean'"),
         ('"KIND", "RUDE"]', '"KIND"]', "output.labels", "2 to 50 labels"),
@@ -149,7 +162,13 @@ def test_what_an_app_changes_about_the_catalogue_is_changed_and_nothing_else() -
     )
     (found,) = documents.read(text, Notation.TOML, where="a").definitions
     there = catalogue.load("tone")
+    long = TELECOM + '[[evaluators]]\nuse = "resolution"\nlong_conversations = "{}"'
+    (other,) = documents.read(long.format("no_verdict"), Notation.TOML, where="a").definitions
 
+    assert (other.long_conversations, catalogue.load("resolution").long_conversations) == (
+        LongConversations.NO_VERDICT, LongConversations.LAST,
+    )  # fmt: skip
+    assert "only a number" in problems(long.format("mean"))["evaluators.0.long_conversations"]
     assert (found.title, found.parameters.temperature) == ("Our tone", 0.5)
     assert (found.prompt, found.output, found.scope) == (there.prompt, there.output, there.scope)
 
@@ -181,6 +200,7 @@ ENTRIES = st.fixed_dictionaries(
     ) | VALUES},
     optional={"scope": st.sampled_from(JudgedUnit) | VALUES,
               "shows": st.lists(st.sampled_from(TurnPart)) | VALUES, "gold": VALUES,
+              "long_conversations": st.sampled_from(LongConversations) | VALUES,
               "applies_when": VALUES, "rules": VALUES, "use": st.just("tone") | VALUES},
 )  # fmt: skip
 

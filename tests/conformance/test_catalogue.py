@@ -1,7 +1,9 @@
 """What every evaluator of the catalogue keeps to: its gold cases are asked over HTTP."""
 
+import tomllib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from typing import Any
 
 import pytest
@@ -91,6 +93,15 @@ def test_it_is_described_and_has_gold_cases_for_good_and_bad(
         assert verdicts & {*output.bad}
     else:
         assert {output.minimum, output.maximum} <= verdicts
+
+
+def test_it_says_what_counts_of_a_conversation_that_is_judged_in_parts(
+    definition: EvaluatorDefinition,
+) -> None:
+    file = files(catalogue) / f"{definition.name}.toml"
+    is_of_all = definition.scope is JudgedUnit.CONVERSATION
+
+    assert ("long_conversations" in tomllib.loads(file.read_text("utf-8"))) is is_of_all
 
 
 async def test_the_answer_to_a_gold_case_is_read_as_its_label(

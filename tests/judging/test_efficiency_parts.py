@@ -50,7 +50,9 @@ def evaluate(app: App, scripted: Make, thread: Make, turn: Make) -> Make:
             return TOO_LONG if len(numbers) > room else answers[numbers[0]]
 
         calls = scripted(script)
-        talk = thread(*(turn(number, f"message {number}.") for number in range(1, turns + 1)))
+        first = turn(1, "message 1.", system="Be kind.")
+        others = (turn(number, f"message {number}.") for number in range(2, turns + 1))
+        talk = thread(first, *others)
         return await EfficiencyEvaluator(app).evaluate(talk, Judge(calls)), calls.asked
 
     return run
@@ -73,6 +75,7 @@ async def test_parts_overlap_and_cover_all_turns(evaluate: Make):
         (1, 13), (10, 22), (19, 31), (28, 40),
     ]  # fmt: skip
     assert "Shown is a part: turns 10 to 22 of 40." in fitting[1].prompt
+    assert all("Be kind." in each.prompt for each in fitting)
     assert [each["first_turn"] for each in found.details["parts"]] == [1, 10, 19, 28]
     assert found.headline == "ACCEPTABLE"
     assert found.failures == ()

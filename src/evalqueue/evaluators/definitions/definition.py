@@ -54,6 +54,24 @@ class OutputKind(StrEnum):
     BOOLEAN = "boolean"
 
 
+class LongConversations(StrEnum):
+    """What counts of a conversation that is longer than the judge's context.
+
+    It is judged in parts, each by itself. Neutral labels count only if no part has another one.
+    """
+
+    NO_VERDICT = "no_verdict"
+    """It is not judged."""
+    WORST = "worst"
+    """The worst part: whether something bad happens anywhere."""
+    BEST = "best"
+    """The best part: whether something good happens anywhere."""
+    LAST = "last"
+    """The last part: how it ends."""
+    MEAN = "mean"
+    """The mean of the parts, of numbers: each weighs as much as it has turns."""
+
+
 def _described(value: object) -> object:
     return {"name": value} if isinstance(value, str) else value
 
@@ -78,6 +96,7 @@ class Output(ClosedPart):
     ordered: bool = False
     """Of a category: whether the labels are listed from the best to the worst."""
     good: tuple[str, ...] = ()
+    """The best first."""
     bad: tuple[str, ...] = ()
     """The worst first."""
     neutral: tuple[str, ...] = ()
@@ -90,6 +109,27 @@ class Output(ClosedPart):
     @property
     def label_names(self) -> tuple[str, ...]:
         return tuple(label.name for label in self.labels)
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether one verdict can be worse than another."""
+        is_category = self.kind is OutputKind.CATEGORY
+        return not is_category or bool(self.ordered or self.good or self.bad)
+
+    @property
+    def from_best_to_worst(self) -> list[str]:
+        """The labels, neutral ones first."""
+        names = [name for name in self.label_names if name not in self.neutral]
+        if not self.ordered:
+            others = [name for name in names if name not in {*self.good, *self.bad}]
+            names = [*self.good, *others, *reversed(self.bad)]
+        return [*self.neutral, *names]
+
+    def badness(self, verdict: Verdict) -> float:
+        """The more, the worse. Only verdicts of one output that is ranked can be compared."""
+        if isinstance(verdict, str):
+            return self.from_best_to_worst.index(verdict)
+        return -float(verdict) if self.higher_is_better else float(verdict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +223,10 @@ class EvaluatorDefinition(ClosedPart):
     )
     """The parts of the conversation that the judge sees."""
     context_turns: int = 4
-    """Of scope turn: how many turns before it are shown."""
+    """Of scope turn: how many turns before it are shown; fewer, if they are too long."""
+    long_conversations: LongConversations = LongConversations.NO_VERDICT
+    """Of scope conversation. Which part decides follows from what is asked, so that none is the
+    usual one."""
     applies_when: AppliesWhen = AppliesWhen()
     rules: tuple[CheckedRule, ...] = ()
     examples: tuple[Example, ...] = ()
@@ -206,6 +249,7 @@ class CatalogueUse(ClosedPart):
     title: str | None = None
     shows: tuple[TurnPart, ...] | None = None
     context_turns: int | None = None
+    long_conversations: LongConversations | None = None
     applies_when: AppliesWhen | None = None
     rules: tuple[CheckedRule, ...] | None = None
     examples: tuple[Example, ...] | None = None

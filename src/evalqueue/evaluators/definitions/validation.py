@@ -12,6 +12,7 @@ from evalqueue.evaluators.definitions.definition import (
     EvaluatorDefinition,
     Example,
     JudgedUnit,
+    LongConversations,
     Output,
     OutputKind,
     TurnPart,
@@ -52,6 +53,7 @@ def mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
     )
     yield from _output_mistakes(definition.output)
     yield from _shown_mistakes(definition)
+    yield from (_mistake(msg, "long_conversations") for msg in _length_mistakes(definition))
     yield from _applies_mistakes(definition)
     yield from _rule_mistakes(definition)
     yield from _example_mistakes(definition)
@@ -125,6 +127,18 @@ def _shown_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
         yield _mistake("the judge must see user or bot: add one of them", "shows")
     if not 0 <= definition.context_turns <= _CONTEXT_MAX:
         yield _mistake(f"it must be 0 to {_CONTEXT_MAX}", "context_turns")
+
+
+def _length_mistakes(definition: EvaluatorDefinition) -> Iterator[str]:
+    rule, output = definition.long_conversations, definition.output
+    if rule is LongConversations.NO_VERDICT:
+        return
+    if definition.scope is not JudgedUnit.CONVERSATION:
+        yield "only of scope conversation, one is judged in parts: remove it"
+    if rule is LongConversations.MEAN and output.kind is not OutputKind.NUMBER:
+        yield f"only a number has a mean, and this is a {output.kind}: use worst, best or last"
+    if rule in {LongConversations.WORST, LongConversations.BEST} and not output.is_ranked:
+        yield f"no label is better than another: give good or bad, or order them, for {rule}"
 
 
 def _applies_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:

@@ -88,9 +88,9 @@ def summed_up(verdicts: Sequence[Verdict], output: Output, *, is_whole: bool) ->
             return is_bad is not output.higher_is_better
         case OutputKind.CATEGORY:
             labels = [str(each) for each in verdicts]
-            if not _is_ranked(output):
+            if not output.is_ranked:
                 return Counter(labels).most_common(1)[0][0]
-            worst = max(labels, key=_from_best_to_worst(output).index)
+            worst = max(labels, key=output.badness)
             return worst if is_whole or worst in output.bad else None
 
 
@@ -101,23 +101,10 @@ def _summary(output: Output) -> tuple[str, str]:
             return "mean", "the mean of each conversation"
         case OutputKind.BOOLEAN:
             return "worst", "in all turns" if output.higher_is_better else "in any turn"
-        case OutputKind.CATEGORY if _is_ranked(output):
+        case OutputKind.CATEGORY if output.is_ranked:
             return "worst", "the worst turn of each conversation"
         case OutputKind.CATEGORY:
             return "most_frequent", "the most frequent of each conversation"
-
-
-def _is_ranked(output: Output) -> bool:
-    return bool(output.ordered or output.good or output.bad)
-
-
-def _from_best_to_worst(output: Output) -> list[str]:
-    """The labels, those that say neither first."""
-    names = [name for name in output.label_names if name not in output.neutral]
-    if not output.ordered:
-        others = [name for name in names if name not in {*output.good, *output.bad}]
-        names = [*output.good, *others, *reversed(output.bad)]
-    return [*output.neutral, *names]
 
 
 def _with_tie(output: Output) -> Output:

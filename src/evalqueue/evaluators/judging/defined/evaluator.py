@@ -6,9 +6,13 @@ from typing import Any, NotRequired, TypedDict
 
 from evalqueue.evaluators.apps import App, Rule
 from evalqueue.evaluators.conversation import Thread, Turn
-from evalqueue.evaluators.definitions.definition import EvaluatorDefinition, JudgedUnit
+from evalqueue.evaluators.definitions.definition import (
+    EvaluatorDefinition,
+    JudgedUnit,
+    LongConversations,
+)
 from evalqueue.evaluators.judging import rules, transcript
-from evalqueue.evaluators.judging.defined import answers
+from evalqueue.evaluators.judging.defined import answers, parts
 from evalqueue.evaluators.judging.defined.answers import AnyDefinedAnswer, DefinedAnswerWithRules
 from evalqueue.evaluators.judging.defined.applying import (
     applies_to_thread,
@@ -23,6 +27,7 @@ from evalqueue.evaluators.judging.defined.declaration import (
     summed_up,
 )
 from evalqueue.evaluators.judging.defined.pairs import Pair, compared, pair_of
+from evalqueue.evaluators.judging.defined.parts import DefinedPart
 from evalqueue.evaluators.judging.defined.texts import Texts
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
 from evalqueue.evaluators.judging.judge import (
@@ -33,6 +38,8 @@ from evalqueue.evaluators.judging.judge import (
     concurrently,
     version_of,
 )
+from evalqueue.evaluators.judging.lengths import earlier_turns
+from evalqueue.evaluators.judging.lengths import parts as lengths
 from evalqueue.evaluators.judging.plan import CallCounts, EvaluatorType
 from evalqueue.evaluators.judging.prompts import Rendered
 from evalqueue.evaluators.judging.quotes import CheckedQuote
@@ -53,6 +60,12 @@ class DefinedResult(TypedDict):
     reasoning: str
     evidence: list[CheckedQuote]
     rule_compliance: NotRequired[list[RuleResult]]
+    parts: NotRequired[list[DefinedPart]]
+    """If it was judged in parts."""
+    counts: NotRequired[str]
+    """Which of them: a `LongConversations`."""
+    earlier_turns: NotRequired[int]
+    """How many were shown, if fewer than usual."""
     consistent: NotRequired[bool]
     """Of a pair: whether the verdict is the same in both orders."""
 
@@ -81,6 +94,7 @@ class DefinedEvaluator:
             texts=self._texts.fixed,
             app=self._texts.app_values,
             definition=content,
+            parts=[self._texts.of_a_part, lengths.IDENTITY],
             parameters=self._parameters,
         )
 
@@ -88,13 +102,14 @@ class DefinedEvaluator:
         if self._definition.scope is JudgedUnit.PAIR:
             return await self._evaluate_pair(thread, judge)
         judged = self._judged(thread)
-        found = await concurrently(judge.answer(self.question(thread, each)) for each in judged)
+        found = await concurrently(
+            self._judge_conversation(thread, judge)
+            if turn is None
+            else self._judge_turn(thread, turn, judge)
+            for turn in judged
+        )
         failures = tuple(each for each in found if isinstance(each, Failure))
-        rows = [
-            self._row(thread, turn, answer)
-            for turn, answer in zip(judged, found, strict=True)
-            if not isinstance(answer, Failure)
-        ]
+        rows = [each for each in found if not isinstance(each, Failure)]
         return Evaluation(
             declaration=self.declaration,
             version=self.version,
@@ -105,7 +120,7 @@ class DefinedEvaluator:
 
     def question(self, thread: Thread, turn: Turn | None = None) -> Question[Any]:
         """What is asked about a conversation, or about one of its turns."""
-        return self._question(thread, turn, self._texts.render(thread, turn))
+        return self._shown_question(thread, turn, self._texts.visible(thread, turn))
 
     def questions_of_pair(
         self, thread: Thread, pair: Pair
@@ -116,6 +131,11 @@ class DefinedEvaluator:
             for each in (pair, pair.exchanged())
         )
         return recorded, exchanged
+
+    def _shown_question(
+        self, thread: Thread, turn: Turn | None, shown: Sequence[Turn]
+    ) -> Question[Any]:
+        return self._question(thread, turn, self._texts.render(thread, turn, shown))
 
     def _question(self, thread: Thread, turn: Turn | None, text: Rendered) -> Question[Any]:
         number = None if turn is None else turn.number
@@ -172,8 +192,48 @@ class DefinedEvaluator:
             return [None] if applies_to_thread(when, thread) else []
         return [turn for turn in thread.turns if applies_to_turn(when, turn)]
 
-    def _row(self, thread: Thread, turn: Turn | None, answer: AnyDefinedAnswer) -> DefinedResult:
-        shown = self._texts.shown(thread, turn)
+    async def _judge_turn(
+        self, thread: Thread, turn: Turn, judge: Judge
+    ) -> DefinedResult | Failure:
+        usual = self._texts.visible(thread, turn)
+        answer, shown = await earlier_turns.asked(
+            lambda turns: judge.answer(self._shown_question(thread, turn, turns)), usual
+        )
+        if isinstance(answer, Failure):
+            return answer
+        row = self._row(thread, turn, answer, shown)
+        if len(shown) < len(usual):
+            row["earlier_turns"] = len(shown) - 1
+        return row
+
+    async def _judge_conversation(self, thread: Thread, judge: Judge) -> DefinedResult | Failure:
+        rule, turns = self._definition.long_conversations, self._texts.visible(thread, None)
+        found = await lengths.judged(
+            lambda shown: judge.answer(self._shown_question(thread, None, shown)),
+            turns,
+            in_parts=rule is not LongConversations.NO_VERDICT,
+        )
+        if isinstance(found, Failure):
+            return self._with_cure(found, turns)
+        answer = parts.combined(found, self._definition.output, rule)
+        row = self._row(thread, None, answer, turns)
+        if len(found) > 1:
+            row["parts"] = [parts.as_json(each) for each in found]
+            row["counts"] = rule.value
+        return row
+
+    def _with_cure(self, failure: Failure, turns: Sequence[Turn]) -> Failure:
+        """A failure that says, if it helps, how long conversations can be judged."""
+        is_in_parts = self._definition.long_conversations is not LongConversations.NO_VERDICT
+        if is_in_parts or not lengths.is_too_long(failure) or not lengths.can_be_halved(turns):
+            return failure
+        cure = f"To have it judged in parts, set long_conversations of {self._definition.name}"
+        return replace(failure, message=f"{failure.message} {cure}.")
+
+    def _row(
+        self, thread: Thread, turn: Turn | None, answer: AnyDefinedAnswer, turns: Sequence[Turn]
+    ) -> DefinedResult:
+        shown = self._texts.with_instructions(thread, turns)
         row: DefinedResult = {
             "turn": None if turn is None else turn.number,
             "verdict": answer.verdict,

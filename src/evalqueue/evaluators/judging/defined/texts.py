@@ -15,12 +15,14 @@ from evalqueue.evaluators.definitions.definition import (
     EvaluatorDefinition,
     Example,
     JudgedUnit,
+    LongConversations,
     Output,
     OutputKind,
     TurnPart,
 )
 from evalqueue.evaluators.judging import prompts, rules, transcript
 from evalqueue.evaluators.judging.defined.pairs import Pair, pair_of
+from evalqueue.evaluators.judging.lengths import parts
 from evalqueue.evaluators.judging.prompts import Prompt, Rendered
 
 FRAME = "defined"
@@ -29,6 +31,13 @@ _SUBJECTS = {
     JudgedUnit.TURN: "one answer of a chat assistant",
     JudgedUnit.CONVERSATION: "one whole conversation with a chat assistant",
     JudgedUnit.PAIR: "two answers of chat assistants to the same messages",
+}
+_OF_A_PART = {
+    LongConversations.NO_VERDICT: "",
+    LongConversations.WORST: "and take nothing for missing that another part may have.",
+    LongConversations.BEST: "and nothing else.",
+    LongConversations.LAST: "as it stands at the end of this part.",
+    LongConversations.MEAN: "and take nothing for missing that another part may have.",
 }
 _IN_THE_MESSAGE = "The criterion is in the message, around what was said."
 
@@ -42,9 +51,13 @@ class Texts:
         values = _app_values(app)
         self.app_values = {name: value for name, value in values.items() if name in used}
         """What of the app the prompt names."""
+        self.of_a_part = _OF_A_PART[definition.long_conversations]
+        """How a part is to be judged, the end of a sentence."""
         self._frame = prompts.load(FRAME)
         self._prompt = definition.prompt.strip()
         self._is_fixed = used <= templates.OF_APP.keys()
+        shows_earlier = self._is_fixed or "transcript" in used
+        self._context_turns = definition.context_turns if shows_earlier else 0
         self.fixed: Mapping[str, str] = {
             "subject": _SUBJECTS[definition.scope],
             "about": app.about.strip(),
@@ -67,17 +80,27 @@ class Texts:
         """The text around the criterion."""
         return self._frame
 
-    def render(self, thread: Thread, turn: Turn | None) -> Rendered:
-        """The question about a conversation, or about one of its turns."""
-        shown = self.shown(thread, turn)
-        asked = (
-            "Judge this conversation."
-            if turn is None
-            else f"Judge the bot's answer of turn {turn.number}."
-        )
+    def render(self, thread: Thread, turn: Turn | None, shown: Sequence[Turn]) -> Rendered:
+        """The question about a conversation, or about one of its turns.
+
+        Args:
+            thread: the conversation.
+            turn: the one whose answer is judged. None: the conversation is.
+            shown: what `visible` returned, or some of these turns in a row.
+        """
+        shown = self.with_instructions(thread, shown)
         said = _transcript(self._definition, shown)
         values = _conversation_values(shown, turn)
-        return self._rendered(thread, turn, said, values, (_heading(turn), asked))
+        note = ""
+        if turn is not None:
+            heading = "The conversation up to the answer to judge:"
+            asked = f"Judge the bot's answer of turn {turn.number}."
+        elif len(shown) < len(thread.turns):
+            heading, asked = "A part of the conversation:", "Judge this part of the conversation."
+            note = parts.note(thread, shown, self.of_a_part)
+        else:
+            heading, asked = "The whole conversation:", "Judge this conversation."
+        return self._rendered(thread, turn, said, values, (heading, asked), note)
 
     def render_pair(self, thread: Thread, pair: Pair) -> Rendered:
         """The question which of two answers is better."""
@@ -95,15 +118,25 @@ class Texts:
         transcribed: str,
         values: Mapping[str, str],
         ours: tuple[str, str],
+        note: str = "",
     ) -> Rendered:
-        """A question. `ours`: the line above the transcript, and what is asked below it."""
+        """A question.
+
+        Args:
+            thread: the conversation.
+            turn: the one whose answer is judged. None: the conversation is.
+            transcribed: what was said.
+            values: the variables of the conversation.
+            ours: the line above the transcript, and what is asked below it.
+            note: which part is shown.
+        """
         heading, asked = ours
         said = transcript.fence("transcript", transcribed)
         message: list[str] = []
         if not self._is_fixed:
             filled = {**self.app_values, **values, "transcript": said}
             message.append(templates.filled(self._prompt, filled))
-        message.append(transcript.marker(thread, turn))
+        message.append(transcript.marker(thread, turn) + note)
         if self._is_fixed:
             message += [heading, said]
         message.append(asked)
@@ -118,14 +151,20 @@ class Texts:
             second=tuple(_with_parts(each, parts) for each in pair.second),
         )
 
-    def shown(self, thread: Thread, turn: Turn | None) -> list[Turn]:
+    def visible(self, thread: Thread, turn: Turn | None) -> Sequence[Turn]:
         """The turns that the judge sees, with the parts that it sees of them."""
-        turns = list(thread.turns)
-        if turn is not None:
-            before = [each for each in turns if each.number < turn.number]
-            first = len(before) - self._definition.context_turns
-            turns = [*before[max(0, first) :], turn]
-        return [_with_parts(each, self._definition.shows) for each in turns]
+        turns = self._all(thread)
+        if turn is None:
+            return turns
+        until = [each for each in turns if each.number <= turn.number]
+        return until[-1 - self._context_turns :]
+
+    def with_instructions(self, thread: Thread, shown: Sequence[Turn]) -> list[Turn]:
+        """The turns that are shown, with the instructions that apply from a turn before them."""
+        return transcript.with_instructions(shown, self._all(thread))
+
+    def _all(self, thread: Thread) -> list[Turn]:
+        return [_with_parts(each, self._definition.shows) for each in thread.turns]
 
 
 def shown_output(output: Output) -> str:
@@ -227,12 +266,6 @@ def _shown_pair(definition: EvaluatorDefinition, pair: Pair) -> str:
     blocks += ["The first answer", _transcript(definition, pair.first)]
     blocks += ["The second answer", _transcript(definition, common)]
     return "\n\n".join(blocks)
-
-
-def _heading(turn: Turn | None) -> str:
-    return (
-        "The whole conversation:" if turn is None else "The conversation up to the answer to judge:"
-    )
 
 
 def _shown_rules(asked: Sequence[Rule]) -> str:
