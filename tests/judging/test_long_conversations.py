@@ -172,6 +172,7 @@ async def test_parts_overlap_and_cover_all_turns(
     assert found.evaluation.headline == "FINE"
     assert found.parts == parts
     assert found.row["counts"] == "worst"
+    assert "each part" in found.evaluation.declaration.calls
     assert found.row["reasoning"].startswith(f"Judged in {len(parts)} parts: the worst one counts.")
     answered = [each for each in found.records if each.outcome is CallOutcome.OK]
     assert len(answered) == len(parts)

@@ -12,6 +12,7 @@ from evalqueue.evaluators.definitions.definition import (
     Choice,
     EvaluatorDefinition,
     JudgedUnit,
+    LongConversations,
     Output,
     OutputKind,
     OutputLabel,
@@ -60,11 +61,17 @@ def declaration_of(definition: EvaluatorDefinition, *, has_rules: bool) -> Evalu
         name=definition.name,
         title=title,
         question=definition.question,
-        calls=_CALLS[definition.scope],
+        calls=_calls(definition),
         scores=tuple(scores),
         headline=headline,
         details_key=f"{definition.name}_evaluation",
     )
+
+
+def _calls(definition: EvaluatorDefinition) -> str:
+    if definition.long_conversations is LongConversations.NO_VERDICT:
+        return _CALLS[definition.scope]
+    return "One call at most for each conversation, or for each part of one that is too long."
 
 
 def summed_up(verdicts: Sequence[Verdict], output: Output, *, is_whole: bool) -> ScoreValue | None:
