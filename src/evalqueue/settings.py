@@ -165,6 +165,8 @@ class Settings(EnvironmentSettings):
     """Runs that are over are deleted after so many days, with all their results. Unset: never."""
     keep_logs_days: float | None = Field(default=None, gt=0)
     """LLM calls of runs that are over are deleted after so many days. Unset: never."""
+    keep_audit_days: float | None = Field(default=None, gt=0)
+    """Rows of the audit log are deleted after so many days. Unset: never."""
     default_app: str = Field(default="kaira-bot", min_length=1, max_length=100)
     """The app_id of jobs that name no app and whose dataset has none."""
     imports: Annotated[tuple[str, ...], NoDecode] = ()

@@ -80,6 +80,7 @@ const ROUTES = [
   [(api) => api.queues.pause("a/b"), "POST", "/api/queues/a%2Fb/pause"],
   [(api) => api.queues.resume("q"), "POST", "/api/queues/q/resume"],
   [(api) => api.workers.list(), "GET", "/api/workers"],
+  [(api) => api.audit.list({ actor: "a b" }), "GET", "/api/audit?actor=a+b"],
   [(api) => api.adversarial.app("k"), "GET", "/api/adversarial/apps/k"],
   [(api) => api.adversarial.cases({ pinned: true }), "GET", "/api/adversarial/cases?pinned=true"],
   [(api) => api.adversarial.save("k", { from_run: "r" }), "POST", "/api/adversarial/cases"],

@@ -134,6 +134,7 @@ ROWS: dict[tuple[str, str], Access] = {
     ("POST", "/api/queues/{queue}/pause"): Access.ADMINISTERS,
     ("POST", "/api/queues/{queue}/resume"): Access.ADMINISTERS,
     ("GET", "/api/workers"): Access.ALL,
+    ("GET", "/api/audit"): Access.ADMINISTERS,
 }
 
 HAVE_OWNERS = {
@@ -387,7 +388,8 @@ async def state(database: Database) -> list[Any]:
             " (SELECT count(*) FROM datasets),"
             " (SELECT jsonb_agg(app_versions ORDER BY owner, version) FROM app_versions),"
             " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels),"
-            " (SELECT count(*) FROM annotation_queues), (SELECT count(*) FROM annotation_leases)"
+            " (SELECT count(*) FROM annotation_queues), (SELECT count(*) FROM annotation_leases),"
+            " (SELECT count(*) FROM audit_log)"
         )
         return await cursor.fetchall()
 

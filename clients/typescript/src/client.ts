@@ -2,7 +2,7 @@
 import { annotation, type AnnotationApi } from "./annotation.js";
 import { apps, type AppsApi } from "./apps.js";
 import { datasets, type DatasetsApi } from "./datasets.js";
-import { queues, type QueuesApi, workers, type WorkersApi } from "./fleet.js";
+import { audit, type AuditApi, queues, type QueuesApi, workers, type WorkersApi } from "./fleet.js";
 import type { WatchOptions } from "./subscription.js";
 import { type Abortable, jobs, type JobsApi } from "./jobs.js";
 import { type ClientOptions, pathSegment, Transport } from "./transport.js";
@@ -29,6 +29,7 @@ export interface Client {
   annotation: AnnotationApi;
   queues: QueuesApi;
   workers: WorkersApi;
+  audit: AuditApi;
   adversarial: AdversarialApi;
   session: SessionApi;
   /** The evaluators that are installed; with an app, all that a job of it can name. */
@@ -62,6 +63,7 @@ export function createClient(options: ClientOptions = {}): Client {
     annotation: annotation(transport),
     queues: queues(transport),
     workers: workers(transport),
+    audit: audit(transport),
     adversarial: adversarial(transport),
     session: session(transport),
     evaluators: ({ signal, ...query } = {}) =>

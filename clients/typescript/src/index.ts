@@ -12,7 +12,7 @@ export type {
   UploadOptions,
 } from "./datasets.js";
 export { ApiError } from "./errors.js";
-export type { QueuesApi, WorkersApi } from "./fleet.js";
+export type { AuditApi, ListAudit, QueuesApi, WorkersApi } from "./fleet.js";
 export type { Timing, WatchOptions, WatchState } from "./subscription.js";
 export {
   type Abortable,

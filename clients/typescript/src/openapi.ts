@@ -981,6 +981,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who changed what, newest first */
+        get: operations["list_audit_entries"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1548,6 +1565,45 @@ export interface components {
             outcome: string | null;
             /** Error */
             error: string | null;
+        };
+        /**
+         * AuditEntry
+         * @description A change: who made it, and of what.
+         */
+        AuditEntry: {
+            /** Id */
+            id: number;
+            /**
+             * At
+             * Format: date-time
+             */
+            at: string;
+            /**
+             * Actor
+             * @description The name of a token, a person's login or a worker; without one, the database role.
+             */
+            actor: string;
+            /**
+             * Role
+             * @description The database role.
+             */
+            role: string;
+            /**
+             * Application
+             * @description What the database session calls itself.
+             */
+            application: string | null;
+            door: components["schemas"]["Door"];
+            /** Action */
+            action: string;
+            /** Subject Kind */
+            subject_kind: string;
+            /** Subject Id */
+            subject_id: string;
+            /** Details */
+            details: {
+                [key: string]: unknown;
+            };
         };
         /** BadRow */
         BadRow: {
@@ -2265,6 +2321,12 @@ export interface components {
              */
             high: string;
         };
+        /**
+         * Door
+         * @description By which way a change came.
+         * @enum {string}
+         */
+        Door: "http" | "cli" | "library" | "worker" | "sql";
         /**
          * Efficiency
          * @description Did the user get there without friction?
@@ -10701,6 +10763,80 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Worker"][];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_audit_entries: {
+        parameters: {
+            query?: {
+                actor?: string;
+                /** @description `queue.pause`, for example; `queue` for all that can be done to one. */
+                action?: string;
+                subject_kind?: string;
+                subject_id?: string;
+                /** @description The last `id` of the page before. */
+                after?: number;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who changed what, newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditEntry"][];
                 };
             };
             /** @description The Host or the Origin is not allowed, or the caller lacks the right */

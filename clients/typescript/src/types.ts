@@ -115,3 +115,5 @@ export type Session = Schemas["Session"];
 export type Queue = Schemas["Queue"];
 export type PausedQueue = Schemas["PausedQueue"];
 export type Worker = Schemas["Worker"];
+/** A change, and who made it. */
+export type AuditEntry = Schemas["AuditEntry"];

@@ -1,4 +1,4 @@
-"""Declares the commands about the fleet: queues, workers, prune, doctor."""
+"""Declares the commands about the fleet: queues, workers, prune, audit, doctor."""
 
 from typing import Annotated
 
@@ -22,6 +22,11 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog=examples("evalqueue prune --jobs-days 90", "evalqueue prune --logs-days 14 --json")
     )(prune)
+    app.command(
+        epilog=examples(
+            "evalqueue audit --action queue.pause", "evalqueue audit --actor anna --json | jq '.[]'"
+        )
+    )(audit)
     app.command(
         epilog=examples(
             "evalqueue doctor",
@@ -104,16 +109,44 @@ def prune(
     jobs_days: DaysOption = None,
     runs_days: DaysOption = None,
     logs_days: DaysOption = None,
+    audit_days: DaysOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Delete old jobs, runs and LLM calls.
+    """Delete old jobs, runs, LLM calls and rows of the audit log.
 
     Old is what ended more than so many days ago. Runs stay when their jobs are deleted. A run is
     deleted with all its results.
     """
     from evalqueue.cli.commands import fleet
 
-    run(fleet.prune(jobs_days, runs_days, logs_days, as_json=as_json))
+    days = {"logs": logs_days, "runs": runs_days, "jobs": jobs_days, "audit": audit_days}
+    run(fleet.prune(days, as_json=as_json))
+
+
+def audit(
+    *,
+    actor: Annotated[str | None, typer.Option(help="Only what this actor changed.")] = None,
+    action: Annotated[
+        str | None, typer.Option(help="queue.pause, for example; queue: all of queues.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only changes of this kind of subject, as app.")
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Only changes of the one with this id.")
+    ] = None,
+    after: Annotated[
+        int | None, typer.Option(min=0, help="Continue after the row with this id.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many rows.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Show who changed what, newest first."""
+    from evalqueue.audit import AuditFilter
+    from evalqueue.cli.commands import fleet
+
+    where = AuditFilter(actor=actor, action=action, subject_kind=kind, subject_id=subject)
+    run(fleet.list_audit_entries(where, after=after, limit=limit, as_json=as_json))
 
 
 def doctor(*, as_json: JsonOption = False) -> None:

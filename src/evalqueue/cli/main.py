@@ -4,6 +4,7 @@ Large imports (SDKs, the HTTP app, rich) are made by the command that needs them
 does not wait for them. Only `main` turns an error into lines on stderr and an exit code.
 """
 
+import getpass
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from evalqueue.actors import Actor, Door, act_as
 from evalqueue.cli import (
     apps,
     evaluators,
@@ -55,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run a command and exit the process with its exit code."""
     silence_pool()
     hide(os.environ)
+    act_as(Actor(door=Door.CLI, name=_login()))
     try:
         app(None if arguments is None else list(arguments), prog_name="evalqueue")
     except Exception as error:  # the boundary of the process: nothing is above it
@@ -70,6 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
                 console.print_message(line)
         sys.exit(exit_code_of(errors[0]))
     sys.exit(ExitCode.DONE)
+
+
+def _login() -> str:
+    """The name of the person at the terminal. Empty: the system does not know it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # no entry in the password database, as in some containers
+        return ""
 
 
 def _print_version(requested: bool) -> None:

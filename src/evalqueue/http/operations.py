@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from evalqueue.actors import Actor, Door, acting
 from evalqueue.client import Client
 from evalqueue.http.callers import RequestContext, Right, SearchShares, caller_of
 from evalqueue.http.events.broadcaster import Broadcaster
@@ -126,7 +127,8 @@ class Operation:
             )
             context.require(self.right)
             async with self._decoded(http_request, client) as request:
-                with continued(_traceparent(http_request)):
+                actor = Actor(door=Door.HTTP, name=context.caller.name)
+                with continued(_traceparent(http_request)), acting(actor):
                     result = await self.handler(context, request)
             if isinstance(result, Response):
                 return result

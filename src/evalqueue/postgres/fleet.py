@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from evalqueue import actors
 from evalqueue.jobs import Job
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import FLEET, load
@@ -276,9 +277,22 @@ async def prune(
     keep_jobs: timedelta | None,
     keep_runs: timedelta | None,
     keep_logs: timedelta | None,
+    keep_audit: timedelta | None,
+    is_recorded: bool,
 ) -> int:
-    """Delete one chunk of what is old. Returns how many rows went; 0: nothing is left to delete."""
-    arguments = {"keep_jobs": keep_jobs, "keep_runs": keep_runs, "keep_logs": keep_logs}
+    """Delete one chunk of what is old. Returns how many rows went; 0: nothing is left to delete.
+
+    Args:
+        is_recorded: whether an earlier chunk of the same pruning is in the audit log.
+    """
+    arguments = {
+        "keep_jobs": keep_jobs,
+        "keep_runs": keep_runs,
+        "keep_logs": keep_logs,
+        "keep_audit": keep_audit,
+        "is_recorded": is_recorded,
+        "actor": actors.said(),
+    }
     return int(await RETENTION.value(connection, "prune", **arguments) or 0)
 
 
@@ -297,11 +311,11 @@ async def queues(connection: Connection) -> list[QueueState]:
 
 async def pause(connection: Connection, queue: str) -> None:
     """Nothing of this queue is started until it is resumed; what runs goes on."""
-    await connection.execute(FLEET["pause"], {"queue": queue})
+    await connection.execute(FLEET["pause"], {"queue": queue, "actor": actors.said()})
 
 
 async def resume(connection: Connection, queue: str) -> None:
-    await connection.execute(FLEET["resume"], {"queue": queue})
+    await connection.execute(FLEET["resume"], {"queue": queue, "actor": actors.said()})
 
 
 async def limit(
@@ -316,6 +330,7 @@ async def limit(
         "queue": queue,
         "max_running": max_running,
         "max_running_per_owner": max_running_per_owner,
+        "actor": actors.said(),
     }
     await connection.execute(FLEET["limit"], arguments)
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import croniter
 import psycopg
 
+from evalqueue import actors
 from evalqueue.errors import InvalidParams, one_line
 from evalqueue.postgres.database import TRANSIENT, Connection
 from evalqueue.postgres.queries import SCHEDULES
@@ -79,7 +80,7 @@ def next_time(cron: str, timezone: str, after: datetime) -> datetime:
 async def put(connection: Connection, schedule: Schedule) -> None:
     """Store a schedule; one of the same name is replaced."""
     arguments = {name: getattr(schedule, name) for name in Schedule.__slots__}
-    arguments["params"] = jsonb(schedule.params)
+    arguments |= {"params": jsonb(schedule.params), "actor": actors.said()}
     await connection.execute(SCHEDULES["put"], arguments)
 
 
@@ -97,7 +98,7 @@ async def pause(connection: Connection, name: str, *, problem: str | None = None
     Args:
         problem: why its jobs can't be submitted; None: a person wants it so.
     """
-    arguments = {"name": name, "problem": problem}
+    arguments = {"name": name, "problem": problem, "actor": actors.said()}
     cursor = await connection.execute(SCHEDULES["pause"], arguments)
     return await cursor.fetchone() is not None
 
@@ -108,14 +109,14 @@ async def resume(connection: Connection, name: str) -> bool:
     if schedule is None:
         return False
     next_at = next_time(schedule.cron, schedule.timezone, await now(connection))
-    arguments = {"name": name, "next_at": next_at}
+    arguments = {"name": name, "next_at": next_at, "actor": actors.said()}
     cursor = await connection.execute(SCHEDULES["resume"], arguments)
     return await cursor.fetchone() is not None
 
 
 async def remove(connection: Connection, name: str) -> bool:
     """False: there is no such schedule."""
-    cursor = await connection.execute(SCHEDULES["remove"], {"name": name})
+    cursor = await connection.execute(SCHEDULES["remove"], {"name": name, "actor": actors.said()})
     return await cursor.fetchone() is not None
 
 

@@ -17,7 +17,7 @@ from psycopg.errors import (
     UniqueViolation,
 )
 
-from evalqueue import codec
+from evalqueue import actors, codec
 from evalqueue.errors import InvalidParams, KeyReused, NotRetryable, Problem
 from evalqueue.jobs import AttemptRecord, Ended, Job, JobStatus, Progress
 from evalqueue.postgres.database import Connection
@@ -154,7 +154,7 @@ async def retry(connection: Connection, job_id: UUID, *, owner: str | None = Non
         NotRetryable: why not, and what to do instead.
     """
     try:
-        return await _job(connection, "retry", job_id=job_id, owner=owner)
+        return await _job(connection, "retry", job_id=job_id, owner=owner, actor=actors.said())
     except ObjectNotInPrerequisiteState as error:
         raise NotRetryable(_message(error)) from error
 
@@ -225,7 +225,7 @@ async def queue_positions(
 
 async def cancel(connection: Connection, job_id: UUID, *, owner: str | None = None) -> bool | None:
     """True: cancelled by this call. False: was over already. None: no such job."""
-    return await JOBS.value(connection, "cancel", job_id=job_id, owner=owner)
+    return await JOBS.value(connection, "cancel", job_id=job_id, owner=owner, actor=actors.said())
 
 
 async def attempts(

@@ -60,6 +60,76 @@ CREATE FUNCTION evalqueue_app_is_needed(content_digest text) RETURNS boolean
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_audit(text, text, text, jsonb)
+
+CREATE FUNCTION evalqueue_audit(action text, subject_kind text, subject_id text, details jsonb DEFAULT '{}'::jsonb) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_annotation_queues()
+
+CREATE FUNCTION evalqueue_audit_annotation_queues() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_apps()
+
+CREATE FUNCTION evalqueue_audit_apps() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_cases()
+
+CREATE FUNCTION evalqueue_audit_cases() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_dataset()
+
+CREATE FUNCTION evalqueue_audit_dataset() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_labels()
+
+CREATE FUNCTION evalqueue_audit_labels() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_pins()
+
+CREATE FUNCTION evalqueue_audit_pins() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_queue()
+
+CREATE FUNCTION evalqueue_audit_queue() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_removed_datasets()
+
+CREATE FUNCTION evalqueue_audit_removed_datasets() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_schedule()
+
+CREATE FUNCTION evalqueue_audit_schedule() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_below_limit(double precision)
 
 CREATE FUNCTION evalqueue_below_limit(stated double precision) RETURNS double precision
@@ -423,6 +493,13 @@ CREATE FUNCTION evalqueue_keep_app() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_keep_audit()
+
+CREATE FUNCTION evalqueue_keep_audit() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_keep_usage()
 
 CREATE FUNCTION evalqueue_keep_usage() RETURNS trigger
@@ -616,9 +693,16 @@ CREATE FUNCTION evalqueue_pace(credential text, label text, worker text, request
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- FUNCTION: evalqueue_prune(interval, interval, interval, integer)
+-- FUNCTION: evalqueue_prune(interval, interval, interval, integer, interval, boolean)
 
-CREATE FUNCTION evalqueue_prune(keep_jobs interval, keep_runs interval, keep_logs interval, chunk integer DEFAULT 1000) RETURNS integer
+CREATE FUNCTION evalqueue_prune(keep_jobs interval, keep_runs interval, keep_logs interval, chunk integer DEFAULT 1000, keep_audit interval DEFAULT NULL::interval, is_recorded boolean DEFAULT false) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_prune_audit(interval, integer)
+
+CREATE FUNCTION evalqueue_prune_audit(keep interval, chunk integer DEFAULT 1000) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -1106,6 +1190,38 @@ CREATE TABLE apps (
     CONSTRAINT apps_digest_check CHECK ((digest ~ '^sha256:[0-9a-f]{64}$'::text)),
     CONSTRAINT apps_digest_is_the_hash CHECK ((digest = ('sha256:'::text || encode(sha256(convert_to(document, 'UTF8'::name)), 'hex'::text)))),
     CONSTRAINT apps_document_check CHECK ((octet_length(document) <= 262144))
+);
+
+-- TABLE: audit_log
+
+CREATE TABLE audit_log (
+    id bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    actor text NOT NULL,
+    role text NOT NULL,
+    application text,
+    door text NOT NULL,
+    action text NOT NULL,
+    subject_kind text NOT NULL,
+    subject_id text NOT NULL,
+    details jsonb NOT NULL,
+    CONSTRAINT audit_log_action_check CHECK (((length(action) >= 1) AND (length(action) <= 50))),
+    CONSTRAINT audit_log_actor_check CHECK (((length(actor) >= 1) AND (length(actor) <= 200))),
+    CONSTRAINT audit_log_details_check CHECK (((jsonb_typeof(details) = 'object'::text) AND (octet_length((details)::text) <= 2000))),
+    CONSTRAINT audit_log_door_check CHECK ((door = ANY (ARRAY['http'::text, 'cli'::text, 'library'::text, 'worker'::text, 'sql'::text]))),
+    CONSTRAINT audit_log_subject_id_check CHECK ((length(subject_id) <= 300)),
+    CONSTRAINT audit_log_subject_kind_check CHECK (((length(subject_kind) >= 1) AND (length(subject_kind) <= 50)))
+);
+
+-- SEQUENCE: audit_log_id_seq
+
+ALTER TABLE audit_log ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME audit_log_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 -- TABLE: credential_leases
@@ -1607,6 +1723,11 @@ ALTER TABLE ONLY app_versions
 ALTER TABLE ONLY apps
     ADD CONSTRAINT apps_pkey PRIMARY KEY (digest);
 
+-- CONSTRAINT: audit_log audit_log_pkey
+
+ALTER TABLE ONLY audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (id);
+
 -- CONSTRAINT: credential_leases credential_leases_pkey
 
 ALTER TABLE ONLY credential_leases
@@ -1803,6 +1924,22 @@ CREATE INDEX api_logs_without_run ON api_logs USING btree (job_id, id) WHERE (ru
 
 CREATE INDEX app_versions_of_content ON app_versions USING btree (digest);
 
+-- INDEX: audit_log_at
+
+CREATE INDEX audit_log_at ON audit_log USING btree (at);
+
+-- INDEX: audit_log_of_action
+
+CREATE INDEX audit_log_of_action ON audit_log USING btree (action, id DESC);
+
+-- INDEX: audit_log_of_actor
+
+CREATE INDEX audit_log_of_actor ON audit_log USING btree (actor, id DESC);
+
+-- INDEX: audit_log_of_subject
+
+CREATE INDEX audit_log_of_subject ON audit_log USING btree (subject_id, id DESC);
+
 -- INDEX: dataset_owners_newest
 
 CREATE INDEX dataset_owners_newest ON dataset_owners USING btree (owner, created_at DESC, dataset_id);
@@ -1979,6 +2116,58 @@ CREATE INDEX thread_evaluations_of_thread ON thread_evaluations USING btree (thr
 
 CREATE TRIGGER evalqueue_abort_at_once AFTER UPDATE OF abort_requested ON procrastinate_jobs FOR EACH ROW WHEN ((new.abort_requested AND (new.status = 'doing'::procrastinate_job_status))) EXECUTE FUNCTION evalqueue_abort_at_once();
 
+-- TRIGGER: annotation_queues evalqueue_audit_annotation_queues
+
+CREATE TRIGGER evalqueue_audit_annotation_queues AFTER INSERT ON annotation_queues REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_annotation_queues();
+
+-- TRIGGER: app_versions evalqueue_audit_apps
+
+CREATE TRIGGER evalqueue_audit_apps AFTER INSERT ON app_versions REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_apps();
+
+-- TRIGGER: saved_cases evalqueue_audit_cases
+
+CREATE TRIGGER evalqueue_audit_cases AFTER INSERT ON saved_cases REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_cases();
+
+-- TRIGGER: dataset_owners evalqueue_audit_changed_dataset
+
+CREATE TRIGGER evalqueue_audit_changed_dataset AFTER UPDATE ON dataset_owners FOR EACH ROW WHEN ((((old.name IS DISTINCT FROM new.name) OR (old.kept IS DISTINCT FROM new.kept)) OR (old.app_id IS DISTINCT FROM new.app_id))) EXECUTE FUNCTION evalqueue_audit_dataset();
+
+-- TRIGGER: job_schedules evalqueue_audit_changed_schedule
+
+CREATE TRIGGER evalqueue_audit_changed_schedule AFTER UPDATE ON job_schedules FOR EACH ROW WHEN ((((((((((old.cron IS DISTINCT FROM new.cron) OR (old.timezone IS DISTINCT FROM new.timezone)) OR (old.job_type IS DISTINCT FROM new.job_type)) OR (old.params IS DISTINCT FROM new.params)) OR (old.owner IS DISTINCT FROM new.owner)) OR (old.queue IS DISTINCT FROM new.queue)) OR (old.priority IS DISTINCT FROM new.priority)) OR (old.max_attempts IS DISTINCT FROM new.max_attempts)) OR ((old.paused_at IS NULL) IS DISTINCT FROM (new.paused_at IS NULL)))) EXECUTE FUNCTION evalqueue_audit_schedule();
+
+-- TRIGGER: dataset_owners evalqueue_audit_dataset
+
+CREATE TRIGGER evalqueue_audit_dataset AFTER INSERT ON dataset_owners FOR EACH ROW WHEN (new.kept) EXECUTE FUNCTION evalqueue_audit_dataset();
+
+-- TRIGGER: labels evalqueue_audit_labels
+
+CREATE TRIGGER evalqueue_audit_labels AFTER INSERT ON labels REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_labels();
+
+-- TRIGGER: saved_cases evalqueue_audit_pins
+
+CREATE TRIGGER evalqueue_audit_pins AFTER UPDATE ON saved_cases REFERENCING OLD TABLE AS earlier NEW TABLE AS later FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_pins();
+
+-- TRIGGER: job_queues evalqueue_audit_queue
+
+CREATE TRIGGER evalqueue_audit_queue AFTER INSERT OR DELETE OR UPDATE ON job_queues FOR EACH ROW EXECUTE FUNCTION evalqueue_audit_queue();
+
+-- TRIGGER: app_versions evalqueue_audit_removed_apps
+
+CREATE TRIGGER evalqueue_audit_removed_apps AFTER DELETE ON app_versions REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_apps();
+
+-- TRIGGER: saved_cases evalqueue_audit_removed_cases
+
+CREATE TRIGGER evalqueue_audit_removed_cases AFTER DELETE ON saved_cases REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_cases();
+
+-- TRIGGER: dataset_owners evalqueue_audit_removed_datasets
+
+CREATE TRIGGER evalqueue_audit_removed_datasets AFTER DELETE ON dataset_owners REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_removed_datasets();
+
+-- TRIGGER: job_schedules evalqueue_audit_schedule
+
+CREATE TRIGGER evalqueue_audit_schedule AFTER INSERT OR DELETE ON job_schedules FOR EACH ROW EXECUTE FUNCTION evalqueue_audit_schedule();
+
 -- TRIGGER: api_logs evalqueue_count_usage
 
 CREATE TRIGGER evalqueue_count_usage AFTER INSERT ON api_logs REFERENCING NEW TABLE AS new_calls FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_count_usage();
@@ -2014,6 +2203,10 @@ CREATE TRIGGER evalqueue_forget_worker BEFORE UPDATE OF status ON procrastinate_
 -- TRIGGER: jobs evalqueue_keep_app
 
 CREATE TRIGGER evalqueue_keep_app BEFORE INSERT ON jobs FOR EACH ROW WHEN ((new.params ? 'app_digest'::text)) EXECUTE FUNCTION evalqueue_keep_app();
+
+-- TRIGGER: audit_log evalqueue_keep_audit
+
+CREATE TRIGGER evalqueue_keep_audit BEFORE DELETE OR UPDATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_keep_audit();
 
 -- TRIGGER: eval_runs evalqueue_keep_usage
 

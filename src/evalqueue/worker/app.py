@@ -100,7 +100,7 @@ class ProcrastinateApp(procrastinate.App):
 
 
 def retention(settings: Settings) -> Retention:
-    """How long finished jobs, runs and logs are kept."""
+    """How long finished jobs, runs, logs and the audit log are kept."""
 
     def days(number: float | None) -> timedelta | None:
         return None if number is None else timedelta(days=number)
@@ -109,6 +109,7 @@ def retention(settings: Settings) -> Retention:
         jobs=days(settings.keep_jobs_days),
         runs=days(settings.keep_runs_days),
         logs=days(settings.keep_logs_days),
+        audit=days(settings.keep_audit_days),
     )
 
 

@@ -37,15 +37,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
-    """How long finished jobs, runs and logs are kept; None: for ever."""
+    """How long finished jobs, runs, logs and the audit log are kept; None: for ever."""
 
     jobs: timedelta | None = None
     runs: timedelta | None = None
     logs: timedelta | None = None
+    audit: timedelta | None = None
 
     @property
     def for_ever(self) -> bool:
-        return self.jobs is None and self.runs is None and self.logs is None
+        return self == Retention()
 
 
 class Leadership:
@@ -204,6 +205,8 @@ async def prune(database: Database, retention: Retention) -> int:
                 keep_jobs=retention.jobs,
                 keep_runs=retention.runs,
                 keep_logs=retention.logs,
+                keep_audit=retention.audit,
+                is_recorded=total > 0,
             )
         total += deleted
         if deleted == 0:

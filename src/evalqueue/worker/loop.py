@@ -15,6 +15,7 @@ from uuid import UUID
 import psycopg
 from procrastinate.manager import get_channel_for_queues
 
+from evalqueue.actors import Actor, Door, acting
 from evalqueue.handlers import Handlers
 from evalqueue.metrics.endpoint import exposed
 from evalqueue.metrics.jobs import JobMetrics
@@ -102,7 +103,8 @@ class Worker:
             await self._declare()
             await self._membership.register()
             try:
-                with bound({"worker": self._membership.worker.name}):
+                name = self._membership.worker.name
+                with bound({"worker": name}), acting(Actor(door=Door.WORKER, name=name)):
                     async with self._listening():
                         self._membership.log_ready()
                         await self._run_registered()

@@ -1,9 +1,11 @@
-"""The commands about the fleet: queues, workers, prune."""
+"""The commands about the fleet: queues, workers, prune, audit."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
-from evalqueue import doctor, settings
+from evalqueue import audit, doctor, settings
+from evalqueue.audit import AuditFilter
 from evalqueue.cli.commands.connection import open_client
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
@@ -131,20 +133,22 @@ def _state(worker: WorkerRecord, leader: Leader | None) -> str:
     return ", ".join(state for state, applies in states.items() if applies) or "active"
 
 
-async def prune(
-    jobs_days: float | None, runs_days: float | None, logs_days: float | None, *, as_json: bool
-) -> ExitCode:
-    """Delete jobs, runs and logs that ended longer ago than the given numbers of days."""
+async def prune(days: Mapping[str, float | None], *, as_json: bool) -> ExitCode:
+    """Delete what ended, or was written, longer ago than the given numbers of days.
+
+    Args:
+        days: of `logs`, `runs`, `jobs` and `audit`, in the order of deletion: calls before their
+            runs, runs before their jobs. None: as the settings have it.
+    """
     current = settings.read()
-    days_kept = {  # calls before their runs, runs before their jobs
-        "logs": current.keep_logs_days if logs_days is None else logs_days,
-        "runs": current.keep_runs_days if runs_days is None else runs_days,
-        "jobs": current.keep_jobs_days if jobs_days is None else jobs_days,
+    days_kept = {
+        name: getattr(current, f"keep_{name}_days") if given is None else given
+        for name, given in days.items()
     }
     ages = {name: timedelta(days=days) for name, days in days_kept.items() if days is not None}
     if not ages:
         raise Refused(
-            "No age given: --jobs-days N, --runs-days N, --logs-days N, or "
+            "No age given: --jobs-days N, --runs-days N, --logs-days N, --audit-days N, or "
             "EVALQUEUE_KEEP_JOBS_DAYS and the like. Without them nothing is deleted."
         )
     async with open_client() as client:
@@ -155,4 +159,29 @@ async def prune(
         }
     text = ", ".join(f"{number} row(s) of {name}" for name, number in deleted.items())
     console.print_result(deleted, f"deleted {text}", as_json=as_json)
+    return ExitCode.DONE
+
+
+async def list_audit_entries(
+    where: AuditFilter, *, after: int | None, limit: int, as_json: bool
+) -> ExitCode:
+    """Print changes, newest first."""
+    async with open_client() as client, (await client.database()).connection() as connection:
+        found = await audit.entries(connection, where, after=after, limit=limit)
+    if as_json:
+        console.print_json([console.row_json(each) for each in found])
+    elif not found:
+        console.print_message("No such change is recorded.")
+    else:
+        console.print_table(
+            ("id", "at", "actor", "by", "action", "subject", "details"),
+            [
+                (
+                    each.id, format_time(each.at), each.actor, each.door, each.action,
+                    f"{each.subject_kind} {each.subject_id}",
+                    json.dumps(each.details, ensure_ascii=False),
+                )
+                for each in found
+            ],
+        )  # fmt: skip
     return ExitCode.DONE

@@ -7,6 +7,7 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
+from evalqueue import actors
 from evalqueue.errors import Refused
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.store import QUERIES
@@ -106,6 +107,7 @@ async def save(
         "owner": owner,
         "cases": jsonb([case.as_row() for case in cases]),
         "pinned": pinned,
+        "actor": actors.said(),
     }
     async with connection.transaction():
         await connection.execute(QUERIES["save"], arguments)
@@ -173,7 +175,12 @@ async def unsave(
 
 
 def _named_by_owner(app_id: str, owners: Mapping[str, str]) -> dict[str, Any]:
-    return {"app_id": app_id, "case_ids": list(owners), "owners": list(owners.values())}
+    return {
+        "app_id": app_id,
+        "case_ids": list(owners),
+        "owners": list(owners.values()),
+        "actor": actors.said(),
+    }
 
 
 async def _saved(

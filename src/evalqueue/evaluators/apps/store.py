@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from evalqueue import actors
 from evalqueue.errors import Problem
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import App, InvalidApp, UnknownApp, documents
@@ -194,7 +195,9 @@ async def add(connection: Connection, app: App, *, owner: str) -> AddedApp:
     if newest and newest[0].digest == digest:
         return AddedApp(stored=newest[0], is_new=False)
     await keep(connection, app)
-    await connection.execute(QUERIES["add_version"], arguments | {"digest": digest})
+    await connection.execute(
+        QUERIES["add_version"], arguments | {"digest": digest, "actor": actors.said()}
+    )
     (stored,) = await _versions(
         connection, owner=owner, app_id=app.app_id, only_newest=True, limit=1
     )
@@ -234,7 +237,9 @@ async def remove(connection: Connection, app_id: str, *, owner: str) -> int:
 
     Jobs and runs that use it keep its content.
     """
-    return await QUERIES.value(connection, "remove", app_id=app_id, owner=owner)
+    return await QUERIES.value(
+        connection, "remove", app_id=app_id, owner=owner, actor=actors.said()
+    )
 
 
 async def of_dataset(connection: Connection, dataset_id: str, *, owner: str) -> str | None:
@@ -248,7 +253,12 @@ async def set_of_dataset(
     """Give an owner's dataset an app. False: the owner has no such dataset."""
     return bool(
         await QUERIES.value(
-            connection, "set_of_dataset", dataset_id=dataset_id, app_id=app_id, owner=owner
+            connection,
+            "set_of_dataset",
+            dataset_id=dataset_id,
+            app_id=app_id,
+            owner=owner,
+            actor=actors.said(),
         )
     )
 

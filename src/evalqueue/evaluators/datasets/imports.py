@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from psycopg.types.json import Json, Jsonb
 
-from evalqueue import codec
+from evalqueue import actors, codec
 from evalqueue.evaluators.datasets.incoming import CHUNK_BYTES, Identified, Incoming, identified
 from evalqueue.evaluators.datasets.staging import stage, statistics
 from evalqueue.evaluators.datasets.store import NAME_LIMIT, QUERIES
@@ -47,6 +47,7 @@ async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool)
         # On one line, since it is shown in tables.
         "name": codec.clean_text(" ".join(found.name.split()), limit=NAME_LIMIT) or "unnamed",
         "kept": kept,
+        "actor": actors.said(),
     }
     async with database.connection() as connection, connection.transaction():
         if await _is_read(connection, found):

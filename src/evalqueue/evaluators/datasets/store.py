@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from evalqueue import codec
+from evalqueue import actors, codec
 from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall, Turn
 from evalqueue.evaluators.formats import ContentStatistics
 from evalqueue.postgres.database import Connection
@@ -201,7 +201,9 @@ async def pin(connection: Connection, *, job_id: UUID, dataset_id: str) -> None:
 
 async def remove(connection: Connection, dataset_id: str, *, owner: str | None) -> Removal | None:
     """Remove a dataset from an owner, or from all owners. None: they have none with this id."""
-    found = await QUERIES.value(connection, "remove", dataset_id=dataset_id, owner=owner)
+    found = await QUERIES.value(
+        connection, "remove", dataset_id=dataset_id, owner=owner, actor=actors.said()
+    )
     return None if found is None else Removal(found)
 
 

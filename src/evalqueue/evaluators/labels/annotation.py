@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
+from evalqueue import actors
 from evalqueue.errors import Refused
 from evalqueue.evaluators.conversation import Turn
 from evalqueue.evaluators.datasets import store as datasets
@@ -193,7 +194,7 @@ async def create(
         connection, AnnotationQueue, "create",
         run_id=run.run_id, owner=run.owner, dataset_id=run.dataset_id, evaluator=found.name,
         name=score.name, selection=selection, size=size, annotators=annotators,
-        flip_rate=FLIP_RATE,
+        flip_rate=FLIP_RATE, actor=actors.said(),
     )  # fmt: skip
     if queue is None:
         raise NotLabellable("The run has no conversation to choose")

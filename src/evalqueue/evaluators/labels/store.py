@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from evalqueue import codec
+from evalqueue import actors, codec
 from evalqueue.errors import Problem, Refused
 from evalqueue.evaluators.judging.scores import (
     MAX_LABEL,
@@ -156,7 +156,12 @@ async def add(connection: Connection, run: LabelledRun, labels: Sequence[NewLabe
     rows = [each.model_dump() for each in accepted]
     cursor = await connection.execute(
         QUERIES["add"],
-        {"owner": run.owner, "dataset_id": run.dataset_id, "labels": jsonb(rows)},
+        {
+            "owner": run.owner,
+            "dataset_id": run.dataset_id,
+            "labels": jsonb(rows),
+            "actor": actors.said(),
+        },
     )
     return cursor.rowcount
 

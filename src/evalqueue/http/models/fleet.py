@@ -1,19 +1,71 @@
-"""The JSON of health checks, queues and workers."""
+"""The JSON of health checks, queues, workers and the audit log."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from evalqueue import codec, doctor
+from evalqueue.actors import MAX_NAME, Door
+from evalqueue.audit import AuditFilter
 from evalqueue.http.models.errors import Error
-from evalqueue.http.models.fields import Model, Moment, matching_fields, seconds
+from evalqueue.http.models.fields import (
+    MAX_INTEGER,
+    Model,
+    Moment,
+    Name,
+    matching_fields,
+    seconds,
+)
 from evalqueue.postgres import fleet
 
 MAX_QUEUE_NAME = 40  # characters; it is part of the name of a NOTIFY channel
+MAX_SUBJECT = 300  # characters, the table's CHECK
 
 
 class QueueName(Model):
     queue: Annotated[str, Field(max_length=MAX_QUEUE_NAME), AfterValidator(codec.clean_text)]
+
+
+class AuditQuery(Model):
+    actor: Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)] | None = (
+        None
+    )
+    action: Name | None = None
+    """`queue.pause`, for example; `queue` for all that can be done to one."""
+    subject_kind: Name | None = None
+    subject_id: (
+        Annotated[str, Field(max_length=MAX_SUBJECT), AfterValidator(codec.clean_text)] | None
+    ) = None
+    after: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = None
+    """The last `id` of the page before."""
+    limit: int = Field(100, ge=1, le=1000)
+
+    @property
+    def wanted(self) -> AuditFilter:
+        return AuditFilter(
+            actor=self.actor,
+            action=self.action,
+            subject_kind=self.subject_kind,
+            subject_id=self.subject_id,
+        )
+
+
+class AuditEntryJson(Model):
+    """A change: who made it, and of what."""
+
+    id: int
+    at: Moment
+    actor: str
+    """The name of a token, a person's login or a worker; without one, the database role."""
+    role: str
+    """The database role."""
+    application: str | None
+    """What the database session calls itself."""
+    door: Door
+    action: str
+    subject_kind: str
+    subject_id: str
+    details: dict[str, Any]
 
 
 class Health(Model):

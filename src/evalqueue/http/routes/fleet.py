@@ -1,8 +1,10 @@
-"""Queues and workers.
+"""Queues, workers and the audit log.
 
-They have no owner: every caller may read them, and only administrators may pause a queue.
+They have no owner: every caller may read queues and workers, and only administrators may pause a
+queue or read the audit log.
 """
 
+from evalqueue import audit
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import fleet as models
 from evalqueue.http.operations import EmptyRequest, Operation
@@ -31,6 +33,16 @@ async def list_workers(context: RequestContext, request: EmptyRequest) -> list[m
     async with context.connection() as connection:
         leader = await fleet.leader(connection)
         return [models.WorkerJson.of(record, leader) for record in await fleet.workers(connection)]
+
+
+async def list_audit_entries(
+    context: RequestContext, request: models.AuditQuery
+) -> list[models.AuditEntryJson]:
+    async with context.connection() as connection:
+        found = await audit.entries(
+            connection, request.wanted, after=request.after, limit=request.limit
+        )
+    return [models.AuditEntryJson.model_validate(each) for each in found]
 
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -66,6 +78,15 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="fleet",
         summary="Every worker, as of its last report",
         handler=list_workers,
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/audit",
+        tag="fleet",
+        summary="Who changed what, newest first",
+        handler=list_audit_entries,
+        required_right=Right.ADMIN,
         errors=(503,),
     ),
 )

@@ -2,7 +2,7 @@
 import { annotation } from "./annotation.js";
 import { apps } from "./apps.js";
 import { datasets } from "./datasets.js";
-import { queues, workers } from "./fleet.js";
+import { audit, queues, workers } from "./fleet.js";
 import { jobs } from "./jobs.js";
 import { pathSegment, Transport } from "./transport.js";
 import { runs } from "./runs.js";
@@ -19,6 +19,7 @@ export function createClient(options = {}) {
         annotation: annotation(transport),
         queues: queues(transport),
         workers: workers(transport),
+        audit: audit(transport),
         adversarial: adversarial(transport),
         session: session(transport),
         evaluators: ({ signal, ...query } = {}) => transport.request("/api/evaluators", { query, signal }),

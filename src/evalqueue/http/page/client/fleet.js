@@ -15,3 +15,8 @@ export function workers(transport) {
         list: ({ signal } = {}) => transport.request("/api/workers", { signal }),
     };
 }
+export function audit(transport) {
+    return {
+        list: ({ signal, ...query } = {}) => transport.request("/api/audit", { query, signal }),
+    };
+}

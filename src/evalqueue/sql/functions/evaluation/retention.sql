@@ -5,8 +5,12 @@
 --              nothing needs
 --   keep_runs  runs that are over, with their threads and calls
 --   keep_logs  the LLM calls of runs, and of jobs without a run, that are over
+--   keep_audit rows of the audit log
+--
+-- The audit log says of the first chunk that deletes something what is deleted.
 CREATE OR REPLACE FUNCTION evalqueue_prune(
-    keep_jobs interval, keep_runs interval, keep_logs interval, chunk integer DEFAULT 1000
+    keep_jobs interval, keep_runs interval, keep_logs interval, chunk integer DEFAULT 1000,
+    keep_audit interval DEFAULT NULL, is_recorded boolean DEFAULT false
 ) RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
@@ -62,6 +66,18 @@ BEGIN
         DELETE FROM apps WHERE digest = ANY (unneeded) AND NOT evalqueue_app_is_needed(digest);
         GET DIAGNOSTICS deleted = ROW_COUNT;
         total := total + deleted;
+    END IF;
+    IF keep_audit IS NOT NULL THEN
+        total := total + evalqueue_prune_audit(keep_audit, chunk);
+    END IF;
+    IF total > 0 AND NOT is_recorded THEN
+        PERFORM evalqueue_audit('rows.prune', 'retention',
+            concat_ws(', ', CASE WHEN keep_jobs IS NOT NULL THEN 'jobs' END,
+                CASE WHEN keep_runs IS NOT NULL THEN 'runs' END,
+                CASE WHEN keep_logs IS NOT NULL THEN 'logs' END,
+                CASE WHEN keep_audit IS NOT NULL THEN 'audit' END),
+            jsonb_strip_nulls(jsonb_build_object('keep_jobs', keep_jobs, 'keep_runs', keep_runs,
+                'keep_logs', keep_logs, 'keep_audit', keep_audit)));
     END IF;
     RETURN total;
 END;

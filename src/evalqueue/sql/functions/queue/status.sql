@@ -180,8 +180,9 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     task procrastinate_jobs;
+    job jobs;
 BEGIN
-    PERFORM 1 FROM jobs WHERE id = job_id;
+    SELECT * INTO job FROM jobs WHERE id = job_id;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
@@ -195,6 +196,9 @@ BEGIN
         ELSE
             RETURN false;
     END CASE;
+    PERFORM evalqueue_audit('job.cancel', 'job', job_id::text, jsonb_build_object(
+        'job_type', job.job_type, 'owner', job.owner,
+        'status', CASE task.status WHEN 'todo' THEN 'queued' ELSE 'running' END));
     RETURN true;
 END;
 $$;

@@ -278,6 +278,8 @@ BEGIN
             job.retry_of := job_id;
             job.id := evalqueue_insert_job(job);
             SELECT * INTO STRICT job FROM jobs WHERE jobs.id = job.id;
+            PERFORM evalqueue_audit('job.retry', 'job', job_id::text, jsonb_build_object(
+                'job_type', job.job_type, 'owner', job.owner, 'continued_by', job.id));
             RETURN job;
     END CASE;
 END;

@@ -148,6 +148,7 @@ ORDER BY array_position(%(case_ids)s, case_id)
 INSERT INTO saved_cases (app_id, owner, case_id, body, pinned)
 SELECT %(app_id)s, %(owner)s, body ->> 'case_id', body, %(pinned)s
 FROM jsonb_array_elements(%(cases)s) AS listed (body)
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 ON CONFLICT (app_id, owner, case_id) DO UPDATE SET pinned = saved_cases.pinned OR EXCLUDED.pinned
 
 -- count_saved --
@@ -170,12 +171,14 @@ ORDER BY case_id
 UPDATE saved_cases SET pinned = %(pinned)s
 FROM unnest(%(case_ids)s::text[], %(owners)s::text[]) AS meant (case_id, owner)
 WHERE app_id = %(app_id)s AND saved_cases.case_id = meant.case_id AND saved_cases.owner = meant.owner
+    AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- unsave --
 DELETE FROM saved_cases
 USING unnest(%(case_ids)s::text[], %(owners)s::text[]) AS meant (case_id, owner)
 WHERE app_id = %(app_id)s AND saved_cases.case_id = meant.case_id AND saved_cases.owner = meant.owner
     AND (%(pinned_too)s OR NOT pinned)
+    AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- evaluations --
 SELECT id, run_id, category, difficulty, verdict, goal_achieved, total_turns, result, case_id, trial,

@@ -39,7 +39,7 @@ WITH judged AS (
     INSERT INTO annotation_queues (owner, run_id, dataset_id, evaluator, name, selection, annotators)
     SELECT %(owner)s, %(run_id)s, %(dataset_id)s, %(evaluator)s, %(name)s, %(selection)s,
         %(annotators)s
-    WHERE EXISTS (SELECT FROM chosen)
+    WHERE EXISTS (SELECT FROM chosen) AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
     RETURNING COLUMNS
 ), items AS (
     INSERT INTO annotation_items (queue_id, position, thread_id)

@@ -9,6 +9,7 @@ SELECT evalqueue_store_app(%(digest)s, %(app_id)s, %(document)s)
 INSERT INTO app_versions (owner, app_id, version, digest)
 SELECT %(owner)s, %(app_id)s, COALESCE(max(version), 0) + 1, %(digest)s
 FROM app_versions WHERE owner = %(owner)s AND app_id = %(app_id)s
+HAVING set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- versions --
 -- Newest first. NULL: of any owner, any app, any version; only the newest of each app if asked for
@@ -34,13 +35,15 @@ SELECT EXISTS (SELECT 1 FROM apps WHERE digest = %(digest)s AND app_id = %(app_i
 
 -- remove --
 SELECT evalqueue_remove_app(%(owner)s, %(app_id)s)
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- of_dataset --
 SELECT app_id FROM dataset_owners WHERE dataset_id = %(dataset_id)s AND owner = %(owner)s
 
 -- set_of_dataset --
 UPDATE dataset_owners SET app_id = %(app_id)s
-WHERE dataset_id = %(dataset_id)s AND owner = %(owner)s RETURNING true
+WHERE dataset_id = %(dataset_id)s AND owner = %(owner)s
+    AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL RETURNING true
 
 -- pin --
 -- A job that named no version of its app uses this one from now on, and so do its helper jobs

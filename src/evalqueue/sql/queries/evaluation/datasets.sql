@@ -158,7 +158,8 @@ FROM grouped
 -- enter --
 -- An owner has it. Adding it to stay sets its name anew; a job does not
 INSERT INTO dataset_owners AS entry (dataset_id, owner, name, kept)
-VALUES (%(dataset_id)s, %(owner)s, %(name)s, %(kept)s)
+SELECT %(dataset_id)s, %(owner)s, %(name)s, %(kept)s
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 ON CONFLICT (dataset_id, owner) DO UPDATE SET name = EXCLUDED.name, kept = true
     WHERE EXCLUDED.kept
 RETURNING xmax = 0 AS is_new  -- no row was there to be locked
@@ -190,6 +191,7 @@ FROM datasets WHERE id = %(dataset_id)s AND format IS NOT NULL
 
 -- remove --
 SELECT evalqueue_remove_dataset(%(dataset_id)s, %(owner)s)
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- thread --
 SELECT thread_id, user_id, turns FROM dataset_threads

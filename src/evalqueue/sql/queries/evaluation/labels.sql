@@ -32,6 +32,7 @@ WHERE (value, is_random, adjudicates, note) IS DISTINCT FROM (
         AND (newest.thread_id, newest.evaluator, newest.name, newest.labelled_by)
             = (given.thread_id, given.evaluator, given.name, given.labelled_by)
     ORDER BY newest.id DESC LIMIT 1)
+    AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- current --
 -- The newest label of each person about each question

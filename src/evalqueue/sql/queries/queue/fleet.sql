@@ -94,16 +94,20 @@ GROUP BY name, rules.paused_at, rules.max_running, rules.max_running_per_owner, 
 ORDER BY name
 
 -- pause --
-INSERT INTO job_queues (name, paused_at) VALUES (%(queue)s, clock_timestamp())
+-- This and the changes below say by `evalqueue.actor` who makes them
+INSERT INTO job_queues (name, paused_at)
+SELECT %(queue)s, clock_timestamp() WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 ON CONFLICT (name) DO UPDATE SET paused_at = COALESCE(job_queues.paused_at, EXCLUDED.paused_at)
 
 -- resume --
-UPDATE job_queues SET paused_at = NULL WHERE name = %(queue)s
+UPDATE job_queues SET paused_at = NULL
+WHERE name = %(queue)s AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- limit --
 -- NULL: no limit
 INSERT INTO job_queues (name, max_running, max_running_per_owner)
-VALUES (%(queue)s, %(max_running)s, %(max_running_per_owner)s)
+SELECT %(queue)s, %(max_running)s, %(max_running_per_owner)s
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 ON CONFLICT (name) DO UPDATE SET
     max_running = EXCLUDED.max_running, max_running_per_owner = EXCLUDED.max_running_per_owner
 

@@ -23,9 +23,13 @@ WHERE owner = %(owner)s AND idempotency_key = ANY (%(idempotency_keys)s)
 
 -- retry --
 -- A new job goes on where one that is over stopped; no row when there is no such job of this owner's
+WITH old AS MATERIALIZED (  -- the actor is set before the function is called
+    SELECT id FROM jobs
+    WHERE id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+        AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
+)
 SELECT JOB_COLUMNS FROM (
-    SELECT job.* FROM jobs AS old CROSS JOIN LATERAL evalqueue_retry_job(old.id) AS job
-    WHERE old.id = %(job_id)s AND (%(owner)s::text IS NULL OR old.owner = %(owner)s)
+    SELECT job.* FROM old CROSS JOIN LATERAL evalqueue_retry_job(old.id) AS job
 ) AS job WHERE id IS NOT NULL
 
 -- of_key --
@@ -89,6 +93,7 @@ ORDER BY busy.queue, position.ahead
 -- queued | running -> cancelled; no row when there is no such job of this owner's
 SELECT evalqueue_cancel_job(id) FROM jobs
 WHERE id = %(job_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
+    AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 
 -- flush --
 -- Fence, lease and progress; false when the attempt is over

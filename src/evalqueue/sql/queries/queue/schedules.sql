@@ -19,13 +19,13 @@ SELECT clock_timestamp()
 SELECT evalqueue_fire_schedule(%(name)s, %(at)s, %(next_at)s)
 
 -- put --
--- One with this name is replaced
+-- One with this name is replaced. `evalqueue.actor` says who does it; here and below
 INSERT INTO job_schedules (
     name, cron, timezone, job_type, params, owner, queue, priority, max_attempts, next_at
-) VALUES (
-    %(name)s, %(cron)s, %(timezone)s, %(job_type)s, %(params)s, %(owner)s, %(queue)s, %(priority)s,
-    %(max_attempts)s, %(next_at)s
 )
+SELECT %(name)s, %(cron)s, %(timezone)s, %(job_type)s, %(params)s, %(owner)s, %(queue)s, %(priority)s,
+    %(max_attempts)s, %(next_at)s
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
 ON CONFLICT (name) DO UPDATE SET
     cron = EXCLUDED.cron, timezone = EXCLUDED.timezone, job_type = EXCLUDED.job_type,
     params = EXCLUDED.params, owner = EXCLUDED.owner, queue = EXCLUDED.queue,
@@ -34,12 +34,13 @@ ON CONFLICT (name) DO UPDATE SET
 -- pause --
 -- Because of a problem, or NULL
 UPDATE job_schedules SET paused_at = clock_timestamp(), problem = %(problem)s
-WHERE name = %(name)s RETURNING name
+WHERE name = %(name)s AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL RETURNING name
 
 -- resume --
 -- What came due while it was paused is left out
 UPDATE job_schedules SET paused_at = NULL, problem = NULL, next_at = %(next_at)s
-WHERE name = %(name)s RETURNING name
+WHERE name = %(name)s AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL RETURNING name
 
 -- remove --
-DELETE FROM job_schedules WHERE name = %(name)s RETURNING name
+DELETE FROM job_schedules
+WHERE name = %(name)s AND set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL RETURNING name

@@ -1,0 +1,116 @@
+-- The audit log, and what it records of queues and schedules. What changes nothing is not recorded.
+
+-- Record a change in its own transaction. The setting `evalqueue.actor` says who makes it: a door and
+-- a name, as in `http anna`; without a door, or unset, it is a statement of SQL.
+CREATE OR REPLACE FUNCTION evalqueue_audit(
+    action text, subject_kind text, subject_id text, details jsonb DEFAULT '{}'
+) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    said CONSTANT text := COALESCE(current_setting('evalqueue.actor', true), '');
+    door text := split_part(said, ' ', 1);
+    actor text := substr(said, length(door) + 2);
+BEGIN
+    IF door NOT IN ('http', 'cli', 'library', 'worker') THEN
+        door := 'sql';
+        actor := said;
+    END IF;
+    INSERT INTO audit_log (actor, role, application, door, action, subject_kind, subject_id, details)
+        VALUES (left(COALESCE(NULLIF(actor, ''), session_user), 200), session_user,
+            NULLIF(current_setting('application_name'), ''), door, action, subject_kind,
+            left(subject_id, 300),
+            CASE WHEN octet_length(details::text) <= 2000 THEN details ELSE '{"shortened": true}' END);
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION evalqueue_keep_audit() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND current_setting('evalqueue.prunes_audit_log', true) = 'on' THEN
+        RETURN NULL;
+    END IF;
+    RAISE EXCEPTION 'Rows of the audit log are not changed'
+        USING ERRCODE = 'object_not_in_prerequisite_state',
+              HINT = 'evalqueue prune --audit-days deletes old ones.';
+END;
+$$;
+
+CREATE TRIGGER evalqueue_keep_audit BEFORE UPDATE OR DELETE ON audit_log
+    FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_keep_audit();
+
+-- Delete rows that are older than `keep`: one chunk. Returns how many.
+CREATE OR REPLACE FUNCTION evalqueue_prune_audit(keep interval, chunk integer DEFAULT 1000)
+RETURNS integer
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    moment CONSTANT timestamptz := clock_timestamp();
+    deleted integer;
+BEGIN
+    PERFORM set_config('evalqueue.prunes_audit_log', 'on', true);
+    DELETE FROM audit_log WHERE id IN (
+        SELECT id FROM audit_log WHERE at < moment - keep ORDER BY at LIMIT chunk);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    PERFORM set_config('evalqueue.prunes_audit_log', 'off', true);
+    RETURN deleted;
+END;
+$$;
+
+CREATE OR REPLACE FUNCTION evalqueue_audit_queue() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        PERFORM evalqueue_audit('queue.remove', 'queue', OLD.name);
+        RETURN NULL;
+    END IF;
+    IF (NEW.paused_at IS NULL) <> (TG_OP = 'INSERT' OR OLD.paused_at IS NULL) THEN
+        PERFORM evalqueue_audit(
+            CASE WHEN NEW.paused_at IS NULL THEN 'queue.resume' ELSE 'queue.pause' END,
+            'queue', NEW.name);
+    END IF;
+    IF (NEW.max_running, NEW.max_running_per_owner) IS DISTINCT FROM (
+        CASE TG_OP WHEN 'UPDATE' THEN OLD.max_running END,
+        CASE TG_OP WHEN 'UPDATE' THEN OLD.max_running_per_owner END)
+    THEN
+        PERFORM evalqueue_audit('queue.limit', 'queue', NEW.name, jsonb_build_object(
+            'max_running', NEW.max_running, 'max_running_per_owner', NEW.max_running_per_owner));
+    END IF;
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER evalqueue_audit_queue AFTER INSERT OR UPDATE OR DELETE ON job_queues
+    FOR EACH ROW EXECUTE FUNCTION evalqueue_audit_queue();
+
+CREATE OR REPLACE FUNCTION evalqueue_audit_schedule() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    schedule CONSTANT job_schedules := CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+BEGIN
+    PERFORM evalqueue_audit(
+        'schedule.' || CASE
+            WHEN TG_OP = 'INSERT' THEN 'add'
+            WHEN TG_OP = 'DELETE' THEN 'remove'
+            WHEN (NEW.paused_at IS NULL) = (OLD.paused_at IS NULL) THEN 'change'
+            WHEN NEW.paused_at IS NULL THEN 'resume'
+            ELSE 'pause' END,
+        'schedule', schedule.name,
+        jsonb_build_object('cron', left(schedule.cron, 100), 'timezone', left(schedule.timezone, 100),
+            'job_type', left(schedule.job_type, 50), 'owner', left(schedule.owner, 200),
+            'queue', left(schedule.queue, 40)));
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER evalqueue_audit_schedule AFTER INSERT OR DELETE ON job_schedules
+    FOR EACH ROW EXECUTE FUNCTION evalqueue_audit_schedule();
+
+-- Not each time it submits a job.
+CREATE TRIGGER evalqueue_audit_changed_schedule AFTER UPDATE ON job_schedules
+    FOR EACH ROW WHEN (
+        (OLD.cron, OLD.timezone, OLD.job_type, OLD.params, OLD.owner, OLD.queue, OLD.priority,
+            OLD.max_attempts, OLD.paused_at IS NULL)
+        IS DISTINCT FROM (NEW.cron, NEW.timezone, NEW.job_type, NEW.params, NEW.owner, NEW.queue,
+            NEW.priority, NEW.max_attempts, NEW.paused_at IS NULL)
+    )
+    EXECUTE FUNCTION evalqueue_audit_schedule();
