@@ -18,7 +18,11 @@ from faults.server import Stopping
 from faults.work import Manner, Steps
 from pydantic import SecretStr
 
-from evalqueue import Client, Job, JobStatus, client
+from evalqueue import Client, Job, JobStatus, audit, client
+from evalqueue.actors import Actor, Door, acting
+from evalqueue.audit import AuditFilter
+from evalqueue.postgres import fleet
+from evalqueue.postgres.database import Database
 from evalqueue.settings import Settings
 
 FEW = 3  # sessions of the server's
@@ -224,3 +228,36 @@ async def test_nothing_of_a_session_outlives_its_transaction_behind_a_bouncer(
     assert len(jobs) == 1
     assert left == (("0",), (0,))
     await deployment.assert_sound()
+
+
+async def test_the_audit_log_names_who_acts_behind_a_bouncer(
+    deployment: Deployment, tmp_path: Path
+):
+    """Many actors at once share few sessions, and a statement of another program is none of
+    theirs."""
+
+    async def act(database: Database, name: str) -> None:
+        async with database.connection() as connection:
+            if name.startswith("sql"):
+                await connection.execute(
+                    "INSERT INTO job_queues (name, paused_at) VALUES (%s, now())", [name]
+                )
+                return
+            with acting(Actor(door=Door.HTTP, name=name)):
+                await fleet.pause(connection, name)
+
+    names = [f"{kind}-{number}" for number in range(100) for kind in ("anna", "ben", "sql")]
+    async with (
+        bouncer(tmp_path, deployment.server.port, pool_size=FEW) as port,
+        client_behind(deployment, port) as service,
+    ):
+        database = await service.database()
+        await asyncio.gather(*(act(database, name) for name in names))
+        async with database.connection() as connection:
+            found = await audit.entries(connection, AuditFilter(), limit=1000)
+
+    assert sorted(each.subject_id for each in found) == sorted(names)
+    for each in found:
+        by_sql = each.subject_id.startswith("sql")
+        assert each.door == (Door.SQL if by_sql else Door.HTTP)
+        assert each.actor == (each.role if by_sql else each.subject_id)

@@ -28,7 +28,7 @@ from evalqueue.cli import (
     simulators,
 )
 from evalqueue.cli.adversarial import runs as adversarial
-from evalqueue.cli.conversations import datasets, sources
+from evalqueue.cli.conversations import datasets, forgetting, sources
 from evalqueue.cli.output import console
 from evalqueue.cli.output.errors import DEBUG, error_lines
 from evalqueue.cli.output.exit_codes import EXIT_CODES, ExitCode, exit_code_of
@@ -109,6 +109,7 @@ processes.register(app)
 jobs.register(app)
 simulators.register(app)
 datasets.register(app)
+forgetting.register(app)
 apps.register(app)
 evaluators.register(app)
 adversarial.register(app)

@@ -411,6 +411,13 @@ CREATE FUNCTION evalqueue_follow_tasks() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_forget_user(text, text, integer, jsonb)
+
+CREATE FUNCTION evalqueue_forget_user(dataset text, forgotten text, chunk integer, audited jsonb DEFAULT NULL::jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_forget_worker()
 
 CREATE FUNCTION evalqueue_forget_worker() RETURNS trigger
@@ -450,6 +457,13 @@ CREATE FUNCTION evalqueue_hold_job(job_id uuid, attempt integer) RETURNS boolean
 
 CREATE FUNCTION evalqueue_insert_job(job jobs) RETURNS uuid
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_intents_without(text, text[], json)
+
+CREATE FUNCTION evalqueue_intents_without(dataset text, ids text[], intents json) RETURNS json
+    LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -814,6 +828,13 @@ CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_rows_of_user(text)
+
+CREATE FUNCTION evalqueue_rows_of_user(forgotten text) RETURNS TABLE(kind text, counted bigint)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_save_pace(llm_credentials)
 
 CREATE FUNCTION evalqueue_save_pace(known llm_credentials) RETURNS void
@@ -941,6 +962,13 @@ CREATE FUNCTION evalqueue_traceparent(value text) RETURNS text
 
 CREATE FUNCTION evalqueue_try_claims(worker_id bigint, worker text, queues text[], job_types text[], slots integer, lease_seconds double precision, skipped uuid[]) RETURNS TABLE(job_id uuid, problem text)
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_turns_with(jsonb, text)
+
+CREATE FUNCTION evalqueue_turns_with(turns jsonb, key text) RETURNS bigint
+    LANGUAGE sql IMMUTABLE
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -1943,6 +1971,10 @@ CREATE INDEX audit_log_of_subject ON audit_log USING btree (subject_id, id DESC)
 -- INDEX: dataset_owners_newest
 
 CREATE INDEX dataset_owners_newest ON dataset_owners USING btree (owner, created_at DESC, dataset_id);
+
+-- INDEX: dataset_threads_of_user
+
+CREATE INDEX dataset_threads_of_user ON dataset_threads USING btree (user_id);
 
 -- INDEX: eval_runs_ended
 

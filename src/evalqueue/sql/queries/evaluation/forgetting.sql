@@ -1,0 +1,25 @@
+-- counts --
+-- How many rows are about a user, by table
+SELECT kind, counted FROM evalqueue_rows_of_user(%(user_id)s)
+
+-- datasets --
+-- Those with conversations of a user
+SELECT DISTINCT dataset_id FROM dataset_threads WHERE user_id = %(user_id)s ORDER BY 1
+
+-- unread --
+-- Files that came by plain SQL, were not read yet, and mention the user; with one of their owners
+SELECT id, (SELECT owner FROM dataset_owners WHERE dataset_id = datasets.id LIMIT 1) AS owner
+FROM datasets WHERE position(%(user_id)s IN content) > 0
+
+-- reading --
+-- Jobs that are not over and read conversations of a user
+SELECT id::text FROM jobs
+WHERE params ? 'dataset_id' AND completed_at IS NULL AND parent_id IS NULL
+    AND params ->> 'dataset_id' IN (
+        SELECT dataset_id FROM dataset_threads WHERE user_id = %(user_id)s)
+ORDER BY created_at LIMIT 10
+
+-- forget --
+-- One chunk of a dataset; the actor is that of the audit log
+SELECT evalqueue_forget_user(%(dataset_id)s, %(user_id)s, %(chunk)s, %(audited)s)
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
