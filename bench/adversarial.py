@@ -1,6 +1,6 @@
 """An adversarial test: the time with two credentials and with one, and the weaknesses it finds.
 
-./run exec python bench/adversarial.py [CASES] [BOT_LATENCY_MS] [CASES_PER_WEAKNESS]
+./run bench adversarial [CASES] [BOT_LATENCY_MS] [CASES_PER_WEAKNESS]
 """
 
 import asyncio

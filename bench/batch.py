@@ -2,7 +2,7 @@
 
 The CPU time is all that the worker process used, from the prompt to the stored score.
 
-./run exec python bench/batch.py [THREADS] [LATENCY_MS] [CONCURRENCY …]
+./run bench batch [THREADS] [LATENCY_MS] [CONCURRENCY …]
 """
 
 import asyncio

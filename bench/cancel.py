@@ -1,6 +1,6 @@
 """Cancel → the last LLM call in flight aborted, as the vendor sees it.
 
-./run exec python bench/cancel.py [ROUNDS]
+./run bench cancel [ROUNDS]
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """How often the 95 % interval of a rate contains the rate that people would have found.
 
-    ./run exec python bench/coverage.py [FILE.jsonl JUDGE_FIELD LABEL_FIELD GOOD [GROUP_FIELD]]
+    ./run bench coverage [FILE.jsonl JUDGE_FIELD LABEL_FIELD GOOD [GROUP_FIELD]]
 
 Without a file, verdicts and labels are simulated. A file has one JSON object a line, with the
 judge's verdict and people's label of an answer; GOOD is the value that is counted. XSTest's, for

@@ -1,6 +1,6 @@
 """A large upload: its duration, its cost for the API's process, and the delay of other requests.
 
-./run exec python bench/datasets.py [MEGABYTES]
+./run bench datasets [MEGABYTES]
 
 The API runs in a process of its own, which measures itself: the lag of its event loop (how late a
 sleep of 10 ms ends) and its peak of resident memory. The file is uploaded, uploaded again,

@@ -1,6 +1,6 @@
 """Figures of a run with 10,000 threads of 5 messages and 80,000 LLM calls, over HTTP.
 
-    ./run exec python bench/figures.py [threads] [looks]
+    ./run bench figures [threads] [looks]
 
 The 48 bundled conversations are judged by the simulated vendor; their rows are then multiplied.
 There are two measurements: of tables that were never vacuumed (the worst case), and of tables that

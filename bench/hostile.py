@@ -1,6 +1,6 @@
 """What hostile requests cost the API, and a hostile judge a worker.
 
-./run exec python bench/hostile.py [NAME…]
+./run bench hostile [NAME…]
 
 Each load meets an API process of its own, `evalqueue serve` with tokens for two callers: mallory,
 who sends the load, and vera. A third process asks for /healthz ten times a second meanwhile, from

@@ -1,6 +1,6 @@
 """Batches against endpoints with rate limits that no worker knows: verdicts, refusals, use.
 
-./run exec python bench/limits.py [--only NAME…] [--list]
+./run bench limits [--only NAME…] [--list]
 
 Each row is a vendor in a process of its own, worker processes, and batches of the bundled
 conversations. *Used* is the share of the allowance after the 60th second (of short runs: after the

@@ -1,7 +1,7 @@
 """What judges of two answers come to on public data, computed as a run's figures are.
 
-    ./run exec python bench/pairs.py llmbar FILE.jsonl
-    ./run exec python bench/pairs.py pandalm FILE.jsonl
+    ./run bench pairs llmbar FILE.jsonl
+    ./run bench pairs pandalm FILE.jsonl
 
 LLMBar (Zeng et al. 2024, arXiv:2310.07641) has the outputs of six judges in both orders; PandaLM
 (Wang et al. 2024, arXiv:2306.05087) has three people's choices, and one judge's. The records are

@@ -1,6 +1,6 @@
 """Submit → running: how long a job waits for an idle worker.
 
-./run exec python bench/pickup.py [SUBMISSIONS]
+./run bench pickup [SUBMISSIONS]
 
 Submissions arrive at random (Poisson, 20 a second) from another process than the worker's. The
 times are started_at - created_at. A job that waited a second or more was found by a poll.

@@ -1,9 +1,9 @@
 """The queue against plain procrastinate, in alternating rounds on one server.
 
-    ./run exec python bench/queues.py submit [--rounds 7] [--jobs 10000]
-    ./run exec python bench/queues.py drain [--rounds 7] [--jobs 1000] [--concurrency 10]
-    ./run exec python bench/queues.py pickup [--rounds 7] [--jobs 200]
-    ./run exec python bench/queues.py growth [--finished 100000]    # all three, with finished jobs
+    ./run bench queues submit [--rounds 7] [--jobs 10000]
+    ./run bench queues drain [--rounds 7] [--jobs 1000] [--concurrency 10]
+    ./run bench queues pickup [--rounds 7] [--jobs 200]
+    ./run bench queues growth [--finished 100000]    # all three, with finished jobs
 
 Figures are medians over the rounds, and medians of the ratios of each round. Times are the tables'
 own; CPU is what the worker's process and the database's sessions used.

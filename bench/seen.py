@@ -1,6 +1,6 @@
 """Progress written → seen in the browser.
 
-./run exec python bench/seen.py [CHANGES]
+./run bench seen [CHANGES]
 
 A job's progress is written as a worker writes it, by `evalqueue_flush_job`, at random intervals; a
 page in Chromium notes when its progress bar shows it. Both clocks are this machine's. The API is a

@@ -1,6 +1,6 @@
 """Many watchers of one API process, while jobs flush their progress.
 
-./run exec python bench/watchers.py [WATCHERS] [SECONDS]
+./run bench watchers [WATCHERS] [SECONDS]
 
 The API is `evalqueue serve` in a process of its own, spoken to over real sockets. Eight jobs flush
 their progress four times a second by what a worker uses (`store.flush`), each with the

@@ -1,6 +1,6 @@
 """One worker process against several: jobs that compute, and evaluations without latency.
 
-    ./run exec python bench/worker_processes.py [--processes 2] [--rounds 5]
+    ./run bench worker_processes [--processes 2] [--rounds 5]
 
 Rounds alternate. Jobs are submitted to a paused queue, which is resumed once every process is
 ready; the time is from the first start to the last end. The database and the simulated vendor need

@@ -1,6 +1,6 @@
 """Compares how plain procrastinate and this package recover from faults.
 
-./run exec python bench/faults [--only NAME…] [--sides SIDE…] [--json FILE]
+./run bench faults [--only NAME…] [--sides SIDE…] [--json FILE]
 """
 
 import sys
