@@ -1,6 +1,7 @@
 """The state machine in SQL: one writer of status, the fence, races of cancel, recovery."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from uuid import UUID
 
 import psycopg
@@ -321,6 +322,96 @@ async def test_a_cancelled_run_says_how_far_it_came(database: Database):
         (summary,) = await one(cursor)
 
     assert summary == {"total_threads": 20, "processed": 7, "cancelled": True}
+
+
+async def stored(connection: Connection, job: Job, numbers: Sequence[int]) -> None:
+    """Threads of a run are stored by its job, one of them without a verdict."""
+    await connection.execute(
+        "INSERT INTO thread_evaluations (run_id, job_id, thread_id, result, error, attempt, "
+        "duration_ms) SELECT id, %s, 't' || n, '{}', CASE n WHEN 1 THEN 'no answer' END, 1, 1 "
+        "FROM eval_runs, unnest(%s::int[]) AS n",
+        [job.id, list(numbers)],
+    )
+
+
+async def cancels(connection: Connection, job: Job) -> None:
+    await store.cancel(connection, job.id)
+
+
+async def fails(connection: Connection, job: Job) -> None:
+    await finish(connection, job, Ended.failed("no"))
+
+
+async def loses_its_worker(connection: Connection, _job: Job) -> None:
+    await connection.execute("UPDATE jobs SET lease_expires_at = now() - interval '1 second'")
+    assert await reaped(connection) == 1
+
+
+@pytest.mark.parametrize("ends", [cancels, fails, loses_its_worker])
+@pytest.mark.parametrize("shown", [(0, 0, ""), (5, 20, "Thread 5/20 (5 ok, 0 failed); it waits")])
+async def test_what_was_stored_before_the_end_is_in_the_progress(
+    database: Database,
+    ends: Callable[[Connection, Job], Awaitable[None]],
+    shown: tuple[int, int, str],
+):
+    submission = await submitted(database)
+    async with database.connection() as connection:
+        job = await claimed(connection)
+        current, total, message = shown
+        noted = {"current": current, "total": total, "message": message}
+        await store.flush(connection, job_id=job.id, attempt=1, progress=noted, lease_seconds=LEASE)
+        await connection.execute("UPDATE eval_runs SET total_items = 20")
+        await stored(connection, job, range(1, 8))
+        await ends(connection, job)
+        found = await store.get(connection, submission.id)
+
+    assert found is not None
+    progress = found.progress
+    assert (progress.current, progress.total) == (7, 20)
+    assert progress.message == "Thread 7/20 (6 ok, 1 failed)"
+    assert progress.details == {"run_id": str(found.run_id)}
+
+
+async def test_what_a_helper_is_storing_at_a_cancel_is_counted(database: Database):
+    submission = await submitted(database)
+    async with database.connection() as connection, database.connection() as other:
+        job = await claimed(connection)
+        await store.start_helpers(connection, job_id=job.id, attempt=1, wanted=1)
+        helper = await claimed(connection)
+        async with other.transaction():
+            assert await store.hold(other, job_id=helper.id, attempt=1)
+            await stored(other, job, range(1, 8))
+            cancelling = asyncio.create_task(store.cancel(connection, submission.id))
+            while True:
+                cursor = await other.execute(
+                    "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                )
+                if await cursor.fetchone() is not None:
+                    break
+        assert await cancelling
+        found = await store.get(connection, submission.id)
+        cursor = await connection.execute("SELECT summary ->> 'processed' FROM eval_runs")
+
+        assert found is not None
+        assert found.progress.current == 7
+        assert await one(cursor) == ("7",)
+
+
+async def test_a_retry_is_as_far_as_the_results_that_it_keeps(database: Database):
+    first = await submitted(database)
+    async with database.connection() as connection:
+        job = await claimed(connection)
+        await connection.execute("UPDATE eval_runs SET total_items = 7")
+        await stored(connection, job, range(1, 8))
+        await store.cancel(connection, first.id)
+        second = await store.retry(connection, first.id)
+        assert second is not None
+        await claimed(connection)
+        await store.cancel(connection, second.id)
+        found = await store.get(connection, second.id)
+
+    assert found is not None
+    assert found.progress.message == "Thread 6/7 (6 ok, 0 failed)"
 
 
 @pytest.mark.parametrize(

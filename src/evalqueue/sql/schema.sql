@@ -237,6 +237,13 @@ CREATE FUNCTION evalqueue_claimed_just_now(worker text) RETURNS boolean
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_count_stored(jobs)
+
+CREATE FUNCTION evalqueue_count_stored(job jobs) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_count_usage()
 
 CREATE FUNCTION evalqueue_count_usage() RETURNS trigger
@@ -2208,10 +2215,6 @@ CREATE TRIGGER evalqueue_count_usage AFTER INSERT ON api_logs REFERENCING NEW TA
 
 CREATE TRIGGER evalqueue_follow_deleted_task BEFORE DELETE ON procrastinate_jobs FOR EACH ROW EXECUTE FUNCTION evalqueue_follow_deleted_task();
 
--- TRIGGER: jobs evalqueue_follow_job
-
-CREATE TRIGGER evalqueue_follow_job AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (((new.progress ? 'run_id'::text) AND (new.parent_id IS NULL) AND (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION evalqueue_follow_job();
-
 -- TRIGGER: procrastinate_jobs evalqueue_follow_position
 
 CREATE TRIGGER evalqueue_follow_position AFTER UPDATE OF priority, queue_name, scheduled_at ON procrastinate_jobs FOR EACH ROW WHEN (((old.status = 'todo'::procrastinate_job_status) AND (new.status = 'todo'::procrastinate_job_status) AND (((old.priority IS DISTINCT FROM new.priority) OR ((old.queue_name)::text IS DISTINCT FROM (new.queue_name)::text)) OR (old.scheduled_at IS DISTINCT FROM new.scheduled_at)))) EXECUTE FUNCTION evalqueue_follow_position();
@@ -2279,6 +2282,10 @@ CREATE TRIGGER evalqueue_settle_dependents AFTER UPDATE OF status ON jobs FOR EA
 -- TRIGGER: jobs evalqueue_store_dataset
 
 CREATE TRIGGER evalqueue_store_dataset BEFORE INSERT ON jobs FOR EACH ROW WHEN ((new.params ?| ARRAY['csv_content'::text, 'dataset_id'::text])) EXECUTE FUNCTION evalqueue_store_dataset();
+
+-- TRIGGER: jobs evalqueue_update_run
+
+CREATE TRIGGER evalqueue_update_run AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (((new.progress ? 'run_id'::text) AND (new.parent_id IS NULL) AND (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION evalqueue_follow_job();
 
 -- FK CONSTRAINT: adversarial_cases adversarial_cases_run_id_fkey
 

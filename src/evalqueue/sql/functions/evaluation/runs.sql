@@ -110,12 +110,55 @@ BEGIN
                 'total_threads', total_items, 'cancelled', true, 'processed',
                 (SELECT count(*) FROM thread_evaluations WHERE run_id = eval_runs.id)) END
     WHERE job_id = NEW.id;
+    IF OLD.status = 'running' AND NEW.status <> 'completed' THEN
+        PERFORM evalqueue_count_stored(NEW);
+    END IF;
     RETURN NULL;
 END;
 $$;
 
-CREATE TRIGGER evalqueue_follow_job AFTER UPDATE OF status ON jobs
+-- Its name comes after evalqueue_settle_dependents, which ends the helper jobs: what they store is
+-- counted, too.
+CREATE TRIGGER evalqueue_update_run AFTER UPDATE OF status ON jobs
     FOR EACH ROW
     WHEN (NEW.progress ? 'run_id' AND NEW.parent_id IS NULL
         AND OLD.status IS DISTINCT FROM NEW.status)
     EXECUTE FUNCTION evalqueue_follow_job();
+
+-- Progress is written less often than results are stored. The worker of a job that is cancelled or lost
+-- can't write it any more: it is brought up to what is stored, as a checkpoint counts it.
+CREATE OR REPLACE FUNCTION evalqueue_count_stored(job jobs) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+#variable_conflict use_variable
+DECLARE
+    run CONSTANT uuid := job.progress ->> 'run_id';
+    noun text := 'Thread';
+    stored bigint;
+    ok bigint;
+    total bigint;
+BEGIN
+    -- A worker that yields, postpones or tries again has written all of it.
+    IF job.status = 'queued' AND NOT EXISTS (SELECT FROM job_attempts AS tried
+            WHERE tried.job_id = job.id AND tried.attempt = job.attempt
+                AND tried.outcome IN ('lost', 'released')) THEN
+        RETURN;
+    END IF;
+    IF job.job_type = 'evaluate-adversarial' THEN
+        noun := 'Case';
+        SELECT count(*), count(verdict) INTO stored, ok FROM adversarial_evaluations
+            WHERE run_id = run AND (verdict IS NOT NULL OR job_id = job.id);
+    ELSE
+        SELECT count(*), count(*) FILTER (WHERE error IS NULL) INTO stored, ok FROM thread_evaluations
+            WHERE run_id = run AND (missing_verdicts = 0 OR job_id = job.id);
+    END IF;
+    IF stored > (job.progress ->> 'current')::numeric THEN
+        SELECT GREATEST((job.progress ->> 'total')::numeric, total_items, stored) INTO total
+            FROM eval_runs WHERE id = run;
+        UPDATE jobs SET progress = jobs.progress || jsonb_build_object(
+            'current', stored, 'total', total, 'message', format('%s %s/%s (%s ok, %s failed)',
+                COALESCE(substring(job.progress ->> 'message' from '^(\S+) \d+/\d+ \('), noun),
+                stored, total, ok, stored - ok))
+        WHERE jobs.id = job.id;
+    END IF;
+END;
+$$;
