@@ -181,6 +181,24 @@ def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
     assert lines[-2:] == ["  t2              CRITICAL, BROKEN", "  t1              HARD FAIL"]
 
 
+def test_findings_say_what_the_data_did_not_say() -> None:
+    run: dict[str, Any] = {
+        "status": "completed", "total_items": 1, "duration_seconds": 1.0, "summary": {
+            "coverage": {
+                "checks": {"judged": 2, "attempted": 5}, "intent": {"judged": 3, "attempted": 4},
+            },
+            "failures": {"timeout": 1}, "llm_calls": 4, "failed_llm_calls": 0,
+        },
+        "config": {"evaluators": []},
+    }  # fmt: skip
+    judge = JudgeChoice(provider="simulated", model="simulated-judge")
+
+    lines = [str(line) for line in findings(run, [_outcome("t1", None, "EFFICIENT")], judge)]
+
+    assert "Coverage          checks: 2 of 5 judged (40.0%)" in lines
+    assert "Not judged        timeout: 1, the data do not say: 3" in lines
+
+
 def _job(*, job_type: str = "fail", error_message: str | None = None) -> Job:
     moment = datetime(2026, 11, 22, tzinfo=UTC)
     return Job(

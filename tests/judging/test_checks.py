@@ -216,7 +216,13 @@ async def test_what_was_not_measured_is_no_pass_of_all_and_what_does_not_apply_i
     assert {row.name for row in each} == {check["name"] for check in checks}
     assert all(row.reasoning for row in each)
     judged = [row for row in each if row.value is not None]
-    assert coverage_of(found).judged == len(judged)
+    unknown = [row for row in each if row.failure == "not_measured"]
+    coverage = coverage_of(found)
+    assert (coverage.judged, coverage.attempted) == (len(judged), len(judged) + len(unknown))
+    assert {row.name for row in unknown} == {
+        check["name"] for check in checks if check in (NO_LATENCY, NO_EXPECTED)
+    }
+    assert (all_together.failure == "not_measured") == (passed is None and bool(unknown))
 
 
 @pytest.mark.parametrize(

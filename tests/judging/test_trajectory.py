@@ -14,6 +14,7 @@ from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall, Tu
 from evalqueue.evaluators.judging.builtin.trajectory import EVALUATOR, MAX_CALLS
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.plan import EvaluationPlan
+from evalqueue.evaluators.judging.threads import coverage_of, score_rows
 
 MODES = ("strict", "unordered", "subset", "superset")
 A, B, C = ('get_user {"id": 1}', 'cancel {"booking": "X1"}', 'log {"level": "info"}')
@@ -179,6 +180,8 @@ async def test_what_can_not_be_compared_is_not_measured(
     assert reason in (found.scores[0].reasoning or "")
     assert found.details is None
     assert not found.failures
+    assert coverage_of(found).as_json() == {"judged": 0, "attempted": 1}
+    assert [row.failure for row in score_rows(found)] == ["not_measured"]
 
 
 async def test_a_lenient_expectation_does_not_take_the_call_of_a_stricter_one(

@@ -2009,7 +2009,7 @@ export interface components {
         };
         /**
          * Covered
-         * @description How many answers were asked of a judge, and how many came.
+         * @description How many answers an evaluator was to find, and how many it found.
          */
         Covered: {
             /** Judged */

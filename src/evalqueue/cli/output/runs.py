@@ -15,7 +15,11 @@ SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, 
 SHOWN_WORST = 5
 _BAR_WIDTH = 32  # characters
 _YES_OR_NO = ("true", "false")
-_REASONS = {"no_key": "no key set", "not_recorded": "no answer in the run that is replayed"}
+_REASONS = {
+    "no_key": "no key set",
+    "not_recorded": "no answer in the run that is replayed",
+    "not_measured": "the data do not say",
+}
 
 Json = Mapping[str, Any]
 
@@ -88,7 +92,7 @@ def summary(
         tallies: in the order in which they are shown.
         worst: the conversations to look at first.
         more: how many other ones have bad labels, too.
-        coverage: by evaluator: how many answers were asked of the judge, and how many came.
+        coverage: by evaluator: how many answers it was to find, and how many it found.
         failures: how often each reason led to no verdict.
         usage: calls and tokens, by the names in a run's summary.
     """
@@ -119,7 +123,10 @@ def summary(
         judged, attempted = each["judged"], each["attempted"]
         rate = judged / attempted if attempted else None
         yield Text(f"Coverage          {name}: {judged} of {attempted} judged ({percent(rate)})")
-    listed = ", ".join(f"{_REASONS.get(name, name)}: {n}" for name, n in failures.items())
+    gaps = sum(each["attempted"] - each["judged"] for each in coverage.values())
+    unknown = max(0, gaps - sum(failures.values()))
+    reasons = {**failures, **({"not_measured": unknown} if unknown else {})}
+    listed = ", ".join(f"{_REASONS.get(name, name)}: {n}" for name, n in reasons.items())
     yield Text(f"Not judged        {listed or 'nothing'}", "dim" if listed else "")
     yield from calls(usage)
     yield from _to_look_at(worst, more)

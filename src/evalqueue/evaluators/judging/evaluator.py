@@ -56,6 +56,8 @@ class Evaluation:
     task_completed: bool | None = None
     """Whether the conversation was a success for the user; None: the evaluator can't tell."""
     failures: tuple[Failure, ...] = field(default_factory=tuple)
+    unknown: int = 0
+    """Answers that the data do not allow: neither judged, nor failures that a retry could mend."""
 
     @property
     def evaluator(self) -> str:
@@ -70,7 +72,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """How many answers were asked of a judge, and how many came."""
+    """How many answers an evaluator was to find, and how many it found."""
 
     judged: int = 0
     attempted: int = 0

@@ -135,7 +135,7 @@ def declared(value: object) -> list[EvaluatorDeclaration]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One value that an evaluator found; None: there was nothing to measure."""
+    """One value that an evaluator found; None: there was nothing to measure, or no way to."""
 
     name: str
     value: ScoreValue | None
@@ -146,11 +146,14 @@ class Score:
     evidence: Sequence[CheckedQuote] = ()
     """Quotes, as `transcript.checked` makes them."""
     reasoning: str | None = None
+    is_unknown: bool = False
+    """Whether there was something to measure, and the data do not say what it comes to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRow:
-    """A score as it is stored: a value, or a failure, or neither if nothing was to be measured."""
+    """A score as it is stored: a value, or why there is none, or neither if nothing was to be
+    measured."""
 
     evaluator: str
     version: str

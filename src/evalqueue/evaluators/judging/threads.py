@@ -24,6 +24,8 @@ from evalqueue.evaluators.judging.scores import (
 )
 from evalqueue.evaluators.providers.errors import CallOutcome
 
+NOT_MEASURED = "not_measured"
+"""In the place of a failure: the data do not say what a score comes to."""
 _MAX_TURN = 2**31 - 1  # what the table's column holds
 
 
@@ -153,6 +155,7 @@ def _row(evaluation: Evaluation, declared: ScoreDeclaration, score: Score) -> Sc
         expected=score.expected,
         evidence=score.evidence,
         reasoning=score.reasoning,
+        failure=NOT_MEASURED if score.is_unknown else None,
     )
 
 
@@ -212,7 +215,7 @@ def _result(
 
 
 def coverage_of(evaluation: Evaluation) -> Coverage:
-    """How many answers an evaluator asked for, and how many it got."""
+    """How many answers an evaluator was to find, and how many it found."""
     details: Any = evaluation.details
     match details:
         case None:
@@ -222,7 +225,8 @@ def coverage_of(evaluation: Evaluation) -> Coverage:
             judged = sum(row.get("judged", True) for row in rows)
         case _:
             judged = 1
-    return Coverage(judged=judged, attempted=judged + len(evaluation.failures))
+    missing = len(evaluation.failures) + evaluation.unknown
+    return Coverage(judged=judged, attempted=judged + missing)
 
 
 def _all_failed(evaluation: Evaluation) -> bool:
@@ -234,7 +238,7 @@ def _all_failed(evaluation: Evaluation) -> bool:
 
 def _error(evaluations: Iterable[Evaluation]) -> str | None:
     """Why there is nothing: every answer that was asked for failed."""
-    attempted = [each for each in evaluations if coverage_of(each).attempted]
+    attempted = [each for each in evaluations if coverage_of(each).judged or each.failures]
     if not attempted or not all(_all_failed(each) for each in attempted):
         return None
     return "; ".join(f"{each.evaluator}: {_failures_in_words(each)}" for each in attempted)

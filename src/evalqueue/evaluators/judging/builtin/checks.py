@@ -76,6 +76,10 @@ class _Found:
     outcome: CheckOutcome
     evidence: Sequence[CheckedQuote]
 
+    @property
+    def is_unknown(self) -> bool:
+        return self.outcome.result is CheckResult.NOT_MEASURED
+
 
 class ChecksEvaluator:
     """The evaluator that carries out the checks of one app."""
@@ -107,6 +111,7 @@ class ChecksEvaluator:
                 for each in found
             ],
             failures=failures,
+            unknown=sum(each.is_unknown for each in found),
         )
 
     def _found(self, thread: Thread) -> tuple[list[_Found], Failure | None]:
@@ -148,6 +153,7 @@ def _scores(found: Iterable[_Found]) -> Iterator[Score]:
             turn=each.turn,
             evidence=each.evidence,
             reasoning=each.outcome.note,
+            is_unknown=each.is_unknown,
         )
 
 
@@ -165,7 +171,12 @@ def _all_together(found: Sequence[_Found], failures: Sequence[Failure]) -> Score
     said = [
         f"{title}: {', '.join(named[result])}" for result, title in _TITLES.items() if named[result]
     ]
-    return Score(name=RESERVED, value=value, reasoning="; ".join(said) or None)
+    return Score(
+        name=RESERVED,
+        value=value,
+        reasoning="; ".join(said) or None,
+        is_unknown=value is None and bool(named[CheckResult.NOT_MEASURED]),
+    )
 
 
 EVALUATOR = EvaluatorType(

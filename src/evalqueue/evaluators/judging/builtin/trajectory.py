@@ -199,8 +199,9 @@ class TrajectoryEvaluator:
         return Evaluation(
             declaration=DECLARATION,
             version=self.version,
-            scores=(Score(name="matched", value=None, reasoning=reason),),
+            scores=(Score(name="matched", value=None, reasoning=reason, is_unknown=True),),
             details=None,
+            unknown=1,
         )
 
 

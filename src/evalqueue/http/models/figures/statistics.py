@@ -10,7 +10,7 @@ from evalqueue.http.models.jobs import RunStatus
 
 
 class Covered(Model):
-    """How many answers were asked of a judge, and how many came."""
+    """How many answers an evaluator was to find, and how many it found."""
 
     judged: int
     attempted: int

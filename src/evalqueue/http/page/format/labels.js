@@ -39,11 +39,12 @@ export function tone(word) {
 }
 
 /**
- * The tone of a reason for which there is no verdict. Without a key nothing went wrong.
+ * The tone of a reason for which there is no verdict. Without a key, or where the data do not say it,
+ * nothing went wrong.
  * @param {string} reason
  */
 export function failureTone(reason) {
-  return reason === "no_key" ? "none" : "bad";
+  return reason === "no_key" || reason === "not_measured" ? "none" : "bad";
 }
 
 /** @param {string | null | undefined} word @param {string} [absent] the label of null */

@@ -238,6 +238,8 @@ export class BatchResults {
   coverage({ coverage, failures }) {
     const evaluators = Object.entries(coverage);
     if (!evaluators.length && !failures.length) return nothing;
+    const missing = evaluators.reduce((n, [, each]) => n + each.attempted - each.judged, 0);
+    const unknown = missing - failures.reduce((n, each) => n + each.count, 0);
     return html`<section class="card stack-tight">
       <h2>Coverage <span class="quiet small">judged, of all attempted</span></h2>
       <dl class="facts">
@@ -266,6 +268,13 @@ export class BatchResults {
                 )}
               </ul>`
           : html`<p class="hint">Nothing failed.</p>`
+      }
+      ${
+        unknown > 0
+          ? html`<p class="hint">
+              Not measured, as the data do not say it: ${format.count(unknown)}.
+            </p>`
+          : nothing
       }
     </section>`;
   }

@@ -125,7 +125,7 @@ FROM scores WHERE evaluation_id = %(evaluation_id)s AND run_id = %(run_id)s
 ORDER BY evaluator, name, turn NULLS FIRST
 
 -- coverage --
--- How many answers were asked of each judge, and how many came; most threads are alike in it
+-- How many answers each evaluator was to find, and how many it found; most threads are alike in it
 SELECT evaluator, sum(threads * (counted ->> 'judged')::bigint)::bigint AS judged,
     sum(threads * (counted ->> 'attempted')::bigint)::bigint AS attempted
 FROM (
