@@ -1,5 +1,6 @@
 """What does not fit between an app, the evaluators and recorded labels is refused or remarked."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.apps import App, ThreadKind, documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.documents import Notation
+from evalqueue.evaluators.batch import preview
 from evalqueue.evaluators.batch.fit import NamedBy, misfits
 from evalqueue.evaluators.judging.plan import EvaluationPlan
 from evalqueue.jobtypes import AdmissionContext
@@ -167,3 +169,116 @@ async def test_what_is_accepted_is_remarked(client: Client, database: Database) 
     rules, labels = await params.warnings(admission)
     assert "asks about no_data_of_others, other. Switch on efficiency" in rules
     assert "lacks Sales (1 of 2 messages)" in labels
+
+
+def conversations(*answers: dict[str, Any]) -> str:
+    """Conversations of one turn, each with an answer that has this."""
+    return "\n".join(
+        json.dumps({
+            "id": f"t{number}",
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {"role": "assistant", "content": "Hello", **each},
+            ],
+        })
+        for number, each in enumerate(answers)
+    )  # fmt: skip
+
+
+CALL = {"function": {"name": "track", "arguments": "{}"}, "type": "function", "id": "1"}
+CHECKED = {
+    "no_reference": {"kind": "equals", "name": "same"},
+    "no_latency": {"kind": "latency", "name": "fast", "max_seconds": 1},
+    "text": {"kind": "length", "name": "short", "maximum": 10},
+}
+
+
+async def with_checks(database: Database, *names: str) -> str:
+    document = {**json.loads(documents.to_json(APP)), "checks": [CHECKED[each] for each in names]}
+    app = documents.from_document(document, where="an app")
+    async with database.transaction() as connection:
+        await app_store.add(connection, app, owner="default")
+    return app.app_id
+
+
+@pytest.mark.parametrize(
+    ("evaluators", "has", "needed"),
+    [
+        (["trajectory"], {}, "expected_tool_calls"),
+        (["trajectory"], {"expected_tool_calls": []}, None),
+        (["groundedness"], {}, "context"),
+        (["tool_use"], {}, "tool_calls"),
+        (["tool_use"], {"tool_calls": [CALL]}, None),
+        (["groundedness", "tool_use"], {}, "context"),
+        (["groundedness", "tone"], {}, None),
+    ],
+)
+async def test_evaluators_without_the_data_that_they_need_are_refused(
+    client: Client, evaluators: list[str], has: dict[str, Any], needed: str | None
+) -> None:
+    params = {"csv_content": conversations(has), "app_id": "kaira-bot", "evaluators": evaluators}
+    if needed is None:
+        assert await client.submit_params("evaluate-batch", params)
+        return
+    with pytest.raises(InvalidParams) as refused:
+        await client.submit_params("evaluate-batch", params)
+    assert {each.loc for each in refused.value.problems} == {("params", "evaluators")}
+    assert f"none has {needed}. Add that to the data." in refused.value.problems[0].msg
+    assert await client.list() == []
+
+
+async def test_checks_without_the_data_that_all_of_them_need_are_refused(
+    client: Client, database: Database
+) -> None:
+    app_id = await with_checks(database, "no_reference", "no_latency")
+    params = {"csv_content": conversations({}), "app_id": app_id, "evaluators": ["checks"]}
+    with pytest.raises(InvalidParams, match="none has expected or latency_seconds"):
+        await client.submit_params("evaluate-batch", params)
+
+    await client.submit_params(
+        "evaluate-batch", {**params, "csv_content": conversations({"latency_ms": 20})}
+    )
+    await with_checks(database, "no_reference", "no_latency", "text")
+    await client.submit_params("evaluate-batch", params)
+
+
+async def test_only_the_conversations_that_are_meant_have_to_have_the_data(
+    client: Client, database: Database
+) -> None:
+    content = conversations({"expected_tool_calls": [{"name": "track"}]}, {})
+    params = {"csv_content": content, "app_id": "kaira-bot", "evaluators": ["trajectory", "tone"]}
+    admission = AdmissionContext(settings=client.settings, database=database)
+
+    all_of_them = await client.submit_params("evaluate-batch", params)
+    one = await client.submit_params("evaluate-batch", {**params, "thread_ids": ["t1"]})
+
+    for job, warnings in ((all_of_them, 0), (one, 1)):
+        submitted = client.job_types.decode(job.job_type, job.params)
+        found = await submitted.warnings(admission)
+        assert sum("Trajectory finds nothing" in each for each in found) == warnings
+    with pytest.raises(InvalidParams, match="expected_tool_calls"):
+        await client.submit_params(
+            "evaluate-batch", {**params, "thread_ids": ["t1"], "evaluators": ["trajectory"]}
+        )
+
+
+@pytest.mark.parametrize(
+    ("has", "refused"), [({}, True), ({"expected_tool_calls": [{"name": "track"}]}, False)]
+)
+@pytest.mark.parametrize("is_stored", [True, False])
+async def test_a_preview_says_it_too(
+    client: Client, database: Database, has: dict[str, Any], refused: bool, is_stored: bool
+) -> None:
+    content = conversations({}, has)
+    admission = AdmissionContext(settings=client.settings, database=database)
+    params = EvaluateBatch(csv_content=content, app_id="kaira-bot", evaluators=["trajectory"])
+    if is_stored:
+        dataset = await params.content(admission)
+        params = params.model_copy(update={"csv_content": None, "dataset_id": dataset.id})
+
+    found = await preview.of_params(admission, params)
+
+    kinds = {(each.kind, each.refused) for each in found.misfits}
+    assert kinds - {("rules_not_asked", False)} == (
+        {("evaluator_finds_nothing", True)} if refused else set()
+    )

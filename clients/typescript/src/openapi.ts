@@ -3862,7 +3862,7 @@ export interface components {
         };
         /**
          * Misfit
-         * @description What does not fit between the app, the evaluators and the recorded labels.
+         * @description What does not fit between the app, the evaluators and the data.
          */
         Misfit: {
             /** Kind */

@@ -6,9 +6,36 @@ values: `formats` reads them from files, and the evaluators judge them.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
 UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 """The time of a turn whose time is not known. Turns of the same time keep the file's order."""
+
+
+class TurnData(StrEnum):
+    """What not all data have of a turn, by its name there."""
+
+    SYSTEM = "system"
+    CONTEXT = "context"
+    TOOL_CALLS = "tool_calls"
+    ERROR = "error"
+    EXPECTED = "expected"
+    ALTERNATIVE = "alternative"
+    EXPECTED_TOOL_CALLS = "expected_tool_calls"
+    LATENCY = "latency_seconds"
+    WAIT = "wait_seconds"
+
+
+MAY_BE_EMPTY = frozenset(
+    {
+        TurnData.EXPECTED,
+        TurnData.ALTERNATIVE,
+        TurnData.EXPECTED_TOOL_CALLS,
+        TurnData.LATENCY,
+        TurnData.WAIT,
+    }
+)
+"""What says something also where it is empty, such as that no call is expected."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,14 +3,19 @@
 What does not fit is refused where every verdict about it would be wrong, else remarked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from evalqueue import codec
+from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.conversation import TurnData
+from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.judging.answers import label_key
 from evalqueue.evaluators.judging.plan import EvaluationPlan, EvaluatorType
+from evalqueue.postgres.database import Connection
 
 _SHOWN = 8  # names in a message
 _NAME_MAX = 60  # characters of one
@@ -41,7 +46,11 @@ class NamedBy(StrEnum):
 
 
 def misfits(
-    plan: EvaluationPlan, recorded: Mapping[str, int], *, named_by: NamedBy
+    plan: EvaluationPlan,
+    recorded: Mapping[str, int],
+    *,
+    named_by: NamedBy,
+    without_data: Collection[str] = (),
 ) -> tuple[Misfit, ...]:
     """What does not fit.
 
@@ -49,11 +58,12 @@ def misfits(
         plan: the app, and what is asked about it.
         recorded: the labels on record, and how many messages have each.
         named_by: what names the app. What a job names is used, with a warning.
+        without_data: the evaluators whose data no turn has.
     """
     chosen = registry.chosen(plan)
     return (
         *_invalid_options(plan, chosen),
-        *_idle(plan, chosen),
+        *_idle(plan, chosen, without_data),
         *_unasked(plan, chosen),
         *_assumed(plan, recorded, named_by=named_by),
         *(
@@ -64,27 +74,65 @@ def misfits(
     )
 
 
+def data_needed(plan: EvaluationPlan) -> Mapping[str, Sequence[AbstractSet[TurnData]]]:
+    """What evaluators need of the data, by their names: a turn with all of one of these."""
+    needed = {
+        kind.name: kind.data(plan.app)
+        for kind in registry.chosen(plan)
+        if kind.applies_to(plan.app)
+    }
+    return {name: sets for name, sets in needed.items() if sets}
+
+
+async def without_data(
+    connection: Connection,
+    plan: EvaluationPlan,
+    dataset_id: str,
+    thread_ids: Sequence[str] | None,
+) -> frozenset[str]:
+    """The evaluators whose data no turn of some conversations (None: of all) has."""
+    found = set[str]()
+    for name, sets in data_needed(plan).items():
+        for each in sets:
+            if await datasets.has_turn_with(connection, dataset_id, thread_ids, each):
+                break
+        else:
+            found.add(name)
+    return frozenset(found)
+
+
 def _invalid_options(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Misfit]:
     for kind in chosen:
         for field, message in kind.problems(plan).items():
             yield Misfit(kind="invalid_option", field=field, message=message, refused=True)
 
 
-def _idle(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Misfit]:
+def _idle(
+    plan: EvaluationPlan, chosen: Sequence[EvaluatorType], without_data: Collection[str]
+) -> Iterator[Misfit]:
     """Evaluators that would find nothing."""
-    idle = [kind for kind in chosen if not kind.applies_to(plan.app)]
-    for kind in idle:
-        needed = f" It needs {kind.needs} in the app." if kind.needs else ""
+    idle = [(kind, why) for kind in chosen if (why := _nothing_found(plan.app, kind, without_data))]
+    for kind, why in idle:
         off = f"{kind.switch}=false" if kind.switch else "leave it out of evaluators"
         yield Misfit(
             kind="evaluator_finds_nothing",
             field="evaluators",
             message=(
-                f"{kind.declaration.title} finds nothing to judge with the app "
-                f"{plan.app.app_id}.{needed} To switch it off: {off}."
+                f"{kind.declaration.title} finds nothing to judge {why} To switch it off: {off}."
             ),
             refused=len(idle) == len(chosen),
         )
+
+
+def _nothing_found(app: App, kind: EvaluatorType, without_data: Collection[str]) -> str | None:
+    """Why an evaluator would find nothing, and what it needs."""
+    if not kind.applies_to(app):
+        needed = f" It needs {kind.needs} in the app." if kind.needs else ""
+        return f"with the app {app.app_id}.{needed}"
+    if kind.name in without_data:
+        needed = " or ".join(" and ".join(sorted(each)) for each in kind.data(app))
+        return f"in these conversations: none has {needed}. Add that to the data."
+    return None
 
 
 def _unasked(plan: EvaluationPlan, chosen: Sequence[EvaluatorType]) -> Iterator[Misfit]:

@@ -13,7 +13,7 @@ from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.asking_params import AskingParams, admitted_model, replayed_run
 from evalqueue.evaluators.batch.file_params import FileParams, problems
-from evalqueue.evaluators.batch.fit import Misfit, NamedBy, misfits
+from evalqueue.evaluators.batch.fit import Misfit, NamedBy, misfits, without_data
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.incoming import Incoming
@@ -227,13 +227,17 @@ class EvaluateBatch(
     async def misfits(
         self, admission: AdmissionContext, app: App, dataset_id: str, *, named_by: NamedBy
     ) -> tuple[Misfit, ...]:
-        """What does not fit between the app, the evaluators and a dataset's labels."""
+        """What does not fit between the app, the evaluators and a dataset."""
+        plan = self.plan(app)
+        wanted = (await self.choose(admission, dataset_id)).thread_ids if self.chooses else None
         async with admission.database.connection() as connection:
             statistics = await datasets.statistics(connection, dataset_id)
+            lacking = await without_data(connection, plan, dataset_id, wanted)
         return misfits(
-            self.plan(app),
+            plan,
             {} if statistics is None else statistics.intents,
             named_by=named_by,
+            without_data=lacking,
         )
 
     async def warnings(

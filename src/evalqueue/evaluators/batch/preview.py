@@ -4,7 +4,8 @@ what these may use."""
 import asyncio
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
@@ -13,7 +14,7 @@ from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.batch import earlier_runs, samples
 from evalqueue.evaluators.batch.estimates import Estimate, estimate_batch
 from evalqueue.evaluators.batch.file_params import problems
-from evalqueue.evaluators.batch.fit import Misfit, NamedBy, misfits
+from evalqueue.evaluators.batch.fit import Misfit, NamedBy, data_needed, misfits, without_data
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
 from evalqueue.evaluators.batch.planned_calls import (
     NO_CALLS,
@@ -26,7 +27,7 @@ from evalqueue.evaluators.batch.planned_calls import (
     staged_ids,
     staged_marks,
 )
-from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.conversation import MAY_BE_EMPTY, Thread, TurnData
 from evalqueue.evaluators.datasets import staging
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.incoming import Identified, Incoming, identified
@@ -117,8 +118,10 @@ async def of_params(admission: AdmissionContext, params: EvaluateBatch) -> Previ
         sample = await samples.of_dataset(
             connection, content.id, thread_ids if wanted is None else wanted
         )
+        lacking = await without_data(connection, plan, content.id, wanted)
     named_by = await params.app_named_by(admission, content.id)
-    preview = _preview(content.format, statistics, chosen, counts, calls, plan, named_by)
+    counted = _Counted(statistics=statistics, chosen=chosen, counts=counts, calls=calls)
+    preview = _preview(content.format, counted, plan, named_by, lacking)
     estimate = await _estimate(admission.database, admission.owner, params, plan, sample, preview)
     return replace(preview, estimate=estimate, skipped=skipped)
 
@@ -170,8 +173,15 @@ async def _of_file(
     marks = marks_of(plan)
     sample = samples.FileSample()
 
+    needed = data_needed(plan)
+    lacking = set(needed)
+
     def mark(message: Message) -> int:
         sample.take(message)
+        if lacking:
+            lacking.difference_update(
+                [each for each in lacking if any(_has(message, data) for data in needed[each])]
+            )
         return marks(message.bot_text)
 
     async with database.long_read(owner=owner) as connection:
@@ -188,10 +198,11 @@ async def _of_file(
     _check_total_items(params, statistics.threads)
     calls = planned(plan, counts, marked) if params.replay is None else NO_CALLS
     named_by = NamedBy.SETTINGS if params.app_id is None else NamedBy.JOB
-    counted = _preview(preview.format, statistics, chosen, counts, calls, plan, named_by)
+    counted = _Counted(statistics=statistics, chosen=chosen, counts=counts, calls=calls)
+    found_out = _preview(preview.format, counted, plan, named_by, lacking)
     return replace(
-        counted,
-        estimate=await _estimate(database, owner, params, plan, sample.threads, counted),
+        found_out,
+        estimate=await _estimate(database, owner, params, plan, sample.threads, found_out),
         columns=preview.columns,
         mapping=preview.mapping,
         missing_columns=preview.missing_columns,
@@ -282,26 +293,43 @@ def _columns(found: Identified, given: Mapping[str, str] | None) -> tuple[Previe
     return preview, replace(found, mapping=dict(given or {}))
 
 
+def _has(message: Message, data: AbstractSet[TurnData]) -> bool:
+    values = {each: getattr(message, each) for each in data}
+    return all(
+        value is not None if each in MAY_BE_EMPTY else bool(value) for each, value in values.items()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """What there is, and how much of it is meant."""
+
+    statistics: ContentStatistics | None
+    chosen: Chosen | None
+    counts: JudgedCounts
+    calls: PlannedCalls
+
+
 def _preview(
     form: str,
-    statistics: ContentStatistics | None,
-    chosen: Chosen | None,
-    counts: JudgedCounts,
-    calls: PlannedCalls,
+    counted: _Counted,
     plan: EvaluationPlan,
     named_by: NamedBy,
+    without_data: Collection[str],
 ) -> Preview:
+    statistics, counts = counted.statistics, counted.counts
     return Preview(
         format=form,
         statistics=statistics,
         chosen=JudgedCounts(threads=counts.threads, messages=counts.messages),
-        unknown_thread_ids=() if chosen is None else chosen.unknown,
-        llm_calls=calls,
+        unknown_thread_ids=() if counted.chosen is None else counted.chosen.unknown,
+        llm_calls=counted.calls,
         app_id=plan.app.app_id,
         misfits=misfits(
             plan,
             {} if statistics is None else statistics.intents,
             named_by=named_by,
+            without_data=without_data,
         ),
     )
 

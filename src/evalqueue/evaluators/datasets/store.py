@@ -4,7 +4,7 @@ A dataset's owners and the names that they gave it are separate entries. `owner`
 of one owner; None selects those of all owners.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,7 +14,14 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from evalqueue import actors, codec
-from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall, Turn
+from evalqueue.evaluators.conversation import (
+    MAY_BE_EMPTY,
+    ExpectedCall,
+    Thread,
+    ToolCall,
+    Turn,
+    TurnData,
+)
 from evalqueue.evaluators.formats import ContentStatistics
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
@@ -192,6 +199,28 @@ async def counts(
         connection, JudgedCounts, "counts", dataset_id=dataset_id, thread_ids=ids
     )
     return found
+
+
+async def has_turn_with(
+    connection: Connection,
+    dataset_id: str,
+    wanted: Sequence[str] | None,
+    data: Collection[TurnData],
+) -> bool:
+    """Whether a turn of some conversations (None: of all) has all of these."""
+    conditions = (
+        f"exists(@.{each})"
+        if each in MAY_BE_EMPTY or each is TurnData.TOOL_CALLS  # not stored without a content
+        else f'(@.{each}.type() == "string" && @.{each} != "")'
+        for each in data
+    )
+    ids = None if wanted is None else [codec.clean_text(each) for each in wanted]
+    arguments = {
+        "dataset_id": dataset_id,
+        "thread_ids": ids,
+        "path": f"$[*] ? ({' && '.join(conditions)})",
+    }
+    return bool(await QUERIES.value(connection, "has_turn", **arguments))
 
 
 async def pin(connection: Connection, *, job_id: UUID, dataset_id: str) -> None:

@@ -1,11 +1,13 @@
 """What is asked of every conversation of a run, and how an evaluator is registered for it."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 from evalqueue.evaluators.apps import App
+from evalqueue.evaluators.conversation import TurnData
 from evalqueue.evaluators.judging.evaluator import Evaluator
 from evalqueue.evaluators.judging.judge import DEFAULT_PARAMETERS, Parameters
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration
@@ -52,6 +54,8 @@ class EvaluatorType:
     """Whether it can say anything about an app."""
     needs: str = ""
     """What an app must have so that it applies."""
+    data: Callable[[App], Sequence[AbstractSet[TurnData]]] = field(default=lambda _app: ())
+    """What it needs of the data: one turn with all of one of these. Empty: what all data have."""
     scope: str | None = None
     """The rules of an app that it asks about."""
     menu: Callable[[EvaluationPlan], Sequence[str]] = field(default=lambda _plan: ())

@@ -176,7 +176,7 @@ class BadRowJson(Model):
 
 
 class MisfitJson(Model):
-    """What does not fit between the app, the evaluators and the recorded labels."""
+    """What does not fit between the app, the evaluators and the data."""
 
     kind: str
     field: str

@@ -4,12 +4,13 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import sha256
 
 from evalqueue.evaluators.apps import App
-from evalqueue.evaluators.apps.checks import RESERVED, AnyCheck
-from evalqueue.evaluators.conversation import Thread
+from evalqueue.evaluators.apps.checks import RESERVED, AnyCheck, EqualsCheck, LatencyCheck
+from evalqueue.evaluators.conversation import Thread, TurnData
 from evalqueue.evaluators.judging.checks.checking import checked
 from evalqueue.evaluators.judging.checks.outcomes import CheckOutcome, CheckResult, CheckSubject
 from evalqueue.evaluators.judging.evaluator import Evaluation, Failure
@@ -179,10 +180,26 @@ def _all_together(found: Sequence[_Found], failures: Sequence[Failure]) -> Score
     )
 
 
+def _needed(checks: Sequence[AnyCheck]) -> Sequence[AbstractSet[TurnData]]:
+    """What the data must have for one of the checks. Empty: one needs nothing of the kind."""
+    needed: list[AbstractSet[TurnData]] = []
+    for check in checks:
+        match check:
+            case EqualsCheck(text=None):
+                needed.append({TurnData.EXPECTED})
+            case LatencyCheck():
+                needed.append({TurnData.LATENCY})
+                needed.extend([{TurnData.WAIT}] if check.from_timestamps else [])
+            case _:
+                return ()
+    return needed
+
+
 EVALUATOR = EvaluatorType(
     declaration=declaration_of(()),
     make=lambda plan: ChecksEvaluator(plan.app),
     applies_to=lambda app: bool(app.checks),
     needs="[[checks]]",
+    data=lambda app: _needed(app.checks),
     is_optional=True,
 )

@@ -15,7 +15,7 @@ from typing import TypedDict
 from pydantic import BaseModel, ConfigDict
 
 from evalqueue.evaluators.arguments import Arguments, ArgumentsCheck, NoSchema
-from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall
+from evalqueue.evaluators.conversation import ExpectedCall, Thread, ToolCall, TurnData
 from evalqueue.evaluators.judging.evaluator import Evaluation
 from evalqueue.evaluators.judging.judge import Judge
 from evalqueue.evaluators.judging.plan import EvaluatorType
@@ -289,6 +289,7 @@ def _cut(text: str, limit: int) -> str:
 
 EVALUATOR = EvaluatorType(
     declaration=DECLARATION,
+    data=lambda _app: ({TurnData.EXPECTED_TOOL_CALLS},),
     make=lambda plan: TrajectoryEvaluator(
         mode=TrajectoryMatch(plan.options.get("trajectory_match", TrajectoryMatch.STRICT)),
         arguments=Arguments(plan.options.get("trajectory_arguments", Arguments.EXACT)),

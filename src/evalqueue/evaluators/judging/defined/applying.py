@@ -1,8 +1,18 @@
 """Whether a defined evaluator has something to judge."""
 
-from evalqueue.evaluators.conversation import Thread, Turn
+from collections.abc import Mapping
+
+from evalqueue.evaluators.conversation import Thread, Turn, TurnData
 from evalqueue.evaluators.definitions.definition import AppliesWhen, TurnPart
 from evalqueue.evaluators.judging.answers import same_label
+
+DATA_OF: Mapping[TurnPart, TurnData] = {
+    TurnPart.SYSTEM: TurnData.SYSTEM,
+    TurnPart.CONTEXT: TurnData.CONTEXT,
+    TurnPart.TOOLS: TurnData.TOOL_CALLS,
+    TurnPart.ERRORS: TurnData.ERROR,
+}
+"""What must be recorded of a turn that has a part. All turns have the others."""
 
 
 def applies_to_turn(when: AppliesWhen, turn: Turn) -> bool:
@@ -31,17 +41,7 @@ def _fits(when: AppliesWhen, turn: Turn) -> bool:
 
 
 def _has(turn: Turn, part: TurnPart) -> bool:
-    match part:
-        case TurnPart.SYSTEM:
-            return bool(turn.system)
-        case TurnPart.CONTEXT:
-            return bool(turn.context)
-        case TurnPart.TOOLS:
-            return bool(turn.tool_calls)
-        case TurnPart.ERRORS:
-            return bool(turn.error)
-        case TurnPart.USER | TurnPart.BOT | TurnPart.TIMES:
-            return True
+    return part not in DATA_OF or bool(getattr(turn, DATA_OF[part]))
 
 
 def _has_intent(when: AppliesWhen, turn: Turn) -> bool:

@@ -1,11 +1,12 @@
 """The evaluator that is made from a definition."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, replace
 from typing import Any, NotRequired, TypedDict
 
 from evalqueue.evaluators.apps import App, Rule
-from evalqueue.evaluators.conversation import Thread, Turn
+from evalqueue.evaluators.conversation import Thread, Turn, TurnData
 from evalqueue.evaluators.definitions.definition import (
     EvaluatorDefinition,
     JudgedUnit,
@@ -15,6 +16,7 @@ from evalqueue.evaluators.judging import rules, transcript
 from evalqueue.evaluators.judging.defined import answers, parts
 from evalqueue.evaluators.judging.defined.answers import AnyDefinedAnswer, DefinedAnswerWithRules
 from evalqueue.evaluators.judging.defined.applying import (
+    DATA_OF,
     applies_to_thread,
     applies_to_turn,
     is_said,
@@ -296,11 +298,20 @@ def evaluator_type(definition: EvaluatorDefinition, app: App) -> EvaluatorType:
         declaration=declaration_of(definition, has_rules=bool(rules_of(definition, app))),
         make=lambda plan: DefinedEvaluator(definition, plan.app, parameters=plan.parameters),
         calls=lambda _plan: _calls(definition),
+        data=lambda _app: _needed(definition),
         scope=definition.name,
         has_votes=True,
         model=definition.parameters.model,
         votes=definition.parameters.votes or 1,
     )
+
+
+def _needed(definition: EvaluatorDefinition) -> Sequence[AbstractSet[TurnData]]:
+    """What a turn must have to be judged. What people happen to say is not asked for here."""
+    needed = [{DATA_OF[each] for each in definition.applies_when.has if each in DATA_OF}]
+    if definition.scope is JudgedUnit.PAIR:  # in any turns, not all in one
+        needed = [{TurnData.ALTERNATIVE}]
+    return [each for each in needed if each]
 
 
 def _calls(definition: EvaluatorDefinition) -> CallCounts:

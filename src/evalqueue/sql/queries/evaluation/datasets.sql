@@ -219,6 +219,15 @@ SELECT count(*) AS threads, COALESCE(sum(messages), 0)::bigint AS messages FROM 
 WHERE dataset_id = %(dataset_id)s
     AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
 
+-- has_turn --
+-- Whether a turn of the conversations that are meant (NULL: of all) is on this path
+SELECT EXISTS (
+    SELECT FROM dataset_threads
+    WHERE dataset_id = %(dataset_id)s
+        AND (%(thread_ids)s::text[] IS NULL OR thread_id = ANY (%(thread_ids)s))
+        AND jsonb_path_exists(turns, %(path)s::jsonpath)
+)
+
 -- stretches --
 -- Where to pause when some conversations (NULL: all) are read in order, so many bytes at a time
 SELECT max(position) FROM (
