@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
+
+from evalqueue import codec
 
 _WHOLE_NUMBER = "Write a whole number"
 _NUMBER = "Write a number"
@@ -109,3 +111,36 @@ class Written:
         if self._compiled.match(text) is None:
             raise ValueError(f"Write {self.words}")
         return text
+
+
+_NOT_IN_A_LINE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""Control characters, ends of lines, what changes the direction of the text that follows, and
+halves of pairs of surrogates."""
+
+
+def line_problem(text: str) -> str | None:
+    """Why a text is no name, of which people read one line; None: it is one."""
+    if found := _NOT_IN_A_LINE.search(text):
+        return f"Write one line without control characters: it has U+{ord(found[0]):04X}"
+    seen = text.replace(codec.REPLACEMENT, "")  # of what could not be stored
+    if not any(each.isprintable() and not each.isspace() for each in seen):
+        return "It is empty: write something that can be seen"
+    return None
+
+
+def as_line(text: str) -> str:
+    """A text on one line, without what can't be in one; of invisible characters nothing is left."""
+    line = " ".join(_NOT_IN_A_LINE.sub(" ", text).split())
+    return "" if line_problem(line) else line
+
+
+def _line(text: str) -> str:
+    if problem := line_problem(text):
+        raise ValueError(problem)
+    return text
+
+
+OneLine = AfterValidator(_line)
+"""Of a name, or another short text that people read: `Annotated[str, Field(…), OneLine]`."""

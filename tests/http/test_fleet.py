@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import httpx
+import pytest
 
 from evalqueue import Handlers, JobContext, JobParams
 from evalqueue.postgres.database import Database
@@ -52,8 +53,14 @@ async def test_a_paused_queue_starts_nothing_until_it_is_resumed(
     assert datetime.fromisoformat(held["paused_at"]).tzinfo is not None
 
 
+@pytest.mark.parametrize("sent", ["%00", "%20", "a%0Ab", "a%E2%80%AEb"])
+async def test_a_queue_name_is_one_line_that_can_be_seen(api: httpx.AsyncClient, sent: str) -> None:
+    reply = await api.post(f"/api/queues/{sent}/pause")
+    assert (reply.status_code, reply.json()["detail"][0]["loc"]) == (422, ["path", "queue"])
+
+
 async def test_a_queue_name_may_be_anything_that_fits_into_a_path(api: httpx.AsyncClient) -> None:
-    for sent, name in (("night%20run", "night run"), ("%00", "�"), ("a%3Bb", "a;b")):
+    for sent, name in (("night%20run", "night run"), ("a%3Bb", "a;b")):
         reply = await api.post(f"/api/queues/{sent}/pause")
         assert (reply.status_code, reply.json()["name"]) == (200, name)
 

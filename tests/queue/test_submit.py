@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -172,7 +173,7 @@ async def test_wrong_params_are_refused_all_at_once_and_nothing_is_stored(
     [
         ("'Greet Asha!', '{}'", "jobs_job_type_is_a_name"),
         ("'greet', '{}', max_attempts => 0", "jobs_attempts_are_sane"),
-        ("'greet', '{}', owner => ''", "jobs_owner_is_bounded"),
+        ("'greet', '{}', owner => repeat('x', 201)", "jobs_owner_is_bounded"),
     ],
 )
 async def test_the_table_refuses_what_makes_no_sense(
@@ -181,6 +182,19 @@ async def test_the_table_refuses_what_makes_no_sense(
     async with database.connection() as connection:
         with pytest.raises(psycopg.errors.CheckViolation, match=constraint):
             await connection.execute(f"SELECT evalqueue_submit_job({arguments})".encode())
+    assert await jobs_in(database) == 0
+
+
+@pytest.mark.parametrize("text", ["", "  ", "a\nb", "a\x1bb", "a\u202eb", "a\u2028b"])
+@pytest.mark.parametrize("name", ["queue", "owner"])
+async def test_a_name_is_one_line_that_can_be_seen(database: Database, name: str, text: str):
+    statement = f"SELECT evalqueue_submit_job('greet', '{{}}', {name} => %s)"
+    many = "SELECT evalqueue_submit_jobs(%s)"
+    async with database.connection() as connection:
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match=f"{name}: "):
+            await connection.execute(statement.encode(), [text])
+        with pytest.raises(psycopg.errors.InvalidParameterValue):
+            await connection.execute(many, [Jsonb([{"job_type": "greet", name: text}])])
     assert await jobs_in(database) == 0
 
 

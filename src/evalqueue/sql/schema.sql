@@ -584,6 +584,12 @@ CREATE FUNCTION evalqueue_lease_credential(credential text, job_id uuid, attempt
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_line_problem(text)
+
+CREATE FUNCTION evalqueue_line_problem(value text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_listed(jsonb)
 
 CREATE FUNCTION evalqueue_listed(value jsonb) RETURNS jsonb

@@ -12,6 +12,7 @@ from evalqueue.errors import Refused
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres import schedules
 from evalqueue.postgres.schedules import Schedule
+from evalqueue.problems import line_problem
 
 NAME_MAX = 100  # characters
 
@@ -61,6 +62,8 @@ async def add_schedule(options: ScheduleOptions, *, as_json: bool) -> ExitCode:
     """
     if not 1 <= len(options.name) <= NAME_MAX:
         raise Refused(f"name: it must have 1 to {NAME_MAX} characters.")
+    if problem := line_problem(options.name):
+        raise Refused(f"name: {problem}.")
     async with open_client() as client:
         register_job_types(client)
         database = await client.database()

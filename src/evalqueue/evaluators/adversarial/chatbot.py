@@ -17,10 +17,10 @@ from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.chatbots import registry, targets
 from evalqueue.evaluators.chatbots.scripted import Cue
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential, Target, TargetRefused
-from evalqueue.problems import explained
+from evalqueue.problems import OneLine, explained
 
 T = TypeVar("T")
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine]
 
 
 class ChatbotParams(BaseModel):
@@ -35,7 +35,7 @@ class ChatbotParams(BaseModel):
     url: str | None = Field(default=None, min_length=1, max_length=2_000)
     """The address; the default is `EVALQUEUE_CHATBOT_URL` of the worker. Its host must be one of
     `EVALQUEUE_CHATBOT_HOSTS`."""
-    model: str | None = Field(default=None, min_length=1, max_length=200)
+    model: Annotated[str, Field(min_length=1, max_length=200), OneLine] | None = None
     """For `openai`: the model to request."""
     credentials: list[Name] = Field(default_factory=list[Name], max_length=100)
     """Names from `EVALQUEUE_CHATBOT_CREDENTIALS`. One case runs at a time with each of them. An

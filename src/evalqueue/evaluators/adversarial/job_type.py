@@ -43,6 +43,7 @@ from evalqueue.evaluators.runs.params import AppDigest, AppId, RunParams
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
+from evalqueue.problems import OneLine
 
 TEST_COUNT = 15
 """How many cases are generated when a job names none of any kind."""
@@ -50,7 +51,7 @@ _CASES_MAX = 1_000
 _SHOWN_MISFITS = 5
 _FILE_MAX_BYTES = 64 * 1024**2
 
-CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+CaseId = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine]
 
 
 class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-adversarial"):

@@ -20,6 +20,7 @@ from evalqueue.evaluators.formats import ContentStatistics, Faults
 from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.formats.values.columns import name_of
 from evalqueue.postgres.database import Connection, Database
+from evalqueue.problems import as_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +46,7 @@ async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool)
         "dataset_id": found.dataset_id,
         "owner": owner,
         # On one line, since it is shown in tables.
-        "name": codec.clean_text(" ".join(found.name.split()), limit=NAME_LIMIT) or "unnamed",
+        "name": codec.clean_text(as_line(found.name), limit=NAME_LIMIT) or "unnamed",
         "kept": kept,
         "actor": actors.said(),
     }

@@ -21,6 +21,7 @@ from evalqueue.evaluators.judging.scores import (
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
+from evalqueue.problems import OneLine
 
 QUERIES = load("evaluation/labels")
 MAX_LABELS = 10_000
@@ -44,7 +45,7 @@ class NewLabel(BaseModel):
     """Of the score; None: the evaluator's headline."""
     value: Annotated[str, Field(min_length=1, max_length=MAX_LABEL), _Clean]
     """One of the score's labels in any case; of a boolean, true, false, yes or no."""
-    labelled_by: Annotated[str, Field(min_length=1, max_length=200), _Clean]
+    labelled_by: Annotated[str, Field(min_length=1, max_length=200), OneLine]
     is_random: bool
     """Whether the conversation was drawn at random from its dataset: only such ones correct a
     rate."""

@@ -2,9 +2,11 @@
 
 import json
 import re
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from evalqueue.problems import OneLine
 
 MAX_SETTINGS_BYTES = 10_000
 MAX_OUTPUT_TOKENS = 1_000_000
@@ -35,9 +37,9 @@ class ModelParams(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    llm_provider: str | None = None
+    llm_provider: Annotated[str, OneLine] | None = None
     """`openai`, `azure_openai`, `gemini` or `simulated`. Default: the one whose key is set."""
-    llm_model: str | None = Field(default=None, min_length=1)
+    llm_model: Annotated[str, Field(min_length=1), OneLine] | None = None
     """Default: EVALQUEUE_LLM_MODEL, else the provider's."""
     temperature: float = Field(default=0.1, ge=0, le=2)
     """The temperature of the judge."""

@@ -3,19 +3,17 @@
 from pathlib import PurePath
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
-from evalqueue import codec
 from evalqueue.evaluators.runs import store
 from evalqueue.jobtypes import JobParams
 from evalqueue.postgres.database import Connection
-from evalqueue.problems import Written
+from evalqueue.problems import OneLine, Written, as_line
 
 NAME_LIMIT = 200  # characters
 
-AppId = Annotated[
-    str, StringConstraints(min_length=1, max_length=100), AfterValidator(codec.clean_text)
-]
+AppId = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine]
+RunName = Annotated[str, StringConstraints(max_length=NAME_LIMIT), OneLine]
 _DIGEST = r"^sha256:[0-9a-f]{64}$"
 AppDigest = Annotated[
     str, Written(_DIGEST, "the whole digest of a version of an app, as in sha256:5f3a…")
@@ -26,7 +24,7 @@ DatasetId = Annotated[str, Written(_DIGEST, "the whole id of a stored dataset, a
 class RunParams(JobParams):
     """Params of a job type whose jobs have a run (`eval_runs`), opened with the job."""
 
-    name: str | None = Field(default=None, max_length=NAME_LIMIT)
+    name: RunName | None = None
     """The name of the run."""
     description: str | None = Field(default=None, max_length=2000)
     """What the run is about."""
@@ -38,4 +36,4 @@ class RunParams(JobParams):
 
 def usual_name(source: str | None, app_id: str) -> str | None:
     """What a run is called that was given no name: after its file or dataset, and its app."""
-    return None if source is None else f"{PurePath(source).name}, {app_id}"[:NAME_LIMIT]
+    return None if source is None else as_line(f"{PurePath(source).name}, {app_id}")[:NAME_LIMIT]

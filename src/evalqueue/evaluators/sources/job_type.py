@@ -11,12 +11,13 @@ from evalqueue.evaluators.batch.job_type import SOURCES, EvaluateBatch
 from evalqueue.evaluators.sources.sampling import Sampling
 from evalqueue.evaluators.sources.settings import Source, SourceSettings
 from evalqueue.jobtypes import AdmissionContext, JobParams, decoded
+from evalqueue.problems import OneLine
 
 FIRST_READING = timedelta(hours=24)
 _SOME_DATASET = f"sha256:{'0' * 64}"
 _CHOSEN_HERE = frozenset({*SOURCES, "thread_ids", "sample_size"})
 
-SourceName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+SourceName = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine]
 
 
 class EvaluateSource(JobParams, job_type="evaluate-source"):
@@ -54,7 +55,7 @@ class EvaluateSource(JobParams, job_type="evaluate-source"):
     async def admit(self, admission: AdmissionContext) -> Self:
         """Refuse an unknown source, and params that no evaluation accepts."""
         self.configured(admission.owner)
-        self.batch(_SOME_DATASET, name="")
+        self.batch(_SOME_DATASET, name=self.source)
         return self
 
     def configured(self, owner: str) -> Source:

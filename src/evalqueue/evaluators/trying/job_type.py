@@ -26,6 +26,7 @@ from evalqueue.evaluators.runs.other_models import refuse_other_models
 from evalqueue.evaluators.runs.params import AppDigest, AppId, DatasetId
 from evalqueue.jobtypes import AdmissionContext, JobParams
 from evalqueue.postgres.database import Connection
+from evalqueue.problems import OneLine
 
 THREADS_MAX = 10
 EVALUATORS_MAX = 10
@@ -33,7 +34,7 @@ CALLS_MAX = 200
 """LLM calls of a job, if none has to be repeated."""
 _DRAFT = ("document", "text", "definition")
 
-EvaluatorName = Annotated[str, StringConstraints(min_length=1, max_length=100)]
+EvaluatorName = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine]
 ThreadId = Annotated[str, StringConstraints(min_length=1, max_length=500)]
 
 

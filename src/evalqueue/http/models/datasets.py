@@ -1,6 +1,6 @@
 """The JSON of datasets, and of previews of a batch."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, Json
 
@@ -8,6 +8,7 @@ from evalqueue.evaluators.formats import DateOrder
 from evalqueue.evaluators.runs.params import DatasetId
 from evalqueue.http.models.fields import EstimateJson, Model, Moment, Offset
 from evalqueue.http.uploads import File
+from evalqueue.problems import OneLine
 
 # Requests
 
@@ -16,7 +17,7 @@ class AddDataset(Model):
     """A file of conversations."""
 
     file: File
-    name: str | None = Field(None, max_length=500)
+    name: Annotated[str, Field(max_length=500), OneLine] | None = None
     """Default: the file's name."""
     mapping: Json[dict[str, str]] | None = None
     """Our column → the file's header, where the guess is wrong; "" if the file has no such one."""

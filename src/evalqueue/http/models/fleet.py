@@ -17,13 +17,14 @@ from evalqueue.http.models.fields import (
     seconds,
 )
 from evalqueue.postgres import fleet
+from evalqueue.problems import OneLine
 
 MAX_QUEUE_NAME = 40  # characters; it is part of the name of a NOTIFY channel
 MAX_SUBJECT = 300  # characters, the table's CHECK
 
 
 class QueueName(Model):
-    queue: Annotated[str, Field(max_length=MAX_QUEUE_NAME), AfterValidator(codec.clean_text)]
+    queue: Annotated[str, Field(max_length=MAX_QUEUE_NAME), OneLine]
 
 
 class AuditQuery(Model):

@@ -25,6 +25,7 @@ from evalqueue.evaluators.datasets.names import read_names
 from evalqueue.evaluators.datasets.store import Dataset, Removal
 from evalqueue.evaluators.formats import BadData, DateOrder, FormatError, Notice
 from evalqueue.postgres.database import Connection
+from evalqueue.problems import line_problem
 
 _SHOWN_THREADS = 20
 _PROGRESS_MIN_BYTES = 32 * 1024**2  # smaller files are read within a second or two
@@ -94,6 +95,8 @@ async def add(options: DatasetOptions, *, as_json: bool) -> ExitCode:
     """
     if options.name is not None and len(options.files) > 1:
         raise Refused("--name: one name for several files. Omit it, or add the files one by one.")
+    if options.name is not None and (problem := line_problem(options.name)):
+        raise Refused(f"--name: {problem}.")
     code = ExitCode.DONE
     async with open_client() as client:
         for path in options.files:

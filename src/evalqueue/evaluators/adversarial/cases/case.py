@@ -18,6 +18,7 @@ from evalqueue.codec import clean_text
 from evalqueue.evaluators.adversarial.cases import payloads
 from evalqueue.evaluators.apps.difficult_users import DifficultUsers, Persona, unknown
 from evalqueue.evaluators.verdicts import Difficulty
+from evalqueue.problems import OneLine
 
 OPENING_LIMIT = 10_000  # characters
 EXPECTED_LIMIT = 10_000  # characters
@@ -115,7 +116,7 @@ class InvalidCase(ValueError):
 
 
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-_Name = Annotated[_Text, StringConstraints(max_length=100)]
+_Name = Annotated[_Text, StringConstraints(max_length=100), OneLine]
 
 
 class CaseInput(BaseModel):

@@ -10,16 +10,9 @@ from evalqueue.evaluators.judging.scores import Name
 from evalqueue.evaluators.labels.annotation import MAX_ANNOTATORS, MAX_ITEMS, Selection
 from evalqueue.http.models.fields import LabelText, Model, Moment, Since, ThreadName
 from evalqueue.http.models.figures.rows import TurnJson
+from evalqueue.problems import OneLine
 
-
-def _visible(name: str) -> str:
-    seen = codec.clean_text(name).replace(codec.REPLACEMENT, "")
-    if not any(each.isprintable() and not each.isspace() for each in seen):
-        raise ValueError("a name needs a character that can be seen")
-    return codec.clean_text(name.strip())
-
-
-PersonName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_visible)]
+PersonName = Annotated[str, Field(min_length=1, max_length=200), OneLine, AfterValidator(str.strip)]
 NoteText = Annotated[str, Field(max_length=4000), AfterValidator(codec.clean_text)]
 
 # Requests

@@ -43,6 +43,10 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                 THEN ARRAY['owner', 'From 1 to 200 characters']
             WHEN octet_length(queue) NOT BETWEEN 1 AND 40
                 THEN ARRAY['queue', 'From 1 to 40 bytes']
+            WHEN evalqueue_line_problem(owner) IS NOT NULL
+                THEN ARRAY['owner', evalqueue_line_problem(owner)]
+            WHEN evalqueue_line_problem(queue) IS NOT NULL
+                THEN ARRAY['queue', evalqueue_line_problem(queue)]
             WHEN length(idempotency_key) NOT BETWEEN 1 AND 255
                 THEN ARRAY['idempotency_key', 'From 1 to 255 characters']
             WHEN priority !~ '^-?[0-9]{1,9}$'
