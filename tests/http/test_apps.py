@@ -10,7 +10,7 @@ from tests.apps.conftest import TELECOM
 from tests.http.conftest import ENTRIES, TOKENS, bearer
 
 from evalqueue.evaluators import apps
-from evalqueue.evaluators.apps import documents
+from evalqueue.evaluators.apps import documents, drafts
 from evalqueue.evaluators.apps.documents import Notation
 from evalqueue.evaluators.simulated.conversations import sample_csv
 
@@ -194,6 +194,22 @@ async def test_versions_are_compared_and_mistakes_have_lines(api: httpx.AsyncCli
     assert [each["ctx"]["line"] for each in wrong.json()["detail"]] == [
         len(TELECOM.splitlines()) + 2
     ]
+
+
+@pytest.mark.parametrize("sent", ["x%0Aname%20%3D%20%22y%22", "My%20Bot", "a%E2%80%AEb", "x%0A"])
+async def test_a_draft_is_of_an_app_id_that_an_app_may_have(serve_api: ServeApi, sent: str) -> None:
+    async with serve_api() as http:
+        reply = await http.get(f"/api/app-draft?app_id={sent}")
+
+    assert reply.status_code == 422
+    assert [each["loc"] for each in reply.json()["detail"]] == [["query", "app_id"]]
+
+
+def test_nothing_gets_out_of_the_comments_of_a_draft() -> None:
+    text = drafts.starter("x\nname = 'y'\r")
+
+    assert "\nname = 'y'" not in text
+    assert "\r" not in text
 
 
 async def test_a_draft_has_the_labels_of_its_dataset(serve_api: ServeApi) -> None:

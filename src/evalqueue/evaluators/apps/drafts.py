@@ -133,7 +133,7 @@ class Draft:
     def as_toml(self) -> str:
         """The document, with comments."""
         return _TEMPLATE.format(
-            app_id=self.app_id,
+            app_id=_one_line(self.app_id),
             quoted_id=_quoted(self.app_id),
             quoted_name=_quoted(self.app_id.replace("-", " ").capitalize()),
             about=_STARTER_ABOUT if self.about is None else self._about(self.about),

@@ -17,7 +17,8 @@ from evalqueue.evaluators.definitions import catalogue
 from evalqueue.evaluators.definitions.definition import ENTRY_TAGS
 from evalqueue.problems import explained
 
-_APP_ID = re.compile(r"[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?")
+APP_ID = r"^[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?$"
+APP_ID_WORDS = "small letters, digits, '-', '_' and '.', 100 at most, as in my-shop"
 _LABEL_MAX = 200  # characters: longer labels on record are cut off
 
 
@@ -28,10 +29,8 @@ def type_mistakes(error: ValidationError) -> list[Problem]:
 
 def app_mistakes(app: App) -> Iterator[Problem]:
     """Mistakes that the types don't exclude."""
-    if not _APP_ID.fullmatch(app.app_id):
-        yield _mistake(
-            "use small letters, digits, '-', '_' and '.', 100 at most, as in my-shop", "app_id"
-        )
+    if not re.fullmatch(APP_ID, app.app_id):
+        yield _mistake(f"use {APP_ID_WORDS}", "app_id")
     yield from _menu_mistakes(app)
     yield from _evaluators.mistakes(app.evaluators, {*get_args(Scope)})
     scopes = _scopes(app)

@@ -8,10 +8,12 @@ from evalqueue import codec
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import documents
 from evalqueue.evaluators.apps.documents import Notation
+from evalqueue.evaluators.apps.mistakes import APP_ID, APP_ID_WORDS
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.judging import registry
 from evalqueue.evaluators.runs.params import DatasetId
 from evalqueue.http.models.fields import AppName, Model, Moment, Offset
+from evalqueue.problems import Written
 
 Owner = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(codec.clean_text)]
 
@@ -40,7 +42,7 @@ class AppQuery(AppKey):
 class DraftQuery(Model):
     """What a new app is called."""
 
-    app_id: AppName | None = None
+    app_id: Annotated[str, Written(APP_ID, APP_ID_WORDS)] | None = None
     """Default: from the name of the dataset."""
 
 
