@@ -5,7 +5,7 @@ another worker), every write raises `AttemptOver` and changes nothing.
 """
 
 import asyncio
-import contextlib
+import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from evalqueue import codec
-from evalqueue.errors import AttemptOver, EvalqueueError, YieldSlot
+from evalqueue.errors import AttemptOver, EvalqueueError, YieldSlot, describe, leaves
 from evalqueue.items import (
     ItemCounts,
     ItemQueue,
@@ -30,6 +30,8 @@ from evalqueue.postgres.database import Connection, Database
 from evalqueue.telemetry import jobs as telemetry
 
 MESSAGE_LIMIT = 500  # characters
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -227,11 +229,23 @@ class JobContext:
                 for _ in range(min(concurrency, len(todo))):
                     tasks.create_task(work_on_items())
         except ExceptionGroup:
-            with contextlib.suppress(AttemptOver):
-                await results.store_rest()  # what came before the error
+            await self._store_rest(results)  # what came before the error
             raise
         if self.should_yield and queue.has_items_left:
             raise YieldSlot("Other jobs wait for this slot")
+
+    async def _store_rest(self, results: ItemResults[Any]) -> None:
+        """Store what is left behind by an error, which must not be replaced by another one."""
+        try:
+            await results.store_rest()
+        except AttemptOver:
+            pass
+        except Exception as error:  # whatever it is, the first one decides what becomes of the job
+            logger.warning(
+                "Job %s: results from before an error can't be stored: %s",
+                self.job.id,
+                "; ".join(map(describe, leaves(error))),
+            )
 
     async def _store(
         self,

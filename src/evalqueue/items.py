@@ -282,9 +282,22 @@ class ItemResults(Generic[Result]):
             await self._store_these({key: result})
 
     async def store_rest(self) -> None:
-        """Store what is not stored yet. Nothing is added any more."""
+        """Store what is not stored yet, each by itself. Nothing is added any more.
+
+        Raises:
+            ExceptionGroup: what kept some of them from being stored.
+            AttemptOver: the attempt is over.
+        """
+        errors = list[Exception]()
         for key, result in list(self._unstored.items()):
-            await self._store_these({key: result})
+            try:
+                await self._store_these({key: result})
+            except AttemptOver:
+                raise
+            except Exception as error:  # whatever it is, the others may be storable
+                errors.append(error)
+        if errors:
+            raise ExceptionGroup("Results can't be stored", errors)
 
     async def _until_due(self) -> None:
         pause = self._begun_at + STORE_INTERVAL - time.monotonic()

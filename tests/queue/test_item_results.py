@@ -130,6 +130,24 @@ async def test_what_was_found_before_an_error_is_stored(dsn: str):
     assert sorted(work.kept) == sorted(ITEMS[:-1])
 
 
+async def test_an_error_is_not_replaced_by_one_of_results_that_can_t_be_stored(
+    dsn: str, caplog: pytest.LogCaptureFixture
+):
+    class Stopping(Stored):
+        async def work(self, item: str, /) -> str:
+            if item == ITEMS[-1]:
+                raise JobFailed("No more")
+            return item
+
+    work = Stopping(unwritable=[ITEMS[3]])
+    job = await mapped(dsn, work)
+
+    assert (job.status, job.error_message) == (JobStatus.FAILED, "No more")
+    assert sorted(work.kept) == sorted(set(ITEMS[:-1]) - {ITEMS[3]})
+    (said,) = [each for each in caplog.messages if "can't be stored" in each]
+    assert '"zero"' in said
+
+
 async def test_cancelling_what_waits_for_a_transaction_of_others_is_no_error():
     is_storing = asyncio.Event()
 
