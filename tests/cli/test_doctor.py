@@ -27,7 +27,7 @@ def worker(**facts: Any) -> WorkerRecord:
         "id": 1, "name": "w@here:7/1", "host": "here", "pid": 7, "version": "1", "queues": ["q"],
         "job_types": ["note"], "slots": 4, "running": 0, "stuck": 0, "draining": False,
         "listening": True, "troubles": [], "started_at": ago(600), "seen_at": ago(silent),
-        "silent_for": timedelta(seconds=silent),
+        "silent_for": timedelta(seconds=silent), "has_ended": False,
     } | facts)  # fmt: skip
 
 
@@ -88,6 +88,10 @@ def test_of_a_fleet_that_is_well_nothing_bad_is_said() -> None:
             {"workers": [], "queues": [queue(later=1)]}, "workers", Level.WRONG, "there is work",
         ),
         ({"workers": [worker(), worker(id=2, silent_seconds=40)]}, "silent", Level.WRONG, "40 s"),
+        (
+            {"workers": [worker(), worker(id=2, silent_seconds=40, has_ended=True)]},
+            "ended", Level.NOTE, "no connection",
+        ),
         ({"workers": [worker(stuck=2)]}, "stuck", Level.WRONG, "2 handler(s)"),
         ({"workers": [worker(listening=False)]}, "deaf", Level.WRONG, "no notifications"),
         ({"workers": [worker(draining=True, running=3)]}, "draining", Level.NOTE, "3 job(s)"),

@@ -203,6 +203,22 @@ async def test_the_doctor_says_what_is_wrong_and_what_to_do(
     assert "→ evalqueue worker" in result.out
 
 
+async def test_the_doctor_tells_a_worker_that_is_gone_from_one_that_is_frozen(
+    shell: Shell, dsn: str
+) -> None:
+    worker = await shell.worker()
+    worker.send(signal.SIGKILL)
+    await worker.process.wait()
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE job_workers SET seen_at = now() - interval '50 s'")
+
+    document = (await shell.run("doctor", "--json")).json
+
+    levels = {each["name"]: each["level"] for each in document["findings"]}
+    assert levels["ended"] == "note"
+    assert "silent" not in levels
+
+
 async def test_the_doctor_says_that_the_schema_is_outdated(shell: Shell, empty_dsn: str) -> None:
     result = await shell.run("doctor", DATABASE_URL=empty_dsn)
 

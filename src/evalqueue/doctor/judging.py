@@ -176,12 +176,19 @@ def _of_the_leader(state: FleetState) -> Finding:
 def _of_workers(state: FleetState) -> Iterator[Finding]:
     for worker in state.workers:
         where = f"process {worker.pid} on {worker.host}"
+        if worker.silent_for > PATIENCE and worker.has_ended:
+            yield note(
+                name="ended",
+                what=f"{worker.name} has ended: it has no connection to Postgres any more.",
+                fix="Nothing: other workers continue its jobs, and this goes within a minute.",
+            )
+            continue
         if worker.silent_for > PATIENCE:
             yield wrong(
                 name="silent",
                 what=f"{worker.name} has sent no heartbeat for {duration_text(worker.silent_for)}.",
                 since=worker.seen_at,
-                fix=f"Look at {where}. If it is frozen, kill it: other workers continue its jobs.",
+                fix=f"Look at {where}. If it is frozen, kill it; others continue its jobs.",
             )
             continue
         if worker.stuck:

@@ -85,6 +85,9 @@ class WorkerRecord:
     started_at: datetime
     seen_at: datetime
     silent_for: timedelta
+    has_ended: bool
+    """Whether it is silent, and its session is gone: its process has ended, or its network is
+    cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,6 +56,11 @@ SELECT evalqueue_lose_worker(%(worker_id)s, %(silent_seconds)s)
 -- workers --
 SELECT id, name, host, pid, version, queues, job_types, slots, stuck, draining, listening,
     troubles, started_at, seen_at, clock_timestamp() - seen_at AS silent_for,
+    CASE WHEN session_key IS NOT NULL AND seen_at < clock_timestamp() - interval '15 seconds'
+        THEN NOT EXISTS (SELECT 1 FROM pg_locks
+            WHERE locktype = 'advisory' AND objsubid = 1
+                AND classid = ((session_key >> 32) & x'ffffffff'::bigint)::oid
+                AND objid = (session_key & x'ffffffff'::bigint)::oid) ELSE false END AS has_ended,
     (SELECT count(*) FROM jobs WHERE status = 'running' AND worker = name) AS running
 FROM job_workers ORDER BY id
 
