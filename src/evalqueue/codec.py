@@ -22,6 +22,7 @@ MAX_DEPTH = 100
 `evalqueue_json_problem` in SQL has the same limit."""
 READABLE_DEPTH = 200
 """Levels of nesting in JSON from the database; pydantic writes no more than 255."""
+_SHOWN_KEY = 100  # characters of a key in an error
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _MANY_DIGITS = re.compile(r"(?<!\d)\d{300}")  # in a shorter number nothing overflows
 # As json writes escapes, in lower case: a NUL, or half of a pair of surrogates. Behind another
@@ -110,6 +111,30 @@ def load_json(data: str | bytes) -> Any:
     if is_shallow or not depth_exceeds(value, READABLE_DEPTH):
         return value
     return UnreadableJson(f"It is nested deeper than {READABLE_DEPTH} levels")
+
+
+class RepeatedKey(ValueError):
+    """An object of JSON has a key more than once: which value is meant is not known."""
+
+    def __init__(self, key: str) -> None:
+        shown = clean_text(key, limit=_SHOWN_KEY)
+        super().__init__(f"The key {shown!r} is there twice: keep one")
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The `object_pairs_hook` that refuses repeated keys.
+
+    Raises:
+        RepeatedKey: with the first one.
+    """
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen = set[str]()
+        for key, _ in pairs:
+            if key in seen:
+                raise RepeatedKey(key)
+            seen.add(key)
+    return found
 
 
 def depth_exceeds(value: object, limit: int) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from evalqueue.errors import InvalidParams, Problem, UnknownJobType
-from evalqueue.problems import explained
+from evalqueue.problems import StrictNumbers, explained
 from evalqueue.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class AdmissionContext:
     """Whether the job is to start as soon as possible, and not at a later time."""
 
 
-class JobParams(BaseModel):
+class JobParams(StrictNumbers):
     """The params of a job type:
 
         class Greet(JobParams, job_type="greet"):

@@ -4,11 +4,21 @@ Pydantic's own messages name its types and regular expressions.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from functools import cache
+from typing import Any, get_args
 
-from pydantic import AfterValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
 from evalqueue import codec
@@ -144,3 +154,45 @@ def _line(text: str) -> str:
 
 OneLine = AfterValidator(_line)
 """Of a name, or another short text that people read: `Annotated[str, Field(…), OneLine]`."""
+
+
+class StrictNumbers(BaseModel):
+    """A model whose numbers are never written as true or false, which pydantic takes as 1 and 0."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: object, info: ValidationInfo) -> object:
+        if info.field_name in numbers_of(cls) and has_boolean(value):
+            raise ValueError("Write a number, not true or false")
+        return value
+
+
+@cache
+def numbers_of(model: type[BaseModel]) -> frozenset[str]:
+    """The fields of a model that have numbers, alone or in lists and objects, and no booleans."""
+    fields = {name: {*_types(each.annotation)} for name, each in model.model_fields.items()}
+    return frozenset(
+        name
+        for name, types in fields.items()
+        if types & {int, float, Decimal} and not types & {bool, Any, object}
+    )
+
+
+def has_boolean(value: object) -> bool:
+    """Whether a value is true or false, or a list or an object with one of these."""
+    match value:
+        case bool():
+            return True
+        case list() | tuple():
+            return any(isinstance(each, bool) for each in value)  # pyright: ignore[reportUnknownVariableType]  any JSON
+        case Mapping():
+            return any(isinstance(each, bool) for each in value.values())  # pyright: ignore[reportUnknownVariableType]  any JSON
+        case _:
+            return False
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for each in get_args(annotation):
+        yield from _types(each)

@@ -93,7 +93,7 @@ def test_a_mistake_is_named_with_its_place_and_cure(wrong: str, path: str, says:
         ("!!python/object/apply:os.system [id]", Notation.YAML, "could not determine"),
         ("[" * 10_000, Notation.YAML, "nested too deeply"),
         ("- [", Notation.YAML, "expected the node content"),
-        ('{"a": 1, "a": 2}', Notation.JSON, "the key 'a' is there twice"),
+        ('{"a": 1, "a": 2}', Notation.JSON, "The key 'a' is there twice"),
         ('{"a": NaN}', Notation.JSON, "NaN is not a JSON value"),
         ("[" * 100_000, Notation.JSON, "nested too deeply"),
         ("1" * 5_000, Notation.JSON, "limit"),

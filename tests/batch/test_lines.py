@@ -1,11 +1,13 @@
 """Names and other short texts are one line that can be seen, wherever they come in."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from evalqueue import InvalidParams
 from evalqueue.daemon import job_types
+from evalqueue.evaluators import EvaluateAdversarial, EvaluateBatch
 from evalqueue.jobtypes import JobParams, decoded
 from evalqueue.problems import as_line, line_problem
 
@@ -49,6 +51,27 @@ def test_a_short_text_of_a_job_is_one_line_that_can_be_seen(
     said = [problem.msg for problem in refused.value.problems if problem.loc[1] == name]
     assert len(said) == 1
     assert said[0].startswith(("Write one line without control characters", "It is empty"))
+
+
+@pytest.mark.parametrize(
+    ("model", "params"),
+    [
+        (EvaluateBatch, {"total_items": True}),
+        (EvaluateBatch, {"temperature": False}),
+        (EvaluateBatch, {"votes": {"efficiency": True}}),
+        (EvaluateBatch, {"max_cost": True}),
+        (EvaluateAdversarial, {"chatbot": {"timeout_seconds": True}}),
+    ],
+)
+def test_true_and_false_are_no_numbers(model: type[JobParams], params: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParams, match="Write a number, not true or false"):
+        decoded(model, params)
+
+
+def test_true_is_taken_where_it_is_meant() -> None:
+    settings = {"logprobs": True}
+    found = decoded(EvaluateBatch, {"total_items": 1, "reuse": True, "model_settings": settings})
+    assert found.model_settings == settings
 
 
 def test_what_people_write_is_a_line() -> None:

@@ -224,6 +224,11 @@ async def test_params_come_from_a_file_from_stdin_and_one_by_one(shell: Shell) -
         (("hold", "gate"), "gate: params are given as key=text, as key:=JSON, or as - for stdin."),
         (("hold", "--params", "[1]"), "--params: a JSON object is needed, this is list."),
         (("hold", "total:=many"), "total: this is not JSON: "),
+        (
+            ("hold", "--params", '{"a": 1, "a": 2}'),
+            "The key 'a' is there twice",
+        ),
+        (("hold", "gate=x", "total:=true"), "params.total: Write a number, not true or false"),
         (("hold", "--params", "@nothing.json"), "--params: can't read nothing.json: "),
         (
             ("dance",),

@@ -197,6 +197,7 @@ REFUSED_BODIES: list[tuple[Any, list[str]]] = [
     ({"job_type": "note", "params": None}, ["body", "params"]),
     ({"job_type": "note", "parms": {}}, ["body", "parms"]),
     ({"job_type": "note", "params": {"weight": -1}}, ["body", "params", "weight"]),
+    ({"job_type": "note", "params": {"weight": True}}, ["body", "params", "weight"]),
     ({"job_type": "note", "params": {"wait": 1}}, ["body", "params", "wait"]),
     ({"job_type": "evaluate-test"}, ["body", "params", "app_id"]),
     (
@@ -248,6 +249,24 @@ async def test_a_body_that_is_not_json_is_refused(api: httpx.AsyncClient) -> Non
 
         assert reply.status_code == 422, body
         assert [problem["loc"] for problem in reply.json()["detail"]] == [["body"]]
+
+
+async def test_a_key_that_is_there_twice_is_refused_by_its_name(
+    api: httpx.AsyncClient, database: Database
+) -> None:
+    long = "k" * 200
+    for body, key in (
+        ('{"job_type": "note", "job_type": "note"}', "job_type"),
+        ('{"job_type": "note", "params": {"text": "a", "weight": 1, "text": "b"}}', "text"),
+        ('{"job_type": "note", "params": {"anything": [{"\\u0061": 1, "a": 2}]}}', "a"),
+        (f'{{"job_type": "note", "{long}": 1, "{long}": 2}}', "k" * 99 + "…"),
+    ):
+        reply = await post_body(api, body)
+
+        assert reply.status_code == 422, body
+        (problem,) = reply.json()["detail"]
+        assert problem["msg"] == f"The key {key!r} is there twice: keep one"
+    assert await jobs_stored(database) == 0
 
 
 async def test_a_body_nested_without_end_is_refused(api: httpx.AsyncClient) -> None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from evalqueue import codec
 from evalqueue.errors import Problem
 from evalqueue.http.uploads import InvalidRequest
-from evalqueue.problems import explained
+from evalqueue.problems import explained, has_boolean, numbers_of
 
 MAX_VALUES = 100_000
 """Values in a body. Each may be invalid, and an error about one takes much more memory than it."""
@@ -80,6 +80,9 @@ async def decode(
     from_path = http_request.path_params
     places = dict.fromkeys(from_headers, "header") | dict.fromkeys(from_path, "path")
 
+    if in_body:
+        _refuse_booleans(model, values)
+
     def locate(loc: Loc) -> Loc:
         if not loc:  # the error concerns the whole request
             return (place,)
@@ -96,6 +99,14 @@ def decode_form(model: type[AnyModel], fields: Mapping[str, object]) -> AnyModel
         InvalidRequest: with every invalid field.
     """
     return _validate(model, fields, lambda loc: ("body", *loc))
+
+
+def _refuse_booleans(model: type[BaseModel], values: Mapping[str, object]) -> None:
+    """Refuse true and false in the place of numbers."""
+    wrong = [name for name in numbers_of(model) & values.keys() if has_boolean(values[name])]
+    if wrong:
+        msg = "Write a number, not true or false"
+        raise InvalidRequest([Problem(loc=("body", name), msg=msg) for name in sorted(wrong)])
 
 
 def _validate(
@@ -133,7 +144,14 @@ async def _body(http_request: Request) -> dict[str, object]:
 def _json(body: bytes) -> object:
     try:
         text = body.decode("utf-8-sig")
-        value: object = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        value: object = json.loads(
+            text,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=codec.once,
+        )
+    except codec.RepeatedKey as error:
+        raise InvalidRequest.of_body(str(error), "json_repeated_key") from error
     except ValueError as error:  # invalid UTF-8, invalid JSON, a number that can't be stored
         raise InvalidRequest.of_body(f"This is not JSON: {error}", "json_invalid") from error
     except RecursionError as error:

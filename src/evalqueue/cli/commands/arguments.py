@@ -1,12 +1,14 @@
 """Arguments of commands: params, JSON objects and times."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
+from evalqueue import codec
 from evalqueue.errors import Refused
 
 
@@ -30,8 +32,24 @@ def read_params(document: str, pairs: Sequence[str]) -> dict[str, object]:
         if key.endswith(":"):
             params[key[:-1]] = _read_json(key[:-1], value)
         else:
+            _refuse_file(key, value)
             params[key] = value
     return params
+
+
+def _refuse_file(key: str, value: str) -> None:
+    """Refuse a file in the place of a text. It is not read: who lets others choose a text would let
+    them read files."""
+    name = value[1:]
+    if (
+        value.startswith("@")
+        and "\n" not in name
+        and (key == "csv_content" or os.path.isfile(name))
+    ):
+        raise Refused(
+            f"{key}={value}: files are read by --params @FILE only. For conversations: evalqueue "
+            f"datasets add {name}, then dataset_id=ID"
+        )
 
 
 def model_params(max_output_tokens: int | None, model_settings: str | None) -> dict[str, object]:
@@ -97,6 +115,8 @@ def read_time(name: str, text: str | None) -> datetime | None:
 
 def _read_json(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=codec.once)
+    except codec.RepeatedKey as error:
+        raise Refused(f"{name}: {error}.") from error
     except (json.JSONDecodeError, RecursionError) as error:
         raise Refused(f"{name}: this is not JSON: {error}") from error

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, ValidationError
 
 from evalqueue.errors import InvalidParams, Problem
 from evalqueue.evaluators import apps
@@ -17,13 +17,13 @@ from evalqueue.evaluators.apps.difficult_users import DifficultUsers
 from evalqueue.evaluators.chatbots import registry, targets
 from evalqueue.evaluators.chatbots.scripted import Cue
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings, Credential, Target, TargetRefused
-from evalqueue.problems import OneLine, explained
+from evalqueue.problems import OneLine, StrictNumbers, explained
 
 T = TypeVar("T")
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100), OneLine]
 
 
-class ChatbotParams(BaseModel):
+class ChatbotParams(StrictNumbers):
     """The system under test. Params never contain tokens: `credentials` names the workers' own."""
 
     model_config = ConfigDict(

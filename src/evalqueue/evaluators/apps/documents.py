@@ -127,16 +127,7 @@ def _is_deeper(value: object, levels: int) -> bool:
 
 
 def _json(text: str) -> object:
-    return json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r} is there twice")
-    return found
+    return json.loads(text, object_pairs_hook=codec.once, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -6,7 +6,7 @@ from pydantic import Field, Json
 
 from evalqueue.evaluators.formats import DateOrder
 from evalqueue.evaluators.runs.params import DatasetId
-from evalqueue.http.models.fields import EstimateJson, Model, Moment, Offset
+from evalqueue.http.models.fields import EstimateJson, KeysOnce, Model, Moment, Offset
 from evalqueue.http.uploads import File
 from evalqueue.problems import OneLine
 
@@ -19,7 +19,7 @@ class AddDataset(Model):
     file: File
     name: Annotated[str, Field(max_length=500), OneLine] | None = None
     """Default: the file's name."""
-    mapping: Json[dict[str, str]] | None = None
+    mapping: Annotated[Json[dict[str, str]], KeysOnce] | None = None
     """Our column → the file's header, where the guess is wrong; "" if the file has no such one."""
     format: str | None = Field(None, max_length=50)
     """`csv`, `jsonl`, `json_document`, `xlsx` or `parquet`. Default: detected from the file's
@@ -52,9 +52,9 @@ class PreviewForm(Model):
     """A file that is not stored, and the params of a batch."""
 
     file: File
-    mapping: Json[dict[str, str]] | None = None
+    mapping: Annotated[Json[dict[str, str]], KeysOnce] | None = None
     """Our column → the file's header. Default: the best guess."""
-    params: Json[dict[str, Any]] | None = None
+    params: Annotated[Json[dict[str, Any]], KeysOnce] | None = None
     """Of `evaluate-batch`, without a data source: the file is evaluated."""
     date_order: DateOrder | None = None
     head: bool = False

@@ -1,5 +1,7 @@
 """The base class of all models, and the field types that they share."""
 
+import contextlib
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -58,6 +60,17 @@ Dollars = Annotated[
     WithJsonSchema({"type": "string", "format": "decimal"}),
 ]
 """US dollars, as text: JSON's numbers are binary in most programs."""
+
+
+def _once(value: object) -> object:
+    if isinstance(value, str):
+        with contextlib.suppress(json.JSONDecodeError, RecursionError):  # which pydantic reports
+            json.loads(value, object_pairs_hook=codec.once)
+    return value
+
+
+KeysOnce = BeforeValidator(_once)
+"""Of JSON in a field of a form: a repeated key is refused."""
 
 Name = Annotated[str, Field(max_length=MAX_NAME), AfterValidator(codec.clean_text)]
 ThreadName = Annotated[str, Field(max_length=MAX_THREAD_NAME), AfterValidator(codec.clean_text)]
