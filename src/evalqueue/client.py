@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-from evalqueue import admission
+from evalqueue import admission, arguments
 from evalqueue.errors import JobNotFound, NotCancellable
 from evalqueue.jobs import AttemptRecord, Job, JobStatus
 from evalqueue.jobtypes import AdmissionContext, JobParams, JobTypes
@@ -117,9 +117,10 @@ class Client:
             sees: the owner whose runs the params may name; None: those of every owner.
 
         Raises:
-            InvalidParams: the params can't work; nothing was stored.
+            InvalidParams: the params or another argument can't work; nothing was stored.
             KeyReused: another request came with this idempotency key before.
         """
+        arguments.check_params(params)
         options = Submission(
             job_type=params.job_type,
             params={},  # once they are admitted
@@ -131,6 +132,7 @@ class Client:
             idempotency_key=idempotency_key,
             after=after,
         )
+        (options,) = arguments.checked([options])
         await self._declare(type(params))
         with submission(options.queue, options.job_type) as work:
             options = replace(options, traceparent=work.traceparent)
@@ -176,20 +178,23 @@ class Client:
             raise ValueError(f"{len(keys)} idempotency keys for {len(params)} jobs")
         if not params:
             return []
+        for each in params:
+            arguments.check_params(each)
         for kind in dict.fromkeys(map(type, params)):
             await self._declare(kind)
+        first = Submission(
+            job_type=params[0].job_type,
+            params={},  # each has its own
+            owner=owner,
+            priority=priority,
+            scheduled_at=scheduled_at,
+            queue=queue or self.settings.queue,
+            max_attempts=max_attempts,
+            after=after,
+        )
+        (first,) = arguments.checked([first])
         submissions = [
-            Submission(
-                job_type=each.job_type,
-                params=each.stored(),
-                owner=owner,
-                priority=priority,
-                scheduled_at=scheduled_at,
-                queue=queue or self.settings.queue,
-                max_attempts=max_attempts,
-                idempotency_key=key,
-                after=after,
-            )
+            replace(first, job_type=each.job_type, params=each.stored(), idempotency_key=key)
             for each, key in zip(params, keys, strict=True)
         ]
         with submission(queue or self.settings.queue, None, count=len(params)) as work:
@@ -240,6 +245,7 @@ class Client:
             JobNotFound: there is none with this id.
             NotRetryable: it is not over, nothing is missing, or it was continued already.
         """
+        job_id = arguments.checked_id(job_id)
         async with self._connection() as connection:
             job = await store.retry(connection, job_id, owner=owner)
         if job is None:
@@ -252,6 +258,7 @@ class Client:
         Raises:
             JobNotFound: there is none with this id.
         """
+        job_id = arguments.checked_id(job_id)
         async with self._connection() as connection:
             job = await store.get(connection, job_id, owner=owner)
         if job is None:
@@ -269,18 +276,17 @@ class Client:
     ) -> Sequence[Job]:
         """Jobs, newest first. Params and results of more than 4 KiB are shortened; `get` has them
         whole."""
+        wanted: dict[str, Any] = {
+            "status": status, "job_type": job_type, "owner": owner, "limit": limit,
+            "offset": offset,
+        }  # fmt: skip
+        arguments.check_listing(**wanted)
         async with self._connection() as connection:
-            return await store.list_jobs(
-                connection,
-                status=status,
-                job_type=job_type,
-                owner=owner,
-                limit=limit,
-                offset=offset,
-            )
+            return await store.list_jobs(connection, **wanted)
 
     async def attempts(self, job_id: UUID, *, owner: str | None = None) -> Sequence[AttemptRecord]:
         """The attempts so far, oldest first."""
+        job_id = arguments.checked_id(job_id)
         async with self._connection() as connection:
             return await store.attempts(connection, job_id, owner=owner)
 
@@ -291,6 +297,7 @@ class Client:
             JobNotFound: there is none with this id.
             NotCancellable: it was over already.
         """
+        job_id = arguments.checked_id(job_id)
         async with self._connection() as connection:
             cancelled = await store.cancel(connection, job_id, owner=owner)
         if cancelled is None:
@@ -328,6 +335,7 @@ class Client:
         """
         listener = await self.listener()
         changed = asyncio.Event()
+        job_id = arguments.checked_id(job_id)
         wanted = str(job_id)
 
         def on_notify(payload: str) -> None:

@@ -218,6 +218,18 @@ async def test_params_come_from_a_file_from_stdin_and_one_by_one(shell: Shell) -
     assert from_stdin.json["params"] == {"gate": "stdin", "total": 3}
 
 
+async def test_a_file_in_the_place_of_a_text_is_refused_with_what_to_do(shell: Shell) -> None:
+    shell.write("chats.csv", "thread_id")
+
+    for pair in ("csv_content=@chats.csv", "csv_content=@missing.csv", "gate=@chats.csv"):
+        refused = await shell.run("submit", "hold", pair)
+        assert refused.exit_code == 2
+        assert "evalqueue datasets add" in refused.err
+        assert "--params @FILE" in refused.err
+    taken = await shell.run("submit", "hold", "gate=@home", "--json")
+    assert taken.json["params"] == {"gate": "@home"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
