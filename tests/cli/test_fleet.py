@@ -32,7 +32,7 @@ async def test_a_queue_is_paused_limited_and_resumed(shell: Shell, dsn: str) -> 
     assert state["paused_at"] is not None
     assert state["oldest_waits_seconds"] >= 0
     assert held["status"] == "queued"
-    assert resumed.json == {"name": "evalqueue", "paused": False}
+    assert resumed.json == {"name": "evalqueue", "paused": False, "is_known": True}
     assert (after["max_running"], after["max_running_per_owner"]) == (None, 2)
     assert after["paused_at"] is None
     assert done["status"] == "failed"

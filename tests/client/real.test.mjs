@@ -284,8 +284,16 @@ test("a server with tokens knows who asks, by the token or by a sign-in", async 
 
 test("queues are paused and resumed, workers are seen", async () => {
   const [queue] = await client.queues.list();
-  assert.deepEqual(await client.queues.pause(queue.name), { name: queue.name, paused: true });
-  assert.deepEqual(await client.queues.resume(queue.name), { name: queue.name, paused: false });
+  assert.deepEqual(await client.queues.pause(queue.name), {
+    name: queue.name,
+    paused: true,
+    is_known: true,
+  });
+  assert.deepEqual(await client.queues.resume(queue.name), {
+    name: queue.name,
+    paused: false,
+    is_known: true,
+  });
   await until(async () => (await client.workers.list()).length === 1);
 });
 

@@ -46,11 +46,20 @@ async def test_a_paused_queue_starts_nothing_until_it_is_resumed(
     await run_jobs(dsn, handlers())
     assert await status_of(api, job_id) == "completed"
 
-    assert paused.json() == {"name": "evalqueue", "paused": True}
-    assert resumed.json() == {"name": "evalqueue", "paused": False}
+    assert paused.json() == {"name": "evalqueue", "paused": True, "is_known": True}
+    assert resumed.json() == {"name": "evalqueue", "paused": False, "is_known": True}
+
     assert (held["name"], held["due"], held["running"], held["later"]) == ("evalqueue", 1, 0, 0)
     assert held["oldest_waits_seconds"] >= 0
     assert datetime.fromisoformat(held["paused_at"]).tzinfo is not None
+
+
+async def test_a_queue_that_is_not_there_yet_is_paused_and_said_to_be_new(
+    api: httpx.AsyncClient,
+) -> None:
+    for action, is_known in (("resume", False), ("pause", False), ("pause", True)):
+        reply = await api.post(f"/api/queues/nihgtly/{action}")
+        assert (reply.status_code, reply.json()["is_known"]) == (200, is_known)
 
 
 @pytest.mark.parametrize("sent", ["%00", "%20", "a%0Ab", "a%E2%80%AEb"])

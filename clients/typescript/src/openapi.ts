@@ -4127,6 +4127,12 @@ export interface components {
             name: string;
             /** Paused */
             paused: boolean;
+            /**
+             * Is Known
+             * @description Whether there were jobs, workers or rules of it before. Another name may be misspelt; it is
+             *     paused anyway.
+             */
+            is_known: boolean;
         };
         /**
          * PersonalData

@@ -312,6 +312,11 @@ async def queues(connection: Connection) -> list[QueueState]:
     return await FLEET.rows(connection, QueueState, "queues", at_most=WAITING_MAX)
 
 
+async def is_known(connection: Connection, queue: str) -> bool:
+    """Whether there are jobs, workers or rules of a queue: another name may be misspelt."""
+    return any(each.name == queue for each in await queues(connection))
+
+
 async def pause(connection: Connection, queue: str) -> None:
     """Nothing of this queue is started until it is resumed; what runs goes on."""
     await connection.execute(FLEET["pause"], {"queue": queue, "actor": actors.said()})

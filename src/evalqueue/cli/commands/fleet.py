@@ -29,20 +29,20 @@ async def list_queues(*, as_json: bool) -> ExitCode:
 async def pause_queue(name: str, *, as_json: bool) -> ExitCode:
     """Start no more jobs of a queue."""
     async with open_client() as client, (await client.database()).connection() as connection:
-        if await _queue(connection, name) is None:
-            console.print_message(
-                f"No job has used the queue {name!r} so far; it is paused anyway."
-            )
+        is_known = await _known(connection, name, "paused")
         await fleet.pause(connection, name)
-    console.print_result({"name": name, "paused": True}, f"paused {name}", as_json=as_json)
+    changed = {"name": name, "paused": True, "is_known": is_known}
+    console.print_result(changed, f"paused {name}", as_json=as_json)
     return ExitCode.DONE
 
 
 async def resume_queue(name: str, *, as_json: bool) -> ExitCode:
     """Start jobs of a queue again."""
     async with open_client() as client, (await client.database()).connection() as connection:
+        is_known = await _known(connection, name, "resumed")
         await fleet.resume(connection, name)
-    console.print_result({"name": name, "paused": False}, f"resumed {name}", as_json=as_json)
+    changed = {"name": name, "paused": False, "is_known": is_known}
+    console.print_result(changed, f"resumed {name}", as_json=as_json)
     return ExitCode.DONE
 
 
@@ -53,6 +53,7 @@ async def limit_queue(
     if max_running is None and per_owner is None:
         raise Refused("No limit given: --max-running N, --per-owner N, or both. 0 removes a limit.")
     async with open_client() as client, (await client.database()).connection() as connection:
+        await _known(connection, name, "limited")
         state = await _queue(connection, name)
         if state is not None and max_running is None:
             max_running = state.max_running
@@ -67,6 +68,14 @@ async def limit_queue(
         limited = await _queue(connection, name)
     _print_queues([] if limited is None else [limited], as_json=as_json)
     return ExitCode.DONE
+
+
+async def _known(connection: Connection, name: str, change: str) -> bool:
+    """Whether there is something in a queue, or was; a message if not: its name may be misspelt."""
+    is_known = await fleet.is_known(connection, name)
+    if not is_known:
+        console.print_message(f"There is no queue {name!r} so far; it is {change} anyway.")
+    return is_known
 
 
 async def _queue(connection: Connection, name: str) -> QueueState | None:

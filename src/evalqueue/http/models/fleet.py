@@ -145,6 +145,9 @@ class PausedQueue(Model):
 
     name: str
     paused: bool
+    is_known: bool
+    """Whether there were jobs, workers or rules of it before. Another name may be misspelt; it is
+    paused anyway."""
 
 
 class WorkerJson(Model):

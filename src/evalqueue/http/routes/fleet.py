@@ -19,14 +19,16 @@ async def list_queues(context: RequestContext, request: EmptyRequest) -> list[mo
 
 async def pause_queue(context: RequestContext, request: models.QueueName) -> models.PausedQueue:
     async with context.connection() as connection:
+        is_known = await fleet.is_known(connection, request.queue)
         await fleet.pause(connection, request.queue)
-    return models.PausedQueue(name=request.queue, paused=True)
+    return models.PausedQueue(name=request.queue, paused=True, is_known=is_known)
 
 
 async def resume_queue(context: RequestContext, request: models.QueueName) -> models.PausedQueue:
     async with context.connection() as connection:
+        is_known = await fleet.is_known(connection, request.queue)
         await fleet.resume(connection, request.queue)
-    return models.PausedQueue(name=request.queue, paused=False)
+    return models.PausedQueue(name=request.queue, paused=False, is_known=is_known)
 
 
 async def list_workers(context: RequestContext, request: EmptyRequest) -> list[models.WorkerJson]:
