@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evalqueue import Client, InvalidParams, Settings
-from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators import EvaluateAdversarial, EvaluateBatch
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.simulated.conversations import sample_csv
@@ -99,6 +99,17 @@ async def test_what_is_left_open_is_decided_at_the_door_and_kept_in_the_params(c
         "app_id": "kaira-bot", "app_digest": app_store.shipped("kaira-bot").digest,
         "dataset_id": "sha256:" + sha256(f"{HEADER}\n{GOOD}\n".encode()).hexdigest(),
     }  # fmt: skip
+
+
+async def test_a_job_without_a_name_and_a_file_is_called_after_what_it_is_about(client: Client):
+    text = f"{HEADER}\n{GOOD}\n"
+    batch = await client.submit(EvaluateBatch(csv_content=text))
+    named = await client.submit(EvaluateBatch(csv_content=text, name="Mine"))
+    test = await client.submit(EvaluateAdversarial())
+
+    assert batch.name == "1 conversation, kaira-bot"
+    assert named.name == "Mine"
+    assert test.name == "adversarial test, kaira-bot"
 
 
 async def test_the_one_provider_whose_key_is_set_is_taken(

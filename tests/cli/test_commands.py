@@ -287,6 +287,18 @@ async def test_status_shows_jobs_newest_first_and_only_those_asked_for(shell: Sh
     assert (none.exit_code, none.out, none.err) == (0, "", "No jobs.\n")
 
 
+async def test_status_shows_what_jobs_are_called(shell: Shell) -> None:
+    for name in ("Nightly", "n" * 60):
+        await shell.run("submit", "evaluate-batch", "total_items:=1", f"name={name}",
+                        EVALQUEUE_LLM_PROVIDER="simulated")  # fmt: skip
+
+    shown = await shell.run("status")
+
+    assert "name" in shown.out.splitlines()[0]
+    assert "Nightly" in shown.out
+    assert "n" * 39 + "…" in shown.out
+
+
 async def test_a_queued_job_is_shown_with_how_many_are_ahead(shell: Shell) -> None:
     first = (await shell.run("submit", "fail", "reason=a")).out.strip()
     second = (await shell.run("submit", "fail", "reason=b")).out.strip()

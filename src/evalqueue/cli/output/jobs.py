@@ -10,6 +10,8 @@ from evalqueue.cli.output.console import print_data, print_table, printable
 from evalqueue.cli.output.times import format_duration, format_time
 from evalqueue.jobs import AHEAD_LIMIT, AttemptRecord, Job, JobStatus
 
+_SHOWN_NAME = 40  # characters of a job's name in a table
+
 
 def job_json(job: Job, attempts: Sequence[AttemptRecord] | None = None) -> dict[str, object]:
     """A job with all its columns, and its attempts if they are given."""
@@ -23,10 +25,11 @@ def job_json(job: Job, attempts: Sequence[AttemptRecord] | None = None) -> dict[
 def print_jobs(jobs: Sequence[Job]) -> None:
     """Print a table of jobs."""
     print_table(
-        ("id", "type", "status", "progress", "failed", "created", "took"),
+        ("id", "type", "name", "status", "progress", "failed", "created", "took"),
         [
             (
-                job.id, job.job_type, job.status, progress_text(job) or queue_position(job),
+                job.id, job.job_type, _shortened(job.name or ""), job.status,
+                progress_text(job) or queue_position(job),
                 f"{job.failed_attempts} of {job.max_attempts}", format_time(job.created_at),
                 _job_duration(job),
             )
@@ -81,6 +84,10 @@ def progress_text(job: Job) -> str:
     """How many items of how many are done; "" while the total is unknown."""
     current, total = job.progress.current, job.progress.total
     return f"{current}/{total} {current / total:.0%}" if total else ""
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _SHOWN_NAME else f"{name[: _SHOWN_NAME - 1]}…"
 
 
 def queue_position(job: Job) -> str:

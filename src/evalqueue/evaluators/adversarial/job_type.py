@@ -39,7 +39,7 @@ from evalqueue.evaluators.judging.judge import Parameters
 from evalqueue.evaluators.providers.registry import ProviderSettings, ProviderUnavailable, resolve
 from evalqueue.evaluators.runs.cap_params import CapParams, refuse_unpriced, refuse_used_up
 from evalqueue.evaluators.runs.model_params import ModelParams
-from evalqueue.evaluators.runs.params import AppDigest, AppId, RunParams
+from evalqueue.evaluators.runs.params import AppDigest, AppId, RunParams, usual_name
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.jobtypes import AdmissionContext
 from evalqueue.postgres.database import Connection
@@ -203,6 +203,7 @@ class EvaluateAdversarial(RunParams, CapParams, ModelParams, job_type="evaluate-
             await app_store.keep(connection, app)
         return self.model_copy(
             update={
+                "name": self.name or usual_name("adversarial test", app.app_id),
                 "app_id": app.app_id,
                 "app_digest": stored.digest,
                 "llm_provider": choice.provider,

@@ -162,10 +162,11 @@ class EvaluateBatch(
             await app_store.keep(connection, stored.app)
         # Beside a stored dataset, a mask would do nothing any more.
         done = {"csv_content": None, "mask": None} if self.csv_content is not None else {}
-        source = self.data_path or (None if content.name == _TEXT_NAME else content.name)
+        named = None if content.name == _TEXT_NAME else content.name
+        some = f"{content.threads} conversation{'' if content.threads == 1 else 's'}"
         return self.model_copy(
             update={
-                "name": self.name or usual_name(source, stored.app_id),
+                "name": self.name or usual_name(self.data_path or named or some, stored.app_id),
                 "app_id": stored.app_id,
                 "app_digest": stored.digest,
                 "llm_provider": None if choice is None else choice.provider,

@@ -34,6 +34,6 @@ class RunParams(JobParams):
         await store.declare(connection, cls.job_type)
 
 
-def usual_name(source: str | None, app_id: str) -> str | None:
-    """What a run is called that was given no name: after its file or dataset, and its app."""
-    return None if source is None else as_line(f"{PurePath(source).name}, {app_id}")[:NAME_LIMIT]
+def usual_name(source: str, app_id: str) -> str:
+    """What a run is called that was given no name: after what it is about, and its app."""
+    return as_line(f"{PurePath(source).name}, {app_id}")[:NAME_LIMIT]
