@@ -5,9 +5,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
-from evalqueue.errors import InvalidParams, Problem
+from evalqueue.errors import InvalidParams, NotRetryable, Problem
 from evalqueue.jobs import Job
-from evalqueue.jobtypes import AdmissionContext, JobParams
+from evalqueue.jobtypes import AdmissionContext, JobParams, JobTypes
 from evalqueue.postgres import store
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.store import Submission
@@ -39,6 +39,22 @@ async def submit(
         options = replace(options, params=admitted.stored())
     async with connect() as connection:
         return await store.submit(connection, options)
+
+
+async def admit_retry(job: Job, job_types: JobTypes, admission: AdmissionContext) -> None:
+    """Refuse to continue a job that would end at once, as far as its job type is known here.
+
+    Raises:
+        NotRetryable: with the reason.
+    """
+    if not job.retryable or job.job_type not in job_types:
+        return
+    try:
+        params = job_types.decode(job.job_type, job.params)
+        await params.admit_retry(replace(admission, owner=job.owner))
+    except InvalidParams as error:
+        reasons = "; ".join(problem.msg for problem in error.problems)
+        raise NotRetryable(f"Job {job.id} would end at once again: {reasons}") from error
 
 
 async def submit_many(

@@ -243,11 +243,14 @@ class Client:
 
         Raises:
             JobNotFound: there is none with this id.
-            NotRetryable: it is not over, nothing is missing, or it was continued already.
+            NotRetryable: it is not over, nothing is missing, it was continued already, or would
+                end at once again.
         """
-        job_id = arguments.checked_id(job_id)
+        old = await self.get(job_id, owner=owner)
+        context = AdmissionContext(settings=self.settings, database=await self.database())
+        await admission.admit_retry(old, self.job_types, context)
         async with self._connection() as connection:
-            job = await store.retry(connection, job_id, owner=owner)
+            job = await store.retry(connection, old.id, owner=owner)
         if job is None:
             raise JobNotFound(job_id)
         return job

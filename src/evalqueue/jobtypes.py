@@ -71,6 +71,13 @@ class JobParams(StrictNumbers):
         """
         return self
 
+    async def admit_retry(self, admission: AdmissionContext) -> None:
+        """Look at the world before a new job continues one with these params.
+
+        Raises:
+            InvalidParams: it would end at once.
+        """
+
     async def warnings(
         self, admission: AdmissionContext, given: "JobParams | None" = None
     ) -> Sequence[str]:

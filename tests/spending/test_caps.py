@@ -15,7 +15,7 @@ from costing import Judged, billed, price_list, query, repeated, run_of, work
 from forking import fork_worker
 
 from evalqueue import Client, JobStatus
-from evalqueue.errors import InvalidParams
+from evalqueue.errors import InvalidParams, NotRetryable
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.proposing.job_type import ProposeApp
@@ -191,6 +191,8 @@ async def test_a_job_is_refused_once_its_owner_has_used_up_the_month(
     judge: Judged, client: Client, dsn: str, monkeypatch: pytest.MonkeyPatch
 ):
     before = await judge(owner="anna", total_items=3)
+    stopped = await client.submit(EvaluateBatch(total_items=3), owner="anna")
+    await client.cancel(stopped.id)
     monkeypatch.setenv("EVALQUEUE_MONTHLY_CAPS", '{"anna": "0.001", "*": "5"}')
     for params in (
         EvaluateBatch(total_items=3),
@@ -200,6 +202,14 @@ async def test_a_job_is_refused_once_its_owner_has_used_up_the_month(
     ):
         with pytest.raises(InvalidParams, match=r"The monthly cap of \$0\.001 for anna is used up"):
             await client.submit(params, owner="anna")
+
+    with pytest.raises(NotRetryable, match="would end at once again: The monthly cap of "):
+        await client.retry(stopped.id)
+    monkeypatch.setenv("EVALQUEUE_MONTHLY_CAPS", '{"*": "5"}')
+    again = await client.retry(stopped.id)
+    monkeypatch.setenv("EVALQUEUE_MONTHLY_CAPS", '{"anna": "0.001", "*": "5"}')
+    assert (await client.retry(stopped.id)).id == again.id
+    await client.cancel(again.id)
 
     next_month = datetime.now(UTC) + timedelta(days=32)
     await client.submit(EvaluateBatch(total_items=3), owner="anna", scheduled_at=next_month)

@@ -61,9 +61,9 @@ async def submit(
 async def retry(given: str, *, everything: bool, watch: bool, as_json: bool) -> ExitCode:
     """Submit a job that continues one that is over, or that does all of it again."""
     async with open_client() as client:
+        register_job_types(client)
         job_id = await find_job_id(client, given)
         if everything:
-            register_job_types(client)
             job = await _submit_again(client, await client.get(job_id))
         else:
             job = await client.retry(job_id)

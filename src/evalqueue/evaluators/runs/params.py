@@ -6,7 +6,9 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from evalqueue.evaluators.runs import store
-from evalqueue.jobtypes import JobParams
+from evalqueue.evaluators.runs.cap_params import refuse_used_up
+from evalqueue.evaluators.runs.model_params import ModelParams
+from evalqueue.jobtypes import AdmissionContext, JobParams
 from evalqueue.postgres.database import Connection
 from evalqueue.problems import OneLine, Written, as_line
 
@@ -32,6 +34,11 @@ class RunParams(JobParams):
     @classmethod
     async def declare(cls, connection: Connection) -> None:
         await store.declare(connection, cls.job_type)
+
+    async def admit_retry(self, admission: AdmissionContext) -> None:
+        """Refuse a job that asks an LLM once its owner's month is used up."""
+        asks = isinstance(self, ModelParams) and self.llm_provider is not None
+        await refuse_used_up(admission, calls_llm=asks and getattr(self, "replay", None) is None)
 
 
 def usual_name(source: str, app_id: str) -> str:
