@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from contextlib import AsyncExitStack
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -14,6 +15,7 @@ import pytest
 from tests.http.conftest import PATIENCE, readiness
 
 from evalqueue import Client, Settings
+from evalqueue.evaluators import EvaluateBatch
 from evalqueue.http.app import OPERATIONS
 from evalqueue.http.server import serve
 from evalqueue.postgres.database import ANSWER_PATIENCE, Database
@@ -277,3 +279,43 @@ async def test_a_path_without_parameters_is_never_taken_for_an_id(api: httpx.Asy
     reply = await api.get("/api/eval-runs/preview")  # not a run named "preview"
     assert reply.status_code == 405
     assert reply.headers["allow"] == "POST"
+
+
+SECRET = "sk-proj-4eC39HqLyjWDarjtT1zdp7dc"
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"data_path": SECRET},
+        {"total_items": 1, "llm_provider": SECRET},
+        {"total_items": 1, "thread_ids": [SECRET]},
+        {"total_items": 1, "app_id": SECRET},
+        {"total_items": 1, "evaluators": [SECRET]},
+        {"total_items": 1, "replay": SECRET},
+        {"total_items": 1, "votes": {SECRET: 3}},
+        {"dataset_id": SECRET},
+        {"total_items": SECRET},
+        {"total_items": 1, SECRET: 1},
+        {"total_items": 1, "api_key": SECRET},
+    ],
+    ids=str,
+)
+async def test_what_is_refused_is_neither_logged_nor_stored(
+    database: Database, params: dict[str, Any], caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A key in the wrong param is shown to its sender alone."""
+    monkeypatch.setenv("EVALQUEUE_LLM_PROVIDER", "simulated")
+    caplog.set_level(logging.DEBUG)
+    client = Client(job_types=[EvaluateBatch], settings=Settings(port=0), database=database)
+    body = {"job_type": "evaluate-batch", "params": params}
+    async with serve(client) as address, httpx.AsyncClient(base_url=address.url) as http:
+        reply = await http.post("/api/jobs", json=body, headers={"Idempotency-Key": "once"})
+
+    assert reply.status_code == 422
+    assert SECRET not in caplog.text
+    async with database.connection() as connection:
+        for table in ("jobs", "eval_runs", "datasets", "dataset_owners", "procrastinate_jobs"):
+            cursor = await connection.execute(f"SELECT t::text FROM {table} AS t".encode())
+            assert SECRET not in str(await cursor.fetchall())
