@@ -14,7 +14,7 @@ from tests.cli.conftest import Shell
 from tests.http.conftest import ENTRIES, TOKENS, ServeApi, bearer
 from tests.http.test_rights import CASE, FILE, MARK, World, world_of
 
-from evalqueue import audit
+from evalqueue import JobStatus, audit
 from evalqueue.actors import Actor, Door, acting
 from evalqueue.audit import AuditEntry, AuditFilter
 from evalqueue.errors import NotCancellable
@@ -467,6 +467,40 @@ async def test_a_statement_writes_one_row_in_its_transaction(
     await check(change, world, database, Door.SQL, await role(database))
 
 
+CANCELLED_OTHERWISE = {
+    "its task is deleted": "DELETE FROM procrastinate_jobs WHERE id = {task}",
+    "procrastinate cancels it": "SELECT procrastinate_cancel_job_v1({task}, false, false)",
+    "procrastinate aborts it": "SELECT procrastinate_cancel_job_v1({task}, true, false)",
+    "procrastinate deletes it": "SELECT procrastinate_cancel_job_v1({task}, true, true)",
+    "its task is finished": "UPDATE procrastinate_jobs SET status = 'aborted' WHERE id = {task}",
+}
+
+
+@pytest.mark.parametrize("is_running", [False, True], ids=["queued", "running"])
+@pytest.mark.parametrize("how", CANCELLED_OTHERWISE)
+async def test_a_cancel_by_the_task_writes_one_row(
+    database: Database, how: str, is_running: bool
+) -> None:
+    world = await prepared(CHANGES[0], database)
+    status = "running" if is_running else "queued"
+    async with database.connection() as connection:
+        cursor = await connection.execute("SELECT task_id FROM jobs WHERE id = %s", [world.job.id])
+        ((task,),) = await cursor.fetchall()
+        if is_running:
+            await connection.execute(
+                "UPDATE procrastinate_jobs SET status = 'doing' WHERE id = %s", [task]
+            )
+        await connection.execute(CANCELLED_OTHERWISE[how].format(task=task).encode())
+    is_over = (await world.client.get(world.job.id)).status is JobStatus.CANCELLED
+    entries = await log(database)
+
+    assert is_over or (is_running and how == "procrastinate cancels it")
+    assert len(entries) == is_over
+    if is_over:
+        assert (entries[0].action, entries[0].subject_id) == ("job.cancel", str(world.job.id))
+        assert (entries[0].door, entries[0].details["status"]) == (Door.SQL, status)
+
+
 async def test_what_changes_nothing_is_not_recorded(database: Database) -> None:
     world = await world_of("ada", database)
     async with database.connection() as connection:
@@ -605,6 +639,14 @@ async def test_rows_are_not_changed(database: Database, statement: str) -> None:
         with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState):
             await connection.execute(statement.encode())
 
+    assert len(await log(database)) == 1
+
+
+async def test_rows_of_a_day_are_not_pruned(shell: Shell, database: Database) -> None:
+    async with database.connection() as connection:
+        await fleet.pause(connection, "evalqueue")
+
+    assert (await shell.run("prune", "--audit-days", "0", "--json")).json == {"audit": 0}
     assert len(await log(database)) == 1
 
 

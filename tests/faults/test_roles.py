@@ -13,7 +13,7 @@ import pytest
 from faults.api import api
 from faults.deployment import Deployment
 from faults.watch import Watch
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState
 
 from evalqueue import doctor
 from evalqueue.cli.commands import setup
@@ -91,6 +91,66 @@ async def test_each_process_works_with_its_own_role(restricted: Deployment, tmp_
             if "get" in operations and "{" not in path and not path.endswith("/events"):
                 assert (await http.get(path)).status_code == 200, path
     assert "permission denied" not in worker.log_text()
+
+
+async def cancelled(address: str, job_id: object) -> bool:
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
+        cursor = await connection.execute("SELECT evalqueue_cancel_job(%s)", [job_id])
+        ((is_cancelled,),) = await cursor.fetchall()
+    return is_cancelled
+
+
+async def queued(deployment: Deployment) -> object:
+    return await deployment.watch.value(
+        "SELECT evalqueue_submit_job('evaluate-batch',"
+        ' \'{"llm_provider": "simulated", "total_items": 3}\', queue => \'nobody\')'
+    )
+
+
+@pytest.mark.parametrize("role", ["worker", "api"])
+async def test_a_role_that_makes_changes_can_not_make_up_rows_of_the_audit_log(
+    restricted: Deployment, role: str
+):
+    address = as_role(restricted.address, role)
+    assert await cancelled(address, await queued(restricted))
+    for forged in (
+        "INSERT INTO audit_log (actor, role, door, action, subject_kind, subject_id, details)"
+        " VALUES ('boss', 'postgres', 'cli', 'queue.pause', 'queue', 'q', '{}')",
+        "UPDATE audit_log SET actor = 'boss'",
+        "DELETE FROM audit_log",
+        "TRUNCATE audit_log",
+    ):
+        with pytest.raises((ObjectNotInPrerequisiteState, InsufficientPrivilege)):
+            await execute(address, forged)
+
+    rows = await restricted.watch.rows("SELECT action, actor FROM audit_log WHERE door = 'sql'")
+    assert [action for action, _ in rows] == ["job.cancel"]
+
+
+async def execute(address: str, statement: str) -> None:
+    async with await psycopg.AsyncConnection.connect(address, autocommit=True) as connection:
+        await connection.execute(statement.encode())
+
+
+async def test_a_role_with_rights_given_by_hand_needs_none_on_the_audit_log(
+    restricted: Deployment,
+):
+    async with await psycopg.AsyncConnection.connect(restricted.address, autocommit=True) as admin:
+        await admin.execute(f"DROP ROLE IF EXISTS {PREFIX}_byhand".encode())
+        await admin.execute(f"CREATE ROLE {PREFIX}_byhand".encode())
+        for rights in ("ALL TABLES", "ALL SEQUENCES", "ALL FUNCTIONS"):
+            await admin.execute(
+                f"GRANT ALL ON {rights} IN SCHEMA public TO {PREFIX}_byhand".encode()
+            )
+        await admin.execute(f"REVOKE ALL ON audit_log FROM {PREFIX}_byhand".encode())
+        try:
+            byhand = as_role(restricted.address, "byhand")
+            assert await cancelled(byhand, await queued(restricted))
+        finally:
+            await admin.execute(f"DROP OWNED BY {PREFIX}_byhand".encode())
+            await admin.execute(f"DROP ROLE {PREFIX}_byhand".encode())
+
+    assert await restricted.watch.value("SELECT count(*) FROM audit_log") == 1
 
 
 async def test_the_role_that_submits_can_do_nothing_else(restricted: Deployment):

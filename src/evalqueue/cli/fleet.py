@@ -136,7 +136,8 @@ def audit(
         str | None, typer.Option(help="Only changes of the one with this id.")
     ] = None,
     after: Annotated[
-        int | None, typer.Option(min=0, help="Continue after the row with this id.")
+        int | None,
+        typer.Option(min=0, max=2**63 - 1, help="Continue after the row with this id."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many rows.")] = 100,
     as_json: JsonOption = False,
@@ -145,7 +146,12 @@ def audit(
     from evalqueue.audit import AuditFilter
     from evalqueue.cli.commands import fleet
 
-    where = AuditFilter(actor=actor, action=action, subject_kind=kind, subject_id=subject)
+    where = AuditFilter(
+        actor=actor or None,
+        action=action or None,
+        subject_kind=kind or None,
+        subject_id=subject or None,
+    )
     run(fleet.list_audit_entries(where, after=after, limit=limit, as_json=as_json))
 
 

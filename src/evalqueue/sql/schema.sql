@@ -63,7 +63,7 @@ CREATE FUNCTION evalqueue_app_is_needed(content_digest text) RETURNS boolean
 -- FUNCTION: evalqueue_audit(text, text, text, jsonb)
 
 CREATE FUNCTION evalqueue_audit(action text, subject_kind text, subject_id text, details jsonb DEFAULT '{}'::jsonb) RETURNS void
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -78,6 +78,13 @@ CREATE FUNCTION evalqueue_audit_annotation_queues() RETURNS trigger
 
 CREATE FUNCTION evalqueue_audit_apps() RETURNS trigger
     LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_cancel(uuid, boolean)
+
+CREATE FUNCTION evalqueue_audit_cancel(cancelled uuid, was_running boolean) RETURNS void
+    LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -1017,6 +1024,13 @@ CREATE FUNCTION evalqueue_worker_is_back(worker text, lost_at timestamp with tim
 
 CREATE FUNCTION evalqueue_workers_without_session(worker text, OUT absent bigint[], OUT is_leader boolean, OUT looks bigint) RETURNS record
     LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_writes_audit()
+
+CREATE FUNCTION evalqueue_writes_audit() RETURNS boolean
+    LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -2247,7 +2261,11 @@ CREATE TRIGGER evalqueue_keep_app BEFORE INSERT ON jobs FOR EACH ROW WHEN ((new.
 
 -- TRIGGER: audit_log evalqueue_keep_audit
 
-CREATE TRIGGER evalqueue_keep_audit BEFORE DELETE OR UPDATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_keep_audit();
+CREATE TRIGGER evalqueue_keep_audit BEFORE UPDATE ON audit_log FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_keep_audit();
+
+-- TRIGGER: audit_log evalqueue_keep_new_audit
+
+CREATE TRIGGER evalqueue_keep_new_audit BEFORE DELETE ON audit_log FOR EACH ROW WHEN ((old.at > (clock_timestamp() - '1 day'::interval))) EXECUTE FUNCTION evalqueue_keep_audit();
 
 -- TRIGGER: eval_runs evalqueue_keep_usage
 
@@ -2292,6 +2310,10 @@ CREATE TRIGGER evalqueue_store_dataset BEFORE INSERT ON jobs FOR EACH ROW WHEN (
 -- TRIGGER: jobs evalqueue_update_run
 
 CREATE TRIGGER evalqueue_update_run AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (((new.progress ? 'run_id'::text) AND (new.parent_id IS NULL) AND (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION evalqueue_follow_job();
+
+-- TRIGGER: audit_log evalqueue_write_audit
+
+CREATE TRIGGER evalqueue_write_audit BEFORE INSERT ON audit_log FOR EACH ROW WHEN ((NOT evalqueue_writes_audit())) EXECUTE FUNCTION evalqueue_keep_audit();
 
 -- FK CONSTRAINT: adversarial_cases adversarial_cases_run_id_fkey
 

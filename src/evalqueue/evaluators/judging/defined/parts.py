@@ -11,7 +11,7 @@ from evalqueue.evaluators.judging.scores import ScoreValue
 _COUNTS = {
     LongConversations.WORST: "the worst one counts",
     LongConversations.BEST: "the best one counts",
-    LongConversations.LAST: "the last one counts",
+    LongConversations.LAST: "the last one that applies counts",
     LongConversations.MEAN: "their mean counts",
 }
 

@@ -1,11 +1,12 @@
 -- The audit log, and what it records of queues and schedules. What changes nothing is not recorded.
 
 -- Record a change in its own transaction. The setting `evalqueue.actor` says who makes it: a door and
--- a name, as in `http anna`; without a door, or unset, it is a statement of SQL.
+-- a name, as in `http anna`; without a door, or unset, it is a statement of SQL. It has its owner's
+-- rights: a role that may make a change need not have rights on the log.
 CREATE OR REPLACE FUNCTION evalqueue_audit(
     action text, subject_kind text, subject_id text, details jsonb DEFAULT '{}'
 ) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     said CONSTANT text := COALESCE(current_setting('evalqueue.actor', true), '');
@@ -24,22 +25,42 @@ BEGIN
 END;
 $$;
 
+-- A row is written by evalqueue_audit only, which knows the role, and stays as it is for a day at least.
 CREATE OR REPLACE FUNCTION evalqueue_keep_audit() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
-    IF TG_OP = 'DELETE' AND current_setting('evalqueue.prunes_audit_log', true) = 'on' THEN
-        RETURN NULL;
-    END IF;
-    RAISE EXCEPTION 'Rows of the audit log are not changed'
+    RAISE EXCEPTION 'Rows of the audit log are written by evalqueue_audit, and not changed'
         USING ERRCODE = 'object_not_in_prerequisite_state',
               HINT = 'evalqueue prune --audit-days deletes old ones.';
 END;
 $$;
 
-CREATE TRIGGER evalqueue_keep_audit BEFORE UPDATE OR DELETE ON audit_log
+CREATE OR REPLACE FUNCTION evalqueue_writes_audit() RETURNS boolean
+LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
+    SELECT current_user = pg_get_userbyid(proowner)
+    FROM pg_proc WHERE oid = 'evalqueue_audit(text, text, text, jsonb)'::regprocedure;
+$$;
+
+CREATE TRIGGER evalqueue_keep_audit BEFORE UPDATE ON audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_keep_audit();
 
--- Delete rows that are older than `keep`: one chunk. Returns how many.
+CREATE TRIGGER evalqueue_write_audit BEFORE INSERT ON audit_log
+    FOR EACH ROW WHEN (NOT evalqueue_writes_audit()) EXECUTE FUNCTION evalqueue_keep_audit();
+
+CREATE TRIGGER evalqueue_keep_new_audit BEFORE DELETE ON audit_log
+    FOR EACH ROW WHEN (OLD.at > clock_timestamp() - interval '1 day')
+    EXECUTE FUNCTION evalqueue_keep_audit();
+
+-- A job was cancelled. Helper jobs are cancelled with their job.
+CREATE OR REPLACE FUNCTION evalqueue_audit_cancel(cancelled uuid, was_running boolean) RETURNS void
+LANGUAGE sql SET search_path FROM CURRENT AS $$
+    SELECT evalqueue_audit('job.cancel', 'job', id::text, jsonb_build_object(
+            'job_type', job_type, 'owner', owner,
+            'status', CASE WHEN was_running THEN 'running' ELSE 'queued' END))
+        FROM jobs WHERE id = cancelled AND parent_id IS NULL;
+$$;
+
+-- Delete rows that are older than `keep`, and than a day: one chunk. Returns how many.
 CREATE OR REPLACE FUNCTION evalqueue_prune_audit(keep interval, chunk integer DEFAULT 1000)
 RETURNS integer
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
@@ -47,11 +68,9 @@ DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     deleted integer;
 BEGIN
-    PERFORM set_config('evalqueue.prunes_audit_log', 'on', true);
     DELETE FROM audit_log WHERE id IN (
-        SELECT id FROM audit_log WHERE at < moment - keep ORDER BY at LIMIT chunk);
+        SELECT id FROM audit_log WHERE at < moment - GREATEST(keep, '1 day') ORDER BY at LIMIT chunk);
     GET DIAGNOSTICS deleted = ROW_COUNT;
-    PERFORM set_config('evalqueue.prunes_audit_log', 'off', true);
     RETURN deleted;
 END;
 $$;

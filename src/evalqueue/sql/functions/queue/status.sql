@@ -96,6 +96,7 @@ BEGIN
     LOOP
         IF change.cancelled IS NOT NULL THEN
             PERFORM pg_notify('evalqueue_cancel_v1', change.cancelled::text);
+            PERFORM evalqueue_audit_cancel(change.cancelled, change.was_running);
         END IF;
         IF change.moved_to = 'queued'
             -- In a limited queue a job that the limit held back may be claimed now.
@@ -164,6 +165,7 @@ BEGIN
         UPDATE job_attempts SET ended_at = clock_timestamp(), outcome = 'cancelled'
             WHERE job_id = cancelled AND ended_at IS NULL;
         PERFORM pg_notify('evalqueue_cancel_v1', cancelled::text);
+        PERFORM evalqueue_audit_cancel(cancelled, OLD.status = 'doing');
         PERFORM pg_notify('evalqueue_work_v1', OLD.queue_name);  -- it may have filled a limit
     END IF;
     RETURN OLD;
@@ -180,9 +182,8 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     task procrastinate_jobs;
-    job jobs;
 BEGIN
-    SELECT * INTO job FROM jobs WHERE id = job_id;
+    PERFORM 1 FROM jobs WHERE id = job_id;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
@@ -196,9 +197,6 @@ BEGIN
         ELSE
             RETURN false;
     END CASE;
-    PERFORM evalqueue_audit('job.cancel', 'job', job_id::text, jsonb_build_object(
-        'job_type', job.job_type, 'owner', job.owner,
-        'status', CASE task.status WHEN 'todo' THEN 'queued' ELSE 'running' END));
     RETURN true;
 END;
 $$;
