@@ -97,6 +97,10 @@ FOUND = [
     " FROM eval_runs AS run JOIN dataset_threads USING (dataset_id)",
     f"UPDATE eval_runs SET error_message = '1 of 5 failed: no {MARK}'",
     f"UPDATE jobs SET error_message = 'no {MARK}' WHERE status <> 'completed'",
+    # As a handler says it of a run that is partly completed, or of its progress.
+    f'UPDATE jobs SET result = result || \'{{"message": "no {MARK}"}}\' WHERE result IS NOT NULL',
+    f'UPDATE jobs SET progress = progress || \'{{"message": "after {MARK}"}}\''
+    " WHERE status <> 'completed'",
     f"UPDATE job_attempts SET error = 'no {MARK}'",
     f'UPDATE datasets SET notices = \'[{{"kind": "a", "count": 1, "row": 2, "message":'
     f' "{MARK}"}}]\'',

@@ -160,6 +160,22 @@ async def test_a_completed_job_can_be_retried_when_its_result_says_that_it_is_in
     assert (await client.get(job.id)).retryable is retryable
 
 
+@pytest.mark.parametrize("is_incomplete", [True, False])
+async def test_what_went_wrong_is_the_error_of_a_run_and_not_in_its_summary(
+    dsn: str, database: Database, client: Client, is_incomplete: bool
+):
+    """It may quote a conversation, and a summary may be read by those who see none."""
+    await client.submit(Judge())
+    await run_jobs(
+        dsn, handlers([], {"found": 1, "message": "so it was", "incomplete": is_incomplete})
+    )
+
+    said = None if is_incomplete else "so it was"
+    assert await rows(
+        database, "SELECT error_message, summary ->> 'message', summary -> 'found' FROM eval_runs"
+    ) == [("so it was" if is_incomplete else None, said, 1)]
+
+
 async def test_the_key_of_a_request_that_brings_a_file_is_compared_with_what_was_sent(
     database: Database,
 ):

@@ -190,9 +190,8 @@ export default function run(app, { params: { id = "" }, query, signal }) {
         return banner(
           "completed_with_errors",
           "Completed, partly",
-          typeof run.summary?.message === "string"
-            ? run.summary.message
-            : "Some verdicts are missing, and excluded from every rate. Retry asks for them again.",
+          run.error_message ??
+            "Some verdicts are missing, and excluded from every rate. Retry asks for them again.",
         );
       case "completed":
         return nothing;

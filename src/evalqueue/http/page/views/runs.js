@@ -188,8 +188,10 @@ export default function runs(app, { query, signal }) {
 }
 
 /** @param {import("../client/index.js").EvalRun} run */
-function headline({ summary, config, error_message: error }) {
-  if (error) return html`<span class="wrong">${error.split("\n", 1)[0]}</span>`;
+function headline({ summary, config, status, error_message: error }) {
+  // What was judged of a partly completed one says more than what was not.
+  if (error && status !== "completed_with_errors")
+    return html`<span class="wrong">${error.split("\n", 1)[0]}</span>`;
   const figures = /** @type {Record<string, any>} */ (summary ?? {});
   const declarations = /** @type {Record<string, any>} */ (config).evaluators ?? [];
   const parts = [

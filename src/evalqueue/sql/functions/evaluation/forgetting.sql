@@ -45,7 +45,8 @@ $$;
 -- detail) while a job reads the dataset. In the same transaction
 --
 --   the dataset   has its figures without them, and no notices, which quote conversations
---   jobs and runs that read it have no error texts any more, which may quote a conversation
+--   jobs and runs that read it have no error texts and messages any more, which may quote a
+--                 conversation
 --   jobs without a run that read it are deleted: their results and calls mix conversations
 --
 -- A file that was not read yet is deleted as a whole.
@@ -95,6 +96,11 @@ BEGIN
     END IF;
     UPDATE jobs SET error_message = removed
         WHERE id = ANY (readers) AND error_message <> removed;
+    UPDATE jobs SET result = jsonb_set(result, '{message}', to_jsonb(removed))
+        WHERE id = ANY (readers) AND result ->> 'message' <> removed;
+    UPDATE jobs SET progress = jsonb_set(progress, '{message}', to_jsonb(removed))
+        WHERE id = ANY (readers) AND progress ->> 'message' NOT IN ('', removed)
+            AND progress ->> 'message' !~ '^\S+ \d+/\d+ \(';
     UPDATE job_attempts SET error = removed WHERE job_id = ANY (readers) AND error <> removed;
     UPDATE eval_runs SET error_message = removed
         WHERE id = ANY (runs) AND error_message <> removed;

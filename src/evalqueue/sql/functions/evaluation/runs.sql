@@ -83,26 +83,30 @@ CREATE TRIGGER evalqueue_open_run AFTER INSERT ON jobs
     EXECUTE FUNCTION evalqueue_open_run_of_new_job();
 
 -- The run changes with its job, in the same transaction. The job's result is its summary, beside
--- {run_id, run_status, duration_seconds}. A cancelled run says how many items were processed.
+-- {run_id, run_status, duration_seconds}. What a message says went wrong may quote a conversation: it
+-- is the run's error, and not in the summary. A cancelled run says how many items were processed.
 CREATE OR REPLACE FUNCTION evalqueue_follow_job() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     over CONSTANT boolean := NEW.completed_at IS NOT NULL;
+    incomplete CONSTANT boolean := evalqueue_is_incomplete(NEW.status, NEW.result);
+    unsound CONSTANT boolean := incomplete OR NEW.status <> 'completed';
 BEGIN
     UPDATE eval_runs SET
         status = CASE
             WHEN NEW.status = 'queued' THEN 'pending'
-            WHEN NEW.status = 'completed' AND evalqueue_is_incomplete(NEW.status, NEW.result)
-                THEN 'completed_with_errors'
+            WHEN NEW.status = 'completed' AND incomplete THEN 'completed_with_errors'
             ELSE NEW.status END,
         started_at = COALESCE(started_at, NEW.started_at),
         completed_at = NEW.completed_at,
-        error_message = CASE WHEN over THEN NEW.error_message END,
+        error_message = CASE WHEN over THEN COALESCE(NEW.error_message,
+            CASE WHEN unsound THEN NULLIF(left(NEW.result ->> 'message', 4000), '') END) END,
         duration_seconds = CASE WHEN over AND NEW.started_at IS NOT NULL
             THEN GREATEST(EXTRACT(epoch FROM NEW.completed_at - NEW.started_at), 0) END,
         summary = CASE
             WHEN NEW.status <> 'cancelled' THEN
                 NEW.result - ARRAY['run_id', 'run_status', 'duration_seconds', 'incomplete']
+                    - CASE WHEN unsound THEN 'message' ELSE '' END
             WHEN NEW.job_type = 'evaluate-adversarial' THEN jsonb_build_object(
                 'total_tests', total_items, 'cancelled', true, 'processed',
                 (SELECT count(*) FROM adversarial_evaluations WHERE run_id = eval_runs.id))
