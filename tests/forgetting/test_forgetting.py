@@ -145,6 +145,35 @@ async def world_of(client: Client, dsn: str, monkeypatch: pytest.MonkeyPatch) ->
     return World(dataset_id=dataset_id, run_id=run_id, summary=summary)
 
 
+SCHEDULED = (
+    "INSERT INTO job_schedules (name, cron, job_type, params, next_at)"
+    " VALUES ('nightly', '0 3 * * *', 'evaluate-batch', %s, now() + interval '1 year')"
+)
+OWN = "SELECT evalqueue_submit_job('count-words', %s)"
+
+
+async def test_schedules_and_jobs_of_other_types_stay_and_name_no_conversation_of_the_user(
+    client: Client,
+) -> None:
+    database = await client.database()
+    dataset_id = await stored(database, FILE)
+    params = jsonb({"dataset_id": dataset_id, "thread_ids": [f"{MARK}-1", f"{OTHER}-4"]})
+    async with database.connection() as connection:
+        await connection.execute(SCHEDULED.encode(), [params])
+        own = await one(connection, OWN, params)
+        await client.cancel(own)
+    assert {"jobs", "job_schedules"} <= set(await holding(database, MARK))
+
+    deleted = await forgetting.forget(database, ANN)
+
+    assert await holding(database, MARK) == {}
+    assert deleted["jobs"] == 0
+    assert (await client.get(own)).params["thread_ids"] == [f"{OTHER}-4"]
+    async with database.connection() as connection:
+        named = await one(connection, "SELECT params ->> 'thread_ids' FROM job_schedules")
+    assert named == f'["{OTHER}-4"]'
+
+
 EVERYWHERE = {
     "annotation_items", "api_logs", "dataset_threads", "datasets", "eval_runs", "job_attempts",
     "job_items", "jobs", "labels", "llm_questions", "scores", "thread_evaluations",

@@ -13,6 +13,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         SELECT id FROM jobs
         WHERE params ? 'dataset_id' AND NOT progress ? 'run_id'
             AND params ->> 'dataset_id' IN (SELECT dataset_id FROM threads)
+    ), trials AS MATERIALIZED (
+        SELECT id FROM without_run JOIN jobs USING (id) WHERE evalqueue_mixes_conversations(job_type)
     ), evaluated AS MATERIALIZED (
         SELECT row.id FROM threads JOIN runs USING (dataset_id)
         JOIN thread_evaluations AS row ON row.run_id = runs.id AND row.thread_id = threads.thread_id
@@ -34,9 +36,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     UNION ALL SELECT 'annotation_items', count(*) FROM threads JOIN runs USING (dataset_id)
         JOIN annotation_queues AS queue ON queue.run_id = runs.id
         JOIN annotation_items AS row ON row.queue_id = queue.id AND row.thread_id = threads.thread_id
-    UNION ALL SELECT 'jobs', count(*) FROM without_run
+    UNION ALL SELECT 'jobs', count(*) FROM trials
     UNION ALL SELECT 'tried_conversations', count(*)
-        FROM without_run JOIN tried_conversations ON job_id = without_run.id
+        FROM trials JOIN tried_conversations ON job_id = trials.id
     UNION ALL SELECT 'unread_files', count(*) FROM datasets WHERE position(forgotten IN content) > 0;
 $$;
 
@@ -47,7 +49,9 @@ $$;
 --   the dataset   has its figures without them, and no notices, which quote conversations
 --   jobs and runs that read it have no error texts and messages any more, which may quote a
 --                 conversation
---   jobs without a run that read it are deleted: their results and calls mix conversations
+--   trials and proposals that read it are deleted: their results mix conversations. So do the calls
+--                 of all jobs without a run
+--   jobs and schedules name them no more
 --
 -- A file that was not read yet is deleted as a whole.
 CREATE OR REPLACE FUNCTION evalqueue_forget_user(
@@ -63,6 +67,7 @@ DECLARE
     runs uuid[];
     readers uuid[];
     without_run uuid[];
+    trials uuid[];
     tasks bigint[];
     deleted bigint;
     counts jsonb := '{}';
@@ -89,6 +94,8 @@ BEGIN
     END IF;
     runs := ARRAY(SELECT id FROM eval_runs WHERE dataset_id = dataset);
     without_run := ARRAY(SELECT id FROM jobs WHERE id = ANY (readers) AND NOT progress ? 'run_id');
+    trials := ARRAY(SELECT id FROM jobs
+        WHERE id = ANY (without_run) AND evalqueue_mixes_conversations(job_type));
     IF audited IS NOT NULL THEN
         -- The id itself is not written down again: its hash says whether it was this user.
         PERFORM evalqueue_audit('user.forget', 'user',
@@ -134,20 +141,20 @@ BEGIN
     counts := counts || jsonb_build_object('annotation_items', deleted);
     DELETE FROM job_items WHERE job_id = ANY (readers) AND item = ANY (ids);
 
-    SELECT count(*) INTO deleted FROM tried_conversations WHERE job_id = ANY (without_run);
+    SELECT count(*) INTO deleted FROM tried_conversations WHERE job_id = ANY (trials);
     counts := counts || jsonb_build_object('tried_conversations', deleted);
     tasks := ARRAY(SELECT task_id FROM jobs
-        WHERE id = ANY (without_run) AND task_id IS NOT NULL ORDER BY task_id);
+        WHERE id = ANY (trials) AND task_id IS NOT NULL ORDER BY task_id);
     DELETE FROM procrastinate_jobs WHERE id = ANY (tasks);
-    DELETE FROM jobs WHERE id = ANY (without_run);
+    DELETE FROM jobs WHERE id = ANY (trials);
     GET DIAGNOSTICS deleted = ROW_COUNT;
     counts := counts || jsonb_build_object('jobs', deleted);
 
-    -- An empty list would mean all conversations.
-    UPDATE jobs SET params = jsonb_set(params, '{thread_ids}',
-            COALESCE(NULLIF((params -> 'thread_ids') - ids, '[]'), '["removed"]'))
-        WHERE id = ANY (readers) AND jsonb_typeof(params -> 'thread_ids') = 'array'
-            AND (params -> 'thread_ids') ?| ids;
+    UPDATE jobs SET params = evalqueue_params_without(params, ids)
+        WHERE id = ANY (readers) AND params <> evalqueue_params_without(params, ids);
+    UPDATE job_schedules SET params = evalqueue_params_without(params, ids)
+        WHERE params ->> 'dataset_id' = dataset
+            AND params <> evalqueue_params_without(params, ids);
 
     SELECT count(*) AS threads, sum(messages) AS messages,
             sum(evalqueue_turns_with(turns, 'has_image')) AS with_images,
@@ -175,6 +182,21 @@ BEGIN
     END IF;
     RETURN counts;
 END;
+$$;
+
+-- Whether such a job's result is about several conversations at once, and is of no use without one.
+CREATE OR REPLACE FUNCTION evalqueue_mixes_conversations(job_type text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT $1 IN ('try-evaluators', 'propose-app');
+$$;
+
+-- Params of a job that name some conversations no more. An empty list would mean all conversations.
+CREATE OR REPLACE FUNCTION evalqueue_params_without(params jsonb, ids text[]) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN jsonb_typeof($1 -> 'thread_ids') = 'array' AND ($1 -> 'thread_ids') ?| $2
+        THEN jsonb_set($1, '{thread_ids}',
+            COALESCE(NULLIF(($1 -> 'thread_ids') - $2, '[]'), '["removed"]'))
+        ELSE $1 END;
 $$;
 
 -- Turns in which a value is there, and is not false.
