@@ -1,6 +1,7 @@
 """Nothing about a user is left once they are forgotten, and what is about others is as before."""
 
 import io
+import json
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -330,6 +331,34 @@ async def test_the_rest_of_a_dataset_is_evaluated_as_before(
             count = "SELECT count(*) FROM thread_evaluations WHERE run_id = %s"
             assert await one(connection, count, run_of(job)) == threads
     assert await holding(database, MARK) == {}
+
+
+NAMED = 'zoë "zo" quote'
+UNREAD = {
+    "csv": HEADER + rows('"zoë ""zo"" quote"', MARK, 1, 2),
+    "json": json.dumps(
+        {"id": "a", "user_id": NAMED, "messages": [{"role": "user", "content": MARK}]}
+    ),
+    "unreadable csv": f'neither "zoë ""zo"" quote" nor {MARK} is read',
+    "unreadable json": f'{{"user_id": "zo\\u00EB \\"zo\\" quote", "nothing": "{MARK}"}}',
+}
+
+
+@pytest.mark.parametrize("content", UNREAD.values(), ids=UNREAD)
+async def test_an_id_is_found_in_a_file_that_was_not_read_yet(client: Client, content: str) -> None:
+    database = await client.database()
+    async with database.connection() as connection:
+        for text in (content, HEADER + rows(BOB, OTHER, 4), f"{OTHER} is not read"):
+            params = jsonb({"csv_content": text})
+            job = await one(connection, "SELECT evalqueue_submit_job('evaluate-batch', %s)", params)
+            await client.cancel(job)
+    assert await holding(database, MARK) == {"datasets": 1}
+
+    deleted = await forgetting.forget(database, NAMED)
+
+    assert deleted["dataset_threads"] + deleted["unread_files"] > 0
+    assert await holding(database, MARK) == {}
+    assert await holding(database, OTHER) == {"dataset_threads": 1, "datasets": 2}
 
 
 HOSTILE = ["%", "_", "' OR true --", "\u202eu", "u" * 500, "🙂", "x\\y", "a\nb"]

@@ -1,6 +1,7 @@
 """Deletes the data of one user of a chatbot: their conversations, and all rows about these."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
@@ -53,8 +54,8 @@ def checked_user(user_id: str) -> str:
 
 
 async def rows_of(connection: Connection, user_id: str) -> dict[str, int]:
-    """How many rows are about a user, by table; `unread_files`: files that mention the id and were
-    not read yet."""
+    """How many rows are about a user, by table; `unread_files`: files that were not read yet,
+    whomever they are about."""
     found = await QUERIES.rows(connection, _Counted, "counts", user_id=user_id)
     return {each.kind: each.counted for each in found}
 
@@ -130,10 +131,10 @@ async def _forget_some(
 
 
 async def _read_files(database: Database, user_id: str) -> frozenset[str]:
-    """Read files that came by plain SQL and mention the user, as a worker would: their
-    conversations then have users. Returns those that can't be read."""
+    """Read files that came by plain SQL, as a worker would: their conversations then have users.
+    Returns those that can't be read and mention the user."""
     async with database.transaction() as connection:
-        files = await QUERIES.rows(connection, _UnreadFile, "unread", user_id=user_id)
+        files = await QUERIES.rows(connection, _UnreadFile, "unread")
     unreadable: set[str] = set()
     for each in files:
         async with database.transaction() as connection:
@@ -141,10 +142,18 @@ async def _read_files(database: Database, user_id: str) -> frozenset[str]:
         if content is None:  # a worker has read it in the meantime
             continue
         async with imports.spooled(content) as file:
-            del content
             incoming = Incoming(file=file, name="csv_content")
             try:
                 await imports.add(database, incoming, owner=each.owner or "default", kept=False)
             except FormatError:
-                unreadable.add(each.id)
+                if _mentions(content, user_id):
+                    unreadable.add(each.id)
     return frozenset(unreadable)
+
+
+def _mentions(content: str, user_id: str) -> bool:
+    """Whether a file has this id, also as CSV and JSON write it."""
+    written = {user_id, user_id.replace('"', '""'), json.dumps(user_id, ensure_ascii=False)[1:-1]}
+    if any(each in content for each in written):
+        return True
+    return json.dumps(user_id)[1:-1].lower() in content.lower()  # \u00F6 is \u00f6

@@ -1,6 +1,7 @@
 -- Everything about one user of a chatbot is deleted: `evalqueue forget`.
 
--- How many rows of each table are about a user, by the user ids of stored conversations.
+-- How many rows of each table are about a user, by the user ids of stored conversations. Whom a file is
+-- about that was not read yet is not known: all of these are counted.
 CREATE OR REPLACE FUNCTION evalqueue_rows_of_user(forgotten text)
 RETURNS TABLE (kind text, counted bigint)
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
@@ -39,7 +40,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     UNION ALL SELECT 'jobs', count(*) FROM trials
     UNION ALL SELECT 'tried_conversations', count(*)
         FROM trials JOIN tried_conversations ON job_id = trials.id
-    UNION ALL SELECT 'unread_files', count(*) FROM datasets WHERE position(forgotten IN content) > 0;
+    UNION ALL SELECT 'unread_files', count(*) FROM datasets WHERE content IS NOT NULL;
 $$;
 
 -- Delete some of a user's conversations of one dataset, with all rows about them. Returns how many rows

@@ -7,9 +7,9 @@ SELECT kind, counted FROM evalqueue_rows_of_user(%(user_id)s)
 SELECT DISTINCT dataset_id FROM dataset_threads WHERE user_id = %(user_id)s ORDER BY 1
 
 -- unread --
--- Files that came by plain SQL, were not read yet, and mention the user; with one of their owners
+-- Files that came by plain SQL and were not read yet, with one of their owners
 SELECT id, (SELECT owner FROM dataset_owners WHERE dataset_id = datasets.id LIMIT 1) AS owner
-FROM datasets WHERE position(%(user_id)s IN content) > 0
+FROM datasets WHERE content IS NOT NULL
 
 -- reading --
 -- Jobs that are not over and read conversations of a user
