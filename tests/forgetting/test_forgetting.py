@@ -333,6 +333,56 @@ async def test_the_rest_of_a_dataset_is_evaluated_as_before(
     assert await holding(database, MARK) == {}
 
 
+def shared(*users: str) -> str:
+    """A conversation whose messages are of these users, and one of Bob's."""
+    said = "".join(
+        f"shared,{user},s,,I ate {MARK},Logged,2025-11-01T08:0{number}:00Z,0\n"
+        for number, user in enumerate(users)
+    )
+    return HEADER + said + rows(BOB, OTHER, 4)
+
+
+@pytest.mark.parametrize(
+    "users", [("u-eve", ANN), ("", ANN), (ANN, "u-eve"), ("", "u-eve", ANN, "")], ids=str
+)
+async def test_a_conversation_of_several_users_is_deleted_with_any_of_them(
+    client: Client, users: tuple[str, ...]
+) -> None:
+    database = await client.database()
+    dataset_id = await stored(database, shared(*users))
+    async with database.connection() as connection:
+        first = await one(
+            connection, "SELECT user_id FROM dataset_threads WHERE thread_id = 'shared'"
+        )
+        before = await datasets.get(connection, dataset_id, owner=None)
+
+    deleted = await forgetting.forget(database, ANN)
+
+    assert first == next(user for user in users if user)
+    assert deleted["dataset_threads"] == 1
+    assert await holding(database, MARK) == await holding(database, ANN) == {}
+    async with database.connection() as connection:
+        after = await datasets.get(connection, dataset_id, owner=None)
+    assert before is not None
+    assert after is not None
+    assert (before.users, after.users, after.threads) == (2, 1, 1)
+
+
+async def test_messages_as_rows_say_whose_they_are(client: Client) -> None:
+    lines = [("user", "u-eve", "Hello"), ("assistant", "", "Yes?"), ("user", ANN, MARK)]
+    database = await client.database()
+    await stored(
+        database,
+        "conversation_id,role,user_id,content\n"
+        + "".join(f"c,{role},{user},{text}\n" for role, user, text in lines),
+    )
+
+    deleted = await forgetting.forget(database, ANN)
+
+    assert deleted["dataset_threads"] == 1
+    assert await holding(database, MARK) == {}
+
+
 NAMED = 'zoë "zo" quote'
 UNREAD = {
     "csv": HEADER + rows('"zoë ""zo"" quote"', MARK, 1, 2),

@@ -663,6 +663,12 @@ CREATE FUNCTION evalqueue_measuring_seconds() RETURNS double precision
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_mixes_conversations(text)
+
+CREATE FUNCTION evalqueue_mixes_conversations(job_type text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_name_run()
 
 CREATE FUNCTION evalqueue_name_run() RETURNS trigger
@@ -725,6 +731,12 @@ CREATE FUNCTION evalqueue_outlook(ids uuid[]) RETURNS TABLE(job_id uuid, ahead i
 CREATE FUNCTION evalqueue_pace(credential text, label text, worker text, request jsonb, moment timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_params_without(jsonb, text[])
+
+CREATE FUNCTION evalqueue_params_without(params jsonb, ids text[]) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
     AS …;
 
 -- FUNCTION: evalqueue_prune(interval, interval, interval, integer, interval, boolean)
@@ -1318,6 +1330,7 @@ CREATE TABLE dataset_threads (
     has_errors boolean NOT NULL,
     opening text NOT NULL,
     turns jsonb NOT NULL,
+    other_users text[],
     CONSTRAINT dataset_threads_messages_check CHECK ((messages >= 1)),
     CONSTRAINT dataset_threads_opening_check CHECK ((length(opening) <= 200)),
     CONSTRAINT dataset_threads_position_check CHECK (("position" >= 1)),
@@ -1998,6 +2011,10 @@ CREATE INDEX audit_log_of_subject ON audit_log USING btree (subject_id, id DESC)
 -- INDEX: dataset_owners_newest
 
 CREATE INDEX dataset_owners_newest ON dataset_owners USING btree (owner, created_at DESC, dataset_id);
+
+-- INDEX: dataset_threads_of_other_user
+
+CREATE INDEX dataset_threads_of_other_user ON dataset_threads USING gin (other_users) WHERE (other_users IS NOT NULL);
 
 -- INDEX: dataset_threads_of_user
 

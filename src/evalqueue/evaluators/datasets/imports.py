@@ -16,7 +16,7 @@ from evalqueue import actors, codec
 from evalqueue.evaluators.datasets.incoming import CHUNK_BYTES, Identified, Incoming, identified
 from evalqueue.evaluators.datasets.staging import stage, statistics
 from evalqueue.evaluators.datasets.store import NAME_LIMIT, QUERIES
-from evalqueue.evaluators.formats import ContentStatistics, Faults
+from evalqueue.evaluators.formats import UNKNOWN_USER, ContentStatistics, Faults
 from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.formats.values.columns import name_of
 from evalqueue.postgres.database import Connection, Database
@@ -110,7 +110,8 @@ async def _keep(connection: Connection, found: Identified) -> None:
         "notices": Json([asdict(each) for each in faults.notices], dumps=codec.dump_json),
     }
     await connection.execute(QUERIES["keep"], arguments)
-    await connection.execute(QUERIES["keep_threads"], {"dataset_id": found.dataset_id})
+    threads = {"dataset_id": found.dataset_id, "unknown": UNKNOWN_USER}
+    await connection.execute(QUERIES["keep_threads"], threads)
 
 
 def _whole_mapping(found: Identified) -> dict[str, str]:

@@ -20,6 +20,7 @@ from evalqueue.evaluators.datasets.masks import Masking
 from evalqueue.evaluators.datasets.store import QUERIES
 from evalqueue.evaluators.formats import (
     BAD_ROWS_KEPT,
+    UNKNOWN_USER,
     ContentStatistics,
     Faults,
     FormatError,
@@ -130,7 +131,7 @@ async def _note_duplicates(connection: Connection, faults: Faults) -> None:
 async def statistics(connection: Connection) -> ContentStatistics:
     """The statistics of the staged messages."""
     async with connection.cursor(row_factory=class_row(ContentStatistics)) as cursor:
-        await cursor.execute(QUERIES["statistics"])
+        await cursor.execute(QUERIES["statistics"], {"unknown": UNKNOWN_USER})
         (found,) = await cursor.fetchall()
     return found
 

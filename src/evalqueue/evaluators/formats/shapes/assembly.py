@@ -105,6 +105,8 @@ class Conversation:
 class _Turn:
     """A turn that is still incomplete."""
 
+    user_id: str | None = None
+    """Who has asked, where the messages say so."""
     asked: list[str] = field(default_factory=list[str])
     answered: list[str] = field(default_factory=list[str])
     is_answered: bool = False
@@ -174,7 +176,7 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
         yield Message(
             row,
             conversation.thread_id,
-            conversation.user_id,
+            turn.user_id or conversation.user_id,
             at,
             "\n\n".join(turn.asked),
             answer,
@@ -229,6 +231,7 @@ def _turns(parts: Sequence[Part]) -> list[_Turn]:
 
 def _add_question(turn: _Turn, part: Part) -> None:
     turn.asked.append(part.text)
+    turn.user_id = turn.user_id or part.user_id
     turn.asked_at = part.at
     _add_known(turn, part, is_answer=False)
 

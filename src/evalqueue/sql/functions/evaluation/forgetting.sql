@@ -6,7 +6,8 @@ CREATE OR REPLACE FUNCTION evalqueue_rows_of_user(forgotten text)
 RETURNS TABLE (kind text, counted bigint)
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     WITH threads AS MATERIALIZED (
-        SELECT dataset_id, thread_id FROM dataset_threads WHERE user_id = forgotten
+        SELECT dataset_id, thread_id FROM dataset_threads
+        WHERE user_id = forgotten OR other_users @> ARRAY[forgotten]
     ), runs AS MATERIALIZED (
         SELECT id, job_id, dataset_id FROM eval_runs
         WHERE dataset_id IN (SELECT dataset_id FROM threads)
@@ -88,7 +89,8 @@ BEGIN
     END IF;
 
     ids := ARRAY(SELECT thread_id FROM dataset_threads
-        WHERE dataset_id = dataset AND user_id = forgotten ORDER BY thread_id LIMIT chunk);
+        WHERE dataset_id = dataset AND (user_id = forgotten OR other_users @> ARRAY[forgotten])
+        ORDER BY thread_id LIMIT chunk);
     is_unread := EXISTS (SELECT FROM datasets WHERE id = dataset AND content IS NOT NULL);
     IF cardinality(ids) = 0 AND NOT is_unread THEN
         RETURN '{"dataset_threads": 0}';
@@ -173,10 +175,12 @@ BEGIN
     DELETE FROM dataset_threads WHERE dataset_id = dataset AND thread_id = ANY (ids);
     GET DIAGNOSTICS deleted = ROW_COUNT;
     counts := counts || jsonb_build_object('dataset_threads', deleted);
-    IF NOT EXISTS (SELECT FROM dataset_threads WHERE dataset_id = dataset AND user_id = forgotten) THEN
-        UPDATE datasets SET users = GREATEST(users - 1, 0),
+    IF NOT EXISTS (SELECT FROM dataset_threads WHERE dataset_id = dataset
+            AND (user_id = forgotten OR other_users @> ARRAY[forgotten])) THEN
+        UPDATE datasets SET users = rest.users,
                 first_at = rest.first_at, last_at = rest.last_at
-            FROM (SELECT min(first_at) AS first_at, max(last_at) AS last_at
+            FROM (SELECT count(DISTINCT user_id) AS users,
+                    min(first_at) AS first_at, max(last_at) AS last_at
                 FROM dataset_threads WHERE dataset_id = dataset) AS rest
             WHERE id = dataset;
         counts := counts || '{"datasets": 1}';

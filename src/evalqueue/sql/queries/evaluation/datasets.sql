@@ -93,7 +93,12 @@ WITH ordered AS (
 )
 SELECT count(*) AS messages,
     count(*) FILTER (WHERE turn_number = 1) AS threads,
-    count(DISTINCT user_id) FILTER (WHERE turn_number = 1) AS users,
+    (
+        SELECT count(DISTINCT user_id) FROM (
+            SELECT (array_agg(user_id ORDER BY user_id = %(unknown)s, turn_number))[1] AS user_id
+            FROM ordered GROUP BY thread_id
+        ) AS first_known
+    ) AS users,
     min(at) FILTER (WHERE at > 'epoch') AS first_at,
     max(at) FILTER (WHERE at > 'epoch') AS last_at,
     (SELECT COALESCE(json_object_agg(intent, times ORDER BY times DESC, intent), '{}') FROM labels)
@@ -138,7 +143,8 @@ WITH ordered AS (
     FROM pg_temp.evalqueue_messages
 ), grouped AS (
     SELECT thread_id, min(number) AS first_number,
-        min(user_id) FILTER (WHERE turn_number = 1) AS user_id,
+        (array_agg(user_id ORDER BY user_id = %(unknown)s, turn_number))[1] AS user_id,
+        array_agg(DISTINCT user_id) AS users,
         count(*) AS messages, NULLIF(min(at), 'epoch') AS first_at, NULLIF(max(at), 'epoch') AS last_at,
         bool_or(has_image) AS has_images, bool_or(has_error) AS has_errors,
         min(opening) FILTER (WHERE turn_number = 1) AS opening,
@@ -148,11 +154,12 @@ WITH ordered AS (
     FROM ordered GROUP BY thread_id
 )
 INSERT INTO dataset_threads (
-    dataset_id, position, thread_id, user_id, messages, first_at, last_at, has_images, has_errors,
-    opening, turns
+    dataset_id, position, thread_id, user_id, other_users, messages, first_at, last_at, has_images,
+    has_errors, opening, turns
 )
-SELECT %(dataset_id)s, row_number() OVER (ORDER BY first_number), thread_id, user_id, messages,
-    first_at, last_at, has_images, has_errors, opening, turns::jsonb
+SELECT %(dataset_id)s, row_number() OVER (ORDER BY first_number), thread_id, user_id,
+    NULLIF(array_remove(array_remove(users, user_id), %(unknown)s), '{}'), messages, first_at, last_at,
+    has_images, has_errors, opening, turns::jsonb
 FROM grouped
 
 -- enter --

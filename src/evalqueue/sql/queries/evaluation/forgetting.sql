@@ -4,7 +4,8 @@ SELECT kind, counted FROM evalqueue_rows_of_user(%(user_id)s)
 
 -- datasets --
 -- Those with conversations of a user
-SELECT DISTINCT dataset_id FROM dataset_threads WHERE user_id = %(user_id)s ORDER BY 1
+SELECT DISTINCT dataset_id FROM dataset_threads
+WHERE user_id = %(user_id)s OR other_users @> ARRAY[%(user_id)s::text] ORDER BY 1
 
 -- unread --
 -- Files that came by plain SQL and were not read yet, with one of their owners
@@ -16,7 +17,8 @@ FROM datasets WHERE content IS NOT NULL
 SELECT id::text FROM jobs
 WHERE params ? 'dataset_id' AND completed_at IS NULL AND parent_id IS NULL
     AND params ->> 'dataset_id' IN (
-        SELECT dataset_id FROM dataset_threads WHERE user_id = %(user_id)s)
+        SELECT dataset_id FROM dataset_threads
+        WHERE user_id = %(user_id)s OR other_users @> ARRAY[%(user_id)s::text])
 ORDER BY created_at LIMIT 10
 
 -- forget --

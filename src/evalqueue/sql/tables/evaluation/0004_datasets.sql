@@ -39,7 +39,7 @@ CREATE TABLE dataset_threads (
     dataset_id text NOT NULL REFERENCES datasets ON DELETE CASCADE,
     position integer NOT NULL CHECK (position >= 1),  -- in order of first appearance
     thread_id text NOT NULL CHECK (length(thread_id) BETWEEN 1 AND 500),
-    user_id text NOT NULL,                 -- of its first turn
+    user_id text NOT NULL,                 -- the first that it names
     messages integer NOT NULL CHECK (messages >= 1),
     first_at timestamptz,                  -- NULL: the file has no times
     last_at timestamptz,
