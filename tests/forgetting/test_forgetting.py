@@ -10,9 +10,9 @@ import pytest
 from costing import run_of, work
 from tests.cli.conftest import Shell
 
-from evalqueue import Client, audit
+from evalqueue import Client, Job, audit
 from evalqueue.audit import AuditFilter
-from evalqueue.errors import Refused
+from evalqueue.errors import InvalidParams, NotRetryable, Refused
 from evalqueue.evaluators import EvaluateBatch, forgetting
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
@@ -25,6 +25,7 @@ from evalqueue.testing import Behaviour, SimulatedServer
 ANN, BOB = "u-ann-7731", "u-bob-4410"
 MARK, OTHER = "seven-locks", "nine-keys"
 """In all that Ann, or Bob, has said and was found about it."""
+GONE = "There is no conversation left: all were removed with the data of a user"
 HEADER = (
     "thread_id,user_id,session_id,intent_detected,query_text,final_response_message,timestamp,"
     "has_image\n"
@@ -279,6 +280,8 @@ async def test_it_is_refused_while_a_job_reads_their_conversations(
     assert (refused.exit_code, str(job.id) in refused.err) == (2, True)
     assert "Cancel" in refused.err
     assert (other.exit_code, done.exit_code) == (0, 0)
+    assert "letter for letter" in other.err
+    assert "letter for letter" not in done.err
     assert await holding(database, MARK) == {}
 
 
@@ -322,15 +325,42 @@ async def test_the_rest_of_a_dataset_is_evaluated_as_before(
         )
         jobs = await client.list(limit=50)
         named = [each for each in jobs if each.params.get("thread_ids")]
-        retried = [await client.retry(each.id) for each in named]
+        retried, refused = list[Job](), list[str]()
+        for each in named:
+            try:
+                retried.append(await client.retry(each.id))
+            except NotRetryable as error:
+                refused.append(str(error))
         await work(dsn)
 
     assert len(named) == 2
+    assert [GONE in each for each in refused] == [True]
     async with database.connection() as connection:
-        for job, threads in ((whole, 2), (retried[1], 1), (retried[0], 0)):
+        for job, threads in ((whole, 2), (retried[0], 1)):
             count = "SELECT count(*) FROM thread_evaluations WHERE run_id = %s"
             assert await one(connection, count, run_of(job)) == threads
     assert await holding(database, MARK) == {}
+
+
+async def test_what_a_reading_of_a_source_says_of_skipped_conversations_is_removed(
+    client: Client,
+) -> None:
+    database = await client.database()
+    dataset_id = await stored(database, FILE)
+    job = await client.submit(EvaluateBatch(dataset_id=dataset_id, evaluate_intent=False))
+    await client.cancel(job.id)
+    result = {"skipped": 1, "skipped_conversations": {f"{MARK}-9": "row: "}, "jobs": [str(job.id)]}
+    async with database.connection() as connection:
+        reading = await one(connection, "SELECT evalqueue_submit_job('evaluate-source', '{}')")
+        await client.cancel(reading)
+        await connection.execute(
+            "UPDATE jobs SET result = %s WHERE id = %s", [jsonb(result), reading]
+        )
+
+    await forgetting.forget(database, ANN)
+
+    assert await holding(database, MARK) == {}
+    assert (await client.get(reading)).result == {**result, "skipped_conversations": {}}
 
 
 def shared(*users: str) -> str:
@@ -409,6 +439,28 @@ async def test_an_id_is_found_in_a_file_that_was_not_read_yet(client: Client, co
     assert deleted["dataset_threads"] + deleted["unread_files"] > 0
     assert await holding(database, MARK) == {}
     assert await holding(database, OTHER) == {"dataset_threads": 1, "datasets": 2}
+
+
+async def test_a_job_of_a_dataset_without_conversations_is_refused_with_the_reason(
+    client: Client, shell: Shell
+) -> None:
+    database = await client.database()
+    dataset_id = await stored(database, HEADER + rows(ANN, MARK, 1, 2))
+    params = EvaluateBatch(dataset_id=dataset_id, evaluate_intent=False)
+    earlier = await client.submit(params)
+    await client.cancel(earlier.id)
+    await forgetting.forget(database, ANN)
+
+    with pytest.raises(InvalidParams, match=GONE):
+        await client.submit(params)
+    with pytest.raises(InvalidParams, match=GONE):
+        await client.submit_many([params, params])
+    with pytest.raises(NotRetryable, match=GONE):
+        await client.retry(earlier.id)
+    by_hand = await shell.run("submit", "evaluate-batch", f"dataset_id={dataset_id}")
+
+    assert by_hand.exit_code == 2
+    assert len(await client.list(limit=9)) == 1
 
 
 HOSTILE = ["%", "_", "' OR true --", "\u202eu", "u" * 500, "🙂", "x\\y", "a\nb"]

@@ -385,13 +385,16 @@ async def _job(connection: Connection, name: str, **arguments: Any) -> Job | Non
 
 
 def _problems(error: psycopg.Error) -> list[Problem]:
-    """What is wrong with the submissions of a batch."""
+    """What is wrong with the submissions of a batch: what is found only as one is stored does not
+    say which it was."""
+    if error.diag.message_detail is None:
+        return [Problem(loc=("jobs",), msg=_message(error))]
     return [
         Problem(
             loc=("jobs", found["index"], *([found["field"]] if found["field"] else [])),
             msg=found["problem"],
         )
-        for found in json.loads(error.diag.message_detail or "[]")
+        for found in json.loads(error.diag.message_detail)
     ]
 
 

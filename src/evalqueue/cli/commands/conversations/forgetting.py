@@ -11,6 +11,11 @@ from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.errors import Refused
 from evalqueue.evaluators import forgetting
 
+NO_ROWS = (
+    "No conversation has this id, letter for letter. An id that was masked is stored as masked-…, "
+    "and é may be one character or two: `evalqueue datasets show` has ids as they are stored."
+)
+
 
 async def forget(user: str, *, dry_run: bool, yes: bool, as_json: bool) -> ExitCode:
     """Delete all rows about a user, or print how many there are.
@@ -28,6 +33,8 @@ async def forget(user: str, *, dry_run: bool, yes: bool, as_json: bool) -> ExitC
             if not yes:
                 _ask(user, counts)
             counts = await forgetting.forget(database, user_id)
+    if not is_there:
+        console.print_message(NO_ROWS)
     what = "would be deleted" if dry_run else "deleted"
     document = {"dry_run": dry_run, "rows": counts}
     console.print_result(document, f"{_listed(counts)} {what}", as_json=as_json)

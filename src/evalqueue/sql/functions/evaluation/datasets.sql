@@ -3,15 +3,23 @@
 -- A job of a type that has a run may bring a whole file as `csv_content`: it is stored once, as a
 -- dataset, and the job's params name the dataset instead. A job with a file to be masked is refused:
 -- that is done before a job is stored. A dataset that a new job names is locked against removal until
--- the transaction ends.
+-- the transaction ends. A job or retry whose conversations were all removed with a user's data is refused.
 CREATE OR REPLACE FUNCTION evalqueue_store_dataset() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     content CONSTANT text := NEW.params ->> 'csv_content';
-    dataset text;
+    dataset text := NEW.params ->> 'dataset_id';
 BEGIN
     IF content IS NULL OR NOT EXISTS (SELECT FROM eval_job_types WHERE job_type = NEW.job_type) THEN
-        PERFORM 1 FROM datasets WHERE id = NEW.params ->> 'dataset_id' FOR KEY SHARE;
+        PERFORM 1 FROM datasets WHERE id = dataset FOR KEY SHARE;
+        IF EXISTS (SELECT FROM datasets WHERE id = dataset AND threads = 0)
+                OR NEW.params -> 'thread_ids' = '["removed"]' AND NOT EXISTS (
+                    SELECT FROM dataset_threads WHERE dataset_id = dataset AND thread_id = 'removed')
+                AND EXISTS (SELECT FROM datasets WHERE id = dataset AND threads IS NOT NULL) THEN
+            RAISE EXCEPTION 'There is no conversation left: all were removed with the data of a user'
+                USING ERRCODE = CASE WHEN NEW.retry_of IS NULL THEN 'invalid_parameter_value'
+                    ELSE 'object_not_in_prerequisite_state' END;
+        END IF;
         RETURN NEW;
     END IF;
     IF COALESCE(NEW.params -> 'mask', 'null') <> 'null'

@@ -54,6 +54,7 @@ $$;
 --   trials and proposals that read it are deleted: their results mix conversations. So do the calls
 --                 of all jobs without a run
 --   jobs and schedules name them no more
+--   readings of sources that brought it list no skipped conversations, which may be the user's
 --
 -- A file that was not read yet is deleted as a whole.
 CREATE OR REPLACE FUNCTION evalqueue_forget_user(
@@ -183,6 +184,10 @@ BEGIN
                     min(first_at) AS first_at, max(last_at) AS last_at
                 FROM dataset_threads WHERE dataset_id = dataset) AS rest
             WHERE id = dataset;
+        -- Of what a source has besides, only those who read it know whose it is.
+        UPDATE jobs SET result = jsonb_set(result, '{skipped_conversations}', '{}')
+            WHERE job_type = 'evaluate-source' AND result -> 'jobs' ?| readers::text[]
+                AND result -> 'skipped_conversations' <> '{}';
         counts := counts || '{"datasets": 1}';
     END IF;
     RETURN counts;
