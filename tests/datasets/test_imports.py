@@ -118,6 +118,7 @@ messages = st.builds(
     expected_tool_calls=st.none() | st.just(()) | st.tuples(expected_calls),
     latency_seconds=st.none() | st.floats(0, 1e9),
     wait_seconds=st.none() | st.floats(0, 1e9),
+    other_users=st.lists(text, max_size=2).map(tuple),
 )
 few_ids = st.lists(
     st.sampled_from(["t", "T", "\\N", "\\.", "a\tb", "ß\n"]).flatmap(

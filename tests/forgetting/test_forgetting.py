@@ -398,8 +398,11 @@ async def test_a_conversation_of_several_users_is_deleted_with_any_of_them(
     assert (before.users, after.users, after.threads) == (2, 1, 1)
 
 
-async def test_messages_as_rows_say_whose_they_are(client: Client) -> None:
-    lines = [("user", "u-eve", "Hello"), ("assistant", "", "Yes?"), ("user", ANN, MARK)]
+@pytest.mark.parametrize("between", [[("assistant", "", "Yes?")], []], ids=["answered", "joined"])
+async def test_messages_as_rows_say_whose_they_are(
+    client: Client, between: list[tuple[str, str, str]]
+) -> None:
+    lines = [("user", "u-eve", "Hello"), *between, ("user", ANN, MARK), ("assistant", "", "So")]
     database = await client.database()
     await stored(
         database,

@@ -80,6 +80,7 @@ class Masking:
         return message._replace(
             thread_id=self._pseudonym(message.thread_id),
             user_id=self._pseudonym(message.user_id),
+            other_users=tuple(map(self._pseudonym, message.other_users)),
             user_text=self._text(message.user_text),
             bot_text=self._text(message.bot_text),
             routed_intent=self._optional(message.routed_intent),

@@ -220,7 +220,7 @@ class _Blocks:
         self.may_repeat |= self._last_record == record or bool(message.tool_calls)
         self._last_record = record
         turn = _turn(message).encode()
-        intent = message.routed_intent
+        intent, others = message.routed_intent, message.other_users
         fields = (
             str(number),
             str(message.row),
@@ -238,6 +238,7 @@ class _Blocks:
             str(0 if self._mark is None else self._mark(message)),
             str(len(turn)),
             message.user_text[:_OPENING_CHARACTERS].translate(_ESCAPES),
+            json.dumps(others, ensure_ascii=False).translate(_ESCAPES) if others else "\\N",
         )
         shown_turn = turn.replace(b"\\", b"\\\\") if self._with_turns else b"\\N"
         return b"%b\t%b\n" % ("\t".join(fields).encode(), shown_turn)

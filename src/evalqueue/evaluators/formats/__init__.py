@@ -60,6 +60,8 @@ class Message(NamedTuple):
     latency_seconds: float | None = None
     wait_seconds: float | None = None
     """Between the times of the user's message and of the answer."""
+    other_users: tuple[str, ...] = ()
+    """Who has sent a part of the user's message besides."""
 
     def turn(self, number: int) -> Turn:
         """It as a turn of its conversation."""

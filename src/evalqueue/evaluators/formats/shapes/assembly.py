@@ -105,7 +105,7 @@ class Conversation:
 class _Turn:
     """A turn that is still incomplete."""
 
-    user_id: str | None = None
+    users: list[str] = field(default_factory=list[str])
     """Who has asked, where the messages say so."""
     asked: list[str] = field(default_factory=list[str])
     answered: list[str] = field(default_factory=list[str])
@@ -176,7 +176,7 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
         yield Message(
             row,
             conversation.thread_id,
-            turn.user_id or conversation.user_id,
+            turn.users[0] if turn.users else conversation.user_id,
             at,
             "\n\n".join(turn.asked),
             answer,
@@ -196,6 +196,7 @@ def assembled(conversation: Conversation, row: int, record: int = 0) -> Iterator
             turn.alternative,
             turn.latency_seconds,
             turn.wait_seconds,
+            tuple(turn.users[1:]),
         )
 
 
@@ -231,7 +232,8 @@ def _turns(parts: Sequence[Part]) -> list[_Turn]:
 
 def _add_question(turn: _Turn, part: Part) -> None:
     turn.asked.append(part.text)
-    turn.user_id = turn.user_id or part.user_id
+    if part.user_id:
+        turn.users.append(part.user_id)
     turn.asked_at = part.at
     _add_known(turn, part, is_answer=False)
 

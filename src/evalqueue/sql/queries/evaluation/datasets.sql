@@ -30,6 +30,7 @@ CREATE TEMPORARY TABLE evalqueue_messages (
     marks bigint NOT NULL,  -- bits
     bytes integer NOT NULL,
     opening text NOT NULL,
+    other_users jsonb,  -- whose message it is besides; NULL: no one's
     turn text
 ) ON COMMIT DROP;
 ALTER TABLE pg_temp.evalqueue_messages ALTER COLUMN turn SET STORAGE EXTERNAL
@@ -152,15 +153,26 @@ WITH ordered AS (
         '[' || string_agg('{"number":' || turn_number || ',' || turn, ',' ORDER BY turn_number)
             || ']' AS turns
     FROM ordered GROUP BY thread_id
+), beside AS (
+    SELECT thread_id, array_agg(DISTINCT named.user_id) AS users
+    FROM pg_temp.evalqueue_messages
+    CROSS JOIN LATERAL jsonb_array_elements_text(other_users) AS named (user_id)
+    WHERE other_users IS NOT NULL GROUP BY thread_id
+), named AS (
+    SELECT thread_id, array_agg(DISTINCT each.user_id) FILTER (
+            WHERE each.user_id NOT IN (grouped.user_id, %(unknown)s)) AS other_users
+    FROM grouped LEFT JOIN beside USING (thread_id)
+    CROSS JOIN LATERAL unnest(grouped.users || beside.users) AS each (user_id)
+    WHERE cardinality(grouped.users) > 1 OR beside.users IS NOT NULL
+    GROUP BY thread_id
 )
 INSERT INTO dataset_threads (
     dataset_id, position, thread_id, user_id, other_users, messages, first_at, last_at, has_images,
     has_errors, opening, turns
 )
-SELECT %(dataset_id)s, row_number() OVER (ORDER BY first_number), thread_id, user_id,
-    NULLIF(array_remove(array_remove(users, user_id), %(unknown)s), '{}'), messages, first_at, last_at,
-    has_images, has_errors, opening, turns::jsonb
-FROM grouped
+SELECT %(dataset_id)s, row_number() OVER (ORDER BY first_number), thread_id, user_id, other_users,
+    messages, first_at, last_at, has_images, has_errors, opening, turns::jsonb
+FROM grouped LEFT JOIN named USING (thread_id)
 
 -- enter --
 -- An owner has it. Adding it to stay sets its name anew; a job does not
