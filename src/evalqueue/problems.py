@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from typing import Any, get_args
+from unicodedata import category
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
@@ -123,11 +123,17 @@ class Written:
         return text
 
 
-_NOT_IN_A_LINE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+_NOT_IN_A_LINE_CLASS = r"\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+"""Control characters, ends of lines, and what changes the direction of the text that follows."""
+_NOT_IN_A_LINE = re.compile(rf"[{_NOT_IN_A_LINE_CLASS}\ud800-\udfff]")
+"""The same, and halves of pairs of surrogates, which JSON can't have."""
+_BLANK_CLASS = r"\s\u00ad\u200b-\u200f\u2060\ufeff"
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})  # categories of characters
+LINE_PATTERN = (
+    f"^[^{_NOT_IN_A_LINE_CLASS}]*[^{_NOT_IN_A_LINE_CLASS}{_BLANK_CLASS}][^{_NOT_IN_A_LINE_CLASS}]*$"
 )
-"""Control characters, ends of lines, what changes the direction of the text that follows, and
-halves of pairs of surrogates."""
+"""The pattern of a `OneLine` in JSON schemas: characters that are seldom met and can't be seen are
+not in it."""
 
 
 def line_problem(text: str) -> str | None:
@@ -135,7 +141,7 @@ def line_problem(text: str) -> str | None:
     if found := _NOT_IN_A_LINE.search(text):
         return f"Write one line without control characters: it has U+{ord(found[0]):04X}"
     seen = text.replace(codec.REPLACEMENT, "")  # of what could not be stored
-    if not any(each.isprintable() and not each.isspace() for each in seen):
+    if all(category(each) in _UNSEEN for each in seen):
         return "It is empty: write something that can be seen"
     return None
 
@@ -146,13 +152,26 @@ def as_line(text: str) -> str:
     return "" if line_problem(line) else line
 
 
-def _line(text: str) -> str:
-    if problem := line_problem(text):
-        raise ValueError(problem)
-    return text
+class _OneLine:
+    """Refuses what is no line, and says so in the JSON schema."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"pattern": LINE_PATTERN}
+
+    def _checked(self, text: str) -> str:
+        if problem := line_problem(text):
+            raise ValueError(problem)
+        return text
 
 
-OneLine = AfterValidator(_line)
+OneLine = _OneLine()
 """Of a name, or another short text that people read: `Annotated[str, Field(…), OneLine]`."""
 
 

@@ -15,7 +15,6 @@ from tests.http.conftest import ENTRIES, TOKENS, ServeApi, bearer
 from tests.http.test_rights import CASE, FILE, MARK, World, world_of
 
 from evalqueue import JobStatus, audit
-from evalqueue.actors import Actor, Door, acting
 from evalqueue.audit import AuditEntry, AuditFilter
 from evalqueue.errors import NotCancellable
 from evalqueue.evaluators import apps
@@ -38,6 +37,7 @@ from evalqueue.postgres import store as jobs
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.fleet import Capabilities
 from evalqueue.postgres.schedules import Schedule
+from evalqueue.telemetry.actors import Actor, Door, acting
 from evalqueue.worker import leader
 from evalqueue.worker.leader import Retention
 

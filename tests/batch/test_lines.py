@@ -9,7 +9,7 @@ from evalqueue import InvalidParams
 from evalqueue.daemon import job_types
 from evalqueue.evaluators import EvaluateAdversarial, EvaluateBatch
 from evalqueue.jobtypes import JobParams, decoded
-from evalqueue.problems import as_line, line_problem
+from evalqueue.problems import LINE_PATTERN, as_line, line_problem
 
 SHORT = 500  # characters at most of a text that is one line
 FREE = {"evaluators", "thread_ids", "mask_names", "mask_names_path", "cases_path", "data_path"}
@@ -23,7 +23,9 @@ def _short_texts(model: type[JobParams]) -> Iterator[tuple[str, bool]]:
         for kind in field.get("anyOf", [field]):
             is_list = kind.get("type") == "array"
             text = kind.get("items", {}) if is_list else kind
-            is_chosen = {"pattern", "enum", "$ref"} & text.keys()
+            is_chosen = {"enum", "$ref"} & text.keys() or text.get("pattern", "") not in (
+                "", LINE_PATTERN,
+            )  # fmt: skip
             if text.get("type") != "string" or is_chosen or name in FREE:
                 continue
             if text.get("maxLength", 0) <= SHORT and (is_list or "maxLength" in text):

@@ -19,11 +19,11 @@ from faults.work import Manner, Steps
 from pydantic import SecretStr
 
 from evalqueue import Client, Job, JobStatus, audit, client
-from evalqueue.actors import Actor, Door, acting
 from evalqueue.audit import AuditFilter
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import Database
 from evalqueue.settings import Settings
+from evalqueue.telemetry.actors import Actor, Door, acting
 
 FEW = 3  # sessions of the server's
 PATIENCE = 60.0  # seconds

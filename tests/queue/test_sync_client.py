@@ -91,7 +91,7 @@ PROGRAM = """
 import os
 from evalqueue import JobParams, SyncClient
 client = SyncClient()
-print(len(client.list()))
+print(len(client.list()), flush=True)  # what is held would be written by the child, too
 if os.fork() == 0:
     try:
         client.list()

@@ -14,7 +14,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from evalqueue.actors import Actor, Door, act_as
 from evalqueue.cli import (
     apps,
     evaluators,
@@ -33,6 +32,7 @@ from evalqueue.cli.output import console
 from evalqueue.cli.output.errors import DEBUG, error_lines
 from evalqueue.cli.output.exit_codes import EXIT_CODES, ExitCode, exit_code_of
 from evalqueue.errors import leaves
+from evalqueue.telemetry.actors import Actor, Door, act_as
 from evalqueue.telemetry.logs import hide, is_json, silence_pool
 
 app = typer.Typer(

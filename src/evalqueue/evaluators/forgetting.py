@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from psycopg.errors import ObjectInUse
 
-from evalqueue import actors, codec
+from evalqueue import codec
 from evalqueue.errors import Refused
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
@@ -17,6 +17,7 @@ from evalqueue.evaluators.formats import UNKNOWN_USER, FormatError
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
+from evalqueue.telemetry import actors
 
 QUERIES = load("evaluation/forgetting")
 CHUNK = 100  # conversations that are deleted in one transaction

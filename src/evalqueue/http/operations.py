@@ -17,12 +17,12 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
-from evalqueue.actors import Actor, Door, acting
 from evalqueue.client import Client
 from evalqueue.http.callers import RequestContext, Right, SearchShares, caller_of
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.requests import decode, decode_form, refuse_unknown
 from evalqueue.http.uploads import is_form, receive_form
+from evalqueue.telemetry.actors import Actor, Door, acting
 from evalqueue.telemetry.spans import continued
 
 Body = TypeVar("Body")

@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from evalqueue import actors
 from evalqueue.jobs import Job
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import FLEET, load
 from evalqueue.postgres.rows import jsonb
 from evalqueue.postgres.store import job_of
+from evalqueue.telemetry import actors
 
 RETENTION = load("evaluation/retention")
 WAITING_MAX = 20_000  # jobs that are counted, over all queues

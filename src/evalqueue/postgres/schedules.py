@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import croniter
 import psycopg
 
-from evalqueue import actors
 from evalqueue.errors import InvalidParams, one_line
 from evalqueue.postgres.database import TRANSIENT, Connection
 from evalqueue.postgres.queries import SCHEDULES
 from evalqueue.postgres.rows import jsonb
+from evalqueue.telemetry import actors
 
 TROUBLE_DELAY = 5.0  # seconds until a schedule that can't be submitted now is tried again
 

@@ -17,12 +17,13 @@ from psycopg.errors import (
     UniqueViolation,
 )
 
-from evalqueue import actors, codec
+from evalqueue import codec
 from evalqueue.errors import InvalidParams, KeyReused, NotRetryable, Problem
 from evalqueue.jobs import AttemptRecord, Ended, Job, JobStatus, Progress
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import JOBS
 from evalqueue.postgres.rows import jsonb
+from evalqueue.telemetry import actors
 
 ERROR_LIMIT = 4000  # characters, the table's CHECK
 NAME_LIMIT = 200  # characters of a job's name that are shown

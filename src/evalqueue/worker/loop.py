@@ -15,7 +15,6 @@ from uuid import UUID
 import psycopg
 from procrastinate.manager import get_channel_for_queues
 
-from evalqueue.actors import Actor, Door, acting
 from evalqueue.handlers import Handlers
 from evalqueue.metrics.endpoint import exposed
 from evalqueue.metrics.jobs import JobMetrics
@@ -25,6 +24,7 @@ from evalqueue.postgres import fleet
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.fleet import Capabilities, RegisteredWorker
 from evalqueue.postgres.listener import JOB_CANCELLED, WORK_WAITS, Listener
+from evalqueue.telemetry.actors import Actor, Door, acting
 from evalqueue.telemetry.logs import bound
 from evalqueue.worker.fairness import SlotYielding
 from evalqueue.worker.heartbeat import Membership, watched

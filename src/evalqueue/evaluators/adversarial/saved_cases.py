@@ -7,12 +7,12 @@ from typing import Any
 
 from psycopg.rows import dict_row
 
-from evalqueue import actors
 from evalqueue.errors import Refused
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.store import QUERIES
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.rows import jsonb
+from evalqueue.telemetry import actors
 
 MAX_SAVED_CASES = 10_000
 """Of one owner and app: as many as a file may have."""

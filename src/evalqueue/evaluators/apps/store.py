@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from evalqueue import actors
 from evalqueue.errors import Problem
 from evalqueue.evaluators import apps
 from evalqueue.evaluators.apps import App, InvalidApp, UnknownApp, documents
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
+from evalqueue.telemetry import actors
 
 QUERIES = load("evaluation/apps")
 VERSIONS_MAX = 1_000

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from psycopg.types.json import Json, Jsonb
 
-from evalqueue import actors, codec
+from evalqueue import codec
 from evalqueue.evaluators.datasets.incoming import CHUNK_BYTES, Identified, Incoming, identified
 from evalqueue.evaluators.datasets.staging import stage, statistics
 from evalqueue.evaluators.datasets.store import NAME_LIMIT, QUERIES
@@ -21,6 +21,7 @@ from evalqueue.evaluators.formats.raw.compression import decompressed
 from evalqueue.evaluators.formats.values.columns import name_of
 from evalqueue.postgres.database import Connection, Database
 from evalqueue.problems import as_line
+from evalqueue.telemetry import actors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from evalqueue import actors, codec
+from evalqueue import codec
 from evalqueue.evaluators.conversation import (
     MAY_BE_EMPTY,
     ExpectedCall,
@@ -25,6 +25,7 @@ from evalqueue.evaluators.conversation import (
 from evalqueue.evaluators.formats import ContentStatistics
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
+from evalqueue.telemetry import actors
 
 QUERIES = load("evaluation/datasets")
 NAME_LIMIT = 500  # characters, the table's CHECK

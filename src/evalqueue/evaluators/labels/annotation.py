@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID
 
-from evalqueue import actors
 from evalqueue.errors import Refused
 from evalqueue.evaluators.conversation import Turn
 from evalqueue.evaluators.datasets import store as datasets
@@ -22,6 +21,7 @@ from evalqueue.evaluators.labels.store import LabelledRun, NewLabel
 from evalqueue.evaluators.statistics.agreement import Ratings, krippendorffs_alpha, majority
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
+from evalqueue.telemetry import actors
 
 QUERIES = load("evaluation/annotation")
 LEASE = timedelta(minutes=10)

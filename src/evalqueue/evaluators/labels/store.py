@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from evalqueue import actors, codec
+from evalqueue import codec
 from evalqueue.errors import Problem, Refused
 from evalqueue.evaluators.judging.scores import (
     MAX_LABEL,
@@ -22,6 +22,7 @@ from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 from evalqueue.postgres.rows import jsonb
 from evalqueue.problems import OneLine
+from evalqueue.telemetry import actors
 
 QUERIES = load("evaluation/labels")
 MAX_LABELS = 10_000

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from evalqueue import codec, doctor
-from evalqueue.actors import MAX_NAME, Door
 from evalqueue.audit import AuditFilter
 from evalqueue.http.models.errors import Error
 from evalqueue.http.models.fields import (
@@ -18,6 +17,7 @@ from evalqueue.http.models.fields import (
 )
 from evalqueue.postgres import fleet
 from evalqueue.problems import OneLine
+from evalqueue.telemetry.actors import MAX_NAME, Door
 
 MAX_QUEUE_NAME = 40  # characters; it is part of the name of a NOTIFY channel
 MAX_SUBJECT = 300  # characters, the table's CHECK
