@@ -67,6 +67,18 @@ async def test_workers_are_listed_with_the_leader_among_them(shell: Shell) -> No
     assert "leader" in table.out
 
 
+@pytest.mark.parametrize("name", ["", "  ", "a\nb", "a\u202eb", "q" * 41])
+@pytest.mark.parametrize("change", [("pause",), ("limit", "--max-running=1")])
+async def test_no_queue_with_a_name_that_none_can_have_is_changed(
+    shell: Shell, change: tuple[str, ...], name: str
+) -> None:
+    refused = await shell.run("queues", *change, "--", name)
+
+    assert refused.exit_code == 2
+    assert (refused.exit_code, refused.err[:6]) == (2, "NAME: ")
+    assert (await shell.run("queues", "--json")).json == []
+
+
 async def test_a_schedule_is_checked_kept_paused_resumed_and_removed(shell: Shell) -> None:
     cron = ("--cron", "0 2 * * *", "--timezone", "Europe/Berlin", "--job-type", "fail")
 

@@ -17,6 +17,7 @@ from evalqueue.telemetry import actors
 
 RETENTION = load("evaluation/retention")
 WAITING_MAX = 20_000  # jobs that are counted, over all queues
+MAX_QUEUE_NAME = 40  # characters; it is part of the name of a NOTIFY channel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from evalqueue.errors import Refused
 from evalqueue.postgres import fleet
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.fleet import Leader, QueueState, WorkerRecord
+from evalqueue.problems import line_problem
 from evalqueue.worker import leader as leadership
 from evalqueue.worker.leader import Retention
 
@@ -27,7 +28,12 @@ async def list_queues(*, as_json: bool) -> ExitCode:
 
 
 async def pause_queue(name: str, *, as_json: bool) -> ExitCode:
-    """Start no more jobs of a queue."""
+    """Start no more jobs of a queue.
+
+    Raises:
+        Refused: no queue can have this name.
+    """
+    _check_queue_name(name)
     async with open_client() as client, (await client.database()).connection() as connection:
         is_known = await _known(connection, name, "paused")
         await fleet.pause(connection, name)
@@ -49,7 +55,12 @@ async def resume_queue(name: str, *, as_json: bool) -> ExitCode:
 async def limit_queue(
     name: str, max_running: int | None, per_owner: int | None, *, as_json: bool
 ) -> ExitCode:
-    """Set the limits of a queue. 0: no limit; None: unchanged."""
+    """Set the limits of a queue. 0: no limit; None: unchanged.
+
+    Raises:
+        Refused: no queue can have this name, or there is no limit.
+    """
+    _check_queue_name(name)
     if max_running is None and per_owner is None:
         raise Refused("No limit given: --max-running N, --per-owner N, or both. 0 removes a limit.")
     async with open_client() as client, (await client.database()).connection() as connection:
@@ -68,6 +79,13 @@ async def limit_queue(
         limited = await _queue(connection, name)
     _print_queues([] if limited is None else [limited], as_json=as_json)
     return ExitCode.DONE
+
+
+def _check_queue_name(name: str) -> None:
+    if problem := line_problem(name):
+        raise Refused(f"NAME: {problem}.")
+    if len(name) > fleet.MAX_QUEUE_NAME:
+        raise Refused(f"NAME: it may have {fleet.MAX_QUEUE_NAME} characters at most.")
 
 
 async def _known(connection: Connection, name: str, change: str) -> bool:

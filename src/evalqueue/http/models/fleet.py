@@ -19,12 +19,11 @@ from evalqueue.postgres import fleet
 from evalqueue.problems import OneLine
 from evalqueue.telemetry.actors import MAX_NAME, Door
 
-MAX_QUEUE_NAME = 40  # characters; it is part of the name of a NOTIFY channel
 MAX_SUBJECT = 300  # characters, the table's CHECK
 
 
 class QueueName(Model):
-    queue: Annotated[str, Field(max_length=MAX_QUEUE_NAME), OneLine]
+    queue: Annotated[str, Field(max_length=fleet.MAX_QUEUE_NAME), OneLine]
 
 
 class AuditQuery(Model):
