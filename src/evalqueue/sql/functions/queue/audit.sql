@@ -37,8 +37,11 @@ $$;
 
 CREATE OR REPLACE FUNCTION evalqueue_writes_audit() RETURNS boolean
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
-    SELECT current_user = pg_get_userbyid(proowner)
-    FROM pg_proc WHERE oid = 'evalqueue_audit(text, text, text, jsonb)'::regprocedure;
+    -- By its name: another version may give it more arguments.
+    SELECT EXISTS (
+        SELECT FROM pg_proc JOIN pg_class ON relnamespace = pronamespace
+        WHERE proname = 'evalqueue_audit' AND pg_class.oid = 'audit_log'::regclass
+            AND pg_get_userbyid(proowner) = current_user);
 $$;
 
 CREATE TRIGGER evalqueue_keep_audit BEFORE UPDATE ON audit_log
