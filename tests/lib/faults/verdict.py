@@ -28,12 +28,9 @@ _JOBS: LiteralString = """
     SELECT jobs.id, job_type, status, params, queue, max_attempts, owner, parent_id, after_id,
         error_message, started_at, completed_at
     FROM jobs"""
-# Also those that are not charged for the loss, or no longer: their calls were in flight, too.
 _LOST_BATCHES: LiteralString = """
     SELECT count(*) FROM job_attempts JOIN jobs ON jobs.id = job_id
-    WHERE job_type = 'evaluate-batch' AND (
-        outcome = 'lost' OR outcome = 'released' AND (
-            error LIKE 'Its worker was lost %' OR error LIKE 'Its worker was cut off%'))"""
+    WHERE outcome = 'lost' AND job_type = 'evaluate-batch'"""
 _LEFT_OVER: LiteralString = """
     SELECT jobs.id, count(*) FROM job_items JOIN jobs ON jobs.id = job_id
     WHERE completed_at IS NOT NULL GROUP BY jobs.id"""
