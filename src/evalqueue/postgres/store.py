@@ -391,10 +391,7 @@ def _problems(error: psycopg.Error) -> list[Problem]:
     if error.diag.message_detail is None:
         return [Problem(loc=("jobs",), msg=_message(error))]
     return [
-        Problem(
-            loc=("jobs", found["index"], *([found["field"]] if found["field"] else [])),
-            msg=found["problem"],
-        )
+        Problem(loc=("jobs", found["index"], *filter(None, [found["field"]])), msg=found["problem"])
         for found in json.loads(error.diag.message_detail)
     ]
 
