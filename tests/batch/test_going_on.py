@@ -43,11 +43,13 @@ async def submitted(database: Database) -> tuple[UUID, UUID]:
 
 
 async def another(database: Database, **columns: UUID) -> tuple[UUID, UUID]:
-    """A job beside those submitted: a retry (`retry_of`) or a hand (`parent_id`); and its run."""
+    """A job beside those submitted, a retry (`retry_of`) or a helper (`parent_id`); and its run."""
     ((job_id, run_id),) = await query(
         database,
-        f"INSERT INTO jobs (job_type, {', '.join(columns)})"
-        f" VALUES ('evaluate-batch', {', '.join('%s' for _ in columns)})"
+        "WITH task AS (INSERT INTO procrastinate_jobs (queue_name, task_name)"
+        " VALUES ('evalqueue', 'evalqueue.run_job') RETURNING id)"
+        f" INSERT INTO jobs (job_type, task_id, {', '.join(columns)})"
+        f" SELECT 'evaluate-batch', id, {', '.join('%s' for _ in columns)} FROM task"
         " RETURNING id, (progress ->> 'run_id')::uuid",
         *columns.values(),
     )

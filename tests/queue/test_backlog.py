@@ -15,7 +15,7 @@ async def test_a_claim_does_not_read_a_backlog_that_is_newer_than_the_statistics
             SELECT 'noop', 'completed', 1, '{}', now(), now() FROM generate_series(1, 2000)""")
         await connection.execute("ANALYZE jobs")
         await connection.execute(
-            "INSERT INTO jobs (job_type, owner) SELECT 'later', 'owner-' || n %% %s"
+            "INSERT INTO jobs (job_type, owner, task_id) SELECT 'later', 'owner-' || n %% %s, n"
             " FROM generate_series(1, %s) AS n",
             [OWNERS, JOBS],
         )

@@ -422,6 +422,7 @@ async def test_a_retry_is_as_far_as_the_results_that_it_keeps(database: Database
         "status = 'running'",
         "completed_at = now()",
         "status = 'nearly done'",
+        "task_id = NULL",
         "attempt = -1",
         "error_message = ''",
         "progress = '[]'",
@@ -433,6 +434,13 @@ async def test_impossible_rows_are_refused(database: Database, change: str):
     async with database.connection() as connection:
         with pytest.raises(psycopg.errors.CheckViolation):
             await connection.execute(f"UPDATE jobs SET {change}".encode())
+
+
+async def test_a_job_without_a_task_is_refused(database: Database):
+    """No worker would ever see it."""
+    async with database.connection() as connection:
+        with pytest.raises(psycopg.errors.CheckViolation, match="jobs_have_a_task"):
+            await connection.execute("INSERT INTO jobs (job_type) VALUES ('evaluate-it')")
 
 
 def test_the_states_that_lead_nowhere_are_the_terminal_ones():

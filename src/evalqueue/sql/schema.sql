@@ -1866,6 +1866,11 @@ ALTER TABLE ONLY job_schedules
 ALTER TABLE ONLY job_workers
     ADD CONSTRAINT job_workers_pkey PRIMARY KEY (id);
 
+-- CHECK CONSTRAINT: jobs jobs_have_a_task_until_they_are_over
+
+ALTER TABLE jobs
+    ADD CONSTRAINT jobs_have_a_task_until_they_are_over CHECK (((task_id IS NOT NULL) OR (completed_at IS NOT NULL))) NOT VALID;
+
 -- CONSTRAINT: jobs jobs_pkey
 
 ALTER TABLE ONLY jobs
