@@ -62,6 +62,14 @@ def test_a_cell_is_what_was_said_unless_it_is_empty():
     assert [each.alternative for each in rows] == ["None", None]
 
 
+@pytest.mark.parametrize(("given", "expected"), [("", ""), (None, None), ("None", "None")])
+def test_an_empty_answer_in_rows_of_json_is_an_answer(given: object, expected: str | None):
+    record = {"id": 7, "question": "When?", "answer_a": "Monday.", "answer_b": given}
+    (thread, _) = of_jsonl(record, record | {"id": 8, "answer_b": "Friday."})
+
+    assert [turn.alternative for turn in thread.turns] == [expected]
+
+
 def test_records_of_llmbar_and_pandalm_are_read_as_they_are():
     (llmbar,) = of_jsonl({"input": "When?", "output_1": "Monday.", "output_2": "Friday."})
     (pandalm,) = of_jsonl(

@@ -20,6 +20,7 @@ from evalqueue.evaluators.formats.shapes.assembly import Conversation, assembled
 from evalqueue.evaluators.formats.shapes.fields import dumped, list_of, object_of
 from evalqueue.evaluators.formats.shapes.registry import SHAPES, shape_of
 from evalqueue.evaluators.formats.table import Reading
+from evalqueue.evaluators.formats.values.cells import cell_of
 from evalqueue.evaluators.formats.values.columns import effective as effective_mapping
 from evalqueue.evaluators.formats.values.columns import layout_of
 
@@ -262,4 +263,4 @@ def _rows(records: Records) -> table.Rows:
 
 def _cell(value: object) -> str:
     is_nested = object_of(value) is not None or list_of(value) is not None
-    return dumped(value) if is_nested else table.cell_of(value)
+    return dumped(value) if is_nested else cell_of(value)

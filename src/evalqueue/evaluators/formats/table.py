@@ -36,7 +36,14 @@ from evalqueue.evaluators.formats.shapes.assembly import (
     role_of,
 )
 from evalqueue.evaluators.formats.values import columns, latencies
-from evalqueue.evaluators.formats.values.cells import flag_of, is_missing, optional, with_input
+from evalqueue.evaluators.formats.values.cells import (
+    answer_in,
+    cell_of,
+    flag_of,
+    is_missing,
+    optional,
+    with_input,
+)
 from evalqueue.evaluators.formats.values.moments import (
     YEARS,
     AmbiguousDate,
@@ -219,7 +226,7 @@ class _Table:
             optional(session_id), optional(response_id), optional(system), optional(context),
             tool_calls=recorded(self._calls(row, calls)), expected=optional(expected),
             tools=optional(defined), expected_tool_calls=self._expected(row, expected_calls),
-            alternative=alternative if alternative.strip() else None,
+            alternative=answer_in(alternative),
             latency_seconds=latencies.in_cells(row, ms, seconds, self._faults),
         )  # fmt: skip
 
@@ -258,7 +265,7 @@ class _Table:
             context=optional(context),
             system=optional(system),
             expected=optional(expected),
-            alternative=alternative if alternative.strip() else None,
+            alternative=answer_in(alternative),
             tools=optional(defined),
             expected_calls=self._expected(row, expected_calls),
             calls=self._calls(row, calls),
@@ -383,18 +390,3 @@ def json_of(cell: str) -> Any:
 def cells_of(values: Sequence[object]) -> list[str]:
     """Typed values as the cells that a CSV file would have."""
     return [cell_of(value) for value in values]
-
-
-def cell_of(value: object) -> str:
-    """A value as the cell that a CSV file would have."""
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
-        case float() if value.is_integer():
-            return str(int(value))
-        case datetime():
-            return value.isoformat()
-        case _:
-            return str(value)

@@ -11,6 +11,7 @@ from evalqueue.evaluators.formats.raw.chunks import copied
 from evalqueue.evaluators.formats.raw.shared_strings import opened_workbook
 from evalqueue.evaluators.formats.table import Reading, Rows, RowsAgain
 from evalqueue.evaluators.formats.values import columns
+from evalqueue.evaluators.formats.values.cells import cell_of
 
 MAX_BYTES = 2 * 1024**3  # unpacked
 _EXACT_BELOW = 10**15  # Excel keeps fifteen digits of a number
@@ -107,11 +108,11 @@ def _rows(sheets: Sequence[Any], faults: Faults) -> Rows:
                 abs(value) >= _EXACT_BELOW
             ):  # fmt: skip
                 message = (
-                    f"Excel keeps fifteen digits of a number: {table.cell_of(value)} may have been "
+                    f"Excel keeps fifteen digits of a number: {cell_of(value)} may have been "
                     "another. Store ids as text."
                 )
                 faults.note("shortened_ids", number, message)
-        cells = [codec.clean_text(table.cell_of(value)) for value in values]
+        cells = [codec.clean_text(cell_of(value)) for value in values]
         if width is None:
             while cells and not cells[-1].strip():
                 cells.pop()

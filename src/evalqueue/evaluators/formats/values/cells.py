@@ -1,5 +1,7 @@
 """Values that mean that there is none, and yes or no as spreadsheets write it."""
 
+from datetime import datetime
+
 _MISSING = frozenset({
     "", "nan", "-nan", "null", "none", "nil", "n/a", "na", "#n/a", "#na", "<na>", "nat",
     "undefined", "\\n",
@@ -26,6 +28,17 @@ def is_missing(cell: str) -> bool:
     return cell.strip().lower() in _MISSING
 
 
+class EmptyText(str):
+    """The cell of an empty text, in files that have something else for a missing one."""
+
+    __slots__ = ()
+
+
+def answer_in(cell: str) -> str | None:
+    """An answer, even an empty one. None: there is none, or that is not known."""
+    return str(cell) if cell.strip() or isinstance(cell, EmptyText) else None
+
+
 def optional(cell: str) -> str | None:
     """The cell's value. None: the cell means that there is no value."""
     return None if is_missing(cell) else cell
@@ -41,3 +54,20 @@ def flag_of(cell: str) -> bool | None:
     """Whether it says yes. A missing value says no. None: it says neither."""
     text = cell.strip().lower()
     return False if text in _MISSING else _FLAGS.get(text)
+
+
+def cell_of(value: object) -> str:
+    """A value as the cell that a CSV file would have."""
+    match value:
+        case None:
+            return ""
+        case "":
+            return EmptyText()
+        case bool():
+            return "true" if value else "false"
+        case float() if value.is_integer():
+            return str(int(value))
+        case datetime():
+            return value.isoformat()
+        case _:
+            return str(value)
