@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -143,14 +144,45 @@ async def test_up_starts_a_killed_worker_again(up: Running) -> None:
     assert "Restarting it in" in output
 
 
-async def test_up_ends_when_its_api_dies_and_says_so(up: Running) -> None:
+async def test_up_starts_a_killed_api_again_at_its_address(up: Running) -> None:
+    address = _found(r"API +(http://\S+)/api", await up.until("submit  ", "out"))
+    await up.until(f"API on {address}")
     (api,) = [child for child in _children(up) if "serve" in child.cmdline()]
-    api.kill()
-    ended = await up.end()
+    up.output["err"] = ""
 
-    assert ended.exit_code == 1
-    assert "The API ended unexpectedly (signal 9)" in ended.err
-    assert "Traceback" not in ended.err
+    api.kill()
+    ended = await up.until("Restarting it in")
+    up.output["err"] = ""
+    await up.until(f"API on {address}")
+
+    assert "The API ended unexpectedly (signal 9)" in ended
+    async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=60) as http:
+        assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_up_starts_its_killed_postgres_again_and_jobs_go_on(
+    stack_shell: Shell, home: Path
+) -> None:
+    up = await stack_shell.start("up", DATABASE_URL="")
+    api = _found(r"API +(http://\S+)/api", await up.until("Ctrl-C stops all of it", "out"))
+    async with httpx.AsyncClient(base_url=api, trust_env=False, timeout=60) as http:
+        params = {"data_path": "kaira-conversations.csv", "concurrency": 4}
+        submission = {"job_type": "evaluate-batch", "params": params}
+        job_id = (await http.post("/api/jobs", json=submission)).json()["id"]
+        while (await http.get(f"/api/jobs/{job_id}")).json()["progress"]["current"] < 2:
+            await asyncio.sleep(0.05)
+
+        os.kill(int((home / "pgdata/postmaster.pid").read_text().split()[0]), signal.SIGKILL)
+        await up.until("Postgres had ended. It was started again.")
+        async with asyncio.timeout(100):
+            while not (job := await _job(http, job_id)) or job["status"] == "running":
+                await asyncio.sleep(0.2)
+    up.send(signal.SIGINT)
+    await up.end()
+
+    assert (job["status"], job["attempt"], job["failed_attempts"]) == ("completed", 1, 0)
+    assert job["progress"]["current"] == 48
+    assert not (home / "pgdata/postmaster.pid").exists()
 
 
 async def test_the_children_of_a_killed_parent_stop_by_themselves(up: Running) -> None:
@@ -242,6 +274,12 @@ def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text)
     assert match, text
     return match[1]
+
+
+async def _job(http: httpx.AsyncClient, job_id: str) -> Any:
+    """A job, or None while the database is away."""
+    response = await http.get(f"/api/jobs/{job_id}")
+    return response.json() if response.status_code == 200 else None
 
 
 def _children(running: Running) -> list[psutil.Process]:

@@ -11,13 +11,16 @@ import re
 import signal
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 
 from evalqueue.errors import EvalqueueError
 
 STOP_SECONDS = 10.0  # for a child to end when it has nothing left to do
 SECOND_SIGNAL_SECONDS = 15.0  # for a child to end after a second SIGTERM, at most
 LINE_MAX_BYTES = 65_536  # longer lines are passed on in pieces of this size
+
+PORT_FLAGS = ("--port=", "--or-free-port")
 
 LineHandler = Callable[[str, str], None]
 """Called with each line of a child: the child's name, and the line without its end."""
@@ -84,6 +87,14 @@ class ChildProcess:
     def _started(self) -> asyncio.subprocess.Process:
         assert self._process is not None  # noqa: S101  `start` is called first
         return self._process
+
+    @property
+    def spec_of_restart(self) -> ChildSpec:
+        """How to start the child again at the address that others know."""
+        if not self._ready.done() or not (port := urlsplit(self._ready.result()).port):
+            return self._spec
+        kept = [each for each in self._spec.arguments if not each.startswith(PORT_FLAGS)]
+        return replace(self._spec, arguments=(*kept, f"--port={port}"))
 
     async def exited(self) -> ChildExited:
         """Wait until the child ends by itself; the error says how it did."""

@@ -20,9 +20,10 @@ from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.postgres.embedded.server import Embedded
 
-QUICK_EXIT_SECONDS = 10.0  # a worker that ends sooner did not really start
+QUICK_EXIT_SECONDS = 10.0  # a child that ends sooner did not really start
 QUICK_EXITS_MAX = 5
 RESTART_DELAY_MAX_SECONDS = 30.0
+POSTGRES_CHECK_SECONDS = 1.0  # Postgres is no child of this process, which is not told of its end
 
 Work = Callable[[StackAddresses], Awaitable[None]]
 
@@ -77,14 +78,15 @@ class Stack:
         if self._plan.chatbot is not None:
             chatbot = await self._start(specs.simulated_chatbot(environment, self._plan.chatbot))
             environment = override(environment, {"EVALQUEUE_CHATBOT_URL": chatbot})
-        worker = specs.worker(environment, self._plan)
         async with asyncio.TaskGroup() as starting:
             api = starting.create_task(self._start(specs.api(environment, self._plan)))
-            starting.create_task(self._start(worker))
+            starting.create_task(self._start(specs.worker(environment, self._plan)))
         async with asyncio.TaskGroup() as watching:
-            required = [child for name, child in self._children.items() if name != worker.name]
-            watchers = [watching.create_task(self._fail_on_exit(child)) for child in required]
-            watchers.append(watching.create_task(self._restart_on_exit(worker)))
+            watchers = [
+                watching.create_task(self._restart_on_exit(name)) for name in self._children
+            ]
+            if self._postgres is not None:
+                watchers.append(watching.create_task(self._keep_running(self._postgres)))
             await work(
                 StackAddresses(
                     api=api.result(), database=database, simulated=simulated, chatbot=chatbot
@@ -118,27 +120,32 @@ class Stack:
         return self._postgres.url
 
     async def _start(self, spec: ChildSpec) -> str:
-        child = self._children[spec.name] = ChildProcess(spec, self._on_line)
+        child = ChildProcess(spec, self._on_line)
+        self._children[spec.name] = child
         return await child.start()
 
-    async def _fail_on_exit(self, child: ChildProcess) -> None:
-        """Nothing works without this child: when it ends, the stack fails."""
-        raise await child.exited()
-
-    async def _restart_on_exit(self, spec: ChildSpec) -> None:
-        """Restart the worker when it ends: meanwhile jobs wait in the database."""
+    async def _restart_on_exit(self, name: str) -> None:
+        """Restart a child when it ends, at its address: meanwhile the others wait for it."""
         quick_exits = 0
         while True:
             began = time.monotonic()
-            error = await self._children[spec.name].exited()
+            child = self._children[name]
+            error = await child.exited()
             quick_exits = quick_exits + 1 if time.monotonic() - began < QUICK_EXIT_SECONDS else 0
             if quick_exits >= QUICK_EXITS_MAX:
                 raise error
             delay = min(RESTART_DELAY_MAX_SECONDS, 2.0**quick_exits)
-            self._on_line(spec.name, f"{error}. Restarting it in {delay:.0f} s.")
+            self._on_line(name, f"{error}. Restarting it in {delay:.0f} s.")
             await asyncio.sleep(delay)
             with contextlib.suppress(ChildExited):  # the next round counts it
-                await self._start(spec)
+                await self._start(child.spec_of_restart)
+
+    async def _keep_running(self, postgres: Embedded) -> None:
+        """Start Postgres again when it ends: meanwhile the API and the worker wait for it."""
+        while True:
+            await asyncio.sleep(POSTGRES_CHECK_SECONDS)
+            if await asyncio.to_thread(postgres.ensure_running):
+                self._on_line("evalqueue", "Postgres had ended. It was started again.")
 
     async def _stop_all(self) -> None:
         for name in ("worker", "API", "simulated provider", "simulated chatbot"):

@@ -113,6 +113,10 @@ class PostgresCluster:
                 time.sleep(POLL_SECONDS)
         remove_socket_directory(self.data, self.account)
 
+    def is_running(self) -> bool:
+        """Whether there is a server, which may still be starting."""
+        return self._pid() is not None
+
     def _pid(self) -> int | None:
         """The server's process. A process of another program may have got its id meanwhile."""
         lines = self._pid_file()

@@ -68,6 +68,23 @@ class Embedded:
         """The directory of `psql`, `pg_dump` and the others, of the same version."""
         return self._cluster.binaries.directory
 
+    def ensure_running(self) -> bool:
+        """Start it again if it has ended, at the same address.
+
+        Returns:
+            whether it had ended.
+
+        Raises:
+            DatabaseUnavailable: it could not be started.
+        """
+        if self._cluster.is_running():
+            return False
+        with locked(self._home):
+            if self._cluster.is_running():  # another process has started it
+                return False
+            self._cluster.start()
+        return True
+
     def stop(self) -> None:
         """Release it; the last process to do so stops it."""
         atexit.unregister(self.stop)
