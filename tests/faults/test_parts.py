@@ -1,12 +1,15 @@
 """Tests of the checker and of the PgBouncer of these tests."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 from faults.bouncer import bouncer
-from faults.checker import Tables, check, judge
+from faults.checker import KNOWN_AFTER, Row, Tables, check, judge
 from faults.deployment import Deployment
 from faults.work import Steps
+
+NOW = datetime.now(UTC)
 
 
 async def test_a_sound_job_is_found_sound(deployment: Deployment):
@@ -42,15 +45,20 @@ async def test_the_checker_finds_what_is_unsound(deployment: Deployment):
 def test_a_call_that_was_bought_twice_is_found_unless_it_was_in_flight_when_a_worker_died():
     call = {
         "run_id": 1, "thread_id": "a", "evaluator": "intent", "turn": 1, "method": "judge",
-        "prompt": "?", "outcome": "ok",
+        "prompt": "?", "outcome": "ok", "started_at": NOW, "created_at": NOW,
     }  # fmt: skip
-    tables = Tables(
-        jobs=[], tasks={}, history={}, attempts={}, effects=[], runs=[], threads=[],
-        calls=[call, call, call | {"outcome": "timeout"}],
-    )  # fmt: skip
 
-    assert [finding.rule for finding in judge(tables)] == ["called once"]
-    assert list(judge(tables, calls_in_flight=1)) == []
+    def tables_with(*calls: Row) -> Tables:
+        return Tables(
+            jobs=[], tasks={}, history={}, attempts={}, effects=[], runs=[], threads=[],
+            calls=[call, call | {"outcome": "timeout"}, *calls],
+        )  # fmt: skip
+
+    assert [finding.rule for finding in judge(tables_with(call))] == ["called once"]
+    assert list(judge(tables_with(call), calls_in_flight=1)) == []
+    later = call | {"started_at": NOW + KNOWN_AFTER + timedelta(seconds=0.1)}
+    (finding,) = judge(tables_with(later), calls_in_flight=1)
+    assert "asked 0:00:02.100000 after its answer was on record" in finding.what
 
 
 async def test_a_bouncer_answers_a_select(deployment: Deployment, tmp_path: Path):

@@ -7,6 +7,7 @@ by a trigger of the tests, so a wrong status is found even if it was corrected l
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import pairwise
 from typing import Any, LiteralString
 from uuid import UUID
@@ -63,6 +64,10 @@ _LAST_OUTCOMES = {
     # Cancelled while it ran, or between two attempts.
     "cancelled": {"cancelled", "retried", "released", "yielded", "parked", "lost"},
 }
+
+KNOWN_AFTER = timedelta(seconds=2)
+"""An attempt reads which answers are on record when it begins a conversation. One that is written
+later, by a worker that was frozen, is not known to it."""
 
 Row = Mapping[str, Any]
 
@@ -220,10 +225,19 @@ def _runs_match_jobs(tables: Tables) -> Iterator[Finding]:
 
 def _calls_made_once(calls: Iterable[Row], in_flight: int) -> Iterator[Finding]:
     parts = ("run_id", "thread_id", "evaluator", "turn", "method", "prompt")
-    answered = (tuple(call[part] for part in parts) for call in calls if call["outcome"] == "ok")
-    repeated = sum(count - 1 for _, count in _repeated(answered))
-    if repeated > in_flight:
-        what = f"{repeated} calls were repeated, and at most {in_flight} were in flight"
+    answered: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for call in sorted(calls, key=lambda call: call["started_at"]):
+        if call["outcome"] == "ok":
+            answered[tuple(call[part] for part in parts)].append(call)
+    repeated = [(first, again) for same in answered.values() for first, again in pairwise(same)]
+    for first, again in repeated:
+        late = again["started_at"] - first["created_at"]
+        if late > KNOWN_AFTER:
+            what = f"turn {again['turn']} was asked {late} after its answer was on record"
+            where = f"run {again['run_id']}, thread {again['thread_id']}, {again['evaluator']}"
+            yield Finding(rule="called once", where=where, what=what)
+    if len(repeated) > in_flight:
+        what = f"{len(repeated)} calls were repeated, and at most {in_flight} were in flight"
         yield Finding(rule="called once", where="api_logs", what=what)
 
 
@@ -282,7 +296,7 @@ async def _read(address: str) -> Tables:
             runs=await all_of("SELECT * FROM eval_runs"),
             threads=await all_of("SELECT run_id, thread_id FROM thread_evaluations"),
             calls=await all_of(
-                "SELECT run_id, thread_id, evaluator, turn, method, md5(prompt) AS prompt, outcome "
-                "FROM api_logs"
+                "SELECT run_id, thread_id, evaluator, turn, method, md5(prompt) AS prompt, outcome,"
+                " started_at, created_at FROM api_logs"
             ),
         )

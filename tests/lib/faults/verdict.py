@@ -30,7 +30,9 @@ _JOBS: LiteralString = """
     FROM jobs"""
 _LOST_BATCHES: LiteralString = """
     SELECT count(*) FROM job_attempts JOIN jobs ON jobs.id = job_id
-    WHERE outcome = 'lost' AND job_type = 'evaluate-batch'"""
+    WHERE job_type = 'evaluate-batch' AND (outcome = 'lost' OR outcome = 'released'
+        AND (error LIKE 'Its worker was lost%' OR error LIKE 'Its worker was cut off%'))"""
+"""Also those that are not charged, because another job may have ended the worker."""
 _LEFT_OVER: LiteralString = """
     SELECT jobs.id, count(*) FROM job_items JOIN jobs ON jobs.id = job_id
     WHERE completed_at IS NOT NULL GROUP BY jobs.id"""
