@@ -6,6 +6,7 @@ another worker), every write raises `AttemptOver` and changes nothing.
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -65,6 +66,26 @@ class JobContext:
         """Called when there is something to write."""
         self._should_yield = False
         self._is_draining = False
+        self._held_until = math.inf
+        self._held_again = asyncio.Event()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this attempt's lease, as last extended, has not run out. If it has, another
+        worker may have the job: begin nothing that is paid for twice."""
+        return asyncio.get_running_loop().time() < self._held_until
+
+    async def until_held(self) -> None:
+        """Wait until the database has extended the lease. The worker interrupts the handler if it
+        says that the attempt is over."""
+        while not self.is_held:
+            self._held_again.clear()
+            await self._held_again.wait()
+
+    def hold_until(self, moment: float) -> None:
+        """Note that the lease was extended, until a time of the event loop."""
+        self._held_until = moment
+        self._held_again.set()
 
     @property
     def is_helper(self) -> bool:

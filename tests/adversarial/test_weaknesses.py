@@ -99,6 +99,8 @@ class _Closing:
 class NoRecorder:
     """Records nothing."""
 
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     def record(self, call: object) -> None:

@@ -34,6 +34,8 @@ DEFINED = ("resolution", "helpfulness")
 class Records(list[CallRecord]):
     """A recorder that keeps what it is given."""
 
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     record = list[CallRecord].append

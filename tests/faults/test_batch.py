@@ -71,3 +71,32 @@ async def test_a_worker_that_can_not_record_its_calls_makes_no_more(
     assert (found.status, found.failed_attempts) == (JobStatus.COMPLETED, 0)
     assert meanwhile <= 2 * AT_ONCE, "in flight, and as many that may wait to be written"
     await deployment.assert_sound(calls_in_flight=2 * AT_ONCE if found.attempt > 1 else 0)
+
+
+@pytest.mark.parametrize("state", [NetworkState.CUT, NetworkState.SILENT])
+async def test_a_worker_whose_lease_has_run_out_makes_no_call(
+    deployment: Deployment, state: NetworkState
+):
+    """Answers that wait to be written would not stop it so soon: it makes one call at a time."""
+    async with (
+        SimulatedServer(Behaviour(latency_ms=500, latency_sigma=0)) as judge,
+        deployment.proxy().open() as proxy,
+    ):
+        simulated = {"EVALQUEUE_LLM_PROVIDER": "simulated", "EVALQUEUE_SIMULATED_URL": judge.url}
+        await deployment.worker(proxy, **simulated, EVALQUEUE_LEASE_SECONDS="2")
+        job = await deployment.submit(
+            EvaluateBatch(llm_provider="simulated", total_items=2, concurrency=1)
+        )
+        await judge.simulation.until(lambda stats: stats["requests"] >= 2)
+        proxy.state = state
+        await asyncio.sleep(2.2)
+        before = judge.simulation.stats["requests"]
+        await asyncio.sleep(1.5)
+        after = judge.simulation.stats["requests"]
+        proxy.state = NetworkState.NORMAL
+        await deployment.until_over(job)
+
+    found = await deployment.get(job)
+    assert (found.status, found.failed_attempts) == (JobStatus.COMPLETED, 0)
+    assert after == before
+    await deployment.assert_sound(calls_in_flight=before if found.attempt > 1 else 0)

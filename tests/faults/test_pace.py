@@ -38,6 +38,8 @@ class Calls:
 
     moments: list[tuple[float, str]]
 
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     def record(self, call: CallRecord) -> None:

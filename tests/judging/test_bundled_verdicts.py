@@ -27,6 +27,8 @@ class InMemoryRecorder:
     def __init__(self) -> None:
         self.records: list[CallRecord] = []
 
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     def record(self, call: CallRecord) -> None:

@@ -88,6 +88,8 @@ class Found:
 class Records(list[CallRecord]):
     """A recorder that keeps what it is given."""
 
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     record = list[CallRecord].append

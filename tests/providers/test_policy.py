@@ -80,6 +80,8 @@ class Clock:
 
 
 class Records(list[CallRecord]):
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     def record(self, call: CallRecord) -> None:
@@ -155,6 +157,32 @@ async def test_a_rate_limit_is_no_try(request_: CompletionRequest) -> None:
     assert await caller(provider, policy=policy, records=records).call(request_, SITE) is ANSWER
 
     assert records.outcomes.count(CallOutcome.RATE_LIMITED) == 51
+
+
+class Unready(Records):
+    """No call may start, until one waits for it."""
+
+    async def ready(self) -> None:
+        self.is_ready = True
+
+
+async def test_a_call_that_may_no_longer_start_after_its_wait_waits_on(
+    request_: CompletionRequest,
+) -> None:
+    """A worker that was frozen meanwhile may have lost its job."""
+    records = Unready()
+
+    class Freezing(Clock):
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            records.is_ready = len(self.naps) > 1
+
+    provider, clock = Scripted(RATE_LIMITED, ANSWER), Freezing()
+    completion = await caller(provider, clock=clock, records=records).call(request_, SITE)
+
+    assert completion is ANSWER
+    assert provider.attempts == 2
+    assert len(clock.naps) == 2, "its turn was given back, and it waited for another one"
 
 
 async def test_a_streak_of_the_same_outcome_ends_a_call(request_: CompletionRequest) -> None:

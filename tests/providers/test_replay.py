@@ -53,6 +53,8 @@ class Vendor:
 
 
 class Records(list[CallRecord]):
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     def record(self, call: CallRecord) -> None:

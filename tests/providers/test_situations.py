@@ -117,6 +117,8 @@ GEMINI: list[Row] = [
 
 
 class Records(list[CallRecord]):
+    is_ready = True
+
     async def ready(self) -> None: ...
 
     def record(self, call: CallRecord) -> None:

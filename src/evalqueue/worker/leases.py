@@ -95,6 +95,7 @@ class Leases:
             on_error: called when its progress can't be written.
         """
         now = asyncio.get_running_loop().time()
+        context.hold_until(now + self._lease_seconds)
         lease = Lease(context, now=now, on_lost=on_lost, on_error=on_error)
         self._held.add(lease)
         context.on_noted = self._wake.set
@@ -121,6 +122,7 @@ class Leases:
     async def _flush(self, due: Sequence[Lease]) -> bool:
         """Write all that is due. False: it has to be repeated."""
         notes = {lease: lease.context.take_noted() for lease in due}
+        sent_at = asyncio.get_running_loop().time()
         if self._troubled:  # one of them may be the reason
             self._troubled = False
             alive = dict[Lease, bool | None]()
@@ -143,7 +145,7 @@ class Leases:
             if (answer := alive.get(lease)) is None:
                 self._flush_alone(lease, noted)
             else:
-                self._answered(lease, alive=answer)
+                self._answered(lease, alive=answer, sent_at=sent_at)
         return True
 
     async def _flush_together(
@@ -171,10 +173,14 @@ class Leases:
             return {}
         return {lease: alive[lease.context.job.id] for lease in notes}
 
-    def _answered(self, lease: Lease, *, alive: bool) -> None:
+    def _answered(self, lease: Lease, *, alive: bool, sent_at: float | None = None) -> None:
+        """Note what is known of an attempt; `sent_at`: when a statement that extended its lease was
+        sent."""
         now = asyncio.get_running_loop().time()
         lease.write_at = now + FLUSH_INTERVAL
         lease.check_at = now + FENCE_INTERVAL
+        if alive and sent_at is not None:
+            lease.context.hold_until(sent_at + self._lease_seconds)
         if not alive and lease in self._held:
             self._held.discard(lease)
             lease.on_lost()
@@ -183,6 +189,7 @@ class Leases:
         """A statement of its own, which waits for the row's lock."""
 
         async def flush() -> None:
+            sent_at = asyncio.get_running_loop().time()
             try:
                 async with self._database.connection() as connection:
                     alive = await self._flush_one(connection, lease.context, noted)
@@ -194,7 +201,7 @@ class Leases:
                     self._held.discard(lease)
                     lease.on_error(error)
             else:
-                self._answered(lease, alive=alive)
+                self._answered(lease, alive=alive, sent_at=sent_at)
             finally:
                 lease.flushing = None
 

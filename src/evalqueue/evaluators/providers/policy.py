@@ -280,6 +280,8 @@ class LlmCaller:
             await self._recorder.ready()
             turn = await self._turn(call.sent, tries, refused, refusals)
             try:
+                if not self._recorder.is_ready:  # any more: a turn may be waited for for long
+                    continue
                 self._refuse_if_tripped()
                 return await self._attempt(call, tries, turn, reservation)
             except ProviderError as error:

@@ -74,8 +74,14 @@ class CallRecord:
 class Recorder(Protocol):
     """Accepts call records."""
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether another call may start: not while too many records can't be written, or once the
+        attempt may be over."""
+        ...
+
     async def ready(self) -> None:
-        """Wait until another call may start: as long as too many records can't be written."""
+        """Wait until another call may start."""
         ...
 
     def record(self, call: CallRecord) -> None:

@@ -8,7 +8,8 @@ attempt is over by then.
 A killed process loses what was answered within its last `WRITE_INTERVAL` and the time of one write.
 That is bought again, like what was in flight; everything before it is replayed. A process that
 can't reach Postgres may have lost its jobs to others, who ask again what is not on record: once as
-many answers wait to be written as calls are made at the same time, no further call starts.
+many answers wait to be written as calls are made at the same time, or once the lease has run out,
+no further call starts.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from uuid import UUID
 
 from psycopg.types.json import Json
@@ -41,6 +42,19 @@ FEWEST_UNWRITTEN = 4  # records that may wait to be written before another call 
 logger = logging.getLogger(__name__)
 
 
+class SupportsLease(Protocol):
+    """The lease of an attempt; `JobContext` has it."""
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it has not run out, as far as this process knows."""
+        ...
+
+    async def until_held(self) -> None:
+        """Wait until it is extended."""
+        ...
+
+
 class CallLog:
     """The recorder of one attempt at a job: at its run, where it has one."""
 
@@ -55,6 +69,7 @@ class CallLog:
         metrics: EvaluationMetrics,
         at_once: int,
         others: Mapping[str, PriceList] | None = None,
+        lease: SupportsLease | None = None,
     ) -> None:
         """Make one, to be entered.
 
@@ -67,11 +82,13 @@ class CallLog:
             metrics: count what is stored.
             at_once: calls made at the same time.
             others: of further models, by provider.
+            lease: of the attempt. None: nothing else can have its job.
         """
         self._database = database
         self._run_id = run_id
         self._job_id = job_id
         self._attempt = attempt
+        self._lease = lease
         self._metrics = metrics
         self._prices = prices
         self._batch_prices = prices.of_batches()
@@ -90,8 +107,15 @@ class CallLog:
         """Ends the pause between two writes early."""
         self._writer: asyncio.Task[None] | None = None
 
+    @property
+    def is_ready(self) -> bool:
+        return self._has_room.is_set() and (self._lease is None or self._lease.is_held)
+
     async def ready(self) -> None:
-        await self._has_room.wait()
+        while not self.is_ready:
+            await self._has_room.wait()
+            if self._lease is not None:
+                await self._lease.until_held()
 
     def record(self, call: CallRecord) -> None:
         self._held.append(call)

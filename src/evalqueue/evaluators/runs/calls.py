@@ -136,6 +136,7 @@ class LlmAccess:
             metrics=self.metrics,
             at_once=params.concurrency,
             others={each.choice.provider: each.prices for each in others.values()},
+            lease=context,
         )
         if choice is None:
             async with log as call_log:

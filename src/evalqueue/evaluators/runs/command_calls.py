@@ -38,6 +38,10 @@ class RecordedCalls:
 
     records: list[CallRecord] = field(default_factory=list[CallRecord])
 
+    @property
+    def is_ready(self) -> bool:
+        return True
+
     async def ready(self) -> None:
         """Memory is always there."""
 
