@@ -9,18 +9,17 @@ The figures go to `bench/results`; docs/capacity.md works with them.
 
 import argparse
 import asyncio
-import json
 import os
 import statistics
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 import psycopg
+import records
 from batch import conversations
 from processes import HERE, postgres, process
 
@@ -29,7 +28,6 @@ from evalqueue.evaluators import EvaluateBatch
 from evalqueue.postgres.database import Database
 
 PORT = 18727
-RESULTS = HERE / "results"
 TABLES = ("datasets", "dataset_threads", "thread_evaluations", "scores", "api_logs")
 
 
@@ -222,18 +220,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=200, help="conversations of each job")
     given = parser.parse_args()
-    load = os.getloadavg()[0]
+    measured_on = records.machine()
     found, stored = asyncio.run(measure(given))
     shown = table(found, stored)
-    print(f"\nload {load:.1f} before, {os.getloadavg()[0]:.1f} after, {os.cpu_count()} cores\n")
-    print(shown)
-    RESULTS.mkdir(exist_ok=True)
-    document = {
-        "cores": os.cpu_count(), "load": load, "stored": stored,
-        "measurements": [asdict(each) for each in found],
-    }  # fmt: skip
-    Path(RESULTS / "capacity.json").write_text(json.dumps(document, indent=1) + "\n")
-    Path(RESULTS / "capacity.md").write_text(shown + "\n")
+    print(f"\n{shown}\n\nload {os.getloadavg()[0]:.1f} after it")
+    records.save(
+        "capacity", shown, measured_on, stored=stored, measurements=[asdict(each) for each in found]
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ a look for what is too old. The figures go to `bench/results`.
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import statistics
@@ -19,16 +18,16 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import UUID
 
 import httpx
 import psutil
+import records
 from batch import conversations
 from capacity import cpu_of
 from processes import HERE, postgres, process
 
-from evalqueue import Client, Settings
+from evalqueue import Client, JobParams, Settings
 from evalqueue.evaluators import EvaluateBatch
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets.incoming import Incoming
@@ -36,7 +35,6 @@ from evalqueue.http.server import serve
 from evalqueue.postgres.database import Database
 
 PORT = 18728
-RESULTS = HERE / "results"
 LATENCY_MS = 100
 SPREAD = "now() - interval '1 day' - random() * interval '30 days'"
 
@@ -221,7 +219,7 @@ async def evaluated(stack: Stack, threads: int) -> None:
     assert ended.result is not None, ended.error_message
 
 
-def noop_params() -> object:
+def noop_params() -> JobParams:
     import noop_jobs  # noqa: F401  registers the job types
 
     from evalqueue.handlers import registered
@@ -321,13 +319,11 @@ def main() -> None:
     parser.add_argument("--conversations", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
+    measured_on = records.machine()
     figures, large = asyncio.run(run(given))
     shown = table(figures, large)
     print(f"\n{shown}")
-    RESULTS.mkdir(exist_ok=True)
-    document = {"cores": os.cpu_count(), "figures": figures, "large_batch": dict(large)}
-    Path(RESULTS / "growth.json").write_text(json.dumps(document, indent=1) + "\n")
-    Path(RESULTS / "growth.md").write_text(shown + "\n")
+    records.save("growth", shown, measured_on, figures=figures, large_batch=dict(large))
 
 
 if __name__ == "__main__":

@@ -39,11 +39,11 @@ from evalqueue.evaluators.judging.defined.evaluator import DefinedEvaluator
 from evalqueue.evaluators.judging.defined.pairs import pair_of
 from evalqueue.evaluators.judging.evaluator import Failure
 from evalqueue.evaluators.judging.judge import Judge
-from evalqueue.evaluators.judging.voting.counting import Ballot
+from evalqueue.evaluators.judging.voting.counting import Ballot, Vote
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest
 from evalqueue.evaluators.providers.recorder import CallSite
-from evalqueue.evaluators.statistics.agreement import cohens_kappa, with_interval
+from evalqueue.evaluators.statistics.agreement import Ratings, cohens_kappa, with_interval
 
 APP = apps.load("retail-support")  # an evaluator needs one
 LLMBAR = {"Output (a)": "first", "Output (b)": "second"}
@@ -66,7 +66,7 @@ def evaluator(*labels: str) -> DefinedEvaluator:
 class Recorded:
     """Answers questions with recorded outputs, by the text of the question."""
 
-    def __init__(self, outputs: Mapping[str, str]) -> None:
+    def __init__(self, outputs: Mapping[str, str | None]) -> None:
         self._outputs = outputs
 
     async def call(
@@ -81,6 +81,14 @@ class Recorded:
         }
         return Completion(text=json.dumps(answer), model="recorded", latency_ms=0)
 
+    def note_read(self, request: CompletionRequest) -> None:
+        """Nothing depends on it."""
+
+    def note_unread(
+        self, request: CompletionRequest, site: CallSite, answer: str, fault: str
+    ) -> None:
+        """An output that is no answer stays one."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
@@ -93,7 +101,7 @@ class Judged:
     consistent: bool | None = None
 
 
-async def judged(asks: DefinedEvaluator, thread: Thread, outputs: tuple[str, str]) -> Judged:
+async def judged(asks: DefinedEvaluator, thread: Thread, outputs: Sequence[str | None]) -> Judged:
     """What the evaluator makes of the outputs in both orders."""
     pair = pair_of(thread)
     assert pair is not None
@@ -172,9 +180,13 @@ def majority(
     decisions: list[object] = []
     for row in zip(*(found[name] for name in names), strict=True):
         votes = [vote for each in row for vote in (each.recorded, each.exchanged)]
-        cast = tuple(vote for vote in votes if vote is not None)
-        decisions.append(Ballot(asked=len(votes), cast=cast).decision)
+        decisions.append(decision(votes))
     return share(True, (one == label for one, label in zip(decisions, wanted, strict=True)))
+
+
+def decision(votes: Iterable[str | None]) -> object:
+    """What a majority decides; None: nothing."""
+    return Ballot(votes=tuple(Vote(value=each) for each in votes)).decision
 
 
 async def pandalm(path: str) -> None:
@@ -187,12 +199,13 @@ async def pandalm(path: str) -> None:
         text = PANDALM.get(record["gpt_3_5"], record["gpt_3_5"])
         choices.append((await judged(asks, thread, (text, text))).recorded)
     for one, other in combinations(range(len(people[0])), 2):
-        found = with_interval(Counter((row[one], row[other]) for row in people), cohens_kappa)
+        rated: Counter[Ratings] = Counter((row[one], row[other]) for row in people)
+        found = with_interval(rated, cohens_kappa)
         assert found is not None
         print(f"people {one + 1} and {other + 1}: κ {found.value:.3f} "
               f"[{found.low:.3f}, {found.high:.3f}], {found.items} pairs")  # fmt: skip
-    decided = [Ballot(asked=len(row), cast=row).decision for row in people]
-    pairs = Counter(
+    decided = [decision(row) for row in people]
+    pairs: Counter[Ratings] = Counter(
         (str(label), choice)
         for label, choice in zip(decided, choices, strict=True)
         if label is not None and choice is not None

@@ -26,6 +26,7 @@ async def main(submissions: int) -> None:
     ):
         warm = await client.submit_params("noop", {})
         await client.wait(warm.id)
+        last = warm
         for _ in range(submissions):
             last = await client.submit_params("noop", {})
             await asyncio.sleep(rng.expovariate(20))

@@ -3,7 +3,8 @@
     ./run bench queues submit [--rounds 7] [--jobs 10000]
     ./run bench queues drain [--rounds 7] [--jobs 1000] [--concurrency 10]
     ./run bench queues pickup [--rounds 7] [--jobs 200]
-    ./run bench queues growth [--finished 100000]    # all three, with finished jobs
+    ./run bench queues all                           # all three; the figures go to bench/results
+    ./run bench queues growth [--finished 100000]    # the same, with finished jobs
 
 Figures are medians over the rounds, and medians of the ratios of each round. Times are the tables'
 own; CPU is what the worker's process and the database's sessions used.
@@ -11,7 +12,6 @@ own; CPU is what the worker's process and the database's sessions used.
 
 import argparse
 import asyncio
-import json
 import os
 import random
 import statistics
@@ -19,11 +19,12 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
+import records
 from processes import HERE, postgres, process, worker
 from procrastinate.schema import SchemaManager
 
@@ -204,6 +205,7 @@ async def pickup(side: Side, jobs: int) -> None:
 
 
 MEASURES = {"submit": submit, "drain": drain, "pickup": pickup}
+JOBS = {"submit": 10_000, "drain": 1000, "pickup": 200}  # of a round
 
 
 async def fill(sides: Sequence[Side], finished: int) -> None:
@@ -235,61 +237,74 @@ def median(values: Sequence[float]) -> float:
     return statistics.median(values)
 
 
-def show(title: str, sides: Sequence[Side]) -> None:
-    ours, raw = sides
-    print(f"\n{title}")
-    for figure, values in ours.results.items():
-        theirs = raw.results[figure]
-        ratios = [mine / other for mine, other in zip(values, theirs, strict=True)]
-        print(
-            f"  {figure:24} evalqueue {median(values):9.1f} ({min(values):.1f}-{max(values):.1f})"
-            f"   procrastinate {median(theirs):9.1f} ({min(theirs):.1f}-{max(theirs):.1f})"
-            f"   ratio {median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
-        )
-    for side in sides:
-        side.results.clear()
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """What both sides came to in each round."""
+
+    measure: str
+    name: str
+    ours: list[float]
+    procrastinate: list[float]
+
+    def row(self) -> str:
+        """Medians, with the lowest and the highest; the ratio is the median of the rounds' own."""
+        ratios = [mine / other for mine, other in zip(self.ours, self.procrastinate, strict=True)]
+        cells = [
+            f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+            for values, digits in ((self.ours, 1), (self.procrastinate, 1), (ratios, 2))
+        ]
+        return f"| {self.measure}: {self.name} | {' | '.join(cells)} |"
 
 
-async def main(arguments: argparse.Namespace) -> None:
-    concurrency = 0 if arguments.what == "submit" else arguments.concurrency
-    measures = ["submit", "drain", "pickup"] if arguments.what == "growth" else [arguments.what]
-    default = {"submit": 10_000, "drain": 1000, "pickup": 200}
+async def measured(measure: str, given: argparse.Namespace) -> list[Figure]:
+    """Both sides in alternating rounds, after one that warms up."""
+    # A worker would take from the CPU of submissions, and need minutes for what was submitted.
+    concurrency = 0 if measure == "submit" else given.concurrency
     async with (
         postgres() as database,
         evalqueue_side(database, concurrency) as ours,
         procrastinate_side(database, concurrency) as raw,
     ):
         sides = (ours, raw)
-        if arguments.what == "growth":
-            await fill(sides, arguments.finished)
-        for measure in measures:
-            jobs = arguments.jobs or default[measure]
-            for number in range(-1, arguments.rounds):
-                for side in sides if number % 2 else reversed(sides):
-                    await MEASURES[measure](side, jobs)
-                    if concurrency:
-                        await side.wait_until_empty()
-                if number < 0:  # the first round warms up
-                    for side in sides:
-                        side.results.clear()
-            if arguments.json:
-                found = {side.name: side.results for side in sides}
-                arguments.json.write_text(json.dumps(found, indent=1))
-            load = os.getloadavg()[0]
-            show(
-                f"{measure}: {jobs} jobs, concurrency {concurrency}, {arguments.rounds} rounds, "
-                f"load {load:.1f} on {os.cpu_count()} cores"
-                + (f", {arguments.finished} finished jobs" if measures[1:] else ""),
-                sides,
-            )
+        if given.what == "growth":
+            await fill(sides, given.finished)
+        for number in range(-1, given.rounds):
+            for side in sides if number % 2 else reversed(sides):
+                await MEASURES[measure](side, given.jobs or JOBS[measure])
+                if concurrency:
+                    await side.wait_until_empty()
+            if number < 0:
+                for side in sides:
+                    side.results.clear()
+        return [
+            Figure(measure=measure, name=name, ours=values, procrastinate=raw.results[name])
+            for name, values in ours.results.items()
+        ]
+
+
+async def main(given: argparse.Namespace) -> None:
+    measured_on = records.machine()
+    lines = ["| figure | evalqueue | procrastinate | ratio |", "|---|---|---|---|"]
+    print("\n".join(lines))
+    figures: list[Figure] = []
+    for measure in MEASURES if given.what in ("all", "growth") else [given.what]:
+        for figure in await measured(measure, given):
+            figures.append(figure)
+            lines.append(figure.row())
+            print(lines[-1], flush=True)
+    print(
+        f"\n{given.rounds} rounds, concurrency {given.concurrency}, load {os.getloadavg()[0]:.1f}"
+    )
+    if given.what == "all":
+        found = [asdict(each) for each in figures]
+        records.save("queue", "\n".join(lines), measured_on, measurements=found)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=[*MEASURES, "growth"])
+    parser.add_argument("what", choices=[*MEASURES, "all", "growth"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--concurrency", type=int, default=10)
     parser.add_argument("--finished", type=int, default=100_000)
-    parser.add_argument("--json", type=Path, help="write the figures of each round to this file")
     asyncio.run(main(parser.parse_args()))

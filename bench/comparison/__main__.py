@@ -9,29 +9,26 @@ The figures go to `bench/results`.
 
 import argparse
 import asyncio
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+import records  # noqa: E402
 from batch import conversations, cpu_seconds  # noqa: E402
 from processes import postgres, process, worker  # noqa: E402
 
 from evalqueue import Client  # noqa: E402
 from evalqueue.evaluators import EvaluateBatch  # noqa: E402
 
-RESULTS = HERE.parent / "results"
 LATENCY_MS = 200.0
 PORT = 18726
 CALLS_PER_THREAD = 5.4
@@ -159,18 +156,6 @@ def table(found: list[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def machine() -> dict[str, object]:
-    packages = ["evalqueue", "openai", "aiohttp", "procrastinate", "psycopg"]
-    return {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in packages},
-    }
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
@@ -183,14 +168,11 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     given = arguments()
-    before = machine()
+    measured_on = records.machine()
     found = asyncio.run(measure(given))
     shown = table(found)
     print(f"\ncalls per second, wall time ÷ ideal (lowest to highest), CPU per call\n\n{shown}")
-    RESULTS.mkdir(exist_ok=True)
-    document = {"machine": before, "measurements": [asdict(each) for each in found]}
-    (RESULTS / "evaluating.json").write_text(json.dumps(document, indent=1) + "\n")
-    (RESULTS / "evaluating.md").write_text(shown + "\n")
+    records.save("evaluating", shown, measured_on, measurements=[asdict(each) for each in found])
 
 
 if __name__ == "__main__":

@@ -64,8 +64,8 @@ class Endpoint(asyncio.Protocol):
         schema = request.get("response_format", {}).get("json_schema", {}).get("schema")
         key = json.dumps(schema)
         if key not in self.bodies:
-            content = {"score": 8, "reason": "As asked."} if schema is None else None
-            text = json.dumps(content or example(schema, schema))
+            plain = {"score": 8, "reason": "As asked."}
+            text = json.dumps(plain if schema is None else example(schema, schema))
             self.bodies[key] = json.dumps({
                 "id": "chatcmpl-1", "object": "chat.completion", "created": 1,
                 "model": request.get("model", "model"),

@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 PROMPT = "The user asks for the calories of two idlis with sambar. " * 60  # about 3,400 characters
 
@@ -61,6 +62,19 @@ async def aiohttp_loop(url: str, calls: int, concurrency: int) -> dict[str, floa
 
 async def inspect_ai(url: str, calls: int, concurrency: int) -> dict[str, float]:
     """Inspect AI: a task of so many samples, with one call each."""
+    options = {"max_connections": concurrency}
+    await inspect_samples(url, concurrency, concurrency, **options)
+    return await measured(inspect_samples(url, calls, concurrency, **options))
+
+
+async def inspect_adaptive(url: str, calls: int, concurrency: int) -> dict[str, float]:
+    """The same with adaptive connections, up to the concurrency, and nothing known before."""
+    return await measured(
+        inspect_samples(url, calls, concurrency, adaptive_connections=concurrency)
+    )
+
+
+async def inspect_samples(url: str, samples: int, at_once: int, **config: Any) -> None:
     from inspect_ai import Task, eval_async
     from inspect_ai.dataset import MemoryDataset, Sample
     from inspect_ai.model import GenerateConfig, get_model
@@ -68,19 +82,14 @@ async def inspect_ai(url: str, calls: int, concurrency: int) -> dict[str, float]
 
     model = get_model(
         "openai/model", base_url=url, api_key="none", responses_api=False,
-        config=GenerateConfig(max_connections=concurrency),
+        config=GenerateConfig(**config),
     )  # fmt: skip
-
-    async def run(samples: int) -> None:
-        dataset = MemoryDataset([Sample(input=f"{number} {PROMPT}") for number in range(samples)])
-        logs = await eval_async(
-            Task(dataset=dataset, solver=generate()), model=model, max_samples=concurrency,
-            log_dir=os.environ["PEER_LOGS"],
-        )  # fmt: skip
-        assert logs[0].status == "success", logs[0].error
-
-    await run(concurrency)
-    return await measured(run(calls))
+    dataset = MemoryDataset([Sample(input=f"{number} {PROMPT}") for number in range(samples)])
+    logs = await eval_async(
+        Task(dataset=dataset, solver=generate()), model=model, max_samples=at_once,
+        log_dir=os.environ["PEER_LOGS"],
+    )  # fmt: skip
+    assert logs[0].status == "success", logs[0].error
 
 
 async def deepeval(url: str, calls: int, concurrency: int) -> dict[str, float]:
@@ -130,6 +139,7 @@ PEERS = {
     "openai": openai_sdk,
     "aiohttp": aiohttp_loop,
     "inspect-ai": inspect_ai,
+    "inspect-ai-adaptive": inspect_adaptive,
     "deepeval": deepeval,
 }
 

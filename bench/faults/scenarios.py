@@ -9,6 +9,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable
+from typing import Any
 
 from faults.proxy import NetworkState, Proxy
 from faults.steps import Moment
@@ -255,7 +256,7 @@ async def _zombie(run: ScenarioRun) -> None:
     proxy = await run.network()
     await run.worker(kind="alone", through=proxy.port)
     trap = proxy.trap(run.side.finish, Moment.BEFORE)
-    rests = {"later_attempts_rest": 8.0} if isinstance(run.side, Evalqueue) else {}
+    rests: dict[str, Any] = {"later_attempts_rest": 8.0} if isinstance(run.side, Evalqueue) else {}
     job = await run.submit(items=8, seconds=0.5, **rests)
     await trap.sprung.wait()
     proxy.state = NetworkState.SILENT
@@ -326,7 +327,7 @@ async def _scheduled(run: ScenarioRun) -> None:
             "WHERE job_id::text = %s",
             job,
         )
-        run.recovered = max(run.recovered, moment - due.timestamp())
+        run.recovered = max(run.recovered or 0.0, moment - due.timestamp())
 
 
 @scenario("retried", "4 jobs that ask for a retry after 1 s: the longest lag behind it")

@@ -149,16 +149,16 @@ class Procrastinate:
     claim = "procrastinate_fetch_job"
     finish = "procrastinate_finish_job"
     ready = "Starting worker on"
-    states = """
+    states: LiteralString = """
         SELECT id::text, CASE status WHEN 'todo' THEN 'waiting' WHEN 'doing' THEN 'running'
             WHEN 'succeeded' THEN 'done' WHEN 'failed' THEN 'failed' ELSE 'cancelled' END
         FROM procrastinate_jobs WHERE task_name = 'steps'
     """
-    failed_attempts = """
+    failed_attempts: LiteralString = """
         SELECT id::text, attempts - (status IN ('succeeded', 'failed', 'aborted'))::integer
         FROM procrastinate_jobs WHERE task_name = 'steps'
     """
-    finished_rows = """
+    finished_rows: LiteralString = """
         SET session_replication_role = replica;
         INSERT INTO procrastinate_workers (last_heartbeat) VALUES (now() - interval '1 day');
         INSERT INTO procrastinate_jobs (queue_name, task_name, status, attempts, worker_id)
@@ -217,13 +217,15 @@ class Evalqueue:
     claim = "evalqueue_claim_jobs"
     finish = "evalqueue_finish_job"
     ready = "is ready: queues"
-    states = """
+    states: LiteralString = """
         SELECT id::text, CASE status WHEN 'queued' THEN 'waiting' WHEN 'completed' THEN 'done'
             ELSE status END
         FROM jobs WHERE job_type = 'fault-steps'
     """
-    failed_attempts = "SELECT id::text, failed_attempts FROM jobs WHERE job_type = 'fault-steps'"
-    finished_rows = """
+    failed_attempts: LiteralString = (
+        "SELECT id::text, failed_attempts FROM jobs WHERE job_type = 'fault-steps'"
+    )
+    finished_rows: LiteralString = """
         SET session_replication_role = replica;
         WITH tasks AS (
             INSERT INTO procrastinate_jobs (queue_name, task_name, status, attempts)
