@@ -26,7 +26,7 @@ REREAD_INTERVAL = 15.0  # seconds between reads, in case a notification is lost
 
 
 class Client:
-    """Submits and follows jobs.
+    """Submits and follows jobs::
 
         client = evalqueue.Client("postgresql://…")
         job = await client.submit(EvaluateBatch(data_path="chats.csv"))
