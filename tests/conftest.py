@@ -29,7 +29,7 @@ _TEMPLATE = "evalqueue_template"
 _TABLES = [
     "adversarial_cases", "adversarial_dialogues", "adversarial_evaluations", "adversarial_turns",
     "annotation_items", "annotation_leases", "annotation_queues",
-    "api_logs", "app_versions", "apps", "audit_log", "credential_leases",
+    "api_logs", "api_sessions", "app_versions", "apps", "audit_log", "credential_leases",
     "dataset_owners", "dataset_threads", "datasets",
     "eval_job_types", "eval_runs",
     "job_attempts", "job_items", "job_leader", "job_queues", "job_schedules", "job_workers", "jobs",

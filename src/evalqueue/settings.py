@@ -8,6 +8,7 @@ from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
+from urllib.parse import urlsplit
 
 import platformdirs
 from psycopg import ProgrammingError
@@ -17,8 +18,9 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from evalqueue import tokens
 from evalqueue.environment import EnvironmentSettings
+from evalqueue.hosts import is_loopback
 from evalqueue.telemetry.logs import LogFormat, LogLevel
-from evalqueue.tokens import Token
+from evalqueue.tokens import ClaimRule, Token
 
 NO_LIMIT = "off"
 
@@ -129,6 +131,19 @@ class Settings(EnvironmentSettings):
     api_tokens: Annotated[tuple[Token, ...], NoDecode] = ()
     """Who may call: `name:right:sha256hex`, separated by commas or white space, made by `evalqueue
     token`. None: every program on this machine. Must be set to listen beyond loopback."""
+    oidc_issuer: str | None = None
+    """The address of an OpenID Connect provider, by which people sign in to the page."""
+    oidc_client_id: str | None = None
+    """As the provider knows this server."""
+    oidc_client_secret: SecretStr | None = None
+    """Unset: the provider asks for none (a public client, with PKCE)."""
+    oidc_rights: Annotated[tuple[ClaimRule, ...], NoDecode] = ()
+    """Who may do what, by the provider's claims: `right:claim=value`, separated by commas or white
+    space. An asterisk in front of a value: what ends so; `read:*`: everybody."""
+    oidc_name_claim: str = "email"
+    """The claim that names people: the owner of what they submit. An email must be verified."""
+    public_url: str | None = None
+    """The address at which browsers find the page."""
     metrics_host: str = "127.0.0.1"
     """Where a worker serves its metrics, which need no token."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
@@ -214,6 +229,36 @@ class Settings(EnvironmentSettings):
     def _parse_tokens(cls, value: object) -> object:
         return tokens.parse(value) if isinstance(value, str) else value
 
+    @field_validator("oidc_rights", mode="before")
+    @classmethod
+    def _parse_rights(cls, value: object) -> object:
+        return tokens.parse_claim_rules(value) if isinstance(value, str) else value
+
+    @field_validator("oidc_issuer", "public_url")
+    @classmethod
+    def _is_private(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        url = urlsplit(value)
+        is_safe = url.scheme == "https" or (
+            url.scheme == "http" and is_loopback(url.hostname or "")
+        )
+        if not is_safe or not url.hostname or url.username or url.query or url.fragment:
+            raise ValueError("Write an address such as https://login.example.com")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _knows_the_provider(self) -> Self:
+        needed = {
+            "EVALQUEUE_OIDC_CLIENT_ID": self.oidc_client_id,
+            "EVALQUEUE_OIDC_RIGHTS": self.oidc_rights,
+            "EVALQUEUE_PUBLIC_URL": self.public_url,
+        }
+        missing = [name for name, value in needed.items() if not value]
+        if self.oidc_issuer is not None and missing:
+            raise ValueError(f"EVALQUEUE_OIDC_ISSUER needs {', '.join(missing)} as well.")
+        return self
+
     @field_validator("root_path")
     @classmethod
     def _is_a_path(cls, value: str) -> str:
@@ -253,6 +298,11 @@ class Settings(EnvironmentSettings):
     @property
     def listen_address(self) -> str | None:
         return None if self.listen_url is None else self.listen_url.get_secret_value()
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether the API has to know who calls."""
+        return bool(self.api_tokens) or self.oidc_issuer is not None
 
     @property
     def rate(self) -> Rate | None:

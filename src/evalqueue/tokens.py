@@ -1,4 +1,4 @@
-"""API tokens: the server identifies a caller by the hash of the token.
+"""Who may call the API: by tokens, which the server knows by their hashes, or by single sign-on.
 
 `EVALQUEUE_API_TOKENS` has an entry `name:right:sha256hex` for each token. Only the caller has the
 token itself. Several tokens may share a name, so that a new one can replace an old one.
@@ -6,13 +6,16 @@ token itself. Several tokens may share a name, so that a new one can replace an 
 
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
+from typing import cast
 
 VARIABLE = "EVALQUEUE_API_TOKENS"
+SINGLE_SIGN_ON = "EVALQUEUE_OIDC_ISSUER"
 TOKEN_BYTES = 32
+ANYBODY = "*"
 NAME_RULE = "1 to 50 letters, digits and . _ @ + -, of which the first is a letter or a digit"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,49}")
@@ -48,12 +51,77 @@ class Token:
     """Who holds it: the owner of what they submit."""
     right: Right
     digest: bytes = field(repr=False)
-    """The SHA-256 of the token. Sessions are signed with it: it must stay secret."""
+    """The SHA-256 of the token."""
 
     @property
     def entry(self) -> str:
         """It as the variable has it."""
         return f"{self.name}:{self.right}:{self.digest.hex()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRule:
+    """Which right people have whom the identity provider says something about."""
+
+    right: Right
+    claim: str
+    """Its name, or the path to it, as in `realm_access.roles`. "*": everybody who can sign in."""
+    value: str
+    """What it is, or what a list has. With `*` in front: how it ends."""
+
+    def fits(self, claims: Mapping[str, object]) -> bool:
+        """Whether it is about the person with these claims."""
+        if self.claim == ANYBODY:
+            return True
+        if self.claim == "email" and claims.get("email_verified") is not True:
+            return False
+        found: object = claims
+        for part in self.claim.split("."):
+            found = _member(found, part)
+        return any(isinstance(each, str) and self._is_value(each) for each in _listed(found))
+
+    def _is_value(self, text: str) -> bool:
+        if self.value.startswith("*"):
+            return text.casefold().endswith(self.value[1:].casefold())
+        return text == self.value
+
+
+def parse_claim_rules(text: str) -> tuple[ClaimRule, ...]:
+    """The entries of `EVALQUEUE_OIDC_RIGHTS`: `right:claim=value`, or `right:*` for everybody.
+
+    Raises:
+        ValueError: an entry is wrong.
+    """
+    rules: list[ClaimRule] = []
+    for number, entry in enumerate((e for e in re.split(r"[,\s]+", text) if e), start=1):
+        right, _, rest = entry.partition(":")
+        claim, equals, value = rest.partition("=")
+        if right not in _ORDER or not claim or (claim == ANYBODY) == bool(equals and value):
+            raise ValueError(
+                f"Entry {number} is not right:claim=value. Write, for example, "
+                "admin:groups=eval-admins, submit:email=*@example.com or read:*"
+            )
+        rules.append(ClaimRule(right=Right(right), claim=claim, value=value))
+    return tuple(rules)
+
+
+def right_by_claims(rules: Sequence[ClaimRule], claims: Mapping[str, object]) -> Right | None:
+    """The highest right that a rule gives; None: no rule fits."""
+    rights = [rule.right for rule in rules if rule.fits(claims)]
+    return max(rights, key=_ORDER.index, default=None)
+
+
+def _member(value: object, name: str) -> object:
+    return cast("Mapping[str, object]", value).get(name) if isinstance(value, Mapping) else None
+
+
+def _listed(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else [value]
+
+
+def is_name(text: str) -> bool:
+    """Whether a caller may be called so."""
+    return _NAME.fullmatch(text) is not None
 
 
 def digest_of(token: bytes) -> bytes:

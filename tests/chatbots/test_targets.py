@@ -258,10 +258,11 @@ def test_the_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
     assert "secret-word" not in f"{found!r} {found} {credential!r} {target!r}"
 
 
-def test_where_callers_have_tokens_no_host_is_allowed_that_was_not_listed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("variable", ["EVALQUEUE_API_TOKENS", "EVALQUEUE_OIDC_ISSUER"])
+def test_where_callers_sign_in_no_host_is_allowed_that_was_not_listed(
+    variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("EVALQUEUE_API_TOKENS", "anna:submit:0")
+    monkeypatch.setenv(variable, "something")
     with pytest.raises(TargetRefused, match="EVALQUEUE_CHATBOT_HOSTS"):
         check("http://localhost:8723", ChatbotSettings(), protocol="any")
     monkeypatch.setenv("EVALQUEUE_CHATBOT_HOSTS", "kaira.example.com,localhost")

@@ -31,6 +31,7 @@ ADDRESS = "postgresql://u:of-the-database@h/d"
         (Settings, "DATABASE_URL", ADDRESS, "database_address"),
         (Settings, "EVALQUEUE_LISTEN_URL", ADDRESS, "listen_address"),
         (Settings, "EVALQUEUE_API_TOKENS", tokens.make("a", tokens.Right.READ)[1].entry, None),
+        (Settings, "EVALQUEUE_OIDC_CLIENT_SECRET", SECRET, None),
         (ProviderSettings, "OPENAI_API_KEY", SECRET, None),
         (ProviderSettings, "AZURE_OPENAI_API_KEY", SECRET, None),
         (ProviderSettings, "GEMINI_API_KEY", SECRET, None),

@@ -96,8 +96,11 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_every_document_is_in_the_index() -> None:
     linked = set(re.findall(r"\]\(([^)#]+)", text_of("docs/index.md")))
-    pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md")} - {"index.md"}
-    assert pages <= linked
+    pages = {
+        "adr" if page.parent.name == "adr" else page.relative_to(DOCS).as_posix()
+        for page in DOCS.rglob("*.md")
+    }
+    assert pages - {"index.md"} <= linked
 
 
 def test_every_verb_of_run_that_is_mentioned_exists() -> None:

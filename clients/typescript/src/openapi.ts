@@ -84,7 +84,7 @@ export interface paths {
         put?: never;
         /** Sign in: exchange a token for a cookie */
         post: operations["sign_in"];
-        /** Sign out: delete the cookie */
+        /** Sign out: end the session */
         delete: operations["sign_out"];
         options?: never;
         head?: never;
@@ -4966,7 +4966,7 @@ export interface components {
         };
         /**
          * SignedOut
-         * @description The browser deletes the cookie. A copy of it stays valid until it is 12 h old.
+         * @description The session is over, and the browser deletes its cookie.
          */
         SignedOut: {
             /**
@@ -6074,7 +6074,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Sign out: delete the cookie */
+            /** @description Sign out: end the session */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -7,6 +7,7 @@ from functools import partial
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 import evalqueue
 from evalqueue.client import Client
@@ -22,6 +23,7 @@ from evalqueue.http.guards.origins import KnownHost, KnownOrigin
 from evalqueue.http.guards.rate_limits import RateLimit
 from evalqueue.http.guards.root_path import RootPath, root_path_of
 from evalqueue.http.guards.sessions import Authenticator
+from evalqueue.http.guards.single_sign_on import SingleSignOn
 from evalqueue.http.guards.upload_shares import UploadShares
 from evalqueue.http.headers import SecurityHeaders
 from evalqueue.http.operations import EmptyRequest, Operation, routes
@@ -40,6 +42,7 @@ from evalqueue.http.routes import (
     page,
     runs,
     session,
+    single_sign_on,
 )
 from evalqueue.settings import Settings
 from evalqueue.telemetry import tasks
@@ -62,8 +65,12 @@ def create_app(client: Client, *, root_path: str | None = None) -> Starlette:
     broadcaster = Broadcaster(client)
     api_metrics = ApiMetrics(watchers=lambda: broadcaster.watching)
     app = Starlette(
-        routes=[*routes(OPERATIONS, client, broadcaster), *page.routes()],
-        middleware=[*_under(served_under), *_middleware(client.settings, api_metrics)],
+        routes=[
+            *routes(OPERATIONS, client, broadcaster),
+            *_single_sign_on(client.settings),
+            *page.routes(has_single_sign_on=client.settings.oidc_issuer is not None),
+        ],
+        middleware=[*_under(served_under), *_middleware(client, api_metrics)],
         exception_handlers={
             **dict.fromkeys(EXPECTED_ERRORS, error_response),
             Exception: internal_error,
@@ -114,6 +121,14 @@ OPERATIONS: tuple[Operation, ...] = (
 )
 
 
+def _single_sign_on(settings: Settings) -> list[Route]:
+    """The addresses by which people sign in at an identity provider, if there is one."""
+    if settings.oidc_issuer is None:
+        return []
+    is_secure = (settings.public_url or "").startswith("https://")
+    return single_sign_on.routes(SingleSignOn(settings), is_secure=is_secure)
+
+
 def _under(root_path: str) -> list[Middleware]:
     """What serves the application under a path."""
     if not root_path:
@@ -127,11 +142,12 @@ def _under(root_path: str) -> list[Middleware]:
     return [Middleware(RootPath, root_path=root_path)]
 
 
-def _middleware(settings: Settings, api_metrics: ApiMetrics) -> list[Middleware]:
+def _middleware(client: Client, api_metrics: ApiMetrics) -> list[Middleware]:
     """The guards, outermost first."""
+    settings = client.settings
     observers = [api_metrics.answered, log_request]
     guards = [Middleware(ObserveRequests, observers=observers), Middleware(SecurityHeaders)]
-    if not settings.api_tokens:
+    if not settings.needs_sign_in:
         guards.append(Middleware(KnownHost, own_names=[settings.host]))
     if settings.cors_origins:
         # Before authentication: browsers send preflight requests without a token.
@@ -151,8 +167,8 @@ def _middleware(settings: Settings, api_metrics: ApiMetrics) -> list[Middleware]
             )
         )
     guards.append(Middleware(KnownOrigin, origins=settings.cors_origins))
-    if settings.api_tokens:
-        authenticator = Authenticator(settings.api_tokens)
+    if settings.needs_sign_in:
+        authenticator = Authenticator(client, settings.api_tokens)
         guards.append(
             Middleware(Authentication, authenticator=authenticator, origins=settings.cors_origins)
         )

@@ -35,7 +35,7 @@ def document(
         root_path: what its paths are served under.
     """
     schemas = Schemas(operations, client.job_types)
-    has_tokens = bool(client.settings.api_tokens)
+    has_tokens = client.settings.needs_sign_in
     has_rate_limit = client.settings.rate is not None
     paths: dict[str, Schema] = {}
     for operation in operations:

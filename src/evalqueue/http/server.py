@@ -77,7 +77,7 @@ async def serve(
     """
     host = client.settings.host if host is None else host
     root_path = client.settings.root_path if root_path is None else root_path
-    if not is_loopback(host) and not client.settings.api_tokens:
+    if not is_loopback(host) and not client.settings.needs_sign_in:
         raise CannotListen(
             f"{host or 'Every address'} can be reached from other machines, and the API needs "
             "no token. Make one (evalqueue token NAME --right submit) and set "

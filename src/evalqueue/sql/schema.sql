@@ -1234,6 +1234,21 @@ ALTER TABLE api_logs ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+-- TABLE: api_sessions
+
+CREATE TABLE api_sessions (
+    digest bytea NOT NULL,
+    name text NOT NULL,
+    permission text NOT NULL,
+    token bytea,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT api_sessions_digest_check CHECK ((length(digest) = 32)),
+    CONSTRAINT api_sessions_name_check CHECK (((length(name) >= 1) AND (length(name) <= 200))),
+    CONSTRAINT api_sessions_permission_check CHECK ((permission = ANY (ARRAY['read'::text, 'submit'::text, 'admin'::text]))),
+    CONSTRAINT api_sessions_token_check CHECK ((length(token) = 32))
+);
+
 -- TABLE: app_versions
 
 CREATE TABLE app_versions (
@@ -1781,6 +1796,11 @@ ALTER TABLE ONLY api_logs
 ALTER TABLE ONLY api_logs
     ADD CONSTRAINT api_logs_pkey PRIMARY KEY (id);
 
+-- CONSTRAINT: api_sessions api_sessions_pkey
+
+ALTER TABLE ONLY api_sessions
+    ADD CONSTRAINT api_sessions_pkey PRIMARY KEY (digest);
+
 -- CONSTRAINT: app_versions app_versions_pkey
 
 ALTER TABLE ONLY app_versions
@@ -1992,6 +2012,14 @@ CREATE INDEX api_logs_parameters ON api_logs USING btree (run_id, md5((parameter
 -- INDEX: api_logs_without_run
 
 CREATE INDEX api_logs_without_run ON api_logs USING btree (job_id, id) WHERE (run_id IS NULL);
+
+-- INDEX: api_sessions_by_end
+
+CREATE INDEX api_sessions_by_end ON api_sessions USING btree (expires_at);
+
+-- INDEX: api_sessions_by_name
+
+CREATE INDEX api_sessions_by_name ON api_sessions USING btree (name, created_at);
 
 -- INDEX: app_versions_of_content
 

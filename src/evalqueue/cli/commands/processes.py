@@ -185,7 +185,7 @@ def _addresses(current: Settings, at: "StackAddresses") -> Iterator[str]:
     yield f"LLM provider      {JudgeChoice.of(ProviderSettings())}"
     yield f"another worker    {assigned} procrastinate --app=evalqueue.daemon.app worker"
     yield f"another job       {assigned} evalqueue submit evaluate-batch total_items:=5 --watch"
-    yield f"submit            {curl_command(at.api, with_token=bool(current.api_tokens))}"
+    yield f"submit            {curl_command(at.api, with_token=current.needs_sign_in)}"
     yield "Ctrl-C stops all of it; running jobs may finish first."
     yield ""
 

@@ -28,7 +28,7 @@ from evalqueue.evaluators.chatbots.addresses import (
     unwrapped,
 )
 from evalqueue.evaluators.chatbots.scripted import Cue
-from evalqueue.tokens import VARIABLE
+from evalqueue.tokens import SINGLE_SIGN_ON, VARIABLE
 
 LOCALHOST = "localhost"
 TIMEOUT_SECONDS = 60.0
@@ -75,8 +75,8 @@ class Credential:
 
 
 def _has_callers() -> bool:
-    """Whether others than this machine's user submit jobs: those with a token."""
-    return is_given(VARIABLE)
+    """Whether others than this machine's user submit jobs: those who have to sign in."""
+    return is_given(VARIABLE) or is_given(SINGLE_SIGN_ON)
 
 
 def _default_hosts() -> tuple[AllowedHost, ...]:
@@ -302,7 +302,7 @@ def _allowed_host(number: int, text: str) -> AllowedHost:
             raise ValueError("no wildcards: list every host")
         host, port = host_and_port(text)
         if host == LOCALHOST and port is None and _has_callers():
-            raise TargetRefused(f"With {VARIABLE}, localhost needs a port, as localhost:8723.")
+            raise TargetRefused("Where callers sign in, localhost needs a port, as localhost:8723.")
     except TargetRefused as refused:
         raise ValueError(f"Entry {number}: {refused}") from None
     except ValueError:

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from evalqueue.http.callers import ANONYMOUS, ApiCaller, identify, is_identified
-from evalqueue.http.error_responses import detail_response
+from evalqueue.http.error_responses import EXPECTED_ERRORS, detail_response, error_response
 from evalqueue.http.guards.origins import SAFE_METHODS, is_allowed_origin, origin_refused
-from evalqueue.http.guards.rate_limits import TooManyRequests
 from evalqueue.http.guards.root_path import path_of
 from evalqueue.http.guards.sessions import Authenticator, cookie_of, install
 from evalqueue.tokens import VARIABLE
@@ -43,28 +43,31 @@ class Authentication:
         self._origins = frozenset(origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._identify(scope) if scope["type"] == "http" else None
+        refused = await self._identify(scope) if scope["type"] == "http" else None
         await (refused or self._app)(scope, receive, send)
 
-    def _identify(self, scope: Scope) -> ASGIApp | None:
+    async def _identify(self, scope: Scope) -> ASGIApp | None:
         """Identify the caller if possible. Returns an error response if the request is refused."""
         install(scope, self._authenticator)
         if not _needs_token(scope):
             identify(scope, ANONYMOUS)
             return None
-        token = None
-        if (shown := _bearer(scope)) is not None:
-            try:
+        try:
+            if (shown := _bearer(scope)) is not None:
                 token = self._authenticator.token_of(shown, scope)
-            except TooManyRequests as error:
-                return detail_response(error.status_code, error.detail, error.headers)
-        elif (cookie := cookie_of(scope)) is not None:
-            value, is_secure = cookie
-            token = self._authenticator.token_of_session(value)
-            if token is not None and not self._may_change(scope, is_secure=is_secure):
-                return origin_refused() if "origin" in Headers(scope=scope) else _origin_missing()
-        if token is not None:
-            identify(scope, ApiCaller(name=token.name, right=token.right))
+                caller = token and ApiCaller(name=token.name, right=token.right)
+            elif (cookie := cookie_of(scope)) is not None:
+                value, is_secure = cookie
+                caller = await self._authenticator.caller_of(value)
+                if caller is not None and not self._may_change(scope, is_secure=is_secure):
+                    has_origin = "origin" in Headers(scope=scope)
+                    return origin_refused() if has_origin else _origin_missing()
+            else:
+                caller = None
+        except EXPECTED_ERRORS as error:  # too many guesses, or the database does not answer
+            return await error_response(Request(scope), error)
+        if caller is not None:
+            identify(scope, caller)
         return None
 
     def _may_change(self, scope: Scope, *, is_secure: bool) -> bool:

@@ -1,25 +1,32 @@
-"""Tokens, and the session cookies that the page gets for them.
+"""Sessions of the page: a row each, so that signing out ends it in every process.
 
-A cookie holds the name of its token and the time it was made, signed with the token's hash. So
-every process accepts it and restarts don't end it, but removing the token does: then no key is left
-that verifies the signature.
+The browser has a random secret as a cookie, and the row the secret's hash. The session of a token
+has the name and the right that the server's settings give this token now, and ends with its entry.
 """
 
+import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from hmac import compare_digest
 
-from itsdangerous import BadData, URLSafeTimedSerializer
 from starlette.requests import HTTPConnection
 from starlette.types import Scope
 
-from evalqueue.http.callers import address_of
+from evalqueue.client import Client
+from evalqueue.http.callers import ApiCaller, address_of
 from evalqueue.http.guards.rate_limits import RateLimiter, TooManyRequests
 from evalqueue.http.guards.root_path import root_path_of
+from evalqueue.postgres.queries import load
 from evalqueue.settings import Rate
-from evalqueue.tokens import Token, digest_of
+from evalqueue.tokens import Right, Token, digest_of
+
+QUERIES = load("queue/sign_ins")
 
 SESSION_SECONDS = 12 * 60 * 60
+SESSIONS_MAX = 100
+"""Of one caller at the same time. A further sign-in ends the oldest one."""
+SECRET_BYTES = 32
 COOKIE = "evalqueue_session"
 SECURE_COOKIE = "__Host-evalqueue_session"
 """The cookie's name over TLS. Browsers accept this prefix only from the host itself, for all of its
@@ -32,14 +39,24 @@ GUESSES = Rate(amount=20, seconds=60)
 program with an outdated token does not lock out others at its address."""
 
 _KEY = "evalqueue.authenticator"
+_COOKIE_MAX = 200  # characters; longer ones are not looked up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSession:
+    """A session that is not over."""
+
+    name: str
+    permission: str
+    token: bytes | None
 
 
 class Authenticator:
-    """Finds the token that a caller has, by the token itself or by a session cookie."""
+    """Finds out who calls, by a token or by a session's cookie."""
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, client: Client, tokens: Sequence[Token]) -> None:
+        self._client = client
         self._tokens = tuple(tokens)
-        self._signers = [(token, _signer(token)) for token in tokens]
         self._guesses = RateLimiter(GUESSES)
         self._repeated_guesses = RateLimiter(Rate(amount=1, seconds=GUESSES.seconds))
 
@@ -64,27 +81,57 @@ class Authenticator:
             self._guesses.hit(address)
         return None
 
-    def token_of_session(self, cookie: str) -> Token | None:
-        """The token that a cookie was made for; None: it has expired or is not valid."""
-        for token, signer in self._signers:
-            try:
-                if signer.loads(cookie, max_age=SESSION_SECONDS) == token.name:
-                    return token
-            except BadData:
-                continue
+    async def caller_of(self, cookie: str) -> ApiCaller | None:
+        """Who signed in and got this cookie; None: the session is over, or there is none."""
+        if not cookie or len(cookie) > _COOKIE_MAX:
+            return None
+        database = await self._client.database()
+        async with database.connection() as connection:
+            found = await QUERIES.row(
+                connection, StoredSession, "current", digest=_digest_of(cookie)
+            )
+        if found is None:
+            return None
+        if found.token is None:
+            return ApiCaller(name=found.name, right=Right(found.permission))
+        for token in self._tokens:
+            if token.name == found.name and compare_digest(_named(token), found.token):
+                return ApiCaller(name=token.name, right=token.right)
         return None
 
-    def cookie_for(self, token: Token) -> str:
-        """The value of a new session cookie."""
-        return str(_signer(token).dumps(token.name))
+    async def start(self, caller: ApiCaller, token: Token | None = None) -> str:
+        """Start a session; the value of its cookie.
+
+        Args:
+            token: the one that was shown; without it, the caller came by single sign-on.
+        """
+        secret = secrets.token_urlsafe(SECRET_BYTES)
+        database = await self._client.database()
+        async with database.connection() as connection:
+            await connection.execute(
+                QUERIES["start"],
+                {
+                    "digest": _digest_of(secret), "name": caller.name, "permission": caller.right,
+                    "token": None if token is None else _named(token),
+                    "seconds": SESSION_SECONDS, "kept": SESSIONS_MAX - 1,
+                },
+            )  # fmt: skip
+        return secret
+
+    async def end(self, cookie: str) -> None:
+        """End a session, in every process."""
+        database = await self._client.database()
+        async with database.connection() as connection:
+            await connection.execute(QUERIES["end"], {"digest": _digest_of(cookie)})
 
 
-def _signer(token: Token) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(
-        token.digest,
-        salt=COOKIE,
-        signer_kwargs={"key_derivation": "hmac", "digest_method": sha256},
-    )
+def _digest_of(secret: str) -> bytes:
+    return sha256(secret.encode()).digest()
+
+
+def _named(token: Token) -> bytes:
+    """What a session's row has of a token: nobody can sign in with it."""
+    return sha256(token.digest).digest()
 
 
 def install(scope: Scope, authenticator: Authenticator) -> None:

@@ -27,6 +27,6 @@ class Session(Model):
 
 
 class SignedOut(Model):
-    """The browser deletes the cookie. A copy of it stays valid until it is 12 h old."""
+    """The session is over, and the browser deletes its cookie."""
 
     signed_out: Literal[True] = True

@@ -70,34 +70,38 @@ class _File:
         return Response(content, headers=headers, media_type=self.media_type)
 
 
-def routes() -> list[Route]:
+def routes(*, has_single_sign_on: bool = False) -> list[Route]:
     """The page's addresses, and `/assets/…`."""
+
+    async def document(request: Request) -> Response:
+        root_path = root_path_of(request.scope)
+        file = _file("index.html", root_path, has_single_sign_on=has_single_sign_on)
+        return file.reply(request, PAGE_HEADERS)
+
     return [
-        *(Route(path, _document) for path in PATHS),
+        *(Route(path, document) for path in PATHS),
         Route("/assets/{name:path}", _asset),
     ]
-
-
-async def _document(request: Request) -> Response:
-    return _file("index.html", root_path_of(request.scope)).reply(request, PAGE_HEADERS)
 
 
 async def _asset(request: Request) -> Response:
     return _file(request.path_params["name"]).reply(request, ASSET_HEADERS)
 
 
-def _file(name: str, root_path: str = "") -> _File:
+def _file(name: str, root_path: str = "", *, has_single_sign_on: bool = False) -> _File:
     """A file; `root_path` is put before the addresses of its links."""
     path = FOLDER / name
     is_name = len(name) <= _MAX_NAME and _NAME.fullmatch(name) and path.suffix in MEDIA_TYPES
     if not is_name or not path.is_file():
         raise HTTPException(404, "There is no such file")
-    return _read(path, path.stat().st_mtime_ns, root_path)
+    return _read(path, path.stat().st_mtime_ns, root_path, has_single_sign_on)
 
 
 @lru_cache(maxsize=512)
-def _read(path: Path, _changed_at: int, root_path: str) -> _File:
+def _read(path: Path, _changed_at: int, root_path: str, has_single_sign_on: bool) -> _File:
     content = path.read_bytes()
+    if has_single_sign_on:
+        content = content.replace(b"<html ", b"<html data-single-sign-on ")
     if root_path:
         content = content.replace(b'="/', f'="{html.escape(root_path)}/'.encode())
     media_type = MEDIA_TYPES[path.suffix]

@@ -5,7 +5,12 @@ from starlette.exceptions import HTTPException
 
 from evalqueue.http.callers import ApiCaller, RequestContext
 from evalqueue.http.guards.root_path import root_path_of
-from evalqueue.http.guards.sessions import SESSION_SECONDS, authenticator_of, set_cookie
+from evalqueue.http.guards.sessions import (
+    SESSION_SECONDS,
+    authenticator_of,
+    cookie_of,
+    set_cookie,
+)
 from evalqueue.http.models.session import Session, SignedOut, SignIn
 from evalqueue.http.operations import EmptyRequest, Operation
 from evalqueue.tokens import VARIABLE, Right
@@ -24,15 +29,18 @@ async def sign_in(context: RequestContext, request: SignIn) -> Session:
     if token is None:
         raise HTTPException(401, f"This token is none of {VARIABLE} where the server runs.")
     is_secure = Headers(scope=context.scope).get("origin", "").startswith("https://")
-    cookie, root_path = authenticator.cookie_for(token), root_path_of(context.scope)
+    caller, root_path = ApiCaller(name=token.name, right=token.right), root_path_of(context.scope)
+    secret = await authenticator.start(caller, token)
     context.cookies.append(
-        set_cookie(cookie, SESSION_SECONDS, secure=is_secure, root_path=root_path)
+        set_cookie(secret, SESSION_SECONDS, secure=is_secure, root_path=root_path)
     )
-    return _session(ApiCaller(name=token.name, right=token.right), needs_token=True)
+    return _session(caller, needs_token=True)
 
 
 async def sign_out(context: RequestContext, request: EmptyRequest) -> SignedOut:
-    root_path = root_path_of(context.scope)
+    root_path, authenticator = root_path_of(context.scope), authenticator_of(context.scope)
+    if authenticator is not None and (cookie := cookie_of(context.scope)) is not None:
+        await authenticator.end(cookie[0])
     context.cookies.extend(
         set_cookie("", 0, secure=secure, root_path=root_path) for secure in (False, True)
     )
@@ -65,7 +73,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="DELETE",
         path="/api/session",
         tag="session",
-        summary="Sign out: delete the cookie",
+        summary="Sign out: end the session",
         handler=sign_out,
         required_right=Right.READ,
     ),

@@ -25,7 +25,7 @@ const PATTERNS = ROUTES.map((route) => ({
   pattern: new RegExp(`^${route.path.replace(/\{(\w+)\}/g, "(?<$1>[^/]+)")}/?$`),
 }));
 
-const OTHER_PATHS = /^\/(api|assets|openapi\.json|healthz|readyz|metrics)(\/|$)/; // not the page's
+const OTHER_PATHS = /^\/(api|assets|openapi\.json|healthz|readyz|metrics|sign-in)(\/|$)/; // not the page's
 
 /** The first route of each section: the links of the navigation. */
 export const SECTIONS = ROUTES.filter(

@@ -1,7 +1,16 @@
-// The sign-in form, which asks for a token.
+// The sign-in form, which asks for a token, or leads to the identity provider.
 
 import { errorText } from "../data/errors.js";
+import { address, pathOf } from "../shell/root.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
+
+const hasSingleSignOn = "singleSignOn" in document.documentElement.dataset;
+
+/** Where the identity provider asks who this is; it sends the browser back here. */
+function singleSignOnAddress() {
+  const here = `${pathOf(new URL(location.href))}${location.search}`;
+  return `${address("/sign-in")}?${new URLSearchParams({ next: here })}`;
+}
 
 /**
  * @param {import("../app.js").App} app @param {() => Promise<void>} onSignedIn
@@ -55,6 +64,7 @@ export function signIn(app, onSignedIn) {
           </p>
           ${errorMessage ? html`<p class="wrong" role="alert">${errorMessage}</p>` : nothing}
           <button class="primary">Sign in</button>
+          ${hasSingleSignOn ? html`<a href=${singleSignOnAddress()}>Use single sign-on</a>` : nothing}
         </form>
       </div>`,
   };
