@@ -159,7 +159,8 @@ async def test_the_role_that_submits_can_do_nothing_else(restricted: Deployment)
     assert set(tables) == set(roles.tables()), "each table has its rights"
     for table in tables:
         assert await refused(address, f"SELECT FROM {table}"), table
-        assert await refused(address, f"DELETE FROM {table}"), table
+        if table in roles.tables():  # nothing can be deleted from the views
+            assert await refused(address, f"DELETE FROM {table}"), table
     allowed = await restricted.watch.rows(
         "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
         " AND has_function_privilege(%s, oid, 'EXECUTE')",
@@ -231,14 +232,17 @@ async def test_every_table_function_and_sequence_is_some_role_s(restricted: Depl
 
 async def test_the_role_that_reads_reads_no_texts(restricted: Deployment):
     address = as_role(restricted.address, "read")
-    assert set(roles.readable()) | set(roles.hidden()) == set(roles.tables())
+    relations = {*roles.tables(), *roles.own_relations()}
+    assert set(roles.readable()) | set(roles.hidden()) == relations
     assert not set(roles.readable()) & set(roles.hidden())
     for table, columns in roles.readable().items():
         assert not await refused(address, f"SELECT {', '.join(columns) or '*'} FROM {table}"), table
-        assert await refused(address, f"DELETE FROM {table}"), table
+        if table in roles.tables():  # nothing can be deleted from the views
+            assert await refused(address, f"DELETE FROM {table}"), table
     for table in roles.hidden():
         assert await refused(address, f"SELECT FROM {table}"), table
-    for column in ("api_logs.prompt", "api_logs.response", "scores.evidence"):
+    for column in ("api_logs.prompt", "api_logs.response", "scores.evidence",
+                   "evalqueue_scores.reasoning", "evalqueue_scores.expected"):  # fmt: skip
         table, name = column.split(".")
         assert await refused(address, f"SELECT {name} FROM {table}"), column
 

@@ -300,6 +300,57 @@ async def test_a_changed_view_is_made_anew(migrated: Database, monkeypatch: pyte
     assert await schema.migrate(migrated) == ["DROP VIEW evalqueue_v"]
 
 
+async def test_a_view_that_gets_a_column_keeps_its_rights_and_the_views_of_others(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch
+):
+    start = "CREATE OR REPLACE VIEW evalqueue_v AS SELECT 1 AS one"
+    (view,) = parsed("functions/v.sql", f"{start};\n")
+    (longer,) = parsed("functions/v.sql", f"{start}, 2 AS two;\n")
+    with monkeypatch.context() as patched:
+        defined(patched, {view.name: view})
+        await schema.migrate(migrated)
+    await run(migrated, "GRANT SELECT ON evalqueue_v TO PUBLIC")
+    await run(migrated, "CREATE VIEW theirs AS SELECT one FROM evalqueue_v")
+
+    with monkeypatch.context() as patched:
+        defined(patched, {longer.name: longer})
+        assert await schema.migrate(migrated) == ["functions/v.sql"]
+
+    assert await rows(migrated, "SELECT one, two FROM theirs, evalqueue_v AS v (_, two)") == [
+        (1, 2)
+    ]
+    assert await rows(
+        migrated, "SELECT has_table_privilege('public', 'evalqueue_v', 'SELECT')"
+    ) == [(True,)]
+
+
+async def test_a_view_is_made_anew_with_a_function_that_it_uses_and_keeps_its_rights(
+    migrated: Database, monkeypatch: pytest.MonkeyPatch
+):
+    (view,) = parsed(
+        "functions/v.sql",
+        "CREATE OR REPLACE VIEW evalqueue_v AS SELECT evalqueue_one() AS one;\n",
+    )
+    functions = [
+        parsed(
+            "functions/f.sql",
+            "CREATE OR REPLACE FUNCTION evalqueue_one() RETURNS integer\n"
+            f"LANGUAGE sql {volatility} AS $$ SELECT 1 $$;\n",
+        )[0]
+        for volatility in ("STABLE", "IMMUTABLE")
+    ]
+    for number, function in enumerate(functions):
+        with monkeypatch.context() as patched:
+            defined(patched, {function.name: function, view.name: view})
+            assert await schema.migrate(migrated) == ["functions/f.sql", "functions/v.sql"]
+        if number == 0:
+            await run(migrated, "GRANT SELECT ON evalqueue_v TO PUBLIC")
+
+    assert await rows(
+        migrated, "SELECT has_table_privilege('public', 'evalqueue_v', 'SELECT')"
+    ) == [(True,)]
+
+
 async def test_an_unchanged_schema_is_migrated_while_jobs_are_locked(migrated: Database):
     async with migrated.transaction() as busy:
         await busy.execute("LOCK TABLE jobs, procrastinate_jobs IN ACCESS EXCLUSIVE MODE")

@@ -18,6 +18,7 @@ _CREATE = re.compile(r"^CREATE (?:OR REPLACE )?(FUNCTION|VIEW|TRIGGER) (\w+)", r
 _NAME = re.compile(r"(?:FUNCTION|VIEW) \w+|TRIGGER \w+ ON \w+")
 _TABLE = re.compile(r"\bON (\w+)")
 _CALLED = re.compile(r"\bEXECUTE FUNCTION (\w+)")
+_USED = re.compile(r"\b(evalqueue_\w+)\(")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,13 +31,23 @@ class Definition:
     """The statement that creates it."""
     signature: str
     """What can't be replaced in place: of a function everything before its body, of a trigger the
-    function it calls, of a view nothing."""
+    function it calls, of a view the functions it uses."""
     file: str
 
     @property
     def digest(self) -> str:
         """SHA-256 of the statement, hexadecimal."""
         return sha256(self.sql.encode()).hexdigest()
+
+    def is_made_anew(self, there: str) -> bool:
+        """Whether it can't be replaced in place, where this signature is there.
+
+        A view that is written with OR REPLACE keeps its columns: views and rights of others that
+        depend on it stay.
+        """
+        if self.name.startswith("VIEW"):
+            return not self.sql.startswith("CREATE OR REPLACE")
+        return self.name.startswith("TRIGGER") or self.signature != there
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,15 +130,15 @@ def planned(
     replaced = {
         name
         for name in changed & recorded.keys()
-        if not name.startswith("FUNCTION") or recorded[name].signature != wanted[name].signature
+        if wanted[name].is_made_anew(recorded[name].signature)
     }
     gone = replaced | set(removed)
-    # A trigger goes with its function, and views with any: they may use it.
+    # Triggers and views go with the functions that they use.
     called = {name.removeprefix("FUNCTION ") for name in gone if name.startswith("FUNCTION")}
     for name, there in recorded.items():
         if name.startswith("TRIGGER") and there.signature in called:
             gone.add(name)
-        if name.startswith("VIEW") and called:
+        if name.startswith("VIEW") and called.intersection(there.signature.split()):
             gone.add(name)
     order = {"TRIGGER": 0, "VIEW": 1, "FUNCTION": 2}
     return Change(
@@ -152,7 +163,8 @@ def _definition(file: str, kind: str, name: str, sql: str) -> Definition:
                 name=f"TRIGGER {name} ON {table}", sql=sql, signature=called, file=file
             )
         case _:
-            return Definition(name=f"VIEW {name}", sql=sql, signature="", file=file)
+            used = " ".join(sorted(set(_USED.findall(sql))))
+            return Definition(name=f"VIEW {name}", sql=sql, signature=used, file=file)
 
 
 def _without_comments(text: str) -> str:

@@ -1428,6 +1428,124 @@ CREATE TABLE evalqueue_migrations (
     applied_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
 
+-- TABLE: scores
+
+CREATE TABLE scores (
+    run_id uuid NOT NULL,
+    evaluation_id bigint NOT NULL,
+    thread_id text NOT NULL,
+    turn integer,
+    evaluator text NOT NULL,
+    version text NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    value_text text,
+    value_number double precision,
+    value_boolean boolean,
+    expected text,
+    evidence jsonb,
+    reasoning text,
+    failure text,
+    CONSTRAINT scores_evaluator_check CHECK ((evaluator ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT scores_expected_check CHECK ((length(expected) <= 200)),
+    CONSTRAINT scores_expected_is_a_label CHECK (((expected IS NULL) OR (kind = 'category'::text))),
+    CONSTRAINT scores_failure_check CHECK (((length(failure) >= 1) AND (length(failure) <= 50))),
+    CONSTRAINT scores_kind_check CHECK ((kind = ANY (ARRAY['category'::text, 'number'::text, 'boolean'::text]))),
+    CONSTRAINT scores_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT scores_reasoning_check CHECK ((length(reasoning) <= 4000)),
+    CONSTRAINT scores_turn_check CHECK ((turn >= 1)),
+    CONSTRAINT scores_value_is_of_its_kind CHECK ((((value_text IS NULL) OR (kind = 'category'::text)) AND ((value_number IS NULL) OR (kind = 'number'::text)) AND ((value_boolean IS NULL) OR (kind = 'boolean'::text)))),
+    CONSTRAINT scores_value_number_check CHECK (((value_number > '-Infinity'::double precision) AND (value_number < 'Infinity'::double precision))),
+    CONSTRAINT scores_value_or_failure CHECK ((num_nonnulls(value_text, value_number, value_boolean, failure) <= 1)),
+    CONSTRAINT scores_value_text_check CHECK ((length(value_text) <= 200)),
+    CONSTRAINT scores_version_check CHECK ((length(version) <= 200))
+)
+WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='10000');
+ALTER TABLE ONLY scores ALTER COLUMN evaluation_id SET (n_distinct=-0.1);
+
+-- TABLE: thread_evaluations
+
+CREATE TABLE thread_evaluations (
+    id bigint NOT NULL,
+    run_id uuid NOT NULL,
+    job_id uuid,
+    thread_id text NOT NULL,
+    data_file_hash text,
+    intent_accuracy double precision,
+    worst_correctness text,
+    efficiency_verdict text,
+    success_status boolean,
+    error text,
+    result jsonb NOT NULL,
+    missing_verdicts integer GENERATED ALWAYS AS (GREATEST(jsonb_array_length(COALESCE((result -> 'failures'::text), '[]'::jsonb)), ((error IS NOT NULL))::integer)) STORED NOT NULL,
+    messages integer GENERATED ALWAYS AS ((jsonb_path_query_first(result, '$."thread"."message_count"?(@.type() == "number")'::jsonpath))::integer) STORED,
+    coverage jsonb GENERATED ALWAYS AS ((result -> 'coverage'::text)) STORED,
+    failures jsonb GENERATED ALWAYS AS (evalqueue_failures(result)) STORED,
+    attempt integer NOT NULL,
+    duration_ms double precision NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT thread_evaluations_duration_ms_check CHECK ((duration_ms >= (0)::double precision)),
+    CONSTRAINT thread_evaluations_efficiency_verdict_check CHECK ((efficiency_verdict = ANY (ARRAY['EFFICIENT'::text, 'ACCEPTABLE'::text, 'FRICTION'::text, 'BROKEN'::text, 'INCOMPLETE'::text, 'NOT APPLICABLE'::text]))),
+    CONSTRAINT thread_evaluations_error_check CHECK ((length(error) <= 4000)),
+    CONSTRAINT thread_evaluations_failed_measured_nothing CHECK (((error IS NULL) OR ((intent_accuracy IS NULL) AND (worst_correctness IS NULL) AND (efficiency_verdict IS NULL)))),
+    CONSTRAINT thread_evaluations_intent_accuracy_check CHECK (((intent_accuracy >= (0)::double precision) AND (intent_accuracy <= (1)::double precision))),
+    CONSTRAINT thread_evaluations_thread_id_check CHECK (((length(thread_id) >= 1) AND (length(thread_id) <= 500))),
+    CONSTRAINT thread_evaluations_worst_correctness_check CHECK ((worst_correctness = ANY (ARRAY['PASS'::text, 'SOFT FAIL'::text, 'HARD FAIL'::text, 'CRITICAL'::text, 'NOT APPLICABLE'::text])))
+);
+
+-- VIEW: evalqueue_rates
+
+CREATE VIEW evalqueue_rates AS
+ SELECT eval_runs.id AS run_id,
+    eval_runs.app_id,
+    eval_runs.owner,
+    eval_runs.llm_model,
+    labelled.evaluator,
+    labelled.version,
+    labelled.name,
+    labelled.value,
+    labelled.counted,
+    labelled.judged,
+    evaluated.conversations,
+    ((labelled.counted)::double precision / (labelled.judged)::double precision) AS rate,
+    eval_runs.created_at
+   FROM ((eval_runs
+     CROSS JOIN LATERAL ( SELECT scores.evaluator,
+            scores.version,
+            scores.name,
+            COALESCE(scores.value_text, (scores.value_boolean)::text) AS value,
+            count(*) AS counted,
+            (sum(count(*)) OVER (PARTITION BY scores.evaluator, scores.version, scores.name))::bigint AS judged
+           FROM scores
+          WHERE ((scores.run_id = eval_runs.id) AND (num_nonnulls(scores.value_text, scores.value_boolean) = 1))
+          GROUP BY scores.evaluator, scores.version, scores.name, COALESCE(scores.value_text, (scores.value_boolean)::text)) labelled)
+     CROSS JOIN LATERAL ( SELECT count(*) AS conversations
+           FROM thread_evaluations
+          WHERE (thread_evaluations.run_id = eval_runs.id)) evaluated);
+
+-- VIEW: evalqueue_scores
+
+CREATE VIEW evalqueue_scores AS
+ SELECT scores.run_id,
+    eval_runs.app_id,
+    eval_runs.owner,
+    eval_runs.llm_model,
+    scores.thread_id,
+    scores.turn,
+    scores.evaluator,
+    scores.version,
+    scores.name,
+    scores.value_text,
+    scores.value_number,
+    scores.value_boolean,
+    scores.expected,
+    scores.reasoning,
+    scores.failure,
+    thread_evaluations.created_at
+   FROM ((scores
+     JOIN eval_runs ON ((eval_runs.id = scores.run_id)))
+     JOIN thread_evaluations ON (((thread_evaluations.run_id = scores.run_id) AND (thread_evaluations.id = scores.evaluation_id))));
+
 -- TABLE: job_attempts
 
 CREATE TABLE job_attempts (
@@ -1623,41 +1741,6 @@ CREATE TABLE saved_cases (
     CONSTRAINT saved_cases_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200)))
 );
 
--- TABLE: scores
-
-CREATE TABLE scores (
-    run_id uuid NOT NULL,
-    evaluation_id bigint NOT NULL,
-    thread_id text NOT NULL,
-    turn integer,
-    evaluator text NOT NULL,
-    version text NOT NULL,
-    name text NOT NULL,
-    kind text NOT NULL,
-    value_text text,
-    value_number double precision,
-    value_boolean boolean,
-    expected text,
-    evidence jsonb,
-    reasoning text,
-    failure text,
-    CONSTRAINT scores_evaluator_check CHECK ((evaluator ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
-    CONSTRAINT scores_expected_check CHECK ((length(expected) <= 200)),
-    CONSTRAINT scores_expected_is_a_label CHECK (((expected IS NULL) OR (kind = 'category'::text))),
-    CONSTRAINT scores_failure_check CHECK (((length(failure) >= 1) AND (length(failure) <= 50))),
-    CONSTRAINT scores_kind_check CHECK ((kind = ANY (ARRAY['category'::text, 'number'::text, 'boolean'::text]))),
-    CONSTRAINT scores_name_check CHECK ((name ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
-    CONSTRAINT scores_reasoning_check CHECK ((length(reasoning) <= 4000)),
-    CONSTRAINT scores_turn_check CHECK ((turn >= 1)),
-    CONSTRAINT scores_value_is_of_its_kind CHECK ((((value_text IS NULL) OR (kind = 'category'::text)) AND ((value_number IS NULL) OR (kind = 'number'::text)) AND ((value_boolean IS NULL) OR (kind = 'boolean'::text)))),
-    CONSTRAINT scores_value_number_check CHECK (((value_number > '-Infinity'::double precision) AND (value_number < 'Infinity'::double precision))),
-    CONSTRAINT scores_value_or_failure CHECK ((num_nonnulls(value_text, value_number, value_boolean, failure) <= 1)),
-    CONSTRAINT scores_value_text_check CHECK ((length(value_text) <= 200)),
-    CONSTRAINT scores_version_check CHECK ((length(version) <= 200))
-)
-WITH (autovacuum_vacuum_insert_scale_factor='0', autovacuum_vacuum_insert_threshold='10000');
-ALTER TABLE ONLY scores ALTER COLUMN evaluation_id SET (n_distinct=-0.1);
-
 -- TABLE: source_positions
 
 CREATE TABLE source_positions (
@@ -1671,36 +1754,6 @@ CREATE TABLE source_positions (
     CONSTRAINT source_positions_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT source_positions_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
     CONSTRAINT source_positions_source_check CHECK (((length(source) >= 1) AND (length(source) <= 100)))
-);
-
--- TABLE: thread_evaluations
-
-CREATE TABLE thread_evaluations (
-    id bigint NOT NULL,
-    run_id uuid NOT NULL,
-    job_id uuid,
-    thread_id text NOT NULL,
-    data_file_hash text,
-    intent_accuracy double precision,
-    worst_correctness text,
-    efficiency_verdict text,
-    success_status boolean,
-    error text,
-    result jsonb NOT NULL,
-    missing_verdicts integer GENERATED ALWAYS AS (GREATEST(jsonb_array_length(COALESCE((result -> 'failures'::text), '[]'::jsonb)), ((error IS NOT NULL))::integer)) STORED NOT NULL,
-    messages integer GENERATED ALWAYS AS ((jsonb_path_query_first(result, '$."thread"."message_count"?(@.type() == "number")'::jsonpath))::integer) STORED,
-    coverage jsonb GENERATED ALWAYS AS ((result -> 'coverage'::text)) STORED,
-    failures jsonb GENERATED ALWAYS AS (evalqueue_failures(result)) STORED,
-    attempt integer NOT NULL,
-    duration_ms double precision NOT NULL,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT thread_evaluations_duration_ms_check CHECK ((duration_ms >= (0)::double precision)),
-    CONSTRAINT thread_evaluations_efficiency_verdict_check CHECK ((efficiency_verdict = ANY (ARRAY['EFFICIENT'::text, 'ACCEPTABLE'::text, 'FRICTION'::text, 'BROKEN'::text, 'INCOMPLETE'::text, 'NOT APPLICABLE'::text]))),
-    CONSTRAINT thread_evaluations_error_check CHECK ((length(error) <= 4000)),
-    CONSTRAINT thread_evaluations_failed_measured_nothing CHECK (((error IS NULL) OR ((intent_accuracy IS NULL) AND (worst_correctness IS NULL) AND (efficiency_verdict IS NULL)))),
-    CONSTRAINT thread_evaluations_intent_accuracy_check CHECK (((intent_accuracy >= (0)::double precision) AND (intent_accuracy <= (1)::double precision))),
-    CONSTRAINT thread_evaluations_thread_id_check CHECK (((length(thread_id) >= 1) AND (length(thread_id) <= 500))),
-    CONSTRAINT thread_evaluations_worst_correctness_check CHECK ((worst_correctness = ANY (ARRAY['PASS'::text, 'SOFT FAIL'::text, 'HARD FAIL'::text, 'CRITICAL'::text, 'NOT APPLICABLE'::text])))
 );
 
 -- SEQUENCE: thread_evaluations_id_seq

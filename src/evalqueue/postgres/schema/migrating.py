@@ -176,8 +176,8 @@ async def _define(
     statements = [f"DROP {name};\n" for name in change.drop]
     statements += [each.sql for each in change.create]
     if statements:
-        names = [each.name.removeprefix("FUNCTION ") for each in change.create]
-        cursor = await connection.execute(SCHEMA["function_rights"], {"names": names})
+        names = [each.name for each in change.create]
+        cursor = await connection.execute(SCHEMA["definition_rights"], {"names": names})
         statements += [f"{statement};\n" for (statement,) in await cursor.fetchall()]
         report(f"Applying {len(change.create)} functions, views and triggers")
         await connection.execute(SCHEMA["defer_checks"])

@@ -71,8 +71,8 @@ WHERE target.relkind IN ('r', 'p')
 -- record --
 INSERT INTO evalqueue_migrations (name, digest) VALUES (%(name)s, %(digest)s)
 
--- function_rights --
--- Statements that give functions, made anew, the rights that they have now
+-- definition_rights --
+-- Statements that give functions and views, made anew, the rights that they have now
 SELECT statement FROM pg_proc CROSS JOIN LATERAL (
     SELECT format('ALTER FUNCTION %%I SECURITY DEFINER', proname) WHERE prosecdef
     UNION ALL SELECT format('REVOKE ALL ON FUNCTION %%I FROM PUBLIC', proname)
@@ -81,7 +81,13 @@ SELECT statement FROM pg_proc CROSS JOIN LATERAL (
     UNION ALL SELECT format('GRANT EXECUTE ON FUNCTION %%I TO %%I', proname, rolname)
         FROM aclexplode(proacl) JOIN pg_roles ON pg_roles.oid = grantee WHERE grantee <> proowner
 ) AS rights (statement)
-WHERE proname = ANY (%(names)s) AND pg_function_is_visible(pg_proc.oid)
+WHERE 'FUNCTION ' || proname = ANY (%(names)s) AND pg_function_is_visible(pg_proc.oid)
+UNION ALL
+SELECT format('GRANT %%s ON %%I TO %%s', privilege_type, relname,
+    COALESCE(quote_ident(rolname), 'PUBLIC'))
+FROM pg_class CROSS JOIN LATERAL aclexplode(relacl) LEFT JOIN pg_roles ON pg_roles.oid = grantee
+WHERE relkind = 'v' AND grantee <> relowner AND 'VIEW ' || relname = ANY (%(names)s)
+    AND pg_table_is_visible(pg_class.oid)
 
 -- record_definitions --
 INSERT INTO evalqueue_migrations AS recorded (name, digest, signature)
