@@ -8,6 +8,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from pyarrow import parquet
 from tests.cli.conftest import Shell
 
 from evalqueue.evaluators.results.exports import safe
@@ -306,6 +307,123 @@ async def test_an_export_has_every_conversation_and_no_formula(shell: Shell) -> 
                       and s["name"] == "verdict"]  # fmt: skip
         assert row["efficiency.verdict"] == ("" if verdict is None else verdict)
     assert {s["turn"] for each in documents for s in each["scores"]} > {None, 1}
+
+
+async def test_parquet_has_the_values_of_the_json_lines_with_their_types(shell: Shell) -> None:
+    run_id = run_of(await judged(shell, "total_items:=30"))
+
+    running = await shell.start("runs", "export", run_id, "--format", "parquet")
+    out, err = await running.process.communicate()
+    lines = await shell.run("runs", "export", run_id, "--format", "jsonl")
+
+    assert running.process.returncode == 0, err.decode()
+    table = parquet.ParquetFile(io.BytesIO(out)).read()
+    assert table.schema.metadata[b"evalqueue.run_id"].decode() == run_id
+    types = {field.name: str(field.type) for field in table.schema}
+    assert types["efficiency.verdict"] == "string"
+    assert types["intent.accuracy"] == "double"
+    assert types["messages"] == "int64"
+    rows = table.to_pylist()
+    documents = [json.loads(line) for line in lines.out.splitlines()]
+    assert [each["thread_id"] for each in rows] == [each["thread_id"] for each in documents]
+    for row, document in zip(rows, documents, strict=True):
+        assert len(row["scores"]) == len(document["scores"])
+        for score, told in zip(row["scores"], document["scores"], strict=True):
+            kinds = ("value_text", "value_number", "value_boolean")
+            given = [score[kind] for kind in kinds if score[kind] is not None]
+            assert given == ([] if told["value"] is None else [told["value"]])
+            assert (score["evaluator"], score["name"], score["turn"]) == (
+                told["evaluator"], told["name"], told["turn"],
+            )  # fmt: skip
+            if (told["evaluator"], told["name"]) == ("efficiency", "verdict"):
+                assert row["efficiency.verdict"] == told["value"]
+
+
+async def test_a_large_run_is_exported_in_row_groups(shell: Shell, dsn: str) -> None:
+    run_id = run_of(await judged(shell, "total_items:=1"))
+    with psycopg.connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO thread_evaluations (run_id, thread_id, result, attempt, duration_ms)"
+            " SELECT %s, 'more ' || n, '{}', 1, 0 FROM generate_series(1, 1200) AS n",
+            [run_id],
+        )
+
+    running = await shell.start("runs", "export", run_id, "--format", "parquet")
+    out, _ = await running.process.communicate()
+
+    file = parquet.ParquetFile(io.BytesIO(out))
+    sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert sizes == [500, 500, 201]
+
+
+async def test_without_its_extra_parquet_is_refused_with_the_command(shell: Shell) -> None:
+    run_id = run_of(await judged(shell, "total_items:=1"))
+    shell.write("sitecustomize.py", "import sys\nsys.modules['pyarrow'] = None\n")
+
+    running = await shell.start(
+        "runs", "export", run_id, "--format", "parquet", PYTHONPATH=str(shell.directory),
+        EVALQUEUE_IMPORTS="",
+    )  # fmt: skip
+    refused = await running.end()
+    both = await shell.run("runs", "export", run_id, "--format", "parquet", "--json")
+
+    assert (refused.exit_code, refused.out) == (2, "")
+    assert 'pip install "evalqueue[parquet]"' in refused.err
+    assert (both.exit_code, both.out) == (2, "")
+
+
+async def test_scores_go_to_langfuse_as_events_that_can_be_repeated(shell: Shell) -> None:
+    run_id = run_of(await judged(shell, "total_items:=12"))
+
+    exported = await shell.run("runs", "export", run_id, "--format", "langfuse")
+    again = await shell.run("runs", "export", run_id, "--format", "langfuse")
+    lines = await shell.run("runs", "export", run_id, "--format", "jsonl")
+
+    assert exported.exit_code == 0, exported.err
+    assert again.out == exported.out
+    events = [json.loads(line) for line in exported.out.splitlines()]
+    scores = [
+        (thread["thread_id"], score)
+        for thread in map(json.loads, lines.out.splitlines())
+        for score in thread["scores"]
+        if score["value"] is not None
+    ]
+    assert len({each["id"] for each in events}) == len({e["body"]["id"] for e in events})
+    assert len(events) == len(scores) == len({each["id"] for each in events})
+    for event, (thread_id, score) in zip(events, scores, strict=True):
+        body = event["body"]
+        assert event["type"] == "score-create"
+        assert body["sessionId"] == thread_id
+        assert body["name"] == f"{score['evaluator']}.{score['name']}"
+        assert body["value"] == score["value"]
+        kind = {bool: "BOOLEAN", str: "CATEGORICAL"}.get(type(score["value"]), "NUMERIC")
+        assert body["dataType"] == kind
+        assert not isinstance(body["value"], bool)
+
+
+async def test_a_run_is_a_log_of_inspect_with_its_messages(shell: Shell) -> None:
+    run_id = run_of(await judged(shell, "total_items:=12", "name=nightly"))
+
+    log = (await shell.run("runs", "export", run_id, "--format", "inspect")).json
+    lines = await shell.run("runs", "export", run_id, "--json")
+
+    assert (log["version"], log["status"], log["eval"]["task"]) == (2, "success", "nightly")
+    assert (log["eval"]["run_id"], log["eval"]["model"]) == (run_id, "kaira-bot")
+    threads = [json.loads(line) for line in lines.out.splitlines()]
+    assert [each["id"] for each in log["samples"]] == [each["thread_id"] for each in threads]
+    for sample, thread in zip(log["samples"], threads, strict=True):
+        roles = [message["role"] for message in sample["messages"]]
+        assert roles == ["user", "assistant"] * thread["messages"]
+        assert sample["input"] == sample["messages"][0]["content"]
+        for score in thread["scores"]:
+            name = f"{score['evaluator']}.{score['name']}"
+            if score["value"] is None:
+                continue
+            if score["turn"] is None:
+                assert sample["scores"][name]["value"] == score["value"]
+            else:
+                values = sample["scores"][f"{name} by turn"]["value"]
+                assert values[str(score["turn"])] == score["value"]
 
 
 @pytest.mark.parametrize("start", list("=+-@\t\r\n＝"))

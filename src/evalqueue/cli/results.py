@@ -8,6 +8,7 @@ import typer
 
 from evalqueue.cli.options import JsonOption, RunArgument, examples, run
 from evalqueue.evaluators.prices.costs import CostGroup
+from evalqueue.evaluators.results.formats import ExportFormat
 
 runs_app = typer.Typer(rich_markup_mode=None)
 
@@ -50,7 +51,7 @@ def runs_group(
     limit: LimitOption = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs, show what one has found, list its conversations, export its results."""
+    """List runs, show what one has found, list its conversations, take its results away."""
     if context.invoked_subcommand is None:
         list_runs(job_type=job_type, app_id=app_id, limit=limit, as_json=as_json)
 
@@ -129,22 +130,31 @@ def list_threads(
     epilog=examples(
         "evalqueue runs export 0f1cf6f2 > results.csv",
         "evalqueue runs export nightly --json > results.jsonl",
+        "evalqueue runs export nightly --format parquet > results.parquet",
     ),
 )
 def export_run(
     run_reference: RunArgument,
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON lines with every score, also of turns.")
-    ] = False,
+    export_format: Annotated[
+        ExportFormat | None,
+        typer.Option(
+            "--format",
+            help="All but csv have every score, also of turns. Default: csv.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format jsonl.")] = False,
 ) -> None:
-    """Print the results of a run as CSV, a conversation in each row.
+    """Print the results of a run, a conversation in each row.
 
-    No spreadsheet takes a cell for a formula: such a cell begins with an apostrophe.
+    No spreadsheet takes a cell of the CSV for a formula: such a cell begins with an apostrophe.
     """
     from evalqueue.cli.commands.runs import exporting
 
-    run(exporting.export(run_reference, as_json=as_json))
+    chosen = export_format or (ExportFormat.JSONL if as_json else ExportFormat.CSV)
+    if as_json and chosen is not ExportFormat.JSONL:
+        raise typer.BadParameter("--json is --format jsonl: leave one of them out")
+    run(exporting.export(run_reference, chosen))
 
 
 def compare(

@@ -61,7 +61,7 @@ class Spreadsheet:
         ]
         self._evaluators = [(each.name, each.headline) for each in evaluators]
 
-    def heading(self) -> list[Cell]:
+    def heading(self) -> list[str]:
         """The names of the columns."""
         return [
             "thread_id", "messages", "success",
@@ -71,7 +71,11 @@ class Spreadsheet:
         ]  # fmt: skip
 
     def row(self, thread: ExportedThread) -> list[Cell]:
-        """A conversation as a row."""
+        """A conversation as a row, in which no cell is a formula."""
+        return [safe(each) for each in self.values(thread)]
+
+    def values(self, thread: ExportedThread) -> list[Cell]:
+        """A conversation as a row, as it is."""
         of_whole = {
             (each["evaluator"], each["name"]): each
             for each in thread.scores
@@ -82,9 +86,10 @@ class Spreadsheet:
         }
         values = [_value(of_whole.get(key), "value") for key in self._scores]
         reasons = [_value(of_whole.get(key), "reasoning") for key in self._evaluators]
-        missing = thread.error or "; ".join(sorted(failures))
-        row = [thread.thread_id, thread.messages, thread.success_status, *values, *reasons, missing]
-        return [safe(each) for each in row]
+        missing = thread.error or "; ".join(sorted(failures)) or None
+        return [
+            thread.thread_id, thread.messages, thread.success_status, *values, *reasons, missing,
+        ]  # fmt: skip
 
 
 def safe(cell: Cell) -> Cell:
