@@ -37,7 +37,7 @@ _TABLES = [
     "llm_batches", "llm_cap_holders", "llm_caps", "llm_credentials", "llm_demand",
     "llm_questions", "llm_usage",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
-    "procrastinate_workers", "saved_cases", "scores", "source_positions",
+    "procrastinate_workers", "run_shares", "saved_cases", "scores", "source_positions",
     "thread_evaluations", "tried_conversations",
 ]  # fmt: skip
 TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")

@@ -564,7 +564,7 @@ async def test_tokens_are_in_no_row_no_log_and_no_answer_of_the_api(
         "app_id": "kaira-bot", "baseline_id": job.progress.details["run_id"],
     }  # fmt: skip
     # There was no call, no dataset and no annotation queue; and one answer has no end.
-    elsewhere = ("dataset_id", "evaluation_id", "log_id", "queue_id", "/api/events")
+    elsewhere = ("dataset_id", "evaluation_id", "log_id", "queue_id", "{token}", "/api/events")
     async with (
         serve(client, host="127.0.0.1", port=0) as address,
         httpx.AsyncClient(base_url=address.url, trust_env=False, timeout=PATIENCE) as http,

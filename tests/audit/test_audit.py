@@ -26,10 +26,12 @@ from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.incoming import Incoming
+from evalqueue.evaluators.figures.reports import shares
 from evalqueue.evaluators.labels import annotation
 from evalqueue.evaluators.labels import store as label_store
 from evalqueue.evaluators.labels.annotation import Selection
 from evalqueue.evaluators.labels.store import NewLabel
+from evalqueue.evaluators.runs import reading
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.jobs import Ended
 from evalqueue.postgres import fleet, schedules
@@ -122,6 +124,12 @@ async def _drawable(connection: Connection, world: World) -> object:
     return await connection.execute(
         "UPDATE dataset_threads SET thread_id = %s WHERE dataset_id = %s", [MARK, world.dataset_id]
     )
+
+
+async def _share(connection: Connection, world: World) -> object:
+    run = await reading.get_run(connection, world.run_id)
+    assert run is not None
+    return await shares.add(connection, run, days=7)
 
 
 async def _file(_connection: Connection, world: World) -> object:
@@ -284,6 +292,22 @@ CHANGES = [
         http=("POST", "/api/annotation-queues"),
         body={"json": {"run_id": "{run_id}", "evaluator": "manners"}},
         cli=("labels", "queue", "{run_id}", "--evaluator", "manners"),
+    ),
+    Change(
+        action="share.add", kind="run", subject="{run_id}",
+        library=_share,
+        http=("POST", "/api/eval-runs/{run_id}/share"),
+        body={"json": {"days": 7}},
+        cli=("runs", "share", "{run_id}"),
+    ),
+    Change(
+        action="share.revoke", kind="run", subject="{run_id}",
+        library=lambda connection, world: shares.revoke(
+            connection, world.run_id, world.share_id
+        ),
+        http=("DELETE", "/api/eval-runs/{run_id}/share/{share_id}"),
+        cli=("runs", "share", "{run_id}", "--revoke", "{share_id}"),
+        sql="DELETE FROM run_shares",
     ),
     Change(
         action="cases.add", kind="cases", subject="kaira-bot",

@@ -426,6 +426,51 @@ async def test_a_run_is_a_log_of_inspect_with_its_messages(shell: Shell) -> None
                 assert values[str(score["turn"])] == score["value"]
 
 
+async def test_a_report_is_a_file_or_printed(shell: Shell) -> None:
+    job = await judged(shell, "total_items:=20", "name=nightly")
+
+    written = await shell.run("runs", "report", "nightly", "--output", "report.html")
+    printed = await shell.run("runs", "report", run_of(job))
+    refused = await shell.run("runs", "report", "nightly", "--output", "nowhere/report.html")
+
+    assert (written.exit_code, written.out) == (0, ""), written.err
+    assert "Wrote report.html" in written.err
+    text = (shell.directory / "report.html").read_text("utf-8")
+    assert text.startswith("<!doctype html>")
+    assert '<h1 dir="auto">nightly</h1>' in text
+    assert len(printed.out.splitlines()) == len(text.splitlines())
+    assert (refused.exit_code, refused.out) == (2, "")
+    assert refused.err.startswith("--output nowhere/report.html: ")
+
+
+async def test_a_link_to_a_report_is_good_until_it_expires(shell: Shell, dsn: str) -> None:
+    run_id = run_of(await judged(shell, "total_items:=3", "name=nightly"))
+
+    made = await shell.run(
+        "runs", "share", "nightly", "--days", "3", "--json", EVALQUEUE_ROOT_PATH="/judge"
+    )
+    text = await shell.run("runs", "share", run_id)
+    refused = await shell.run("runs", "share", run_id, "--days", "91")
+    listed = await shell.run("runs", "share", run_id, "--list")
+    first = made.json["id"]
+    revoked = await shell.run("runs", "share", run_id, "--revoke", first[:12], "--json")
+    again = await shell.run("runs", "share", run_id, "--revoke", first)
+    left = await shell.run("runs", "share", run_id, "--list", "--json")
+
+    assert first in listed.out
+    assert "evs_" not in listed.out
+    assert revoked.json == {"revoked": first}
+    assert again.exit_code == 4
+    assert made.exit_code == 0, made.err
+    assert made.json["url"].startswith("http://127.0.0.1:8721/judge/shared/evs_")
+    assert made.json["run_id"] == run_id
+    assert text.out.startswith("http://127.0.0.1:8721/shared/evs_")
+    assert refused.exit_code == 2
+    with psycopg.connect(dsn) as connection:
+        stored = connection.execute("SELECT id::text FROM run_shares").fetchall()
+    assert stored == [(each["id"],) for each in left.json]
+
+
 @pytest.mark.parametrize("start", list("=+-@\t\r\n＝"))
 def test_a_cell_that_is_a_formula_is_text(start: str) -> None:
     assert safe(f"{start}1+1") == f"'{start}1+1"

@@ -242,7 +242,8 @@ async def test_the_role_that_reads_reads_no_texts(restricted: Deployment):
     for table in roles.hidden():
         assert await refused(address, f"SELECT FROM {table}"), table
     for column in ("api_logs.prompt", "api_logs.response", "scores.evidence",
-                   "evalqueue_scores.reasoning", "evalqueue_scores.expected"):  # fmt: skip
+                   "evalqueue_scores.reasoning", "evalqueue_scores.expected",
+                   "run_shares.token_hash"):  # fmt: skip
         table, name = column.split(".")
         assert await refused(address, f"SELECT {name} FROM {table}"), column
 

@@ -239,8 +239,9 @@ async def test_every_path_has_its_methods_and_no_others(api: httpx.AsyncClient) 
         methods.setdefault(each.path, set()).add(each.method)
     for path, known in methods.items():
         address = path.format(
-            **ids, evaluation_id=1, log_id=1, case_id="c", app_id="kaira-bot", queue="q"
-        )
+            **ids, evaluation_id=1, log_id=1, case_id="c", app_id="kaira-bot", queue="q",
+            share_id=uuid4(), token="evs_unknown",
+        )  # fmt: skip
         for method in ("HEAD", "OPTIONS", "PUT", "PATCH", "TRACE", "CONNECTED"):
             reply = await api.request(method, address)
             if method == "HEAD" and "GET" in known:

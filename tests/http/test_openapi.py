@@ -52,6 +52,7 @@ CASE = Case(
 BODIES: dict[str, dict[str, Any]] = {
     "/api/jobs": {"job_type": "note"},
     "/api/eval-runs/preview": {"total_items": 3},
+    "/api/eval-runs/{run_id}/share": {"days": 7},
     "/api/session": {"token": "of-nobody"},
     "/api/apps": {"text": TELECOM},
     "/api/evaluators/try": {"dataset_id": "sha256:" + "0" * 64},
@@ -305,6 +306,8 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
         "dataset_id": f"sha256:{sha256(CSV).hexdigest()}",
         "log_id": str(ids[0]),
         "evaluation_id": str(ids[1]),
+        "share_id": str(uuid4()),
+        "token": "evs_of-nobody",
     }
 
 
@@ -322,12 +325,13 @@ async def test_every_operation_replies_as_it_is_documented(
         "job_id": str(uuid4()), "run_id": str(uuid4()), "baseline_id": str(uuid4()),
         "queue_id": str(uuid4()), "queue": "unknown-queue",
         "app_id": "unknown", "case_id": "none", "log_id": "0", "evaluation_id": "0",
-        "dataset_id": "sha256:" + "0" * 64,
+        "dataset_id": "sha256:" + "0" * 64, "share_id": str(uuid4()), "token": "evs_unknown",
     }  # fmt: skip
     bad = {
         "job_id": "17", "run_id": "17", "baseline_id": "17", "queue": "q" * 41,
         "queue_id": "17", "app_id": "a" * 101,
         "case_id": "c" * 101, "log_id": "-1", "evaluation_id": "x", "dataset_id": "latest",
+        "share_id": "17", "token": "%00",
     }  # fmt: skip
     seen: set[tuple[str, str, int]] = set()
 
@@ -431,6 +435,8 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
                         dataset_id="d",
                         log_id=1,
                         evaluation_id=1,
+                        share_id=uuid4(),
+                        token="evs_unknown",
                     ),
                 )
                 assert (reply.status_code == 401) == ("security" in operation)

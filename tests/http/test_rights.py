@@ -37,8 +37,10 @@ from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets.incoming import Incoming
+from evalqueue.evaluators.figures.reports import shares
 from evalqueue.evaluators.formats.csv import COLUMNS
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreDeclaration, ScoreKind
+from evalqueue.evaluators.runs import reading
 from evalqueue.evaluators.trying.job_type import TryEvaluators
 from evalqueue.evaluators.verdicts import Difficulty
 from evalqueue.http.app import OPERATIONS, create_app
@@ -64,6 +66,7 @@ class Access(Enum):
     SUBMITS_OWN = "with the right to submit, about one's own; another's can't be named"
     NAMES_OWN = "as before, and it is in the answer"
     ADMINISTERS = "with the right admin"
+    BY_LINK = "no token is needed, but a link; another one is not found"
 
 
 ROWS: dict[tuple[str, str], Access] = {
@@ -99,6 +102,11 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/eval-runs/{run_id}/trials"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/{run_id}/statistics"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/comparison/{baseline_id}"): Access.OWN_OR_404,
+    ("GET", "/api/eval-runs/{run_id}/report"): Access.OWN_OR_404,
+    ("POST", "/api/eval-runs/{run_id}/share"): Access.CHANGES_OWN,
+    ("GET", "/api/eval-runs/{run_id}/share"): Access.CHANGES_OWN,
+    ("DELETE", "/api/eval-runs/{run_id}/share/{share_id}"): Access.CHANGES_OWN,
+    ("GET", "/shared/{token}"): Access.BY_LINK,
     ("GET", "/api/eval-runs/{run_id}/threads/{evaluation_id}"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/logs/{log_id}"): Access.OWN_OR_404,
     ("POST", "/api/labels"): Access.CHANGES_OWN,
@@ -215,6 +223,8 @@ class World:
     log_id: int
     queue_id: UUID
     """Of an annotation queue."""
+    share_id: UUID
+    """Of a link to the run's report."""
 
     def ids(self) -> dict[str, str]:
         return {
@@ -225,6 +235,8 @@ class World:
             "evaluation_id": str(self.evaluation_id),
             "log_id": str(self.log_id),
             "queue_id": str(self.queue_id),
+            "share_id": str(self.share_id),
+            "token": "evs_of-nobody",
             "case_id": CASE.case_id,
             "app_id": "kaira-bot",
             "queue": "evalqueue",
@@ -253,7 +265,7 @@ async def world_of(owner: str, database: Database) -> World:
         )
         await connection.execute(
             "UPDATE eval_runs SET dataset_id = %s, config = config || %s, status = 'completed',"
-            " completed_at = now() WHERE id = %s",
+            " command = 'evaluate-batch', completed_at = now() WHERE id = %s",
             [
                 added.dataset_id,
                 jsonb({"evaluators": [EVALUATOR.model_dump(mode="json")]}),
@@ -298,6 +310,9 @@ async def world_of(owner: str, database: Database) -> World:
         await connection.execute(
             f"INSERT INTO annotation_items VALUES (%s, 1, '{MARK}')", [queue_id]
         )
+        run = await reading.get_run(connection, run_id)
+        assert run is not None
+        shared = await shares.add(connection, run, days=1)
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
         await saved_cases.save(connection, "kaira-bot", [CASE], owner=owner, pinned=False)
     async with database.transaction() as connection:
@@ -311,6 +326,7 @@ async def world_of(owner: str, database: Database) -> World:
         evaluation_id=made[0],
         log_id=made[-1],
         queue_id=queue_id,
+        share_id=shared.share.id,
     )
 
 
@@ -332,6 +348,7 @@ def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
     bodies = BODIES | {
         ("POST", "/api/eval-runs/preview"): {"dataset_id": dataset_id},
         ("POST", "/api/evaluators/try"): tried,
+        ("POST", "/api/eval-runs/{run_id}/share"): {"days": 1},
         ("POST", "/api/labels"): {"run_id": run_id, "labels": labels},
         ("POST", "/api/annotation-queues"): {"run_id": run_id, "evaluator": "manners"},
         ("POST", "/api/annotation-queues/next"): item,
@@ -370,6 +387,8 @@ def expected(access: Access, right: Right, *, own: bool) -> tuple[int, bool | No
     sees = own or right is Right.ADMIN
     if not right.covers(NEEDED.get(access, Right.READ)):
         return 403, False
+    if access is Access.BY_LINK:
+        return 404, False
     if access is Access.OWN_OR_NOTHING:
         return 200, sees
     if access in HAVE_OWNERS and not sees:
@@ -389,7 +408,7 @@ async def state(database: Database) -> list[Any]:
             " (SELECT jsonb_agg(app_versions ORDER BY owner, version) FROM app_versions),"
             " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels),"
             " (SELECT count(*) FROM annotation_queues), (SELECT count(*) FROM annotation_leases),"
-            " (SELECT count(*) FROM audit_log)"
+            " (SELECT count(*) FROM run_shares), (SELECT count(*) FROM audit_log)"
         )
         return await cursor.fetchall()
 
@@ -449,7 +468,8 @@ async def test_without_a_token_only_open_paths_answer(
                 route[0], path_of(route, world), headers=headers,
                 **sent(route, world.ids()),
             )  # fmt: skip
-            assert (reply.status_code == 401) == (ROWS[route] is not Access.OPEN), reply.text
+            is_open = ROWS[route] in {Access.OPEN, Access.BY_LINK}
+            assert (reply.status_code == 401) != is_open, reply.text
             assert MARK not in reply.text
 
     assert await state(database) == before

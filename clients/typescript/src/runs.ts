@@ -57,6 +57,11 @@ export interface CalibrationOptions extends Abortable {
   half?: "development" | "test" | undefined;
 }
 
+export interface ShareOptions extends Abortable {
+  /** How long the link is good: 1 to 90. Default: 7. */
+  days?: number | undefined;
+}
+
 export interface RunsApi {
   list(options?: ListRuns): Promise<types.EvalRun[]>;
   get(runId: string, options?: Abortable): Promise<types.EvalRun>;
@@ -76,6 +81,12 @@ export interface RunsApi {
     labels: readonly types.NewLabel[],
     options?: Abortable,
   ): Promise<types.AddedLabels>;
+  /** Make a link that shows the run's report without a token. Its `url` is known only now. */
+  share(runId: string, options?: ShareOptions): Promise<types.SharedRun>;
+  /** The links to the run's report that are good. */
+  shares(runId: string, options?: Abortable): Promise<types.RunShares>;
+  /** Revoke a link to the run's report. */
+  revokeShare(runId: string, shareId: string, options?: Abortable): Promise<types.RunShare>;
   /** A run's conversations, without their results. */
   outcomes(runId: string, options?: ScoredPage): Promise<types.Outcomes>;
   /** An adversarial test's trials, without their transcripts. */
@@ -121,6 +132,18 @@ export function runs(transport: Transport): RunsApi {
       transport.request("/api/labels", {
         method: "POST",
         body: { run_id: runId, labels },
+        signal,
+      }),
+    share: (runId, { days, signal } = {}) =>
+      transport.request(`/api/eval-runs${runPath(runId)}/share`, {
+        method: "POST",
+        body: { days },
+        signal,
+      }),
+    shares: (runId, options) => get(`${runPath(runId)}/share`, options),
+    revokeShare: (runId, shareId, { signal } = {}) =>
+      transport.request(`/api/eval-runs${runPath(runId)}/share/${pathSegment(shareId)}`, {
+        method: "DELETE",
         signal,
       }),
     outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),

@@ -46,6 +46,10 @@ export type Outcome = Schemas["Outcome"];
 export type Outcomes = Schemas["Outcomes"];
 /** The figures of a run so far. */
 export type RunStatistics = Schemas["RunStatistics"];
+/** A link to the report of a run. */
+export type RunShare = Schemas["RunShare"];
+export type RunShares = Schemas["RunShares"];
+export type SharedRun = Schemas["SharedRun"];
 export type NewLabel = Schemas["NewLabel"];
 export type AddedLabels = Schemas["AddedLabels"];
 export type RunLabels = Schemas["RunLabels"];

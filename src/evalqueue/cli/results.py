@@ -41,6 +41,7 @@ def register(app: typer.Typer) -> None:
         "evalqueue runs show 0f1cf6f2",
         "evalqueue runs threads nightly --where efficiency=BROKEN",
         "evalqueue runs export 0f1cf6f2 > results.csv",
+        "evalqueue runs report 0f1cf6f2 --output report.html",
     ),
 )
 def runs_group(
@@ -155,6 +156,56 @@ def export_run(
     if as_json and chosen is not ExportFormat.JSONL:
         raise typer.BadParameter("--json is --format jsonl: leave one of them out")
     run(exporting.export(run_reference, chosen))
+
+
+@runs_app.command(
+    "report",
+    epilog=examples(
+        "evalqueue runs report 0f1cf6f2 --output report.html",
+        "evalqueue runs report nightly > report.html",
+    ),
+)
+def report_run(
+    run_reference: RunArgument,
+    *,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it here. Default: print it.")
+    ] = None,
+) -> None:
+    """Make a report of a run: one HTML file to read, print or send, without scripts."""
+    from evalqueue.cli.commands.runs import reporting
+
+    run(reporting.report(run_reference, output))
+
+
+@runs_app.command(
+    "share",
+    epilog=examples(
+        "evalqueue runs share 0f1cf6f2 --days 30",
+        "evalqueue runs share nightly --list",
+        "evalqueue runs share nightly --revoke 7d0c1f0a",
+    ),
+)
+def share_run(
+    run_reference: RunArgument,
+    *,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How long the link is good.")] = 7,
+    list_links: Annotated[
+        bool, typer.Option("--list", help="List the run's links instead.")
+    ] = False,
+    revoke: Annotated[
+        str | None, typer.Option(metavar="LINK", help="Revoke this link instead.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a link that shows the report of a run to people without a token, until it expires."""
+    from evalqueue.cli.commands.runs import sharing
+
+    if revoke is not None:
+        run(sharing.revoke(run_reference, revoke, as_json=as_json))
+    if list_links:
+        run(sharing.list_shares(run_reference, as_json=as_json))
+    run(sharing.share(run_reference, days, as_json=as_json))
 
 
 def compare(

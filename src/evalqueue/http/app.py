@@ -20,9 +20,9 @@ from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.guards.authentication import Authentication, RequireCaller
 from evalqueue.http.guards.body_limits import BodyDeadline, BodyLimit
 from evalqueue.http.guards.origins import KnownHost, KnownOrigin
-from evalqueue.http.guards.rate_limits import RateLimit
+from evalqueue.http.guards.rate_limits import GuessLimit, RateLimit
 from evalqueue.http.guards.root_path import RootPath, root_path_of
-from evalqueue.http.guards.sessions import Authenticator
+from evalqueue.http.guards.sessions import GUESSES, Authenticator
 from evalqueue.http.guards.single_sign_on import SingleSignOn
 from evalqueue.http.guards.upload_shares import UploadShares
 from evalqueue.http.headers import SecurityHeaders
@@ -40,6 +40,7 @@ from evalqueue.http.routes import (
     jobs,
     labels,
     page,
+    reports,
     runs,
     session,
     single_sign_on,
@@ -79,6 +80,7 @@ def create_app(client: Client, *, root_path: str | None = None) -> Starlette:
     )
     app.state.broadcaster = broadcaster
     app.state.metrics = api_metrics
+    app.state.share_guesses = GuessLimit(GUESSES)
     return app
 
 
@@ -113,6 +115,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *events.OPERATIONS,
     *runs.OPERATIONS,
     *figures.OPERATIONS,
+    *reports.OPERATIONS,
     *labels.OPERATIONS,
     *adversarial.OPERATIONS,
     *apps.OPERATIONS,

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from evalqueue.errors import (
     DatabaseUnavailable,
@@ -110,5 +111,8 @@ def _invalid(problems: Sequence[Problem], prefix: tuple[str, ...] = ()) -> JSONR
 
 
 def _unavailable(request: Request, error: Exception, text: str) -> JSONResponse:
-    logger.warning("%s %r: %s", request.method, request.scope["path"], describe(error))
+    # The route and not the path: of a link to a report, that is a secret.
+    route = request.scope.get("route")
+    path = route.path if isinstance(route, Route) else ""
+    logger.warning("%s %s: %s", request.method, path, describe(error))
     return detail_response(503, text, _RETRY_AFTER)

@@ -52,6 +52,11 @@ class Schemas:
             }
             for operation in operations
         }
+        self._paths = {
+            operation.name: _without_paths(operation, self._requests[operation.name])
+            for operation in operations
+            if operation.in_body
+        }
         for operation in operations:
             is_body = operation.in_body or operation.form is operation.request
             if not is_body or self._takes_submissions(operation):
@@ -70,8 +75,9 @@ class Schemas:
 
     def parameters(self, operation: Operation) -> Mapping[str, Schema]:
         """The parameters in path and query, by name."""
-        is_body = operation.in_body or operation.form is operation.request
-        return {} if is_body else self._requests[operation.name].get("properties", {})
+        if operation.in_body or operation.form is operation.request:
+            return self._paths.get(operation.name, {})
+        return self._requests[operation.name].get("properties", {})
 
     def headers(self, operation: Operation) -> Mapping[str, Schema]:
         """The parameters in headers, by the header's name."""
@@ -159,6 +165,15 @@ def _inputs(
             yield f"response {operation.name} {status}", "serialization", TypeAdapter(model)
     for job_type, model in job_types.items():
         yield f"params {job_type}", "validation", TypeAdapter(model)
+
+
+def _without_paths(operation: Operation, request: Schema) -> Mapping[str, Schema]:
+    """Remove fields that come in the path from the schema of a body. Returns them, by name."""
+    properties: Schema = request.get("properties", {})
+    names = [name for name in properties if f"{{{name}}}" in operation.path]
+    if names:
+        request["required"] = [each for each in request.get("required", ()) if each not in names]
+    return {name: properties.pop(name) for name in names}
 
 
 def _component(schema: Schema) -> str:

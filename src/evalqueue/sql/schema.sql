@@ -137,6 +137,13 @@ CREATE FUNCTION evalqueue_audit_schedule() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_audit_shares()
+
+CREATE FUNCTION evalqueue_audit_shares() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_below_limit(double precision)
 
 CREATE FUNCTION evalqueue_below_limit(stated double precision) RETURNS double precision
@@ -1727,6 +1734,18 @@ ALTER TABLE llm_questions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+-- TABLE: run_shares
+
+CREATE TABLE run_shares (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    run_id uuid NOT NULL,
+    token_hash bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    expires_at timestamp with time zone NOT NULL,
+    CONSTRAINT run_shares_end_soon CHECK ((expires_at <= (created_at + '91 days'::interval))),
+    CONSTRAINT run_shares_token_hash_check CHECK ((length(token_hash) = 32))
+);
+
 -- TABLE: saved_cases
 
 CREATE TABLE saved_cases (
@@ -1999,6 +2018,16 @@ ALTER TABLE ONLY llm_questions
 ALTER TABLE ONLY llm_usage
     ADD CONSTRAINT llm_usage_owner_hour_run_id_provider_model_evaluator_key UNIQUE NULLS NOT DISTINCT (owner, hour, run_id, provider, model, evaluator);
 
+-- CONSTRAINT: run_shares run_shares_pkey
+
+ALTER TABLE ONLY run_shares
+    ADD CONSTRAINT run_shares_pkey PRIMARY KEY (id);
+
+-- CONSTRAINT: run_shares run_shares_token_hash_key
+
+ALTER TABLE ONLY run_shares
+    ADD CONSTRAINT run_shares_token_hash_key UNIQUE (token_hash);
+
 -- CONSTRAINT: saved_cases saved_cases_pkey
 
 ALTER TABLE ONLY saved_cases
@@ -2258,6 +2287,10 @@ CREATE INDEX llm_usage_of_hour ON llm_usage USING btree (hour);
 
 CREATE INDEX llm_usage_of_run ON llm_usage USING btree (run_id) WHERE (run_id IS NOT NULL);
 
+-- INDEX: run_shares_of_run
+
+CREATE INDEX run_shares_of_run ON run_shares USING btree (run_id, created_at);
+
 -- INDEX: scores_counted
 
 CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCLUDE (version, evaluation_id, turn, kind, value_text, value_number, value_boolean, failure);
@@ -2326,9 +2359,17 @@ CREATE TRIGGER evalqueue_audit_removed_cases AFTER DELETE ON saved_cases REFEREN
 
 CREATE TRIGGER evalqueue_audit_removed_datasets AFTER DELETE ON dataset_owners REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_removed_datasets();
 
+-- TRIGGER: run_shares evalqueue_audit_revoked_shares
+
+CREATE TRIGGER evalqueue_audit_revoked_shares AFTER DELETE ON run_shares REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_shares();
+
 -- TRIGGER: job_schedules evalqueue_audit_schedule
 
 CREATE TRIGGER evalqueue_audit_schedule AFTER INSERT OR DELETE ON job_schedules FOR EACH ROW EXECUTE FUNCTION evalqueue_audit_schedule();
+
+-- TRIGGER: run_shares evalqueue_audit_shares
+
+CREATE TRIGGER evalqueue_audit_shares AFTER INSERT ON run_shares REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_shares();
 
 -- TRIGGER: api_logs evalqueue_count_usage
 
@@ -2552,6 +2593,11 @@ ALTER TABLE ONLY llm_questions
 
 ALTER TABLE ONLY llm_questions
     ADD CONSTRAINT llm_questions_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: run_shares run_shares_run_id_fkey
+
+ALTER TABLE ONLY run_shares
+    ADD CONSTRAINT run_shares_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: scores scores_evaluation_id_fkey
 

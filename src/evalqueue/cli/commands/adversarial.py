@@ -10,7 +10,7 @@ from uuid import UUID
 from evalqueue.cli.commands.cases import case_input, load_app, read_case_file, without_empty
 from evalqueue.cli.commands.connection import open_client, register_job_types
 from evalqueue.cli.commands.jobs import SubmitOptions, follow_job
-from evalqueue.cli.commands.runs.references import find_adversarial_run, find_case_id
+from evalqueue.cli.commands.runs.references import find_adversarial_run, find_id
 from evalqueue.cli.output import adversarial as output
 from evalqueue.cli.output import console, transcripts
 from evalqueue.cli.output.exit_codes import EXIT_CODE_OF_STATUS, ExitCode
@@ -104,7 +104,7 @@ async def transcript(given: str, case: str, trial: int | None, *, as_json: bool)
         found_id = (await find_adversarial_run(client, given)).id
         async with (await client.database()).connection() as connection:
             known = await adversarial_store.case_ids(connection, found_id)
-            case_id = find_case_id(
+            case_id = find_id(
                 case, known, missing=f"Run {found_id} has no case {case}. {_to_list(found_id)}"
             )
             rows = await findings.trials(connection, found_id, case_id)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from evalqueue.cli.commands.connection import open_client
-from evalqueue.cli.commands.runs.references import find_adversarial_run, find_case_id
+from evalqueue.cli.commands.runs.references import find_adversarial_run, find_id
 from evalqueue.cli.output import adversarial as output
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
@@ -53,8 +53,7 @@ async def save_cases(
         async with (await client.database()).connection() as connection:
             known = await cases_store.case_ids(connection, run.id)
             case_ids = [
-                find_case_id(each, known, missing=f"Not in run {run.id}: {each}")
-                for each in case_ids
+                find_id(each, known, missing=f"Not in run {run.id}: {each}") for each in case_ids
             ]
             found = await cases_store.cases_of(connection, run.id, case_ids)
             if run.app_id is None:
@@ -141,7 +140,7 @@ async def _find_saved(app_id: str, given: Sequence[str], *, owner: str | None) -
     """
     known = set(await _saved_ids(app_id, owner))
     hint = f"To list saved cases: evalqueue adversarial cases list --app {app_id}"
-    return [find_case_id(each, known, missing=f"Not saved: {each}. {hint}") for each in given]
+    return [find_id(each, known, missing=f"Not saved: {each}. {hint}") for each in given]
 
 
 def _print_changed(change: str, case_ids: Sequence[str], *, as_json: bool) -> ExitCode:

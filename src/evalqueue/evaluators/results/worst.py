@@ -28,6 +28,7 @@ _BEHIND_ALL_BAD = 1_000  # a rank; evaluators have fewer labels
 class ListedThread:
     """What a conversation came to."""
 
+    id: int
     thread_id: str
     success_status: bool | None
     error: str | None

@@ -53,6 +53,27 @@ class RateLimiter:
         return 0.0
 
 
+class GuessLimit:
+    """Limits how many different wrong secrets come from one address. Repeating one is no new guess,
+    so that a program with an outdated secret does not lock out others at its address."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._guesses = RateLimiter(rate)
+        self._repeated = RateLimiter(Rate(amount=1, seconds=rate.seconds))
+
+    def wrong(self, address: str, digest: bytes) -> float:
+        """Count a wrong secret.
+
+        Returns:
+            0, or the seconds that its address has to wait.
+        """
+        if wait := self._guesses.wait_seconds(address):
+            return wait
+        if not self._repeated.hit((address, digest)):
+            self._guesses.hit(address)
+        return 0.0
+
+
 class TooManyRequests(HTTPException):
     """429 with Retry-After in whole seconds."""
 

@@ -15,7 +15,7 @@ from starlette.types import Scope
 
 from evalqueue.client import Client
 from evalqueue.http.callers import ApiCaller, address_of
-from evalqueue.http.guards.rate_limits import RateLimiter, TooManyRequests
+from evalqueue.http.guards.rate_limits import GuessLimit, TooManyRequests
 from evalqueue.http.guards.root_path import root_path_of
 from evalqueue.postgres.queries import load
 from evalqueue.settings import Rate
@@ -35,8 +35,7 @@ SECURE_COOKIE_OF_PATH = "__Secure-evalqueue_session"
 """Its name where the application is served under a path: other paths may be other programs'."""
 
 GUESSES = Rate(amount=20, seconds=60)
-"""How many different wrong tokens one address may send. Repeating one is no new guess, so that a
-program with an outdated token does not lock out others at its address."""
+"""How many different wrong tokens one address may send."""
 
 _KEY = "evalqueue.authenticator"
 _COOKIE_MAX = 200  # characters; longer ones are not looked up
@@ -57,8 +56,7 @@ class Authenticator:
     def __init__(self, client: Client, tokens: Sequence[Token]) -> None:
         self._client = client
         self._tokens = tuple(tokens)
-        self._guesses = RateLimiter(GUESSES)
-        self._repeated_guesses = RateLimiter(Rate(amount=1, seconds=GUESSES.seconds))
+        self._guesses = GuessLimit(GUESSES)
 
     def token_of(self, shown: bytes, scope: Scope) -> Token | None:
         """The token that a request shows; None: it is not valid.
@@ -75,10 +73,8 @@ class Authenticator:
                 valid = token
         if valid is not None:
             return valid
-        if wait := self._guesses.wait_seconds(address):
+        if wait := self._guesses.wrong(address, digest):
             raise TooManyRequests("Too many wrong tokens came from here. Wait.", wait)
-        if not self._repeated_guesses.hit((address, digest)):
-            self._guesses.hit(address)
         return None
 
     async def caller_of(self, cookie: str) -> ApiCaller | None:

@@ -97,7 +97,7 @@ def _thread_json(thread: ListedThread) -> dict[str, object]:
     return {
         name: value
         for name, value in asdict(thread).items()
-        if name not in {"bad", "found", "found_bad"}
+        if name not in {"id", "bad", "found", "found_bad"}
     }
 
 

@@ -1,5 +1,5 @@
-"""Finds the job, the run or the case that is meant: by its id, the first characters of it, or its
-name.
+"""Finds the job, the run, the case or the link that is meant: by its id, the first characters of
+it, or its name.
 
 What could be several things is refused, and they are listed.
 """
@@ -103,8 +103,8 @@ def is_adversarial(run: Run) -> bool:
     return run.command == EvaluateAdversarial.job_type
 
 
-def find_case_id(given: str, known: Collection[str], *, missing: str) -> str:
-    """The id of the case that is meant, of those there are.
+def find_id(given: str, known: Collection[str], *, missing: str) -> str:
+    """The id that is meant, of those there are.
 
     Args:
         given: an id, or the first characters of one.

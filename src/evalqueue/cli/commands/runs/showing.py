@@ -85,11 +85,21 @@ def run_json(run: Run) -> dict[str, Any]:
 
 async def page_address(settings: Settings, run_id: UUID) -> str | None:
     """The address of a run's page, if the API of these settings is there and has the run."""
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
+    host = _host(settings)
     if not settings.port or not await asyncio.to_thread(_has_run, host, settings.port, run_id):
         return None
+    return f"{api_address(settings)}/runs/{run_id}"
+
+
+def api_address(settings: Settings) -> str:
+    """Where the API of these settings is, seen from this machine."""
+    host = _host(settings)
     shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{settings.port}/runs/{run_id}"
+    return f"http://{shown}:{settings.port}{settings.root_path}"
+
+
+def _host(settings: Settings) -> str:
+    return "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
 
 
 def _has_run(host: str, port: int, run_id: UUID) -> bool:

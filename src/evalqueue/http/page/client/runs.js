@@ -21,6 +21,16 @@ export function runs(transport) {
             body: { run_id: runId, labels },
             signal,
         }),
+        share: (runId, { days, signal } = {}) => transport.request(`/api/eval-runs${runPath(runId)}/share`, {
+            method: "POST",
+            body: { days },
+            signal,
+        }),
+        shares: (runId, options) => get(`${runPath(runId)}/share`, options),
+        revokeShare: (runId, shareId, { signal } = {}) => transport.request(`/api/eval-runs${runPath(runId)}/share/${pathSegment(shareId)}`, {
+            method: "DELETE",
+            signal,
+        }),
         outcomes: (runId, options) => get(`${runPath(runId)}/outcomes`, options),
         trials: (runId, options) => get(`${runPath(runId)}/trials`, options),
         threads: (runId, options) => get(`${runPath(runId)}/threads`, options),

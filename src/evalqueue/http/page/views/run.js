@@ -105,6 +105,15 @@ export default function run(app, { params: { id = "" }, query, signal }) {
               currentRun.job_id
                 ? html`<a class="button" href=${address(`/jobs/${currentRun.job_id}`)}>Job</a>`
                 : nothing
+            }${
+              results
+                ? html`<a
+                    class="button"
+                    href=${address(`/api/eval-runs/${id}/report`)}
+                    target="_blank"
+                    >Report</a
+                  >`
+                : nothing
             }
           </div>
         </div>

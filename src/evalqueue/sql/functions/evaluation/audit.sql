@@ -1,4 +1,4 @@
--- What the audit log records of apps, datasets, labels and saved cases: once per statement and object.
+-- What the audit log records of apps, datasets, labels, saved cases and links to reports: once per statement and object.
 -- What retention deletes is recorded as a whole, by evalqueue_prune.
 
 CREATE OR REPLACE FUNCTION evalqueue_audit_apps() RETURNS trigger
@@ -122,3 +122,25 @@ $$;
 CREATE TRIGGER evalqueue_audit_pins AFTER UPDATE ON saved_cases
     REFERENCING OLD TABLE AS earlier NEW TABLE AS later
     FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_pins();
+
+-- Links that expired, or went with their run, are no change of their own.
+CREATE OR REPLACE FUNCTION evalqueue_audit_shares() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM evalqueue_audit(
+            CASE TG_OP WHEN 'INSERT' THEN 'share.add' ELSE 'share.revoke' END, 'run', run_id::text,
+            jsonb_build_object('share_id', id, 'expires_at', expires_at))
+        FROM changed
+        WHERE expires_at > clock_timestamp() AND EXISTS (
+            SELECT FROM eval_runs WHERE eval_runs.id = changed.run_id);
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER evalqueue_audit_shares AFTER INSERT ON run_shares
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_shares();
+
+CREATE TRIGGER evalqueue_audit_revoked_shares AFTER DELETE ON run_shares
+    REFERENCING OLD TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_shares();

@@ -24,7 +24,7 @@ WITH labelled AS (
     WHERE scores.run_id = %(run_id)s AND scores.turn IS NULL
     GROUP BY 1
 )
-SELECT thread_id, success_status, error, missing_verdicts, messages,
+SELECT id, thread_id, success_status, error, missing_verdicts, messages,
     COALESCE((
         SELECT jsonb_object_agg(evaluator || '.' || name, COALESCE(
             to_jsonb(value_text), to_jsonb(value_number), to_jsonb(value_boolean)))
