@@ -29,7 +29,7 @@ async def export(given: str, export_format: ExportFormat) -> ExitCode:
         raise Refused("Parquet is no text for a terminal: add > results.parquet")
     async with open_client() as client:
         run = await find_batch_run(client, given)
-        async with (await client.database()).connection() as connection:
+        async with (await client.database()).long_read() as connection:
             await _print(connection, run, export_format)
     sys.stdout.flush()
     return ExitCode.DONE
