@@ -256,9 +256,9 @@ async def test_long_texts_and_conversations_are_cut_and_that_is_said(
     http: httpx.AsyncClient, run_id: UUID, database: Database
 ):
     turns = [
-        {"number": number, "timestamp": "2026-01-01T00:00:00Z", "user_text": "<" * 100_000,
+        {"number": number, "timestamp": "2026-01-01T00:00:00Z", "user_text": "<" * 10_000,
          "bot_text": "b"}
-        for number in range(1, 60)
+        for number in range(1, 31)
     ]  # fmt: skip
     await execute(database, "UPDATE dataset_threads SET turns = %s", jsonb(turns))
 
@@ -266,8 +266,8 @@ async def test_long_texts_and_conversations_are_cut_and_that_is_said(
 
     assert len(reply.text) < 10_000_000
     text = Tags(reply.text).text
-    assert "… (98,000 more characters)" in text
-    assert "The first 20 of 59 turns" in " ".join(text.split())
+    assert "… (8,000 more characters)" in text
+    assert "The first 20 of 30 turns" in " ".join(text.split())
 
 
 async def test_there_is_no_report_of_another_s_run_nor_of_another_kind(
