@@ -36,8 +36,10 @@ _TABLES = [
     "labels",
     "llm_batches", "llm_cap_holders", "llm_caps", "llm_credentials", "llm_demand",
     "llm_questions", "llm_usage",
+    "posted_messages", "posted_readings", "posted_threads",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
     "procrastinate_workers", "run_shares", "saved_cases", "scores", "source_positions",
+    "source_readings",
     "thread_evaluations", "tried_conversations",
 ]  # fmt: skip
 TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")

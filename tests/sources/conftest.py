@@ -1,5 +1,6 @@
 """A chat application's database, in a schema beside ours, and the settings that name it."""
 
+import itertools
 import json
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
@@ -12,12 +13,16 @@ from psycopg.types.json import Json
 from tests.conftest import url_of
 
 from evalqueue import Client, Settings
-from evalqueue.evaluators import EvaluateBatch, EvaluateSource
+from evalqueue.evaluators import EvaluateBatch, EvaluateSource, post_messages
 from evalqueue.evaluators.handlers import evaluation_handlers
 from evalqueue.evaluators.providers.registry import ProviderSettings
+from evalqueue.evaluators.sources import store
+from evalqueue.evaluators.sources.posting import PostedCounts
+from evalqueue.evaluators.sources.store import SourceRule
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer, run_jobs
 
+_numbers = itertools.count(1)
 TABLE = """
 CREATE SCHEMA chat;
 CREATE TABLE chat.messages (
@@ -36,6 +41,11 @@ CREATE TABLE chat.messages (
 
 def ago(**length: float) -> datetime:
     return datetime.now(UTC) - timedelta(**length)
+
+
+def said(text: str, *, by: str = "user", **more: Any) -> dict[str, Any]:
+    """A message with an id of its own."""
+    return {"role": by, "content": text, "id": f"m{next(_numbers)}"} | more
 
 
 @dataclass(kw_only=True)
@@ -62,6 +72,18 @@ class Chat:
             f"INSERT INTO chat.messages ({', '.join(row)}) VALUES ({', '.join('%s' for _ in row)})",
             *row.values(),
         )
+
+    async def post(self, thread: str, *messages: dict[str, Any], **more: Any) -> PostedCounts:
+        """Post messages of one conversation."""
+        async with self.client() as client:
+            posted = {"thread_id": thread, "messages": list(messages)} | more
+            return await post_messages(client, posted)
+
+    async def rule(self, name: str = "default") -> SourceRule:
+        """What came of what was read under a position."""
+        async with self.database.connection() as connection:
+            (found,) = [each for each in await store.rules(connection) if each.name == name]
+        return found
 
     def name_source(self, **options: Any) -> None:
         """Set EVALQUEUE_SOURCES to this database, under the name `support`."""
@@ -137,4 +159,4 @@ async def chat(
     await found.run("DROP SCHEMA chat CASCADE")
 
 
-__all__ = ["Chat", "Json", "ago"]
+__all__ = ["Chat", "Json", "ago", "said"]

@@ -20,6 +20,7 @@ from evalqueue.evaluators.sources.settings import SourceSettings
         ({"sample_rate": 0}, "sample_rate: "),
         ({"since": "2026-01-01T00:00:00"}, "since: "),
         ({"sql": "SELECT 1"}, "sql: There is no such key"),
+        ({"settle_minutes": -1}, "settle_minutes: "),
     ],
 )
 async def test_params_that_can_not_work_are_refused(
@@ -30,6 +31,23 @@ async def test_params_that_can_not_work_are_refused(
 
     assert f"params.{field}" in str(error.value)
     assert await chat.run("SELECT 1 FROM jobs") == []
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"until": "2026-01-01T00:00:00Z"}, "name a position of its own"),
+        (
+            {"until": "2026-01-01T00:00:00Z", "since": "2026-01-01T00:00:00Z", "position": "x"},
+            "it is not after since",
+        ),
+    ],
+)
+async def test_a_range_that_can_not_be_meant_is_refused(
+    chat: Chat, params: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(InvalidParams, match=reason):
+        await chat.submit(**params)
 
 
 async def test_a_source_is_only_for_its_owners(chat: Chat) -> None:

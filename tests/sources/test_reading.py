@@ -73,6 +73,22 @@ async def test_the_first_reading_starts_a_day_ago_or_where_it_is_told(chat: Chat
     assert (await chat.read(since=ago(days=9).isoformat()))["read"] == 0, "it was read before"
 
 
+async def test_a_range_is_read_under_a_position_of_its_own(chat: Chat) -> None:
+    for day in range(1, 7):
+        await chat.say(f"c{day}", ago(days=day))
+    days = {"since": ago(days=5.5).isoformat(), "until": ago(days=2.5).isoformat()}
+    job = await chat.submit(**days, position="backfill", batch_size=2)
+    await chat.work()
+    async with chat.client() as client:
+        found = await client.get(job.id)
+
+    assert await chat.evaluated() == [["c4", "c5"], ["c3"]]
+    assert (found.progress.current, found.progress.total) == (3, 3)
+    assert (await chat.read(**days, position="backfill"))["read"] == 0
+    rule = await chat.rule("backfill")
+    assert (rule.matched, rule.sampled, rule.judged, rule.waiting) == (3, 3, 3, 0)
+
+
 async def test_only_the_columns_that_mean_something_are_read(chat: Chat) -> None:
     await chat.say("c1", ago(hours=1), error="", user_id="ann@example.org")
     chat.name_source(masks=["emails"], mask_names=["Rotis"], settle_minutes=0)

@@ -3074,7 +3074,8 @@ export interface components {
         EvaluateSource: {
             /**
              * Source
-             * @description A name in EVALQUEUE_SOURCES, in the worker and where the job is submitted.
+             * @description `posted`: what applications have posted. Else a name in EVALQUEUE_SOURCES, in the worker and
+             *     where the job is submitted.
              */
             source: string;
             /**
@@ -3089,6 +3090,24 @@ export interface components {
              * @default null
              */
             since: string | null;
+            /**
+             * Until
+             * @description Read only conversations that ended before this, under a position of its own.
+             * @default null
+             */
+            until: string | null;
+            /**
+             * App Id
+             * @description Only conversations that were posted for this app.
+             * @default null
+             */
+            app_id: string | null;
+            /**
+             * Settle Minutes
+             * @description So long without a message ends a conversation. Default: as the source has it, or 30.
+             * @default null
+             */
+            settle_minutes: number | null;
             /**
              * Evaluation
              * @description The params of the `evaluate-batch` jobs, without those that name conversations.

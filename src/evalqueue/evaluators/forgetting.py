@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from psycopg.errors import ObjectInUse
@@ -22,7 +23,7 @@ from evalqueue.telemetry import actors
 QUERIES = load("evaluation/forgetting")
 CHUNK = 100  # conversations that are deleted in one transaction
 PAUSE = 0.02  # seconds between transactions, for other users of the disk
-NAMED = ("datasets", "dataset_threads")
+NAMED = ("datasets", "dataset_threads", "posted_threads")
 """What the audit log says of the rows."""
 
 
@@ -83,7 +84,12 @@ async def forget(database: Database, user_id: str) -> dict[str, int]:
             f"{', '.join(job_id for (job_id,) in reading)}. Cancel them, or wait."
         )
     deleted: Counter[str] = Counter(dict.fromkeys(before, 0))
-    audited: Mapping[str, int] | None = {name: before[name] for name in NAMED}
+    audited: Mapping[str, int] | None = {
+        name: before[name] for name in NAMED if before[name] or name != "posted_threads"
+    }
+    async for counts in _forget_posted(database, user_id, audited):
+        deleted.update(counts)
+        audited = None
     async for dataset_id in _datasets(database, user_id, unreadable):
         while True:
             counts = await _forget_some(database, dataset_id, user_id, audited)
@@ -113,22 +119,49 @@ async def _datasets(
             yield dataset_id
 
 
-async def _forget_some(
-    database: Database, dataset_id: str, user_id: str, audited: Mapping[str, int] | None
-) -> dict[str, int]:
-    try:
-        async with database.transaction() as connection:
-            return await QUERIES.value(
+async def _forget_posted(
+    database: Database, user_id: str, audited: Mapping[str, int] | None
+) -> AsyncGenerator[dict[str, int]]:
+    """Delete what was posted of the user, some conversations at a time."""
+    while True:
+        async with _refused_in_use(), database.transaction() as connection:
+            counts: dict[str, int] = await QUERIES.value(
                 connection,
-                "forget",
-                dataset_id=dataset_id,
+                "forget_posted",
                 user_id=user_id,
                 chunk=CHUNK,
                 audited=None if audited is None else jsonb(audited),
                 actor=actors.said(),
             )
+        if not counts["posted_threads"]:
+            return
+        yield counts
+        audited = None
+        await asyncio.sleep(PAUSE)
+
+
+@asynccontextmanager
+async def _refused_in_use() -> AsyncGenerator[None]:
+    """Turn what SQL says of jobs that read the rows into a refusal."""
+    try:
+        yield
     except ObjectInUse as error:
         raise Refused(f"{error.diag.message_primary}. {error.diag.message_hint}") from error
+
+
+async def _forget_some(
+    database: Database, dataset_id: str, user_id: str, audited: Mapping[str, int] | None
+) -> dict[str, int]:
+    async with _refused_in_use(), database.transaction() as connection:
+        return await QUERIES.value(
+            connection,
+            "forget",
+            dataset_id=dataset_id,
+            user_id=user_id,
+            chunk=CHUNK,
+            audited=None if audited is None else jsonb(audited),
+            actor=actors.said(),
+        )
 
 
 async def _read_files(database: Database, user_id: str) -> frozenset[str]:

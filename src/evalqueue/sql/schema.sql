@@ -432,6 +432,13 @@ CREATE FUNCTION evalqueue_follow_tasks() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_forget_posted(text, integer, jsonb)
+
+CREATE FUNCTION evalqueue_forget_posted(forgotten text, chunk integer, audited jsonb DEFAULT NULL::jsonb) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_forget_user(text, text, integer, jsonb)
 
 CREATE FUNCTION evalqueue_forget_user(dataset text, forgotten text, chunk integer, audited jsonb DEFAULT NULL::jsonb) RETURNS jsonb
@@ -460,6 +467,12 @@ CREATE FUNCTION evalqueue_give_probe(INOUT known llm_credentials, worker text, w
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_has_error(jsonb)
+
+CREATE FUNCTION evalqueue_has_error(message jsonb) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_heartbeat(bigint, integer, boolean, boolean, jsonb)
 
 CREATE FUNCTION evalqueue_heartbeat(worker_id bigint, stuck integer, draining boolean, listening boolean, troubles jsonb DEFAULT '[]'::jsonb) RETURNS boolean
@@ -481,6 +494,12 @@ CREATE FUNCTION evalqueue_insert_job(job jobs) RETURNS uuid
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_intent_of(jsonb)
+
+CREATE FUNCTION evalqueue_intent_of(message jsonb) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_intents_without(text, text[], json)
 
 CREATE FUNCTION evalqueue_intents_without(dataset text, ids text[], intents json) RETURNS json
@@ -499,6 +518,13 @@ CREATE FUNCTION evalqueue_is_explained(known llm_credentials, retry_after double
 
 CREATE FUNCTION evalqueue_is_incomplete(status text, result jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
+    AS …;
+
+-- FUNCTION: evalqueue_is_name(jsonb, integer)
+
+CREATE FUNCTION evalqueue_is_name(value jsonb, longest integer) RETURNS boolean
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'public', 'pg_temp'
     AS …;
 
 -- FUNCTION: evalqueue_is_overloaded(llm_credentials)
@@ -670,10 +696,24 @@ CREATE FUNCTION evalqueue_measuring_seconds() RETURNS double precision
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_message_problem(jsonb)
+
+CREATE FUNCTION evalqueue_message_problem(message jsonb) RETURNS text[]
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_mixes_conversations(text)
 
 CREATE FUNCTION evalqueue_mixes_conversations(job_type text) RETURNS boolean
     LANGUAGE sql IMMUTABLE
+    AS …;
+
+-- FUNCTION: evalqueue_moment(text)
+
+CREATE FUNCTION evalqueue_moment(value text) RETURNS timestamp with time zone
+    LANGUAGE plpgsql IMMUTABLE
+    SET "TimeZone" TO 'UTC'
     AS …;
 
 -- FUNCTION: evalqueue_name_run()
@@ -726,6 +766,36 @@ CREATE FUNCTION evalqueue_open_run_of_new_job() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- TABLE: posted_threads
+
+CREATE TABLE posted_threads (
+    owner text NOT NULL,
+    thread_id text NOT NULL,
+    app_id text,
+    user_id text,
+    other_users text[],
+    intent text,
+    has_errors boolean DEFAULT false NOT NULL,
+    messages integer DEFAULT 0 NOT NULL,
+    size_bytes integer DEFAULT 0 NOT NULL,
+    first_at timestamp with time zone,
+    last_at timestamp with time zone,
+    posted_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT posted_threads_app_id_check CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100))),
+    CONSTRAINT posted_threads_messages_check CHECK (((messages >= 0) AND (messages <= 10000))),
+    CONSTRAINT posted_threads_other_users_check CHECK ((cardinality(other_users) < 100)),
+    CONSTRAINT posted_threads_owner_check CHECK (((octet_length(owner) >= 1) AND (octet_length(owner) <= 200))),
+    CONSTRAINT posted_threads_size_bytes_check CHECK (((size_bytes >= 0) AND (size_bytes <= 33554432))),
+    CONSTRAINT posted_threads_thread_id_check CHECK (((length(thread_id) >= 1) AND (length(thread_id) <= 500))),
+    CONSTRAINT posted_threads_user_id_check CHECK (((length(user_id) >= 1) AND (length(user_id) <= 500)))
+);
+
+-- FUNCTION: evalqueue_other_users(posted_threads, text[])
+
+CREATE FUNCTION evalqueue_other_users(thread posted_threads, users text[]) RETURNS text[]
+    LANGUAGE sql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_outlook(uuid[])
 
 CREATE FUNCTION evalqueue_outlook(ids uuid[]) RETURNS TABLE(job_id uuid, ahead integer, continued_by uuid, retryable boolean)
@@ -744,6 +814,27 @@ CREATE FUNCTION evalqueue_pace(credential text, label text, worker text, request
 
 CREATE FUNCTION evalqueue_params_without(params jsonb, ids text[]) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
+    AS …;
+
+-- FUNCTION: evalqueue_post_messages(jsonb, text)
+
+CREATE FUNCTION evalqueue_post_messages(posted jsonb, owner text DEFAULT 'default'::text) RETURNS jsonb
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_posted_problems(jsonb)
+
+CREATE FUNCTION evalqueue_posted_problems(threads jsonb) RETURNS TABLE(thread bigint, message bigint, field text, problem text)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_posted_rows(jsonb)
+
+CREATE FUNCTION evalqueue_posted_rows(threads jsonb) RETURNS TABLE(place bigint, thread_id text, app_id text, user_id text, message_key bytea, at timestamp with time zone, message jsonb)
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
     AS …;
 
 -- FUNCTION: evalqueue_prune(interval, interval, interval, integer, interval, boolean)
@@ -786,6 +877,13 @@ CREATE FUNCTION evalqueue_recover_job(job jobs) RETURNS void
 -- FUNCTION: evalqueue_recover_jobs()
 
 CREATE FUNCTION evalqueue_recover_jobs() RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_refuse_posted(jsonb, text)
+
+CREATE FUNCTION evalqueue_refuse_posted(problems jsonb, code text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -1734,6 +1832,32 @@ ALTER TABLE llm_questions ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     CACHE 1
 );
 
+-- TABLE: posted_messages
+
+CREATE TABLE posted_messages (
+    owner text NOT NULL,
+    thread_id text NOT NULL,
+    arrival integer NOT NULL,
+    message_key bytea NOT NULL,
+    said_at timestamp with time zone NOT NULL,
+    user_id text,
+    as_posted jsonb NOT NULL,
+    CONSTRAINT posted_messages_arrival_check CHECK ((arrival >= 1)),
+    CONSTRAINT posted_messages_as_posted_check CHECK ((jsonb_typeof(as_posted) = 'object'::text)),
+    CONSTRAINT posted_messages_message_key_check CHECK ((length(message_key) = 32))
+);
+
+-- TABLE: posted_readings
+
+CREATE TABLE posted_readings (
+    owner text NOT NULL,
+    thread_id text NOT NULL,
+    name text NOT NULL,
+    messages integer NOT NULL,
+    CONSTRAINT posted_readings_messages_check CHECK ((messages >= 1)),
+    CONSTRAINT posted_readings_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100)))
+);
+
 -- TABLE: run_shares
 
 CREATE TABLE run_shares (
@@ -1770,9 +1894,47 @@ CREATE TABLE source_positions (
     thread_id text NOT NULL,
     job_id uuid,
     updated_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    start_at timestamp with time zone,
     CONSTRAINT source_positions_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100))),
     CONSTRAINT source_positions_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
     CONSTRAINT source_positions_source_check CHECK (((length(source) >= 1) AND (length(source) <= 100)))
+);
+
+-- TABLE: source_readings
+
+CREATE TABLE source_readings (
+    id bigint NOT NULL,
+    owner text NOT NULL,
+    source text NOT NULL,
+    name text NOT NULL,
+    job_id uuid,
+    run_id uuid,
+    read_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    matched integer NOT NULL,
+    sampled integer NOT NULL,
+    not_in_sample integer NOT NULL,
+    over_per_intent integer NOT NULL,
+    over_per_user integer NOT NULL,
+    unreadable integer NOT NULL,
+    CONSTRAINT source_readings_add_up CHECK ((matched = ((((sampled + not_in_sample) + over_per_intent) + over_per_user) + unreadable))),
+    CONSTRAINT source_readings_has_a_run CHECK (((run_id IS NOT NULL) = (sampled > 0))),
+    CONSTRAINT source_readings_matched_check CHECK ((matched >= 0)),
+    CONSTRAINT source_readings_not_in_sample_check CHECK ((not_in_sample >= 0)),
+    CONSTRAINT source_readings_over_per_intent_check CHECK ((over_per_intent >= 0)),
+    CONSTRAINT source_readings_over_per_user_check CHECK ((over_per_user >= 0)),
+    CONSTRAINT source_readings_sampled_check CHECK ((sampled >= 0)),
+    CONSTRAINT source_readings_unreadable_check CHECK ((unreadable >= 0))
+);
+
+-- SEQUENCE: source_readings_id_seq
+
+ALTER TABLE source_readings ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME source_readings_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
 );
 
 -- SEQUENCE: thread_evaluations_id_seq
@@ -2018,6 +2180,26 @@ ALTER TABLE ONLY llm_questions
 ALTER TABLE ONLY llm_usage
     ADD CONSTRAINT llm_usage_owner_hour_run_id_provider_model_evaluator_key UNIQUE NULLS NOT DISTINCT (owner, hour, run_id, provider, model, evaluator);
 
+-- CONSTRAINT: posted_messages posted_messages_come_once
+
+ALTER TABLE ONLY posted_messages
+    ADD CONSTRAINT posted_messages_come_once UNIQUE (owner, thread_id, message_key);
+
+-- CONSTRAINT: posted_messages posted_messages_pkey
+
+ALTER TABLE ONLY posted_messages
+    ADD CONSTRAINT posted_messages_pkey PRIMARY KEY (owner, thread_id, arrival);
+
+-- CONSTRAINT: posted_readings posted_readings_pkey
+
+ALTER TABLE ONLY posted_readings
+    ADD CONSTRAINT posted_readings_pkey PRIMARY KEY (owner, thread_id, name);
+
+-- CONSTRAINT: posted_threads posted_threads_pkey
+
+ALTER TABLE ONLY posted_threads
+    ADD CONSTRAINT posted_threads_pkey PRIMARY KEY (owner, thread_id);
+
 -- CONSTRAINT: run_shares run_shares_pkey
 
 ALTER TABLE ONLY run_shares
@@ -2042,6 +2224,11 @@ ALTER TABLE ONLY scores
 
 ALTER TABLE ONLY source_positions
     ADD CONSTRAINT source_positions_pkey PRIMARY KEY (owner, source, name);
+
+-- CONSTRAINT: source_readings source_readings_pkey
+
+ALTER TABLE ONLY source_readings
+    ADD CONSTRAINT source_readings_pkey PRIMARY KEY (id);
 
 -- CONSTRAINT: thread_evaluations thread_evaluations_once_per_run
 
@@ -2287,6 +2474,22 @@ CREATE INDEX llm_usage_of_hour ON llm_usage USING btree (hour);
 
 CREATE INDEX llm_usage_of_run ON llm_usage USING btree (run_id) WHERE (run_id IS NOT NULL);
 
+-- INDEX: posted_threads_of_other_user
+
+CREATE INDEX posted_threads_of_other_user ON posted_threads USING gin (other_users) WHERE (other_users IS NOT NULL);
+
+-- INDEX: posted_threads_of_user
+
+CREATE INDEX posted_threads_of_user ON posted_threads USING btree (user_id);
+
+-- INDEX: posted_threads_old
+
+CREATE INDEX posted_threads_old ON posted_threads USING btree (posted_at);
+
+-- INDEX: posted_threads_settled
+
+CREATE INDEX posted_threads_settled ON posted_threads USING btree (owner, posted_at, thread_id);
+
 -- INDEX: run_shares_of_run
 
 CREATE INDEX run_shares_of_run ON run_shares USING btree (run_id, created_at);
@@ -2298,6 +2501,22 @@ CREATE INDEX scores_counted ON scores USING btree (run_id, evaluator, name) INCL
 -- INDEX: source_positions_of_job
 
 CREATE INDEX source_positions_of_job ON source_positions USING btree (job_id);
+
+-- INDEX: source_readings_of_job
+
+CREATE INDEX source_readings_of_job ON source_readings USING btree (job_id);
+
+-- INDEX: source_readings_of_position
+
+CREATE INDEX source_readings_of_position ON source_readings USING btree (owner, source, name);
+
+-- INDEX: source_readings_of_run
+
+CREATE INDEX source_readings_of_run ON source_readings USING btree (run_id);
+
+-- INDEX: source_readings_old
+
+CREATE INDEX source_readings_old ON source_readings USING btree (read_at) WHERE (run_id IS NULL);
 
 -- INDEX: thread_evaluations_of_run
 
@@ -2594,6 +2813,16 @@ ALTER TABLE ONLY llm_questions
 ALTER TABLE ONLY llm_questions
     ADD CONSTRAINT llm_questions_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
 
+-- FK CONSTRAINT: posted_messages posted_messages_owner_thread_id_fkey
+
+ALTER TABLE ONLY posted_messages
+    ADD CONSTRAINT posted_messages_owner_thread_id_fkey FOREIGN KEY (owner, thread_id) REFERENCES posted_threads(owner, thread_id) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: posted_readings posted_readings_owner_thread_id_fkey
+
+ALTER TABLE ONLY posted_readings
+    ADD CONSTRAINT posted_readings_owner_thread_id_fkey FOREIGN KEY (owner, thread_id) REFERENCES posted_threads(owner, thread_id) ON DELETE CASCADE;
+
 -- FK CONSTRAINT: run_shares run_shares_run_id_fkey
 
 ALTER TABLE ONLY run_shares
@@ -2608,6 +2837,16 @@ ALTER TABLE ONLY scores
 
 ALTER TABLE ONLY source_positions
     ADD CONSTRAINT source_positions_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE SET NULL;
+
+-- FK CONSTRAINT: source_readings source_readings_job_id_fkey
+
+ALTER TABLE ONLY source_readings
+    ADD CONSTRAINT source_readings_job_id_fkey FOREIGN KEY (job_id) REFERENCES jobs(id) ON DELETE SET NULL;
+
+-- FK CONSTRAINT: source_readings source_readings_run_id_fkey
+
+ALTER TABLE ONLY source_readings
+    ADD CONSTRAINT source_readings_run_id_fkey FOREIGN KEY (run_id) REFERENCES eval_runs(id) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: thread_evaluations thread_evaluations_run_id_fkey
 

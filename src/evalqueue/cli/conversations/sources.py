@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
     ),
 )
 def sources(context: typer.Context, *, as_json: JsonOption = False) -> None:
-    """List the databases that conversations are read from, and how far they were read."""
+    """List where conversations are read from, how far, and what came of them."""
     if context.invoked_subcommand is None:
         from evalqueue.cli.commands.conversations import sources as commands
 
@@ -34,7 +34,7 @@ def sources(context: typer.Context, *, as_json: JsonOption = False) -> None:
     "list", epilog=examples("evalqueue sources list", "evalqueue sources list --json")
 )
 def list_sources(*, as_json: JsonOption = False) -> None:
-    """List the sources of EVALQUEUE_SOURCES, and how far they were read."""
+    """List the sources, how far they were read, and what came of it."""
     from evalqueue.cli.commands.conversations import sources as commands
 
     run(commands.list_sources(as_json=as_json))

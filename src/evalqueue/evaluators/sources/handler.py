@@ -1,9 +1,12 @@
 """How `evaluate-source` works: read new conversations, store them, submit their evaluation."""
 
 import tempfile
-from collections.abc import Sequence
-from contextlib import aclosing
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import BinaryIO, TypedDict, cast
 
 from evalqueue.client import Client
@@ -14,15 +17,16 @@ from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.formats import BadData, FormatError
 from evalqueue.evaluators.formats.jsonl import JSONL
 from evalqueue.evaluators.sources import reader, store
-from evalqueue.evaluators.sources.job_type import EvaluateSource
-from evalqueue.evaluators.sources.reader import (
+from evalqueue.evaluators.sources.candidates import (
     EndedConversation,
+    OpenSource,
     Position,
     SourceError,
-    SourceReader,
     SourceUnavailable,
 )
-from evalqueue.evaluators.sources.sampling import Sample
+from evalqueue.evaluators.sources.job_type import EvaluateSource
+from evalqueue.evaluators.sources.posted import PostedSource
+from evalqueue.evaluators.sources.sampling import Sample, Skip
 from evalqueue.evaluators.sources.settings import Source
 from evalqueue.evaluators.sources.store import Purpose
 from evalqueue.settings import Settings
@@ -30,21 +34,38 @@ from evalqueue.settings import Settings
 _ROUNDS = 5  # of an import without the conversations whose rows are bad
 _SKIPPED_SHOWN = 20
 _BUSY_SECONDS = 5.0
+_ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)  # before anything was posted
 
 
 @dataclass(slots=True)
 class _Counts:
     """What this attempt has done."""
 
+    earlier: int
+    """Conversations that earlier attempts have read."""
     read: int = 0
     taken: int = 0
+    skipped: int = 0
     jobs: list[str] = field(default_factory=list[str])
-    skipped: dict[str, str] = field(default_factory=dict[str, str])
-    """Reasons by conversation."""
+    reasons: dict[str, str] = field(default_factory=dict[str, str])
+    """Why some conversations were skipped, by conversation."""
+    began_at: float = field(default_factory=time.monotonic)
 
-    @property
-    def message(self) -> str:
-        return f"{self.read:,} conversations read, {self.taken:,} of them evaluated"
+    def message(self, total: int) -> str:
+        """How far it is, and how long the rest may take."""
+        read = self.earlier + self.read
+        text = f"{read:,} of {total:,} conversations read, {self.taken:,} of them evaluated"
+        left = total - read
+        if left <= 0 or not self.read:
+            return text
+        minutes = (time.monotonic() - self.began_at) / self.read * left / 60
+        return f"{text}; about {max(1, round(minutes)):,} min left"
+
+    def skip(self, bad: dict[str, str]) -> None:
+        self.skipped += len(bad)
+        for thread_id, reason in bad.items():
+            if len(self.reasons) < _SKIPPED_SHOWN:
+                self.reasons[thread_id] = reason
 
 
 class ReadingResult(TypedDict):
@@ -67,7 +88,7 @@ class SourceRun:
         self._params = params
         self._client = Client(settings=settings, database=context.database)
         self._purpose = Purpose(owner=context.job.owner, source=params.source, name=params.position)
-        self._counts = _Counts()
+        self._counts = _Counts(earlier=0)
 
     async def run(self) -> ReadingResult:
         """Read all that is new.
@@ -82,43 +103,65 @@ class SourceRun:
             source = params.configured(context.job.owner)
         except InvalidParams as error:
             raise JobFailed(str(error)) from error
-        async with context.database.connection() as connection:
-            stored = await store.position(connection, self._purpose)
-        start = stored or Position(last_at=params.start(context.job.created_at))
         sample = Sample(params.sampling)
         try:
-            async with (
-                reader.opened(source, params.source) as opened,
-                aclosing(opened.ended(start, page=params.batch_size)) as pages,
-            ):
-                async for page in pages:
-                    if context.should_yield:
-                        raise YieldSlot("Other jobs wait for this slot")
-                    chosen = [each for each in page if sample.takes(each.candidate)]
-                    stored = await self._page(opened, source, page, chosen, stored)
+            async with self._opened(source) as opened:
+                async with context.database.connection() as connection:
+                    stored = await store.position(connection, self._purpose)
+                    self._counts.earlier = await store.read_by(connection, context.job.id)
+                start = stored or Position(last_at=params.start(context.job.created_at))
+                async with aclosing(opened.ended(start, page=params.batch_size)) as pages:
+                    async for page in pages:
+                        if context.should_yield:
+                            raise YieldSlot("Other jobs wait for this slot")
+                        stored = await self._page(opened, page, sample, stored)
         except SourceUnavailable as error:
             raise TryAgain(str(error)) from error
         except SourceError as error:
             raise JobFailed(str(error)) from error
         return self._result(stored)
 
+    @asynccontextmanager
+    async def _opened(self, source: Source | None) -> AsyncGenerator[OpenSource]:
+        params, context = self._params, self._context
+        within = params.range_of(source)
+        if source is not None:
+            async with reader.opened(source, params.source, within) as opened:
+                yield opened
+            return
+        first = params.start(context.job.created_at) if params.since is None else _ALWAYS
+        async with context.transaction() as connection:
+            start = await store.begun(connection, self._purpose, start=first, job_id=context.job.id)
+        yield PostedSource(
+            context.database,
+            owner=self._purpose.owner,
+            name=self._purpose.name,
+            start=start,
+            within=within,
+        )
+
     async def _page(
         self,
-        opened: SourceReader,
-        source: Source,
+        opened: OpenSource,
         page: Sequence[EndedConversation],
-        chosen: Sequence[EndedConversation],
+        sample: Sample,
         stored: Position | None,
     ) -> Position:
         """Submit the evaluation of some conversations. Returns how far the source is read now."""
         context, counts = self._context, self._counts
         end = page[-1].position
-        dataset_id = await self._imported(opened, source, chosen, end)
+        skips = {each.candidate.thread_id: sample.skip(each.candidate) for each in page}
+        skipped = Counter(reason for reason in skips.values() if reason is not None)
+        chosen = [each for each in page if skips[each.candidate.thread_id] is None]
+        dataset_id, taken = await self._imported(opened, chosen, end)
+        skipped[Skip.UNREADABLE] = len(chosen) - taken
         async with context.transaction() as connection:
             if not await store.advance(
                 connection, self._purpose, start=stored, end=end, job_id=context.job.id
             ):
                 raise TryAgain("Another job has read this source", after=_BUSY_SECONDS)
+            await opened.mark(connection, page)
+            job = None
             if dataset_id is not None:
                 name = f"{self._params.source} until {end.last_at:%Y-%m-%d %H:%M} UTC"
                 try:
@@ -132,31 +175,40 @@ class SourceRun:
                 except InvalidParams as error:
                     raise JobFailed(str(error)) from error
                 counts.jobs.append(str(job.id))
+            await store.note_reading(
+                connection,
+                self._purpose,
+                job_id=context.job.id,
+                run_id=None if job is None else job.run_id,
+                sampled=taken,
+                skipped=skipped,
+            )
         counts.read += len(page)
-        context.progress(counts.read, counts.read, counts.message)
+        read = counts.earlier + counts.read
+        total = max(counts.earlier + opened.total, read)
+        context.progress(read, total, counts.message(total))
         return end
 
     async def _imported(
-        self,
-        opened: SourceReader,
-        source: Source,
-        chosen: Sequence[EndedConversation],
-        end: Position,
-    ) -> str | None:
-        """The dataset with these conversations, without those that can't be read. None: with no
-        conversation."""
+        self, opened: OpenSource, chosen: Sequence[EndedConversation], end: Position
+    ) -> tuple[str | None, int]:
+        """The dataset with these conversations, without those that can't be read, and how many it
+        has. None: it would have none."""
         for _ in range(_ROUNDS):
             if not chosen:
-                return None
+                return None, 0
             with tempfile.TemporaryFile() as opened_file:
                 file = cast("BinaryIO", opened_file)
                 lines = await opened.write(file, chosen)
+                there = len(set(lines))  # without those that were removed meanwhile
+                if not there:
+                    return None, 0
                 incoming = Incoming(
                     file=file,
                     name=f"{self._params.source} {end.last_at.isoformat()}",
                     format=JSONL.name,
-                    mapping=opened.columns.layout.mapping,
-                    masks=source.masking,
+                    mapping=opened.mapping,
+                    masks=opened.masks,
                 )
                 try:
                     added = await imports.add(
@@ -167,11 +219,11 @@ class SourceRun:
                 except FormatError as error:
                     raise JobFailed(f"Source {self._params.source!r}: {error}") from error
                 else:
-                    self._counts.taken += len(chosen)
-                    return added.dataset_id
+                    self._counts.taken += there
+                    return added.dataset_id, there
         raise JobFailed(
             f"Source {self._params.source!r}: more rows are bad than can be left out: "
-            f"{next(iter(self._counts.skipped.values()), '')}"
+            f"{next(iter(self._counts.reasons.values()), '')}"
         )
 
     def _without_bad(
@@ -185,17 +237,16 @@ class SourceRun:
         }
         if not bad:  # the relation as a whole is not as it must be
             raise JobFailed(f"Source {self._params.source!r}: {error}") from error
-        self._counts.skipped |= bad
+        self._counts.skip(bad)
         return [each for each in chosen if each.candidate.thread_id not in bad]
 
     def _result(self, stored: Position | None) -> ReadingResult:
         counts = self._counts
-        skipped = dict(list(counts.skipped.items())[:_SKIPPED_SHOWN])
         return {
             "read": counts.read,
             "evaluated": counts.taken,
-            "skipped": len(counts.skipped),
-            "skipped_conversations": skipped,
+            "skipped": counts.skipped,
+            "skipped_conversations": counts.reasons,
             "jobs": counts.jobs,
             "read_until": None if stored is None else stored.last_at.isoformat(),
         }

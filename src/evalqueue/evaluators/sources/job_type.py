@@ -4,10 +4,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, Field, StringConstraints, field_validator
+from pydantic import (
+    AwareDatetime,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from evalqueue.errors import InvalidParams
 from evalqueue.evaluators.batch.job_type import SOURCES, EvaluateBatch
+from evalqueue.evaluators.sources import posted
+from evalqueue.evaluators.sources.candidates import Range
 from evalqueue.evaluators.sources.sampling import Sampling
 from evalqueue.evaluators.sources.settings import Source, SourceSettings
 from evalqueue.jobtypes import AdmissionContext, JobParams, decoded
@@ -24,11 +32,18 @@ class EvaluateSource(JobParams, job_type="evaluate-source"):
     """Submit an `evaluate-batch` job for the conversations that ended since the last time."""
 
     source: SourceName
-    """A name in EVALQUEUE_SOURCES, in the worker and where the job is submitted."""
+    """`posted`: what applications have posted. Else a name in EVALQUEUE_SOURCES, in the worker and
+    where the job is submitted."""
     position: SourceName = "default"
     """Under which name it is recorded how far the source was read: other names read it anew."""
     since: AwareDatetime | None = None
     """Where the first reading starts. Default: 24 hours before the job was submitted."""
+    until: AwareDatetime | None = None
+    """Read only conversations that ended before this, under a position of its own."""
+    app_id: SourceName | None = None
+    """Only conversations that were posted for this app."""
+    settle_minutes: float | None = Field(default=None, ge=0, le=60 * 24 * 30)
+    """So long without a message ends a conversation. Default: as the source has it, or 30."""
     evaluation: dict[str, Any] = Field(default_factory=dict[str, Any])
     """The params of the `evaluate-batch` jobs, without those that name conversations."""
 
@@ -52,21 +67,33 @@ class EvaluateSource(JobParams, job_type="evaluate-source"):
             raise ValueError(f"{name}: the source says which conversations are evaluated")
         return value
 
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.until is not None and self.position == "default":
+            raise ValueError("until: name a position of its own: no other reading is to end there")
+        if self.until is not None and self.since is not None and self.since >= self.until:
+            raise ValueError("until: it is not after since")
+        return self
+
     async def admit(self, admission: AdmissionContext) -> Self:
         """Refuse an unknown source, and params that no evaluation accepts."""
-        self.configured(admission.owner)
+        source = self.configured(admission.owner)
+        if source is not None and self.app_id is not None:
+            raise InvalidParams.of("app_id", "Only posted conversations have an app")
         self.batch(_SOME_DATASET, name=self.source)
         return self
 
-    def configured(self, owner: str) -> Source:
-        """The source as this process is configured.
+    def configured(self, owner: str) -> Source | None:
+        """The source as this process is configured. None: the posted conversations.
 
         Raises:
             InvalidParams: there is none of this name for this owner.
         """
         known = SourceSettings.read().of_owner(owner)
         if self.source not in known:
-            names = ", ".join(sorted(known)) or "none"
+            if self.source == posted.NAME:
+                return None
+            names = ", ".join(sorted({*known, posted.NAME}))
             raise InvalidParams.of(
                 "source",
                 f"There is no source {self.source!r} for {owner!r}. Known: {names}. "
@@ -98,6 +125,16 @@ class EvaluateSource(JobParams, job_type="evaluate-source"):
             per_intent=self.per_intent,
             per_user=self.per_user,
             errors=self.always_errors,
+        )
+
+    def range_of(self, source: Source | None) -> Range:
+        """Which conversations are read."""
+        usual = posted.SETTLE_MINUTES if source is None else source.settle_minutes
+        return Range(
+            settle_minutes=usual if self.settle_minutes is None else self.settle_minutes,
+            since=self.since,
+            until=self.until,
+            app_id=self.app_id,
         )
 
     def start(self, created_at: datetime) -> datetime:

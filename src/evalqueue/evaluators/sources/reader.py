@@ -17,8 +17,15 @@ from uuid import UUID
 import psycopg
 from psycopg import IsolationLevel, sql
 
-from evalqueue.errors import EvalqueueError
+from evalqueue.evaluators.datasets.masks import Masks
 from evalqueue.evaluators.formats.values.columns import Layout, layout_of
+from evalqueue.evaluators.sources.candidates import (
+    EndedConversation,
+    Position,
+    Range,
+    SourceError,
+    SourceUnavailable,
+)
 from evalqueue.evaluators.sources.sampling import Candidate
 from evalqueue.evaluators.sources.settings import Source
 from evalqueue.postgres.database import Connection
@@ -32,44 +39,32 @@ _TIME_TYPES: Mapping[int, LiteralString] = {
 }  # by pg_type.oid
 
 
-class SourceError(EvalqueueError):
-    """A source can't be read as it is. Says what to change."""
-
-
-class SourceUnavailable(SourceError):
-    """The database of a source did not answer, or not in time. It may later."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Position:
-    """How far a source was read: up to this conversation."""
-
-    last_at: datetime
-    """When its last message was sent."""
-    thread_id: str = ""
-    """Conversations that ended in the same moment are ordered by their ids."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedConversation:
-    """A conversation that has ended."""
-
-    candidate: Candidate
-    position: Position
-    key: object
-    """Its id, of the type that the relation has."""
-
-
 class SourceReader:
     """The conversations of one source, in one snapshot. Made by `opened`."""
 
     def __init__(
-        self, connection: Connection, source: Source, name: str, columns: "Columns"
+        self,
+        connection: Connection,
+        source: Source,
+        name: str,
+        *,
+        columns: "Columns",
+        within: Range,
     ) -> None:
         self._connection = connection
         self._source = source
         self._name = name
+        self._within = within
         self.columns = columns
+        self.total = 0
+
+    @property
+    def mapping(self) -> Mapping[str, str]:
+        return self.columns.layout.mapping
+
+    @property
+    def masks(self) -> Masks:
+        return self._source.masking
 
     async def ended(
         self, after: Position, *, page: int
@@ -79,10 +74,12 @@ class SourceReader:
         Raises:
             SourceError: they can't be read.
         """
+        until = self._within.until
         arguments = {
             "after": self.columns.as_parameter(after.last_at),
             "after_thread": after.thread_id,
-            "settle_seconds": self._source.settle_minutes * 60,
+            "settle_seconds": self._within.settle_minutes * 60,
+            "until": None if until is None else self.columns.as_parameter(until),
         }
         async with self._connection.cursor(name="evalqueue_source") as cursor:
             with _explained(self._name):
@@ -92,7 +89,8 @@ class SourceReader:
                     rows = await cursor.fetchmany(page)
                 if not rows:
                     return
-                yield [_ended(row) for row in rows]
+                self.total = rows[0][-1]
+                yield [_ended(row[:-1]) for row in rows]
 
     async def write(self, file: BinaryIO, conversations: Sequence[EndedConversation]) -> list[str]:
         """Write the messages of conversations as JSON lines. Returns each line's conversation.
@@ -115,6 +113,11 @@ class SourceReader:
                 file.write(json.dumps(record, ensure_ascii=False, default=_as_json).encode())
                 file.write(b"\n")
         return lines
+
+    async def mark(
+        self, connection: Connection, conversations: Sequence[EndedConversation]
+    ) -> None:
+        """Nothing: the position says what was read."""
 
     def _listing(self) -> sql.Composed:
         columns = self.columns
@@ -142,13 +145,14 @@ class SourceReader:
 _LISTING = sql.SQL("""
     SELECT {thread_id}, max({at}) AS ended_at, {thread_id}::text COLLATE "C" AS name,
         max({user_id}::text), max({intent}::text),
-        coalesce(bool_or(nullif(btrim({error}::text), '') IS NOT NULL), false)
+        coalesce(bool_or(nullif(btrim({error}::text), '') IS NOT NULL), false), count(*) OVER ()
     FROM {relation}
     WHERE {at} >= %(after)s::{time_type} AND isfinite({at})
         AND nullif({thread_id}::text, '') IS NOT NULL
     GROUP BY {thread_id}
     HAVING (max({at}), {thread_id}::text COLLATE "C") > (%(after)s::{time_type}, %(after_thread)s)
         AND max({at}) <= (now() - make_interval(secs => %(settle_seconds)s))::{time_type}
+        AND (%(until)s::{time_type} IS NULL OR max({at}) < %(until)s::{time_type})
     ORDER BY ended_at, name
 """)
 _TIMEOUT = sql.SQL("SET LOCAL statement_timeout = {}").format(STATEMENT_SECONDS * 1000)
@@ -188,8 +192,13 @@ class Columns:
 
 
 @asynccontextmanager
-async def opened(source: Source, name: str) -> AsyncGenerator[SourceReader]:
+async def opened(
+    source: Source, name: str, within: Range | None = None
+) -> AsyncGenerator[SourceReader]:
     """A reader with a connection and a snapshot of its own.
+
+    Args:
+        within: None: what the settings say of the source.
 
     Raises:
         SourceError: the database does not answer, or the relation is not as it must be.
@@ -208,7 +217,8 @@ async def opened(source: Source, name: str) -> AsyncGenerator[SourceReader]:
             await connection.execute("SET LOCAL TimeZone = 'UTC'")
             await connection.execute(_TIMEOUT)
             columns = await _columns(connection, source, name)
-        yield SourceReader(connection, source, name, columns)
+        within = within or Range(settle_minutes=source.settle_minutes)
+        yield SourceReader(connection, source, name, columns=columns, within=within)
 
 
 @contextmanager

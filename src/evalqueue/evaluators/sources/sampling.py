@@ -7,8 +7,18 @@ takes the same ones.
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 _HASHES = 2**64
+
+
+class Skip(StrEnum):
+    """Why a conversation is not evaluated: columns of `source_readings`."""
+
+    NOT_IN_SAMPLE = "not_in_sample"
+    OVER_PER_INTENT = "over_per_intent"
+    OVER_PER_USER = "over_per_user"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +57,27 @@ class Sample:
 
     def takes(self, candidate: Candidate) -> bool:
         """Whether the conversation belongs to the sample. Counts those that do."""
-        rules = self.rules
-        is_taken = rules.errors and candidate.has_error
-        if not is_taken:
-            is_taken = (
-                share(candidate.thread_id, seed=rules.seed) < rules.rate
-                and _has_room(self._intents[candidate.intent], rules.per_intent)
-                and _has_room(self._users[candidate.user_id], rules.per_user)
-            )
-        if is_taken:
+        return self.skip(candidate) is None
+
+    def skip(self, candidate: Candidate) -> Skip | None:
+        """Why the conversation does not belong to the sample. None: it does, and is counted."""
+        reason = self._skip(candidate)
+        if reason is None:
             self._intents[candidate.intent] += 1
             self._users[candidate.user_id] += 1
-        return is_taken
+        return reason
+
+    def _skip(self, candidate: Candidate) -> Skip | None:
+        rules = self.rules
+        if rules.errors and candidate.has_error:
+            return None
+        if share(candidate.thread_id, seed=rules.seed) >= rules.rate:
+            return Skip.NOT_IN_SAMPLE
+        if not _has_room(self._intents[candidate.intent], rules.per_intent):
+            return Skip.OVER_PER_INTENT
+        if not _has_room(self._users[candidate.user_id], rules.per_user):
+            return Skip.OVER_PER_USER
+        return None
 
 
 def share(thread_id: str, *, seed: int) -> float:

@@ -1,10 +1,12 @@
-"""How far each source was read: rows of `source_positions`."""
+"""How far each source was read, and what came of it: `source_positions`, `source_readings`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from evalqueue.evaluators.sources.reader import Position
+from evalqueue.evaluators.sources.candidates import Position
+from evalqueue.evaluators.sources.sampling import Skip
 from evalqueue.postgres.database import Connection
 from evalqueue.postgres.queries import load
 
@@ -21,8 +23,12 @@ class Purpose:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoredPosition:
-    """A position, and what moved it last."""
+class SourceRule:
+    """A position, what moved it last, and what became of the conversations that were read.
+
+    matched = sampled + not_in_sample + over_per_intent + over_per_user + unreadable, and sampled =
+    judged + failed + not_judged + waiting. What was pruned is in none of them.
+    """
 
     owner: str
     source: str
@@ -31,6 +37,24 @@ class StoredPosition:
     thread_id: str
     job_id: UUID | None
     updated_at: datetime
+    matched: int
+    sampled: int
+    """Conversations whose evaluation was submitted."""
+    not_in_sample: int
+    over_per_intent: int
+    over_per_user: int
+    unreadable: int
+    judged: int
+    failed: int
+    """Conversations with a verdict that could not be reached."""
+    not_judged: int
+    """Their run is over."""
+    waiting: int
+    """Their run goes on."""
+
+    @property
+    def skipped(self) -> int:
+        return self.matched - self.sampled
 
 
 async def position(connection: Connection, purpose: Purpose) -> Position | None:
@@ -45,8 +69,18 @@ async def position(connection: Connection, purpose: Purpose) -> Position | None:
     )
 
 
-async def positions(connection: Connection) -> list[StoredPosition]:
-    return await QUERIES.rows(connection, StoredPosition, "positions")
+async def rules(connection: Connection, *, owner: str | None = None) -> list[SourceRule]:
+    """Every position; None: of all owners."""
+    return await QUERIES.rows(connection, SourceRule, "rules", owner=owner)
+
+
+async def begun(
+    connection: Connection, purpose: Purpose, *, start: datetime, job_id: UUID
+) -> datetime:
+    """Where the reading for a purpose began; the first time, it begins at `start`."""
+    names = {"owner": purpose.owner, "source": purpose.source, "name": purpose.name}
+    await connection.execute(QUERIES["begin"], {**names, "start_at": start, "job_id": job_id})
+    return await QUERIES.value(connection, "start", **names)
 
 
 async def advance(
@@ -72,3 +106,38 @@ async def advance(
             from_thread_id=None if start is None else start.thread_id,
         )
     )
+
+
+async def note_reading(
+    connection: Connection,
+    purpose: Purpose,
+    *,
+    job_id: UUID,
+    run_id: UUID | None,
+    sampled: int,
+    skipped: Mapping[Skip, int],
+) -> None:
+    """Record what a move of a position came to.
+
+    Args:
+        run_id: which evaluates what was taken; None: nothing was.
+    """
+    counts = {reason.value: skipped.get(reason, 0) for reason in Skip}
+    await connection.execute(
+        QUERIES["note_reading"],
+        {
+            "owner": purpose.owner,
+            "source": purpose.source,
+            "name": purpose.name,
+            "job_id": job_id,
+            "run_id": run_id,
+            "matched": sampled + sum(counts.values()),
+            "sampled": sampled,
+            **counts,
+        },
+    )
+
+
+async def read_by(connection: Connection, job_id: UUID) -> int:
+    """How many conversations a job has read, in all of its attempts."""
+    return int(await QUERIES.value(connection, "read_by", job_id=job_id))

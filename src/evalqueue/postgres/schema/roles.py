@@ -11,13 +11,14 @@ from evalqueue.postgres import definitions
 from evalqueue.postgres.schema import ledger
 
 ROLES = ("owner", "worker", "api", "submit", "read")
-"""Who migrates; who works; who serves HTTP; who may submit jobs and do nothing else; who may read
-what is no text of a conversation."""
+"""Who migrates; who works; who serves HTTP; who may submit jobs, post messages, and do nothing
+else; who may read what is no text of a conversation."""
 _TABLE = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)", re.MULTILINE)
 READ_FUNCTIONS = ("evalqueue_waiting_jobs",)
 """Functions of statements that the role `read` may run: `evalqueue queues`."""
-_SUBMIT = "evalqueue_submit_job"
+SUBMIT_FUNCTIONS = ("evalqueue_submit_job", "evalqueue_post_messages")
+"""Functions that the role `submit` may run."""
 _LEDGER = "evalqueue_migrations"
 
 
@@ -83,7 +84,8 @@ def grants(*, schema: str, prefix: str) -> str:
         made=made, where=where, schema=_text(schema), owner=owner, worker=worker, api=api,
         submit=submit, read=read, tables=_array(tables()), functions=_array(functions()),
         own_relations=_array(own_relations()), own_functions=_array(own_functions()),
-        reads=reads, read_functions=_array(READ_FUNCTIONS), submit_job=_text(_SUBMIT),
+        reads=reads, read_functions=_array(READ_FUNCTIONS),
+        submit_functions=_array(SUBMIT_FUNCTIONS),
         ledger=_text(_LEDGER), worker_and_api=f"{worker}, {api}",
     )  # fmt: skip
 
@@ -123,7 +125,6 @@ END $make$;
 DO $make$
 DECLARE
     item text;
-    submits regprocedure;
 BEGIN
     FOREACH item IN ARRAY {tables} LOOP
         PERFORM pg_temp.evalqueue_grant(
@@ -160,13 +161,14 @@ BEGIN
         EXECUTE format('ALTER FUNCTION %s OWNER TO {owner}', item);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', item);
     END LOOP;
-    -- It runs with the owner's rights and its own search_path, so that EXECUTE is enough to submit.
-    SELECT oid::regprocedure INTO submits FROM pg_proc
-        WHERE pronamespace = to_regnamespace({schema}) AND proname = {submit_job};
-    IF FOUND THEN
-        EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER', submits);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {submit}', submits);
-    END IF;
+    -- They run with the owner's rights and their own search_path, so that EXECUTE is enough.
+    FOR item IN
+        SELECT oid::regprocedure::text FROM pg_proc
+        WHERE pronamespace = to_regnamespace({schema}) AND proname = ANY ({submit_functions})
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER', item);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {submit}', item);
+    END LOOP;
 {reads}
     -- What counts by the columns that this role may read.
     FOR item IN

@@ -145,6 +145,8 @@ def part_of(value: object, column: str, order: DateOrder | None) -> Part:
         if not part.results:
             part.results.append((call_id, part.text))
         part.text = ""
+    if role == "user":
+        part.user_id = fields.text_of(message, ("user_id",))
     part.at = fields.time_of(message, f"{column}.", order)
     part.intent = fields.text_of(message, fields.INTENT)
     part.query_type = fields.text_of(message, fields.QUERY_TYPE)

@@ -41,7 +41,12 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     UNION ALL SELECT 'jobs', count(*) FROM trials
     UNION ALL SELECT 'tried_conversations', count(*)
         FROM trials JOIN tried_conversations ON job_id = trials.id
-    UNION ALL SELECT 'unread_files', count(*) FROM datasets WHERE content IS NOT NULL;
+    UNION ALL SELECT 'unread_files', count(*) FROM datasets WHERE content IS NOT NULL
+    UNION ALL SELECT 'posted_threads', count(*) FROM posted_threads
+        WHERE user_id = forgotten OR other_users @> ARRAY[forgotten]
+    UNION ALL SELECT 'posted_messages', count(*) FROM posted_threads
+        JOIN posted_messages USING (owner, thread_id)
+        WHERE posted_threads.user_id = forgotten OR other_users @> ARRAY[forgotten];
 $$;
 
 -- Delete some of a user's conversations of one dataset, with all rows about them. Returns how many rows

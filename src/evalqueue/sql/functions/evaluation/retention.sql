@@ -2,7 +2,7 @@
 -- 0: none is left.
 --
 --   keep_jobs  jobs that are over, with their attempts, tasks, caps, and datasets and apps that
---              nothing needs
+--              nothing needs; posted conversations, by their last message
 --   keep_runs  runs that are over, with their threads and calls
 --   keep_logs  the LLM calls of runs, and of jobs without a run, that are over
 --   keep_audit rows of the audit log
@@ -64,6 +64,17 @@ BEGIN
             WHERE created_at < moment - keep_jobs AND NOT evalqueue_app_is_needed(digest)
             LIMIT chunk FOR UPDATE SKIP LOCKED);
         DELETE FROM apps WHERE digest = ANY (unneeded) AND NOT evalqueue_app_is_needed(digest);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+        -- Old is what has had no message for so long, read or not. One may have 10,000.
+        DELETE FROM posted_threads WHERE (owner, thread_id) IN (
+            SELECT owner, thread_id FROM posted_threads WHERE posted_at < moment - keep_jobs
+            LIMIT GREATEST(chunk / 10, 1) FOR UPDATE SKIP LOCKED);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
+        DELETE FROM source_readings WHERE id IN (
+            SELECT id FROM source_readings WHERE run_id IS NULL AND read_at < moment - keep_jobs
+            LIMIT chunk);
         GET DIAGNOSTICS deleted = ROW_COUNT;
         total := total + deleted;
     END IF;

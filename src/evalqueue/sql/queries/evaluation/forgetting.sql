@@ -25,3 +25,8 @@ ORDER BY created_at LIMIT 10
 -- One chunk of a dataset; the actor is that of the audit log
 SELECT evalqueue_forget_user(%(dataset_id)s, %(user_id)s, %(chunk)s, %(audited)s)
 WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL
+
+-- forget_posted --
+-- Some of a user's posted conversations; the actor is that of the audit log
+SELECT evalqueue_forget_posted(%(user_id)s, %(chunk)s, %(audited)s)
+WHERE set_config('evalqueue.actor', %(actor)s, true) IS NOT NULL

@@ -47,12 +47,7 @@ class _Otlp:
         return "resourceSpans" in record or _has_scopes(record) or _is_otlp_span(record)
 
     def conversations(self, record: Object, order: DateOrder | None) -> Iterator[Conversation]:
-        spans = [record] if _is_otlp_span(record) else list(_spans(record))
-        found = [
-            each
-            for span in sorted(spans, key=_start)
-            if (each := _of_span(_flat_span(span), order)) is not None
-        ]
+        found = [each for _, each in with_messages(record, order)]
         if not found:
             reason = (
                 "none of its spans has messages. Let the instrumentation capture content "
@@ -60,6 +55,20 @@ class _Otlp:
             )
             raise ShapeError("resourceSpans", reason)
         yield from found
+
+
+def with_messages(
+    record: Object, order: DateOrder | None = None
+) -> Iterator[tuple[str, Conversation]]:
+    """The spans of OTLP that have messages, each with its id, in the order of their starts.
+
+    Raises:
+        ShapeError: one of them can't be read.
+    """
+    spans = [record] if _is_otlp_span(record) else list(_spans(record))
+    for span in sorted(spans, key=_start):
+        if (found := _of_span(_flat_span(span), order)) is not None:
+            yield str(span.get("spanId") or ""), found
 
 
 class _OpenInference:
