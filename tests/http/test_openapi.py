@@ -54,6 +54,10 @@ BODIES: dict[str, dict[str, Any]] = {
     "/api/eval-runs/preview": {"total_items": 3},
     "/api/eval-runs/{run_id}/share": {"days": 7},
     "/api/session": {"token": "of-nobody"},
+    "/api/v1/traces": {"resourceSpans": []},
+    "/api/threads": {
+        "threads": [{"thread_id": "t", "messages": [{"role": "user", "content": "Hi", "id": "m1"}]}]
+    },
     "/api/apps": {"text": TELECOM},
     "/api/evaluators/try": {"dataset_id": "sha256:" + "0" * 64},
     "/api/labels": {
@@ -373,6 +377,10 @@ async def test_every_operation_replies_as_it_is_documented(
     for text in ("one", "another"):
         body = {"job_type": "note", "params": {"text": text}}
         await call("POST", "/api/jobs", {}, json=body, headers={"Idempotency-Key": "k"})
+    other = {"role": "user", "content": "Ho", "id": "m1"}
+    posted = {"threads": [{"thread_id": "t", "messages": [other]}]}
+    await call("POST", "/api/threads", {}, json=posted)
+    await call("POST", "/api/threads", {}, json={"threads": []})
     ready = await readiness(api)  # the first request may have timed out
     assert_as_documented(document, "/readyz", ready)
     seen.add(("GET", "/readyz", ready.status_code))
@@ -399,6 +407,8 @@ async def test_every_operation_replies_as_it_is_documented(
         ("GET", "/api/datasets/{dataset_id}", 200), ("GET", "/api/datasets/{dataset_id}", 404),
         ("GET", "/api/datasets/{dataset_id}", 422), ("GET", "/api/datasets", 200),
         ("GET", "/api/datasets/{dataset_id}/threads", 200),
+        ("POST", "/api/threads", 200), ("POST", "/api/threads", 409),
+        ("POST", "/api/threads", 422), ("GET", "/api/sources", 200),
         ("DELETE", "/api/datasets/{dataset_id}", 200),
         ("DELETE", "/api/datasets/{dataset_id}", 404),
         ("POST", "/api/eval-runs/preview", 200), ("POST", "/api/eval-runs/preview", 422),

@@ -92,6 +92,9 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/datasets/{dataset_id}"): Access.OWN_OR_404,
     ("GET", "/api/datasets/{dataset_id}/threads"): Access.OWN_OR_404,
     ("DELETE", "/api/datasets/{dataset_id}"): Access.CHANGES_OWN,
+    ("POST", "/api/threads"): Access.SUBMITS,
+    ("POST", "/api/v1/traces"): Access.SUBMITS,
+    ("GET", "/api/sources"): Access.OWN_OR_NOTHING,
     ("POST", "/api/eval-runs/preview"): Access.NAMES_OWN,
     ("GET", "/api/eval-runs"): Access.OWN_OR_NOTHING,
     ("GET", "/api/eval-runs/stats/summary"): Access.OWN_OR_NOTHING,
@@ -202,6 +205,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/session"): {"token": TOKENS["rita"]},
     ("POST", "/api/jobs"): {"job_type": "note"},
     ("POST", "/api/apps"): {"document": apps.to_document(APP)},
+    ("POST", "/api/v1/traces"): {"resourceSpans": []},
+    ("POST", "/api/threads"): {
+        "threads": [{"thread_id": "t", "messages": [{"role": "user", "content": "Hi", "id": "m"}]}]
+    },
     ("POST", "/api/adversarial/cases"): {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
@@ -313,6 +320,11 @@ async def world_of(owner: str, database: Database) -> World:
         run = await reading.get_run(connection, run_id)
         assert run is not None
         shared = await shares.add(connection, run, days=1)
+        await connection.execute(
+            "INSERT INTO source_positions (owner, source, name, last_at, thread_id)"
+            f" VALUES (%s, '{MARK}', 'default', now(), '') ON CONFLICT DO NOTHING",
+            [owner],
+        )
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
         await saved_cases.save(connection, "kaira-bot", [CASE], owner=owner, pinned=False)
     async with database.transaction() as connection:
@@ -407,8 +419,9 @@ async def state(database: Database) -> list[Any]:
             " (SELECT count(*) FROM datasets),"
             " (SELECT jsonb_agg(app_versions ORDER BY owner, version) FROM app_versions),"
             " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels),"
-            " (SELECT count(*) FROM annotation_queues), (SELECT count(*) FROM annotation_leases),"
-            " (SELECT count(*) FROM run_shares), (SELECT count(*) FROM audit_log)"
+            " (SELECT count(*) FROM posted_messages), (SELECT count(*) FROM annotation_queues),"
+            " (SELECT count(*) FROM annotation_leases), (SELECT count(*) FROM run_shares),"
+            " (SELECT count(*) FROM audit_log)"
         )
         return await cursor.fetchall()
 

@@ -1,7 +1,14 @@
 // The client: every route of the API, and watches.
 import { annotation, type AnnotationApi } from "./annotation.js";
 import { apps, type AppsApi } from "./apps.js";
-import { datasets, type DatasetsApi } from "./datasets.js";
+import {
+  datasets,
+  type DatasetsApi,
+  sources,
+  type SourcesApi,
+  threads,
+  type ThreadsApi,
+} from "./datasets.js";
 import { audit, type AuditApi, queues, type QueuesApi, workers, type WorkersApi } from "./fleet.js";
 import type { WatchOptions } from "./subscription.js";
 import { type Abortable, jobs, type JobsApi } from "./jobs.js";
@@ -25,6 +32,8 @@ export interface Client {
   jobs: JobsApi;
   runs: RunsApi;
   datasets: DatasetsApi;
+  threads: ThreadsApi;
+  sources: SourcesApi;
   apps: AppsApi;
   annotation: AnnotationApi;
   queues: QueuesApi;
@@ -59,6 +68,8 @@ export function createClient(options: ClientOptions = {}): Client {
     jobs: jobs(transport),
     runs: runs(transport),
     datasets: datasets(transport),
+    threads: threads(transport),
+    sources: sources(transport),
     apps: apps(transport),
     annotation: annotation(transport),
     queues: queues(transport),

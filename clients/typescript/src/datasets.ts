@@ -1,7 +1,16 @@
-// Datasets: conversations that are uploaded once, and can be evaluated any number of times.
+// Conversations: uploaded once as a dataset, or posted message by message.
 import type { Abortable } from "./jobs.js";
 import { type Transport, pathSegment } from "./transport.js";
-import type { Dataset, DatasetThreads, DeletedDataset } from "./types.js";
+import type {
+  Dataset,
+  DatasetThreads,
+  DeletedDataset,
+  ExportedTraces,
+  PostedThread,
+  PostedThreads,
+  SourceRule,
+  Traces,
+} from "./types.js";
 import { upload } from "./upload.js";
 
 export type FileFormat = "csv" | "jsonl" | "json_document" | "xlsx" | "parquet";
@@ -44,6 +53,31 @@ export interface DatasetsApi {
   get(datasetId: string, options?: Abortable): Promise<Dataset>;
   threads(datasetId: string, options?: ListDatasetThreads): Promise<DatasetThreads>;
   remove(datasetId: string, options?: Abortable): Promise<DeletedDataset>;
+}
+
+export interface ThreadsApi {
+  /** Store messages as they happen. Messages that were posted before change nothing. */
+  post(threads: readonly PostedThread[], options?: Abortable): Promise<PostedThreads>;
+  /** The same for spans of OpenTelemetry, as OTLP has them in JSON. */
+  postSpans(traces: Traces, options?: Abortable): Promise<ExportedTraces>;
+}
+
+export interface SourcesApi {
+  /** How far each source was read, and what came of it. */
+  list(options?: Abortable): Promise<SourceRule[]>;
+}
+
+export function threads(transport: Transport): ThreadsApi {
+  return {
+    post: (posted, { signal } = {}) =>
+      transport.request("/api/threads", { method: "POST", body: { threads: posted }, signal }),
+    postSpans: (body, { signal } = {}) =>
+      transport.request("/api/v1/traces", { method: "POST", body, signal }),
+  };
+}
+
+export function sources(transport: Transport): SourcesApi {
+  return { list: ({ signal } = {}) => transport.request("/api/sources", { signal }) };
 }
 
 export function datasets(transport: Transport): DatasetsApi {

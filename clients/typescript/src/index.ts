@@ -9,6 +9,8 @@ export type {
   ListDatasets,
   ListDatasetThreads,
   Mask,
+  SourcesApi,
+  ThreadsApi,
   UploadOptions,
 } from "./datasets.js";
 export { ApiError } from "./errors.js";

@@ -230,6 +230,57 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/threads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Store messages of conversations as they happen */
+        post: operations["post_threads"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/traces": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Store the messages of OpenTelemetry's spans of LLM calls */
+        post: operations["post_traces"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/sources": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How far sources of conversations were read, and what came of it */
+        get: operations["list_sources"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/eval-runs/preview": {
         parameters: {
             query?: never;
@@ -3258,6 +3309,13 @@ export interface components {
             arguments_schema: string | null;
         };
         /**
+         * ExportedTraces
+         * @description The answer of OTLP.
+         */
+        ExportedTraces: {
+            partialSuccess: components["schemas"]["PartialSuccess"];
+        };
+        /**
          * Fallback
          * @description What becomes of a question that a batch did not answer.
          * @enum {string}
@@ -4207,6 +4265,19 @@ export interface components {
             detectable: number;
         };
         /**
+         * PartialSuccess
+         * @description What was not stored.
+         */
+        PartialSuccess: {
+            /**
+             * Rejectedspans
+             * @description 0: all was stored.
+             */
+            rejectedSpans: number;
+            /** Errormessage */
+            errorMessage: string;
+        };
+        /**
          * PausedQueue
          * @description Whether a queue's jobs are started.
          */
@@ -4259,6 +4330,85 @@ export interface components {
             };
             /** Total */
             total: number;
+        };
+        /**
+         * PostThreads
+         * @description Messages as they happen.
+         */
+        PostThreads: {
+            /** Threads */
+            threads: components["schemas"]["PostedThread"][];
+        };
+        /**
+         * PostedMessage
+         * @description A message, with an `id`, a `timestamp`, or both. More keys are those of imported messages:
+         *     `name`, `tool_call_id`, `error`, `intent`, …
+         */
+        PostedMessage: {
+            /**
+             * Role
+             * @enum {string}
+             */
+            role: "user" | "assistant" | "system" | "developer" | "tool" | "function";
+            /**
+             * Content
+             * @description A text, or a list of parts. It may be missing beside tool calls.
+             * @default null
+             */
+            content: string | unknown[] | null;
+            /**
+             * Id
+             * @description The same id in the same thread is the same message, however often it is posted.
+             * @default null
+             */
+            id: string | null;
+            /**
+             * Timestamp
+             * @description ISO 8601. Default: when it comes. Messages are read in the order of their times.
+             * @default null
+             */
+            timestamp: string | null;
+            /**
+             * Tool Calls
+             * @default null
+             */
+            tool_calls: unknown[] | null;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * PostedThread
+         * @description Messages of one conversation, in any order, and as many at a time as there are.
+         */
+        PostedThread: {
+            /** Thread Id */
+            thread_id: string;
+            /**
+             * App Id
+             * @default null
+             */
+            app_id: string | null;
+            /**
+             * User Id
+             * @description Who has sent them; `evalqueue forget` finds them by it.
+             * @default null
+             */
+            user_id: string | null;
+            /** Messages */
+            messages: components["schemas"]["PostedMessage"][];
+        };
+        /**
+         * PostedThreads
+         * @description How many messages were stored.
+         */
+        PostedThreads: {
+            /** Added */
+            added: number;
+            /**
+             * Known
+             * @description Those that were posted before.
+             */
+            known: number;
         };
         /**
          * Preview
@@ -5136,6 +5286,69 @@ export interface components {
             signed_out: true;
         };
         /**
+         * SourceRule
+         * @description A position of a source, and what became of the conversations that were read.
+         *
+         *     matched = sampled + not_in_sample + over_per_intent + over_per_user + unreadable, and sampled =
+         *     judged + failed + not_judged + waiting. What was pruned is in none of them.
+         */
+        SourceRule: {
+            /** Owner */
+            owner: string;
+            /** Source */
+            source: string;
+            /** Name */
+            name: string;
+            /**
+             * Last At
+             * Format: date-time
+             * @description When the last conversation that was read ended; of posted ones: its last message came.
+             */
+            last_at: string;
+            /**
+             * Updated At
+             * Format: date-time
+             */
+            updated_at: string;
+            /**
+             * Job Id
+             * @description Which has moved it.
+             */
+            job_id: string | null;
+            /** Matched */
+            matched: number;
+            /**
+             * Sampled
+             * @description Conversations whose evaluation was submitted.
+             */
+            sampled: number;
+            /** Not In Sample */
+            not_in_sample: number;
+            /** Over Per Intent */
+            over_per_intent: number;
+            /** Over Per User */
+            over_per_user: number;
+            /** Unreadable */
+            unreadable: number;
+            /** Judged */
+            judged: number;
+            /**
+             * Failed
+             * @description Conversations with a verdict that could not be reached.
+             */
+            failed: number;
+            /**
+             * Not Judged
+             * @description Their run is over.
+             */
+            not_judged: number;
+            /**
+             * Waiting
+             * @description Their run goes on.
+             */
+            waiting: number;
+        };
+        /**
          * Statistics
          * @description Statistics of conversations.
          */
@@ -5338,6 +5551,16 @@ export interface components {
              * @description What the tool returned. Null: not recorded.
              */
             result: string | null;
+        };
+        /**
+         * Traces
+         * @description An export of OpenTelemetry, as OTLP/HTTP writes it in JSON.
+         */
+        Traces: {
+            /** Resourcespans */
+            resourceSpans: {
+                [key: string]: unknown;
+            }[];
         };
         /**
          * TrajectoryMatch
@@ -7163,6 +7386,272 @@ export interface operations {
             };
             /** @description The request contradicts an earlier one or the state of the job */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_threads: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PostThreads"];
+            };
+        };
+        responses: {
+            /** @description Store messages of conversations as they happen */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PostedThreads"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request contradicts an earlier one or the state of the job */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    post_traces: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Traces"];
+            };
+        };
+        responses: {
+            /** @description Store the messages of OpenTelemetry's spans of LLM calls */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ExportedTraces"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_sources: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How far sources of conversations were read, and what came of it */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SourceRule"][];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -27,6 +27,13 @@ export type Dataset = Schemas["Dataset"];
 export type DatasetThread = Schemas["DatasetThread"];
 export type DatasetThreads = Schemas["DatasetThreads"];
 export type DeletedDataset = Schemas["DeletedDataset"];
+/** Messages of one conversation, as they happen. */
+export type PostedThread = Schemas["PostedThread"];
+export type PostedThreads = Schemas["PostedThreads"];
+export type Traces = Schemas["Traces"];
+export type ExportedTraces = Schemas["ExportedTraces"];
+/** A position of a source, and what became of the conversations that were read. */
+export type SourceRule = Schemas["SourceRule"];
 /** What a job would evaluate, and how many LLM calls it would make. */
 export type Preview = Schemas["Preview"];
 export type Estimate = Schemas["Estimate"];

@@ -1,8 +1,9 @@
 """The JSON of datasets, and of previews of a batch."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
-from pydantic import Field, Json
+from pydantic import ConfigDict, Field, Json
 
 from evalqueue.evaluators.formats import DateOrder
 from evalqueue.evaluators.runs.params import DatasetId
@@ -63,7 +64,103 @@ class PreviewForm(Model):
     format: str | None = Field(None, max_length=50)
 
 
+PostedName = Annotated[str, Field(min_length=1, max_length=500), OneLine]
+
+
+class PostedMessage(Model):
+    """A message, with an `id`, a `timestamp`, or both. More keys are those of imported messages:
+    `name`, `tool_call_id`, `error`, `intent`, …"""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["user", "assistant", "system", "developer", "tool", "function"]
+    content: str | list[Any] | None = None
+    """A text, or a list of parts. It may be missing beside tool calls."""
+    id: str | None = Field(None, min_length=1, max_length=255)
+    """The same id in the same thread is the same message, however often it is posted."""
+    timestamp: str | None = None
+    """ISO 8601. Default: when it comes. Messages are read in the order of their times."""
+    tool_calls: list[Any] | None = None
+
+
+class PostedThread(Model):
+    """Messages of one conversation, in any order, and as many at a time as there are."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    thread_id: PostedName
+    app_id: Annotated[str, Field(min_length=1, max_length=100), OneLine] | None = None
+    user_id: PostedName | None = None
+    """Who has sent them; `evalqueue forget` finds them by it."""
+    messages: list[PostedMessage] = Field(min_length=1, max_length=1_000)
+
+
+class PostThreads(Model):
+    """Messages as they happen."""
+
+    threads: list[PostedThread] = Field(min_length=1, max_length=100)
+
+
+class Traces(Model):
+    """An export of OpenTelemetry, as OTLP/HTTP writes it in JSON."""
+
+    resourceSpans: list[dict[str, Any]] = Field(max_length=10_000)  # noqa: N815  OTLP's name
+
+
 # Responses
+
+
+class PartialSuccess(Model):
+    """What was not stored."""
+
+    rejectedSpans: int  # noqa: N815  OTLP's name
+    """0: all was stored."""
+    errorMessage: str  # noqa: N815  OTLP's name
+
+
+class ExportedTraces(Model):
+    """The answer of OTLP."""
+
+    partialSuccess: PartialSuccess  # noqa: N815  OTLP's name
+
+
+class PostedThreads(Model):
+    """How many messages were stored."""
+
+    added: int
+    known: int
+    """Those that were posted before."""
+
+
+class SourceRuleJson(Model):
+    """A position of a source, and what became of the conversations that were read.
+
+    matched = sampled + not_in_sample + over_per_intent + over_per_user + unreadable, and sampled =
+    judged + failed + not_judged + waiting. What was pruned is in none of them.
+    """
+
+    owner: str
+    source: str
+    name: str
+    last_at: Moment
+    """When the last conversation that was read ended; of posted ones: its last message came."""
+    updated_at: Moment
+    job_id: UUID | None
+    """Which has moved it."""
+    matched: int
+    sampled: int
+    """Conversations whose evaluation was submitted."""
+    not_in_sample: int
+    over_per_intent: int
+    over_per_user: int
+    unreadable: int
+    judged: int
+    failed: int
+    """Conversations with a verdict that could not be reached."""
+    not_judged: int
+    """Their run is over."""
+    waiting: int
+    """Their run goes on."""
 
 
 class NoticeJson(Model):

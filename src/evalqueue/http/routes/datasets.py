@@ -1,4 +1,4 @@
-"""Datasets, and previews of a batch.
+"""Conversations: datasets, what applications post, and previews of a batch.
 
 Callers see their own datasets; administrators see all.
 """
@@ -23,9 +23,12 @@ from evalqueue.evaluators.datasets.names import read_names
 from evalqueue.evaluators.datasets.store import Removal
 from evalqueue.evaluators.formats import FormatError
 from evalqueue.evaluators.formats.registry import UnknownFormat
+from evalqueue.evaluators.sources import store as source_positions
+from evalqueue.evaluators.sources.posting import post_messages
+from evalqueue.evaluators.sources.tracing import post_spans
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import datasets as models
-from evalqueue.http.operations import Operation, WithStatus
+from evalqueue.http.operations import EmptyRequest, Operation, WithStatus
 from evalqueue.http.uploads import InvalidRequest, Upload
 from evalqueue.jobtypes import AdmissionContext, decoded
 
@@ -97,6 +100,28 @@ async def delete_dataset(
     if removal is Removal.READ:
         raise HTTPException(409, "A job that is not over uses this dataset. Cancel it, or wait")
     return models.DeletedDataset(id=request.dataset_id)
+
+
+async def post_threads(
+    context: RequestContext, request: models.PostThreads
+) -> models.PostedThreads:
+    threads = [each.model_dump(mode="json", exclude_unset=True) for each in request.threads]
+    found = await post_messages(context.client, threads, owner=context.caller.name)
+    return models.PostedThreads.model_validate(found)
+
+
+async def post_traces(context: RequestContext, request: models.Traces) -> models.ExportedTraces:
+    found = await post_spans(context.client, request.resourceSpans, owner=context.caller.name)
+    refusal = models.PartialSuccess(rejectedSpans=found.spans, errorMessage=found.reason)
+    return models.ExportedTraces(partialSuccess=refusal)
+
+
+async def list_sources(
+    context: RequestContext, request: EmptyRequest
+) -> list[models.SourceRuleJson]:
+    async with context.connection() as connection:
+        rows = await source_positions.rules(connection, owner=context.caller.visible_owner)
+    return [models.SourceRuleJson.model_validate(row) for row in rows]
 
 
 async def preview_eval_run(
@@ -250,6 +275,32 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Remove a dataset from the caller's datasets",
         handler=delete_dataset,
         errors=(404, 409, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/threads",
+        tag="datasets",
+        summary="Store messages of conversations as they happen",
+        in_body=True,
+        handler=post_threads,
+        errors=(409, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/v1/traces",
+        tag="datasets",
+        summary="Store the messages of OpenTelemetry's spans of LLM calls",
+        in_body=True,
+        handler=post_traces,
+        errors=(503,),
+    ),
+    Operation(
+        method="GET",
+        path="/api/sources",
+        tag="datasets",
+        summary="How far sources of conversations were read, and what came of it",
+        handler=list_sources,
+        errors=(503,),
     ),
     Operation(
         method="POST",

@@ -1,7 +1,7 @@
 // The client: every route of the API, and watches.
 import { annotation } from "./annotation.js";
 import { apps } from "./apps.js";
-import { datasets } from "./datasets.js";
+import { datasets, sources, threads, } from "./datasets.js";
 import { audit, queues, workers } from "./fleet.js";
 import { jobs } from "./jobs.js";
 import { pathSegment, Transport } from "./transport.js";
@@ -15,6 +15,8 @@ export function createClient(options = {}) {
         jobs: jobs(transport),
         runs: runs(transport),
         datasets: datasets(transport),
+        threads: threads(transport),
+        sources: sources(transport),
         apps: apps(transport),
         annotation: annotation(transport),
         queues: queues(transport),

@@ -1,5 +1,14 @@
 import { pathSegment } from "./transport.js";
 import { upload } from "./upload.js";
+export function threads(transport) {
+    return {
+        post: (posted, { signal } = {}) => transport.request("/api/threads", { method: "POST", body: { threads: posted }, signal }),
+        postSpans: (body, { signal } = {}) => transport.request("/api/v1/traces", { method: "POST", body, signal }),
+    };
+}
+export function sources(transport) {
+    return { list: ({ signal } = {}) => transport.request("/api/sources", { signal }) };
+}
 export function datasets(transport) {
     const path = (datasetId) => `/api/datasets/${pathSegment(datasetId)}`;
     return {
