@@ -24,6 +24,10 @@ from evalqueue.postgres.schema import roles
 from evalqueue.testing import Behaviour, SimulatedServer
 
 PREFIX = "roles_test"
+POST = (
+    "SELECT evalqueue_post_messages("
+    '\'{"thread_id": "c", "messages": [{"role": "user", "content": "Hi", "id": "m"}]}\')'
+)
 SUBMIT = """SELECT evalqueue_submit_job('evaluate-batch',
     '{"llm_provider": "simulated", "total_items": 3}', owner => 'default')"""
 TABLES = (
@@ -153,7 +157,7 @@ async def test_a_role_with_rights_given_by_hand_needs_none_on_the_audit_log(
     assert await restricted.watch.value("SELECT count(*) FROM audit_log") == 1
 
 
-async def test_the_role_that_submits_can_do_nothing_else(restricted: Deployment):
+async def test_the_role_that_submits_and_posts_can_do_nothing_else(restricted: Deployment):
     address = as_role(restricted.address, "submit")
     tables = [name for (name,) in await restricted.watch.rows(TABLES)]
     assert set(tables) == set(roles.tables()), "each table has its rights"
@@ -166,7 +170,7 @@ async def test_the_role_that_submits_can_do_nothing_else(restricted: Deployment)
         " AND has_function_privilege(%s, oid, 'EXECUTE')",
         f"{PREFIX}_submit",
     )
-    assert allowed == [("evalqueue_submit_job",)]
+    assert sorted(allowed) == [("evalqueue_post_messages",), ("evalqueue_submit_job",)]
     bounds = await restricted.watch.rows(
         "SELECT rolconnlimit, rolconfig FROM pg_roles WHERE rolname = %s", f"{PREFIX}_submit"
     )
@@ -175,6 +179,7 @@ async def test_the_role_that_submits_can_do_nothing_else(restricted: Deployment)
         address, "CREATE FUNCTION public.f() RETURNS int LANGUAGE sql AS 'SELECT 1'"
     )
     assert not await refused(address, SUBMIT)
+    assert not await refused(address, POST)
 
 
 async def test_what_others_made_before_goes_on(

@@ -28,7 +28,7 @@ from evalqueue.evaluators.sources.job_type import EvaluateSource
 from evalqueue.evaluators.sources.posted import PostedSource
 from evalqueue.evaluators.sources.sampling import Sample, Skip
 from evalqueue.evaluators.sources.settings import Source
-from evalqueue.evaluators.sources.store import Purpose
+from evalqueue.evaluators.sources.store import Purpose, ReadSoFar
 from evalqueue.settings import Settings
 
 _ROUNDS = 5  # of an import without the conversations whose rows are bad
@@ -41,8 +41,8 @@ _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)  # before anything was posted
 class _Counts:
     """What this attempt has done."""
 
-    earlier: int
-    """Conversations that earlier attempts have read."""
+    earlier: ReadSoFar = field(default_factory=ReadSoFar)
+    """By earlier attempts."""
     read: int = 0
     taken: int = 0
     skipped: int = 0
@@ -53,8 +53,8 @@ class _Counts:
 
     def message(self, total: int) -> str:
         """How far it is, and how long the rest may take."""
-        read = self.earlier + self.read
-        text = f"{read:,} of {total:,} conversations read, {self.taken:,} of them evaluated"
+        read, taken = self.earlier.matched + self.read, self.earlier.sampled + self.taken
+        text = f"{read:,} of {total:,} conversations read, {taken:,} of them evaluated"
         left = total - read
         if left <= 0 or not self.read:
             return text
@@ -77,6 +77,7 @@ class ReadingResult(TypedDict):
     skipped_conversations: dict[str, str]
     """Some of them, with the reason."""
     jobs: list[str]
+    """Of the last attempt."""
     read_until: str | None
 
 
@@ -88,7 +89,7 @@ class SourceRun:
         self._params = params
         self._client = Client(settings=settings, database=context.database)
         self._purpose = Purpose(owner=context.job.owner, source=params.source, name=params.position)
-        self._counts = _Counts(earlier=0)
+        self._counts = _Counts()
 
     async def run(self) -> ReadingResult:
         """Read all that is new.
@@ -184,8 +185,8 @@ class SourceRun:
                 skipped=skipped,
             )
         counts.read += len(page)
-        read = counts.earlier + counts.read
-        total = max(counts.earlier + opened.total, read)
+        read = counts.earlier.matched + counts.read
+        total = max(counts.earlier.matched + opened.total, read)
         context.progress(read, total, counts.message(total))
         return end
 
@@ -243,9 +244,9 @@ class SourceRun:
     def _result(self, stored: Position | None) -> ReadingResult:
         counts = self._counts
         return {
-            "read": counts.read,
-            "evaluated": counts.taken,
-            "skipped": counts.skipped,
+            "read": counts.earlier.matched + counts.read,
+            "evaluated": counts.earlier.sampled + counts.taken,
+            "skipped": counts.earlier.unreadable + counts.skipped,
             "skipped_conversations": counts.reasons,
             "jobs": counts.jobs,
             "read_until": None if stored is None else stored.last_at.isoformat(),

@@ -87,11 +87,12 @@ class PostedSource:
                     connection, _Settled, "settled", **self._where,
                     after_at=last.last_at, after_thread=last.thread_id, page=page,
                 )  # fmt: skip
-            if not rows:
-                return
             found = [_ended(row) for row in rows]
-            last = found[-1].position
-            yield found
+            if found:
+                last = found[-1].position
+                yield found
+            if len(found) < page:
+                return
 
     async def write(self, file: BinaryIO, conversations: Sequence[EndedConversation]) -> list[str]:
         """Write conversations as JSON lines. Returns the conversation of each line."""

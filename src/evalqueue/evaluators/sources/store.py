@@ -57,6 +57,15 @@ class SourceRule:
         return self.matched - self.sampled
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadSoFar:
+    """How many conversations a job has read, and what of them was taken."""
+
+    matched: int = 0
+    sampled: int = 0
+    unreadable: int = 0
+
+
 async def position(connection: Connection, purpose: Purpose) -> Position | None:
     """None: nothing was read for this purpose."""
     return await QUERIES.row(
@@ -138,6 +147,6 @@ async def note_reading(
     )
 
 
-async def read_by(connection: Connection, job_id: UUID) -> int:
-    """How many conversations a job has read, in all of its attempts."""
-    return int(await QUERIES.value(connection, "read_by", job_id=job_id))
+async def read_by(connection: Connection, job_id: UUID) -> ReadSoFar:
+    """What a job has read in its attempts so far."""
+    return await QUERIES.only_row(connection, ReadSoFar, "read_by", job_id=job_id)

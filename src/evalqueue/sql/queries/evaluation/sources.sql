@@ -31,8 +31,10 @@ VALUES (%(owner)s, %(source)s, %(name)s, %(job_id)s, %(run_id)s, %(matched)s, %(
     %(not_in_sample)s, %(over_per_intent)s, %(over_per_user)s, %(unreadable)s)
 
 -- read_by --
--- How many conversations a job has read in earlier attempts
-SELECT COALESCE(sum(matched), 0)::bigint FROM source_readings WHERE job_id = %(job_id)s
+-- What a job has read in its attempts so far
+SELECT COALESCE(sum(matched), 0)::bigint AS matched, COALESCE(sum(sampled), 0)::bigint AS sampled,
+    COALESCE(sum(unreadable), 0)::bigint AS unreadable
+FROM source_readings WHERE job_id = %(job_id)s
 
 -- rules --
 -- Each position, and what became of the conversations that were read under it, as far as its runs are
