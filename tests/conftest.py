@@ -28,7 +28,7 @@ _TESTS = Path(__file__).parent
 _TEMPLATE = "evalqueue_template"
 _TABLES = [
     "adversarial_cases", "adversarial_dialogues", "adversarial_evaluations", "adversarial_turns",
-    "annotation_items", "annotation_leases", "annotation_queues",
+    "alert_events", "alerts", "annotation_items", "annotation_leases", "annotation_queues",
     "api_logs", "api_sessions", "app_versions", "apps", "audit_log", "credential_leases",
     "dataset_owners", "dataset_threads", "datasets",
     "eval_job_types", "eval_runs",

@@ -11,6 +11,7 @@ from pathlib import Path
 from evalqueue import settings
 from evalqueue.environment import EnvironmentSettings, check
 from evalqueue.errors import Refused
+from evalqueue.evaluators.alerts.webhook import WebhookSettings
 from evalqueue.evaluators.batch.economy.settings import EconomySettings
 from evalqueue.evaluators.caps.limits import CapSettings
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
@@ -27,7 +28,7 @@ from evalqueue.worker.app import ProcrastinateApp
 
 ALL_SETTINGS: tuple[type[EnvironmentSettings], ...] = (
     Settings, ProviderSettings, PaceSettings, PriceSettings, EconomySettings, SourceSettings,
-    CapSettings, ChatbotSettings,
+    CapSettings, ChatbotSettings, WebhookSettings,
 )  # fmt: skip
 
 logger = logging.getLogger(__name__)

@@ -21,6 +21,8 @@ from evalqueue.evaluators import apps
 from evalqueue.evaluators.adversarial import saved_cases
 from evalqueue.evaluators.adversarial.cases.case import Case
 from evalqueue.evaluators.adversarial.saved_cases import CasesDiffer
+from evalqueue.evaluators.alerts import store as alerts
+from evalqueue.evaluators.alerts.alert import NewAlert
 from evalqueue.evaluators.apps import documents
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.datasets import imports
@@ -156,6 +158,11 @@ def _pinned(pinned: bool) -> Act:
         return await saved_cases.pin(connection, "kaira-bot", owners, pinned=pinned)
 
     return act
+
+
+async def _alert(connection: Connection, _: World) -> object:
+    new = NewAlert.model_validate({"name": "judge", "watches": "drift"})
+    return await alerts.add(connection, new, owner="ada")
 
 
 OWNED = "app_id = 'kaira-bot' AND owner = 'ada'"
@@ -308,6 +315,21 @@ CHANGES = [
         http=("DELETE", "/api/eval-runs/{run_id}/share/{share_id}"),
         cli=("runs", "share", "{run_id}", "--revoke", "{share_id}"),
         sql="DELETE FROM run_shares",
+    ),
+    Change(
+        action="alert.add", kind="alert", subject="",
+        library=_alert,
+        http=("POST", "/api/alerts"),
+        body={"json": {"name": "judge", "watches": "drift"}},
+        cli=("alerts", "add", "judge", "--watches", "drift"),
+        sql="INSERT INTO alerts (owner, name, watches) VALUES ('ada', 'judge', 'drift')",
+    ),
+    Change(
+        action="alert.remove", kind="alert", subject="{alert_id}",
+        library=lambda connection, world: alerts.remove(connection, world.alert_id),
+        http=("DELETE", "/api/alerts/{alert_id}"),
+        cli=("alerts", "remove", "{alert_id}"),
+        sql="DELETE FROM alerts WHERE id = '{alert_id}'",
     ),
     Change(
         action="cases.add", kind="cases", subject="kaira-bot",

@@ -244,8 +244,9 @@ async def test_a_file_in_the_place_of_a_text_is_refused_with_what_to_do(shell: S
         (("hold", "--params", "@nothing.json"), "--params: can't read nothing.json: "),
         (
             ("dance",),
-            "Unknown job_type: dance. Known: evaluate-adversarial, evaluate-batch, evaluate-source,"
-            " fail, hold, propose-app, reach-chatbot, settle-batches, try-evaluators",
+            "Unknown job_type: dance. Known: check-alerts, check-drift, deliver-alert,"
+            " evaluate-adversarial, evaluate-batch, evaluate-source, fail, hold, propose-app,"
+            " reach-chatbot, settle-batches, try-evaluators",
         ),
     ],
 )

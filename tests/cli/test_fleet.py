@@ -60,8 +60,9 @@ async def test_workers_are_listed_with_the_leader_among_them(shell: Shell) -> No
     assert worker["name"].startswith("tea@")
     assert (worker["slots"], worker["queues"]) == (3, ["evalqueue"])
     assert worker["job_types"] == [
-        "evaluate-adversarial", "evaluate-batch", "evaluate-source", "fail", "hold",
-        "propose-app", "reach-chatbot", "settle-batches", "try-evaluators",
+        "check-alerts", "check-drift", "deliver-alert", "evaluate-adversarial", "evaluate-batch",
+        "evaluate-source", "fail", "hold", "propose-app", "reach-chatbot", "settle-batches",
+        "try-evaluators",
     ]  # fmt: skip
     assert worker["silent_for_seconds"] < 30
     assert "leader" in table.out

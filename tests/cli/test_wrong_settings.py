@@ -9,6 +9,7 @@ from tests.cli.conftest import Shell
 
 from evalqueue import daemon
 from evalqueue.environment import EnvironmentSettings, problems
+from evalqueue.evaluators.alerts.webhook import WebhookSettings
 from evalqueue.evaluators.batch.economy.settings import EconomySettings
 from evalqueue.evaluators.caps.limits import CapSettings
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
@@ -42,6 +43,9 @@ WRONG: list[tuple[type[EnvironmentSettings], str, str]] = [
     (ChatbotSettings, "EVALQUEUE_CHATBOT_HOSTS", f"https://u:{SECRET}@h"),
     (ChatbotSettings, "EVALQUEUE_CHATBOT_CREDENTIALS", SECRET),
     (ChatbotSettings, "EVALQUEUE_CHATBOT_CREDENTIALS", json.dumps({"anna": {"token": SECRET}})),
+    (WebhookSettings, "EVALQUEUE_WEBHOOK_HOSTS", f"https://u:{SECRET}@h"),
+    (WebhookSettings, "EVALQUEUE_WEBHOOK_SECRET", SECRET),
+    (WebhookSettings, "EVALQUEUE_PAGE_URL", SECRET),
 ]
 REFUSED_AT_THE_START = [
     "EVALQUEUE_PRICES", "EVALQUEUE_MONTHLY_CAPS", "EVALQUEUE_LLM_LIMITS", "EVALQUEUE_SOURCES",

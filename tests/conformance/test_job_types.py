@@ -12,6 +12,9 @@ from evalqueue.jobtypes import JobTypes
 
 HANDLERS = evaluation_handlers(Settings(), ProviderSettings())
 SMALLEST: dict[str, dict[str, Any]] = {
+    "check-alerts": {"job_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"},
+    "check-drift": {"anchor": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"},
+    "deliver-alert": {"event_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff"},
     "evaluate-batch": {"total_items": 1},
     "evaluate-adversarial": {"test_count": 1},
     "evaluate-source": {"source": "support"},

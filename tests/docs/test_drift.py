@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings
 import evalqueue
 from evalqueue.cli import main
 from evalqueue.daemon import ALL_SETTINGS
+from evalqueue.evaluators.alerts.webhook import WebhookSettings
 from evalqueue.evaluators.batch.economy.settings import EconomySettings
 from evalqueue.evaluators.caps.limits import CapSettings
 from evalqueue.evaluators.chatbots.targets import ChatbotSettings
@@ -293,6 +294,7 @@ DESCRIBED = {
     "## Sources of conversations": SourceSettings,
     "## Spending caps": CapSettings,
     "## Chatbots under test": ChatbotSettings,
+    "## Alerts": WebhookSettings,
 }
 
 

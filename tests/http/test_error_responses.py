@@ -232,6 +232,7 @@ async def test_every_path_has_its_methods_and_no_others(api: httpx.AsyncClient) 
         "run_id": uuid4(),
         "baseline_id": uuid4(),
         "queue_id": uuid4(),
+        "alert_id": uuid4(),
         "dataset_id": f"sha256:{'0' * 64}",
     }
     methods: dict[str, set[str]] = {}

@@ -72,6 +72,7 @@ BODIES: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "/api/alerts": {"name": "judge", "watches": "drift"},
     "/api/annotation-queues": {"run_id": str(uuid4()), "evaluator": "intent"},
     "/api/annotation-queues/next": {"queue_id": str(uuid4())},
     "/api/annotation-queues/label": {"queue_id": str(uuid4()), "position": 1, "value": "a"},
@@ -299,12 +300,22 @@ async def seeded(database: Database, api: httpx.AsyncClient) -> dict[str, str]:
             [job["run_id"], f"sha256:{sha256(CSV).hexdigest()}"],
         )
         ((queue_id,),) = await cursor.fetchall()
+        cursor = await connection.execute(
+            "INSERT INTO alerts (owner, name, watches, webhook_url)"
+            " VALUES ('default', 'failures', 'failed', 'http://localhost:9/') RETURNING id"
+        )
+        ((alert_id,),) = await cursor.fetchall()
+        await connection.execute(
+            "INSERT INTO alert_events (alert_id, kind, explanation) VALUES (%s, 'fired', 'Failed')",
+            [alert_id],
+        )
     return {
         "job_id": job["id"],
         "run_id": job["run_id"],
         "baseline_id": job["run_id"],
         "queue": "evalqueue",
         "queue_id": str(queue_id),
+        "alert_id": str(alert_id),
         "app_id": "kaira-bot",
         "case_id": CASE.case_id,
         "dataset_id": f"sha256:{sha256(CSV).hexdigest()}",
@@ -327,13 +338,13 @@ async def test_every_operation_replies_as_it_is_documented(
     known = await seeded(database, api)
     unknown = {
         "job_id": str(uuid4()), "run_id": str(uuid4()), "baseline_id": str(uuid4()),
-        "queue_id": str(uuid4()), "queue": "unknown-queue",
+        "queue_id": str(uuid4()), "queue": "unknown-queue", "alert_id": str(uuid4()),
         "app_id": "unknown", "case_id": "none", "log_id": "0", "evaluation_id": "0",
         "dataset_id": "sha256:" + "0" * 64, "share_id": str(uuid4()), "token": "evs_unknown",
     }  # fmt: skip
     bad = {
         "job_id": "17", "run_id": "17", "baseline_id": "17", "queue": "q" * 41,
-        "queue_id": "17", "app_id": "a" * 101,
+        "queue_id": "17", "app_id": "a" * 101, "alert_id": "17",
         "case_id": "c" * 101, "log_id": "-1", "evaluation_id": "x", "dataset_id": "latest",
         "share_id": "17", "token": "%00",
     }  # fmt: skip
@@ -440,6 +451,7 @@ async def test_a_token_and_a_body_limit_are_documented_as_they_are(serve_api: Se
                         baseline_id=uuid4(),
                         queue="q",
                         queue_id=uuid4(),
+                        alert_id=uuid4(),
                         app_id="a",
                         case_id="c",
                         dataset_id="d",

@@ -136,6 +136,10 @@ ROWS: dict[tuple[str, str], Access] = {
     ("GET", "/api/app-draft"): Access.ALL,
     ("GET", "/api/datasets/{dataset_id}/app-draft"): Access.OWN_OR_404,
     ("DELETE", "/api/apps/{app_id}"): Access.CHANGES_OWN,
+    ("GET", "/api/alerts"): Access.OWN_OR_NOTHING,
+    ("POST", "/api/alerts"): Access.SUBMITS,
+    ("DELETE", "/api/alerts/{alert_id}"): Access.CHANGES_OWN,
+    ("POST", "/api/alerts/{alert_id}/test"): Access.CHANGES_OWN,
     ("GET", "/api/costs"): Access.OWN_OR_NOTHING,
     ("GET", "/api/evaluators"): Access.ALL,
     ("POST", "/api/evaluators/try"): Access.SUBMITS_OWN,
@@ -209,6 +213,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/api/threads"): {
         "threads": [{"thread_id": "t", "messages": [{"role": "user", "content": "Hi", "id": "m"}]}]
     },
+    ("POST", "/api/alerts"): {"name": "judge", "watches": "drift"},
     ("POST", "/api/adversarial/cases"): {
         "app_id": "kaira-bot",
         "cases": [{"opening": "Hi", "expected_behavior": "It greets", "persona": "easy"}],
@@ -232,6 +237,7 @@ class World:
     """Of an annotation queue."""
     share_id: UUID
     """Of a link to the run's report."""
+    alert_id: UUID
 
     def ids(self) -> dict[str, str]:
         return {
@@ -244,6 +250,7 @@ class World:
             "queue_id": str(self.queue_id),
             "share_id": str(self.share_id),
             "token": "evs_of-nobody",
+            "alert_id": str(self.alert_id),
             "case_id": CASE.case_id,
             "app_id": "kaira-bot",
             "queue": "evalqueue",
@@ -325,6 +332,13 @@ async def world_of(owner: str, database: Database) -> World:
             f" VALUES (%s, '{MARK}', 'default', now(), '') ON CONFLICT DO NOTHING",
             [owner],
         )
+        cursor = await connection.execute(
+            "INSERT INTO alerts (owner, name, watches, app_id, webhook_url)"
+            f" SELECT %s, gen_random_uuid(), 'drift', '{MARK}', 'http://localhost:9/'"
+            " RETURNING id",
+            [owner],
+        )
+        ((alert_id,),) = await cursor.fetchall()
         await adversarial_store.settle_cases(connection, run_id, [CASE], trials=1)
         await saved_cases.save(connection, "kaira-bot", [CASE], owner=owner, pinned=False)
     async with database.transaction() as connection:
@@ -339,6 +353,7 @@ async def world_of(owner: str, database: Database) -> World:
         log_id=made[-1],
         queue_id=queue_id,
         share_id=shared.share.id,
+        alert_id=alert_id,
     )
 
 
@@ -421,6 +436,7 @@ async def state(database: Database) -> list[Any]:
             " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels),"
             " (SELECT count(*) FROM posted_messages), (SELECT count(*) FROM annotation_queues),"
             " (SELECT count(*) FROM annotation_leases), (SELECT count(*) FROM run_shares),"
+            " (SELECT count(*) FROM alerts), (SELECT count(*) FROM alert_events),"
             " (SELECT count(*) FROM audit_log)"
         )
         return await cursor.fetchall()
@@ -500,6 +516,7 @@ async def test_anothers_is_as_if_it_were_not_there(
         "job_id": str(uuid4()),
         "run_id": str(uuid4()),
         "queue_id": str(uuid4()),
+        "alert_id": str(uuid4()),
         "baseline_id": str(uuid4()),
         "dataset_id": f"sha256:{'0' * 64}",
     }

@@ -1,4 +1,5 @@
 // The client: every route of the API, and watches.
+import { alerts, type AlertsApi } from "./alerts.js";
 import { annotation, type AnnotationApi } from "./annotation.js";
 import { apps, type AppsApi } from "./apps.js";
 import {
@@ -35,6 +36,7 @@ export interface Client {
   threads: ThreadsApi;
   sources: SourcesApi;
   apps: AppsApi;
+  alerts: AlertsApi;
   annotation: AnnotationApi;
   queues: QueuesApi;
   workers: WorkersApi;
@@ -71,6 +73,7 @@ export function createClient(options: ClientOptions = {}): Client {
     threads: threads(transport),
     sources: sources(transport),
     apps: apps(transport),
+    alerts: alerts(transport),
     annotation: annotation(transport),
     queues: queues(transport),
     workers: workers(transport),

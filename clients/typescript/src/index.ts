@@ -1,4 +1,5 @@
 // The public names of the package.
+export type { AlertsApi, ListAlerts } from "./alerts.js";
 export type { Annotating, AnnotationApi, AnnotationLabel, Annotator } from "./annotation.js";
 export type { AddApp, AppsApi, GetApp } from "./apps.js";
 export { type Client, createClient, jobsApi } from "./client.js";

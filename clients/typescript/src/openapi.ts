@@ -965,6 +965,58 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/alerts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Alerts, those that fire first */
+        get: operations["list_alerts"];
+        put?: never;
+        /** Watch rates, coverage, drift or failures */
+        post: operations["add_alert"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/{alert_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /** Remove an alert */
+        delete: operations["delete_alert"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/alerts/{alert_id}/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Send a test message to the webhook of an alert */
+        post: operations["test_alert"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/evaluators": {
         parameters: {
             query?: never;
@@ -1122,6 +1174,55 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AddAlert
+         * @description What is to be watched, and where it is told.
+         */
+        AddAlert: {
+            /**
+             * Name
+             * @description An owner uses it once.
+             */
+            name: string;
+            watches: components["schemas"]["Watched"];
+            /**
+             * App Id
+             * @description Only runs and drift checks of this app.
+             * @default null
+             */
+            app_id: string | null;
+            /**
+             * Requirements
+             * @description Of `rate`: what must hold, as of a gate: `correctness.pass >= 0.9`. It fires when the gate
+             *     would fail, and recovers when it would pass.
+             */
+            requirements?: string[];
+            /**
+             * Evaluator
+             * @description Of `coverage`; null: the evaluator with the lowest.
+             * @default null
+             */
+            evaluator: string | null;
+            /**
+             * Min Coverage
+             * @description Of `coverage`: it fires below.
+             * @default null
+             */
+            min_coverage: number | null;
+            /**
+             * Job Type
+             * @description Of `failed`; null: jobs of every type.
+             * @default null
+             */
+            job_type: string | null;
+            /**
+             * Webhook Url
+             * @description Where it is sent, besides the worker's log. A host of EVALQUEUE_WEBHOOK_HOSTS. The path and
+             *     query are not shown again.
+             * @default null
+             */
+            webhook_url: string | null;
+        };
         /**
          * AddApp
          * @description An app: as a JSON object, or as text.
@@ -1357,6 +1458,57 @@ export interface components {
             high: number;
             /** Items */
             items: number;
+        };
+        /**
+         * Alert
+         * @description An alert, without the path and query of its webhook.
+         */
+        Alert: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Owner */
+            owner: string;
+            /** Name */
+            name: string;
+            watches: components["schemas"]["Watched"];
+            /** App Id */
+            app_id: string | null;
+            /** Requirements */
+            requirements: string[];
+            /** Evaluator */
+            evaluator: string | null;
+            /** Min Coverage */
+            min_coverage: number | null;
+            /** Job Type */
+            job_type: string | null;
+            /**
+             * Webhook Origin
+             * @description Null: it is told in the worker's log only.
+             */
+            webhook_origin: string | null;
+            /**
+             * Firing Since
+             * @description Null: it does not fire.
+             */
+            firing_since: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+            /** @description Null: nothing yet. */
+            told: components["schemas"]["Told"] | null;
+        };
+        /**
+         * Alerts
+         * @description Alerts, those that fire first.
+         */
+        Alerts: {
+            /** Alerts */
+            alerts: components["schemas"]["Alert"][];
         };
         /**
          * AnnotationProgress
@@ -1946,6 +2098,58 @@ export interface components {
              */
             fix: string | null;
         };
+        /**
+         * CheckAlerts
+         * @description Look whether alerts fire or recover by a job that has ended.
+         *
+         *     The database submits it when such a job ends.
+         */
+        CheckAlerts: {
+            /**
+             * Job Id
+             * Format: uuid
+             * @description The job that has ended.
+             */
+            job_id: string;
+        };
+        /**
+         * CheckDrift
+         * @description Judge conversations of a run again, as they were judged then, to see whether the judge has
+         *     changed.
+         */
+        CheckDrift: {
+            /**
+             * Anchor
+             * Format: uuid
+             * @description A completed `evaluate-batch` run of the same owner (its id, or its job's).
+             */
+            anchor: string;
+            /**
+             * Sample Size
+             * @description Only so many of its conversations, drawn by `seed`: the same ones each time. Default: all, at
+             *     most 2,000.
+             * @default null
+             */
+            sample_size: number | null;
+            /**
+             * Seed
+             * @description Another seed draws other conversations.
+             * @default 0
+             */
+            seed: number;
+            /**
+             * False Alarm Rate
+             * @description How often a judge that is the same may raise an alarm, over all scores.
+             * @default 0.05
+             */
+            false_alarm_rate: number;
+            /**
+             * Tolerated Flips
+             * @description The share of labels that a judge that is the same may give otherwise.
+             * @default 0.1
+             */
+            tolerated_flips: number;
+        };
         /** Column */
         Column: {
             /** Name */
@@ -2353,6 +2557,18 @@ export interface components {
              * @default true
              */
             deleted: boolean;
+        };
+        /**
+         * DeliverAlert
+         * @description Send what an alert tells to its webhook.
+         */
+        DeliverAlert: {
+            /**
+             * Event Id
+             * Format: uuid
+             * @description What is told.
+             */
+            event_id: string;
         };
         /**
          * Dialogue
@@ -4734,6 +4950,19 @@ export interface components {
             released: boolean;
         };
         /**
+         * RemovedAlert
+         * @description The alert is no more, nor is what it has told.
+         */
+        RemovedAlert: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /** Name */
+            name: string;
+        };
+        /**
          * Resync
          * @description Changes may have been missed: read everything again.
          */
@@ -5443,6 +5672,23 @@ export interface components {
             total_adversarial_tests: number;
         };
         /**
+         * TestedAlert
+         * @description A message that tells nothing is on its way.
+         */
+        TestedAlert: {
+            /**
+             * Event Id
+             * Format: uuid
+             */
+            event_id: string;
+            /**
+             * Job Id
+             * Format: uuid
+             * @description The job that sends it.
+             */
+            job_id: string;
+        };
+        /**
          * ThreadDetail
          * @description One conversation of a run: what was found in it, what was said, and where it stands.
          */
@@ -5533,6 +5779,41 @@ export interface components {
             low: number;
             /** High */
             high: number;
+        };
+        /**
+         * Told
+         * @description What an alert has told last.
+         */
+        Told: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "fired" | "recovered";
+            /** Explanation */
+            explanation: string;
+            /**
+             * Job Id
+             * @description The job that decided.
+             */
+            job_id: string | null;
+            /** Run Id */
+            run_id: string | null;
+            /**
+             * Delivered At
+             * @description When the webhook answered.
+             */
+            delivered_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
         };
         /**
          * ToolCall
@@ -5972,6 +6253,12 @@ export interface components {
             detail: components["schemas"]["FieldError"][];
         };
         /**
+         * Watched
+         * @description What an alert watches.
+         * @enum {string}
+         */
+        Watched: "rate" | "coverage" | "drift" | "failed";
+        /**
          * Worker
          * @description A worker, as of its last report.
          */
@@ -6021,6 +6308,30 @@ export interface components {
              * @description Whether it is the one that recovers lost jobs and starts scheduled ones.
              */
             is_leader: boolean;
+        };
+        "submit-check-drift": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "check-drift";
+            params: components["schemas"]["CheckDrift"];
+        };
+        "submit-check-alerts": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "check-alerts";
+            params: components["schemas"]["CheckAlerts"];
+        };
+        "submit-deliver-alert": {
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            job_type: "deliver-alert";
+            params: components["schemas"]["DeliverAlert"];
         };
         "submit-evaluate-batch": {
             /**
@@ -6590,7 +6901,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-try-evaluators"] | components["schemas"]["submit-propose-app"] | components["schemas"]["submit-reach-chatbot"] | components["schemas"]["submit-settle-batches"];
+                "application/json": components["schemas"]["submit-check-drift"] | components["schemas"]["submit-check-alerts"] | components["schemas"]["submit-deliver-alert"] | components["schemas"]["submit-evaluate-batch"] | components["schemas"]["submit-evaluate-adversarial"] | components["schemas"]["submit-evaluate-source"] | components["schemas"]["submit-try-evaluators"] | components["schemas"]["submit-propose-app"] | components["schemas"]["submit-reach-chatbot"] | components["schemas"]["submit-settle-batches"];
             };
         };
         responses: {
@@ -11251,6 +11562,341 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeletedApp"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request contradicts an earlier one or the state of the job */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    list_alerts: {
+        parameters: {
+            query?: {
+                /** @description Only those that fire, or only the others. */
+                firing?: boolean;
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Alerts, those that fire first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alerts"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    add_alert: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AddAlert"];
+            };
+        };
+        responses: {
+            /** @description Watch rates, coverage, drift or failures */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alert"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request contradicts an earlier one or the state of the job */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The body has the wrong media type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    delete_alert: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alert_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Remove an alert */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RemovedAlert"];
+                };
+            };
+            /** @description The Host or the Origin is not allowed, or the caller lacks the right */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description There is none with this id */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The request is invalid; nothing was stored */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ValidationErrors"];
+                };
+            };
+            /** @description Too many requests, or too many wrong tokens; Retry-After says when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description The database does not answer, its schema is outdated, or the server is at its limit. Try again later */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+            /** @description Any other error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Error"];
+                };
+            };
+        };
+    };
+    test_alert: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                alert_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Send a test message to the webhook of an alert */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TestedAlert"];
                 };
             };
             /** @description The Host or the Origin is not allowed, or the caller lacks the right */

@@ -61,6 +61,12 @@ export type NewLabel = Schemas["NewLabel"];
 export type AddedLabels = Schemas["AddedLabels"];
 export type RunLabels = Schemas["RunLabels"];
 /** Conversations of a run that people are asked to label. */
+export type Watched = Schemas["Watched"];
+export type Alert = Schemas["Alert"];
+export type Alerts = Schemas["Alerts"];
+export type AddAlert = Schemas["AddAlert"];
+export type RemovedAlert = Schemas["RemovedAlert"];
+export type TestedAlert = Schemas["TestedAlert"];
 export type AnnotationQueue = Schemas["AnnotationQueue"];
 export type AnnotationQueues = Schemas["AnnotationQueues"];
 export type AnnotationProgress = Schemas["AnnotationProgress"];

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from evalqueue.cli import (
+    alerts,
     apps,
     evaluators,
     fleet,
@@ -117,4 +118,5 @@ fleet.register(app)
 results.register(app)
 labels.register(app)
 schedules.register(app)
+alerts.register(app)
 sources.register(app)

@@ -8,10 +8,15 @@ from evalqueue.evaluators.adversarial.handler import AdversarialRun
 from evalqueue.evaluators.adversarial.job_type import EvaluateAdversarial
 from evalqueue.evaluators.adversarial.reaching.handler import reach_chatbot
 from evalqueue.evaluators.adversarial.reaching.job_type import ReachChatbot
+from evalqueue.evaluators.alerts.checking import check_alerts
+from evalqueue.evaluators.alerts.delivery import deliver_alert
+from evalqueue.evaluators.alerts.job_types import CheckAlerts, DeliverAlert
 from evalqueue.evaluators.batch.economy.handler import settle_batches
 from evalqueue.evaluators.batch.economy.job_type import SettleBatches
 from evalqueue.evaluators.batch.handler import BatchRun
 from evalqueue.evaluators.batch.job_type import EvaluateBatch
+from evalqueue.evaluators.comparison.drift.handler import check_drift
+from evalqueue.evaluators.comparison.drift.job_type import CheckDrift
 from evalqueue.evaluators.metrics import EvaluationMetrics
 from evalqueue.evaluators.pace.limits import PaceSettings
 from evalqueue.evaluators.pace.registry import Paces
@@ -41,6 +46,7 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     SourceSettings.read()  # a mistake in them is shown when the worker starts
     handlers.when_closing(paces.aclose)
     handlers.when_closing(registry.aclose)
+    handlers.include(_watching_handlers(settings))
 
     @handlers.handles(EvaluateBatch)
     async def evaluate_batch(context: JobContext, params: EvaluateBatch) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
@@ -71,5 +77,24 @@ def evaluation_handlers(settings: Settings, providers: ProviderSettings) -> Hand
     @handlers.handles(SettleBatches)
     async def settle(context: JobContext, params: SettleBatches) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
         return await settle_batches(context, params, access)
+
+    return handlers
+
+
+def _watching_handlers(settings: Settings) -> Handlers:
+    """The handlers of jobs that look for changes, and tell of them."""
+    handlers = Handlers()
+
+    @handlers.handles(CheckDrift)
+    async def judge_again(context: JobContext, params: CheckDrift) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await check_drift(context, params, settings)
+
+    @handlers.handles(CheckAlerts)
+    async def look_at_alerts(context: JobContext, params: CheckAlerts) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await check_alerts(context, params, settings)
+
+    @handlers.handles(DeliverAlert)
+    async def deliver(context: JobContext, params: DeliverAlert) -> Summary:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await deliver_alert(context, params)
 
     return handlers

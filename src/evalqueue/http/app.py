@@ -30,6 +30,7 @@ from evalqueue.http.operations import EmptyRequest, Operation, routes
 from evalqueue.http.request_metrics import ApiMetrics, ObserveRequests
 from evalqueue.http.routes import (
     adversarial,
+    alerts,
     apps,
     datasets,
     evaluators,
@@ -119,6 +120,7 @@ OPERATIONS: tuple[Operation, ...] = (
     *labels.OPERATIONS,
     *adversarial.OPERATIONS,
     *apps.OPERATIONS,
+    *alerts.OPERATIONS,
     *evaluators.OPERATIONS,
     *fleet.OPERATIONS,
 )

@@ -40,6 +40,90 @@ CREATE FUNCTION evalqueue_add_usage(added llm_usage[]) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- TABLE: alerts
+
+CREATE TABLE alerts (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    owner text NOT NULL,
+    name text NOT NULL,
+    watches text NOT NULL,
+    app_id text,
+    job_type text,
+    requirements text[] DEFAULT '{}'::text[] NOT NULL,
+    evaluator text,
+    min_coverage double precision,
+    webhook_url text,
+    firing_since timestamp with time zone,
+    decided_until timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT alerts_app_id_check CHECK (((length(app_id) >= 1) AND (length(app_id) <= 100))),
+    CONSTRAINT alerts_evaluator_check CHECK ((evaluator ~ '^[a-z][a-z0-9_]{0,49}$'::text)),
+    CONSTRAINT alerts_job_type_check CHECK ((job_type ~ '^[a-z][a-z0-9-]{0,49}$'::text)),
+    CONSTRAINT alerts_min_coverage_check CHECK (((min_coverage >= (0)::double precision) AND (min_coverage <= (1)::double precision))),
+    CONSTRAINT alerts_name_check CHECK (((length(name) >= 1) AND (length(name) <= 100))),
+    CONSTRAINT alerts_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT alerts_watches_check CHECK ((watches = ANY (ARRAY['rate'::text, 'coverage'::text, 'drift'::text, 'failed'::text]))),
+    CONSTRAINT alerts_webhook_url_check CHECK ((length(webhook_url) <= 2000))
+);
+
+-- TABLE: jobs
+
+CREATE TABLE jobs (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    job_type text NOT NULL,
+    status text DEFAULT 'queued'::text NOT NULL,
+    params jsonb DEFAULT '{}'::jsonb NOT NULL,
+    result jsonb,
+    progress jsonb DEFAULT '{"total": 0, "current": 0, "message": ""}'::jsonb NOT NULL,
+    error_message text,
+    owner text DEFAULT 'default'::text NOT NULL,
+    queue text DEFAULT 'evalqueue'::text NOT NULL,
+    priority integer DEFAULT 0 NOT NULL,
+    due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    task_id bigint,
+    attempt integer DEFAULT 0 NOT NULL,
+    failed_attempts integer DEFAULT 0 NOT NULL,
+    max_attempts integer DEFAULT 3 NOT NULL,
+    worker text,
+    lease_expires_at timestamp with time zone,
+    idempotency_key text,
+    fingerprint text,
+    parent_id uuid,
+    retry_of uuid,
+    after_id uuid,
+    waiting boolean DEFAULT false NOT NULL,
+    revision bigint DEFAULT 1 NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    started_at timestamp with time zone,
+    completed_at timestamp with time zone,
+    isolated boolean DEFAULT false NOT NULL,
+    traceparent text,
+    CONSTRAINT jobs_attempts_are_sane CHECK (((attempt >= 0) AND ((failed_attempts >= 0) AND (failed_attempts <= attempt)) AND (max_attempts >= 1))),
+    CONSTRAINT jobs_completed_has_a_result CHECK (((status <> 'completed'::text) OR ((result IS NOT NULL) AND (error_message IS NULL)))),
+    CONSTRAINT jobs_due_at_is_a_moment CHECK (((due_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (due_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
+    CONSTRAINT jobs_error_is_bounded CHECK (((length(error_message) >= 1) AND (length(error_message) <= 4000))),
+    CONSTRAINT jobs_failed_has_a_reason CHECK (((status <> 'failed'::text) OR (error_message IS NOT NULL))),
+    CONSTRAINT jobs_hold_no_credentials_of_chatbots CHECK (((job_type <> 'evaluate-adversarial'::text) OR ((NOT (params ?| ARRAY['kaira_auth_token'::text, 'kaira_credential_pool'::text])) AND (NOT (COALESCE((params -> 'chatbot'::text), '{}'::jsonb) ?| ARRAY['token'::text, 'auth_token'::text, 'api_key'::text]))))),
+    CONSTRAINT jobs_idempotency_key_is_bounded CHECK ((((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255)) AND ((idempotency_key IS NULL) = (fingerprint IS NULL)))),
+    CONSTRAINT jobs_job_type_is_a_name CHECK ((job_type ~ '^[a-z][a-z0-9-]{0,49}$'::text)),
+    CONSTRAINT jobs_owner_is_bounded CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT jobs_params_is_an_object CHECK ((jsonb_typeof(params) = 'object'::text)),
+    CONSTRAINT jobs_progress_is_sound CHECK (((NOT (jsonb_typeof((progress -> 'current'::text)) IS DISTINCT FROM 'number'::text)) AND (NOT (jsonb_typeof((progress -> 'total'::text)) IS DISTINCT FROM 'number'::text)) AND (NOT (jsonb_typeof((progress -> 'message'::text)) IS DISTINCT FROM 'string'::text)))),
+    CONSTRAINT jobs_running_has_a_lease CHECK ((((status = 'running'::text) = (lease_expires_at IS NOT NULL)) AND ((status <> 'running'::text) OR ((started_at IS NOT NULL) AND (attempt > 0))))),
+    CONSTRAINT jobs_status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
+    CONSTRAINT jobs_terminal_iff_completed_at CHECK (((completed_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
+    CONSTRAINT jobs_traceparent_is_sound CHECK ((traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'::text)),
+    CONSTRAINT jobs_waiting_did_not_begin CHECK (((NOT waiting) OR ((attempt = 0) AND (status = ANY (ARRAY['queued'::text, 'cancelled'::text])))))
+)
+WITH (fillfactor='70');
+
+-- FUNCTION: evalqueue_alerts_of_job(jobs)
+
+CREATE FUNCTION evalqueue_alerts_of_job(job jobs) RETURNS SETOF alerts
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_annotated(uuid)
 
 CREATE FUNCTION evalqueue_annotated(wanted_queue uuid) RETURNS TABLE(queue_position integer, thread_id text, people text[], labels text[], is_decided boolean)
@@ -64,6 +148,13 @@ CREATE FUNCTION evalqueue_app_is_needed(content_digest text) RETURNS boolean
 
 CREATE FUNCTION evalqueue_audit(action text, subject_kind text, subject_id text, details jsonb DEFAULT '{}'::jsonb) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_audit_alerts()
+
+CREATE FUNCTION evalqueue_audit_alerts() RETURNS trigger
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -179,57 +270,6 @@ CREATE FUNCTION evalqueue_claim_items(job_id uuid, attempt integer, items text[]
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
--- TABLE: jobs
-
-CREATE TABLE jobs (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    job_type text NOT NULL,
-    status text DEFAULT 'queued'::text NOT NULL,
-    params jsonb DEFAULT '{}'::jsonb NOT NULL,
-    result jsonb,
-    progress jsonb DEFAULT '{"total": 0, "current": 0, "message": ""}'::jsonb NOT NULL,
-    error_message text,
-    owner text DEFAULT 'default'::text NOT NULL,
-    queue text DEFAULT 'evalqueue'::text NOT NULL,
-    priority integer DEFAULT 0 NOT NULL,
-    due_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    task_id bigint,
-    attempt integer DEFAULT 0 NOT NULL,
-    failed_attempts integer DEFAULT 0 NOT NULL,
-    max_attempts integer DEFAULT 3 NOT NULL,
-    worker text,
-    lease_expires_at timestamp with time zone,
-    idempotency_key text,
-    fingerprint text,
-    parent_id uuid,
-    retry_of uuid,
-    after_id uuid,
-    waiting boolean DEFAULT false NOT NULL,
-    revision bigint DEFAULT 1 NOT NULL,
-    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    started_at timestamp with time zone,
-    completed_at timestamp with time zone,
-    isolated boolean DEFAULT false NOT NULL,
-    traceparent text,
-    CONSTRAINT jobs_attempts_are_sane CHECK (((attempt >= 0) AND ((failed_attempts >= 0) AND (failed_attempts <= attempt)) AND (max_attempts >= 1))),
-    CONSTRAINT jobs_completed_has_a_result CHECK (((status <> 'completed'::text) OR ((result IS NOT NULL) AND (error_message IS NULL)))),
-    CONSTRAINT jobs_due_at_is_a_moment CHECK (((due_at >= '1970-01-01 00:00:00+00'::timestamp with time zone) AND (due_at < '9999-01-01 00:00:00+00'::timestamp with time zone))),
-    CONSTRAINT jobs_error_is_bounded CHECK (((length(error_message) >= 1) AND (length(error_message) <= 4000))),
-    CONSTRAINT jobs_failed_has_a_reason CHECK (((status <> 'failed'::text) OR (error_message IS NOT NULL))),
-    CONSTRAINT jobs_hold_no_credentials_of_chatbots CHECK (((job_type <> 'evaluate-adversarial'::text) OR ((NOT (params ?| ARRAY['kaira_auth_token'::text, 'kaira_credential_pool'::text])) AND (NOT (COALESCE((params -> 'chatbot'::text), '{}'::jsonb) ?| ARRAY['token'::text, 'auth_token'::text, 'api_key'::text]))))),
-    CONSTRAINT jobs_idempotency_key_is_bounded CHECK ((((length(idempotency_key) >= 1) AND (length(idempotency_key) <= 255)) AND ((idempotency_key IS NULL) = (fingerprint IS NULL)))),
-    CONSTRAINT jobs_job_type_is_a_name CHECK ((job_type ~ '^[a-z][a-z0-9-]{0,49}$'::text)),
-    CONSTRAINT jobs_owner_is_bounded CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
-    CONSTRAINT jobs_params_is_an_object CHECK ((jsonb_typeof(params) = 'object'::text)),
-    CONSTRAINT jobs_progress_is_sound CHECK (((NOT (jsonb_typeof((progress -> 'current'::text)) IS DISTINCT FROM 'number'::text)) AND (NOT (jsonb_typeof((progress -> 'total'::text)) IS DISTINCT FROM 'number'::text)) AND (NOT (jsonb_typeof((progress -> 'message'::text)) IS DISTINCT FROM 'string'::text)))),
-    CONSTRAINT jobs_running_has_a_lease CHECK ((((status = 'running'::text) = (lease_expires_at IS NOT NULL)) AND ((status <> 'running'::text) OR ((started_at IS NOT NULL) AND (attempt > 0))))),
-    CONSTRAINT jobs_status_is_known CHECK ((status = ANY (ARRAY['queued'::text, 'running'::text, 'completed'::text, 'failed'::text, 'cancelled'::text]))),
-    CONSTRAINT jobs_terminal_iff_completed_at CHECK (((completed_at IS NOT NULL) = (status = ANY (ARRAY['completed'::text, 'failed'::text, 'cancelled'::text])))),
-    CONSTRAINT jobs_traceparent_is_sound CHECK ((traceparent ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'::text)),
-    CONSTRAINT jobs_waiting_did_not_begin CHECK (((NOT waiting) OR ((attempt = 0) AND (status = ANY (ARRAY['queued'::text, 'cancelled'::text])))))
-)
-WITH (fillfactor='70');
-
 -- FUNCTION: evalqueue_claim_jobs(bigint, text, text[], text[], integer, double precision, uuid[])
 
 CREATE FUNCTION evalqueue_claim_jobs(worker_id bigint, worker text, queues text[], job_types text[], slots integer, lease_seconds double precision, skipped uuid[] DEFAULT '{}'::uuid[]) RETURNS SETOF jobs
@@ -276,6 +316,13 @@ CREATE FUNCTION evalqueue_counted(result jsonb) RETURNS jsonb
 
 CREATE FUNCTION evalqueue_dataset_is_needed(dataset text) RETURNS boolean
     LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_decide_alert(uuid, uuid, uuid, timestamp with time zone, boolean, text, jsonb)
+
+CREATE FUNCTION evalqueue_decide_alert(wanted_alert uuid, job_id uuid, run_id uuid, ended_at timestamp with time zone, fires boolean, explanation text, figures jsonb) RETURNS uuid
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -1130,6 +1177,13 @@ CREATE FUNCTION evalqueue_waiting_jobs(queues_max integer, priorities_max intege
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_watch_job()
+
+CREATE FUNCTION evalqueue_watch_job() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_worker_is_back(text, timestamp with time zone)
 
 CREATE FUNCTION evalqueue_worker_is_back(worker text, lost_at timestamp with time zone) RETURNS void
@@ -1232,6 +1286,22 @@ CREATE TABLE adversarial_turns (
     turn integer NOT NULL,
     exchange jsonb NOT NULL,
     CONSTRAINT adversarial_turns_turn_check CHECK ((turn >= 1))
+);
+
+-- TABLE: alert_events
+
+CREATE TABLE alert_events (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    alert_id uuid NOT NULL,
+    job_id uuid,
+    run_id uuid,
+    kind text NOT NULL,
+    explanation text NOT NULL,
+    figures jsonb DEFAULT '{}'::jsonb NOT NULL,
+    delivered_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT alert_events_explanation_check CHECK ((length(explanation) <= 2000)),
+    CONSTRAINT alert_events_kind_check CHECK ((kind = ANY (ARRAY['fired'::text, 'recovered'::text, 'test'::text])))
 );
 
 -- TABLE: annotation_items
@@ -2000,6 +2070,26 @@ ALTER TABLE ONLY adversarial_evaluations
 ALTER TABLE ONLY adversarial_turns
     ADD CONSTRAINT adversarial_turns_pkey PRIMARY KEY (run_id, case_id, trial, turn);
 
+-- CONSTRAINT: alert_events alert_events_once_per_job
+
+ALTER TABLE ONLY alert_events
+    ADD CONSTRAINT alert_events_once_per_job UNIQUE (alert_id, job_id);
+
+-- CONSTRAINT: alert_events alert_events_pkey
+
+ALTER TABLE ONLY alert_events
+    ADD CONSTRAINT alert_events_pkey PRIMARY KEY (id);
+
+-- CONSTRAINT: alerts alerts_name_is_used_once
+
+ALTER TABLE ONLY alerts
+    ADD CONSTRAINT alerts_name_is_used_once UNIQUE (owner, name);
+
+-- CONSTRAINT: alerts alerts_pkey
+
+ALTER TABLE ONLY alerts
+    ADD CONSTRAINT alerts_pkey PRIMARY KEY (id);
+
 -- CONSTRAINT: annotation_items annotation_items_pkey
 
 ALTER TABLE ONLY annotation_items
@@ -2253,6 +2343,10 @@ ALTER TABLE ONLY tried_conversations
 -- INDEX: adversarial_evaluations_of_run
 
 CREATE INDEX adversarial_evaluations_of_run ON adversarial_evaluations USING btree (run_id, id);
+
+-- INDEX: alert_events_newest
+
+CREATE INDEX alert_events_newest ON alert_events USING btree (alert_id, created_at DESC);
 
 -- INDEX: annotation_queues_of_run
 
@@ -2530,6 +2624,10 @@ CREATE INDEX thread_evaluations_of_thread ON thread_evaluations USING btree (thr
 
 CREATE TRIGGER evalqueue_abort_at_once AFTER UPDATE OF abort_requested ON procrastinate_jobs FOR EACH ROW WHEN ((new.abort_requested AND (new.status = 'doing'::procrastinate_job_status))) EXECUTE FUNCTION evalqueue_abort_at_once();
 
+-- TRIGGER: alerts evalqueue_audit_alerts
+
+CREATE TRIGGER evalqueue_audit_alerts AFTER INSERT ON alerts REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_alerts();
+
 -- TRIGGER: annotation_queues evalqueue_audit_annotation_queues
 
 CREATE TRIGGER evalqueue_audit_annotation_queues AFTER INSERT ON annotation_queues REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_annotation_queues();
@@ -2565,6 +2663,10 @@ CREATE TRIGGER evalqueue_audit_pins AFTER UPDATE ON saved_cases REFERENCING OLD 
 -- TRIGGER: job_queues evalqueue_audit_queue
 
 CREATE TRIGGER evalqueue_audit_queue AFTER INSERT OR DELETE OR UPDATE ON job_queues FOR EACH ROW EXECUTE FUNCTION evalqueue_audit_queue();
+
+-- TRIGGER: alerts evalqueue_audit_removed_alerts
+
+CREATE TRIGGER evalqueue_audit_removed_alerts AFTER DELETE ON alerts REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_alerts();
 
 -- TRIGGER: app_versions evalqueue_audit_removed_apps
 
@@ -2674,6 +2776,10 @@ CREATE TRIGGER evalqueue_store_dataset BEFORE INSERT ON jobs FOR EACH ROW WHEN (
 
 CREATE TRIGGER evalqueue_update_run AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (((new.progress ? 'run_id'::text) AND (new.parent_id IS NULL) AND (old.status IS DISTINCT FROM new.status))) EXECUTE FUNCTION evalqueue_follow_job();
 
+-- TRIGGER: jobs evalqueue_watch_job
+
+CREATE TRIGGER evalqueue_watch_job AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (((old.completed_at IS NULL) AND (new.completed_at IS NOT NULL) AND (new.status <> 'cancelled'::text) AND (new.parent_id IS NULL))) EXECUTE FUNCTION evalqueue_watch_job();
+
 -- TRIGGER: audit_log evalqueue_write_audit
 
 CREATE TRIGGER evalqueue_write_audit BEFORE INSERT ON audit_log FOR EACH ROW WHEN ((NOT evalqueue_writes_audit())) EXECUTE FUNCTION evalqueue_keep_audit();
@@ -2697,6 +2803,11 @@ ALTER TABLE ONLY adversarial_evaluations
 
 ALTER TABLE ONLY adversarial_turns
     ADD CONSTRAINT adversarial_turns_run_id_case_id_trial_fkey FOREIGN KEY (run_id, case_id, trial) REFERENCES adversarial_dialogues(run_id, case_id, trial) ON DELETE CASCADE;
+
+-- FK CONSTRAINT: alert_events alert_events_alert_id_fkey
+
+ALTER TABLE ONLY alert_events
+    ADD CONSTRAINT alert_events_alert_id_fkey FOREIGN KEY (alert_id) REFERENCES alerts(id) ON DELETE CASCADE;
 
 -- FK CONSTRAINT: annotation_items annotation_items_queue_id_fkey
 

@@ -26,22 +26,22 @@ def split(url: str) -> tuple[str, str, str]:
     """
     if not url.isascii() or not url.isprintable() or " " in url or len(url) > _URL_LIMIT:
         raise TargetRefused(
-            "The chatbot's address must be ASCII without spaces and control characters, at most "
+            "The address must be ASCII without spaces and control characters, at most "
             f"{_URL_LIMIT} characters; write other letters of a host name as xn--…."
         )
     found = _URL.fullmatch(url)
     scheme = found[1].lower() if found else ""
     if found is None or scheme not in PORTS:
-        raise TargetRefused("The chatbot's address must begin with https:// or http://.")
+        raise TargetRefused("The address must begin with https:// or http://.")
     authority, path = found[2], found[3]
     if "@" in authority:
         raise TargetRefused(
-            "The chatbot's address must not have a user name or password in it: put them into "
+            "The address must not have a user name or password in it: put them into "
             "EVALQUEUE_CHATBOT_CREDENTIALS where the workers run."
         )
     if _PATH.fullmatch(path) is None or _DOTS.search(path):
         raise TargetRefused(
-            "The chatbot's address must end with a plain path: no ?, #, @, backslash, /./ or /../."
+            "The address must end with a plain path: no ?, #, @, backslash, /./ or /../."
         )
     return scheme, authority, path.rstrip("/")
 

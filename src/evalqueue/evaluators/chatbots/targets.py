@@ -79,33 +79,19 @@ def _has_callers() -> bool:
     return is_given(VARIABLE) or is_given(SINGLE_SIGN_ON)
 
 
-def _default_hosts() -> tuple[AllowedHost, ...]:
+def default_hosts() -> tuple[AllowedHost, ...]:
+    """This machine, where nobody else submits jobs."""
     # A caller elsewhere must not reach what listens on the worker's loopback.
     return () if _has_callers() else (AllowedHost(name=LOCALHOST),)
 
 
-class ChatbotSettings(EnvironmentSettings):
-    """The allowed hosts of chatbots, and the credentials for them."""
+class HostSettings(EnvironmentSettings):
+    """Hosts that may be spoken to."""
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        env_ignore_empty=True,
-        extra="ignore",
-        populate_by_name=True,
-    )
+    variable: ClassVar[str]
+    """What names them in the environment."""
 
-    hosts: Annotated[tuple[AllowedHost, ...], NoDecode] = Field(
-        default_factory=_default_hosts, validation_alias="EVALQUEUE_CHATBOT_HOSTS"
-    )
-    """Names, addresses and networks, separated by commas. Names and addresses may have a port.
-    `localhost` means loopback. No other hosts are allowed."""
-    credentials: Annotated[tuple[Credential, ...], NoDecode] = Field(
-        default=(), validation_alias="EVALQUEUE_CHATBOT_CREDENTIALS"
-    )
-    """JSON: `{"name": {"user_id": "…", "token": "…", "host": "kaira.example.com"}}`."""
-    url: SecretStr | None = Field(default=None, validation_alias="EVALQUEUE_CHATBOT_URL")
-    """The address of the bot for jobs without one. Secret until it is checked: it may contain a
-    password."""
+    hosts: Annotated[tuple[AllowedHost, ...], NoDecode] = Field(default_factory=default_hosts)
 
     def __init__(self, **values: object) -> None:
         super().__init__(**values)  # pyright: ignore[reportArgumentType]  pydantic checks them
@@ -119,6 +105,32 @@ class ChatbotSettings(EnvironmentSettings):
         return tuple(
             _allowed_host(number, text) for number, text in enumerate(texts, start=1) if text
         )
+
+
+class ChatbotSettings(HostSettings):
+    """The allowed hosts of chatbots, and the credentials for them."""
+
+    variable: ClassVar[str] = "EVALQUEUE_CHATBOT_HOSTS"
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+    )
+
+    hosts: Annotated[tuple[AllowedHost, ...], NoDecode] = Field(
+        default_factory=default_hosts, validation_alias="EVALQUEUE_CHATBOT_HOSTS"
+    )
+    """Names, addresses and networks, separated by commas. Names and addresses may have a port.
+    `localhost` means loopback. No other hosts are allowed."""
+    credentials: Annotated[tuple[Credential, ...], NoDecode] = Field(
+        default=(), validation_alias="EVALQUEUE_CHATBOT_CREDENTIALS"
+    )
+    """JSON: `{"name": {"user_id": "…", "token": "…", "host": "kaira.example.com"}}`."""
+    url: SecretStr | None = Field(default=None, validation_alias="EVALQUEUE_CHATBOT_URL")
+    """The address of the bot for jobs without one. Secret until it is checked: it may contain a
+    password."""
 
     @field_validator("credentials", mode="before")
     @classmethod
@@ -169,6 +181,8 @@ class Reach:
     """Addresses of the internet."""
     is_loopback: bool = False
     networks: tuple[Network, ...] = ()
+    variable: str = ChatbotSettings.variable
+    """Where the operator lists what is allowed."""
 
     def refusal(self, address: str, *, is_secret_in_clear: bool = False) -> str | None:
         """Why no connection to an address is allowed. None: it is allowed.
@@ -184,7 +198,7 @@ class Reach:
         if not self.is_public or not is_public(found):
             return (
                 f"{found} is not a public address: if it is meant, add it, or its network, to "
-                "EVALQUEUE_CHATBOT_HOSTS where the API and the workers run"
+                f"{self.variable} where the API and the workers run"
             )
         if is_secret_in_clear:
             return f"{found} is a public address, where tokens are sent over https only"
@@ -220,7 +234,7 @@ class Target:
 
 def check(
     url: str,
-    settings: ChatbotSettings,
+    settings: HostSettings,
     *,
     protocol: str,
     model: str | None = None,
@@ -241,7 +255,7 @@ def check(
         url=f"{scheme}://{shown}{'' if port == PORTS[scheme] else f':{port}'}{path}",
         host=str(host),
         port=port,
-        reach=_reach(host, port, settings.hosts),
+        reach=_reach(host, port, settings),
         model=model,
         timeout_seconds=timeout_seconds,
         reply_seconds=reply_seconds,
@@ -315,12 +329,13 @@ def _allowed_host(number: int, text: str) -> AllowedHost:
     return AllowedHost(network=ip_network(host), port=port)
 
 
-def _reach(host: str | Address, port: int, listed: Sequence[AllowedHost]) -> Reach:
+def _reach(host: str | Address, port: int, settings: HostSettings) -> Reach:
+    listed = settings.hosts
     admitting = [entry for entry in listed if entry.admits(host, port)]
     if not admitting:
         raise TargetRefused(
             f"The host {host} with port {port} is not one that may be spoken to: add it to "
-            "EVALQUEUE_CHATBOT_HOSTS where the API and the workers run."
+            f"{settings.variable} where the API and the workers run."
         )
     is_loopback = any(entry.name == LOCALHOST for entry in admitting)
     networks = tuple(
@@ -329,5 +344,5 @@ def _reach(host: str | Address, port: int, listed: Sequence[AllowedHost]) -> Rea
         if entry.network is not None and entry.port in (None, port)
     )
     if is_loopback:
-        return Reach(is_loopback=True)
-    return Reach(is_public=isinstance(host, str), networks=networks)
+        return Reach(is_loopback=True, variable=settings.variable)
+    return Reach(is_public=isinstance(host, str), networks=networks, variable=settings.variable)

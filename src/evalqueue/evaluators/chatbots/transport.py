@@ -69,7 +69,7 @@ class StreamLine:
             ChatbotError: on entering the context, or while reading the lines.
         """
         url = f"{self.target.url}{path}"
-        async with self._request("POST", url, body, headers) as answer:
+        async with self._request("POST", url, _encoded(body), headers) as answer:
             await self._check_status(answer)
             async with aclosing(_lines(answer.chunks(), self._masked)) as lines:
                 yield lines
@@ -91,7 +91,7 @@ class StreamLine:
             ChatbotError: there is no such object.
         """
         url = f"{self.target.url}{path}"
-        async with self._request("POST", url, body, headers) as answer:
+        async with self._request("POST", url, _encoded(body), headers) as answer:
             if is_answer is None:
                 await self._check_status(answer)
             async with aclosing(answer.chunks()) as chunks:
@@ -108,6 +108,16 @@ class StreamLine:
                 quote=self.shown(text),
                 status=answer.status,
             )
+
+    async def send(self, path: str, content: bytes, headers: Mapping[str, str]) -> int:
+        """POST JSON as it is. Returns the status of the response, whose body is not read.
+
+        Raises:
+            ChatbotError: there was no response.
+        """
+        url = f"{self.target.url}{path}"
+        async with self._request("POST", url, content, headers) as answer:
+            return answer.status
 
     async def delete(self, path: str, headers: Mapping[str, str]) -> None:
         """DELETE a path. The content of the response is ignored.
@@ -139,7 +149,7 @@ class StreamLine:
         self,
         method: str,
         url: str,
-        body: Mapping[str, Any] | None,
+        content: bytes | None,
         headers: Mapping[str, str],
     ) -> "AsyncGenerator[_Answer]":
         deadline = asyncio.get_running_loop().time() + self.target.reply_seconds
@@ -148,7 +158,7 @@ class StreamLine:
                 response = await self._opened().request(
                     method,
                     url,
-                    data=None if body is None else io.BytesIO(json.dumps(body).encode()),
+                    data=None if content is None else io.BytesIO(content),
                     headers={"Content-Type": "application/json", **headers},
                     allow_redirects=False,
                 )
@@ -229,6 +239,10 @@ class StreamLine:
 
     def _masked(self, text: str) -> str:
         return self._token.sub("***", text) if self._token else text
+
+
+def _encoded(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body).encode()
 
 
 def json_object(text: str) -> dict[str, object] | None:

@@ -1,4 +1,5 @@
 // The client: every route of the API, and watches.
+import { alerts } from "./alerts.js";
 import { annotation } from "./annotation.js";
 import { apps } from "./apps.js";
 import { datasets, sources, threads, } from "./datasets.js";
@@ -18,6 +19,7 @@ export function createClient(options = {}) {
         threads: threads(transport),
         sources: sources(transport),
         apps: apps(transport),
+        alerts: alerts(transport),
         annotation: annotation(transport),
         queues: queues(transport),
         workers: workers(transport),

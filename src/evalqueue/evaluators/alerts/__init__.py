@@ -1,0 +1,1 @@
+"""Alerts: what people are told about when verdicts, judges or jobs change."""

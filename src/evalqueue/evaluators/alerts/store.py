@@ -1,0 +1,96 @@
+"""Alerts and what was told, in Postgres."""
+
+from datetime import datetime
+from uuid import UUID
+
+from evalqueue import codec
+from evalqueue.evaluators.alerts.alert import (
+    ALERTS_MAX,
+    Alert,
+    AlertEvent,
+    ListedAlert,
+    NewAlert,
+)
+from evalqueue.evaluators.alerts.decision import EXPLANATION_MAX, AlertFinding
+from evalqueue.postgres.database import Connection
+from evalqueue.postgres.queries import load
+from evalqueue.postgres.rows import jsonb
+from evalqueue.telemetry import actors
+
+QUERIES = load("evaluation/alerts")
+TEST_EXPLANATION = "This is a test: nothing has changed"
+
+
+async def add(connection: Connection, new: NewAlert, *, owner: str) -> Alert | None:
+    """Store an alert. None: the owner has one of this name, or as many as there may be."""
+    return await QUERIES.row(
+        connection, Alert, "add", owner=owner, most=ALERTS_MAX, actor=actors.said(),
+        **{**new.model_dump(), "watches": str(new.watches)},
+    )  # fmt: skip
+
+
+async def alerts(
+    connection: Connection, *, owner: str | None, firing: bool | None = None, limit: int
+) -> list[ListedAlert]:
+    """The alerts of an owner (None: of all), those that fire first."""
+    return await QUERIES.rows(
+        connection, ListedAlert, "alerts", owner=owner, firing=firing, limit=limit
+    )
+
+
+async def meant(connection: Connection, alert: str, *, owner: str | None) -> list[Alert]:
+    """The alerts that have this id or name: two at most."""
+    return await QUERIES.rows(connection, Alert, "meant", alert=alert, owner=owner)
+
+
+async def remove(connection: Connection, alert_id: UUID) -> bool:
+    """Delete an alert with what it has told. False: there is none."""
+    found = await QUERIES.value(connection, "remove", alert_id=alert_id, actor=actors.said())
+    return bool(found)
+
+
+async def watching(connection: Connection, job_id: UUID, *, owner: str) -> list[Alert]:
+    """The alerts that a job which has ended is about."""
+    return await QUERIES.rows(connection, Alert, "watching", job_id=job_id, owner=owner)
+
+
+async def decide(
+    connection: Connection,
+    alert: Alert,
+    finding: AlertFinding,
+    *,
+    job_id: UUID,
+    run_id: UUID | None,
+    ended_at: datetime,
+) -> UUID | None:
+    """Write down what an alert comes to. The event, if it begins to fire or recovers."""
+    event: UUID | None = await QUERIES.value(
+        connection,
+        "decide",
+        alert_id=alert.id,
+        job_id=job_id,
+        run_id=run_id,
+        ended_at=ended_at,
+        fires=finding.fires,
+        explanation=codec.clean_text(finding.explanation, limit=EXPLANATION_MAX),
+        figures=jsonb(codec.clean_json(dict(finding.figures))),
+    )
+    return event
+
+
+async def test(connection: Connection, alert: Alert) -> UUID:
+    """An event that tells nothing."""
+    event: UUID = await QUERIES.value(
+        connection, "test", alert_id=alert.id, explanation=TEST_EXPLANATION
+    )
+    return event
+
+
+async def event(connection: Connection, event_id: UUID, *, owner: str) -> AlertEvent | None:
+    """None: its alert was removed."""
+    return await QUERIES.row(connection, AlertEvent, "event", event_id=event_id, owner=owner)
+
+
+async def delivered(connection: Connection, event_id: UUID) -> None:
+    """The receiver has answered."""
+    await connection.execute(QUERIES["delivered"], {"event_id": event_id})
