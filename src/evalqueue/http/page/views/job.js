@@ -4,6 +4,7 @@ import { age, badge, banner, progress } from "../components/basics.js";
 import { jobActions, jobName, statusDetails } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
+import { driftOf, driftResults } from "../panels/drift-results.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { address } from "../shell/root.js";
 
@@ -53,6 +54,7 @@ export default function job(app, { params: { id = "" }, signal }) {
         params: currentJob.params,
         result: currentJob.result,
       };
+      const drift = driftOf(live);
       return html`<div class="crumbs">
           <a href=${address("/")}>Jobs</a><span class="mono">${format.shortId(id)}</span>
         </div>
@@ -93,6 +95,7 @@ export default function job(app, { params: { id = "" }, signal }) {
                 )
               : nothing
           }
+          ${drift ? driftResults(drift) : nothing}
           <div class="grid">${factsCard(live)}${attemptsCard()}</div>
           <div class="grid">
             <section class="card">

@@ -10,6 +10,7 @@ import {
 } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
+import { FiringAlerts } from "../panels/firing-alerts.js";
 import { guard } from "../vendor/lit-html/directives/guard.js";
 import { repeat } from "../vendor/lit-html/directives/repeat.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
@@ -36,6 +37,7 @@ export default function jobs(app, { query, signal }) {
   /** @type {unknown} */
   let loadError = null;
   let loadNumber = 0;
+  const firing = new FiringAlerts(app, signal);
 
   /** @param {number} [count] of rows, at most */
   async function load(count = Math.max(PAGE_SIZE, listedIds.size)) {
@@ -68,6 +70,7 @@ export default function jobs(app, { query, signal }) {
 
   app.live.listen(signal, {
     job: (job) => {
+      if (job.job_type === "check-alerts" && job.status === "completed") firing.refresh();
       if (status && job.status !== status) return;
       listedIds.add(job.id);
       changedIds?.add(job.id);
@@ -79,8 +82,12 @@ export default function jobs(app, { query, signal }) {
         );
       }
     },
-    resync: () => void load(),
+    resync: () => {
+      firing.refresh();
+      void load();
+    },
   });
+  firing.refresh();
   void load();
 
   /** @param {string | null} newStatus */
@@ -136,6 +143,7 @@ export default function jobs(app, { query, signal }) {
           ${newEvaluationLink(app)}
         </div>
         <div class="stack">
+          ${firing.render()}
           <div class="row-wide">
             <div class="chips" role="group" aria-label="Filter by status">
               ${chip({ text: "All", isPressed: !status, onPress: () => filter(null) })}
