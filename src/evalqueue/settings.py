@@ -143,7 +143,7 @@ class Settings(EnvironmentSettings):
     oidc_name_claim: str = "email"
     """The claim that names people: the owner of what they submit. An email must be verified."""
     public_url: str | None = None
-    """The address at which browsers find the page."""
+    """The address at which browsers find the page: of links in alerts and to reports."""
     metrics_host: str = "127.0.0.1"
     """Where a worker serves its metrics, which need no token."""
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
@@ -236,15 +236,13 @@ class Settings(EnvironmentSettings):
 
     @field_validator("oidc_issuer", "public_url")
     @classmethod
-    def _is_private(cls, value: str | None) -> str | None:
+    def _is_web_address(cls, value: str | None) -> str | None:
         if value is None:
             return None
         url = urlsplit(value)
-        is_safe = url.scheme == "https" or (
-            url.scheme == "http" and is_loopback(url.hostname or "")
-        )
-        if not is_safe or not url.hostname or url.username or url.query or url.fragment:
-            raise ValueError("Write an address such as https://login.example.com")
+        is_web = url.scheme in ("http", "https") and url.hostname and value.isprintable()
+        if not is_web or "@" in url.netloc or url.query or url.fragment:
+            raise ValueError("Write an address such as https://evals.example.com")
         return value.rstrip("/")
 
     @model_validator(mode="after")
@@ -257,6 +255,10 @@ class Settings(EnvironmentSettings):
         missing = [name for name, value in needed.items() if not value]
         if self.oidc_issuer is not None and missing:
             raise ValueError(f"EVALQUEUE_OIDC_ISSUER needs {', '.join(missing)} as well.")
+        for address in (self.oidc_issuer, self.public_url):
+            url = urlsplit(address or "")
+            if self.oidc_issuer and url.scheme != "https" and not is_loopback(url.hostname or ""):
+                raise ValueError("Single sign-on needs https:// on both sides.")
         return self
 
     @field_validator("root_path")

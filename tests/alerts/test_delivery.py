@@ -36,7 +36,7 @@ async def delivery(watching: Watching) -> Any:
 async def test_an_alert_is_sent_signed_with_numbers_and_links_and_no_texts(
     watching: Watching,
 ) -> None:
-    watching.monkeypatch.setenv("EVALQUEUE_PAGE_URL", "https://eval.example.com/base/")
+    watching.monkeypatch.setenv("EVALQUEUE_PUBLIC_URL", "https://eval.example.com/base/")
     async with receiving() as receiver:
         await fired(watching, receiver, f"/hooks/{QUERY}")
 

@@ -45,7 +45,9 @@ WRONG: list[tuple[type[EnvironmentSettings], str, str]] = [
     (ChatbotSettings, "EVALQUEUE_CHATBOT_CREDENTIALS", json.dumps({"anna": {"token": SECRET}})),
     (WebhookSettings, "EVALQUEUE_WEBHOOK_HOSTS", f"https://u:{SECRET}@h"),
     (WebhookSettings, "EVALQUEUE_WEBHOOK_SECRET", SECRET),
-    (WebhookSettings, "EVALQUEUE_PAGE_URL", SECRET),
+    (Settings, "EVALQUEUE_PUBLIC_URL", SECRET),
+    (Settings, "EVALQUEUE_OIDC_ISSUER", f"https://u:{SECRET}@h"),
+    (Settings, "EVALQUEUE_OIDC_RIGHTS", SECRET),
 ]
 REFUSED_AT_THE_START = [
     "EVALQUEUE_PRICES", "EVALQUEUE_MONTHLY_CAPS", "EVALQUEUE_LLM_LIMITS", "EVALQUEUE_SOURCES",

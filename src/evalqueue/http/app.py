@@ -43,9 +43,8 @@ from evalqueue.http.routes import (
     page,
     reports,
     runs,
-    session,
-    single_sign_on,
 )
+from evalqueue.http.routes.sign_in import session, single_sign_on
 from evalqueue.settings import Settings
 from evalqueue.telemetry import tasks
 

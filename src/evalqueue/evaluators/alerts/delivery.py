@@ -14,6 +14,7 @@ from evalqueue.evaluators.alerts.job_types import DeliverAlert
 from evalqueue.evaluators.alerts.webhook import WebhookSettings
 from evalqueue.evaluators.chatbots.protocol import ChatbotError
 from evalqueue.evaluators.chatbots.targets import TargetRefused
+from evalqueue.settings import Settings
 
 RETRY_SECONDS_MAX = 3600.0
 _BASE = 4.0  # seconds: 1, 4, 16, … until the next attempt
@@ -49,7 +50,7 @@ async def deliver_alert(context: JobContext, params: DeliverAlert) -> Delivered:
         found = webhook.target(event.webhook_url, settings)
     except TargetRefused as refused:
         raise JobFailed(str(refused)) from None
-    body = codec.dump_json(message(event, settings)).encode()
+    body = codec.dump_json(message(event, page=Settings().public_url or "")).encode()
     signed = webhook.headers(
         settings.key, message_id=f"msg_{event.id.hex}", at=datetime.now(UTC), body=body
     )
@@ -64,11 +65,15 @@ async def deliver_alert(context: JobContext, params: DeliverAlert) -> Delivered:
     return {"delivered": True}
 
 
-def message(event: AlertEvent, settings: WebhookSettings) -> dict[str, object]:
-    """What is sent: numbers and links, no texts of conversations."""
+def message(event: AlertEvent, *, page: str) -> dict[str, object]:
+    """What is sent: numbers and links, no texts of conversations.
+
+    Args:
+        page: the address that links begin with. "": it is not known, and they are paths.
+    """
     links = {
-        "run": None if event.run_id is None else settings.link(f"/runs/{event.run_id}"),
-        "job": None if event.job_id is None else settings.link(f"/jobs/{event.job_id}"),
+        "run": None if event.run_id is None else f"{page}/runs/{event.run_id}",
+        "job": None if event.job_id is None else f"{page}/jobs/{event.job_id}",
     }
     return {
         "type": f"alert.{event.kind}",

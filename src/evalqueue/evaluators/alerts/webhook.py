@@ -21,7 +21,6 @@ from evalqueue.evaluators.chatbots.targets import (
     check,
     default_hosts,
 )
-from evalqueue.problems import Written
 
 SECRET_PREFIX = "whsec_"  # noqa: S105  of a secret, and none itself
 QUIET_SECONDS = 10.0
@@ -44,13 +43,6 @@ class WebhookSettings(HostSettings):
     """Names, addresses and networks, as EVALQUEUE_CHATBOT_HOSTS has them."""
     secret: SecretStr | None = Field(default=None, validation_alias="EVALQUEUE_WEBHOOK_SECRET")
     """`whsec_` and 24 to 64 random bytes in base64."""
-    page_url: (
-        Annotated[
-            str, Written(r"^https?://[!-~]{1,1000}$", "an address, as https://eval.example.com")
-        ]
-        | None
-    ) = Field(default=None, validation_alias="EVALQUEUE_PAGE_URL")
-    """The address of the page, which links begin with. Without it they are paths."""
 
     @field_validator("secret")
     @classmethod
@@ -67,10 +59,6 @@ class WebhookSettings(HostSettings):
     def key(self) -> bytes | None:
         """What signs. None: it is not set."""
         return None if self.secret is None else _decoded(self.secret)
-
-    def link(self, path: str) -> str:
-        """The address of something on the page."""
-        return f"{(self.page_url or '').rstrip('/')}{path}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,7 @@ class Authenticator:
                 {
                     "digest": _digest_of(secret), "name": caller.name, "permission": caller.right,
                     "token": None if token is None else _named(token),
-                    "seconds": SESSION_SECONDS, "kept": SESSIONS_MAX - 1,
+                    "seconds": SESSION_SECONDS, "at_most": SESSIONS_MAX - 1,
                 },
             )  # fmt: skip
         return secret

@@ -17,8 +17,8 @@ from evalqueue.evaluators.prices import costs
 from evalqueue.evaluators.results import rows
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models.comparison import ComparedRuns, RunComparison
-from evalqueue.http.models.costs import CostJson, Costs, CostsRequest
 from evalqueue.http.models.fields import RunId, matching_fields
+from evalqueue.http.models.figures.costs import CostJson, Costs, CostsRequest
 from evalqueue.http.models.figures.evaluators import EvaluatorDeclarationJson
 from evalqueue.http.models.figures.rows import (
     ApiLogTexts,

@@ -31,7 +31,7 @@ async def share_run(context: RequestContext, request: models.ShareRun) -> models
             raise not_reportable(error) from error
         except NotShared as error:
             raise HTTPException(409, str(error)) from error
-    url = f"{_origin(context)}{root_path_of(context.scope)}{made.path}"
+    url = f"{_page_address(context)}{made.path}"
     return models.SharedRun(**matching_fields(models.SharedRun, made.share), url=url)
 
 
@@ -62,14 +62,16 @@ async def _run(context: RequestContext, connection: Connection, run_id: UUID) ->
     return run
 
 
-def _origin(context: RequestContext) -> str:
-    """Where the caller reaches this server. Browsers say it themselves, also behind a proxy that
-    terminates TLS."""
-    headers = Headers(scope=context.scope)
+def _page_address(context: RequestContext) -> str:
+    """Where people find the page: by the settings, or as the caller has reached it. Browsers say
+    that themselves, also behind a proxy that terminates TLS."""
+    if public := context.client.settings.public_url:
+        return public
+    headers, root_path = Headers(scope=context.scope), root_path_of(context.scope)
     if is_allowed_origin(headers, ()):
-        return headers["origin"]
+        return f"{headers['origin']}{root_path}"
     address = Request(context.scope).url
-    return f"{address.scheme}://{address.netloc}"
+    return f"{address.scheme}://{address.netloc}{root_path}"
 
 
 OPERATIONS: tuple[Operation, ...] = (

@@ -7,7 +7,7 @@ WITH started AS (
 )
 DELETE FROM api_sessions WHERE expires_at < clock_timestamp()
     OR digest IN (SELECT digest FROM api_sessions WHERE name = %(name)s
-        ORDER BY created_at DESC OFFSET %(kept)s)
+        ORDER BY created_at DESC OFFSET %(at_most)s)
 
 -- current --
 SELECT name, permission, token FROM api_sessions

@@ -1,0 +1,1 @@
+"""Sign in and out: by a token, or at an identity provider."""
