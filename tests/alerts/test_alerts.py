@@ -79,6 +79,23 @@ async def test_only_what_is_watched_is_looked_at(watching: Watching) -> None:
     assert await watching.job_ids("check-alerts") == []
 
 
+async def test_a_job_ends_although_the_look_at_it_is_refused(watching: Watching) -> None:
+    alert = await watching.add(name="judged", watches="coverage", min_coverage=0.9)
+    async with watching.database.connection() as connection:
+        await connection.execute("""
+            CREATE FUNCTION refused() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                RAISE EXCEPTION 'the host refuses it'; END; $$""")
+        await connection.execute(
+            "CREATE TRIGGER refused BEFORE INSERT ON jobs FOR EACH ROW"
+            " WHEN (NEW.job_type = 'check-alerts') EXECUTE FUNCTION refused()"
+        )
+    job = await watching.judge(UNJUDGED, total_items=1, evaluators=["intent"])
+
+    ended = await watching.client.get(job.id)
+    assert (ended.status.is_over, ended.attempt) == (True, 1)
+    assert await watching.job_ids("check-alerts") == await watching.events(alert) == []
+
+
 async def test_a_job_that_failed_is_told_without_its_error(watching: Watching) -> None:
     alert = await watching.add(name="broken", watches="failed")
     job = await watching.client.submit(CheckAlerts(job_id=uuid4()))  # is not watched itself

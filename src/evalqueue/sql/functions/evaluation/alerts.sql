@@ -19,15 +19,20 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
                         AND (alerts.app_id IS NULL OR alerts.app_id = run.app_id)) END
 $$;
 
+-- A job's end is recorded even where the job that looks at it is refused, as by a trigger of the host.
 CREATE OR REPLACE FUNCTION evalqueue_watch_job() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     IF EXISTS (SELECT FROM alerts WHERE alerts.owner = NEW.owner)  -- most owners have none
         AND EXISTS (SELECT FROM evalqueue_alerts_of_job(NEW))
     THEN
-        PERFORM evalqueue_submit_job(
-            'check-alerts', jsonb_build_object('job_id', NEW.id), owner => NEW.owner,
-            queue => NEW.queue, priority => NEW.priority);
+        BEGIN
+            PERFORM evalqueue_submit_job(
+                'check-alerts', jsonb_build_object('job_id', NEW.id), owner => NEW.owner,
+                queue => NEW.queue, priority => NEW.priority);
+        EXCEPTION WHEN OTHERS THEN
+            RAISE WARNING 'Alerts of % are not decided by job %: %', NEW.owner, NEW.id, SQLERRM;
+        END;
     END IF;
     RETURN NULL;
 END;
