@@ -209,6 +209,21 @@ async def test_a_user_is_forgotten_with_all_that_was_posted(chat: Chat) -> None:
         assert found == [], table
 
 
+async def test_what_a_forgotten_user_posts_again_unchanged_stops_nothing(chat: Chat) -> None:
+    message = said("Hi", timestamp="2026-01-05T10:00:00Z")
+    await chat.post("c1", message, user_id="ann")
+    await chat.read(**POSTED)
+    await forgetting.forget(chat.database, "ann")
+
+    await chat.post("c1", message, user_id="ann")
+    read = await chat.read(**POSTED)
+    assert (read["read"], read["evaluated"], read["skipped"]) == (1, 0, 1)
+    assert "was forgotten" in read["skipped_conversations"]["c1"]
+
+    await chat.post("c1", said("More", timestamp="2026-01-05T10:00:01Z"), user_id="ann")
+    assert (await chat.read(**POSTED))["evaluated"] == 1
+
+
 async def test_old_conversations_are_pruned_and_the_figures_still_add_up(chat: Chat) -> None:
     await chat.post("old", said("Hi"))
     await chat.read(**POSTED)

@@ -34,6 +34,7 @@ from evalqueue.settings import Settings
 _ROUNDS = 5  # of an import without the conversations whose rows are bad
 _SKIPPED_SHOWN = 20
 _BUSY_SECONDS = 5.0
+_FORGOTTEN = "its user was forgotten, and the same content is not stored again"
 _ALWAYS = datetime(1970, 1, 1, tzinfo=UTC)  # before anything was posted
 
 
@@ -217,11 +218,15 @@ class SourceRun:
                     )
                 except BadData as error:
                     chosen = self._without_bad(chosen, lines, error)
+                    continue
                 except FormatError as error:
                     raise JobFailed(f"Source {self._params.source!r}: {error}") from error
-                else:
-                    self._counts.taken += there
-                    return added.dataset_id, there
+                async with self._context.database.connection() as connection:
+                    there = await store.conversations(connection, added.dataset_id)
+                self._counts.taken += there
+                if not there:
+                    self._counts.skip({each.candidate.thread_id: _FORGOTTEN for each in chosen})
+                return (added.dataset_id if there else None), there
         raise JobFailed(
             f"Source {self._params.source!r}: more rows are bad than can be left out: "
             f"{next(iter(self._counts.reasons.values()), '')}"

@@ -83,6 +83,11 @@ async def rules(connection: Connection, *, owner: str | None = None) -> list[Sou
     return await QUERIES.rows(connection, SourceRule, "rules", owner=owner)
 
 
+async def conversations(connection: Connection, dataset_id: str) -> int:
+    """How many conversations a dataset has."""
+    return await QUERIES.value(connection, "conversations", dataset_id=dataset_id)
+
+
 async def begun(
     connection: Connection, purpose: Purpose, *, start: datetime, job_id: UUID
 ) -> datetime:

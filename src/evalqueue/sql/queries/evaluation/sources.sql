@@ -24,6 +24,10 @@ SET last_at = EXCLUDED.last_at, thread_id = EXCLUDED.thread_id, job_id = EXCLUDE
 WHERE position.last_at = %(from_last_at)s AND position.thread_id = %(from_thread_id)s
 RETURNING true
 
+-- conversations --
+-- Fewer than were imported, if users of an earlier dataset with the same content were forgotten
+SELECT count(*) FROM dataset_threads WHERE dataset_id = %(dataset_id)s
+
 -- note_reading --
 INSERT INTO source_readings (owner, source, name, job_id, run_id, matched, sampled, not_in_sample,
     over_per_intent, over_per_user, unreadable)
