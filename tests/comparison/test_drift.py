@@ -314,6 +314,28 @@ async def test_a_batch_that_comes_to_another_end_fails_the_check(
     assert "which was to judge again, is failed" in (found.error_message or "")
 
 
+async def test_a_cancelled_check_cancels_its_batch(
+    judged: Any, client: Client, dsn: str, database: Database
+) -> None:
+    anchor = await judged(Behaviour(), total_items=2, evaluators=["intent"])
+    job = await client.submit(CheckDrift(anchor=anchor))
+    handlers = Handlers()
+
+    @handlers.handles(CheckDrift)
+    async def check(context: JobContext, params: CheckDrift) -> Any:  # pyright: ignore[reportUnusedFunction]  the decorator keeps it
+        return await check_drift(context, params, Settings())
+
+    await run_jobs(dsn, handlers)  # no worker here knows the batch
+    (batch,) = [each for each in await client.list(status=JobStatus.QUEUED) if each.id != job.id]
+    await client.cancel(job.id)
+
+    assert (await client.get(batch.id)).status is JobStatus.CANCELLED
+    audited = await query(
+        database, "SELECT subject_id FROM audit_log WHERE action = 'job.cancel' ORDER BY id"
+    )
+    assert {row[0] for row in audited} == {str(job.id), str(batch.id)}
+
+
 async def test_an_anchor_that_can_not_be_judged_again_is_refused(
     judged: Any, client: Client, database: Database
 ) -> None:

@@ -249,6 +249,13 @@ CREATE FUNCTION evalqueue_call_slots(credential text, worker text, request jsonb
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_cancel_drift_batch()
+
+CREATE FUNCTION evalqueue_cancel_drift_batch() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_cancel_job(uuid)
 
 CREATE FUNCTION evalqueue_cancel_job(job_id uuid) RETURNS boolean
@@ -2691,6 +2698,10 @@ CREATE TRIGGER evalqueue_audit_schedule AFTER INSERT OR DELETE ON job_schedules 
 -- TRIGGER: run_shares evalqueue_audit_shares
 
 CREATE TRIGGER evalqueue_audit_shares AFTER INSERT ON run_shares REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_shares();
+
+-- TRIGGER: jobs evalqueue_cancel_drift_batch
+
+CREATE TRIGGER evalqueue_cancel_drift_batch AFTER UPDATE OF status ON jobs FOR EACH ROW WHEN (((new.job_type = 'check-drift'::text) AND (new.status = 'cancelled'::text) AND (old.status <> 'cancelled'::text))) EXECUTE FUNCTION evalqueue_cancel_drift_batch();
 
 -- TRIGGER: api_logs evalqueue_count_usage
 
