@@ -51,6 +51,9 @@ async def test_an_unknown_parameter_is_refused_with_those_there_are(
     if operation.path in HEALTH:
         assert reply.status_code in {200, 503}
         return
+    if operation.path == "/shared/{token}":  # mail programs add parameters to links
+        assert reply.status_code == 404
+        return
     assert reply.status_code == 422, reply.text
     (problem,) = reply.json()["detail"]
     assert (problem["loc"], problem["type"]) == (["query", "evalutor"], "extra_forbidden")

@@ -6,10 +6,10 @@ import { html, nothing } from "../vendor/lit-html/lit-html.js";
 
 const hasSingleSignOn = "singleSignOn" in document.documentElement.dataset;
 
-/** Where the identity provider asks who this is; it sends the browser back here. */
-function singleSignOnAddress() {
+/** From where the identity provider asks who this is; it sends the browser back here. */
+function singleSignOnPath() {
   const here = `${pathOf(new URL(location.href))}${location.search}`;
-  return `${address("/sign-in")}?${new URLSearchParams({ next: here })}`;
+  return `/sign-in?${new URLSearchParams({ next: here })}`;
 }
 
 /**
@@ -64,7 +64,7 @@ export function signIn(app, onSignedIn) {
           </p>
           ${errorMessage ? html`<p class="wrong" role="alert">${errorMessage}</p>` : nothing}
           <button class="primary">Sign in</button>
-          ${hasSingleSignOn ? html`<a href=${singleSignOnAddress()}>Use single sign-on</a>` : nothing}
+          ${hasSingleSignOn ? html`<a href=${address(singleSignOnPath())}>Use single sign-on</a>` : nothing}
         </form>
       </div>`,
   };
