@@ -455,6 +455,12 @@ async def test_a_link_to_a_report_is_good_until_it_expires(shell: Shell, dsn: st
     first = made.json["id"]
     revoked = await shell.run("runs", "share", run_id, "--revoke", first[:12], "--json")
     again = await shell.run("runs", "share", run_id, "--revoke", first)
+    link = text.out.strip()
+    by_link = await shell.run("runs", "share", run_id, "--revoke", link)
+    gone = await shell.run("runs", "share", run_id, "--revoke", link)
+    text = await shell.run(
+        "runs", "share", run_id, EVALQUEUE_PUBLIC_URL="https://evals.example/judge"
+    )
     left = await shell.run("runs", "share", run_id, "--list", "--json")
 
     assert first in listed.out
@@ -464,7 +470,10 @@ async def test_a_link_to_a_report_is_good_until_it_expires(shell: Shell, dsn: st
     assert made.exit_code == 0, made.err
     assert made.json["url"].startswith("http://127.0.0.1:8721/judge/shared/evs_")
     assert made.json["run_id"] == run_id
-    assert text.out.startswith("http://127.0.0.1:8721/shared/evs_")
+    assert link.startswith("http://127.0.0.1:8721/shared/evs_")
+    assert (by_link.exit_code, gone.exit_code) == (0, 4)
+    assert "evs_" not in by_link.out + by_link.err + gone.out + gone.err
+    assert text.out.startswith("https://evals.example/judge/shared/evs_")
     assert refused.exit_code == 2
     with psycopg.connect(dsn) as connection:
         stored = connection.execute("SELECT id::text FROM run_shares").fetchall()

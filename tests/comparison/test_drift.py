@@ -21,6 +21,7 @@ from evalqueue import (
     Settings,
 )
 from evalqueue.evaluators import EvaluateBatch
+from evalqueue.evaluators.alerts.decision import of_drift
 from evalqueue.evaluators.comparison.compare import compare
 from evalqueue.evaluators.comparison.drift.decision import (
     DriftDecision,
@@ -162,6 +163,19 @@ def test_labels_that_flip_both_ways_alike_are_an_alarm_too() -> None:
         f"correctness: Verdict: 40 of 100 values differ (20 better, 20 worse), "
         f"adjusted p = {score.p_value:.2g}"
     ]
+
+
+@pytest.mark.parametrize(("values", "decidable"), [(1, False), (2, True), (60, True)])
+def test_too_few_values_for_an_alarm_decide_nothing(values: int, decidable: bool) -> None:
+    """All of them differ, or none: with one value not even the former is an alarm."""
+    same = decide(judgements({"a": Counter({("PASS", "PASS"): values})}), TOLERANCE)
+    other = decide(judgements({"a": Counter({("PASS", "HARD FAIL"): values})}), TOLERANCE)
+
+    assert (same.alarm, same.decidable) == (False, decidable)
+    assert (other.alarm, other.decidable) == (decidable, decidable)
+    assert ("Not decidable: 1 values are too few" in same.reasons[0]) is not decidable
+    result = {"alarm": same.alarm, "decidable": same.decidable, "reasons": same.reasons}
+    assert of_drift(result).fires is (False if decidable else None)
 
 
 def test_another_name_of_the_model_is_an_alarm() -> None:

@@ -224,6 +224,66 @@ async def test_what_a_forgotten_user_posts_again_unchanged_stops_nothing(chat: C
     assert (await chat.read(**POSTED))["evaluated"] == 1
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "field", "reason"),
+    [
+        ({"evaluators": ["nope"]}, "evaluators", "nope"),
+        ({"app_id": "nope"}, "app_id", "nope"),
+        ({"llm_provider": "openai"}, "llm_provider", "OPENAI_API_KEY"),
+    ],
+)
+async def test_an_evaluation_that_can_not_work_is_refused_at_once(
+    chat: Chat, evaluation: dict[str, Any], field: str, reason: str
+) -> None:
+    with pytest.raises(InvalidParams) as refused:
+        await chat.submit(**POSTED, evaluation=evaluation)
+
+    (problem,) = refused.value.problems
+    assert problem.loc == ("params", "evaluation", field)
+    assert reason in problem.msg
+
+
+async def test_of_a_batch_with_a_forgotten_user_the_others_are_counted(chat: Chat) -> None:
+    message = said("Hi", timestamp="2026-01-05T10:00:00Z")
+    for thread, user in (("c1", "ann"), ("c2", "ben")):
+        await chat.post(thread, message, user_id=user)
+    await chat.read(**POSTED)
+    await forgetting.forget(chat.database, "ann")
+    await chat.post("c1", message, user_id="ann")
+    await chat.run("UPDATE posted_threads SET posted_at = min FROM"
+        " (SELECT min(posted_at) - interval '1 min' AS min FROM posted_threads) AS all_threads"
+        " WHERE thread_id = 'c1'")  # fmt: skip
+    read = await chat.read(**POSTED, position="another")
+
+    assert (read["read"], read["evaluated"], read["skipped"]) == (2, 1, 1)
+    assert list(read["skipped_conversations"]) == ["c1"]
+
+
+@pytest.mark.parametrize("place", ["message", "metadata"])
+async def test_a_user_that_a_message_names_is_forgotten(chat: Chat, place: str) -> None:
+    named = {"user_id": "ann"} if place == "message" else {"metadata": {"user_id": "ann"}}
+    await chat.post("c1", {**said("seven-locks"), **named}, said("Hi", by="assistant"))
+    await chat.post("c2", said("Hi"), {**said("seven-locks"), **named}, user_id="ben")
+    await chat.post("c3", said("Hi"), user_id="ben")
+    await chat.read(**POSTED)
+    await forgetting.forget(chat.database, "ann")
+
+    assert await chat.run("SELECT thread_id FROM posted_threads") == [("c3",)]
+    assert await chat.run("SELECT 1 FROM posted_messages WHERE as_posted::text ~ 'locks'") == []
+    assert await chat.run("SELECT thread_id FROM dataset_threads") == [("c3",)]
+
+
+async def test_a_range_of_the_past_leaves_the_position_where_it_would_be(chat: Chat) -> None:
+    await chat.post("old", said("Hi", timestamp="2020-01-05T10:00:00Z"))
+    await chat.post("new", said("Hi", timestamp="2026-01-05T10:00:00Z"))
+    await age(chat, "old", days=3)
+    read = await chat.read(**POSTED, since="2026-01-01T00:00:00Z", position="past")
+    later = await chat.read(**POSTED, position="past")
+
+    assert (read["read"], later["read"]) == (1, 0), "what came long ago is not read without since"
+    assert await chat.evaluated() == [["new"]]
+
+
 async def test_old_conversations_are_pruned_and_the_figures_still_add_up(chat: Chat) -> None:
     await chat.post("old", said("Hi"))
     await chat.read(**POSTED)

@@ -4606,7 +4606,8 @@ export interface components {
             app_id: string | null;
             /**
              * User Id
-             * @description Who has sent them; `evalqueue forget` finds them by it.
+             * @description Who has sent them, where a message has no `user_id` of its own; `evalqueue forget` finds them
+             *     by it.
              * @default null
              */
             user_id: string | null;

@@ -194,7 +194,8 @@ def share_run(
         bool, typer.Option("--list", help="List the run's links instead.")
     ] = False,
     revoke: Annotated[
-        str | None, typer.Option(metavar="LINK", help="Revoke this link instead.")
+        str | None,
+        typer.Option(metavar="LINK", help="Revoke this link, or that with this id, instead."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

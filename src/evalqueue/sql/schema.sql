@@ -1177,6 +1177,12 @@ CREATE FUNCTION evalqueue_unregister_worker(worker_id bigint) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_user_of(jsonb)
+
+CREATE FUNCTION evalqueue_user_of(message jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_waiting_jobs(integer, integer, integer)
 
 CREATE FUNCTION evalqueue_waiting_jobs(queues_max integer, priorities_max integer, entries_max integer) RETURNS TABLE(queue text, job_type text, due bigint, later bigint, oldest_due_at timestamp with time zone, is_complete boolean)

@@ -1,7 +1,7 @@
 """How `check-alerts` works."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 from uuid import UUID
@@ -38,6 +38,8 @@ class _Seen:
     job: Job
     alerts: Sequence[Alert]
     run: RunFigures | None
+    fired_by: Mapping[UUID, str]
+    """Types of the jobs by which alerts last began to fire."""
 
 
 async def check_alerts(
@@ -54,12 +56,13 @@ async def check_alerts(
             return None
         run_id = job.run_id
         run = None if run_id is None else await figures.statistics(connection, run_id, owner=owner)
-        return _Seen(job=job, alerts=alerts, run=run)
+        fired_by = await store.fired_by(connection, [alert.id for alert in alerts])
+        return _Seen(job=job, alerts=alerts, run=run, fired_by=fired_by)
 
     seen = await context.database.until_done(look, what=what)
     if seen is None:
         return result
-    found = [(each, _finding(each, seen.job, seen.run)) for each in seen.alerts]
+    found = [(each, _finding(each, seen)) for each in seen.alerts]
     client = Client(settings=settings, database=context.database)
 
     async def tell(connection: Connection) -> list[tuple[Alert, AlertFinding]]:
@@ -79,10 +82,11 @@ async def check_alerts(
     return result
 
 
-def _finding(alert: Alert, job: Job, run: RunFigures | None) -> AlertFinding:
+def _finding(alert: Alert, seen: _Seen) -> AlertFinding:
+    job, run = seen.job, seen.run
     match Watched(alert.watches):
         case Watched.FAILED:
-            return decision.of_failure(job)
+            return decision.of_failure(job, seen.fired_by.get(alert.id))
         case Watched.DRIFT:
             return decision.of_drift(job.result or {})
         case Watched.COVERAGE:

@@ -60,10 +60,10 @@ def of_coverage(alert: Alert, statistics: BatchStatistics | None) -> AlertFindin
 
 
 def of_drift(result: Mapping[str, Any]) -> AlertFinding:
-    """As the drift check has decided."""
-    alarm = result.get("alarm")
+    """As the drift check has decided. One with too few values ends no alarm."""
+    alarm, decidable = result.get("alarm"), result.get("decidable")
     return AlertFinding(
-        fires=alarm if isinstance(alarm, bool) else None,
+        fires=alarm if isinstance(alarm, bool) and decidable is True else None,
         explanation="; ".join(map(str, result.get("reasons", ()))),
         figures={
             "scores": list(result.get("scores", ()))[:_SHOWN_SCORES],
@@ -72,10 +72,17 @@ def of_drift(result: Mapping[str, Any]) -> AlertFinding:
     )
 
 
-def of_failure(job: Job) -> AlertFinding:
-    """Without the error, which may quote a conversation."""
+def of_failure(job: Job, fired_by: str | None) -> AlertFinding:
+    """Without the error, which may quote a conversation.
+
+    Args:
+        fired_by: the type of the job that failed when the alert last began to fire. Jobs of other
+            types don't end it.
+    """
+    failed = job.status is JobStatus.FAILED
+    is_other = not failed and fired_by not in (None, job.job_type)
     return AlertFinding(
-        fires=job.status is JobStatus.FAILED, explanation=f"A job {job.job_type} {job.status}"
+        fires=None if is_other else failed, explanation=f"A job {job.job_type} {job.status}"
     )
 
 

@@ -1,5 +1,6 @@
 """Alerts and what was told, in Postgres."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -52,6 +53,12 @@ async def remove(connection: Connection, alert_id: UUID) -> bool:
 async def watching(connection: Connection, job_id: UUID, *, owner: str) -> list[Alert]:
     """The alerts that a job which has ended is about."""
     return await QUERIES.rows(connection, Alert, "watching", job_id=job_id, owner=owner)
+
+
+async def fired_by(connection: Connection, alerts: Sequence[UUID]) -> dict[UUID, str]:
+    """The type of the job by which each alert last began to fire, as far as the job is there."""
+    rows = await QUERIES.mappings(connection, "fired_by", alerts=list(alerts))
+    return {UUID(str(row["alert_id"])): str(row["job_type"]) for row in rows}
 
 
 async def decide(

@@ -1,8 +1,8 @@
 """The job type `evaluate-batch`: its params, and what is refused before a job is stored."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
@@ -112,10 +112,42 @@ class EvaluateBatch(
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
 
+    @contextmanager
+    def _refusals(self) -> Generator[None]:
+        """Names the param of what is refused.
+
+        Raises:
+            InvalidParams: it is refused.
+        """
+        try:
+            yield
+        except ProviderUnavailable as error:
+            raise InvalidParams.of(error.field, error.message) from error
+        except UnknownApp as error:
+            raise InvalidParams.of("app_id", str(error)) from error
+        except registry.UnknownEvaluator as error:
+            raise InvalidParams.of("evaluators", str(error)) from error
+        except FormatError as error:
+            raise InvalidParams(problems(self.source_field, error)) from error
+
+    async def admit_without_data(self, admission: AdmissionContext) -> None:
+        """Refuse what can't work whatever the conversations are: they come later, and without an
+        app of their own.
+
+        Raises:
+            InvalidParams: with the params that are wrong.
+        """
+        with self._refusals():
+            app = (await self.app(admission, None)).app
+            self._refuse_no_evaluators(app)
+            calls_llm = registry.calls_llm(self.plan(app))
+            replayed = await replayed_run(self, admission)
+            await admitted_model(self, admission, ProviderSettings(), replayed, calls_llm=calls_llm)
+
     async def admit(self, admission: AdmissionContext) -> Self:
         """Refuse what can't work: no key, no model, no price for a cap, no such app, bad
         rows, unknown threads."""
-        try:
+        with self._refusals():
             settings = ProviderSettings()
             replayed = await replayed_run(self, admission)
             # Before a file is stored, by what is known then.
@@ -135,14 +167,6 @@ class EvaluateBatch(
                 owner=admission.owner,
                 is_batched=self.is_batched,
             )
-        except ProviderUnavailable as error:
-            raise InvalidParams.of(error.field, error.message) from error
-        except UnknownApp as error:
-            raise InvalidParams.of("app_id", str(error)) from error
-        except registry.UnknownEvaluator as error:
-            raise InvalidParams.of("evaluators", str(error)) from error
-        except FormatError as error:
-            raise InvalidParams(problems(self.source_field, error)) from error
         if self.total_items is not None and self.total_items > content.threads:
             raise InvalidParams.of(
                 "total_items", f"There are {content.threads} bundled conversations"

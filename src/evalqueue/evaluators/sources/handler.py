@@ -3,7 +3,7 @@
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ from evalqueue.evaluators.sources.candidates import (
     SourceError,
     SourceUnavailable,
 )
-from evalqueue.evaluators.sources.job_type import EvaluateSource
+from evalqueue.evaluators.sources.job_type import FIRST_READING, EvaluateSource
 from evalqueue.evaluators.sources.posted import PostedSource
 from evalqueue.evaluators.sources.sampling import Sample, Skip
 from evalqueue.evaluators.sources.settings import Source
@@ -131,14 +131,19 @@ class SourceRun:
             async with reader.opened(source, params.source, within) as opened:
                 yield opened
             return
-        first = params.start(context.job.created_at) if params.since is None else _ALWAYS
         async with context.transaction() as connection:
-            start = await store.begun(connection, self._purpose, start=first, job_id=context.job.id)
+            start = await store.begun(
+                connection,
+                self._purpose,
+                start=context.job.created_at - FIRST_READING,
+                job_id=context.job.id,
+            )
         yield PostedSource(
             context.database,
             owner=self._purpose.owner,
             name=self._purpose.name,
-            start=start,
+            # `since` is about the times of messages, which may come much later.
+            start=start if params.since is None else _ALWAYS,
             within=within,
         )
 
@@ -222,15 +227,24 @@ class SourceRun:
                 except FormatError as error:
                     raise JobFailed(f"Source {self._params.source!r}: {error}") from error
                 async with self._context.database.connection() as connection:
-                    there = await store.conversations(connection, added.dataset_id)
-                self._counts.taken += there
-                if not there:
-                    self._counts.skip({each.candidate.thread_id: _FORGOTTEN for each in chosen})
-                return (added.dataset_id if there else None), there
+                    stored = await store.conversations(connection, added.dataset_id)
+                self._counts.taken += len(stored)
+                if len(stored) < there:
+                    self._skip_forgotten(lines, stored)
+                return (added.dataset_id if stored else None), len(stored)
         raise JobFailed(
             f"Source {self._params.source!r}: more rows are bad than can be left out: "
             f"{next(iter(self._counts.reasons.values()), '')}"
         )
+
+    def _skip_forgotten(self, lines: Sequence[str], stored: Collection[str]) -> None:
+        """Count the conversations that are not in a dataset of the same content any more."""
+        written = dict.fromkeys(lines)
+        gone = [each for each in written if each not in stored]
+        if len(gone) == len(written) - len(stored):
+            self._counts.skip(dict.fromkeys(gone, _FORGOTTEN))
+        else:  # ids were masked
+            self._counts.skipped += len(written) - len(stored)
 
     def _without_bad(
         self, chosen: Sequence[EndedConversation], lines: Sequence[str], error: BadData

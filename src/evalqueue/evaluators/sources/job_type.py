@@ -80,7 +80,11 @@ class EvaluateSource(JobParams, job_type="evaluate-source"):
         source = self.configured(admission.owner)
         if source is not None and self.app_id is not None:
             raise InvalidParams.of("app_id", "Only posted conversations have an app")
-        self.batch(_SOME_DATASET, name=self.source)
+        batch = self.batch(_SOME_DATASET, name=self.source)
+        try:
+            await batch.admit_without_data(admission)
+        except InvalidParams as error:
+            raise _in_evaluation(error) from error
         return self
 
     def configured(self, owner: str) -> Source | None:
@@ -111,11 +115,7 @@ class EvaluateSource(JobParams, job_type="evaluate-source"):
         try:
             return decoded(EvaluateBatch, params)
         except InvalidParams as error:
-            inside = [
-                replace(each, loc=("params", "evaluation", *each.loc[1:]))
-                for each in error.problems
-            ]
-            raise InvalidParams(inside) from error
+            raise _in_evaluation(error) from error
 
     @property
     def sampling(self) -> Sampling:
@@ -140,3 +140,10 @@ class EvaluateSource(JobParams, job_type="evaluate-source"):
     def start(self, created_at: datetime) -> datetime:
         """Where the first reading starts."""
         return self.since if self.since is not None else created_at - FIRST_READING
+
+
+def _in_evaluation(error: InvalidParams) -> InvalidParams:
+    """Problems of a batch, which are in `evaluation` here."""
+    return InvalidParams(
+        [replace(each, loc=("params", "evaluation", *each.loc[1:])) for each in error.problems]
+    )

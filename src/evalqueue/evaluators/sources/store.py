@@ -83,9 +83,10 @@ async def rules(connection: Connection, *, owner: str | None = None) -> list[Sou
     return await QUERIES.rows(connection, SourceRule, "rules", owner=owner)
 
 
-async def conversations(connection: Connection, dataset_id: str) -> int:
-    """How many conversations a dataset has."""
-    return await QUERIES.value(connection, "conversations", dataset_id=dataset_id)
+async def conversations(connection: Connection, dataset_id: str) -> set[str]:
+    """The ids of a dataset's conversations."""
+    rows = await QUERIES.mappings(connection, "conversations", dataset_id=dataset_id)
+    return {str(row["thread_id"]) for row in rows}
 
 
 async def begun(

@@ -91,7 +91,8 @@ class PostedThread(Model):
     thread_id: PostedName
     app_id: Annotated[str, Field(min_length=1, max_length=100), OneLine] | None = None
     user_id: PostedName | None = None
-    """Who has sent them; `evalqueue forget` finds them by it."""
+    """Who has sent them, where a message has no `user_id` of its own; `evalqueue forget` finds them
+    by it."""
     messages: list[PostedMessage] = Field(min_length=1, max_length=1_000)
 
 

@@ -29,11 +29,11 @@ async def list_alerts(*, as_json: bool) -> ExitCode:
         console.print_message("No alerts. To add one: evalqueue alerts add --help")
     else:
         console.print_table(
-            ("name", "owner", "watches", "what", "sent to", "firing since", "why"),
+            ("id", "name", "owner", "watches", "what", "sent to", "firing since", "why"),
             [
                 (
-                    each.name, each.owner, each.watches, _what(each), each.webhook_origin or "",
-                    format_time(each.firing_since),
+                    each.id, each.name, each.owner, each.watches, _what(each),
+                    each.webhook_origin or "", format_time(each.firing_since),
                     (each.explanation or "") if each.firing_since is not None else "",
                 )
                 for each in found

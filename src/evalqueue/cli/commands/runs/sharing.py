@@ -8,6 +8,7 @@ from evalqueue.cli.commands.runs.showing import api_address
 from evalqueue.cli.output import console
 from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.cli.output.times import format_time
+from evalqueue.errors import NothingMeant
 from evalqueue.evaluators.figures.reports import shares
 
 
@@ -17,12 +18,13 @@ async def share(given: str, days: int, *, as_json: bool) -> ExitCode:
         run = await find_run(client, given)
         async with (await client.database()).connection() as connection:
             made = await shares.add(connection, run, days=days)
-        url = f"{api_address(client.settings)}{made.path}"
+        public = client.settings.public_url
+        url = f"{public or api_address(client.settings)}{made.path}"
     console.print_result({**console.row_json(made.share), "url": url}, url, as_json=as_json)
-    console.print_message(
-        f"Who has this link sees the report until {format_time(made.share.expires_at)}. It begins "
-        "with the address of evalqueue serve here: others may need a proxy's."
-    )
+    shown = f"Who has this link sees the report until {format_time(made.share.expires_at)}."
+    if public is None:
+        shown += " It begins with the address of evalqueue serve here: set EVALQUEUE_PUBLIC_URL."
+    console.print_message(shown)
     return ExitCode.DONE
 
 
@@ -42,14 +44,25 @@ async def list_shares(given: str, *, as_json: bool) -> ExitCode:
     return ExitCode.DONE
 
 
-async def revoke(given: str, share_id: str, *, as_json: bool) -> ExitCode:
-    """End a link."""
+async def revoke(given: str, link: str, *, as_json: bool) -> ExitCode:
+    """End a link: by its id, or by itself.
+
+    Raises:
+        NothingMeant: the run has no such link.
+    """
+    _, is_address, token = link.rpartition(shares.PATH.format(token=""))
     async with open_client() as client:
         run = await find_run(client, given)
         async with (await client.database()).connection() as connection:
-            known = [str(each.id) for each in await shares.of_run(connection, run.id)]
-            missing = f"Run {run.id} has no link {share_id}. To list them: --list"
-            found = UUID(find_id(share_id, known, missing=missing))
+            if is_address:
+                shared = await shares.of_token(connection, token.partition("?")[0])
+                if shared is None or shared.run_id != run.id:
+                    raise NothingMeant(f"This link does not show run {run.id}, or no longer.")
+                found = shared.id
+            else:
+                known = [str(each.id) for each in await shares.of_run(connection, run.id)]
+                missing = f"Run {run.id} has no link {link}. To list them: --list"
+                found = UUID(find_id(link, known, missing=missing))
             await shares.revoke(connection, run.id, found)
     console.print_result({"revoked": found}, f"Revoked {found}", as_json=as_json)
     return ExitCode.DONE

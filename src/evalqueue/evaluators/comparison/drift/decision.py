@@ -96,6 +96,8 @@ class DriftDecision:
     served_before: Sequence[str]
     served_now: Sequence[str]
     model_changed: bool
+    decidable: bool
+    """Whether there were enough values for an alarm, if all of them had differed."""
 
 
 def decide(found: Judgements, tolerance: Tolerance) -> DriftDecision:
@@ -104,18 +106,36 @@ def decide(found: Judgements, tolerance: Tolerance) -> DriftDecision:
     decided = decide_scores(drifts, tolerance.false_alarm_rate)
     new = sorted(set(found.served_now) - set(found.served_before))
     model_changed = bool(new and found.served_before)
+    decidable = model_changed or _may_alarm(drifts, tolerance)
     reasons = [_reason(each) for each in decided if each.alarm]
     if model_changed:
         before = ", ".join(found.served_before)
         reasons.append(f"The vendor serves {', '.join(new)}; before, it served {before}")
     return DriftDecision(
         alarm=bool(reasons),
-        reasons=reasons or [_no_alarm(decided)],
+        reasons=reasons or [_no_alarm(decided, decidable=decidable)],
         scores=decided,
         served_before=found.served_before,
         served_now=found.served_now,
         model_changed=model_changed,
+        decidable=decidable,
     )
+
+
+def _may_alarm(drifts: Sequence[ScoreDrift], tolerance: Tolerance) -> bool:
+    """Whether the clearest difference that so many values can show is an alarm."""
+    clearest = [
+        p
+        for each in drifts
+        for p in (
+            None if each.p_shift is None else mcnemar(0, each.pairs),
+            None
+            if each.p_flips is None
+            else more_often_than(tolerance.tolerated_flips, times=each.pairs, trials=each.pairs),
+        )
+        if p is not None
+    ]
+    return any(p <= tolerance.false_alarm_rate for p in holm(clearest))
 
 
 def measured(found: Judgements, tolerance: Tolerance) -> list[ScoreDrift]:
@@ -205,9 +225,12 @@ def _reason(decided: DecidedScore) -> str:
     )
 
 
-def _no_alarm(decided: Sequence[DecidedScore]) -> str:
+def _no_alarm(decided: Sequence[DecidedScore], *, decidable: bool) -> str:
     if not decided:
         return "No score could be compared"
+    if not decidable:
+        most = max(each.drift.pairs for each in decided)
+        return f"Not decidable: {most} values are too few to tell a difference from chance"
     smallest = min(each.p_value for each in decided)
     scores = f"{len(decided)} score{'' if len(decided) == 1 else 's'}"
     return f"Nothing differs by more than chance: smallest adjusted p = {smallest:.2g}, {scores}"

@@ -53,6 +53,8 @@ class DriftResult(TypedDict):
     """The result of the job."""
 
     alarm: bool
+    decidable: bool
+    """False: there were too few values for an alarm, whatever they are."""
     reasons: list[str]
     anchor_run_id: str
     checked_run_id: str
@@ -86,8 +88,11 @@ async def check_drift(context: JobContext, params: CheckDrift, settings: Setting
     if found is None:
         raise JobFailed("One of the two runs was deleted")
     conversations = found.comparison.conversations.both
-    context.progress(conversations, conversations, f"Compared {conversations} conversations")
     decision = decide(found, params.tolerance)
+    outcome = "alarm" if decision.alarm else "no alarm" if decision.decidable else "not decidable"
+    context.progress(
+        conversations, conversations, f"Compared {conversations} conversations: {outcome}"
+    )
     result = await asyncio.to_thread(_result, anchor, again, found, decision)
     if not decision.scores:
         reasons = "; ".join(sorted(set(result["not_compared"].values()))) or "there is no score"
@@ -144,6 +149,7 @@ def _result(anchor: Anchor, again: UUID, found: Judgements, decision: DriftDecis
     measured = {(each.drift.evaluator, each.drift.name) for each in decision.scores}
     return {
         "alarm": decision.alarm,
+        "decidable": decision.decidable,
         "reasons": list(decision.reasons),
         "anchor_run_id": str(anchor.id),
         "checked_run_id": str(again),

@@ -86,6 +86,11 @@ async def revoke(connection: Connection, run_id: UUID, share_id: UUID) -> RunSha
     )
 
 
+async def of_token(connection: Connection, token: str) -> RunShare | None:
+    """The link with a token; None: there is none, or it has expired."""
+    return await QUERIES.row(connection, RunShare, "of_token", token_hash=digest_of(token))
+
+
 async def run_shown_by(connection: Connection, token: str) -> UUID | None:
     """The run whose report a token shows; None: it is no token, or has expired or been revoked."""
     cursor = await connection.execute(QUERIES["shown"], {"token_hash": digest_of(token)})

@@ -22,6 +22,12 @@ LANGUAGE sql IMMUTABLE SET search_path FROM CURRENT AS $$
             '#n/a', '#na', '<na>', 'nat', 'undefined', '\n'), false);
 $$;
 
+-- Whom a message names as its user, where readers of messages look. NULL: no one.
+CREATE OR REPLACE FUNCTION evalqueue_user_of(message jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT COALESCE(NULLIF($1 -> 'user_id', 'null'), NULLIF($1 #> '{metadata,user_id}', 'null'));
+$$;
+
 -- What is wrong with a posted message: the field, and the problem. NULL: nothing.
 CREATE OR REPLACE FUNCTION evalqueue_message_problem(message jsonb) RETURNS text[]
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
@@ -33,9 +39,11 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         WHEN jsonb_typeof($1 -> 'id') NOT IN ('string', 'null')
                 OR length($1 ->> 'id') NOT BETWEEN 1 AND 255
             THEN ARRAY['id', 'A text of 1 to 255 characters']
+        WHEN NOT evalqueue_is_name(evalqueue_user_of($1), 500) AND evalqueue_user_of($1) IS NOT NULL
+            THEN ARRAY['user_id', 'One line of 1 to 500 characters; no word for no value']
         WHEN jsonb_typeof($1 -> 'timestamp') NOT IN ('string', 'null')
                 OR $1 ->> 'timestamp' IS NOT NULL AND evalqueue_moment($1 ->> 'timestamp') IS NULL
-            THEN ARRAY['timestamp', 'Write a date and time of ISO 8601: 2026-01-31T08:00:00Z']
+            THEN ARRAY['timestamp', 'Write a date and time of ISO 8601, from 1970 to 2099: 2026-01-31T08:00:00Z']
         WHEN evalqueue_moment($1 ->> 'timestamp') > clock_timestamp() + interval '5 minutes'
             THEN ARRAY['timestamp', 'It is in the future']
         WHEN COALESCE($1 ->> 'id', $1 ->> 'timestamp') IS NULL
@@ -99,7 +107,7 @@ CREATE OR REPLACE FUNCTION evalqueue_posted_rows(threads jsonb) RETURNS TABLE (
 )
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT row_number() OVER (ORDER BY thread.place, listed.place), element ->> 'thread_id',
-        element ->> 'app_id', element ->> 'user_id',
+        element ->> 'app_id', COALESCE(evalqueue_user_of(given) #>> '{}', element ->> 'user_id'),
         sha256(convert_to(COALESCE('id ' || (given ->> 'id'), given::text), 'UTF8')),
         evalqueue_moment(given ->> 'timestamp'), given
     FROM jsonb_array_elements($1) WITH ORDINALITY AS thread (element, place)

@@ -66,3 +66,10 @@ WHERE event.id = %(event_id)s AND alert.owner = %(owner)s
 -- delivered --
 UPDATE alert_events SET delivered_at = COALESCE(delivered_at, clock_timestamp())
 WHERE id = %(event_id)s
+
+-- fired_by --
+-- The type of the job that failed when each of some alerts last began to fire
+SELECT DISTINCT ON (event.alert_id) event.alert_id, jobs.job_type
+FROM alert_events AS event JOIN jobs ON jobs.id = event.job_id
+WHERE event.alert_id = ANY (%(alerts)s) AND event.kind = 'fired'
+ORDER BY event.alert_id, event.created_at DESC

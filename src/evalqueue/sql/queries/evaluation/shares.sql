@@ -27,3 +27,7 @@ RETURNING COLUMNS
 -- shown --
 -- The run that a token shows
 SELECT run_id FROM run_shares WHERE token_hash = %(token_hash)s AND expires_at > clock_timestamp()
+
+-- of_token --
+SELECT COLUMNS FROM run_shares
+WHERE token_hash = %(token_hash)s AND expires_at > clock_timestamp()

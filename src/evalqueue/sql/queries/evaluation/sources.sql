@@ -26,7 +26,7 @@ RETURNING true
 
 -- conversations --
 -- Fewer than were imported, if users of an earlier dataset with the same content were forgotten
-SELECT count(*) FROM dataset_threads WHERE dataset_id = %(dataset_id)s
+SELECT thread_id FROM dataset_threads WHERE dataset_id = %(dataset_id)s
 
 -- note_reading --
 INSERT INTO source_readings (owner, source, name, job_id, run_id, matched, sampled, not_in_sample,
