@@ -1,4 +1,4 @@
-// Alerts: what an owner is told about when it changes.
+// Alerts: messages when something changes.
 import type { Abortable } from "./jobs.js";
 import { pathSegment, type Transport } from "./transport.js";
 import type * as types from "./types.js";

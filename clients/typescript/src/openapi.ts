@@ -1176,7 +1176,7 @@ export interface components {
     schemas: {
         /**
          * AddAlert
-         * @description What is to be watched, and where it is told.
+         * @description What is to be watched, and where its events are sent.
          */
         AddAlert: {
             /**
@@ -1486,7 +1486,7 @@ export interface components {
             job_type: string | null;
             /**
              * Webhook Origin
-             * @description Null: it is told in the worker's log only.
+             * @description Null: its events are in the worker's log only.
              */
             webhook_origin: string | null;
             /**
@@ -1500,7 +1500,7 @@ export interface components {
              */
             created_at: string;
             /** @description Null: nothing yet. */
-            told: components["schemas"]["Told"] | null;
+            last_event: components["schemas"]["LastEvent"] | null;
         };
         /**
          * Alerts
@@ -4137,6 +4137,41 @@ export interface components {
             progress: components["schemas"]["AnnotationProgress"];
         };
         /**
+         * LastEvent
+         * @description The newest event of an alert.
+         */
+        LastEvent: {
+            /**
+             * Id
+             * Format: uuid
+             */
+            id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "fired" | "recovered";
+            /** Explanation */
+            explanation: string;
+            /**
+             * Job Id
+             * @description The job that decided.
+             */
+            job_id: string | null;
+            /** Run Id */
+            run_id: string | null;
+            /**
+             * Delivered At
+             * @description When the webhook answered.
+             */
+            delivered_at: string | null;
+            /**
+             * Created At
+             * Format: date-time
+             */
+            created_at: string;
+        };
+        /**
          * Latencies
          * @description How many answered calls took how long: the n-th count is between the n-th edge and the next.
          *
@@ -4952,7 +4987,7 @@ export interface components {
         };
         /**
          * RemovedAlert
-         * @description The alert is no more, nor is what it has told.
+         * @description The alert is no more, nor are its events.
          */
         RemovedAlert: {
             /**
@@ -5780,41 +5815,6 @@ export interface components {
             low: number;
             /** High */
             high: number;
-        };
-        /**
-         * Told
-         * @description What an alert has told last.
-         */
-        Told: {
-            /**
-             * Id
-             * Format: uuid
-             */
-            id: string;
-            /**
-             * Kind
-             * @enum {string}
-             */
-            kind: "fired" | "recovered";
-            /** Explanation */
-            explanation: string;
-            /**
-             * Job Id
-             * @description The job that decided.
-             */
-            job_id: string | null;
-            /** Run Id */
-            run_id: string | null;
-            /**
-             * Delivered At
-             * @description When the webhook answered.
-             */
-            delivered_at: string | null;
-            /**
-             * Created At
-             * Format: date-time
-             */
-            created_at: string;
         };
         /**
          * ToolCall

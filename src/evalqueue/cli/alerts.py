@@ -76,7 +76,7 @@ def add_alert(
     owner: OwnerOption = "default",
     as_json: JsonOption = False,
 ) -> None:
-    """Watch an owner's runs and jobs: it is told once when an alert begins, and when it ends."""
+    """Watch an owner's runs and jobs: one message when an alert begins, and one when it ends."""
     from evalqueue.cli.commands import alerts as commands
 
     given = {
@@ -94,7 +94,7 @@ def add_alert(
 
 @alerts_app.command("remove", epilog=examples("evalqueue alerts remove correct"))
 def remove_alert(alert: AlertArgument, *, as_json: JsonOption = False) -> None:
-    """Delete an alert, with what it has told."""
+    """Delete an alert with its events."""
     from evalqueue.cli.commands import alerts as commands
 
     run(commands.remove_alert(alert, as_json=as_json))

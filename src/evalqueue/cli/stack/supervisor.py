@@ -23,7 +23,7 @@ from evalqueue.postgres.embedded.server import Embedded
 QUICK_EXIT_SECONDS = 10.0  # a child that ends sooner did not really start
 QUICK_EXITS_MAX = 5
 RESTART_DELAY_MAX_SECONDS = 30.0
-POSTGRES_CHECK_SECONDS = 1.0  # Postgres is no child of this process, which is not told of its end
+POSTGRES_CHECK_SECONDS = 1.0  # Postgres is no child of this process, so its end is not signalled
 
 Work = Callable[[StackAddresses], Awaitable[None]]
 

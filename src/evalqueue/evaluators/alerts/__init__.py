@@ -1,1 +1,1 @@
-"""Alerts: what people are told about when verdicts, judges or jobs change."""
+"""Alerts: messages when verdicts, judges or jobs change."""

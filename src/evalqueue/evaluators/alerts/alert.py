@@ -145,7 +145,7 @@ class Alert:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedAlert(Alert):
-    """An alert with what was told last; None: nothing yet."""
+    """An alert with its newest event; None: it has none."""
 
     event_id: UUID | None
     kind: str | None
@@ -153,12 +153,12 @@ class ListedAlert(Alert):
     job_id: UUID | None
     run_id: UUID | None
     delivered_at: datetime | None
-    told_at: datetime | None
+    event_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertEvent:
-    """What an owner is told: a row of `alert_events`, with its alert."""
+    """An event: a row of `alert_events`, with its alert."""
 
     id: UUID
     name: str

@@ -72,12 +72,12 @@ async def check_alerts(
             if await _tell(context, connection, client, seen.job, alert, finding) is not None
         ]
 
-    told = await context.retry_fenced(tell)
-    for alert, finding in told:
+    changed = await context.retry_fenced(tell)
+    for alert, finding in changed:
         change = "fired" if finding.fires else "recovered"
         result[change].append(alert.name)
         logger.warning("Alert %r %s: %s", alert.name, change, finding.explanation)
-    names = {alert.id for alert, _ in told}
+    names = {alert.id for alert, _ in changed}
     result["unchanged"] = [each.name for each in seen.alerts if each.id not in names]
     return result
 

@@ -1,4 +1,4 @@
-"""Alerts and what was told, in Postgres."""
+"""Alerts and their events, in Postgres."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -45,7 +45,7 @@ async def meant(connection: Connection, alert: str, *, owner: str | None) -> lis
 
 
 async def remove(connection: Connection, alert_id: UUID) -> bool:
-    """Delete an alert with what it has told. False: there is none."""
+    """Delete an alert with its events. False: there is none."""
     found = await QUERIES.value(connection, "remove", alert_id=alert_id, actor=actors.said())
     return bool(found)
 

@@ -1,17 +1,22 @@
 """The params of a job about the file that it brings, and about personal data in it."""
 
 import asyncio
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from evalqueue.errors import InvalidParams, Problem
+from evalqueue.evaluators.apps import UnknownApp
 from evalqueue.evaluators.datasets.masks import Masks
 from evalqueue.evaluators.datasets.names import read_names
 from evalqueue.evaluators.formats import BadData, BadRow, DateOrder, FormatError
 from evalqueue.evaluators.formats.data_directory import FileError, read_confined
+from evalqueue.evaluators.judging.registry import UnknownEvaluator
 from evalqueue.evaluators.personal_data import PersonalData
+from evalqueue.evaluators.providers.registry import ProviderUnavailable
 
 _NAMES_MAX_BYTES = 16 * 1024**2
 
@@ -97,3 +102,25 @@ def problems(
 
 def _where(row: BadRow) -> dict[str, object]:
     return {"file": row.file, "row": row.row, "column": row.column, "reason": row.reason}
+
+
+@contextmanager
+def refusals(source_field: str) -> Generator[None]:
+    """Names the param of what is refused.
+
+    Args:
+        source_field: the param that names the conversations.
+
+    Raises:
+        InvalidParams: something is refused.
+    """
+    try:
+        yield
+    except ProviderUnavailable as error:
+        raise InvalidParams.of(error.field, error.message) from error
+    except UnknownApp as error:
+        raise InvalidParams.of("app_id", str(error)) from error
+    except UnknownEvaluator as error:
+        raise InvalidParams.of("evaluators", str(error)) from error
+    except FormatError as error:
+        raise InvalidParams(problems(source_field, error)) from error

@@ -1,8 +1,8 @@
 """The job type `evaluate-batch`: its params, and what is refused before a job is stored."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterable, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Self
 
 from pydantic import Field, field_validator, model_validator
@@ -12,7 +12,7 @@ from evalqueue.evaluators.apps import App, UnknownApp
 from evalqueue.evaluators.apps import store as app_store
 from evalqueue.evaluators.apps.store import StoredApp
 from evalqueue.evaluators.batch.asking_params import AskingParams, admitted_model, replayed_run
-from evalqueue.evaluators.batch.file_params import FileParams, problems
+from evalqueue.evaluators.batch.file_params import FileParams, refusals
 from evalqueue.evaluators.batch.fit import Misfit, NamedBy, misfits, without_data
 from evalqueue.evaluators.datasets import bundled, imports
 from evalqueue.evaluators.datasets import store as datasets
@@ -112,24 +112,6 @@ class EvaluateBatch(
             raise ValueError("All evaluators are off: there is nothing to do")
         return self
 
-    @contextmanager
-    def _refusals(self) -> Generator[None]:
-        """Names the param of what is refused.
-
-        Raises:
-            InvalidParams: it is refused.
-        """
-        try:
-            yield
-        except ProviderUnavailable as error:
-            raise InvalidParams.of(error.field, error.message) from error
-        except UnknownApp as error:
-            raise InvalidParams.of("app_id", str(error)) from error
-        except registry.UnknownEvaluator as error:
-            raise InvalidParams.of("evaluators", str(error)) from error
-        except FormatError as error:
-            raise InvalidParams(problems(self.source_field, error)) from error
-
     async def admit_without_data(self, admission: AdmissionContext) -> None:
         """Refuse what can't work whatever the conversations are: they come later, and without an
         app of their own.
@@ -137,7 +119,7 @@ class EvaluateBatch(
         Raises:
             InvalidParams: with the params that are wrong.
         """
-        with self._refusals():
+        with refusals(self.source_field):
             app = (await self.app(admission, None)).app
             self._refuse_no_evaluators(app)
             calls_llm = registry.calls_llm(self.plan(app))
@@ -147,7 +129,7 @@ class EvaluateBatch(
     async def admit(self, admission: AdmissionContext) -> Self:
         """Refuse what can't work: no key, no model, no price for a cap, no such app, bad
         rows, unknown threads."""
-        with self._refusals():
+        with refusals(self.source_field):
             settings = ProviderSettings()
             replayed = await replayed_run(self, admission)
             # Before a file is stored, by what is known then.

@@ -126,7 +126,7 @@ def _digest_of(secret: str) -> bytes:
 
 
 def _named(token: Token) -> bytes:
-    """What a session's row has of a token: nobody can sign in with it."""
+    """What a session's row has of a token. It does not sign in."""
     return sha256(token.digest).digest()
 
 

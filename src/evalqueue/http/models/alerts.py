@@ -18,7 +18,7 @@ class AlertsQuery(Model):
 
 
 class AddAlert(NewAlert, Model):
-    """What is to be watched, and where it is told."""
+    """What is to be watched, and where its events are sent."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -30,8 +30,8 @@ class AlertKey(Model):
 # Responses
 
 
-class ToldJson(Model):
-    """What an alert has told last."""
+class LastEventJson(Model):
+    """The newest event of an alert."""
 
     id: UUID
     kind: Literal["fired", "recovered"]
@@ -57,25 +57,25 @@ class AlertJson(Model):
     min_coverage: float | None
     job_type: str | None
     webhook_origin: str | None
-    """Null: it is told in the worker's log only."""
+    """Null: its events are in the worker's log only."""
     firing_since: Moment | None
     """Null: it does not fire."""
     created_at: Moment
-    told: ToldJson | None
+    last_event: LastEventJson | None
     """Null: nothing yet."""
 
     @classmethod
     def of(cls, alert: Alert) -> Self:
-        fields: dict[str, Any] = {**matching_fields(cls, alert), "told": None}
+        fields: dict[str, Any] = {**matching_fields(cls, alert), "last_event": None}
         if isinstance(alert, ListedAlert) and alert.event_id is not None:
-            fields["told"] = {
+            fields["last_event"] = {
                 "id": alert.event_id,
                 "kind": alert.kind,
                 "explanation": alert.explanation,
                 "job_id": alert.job_id,
                 "run_id": alert.run_id,
                 "delivered_at": alert.delivered_at,
-                "created_at": alert.told_at,
+                "created_at": alert.event_at,
             }
         return cls.model_validate(fields)
 
@@ -87,7 +87,7 @@ class Alerts(Model):
 
 
 class RemovedAlert(Model):
-    """The alert is no more, nor is what it has told."""
+    """The alert is no more, nor are its events."""
 
     id: UUID
     name: str

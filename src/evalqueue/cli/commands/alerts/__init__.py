@@ -65,7 +65,7 @@ async def add_alert(given: Mapping[str, Any], *, owner: str, as_json: bool) -> E
 
 
 async def remove_alert(alert: str, *, as_json: bool) -> ExitCode:
-    """Delete an alert, with what it has told."""
+    """Delete an alert with its events."""
     async with open_client() as client, (await client.database()).connection() as connection:
         found = await _meant(connection, alert)
         await store.remove(connection, found.id)
@@ -83,7 +83,7 @@ async def test_alert(alert: str, *, as_json: bool) -> ExitCode:
     async with open_client() as client, (await client.database()).transaction() as connection:
         found = await _meant(connection, alert)
         if found.webhook_url is None:
-            raise Refused(f"{found.name} has no webhook: it is told in the worker's log only")
+            raise Refused(f"{found.name} has no webhook: its events are in the worker's log only")
         event_id = await store.test(connection, found)
         job = await client.submit(
             DeliverAlert(event_id=event_id), connection=connection, owner=found.owner,

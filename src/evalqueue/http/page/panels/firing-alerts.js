@@ -40,17 +40,17 @@ export class FiringAlerts {
   }
 
   /** @param {import("../client/index.js").Alert} alert */
-  row({ name, firing_since, told }) {
+  row({ name, firing_since, last_event }) {
     return html`<li>
       <b>${name}</b>
-      <span>${told?.explanation}</span>
+      <span>${last_event?.explanation}</span>
       <span class="small quiet">
         ${age(firing_since, this.app.now)}
         ${
-          told?.run_id
-            ? html`· <a href=${address(`/runs/${told.run_id}`)}>run</a>`
-            : told?.job_id
-              ? html`· <a href=${address(`/jobs/${told.job_id}`)}>job</a>`
+          last_event?.run_id
+            ? html`· <a href=${address(`/runs/${last_event.run_id}`)}>run</a>`
+            : last_event?.job_id
+              ? html`· <a href=${address(`/jobs/${last_event.job_id}`)}>job</a>`
               : nothing
         }
       </span>

@@ -45,7 +45,9 @@ async def test_alert(context: RequestContext, request: models.AlertKey) -> model
     async with context.connection() as connection:
         alert = await _visible(connection, context, request)
     if alert.webhook_url is None:
-        raise HTTPException(409, "The alert has no webhook: it is told in the worker's log only")
+        raise HTTPException(
+            409, "The alert has no webhook: its events are in the worker's log only"
+        )
     async with database.transaction() as connection:
         event_id = await store.test(connection, alert)
         job = await context.client.submit(

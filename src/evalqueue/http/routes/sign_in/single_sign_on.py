@@ -37,7 +37,7 @@ def routes(single_sign_on: SingleSignOn, *, is_secure: bool) -> list[Route]:
 
     async def finish(request: Request) -> Response:
         authenticator = authenticator_of(request.scope)
-        assert authenticator is not None  # noqa: S101  whoever serves this needs sign-ins
+        assert authenticator is not None  # noqa: S101  a server with this route needs sign-ins
         try:
             finished = await single_sign_on.finish(request, request.cookies.get(_name(), ""))
         except SignInRefused as error:

@@ -59,8 +59,8 @@ DECLARE
     event uuid;
 BEGIN
     SELECT * INTO alert FROM alerts WHERE id = wanted_alert FOR UPDATE;
-    SELECT told.id INTO event FROM alert_events AS told
-        WHERE told.alert_id = wanted_alert AND told.job_id = job_id;
+    SELECT earlier.id INTO event FROM alert_events AS earlier
+        WHERE earlier.alert_id = wanted_alert AND earlier.job_id = job_id;
     IF event IS NOT NULL OR alert.id IS NULL OR alert.decided_until >= ended_at THEN
         RETURN event;
     END IF;

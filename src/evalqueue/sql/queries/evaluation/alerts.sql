@@ -1,4 +1,4 @@
--- Alerts: what they watch, and what was told.
+-- Alerts: what they watch, and their events.
 
 -- COLUMNS --
 alert.id, alert.owner, alert.name, alert.watches, alert.app_id, alert.job_type, alert.requirements,
@@ -17,9 +17,9 @@ ON CONFLICT DO NOTHING
 RETURNING COLUMNS
 
 -- alerts --
--- Those that fire first, each with what was told last
+-- Those that fire first, each with its newest event
 SELECT COLUMNS, event.id AS event_id, event.kind, event.explanation, event.job_id, event.run_id,
-    event.delivered_at, event.created_at AS told_at
+    event.delivered_at, event.created_at AS event_at
 FROM alerts AS alert
 LEFT JOIN LATERAL (
     SELECT id, kind, explanation, job_id, run_id, delivered_at, created_at FROM alert_events
