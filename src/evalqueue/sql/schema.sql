@@ -282,6 +282,9 @@ CREATE FUNCTION evalqueue_claim_items(job_id uuid, attempt integer, items text[]
 CREATE FUNCTION evalqueue_claim_jobs(worker_id bigint, worker text, queues text[], job_types text[], slots integer, lease_seconds double precision, skipped uuid[] DEFAULT '{}'::uuid[]) RETURNS SETOF jobs
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS …;
 
 -- FUNCTION: evalqueue_claim_tasks(bigint[], bigint, text, double precision)
@@ -289,6 +292,9 @@ CREATE FUNCTION evalqueue_claim_jobs(worker_id bigint, worker text, queues text[
 CREATE FUNCTION evalqueue_claim_tasks(tasks bigint[], worker_id bigint, worker text, lease_seconds double precision) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS …;
 
 -- FUNCTION: evalqueue_claimed_just_now(text)
@@ -428,6 +434,9 @@ CREATE FUNCTION evalqueue_finish_job(job_id uuid, attempt integer, outcome text,
 CREATE FUNCTION evalqueue_finish_jobs(ended jsonb) RETURNS TABLE(job_id uuid, status text)
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS …;
 
 -- FUNCTION: evalqueue_fire_schedule(text, timestamp with time zone, timestamp with time zone)
@@ -449,6 +458,9 @@ CREATE FUNCTION evalqueue_flush_job(job_id uuid, attempt integer, progress jsonb
 CREATE FUNCTION evalqueue_flush_jobs(held jsonb, lease_seconds double precision) RETURNS TABLE(job_id uuid, alive boolean)
     LANGUAGE sql
     SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS …;
 
 -- FUNCTION: evalqueue_follow_deleted_task()
@@ -484,6 +496,9 @@ CREATE FUNCTION evalqueue_follow_queue() RETURNS trigger
 CREATE FUNCTION evalqueue_follow_tasks() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
     AS …;
 
 -- FUNCTION: evalqueue_forget_posted(text, integer, jsonb)
@@ -789,6 +804,7 @@ CREATE FUNCTION evalqueue_next_due(queues text[], worker text DEFAULT NULL::text
 CREATE FUNCTION evalqueue_next_jobs(worker text, queues text[], job_types text[], at_most integer, skipped uuid[] DEFAULT '{}'::uuid[]) RETURNS SETOF jobs
     LANGUAGE sql STABLE
     SET search_path TO 'public', 'pg_temp'
+    SET enable_hashjoin TO 'on'
     SET enable_sort TO 'off'
     AS …;
 
@@ -1127,6 +1143,7 @@ CREATE FUNCTION evalqueue_submit_job_row(job_type text, params jsonb DEFAULT '{}
 CREATE FUNCTION evalqueue_submit_job_rows(submissions jsonb) RETURNS SETOF jobs
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    SET enable_seqscan TO 'off'
     AS …;
 
 -- FUNCTION: evalqueue_submit_jobs(jsonb)

@@ -36,8 +36,8 @@ class Attempt:
         job: as it was claimed, its attempt running.
         patience_seconds: how long an interrupted handler may take to end, after each of three
             cancellations. After that it is abandoned, and its slot is free.
-        on_unrecorded: called once when its end can't be recorded for a while: Postgres is away, or
-            refuses this row again and again.
+        on_recording: called when its handler has ended and its end is being recorded, and again
+            when that takes long: Postgres is away, or refuses this row again and again.
     """
 
     def __init__(
@@ -50,13 +50,15 @@ class Attempt:
         recorder: OutcomeRecorder,
         metrics: JobMetrics,
         patience_seconds: float,
-        on_unrecorded: Callable[[], None],
+        on_recording: Callable[[], None],
     ) -> None:
         self.job = job
         self._began = time.monotonic()
         self._metrics = metrics
+        self.is_recording = False
         self.is_unrecorded = False
-        self._on_unrecorded = on_unrecorded
+        """Whether recording its end takes long."""
+        self._on_recording = on_recording
         self._handlers = handlers
         self._leases = leases
         self._recorder = recorder
@@ -95,6 +97,8 @@ class Attempt:
             self._metrics.ended(job, outcome, time.monotonic() - self._began)
             return
         late = asyncio.get_running_loop().call_later(RECORD_PATIENCE, self._is_late)
+        self.is_recording = True
+        self._on_recording()
         try:
             await self._record(ended)
         except UNWRITABLE as error:
@@ -181,7 +185,7 @@ class Attempt:
 
     def _is_late(self) -> None:
         self.is_unrecorded = True
-        self._on_unrecorded()
+        self._on_recording()
 
     async def _record(self, ended: Ended) -> None:
         job = self.job

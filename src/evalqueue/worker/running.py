@@ -66,9 +66,15 @@ class RunningAttempts:
     @property
     def free_slots(self) -> int:
         concurrency = self._options.concurrency
+        recording = [attempt for attempt in self._attempts.values() if attempt.is_recording]
         # One row that can't be written must not take a slot for ever.
-        unrecorded = sum(attempt.is_unrecorded for attempt in self._attempts.values())
-        return concurrency - len(self._tasks) + min(unrecorded, UNRECORDED_PER_SLOT * concurrency)
+        unrecorded = sum(attempt.is_unrecorded for attempt in recording)
+        # The next jobs are claimed while the last ones are recorded.
+        in_time = min(len(recording) - unrecorded, concurrency)
+        return (
+            concurrency - len(self._tasks) + in_time
+            + min(unrecorded, UNRECORDED_PER_SLOT * concurrency)
+        )  # fmt: skip
 
     @property
     def stuck_handlers(self) -> int:
@@ -85,7 +91,7 @@ class RunningAttempts:
             recorder=self._recorder,
             metrics=self._metrics,
             patience_seconds=self._options.patience_seconds,
-            on_unrecorded=self._on_ended,
+            on_recording=self._on_ended,
         )
         # An earlier attempt here has lost its lease, and this worker has claimed the job again.
         self.stop(job.id, Stop.OVER)

@@ -52,7 +52,9 @@ $$;
 -- the job's row, and nothing was written; one job that is locked holds up none of the others.
 CREATE OR REPLACE FUNCTION evalqueue_flush_jobs(held jsonb, lease_seconds double precision)
 RETURNS TABLE (job_id uuid, alive boolean)
-LANGUAGE sql SET search_path FROM CURRENT AS $$
+LANGUAGE sql SET search_path FROM CURRENT
+-- By id only: a plan that was made for small tables must not read whole ones once they have grown.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     WITH held AS MATERIALIZED (
         SELECT given.job_id, given.attempt, NULLIF(given.progress, 'null') AS progress,
             make_interval(secs => $2) AS lease
@@ -161,7 +163,9 @@ $$;
 -- it was changed: it holds up none of the others.
 CREATE OR REPLACE FUNCTION evalqueue_finish_jobs(ended jsonb)
 RETURNS TABLE (job_id uuid, status text)
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+-- By id only: a plan that was made for small tables must not read whole ones once they have grown.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
@@ -187,7 +191,9 @@ BEGIN
             AND given.job_id = ANY (locked);
     UPDATE jobs SET result = given.result, error_message = NULL
         FROM jsonb_to_recordset(ended) AS given (job_id uuid, result jsonb)
-        WHERE jobs.id = given.job_id AND jobs.id = ANY (locked);
+        WHERE jobs.id = given.job_id AND jobs.id = ANY (locked)
+            -- Without them the row gets its empty result together with its status.
+            AND (given.result <> '{}' OR jobs.result IS NOT NULL);
     -- As procrastinate_finish_job_v1 does it, for all of them.
     UPDATE procrastinate_jobs SET
         status = 'succeeded', abort_requested = false, attempts = attempts + 1

@@ -8,6 +8,7 @@ CREATE OR REPLACE FUNCTION evalqueue_next_jobs(
     worker text, queues text[], job_types text[], at_most integer, skipped uuid[] DEFAULT '{}'
 ) RETURNS SETOF jobs
 LANGUAGE sql STABLE SET search_path FROM CURRENT
+SET enable_hashjoin = on  -- of owners, which may be many
 -- While statistics are older than a large backlog, a planner that expects one waiting job would read
 -- and sort all of them at each hop. jobs_claimable has them in order.
 SET enable_sort = off AS $$
@@ -67,7 +68,9 @@ $$;
 CREATE OR REPLACE FUNCTION evalqueue_claim_tasks(
     tasks bigint[], worker_id bigint, worker text, lease_seconds double precision
 ) RETURNS void
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+-- By id only: a plan that was made for small tables must not read whole ones once they have grown.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_variable
 BEGIN
     -- The trigger that moves the jobs writes these into the same version of their rows.
@@ -108,7 +111,9 @@ CREATE OR REPLACE FUNCTION evalqueue_claim_jobs(
     worker_id bigint, worker text, queues text[], job_types text[], slots integer,
     lease_seconds double precision, skipped uuid[] DEFAULT '{}'
 ) RETURNS SETOF jobs
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+-- By id only: a plan that was made for small tables must not read whole ones once they have grown.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_variable
 DECLARE
     open integer := slots;

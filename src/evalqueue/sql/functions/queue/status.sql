@@ -16,7 +16,9 @@ CREATE TRIGGER evalqueue_forget_worker BEFORE UPDATE OF status ON procrastinate_
 -- procrastinate's rows moved: their jobs move with them. The only writer of jobs.status. Once per
 -- statement, however many rows it moves.
 CREATE OR REPLACE FUNCTION evalqueue_follow_tasks() RETURNS trigger
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+-- By id only: a plan that was made for small tables must not read whole ones once they have grown.
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
     -- Set by evalqueue_claim_jobs. Without it, a lease until the worker sets its own.

@@ -89,7 +89,9 @@ $$;
 -- the params as they came. Returns the jobs in the order of the array: the same one for elements with
 -- the same idempotency key of the same owner.
 CREATE OR REPLACE FUNCTION evalqueue_submit_job_rows(submissions jsonb) RETURNS SETOF jobs
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT
+-- A plan that was made for a small table must not read a whole one once it has grown.
+SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     moment CONSTANT timestamptz := clock_timestamp();
