@@ -31,6 +31,7 @@ from evalqueue.postgres import schema
 from evalqueue.postgres.database import Database
 from evalqueue.testing import run_jobs
 from evalqueue.worker.app import ProcrastinateApp
+from evalqueue.worker.attempt import RECORD_PATIENCE
 from evalqueue.worker.loop import Worker
 
 PATIENCE = 20.0  # seconds
@@ -485,6 +486,42 @@ async def test_no_more_jobs_run_at_once_than_the_worker_has_slots(dsn: str):
 
     assert most == 3
     assert len(finished) == 12
+
+
+async def test_the_next_jobs_start_while_the_ends_of_the_last_ones_are_being_recorded(
+    dsn: str, database: Database
+):
+    handlers, started, ending = Handlers(), list[int](), asyncio.Event()
+
+    @handlers.handles(Work)
+    async def work(_context: JobContext, params: Work) -> None:
+        started.append(params.steps)
+        await ending.wait()
+
+    async def have_started(jobs: int) -> None:
+        while len(started) < jobs:
+            await asyncio.sleep(0.01)
+
+    async with working(dsn, handlers, concurrency=2) as client, asyncio.timeout(PATIENCE):
+        jobs = [await client.submit(Work(steps=number)) for number in range(5)]
+        await have_started(2)
+        async with database.transaction() as holder:
+            # What is written about the end of the first two has to wait.
+            await holder.execute(
+                "SELECT 1 FROM procrastinate_jobs WHERE id IN (SELECT task_id FROM jobs "
+                "WHERE id = ANY (%s) AND status = 'running') FOR UPDATE",
+                [[job.id for job in jobs[:2]]],
+            )
+            ending.set()
+            now = asyncio.get_running_loop().time()
+            await have_started(5)
+            assert asyncio.get_running_loop().time() - now < RECORD_PATIENCE
+            assert [(await client.get(job.id)).status for job in jobs[:2]] == [
+                JobStatus.RUNNING
+            ] * 2
+        for job in jobs:
+            assert (await over(client, job)).status is JobStatus.COMPLETED
+    assert started == [0, 1, 2, 3, 4]
 
 
 async def test_the_checkpointed_map_works_only_on_what_is_missing(dsn: str):
