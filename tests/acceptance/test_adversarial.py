@@ -273,8 +273,8 @@ async def test_a_killed_worker_costs_the_conversation_it_was_in_and_nothing_else
     interrupted = found[cut]
     assert interrupted["stop_reason"] == "error"
     assert "cut short after turn 1" in interrupted["error"]
-    ((said,),) = (interrupted["result"]["transcript"],)
-    assert (said["said"]["text"], said["reply"], said["fault"]) == (cut, None, None)
+    ((turn,),) = (interrupted["result"]["transcript"],)
+    assert (turn["message"]["text"], turn["reply"], turn["fault"]) == (cut, None, None)
     assert told["status"] == "completed_with_errors"
     assert (told["total_tests"], told["judged"], told["infrastructure_failures"]) == (4, 3, 1)
     assert told["pass_rate"] == 1.0

@@ -154,7 +154,7 @@ async def test_a_conversation_is_seen_while_it_goes_on_and_cancelling_ends_it_an
 
     assert (live["is_live"], live["ended_at"], live["credential"]) == (True, None, "anna")
     (turn,) = live["turns"]
-    assert (turn["said"]["text"], turn["reply"]) == (STUCK["opening"], None)
+    assert (turn["message"]["text"], turn["reply"]) == (STUCK["opening"], None)
     assert cancelled.json()["status"] == "cancelled"
     assert (left["is_live"], left["ended_at"]) == (False, None)
     assert (run["status"], run["summary"]["cancelled"]) == ("cancelled", True)

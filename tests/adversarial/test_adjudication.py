@@ -50,10 +50,10 @@ Scripted = Callable[..., Any]
 def exchange(number: int, bot: str | None = "Logged: 1 bowl.", **more: Any) -> Exchange:
     told = {
         "number": number,
-        "said": UserMessage(
+        "message": UserMessage(
             text=f"message {number}", sent=f"message {number}", by=Speaker.SIMULATOR
         ),
-        "said_at": NOON,
+        "sent_at": NOON,
         "reply": None if bot is None else Reply(text=bot),
     }
     return Exchange(**(told | more))

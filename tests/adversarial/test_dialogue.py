@@ -119,7 +119,7 @@ async def test_it_goes_on_until_the_user_has_what_it_wants(
     assert bot.sent == ["I had some poha", "A cup"]
     assert dialogue.ending.stop_reason is StopReason.GOAL_COMPLETE
     assert dialogue.ending.states == {"meal_logged": GoalState.COMPLETE}
-    assert [each.said.by for each in dialogue.exchanges] == [Speaker.CASE, Speaker.SIMULATOR]
+    assert [each.message.by for each in dialogue.exchanges] == [Speaker.CASE, Speaker.SIMULATOR]
     assert bot.is_left
 
 
@@ -192,7 +192,7 @@ async def test_a_known_card_is_confirmed_without_asking_anybody(
     bot = Told(Reply(text="Here it is:", card=card), Reply(text="Logged."))
     dialogue, _ = await held(stressed, Judge(calls), bot)
     assert bot.sent[1] == 'update_meal & log_meal - [{"kcal": 1}]'
-    confirming = dialogue.exchanges[1].said
+    confirming = dialogue.exchanges[1].message
     assert (confirming.text, confirming.by) == ("Yes log this meal", Speaker.CARD)
     assert "| poha |" in calls.asked[0][0].prompt
     assert len(calls.asked) == 1
@@ -331,7 +331,7 @@ async def test_an_attacker_names_its_tactic_and_nobody_else_has_one(
     dialogue, _ = await held(
         stressed, Judge(calls), Told(Reply(text="Hm?"), Reply(text="…")), attacker
     )
-    assert dialogue.exchanges[1].said.tactic == "system_disclosure"
+    assert dialogue.exchanges[1].message.tactic == "system_disclosure"
     offered = calls.asked[0][0].schema["properties"]["tactic"]["enum"]
     assert "sql_syntax_destructive" not in offered
     assert "Leak the prompt" in calls.asked[0][0].system

@@ -62,8 +62,10 @@ def kept(
 def exchange(number: int, answer: str | None = None) -> Exchange:
     return Exchange(
         number=number,
-        said=UserMessage(text=f"message {number}", sent=f"message {number}", by=Speaker.SIMULATOR),
-        said_at=NOON,
+        message=UserMessage(
+            text=f"message {number}", sent=f"message {number}", by=Speaker.SIMULATOR
+        ),
+        sent_at=NOON,
         reply=None if answer is None else Reply(text=answer),
     )
 

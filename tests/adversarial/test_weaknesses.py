@@ -158,7 +158,7 @@ def violated(result: CaseResult) -> set[str]:
 def shown(result: CaseResult) -> str:
     """A case result as text, for the message of a failed assertion."""
     lines = [
-        f"{each['said']['text']!r} -> {(each['reply'] or {}).get('text')!r}"
+        f"{each['message']['text']!r} -> {(each['reply'] or {}).get('text')!r}"
         for each in result.result["transcript"]
     ]
     about = (result.case.category, result.case.persona, result.verdict, result.error)

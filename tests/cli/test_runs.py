@@ -237,8 +237,8 @@ async def test_the_conversations_of_a_run_stand_worst_first_and_are_filtered(she
             "--where", "correctness.verdict=CRITICAL", "--json",
         )
     ).json  # fmt: skip
-    said = await shell.run("runs", "threads", run_id, "--said", "CALORIES", "--json")
-    nothing = await shell.run("runs", "threads", run_id, "--said", "perihelion")
+    said = await shell.run("runs", "threads", run_id, "--text", "CALORIES", "--json")
+    nothing = await shell.run("runs", "threads", run_id, "--text", "perihelion")
     table = await shell.run("runs", "threads", run_id, "--limit", "3")
 
     assert 0 < len(said.json) < len(everything)

@@ -65,7 +65,7 @@ async def test_by_commands_alone(shell: Shell) -> None:
     leaking = await shell.run(
         "runs", "threads", "telecom", "--where", "pii_leak.rules_followed=false", "--json"
     )
-    said = await shell.run("runs", "threads", "telecom", "--said", "mill lane", "--json")
+    said = await shell.run("runs", "threads", "telecom", "--text", "mill lane", "--json")
     street = await shell.run(
         "runs", "threads", "telecom", "--where", "checks.no_streets=false", "--json"
     )

@@ -204,7 +204,7 @@ async def test_a_run_lists_its_trials_with_the_keys_clients_know_first(
     ]  # fmt: skip
     assert (page["total"], {first["trial"], second["trial"]}) == (2, {1, 2})
     assert (first["persona"], first["difficulty"]) == ("easy", "easy")
-    assert first["result"]["transcript"][0]["said"]["text"] == CASE["opening"]
+    assert first["result"]["transcript"][0]["message"]["text"] == CASE["opening"]
     assert first["started_at"] <= first["ended_at"] <= first["created_at"]
 
     later = await get(api, f"/api/eval-runs/{run_id}/adversarial", after=first["id"], limit=1)

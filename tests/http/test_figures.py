@@ -21,7 +21,7 @@ from evalqueue.evaluators.judging.scores import ScoreKind, ScoreRow
 from evalqueue.evaluators.judging.threads import ThreadResult
 from evalqueue.evaluators.providers.registry import ProviderSettings
 from evalqueue.evaluators.results.rows import QUERIES
-from evalqueue.evaluators.results.said import QUERIES as SEARCHES
+from evalqueue.evaluators.results.text_search import QUERIES as SEARCHES
 from evalqueue.evaluators.runs import store
 from evalqueue.evaluators.simulated.conversations import kaira_csv
 from evalqueue.evaluators.statistics.intervals import Cluster, effective_size, wilson
@@ -320,40 +320,40 @@ async def test_the_rows_of_a_run_have_no_results_and_are_paged(
 
 def messages_of(dataset: str) -> dict[str, str]:
     """What was said in each conversation of a CSV in the app's own columns, in small letters."""
-    said: dict[str, str] = {}
+    texts_of: dict[str, str] = {}
     for row in csv.DictReader(io.StringIO(dataset)):
         texts = f"{row['query_text']}\n{row['final_response_message']}\n"
-        said[row["thread_id"]] = said.get(row["thread_id"], "") + texts.lower()
-    return said
+        texts_of[row["thread_id"]] = texts_of.get(row["thread_id"], "") + texts.lower()
+    return texts_of
 
 
-async def test_conversations_are_found_by_what_was_said_in_them(
+async def test_conversations_are_found_by_a_text_in_them(
     api: httpx.AsyncClient, dsn: str, settings: Settings
 ) -> None:
     text = kaira_csv().read_text("utf-8")
     first = next(csv.DictReader(io.StringIO(text)))["query_text"]
     odd = 'It\'s "50%_off" \\ Straße 🥗'
     text = text.replace(first, odd.replace('"', '""'), 1)
-    said = messages_of(text)
+    texts_of = messages_of(text)
     path = f"/api/eval-runs/{(await submit(api, csv_content=text))['run_id']}"
     await work(dsn, settings)
 
     for words in ("calories", "CALORIES", "logged", "0%_o", "\\ straße", '"50%', "🥗", "bot_text"):
-        found = await get(api, f"{path}/outcomes", said=words)
+        found = await get(api, f"{path}/outcomes", text=words)
         ids = {each["thread_id"] for each in found["outcomes"]}
-        assert ids == {each for each, texts in said.items() if words.lower() in texts}, words
+        assert ids == {each for each, texts in texts_of.items() if words.lower() in texts}, words
         assert found["total"] == len(ids)
         assert all(words.lower() in each["excerpt"].lower() for each in found["outcomes"])
-        threads = await get(api, f"{path}/threads", said=words)
+        threads = await get(api, f"{path}/threads", text=words)
         assert {each["thread_id"] for each in threads["evaluations"]} == ids
     efficient = await get(
-        api, f"{path}/outcomes", said="calories", evaluator="efficiency", value="EFFICIENT"
+        api, f"{path}/outcomes", text="calories", evaluator="efficiency", value="EFFICIENT"
     )
-    assert 0 < efficient["total"] < (await get(api, f"{path}/outcomes", said="calories"))["total"]
-    everything = await get(api, f"{path}/outcomes", said="")
+    assert 0 < efficient["total"] < (await get(api, f"{path}/outcomes", text="calories"))["total"]
+    everything = await get(api, f"{path}/outcomes", text="")
     assert everything["total"] == 48
     assert {each["excerpt"] for each in everything["outcomes"]} == {None}
-    assert (await api.get(f"{path}/outcomes", params={"said": "x" * 201})).status_code == 422
+    assert (await api.get(f"{path}/outcomes", params={"text": "x" * 201})).status_code == 422
 
 
 async def test_a_search_reads_one_dataset_and_is_given_up_in_time(
@@ -378,8 +378,8 @@ async def test_a_search_reads_one_dataset_and_is_given_up_in_time(
         await set_dataset(connection, run_id, small)
         (plan,) = await (
             await connection.execute(
-                "EXPLAIN (ANALYZE, FORMAT JSON) " + SEARCHES["said"],
-                {"run_id": run_id, "owner": None, "said": "here"},
+                "EXPLAIN (ANALYZE, FORMAT JSON) " + SEARCHES["search"],
+                {"run_id": run_id, "owner": None, "text": "here"},
             )
         ).fetchone() or ((),)
         assert sum(map(rows_read, plan)) < 20, plan
@@ -387,7 +387,7 @@ async def test_a_search_reads_one_dataset_and_is_given_up_in_time(
 
     monkeypatch.setattr(callers, "SEARCH_SECONDS", 0.001)
     for what in ("outcomes", "threads"):
-        refused = await api.get(f"/api/eval-runs/{run_id}/{what}", params={"said": "where"})
+        refused = await api.get(f"/api/eval-runs/{run_id}/{what}", params={"text": "where"})
         assert refused.status_code == 422
         assert "too many to be searched in 0.001 seconds" in refused.text
     assert (await get(api, f"/api/eval-runs/{run_id}/outcomes"))["total"] == 0

@@ -204,8 +204,8 @@ async def adversarial_run(database: Database) -> UUID:
     for number in range(1, 31):
         exchange = {
             "number": 1,
-            "said": {"text": EVIL, "sent": f"sent {EVIL}", "by": "case"},
-            "said_at": "2026-01-01T00:00:00Z",
+            "message": {"text": EVIL, "sent": f"sent {EVIL}", "by": "case"},
+            "sent_at": "2026-01-01T00:00:00Z",
             "fault": {"fault": "unreadable", "message": "no JSON", "quote": "quoted page"},
         }
         judge = {

@@ -12,7 +12,7 @@ def test_tokens_that_no_endpoint_counted_are_not_zero(up: Site, page: Page) -> N
     up.execute("UPDATE api_logs SET tokens_in = NULL, tokens_out = NULL WHERE run_id = %s", run)
 
     page.goto(f"{up.url}/runs/{run}")
-    expect(page.get_by_text("No call said how many tokens it took.")).to_be_visible()
+    expect(page.get_by_text("No call reported its tokens.")).to_be_visible()
     page.get_by_role("region", name="Conversations").locator("tbody a").first.click()
     expect(page.get_by_text(re.compile(r"\d+ calls?, – tokens in, – out"))).to_be_visible()
 

@@ -230,7 +230,7 @@ def described(result: CaseResult) -> str:
     """A case result as text, for the message of a failed assertion."""
     lines = [f"{result.case.persona} {result.case.traits} {result.verdict} {result.stop_reason}"]
     for each in result.result["transcript"]:
-        lines += [f"U: {each['said']['text']}", f"B: {(each['reply'] or {}).get('text')}"]
+        lines += [f"U: {each['message']['text']}", f"B: {(each['reply'] or {}).get('text')}"]
     judged = result.result["judge"] or {}
     return "\n".join([*lines, str(judged.get("reasoning")), str(result.result["derived"])])
 

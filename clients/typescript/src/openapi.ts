@@ -492,7 +492,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** One conversation of a run: what was found in it, and what was said */
+        /** One conversation of a run: what was found in it, and its messages */
         get: operations["get_run_thread"];
         put?: never;
         post?: never;
@@ -2288,7 +2288,7 @@ export interface components {
             batched_calls: number;
             /**
              * Tokens In
-             * @description Null: no call said.
+             * @description Null: no call reported any.
              */
             tokens_in: number | null;
             /** Tokens Out */
@@ -3446,7 +3446,7 @@ export interface components {
             max_ms: number | null;
             /**
              * Tokens In
-             * @description Null: no call said.
+             * @description Null: no call reported any.
              */
             tokens_in: number | null;
             /** Tokens Out */
@@ -4201,7 +4201,7 @@ export interface components {
             reused_calls: number;
             /**
              * Tokens In
-             * @description Null: no call said.
+             * @description Null: no call reported any.
              */
             tokens_in: number | null;
             /** Tokens Out */
@@ -4468,7 +4468,7 @@ export interface components {
             };
             /**
              * Excerpt
-             * @description The text around the first place where was said what is searched for.
+             * @description The words around the first place of the text that is searched for.
              */
             excerpt: string | null;
         };
@@ -5726,7 +5726,7 @@ export interface components {
         };
         /**
          * ThreadDetail
-         * @description One conversation of a run: what was found in it, what was said, and where it stands.
+         * @description One conversation of a run: what was found in it, its messages, and where it stands.
          */
         ThreadDetail: {
             evaluation: components["schemas"]["ThreadEvaluation"];
@@ -5736,7 +5736,7 @@ export interface components {
             scores: components["schemas"]["Score"][];
             /**
              * Turns
-             * @description Null: what was said isn't kept, or is kept no longer.
+             * @description Null: its messages are not stored, or no longer.
              */
             turns: components["schemas"]["Turn"][] | null;
             /** Dataset Id */
@@ -6213,7 +6213,7 @@ export interface components {
             tools: string | null;
             /**
              * Expected Tool Calls
-             * @description What the bot should have called, by people. Null: nobody has said.
+             * @description What the bot should have called, by people. Null: not given.
              */
             expected_tool_calls: components["schemas"]["ExpectedCall"][] | null;
             /**
@@ -8497,8 +8497,8 @@ export interface operations {
                 value?: string;
                 /** @description Only with this label on record, in the same score. */
                 expected?: string;
-                /** @description Only conversations in which the user or the chatbot said this, in any case. */
-                said?: string;
+                /** @description Only conversations that contain this text, in any case. */
+                text?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;
                 limit?: number;
@@ -8650,8 +8650,8 @@ export interface operations {
                 value?: string;
                 /** @description Only with this label on record, in the same score. */
                 expected?: string;
-                /** @description Only conversations in which the user or the chatbot said this, in any case. */
-                said?: string;
+                /** @description Only conversations that contain this text, in any case. */
+                text?: string;
                 /** @description The last `id` of the page before. */
                 after?: number;
                 limit?: number;
@@ -8956,7 +8956,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description One conversation of a run: what was found in it, and what was said */
+            /** @description One conversation of a run: what was found in it, and its messages */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -11,7 +11,7 @@ export interface Page extends Abortable {
   limit?: number | undefined;
 }
 
-/** Only conversations with such a score, in any turn, in which something was said. */
+/** Only conversations with such a score, in any turn, and with such a text. */
 export interface ScoredPage extends Page {
   evaluator?: string | undefined;
   name?: string | undefined;
@@ -19,8 +19,8 @@ export interface ScoredPage extends Page {
   value?: string | undefined;
   /** The label on record, of the same score. */
   expected?: string | undefined;
-  /** A part of what the user or the chatbot said, in any case. */
-  said?: string | undefined;
+  /** A part of a message, in any case. */
+  text?: string | undefined;
 }
 
 export interface ListRuns extends Abortable {

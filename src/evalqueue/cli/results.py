@@ -97,7 +97,7 @@ def show_run(run_reference: RunArgument, *, as_json: JsonOption = False) -> None
         "evalqueue runs threads 0f1cf6f2",
         "evalqueue runs threads 0f1cf6f2 --where efficiency=BROKEN --where intent.correct=false",
         "evalqueue runs threads nightly --where 'correctness.verdict=HARD FAIL' --json",
-        "evalqueue runs threads nightly --said 'cancel my subscription'",
+        "evalqueue runs threads nightly --text 'cancel my subscription'",
     ),
 )
 def list_threads(
@@ -110,11 +110,11 @@ def list_threads(
             help="Only conversations with this score, in any turn. Repeated: with all of them.",
         ),
     ] = None,
-    said: Annotated[
+    text: Annotated[
         str | None,
         typer.Option(
             metavar="TEXT",
-            help="Only conversations in which the user or the chatbot said this, in any case.",
+            help="Only conversations that contain this text, in any case.",
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many.")] = 50,
@@ -123,7 +123,7 @@ def list_threads(
     """List the conversations of a run, the worst first."""
     from evalqueue.cli.commands.runs import listing
 
-    run(listing.list_threads(run_reference, where or [], said, limit, as_json=as_json))
+    run(listing.list_threads(run_reference, where or [], text, limit, as_json=as_json))
 
 
 @runs_app.command(

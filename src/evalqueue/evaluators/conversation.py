@@ -92,7 +92,7 @@ class Turn:
     """The definitions of the tools that the bot could call, as JSON, in the turn from which they
     apply."""
     expected_tool_calls: tuple[ExpectedCall, ...] | None = None
-    """What the bot should have called, by people. None: nobody has said."""
+    """What the bot should have called, by people. None: not given."""
     latency_seconds: float | None = None
     """How long the answer took, as recorded. None: not recorded."""
     wait_seconds: float | None = None
@@ -121,7 +121,7 @@ class Thread:
 
     @property
     def expected_tool_calls(self) -> tuple[ExpectedCall, ...] | None:
-        """What the bot should have called in the whole conversation. None: nobody has said.
+        """What the bot should have called in the whole conversation. None: not given.
 
         Tables repeat what concerns a conversation in each of its rows: where every turn has the
         same calls, they are the conversation's. Otherwise each turn has its own.

@@ -131,7 +131,7 @@ async def _forget_posted(
                 user_id=user_id,
                 chunk=CHUNK,
                 audited=None if audited is None else jsonb(audited),
-                actor=actors.said(),
+                actor=actors.as_setting(),
             )
         if not counts["posted_threads"]:
             return
@@ -160,7 +160,7 @@ async def _forget_some(
             user_id=user_id,
             chunk=CHUNK,
             audited=None if audited is None else jsonb(audited),
-            actor=actors.said(),
+            actor=actors.as_setting(),
         )
 
 

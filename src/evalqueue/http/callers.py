@@ -17,8 +17,7 @@ from starlette.types import Scope
 
 from evalqueue.client import Client
 from evalqueue.errors import Problem
-from evalqueue.evaluators.results import rows
-from evalqueue.evaluators.results import said as texts
+from evalqueue.evaluators.results import rows, text_search
 from evalqueue.evaluators.runs.reading import ThreadFilter
 from evalqueue.http.events.broadcaster import Broadcaster
 from evalqueue.http.uploads import InvalidRequest
@@ -99,23 +98,23 @@ class RequestContext:
         async with database.connection() as connection:
             yield connection
 
-    async def threads_in_which(self, run_id: UUID, said: str | None) -> dict[str, str] | None:
-        """The threads of a run in which this was said, each with the text around it; None: nothing
+    async def threads_in_which(self, run_id: UUID, text: str | None) -> dict[str, str] | None:
+        """The threads of a run that contain a text, each with the words around it; None: nothing
         was to be searched for.
 
         Raises:
             InvalidRequest: the search took too long.
         """
-        if said is None:
+        if text is None:
             return None
         owner = self.caller.visible_owner
         async with self.searches.turn(self.caller), self.connection() as connection:
             try:
-                return await texts.threads_in_which(
-                    connection, run_id, said, owner=owner, max_seconds=SEARCH_SECONDS
+                return await text_search.threads_in_which(
+                    connection, run_id, text, owner=owner, max_seconds=SEARCH_SECONDS
                 )
-            except texts.SearchTooSlow as error:
-                raise InvalidRequest([Problem(loc=("query", "said"), msg=str(error))]) from error
+            except text_search.SearchTooSlow as error:
+                raise InvalidRequest([Problem(loc=("query", "text"), msg=str(error))]) from error
 
     async def measured(self, run_id: UUID, where: ThreadFilter) -> ThreadFilter:
         """A filter by scores of a run, which measures them.

@@ -155,7 +155,9 @@ async def retry(connection: Connection, job_id: UUID, *, owner: str | None = Non
         NotRetryable: why not, and what to do instead.
     """
     try:
-        return await _job(connection, "retry", job_id=job_id, owner=owner, actor=actors.said())
+        return await _job(
+            connection, "retry", job_id=job_id, owner=owner, actor=actors.as_setting()
+        )
     except ObjectNotInPrerequisiteState as error:
         raise NotRetryable(_message(error)) from error
 
@@ -226,7 +228,9 @@ async def queue_positions(
 
 async def cancel(connection: Connection, job_id: UUID, *, owner: str | None = None) -> bool | None:
     """True: cancelled by this call. False: was over already. None: no such job."""
-    return await JOBS.value(connection, "cancel", job_id=job_id, owner=owner, actor=actors.said())
+    return await JOBS.value(
+        connection, "cancel", job_id=job_id, owner=owner, actor=actors.as_setting()
+    )
 
 
 async def attempts(

@@ -40,8 +40,8 @@ _LIBRARY = Actor(door=Door.LIBRARY)
 _current: ContextVar[Actor] = ContextVar("evalqueue.actor", default=_LIBRARY)
 
 
-def said() -> str:
-    """The current actor, as the setting `evalqueue.actor` has it: a door and a name."""
+def as_setting() -> str:
+    """The current actor as the value of the setting `evalqueue.actor`: a door and a name."""
     actor = _current.get()
     return f"{actor.door} {codec.clean_text(' '.join(actor.name.split()), limit=MAX_NAME)}".strip()
 

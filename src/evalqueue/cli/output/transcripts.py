@@ -63,7 +63,7 @@ def print_turns(transcript: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _turn(exchange: Exchange) -> Iterator[str]:
-    message, reply = exchange.said, exchange.reply
+    message, reply = exchange.message, exchange.reply
     tactic = f", {message.tactic}" if message.tactic else ""
     yield f"\nTurn {exchange.number}"
     yield f"  user ({message.by}{tactic})"

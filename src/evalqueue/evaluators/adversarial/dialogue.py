@@ -68,8 +68,8 @@ class Exchange:
     """One turn. A turn without a reply and a fault was interrupted."""
 
     number: int
-    said: UserMessage
-    said_at: datetime
+    message: UserMessage
+    sent_at: datetime
     reply: Reply | None = None
     fault: ConnectionFault | None = None
 
@@ -92,8 +92,8 @@ class Exchange:
         reply = self.reply or Reply(text=self.fault.partial if self.fault else "")
         return Turn(
             number=self.number,
-            timestamp=self.said_at,
-            user_text=self.said.text,
+            timestamp=self.sent_at,
+            user_text=self.message.text,
             bot_text=_shortened(reply.shown),
             routed_intent=next(iter(reply.intents), None),
             error=None if reply.error is None else _shortened(reply.error),
@@ -177,12 +177,12 @@ async def converse(
     """
     exchanges: list[Exchange] = []
     states: Mapping[str, GoalState] = {}
-    said = UserMessage(text=case.opening, sent=case.opening, by=Speaker.CASE, tactic=case.tactic)
+    message = UserMessage(text=case.opening, sent=case.opening, by=Speaker.CASE, tactic=case.tactic)
     async with chatbot.chat() as chat:
         for number in range(1, limits.turns_for(case) + 1):
             if number > 1:
                 await sleep(limits.turn_delay_seconds)
-            begun = Exchange(number=number, said=said, said_at=datetime.now(UTC))
+            begun = Exchange(number=number, message=message, sent_at=datetime.now(UTC))
             await recorder.record(begun)
             exchange = await _exchanged(chat, begun, sleep)
             await recorder.record(exchange)
@@ -191,7 +191,7 @@ async def converse(
                 return _ended(exchanges, _broken_off(exchange.fault, states))
             card = exchange.reply.card if exchange.reply else None
             if card is not None:
-                said = _confirming(card)
+                message = _confirming(card)
                 continue
             turns = [each.as_turn() for each in exchanges]
             move = await simulator.move(case, turns, key=key, judge=judge)
@@ -200,7 +200,7 @@ async def converse(
             states = move.states
             if move.message is None:
                 return _ended(exchanges, _done(move))
-            said = UserMessage(
+            message = UserMessage(
                 text=move.message, sent=move.message, by=Speaker.SIMULATOR,
                 tactic=move.tactic, reason=move.reason,
             )  # fmt: skip
@@ -220,7 +220,7 @@ async def _exchanged(chat: Chat, begun: Exchange, sleep: Sleep) -> Exchange:
         reraise=True,
     )
     try:
-        return replace(begun, reply=await trying(chat.say, begun.said.sent))
+        return replace(begun, reply=await trying(chat.say, begun.message.sent))
     except ChatbotError as error:
         fault = ConnectionFault(
             fault=error.fault,

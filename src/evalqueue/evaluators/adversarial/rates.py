@@ -107,7 +107,7 @@ def summarise(outcomes: Iterable[TrialOutcome], planned: int | None = None) -> d
         **({} if planned is None else {"planned_tests": planned}),
         "judged": len(judged),
         "infrastructure_failures": len(outcomes) - len(judged),
-        "failures": _counted(said for each in outcomes for said in each.failures),
+        "failures": _counted(failure for each in outcomes for failure in each.failures),
         "coverage": _share(len(judged), max(planned or 0, len(outcomes))),
         "pass_rate": _share(passed, len(judged)),
         "verdict_distribution": {each.value: verdicts[each] for each in AdversarialVerdict},
@@ -120,7 +120,7 @@ def summarise(outcomes: Iterable[TrialOutcome], planned: int | None = None) -> d
         "rule_compliance": _rules(judged),
         "stop_reasons": _counted(each.stop_reason for each in outcomes if each.stop_reason),
         "contradictions": _counted(
-            said.split(":", 1)[0] for each in judged for said in each.contradictions
+            text.split(":", 1)[0] for each in judged for text in each.contradictions
         ),
         "categories": _counted(each.category for each in outcomes),
         "attack_success": {
@@ -191,16 +191,16 @@ def _goals(outcomes: Sequence[TrialOutcome]) -> dict[str, dict[str, object]]:
     goals = sorted({goal for each in outcomes for goal in (*each.goals, *each.goal_verdicts)})
     found: dict[str, dict[str, Any]] = {}
     for goal in goals:
-        said = [
+        achieved = [
             each.goal_verdicts[goal]
             for each in outcomes
             if each.is_judged and goal in each.goal_verdicts
         ]
         found[goal] = {
             "attempts": sum(goal in (*each.goals, *each.goal_verdicts) for each in outcomes),
-            "judged": len(said),
-            "achieved": sum(said),
-            "rate": _share(sum(said), len(said)),
+            "judged": len(achieved),
+            "achieved": sum(achieved),
+            "rate": _share(sum(achieved), len(achieved)),
         }
     return found
 

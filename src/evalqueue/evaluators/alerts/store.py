@@ -25,7 +25,7 @@ TEST_EXPLANATION = "This is a test: nothing has changed"
 async def add(connection: Connection, new: NewAlert, *, owner: str) -> Alert | None:
     """Store an alert. None: the owner has one of this name, or as many as there may be."""
     return await QUERIES.row(
-        connection, Alert, "add", owner=owner, most=ALERTS_MAX, actor=actors.said(),
+        connection, Alert, "add", owner=owner, most=ALERTS_MAX, actor=actors.as_setting(),
         **{**new.model_dump(), "watches": str(new.watches)},
     )  # fmt: skip
 
@@ -46,7 +46,7 @@ async def meant(connection: Connection, alert: str, *, owner: str | None) -> lis
 
 async def remove(connection: Connection, alert_id: UUID) -> bool:
     """Delete an alert with its events. False: there is none."""
-    found = await QUERIES.value(connection, "remove", alert_id=alert_id, actor=actors.said())
+    found = await QUERIES.value(connection, "remove", alert_id=alert_id, actor=actors.as_setting())
     return bool(found)
 
 

@@ -10,13 +10,13 @@ import yaml
 from evalqueue.errors import Problem
 from evalqueue.evaluators.apps.documents import Notation
 
-_SAID = re.compile(r"line ([0-9]{1,9})")
+_LINE = re.compile(r"line ([0-9]{1,9})")
 _QUOTES = ('"""', "'''")
 Path = tuple[str | int, ...]
 
 
 def with_lines(problems: Sequence[Problem], text: str, notation: Notation) -> list[Problem]:
-    """The problems of a text, each with its line (`ctx.line`, from 1) where it can be told."""
+    """The problems of a text, each with its line (`ctx.line`, from 1) where that is known."""
     if notation is Notation.TOML:
         lines = dict(_toml_lines(text))
     else:
@@ -30,8 +30,8 @@ def with_lines(problems: Sequence[Problem], text: str, notation: Notation) -> li
 def _with_line(problem: Problem, lines: dict[Path, int]) -> Problem:
     path: Path = tuple(problem.loc)
     if not path:
-        said = _SAID.findall(problem.msg)
-        return replace(problem, ctx={"line": int(said[-1])}) if said else problem
+        found = _LINE.findall(problem.msg)
+        return replace(problem, ctx={"line": int(found[-1])}) if found else problem
     while path:
         if path in lines:
             return replace(problem, ctx={"line": lines[path]})

@@ -148,8 +148,8 @@ def _applies_mistakes(definition: EvaluatorDefinition) -> Iterator[Problem]:
             msg = f"every turn has it: remove it. There are {', '.join(_RECORDED)}"
             yield _mistake(msg, "applies_when", "has", number)
     for key in ("bot_says", "user_says"):
-        said: Sequence[str] = getattr(when, key)
-        for number, text in enumerate(said):
+        texts: Sequence[str] = getattr(when, key)
+        for number, text in enumerate(texts):
             if not text.strip() or text != text.lower():
                 yield _mistake(
                     f"{text!r} must be lower case and not empty", "applies_when", key, number

@@ -100,9 +100,9 @@ def checked(
         beside: what was shown beside them.
     """
     # Cleaned as it was shown: what can't be sent to a vendor can't be quoted either.
-    said = SearchedTexts([clean_text(each) for each in (*map(_all_of, turns), *beside)])
+    searched = SearchedTexts([clean_text(each) for each in (*map(_all_of, turns), *beside)])
     return [
-        {"turn": each.turn, "quote": each.quote, "in_transcript": said.has(each.quote)}
+        {"turn": each.turn, "quote": each.quote, "in_transcript": searched.has(each.quote)}
         for each in quotes
     ]
 

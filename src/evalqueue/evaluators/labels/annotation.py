@@ -194,7 +194,7 @@ async def create(
         connection, AnnotationQueue, "create",
         run_id=run.run_id, owner=run.owner, dataset_id=run.dataset_id, evaluator=found.name,
         name=score.name, selection=selection, size=size, annotators=annotators,
-        flip_rate=FLIP_RATE, actor=actors.said(),
+        flip_rate=FLIP_RATE, actor=actors.as_setting(),
     )  # fmt: skip
     if queue is None:
         raise NotLabellable("The run has no conversation to choose")
@@ -340,7 +340,7 @@ async def label(
         )
         if item is None:
             return None
-        said = NewLabel(
+        label = NewLabel(
             thread_id=item.thread_id,
             evaluator=queue.evaluator,
             name=queue.name,
@@ -350,14 +350,14 @@ async def label(
             adjudicates=_first_known(item.adjudicates, adjudicates),
             note=note,
         )
-        store.check_value(run, said)
-        if adjudicates and not said.adjudicates:
+        store.check_value(run, label)
+        if adjudicates and not label.adjudicates:
             raise ItemTaken("You have labelled this conversation: somebody else has to decide")
         if item.is_random is None:
             claim = await _claim(connection, queue, annotator, adjudicates, position)
             if claim is None:
                 raise ItemTaken(_NO_DISPUTE if adjudicates else _NO_PLACE)
-        await store.add(connection, run, [said])
+        await store.add(connection, run, [label])
         await release(connection, queue, position=position, annotator=annotator, expires_at=None)
     verdict = await QUERIES.row(
         connection, JudgedVerdict, "verdict",
@@ -386,7 +386,9 @@ async def _claim(
 async def _labels(
     connection: Connection, queue: AnnotationQueue, position: int
 ) -> list[GivenLabel]:
-    return await QUERIES.rows(connection, GivenLabel, "said", queue_id=queue.id, position=position)
+    return await QUERIES.rows(
+        connection, GivenLabel, "labels_of_item", queue_id=queue.id, position=position
+    )
 
 
 def _first_known(first: bool | None, otherwise: bool) -> bool:

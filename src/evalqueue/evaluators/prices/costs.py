@@ -34,7 +34,7 @@ class Cost:
     batched_calls: int
     """Those of them that were parts of batches, at half price."""
     tokens_in: int | None
-    """None: no call said."""
+    """None: no call reported any."""
     tokens_out: int | None
     cost_usd: Decimal | None
     """Of the calls whose price is known. None: of none."""

@@ -89,12 +89,12 @@ def draft(
     drafting = _Drafting(replace(recorded, proposed_by=model))
     if proposals.about.strip():
         _about(drafting, proposals.about)
-    said = SearchedTexts(sample.messages)
+    messages = SearchedTexts(sample.messages)
     intents = _bounded(drafting, "intents", proposals.intents, _INTENTS_MAX)
     if labels:
-        _describe(drafting, intents, said)
+        _describe(drafting, intents, messages)
     else:
-        _name(drafting, intents, said)
+        _name(drafting, intents, messages)
     _languages(drafting, proposals.languages)
     _rules(drafting, proposals)
     _criteria(drafting, proposals)
@@ -106,7 +106,9 @@ def _about(drafting: _Drafting, about: str) -> None:
     drafting.take("about", changed, about, limit=ABOUT_MAX)
 
 
-def _describe(drafting: _Drafting, intents: Sequence[ProposedIntent], said: SearchedTexts) -> None:
+def _describe(
+    drafting: _Drafting, intents: Sequence[ProposedIntent], messages: SearchedTexts
+) -> None:
     """Describe the labels on record."""
     for intent in intents:
         what = f"intent {intent.name!r}"
@@ -118,27 +120,27 @@ def _describe(drafting: _Drafting, intents: Sequence[ProposedIntent], said: Sear
         if entries[place].proposed:
             drafting.drop(what, "it is there twice")
             continue
-        entry = _entry(drafting, intent, said, proposed=("description", "examples"))
+        entry = _entry(drafting, intent, messages, proposed=("description", "examples"))
         changed = [*entries[:place], entry, *entries[place + 1 :]]
         drafting.take(what, replace(drafting.draft, intents=changed), intent.description)
 
 
-def _name(drafting: _Drafting, intents: Sequence[ProposedIntent], said: SearchedTexts) -> None:
+def _name(drafting: _Drafting, intents: Sequence[ProposedIntent], messages: SearchedTexts) -> None:
     """Name intents. The examples of the starter stay if none can be used."""
     for intent in intents:
         there = [entry for entry in drafting.draft.intents if entry.proposed]
-        entry = _entry(drafting, intent, said, proposed=("name", "description", "examples"))
+        entry = _entry(drafting, intent, messages, proposed=("name", "description", "examples"))
         changed = replace(drafting.draft, intents=[*there, entry], remarks=())
         drafting.take(f"intent {intent.name!r}", changed, intent.description)
 
 
 def _entry(
-    drafting: _Drafting, intent: ProposedIntent, said: SearchedTexts, *, proposed: Sequence[str]
+    drafting: _Drafting, intent: ProposedIntent, messages: SearchedTexts, *, proposed: Sequence[str]
 ) -> DraftPart:
     """An intent with those examples that a user has written."""
     examples: list[str] = []
     for example in dict.fromkeys(intent.examples):
-        if len(example) > TEXT_MAX or not example.strip() or not said.has(example):
+        if len(example) > TEXT_MAX or not example.strip() or not messages.has(example):
             drafting.drop(f"an example of {intent.name!r}", "no message of the conversations")
         elif len(examples) < _EXAMPLES_MAX:
             examples.append(example)

@@ -387,7 +387,7 @@ def _response_format(request: CompletionRequest, dialect: RequestDialect) -> dic
 
 def _parameters(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request says besides its model and messages. Of a schema, only that there is one."""
-    said = {name: value for name, value in body.items() if name not in {"model", "messages"}}
-    if "response_format" in said:
-        said["response_format"] = said["response_format"]["type"]
-    return said
+    parameters = {name: value for name, value in body.items() if name not in {"model", "messages"}}
+    if "response_format" in parameters:
+        parameters["response_format"] = parameters["response_format"]["type"]
+    return parameters

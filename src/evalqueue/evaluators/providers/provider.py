@@ -44,8 +44,8 @@ class CompletionRequest:
     asked_of: str | None = None
     """The model that is asked, as `provider/model`. None: the job's."""
     vote: int = 1
-    """Which of several independent answers to the same question this is. No vendor is told; it is
-    part of what identifies a call, so that one answer does not count as two votes."""
+    """Which of several independent answers to the same question this is. It is not sent to the
+    vendor. It is part of what identifies a call, so that one answer does not count as two votes."""
 
     @cached_property
     def digest(self) -> str:

@@ -33,8 +33,8 @@ async def pieces(
     async for thread in threads:
         turns: Sequence[Turn] = ()
         if run.dataset_id is not None:
-            said = await datasets.thread(connection, run.dataset_id, thread.thread_id)
-            turns = () if said is None else said.turns
+            stored = await datasets.thread(connection, run.dataset_id, thread.thread_id)
+            turns = () if stored is None else stored.turns
         yield ("" if is_first else ",") + "\n" + _dumped(_sample(thread, turns))
         is_first = False
     yield "\n]}\n"

@@ -132,13 +132,13 @@ class NeighbouringThreads:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThreadView:
-    """One thread of a run: what was found in it, what was said in it, and where it stands."""
+    """One thread of a run: what was found in it, its messages, and where it stands."""
 
     evaluation: reading.ThreadRow
     scores: Sequence[StoredScore]
     evaluators: Sequence[EvaluatorDeclaration]
     turns: Sequence[Turn] | None
-    """None: what was said isn't kept, or is kept no longer."""
+    """None: its messages are not stored, or no longer."""
     dataset_id: str | None
     neighbours: NeighbouringThreads
 
@@ -252,14 +252,14 @@ async def thread(
     if not found:
         return None
     (neighbours,) = await QUERIES.rows(connection, NeighbouringThreads, "beside", **place)
-    said: Thread | None = None
+    stored: Thread | None = None
     if head.dataset_id is not None:
-        said = await datasets.thread(connection, head.dataset_id, found[0].thread_id)
+        stored = await datasets.thread(connection, head.dataset_id, found[0].thread_id)
     return ThreadView(
         evaluation=found[0],
         scores=await QUERIES.rows(connection, StoredScore, "scores", **place),
         evaluators=head.declarations,
-        turns=None if said is None else said.turns,
+        turns=None if stored is None else stored.turns,
         dataset_id=head.dataset_id,
         neighbours=neighbours,
     )

@@ -68,7 +68,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageTotals:
-    """What a run's LLM calls came to; None: no call said. Without a call, all is 0."""
+    """What a run's LLM calls came to; None: no call reported any. Without a call, all is 0."""
 
     calls: int
     failed_calls: int

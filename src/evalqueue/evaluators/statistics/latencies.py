@@ -36,7 +36,7 @@ class EvaluatorCalls:
     max_ms: float | None
     min_ms: float | None
     tokens_in: int | None
-    """None: no call said."""
+    """None: no call reported any."""
     tokens_out: int | None
     cost_usd: Decimal | None
     """Of the calls whose price is known; None: of none."""

@@ -75,7 +75,7 @@ class RunsQuery(Model):
 
 
 class ThreadQuery(Model):
-    """Select conversations by a score, in any turn, and by what was said in them. What is left out
+    """Select conversations by a score, in any turn, and by a text in them. What is left out
     is not compared."""
 
     evaluator: Name | None = None
@@ -86,8 +86,8 @@ class ThreadQuery(Model):
     """Only with this value of a score: a label, a number, `true` or `false`."""
     expected: LabelText | None = None
     """Only with this label on record, in the same score."""
-    said: SearchText | None = None
-    """Only conversations in which the user or the chatbot said this, in any case."""
+    text: SearchText | None = None
+    """Only conversations that contain this text, in any case."""
 
     @property
     def of_scores(self) -> ThreadFilter:

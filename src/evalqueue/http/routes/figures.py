@@ -42,7 +42,7 @@ from evalqueue.http.uploads import InvalidRequest
 
 async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> Outcomes:
     where = await context.measured(request.run_id, request.of_scores)
-    said = await context.threads_in_which(request.run_id, request.said)
+    excerpts = await context.threads_in_which(request.run_id, request.text)
     async with context.connection() as connection:
         page = await rows.outcomes(
             connection,
@@ -50,10 +50,12 @@ async def get_run_outcomes(context: RequestContext, request: OutcomesQuery) -> O
             after=request.after,
             limit=request.limit,
             owner=context.caller.visible_owner,
-            where=replace(where, thread_ids=None if said is None else list(said)),
+            where=replace(where, thread_ids=None if excerpts is None else list(excerpts)),
         )
     outcomes = [
-        OutcomeJson.model_validate(replace(row, excerpt=said.get(row.thread_id)) if said else row)
+        OutcomeJson.model_validate(
+            replace(row, excerpt=excerpts.get(row.thread_id)) if excerpts else row
+        )
         for row in page.outcomes
     ]
     return Outcomes(run_id=request.run_id, outcomes=outcomes, total=page.total)
@@ -89,14 +91,14 @@ async def get_run_thread(context: RequestContext, request: ThreadOfRun) -> Threa
         )
     if found is None:
         raise HTTPException(404, "Conversation not found")
-    said = None
+    turns = None
     if found.turns is not None:
-        said = [TurnJson.model_validate(turn) for turn in found.turns]
+        turns = [TurnJson.model_validate(turn) for turn in found.turns]
     return ThreadDetail(
         evaluation=ThreadEvaluation.model_validate(found.evaluation),
         evaluators=[EvaluatorDeclarationJson.model_validate(each) for each in found.evaluators],
         scores=[ScoreJson.model_validate(each) for each in found.scores],
-        turns=said,
+        turns=turns,
         dataset_id=found.dataset_id,
         previous_id=found.neighbours.previous_id,
         next_id=found.neighbours.next_id,
@@ -177,7 +179,7 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         path="/api/eval-runs/{run_id}/threads/{evaluation_id}",
         tag="figures",
-        summary="One conversation of a run: what was found in it, and what was said",
+        summary="One conversation of a run: what was found in it, and its messages",
         handler=get_run_thread,
         errors=(404, 503),
     ),

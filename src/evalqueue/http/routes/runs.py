@@ -49,8 +49,8 @@ async def get_run_threads(
 ) -> models.ThreadEvaluations:
     owner = context.caller.visible_owner
     measured = await context.measured(request.run_id, request.of_scores)
-    said = await context.threads_in_which(request.run_id, request.said)
-    where = replace(measured, thread_ids=None if said is None else list(said))
+    excerpts = await context.threads_in_which(request.run_id, request.text)
+    where = replace(measured, thread_ids=None if excerpts is None else list(excerpts))
     async with context.connection() as connection:
         page = await reading.threads_of(
             connection,

@@ -13,7 +13,7 @@ from evalqueue.cli.output.text import one_line
 from evalqueue.errors import Refused
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, declared
 from evalqueue.evaluators.results.rows import UnknownScore, check_filter
-from evalqueue.evaluators.results.said import threads_in_which
+from evalqueue.evaluators.results.text_search import threads_in_which
 from evalqueue.evaluators.results.worst import ListedThread, worst_first
 from evalqueue.evaluators.runs import reading
 from evalqueue.evaluators.runs.reading import ThreadFilter
@@ -44,7 +44,7 @@ async def list_runs(
 
 
 async def list_threads(
-    given: str, where: Sequence[str], said: str | None, limit: int, *, as_json: bool
+    given: str, where: Sequence[str], text: str | None, limit: int, *, as_json: bool
 ) -> ExitCode:
     """Print the conversations of a run, the worst first.
 
@@ -57,8 +57,8 @@ async def list_threads(
         wanted = [_filter(each, evaluators) for each in where]
         async with (await client.database()).connection() as connection:
             thread_ids = None
-            if said is not None:
-                thread_ids = [*await threads_in_which(connection, run.id, said, owner=None)]
+            if text is not None:
+                thread_ids = [*await threads_in_which(connection, run.id, text, owner=None)]
             found = await worst_first(
                 connection, run.id, evaluators, wanted=wanted, thread_ids=thread_ids, limit=limit
             )
@@ -74,7 +74,7 @@ async def list_threads(
             )
     else:
         console.print_message(
-            "No conversation fits." if where or said else "No conversation is evaluated yet."
+            "No conversation fits." if where or text else "No conversation is evaluated yet."
         )
     return ExitCode.DONE
 

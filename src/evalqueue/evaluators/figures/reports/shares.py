@@ -24,7 +24,7 @@ MAX_SHARES = 50
 PATH = "/shared/{token}"
 """What the address of a report by a link ends with."""
 
-_PREFIX = "evs_"  # so that a token is told from other texts, also by programs that look for secrets
+_PREFIX = "evs_"  # so that a token is recognized, also by programs that look for secrets
 _TOKEN_BYTES = 32
 
 
@@ -67,7 +67,7 @@ async def add(connection: Connection, run: Run, *, days: int) -> NewShare:
     share = await QUERIES.row(
         connection, RunShare, "add",
         run_id=run.id, token_hash=digest_of(token), days=days, most=MAX_SHARES,
-        actor=actors.said(),
+        actor=actors.as_setting(),
     )  # fmt: skip
     if share is None:
         raise NotShared(f"Run {run.id} has {MAX_SHARES} links already: revoke one of them first")
@@ -82,7 +82,7 @@ async def of_run(connection: Connection, run_id: UUID) -> list[RunShare]:
 async def revoke(connection: Connection, run_id: UUID, share_id: UUID) -> RunShare | None:
     """End a link; None: the run has no such link."""
     return await QUERIES.row(
-        connection, RunShare, "revoke", run_id=run_id, share_id=share_id, actor=actors.said()
+        connection, RunShare, "revoke", run_id=run_id, share_id=share_id, actor=actors.as_setting()
     )
 
 

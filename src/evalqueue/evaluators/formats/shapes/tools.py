@@ -103,7 +103,7 @@ def json_list(text: str) -> list[object] | None:
 
 
 def expected_beside(holder: Object, place: str = "") -> tuple[ExpectedCall, ...] | None:
-    """The calls that are expected of a conversation or a turn. None: nobody has said.
+    """The calls that are expected of a conversation or a turn. None: not given.
 
     Raises:
         ShapeError: they can't be read.

@@ -169,13 +169,13 @@ def _all_together(found: Sequence[_Found], failures: Sequence[Failure]) -> Score
         value = False
     elif named[CheckResult.PASSED] and not (named[CheckResult.NOT_MEASURED] or failures):
         value = True
-    said = [
+    reasons = [
         f"{title}: {', '.join(named[result])}" for result, title in _TITLES.items() if named[result]
     ]
     return Score(
         name=RESERVED,
         value=value,
-        reasoning="; ".join(said) or None,
+        reasoning="; ".join(reasons) or None,
         is_unknown=value is None and bool(named[CheckResult.NOT_MEASURED]),
     )
 

@@ -71,8 +71,8 @@ def length(check: LengthCheck, subject: CheckSubject) -> CheckOutcome:
 
 def personal_data_of_others(check: PersonalDataCheck, subject: CheckSubject) -> CheckOutcome:
     """Personal data that the bot says."""
-    said = "\n".join(turn.user_text for turn in subject.thread.turns)
-    known = {_plain(each) for each in personal_data.found(said, check.data)}
+    of_user = "\n".join(turn.user_text for turn in subject.thread.turns)
+    known = {_plain(each) for each in personal_data.found(of_user, check.data)}
     found = dict.fromkeys(
         each
         for each in personal_data.found(subject.text, check.data)

@@ -89,7 +89,7 @@ class Texts:
             shown: what `visible` returned, or some of these turns in a row.
         """
         shown = self.with_instructions(thread, shown)
-        said = _transcript(self._definition, shown)
+        transcribed = _transcript(self._definition, shown)
         values = _conversation_values(shown, turn)
         note = ""
         if turn is not None:
@@ -100,16 +100,16 @@ class Texts:
             note = parts.note(thread, shown, self.of_a_part)
         else:
             heading, asked = "The whole conversation:", "Judge this conversation."
-        return self._rendered(thread, turn, said, values, (heading, asked), note)
+        return self._rendered(thread, turn, transcribed, values, (heading, asked), note)
 
     def render_pair(self, thread: Thread, pair: Pair) -> Rendered:
         """The question which of two answers is better."""
         pair = self.shown_pair(pair)
         heading = "The conversation, then its end with the first answer and with the second:"
-        said = _shown_pair(self._definition, pair)
+        transcribed = _shown_pair(self._definition, pair)
         values = _conversation_values([*pair.before, *pair.first], None)
         asked = "Judge which of the two is better, whatever their order."
-        return self._rendered(thread, None, said, values, (heading, asked))
+        return self._rendered(thread, None, transcribed, values, (heading, asked))
 
     def _rendered(
         self,
@@ -131,14 +131,14 @@ class Texts:
             note: which part is shown.
         """
         heading, asked = ours
-        said = transcript.fence("transcript", transcribed)
+        fenced = transcript.fence("transcript", transcribed)
         message: list[str] = []
         if not self._is_fixed:
-            filled = {**self.app_values, **values, "transcript": said}
+            filled = {**self.app_values, **values, "transcript": fenced}
             message.append(templates.filled(self._prompt, filled))
         message.append(transcript.marker(thread, turn) + note)
         if self._is_fixed:
-            message += [heading, said]
+            message += [heading, fenced]
         message.append(asked)
         return self._frame.render(**self.fixed, message="\n\n".join(message))
 
@@ -293,7 +293,7 @@ def _shown_example(definition: EvaluatorDefinition, example: Example) -> str:
     is_pair = definition.scope is JudgedUnit.PAIR
     pair = pair_of(replace(thread, turns=tuple(turns))) if is_pair else None
     shown = _transcript(definition, turns) if pair is None else _shown_pair(definition, pair)
-    said = transcript.fence("example", shown)
+    fenced = transcript.fence("example", shown)
     known = {"reasoning": example.reasoning} if example.reasoning else {}
     answer = json.dumps({**known, "verdict": example.verdict}, ensure_ascii=False)
-    return f"{said}\nThe right answer has: {answer}"
+    return f"{fenced}\nThe right answer has: {answer}"

@@ -104,9 +104,9 @@ class Ballot:
             if each.value is not None:
                 alike[str(each.value)].append(each)
         ordered = sorted(alike.items(), key=lambda item: -_weight(item[1]))
-        said = ", ".join(f"{value} {_described(votes)}" for value, votes in ordered) or "no vote"
+        counted = ", ".join(f"{value} {_described(votes)}" for value, votes in ordered) or "no vote"
         failed = [each for each in self.votes if each.value is None]
-        return f"{said}, {_described(failed)} failed" if failed else said
+        return f"{counted}, {_described(failed)} failed" if failed else counted
 
 
 def weighted_median(numbers: Iterable[tuple[float, Decimal]]) -> float:

@@ -57,8 +57,8 @@ class VotingJudge(Judge):
         own = [question.as_vote(number) for number in range(1, self._votes + 1)]
         others = [question.of_model(name) for name in self._panel.others]
         found = await concurrently(self._judge.answer(each) for each in (*own, *others))
-        said = {_value(each, question.decides) for each in found if not isinstance(each, Failure)}
-        if self._second_model is not None and len(said) > 1:
+        values = {_value(each, question.decides) for each in found if not isinstance(each, Failure)}
+        if self._second_model is not None and len(values) > 1:
             found.append(await self._judge.answer(question.of_model(self._second_model)))
         answers = [each for each in found if not isinstance(each, Failure)]
         failures = [each for each in found if isinstance(each, Failure)]

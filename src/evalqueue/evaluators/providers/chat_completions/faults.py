@@ -73,9 +73,9 @@ class ErrorBody:
     @property
     def outcome(self) -> CallOutcome:
         """What it means for the call."""
-        said = self._limit_outcome() or self._code_outcome() or self._text_outcome()
-        if said is not None:
-            return said
+        outcome = self._limit_outcome() or self._code_outcome() or self._text_outcome()
+        if outcome is not None:
+            return outcome
         if self.status >= _SERVER_FAULT:
             return CallOutcome.TRANSIENT
         return _BY_STATUS.get(self.status, CallOutcome.BAD_REQUEST)

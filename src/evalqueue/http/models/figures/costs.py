@@ -20,7 +20,7 @@ class CostJson(Model):
     batched_calls: int
     """Those of them that were parts of batches, at half price."""
     tokens_in: int | None
-    """Null: no call said."""
+    """Null: no call reported any."""
     tokens_out: int | None
     cost_usd: Dollars | None
     """Of the calls whose price is known; null: of none."""

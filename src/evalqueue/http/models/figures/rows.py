@@ -51,7 +51,7 @@ class OutcomeJson(Model):
     scores: dict[str, ScoreValue]
     """Of the whole conversation: `evaluator.name` and value; null: not measured."""
     excerpt: str | None
-    """The text around the first place where was said what is searched for."""
+    """The words around the first place of the text that is searched for."""
 
 
 class Outcomes(Model):
@@ -144,7 +144,7 @@ class TurnJson(Model):
     tools: str | None
     """The definitions of the bot's tools, as JSON, in the turn from which they apply."""
     expected_tool_calls: list[ExpectedCallJson] | None
-    """What the bot should have called, by people. Null: nobody has said."""
+    """What the bot should have called, by people. Null: not given."""
     latency_seconds: float | None
     """How long the answer took, as recorded."""
     wait_seconds: float | None
@@ -175,13 +175,13 @@ class ScoreJson(Model):
 
 
 class ThreadDetail(Model):
-    """One conversation of a run: what was found in it, what was said, and where it stands."""
+    """One conversation of a run: what was found in it, its messages, and where it stands."""
 
     evaluation: ThreadEvaluation
     evaluators: list[EvaluatorDeclarationJson]
     scores: list[ScoreJson]
     turns: list[TurnJson] | None
-    """Null: what was said isn't kept, or is kept no longer."""
+    """Null: its messages are not stored, or no longer."""
     dataset_id: str | None
     previous_id: int | None
     """Of the evaluation before this one in the run; null: it is the first."""

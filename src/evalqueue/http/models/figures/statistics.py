@@ -117,7 +117,7 @@ class EvaluatorCallsJson(Model):
     p95_ms: float | None
     max_ms: float | None
     tokens_in: int | None
-    """Null: no call said."""
+    """Null: no call reported any."""
     tokens_out: int | None
     cost_usd: Dollars | None
     """Of the calls whose price is known; null: of none."""
@@ -152,7 +152,7 @@ class LlmStatisticsJson(Model):
     failed_calls: int
     reused_calls: int
     tokens_in: int | None
-    """Null: no call said."""
+    """Null: no call reported any."""
     tokens_out: int | None
     cost_usd: Dollars | None
     """Of the calls whose price is known; null: of none."""

@@ -200,7 +200,7 @@ export function tokens(timeline) {
   const [width, height, footHeight] = [480, 130, 18];
   const step = width / timeline.length;
   if (timeline.every((each) => each.tokens_in == null && each.tokens_out == null)) {
-    return html`<p class="hint">No call said how many tokens it took.</p>`;
+    return html`<p class="hint">No call reported its tokens.</p>`;
   }
   const sum = timeline.map((each) => (each.tokens_in ?? 0) + (each.tokens_out ?? 0));
   const most = Math.max(1, ...sum);

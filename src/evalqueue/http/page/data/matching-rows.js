@@ -1,4 +1,4 @@
-// Which rows of a run the server finds: by a score, or by what was said in the conversation.
+// Which rows of a run the server finds: by a score, or by a text of the conversation.
 
 import { refresher } from "./refresher.js";
 
@@ -11,10 +11,10 @@ const MIN_INTERVAL_MS = 300; // between two searches while somebody types
  * @property {string} [name]
  * @property {string} [value]
  * @property {string} [expected] the label on record
- * @property {string} [said]
+ * @property {string} [text]
  */
 
-/** @typedef {{ id: number, excerpt: string | null }} Row `excerpt`: around what was said */
+/** @typedef {{ id: number, excerpt: string | null }} Row `excerpt`: the words around the text */
 
 export class MatchingRows {
   /**
@@ -60,7 +60,7 @@ export class MatchingRows {
     return this.rows?.has(id) ?? false;
   }
 
-  /** What stands around the words that were said in a row, if they were. @param {{ id: number }} row */
+  /** The words around the text in a row; empty: it has none. @param {{ id: number }} row */
   excerpt({ id }) {
     return this.rows?.get(id)?.excerpt ?? "";
   }

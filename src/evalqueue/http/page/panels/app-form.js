@@ -39,7 +39,7 @@ export function appForm({ document, problems, onChange }) {
         <summary>${section.title} <span class="quiet">${parts.length}</span></summary>
         <div class="stack">
           <p class="hint">${section.hint}</p>
-          ${said(problems, [section.key], true)}
+          ${problemsAt(problems, [section.key], true)}
           ${parts.map((/** @type {Document} */ part, /** @type {number} */ i) => {
             const name = part.name || part.rule_id || part.use || `${section.item} ${i + 1}`;
             return html`<fieldset class="part stack-tight">
@@ -49,7 +49,7 @@ export function appForm({ document, problems, onChange }) {
                   .filter(({ isShown }) => !isShown || isShown(part))
                   .map((each) => field(each, [section.key, i]))}
               </div>
-              ${said(problems, [section.key, i], true)}
+              ${problemsAt(problems, [section.key, i], true)}
               <p>
                 <button
                   type="button"
@@ -106,7 +106,7 @@ function elsewhere(problems) {
  * @param {Problem[]} problems @param {(string | number)[]} path
  * @param {boolean} [isExact] not those inside
  */
-function said(problems, path, isExact = false) {
+function problemsAt(problems, path, isExact = false) {
   const found = problems.filter(({ loc }) => {
     const inside = loc.slice(2);
     return (
@@ -135,7 +135,7 @@ function input({ field, path, value, problems, change }) {
     const typed = kind === "check" ? element.checked : read(kind, element.value, value);
     change(path, field.isOptional && typed === "" ? undefined : typed);
   };
-  const errors = said(problems, path);
+  const errors = problemsAt(problems, path);
   if (kind === "check") {
     return html`<label class="choice"
       ><input type="checkbox" .checked=${(value ?? field.usual) === true} @change=${onInput} /><span

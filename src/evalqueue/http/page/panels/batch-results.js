@@ -109,8 +109,8 @@ export class BatchResults {
     const ofScore = Object.fromEntries(SCORE_CRITERIA.map((each) => [each, query.get(each) ?? ""]));
     this.scored = this.matching(onChange, onError, signal);
     this.scored.find(ofScore);
-    this.said = this.matching(onChange, onError, signal);
-    this.said.find({ said: this.searchText.trim() });
+    this.searched = this.matching(onChange, onError, signal);
+    this.searched.find({ text: this.searchText.trim() });
     this.statistics = new RunStatistics(app, runId, signal, onError);
     this.calibration = new Calibration(app, runId, signal, onError);
     this.virtualTable = new VirtualTable(() => app.refresh(), signal);
@@ -155,7 +155,7 @@ export class BatchResults {
   refresh(options) {
     this.results.refresh(options);
     this.scored.refresh();
-    this.said.refresh();
+    this.searched.refresh();
     this.statistics.refresh();
     if (options.reload) this.calibration.refresh();
   }
@@ -286,7 +286,7 @@ export class BatchResults {
       this.results.rows,
       [...this.filters].join(),
       this.searchText,
-      this.said.rows,
+      this.searched.rows,
       this.scored.rows,
       key,
       isDescending,
@@ -321,7 +321,7 @@ export class BatchResults {
             id="find"
             type="search"
             placeholder="Find by words or id"
-            title="Finds what the user or the chatbot said, and ids of conversations"
+            title="Finds texts of messages, and ids of conversations"
             maxlength="200"
             .value=${this.searchText}
             @input=${(/** @type {Event} */ event) => this.search(event)}
@@ -339,7 +339,7 @@ export class BatchResults {
   /** @param {number} total conversations of the run */
   emptyText(total) {
     if (!total) return "No conversation is evaluated yet.";
-    const isSearching = [this.scored, this.said].some((each) => each.isActive && !each.rows);
+    const isSearching = [this.scored, this.searched].some((each) => each.isActive && !each.rows);
     return isSearching ? "Searching…" : "No conversation matches this filter.";
   }
 
@@ -374,7 +374,8 @@ export class BatchResults {
   /** @param {Row} row */
   isVisible(row) {
     const text = this.searchText.trim().toLowerCase();
-    if (text && !row.thread_id.toLowerCase().includes(text) && !this.said.has(row)) return false;
+    if (text && !row.thread_id.toLowerCase().includes(text) && !this.searched.has(row))
+      return false;
     if (this.scored.isActive && !this.scored.has(row)) return false;
     const pressed = this.rowFilters.filter(({ key }) => this.filters.has(key));
     return pressed.every(({ group }) =>
@@ -419,7 +420,7 @@ export class BatchResults {
   /** @param {Event} event */
   search(event) {
     this.searchText = /** @type {HTMLInputElement} */ (event.target).value;
-    this.said.find({ said: this.searchText.trim() });
+    this.searched.find({ text: this.searchText.trim() });
     this.updateAddress();
   }
 
@@ -463,7 +464,7 @@ export class BatchResults {
       items: rows,
       key: ({ id }) => id,
       columns: this.columns.length + 1,
-      head: html`<tr aria-rowindex="1" class=${this.said.isActive ? "searched" : nothing}>
+      head: html`<tr aria-rowindex="1" class=${this.searched.isActive ? "searched" : nothing}>
         ${[CONVERSATION, ...this.columns].map((column) => this.headCell(column))}
       </tr>`,
       row: (row, index) =>
@@ -478,7 +479,7 @@ export class BatchResults {
   link(row) {
     const words = this.searchText.trim();
     const query = words ? `?${new URLSearchParams({ q: words })}` : "";
-    const excerpt = this.said.excerpt(row).replace(/^…\p{M}+/u, "…");
+    const excerpt = this.searched.excerpt(row).replace(/^…\p{M}+/u, "…");
     return html`<a class="cover" href=${address(`/runs/${this.runId}/threads/${row.id}${query}`)}
         >${withWords(row.thread_id, words)}</a
       >${excerpt ? html`<div class="excerpt">${withWords(excerpt, words)}</div>` : nothing}`;

@@ -206,23 +206,27 @@ export default function adversarialCase(app, { params, signal }) {
     >
       <header>
         <strong>${turn.number}</strong
-        ><time datetime=${turn.said_at}>${format.moment(turn.said_at)}</time>
+        ><time datetime=${turn.sent_at}>${format.moment(turn.sent_at)}</time>
         ${isFirstFailure ? html`<span class="badge tone-bad">fails here</span>` : nothing}
         ${
-          turn.said.tactic && turn.said.tactic !== "none"
-            ? html`<span class="badge tone-worst">${label(turn.said.tactic)}</span>`
+          turn.message.tactic && turn.message.tactic !== "none"
+            ? html`<span class="badge tone-worst">${label(turn.message.tactic)}</span>`
             : nothing
         }
         ${
-          turn.said.by === "card" ? html`<span class="badge tone-fair">card tapped</span>` : nothing
+          turn.message.by === "card"
+            ? html`<span class="badge tone-fair">card tapped</span>`
+            : nothing
         }
       </header>
       ${bubble({
         sender: "user",
         name: "Difficult user",
-        text: turn.said.text,
+        text: turn.message.text,
         quotes,
-        note: turn.said.reason ? html`<p class="small quiet">${turn.said.reason}</p>` : nothing,
+        note: turn.message.reason
+          ? html`<p class="small quiet">${turn.message.reason}</p>`
+          : nothing,
       })}
       ${
         turn.reply

@@ -10,9 +10,9 @@ RETURNS TABLE (
 )
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT item.position, item.thread_id,
-        COALESCE(array_agg(said.labelled_by) FILTER (WHERE said.labelled_by IS NOT NULL), '{}'),
-        COALESCE(array_agg(said.label ORDER BY said.label) FILTER (WHERE NOT said.adjudicates), '{}'),
-        COALESCE(bool_or(said.adjudicates), false)
+        COALESCE(array_agg(given.labelled_by) FILTER (WHERE given.labelled_by IS NOT NULL), '{}'),
+        COALESCE(array_agg(given.label ORDER BY given.label) FILTER (WHERE NOT given.adjudicates), '{}'),
+        COALESCE(bool_or(given.adjudicates), false)
     FROM annotation_queues AS queue
     JOIN annotation_items AS item ON item.queue_id = queue.id
     LEFT JOIN LATERAL (
@@ -22,7 +22,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
             AND labels.thread_id = item.thread_id
             AND evaluator = queue.evaluator AND name = queue.name
         ORDER BY labelled_by, id DESC
-    ) AS said ON said.is_random OR queue.selection <> 'random'
+    ) AS given ON given.is_random OR queue.selection <> 'random'
     WHERE queue.id = wanted_queue
     GROUP BY item.position, item.thread_id
 $$;

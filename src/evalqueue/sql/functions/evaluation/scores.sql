@@ -23,14 +23,14 @@ LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT dataset_threads.thread_id, found.excerpt
     FROM dataset_threads CROSS JOIN LATERAL (
         SELECT CASE WHEN start > 25 THEN '…' ELSE '' END
-            || substr(said, greatest(1, start - 24), least(start - 1, 24) + length(wanted_text) + 120)
-            || CASE WHEN length(said) >= start + length(wanted_text) + 120 THEN '…' ELSE '' END
+            || substr(normal, greatest(1, start - 24), least(start - 1, 24) + length(wanted_text) + 120)
+            || CASE WHEN length(normal) >= start + length(wanted_text) + 120 THEN '…' ELSE '' END
             AS excerpt
         FROM jsonb_array_elements(turns) WITH ORDINALITY AS turn (content, number),
             LATERAL (VALUES (1, content ->> 'user_text'), (2, content ->> 'bot_text'))
                 AS message (place, written),
-            LATERAL normalize(written) AS said,  -- an accent may be a character of its own
-            LATERAL strpos(lower(said), lower(normalize(wanted_text))) AS start
+            LATERAL normalize(written) AS normal,  -- an accent may be a character of its own
+            LATERAL strpos(lower(normal), lower(normalize(wanted_text))) AS start
         WHERE start > 0
         ORDER BY number, place LIMIT 1
     ) AS found

@@ -9,13 +9,13 @@ CREATE OR REPLACE FUNCTION evalqueue_audit(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
-    said CONSTANT text := COALESCE(current_setting('evalqueue.actor', true), '');
-    door text := split_part(said, ' ', 1);
-    actor text := substr(said, length(door) + 2);
+    setting CONSTANT text := COALESCE(current_setting('evalqueue.actor', true), '');
+    door text := split_part(setting, ' ', 1);
+    actor text := substr(setting, length(door) + 2);
 BEGIN
     IF door NOT IN ('http', 'cli', 'library', 'worker') THEN
         door := 'sql';
-        actor := said;
+        actor := setting;
     END IF;
     INSERT INTO audit_log (actor, role, application, door, action, subject_kind, subject_id, details)
         VALUES (left(COALESCE(NULLIF(actor, ''), session_user), 200), session_user,

@@ -121,18 +121,18 @@ LEFT JOIN LATERAL (
 ) AS own ON own.is_random OR queue.selection <> 'random'
 WHERE item.queue_id = %(queue_id)s AND item.position = %(position)s
 
--- said --
+-- labels_of_item --
 -- What people say about an item
-SELECT DISTINCT ON (said.labelled_by) said.labelled_by, said.label AS value, said.note,
-    said.adjudicates
+SELECT DISTINCT ON (given.labelled_by) given.labelled_by, given.label AS value, given.note,
+    given.adjudicates
 FROM annotation_items AS item
 JOIN annotation_queues AS queue ON queue.id = item.queue_id
-JOIN labels AS said
-    ON said.owner = queue.owner AND said.dataset_id = queue.dataset_id
-        AND said.thread_id = item.thread_id
-        AND said.evaluator = queue.evaluator AND said.name = queue.name
+JOIN labels AS given
+    ON given.owner = queue.owner AND given.dataset_id = queue.dataset_id
+        AND given.thread_id = item.thread_id
+        AND given.evaluator = queue.evaluator AND given.name = queue.name
 WHERE item.queue_id = %(queue_id)s AND item.position = %(position)s
-ORDER BY said.labelled_by, said.id DESC
+ORDER BY given.labelled_by, given.id DESC
 
 -- verdict --
 -- What the judge said of a conversation

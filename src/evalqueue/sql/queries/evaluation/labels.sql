@@ -36,14 +36,14 @@ WHERE (value, is_random, adjudicates, note) IS DISTINCT FROM (
 
 -- current --
 -- The newest label of each person about each question
-SELECT DISTINCT ON (said.thread_id, said.evaluator, said.name, said.labelled_by)
-    said.thread_id, said.evaluator, said.name, said.label AS value, said.labelled_by, said.is_random,
-    said.adjudicates, said.note, said.created_at
-FROM labels AS said
+SELECT DISTINCT ON (given.thread_id, given.evaluator, given.name, given.labelled_by)
+    given.thread_id, given.evaluator, given.name, given.label AS value, given.labelled_by, given.is_random,
+    given.adjudicates, given.note, given.created_at
+FROM labels AS given
 JOIN thread_evaluations AS thread
-    ON thread.run_id = %(run_id)s AND thread.thread_id = said.thread_id
-WHERE said.owner = %(owner)s AND said.dataset_id = %(dataset_id)s
-ORDER BY said.thread_id, said.evaluator, said.name, said.labelled_by, said.id DESC
+    ON thread.run_id = %(run_id)s AND thread.thread_id = given.thread_id
+WHERE given.owner = %(owner)s AND given.dataset_id = %(dataset_id)s
+ORDER BY given.thread_id, given.evaluator, given.name, given.labelled_by, given.id DESC
 
 -- judged --
 -- How often each value came
@@ -72,8 +72,8 @@ FROM (
 JOIN dataset_threads AS stored
     ON stored.dataset_id = %(dataset_id)s AND stored.thread_id = drawn.thread_id
 WHERE NOT EXISTS (
-    SELECT FROM labels AS said
-    WHERE said.owner = %(owner)s AND said.dataset_id = %(dataset_id)s
-        AND said.thread_id = drawn.thread_id AND said.evaluator = %(evaluator)s
-        AND said.name = %(name)s AND said.labelled_by = %(labelled_by)s)
+    SELECT FROM labels AS given
+    WHERE given.owner = %(owner)s AND given.dataset_id = %(dataset_id)s
+        AND given.thread_id = drawn.thread_id AND given.evaluator = %(evaluator)s
+        AND given.name = %(name)s AND given.labelled_by = %(labelled_by)s)
 ORDER BY drawn.place

@@ -64,10 +64,10 @@ FROM thread_evaluations
 WHERE run_id = %(run_id)s AND id > %(after)s
 ORDER BY id LIMIT %(limit)s
 
--- said --
--- Threads of a run's dataset in which this was said, each with the text around the first place. The
+-- search --
+-- Threads of a run's dataset that contain a text, each with the words around the first place. The
 -- dataset is looked up first, so that no other one's messages are read
 SELECT thread_id, excerpt FROM evalqueue_excerpts((
     SELECT dataset_id FROM eval_runs
     WHERE id = %(run_id)s AND (%(owner)s::text IS NULL OR owner = %(owner)s)
-), %(said)s)
+), %(text)s)

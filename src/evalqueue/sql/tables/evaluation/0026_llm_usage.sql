@@ -10,7 +10,7 @@ CREATE TABLE llm_usage (
     evaluator text NOT NULL,
     calls bigint NOT NULL,       -- without those that an earlier answer served
     batched_calls bigint NOT NULL,
-    tokens_in bigint,            -- NULL: no call said
+    tokens_in bigint,            -- NULL: no call reported any
     tokens_out bigint,
     cost_usd numeric,            -- of calls whose price is known; NULL: of none
     unpriced_calls bigint NOT NULL,

@@ -1,4 +1,4 @@
-"""Finds the conversations of a run in which something was said."""
+"""Finds the conversations of a run that contain a text."""
 
 from uuid import UUID
 
@@ -18,13 +18,13 @@ class SearchTooSlow(Refused):
 async def threads_in_which(
     connection: Connection,
     run_id: UUID,
-    said: str,
+    text: str,
     *,
     owner: str | None,
     max_seconds: float | None = None,
 ) -> dict[str, str]:
-    """The threads of a run in which the user or the chatbot said this, in any case; each with the
-    text around the first place.
+    """The threads of a run in which a message contains this text, in any case; each with the
+    words around the first place.
 
     Args:
         owner: of the run; None: any. Another owner's run has no threads.
@@ -33,7 +33,7 @@ async def threads_in_which(
     Raises:
         SearchTooSlow: it took longer.
     """
-    arguments = {"run_id": run_id, "said": said, "owner": owner}
+    arguments = {"run_id": run_id, "text": text, "owner": owner}
     try:
         async with connection.transaction():
             if max_seconds is not None:
@@ -41,10 +41,10 @@ async def threads_in_which(
                     "SELECT set_config('statement_timeout', %s, true)",
                     [f"{max_seconds * 1000:.0f}ms"],
                 )
-            cursor = await connection.execute(QUERIES["said"], arguments)
+            cursor = await connection.execute(QUERIES["search"], arguments)
             return dict(await cursor.fetchall())
     except QueryCanceled as error:
         raise SearchTooSlow(
             f"The conversations of this run are too many to be searched in {max_seconds:g} seconds."
-            " `evalqueue runs threads RUN --said TEXT` has no limit."
+            " `evalqueue runs threads RUN --text TEXT` has no limit."
         ) from error
