@@ -168,9 +168,7 @@ def test_findings_say_what_was_not_measured_and_name_the_worst_first() -> None:
     lines = [str(line) for line in findings(run, threads, judge)]
 
     assert "3 of 4 conversations evaluated in 12 s, run completed" in lines
-    assert (
-        "Judge: simulated: no key set; answers are gold labels with noise, not judgements" in lines
-    )
+    assert "Judge: simulated: answers are gold labels with noise, not judgements" in lines
     assert "  EFFICIENT       ████████████████████████████████ 2" in lines
     assert "  not measured    1" in lines
     assert "Intent accuracy per conversation not measured" in lines

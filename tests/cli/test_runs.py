@@ -64,7 +64,7 @@ async def test_a_run_is_shown_as_the_demo_ends(shell: Shell) -> None:
 
     assert shown.exit_code == 0, shown.err
     assert "20 of 20 conversations evaluated in " in shown.out
-    assert "Judge: simulated: no key set" in shown.out
+    assert "Judge: simulated: answers are gold labels" in shown.out
     found = {
         each["label"]: each["count"]
         for evaluator in document["statistics"]["batch"]["evaluators"]

@@ -140,8 +140,7 @@ async def test_up_starts_a_killed_worker_again(up: Running) -> None:
 
     output = await up.until(" is ready: ")
 
-    assert "The worker ended unexpectedly (signal 9)" in output
-    assert "Restarting it in" in output
+    assert "The worker ended unexpectedly (signal 9). Restarting it in" in output
 
 
 async def test_up_starts_a_killed_api_again_at_its_address(up: Running) -> None:
@@ -155,7 +154,7 @@ async def test_up_starts_a_killed_api_again_at_its_address(up: Running) -> None:
     up.output["err"] = ""
     await up.until(f"API on {address}")
 
-    assert "The API ended unexpectedly (signal 9)" in ended
+    assert "The API ended unexpectedly (signal 9). Restarting it in" in ended
     async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=60) as http:
         assert (await http.get("/healthz")).status_code == 200
 
@@ -193,6 +192,37 @@ async def test_the_children_of_a_killed_parent_stop_by_themselves(up: Running) -
 
     for _pid, descriptor in children:
         await asyncio.wait_for(_exit_of(descriptor), 100)
+
+
+async def test_a_job_of_a_killed_parent_may_finish_before_its_worker_stops(
+    stack_shell: Shell, up: Running, gate: Gate
+) -> None:
+    submitted = await stack_shell.run("submit", "hold", f"gate={gate.path}")
+    held = await gate.arrived()
+    descriptors = [os.pidfd_open(child.pid) for child in _children(up)]
+
+    up.send(signal.SIGKILL)
+    held.close()
+    for descriptor in descriptors:
+        await asyncio.wait_for(_exit_of(descriptor), 100)
+
+    shown = await stack_shell.run("status", submitted.out.strip(), "--json")
+    assert shown.json["status"] == "completed"
+
+
+async def test_up_starts_whatever_the_log_level_and_says_who_chose_the_simulated_provider(
+    stack_shell: Shell,
+) -> None:
+    up = await stack_shell.start(
+        "up", EVALQUEUE_LOG_LEVEL="ERROR", EVALQUEUE_LLM_PROVIDER="simulated"
+    )
+    async with asyncio.timeout(100):
+        await up.until("Ctrl-C stops all of it", "out")
+    up.send(signal.SIGINT)
+    ended = await up.end()
+
+    assert "simulated: EVALQUEUE_LLM_PROVIDER says so; answers are gold labels" in ended.out
+    assert "Stopping: waiting for" not in ended.err, "INFO of the worker"
 
 
 async def test_up_on_a_taken_port_names_the_port_and_the_setting(stack_shell: Shell) -> None:

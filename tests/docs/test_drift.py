@@ -143,7 +143,7 @@ def test_decisions_are_short_and_say_what_was_rejected() -> None:
         assert text.startswith(f"# {number:04} ")
         assert len(text.splitlines()) <= 40
         headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
-        assert headings == ["Context", "Decision", "Consequences", "Rejected"]
+        assert headings == ["Decision", "Rejected"]
 
 
 # Modules.

@@ -47,16 +47,20 @@ async def over(connection: Connection, **params: Any) -> Job:
         "INSERT INTO thread_evaluations (run_id, thread_id, result, attempt, duration_ms) "
         "VALUES (%s, 't', '{}', 1, 1)", [run_id],
     )  # fmt: skip
-    await connection.execute(
-        "INSERT INTO api_logs (run_id, evaluator, provider, model, method, outcome, try_number, "
-        "prompt, duration_ms, attempt, started_at) "
-        "VALUES (%s, 'e', 'p', 'm', 'x', 'ok', 1, '', 1, 1, now())", [run_id],
-    )  # fmt: skip
+    await call(connection, run_id)
     await store.finish(
         connection, job_id=job.id, attempt=1, ended=Ended.completed({}), delete_task=False
     )
     await ages(connection)
     return job
+
+
+async def call(connection: Connection, run_id: str) -> None:
+    await connection.execute(
+        "INSERT INTO api_logs (run_id, evaluator, provider, model, method, outcome, try_number, "
+        "prompt, duration_ms, attempt, started_at) "
+        "VALUES (%s, 'e', 'p', 'm', 'x', 'ok', 1, '', 1, 1, now())", [run_id],
+    )  # fmt: skip
 
 
 async def ages(connection: Connection) -> None:
@@ -137,6 +141,39 @@ async def test_it_goes_a_chunk_at_a_time_oldest_first(connection: Connection):
         assert {row[0] for row in await cursor.fetchall()} == {job.id for job in left}
 
     assert gone == [2, 2, 1, 0]
+
+
+async def with_calls(connection: Connection) -> int:
+    """How many runs retention still looks at."""
+    cursor = await connection.execute("SELECT count(*) FROM eval_runs WHERE has_calls")
+    return (await cursor.fetchone() or (0,))[0]
+
+
+async def test_runs_whose_calls_are_deleted_are_not_looked_at_again(connection: Connection):
+    jobs = [await over(connection) for _ in range(5)]
+    await call(connection, jobs[0].progress.details["run_id"])
+    found: list[tuple[Any, int]] = []
+    for _ in range(5):
+        cursor = await connection.execute("SELECT evalqueue_prune(NULL, NULL, '5 days', 2)")
+        (deleted,) = await cursor.fetchone() or (None,)
+        found.append((deleted, await with_calls(connection)))
+
+    assert [deleted for deleted, _ in found if deleted] == [2, 1, 1, 1, 1]
+    assert found[-1][1] == 0
+    assert (await counted(connection))["eval_runs"] == 5
+
+
+async def test_a_call_that_comes_after_its_run_was_pruned_is_deleted_by_the_next_look(
+    database: Database, connection: Connection
+):
+    job = await over(connection)
+    await prune(database, Retention(logs=OLD / 2))
+    await call(connection, job.progress.details["run_id"])
+    assert (await counted(connection))["api_logs"] == 1
+
+    await prune(database, Retention(logs=OLD / 2))
+
+    assert "api_logs" not in await counted(connection)
 
 
 async def test_helper_jobs_are_deleted_with_their_parent_and_not_before(

@@ -47,7 +47,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "How-to guides": ("howto/*",),
     "Operate": ("operations", "configuration", "commands", "capacity", "benchmarks", "figures/*"),
     "Reference": ("http-api", "operations-of-the-api", "python", "sql", "typescript", "glossary"),
-    "Explanation": ("architecture", "lifecycle", "adr/*"),
+    "Explanation": ("architecture", "lifecycle", "other-programs", "adr/*"),
     "Project": ("changelog", "contributing", "security"),
 }  # fmt: skip
 

@@ -1,5 +1,6 @@
 """Declares the commands that run until they are stopped: serve, worker, up; and demo."""
 
+import logging
 from typing import Annotated
 
 import typer
@@ -129,6 +130,8 @@ def worker(
     ends unexpectedly is started again.
     """
     begin(settings.read(), level=LogLevel.INFO, service_name="evalqueue-worker")
+    if until_eof:  # the parent waits for the record that the worker is ready
+        logging.getLogger("evalqueue.worker.heartbeat").setLevel(logging.INFO)
     stop_at_eof(until_eof)
     run(
         processes.work(

@@ -1,6 +1,6 @@
 """Which LLM judges in a demo, and whether it answers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from evalqueue.cli.output.runs import SIMULATED_WARNING
 from evalqueue.errors import Refused
@@ -37,17 +37,20 @@ class JudgeChoice:
     provider: str
     model: str | None
     """None: the one that the provider's own settings name."""
+    is_named: bool = field(default=False, compare=False)
+    """Whether the settings name the provider."""
 
     @classmethod
     def of(cls, settings: ProviderSettings) -> "JudgeChoice":
         """The provider that is named, else the one whose key is set, else the simulated one."""
         keyed = [kind for kind in PROVIDERS if kind.has_key(settings)]
+        is_named = settings.evalqueue_llm_provider is not None
         provider = settings.evalqueue_llm_provider or (keyed[0].name if keyed else SIMULATED.name)
         if provider == SIMULATED.name:  # it ignores the model that is set
-            return cls(provider=provider, model="simulated-judge")
+            return cls(provider=provider, model="simulated-judge", is_named=is_named)
         models = {kind.name: kind.demo_model for kind in PROVIDERS}
         model = settings.evalqueue_llm_model or models.get(provider)
-        return cls(provider=provider, model=model)
+        return cls(provider=provider, model=model, is_named=is_named)
 
     async def check(self) -> None:
         """Make one call, so that a demo does not wait for a vendor that will not answer.
@@ -85,5 +88,6 @@ class JudgeChoice:
 
     def __str__(self) -> str:
         if self.is_simulated:
-            return SIMULATED_WARNING
+            reason = "EVALQUEUE_LLM_PROVIDER says so" if self.is_named else "no key set"
+            return f"simulated: {reason}; {SIMULATED_WARNING}"
         return f"{self.provider}, model {self.model or 'from its settings'}"

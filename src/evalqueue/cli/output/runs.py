@@ -11,7 +11,7 @@ from evalqueue.evaluators.providers.vendors.simulated import SIMULATED
 if TYPE_CHECKING:
     from rich.text import Text
 
-SIMULATED_WARNING = "simulated: no key set; answers are gold labels with noise, not judgements"
+SIMULATED_WARNING = "answers are gold labels with noise, not judgements"
 SHOWN_WORST = 5
 _BAR_WIDTH = 32  # characters
 _YES_OR_NO = ("true", "false")
@@ -136,7 +136,7 @@ def _judge(provider: str | None, model: str | None) -> "Text":
     from rich.text import Text
 
     if provider == SIMULATED.name:
-        return Text(f"Judge: {SIMULATED_WARNING}", "bold magenta")
+        return Text(f"Judge: simulated: {SIMULATED_WARNING}", "bold magenta")
     return Text("Judge: none" if provider is None else f"Judge: {provider}, {model}")
 
 

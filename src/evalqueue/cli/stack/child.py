@@ -30,9 +30,11 @@ class ChildExited(EvalqueueError):
     """A child process ended that should have kept running."""
 
     def __init__(self, name: str, exit_code: int, last_line: str) -> None:
-        how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        if exit_code < 0:  # what it printed before is not why
+            super().__init__(f"The {name} ended unexpectedly (signal {-exit_code})")
+            return
         reason = last_line or "it printed nothing"
-        super().__init__(f"The {name} ended unexpectedly ({how}): {reason}")
+        super().__init__(f"The {name} ended unexpectedly (exit code {exit_code}): {reason}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
