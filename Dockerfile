@@ -27,9 +27,11 @@ ENV PATH=/opt/evalqueue/bin:$PATH \
 USER 10001:10001
 WORKDIR /var/lib/evalqueue
 EXPOSE 8721
-# Of the API. A worker needs no probe: it ends itself when its event loop stalls.
+# Of the API; not by urllib, which would ask HTTP_PROXY. A worker needs no probe: it ends itself when its event loop stalls.
 HEALTHCHECK --interval=10s --timeout=4s --start-period=20s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8721/healthz', timeout=3)"]
+    CMD ["python", "-c", "import http.client, os, sys; \
+api = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('EVALQUEUE_PORT', 8721)), timeout=3); \
+api.request('GET', '/healthz'); sys.exit(api.getresponse().status != 200)"]
 # The process is PID 1: it handles SIGTERM and waits for its children itself.
 ENTRYPOINT ["evalqueue"]
 CMD ["serve"]
