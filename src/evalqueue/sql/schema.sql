@@ -921,6 +921,13 @@ CREATE FUNCTION evalqueue_prune_audit(keep interval, chunk integer DEFAULT 1000)
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_prune_calls(timestamp with time zone, integer)
+
+CREATE FUNCTION evalqueue_prune_calls(before timestamp with time zone, chunk integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_prune_jobs(interval, integer)
 
 CREATE FUNCTION evalqueue_prune_jobs(keep interval, chunk integer DEFAULT 1000) RETURNS integer
@@ -1615,6 +1622,7 @@ CREATE TABLE eval_runs (
     started_at timestamp with time zone,
     completed_at timestamp with time zone,
     app_digest text,
+    has_calls boolean DEFAULT true NOT NULL,
     CONSTRAINT eval_runs_duration_seconds_check CHECK ((duration_seconds >= (0)::double precision)),
     CONSTRAINT eval_runs_error_message_check CHECK ((length(error_message) <= 4000)),
     CONSTRAINT eval_runs_failed_has_a_reason CHECK (((status <> 'failed'::text) OR (error_message IS NOT NULL))),
@@ -2477,6 +2485,10 @@ CREATE INDEX eval_runs_of_dataset ON eval_runs USING btree (dataset_id) WHERE (d
 -- INDEX: eval_runs_of_job
 
 CREATE INDEX eval_runs_of_job ON eval_runs USING btree (job_id);
+
+-- INDEX: eval_runs_with_calls
+
+CREATE INDEX eval_runs_with_calls ON eval_runs USING btree (completed_at) WHERE has_calls;
 
 -- INDEX: evalqueue_tasks_of_worker
 

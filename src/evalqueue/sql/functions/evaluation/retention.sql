@@ -1,3 +1,29 @@
+-- Delete LLM calls of the runs that were over before a moment, oldest first, at most so many. A run
+-- that has none is remembered: otherwise each look would read all old runs, which are kept longer.
+-- Returns how many; 0: none is left.
+CREATE OR REPLACE FUNCTION evalqueue_prune_calls(before timestamptz, chunk integer) RETURNS integer
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+DECLARE
+    old uuid[];
+    deleted integer;
+BEGIN
+    LOOP
+        -- Locked: a call that is logged meanwhile waits, and sets has_calls again.
+        old := ARRAY(SELECT id FROM eval_runs WHERE has_calls AND completed_at < before
+            ORDER BY completed_at LIMIT GREATEST(chunk / 50, 1) FOR UPDATE SKIP LOCKED);
+        EXIT WHEN old = '{}';
+        DELETE FROM api_logs WHERE id IN (
+            SELECT id FROM api_logs WHERE run_id = ANY (old) LIMIT chunk);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        IF deleted < chunk THEN
+            UPDATE eval_runs SET has_calls = false WHERE id = ANY (old);
+        END IF;
+        EXIT WHEN deleted > 0;
+    END LOOP;
+    RETURN COALESCE(deleted, 0);
+END;
+$$;
+
 -- Delete what is old, one chunk at a time. NULL keeps for ever. Returns how many rows were deleted;
 -- 0: none is left.
 --
@@ -28,11 +54,7 @@ BEGIN
     GET DIAGNOSTICS deleted = ROW_COUNT;
     total := total + deleted;
     IF keep_logs IS NOT NULL THEN
-        DELETE FROM api_logs WHERE id IN (
-            SELECT log.id FROM eval_runs AS run JOIN api_logs AS log ON log.run_id = run.id
-            WHERE run.completed_at < moment - keep_logs LIMIT chunk);
-        GET DIAGNOSTICS deleted = ROW_COUNT;
-        total := total + deleted;
+        total := total + evalqueue_prune_calls(moment - keep_logs, chunk);
     END IF;
     IF keep_runs IS NOT NULL THEN
         -- One run may have ten thousand threads.

@@ -15,7 +15,8 @@ LANGUAGE sql SET search_path FROM CURRENT AS $$
         unpriced_calls = usage.unpriced_calls + EXCLUDED.unpriced_calls
 $$;
 
--- Adds up the calls that a statement has logged. One whose job and run are gone has no owner.
+-- Adds up the calls that a statement has logged. One whose job and run are gone has no owner. A run
+-- that goes on after retention has deleted its calls has some again.
 CREATE OR REPLACE FUNCTION evalqueue_count_usage() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
@@ -33,6 +34,8 @@ BEGIN
         WHERE log.outcome <> 'reused' AND COALESCE(run.owner, job.owner) IS NOT NULL
         GROUP BY 1, 2, 3, 4, 5, 6
     ) AS used;
+    UPDATE eval_runs SET has_calls = true
+    WHERE NOT has_calls AND id IN (SELECT run_id FROM new_calls);
     RETURN NULL;
 END;
 $$;
