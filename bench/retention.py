@@ -25,6 +25,7 @@ import psycopg
 import records
 from processes import postgres
 
+from evalqueue.evaluators.providers.recorder import new_call_id
 from evalqueue.postgres.queries import load
 
 CALLS_OF_RUN = 1000
@@ -243,7 +244,7 @@ def calls(run_id: uuid.UUID, count: int) -> list[dict[str, Any]]:
     """Rows of calls as workers send them."""
     return [
         {
-            "run_id": str(run_id), "job_id": str(uuid.UUID(int=0)), "call_id": str(uuid.uuid4()),
+            "run_id": str(run_id), "job_id": str(uuid.UUID(int=0)), "call_id": str(new_call_id()),
             "thread_id": f"t{n}", "evaluator": "evaluator-1", "provider": "openai",
             "model": "model", "method": "generate_json", "outcome": "ok", "try_number": 1,
             "prompt": "x" * 256, "response": "{}", "duration_ms": 100.0, "tokens_in": 900,

@@ -3,13 +3,19 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from uuid import RFC_4122
 
 import pytest
 
 from evalqueue.evaluators.providers.errors import CallOutcome, ProviderError
 from evalqueue.evaluators.providers.policy import CallPolicy, LlmCaller, Slots
 from evalqueue.evaluators.providers.provider import Completion, CompletionRequest, Provider, Usage
-from evalqueue.evaluators.providers.recorder import RESPONSE_LIMIT, CallRecord, CallSite
+from evalqueue.evaluators.providers.recorder import (
+    RESPONSE_LIMIT,
+    CallRecord,
+    CallSite,
+    new_call_id,
+)
 from evalqueue.evaluators.simulated.vendor.server import Behaviour, SimulatedServer
 
 SITE = CallSite(evaluator="intent", thread_id="t-1", turn=1)
@@ -568,3 +574,12 @@ async def test_a_model_that_was_read_once_is_not_stopped(request_: CompletionReq
     calling.note_read(request_)
 
     assert not any(stops_unread(calling, request_, f"t-{n}", "no") for n in range(20))
+
+
+def test_call_ids_differ_and_begin_with_the_time():
+    first = [new_call_id() for _ in range(1000)]
+    while new_call_id().bytes[:6] <= max(first).bytes[:6]:
+        pass  # a millisecond
+    assert max(first) < new_call_id()
+    assert len(set(first)) == 1000
+    assert {(each.version, each.variant) for each in first} == {(7, RFC_4122)}
