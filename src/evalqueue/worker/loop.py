@@ -193,7 +193,8 @@ class Worker:
                     logger.warning("Can't claim jobs, trying again: %s", error)
             else:
                 failures = 0
-                if not (self._running.tasks or self._options.wait):
+                # An attempt that has ended since the claim began may have submitted another job.
+                if not (self._running.tasks or self._options.wait or self._wake.is_set()):
                     return
             await self._sleep(delay)
 
