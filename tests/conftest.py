@@ -38,9 +38,9 @@ _TABLES = [
     "llm_questions", "llm_usage",
     "posted_messages", "posted_readings", "posted_threads",
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
-    "procrastinate_workers", "run_shares", "saved_cases", "scores", "source_positions",
-    "source_readings",
-    "thread_evaluations", "tried_conversations",
+    "procrastinate_workers", "run_shares", "saved_cases", "scores", "skipped_rows",
+    "source_positions", "source_readings",
+    "thread_evaluations", "tried_conversations", "watched_rows",
 ]  # fmt: skip
 TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")
 """The built-in job types, and one of a third party."""

@@ -170,7 +170,10 @@ async def test_the_role_that_submits_and_posts_can_do_nothing_else(restricted: D
         " AND has_function_privilege(%s, oid, 'EXECUTE')",
         f"{PREFIX}_submit",
     )
-    assert sorted(allowed) == [("evalqueue_post_messages",), ("evalqueue_submit_job",)]
+    assert sorted(name for (name,) in allowed) == [
+        "evalqueue_post_messages", "evalqueue_post_rows", "evalqueue_submit_job",
+        "evalqueue_unwatch", "evalqueue_watch",
+    ]  # fmt: skip
     bounds = await restricted.watch.rows(
         "SELECT rolconnlimit, rolconfig FROM pg_roles WHERE rolname = %s", f"{PREFIX}_submit"
     )
@@ -180,6 +183,40 @@ async def test_the_role_that_submits_and_posts_can_do_nothing_else(restricted: D
     )
     assert not await refused(address, SUBMIT)
     assert not await refused(address, POST)
+
+
+CHAT = f"""
+    CREATE SCHEMA chat AUTHORIZATION {PREFIX}_submit;
+    SET ROLE {PREFIX}_submit;
+    CREATE TYPE chat.word AS ENUM ('user', 'assistant');
+    CREATE TABLE chat.seen (by text);
+    CREATE TABLE chat.lines (id int, thread text, role chat.word, content text);
+    CREATE FUNCTION chat.spy(chat.word) RETURNS text LANGUAGE sql
+        AS 'INSERT INTO chat.seen VALUES (current_user); SELECT ''user''';
+    CREATE CAST (chat.word AS text) WITH FUNCTION chat.spy AS IMPLICIT;
+    SELECT evalqueue_watch('chat.lines', thread_id => 'thread');
+    GRANT USAGE ON SCHEMA chat TO {PREFIX}_read;
+    GRANT INSERT ON chat.lines TO {PREFIX}_read;
+"""
+
+
+async def test_who_owns_a_table_watches_it_and_who_inserts_needs_no_rights(restricted: Deployment):
+    """What runs with the rights of our owner calls no function of the table's owner."""
+    async with await psycopg.AsyncConnection.connect(restricted.address, autocommit=True) as admin:
+        await admin.execute(CHAT.encode())
+    reader = as_role(restricted.address, "read")
+    async with await psycopg.AsyncConnection.connect(reader, autocommit=True) as application:
+        await application.execute("CREATE TEMP TABLE watched_rows (owner text, said jsonb)")
+        await application.execute("SET search_path = pg_temp, public")
+        await application.execute("INSERT INTO chat.lines VALUES (1, 'c1', 'user', 'Hi')")
+
+    assert await restricted.watch.rows("SELECT said ->> 'role' FROM watched_rows") == [("user",)]
+    assert await restricted.watch.rows("SELECT by FROM chat.seen") == []
+    assert await refused(reader, "SELECT evalqueue_watch('chat.lines', thread_id => 'thread')")
+    assert await refused(
+        as_role(restricted.address, "submit"),
+        "SELECT evalqueue_watch('jobs', thread_id => 'id', content => 'params', role => 'queue')",
+    )
 
 
 async def test_what_others_made_before_goes_on(

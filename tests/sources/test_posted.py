@@ -10,6 +10,7 @@ from tests.sources.conftest import Chat, ago, said
 
 from evalqueue.errors import InvalidParams, Refused
 from evalqueue.evaluators import forgetting, post_messages
+from evalqueue.evaluators.sources.posted import QUERIES
 from evalqueue.postgres.rows import jsonb
 from evalqueue.worker.leader import Retention, prune
 
@@ -332,3 +333,60 @@ async def test_a_cancelled_reading_submits_nothing_more(chat: Chat) -> None:
     assert await chat.evaluated() == submitted
     rule = await chat.rule()
     assert rule.matched == rule.sampled == len(submitted) < 40
+
+
+async def test_what_was_read_is_found_by_its_thread_while_there_are_no_statistics(
+    chat: Chat,
+) -> None:
+    """An anti join would read all that was read before, for each conversation."""
+    await chat.run(
+        "INSERT INTO posted_threads (owner, thread_id, messages, posted_at)"
+        " SELECT 'default', 'c' || number, 1, now() - number * interval '1 hour'"
+        " FROM generate_series(1, 3000) AS number"
+    )
+    await chat.run("ANALYZE posted_threads")
+    await chat.run(
+        "INSERT INTO posted_readings (owner, thread_id, name, messages)"
+        " SELECT owner, thread_id, 'default', 1 FROM posted_threads ORDER BY posted_at LIMIT 2000"
+    )
+    arguments = {
+        "owner": "default", "name": "default", "start_at": ago(days=4000), "settle_seconds": 0,
+        "since": None, "until": None, "app_id": None, "after_at": ago(hours=1000),
+        "after_thread": "", "page": 1000,
+    }  # fmt: skip
+    async with chat.database.connection() as connection:
+        explained = f"EXPLAIN (ANALYZE, FORMAT JSON) {QUERIES['settled']}".encode()
+        ((plan,),) = await (await connection.execute(explained, arguments)).fetchall()
+
+    def removed(node: dict[str, Any]) -> int:
+        own = node.get("Rows Removed by Join Filter", 0) * node["Actual Loops"]
+        return own + sum(removed(each) for each in node.get("Plans", ()))
+
+    assert plan[0]["Plan"]["Actual Rows"] == 1000 - 1
+    assert removed(plan[0]["Plan"]) == 0
+
+
+async def test_a_job_that_goes_on_does_not_look_at_what_it_has_read_again(chat: Chat) -> None:
+    """Nor does it miss what goes on meanwhile; what was before its position is left to the next."""
+    for number in range(4):
+        await chat.post(f"c{number}", said("Hi"))
+        await age(chat, f"c{number}", hours=9 - number)
+    job = await chat.submit(**POSTED, batch_size=1)
+    async with chat.database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO source_positions"
+            " (owner, source, name, last_at, thread_id, job_id, start_at)"
+            " SELECT owner, 'posted', 'default', posted_at, thread_id, %s, '2020-01-01'"
+            " FROM posted_threads WHERE thread_id = 'c1'",
+            [job.id],
+        )
+        await connection.execute(
+            "INSERT INTO source_readings (owner, source, name, job_id, matched, sampled,"
+            " not_in_sample, over_per_intent, over_per_user, unreadable)"
+            " VALUES ('default', 'posted', 'default', %s, 2, 0, 2, 0, 0, 0)",
+            [job.id],
+        )
+    await chat.work()
+    assert await chat.evaluated() == [["c2"], ["c3"]]
+    await chat.read(**POSTED)
+    assert sorted((await chat.evaluated())[-1]) == ["c0", "c1"]

@@ -5612,6 +5612,13 @@ export interface components {
              * @description Their run goes on.
              */
             waiting: number;
+            /**
+             * Skipped Rows
+             * @description Of `posted`: rows of watched tables that are no messages, by their problem.
+             */
+            skipped_rows: {
+                [key: string]: number;
+            };
         };
         /**
          * Statistics

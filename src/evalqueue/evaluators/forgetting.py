@@ -73,6 +73,7 @@ async def forget(database: Database, user_id: str) -> dict[str, int]:
         Refused: a job that is not over reads conversations of the user.
     """
     unreadable = await _read_files(database, user_id)
+    await _store_rows(database)
     async with database.transaction() as connection:
         before = await rows_of(connection, user_id)
         reading = await (
@@ -101,6 +102,17 @@ async def forget(database: Database, user_id: str) -> dict[str, int]:
         if dataset_id in unreadable:
             audited = None
     return dict(deleted)
+
+
+async def _store_rows(database: Database) -> None:
+    """Store the rows of watched tables, so that it is known whom they are about."""
+    while True:
+        async with database.transaction() as connection:
+            row = await (await connection.execute(QUERIES["store_rows"])).fetchone()
+        if row is None:
+            return
+        if not row[0]:  # a job stores them just now
+            await asyncio.sleep(PAUSE)
 
 
 async def _datasets(

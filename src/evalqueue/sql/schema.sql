@@ -144,6 +144,12 @@ CREATE FUNCTION evalqueue_app_is_needed(content_digest text) RETURNS boolean
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_as_json(text)
+
+CREATE FUNCTION evalqueue_as_json(value text) RETURNS jsonb
+    LANGUAGE plpgsql IMMUTABLE
+    AS …;
+
 -- FUNCTION: evalqueue_audit(text, text, text, jsonb)
 
 CREATE FUNCTION evalqueue_audit(action text, subject_kind text, subject_id text, details jsonb DEFAULT '{}'::jsonb) RETURNS void
@@ -886,11 +892,20 @@ CREATE FUNCTION evalqueue_params_without(params jsonb, ids text[]) RETURNS jsonb
     LANGUAGE sql IMMUTABLE
     AS …;
 
--- FUNCTION: evalqueue_post_messages(jsonb, text)
+-- FUNCTION: evalqueue_post_messages(jsonb, text, jsonb)
 
-CREATE FUNCTION evalqueue_post_messages(posted jsonb, owner text DEFAULT 'default'::text) RETURNS jsonb
+CREATE FUNCTION evalqueue_post_messages(posted jsonb, owner text DEFAULT 'default'::text, arrivals jsonb DEFAULT NULL::jsonb) RETURNS jsonb
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_post_rows()
+
+CREATE FUNCTION evalqueue_post_rows() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET "DateStyle" TO 'ISO'
     AS …;
 
 -- FUNCTION: evalqueue_posted_problems(jsonb)
@@ -1042,6 +1057,23 @@ CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- TABLE: watched_rows
+
+CREATE TABLE watched_rows (
+    id bigint NOT NULL,
+    owner text NOT NULL,
+    said jsonb,
+    problem text,
+    arrived_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+);
+
+-- FUNCTION: evalqueue_row_as_thread(watched_rows)
+
+CREATE FUNCTION evalqueue_row_as_thread(watched watched_rows) RETURNS jsonb
+    LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_rows_of_user(text)
 
 CREATE FUNCTION evalqueue_rows_of_user(forgotten text) RETURNS TABLE(kind text, counted bigint)
@@ -1083,6 +1115,13 @@ CREATE FUNCTION evalqueue_settle_dependents() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_skip_rows(text, text, bigint)
+
+CREATE FUNCTION evalqueue_skip_rows(owner text, problem text, times bigint) RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_spared_attempts(text)
 
 CREATE FUNCTION evalqueue_spared_attempts(worker text) RETURNS TABLE(job_id uuid, attempt integer, reason text)
@@ -1113,6 +1152,13 @@ CREATE FUNCTION evalqueue_store_app(content_digest text, content_app_id text, co
 -- FUNCTION: evalqueue_store_dataset()
 
 CREATE FUNCTION evalqueue_store_dataset() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_store_rows(text)
+
+CREATE FUNCTION evalqueue_store_rows(owner text) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -1201,6 +1247,13 @@ CREATE FUNCTION evalqueue_unregister_worker(worker_id bigint) RETURNS void
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_unwatch(regclass)
+
+CREATE FUNCTION evalqueue_unwatch(relation regclass) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_user_of(jsonb)
 
 CREATE FUNCTION evalqueue_user_of(message jsonb) RETURNS jsonb
@@ -1211,6 +1264,13 @@ CREATE FUNCTION evalqueue_user_of(message jsonb) RETURNS jsonb
 
 CREATE FUNCTION evalqueue_waiting_jobs(queues_max integer, priorities_max integer, entries_max integer) RETURNS TABLE(queue text, job_type text, due bigint, later bigint, oldest_due_at timestamp with time zone, is_complete boolean)
     LANGUAGE sql STABLE
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
+-- FUNCTION: evalqueue_watch(regclass, text, text, text, text, text, text, text, text, text, text, text)
+
+CREATE FUNCTION evalqueue_watch(relation regclass, thread_id text, content text DEFAULT 'content'::text, role text DEFAULT 'role'::text, id text DEFAULT 'id'::text, said_at text DEFAULT NULL::text, user_id text DEFAULT NULL::text, app_id text DEFAULT NULL::text, intent text DEFAULT NULL::text, error text DEFAULT NULL::text, tool_calls text DEFAULT NULL::text, owner text DEFAULT 'default'::text) RETURNS void
+    LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
@@ -1992,6 +2052,16 @@ CREATE TABLE saved_cases (
     CONSTRAINT saved_cases_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200)))
 );
 
+-- TABLE: skipped_rows
+
+CREATE TABLE skipped_rows (
+    owner text NOT NULL,
+    problem text NOT NULL,
+    times bigint NOT NULL,
+    last_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT skipped_rows_times_check CHECK ((times >= 1))
+);
+
 -- TABLE: source_positions
 
 CREATE TABLE source_positions (
@@ -2071,6 +2141,17 @@ CREATE TABLE tried_conversations (
 
 ALTER TABLE tried_conversations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME tried_conversations_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+-- SEQUENCE: watched_rows_id_seq
+
+ALTER TABLE watched_rows ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME watched_rows_id_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
@@ -2348,6 +2429,11 @@ ALTER TABLE ONLY saved_cases
 ALTER TABLE ONLY scores
     ADD CONSTRAINT scores_once UNIQUE NULLS NOT DISTINCT (evaluation_id, turn, evaluator, name);
 
+-- CONSTRAINT: skipped_rows skipped_rows_pkey
+
+ALTER TABLE ONLY skipped_rows
+    ADD CONSTRAINT skipped_rows_pkey PRIMARY KEY (owner, problem);
+
 -- CONSTRAINT: source_positions source_positions_pkey
 
 ALTER TABLE ONLY source_positions
@@ -2377,6 +2463,11 @@ ALTER TABLE ONLY tried_conversations
 
 ALTER TABLE ONLY tried_conversations
     ADD CONSTRAINT tried_conversations_pkey PRIMARY KEY (id);
+
+-- CONSTRAINT: watched_rows watched_rows_pkey
+
+ALTER TABLE ONLY watched_rows
+    ADD CONSTRAINT watched_rows_pkey PRIMARY KEY (id);
 
 -- INDEX: adversarial_evaluations_of_run
 
@@ -2661,6 +2752,10 @@ CREATE INDEX thread_evaluations_of_run ON thread_evaluations USING btree (run_id
 -- INDEX: thread_evaluations_of_thread
 
 CREATE INDEX thread_evaluations_of_thread ON thread_evaluations USING btree (thread_id);
+
+-- INDEX: watched_rows_of_owner
+
+CREATE INDEX watched_rows_of_owner ON watched_rows USING btree (owner, id);
 
 -- TRIGGER: procrastinate_jobs evalqueue_abort_at_once
 

@@ -107,10 +107,11 @@ class SourceRun:
             raise JobFailed(str(error)) from error
         sample = Sample(params.sampling)
         try:
+            async with context.database.connection() as connection:
+                self._counts.earlier = await store.read_by(connection, context.job.id)
             async with self._opened(source) as opened:
                 async with context.database.connection() as connection:
                     stored = await store.position(connection, self._purpose)
-                    self._counts.earlier = await store.read_by(connection, context.job.id)
                 start = stored or Position(last_at=params.start(context.job.created_at))
                 async with aclosing(opened.ended(start, page=params.batch_size)) as pages:
                     async for page in pages:
@@ -144,6 +145,7 @@ class SourceRun:
             name=self._purpose.name,
             # `since` is about the times of messages, which may come much later.
             start=start if params.since is None else _ALWAYS,
+            goes_on=self._counts.earlier.matched > 0,
             within=within,
         )
 

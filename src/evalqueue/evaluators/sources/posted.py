@@ -51,18 +51,28 @@ class PostedSource:
     Args:
         name: of the position.
         start: those that came before are not read.
+        goes_on: the position was moved by this job. Else its first page is the first of all: what
+            was committed late may be before the position.
     """
 
     mapping = None
     masks = NO_MASKS
 
     def __init__(
-        self, database: Database, *, owner: str, name: str, start: datetime, within: Range
+        self,
+        database: Database,
+        *,
+        owner: str,
+        name: str,
+        start: datetime,
+        goes_on: bool,
+        within: Range,
     ) -> None:
         self._database = database
         self._owner = owner
         self._name = name
         self._start = start
+        self._goes_on = goes_on
         self._where = {
             "owner": owner,
             "name": name,
@@ -77,10 +87,11 @@ class PostedSource:
     async def ended(
         self, after: Position, *, page: int
     ) -> AsyncGenerator[Sequence[EndedConversation]]:
-        """The settled conversations that were not read, wherever the position is."""
+        """The settled conversations that were not read."""
+        await store_watched(self._database, self._owner)
         async with self._database.transaction() as connection:
             self.total = await QUERIES.value(connection, "count_settled", **self._where)
-        last = Position(last_at=self._start)
+        last = after if self._goes_on else Position(last_at=self._start)
         while True:
             async with self._database.transaction() as connection:
                 rows = await QUERIES.rows(
@@ -121,6 +132,14 @@ class PostedSource:
         """Note that these were read, with as many messages as were listed."""
         arguments = {"owner": self._owner, "name": self._name, **_listed(conversations)}
         await connection.execute(QUERIES["mark"], arguments)
+
+
+async def store_watched(database: Database, owner: str) -> None:
+    """Store the new rows of watched tables as posted messages."""
+    while True:
+        async with database.transaction() as connection:
+            if not await QUERIES.value(connection, "store_rows", owner=owner):
+                return
 
 
 def _ended(row: _Settled) -> EndedConversation:

@@ -51,6 +51,8 @@ class SourceRule:
     """Their run is over."""
     waiting: int
     """Their run goes on."""
+    skipped_rows: Mapping[str, int]
+    """Of `posted`: rows of watched tables that are no messages, by their problem."""
 
     @property
     def skipped(self) -> int:

@@ -162,6 +162,8 @@ class SourceRuleJson(Model):
     """Their run is over."""
     waiting: int
     """Their run goes on."""
+    skipped_rows: dict[str, int]
+    """Of `posted`: rows of watched tables that are no messages, by their problem."""
 
 
 class NoticeJson(Model):

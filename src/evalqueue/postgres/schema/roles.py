@@ -17,8 +17,10 @@ _TABLE = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE)
 _FUNCTION = re.compile(r"^CREATE (?:OR REPLACE )?FUNCTION (\w+)", re.MULTILINE)
 READ_FUNCTIONS = ("evalqueue_waiting_jobs",)
 """Functions of statements that the role `read` may run: `evalqueue queues`."""
-SUBMIT_FUNCTIONS = ("evalqueue_submit_job", "evalqueue_post_messages")
-"""Functions that the role `submit` may run."""
+SUBMIT_FUNCTIONS = ("evalqueue_submit_job", "evalqueue_post_messages", "evalqueue_post_rows")
+"""Functions that the role `submit` may run, with the rights of the owner."""
+WATCH_FUNCTIONS = ("evalqueue_watch", "evalqueue_unwatch")
+"""Functions that it may run with its own rights, on tables of its own."""
 _LEDGER = "evalqueue_migrations"
 
 
@@ -85,7 +87,7 @@ def grants(*, schema: str, prefix: str) -> str:
         submit=submit, read=read, tables=_array(tables()), functions=_array(functions()),
         own_relations=_array(own_relations()), own_functions=_array(own_functions()),
         reads=reads, read_functions=_array(READ_FUNCTIONS),
-        submit_functions=_array(SUBMIT_FUNCTIONS),
+        submit_functions=_array(SUBMIT_FUNCTIONS), watch_functions=_array(WATCH_FUNCTIONS),
         ledger=_text(_LEDGER), worker_and_api=f"{worker}, {api}",
     )  # fmt: skip
 
@@ -167,6 +169,12 @@ BEGIN
         WHERE pronamespace = to_regnamespace({schema}) AND proname = ANY ({submit_functions})
     LOOP
         EXECUTE format('ALTER FUNCTION %s SECURITY DEFINER', item);
+        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {submit}', item);
+    END LOOP;
+    FOR item IN
+        SELECT oid::regprocedure::text FROM pg_proc
+        WHERE pronamespace = to_regnamespace({schema}) AND proname = ANY ({watch_functions})
+    LOOP
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {submit}', item);
     END LOOP;
 {reads}

@@ -52,6 +52,10 @@ async def list_sources(*, as_json: bool) -> ExitCode:
                 or [("", "", "never", *("" for _ in _COUNTED))]
             ],
         )
+        skipped = {each.owner: each.skipped_rows for each in rules[posted.NAME]}
+        for owner, problems in skipped.items():
+            for problem, times in sorted(problems.items()):
+                console.print_message(f"Rows skipped of {owner}, {times:,} times: {problem}")
     return ExitCode.DONE
 
 

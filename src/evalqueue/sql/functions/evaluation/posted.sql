@@ -141,10 +141,12 @@ $$;
 --
 --   posted  {"thread_id", "app_id", "user_id", "messages": [{"role", "content", "id", "timestamp", …}]},
 --           or a list of up to 100 of these
+--   arrivals  when messages came, by thread_id; of other threads: now
 --
 -- The detail of a refusal lists the problems: `{"thread", "message", "field", "problem"}`.
-CREATE OR REPLACE FUNCTION evalqueue_post_messages(posted jsonb, owner text DEFAULT 'default')
-RETURNS jsonb
+CREATE OR REPLACE FUNCTION evalqueue_post_messages(
+    posted jsonb, owner text DEFAULT 'default', arrivals jsonb DEFAULT NULL
+) RETURNS jsonb
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
@@ -167,8 +169,10 @@ BEGIN
     PERFORM evalqueue_refuse_posted(problems, 'invalid_parameter_value');
 
     -- In a fixed order, so that two requests don't wait for each other.
-    INSERT INTO posted_threads (owner, thread_id)
-        SELECT DISTINCT owner, element ->> 'thread_id' FROM jsonb_array_elements(threads) AS element
+    INSERT INTO posted_threads (owner, thread_id, posted_at)
+        SELECT DISTINCT owner, element ->> 'thread_id',
+            COALESCE((arrivals ->> (element ->> 'thread_id'))::timestamptz, moment)
+        FROM jsonb_array_elements(threads) AS element
         ORDER BY 2
         ON CONFLICT DO NOTHING;
     PERFORM 1 FROM posted_threads AS thread
@@ -228,7 +232,8 @@ BEGIN
             other_users = evalqueue_other_users(thread, changes.users),
             intent = COALESCE(changes.intent, thread.intent),
             has_errors = thread.has_errors OR changes.has_errors,
-            posted_at = clock_timestamp()
+            posted_at = GREATEST(thread.posted_at,
+                COALESCE((arrivals ->> thread.thread_id)::timestamptz, clock_timestamp()))
         FROM changes WHERE thread.owner = owner AND thread.thread_id = changes.thread_id
         RETURNING 1
     )

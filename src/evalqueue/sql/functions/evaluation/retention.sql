@@ -94,6 +94,12 @@ BEGIN
             LIMIT GREATEST(chunk / 10, 1) FOR UPDATE SKIP LOCKED);
         GET DIAGNOSTICS deleted = ROW_COUNT;
         total := total + deleted;
+        -- Rows that no job has stored. They came in about the order of their ids.
+        DELETE FROM watched_rows WHERE id IN (
+            SELECT id FROM (SELECT id, arrived_at FROM watched_rows ORDER BY id LIMIT chunk) AS first
+            WHERE arrived_at < moment - keep_jobs);
+        GET DIAGNOSTICS deleted = ROW_COUNT;
+        total := total + deleted;
         DELETE FROM source_readings WHERE id IN (
             SELECT id FROM source_readings WHERE run_id IS NULL AND read_at < moment - keep_jobs
             LIMIT chunk);

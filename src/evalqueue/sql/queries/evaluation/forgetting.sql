@@ -21,6 +21,10 @@ WHERE params ? 'dataset_id' AND completed_at IS NULL AND parent_id IS NULL
         WHERE user_id = %(user_id)s OR other_users @> ARRAY[%(user_id)s::text])
 ORDER BY created_at LIMIT 10
 
+-- store_rows --
+-- Some rows of watched tables become messages, whose users are known; no row: there is none
+SELECT evalqueue_store_rows(owner) FROM (SELECT owner FROM watched_rows ORDER BY id LIMIT 1) AS first
+
 -- forget --
 -- One chunk of a dataset; the actor is that of the audit log
 SELECT evalqueue_forget_user(%(dataset_id)s, %(user_id)s, %(chunk)s, %(audited)s)

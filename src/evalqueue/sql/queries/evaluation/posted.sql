@@ -4,6 +4,10 @@
 SELECT added, known FROM jsonb_to_record(evalqueue_post_messages(%(threads)s, %(owner)s))
     AS stored (added bigint, known bigint)
 
+-- store_rows --
+-- Some rows of watched tables become messages; 0: none is left
+SELECT evalqueue_store_rows(%(owner)s)
+
 -- settled --
 -- The settled conversations that were not read under a position, or have had messages since, in the
 -- order of their last messages
@@ -19,14 +23,16 @@ SELECT count(*) FROM posted_threads AS thread
 WHERE thread.owner = %(owner)s AND MATCHING
 
 -- MATCHING --
+-- What was read is looked up thread by thread: an anti join may read all of it for each thread, as long as
+-- the table has no statistics
 thread.posted_at >= %(start_at)s
     AND thread.posted_at <= clock_timestamp() - make_interval(secs => %(settle_seconds)s)
     AND (%(since)s::timestamptz IS NULL OR thread.last_at >= %(since)s)
     AND (%(until)s::timestamptz IS NULL OR thread.last_at < %(until)s)
     AND (%(app_id)s::text IS NULL OR thread.app_id = %(app_id)s)
-    AND NOT EXISTS (SELECT FROM posted_readings AS reading
+    AND thread.messages > COALESCE((SELECT reading.messages FROM posted_readings AS reading
         WHERE reading.owner = thread.owner AND reading.thread_id = thread.thread_id
-            AND reading.name = %(name)s AND reading.messages >= thread.messages)
+            AND reading.name = %(name)s), 0)
 
 -- messages --
 -- Those that were there when the conversations were listed

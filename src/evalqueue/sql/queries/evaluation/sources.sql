@@ -45,7 +45,7 @@ FROM source_readings WHERE job_id = %(job_id)s
 -- kept: matched = sampled + the next four; sampled = judged + failed + not_judged + waiting
 SELECT position.owner, position.source, position.name, position.last_at, position.thread_id,
     position.job_id, position.updated_at, matched, sampled, not_in_sample, over_per_intent,
-    over_per_user, unreadable, judged, failed, not_judged, waiting
+    over_per_user, unreadable, judged, failed, not_judged, waiting, skipped_rows
 FROM source_positions AS position CROSS JOIN LATERAL (
     SELECT COALESCE(sum(matched), 0)::bigint AS matched, COALESCE(sum(sampled), 0)::bigint AS sampled,
         COALESCE(sum(not_in_sample), 0)::bigint AS not_in_sample,
@@ -64,6 +64,9 @@ FROM source_positions AS position CROSS JOIN LATERAL (
             FROM thread_evaluations WHERE run_id = reading.run_id) AS found
     WHERE reading.owner = position.owner AND reading.source = position.source
         AND reading.name = position.name
-) AS counted
+) AS counted CROSS JOIN LATERAL (
+    SELECT COALESCE(jsonb_object_agg(problem, times), '{}') AS skipped_rows FROM skipped_rows AS row
+    WHERE row.owner = position.owner AND position.source = 'posted'
+) AS skipped
 WHERE %(owner)s::text IS NULL OR position.owner = %(owner)s
 ORDER BY position.source, position.owner, position.name
