@@ -40,7 +40,7 @@ _TABLES = [
     "procrastinate_events", "procrastinate_jobs", "procrastinate_periodic_defers",
     "procrastinate_workers", "run_shares", "saved_cases", "scores", "skipped_rows",
     "source_positions", "source_readings",
-    "thread_evaluations", "tried_conversations", "watched_rows",
+    "thread_evaluations", "thread_notes", "tried_conversations", "watched_rows",
 ]  # fmt: skip
 TYPES_WITH_A_RUN = ("evaluate-batch", "evaluate-adversarial", "evaluate-it")
 """The built-in job types, and one of a third party."""

@@ -29,7 +29,7 @@ from evalqueue.evaluators.datasets import imports
 from evalqueue.evaluators.datasets import store as datasets
 from evalqueue.evaluators.datasets.incoming import Incoming
 from evalqueue.evaluators.figures.reports import shares
-from evalqueue.evaluators.labels import annotation
+from evalqueue.evaluators.labels import annotation, notes
 from evalqueue.evaluators.labels import store as label_store
 from evalqueue.evaluators.labels.annotation import Selection
 from evalqueue.evaluators.labels.store import NewLabel
@@ -110,6 +110,12 @@ async def _run(connection: Connection, world: World) -> label_store.LabelledRun:
 
 async def _label(connection: Connection, world: World) -> object:
     return await label_store.add(connection, await _run(connection, world), LABELS)
+
+
+async def _note(connection: Connection, world: World) -> object:
+    return await notes.add(
+        connection, await _run(connection, world), MARK, "Look", written_by="bob"
+    )
 
 
 async def _queue(connection: Connection, world: World) -> object:
@@ -291,6 +297,12 @@ CHANGES = [
             "json": {"run_id": "{run_id}", "labels": [each.model_dump() for each in LABELS]}
         },
         cli=("labels", "add", "labels.csv", "--run", "{run_id}"),
+    ),
+    Change(
+        action="notes.add", kind="dataset", subject="{dataset_id}",
+        library=_note,
+        http=("POST", "/api/notes"),
+        body={"json": {"run_id": "{run_id}", "thread_id": MARK, "note": "Look"}},
     ),
     Change(
         action="annotation_queue.add", kind="annotation_queue", subject="",

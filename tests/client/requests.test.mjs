@@ -108,6 +108,8 @@ const ROUTES = [
   [(api) => api.runs.revokeShare("x", "y"), "DELETE", "/api/eval-runs/x/share/y"],
   [(api) => api.runs.labels("x"), "GET", "/api/eval-runs/x/labels"],
   [(api) => api.runs.addLabels("x", []), "POST", "/api/labels"],
+  [(api) => api.runs.notes("x", { thread_id: "t" }), "GET", "/api/eval-runs/x/notes?thread_id=t"],
+  [(api) => api.runs.addNote("x", { thread_id: "t", note: "n" }), "POST", "/api/notes"],
   [(api) => api.alerts.list({ firing: true }), "GET", "/api/alerts?firing=true"],
   [(api) => api.alerts.add({ name: "a", watches: "drift" }), "POST", "/api/alerts"],
   [(api) => api.alerts.remove("a"), "DELETE", "/api/alerts/a"],

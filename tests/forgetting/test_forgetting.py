@@ -86,6 +86,8 @@ FOUND = [
     "INSERT INTO labels (owner, dataset_id, thread_id, evaluator, name, label, labelled_by,"
     " is_random, note) SELECT 'default', dataset_id, thread_id, 'tone', 'verdict', 'KIND', 'ann',"
     " true, opening FROM dataset_threads",
+    "INSERT INTO thread_notes (owner, dataset_id, thread_id, note, written_by)"
+    " SELECT 'default', dataset_id, thread_id, opening, 'ann' FROM dataset_threads",
     "INSERT INTO annotation_queues (owner, run_id, dataset_id, evaluator, name, selection,"
     " annotators) SELECT 'default', id, dataset_id, 'tone', 'verdict', 'random', 1 FROM eval_runs",
     "INSERT INTO annotation_items SELECT queue.id, row_number() OVER (), thread_id"
@@ -179,7 +181,7 @@ async def test_schedules_and_jobs_of_other_types_stay_and_name_no_conversation_o
 EVERYWHERE = {
     "annotation_items", "api_logs", "dataset_threads", "datasets", "eval_runs", "job_attempts",
     "job_items", "jobs", "labels", "llm_questions", "scores", "thread_evaluations",
-    "tried_conversations",
+    "thread_notes", "tried_conversations",
 }  # fmt: skip
 
 
@@ -252,6 +254,7 @@ async def test_what_is_counted_before_is_what_is_deleted(
     assert (counted.pop("datasets"), deleted.pop("datasets")) == (2, 3)
     assert (counted.pop("dataset_threads"), deleted.pop("dataset_threads")) == (4, 7)
     assert (counted.pop("labels"), deleted.pop("labels")) == (4, 4)
+    assert (counted.pop("thread_notes"), deleted.pop("thread_notes")) == (4, 4)
     assert counted == deleted
     assert await holding(database, MARK) == await holding(database, ANN) == {}
     assert (again.exit_code, set(again.json["rows"].values())) == (0, {0})

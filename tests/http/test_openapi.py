@@ -72,6 +72,7 @@ BODIES: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "/api/notes": {"run_id": str(uuid4()), "thread_id": "t", "note": "Look at this"},
     "/api/alerts": {"name": "judge", "watches": "drift"},
     "/api/annotation-queues": {"run_id": str(uuid4()), "evaluator": "intent"},
     "/api/annotation-queues/next": {"queue_id": str(uuid4())},

@@ -115,6 +115,8 @@ ROWS: dict[tuple[str, str], Access] = {
     ("POST", "/api/labels"): Access.CHANGES_OWN,
     ("GET", "/api/eval-runs/{run_id}/labels"): Access.OWN_OR_404,
     ("GET", "/api/eval-runs/{run_id}/calibration"): Access.OWN_OR_404,
+    ("POST", "/api/notes"): Access.CHANGES_OWN,
+    ("GET", "/api/eval-runs/{run_id}/notes"): Access.OWN_OR_404,
     ("POST", "/api/annotation-queues"): Access.CHANGES_OWN,
     ("GET", "/api/eval-runs/{run_id}/annotation-queues"): Access.OWN_OR_404,
     ("GET", "/api/annotation-queues/{queue_id}"): Access.OWN_OR_404,
@@ -315,6 +317,11 @@ async def world_of(owner: str, database: Database) -> World:
             " 'ann', true)",
             [owner, added.dataset_id],
         )
+        await connection.execute(
+            "INSERT INTO thread_notes (owner, dataset_id, thread_id, note, written_by)"
+            f" VALUES (%s, %s, '{MARK}', 'Look at this', 'ann')",
+            [owner, added.dataset_id],
+        )
         cursor = await connection.execute(
             "INSERT INTO annotation_queues (owner, run_id, dataset_id, evaluator, name, selection,"
             " annotators) VALUES (%s, %s, %s, 'manners', 'verdict', 'random', 5) RETURNING id",
@@ -377,6 +384,7 @@ def sent(route: tuple[str, str], ids: Mapping[str, str]) -> dict[str, Any]:
         ("POST", "/api/evaluators/try"): tried,
         ("POST", "/api/eval-runs/{run_id}/share"): {"days": 1},
         ("POST", "/api/labels"): {"run_id": run_id, "labels": labels},
+        ("POST", "/api/notes"): {"run_id": run_id, "thread_id": MARK, "note": "Look"},
         ("POST", "/api/annotation-queues"): {"run_id": run_id, "evaluator": "manners"},
         ("POST", "/api/annotation-queues/next"): item,
         ("POST", "/api/annotation-queues/label"): item | {"value": "rude"},
@@ -434,6 +442,7 @@ async def state(database: Database) -> list[Any]:
             " (SELECT count(*) FROM datasets),"
             " (SELECT jsonb_agg(app_versions ORDER BY owner, version) FROM app_versions),"
             " (SELECT count(*) FROM apps), (SELECT count(*) FROM labels),"
+            " (SELECT count(*) FROM thread_notes),"
             " (SELECT count(*) FROM posted_messages), (SELECT count(*) FROM annotation_queues),"
             " (SELECT count(*) FROM annotation_leases), (SELECT count(*) FROM run_shares),"
             " (SELECT count(*) FROM alerts), (SELECT count(*) FROM alert_events),"

@@ -57,6 +57,11 @@ export interface CalibrationOptions extends Abortable {
   half?: "development" | "test" | undefined;
 }
 
+export interface ListNotes extends Page {
+  /** Only of this conversation. */
+  thread_id?: string | undefined;
+}
+
 export interface ShareOptions extends Abortable {
   /** How long the link is good: 1 to 90. Default: 7. */
   days?: number | undefined;
@@ -81,6 +86,13 @@ export interface RunsApi {
     labels: readonly types.NewLabel[],
     options?: Abortable,
   ): Promise<types.AddedLabels>;
+  /** What people wrote about the run's conversations. */
+  notes(runId: string, options?: ListNotes): Promise<types.RunNotes>;
+  addNote(
+    runId: string,
+    note: Omit<types.AddNote, "run_id">,
+    options?: Abortable,
+  ): Promise<types.ThreadNote>;
   /** Make a link that shows the run's report without a token. Its `url` is known only now. */
   share(runId: string, options?: ShareOptions): Promise<types.SharedRun>;
   /** The links to the run's report that are good. */
@@ -134,6 +146,9 @@ export function runs(transport: Transport): RunsApi {
         body: { run_id: runId, labels },
         signal,
       }),
+    notes: (runId, options) => get(`${runPath(runId)}/notes`, options),
+    addNote: (runId, note, { signal } = {}) =>
+      transport.request("/api/notes", { method: "POST", body: { run_id: runId, ...note }, signal }),
     share: (runId, { days, signal } = {}) =>
       transport.request(`/api/eval-runs${runPath(runId)}/share`, {
         method: "POST",

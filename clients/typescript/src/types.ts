@@ -60,6 +60,9 @@ export type SharedRun = Schemas["SharedRun"];
 export type NewLabel = Schemas["NewLabel"];
 export type AddedLabels = Schemas["AddedLabels"];
 export type RunLabels = Schemas["RunLabels"];
+export type AddNote = Schemas["AddNote"];
+export type ThreadNote = Schemas["ThreadNote"];
+export type RunNotes = Schemas["RunNotes"];
 /** Conversations of a run that people are asked to label. */
 export type Watched = Schemas["Watched"];
 export type Alert = Schemas["Alert"];

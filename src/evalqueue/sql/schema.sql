@@ -206,6 +206,13 @@ CREATE FUNCTION evalqueue_audit_labels() RETURNS trigger
     SET search_path TO 'public', 'pg_temp'
     AS …;
 
+-- FUNCTION: evalqueue_audit_notes()
+
+CREATE FUNCTION evalqueue_audit_notes() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'public', 'pg_temp'
+    AS …;
+
 -- FUNCTION: evalqueue_audit_pins()
 
 CREATE FUNCTION evalqueue_audit_pins() RETURNS trigger
@@ -2126,6 +2133,34 @@ ALTER TABLE thread_evaluations ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY 
     CACHE 1
 );
 
+-- TABLE: thread_notes
+
+CREATE TABLE thread_notes (
+    id bigint NOT NULL,
+    owner text NOT NULL,
+    dataset_id text NOT NULL,
+    thread_id text NOT NULL,
+    note text NOT NULL,
+    written_by text NOT NULL,
+    created_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    CONSTRAINT thread_notes_dataset_id_check CHECK ((dataset_id ~ '^sha256:[0-9a-f]{64}$'::text)),
+    CONSTRAINT thread_notes_note_check CHECK (((length(note) >= 1) AND (length(note) <= 4000))),
+    CONSTRAINT thread_notes_owner_check CHECK (((length(owner) >= 1) AND (length(owner) <= 200))),
+    CONSTRAINT thread_notes_thread_id_check CHECK (((length(thread_id) >= 1) AND (length(thread_id) <= 500))),
+    CONSTRAINT thread_notes_written_by_check CHECK (((length(written_by) >= 1) AND (length(written_by) <= 200)))
+);
+
+-- SEQUENCE: thread_notes_id_seq
+
+ALTER TABLE thread_notes ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME thread_notes_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 -- TABLE: tried_conversations
 
 CREATE TABLE tried_conversations (
@@ -2454,6 +2489,11 @@ ALTER TABLE ONLY thread_evaluations
 ALTER TABLE ONLY thread_evaluations
     ADD CONSTRAINT thread_evaluations_pkey PRIMARY KEY (id);
 
+-- CONSTRAINT: thread_notes thread_notes_pkey
+
+ALTER TABLE ONLY thread_notes
+    ADD CONSTRAINT thread_notes_pkey PRIMARY KEY (id);
+
 -- CONSTRAINT: tried_conversations tried_conversations_job_id_thread_id_key
 
 ALTER TABLE ONLY tried_conversations
@@ -2753,6 +2793,10 @@ CREATE INDEX thread_evaluations_of_run ON thread_evaluations USING btree (run_id
 
 CREATE INDEX thread_evaluations_of_thread ON thread_evaluations USING btree (thread_id);
 
+-- INDEX: thread_notes_of_thread
+
+CREATE INDEX thread_notes_of_thread ON thread_notes USING btree (owner, dataset_id, thread_id, id);
+
 -- INDEX: watched_rows_of_owner
 
 CREATE INDEX watched_rows_of_owner ON watched_rows USING btree (owner, id);
@@ -2792,6 +2836,10 @@ CREATE TRIGGER evalqueue_audit_dataset AFTER INSERT ON dataset_owners FOR EACH R
 -- TRIGGER: labels evalqueue_audit_labels
 
 CREATE TRIGGER evalqueue_audit_labels AFTER INSERT ON labels REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_labels();
+
+-- TRIGGER: thread_notes evalqueue_audit_notes
+
+CREATE TRIGGER evalqueue_audit_notes AFTER INSERT ON thread_notes REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_notes();
 
 -- TRIGGER: saved_cases evalqueue_audit_pins
 

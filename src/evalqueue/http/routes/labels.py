@@ -6,14 +6,16 @@ from uuid import UUID
 from starlette.exceptions import HTTPException
 
 from evalqueue.errors import Problem
-from evalqueue.evaluators.labels import annotation, store
+from evalqueue.evaluators.labels import annotation, notes, store
 from evalqueue.evaluators.labels.annotation import AnnotationQueue, ItemTaken, NotLabellable
 from evalqueue.evaluators.labels.calibrate import calibration
+from evalqueue.evaluators.labels.notes import NotNotable
 from evalqueue.evaluators.labels.store import InvalidLabels, LabelledRun
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models.fields import RunId, matching_fields
 from evalqueue.http.models.labels import annotation as annotation_models
 from evalqueue.http.models.labels import labelling as models
+from evalqueue.http.models.labels import notes as note_models
 from evalqueue.http.operations import Operation
 from evalqueue.http.uploads import InvalidRequest
 from evalqueue.postgres.database import Connection
@@ -52,6 +54,40 @@ async def get_run_calibration(
         dataset_id=run.dataset_id,
         half=found.half,
         scores=[models.ScoreCalibrationJson.model_validate(each) for each in found.scores],
+    )
+
+
+async def add_note(
+    context: RequestContext, request: note_models.AddNote
+) -> note_models.ThreadNoteJson:
+    async with context.connection() as connection:
+        run = await _run(context, connection, request.run_id)
+        try:
+            added = await notes.add(
+                connection,
+                run,
+                request.thread_id,
+                request.note,
+                written_by=request.written_by or context.caller.name,
+            )
+        except NotNotable as error:
+            raise HTTPException(409, str(error)) from error
+    if added is None:
+        raise HTTPException(404, "The run has no such conversation")
+    return note_models.ThreadNoteJson.model_validate(added)
+
+
+async def get_run_notes(
+    context: RequestContext, request: note_models.NotesQuery
+) -> note_models.RunNotes:
+    async with context.connection() as connection:
+        run = await _run(context, connection, request.run_id)
+        found = await notes.of_run(
+            connection, run, thread_id=request.thread_id, after=request.after, limit=request.limit
+        )
+    return note_models.RunNotes(
+        run_id=run.run_id,
+        notes=[note_models.ThreadNoteJson.model_validate(each) for each in found],
     )
 
 
@@ -220,6 +256,24 @@ OPERATIONS: tuple[Operation, ...] = (
         tag="labels",
         summary="How often a run's judge is wrong by people's labels, and its corrected rates",
         handler=get_run_calibration,
+        errors=(404, 503),
+    ),
+    Operation(
+        method="POST",
+        path="/api/notes",
+        tag="labels",
+        summary="Add a note to a conversation of a run",
+        handler=add_note,
+        in_body=True,
+        status=201,
+        errors=(404, 409, 503),
+    ),
+    Operation(
+        method="GET",
+        path="/api/eval-runs/{run_id}/notes",
+        tag="labels",
+        summary="What people wrote about a run's conversations",
+        handler=get_run_notes,
         errors=(404, 503),
     ),
     Operation(

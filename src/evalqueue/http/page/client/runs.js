@@ -21,6 +21,8 @@ export function runs(transport) {
             body: { run_id: runId, labels },
             signal,
         }),
+        notes: (runId, options) => get(`${runPath(runId)}/notes`, options),
+        addNote: (runId, note, { signal } = {}) => transport.request("/api/notes", { method: "POST", body: { run_id: runId, ...note }, signal }),
         share: (runId, { days, signal } = {}) => transport.request(`/api/eval-runs${runPath(runId)}/share`, {
             method: "POST",
             body: { days },

@@ -8,6 +8,7 @@ import { refresher } from "../data/refresher.js";
 import { evaluatorsOf } from "../evaluators/registry.js";
 import * as format from "../format/values.js";
 import { LlmCalls } from "../panels/llm-calls.js";
+import { Notes } from "../panels/notes.js";
 import { html, nothing } from "../vendor/lit-html/lit-html.js";
 import { address } from "../shell/root.js";
 
@@ -36,6 +37,7 @@ export default function thread(
   /** @type {string | null} the quote that is highlighted at */
   let highlighted = null;
   const calls = new LlmCalls(app, runId, signal);
+  const notes = new Notes(app, runId, signal);
   app.positions.setOpened(runId, key);
 
   const load = refresher(
@@ -46,6 +48,7 @@ export default function thread(
       loadError = null;
       evaluators = evaluatorsOf(detail.evaluators);
       void calls.load(detail.evaluation.thread_id);
+      void notes.load(detail.evaluation.thread_id);
       app.refresh();
     },
     {
@@ -133,6 +136,10 @@ export default function thread(
             </section>
             <aside class="stack" aria-label="Verdicts" tabindex="0">
               ${evaluators.map((evaluator) => evaluator.conversationCard(result, scores, highlight))}
+              <section class="card stack-tight" aria-label="Notes">
+                <h2>Notes</h2>
+                ${notes.render()}
+              </section>
               <section class="card">
                 <h2>LLM calls</h2>
                 ${calls.render()}

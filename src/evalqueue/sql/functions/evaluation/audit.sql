@@ -69,6 +69,20 @@ CREATE TRIGGER evalqueue_audit_labels AFTER INSERT ON labels
     REFERENCING NEW TABLE AS changed
     FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_labels();
 
+CREATE OR REPLACE FUNCTION evalqueue_audit_notes() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM evalqueue_audit('notes.add', 'dataset', dataset_id,
+            jsonb_build_object('owner', owner, 'notes', count(*)))
+        FROM changed GROUP BY owner, dataset_id;
+    RETURN NULL;
+END;
+$$;
+
+CREATE TRIGGER evalqueue_audit_notes AFTER INSERT ON thread_notes
+    REFERENCING NEW TABLE AS changed
+    FOR EACH STATEMENT EXECUTE FUNCTION evalqueue_audit_notes();
+
 CREATE OR REPLACE FUNCTION evalqueue_audit_annotation_queues() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN

@@ -35,6 +35,8 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     UNION ALL SELECT 'llm_questions', count(*) FROM threads JOIN runs USING (dataset_id)
         JOIN llm_questions AS row ON row.run_id = runs.id AND row.thread_id = threads.thread_id
     UNION ALL SELECT 'labels', count(*) FROM threads JOIN labels USING (dataset_id, thread_id)
+    UNION ALL SELECT 'thread_notes', count(*)
+        FROM threads JOIN thread_notes USING (dataset_id, thread_id)
     UNION ALL SELECT 'annotation_items', count(*) FROM threads JOIN runs USING (dataset_id)
         JOIN annotation_queues AS queue ON queue.run_id = runs.id
         JOIN annotation_items AS row ON row.queue_id = queue.id AND row.thread_id = threads.thread_id
@@ -144,6 +146,9 @@ BEGIN
     DELETE FROM labels WHERE dataset_id = dataset AND thread_id = ANY (ids);
     GET DIAGNOSTICS deleted = ROW_COUNT;
     counts := counts || jsonb_build_object('labels', deleted);
+    DELETE FROM thread_notes WHERE dataset_id = dataset AND thread_id = ANY (ids);
+    GET DIAGNOSTICS deleted = ROW_COUNT;
+    counts := counts || jsonb_build_object('thread_notes', deleted);
     DELETE FROM annotation_items WHERE thread_id = ANY (ids)
         AND queue_id IN (SELECT id FROM annotation_queues WHERE run_id = ANY (runs));
     GET DIAGNOSTICS deleted = ROW_COUNT;
