@@ -13,8 +13,12 @@ from evalqueue.evaluators.alerts import decision, store
 from evalqueue.evaluators.alerts.alert import Alert, Watched
 from evalqueue.evaluators.alerts.decision import AlertFinding
 from evalqueue.evaluators.alerts.job_types import DELIVERIES_MAX, CheckAlerts, DeliverAlert
+from evalqueue.evaluators.batch.distributions import Key
 from evalqueue.evaluators.comparison.gate import GatedRun
+from evalqueue.evaluators.comparison.rates import CorrectedRate
 from evalqueue.evaluators.figures import RunFigures
+from evalqueue.evaluators.labels import store as labels
+from evalqueue.evaluators.labels.calibrate import calibration
 from evalqueue.jobs import Job
 from evalqueue.postgres import store as jobs
 from evalqueue.postgres.database import Connection
@@ -38,6 +42,8 @@ class _Seen:
     job: Job
     alerts: Sequence[Alert]
     run: RunFigures | None
+    corrected: Mapping[Key, CorrectedRate]
+    """The rates of the run for which there are labels enough."""
     fired_by: Mapping[UUID, str]
     """Types of the jobs by which alerts last began to fire."""
 
@@ -56,8 +62,12 @@ async def check_alerts(
             return None
         run_id = job.run_id
         run = None if run_id is None else await figures.statistics(connection, run_id, owner=owner)
+        watches_rates = any(alert.watches == Watched.RATE for alert in alerts)
+        corrected: Mapping[Key, CorrectedRate] = {}
+        if run_id is not None and watches_rates:
+            corrected = await _corrected(connection, run_id, owner=owner)
         fired_by = await store.fired_by(connection, [alert.id for alert in alerts])
-        return _Seen(job=job, alerts=alerts, run=run, fired_by=fired_by)
+        return _Seen(job=job, alerts=alerts, run=run, corrected=corrected, fired_by=fired_by)
 
     seen = await context.database.until_done(look, what=what)
     if seen is None:
@@ -94,7 +104,23 @@ def _finding(alert: Alert, seen: _Seen) -> AlertFinding:
         case Watched.RATE:
             statistics = None if run is None else run.batch
             status = "not there" if run is None else run.status
-            return decision.of_rate(alert, GatedRun(status=status, statistics=statistics))
+            gated = GatedRun(status=status, statistics=statistics, corrected=seen.corrected)
+            return decision.of_rate(alert, gated)
+
+
+async def _corrected(
+    connection: Connection, run_id: UUID, *, owner: str
+) -> Mapping[Key, CorrectedRate]:
+    run = await labels.labelled_run(connection, run_id, owner=owner)
+    if run is None:
+        return {}
+    return {
+        (each.evaluator, each.version, each.name): CorrectedRate(
+            good=each.good, share=each.corrected, labels=each.random
+        )
+        for each in (await calibration(connection, run)).scores
+        if each.corrected is not None
+    }
 
 
 async def _tell(

@@ -27,7 +27,7 @@ class AlertFinding:
 
 
 def of_rate(alert: Alert, run: GatedRun) -> AlertFinding:
-    """As a gate decides: on a 95 % interval."""
+    """As a gate decides: on a 95 % interval; of the corrected rate, where there is one."""
     try:
         verdict = decide([parse(each) for each in alert.requirements], run, None)
     except BadRequirement as error:  # another app, or other evaluators
@@ -94,4 +94,5 @@ def _check(check: GateCheck) -> dict[str, Any]:
         "low": check.low,
         "high": check.high,
         "size": check.size,
+        "corrected_by": check.corrected_by,
     }

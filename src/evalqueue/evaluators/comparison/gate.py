@@ -3,17 +3,19 @@
 Too few conversations, too many missing verdicts or a run that is not complete never pass.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from evalqueue.evaluators.batch.distributions import (
     BatchStatistics,
     EvaluatorStatistics,
-    LabelShare,
+    Key,
     ScoreStatistics,
 )
+from evalqueue.evaluators.comparison import rates
 from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange, ScoreComparison
+from evalqueue.evaluators.comparison.rates import CorrectedRate
 from evalqueue.evaluators.comparison.requirements import (
     BadRequirement,
     Bound,
@@ -24,7 +26,6 @@ from evalqueue.evaluators.comparison.requirements import (
     key,
 )
 from evalqueue.evaluators.judging.scores import EvaluatorDeclaration, ScoreDeclaration, ScoreKind
-from evalqueue.evaluators.statistics.intervals import wilson
 
 MIN_COVERAGE = 0.9
 DEFAULT_MARGIN = 0.05  # of a score's range
@@ -45,6 +46,9 @@ class GatedRun:
     status: str
     statistics: BatchStatistics | None
     """None: the run is of another kind."""
+    corrected: Mapping[Key, CorrectedRate] | None = None
+    """Rates that are decided on instead of the judge's own, which are then called uncalibrated.
+    None: the judge's own are decided on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,8 @@ class GateCheck:
     high: float | None = None
     size: int = 0
     """Values, or pairs of values, that it was decided on."""
+    corrected_by: int | None = None
+    """Random labels, by which the rate is corrected. None: it is the judge's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +115,7 @@ def _check(
     if obstacle := _obstacle(run, found, min_coverage):
         return _undecidable(requirement, obstacle)
     if isinstance(requirement, Bound):
-        return _bound(requirement, found[0], score, label)
+        return _bound(requirement, run, evaluator, found[0], score, label)
     if comparison is None:
         raise BadRequirement(f"{requirement.text!r} needs a baseline")
     if label is not None:
@@ -181,76 +187,40 @@ def _unknown(target: ScoreTarget, declared: EvaluatorDeclaration, score: ScoreDe
 
 
 def _bound(
-    requirement: Bound, found: ScoreStatistics, declared: ScoreDeclaration, label: str | None
+    requirement: Bound,
+    run: GatedRun,
+    evaluator: EvaluatorStatistics,
+    found: ScoreStatistics,
+    declared: ScoreDeclaration,
+    label: str | None,
 ) -> GateCheck:
-    estimate = _estimate(found, declared, label)
-    if isinstance(estimate, str):
-        return _undecidable(requirement, estimate)
-    value, low, high = estimate.value, estimate.low, estimate.high
+    rate = rates.estimate(found, declared, label)
+    if isinstance(rate, str):
+        return _undecidable(requirement, rate)
+    named = (evaluator.declaration.name, found.version or "", found.name)
+    if run.corrected is not None and (corrected := run.corrected.get(named)) is not None:
+        rate = rates.as_people(rate, corrected, found, declared, label)
+    value, low, high = rate.value, rate.low, rate.high
     if low is None or high is None:
         return _undecidable(requirement, "one conversation gives no interval")
-    left_out = found.measured - estimate.size
-    shown = f"{value:.4g}, 95 % interval {low:.4g} to {high:.4g}, n = {estimate.size}"
+    left_out = found.measured - rate.size
+    shown = f"{value:.4g}, 95 % interval {low:.4g} to {high:.4g}, n = {rate.size}"
+    if left_out:
+        shown += f", without {left_out} that are neutral"
+    if rate.corrected_by is not None:
+        shown += f", corrected by {rate.corrected_by} random labels"
+    elif run.corrected is not None:
+        shown += ", uncalibrated"
     return GateCheck(
         requirement=requirement.text,
         decision=_side(requirement, low, high),
-        explanation=shown + (f", without {left_out} that are neutral" if left_out else ""),
+        explanation=shown,
         value=value,
         low=low,
         high=high,
-        size=estimate.size,
+        size=rate.size,
+        corrected_by=rate.corrected_by,
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Estimate:
-    """A mean or a share, with its interval."""
-
-    value: float
-    low: float | None
-    high: float | None
-    size: int
-    """Values it is made of."""
-
-
-def _estimate(
-    found: ScoreStatistics, declared: ScoreDeclaration, label: str | None
-) -> _Estimate | str:
-    """The share of the wanted labels, or the mean; or why there is none.
-
-    The share of the good labels is of the conversations whose label is not neutral, as in a
-    comparison. The share of a label that is named is of all values, as the page shows it.
-    """
-    if (mean := found.mean) is not None:
-        return _Estimate(value=mean.mean, low=mean.low, high=mean.high, size=found.measured)
-    wanted = (label,) if label is not None else declared.good
-    if declared.kind is ScoreKind.BOOLEAN and label is None:
-        wanted = ("true",)
-    shares = [each for each in found.shares if each.label in wanted]
-    if not wanted:
-        return "none of its labels is declared to be good: name one"
-    if found.per_turn:
-        return _estimate_of_turns(shares, found)
-    neutral = declared.neutral if label is None else ()
-    judged = found.measured - sum(e.count for e in found.shares if e.label in neutral)
-    if not judged:
-        return "every value is neutral"
-    share = sum(each.count for each in shares) / judged
-    low, high = wilson(share, judged)
-    return _Estimate(value=share, low=low, high=high, size=judged)
-
-
-def _estimate_of_turns(shares: Sequence[LabelShare], found: ScoreStatistics) -> _Estimate | str:
-    match shares:
-        case [only]:
-            return _Estimate(
-                value=only.share or 0.0, low=only.low, high=only.high, size=found.measured
-            )
-        case []:
-            low, high = wilson(0.0, found.threads)
-            return _Estimate(value=0.0, low=low, high=high, size=found.measured)
-        case _:
-            return "several labels of turns are good: name one"
 
 
 def _side(requirement: Bound, low: float, high: float) -> Decision:
