@@ -24,6 +24,7 @@ from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour, SimulatedServer
 
 KEY = bytes(range(32))
+JOB_TYPES = ("evaluate-batch", "evaluate-source")
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
 
 
@@ -95,9 +96,7 @@ class Watching:
 
     async def add(self, *, owner: str = "default", **fields: Any) -> Alert:
         async with self.database.connection() as connection:
-            added = await store.add(connection, NewAlert(**fields), owner=owner)
-        assert added is not None
-        return added
+            return await store.add(connection, NewAlert(**fields), owner=owner, job_types=JOB_TYPES)
 
     async def judge(self, behaviour: Behaviour | None = None, **params: Any) -> Job:
         """Evaluate conversations, and run all that follows at once."""

@@ -15,6 +15,7 @@ from evalqueue.evaluators.alerts import store
 from evalqueue.evaluators.alerts.alert import ALERTS_MAX, NewAlert
 from evalqueue.evaluators.alerts.decision import AlertFinding
 from evalqueue.evaluators.alerts.job_types import CheckAlerts
+from evalqueue.evaluators.alerts.store import AlertRefused
 from evalqueue.testing import Behaviour
 
 ACCURATE = ["intent.accuracy >= 0.8"]
@@ -172,13 +173,25 @@ async def test_an_owner_has_a_name_once_and_so_many_alerts_at_most(watching: Wat
     await watching.add(name="one", watches="drift", owner="ben")
     new = NewAlert.model_validate({"name": "one", "watches": "drift"})
     async with watching.database.connection() as connection:
-        assert await store.add(connection, new, owner="default") is None
+        with pytest.raises(AlertRefused, match="There is an alert 'one' already"):
+            await store.add(connection, new, owner="default", job_types=())
         for number in range(1, ALERTS_MAX):
             await watching.add(name=f"n{number}", watches="drift")
-        assert (
-            await store.add(connection, new.model_copy(update={"name": "last"}), owner="default")
-            is None
-        )
+        last = new.model_copy(update={"name": "last"})
+        with pytest.raises(AlertRefused, match="'default' has 100 alerts"):
+            await store.add(connection, last, owner="default", job_types=())
+
+
+async def test_a_job_type_that_nothing_knows_is_refused_with_those_that_are_known(
+    watching: Watching,
+) -> None:
+    with pytest.raises(AlertRefused, match="no job type 'evaluate-bach'. Known: .*evaluate-batch"):
+        await watching.add(name="typo", watches="failed", job_type="evaluate-bach")
+    await query(
+        watching.database,
+        "SELECT evalqueue_register_worker('w', 'h', 1, '1', '{evalqueue}', '{theirs}', 1)",
+    )
+    await watching.add(name="of a worker's", watches="failed", job_type="theirs")
 
 
 @pytest.mark.parametrize(

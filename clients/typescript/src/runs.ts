@@ -90,7 +90,7 @@ export interface RunsApi {
   notes(runId: string, options?: ListNotes): Promise<types.RunNotes>;
   addNote(
     runId: string,
-    note: Omit<types.AddNote, "run_id">,
+    note: Pick<types.AddNote, "thread_id" | "note"> & Partial<Pick<types.AddNote, "written_by">>,
     options?: Abortable,
   ): Promise<types.ThreadNote>;
   /** Make a link that shows the run's report without a token. Its `url` is known only now. */

@@ -1,10 +1,11 @@
 """Alerts and their events, in Postgres."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
 from evalqueue import codec
+from evalqueue.errors import Refused
 from evalqueue.evaluators.alerts.alert import (
     ALERTS_MAX,
     Alert,
@@ -22,12 +23,37 @@ QUERIES = load("evaluation/alerts")
 TEST_EXPLANATION = "This is a test: nothing has changed"
 
 
-async def add(connection: Connection, new: NewAlert, *, owner: str) -> Alert | None:
-    """Store an alert. None: the owner has one of this name, or as many as there may be."""
-    return await QUERIES.row(
+class AlertRefused(Refused):
+    """An alert can't be added, with the reason."""
+
+
+async def add(
+    connection: Connection, new: NewAlert, *, owner: str, job_types: Collection[str]
+) -> Alert:
+    """Store an alert.
+
+    Args:
+        job_types: those that this process knows. Workers and jobs may have others.
+
+    Raises:
+        AlertRefused: the owner has one of this name, or as many as there may be; or nothing knows
+            the job type.
+    """
+    if new.job_type is not None and new.job_type not in job_types:
+        cursor = await connection.execute(QUERIES["job_types"])
+        known = {*job_types, *(name for (name,) in await cursor.fetchall())}
+        if new.job_type not in known:
+            names = ", ".join(sorted(known))
+            raise AlertRefused(f"There is no job type {new.job_type!r}. Known: {names}")
+    added = await QUERIES.row(
         connection, Alert, "add", owner=owner, most=ALERTS_MAX, actor=actors.as_setting(),
         **{**new.model_dump(), "watches": str(new.watches)},
     )  # fmt: skip
+    if added is not None:
+        return added
+    if await meant(connection, new.name, owner=owner):
+        raise AlertRefused(f"There is an alert {new.name!r} already")
+    raise AlertRefused(f"{owner!r} has {ALERTS_MAX} alerts, which is the most. Remove one first")
 
 
 async def alerts(

@@ -11,7 +11,7 @@ from evalqueue.cli.output.exit_codes import ExitCode
 from evalqueue.cli.output.times import format_time
 from evalqueue.errors import NothingMeant, Refused
 from evalqueue.evaluators.alerts import store
-from evalqueue.evaluators.alerts.alert import ALERTS_MAX, Alert, ListedAlert, NewAlert
+from evalqueue.evaluators.alerts.alert import Alert, ListedAlert, NewAlert
 from evalqueue.evaluators.alerts.job_types import DELIVERIES_MAX, DeliverAlert
 from evalqueue.postgres.database import Connection
 from evalqueue.problems import explained
@@ -46,7 +46,7 @@ async def add_alert(given: Mapping[str, Any], *, owner: str, as_json: bool) -> E
     """Store an alert.
 
     Raises:
-        Refused: something about it is wrong, or there is one of this name.
+        Refused: something about it is wrong, or there is one of this name, or too many.
     """
     try:
         new = NewAlert.model_validate(given)
@@ -57,9 +57,7 @@ async def add_alert(given: Mapping[str, Any], *, owner: str, as_json: bool) -> E
         ]
         raise Refused("\n".join(lines)) from error
     async with open_client() as client, (await client.database()).connection() as connection:
-        added = await store.add(connection, new, owner=owner)
-    if added is None:
-        raise Refused(f"There is an alert {new.name!r} already, or there are {ALERTS_MAX} alerts")
+        added = await store.add(connection, new, owner=owner, job_types=client.job_types)
     console.print_result(_as_json(added), f"{added.name}: added", as_json=as_json)
     return ExitCode.DONE
 

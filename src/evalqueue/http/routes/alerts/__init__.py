@@ -3,8 +3,9 @@
 from starlette.exceptions import HTTPException
 
 from evalqueue.evaluators.alerts import store
-from evalqueue.evaluators.alerts.alert import ALERTS_MAX, Alert
+from evalqueue.evaluators.alerts.alert import Alert
 from evalqueue.evaluators.alerts.job_types import DELIVERIES_MAX, DeliverAlert
+from evalqueue.evaluators.alerts.store import AlertRefused
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models import alerts as models
 from evalqueue.http.operations import Operation
@@ -24,11 +25,12 @@ async def list_alerts(context: RequestContext, request: models.AlertsQuery) -> m
 
 async def add_alert(context: RequestContext, request: models.AddAlert) -> models.AlertJson:
     async with context.connection() as connection:
-        added = await store.add(connection, request, owner=context.caller.name)
-    if added is None:
-        raise HTTPException(
-            409, f"There is an alert {request.name!r} already, or there are {ALERTS_MAX} alerts"
-        )
+        try:
+            added = await store.add(
+                connection, request, owner=context.caller.name, job_types=context.client.job_types
+            )
+        except AlertRefused as refused:
+            raise HTTPException(409, str(refused)) from None
     return models.AlertJson.of(added)
 
 

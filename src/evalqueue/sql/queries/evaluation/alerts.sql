@@ -16,6 +16,10 @@ WHERE (SELECT count(*) FROM alerts WHERE owner = %(owner)s) < %(most)s
 ON CONFLICT DO NOTHING
 RETURNING COLUMNS
 
+-- job_types --
+-- Of workers that run
+SELECT DISTINCT unnest(job_types) AS job_type FROM job_workers
+
 -- alerts --
 -- Those that fire first, each with its newest event
 SELECT COLUMNS, event.id AS event_id, event.kind, event.explanation, event.job_id, event.run_id,
