@@ -55,3 +55,21 @@ def test_a_sign_out_reaches_the_other_tabs(
     page.get_by_role("button", name="Sign in").click()
     expect(other.get_by_text("anna (submit)")).to_be_visible()
     expect(other.get_by_label("Token", exact=True)).to_have_count(0)
+
+
+def test_single_sign_on_comes_first_where_the_server_has_it(
+    site: Site, page: Page, page_errors: PageErrors
+) -> None:
+    page_errors.allow("401")
+    _, anna = make("anna", Right.SUBMIT)
+    site.api(
+        EVALQUEUE_API_TOKENS=anna.entry, EVALQUEUE_OIDC_ISSUER="http://localhost:1",
+        EVALQUEUE_OIDC_CLIENT_ID="evalqueue", EVALQUEUE_OIDC_CLIENT_SECRET="s3cret",
+        EVALQUEUE_OIDC_RIGHTS="submit:email=*@example.com", EVALQUEUE_PUBLIC_URL="http://localhost",
+    )  # fmt: skip
+    page.goto(f"{site.url}/runs?search=x")
+    link = page.get_by_role("link", name="Use single sign-on")
+    expect(link).to_be_focused()
+    expect(link).to_have_attribute("href", "/sign-in?next=%2Fruns%3Fsearch%3Dx")
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Token", exact=True)).to_be_focused()

@@ -1,4 +1,4 @@
-// The sign-in form, which asks for a token, or leads to the identity provider.
+// The sign-in form, which leads to the identity provider, if there is one, or asks for a token.
 
 import { errorText } from "../data/errors.js";
 import { address, pathOf } from "../shell/root.js";
@@ -12,6 +12,13 @@ function singleSignOnPath() {
   return `/sign-in?${new URLSearchParams({ next: here })}`;
 }
 
+function singleSignOn() {
+  return html`<a class="button primary" autofocus href=${address(singleSignOnPath())}
+      >Use single sign-on</a
+    >
+    <p class="hint">Or with a token:</p>`;
+}
+
 /**
  * @param {import("../app.js").App} app @param {() => Promise<void>} onSignedIn
  * @returns {import("../app.js").View}
@@ -21,7 +28,7 @@ export function signIn(app, onSignedIn) {
   // Browsers obey "autofocus" only when they load the page.
   requestAnimationFrame(() =>
     requestAnimationFrame(() =>
-      /** @type {HTMLElement | null} */ (document.querySelector("input[name=token]"))?.focus(),
+      /** @type {HTMLElement | null} */ (document.querySelector(".sign-in [autofocus]"))?.focus(),
     ),
   );
 
@@ -44,8 +51,9 @@ export function signIn(app, onSignedIn) {
     title: "Sign in",
     render: () =>
       html`<div class="empty">
-        <form class="card stack" @submit=${submit}>
+        <form class="card stack sign-in" @submit=${submit}>
           <h1>Sign in</h1>
+          ${hasSingleSignOn ? singleSignOn() : nothing}
           <label class="field"
             ><span>Token</span>
             <input
@@ -53,7 +61,7 @@ export function signIn(app, onSignedIn) {
               type="password"
               autocomplete="current-password"
               required
-              autofocus
+              ?autofocus=${!hasSingleSignOn}
               aria-invalid=${errorMessage ? "true" : nothing}
               aria-describedby="token-help"
             />
@@ -63,8 +71,7 @@ export function signIn(app, onSignedIn) {
             server.
           </p>
           ${errorMessage ? html`<p class="wrong" role="alert">${errorMessage}</p>` : nothing}
-          <button class="primary">Sign in</button>
-          ${hasSingleSignOn ? html`<a href=${address(singleSignOnPath())}>Use single sign-on</a>` : nothing}
+          <button class=${hasSingleSignOn ? "" : "primary"}>Sign in</button>
         </form>
       </div>`,
   };
