@@ -51,6 +51,7 @@ _numbers = itertools.count(1)
 
 _LONGEST_FIRST = (
     "faults/test_statement_matrix.py", "http/test_rights.py", "page/test_looks.py",
+    "page/test_pictures.py",
     "acceptance/test_limits.py", "docs/test_examples.py", "install/test_run.py",
     "cli/test_stack.py", "acceptance/test_economy.py", "comparison/test_gate.py",
     "labels/test_labels.py", "faults/test_worker_sessions.py",

@@ -95,7 +95,7 @@ unpack_chromium() {
 </fontconfig>
 TEXT
     command_in "$unpacked/chromium" <<TEXT
-export FONTCONFIG_FILE="$unpacked/fonts.conf"
+export FONTCONFIG_FILE="\${FONTCONFIG_FILE:-$unpacked/fonts.conf}"
 exec "$unpacked/usr/lib/chromium/chromium" "\$@"
 TEXT
     "$unpacked/chromium" --version && ln -sf "$unpacked/chromium" "$VENV/bin/chromium"

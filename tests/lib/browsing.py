@@ -60,6 +60,7 @@ class Site:
     home: Path
     environment: dict[str, str]
     processes: list[Process] = field(default_factory=list)
+    workers: list[Process] = field(default_factory=list)
     port: int = 0
     vendor: Process | None = None
 
@@ -114,7 +115,9 @@ class Site:
         self.api()
 
     def worker(self) -> Process:
-        return self.start(" is ready: ", "worker", EVALQUEUE_LEASE_SECONDS="3")
+        process = self.start(" is ready: ", "worker", EVALQUEUE_LEASE_SECONDS="3")
+        self.workers.append(process)
+        return process
 
     def api(self, **environment: str) -> Process:
         """Start the API: on a free port the first time, afterwards on the same port."""
@@ -147,6 +150,10 @@ class Site:
 
     def page_urls(self) -> dict[str, str]:
         """The URL of every page, with a run of each type."""
+        return self.urls_of(**self.fill())
+
+    def fill(self) -> dict[str, str]:
+        """Run evaluations of each type; returns their runs, by the arguments of `urls_of`."""
         batch = self.finish("evaluate-batch", total_items=48, name="Bundled conversations")
         adversarial = self.finish(
             "evaluate-adversarial", name="Difficult users", test_count=12, turn_delay_seconds=0,
@@ -155,8 +162,12 @@ class Site:
         before = self.finish("evaluate-batch", total_items=48, name="Before the new prompt")
         self.make_differ(batch, before)
         self.submit_other_jobs()
+        return {"batch": batch, "before": before, "adversarial": adversarial}
+
+    def urls_of(self, batch: str, before: str, adversarial: str) -> dict[str, str]:
+        """The URL of every page, for the runs of `fill`."""
         with self.http() as http:
-            (job, *_) = http.get("/api/jobs?status=completed").json()
+            (job, *_) = http.get("/api/jobs?status=completed&job_type=evaluate-batch").json()
             (dataset, *_) = http.get("/api/datasets").json()
             question = {"run_id": batch, "evaluator": "efficiency", "annotators": 2}
             queue = http.post("/api/annotation-queues", json=question).json()
@@ -209,9 +220,8 @@ class Site:
         """Submit a job that fails, one that is cancelled, and some that wait."""
         submit = "SELECT evalqueue_submit_job('evaluate-batch', %s::jsonb, queue => %s)"
         self.execute(submit, '{"data_path": "gone.csv", "name": "Its file is gone"}', "evalqueue")
-        cancelled = self.submit(total_items=40, concurrency=1, name="Too much")
-        with self.http() as http:
-            http.post(f"/api/jobs/{cancelled['id']}/cancel")
+        too_much = '{"total_items": 40, "name": "Too much"}'
+        self.execute(f"SELECT evalqueue_cancel_job(({submit}))", too_much, "nightly")
         for name in ("Of the night", "Of the next night"):
             self.execute(submit, json.dumps({"total_items": 3, "name": name}), "nightly")
 

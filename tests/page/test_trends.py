@@ -32,15 +32,20 @@ def test_the_list_of_runs_shows_the_trend_of_an_app(up: Site, page: Page) -> Non
         "INSERT INTO eval_runs (id, command, app_id) VALUES (gen_random_uuid(), 'evaluate-batch',"
         " 'bank')"
     )
+    up.execute(  # one that was cancelled before it began
+        "INSERT INTO eval_runs (id, command, app_id, status, summary, created_at, completed_at)"
+        " VALUES (gen_random_uuid(), 'evaluate-batch', 'kaira-bot', 'cancelled', '{}',"
+        " now() + interval '1 hour', now())"
+    )
 
     page.goto(f"{up.url}/runs")
     rows = page.get_by_role("region", name="Runs").locator("tbody tr")
-    expect(rows).to_have_count(5)
+    expect(rows).to_have_count(6)
     trends = page.get_by_role("region", name="From run to run")
     expect(trends).to_have_count(0)
     page.get_by_label("App").select_option("kaira-bot")
     expect(page).to_have_url(re.compile(r"/runs\?app=kaira-bot$"))
-    expect(rows).to_have_count(4)
+    expect(rows).to_have_count(5)
     intent = trends.locator(".figure").filter(has_text="Intent accuracy")
     expect(intent.locator("b")).to_have_text("72%")
     expect(intent).to_contain_text("90% in the run before")
@@ -56,7 +61,7 @@ def test_the_list_of_runs_shows_the_trend_of_an_app(up: Site, page: Page) -> Non
     expect(intent).to_contain_text("90% in the run before, by another judge")
     expect(line.locator("line")).to_have_count(0)
     expect(page.get_by_label("App")).to_have_value("kaira-bot")
-    expect(rows).to_have_count(4)
+    expect(rows).to_have_count(5)
     page.get_by_label("App").select_option("bank")
     expect(rows).to_have_count(1)
     expect(trends).to_have_count(0)

@@ -1,55 +1,66 @@
-"""Takes screenshots of every page for the documentation: `./run screenshots`."""
+"""Takes pictures of the page: `./run screenshots`.
 
+For the documentation, or with `--accept` the references that tests/page compares with.
+"""
+
+import argparse
+import shutil
 import sys
-import tempfile
-from pathlib import Path
 
-from browsing import PageErrors, Site, context_of, environment
-from chromium import FLAGS, path_of_chromium
-from playwright.sync_api import expect, sync_playwright
+from browsing import PageErrors, Site, environment
+from homes import temporary_home
+from screens import references
+from screens.camera import LAST, pictures, show, tab_of
+from screens.states import pictures_of_states
+from screens.studio import Studio, studio
 
 from evalqueue.postgres.embedded.server import Embedded
 
-FOLDER = Path(__file__).parents[2] / "docs" / "screenshots"
+FOLDER = references.ROOT / "docs" / "screenshots"
 SIZE = {"width": 1280, "height": 860}
 
 
 def main() -> None:
-    FOLDER.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="evalqueue-screens-") as folder:
-        home = Path(folder)
-        home.chmod(0o711)  # as root, Postgres runs as another account
-        server = Embedded(home / "postgres")
-        site = Site(server.url, home, environment(home, server.url))
-        try:
-            site.run("migrate")
-            site.start_all()
-            take_screenshots(site)
-        finally:
-            site.stop()
-            server.stop()
+    parser = argparse.ArgumentParser(prog="./run screenshots", description=__doc__)
+    parser.add_argument("--accept", action="store_true", help="replace the references that differ")
+    take = accept_pictures if parser.parse_args().accept else take_screenshots
+    home = temporary_home("evalqueue-screens-")
+    server = Embedded(home / "postgres")
+    site = Site(server.url, home, environment(home, server.url))
+    try:
+        site.run("migrate")
+        site.start_all()
+        with studio(site, home) as ready:
+            take(ready)
+    finally:
+        site.stop()
+        server.stop()
+        shutil.rmtree(home, ignore_errors=True)
 
 
-def take_screenshots(site: Site) -> None:
-    addresses = site.page_urls()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path_of_chromium(), args=FLAGS, chromium_sandbox=False
-        )
-        for scheme in ("light", "dark"):
-            with context_of(
-                browser, PageErrors(), viewport=SIZE, color_scheme=scheme, reduced_motion="reduce"
-            ) as context:
-                tab = context.new_page()
-                for name, address in addresses.items():
-                    if name == "jobs":
-                        site.submit(total_items=48, concurrency=2, name="Regression, all")
-                    tab.goto(address)
-                    expect(tab.locator("main h1")).to_be_visible()
-                    tab.wait_for_timeout(1_500)  # until the page has loaded its data
-                    tab.screenshot(path=FOLDER / f"{name}-{scheme}.png")
-                    sys.stdout.write(f"{name}, {scheme}\n")
-        browser.close()
+def take_screenshots(studio: Studio) -> None:
+    """For the documentation."""
+    for scheme in ("light", "dark"):
+        with tab_of(studio.browser, PageErrors(), viewport=SIZE, color_scheme=scheme) as tab:
+            for name, url in studio.urls.items():
+                if name == "running":  # one of a run is enough
+                    continue
+                show(tab, url, LAST.get(name, ""))
+                tab.screenshot(path=FOLDER / f"{name}-{scheme}.png")
+                sys.stdout.write(f"{name}, {scheme}\n")
+
+
+def accept_pictures(studio: Studio) -> None:
+    """References of each page and state."""
+    all_names = set[str]()
+    taken = [*studio.without_data, *pictures_of_states(studio.tab, studio.urls)]
+    for page in references.PAGES:
+        taken += pictures(studio.tab, page, studio.urls[page])
+    for name, picture in taken:
+        all_names.add(name)
+        if references.accept(name, picture):
+            sys.stdout.write(f"{name}\n")
+    references.remove_others(all_names)
 
 
 if __name__ == "__main__":

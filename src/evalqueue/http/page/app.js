@@ -292,6 +292,7 @@ function start() {
   document.addEventListener("keydown", onKeydown);
   app.live.listen(new AbortController().signal, { job: reportEnd });
   otherTabs.addEventListener("message", () => void checkSession());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => app.refresh());
   setInterval(() => {
     app.now = Date.now();
     if (!document.hidden) app.refresh();

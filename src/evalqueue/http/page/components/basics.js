@@ -14,6 +14,11 @@ export function badge(word, absent, title) {
   >`;
 }
 
+/** In place of a view's data that has not come yet. */
+export function loading() {
+  return html`<p class="loading quiet" role="status">Loading …</p>`;
+}
+
 /**
  * A progress bar, with counts, rate and remaining time below it.
  * @param {object} options

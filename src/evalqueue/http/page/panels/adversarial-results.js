@@ -273,7 +273,7 @@ export class AdversarialResults {
       key: ({ id }) => id,
       columns: 6,
       head: html`<tr aria-rowindex="1">
-        <th scope="col">Case</th>
+        <th scope="col" class="name">Case</th>
         <th scope="col">Verdict</th>
         <th scope="col">Difficulty</th>
         <th scope="col">Tactic</th>

@@ -46,7 +46,7 @@ export class RunStatistics {
         <h2>Tokens over time</h2>
         ${charts.tokens(llm.timeline)}
       </section>
-      <section class="card">
+      <section class="card whole-row">
         <h2>LLM calls</h2>
         <div class="scroll" tabindex="0" role="region" aria-label="LLM calls by evaluator">
           <table class="table">

@@ -19,7 +19,9 @@ const [WIDTH, HEIGHT, MARGIN] = [240, 48, 4];
  */
 export function runTrends(runs) {
   const ended = runs.filter(({ summary }) => summary).slice(0, MAX_RUNS);
-  const newest = /** @type {Record<string, any> | undefined} */ (ended[0]?.config);
+  const configs = /** @type {Record<string, any>[]} */ (ended.map(({ config }) => config));
+  // A run that was cancelled early, or that puts test cases to a chatbot, has none.
+  const newest = configs.find(({ evaluators }) => evaluators?.length);
   const evaluators = evaluatorsOf(newest?.evaluators ?? []);
   const trends = evaluators.map((evaluator) => trend(evaluator, ended));
   if (trends.every((each) => each === nothing)) return nothing;

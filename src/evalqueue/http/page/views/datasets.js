@@ -1,6 +1,6 @@
 // The stored datasets.
 
-import { age, banner, empty } from "../components/basics.js";
+import { age, banner, empty, loading } from "../components/basics.js";
 import { newEvaluationLink } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import * as format from "../format/values.js";
@@ -65,13 +65,15 @@ export default function datasets(app, { signal }) {
         ${
           list.length
             ? table()
-            : isLoaded && !loadError
-              ? empty(
-                  "No datasets yet",
-                  "Uploaded files are stored here.",
-                  newEvaluationLink(app, "Add one"),
-                )
-              : nothing
+            : loadError
+              ? nothing
+              : isLoaded
+                ? empty(
+                    "No datasets yet",
+                    "Uploaded files are stored here.",
+                    newEvaluationLink(app, "Add one"),
+                  )
+                : loading()
         }
         ${
           hasMore

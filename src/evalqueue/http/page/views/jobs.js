@@ -1,6 +1,6 @@
 // All jobs, newest first, updated as they change.
 
-import { age, badge, banner, chip, empty, progress } from "../components/basics.js";
+import { age, badge, banner, chip, empty, loading, progress } from "../components/basics.js";
 import {
   jobActions,
   jobName,
@@ -171,7 +171,7 @@ export default function jobs(app, { query, signal }) {
                 )
               : nothing
           }
-          ${rows.length ? table(rows) : isLoaded && !loadError ? emptyList() : nothing}
+          ${rows.length ? table(rows) : loadError ? nothing : isLoaded ? emptyList() : loading()}
           ${
             hasMore
               ? html`<button type="button" @click=${() => load(listedIds.size + PAGE_SIZE)}>

@@ -1,6 +1,6 @@
 // One run: its status and its results, while it goes on and afterwards.
 
-import { badge, banner, progress } from "../components/basics.js";
+import { badge, banner, loading, progress } from "../components/basics.js";
 import { jobActions, jobName, waitingText } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
@@ -90,7 +90,7 @@ export default function run(app, { params: { id = "" }, query, signal }) {
             errorText(loadError),
           )
         : nothing;
-      if (!currentRun) return problem;
+      if (!currentRun) return loadError ? problem : loading();
       const job = currentRun.job_id ? app.live.jobs.get(currentRun.job_id) : undefined;
       return html`<div class="crumbs">
           <a href=${address("/runs")}>Runs</a><span class="mono">${format.shortId(id)}</span>

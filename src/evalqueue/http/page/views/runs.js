@@ -1,6 +1,6 @@
 // All runs, newest first, with the main results of each.
 
-import { age, badge, banner, empty } from "../components/basics.js";
+import { age, badge, banner, empty, loading } from "../components/basics.js";
 import { newEvaluationLink } from "../components/job-controls.js";
 import { errorText } from "../data/errors.js";
 import { refresher } from "../data/refresher.js";
@@ -102,13 +102,15 @@ export default function runs(app, { query, signal }) {
           ${
             list.length
               ? table()
-              : isLoaded && !loadError
-                ? empty(
-                    appId ? `No runs of ${appId}` : "No runs yet",
-                    "Each evaluation is a run, which is listed from its submission on.",
-                    newEvaluationLink(app),
-                  )
-                : nothing
+              : loadError
+                ? nothing
+                : isLoaded
+                  ? empty(
+                      appId ? `No runs of ${appId}` : "No runs yet",
+                      "Each evaluation is a run, which is listed from its submission on.",
+                      newEvaluationLink(app),
+                    )
+                  : loading()
           }
           ${
             hasMore

@@ -1,6 +1,6 @@
 // One conversation of a run: its messages, and the result of each evaluator.
 
-import { banner } from "../components/basics.js";
+import { banner, loading } from "../components/basics.js";
 import { quotesOfTurn, scrollToHighlight, scrollToWords } from "../components/transcript.js";
 import { turnArticle } from "../components/turn.js";
 import { errorText } from "../data/errors.js";
@@ -104,7 +104,7 @@ export default function thread(
       if (loadError) {
         return banner("failed", "This conversation can't be shown", errorText(loadError));
       }
-      if (!detail) return nothing;
+      if (!detail) return loading();
       const { evaluation: row, scores, turns } = detail;
       const result = /** @type {Json} */ (row.result);
       const { position, previous, next } = neighbours();
