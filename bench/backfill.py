@@ -72,7 +72,7 @@ POSTED = (
         min(created_at), max(created_at), max(created_at)
     FROM chat.messages GROUP BY conversation_id""",
     b"""
-    INSERT INTO posted_messages (owner, thread_id, arrival, message_key, said_at, as_posted)
+    INSERT INTO posted_messages (owner, thread_id, arrival, message_key, sent_at, as_posted)
     SELECT 'default', conversation_id, row_number() OVER (
             PARTITION BY conversation_id ORDER BY created_at),
         sha256(id::text::bytea), created_at,

@@ -32,7 +32,7 @@ TABLE = """
     CREATE INDEX ON {name} (conversation_id, created_at);
 """
 WATCH = b"""SELECT evalqueue_watch('watched', thread_id => 'conversation_id',
-    said_at => 'created_at', user_id => 'user_id')"""
+    sent_at => 'created_at', user_id => 'user_id')"""
 INSERT = "INSERT INTO {name} (conversation_id, user_id, role, content) VALUES (%s, 'u', 'user', %s)"
 POST = b"""SELECT evalqueue_post_messages(jsonb_build_object('thread_id', %s::text, 'messages',
     jsonb_build_array(jsonb_build_object('role', 'user', 'content', %s::text, 'id', %s::text))))"""

@@ -114,17 +114,17 @@ def test_processes_never_have_more_calls_in_flight_than_the_limit(
     ledger = Ledger(ledger.connection)  # an empty one
     ledger.answer_probe(0.0)
     ledger(0.0, jobs=[])
-    now, slots, said_at = 0.0, dict[str, int](), dict[str, float]()
+    now, slots, sent_at = 0.0, dict[str, int](), dict[str, float]()
     for passed, worker, wanted, share, event in steps:
         now += passed
         in_flight = round(share * slots.get(worker, 0))  # it kept to what it had
         job = {"job": worker, "owner": worker, "waiting": 9, "in_flight": in_flight, "wanted": 9}
         jobs = [] if event == "has no more calls" else [job]
         grant = ledger(now, worker, jobs=jobs, concurrent=limit, slots=wanted)
-        slots[worker], said_at[worker] = (grant["slots"] if jobs else 0), now
+        slots[worker], sent_at[worker] = (grant["slots"] if jobs else 0), now
         assert grant["slots"] >= (in_flight if jobs else 0)
         # What says nothing any more is dead, and has no calls after some seconds.
-        for each in [name for name, at in said_at.items() if at < now - 4]:
+        for each in [name for name, at in sent_at.items() if at < now - 4]:
             slots[each] = 0
         assert sum(slots.values()) <= limit
         if event == "dies":

@@ -25,7 +25,7 @@ CALLED: dict[str, Any] = {
 
 async def stored(chat: Chat) -> list[tuple[Any, ...]]:
     return await chat.run(
-        "SELECT as_posted ->> 'content' FROM posted_messages ORDER BY thread_id, said_at, arrival"
+        "SELECT as_posted ->> 'content' FROM posted_messages ORDER BY thread_id, sent_at, arrival"
     )
 
 

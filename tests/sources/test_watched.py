@@ -15,7 +15,7 @@ CREATE TABLE chat.lines (
     parts jsonb, told_by text, at timestamptz DEFAULT now(), secret text DEFAULT 'not for judges');
 """
 WATCH = """SELECT evalqueue_watch('chat.lines', thread_id => 'conversation_id', role => 'speaker',
-    content => 'body', id => 'number', said_at => 'at', user_id => 'told_by')"""
+    content => 'body', id => 'number', sent_at => 'at', user_id => 'told_by')"""
 INSERT = "INSERT INTO chat.lines (conversation_id, speaker, body, told_by) VALUES (%s, %s, %s, %s)"
 
 
@@ -77,10 +77,10 @@ async def test_bad_rows_are_counted_and_harm_no_other(lines: Chat) -> None:
     ]  # fmt: skip
     for row in rows:
         await lines.run(INSERT, *row)
-    await lines.run('UPDATE watched_rows SET said = said || \'{"id": "7"}\' WHERE id > 5')
+    await lines.run('UPDATE watched_rows SET message = message || \'{"id": "7"}\' WHERE id > 5')
     await lines.run(INSERT, 1, "user", "Another under an id", "u1")
     await lines.run(
-        'UPDATE watched_rows SET said = said || \'{"id": "1"}\''
+        'UPDATE watched_rows SET message = message || \'{"id": "1"}\''
         " WHERE said ->> 'content' ~ 'Another'"
     )
 

@@ -1069,7 +1069,7 @@ CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
 CREATE TABLE watched_rows (
     id bigint NOT NULL,
     owner text NOT NULL,
-    said jsonb,
+    message jsonb,
     problem text,
     arrived_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );
@@ -1276,7 +1276,7 @@ CREATE FUNCTION evalqueue_waiting_jobs(queues_max integer, priorities_max intege
 
 -- FUNCTION: evalqueue_watch(regclass, text, text, text, text, text, text, text, text, text, text, text)
 
-CREATE FUNCTION evalqueue_watch(relation regclass, thread_id text, content text DEFAULT 'content'::text, role text DEFAULT 'role'::text, id text DEFAULT 'id'::text, said_at text DEFAULT NULL::text, user_id text DEFAULT NULL::text, app_id text DEFAULT NULL::text, intent text DEFAULT NULL::text, error text DEFAULT NULL::text, tool_calls text DEFAULT NULL::text, owner text DEFAULT 'default'::text) RETURNS void
+CREATE FUNCTION evalqueue_watch(relation regclass, thread_id text, content text DEFAULT 'content'::text, role text DEFAULT 'role'::text, id text DEFAULT 'id'::text, sent_at text DEFAULT NULL::text, user_id text DEFAULT NULL::text, app_id text DEFAULT NULL::text, intent text DEFAULT NULL::text, error text DEFAULT NULL::text, tool_calls text DEFAULT NULL::text, owner text DEFAULT 'default'::text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'public', 'pg_temp'
     AS …;
@@ -2014,7 +2014,7 @@ CREATE TABLE posted_messages (
     thread_id text NOT NULL,
     arrival integer NOT NULL,
     message_key bytea NOT NULL,
-    said_at timestamp with time zone NOT NULL,
+    sent_at timestamp with time zone NOT NULL,
     user_id text,
     as_posted jsonb NOT NULL,
     CONSTRAINT posted_messages_arrival_check CHECK ((arrival >= 1)),

@@ -75,7 +75,7 @@ FROM frozen WHERE frozen.id = job_id;
 UPDATE adversarial_evaluations SET started_at = at + interval '2 seconds', ended_at = at + interval '30 seconds',
     created_at = at + interval '31 seconds',
     result = regexp_replace(
-        regexp_replace(result::text, '("said_at": )"[^"]*"', '\1"2026-03-02T10:14:10Z"', 'g'),
+        regexp_replace(result::text, '("sent_at": )"[^"]*"', '\1"2026-03-02T10:14:10Z"', 'g'),
         '\d\d? (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) 20\d\d', '2 Mar 2026', 'g'
     )::jsonb
 FROM frozen WHERE frozen.id = job_id;

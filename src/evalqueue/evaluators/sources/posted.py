@@ -41,7 +41,7 @@ class _Said:
     thread_id: str
     first_user: str | None
     user_id: str | None
-    said_at: datetime
+    sent_at: datetime
     message: dict[str, Any]
 
 
@@ -169,5 +169,5 @@ def _beginning(row: _Said) -> bytes:
 
 def _message(row: _Said) -> bytes:
     beside = {} if row.user_id is None else {"user_id": row.user_id}
-    at = {"timestamp": row.said_at.isoformat()}
+    at = {"timestamp": row.sent_at.isoformat()}
     return json.dumps({**row.message, **beside, **at}, ensure_ascii=False).encode()

@@ -204,7 +204,7 @@ BEGIN
             AND stored.thread_id = given.thread_id AND stored.message_key = given.message_key)
         ORDER BY given.thread_id, given.message_key, given.place
     ), stored AS (
-        INSERT INTO posted_messages (owner, thread_id, arrival, message_key, said_at, user_id, as_posted)
+        INSERT INTO posted_messages (owner, thread_id, arrival, message_key, sent_at, user_id, as_posted)
         SELECT owner, fresh.thread_id, thread.messages
                 + row_number() OVER (PARTITION BY fresh.thread_id ORDER BY fresh.place),
             fresh.message_key, COALESCE(fresh.at, moment), fresh.user_id, fresh.message

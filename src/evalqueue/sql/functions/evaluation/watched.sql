@@ -15,7 +15,7 @@ DECLARE
 BEGIN
     SELECT string_agg(format('%L, CASE WHEN %I IS NOT NULL THEN left(concat(%2$I), 262145) END',
             key, value), ', ') INTO columns FROM jsonb_each_text(TG_ARGV[1]::jsonb);
-    EXECUTE format('INSERT INTO watched_rows (owner, said)
+    EXECUTE format('INSERT INTO watched_rows (owner, message)
         SELECT $1, jsonb_build_object(%s) FROM evalqueue_added', columns) USING TG_ARGV[0];
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -34,7 +34,7 @@ END;
 $$;
 
 -- Post each new row of a table as a message, in the transaction that inserts it. The other arguments
--- name the table's columns; NULL: it has none. Called again, it replaces what was said before. Needs
+-- name the table's columns; NULL: it has none. Called again, it replaces the columns named before. Needs
 -- the right to create triggers on the table.
 CREATE OR REPLACE FUNCTION evalqueue_watch(
     relation regclass,
@@ -42,7 +42,7 @@ CREATE OR REPLACE FUNCTION evalqueue_watch(
     content text DEFAULT 'content',
     role text DEFAULT 'role',
     id text DEFAULT 'id',
-    said_at text DEFAULT NULL,
+    sent_at text DEFAULT NULL,
     user_id text DEFAULT NULL,
     app_id text DEFAULT NULL,
     intent text DEFAULT NULL,
@@ -54,7 +54,7 @@ LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 #variable_conflict use_variable
 DECLARE
     mapping jsonb := jsonb_strip_nulls(jsonb_build_object(
-        'thread_id', thread_id, 'content', content, 'role', role, 'id', id, 'said_at', said_at,
+        'thread_id', thread_id, 'content', content, 'role', role, 'id', id, 'sent_at', sent_at,
         'user_id', user_id, 'app_id', app_id, 'intent', intent, 'error', error,
         'tool_calls', tool_calls));
     missing text;
@@ -114,17 +114,18 @@ $$;
 CREATE OR REPLACE FUNCTION evalqueue_row_as_thread(watched watched_rows) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT jsonb_strip_nulls(jsonb_build_object(
-        'thread_id', said -> 'thread_id', 'app_id', said -> 'app_id', 'user_id', said -> 'user_id'
+        'thread_id', message -> 'thread_id', 'app_id', message -> 'app_id',
+        'user_id', message -> 'user_id'
     )) || jsonb_build_object('messages', jsonb_build_array(jsonb_strip_nulls(
-        said - ARRAY['thread_id', 'app_id', 'user_id', 'said_at', 'content_as_json', 'tool_calls']
+        message - ARRAY['thread_id', 'app_id', 'user_id', 'sent_at', 'content_as_json', 'tool_calls']
     ) || jsonb_strip_nulls(jsonb_build_object(
-        'content', COALESCE(said -> 'content', evalqueue_as_json(said ->> 'content_as_json')),
-        'tool_calls', evalqueue_as_json(said ->> 'tool_calls'),
+        'content', COALESCE(message -> 'content', evalqueue_as_json(message ->> 'content_as_json')),
+        'tool_calls', evalqueue_as_json(message ->> 'tool_calls'),
         -- Postgres writes whole hours as +00, ISO 8601 with minutes.
-        'timestamp', CASE WHEN said ? 'said_at'
-            THEN regexp_replace(said ->> 'said_at', '(:\d\d(?:\.\d+)?[+-]\d\d)$', '\1:00')
+        'timestamp', CASE WHEN message ? 'sent_at'
+            THEN regexp_replace(message ->> 'sent_at', '(:\d\d(?:\.\d+)?[+-]\d\d)$', '\1:00')
             ELSE to_jsonb($1.arrived_at) #>> '{}' END))))
-    FROM (SELECT $1.said) AS watched (said);
+    FROM (SELECT $1.message) AS watched (message);
 $$;
 
 -- Count rows that are no messages.

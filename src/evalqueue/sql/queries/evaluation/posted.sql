@@ -36,14 +36,14 @@ thread.posted_at >= %(start_at)s
 
 -- messages --
 -- Those that were there when the conversations were listed
-SELECT read.thread_id, thread.user_id AS first_user, message.user_id, message.said_at,
+SELECT read.thread_id, thread.user_id AS first_user, message.user_id, message.sent_at,
     message.as_posted AS message
 FROM unnest(%(threads)s::text[], %(counts)s::integer[]) WITH ORDINALITY
         AS read (thread_id, messages, place)
     JOIN posted_threads AS thread ON thread.owner = %(owner)s AND thread.thread_id = read.thread_id
     JOIN posted_messages AS message ON message.owner = %(owner)s
         AND message.thread_id = read.thread_id AND message.arrival <= read.messages
-ORDER BY read.place, message.said_at, message.arrival
+ORDER BY read.place, message.sent_at, message.arrival
 
 -- mark --
 -- Conversations are read as they were listed; those that were removed meanwhile have no row

@@ -28,7 +28,7 @@ CREATE TABLE posted_messages (
     thread_id text NOT NULL,
     arrival integer NOT NULL CHECK (arrival >= 1),  -- in the order in which they came
     message_key bytea NOT NULL CHECK (length(message_key) = 32),  -- SHA-256 of its id, or of all of it
-    said_at timestamptz NOT NULL,          -- the sender's time, or when it came
+    sent_at timestamptz NOT NULL,          -- the sender's time, or when it came
     user_id text,
     as_posted jsonb NOT NULL CHECK (jsonb_typeof(as_posted) = 'object'),
 
