@@ -50,28 +50,31 @@ def test_pages_that_load_or_miss_data_look_like_their_pictures(ready: Studio) ->
 
 
 @pytest.mark.parametrize(
-    "css",
+    ("page", "css"),
     [
-        ":root { --accent: light-dark(#3a50ca, #b5a1ff); }",
-        ":root { --surface: light-dark(#f6f6ff, #1f1f2d); }",
-        ".card { padding: 1.125rem; }",  # by two pixels
-        ".stack { gap: 1.125rem; }",
-        "main svg { visibility: hidden; }",
+        ("jobs", ":root { --accent: light-dark(#3a50ca, #b5a1ff); }"),
+        ("run", ":root { --surface: light-dark(#f6f6ff, #1f1f2d); }"),
+        ("run", ".card { padding: 1.125rem; }"),  # by two pixels
+        ("run", ".stack { gap: 1.125rem; }"),
+        ("run", "main svg { visibility: hidden; }"),
     ],
 )
-def test_another_colour_margin_or_chart_is_seen(ready: Studio, tmp_path: Path, css: str) -> None:
+def test_another_colour_margin_or_chart_is_seen(
+    ready: Studio, tmp_path: Path, page: str, css: str
+) -> None:
     def add(route: Route) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, body=answer.text() + css)
 
+    name = f"{page}-laptop-light"
     with tab_of(ready.browser, PageErrors()) as tab:
         tab.route("**/app.css", add)
-        show(tab, ready.urls["run"])
-        taken = [("run-laptop-light", picture(tab, "laptop", "light"))]
-    with pytest.raises(AssertionError, match="(?s)run-laptop-light .*--accept") as failure:
+        show(tab, ready.urls[page])
+        taken = [(name, picture(tab, "laptop", "light"))]
+    with pytest.raises(AssertionError, match=f"(?s){name} .*--accept") as failure:
         references.check(taken, tmp_path)
     assert str(tmp_path) in str(failure.value)
-    written = {path.name.removeprefix("run-laptop-light-") for path in tmp_path.iterdir()}
+    written = {path.name.removeprefix(f"{name}-") for path in tmp_path.iterdir()}
     assert written == {"actual.png", "expected.png", "difference.png"}
 
 
