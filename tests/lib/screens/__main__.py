@@ -10,7 +10,7 @@ import sys
 from browsing import PageErrors, Site, environment
 from homes import temporary_home
 from screens import references
-from screens.camera import LAST, pictures, show, tab_of
+from screens.camera import FIX_TEXTS, LAST, pictures, show, tab_of
 from screens.states import pictures_of_states
 from screens.studio import Studio, studio
 
@@ -46,6 +46,7 @@ def take_screenshots(studio: Studio) -> None:
                 if name == "running":  # one of a run is enough
                     continue
                 show(tab, url, LAST.get(name, ""))
+                tab.evaluate(FIX_TEXTS)
                 tab.screenshot(path=FOLDER / f"{name}-{scheme}.png")
                 sys.stdout.write(f"{name}, {scheme}\n")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from browsing import PageErrors, context_of
 from chromium import FLAGS, path_of_chromium
 from PIL import Image
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 from screens.comparison import opened
 
 expect.set_options(timeout=30_000)  # the machine may be busy
@@ -21,6 +21,7 @@ SCHEMES = ("light", "dark")
 HIGHEST = 2400  # CSS pixels of a page that a picture shows
 QUIET_MS = 200  # without a request: the page has its data
 LAST = {"chosen": "LLM calls for", "runs": "From run to run"}  # texts that some views get late
+API = "**/api/**"
 EVENTS = re.compile(r"/events(\?|$)")
 
 FONTS = Path(__file__).parents[3] / "node_modules" / "dejavu-fonts-ttf" / "ttf"
@@ -127,7 +128,8 @@ def tab_of(browser: Browser, errors: PageErrors, **options: object) -> Generator
 
 
 def show(tab: Page, url: str, last: str = "") -> None:
-    """Open a page and wait until it has its data, of which `last` comes late."""
+    """Open a page and wait until it has its data, of which `last` comes late. It gets no more."""
+    tab.unroute(API, hold)
     with requests_of(tab) as loading:
         tab.goto(url)
         expect(tab.locator("main h1").first).to_be_visible()
@@ -137,6 +139,11 @@ def show(tab: Page, url: str, last: str = "") -> None:
         while quiet_ms < QUIET_MS:
             tab.wait_for_timeout(50)
             quiet_ms = 0 if loading() else quiet_ms + 50
+    tab.route(API, hold)  # a poll would replace the texts that are fixed
+
+
+def hold(_route: Route) -> None:
+    """Never answer."""
 
 
 @contextmanager

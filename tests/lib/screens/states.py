@@ -6,16 +6,12 @@ from dataclasses import dataclass
 
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
-from screens.camera import picture, show
+from screens.camera import hold, picture, show
 
 MAIN = ("jobs", "runs", "run", "thread", "datasets")
 LISTS = ("jobs", "runs", "datasets")
 DATA = re.compile(r"/api/(?!session)")
 STREAMS = re.compile(r"/events(\?|$)")
-
-
-def _hold(_route: Route) -> None:
-    """Never answer."""
 
 
 def _refuse(route: Route) -> None:
@@ -33,7 +29,7 @@ class State:
 
 
 STATES = {
-    "loading": State(DATA, _hold, ".loading", MAIN),
+    "loading": State(DATA, hold, ".loading", MAIN),
     "error": State(DATA, _refuse, ".banner", MAIN),
     "stale": State(STREAMS, _refuse, ".live:has-text('Polling')", ("jobs",)),
 }
@@ -42,11 +38,12 @@ STATES = {
 def pictures_of_states(tab: Page, urls: Mapping[str, str]) -> Iterator[tuple[str, Image.Image]]:
     for name, state in STATES.items():
         for page in state.pages:
+            tab.unroute_all(behavior="ignoreErrors")
             tab.route(state.requests, state.answer)
             tab.goto(urls[page])
             expect(tab.locator(state.shown).first).to_be_visible()
             yield f"{page}-{name}", picture(tab, "laptop", "light")
-            tab.unroute_all(behavior="ignoreErrors")
+    tab.unroute_all(behavior="ignoreErrors")
     show(tab, urls["running"])
     yield "run-partial", picture(tab, "laptop", "light")
 
