@@ -2064,9 +2064,9 @@ CREATE TABLE saved_cases (
 CREATE TABLE skipped_rows (
     owner text NOT NULL,
     problem text NOT NULL,
-    times bigint NOT NULL,
+    occurrences bigint NOT NULL,
     last_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    CONSTRAINT skipped_rows_times_check CHECK ((times >= 1))
+    CONSTRAINT skipped_rows_occurrences_check CHECK ((occurrences >= 1))
 );
 
 -- TABLE: source_positions

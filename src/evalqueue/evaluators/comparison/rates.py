@@ -21,7 +21,7 @@ class CorrectedRate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
+class RateEstimate:
     """A mean or a share, with its interval."""
 
     value: float
@@ -35,14 +35,14 @@ class Estimate:
 
 def estimate(
     found: ScoreStatistics, declared: ScoreDeclaration, label: str | None
-) -> Estimate | str:
+) -> RateEstimate | str:
     """The share of the wanted labels, or the mean; or why there is none.
 
     The share of the good labels is of the conversations whose label is not neutral, as in a
     comparison. The share of a label that is named is of all values, as the page shows it.
     """
     if (mean := found.mean) is not None:
-        return Estimate(value=mean.mean, low=mean.low, high=mean.high, size=found.measured)
+        return RateEstimate(value=mean.mean, low=mean.low, high=mean.high, size=found.measured)
     wanted = (label,) if label is not None else declared.good
     if declared.kind is ScoreKind.BOOLEAN and label is None:
         wanted = ("true",)
@@ -57,29 +57,29 @@ def estimate(
         return "every value is neutral"
     share = sum(each.count for each in shares) / judged
     low, high = wilson(share, judged)
-    return Estimate(value=share, low=low, high=high, size=judged)
+    return RateEstimate(value=share, low=low, high=high, size=judged)
 
 
-def _of_turns(shares: Sequence[LabelShare], found: ScoreStatistics) -> Estimate | str:
+def _of_turns(shares: Sequence[LabelShare], found: ScoreStatistics) -> RateEstimate | str:
     match shares:
         case [only]:
-            return Estimate(
+            return RateEstimate(
                 value=only.share or 0.0, low=only.low, high=only.high, size=found.measured
             )
         case []:
             low, high = wilson(0.0, found.threads)
-            return Estimate(value=0.0, low=low, high=high, size=found.measured)
+            return RateEstimate(value=0.0, low=low, high=high, size=found.measured)
         case _:
             return "several labels of turns are good: name one"
 
 
 def as_people(
-    judged: Estimate,
+    judged: RateEstimate,
     corrected: CorrectedRate,
     found: ScoreStatistics,
     declared: ScoreDeclaration,
     label: str | None,
-) -> Estimate:
+) -> RateEstimate:
     """The same share as people would have found it; the judge's own, if it is of other labels."""
     neutral = sum(each.count for each in found.shares if each.label in declared.neutral)
     wanted = (label,) if label is not None else declared.good
@@ -91,6 +91,6 @@ def as_people(
         value, low, high = 1 - value, 1 - high, 1 - low
     elif set(corrected.good) != set(wanted) or (label is not None and neutral):
         return judged
-    return Estimate(
+    return RateEstimate(
         value=value, low=low, high=high, size=judged.size, corrected_by=corrected.labels
     )

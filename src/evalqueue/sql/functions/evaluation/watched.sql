@@ -5,7 +5,7 @@
 
 -- The rows that a statement has added to a watched table are written down.
 --
--- It runs with the rights of evalqueue's owner for whoever inserts. So it reads columns by their output
+-- It runs with the rights of evalqueue's owner, whichever role inserts. So it reads columns by their output
 -- functions alone: a cast could be a function of the table's owner. The columns are the trigger's
 -- arguments, which only those can set who may create triggers on the table.
 CREATE OR REPLACE FUNCTION evalqueue_post_rows() RETURNS trigger
@@ -131,9 +131,9 @@ $$;
 -- Count rows that are no messages.
 CREATE OR REPLACE FUNCTION evalqueue_skip_rows(owner text, problem text, times bigint) RETURNS void
 LANGUAGE sql SET search_path FROM CURRENT AS $$
-    INSERT INTO skipped_rows AS earlier (owner, problem, times) VALUES ($1, $2, $3)
+    INSERT INTO skipped_rows AS earlier (owner, problem, occurrences) VALUES ($1, $2, $3)
     ON CONFLICT (owner, problem) DO UPDATE
-        SET times = earlier.times + EXCLUDED.times, last_at = clock_timestamp();
+        SET occurrences = earlier.occurrences + EXCLUDED.occurrences, last_at = clock_timestamp();
 $$;
 
 -- Store the first hundred of an owner's watched rows as posted messages. Those that are none are

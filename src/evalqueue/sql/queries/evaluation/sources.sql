@@ -65,7 +65,7 @@ FROM source_positions AS position CROSS JOIN LATERAL (
     WHERE reading.owner = position.owner AND reading.source = position.source
         AND reading.name = position.name
 ) AS counted CROSS JOIN LATERAL (
-    SELECT COALESCE(jsonb_object_agg(problem, times), '{}') AS skipped_rows FROM skipped_rows AS row
+    SELECT COALESCE(jsonb_object_agg(problem, occurrences), '{}') AS skipped_rows FROM skipped_rows AS row
     WHERE row.owner = position.owner AND position.source = 'posted'
 ) AS skipped
 WHERE %(owner)s::text IS NULL OR position.owner = %(owner)s

@@ -13,7 +13,7 @@ CREATE INDEX watched_rows_of_owner ON watched_rows (owner, id);
 CREATE TABLE skipped_rows (
     owner text NOT NULL,
     problem text NOT NULL,                 -- without values of the row
-    times bigint NOT NULL CHECK (times >= 1),
+    occurrences bigint NOT NULL CHECK (occurrences >= 1),
     last_at timestamptz NOT NULL DEFAULT clock_timestamp(),
 
     PRIMARY KEY (owner, problem)
