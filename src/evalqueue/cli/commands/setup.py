@@ -110,6 +110,5 @@ def token(name: str, right: Right, *, as_json: bool) -> None:
     console.print_message(
         "Give the token to the caller, who sends it as Authorization: Bearer …\n"
         "It is shown only once.\n"
-        f"Add the entry to {tokens.VARIABLE} where the API runs; entries are separated by commas.\n"
-        "Keep the entry secret, too: it is enough to forge the cookie of a browser session."
+        f"Add the entry to {tokens.VARIABLE} where the API runs; entries are separated by commas."
     )
