@@ -13,6 +13,9 @@ from evalqueue.evaluators.comparison.compare import Comparison, ScoreChange
 from evalqueue.evaluators.comparison.gate import Decision, GatedRun, Verdict, decide
 from evalqueue.evaluators.comparison.read import comparison_of
 from evalqueue.evaluators.comparison.requirements import BadRequirement, parse
+from evalqueue.evaluators.figures.corrected import corrected_rates
+from evalqueue.evaluators.labels import store as labels
+from evalqueue.evaluators.labels.store import NewLabel
 from evalqueue.postgres.database import Database
 from evalqueue.testing import Behaviour
 
@@ -33,8 +36,9 @@ async def decided(
 ) -> Verdict:
     async with database.connection() as connection:
         found = await figures.statistics(connection, candidate, owner="default")
+        corrected = await corrected_rates(connection, candidate, owner="default")
     assert found is not None
-    run = GatedRun(status=found.status, statistics=found.batch)
+    run = GatedRun(status=found.status, statistics=found.batch, corrected=corrected)
     comparison = None if baseline is None else await compared(database, candidate, baseline)
     return decide([parse(each) for each in requirements], run, comparison)
 
@@ -136,6 +140,39 @@ async def test_a_run_with_nothing_in_it_passes_no_gate(judged: Any, database: Da
     await query(database, "DELETE FROM thread_evaluations RETURNING 1")
     verdict = await decided(database, run, run, ["intent >= 0", "correctness.critical <= 1"])
     assert verdict.decision is Decision.NOT_DECIDABLE
+
+
+async def test_a_gate_decides_on_the_rate_that_people_would_have_found(
+    judged: Any, database: Database
+) -> None:
+    """The judge finds every conversation broken, and people find that all are efficient."""
+    text, gold = repeated(1)
+    for found in gold["efficiency"].values():
+        found["verdict"] = "BROKEN"
+    run = await judged(Behaviour(gold=gold), csv_content=text)
+    requirement = ["efficiency >= 0.5"]
+    alone = await decided(database, run, None, requirement)
+    assert (alone.decision, alone.checks[0].corrected_by) == (Decision.FAILED, None)
+    assert alone.checks[0].explanation.endswith(", uncalibrated")
+
+    threads = await query(
+        database, "SELECT thread_id FROM thread_evaluations WHERE run_id = %s", run
+    )
+    async with database.connection() as connection:
+        labelled = await labels.labelled_run(connection, run, owner="default")
+        assert labelled is not None
+        given = [
+            NewLabel(
+                thread_id=thread_id, evaluator="efficiency", value="efficient", labelled_by="ann",
+                is_random=True,
+            )
+            for (thread_id,) in threads
+        ]  # fmt: skip
+        await labels.add(connection, labelled, given)
+    by_people = await decided(database, run, None, requirement)
+    assert by_people.decision is Decision.PASSED
+    assert (by_people.checks[0].corrected_by or 0) >= 30
+    assert "corrected by" in by_people.checks[0].explanation
 
 
 async def test_another_owners_run_is_not_compared(judged: Any, database: Database) -> None:

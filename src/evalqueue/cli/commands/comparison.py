@@ -16,6 +16,7 @@ from evalqueue.evaluators import figures
 from evalqueue.evaluators.comparison.gate import Decision, GatedRun, decide
 from evalqueue.evaluators.comparison.read import comparison_of, obstacle
 from evalqueue.evaluators.comparison.requirements import parse
+from evalqueue.evaluators.figures.corrected import corrected_rates
 
 EXIT_CODE_OF_DECISION = {
     Decision.PASSED: ExitCode.DONE,
@@ -60,6 +61,7 @@ async def gate(candidate: str, require: Sequence[str], options: GateOptions) -> 
         ids = await _run_ids(client, *given)
         async with (await client.database()).connection() as connection:
             found = await figures.statistics(connection, ids[0], owner=None)
+            corrected = await corrected_rates(connection, ids[0], owner=None)
             comparison = None
             if len(ids) > 1:
                 comparison = await comparison_of(
@@ -67,7 +69,7 @@ async def gate(candidate: str, require: Sequence[str], options: GateOptions) -> 
                 )
     if found is None:
         raise NothingMeant(f"Run {ids[0]} was deleted just now")
-    run = GatedRun(status=found.status, statistics=found.batch)
+    run = GatedRun(status=found.status, statistics=found.batch, corrected=corrected)
     verdict = decide(requirements, run, comparison, min_coverage=options.min_coverage)
     if options.junit is not None:
         options.junit.write_bytes(output.junit(verdict, name=f"evalqueue gate {ids[0]}"))

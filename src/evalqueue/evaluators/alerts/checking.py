@@ -17,8 +17,7 @@ from evalqueue.evaluators.batch.distributions import Key
 from evalqueue.evaluators.comparison.gate import GatedRun
 from evalqueue.evaluators.comparison.rates import CorrectedRate
 from evalqueue.evaluators.figures import RunFigures
-from evalqueue.evaluators.labels import store as labels
-from evalqueue.evaluators.labels.calibrate import calibration
+from evalqueue.evaluators.figures.corrected import corrected_rates
 from evalqueue.jobs import Job
 from evalqueue.postgres import store as jobs
 from evalqueue.postgres.database import Connection
@@ -65,7 +64,7 @@ async def check_alerts(
         watches_rates = any(alert.watches == Watched.RATE for alert in alerts)
         corrected: Mapping[Key, CorrectedRate] = {}
         if run_id is not None and watches_rates:
-            corrected = await _corrected(connection, run_id, owner=owner)
+            corrected = await corrected_rates(connection, run_id, owner=owner)
         fired_by = await store.fired_by(connection, [alert.id for alert in alerts])
         return _Seen(job=job, alerts=alerts, run=run, corrected=corrected, fired_by=fired_by)
 
@@ -106,21 +105,6 @@ def _finding(alert: Alert, seen: _Seen) -> AlertFinding:
             status = "not there" if run is None else run.status
             gated = GatedRun(status=status, statistics=statistics, corrected=seen.corrected)
             return decision.of_rate(alert, gated)
-
-
-async def _corrected(
-    connection: Connection, run_id: UUID, *, owner: str
-) -> Mapping[Key, CorrectedRate]:
-    run = await labels.labelled_run(connection, run_id, owner=owner)
-    if run is None:
-        return {}
-    return {
-        (each.evaluator, each.version, each.name): CorrectedRate(
-            good=each.good, share=each.corrected, labels=each.random
-        )
-        for each in (await calibration(connection, run)).scores
-        if each.corrected is not None
-    }
 
 
 async def _tell(

@@ -46,9 +46,8 @@ class GatedRun:
     status: str
     statistics: BatchStatistics | None
     """None: the run is of another kind."""
-    corrected: Mapping[Key, CorrectedRate] | None = None
-    """Rates that are decided on instead of the judge's own, which are then called uncalibrated.
-    None: the judge's own are decided on."""
+    corrected: Mapping[Key, CorrectedRate]
+    """Rates that are decided on instead of the judge's own, which are called uncalibrated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,7 +197,7 @@ def _bound(
     if isinstance(rate, str):
         return _undecidable(requirement, rate)
     named = (evaluator.declaration.name, found.version or "", found.name)
-    if run.corrected is not None and (corrected := run.corrected.get(named)) is not None:
+    if (corrected := run.corrected.get(named)) is not None:
         rate = rates.as_people(rate, corrected, found, declared, label)
     value, low, high = rate.value, rate.low, rate.high
     if low is None or high is None:
@@ -209,7 +208,7 @@ def _bound(
         shown += f", without {left_out} that are neutral"
     if rate.corrected_by is not None:
         shown += f", corrected by {rate.corrected_by} random labels"
-    elif run.corrected is not None:
+    else:
         shown += ", uncalibrated"
     return GateCheck(
         requirement=requirement.text,

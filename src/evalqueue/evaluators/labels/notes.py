@@ -25,7 +25,7 @@ class ThreadNote:
     created_at: datetime
 
 
-class NotNotable(Refused):
+class NoteRefused(Refused):
     """No note can be added, with the reason."""
 
 
@@ -38,10 +38,10 @@ async def add(
         None: the run has no such conversation.
 
     Raises:
-        NotNotable: the run's conversations are not stored any more, or there are enough notes.
+        NoteRefused: the run's conversations are not stored any more, or there are enough notes.
     """
     if run.dataset_id is None:
-        raise NotNotable("The conversations of this run are not stored any more")
+        raise NoteRefused("The conversations of this run are not stored any more")
     added = await QUERIES.row(
         connection, ThreadNote, "add",
         run_id=run.run_id, owner=run.owner, dataset_id=run.dataset_id, thread_id=thread_id,
@@ -50,7 +50,7 @@ async def add(
     if added is None and await QUERIES.value(
         connection, "is_there", run_id=run.run_id, thread_id=thread_id
     ):
-        raise NotNotable(f"A conversation has at most {NOTES_MAX} notes")
+        raise NoteRefused(f"A conversation has at most {NOTES_MAX} notes")
     return added
 
 

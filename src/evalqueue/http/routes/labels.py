@@ -9,7 +9,7 @@ from evalqueue.errors import Problem
 from evalqueue.evaluators.labels import annotation, notes, store
 from evalqueue.evaluators.labels.annotation import AnnotationQueue, ItemTaken, NotLabellable
 from evalqueue.evaluators.labels.calibrate import calibration
-from evalqueue.evaluators.labels.notes import NotNotable
+from evalqueue.evaluators.labels.notes import NoteRefused
 from evalqueue.evaluators.labels.store import InvalidLabels, LabelledRun
 from evalqueue.http.callers import RequestContext
 from evalqueue.http.models.fields import RunId, matching_fields
@@ -70,7 +70,7 @@ async def add_note(
                 request.note,
                 written_by=request.written_by or context.caller.name,
             )
-        except NotNotable as error:
+        except NoteRefused as error:
             raise HTTPException(409, str(error)) from error
     if added is None:
         raise HTTPException(404, "The run has no such conversation")
