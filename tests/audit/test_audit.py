@@ -168,7 +168,7 @@ def _pinned(pinned: bool) -> Act:
 
 async def _alert(connection: Connection, _: World) -> object:
     new = NewAlert.model_validate({"name": "judge", "watches": "drift"})
-    return await alerts.add(connection, new, owner="ada")
+    return await alerts.add(connection, new, owner="ada", job_types=())
 
 
 OWNED = "app_id = 'kaira-bot' AND owner = 'ada'"

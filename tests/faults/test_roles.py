@@ -206,11 +206,11 @@ async def test_who_owns_a_table_watches_it_and_who_inserts_needs_no_rights(restr
         await admin.execute(CHAT.encode())
     reader = as_role(restricted.address, "read")
     async with await psycopg.AsyncConnection.connect(reader, autocommit=True) as application:
-        await application.execute("CREATE TEMP TABLE watched_rows (owner text, message jsonb)")
+        await application.execute("CREATE TEMP TABLE watched_rows (owner text, cells jsonb)")
         await application.execute("SET search_path = pg_temp, public")
         await application.execute("INSERT INTO chat.lines VALUES (1, 'c1', 'user', 'Hi')")
 
-    assert await restricted.watch.rows("SELECT message ->> 'role' FROM watched_rows") == [("user",)]
+    assert await restricted.watch.rows("SELECT cells ->> 'role' FROM watched_rows") == [("user",)]
     assert await restricted.watch.rows("SELECT by FROM chat.seen") == []
     assert await refused(reader, "SELECT evalqueue_watch('chat.lines', thread_id => 'thread')")
     assert await refused(

@@ -77,11 +77,11 @@ async def test_bad_rows_are_counted_and_harm_no_other(lines: Chat) -> None:
     ]  # fmt: skip
     for row in rows:
         await lines.run(INSERT, *row)
-    await lines.run('UPDATE watched_rows SET message = message || \'{"id": "7"}\' WHERE id > 5')
+    await lines.run('UPDATE watched_rows SET cells = cells || \'{"id": "7"}\' WHERE id > 5')
     await lines.run(INSERT, 1, "user", "Another under an id", "u1")
     await lines.run(
-        'UPDATE watched_rows SET message = message || \'{"id": "1"}\''
-        " WHERE said ->> 'content' ~ 'Another'"
+        'UPDATE watched_rows SET cells = cells || \'{"id": "1"}\''
+        " WHERE cells ->> 'content' ~ 'Another'"
     )
 
     assert (await lines.read(**POSTED))["read"] == 1

@@ -1069,7 +1069,7 @@ CREATE FUNCTION evalqueue_revise_continued() RETURNS trigger
 CREATE TABLE watched_rows (
     id bigint NOT NULL,
     owner text NOT NULL,
-    message jsonb,
+    cells jsonb,
     problem text,
     arrived_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
 );

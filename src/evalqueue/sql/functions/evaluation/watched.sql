@@ -15,7 +15,7 @@ DECLARE
 BEGIN
     SELECT string_agg(format('%L, CASE WHEN %I IS NOT NULL THEN left(concat(%2$I), 262145) END',
             key, value), ', ') INTO columns FROM jsonb_each_text(TG_ARGV[1]::jsonb);
-    EXECUTE format('INSERT INTO watched_rows (owner, message)
+    EXECUTE format('INSERT INTO watched_rows (owner, cells)
         SELECT $1, jsonb_build_object(%s) FROM evalqueue_added', columns) USING TG_ARGV[0];
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN
@@ -125,7 +125,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         'timestamp', CASE WHEN message ? 'sent_at'
             THEN regexp_replace(message ->> 'sent_at', '(:\d\d(?:\.\d+)?[+-]\d\d)$', '\1:00')
             ELSE to_jsonb($1.arrived_at) #>> '{}' END))))
-    FROM (SELECT $1.message) AS watched (message);
+    FROM (SELECT $1.cells) AS watched (message);
 $$;
 
 -- Count rows that are no messages.

@@ -4,7 +4,7 @@
 CREATE TABLE watched_rows (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     owner text NOT NULL,
-    message jsonb,                         -- the columns that are read, as texts
+    cells jsonb,                           -- the columns that are read, as texts
     problem text,                          -- why there are none
     arrived_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
