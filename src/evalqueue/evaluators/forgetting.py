@@ -143,7 +143,7 @@ async def _forget_posted(
                 user_id=user_id,
                 chunk=CHUNK,
                 audited=None if audited is None else jsonb(audited),
-                actor=actors.as_setting(),
+                actor=actors.setting(),
             )
         if not counts["posted_threads"]:
             return
@@ -172,7 +172,7 @@ async def _forget_some(
             user_id=user_id,
             chunk=CHUNK,
             audited=None if audited is None else jsonb(audited),
-            actor=actors.as_setting(),
+            actor=actors.setting(),
         )
 
 

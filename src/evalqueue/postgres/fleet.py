@@ -295,7 +295,7 @@ async def prune(
         "keep_logs": keep_logs,
         "keep_audit": keep_audit,
         "is_recorded": is_recorded,
-        "actor": actors.as_setting(),
+        "actor": actors.setting(),
     }
     return int(await RETENTION.value(connection, "prune", **arguments) or 0)
 
@@ -320,11 +320,11 @@ async def is_known(connection: Connection, queue: str) -> bool:
 
 async def pause(connection: Connection, queue: str) -> None:
     """Nothing of this queue is started until it is resumed; what runs goes on."""
-    await connection.execute(FLEET["pause"], {"queue": queue, "actor": actors.as_setting()})
+    await connection.execute(FLEET["pause"], {"queue": queue, "actor": actors.setting()})
 
 
 async def resume(connection: Connection, queue: str) -> None:
-    await connection.execute(FLEET["resume"], {"queue": queue, "actor": actors.as_setting()})
+    await connection.execute(FLEET["resume"], {"queue": queue, "actor": actors.setting()})
 
 
 async def limit(
@@ -339,7 +339,7 @@ async def limit(
         "queue": queue,
         "max_running": max_running,
         "max_running_per_owner": max_running_per_owner,
-        "actor": actors.as_setting(),
+        "actor": actors.setting(),
     }
     await connection.execute(FLEET["limit"], arguments)
 

@@ -80,7 +80,7 @@ def next_time(cron: str, timezone: str, after: datetime) -> datetime:
 async def put(connection: Connection, schedule: Schedule) -> None:
     """Store a schedule; one of the same name is replaced."""
     arguments = {name: getattr(schedule, name) for name in Schedule.__slots__}
-    arguments |= {"params": jsonb(schedule.params), "actor": actors.as_setting()}
+    arguments |= {"params": jsonb(schedule.params), "actor": actors.setting()}
     await connection.execute(SCHEDULES["put"], arguments)
 
 
@@ -98,7 +98,7 @@ async def pause(connection: Connection, name: str, *, problem: str | None = None
     Args:
         problem: why its jobs can't be submitted; None: a person wants it so.
     """
-    arguments = {"name": name, "problem": problem, "actor": actors.as_setting()}
+    arguments = {"name": name, "problem": problem, "actor": actors.setting()}
     cursor = await connection.execute(SCHEDULES["pause"], arguments)
     return await cursor.fetchone() is not None
 
@@ -109,7 +109,7 @@ async def resume(connection: Connection, name: str) -> bool:
     if schedule is None:
         return False
     next_at = next_time(schedule.cron, schedule.timezone, await now(connection))
-    arguments = {"name": name, "next_at": next_at, "actor": actors.as_setting()}
+    arguments = {"name": name, "next_at": next_at, "actor": actors.setting()}
     cursor = await connection.execute(SCHEDULES["resume"], arguments)
     return await cursor.fetchone() is not None
 
@@ -117,7 +117,7 @@ async def resume(connection: Connection, name: str) -> bool:
 async def remove(connection: Connection, name: str) -> bool:
     """False: there is no such schedule."""
     cursor = await connection.execute(
-        SCHEDULES["remove"], {"name": name, "actor": actors.as_setting()}
+        SCHEDULES["remove"], {"name": name, "actor": actors.setting()}
     )
     return await cursor.fetchone() is not None
 

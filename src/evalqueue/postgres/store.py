@@ -155,9 +155,7 @@ async def retry(connection: Connection, job_id: UUID, *, owner: str | None = Non
         NotRetryable: why not, and what to do instead.
     """
     try:
-        return await _job(
-            connection, "retry", job_id=job_id, owner=owner, actor=actors.as_setting()
-        )
+        return await _job(connection, "retry", job_id=job_id, owner=owner, actor=actors.setting())
     except ObjectNotInPrerequisiteState as error:
         raise NotRetryable(_message(error)) from error
 
@@ -229,7 +227,7 @@ async def queue_positions(
 async def cancel(connection: Connection, job_id: UUID, *, owner: str | None = None) -> bool | None:
     """True: cancelled by this call. False: was over already. None: no such job."""
     return await JOBS.value(
-        connection, "cancel", job_id=job_id, owner=owner, actor=actors.as_setting()
+        connection, "cancel", job_id=job_id, owner=owner, actor=actors.setting()
     )
 
 

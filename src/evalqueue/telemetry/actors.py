@@ -40,7 +40,7 @@ _LIBRARY = Actor(door=Door.LIBRARY)
 _current: ContextVar[Actor] = ContextVar("evalqueue.actor", default=_LIBRARY)
 
 
-def as_setting() -> str:
+def setting() -> str:
     """The current actor as the value of the setting `evalqueue.actor`: a door and a name."""
     actor = _current.get()
     return f"{actor.door} {codec.clean_text(' '.join(actor.name.split()), limit=MAX_NAME)}".strip()

@@ -107,7 +107,7 @@ async def save(
         "owner": owner,
         "cases": jsonb([case.as_row() for case in cases]),
         "pinned": pinned,
-        "actor": actors.as_setting(),
+        "actor": actors.setting(),
     }
     async with connection.transaction():
         await connection.execute(QUERIES["save"], arguments)
@@ -179,7 +179,7 @@ def _named_by_owner(app_id: str, owners: Mapping[str, str]) -> dict[str, Any]:
         "app_id": app_id,
         "case_ids": list(owners),
         "owners": list(owners.values()),
-        "actor": actors.as_setting(),
+        "actor": actors.setting(),
     }
 
 

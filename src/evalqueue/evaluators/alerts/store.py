@@ -46,7 +46,7 @@ async def add(
             names = ", ".join(sorted(known))
             raise AlertRefused(f"There is no job type {new.job_type!r}. Known: {names}")
     added = await QUERIES.row(
-        connection, Alert, "add", owner=owner, most=ALERTS_MAX, actor=actors.as_setting(),
+        connection, Alert, "add", owner=owner, most=ALERTS_MAX, actor=actors.setting(),
         **{**new.model_dump(), "watches": str(new.watches)},
     )  # fmt: skip
     if added is not None:
@@ -72,7 +72,7 @@ async def meant(connection: Connection, alert: str, *, owner: str | None) -> lis
 
 async def remove(connection: Connection, alert_id: UUID) -> bool:
     """Delete an alert with its events. False: there is none."""
-    found = await QUERIES.value(connection, "remove", alert_id=alert_id, actor=actors.as_setting())
+    found = await QUERIES.value(connection, "remove", alert_id=alert_id, actor=actors.setting())
     return bool(found)
 
 

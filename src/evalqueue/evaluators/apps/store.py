@@ -196,7 +196,7 @@ async def add(connection: Connection, app: App, *, owner: str) -> AddedApp:
         return AddedApp(stored=newest[0], is_new=False)
     await keep(connection, app)
     await connection.execute(
-        QUERIES["add_version"], arguments | {"digest": digest, "actor": actors.as_setting()}
+        QUERIES["add_version"], arguments | {"digest": digest, "actor": actors.setting()}
     )
     (stored,) = await _versions(
         connection, owner=owner, app_id=app.app_id, only_newest=True, limit=1
@@ -238,7 +238,7 @@ async def remove(connection: Connection, app_id: str, *, owner: str) -> int:
     Jobs and runs that use it keep its content.
     """
     return await QUERIES.value(
-        connection, "remove", app_id=app_id, owner=owner, actor=actors.as_setting()
+        connection, "remove", app_id=app_id, owner=owner, actor=actors.setting()
     )
 
 
@@ -258,7 +258,7 @@ async def set_of_dataset(
             dataset_id=dataset_id,
             app_id=app_id,
             owner=owner,
-            actor=actors.as_setting(),
+            actor=actors.setting(),
         )
     )
 

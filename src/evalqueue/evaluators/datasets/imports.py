@@ -49,7 +49,7 @@ async def add(database: Database, incoming: Incoming, *, owner: str, kept: bool)
         # On one line, since it is shown in tables.
         "name": codec.clean_text(as_line(found.name), limit=NAME_LIMIT) or "unnamed",
         "kept": kept,
-        "actor": actors.as_setting(),
+        "actor": actors.setting(),
     }
     async with database.connection() as connection, connection.transaction():
         if await _is_read(connection, found):

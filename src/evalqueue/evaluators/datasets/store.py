@@ -232,7 +232,7 @@ async def pin(connection: Connection, *, job_id: UUID, dataset_id: str) -> None:
 async def remove(connection: Connection, dataset_id: str, *, owner: str | None) -> Removal | None:
     """Remove a dataset from an owner, or from all owners. None: they have none with this id."""
     found = await QUERIES.value(
-        connection, "remove", dataset_id=dataset_id, owner=owner, actor=actors.as_setting()
+        connection, "remove", dataset_id=dataset_id, owner=owner, actor=actors.setting()
     )
     return None if found is None else Removal(found)
 

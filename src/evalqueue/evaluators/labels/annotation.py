@@ -194,7 +194,7 @@ async def create(
         connection, AnnotationQueue, "create",
         run_id=run.run_id, owner=run.owner, dataset_id=run.dataset_id, evaluator=found.name,
         name=score.name, selection=selection, size=size, annotators=annotators,
-        flip_rate=FLIP_RATE, actor=actors.as_setting(),
+        flip_rate=FLIP_RATE, actor=actors.setting(),
     )  # fmt: skip
     if queue is None:
         raise NotLabellable("The run has no conversation to choose")
@@ -386,9 +386,7 @@ async def _claim(
 async def _labels(
     connection: Connection, queue: AnnotationQueue, position: int
 ) -> list[GivenLabel]:
-    return await QUERIES.rows(
-        connection, GivenLabel, "labels_of_item", queue_id=queue.id, position=position
-    )
+    return await QUERIES.rows(connection, GivenLabel, "given", queue_id=queue.id, position=position)
 
 
 def _first_known(first: bool | None, otherwise: bool) -> bool:

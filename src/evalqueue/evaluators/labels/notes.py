@@ -45,7 +45,7 @@ async def add(
     added = await QUERIES.row(
         connection, ThreadNote, "add",
         run_id=run.run_id, owner=run.owner, dataset_id=run.dataset_id, thread_id=thread_id,
-        note=note, written_by=written_by, most=NOTES_MAX, actor=actors.as_setting(),
+        note=note, written_by=written_by, most=NOTES_MAX, actor=actors.setting(),
     )  # fmt: skip
     if added is None and await QUERIES.value(
         connection, "is_there", run_id=run.run_id, thread_id=thread_id

@@ -162,7 +162,7 @@ async def add(connection: Connection, run: LabelledRun, labels: Sequence[NewLabe
             "owner": run.owner,
             "dataset_id": run.dataset_id,
             "labels": jsonb(rows),
-            "actor": actors.as_setting(),
+            "actor": actors.setting(),
         },
     )
     return cursor.rowcount

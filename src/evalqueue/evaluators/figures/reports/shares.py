@@ -67,7 +67,7 @@ async def add(connection: Connection, run: Run, *, days: int) -> NewShare:
     share = await QUERIES.row(
         connection, RunShare, "add",
         run_id=run.id, token_hash=digest_of(token), days=days, most=MAX_SHARES,
-        actor=actors.as_setting(),
+        actor=actors.setting(),
     )  # fmt: skip
     if share is None:
         raise NotShared(f"Run {run.id} has {MAX_SHARES} links already: revoke one of them first")
@@ -82,7 +82,7 @@ async def of_run(connection: Connection, run_id: UUID) -> list[RunShare]:
 async def revoke(connection: Connection, run_id: UUID, share_id: UUID) -> RunShare | None:
     """End a link; None: the run has no such link."""
     return await QUERIES.row(
-        connection, RunShare, "revoke", run_id=run_id, share_id=share_id, actor=actors.as_setting()
+        connection, RunShare, "revoke", run_id=run_id, share_id=share_id, actor=actors.setting()
     )
 
 

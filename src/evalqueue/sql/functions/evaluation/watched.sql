@@ -34,7 +34,7 @@ END;
 $$;
 
 -- Post each new row of a table as a message, in the transaction that inserts it. The other arguments
--- name the table's columns; NULL: it has none. Called again, it replaces the columns named before. Needs
+-- name the table's columns; NULL: it has none. Called again, it replaces what was there. Needs
 -- the right to create triggers on the table.
 CREATE OR REPLACE FUNCTION evalqueue_watch(
     relation regclass,

@@ -121,7 +121,7 @@ LEFT JOIN LATERAL (
 ) AS own ON own.is_random OR queue.selection <> 'random'
 WHERE item.queue_id = %(queue_id)s AND item.position = %(position)s
 
--- labels_of_item --
+-- given --
 -- What people say about an item
 SELECT DISTINCT ON (given.labelled_by) given.labelled_by, given.label AS value, given.note,
     given.adjudicates
