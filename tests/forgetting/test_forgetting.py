@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from costing import run_of, work
+from psycopg.types.json import Jsonb
 from tests.cli.conftest import Shell
 
 from evalqueue import Client, Job, audit
@@ -285,6 +286,22 @@ async def test_it_is_refused_while_a_job_reads_their_conversations(
     assert (other.exit_code, done.exit_code) == (0, 0)
     assert "letter for letter" in other.err
     assert "letter for letter" not in done.err
+    assert await holding(database, MARK) == {}
+
+
+async def test_rows_of_a_watched_table_are_forgotten_before_a_job_has_read_them(
+    client: Client, shell: Shell
+) -> None:
+    database = await client.database()
+    cells = {"thread_id": "t1", "role": "user", "content": MARK, "user_id": ANN}
+    async with database.connection() as connection:
+        await connection.execute(
+            "INSERT INTO watched_rows (owner, cells) VALUES ('default', %s)", [Jsonb(cells)]
+        )
+
+    done = await shell.run("forget", ANN, "--yes")
+
+    assert (done.exit_code, "1 posted_threads" in done.out) == (0, True)
     assert await holding(database, MARK) == {}
 
 

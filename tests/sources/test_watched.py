@@ -51,6 +51,33 @@ async def test_rows_are_evaluated_as_posted_messages(lines: Chat) -> None:
     assert (await lines.read(**POSTED))["read"] == 1
 
 
+async def test_a_row_without_a_time_has_that_of_its_insertion(lines: Chat) -> None:
+    insert = "INSERT INTO chat.lines (conversation_id, speaker, body, at) VALUES (7, %s, %s, %s)"
+    await lines.run(insert, "user", "First", None)
+    await lines.run(insert, "assistant", "Second", ago(seconds=1))
+    await lines.run("UPDATE watched_rows SET arrived_at = arrived_at - interval '1 hour'")
+
+    await lines.read(**POSTED)
+
+    (turn,) = await lines.turns("7")
+    assert (turn["user_text"], turn["bot_text"]) == ("First", "Second")
+
+
+async def test_whoever_may_insert_into_a_watched_table_posts_its_rows(lines: Chat) -> None:
+    """A role without any rights on evalqueue's tables."""
+    await lines.run("CREATE ROLE chat_writer")
+    await lines.run("GRANT USAGE ON SCHEMA chat TO chat_writer")
+    await lines.run("GRANT INSERT ON chat.lines TO chat_writer")
+    try:
+        async with await psycopg.AsyncConnection.connect(lines.dsn) as connection:
+            await connection.execute("SET ROLE chat_writer")
+            await connection.execute(INSERT, [7, "user", "Hi", "u7"])
+    finally:
+        await lines.run("DROP OWNED BY chat_writer")
+        await lines.run("DROP ROLE chat_writer")
+    assert (await lines.read(**POSTED))["read"] == 1
+
+
 async def test_rows_of_a_transaction_that_is_rolled_back_are_not_posted(lines: Chat) -> None:
     async with await psycopg.AsyncConnection.connect(lines.dsn) as connection:
         await connection.execute(INSERT, [1, "user", "Hi", "u1"])

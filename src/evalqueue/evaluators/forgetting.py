@@ -73,7 +73,7 @@ async def forget(database: Database, user_id: str) -> dict[str, int]:
         Refused: a job that is not over reads conversations of the user.
     """
     unreadable = await _read_files(database, user_id)
-    await _store_rows(database)
+    await store_watched_rows(database)
     async with database.transaction() as connection:
         before = await rows_of(connection, user_id)
         reading = await (
@@ -104,7 +104,7 @@ async def forget(database: Database, user_id: str) -> dict[str, int]:
     return dict(deleted)
 
 
-async def _store_rows(database: Database) -> None:
+async def store_watched_rows(database: Database) -> None:
     """Store the rows of watched tables, so that it is known whom they are about."""
     while True:
         async with database.transaction() as connection:

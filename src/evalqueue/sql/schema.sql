@@ -909,7 +909,7 @@ CREATE FUNCTION evalqueue_post_messages(posted jsonb, owner text DEFAULT 'defaul
 -- FUNCTION: evalqueue_post_rows()
 
 CREATE FUNCTION evalqueue_post_rows() RETURNS trigger
-    LANGUAGE plpgsql
+    LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
     SET "TimeZone" TO 'UTC'
     SET "DateStyle" TO 'ISO'

@@ -26,6 +26,7 @@ async def forget(user: str, *, dry_run: bool, yes: bool, as_json: bool) -> ExitC
     user_id = forgetting.checked_user(user)
     async with open_client() as client:
         database = await client.database()
+        await forgetting.store_watched_rows(database)  # whose users are not known before
         async with database.transaction() as connection:  # it may take longer than a statement
             counts = await forgetting.rows_of(connection, user_id)
         is_there = any(counts.values())

@@ -9,7 +9,8 @@
 -- functions alone: a cast could be a function of the table's owner. The columns are the trigger's
 -- arguments, which only those can set who may create triggers on the table.
 CREATE OR REPLACE FUNCTION evalqueue_post_rows() RETURNS trigger
-LANGUAGE plpgsql SET search_path FROM CURRENT SET timezone TO 'UTC' SET datestyle TO 'ISO' AS $$
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path FROM CURRENT SET timezone TO 'UTC' SET datestyle TO 'ISO' AS $$
 DECLARE
     columns text;
 BEGIN
@@ -122,9 +123,9 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         'content', COALESCE(message -> 'content', evalqueue_as_json(message ->> 'content_as_json')),
         'tool_calls', evalqueue_as_json(message ->> 'tool_calls'),
         -- Postgres writes whole hours as +00, ISO 8601 with minutes.
-        'timestamp', CASE WHEN message ? 'sent_at'
-            THEN regexp_replace(message ->> 'sent_at', '(:\d\d(?:\.\d+)?[+-]\d\d)$', '\1:00')
-            ELSE to_jsonb($1.arrived_at) #>> '{}' END))))
+        'timestamp', COALESCE(
+            regexp_replace(message ->> 'sent_at', '(:\d\d(?:\.\d+)?[+-]\d\d)$', '\1:00'),
+            to_jsonb($1.arrived_at) #>> '{}')))))
     FROM (SELECT $1.cells) AS watched (message);
 $$;
 
