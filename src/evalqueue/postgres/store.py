@@ -11,11 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg.errors import (
-    InvalidParameterValue,
-    ObjectNotInPrerequisiteState,
-    UniqueViolation,
-)
+from psycopg.errors import InvalidParameterValue, ObjectNotInPrerequisiteState, UniqueViolation
 
 from evalqueue import codec
 from evalqueue.errors import InvalidParams, KeyReused, NotRetryable, Problem

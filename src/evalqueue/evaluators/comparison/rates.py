@@ -43,9 +43,7 @@ def estimate(
     """
     if (mean := found.mean) is not None:
         return RateEstimate(value=mean.mean, low=mean.low, high=mean.high, size=found.measured)
-    wanted = (label,) if label is not None else declared.good
-    if declared.kind is ScoreKind.BOOLEAN and label is None:
-        wanted = ("true",)
+    wanted = _wanted(declared, label)
     shares = [each for each in found.shares if each.label in wanted]
     if not wanted:
         return "none of its labels is declared to be good: name one"
@@ -58,6 +56,13 @@ def estimate(
     share = sum(each.count for each in shares) / judged
     low, high = wilson(share, judged)
     return RateEstimate(value=share, low=low, high=high, size=judged)
+
+
+def _wanted(declared: ScoreDeclaration, label: str | None) -> Sequence[str]:
+    """The labels whose share it is."""
+    if label is not None:
+        return (label,)
+    return ("true",) if declared.kind is ScoreKind.BOOLEAN else declared.good
 
 
 def _of_turns(shares: Sequence[LabelShare], found: ScoreStatistics) -> RateEstimate | str:
@@ -82,9 +87,7 @@ def as_people(
 ) -> RateEstimate:
     """The same share as people would have found it; the judge's own, if it is of other labels."""
     neutral = sum(each.count for each in found.shares if each.label in declared.neutral)
-    wanted = (label,) if label is not None else declared.good
-    if declared.kind is ScoreKind.BOOLEAN and label is None:
-        wanted = ("true",)
+    wanted = _wanted(declared, label)
     share = corrected.share
     value, low, high = share.share, share.low, share.high
     if declared.kind is ScoreKind.BOOLEAN and set(corrected.good) != set(wanted):
